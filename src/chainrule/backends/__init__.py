@@ -1,0 +1,65 @@
+"""Where arrays live and what is computed on them: one object per device, chosen when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from chainrule.backends.base import PRECISIONS, Backend
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.errors import DeviceError, OptionError
+
+__all__ = ["Backend", "backend", "choose_backend"]
+
+
+def backend(device: str = "auto", *, precision: str = "fp32") -> Backend:
+    """The backend for a device.
+
+    Parameters
+    ----------
+    device : "auto", "cpu", "cuda" (the same as "cuda:0") or "cuda:N"
+        ``auto`` takes the first CUDA device that works and the CPU otherwise. An explicit CUDA device that
+        cannot be had is an error; it is never replaced by the CPU.
+    precision : "fp32", "tf32" or "bf16"
+        How float32 matrix products are computed; the CPU has fp32 only.
+
+    Raises
+    ------
+    OptionError   for a device or precision of another name.
+    DeviceError   if the CUDA device cannot be used; the message says why and the hint what to do.
+    """
+    return choose_backend(device, precision=precision)[0]
+
+
+def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Backend, str]:
+    """As :func:`backend`, with the reason for the choice: empty where the device was named."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise OptionError(f"unknown device {device!r}", hint="one of auto, cpu, cuda, cuda:N")
+    if precision not in PRECISIONS:
+        raise OptionError(f"unknown precision {precision!r}", hint=f"one of {', '.join(PRECISIONS)}")
+    if device == "cpu":
+        return _cpu(precision), ""
+
+    from chainrule.backends.cupy import detection  # first mention of CUDA: `import chainrule` never gets here
+
+    if device == "auto":
+        problem = detection.find_problem(0)
+        if problem is not None:
+            return _cpu(precision), f"auto: {problem.what}; see `chainrule doctor`"
+        return detection.open_device(0, precision), "auto: a CUDA device works"
+    index = int(device.partition(":")[2] or 0)
+    problem = detection.find_problem(index)
+    if problem is not None:
+        raise DeviceError(f"{device} cannot be used: {problem.what}", hint=problem.hint)
+    return detection.open_device(index, precision), ""
+
+
+def default_device() -> str:
+    """What to use where nobody said: the environment variable ``CHAINRULE_DEVICE``, else ``auto``."""
+    return os.environ.get("CHAINRULE_DEVICE") or "auto"
+
+
+def _cpu(precision: str) -> NumPyBackend:
+    if precision != "fp32":
+        raise DeviceError(f"the CPU computes float32 products in fp32, not in {precision}", hint="use --device cuda")
+    return NumPyBackend()

@@ -1,0 +1,121 @@
+"""Why a CUDA device can or cannot be used, found out from the outside in: package, driver, device, kernel, product.
+
+Nothing here imports CuPy until the driver has answered, so asking costs a machine without a GPU next to nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from chainrule.backends.cupy.backend import CuPyBackend
+
+NO_DEVICE = 100  # cudaErrorNoDevice, the same number in the driver and the runtime
+DRIVER_TOO_OLD = 35  # cudaErrorInsufficientDriver
+
+INSTALL = "pip install 'chainrule[cuda13x]' (driver 580 or newer) or 'chainrule[cuda12x]' (driver 525 or newer)"
+COMPONENTS = "pip install 'cuda-toolkit[cublas,cudart,nvrtc]==13.*' (12.* for cupy-cuda12x)"
+
+
+class Problem(NamedTuple):
+    """What stands in the way of a CUDA device, and the one thing to do about it."""
+
+    what: str
+    hint: str
+
+
+def find_problem(index: int = 0) -> Problem | None:
+    """None if CUDA device ``index`` runs a kernel and a matrix product; else the first thing that is wrong."""
+    if importlib.util.find_spec("cupy") is None:
+        return Problem("CuPy is not installed", INSTALL)
+    problem = driver_problem()
+    if problem is not None:
+        return problem
+    try:
+        import cupy
+    except Exception as error:  # two CuPy wheels on top of each other, a NumPy it cannot use, ...
+        return Problem(f"CuPy does not import: {_first_line(error)}", f"reinstall one CuPy only: {INSTALL}")
+    return runtime_problem(cupy, index) or component_problem(cupy, index)
+
+
+def driver_problem() -> Problem | None:
+    """Ask the driver itself, through its C library."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return Problem(
+            "no CUDA driver found",
+            "install the NVIDIA driver, or start the container with `--gpus all`; or use --device cpu",
+        )
+    status = driver.cuInit(0)
+    if status == NO_DEVICE:
+        return Problem(
+            "the CUDA driver sees no device", "check `nvidia-smi` and CUDA_VISIBLE_DEVICES; or use --device cpu"
+        )
+    if status != 0:
+        return Problem(
+            f"the CUDA driver does not start (cuInit: {status})", "check `nvidia-smi`; a reboot or reinstall may be due"
+        )
+    return None
+
+
+def runtime_problem(cupy: Any, index: int) -> Problem | None:
+    """Ask the CUDA runtime that CuPy was built for."""
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        status = getattr(error, "status", None)
+        if status == DRIVER_TOO_OLD:
+            return Problem(
+                "the CUDA driver is too old for the installed CuPy",
+                f"update the driver, or install for its CUDA: {INSTALL}",
+            )
+        if status == NO_DEVICE:
+            return Problem(
+                "the CUDA runtime sees no device", "check `nvidia-smi` and CUDA_VISIBLE_DEVICES; or use --device cpu"
+            )
+        return Problem(f"the CUDA runtime does not answer: {_first_line(error)}", "run `chainrule doctor`")
+    if index >= count:
+        return Problem(
+            f"device {index} was asked for and {count} are there",
+            f"use cuda:0 to cuda:{count - 1}, or check CUDA_VISIBLE_DEVICES",
+        )
+    return None
+
+
+def component_problem(cupy: Any, index: int) -> Problem | None:
+    """Run one compiled kernel (NVRTC and headers) and one product (cuBLAS), and look at the numbers."""
+    with cupy.cuda.Device(index):
+        try:
+            kernel = cupy.ElementwiseKernel("float32 x", "float32 y", "y = x + 1", "chainrule_probe")
+            x = cupy.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+            kernel_right = bool((cupy.asnumpy(kernel(x)) == np.arange(1, 7).reshape(2, 3)).all())
+        except Exception as error:
+            return Problem(
+                f"a kernel cannot be compiled or run: {_first_line(error)}",
+                f"NVRTC or CUDA headers missing? {COMPONENTS}",
+            )
+        try:
+            product_right = bool((cupy.asnumpy(cupy.matmul(x, x.T)) == [[5, 14], [14, 50]]).all())
+        except Exception as error:
+            return Problem(f"cuBLAS does not run: {_first_line(error)}", f"cuBLAS missing? {COMPONENTS}")
+    if not (kernel_right and product_right):
+        return Problem("the device computes wrong numbers", "check the card and its driver; do not train on it")
+    return None
+
+
+def open_device(index: int, precision: str) -> CuPyBackend:
+    """The backend of a device in which :func:`find_problem` found nothing wrong."""
+    from chainrule.backends.cupy.backend import CuPyBackend
+
+    return CuPyBackend(index, precision=precision)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

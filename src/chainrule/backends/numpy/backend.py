@@ -1,0 +1,125 @@
+"""The CPU body: the reference kernels on NumPy, with what only a host can do.
+
+A host may look at its own memory for free, so scalars are read where the reference takes array detours; flat arrays
+are worked through in pieces that stay in the cache; intermediate results reuse one buffer a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT, Array
+from chainrule.backends.reference import ReferenceBackend
+from chainrule.errors import DataError, DeviceError
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+CHUNK = 16_384  # elements of a flat array at a time; seven float32 arrays of it fit a 1 MiB second-level cache
+
+# A buffer a thread and use, so that threads which share a backend do not share memory, and none is pickled with it.
+_buffers = threading.local()
+
+
+class NumPyBackend(ReferenceBackend):
+    """NumPy on the CPU."""
+
+    name = "numpy"
+    device = "cpu"
+    xp = np
+
+    def __repr__(self) -> str:
+        return f"<chainrule backend {self.name} on {self.device}>"
+
+    # ---- memory and execution ---------------------------------------------------------------------
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        dtype = np.dtype(dtype)
+        count = math.prod(shape)
+        raw = np.empty(count * dtype.itemsize + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
+
+    def upload(self, values: Any, dtype: Any = None) -> Array:
+        if not isinstance(values, np.ndarray) and hasattr(values, "__cuda_array_interface__"):
+            raise DeviceError(
+                f"the array lives on a GPU and the net on {self.device}",
+                hint="copy it to the host first (CuPy: x.get()), or build the net with backend=cr.backend('cuda')",
+            )
+        return np.ascontiguousarray(as_host_array(values), dtype=dtype)
+
+    def assign(self, values: Any, *, out: Array) -> None:
+        out[...] = values
+
+    def download(self, array: Array) -> np.ndarray:
+        return np.array(array)
+
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        # The types of numpy call errstate a class of its own; it is the context manager asked for.
+        return np.errstate(all="ignore")
+
+    def synchronize(self) -> None:
+        """Nothing is ever under way: a NumPy call returns when it is done."""
+
+    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
+        count = math.prod(shape)
+        name = f"{use}:{dtype}"
+        buffer = getattr(_buffers, name, None)
+        if buffer is None or buffer.size < count:
+            buffer = self.empty((count,), dtype)
+            setattr(_buffers, name, buffer)
+        return buffer[:count].reshape(shape)
+
+    def _parts(self, size: int) -> Iterator[slice]:
+        return (slice(start, start + CHUNK) for start in range(0, size, CHUNK))
+
+    def _rows(self, n: int) -> Array:
+        rows = getattr(_buffers, "rows", None)
+        if rows is None or rows.size < n:
+            rows = _buffers.rows = np.arange(n)
+        return rows[:n]
+
+    # ---- kernels that gain from being on the host -------------------------------------------------
+
+    def matmul(self, a: Array, b: Array, *, out: Array) -> None:
+        if a.shape[-1] == 1:
+            np.multiply(a, b, out=out)  # an outer product: OpenBLAS needs six times as long for it
+        else:
+            np.matmul(a, b, out=out)
+
+    def gather(
+        self, sources: Sequence[Array], order: Array, state: Array, *, stride: int, out: Sequence[Array]
+    ) -> None:
+        start = int(state[BATCH]) * stride
+        rows = order[start : start + len(out[0])]
+        for source, batch in zip(sources, out, strict=True):
+            if source.dtype == batch.dtype:
+                # mode="clip" is the one that writes straight into `out`; the rows are in range by contract.
+                source.take(rows, axis=0, out=batch, mode="clip")
+            else:
+                taken = self._scratch(batch.shape, source.dtype, use="gather")
+                source.take(rows, axis=0, out=taken, mode="clip")
+                batch[...] = taken
+
+    def _record(self, loss: Array, divisor: Array | int, state: Array, totals: Array) -> None:
+        row = totals[state[BATCH]]
+        row[LOSS] = loss
+        row[WEIGHT] = divisor
+        if state[HALTED] == RUNNING and not np.isfinite(loss):
+            state[HALTED] = state[STEP]
+
+    def _subtract(self, params: Array, update: Array, state: Array) -> None:
+        if state[HALTED] == RUNNING:
+            np.subtract(params, update, out=params)
+
+
+def as_host_array(values: Any) -> np.ndarray:
+    """``values`` as a NumPy array without a copy where possible; DataError where they are not a regular array."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"not a regular array of numbers: {error}") from error

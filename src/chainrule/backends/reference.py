@@ -1,0 +1,338 @@
+"""The specification: every kernel of the contract in plain array operations, written once.
+
+``self.xp`` is NumPy, CuPy or a guarded NumPy, so this text is three bodies: what the CPU runs when nothing faster is
+installed, what a GPU runs when no fused kernel exists, and what a test runs under a guard that refuses host looks. It
+says what the result is; a faster body may say how to get it sooner, and is held to this one by the contract test.
+
+No branch here looks at a number on the device: device scalars are picked with index arrays of length one
+(``state[BATCH:BATCH+1]``) and combined by array operations. The kernels also carry complex arrays, for the
+gradient check by complex step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from chainrule.backends.base import (
+    BATCH,
+    CORRECT,
+    HALTED,
+    LOSS,
+    RUNNING,
+    STEP,
+    WEIGHT,
+    ActivationName,
+    Array,
+    Backend,
+)
+from chainrule.backends.philox import philox_words
+
+
+def _slot(state: Array) -> Array:
+    return state[BATCH : BATCH + 1]
+
+
+class ReferenceBackend(Backend):
+    """The kernels; memory and execution are left to the bodies for NumPy and CuPy."""
+
+    xp: Any  # the array module
+
+    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
+        """Memory for an intermediate result that no one reads after the kernel."""
+        return self.xp.empty(shape, dtype)
+
+    def _parts(self, size: int) -> Iterator[slice]:
+        """Slices of a flat array: all of it at once, unless a body knows a better size for its caches."""
+        yield slice(0, size)
+
+    # ---- elements -------------------------------------------------------------------------------
+
+    def fill(self, value: float, *, out: Array) -> None:
+        out.fill(value)
+
+    def copy(self, source: Array, *, out: Array) -> None:
+        out[...] = source
+
+    def standardize(self, x: Array, mean: Array, scale: Array, *, out: Array) -> None:
+        out[...] = (x - mean) / scale
+
+    def first_nonfinite(self, x: Array) -> int | None:
+        bad = ~self.xp.isfinite(x).reshape(-1)
+        first = int(self.download(bad.argmax()))
+        return first if bool(self.download(bad[first])) else None
+
+    # ---- layers ---------------------------------------------------------------------------------
+
+    def matmul(self, a: Array, b: Array, *, out: Array) -> None:
+        self.xp.matmul(a, b, out=out)
+
+    def activate(self, activation: ActivationName, z: Array, *, out: Array) -> None:
+        ACTIVATE[activation](self.xp, z, out)
+
+    def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
+        self.matmul(x, W, out=z)
+        self.xp.add(z, b[..., None, :], out=z)
+        if activation != "identity" or z is not y:
+            self.activate(activation, z, out=y)
+
+    def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
+        if activation != "identity":
+            derivative = self._scratch(saved.shape, saved.dtype, use="derivative")
+            DERIVATIVE[activation](self.xp, saved, derivative)
+            self.xp.multiply(dy, derivative, out=dz)
+        elif dz is not dy:
+            dz[...] = dy
+        self.xp.sum(dz, axis=-2, out=db)
+
+    def matmul_activation_backward(
+        self, dz: Array, W: Array, activation: ActivationName, saved: Array, *, out: Array, db: Array
+    ) -> None:
+        self.matmul(dz, W.swapaxes(-1, -2), out=out)
+        self.activation_backward(activation, saved, out, dz=out, db=db)
+
+    # ---- losses ---------------------------------------------------------------------------------
+
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
+        scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        xp = self.xp
+        rows = self._rows(len(labels))
+        xp.subtract(logits, logits.real.max(axis=-1, keepdims=True), out=dlogits)
+        chosen = dlogits[rows, labels]
+        xp.exp(dlogits, out=dlogits)
+        normalizer = dlogits.sum(axis=-1, keepdims=True)
+        losses = xp.log(normalizer[:, 0]) - chosen
+        xp.divide(dlogits, normalizer, out=dlogits)
+        dlogits[rows, labels] -= 1
+        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+
+    def sigmoid_cross_entropy(
+        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
+        scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        xp = self.xp
+        # log(1 + exp(z)) = m + log1p(exp(z - 2m)) with m = max(z, 0): analytic in z on either side, and never large.
+        m = xp.where(logits.real > 0, logits, 0)
+        losses = (m - logits * targets + xp.log1p(xp.exp(logits - 2 * m))).sum(axis=-1)
+        self.activate("sigmoid", logits, out=dlogits)
+        xp.subtract(dlogits, targets, out=dlogits)
+        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+
+    def squared_error(
+        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
+        scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        xp = self.xp
+        xp.subtract(logits, targets, out=dlogits)
+        square = self._scratch(dlogits.shape, dlogits.dtype, use="derivative")
+        xp.multiply(dlogits, dlogits, out=square)
+        self._finish(square.sum(axis=-1), weights, state, scale, mean, totals, dlogits, factor=2.0)
+
+    def _finish(
+        self, losses: Array, weights: Array | None, state: Array, scale: float, mean: bool, totals: Array,
+        dlogits: Array, factor: float = 1.0,
+    ) -> None:  # fmt: skip
+        """From l_i and w_i to the totals, and from dl_i to ``factor * scale * w_i dl_i / divisor``."""
+        xp = self.xp
+        if weights is None:
+            loss, divisor = losses.sum(dtype=totals.dtype), len(losses) if mean else 1
+            if factor * scale != divisor:
+                xp.multiply(dlogits, factor * scale / divisor, out=dlogits)
+        else:
+            loss = (losses * weights).sum(dtype=totals.dtype)
+            if mean:
+                divisor = weights.sum(dtype=totals.dtype)
+                # All weights 0: every row of the gradient is 0 whatever it is divided by, so divide by 1.
+                row_factor = weights * (factor * scale / xp.where(divisor == 0, 1, divisor)).astype(weights.dtype)
+            else:
+                divisor, row_factor = 1, weights * factor * scale
+            xp.multiply(dlogits, row_factor[:, None], out=dlogits)
+        self._record(loss * scale, divisor, state, totals)
+
+    def _record(self, loss: Array, divisor: Array | int, state: Array, totals: Array) -> None:
+        slot = _slot(state)
+        totals[slot, LOSS] = loss
+        totals[slot, WEIGHT] = divisor
+        halts = ~self.xp.isfinite(loss) & (state[HALTED] == RUNNING)
+        state[HALTED : HALTED + 1] = self.xp.where(halts, state[STEP], state[HALTED])
+
+    def count_correct(
+        self, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
+    ) -> None:
+        if targets.ndim == 1:
+            right = logits.argmax(axis=-1) == targets
+        else:
+            right = ((logits > 0) == (targets > 0.5)).all(axis=-1)
+        count = right.sum() if weights is None else (right * weights).sum(dtype=totals.dtype)
+        totals[_slot(state), CORRECT] = count
+
+    def _rows(self, n: int) -> Array:
+        return self.xp.arange(n)
+
+    # ---- from logits to predictions -------------------------------------------------------------
+
+    def softmax(self, logits: Array, *, out: Array) -> None:
+        xp = self.xp
+        xp.subtract(logits, logits.max(axis=-1, keepdims=True), out=out)
+        xp.exp(out, out=out)
+        xp.divide(out, out.sum(axis=-1, keepdims=True), out=out)
+
+    def argmax(self, x: Array, *, out: Array) -> None:
+        out[...] = x.argmax(axis=-1)
+
+    def positive(self, x: Array, *, out: Array) -> None:
+        out[...] = x > 0
+
+    # ---- batches and random numbers -------------------------------------------------------------
+
+    def gather(
+        self, sources: Sequence[Array], order: Array, state: Array, *, stride: int, out: Sequence[Array]
+    ) -> None:
+        rows = order[state[BATCH] * stride + self._rows(len(out[0]))]
+        for source, batch in zip(sources, out, strict=True):
+            batch[...] = source[rows]
+
+    def uniform(
+        self, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
+    ) -> None:
+        words = philox_words(self.xp, out.size, counter, key)
+        u = (words >> self.xp.uint64(8)).astype(self.xp.float64) * 2.0**-24
+        out[...] = (low + (high - low) * u).reshape(out.shape)
+
+    def permutation(self, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
+        # One sort of distinct 64-bit numbers, the word above, the element below: no order among equals to define.
+        words = philox_words(self.xp, out.size, counter, key)
+        tagged = (words << self.xp.uint64(32)) | self.xp.arange(out.size, dtype=self.xp.uint64)
+        tagged.sort()
+        out[...] = (tagged & self.xp.uint64(0xFFFFFFFF)).astype(out.dtype)
+
+    # ---- optimisers -----------------------------------------------------------------------------
+
+    def _learning_rate(self, lr: Array, state: Array, factor: float) -> Array:
+        """(1,) float64: this batch's learning rate, and 0 in a run that has halted."""
+        rate = lr[self.xp.minimum(_slot(state), len(lr) - 1)] * factor
+        return self.xp.where(state[HALTED] == RUNNING, rate, 0.0)
+
+    def _subtract(self, params: Array, update: Array, state: Array) -> None:
+        """params -= update, and nothing in a run that has halted, where ``update`` may be nan."""
+        self.xp.subtract(params, self.xp.where(state[HALTED] == RUNNING, update, 0), out=params)
+
+    def sgd(
+        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
+        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
+    ) -> None:  # fmt: skip
+        xp = self.xp
+        rate = self._learning_rate(lr, state, lr_factor).astype(params.dtype)
+        for part in self._parts(params.size):
+            p, g = params[part], grads[part]
+            update = self._scratch(p.shape, p.dtype, use="update")
+            xp.multiply(p, weight_decay, out=update)
+            xp.add(update, g, out=update)  # g of the formula
+            if velocity is not None:
+                v = velocity[part]
+                xp.multiply(v, momentum, out=v)
+                xp.add(v, update, out=v)
+                if nesterov:
+                    step = self._scratch(p.shape, p.dtype, use="step")
+                    xp.multiply(v, momentum, out=step)
+                    xp.add(update, step, out=update)
+                else:
+                    update = v
+            step = self._scratch(p.shape, p.dtype, use="step")
+            xp.multiply(update, rate, out=step)
+            self._subtract(p, step, state)
+
+    def adam(
+        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
+        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+    ) -> None:  # fmt: skip
+        xp, dtype = self.xp, params.dtype
+        t = (state[STEP : STEP + 1] + 1).astype(xp.float64)
+        rate = self._learning_rate(lr, state, lr_factor)
+        root = xp.sqrt(1 - beta2**t)
+        # m^ / (sqrt(v^) + eps) with both corrections moved out of the loop over elements:
+        step_size = (rate * root / (1 - beta1**t)).astype(dtype)
+        step_eps = (eps * root).astype(dtype)
+        keep = (1 - rate * weight_decay).astype(dtype)
+        for part in self._parts(params.size):
+            p, g, mp, vp = params[part], grads[part], m[part], v[part]
+            a = self._scratch(p.shape, dtype, use="update")
+            b = self._scratch(p.shape, dtype, use="step")
+            if weight_decay and decoupled:
+                xp.multiply(p, keep, out=p)
+            elif weight_decay:
+                xp.multiply(p, weight_decay, out=b)
+                xp.add(g, b, out=b)
+                g = b
+            xp.multiply(g, 1 - beta1, out=a)
+            xp.multiply(mp, beta1, out=mp)
+            xp.add(mp, a, out=mp)
+            xp.multiply(g, g, out=a)
+            xp.multiply(a, 1 - beta2, out=a)
+            xp.multiply(vp, beta2, out=vp)
+            xp.add(vp, a, out=vp)
+            xp.sqrt(vp, out=a)
+            xp.add(a, step_eps, out=a)
+            xp.divide(mp, a, out=a)
+            xp.multiply(a, step_size, out=a)
+            self._subtract(p, a, state)
+
+    def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
+        xp = self.xp
+        norm = xp.sqrt(xp.dot(grads, grads))
+        xp.multiply(grads, xp.minimum(norm, max_norm) / xp.where(norm == 0, 1, norm), out=grads)
+
+    def tick(self, state: Array) -> None:
+        state[:HALTED] += 1
+
+
+# ---- the activations and their derivatives, side by side; a derivative is a function of the output y --------------
+
+
+def _copy(xp: Any, z: Array, out: Array) -> None:
+    out[...] = z
+
+
+def _ones(xp: Any, y: Array, out: Array) -> None:
+    out.fill(1)
+
+
+def _relu(xp: Any, z: Array, out: Array) -> None:
+    xp.maximum(z, 0, out=out)
+
+
+def _relu_derivative(xp: Any, y: Array, out: Array) -> None:
+    xp.greater(y, 0, out=out, casting="unsafe")
+
+
+def _tanh(xp: Any, z: Array, out: Array) -> None:
+    xp.tanh(z, out=out)
+
+
+def _tanh_derivative(xp: Any, y: Array, out: Array) -> None:
+    xp.multiply(y, y, out=out)
+    xp.subtract(1, out, out=out)
+
+
+def _sigmoid(xp: Any, z: Array, out: Array) -> None:
+    xp.negative(z, out=out)
+    xp.exp(out, out=out)  # inf for very negative z, and 1 / inf is the right 0
+    xp.add(out, 1, out=out)
+    xp.divide(1, out, out=out)
+
+
+def _sigmoid_derivative(xp: Any, y: Array, out: Array) -> None:
+    xp.subtract(1, y, out=out)
+    xp.multiply(out, y, out=out)
+
+
+_Elementwise = Callable[[Any, Array, Array], None]
+ACTIVATE: dict[str, _Elementwise] = {"identity": _copy, "relu": _relu, "tanh": _tanh, "sigmoid": _sigmoid}
+DERIVATIVE: dict[str, _Elementwise] = {
+    "identity": _ones,
+    "relu": _relu_derivative,
+    "tanh": _tanh_derivative,
+    "sigmoid": _sigmoid_derivative,
+}

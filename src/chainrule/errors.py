@@ -1,0 +1,93 @@
+"""Every error that chainrule raises on purpose.
+
+::
+
+    ChainruleError
+    +-- ShapeError        (ValueError)    arrays whose shapes do not fit together
+    +-- DataError         (ValueError)    a value, a table or a file that cannot be trained on
+    |   +-- ModelFileError                a model file that is damaged, foreign or of an unknown version
+    +-- DeviceError       (RuntimeError)  a device that cannot be had, or was asked for what it cannot do
+    |   +-- GuardError                    code under test did what a GPU would refuse
+    +-- GradientError     (AssertionError)  an analytic gradient disagrees with a numeric one
+    +-- DivergenceError   (ArithmeticError) training left the finite numbers
+    +-- OptionError       (ValueError)    an option of the library or of the command line
+
+Each carries a message that says what came and what was expected, and where there is one thing to do
+about it, a ``hint`` of one line. The command line maps each class to its exit code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ChainruleError(Exception):
+    """Base class; ``hint`` is one line saying what to do, or empty."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}\nhint: {self.hint}" if self.hint else message
+
+    @property
+    def message(self) -> str:
+        """The message without its hint."""
+        return super().__str__()
+
+
+class OptionError(ChainruleError, ValueError):
+    """An option that does not exist, or a value that it does not take."""
+
+    exit_code = 2
+
+
+class DataError(ChainruleError, ValueError):
+    """A value, a table or a file that cannot be used; names file, row and column where it can."""
+
+    exit_code = 3
+
+
+class ShapeError(ChainruleError, ValueError):
+    """Arrays whose shapes do not fit together; names both shapes."""
+
+    exit_code = 3
+
+
+class ModelFileError(DataError):
+    """A model file that is damaged, foreign, or written by an unknown version."""
+
+
+class DeviceError(ChainruleError, RuntimeError):
+    """A device that cannot be had, or that was asked for something it cannot do."""
+
+    exit_code = 4
+
+
+class GuardError(DeviceError):
+    """Raised by the guarded backend where a GPU would refuse, stall or corrupt."""
+
+
+class GradientError(ChainruleError, AssertionError):
+    """An analytic gradient that disagrees with a numeric one; names parameter, entry and both values."""
+
+
+class DivergenceError(ChainruleError, ArithmeticError):
+    """Training left the finite numbers.
+
+    ``step`` counts updates from 0, ``epoch`` from 1; ``where`` names the layer or parameter in which the
+    first non-finite number stands.
+    """
+
+    exit_code = 6
+
+    def __init__(self, message: str, *, step: int, epoch: int, where: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
+        self.epoch = epoch
+        self.where = where
+        self.run: Any = None  # the Run so far, where a Trainer raised this

@@ -1,0 +1,133 @@
+"""The model file: safetensors for the arrays, JSON for what they mean, a checksum over both.
+
+The safetensors metadata holds four strings: ``format`` ("chainrule-model"), ``version``, ``description`` (a JSON
+object) and ``sha256``, over the description and every array's name, dtype, shape and bytes. safetensors itself has no
+checksum and writes arrays that are not C-contiguous wrongly without a word, so both are taken care of here.
+Nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from chainrule.errors import ModelFileError
+
+FORMAT = "chainrule-model"
+VERSION = "1"
+MAX_HEADER = 1 << 20  # bytes: thousands of layers fit; a hostile header does not
+DTYPES = ("float32", "float64")
+
+SCHEMA: dict[str, type] = {
+    "n_in": int,
+    "layers": list,
+    "loss": str,
+    "dtype": str,
+    "seed": int,
+    "feature_names": list,
+    "target_name": str,
+    "classes": list,
+}
+
+
+def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Write the file whole or not at all: to a temporary beside it, flushed to disk, then renamed over it."""
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    text = json.dumps(description, ensure_ascii=False, allow_nan=False)
+    metadata = {"format": FORMAT, "version": VERSION, "description": text, "sha256": _checksum(text, arrays)}
+    write_whole(path, safetensors.numpy.save(arrays, metadata))
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` in one step; a reader sees the old file or the new one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Description and arrays of a model file.
+
+    Raises
+    ------
+    ModelFileError   if the file is missing, foreign, damaged, or of an unknown version.
+    """
+    path = Path(path)
+    try:
+        _check_header(path)
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelFileError(f"{path} is a safetensors file, but not a chainrule model")
+            if metadata.get("version") != VERSION:
+                raise ModelFileError(
+                    f"{path} has format version {metadata.get('version')!r}, this chainrule reads {VERSION!r}",
+                    hint="open it with the chainrule that wrote it, or a newer one",
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        text = metadata["description"]
+        if metadata.get("sha256") != _checksum(text, tensors):
+            raise ModelFileError(f"{path} is damaged: its checksum does not fit", hint="take a copy that is intact")
+        description = json.loads(text)
+    except ModelFileError:
+        raise
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # safetensors raises several kinds, json and numpy more
+        raise ModelFileError(f"{path} is not a model file: {str(error).splitlines()[0]}") from error
+    _check_description(path, description, tensors)
+    return description, tensors
+
+
+def _check_header(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(8)
+    if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= MAX_HEADER:
+        raise ModelFileError(f"{path} is not a safetensors file")
+
+
+def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray]) -> None:
+    if not isinstance(description, dict):
+        raise ModelFileError(f"{path}: the description is no JSON object")
+    for key, kind in SCHEMA.items():
+        if not isinstance(description.get(key), kind) or isinstance(description[key], bool):
+            raise ModelFileError(f"{path}: {key} of the description should be of type {kind.__name__}")
+    for key in ("feature_names", "classes"):
+        if not all(isinstance(name, str) for name in description[key]):
+            raise ModelFileError(f"{path}: {key} of the description should be strings")
+    for layer in description["layers"]:
+        if not isinstance(layer, dict) or layer.get("kind") != "dense":
+            raise ModelFileError(f"{path}: unknown kind of layer: {layer!r:.80}")
+    for name, array in tensors.items():
+        if str(array.dtype) not in DTYPES or not np.isfinite(array).all():
+            raise ModelFileError(f"{path}: {name} should be finite numbers of {' or '.join(DTYPES)}")

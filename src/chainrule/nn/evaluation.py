@@ -1,0 +1,71 @@
+"""The loss and the metrics of a net over rows that stay on the device."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.backends.base import CORRECT, LOSS, WEIGHT
+from chainrule.nn.losses import Loss
+from chainrule.nn.network import PREDICT_ROWS, Network
+from chainrule.nn.passes import new_state
+from chainrule.nn.rows import Rows
+
+
+class Evaluator:
+    """Call it for {"loss": ..., metric: ...} of the net's present parameters over ``rows``; one look at the device.
+
+    A classification has ``accuracy``, a regression ``r2`` (1 - squared error / spread of the targets, all outputs
+    together).
+    """
+
+    def __init__(self, net: Network, rows: Rows) -> None:
+        be = net.backend
+        self.net, self.rows = net, rows
+        batch = net.bind(min(len(rows), PREDICT_ROWS), training=False)
+        self._parts = list(batch.parts(len(rows)))
+        self._state = new_state(be)
+        self._totals = be.empty((len(self._parts), 3), np.float64)
+        self._spread = target_spread(net, rows)
+        self._replay = be.capture(self._pass_over_rows)
+
+    def _pass_over_rows(self) -> None:
+        net, be, state = self.net, self.net.backend, self._state
+        be.fill(0, out=state)
+        x, targets, weights = self.rows
+        for part, batch in self._parts:
+            logits = batch.forward(x[part])
+            part_targets, part_weights = targets[part], None if weights is None else weights[part]
+            if net.loss.task != "regress":
+                be.count_correct(logits, part_targets, part_weights, state, totals=self._totals)
+            net.loss(be, logits, part_targets, part_weights, state, totals=self._totals, dlogits=batch.dlogits)
+            be.tick(state)
+
+    def __call__(self) -> dict[str, float]:
+        be = self.net.backend
+        with be.running():
+            self._replay(1)
+        return metrics_of(self.net.loss, be.download(self._totals), self._spread)
+
+
+def metrics_of(loss: Loss, totals: np.ndarray, spread: float) -> dict[str, float]:
+    """The metrics of the batches whose totals these are."""
+    found = {"loss": loss.value(totals)}
+    if loss.task == "regress":
+        error = totals[:, LOSS].sum() / loss.scale
+        weight = totals[:, WEIGHT].sum() if loss.mean else 1.0
+        found["r2"] = float(1 - error / weight / spread) if spread > 0 and weight > 0 else 0.0
+    else:
+        weight = totals[:, WEIGHT].sum()
+        found["accuracy"] = float(totals[:, CORRECT].sum() / weight) if weight > 0 else 0.0
+    return found
+
+
+def target_spread(net: Network, rows: Rows) -> float:
+    """sum_j of the weighted variance of target column j (times sum w for a summed loss); 0 for a classification."""
+    if net.loss.task != "regress":
+        return 0.0
+    targets = net.backend.download(rows.targets).astype(np.float64)
+    weights = np.ones(len(rows)) if rows.weights is None else net.backend.download(rows.weights).astype(np.float64)
+    mean = np.average(targets, axis=0, weights=weights)
+    spread = np.average((targets - mean) ** 2, axis=0, weights=weights).sum()
+    return float(spread if net.loss.mean else spread * weights.sum())

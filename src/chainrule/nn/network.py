@@ -1,0 +1,270 @@
+"""The network: layers in a row, a loss on top, and the two ways through them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.arena import Arena, Layout
+from chainrule.backends import backend as make_backend
+from chainrule.backends.base import Array, Backend
+from chainrule.errors import OptionError
+from chainrule.nn.activations import find_activation
+from chainrule.nn.dense import Dense
+from chainrule.nn.initializers import initialize_weights
+from chainrule.nn.losses import find_loss
+from chainrule.nn.passes import Pass, new_state
+from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.rows import Rows, upload_features, upload_rows
+from chainrule.random import check_seed
+
+DTYPES = ("float32", "float64")
+PREDICT_ROWS = 8192  # rows at a time: enough to fill a device, little enough to stay in a cache
+
+
+class Network:
+    """Dense layers in a row and a loss from the logits of the last.
+
+    Parameters
+    ----------
+    layers : Dense layers, the first one's input first; the last has activation "identity", its output is the logits
+    n_in : columns of X
+    loss : "softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error" or "squared_error_sum"
+    backend : where parameters live and everything is computed; the CPU by default
+    dtype : "float32" or "float64"
+    seed : initial weights, from 0 to 2^64 - 1
+
+    ``preparation`` says what happens to rows before the first layer and to predictions after the last; by default
+    nothing. Predictions of one net may be asked for from several threads at once; training it may not.
+
+    Raises
+    ------
+    OptionError   for an option that does not exist.
+    """
+
+    def __init__(
+        self, layers: Sequence[Dense], n_in: int, *, loss: str = "softmax_cross_entropy",
+        backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
+    ) -> None:  # fmt: skip
+        if not layers or layers[-1].activation != "identity":
+            raise OptionError("the last layer must have activation 'identity': the losses work from logits")
+        # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
+        if str(np.dtype(dtype)) not in (*DTYPES, "complex128"):
+            raise OptionError(f"dtype {dtype!r} came", hint=f"one of {', '.join(DTYPES)}")
+        self.backend = backend if backend is not None else make_backend("cpu")
+        self.layers = tuple(layers)
+        self.n_in = _whole_number(n_in, "n_in")
+        self.n_out = self.layers[-1].n_out
+        self.dtype = np.dtype(dtype)
+        self.seed = operator.index(seed)
+        check_seed(self.seed)
+        self.loss_name = loss
+        self.loss = find_loss(loss, self.n_out)
+        self.preparation = Preparation()
+        self._gradients: Arena | None = None
+        self._parameters = Arena(self.backend, Layout(self._parameter_shapes(), self.dtype))
+        with self.backend.running():
+            for i, layer in enumerate(self.layers):
+                initializer = find_activation(layer.activation).initializer
+                initialize_weights(self.backend, self._parameters[f"dense{i}.W"], initializer, seed=self.seed, layer=i)
+
+    def __repr__(self) -> str:
+        widths = " -> ".join(str(w) for w in self.widths)
+        return f"<{type(self).__name__} {widths}, {self.loss_name}, {self.dtype} on {self.backend.device}>"
+
+    # ---- parameters -------------------------------------------------------------------------------
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Columns of X, then of each layer's output."""
+        return (self.n_in, *(layer.n_out for layer in self.layers))
+
+    def _parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """All weights, then all biases: a parameter group of one kind is one slice of the arena."""
+        shapes = {
+            f"dense{i}.{name}": shape
+            for i, (n_in, layer) in enumerate(zip(self.widths, self.layers, strict=False))
+            for name, shape in layer.parameter_shapes(n_in).items()
+        }
+        return dict(sorted(shapes.items(), key=lambda item: not item[0].endswith(".W")))
+
+    def parameters(self) -> dict[str, Array]:
+        """{"dense0.W": array, "dense0.b": array, "dense1.W": ...}: views, so assigning into them changes the net."""
+        return {name: self._parameters[name] for name in sorted(self._parameters, key=_layer_and_name)}
+
+    @property
+    def parameter_arena(self) -> Arena:
+        """The memory of the parameters, for an optimiser."""
+        return self._parameters
+
+    @property
+    def gradient_arena(self) -> Arena:
+        """The memory of the gradients: made when first asked for, overwritten by every backward pass."""
+        if self._gradients is None:
+            self._gradients = self._parameters.like()
+        return self._gradients
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers are trained."""
+        return sum(slot.size for slot in self._parameters.layout.slots.values())
+
+    def twin(self, *, backend: Backend | None = None, dtype: str | None = None) -> Network:
+        """A net of the same layers, parameters and preparation, on another backend or in another dtype."""
+        other = Network(
+            self.layers, self.n_in, loss=self.loss_name, backend=backend or self.backend,
+            dtype=dtype or str(self.dtype), seed=self.seed,
+        )  # fmt: skip
+        other.preparation = self.preparation
+        other._parameters.assign(self._parameters.download())
+        return other
+
+    # ---- data -------------------------------------------------------------------------------------
+
+    def upload_rows(self, X: Any, y: Any, sample_weight: Any = None) -> Rows:
+        """Rows checked, standardised and resident on the device."""
+        with self.backend.running():
+            return upload_rows(
+                self.backend, X, y, sample_weight, n_in=self.n_in, dtype=self.dtype, loss=self.loss,
+                features=self.preparation.features, targets=self.preparation.targets,
+            )  # fmt: skip
+
+    # ---- forward and backward ---------------------------------------------------------------------
+
+    def bind(self, n: int, *, training: bool) -> Pass:
+        """Memory for a batch of up to ``n`` rows, and the two ways through the net on it."""
+        return Pass(self, n, training=training)
+
+    def loss_and_gradients(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, dict[str, Array]]:
+        """The loss over these rows and its gradient by every parameter; no parameter changes.
+
+        Returns
+        -------
+        loss : float
+        gradients : {name: array} of the parameters' shapes, on the net's device, yours to keep
+        """
+        be = self.backend
+        rows = self.upload_rows(X, y, sample_weight)
+        batch = self.bind(len(rows), training=True)
+        state, totals = new_state(be), be.empty((1, 3), self.totals_dtype)
+        with be.running():
+            logits = batch.forward(rows.x)
+            self.loss(be, logits, rows.targets, rows.weights, state, totals=totals, dlogits=batch.dlogits)
+            batch.backward()
+            gradients = self.gradient_arena.copy()
+        value = self.loss.value(be.download(totals))
+        return value, {name: gradients[name] for name in sorted(gradients, key=_layer_and_name)}
+
+    @property
+    def totals_dtype(self) -> Any:
+        """The dtype of totals: float64 (complex128 under the complex step)."""
+        return np.result_type(self.dtype, np.float64)
+
+    # ---- predictions ------------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> Array:
+        """What the net says of each row.
+
+        Returns
+        -------
+        softmax_cross_entropy: (n,) class numbers; sigmoid_cross_entropy: (n, k) zeros and ones; squared error: (n, k)
+        numbers in the target's own units. One output comes as (n,). Of the kind that X was: NumPy or on the device.
+        """
+        be, n_out = self.backend, self.n_out
+        targets = self.preparation.targets
+        back = targets.inverse() if targets is not None else Standardization(np.zeros(n_out), np.ones(n_out))
+        back_on_device = [be.upload(back.mean), be.upload(back.scale)]
+
+        def answer(logits: Array, out: Array) -> None:
+            if self.loss.task == "classify":
+                be.argmax(logits, out=out)
+            elif self.loss.task == "multilabel":
+                be.positive(logits, out=out)
+            elif targets is not None:
+                be.standardize(logits, *back_on_device, out=out)
+            else:
+                be.copy(logits, out=out)
+
+        shape = () if self.loss.task == "classify" else (n_out,)
+        dtype = self.dtype if self.loss.task == "regress" else np.dtype(np.int32)
+        return self._answers(X, answer, shape, dtype)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities: (n, k) of each class, or of yes in each column (one output comes as (n,)).
+
+        OptionError for a regression, which has none.
+        """
+        be = self.backend
+        if self.loss.task == "regress":
+            raise OptionError(f"a net trained on {self.loss_name} has no probabilities", hint="use predict")
+
+        def answer(logits: Array, out: Array) -> None:
+            if self.loss.task == "classify":
+                be.softmax(logits, out=out)
+            else:
+                be.activate("sigmoid", logits, out=out)
+
+        return self._answers(X, answer, (self.n_out,), self.dtype)
+
+    def _answers(
+        self, X: Any, answer: Callable[[Array, Array], None], shape: tuple[int, ...], dtype: np.dtype
+    ) -> Array:
+        be = self.backend
+        with be.running():
+            x = upload_features(be, X, self.n_in, self.dtype, self.preparation.features)
+            out = be.empty((len(x), *shape), dtype)
+            batch = self.bind(min(len(x), PREDICT_ROWS), training=False)
+            for part, part_batch in batch.parts(len(x)):
+                answer(part_batch.forward(x[part]), out[part])
+        if shape == (1,):
+            out = out[:, 0]
+        return out if type(X) is type(out) else be.download(out)
+
+    # ---- files ------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file: parameters and all that a prediction needs; :func:`chainrule.load` opens it."""
+        from chainrule.nn.saved import save  # the file format knows the net, not the other way round
+
+        save(self, path)
+
+
+class MLP(Network):
+    """A multilayer perceptron: ``MLP([64, 256, 128, 10])`` has 64 inputs, two hidden layers and 10 outputs.
+
+    Parameters
+    ----------
+    widths : columns of X, units of each hidden layer, outputs
+    activation : of the hidden layers; the output layer gives logits
+
+    The others as for :class:`Network`.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], *, activation: str = "relu", loss: str = "softmax_cross_entropy",
+        backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
+    ) -> None:  # fmt: skip
+        if len(widths) < 2:
+            raise OptionError(f"widths {list(widths)} came, at least an input and an output were expected")
+        widths = [_whole_number(w, "a width") for w in widths]
+        layers = [*(Dense(w, activation) for w in widths[1:-1]), Dense(widths[-1])]
+        super().__init__(layers, widths[0], loss=loss, backend=backend, dtype=dtype, seed=seed)
+
+
+def _layer_and_name(name: str) -> tuple[int, str]:
+    layer, _, parameter = name.partition(".")
+    return int(layer.removeprefix("dense")), parameter
+
+
+def _whole_number(value: Any, what: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or number < 1:
+        raise OptionError(f"{what} {value!r} came, a whole number from 1 up was expected")
+    return number

@@ -1,0 +1,85 @@
+"""A net at work on a batch: the forward and the backward pass, in memory that is laid out once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.backends.base import HALTED, RUNNING, Array, Backend
+from chainrule.nn.activations import find_activation
+from chainrule.nn.dense import Dense, DensePass
+
+if TYPE_CHECKING:
+    from chainrule.nn.network import Network
+
+
+class Pass:
+    """A net at work on a batch of n rows: all intermediate results, laid out once and used again every step.
+
+    Forward, each layer keeps its input and output. Backward, the loss has left its gradient by the logits in
+    ``dlogits``, and each layer turns the gradient by its output into the gradients by its parameters and its input.
+    """
+
+    def __init__(
+        self, net: Network, n: int, *, training: bool, memory: Sequence[dict[str, Array]] | None = None
+    ) -> None:
+        be = net.backend
+        self.net, self.backend, self.n, self.training = net, be, n, training
+        self._memory = memory or [self._allocate(layer, n) for layer in net.layers]
+        gradients = net.gradient_arena if training else None
+        self.layers = [
+            DensePass(layer, be, f"dense{i}", net.parameter_arena, gradients, **mine)
+            for i, (layer, mine) in enumerate(zip(net.layers, self._memory, strict=True))
+        ]
+        self.dlogits = self.layers[-1].dz
+
+    def _allocate(self, layer: Dense, n: int) -> dict[str, Array]:
+        shape, dtype, be = (n, layer.n_out), self.net.dtype, self.backend
+        y = be.empty(shape, dtype)
+        z = y if find_activation(layer.activation).saves == "output" else be.empty(shape, dtype)
+        needs_gradient = self.training or layer is self.net.layers[-1]  # a loss wants room for its gradient
+        return {"y": y, "z": z, "dz": be.empty(shape, dtype) if needs_gradient else None}
+
+    def first(self, n: int) -> Pass:
+        """A pass on ``n`` rows, at most as many as this one's, in the first rows of the same memory."""
+        if n == self.n:
+            return self
+        memory = []
+        for mine in self._memory:
+            y = mine["y"][:n]
+            z = y if mine["z"] is mine["y"] else mine["z"][:n]
+            memory.append({"y": y, "z": z, "dz": None if mine["dz"] is None else mine["dz"][:n]})
+        return Pass(self.net, n, training=self.training, memory=memory)
+
+    def parts(self, n: int) -> Iterator[tuple[slice, Pass]]:
+        """Slices that cover ``n`` rows, each with a pass of its length; the last may be shorter."""
+        for start in range(0, n, self.n):
+            stop = min(start + self.n, n)
+            yield slice(start, stop), self.first(stop - start)
+
+    def forward(self, x: Array) -> Array:
+        """Logits of the rows ``x`` (n, n_in)."""
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self) -> None:
+        """The gradient arena, from ``dlogits``: from the top layer down, each by the chain rule."""
+        top, bottom = self.layers[-1], self.layers[0]
+        top.backward(self.dlogits)
+        for layer, below in itertools.pairwise(reversed(self.layers)):
+            layer.weight_gradient()
+            layer.backward_into(below)
+        bottom.weight_gradient()
+
+
+def new_state(backend: Backend) -> Array:
+    """A step state at its start: step 0, batch 0, not halted."""
+    state = backend.empty((3,), np.int64)
+    start = [0, 0, 0]
+    start[HALTED] = RUNNING
+    backend.assign(start, out=state)
+    return state

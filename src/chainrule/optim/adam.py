@@ -1,0 +1,62 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chainrule.backends.base import Array, Backend
+from chainrule.errors import OptionError
+from chainrule.optim.base import Optimizer, Segment, check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2;   W -= lr m^ / (sqrt(v^) + eps).
+
+    m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t) at step t = 1, 2, ...; g = dW + weight_decay W.
+
+    Parameters
+    ----------
+    beta1, beta2 : in [0, 1)
+    eps : above 0
+
+    Source: Kingma, Ba 2015, algorithm 1.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    decoupled: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("beta1", self.beta1, 0.0, 1.0)
+        check_range("beta2", self.beta2, 0.0, 1.0)
+        if not self.eps > 0:
+            raise OptionError(f"eps {self.eps} came, a number above 0 was expected")
+
+    def moment_names(self) -> tuple[str, ...]:
+        return ("m", "v")
+
+    def update(
+        self, backend: Backend, params: Array, grads: Array, moments: Sequence[Array], lr: Array, state: Array,
+        segment: Segment,
+    ) -> None:  # fmt: skip
+        m, v = moments
+        backend.adam(
+            params, grads, m, v, lr, state, lr_factor=segment.lr_factor, beta1=self.beta1, beta2=self.beta2,
+            eps=self.eps, weight_decay=segment.weight_decay, decoupled=self.decoupled,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Adam):
+    """Adam with the decay beside the gradient, not in it: W -= lr weight_decay W, then Adam's step with g = dW.
+
+    Source: Loshchilov, Hutter 2019, algorithm 2 (with lr on the decay, as in torch.optim.AdamW).
+    """
+
+    weight_decay: float = 1e-2
+    decoupled: ClassVar[bool] = True

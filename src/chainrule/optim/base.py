@@ -1,0 +1,125 @@
+"""What every optimiser shares: parameter groups, moments over the arena, clipping."""
+
+from __future__ import annotations
+
+import abc
+import fnmatch
+import math
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple
+
+from chainrule.arena import Arena, Layout
+from chainrule.backends.base import Array, Backend
+from chainrule.errors import OptionError
+from chainrule.optim.schedules import Schedule, as_schedule
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Factors on the learning rate and on the weight decay, for the parameters whose name matches.
+
+    >>> Adam(groups=[ParameterGroup("dense0.*", lr_factor=0.1)])            # doctest: +SKIP
+
+    The first group that matches counts. Without one: factors 1, but biases are not decayed, as is usual (they set
+    no slope, so decaying them regularises nothing).
+    """
+
+    pattern: str
+    lr_factor: float = 1.0
+    decay_factor: float = 1.0
+
+
+DEFAULT_GROUPS = (ParameterGroup("*.b", decay_factor=0.0), ParameterGroup("*"))
+
+
+class Segment(NamedTuple):
+    """A slice of the arena whose parameters are treated alike."""
+
+    part: slice
+    lr_factor: float
+    weight_decay: float
+
+
+def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float) -> list[Segment]:
+    """The arena cut where the treatment changes; one piece if it never does."""
+    found: list[Segment] = []
+    for name, slot in layout.slots.items():
+        group = next(g for g in (*groups, *DEFAULT_GROUPS) if fnmatch.fnmatchcase(name, g.pattern))
+        decay = weight_decay * group.decay_factor
+        stop = slot.start + slot.extent
+        if found and found[-1][1:] == (group.lr_factor, decay):
+            found[-1] = found[-1]._replace(part=slice(found[-1].part.start, stop))
+        else:
+            found.append(Segment(slice(slot.start, stop), group.lr_factor, decay))
+    return found
+
+
+@dataclass(frozen=True)
+class Optimizer(abc.ABC):
+    """Settings of an optimiser; :meth:`bind` makes the one at work on a net's arenas.
+
+    Parameters
+    ----------
+    lr : a number, or a schedule
+    weight_decay : from 0 up; of weights, not of biases (see ParameterGroup)
+    clip_norm : the largest norm of the whole gradient, or None for no clipping
+    groups : ParameterGroups, the first that matches a parameter's name counts
+    """
+
+    lr: float | Schedule = 1e-3
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    groups: Sequence[ParameterGroup] = ()
+
+    def __post_init__(self) -> None:
+        as_schedule(self.lr)  # checks it
+        check_range("weight_decay", self.weight_decay, 0.0, math.inf)
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise OptionError(f"clip_norm {self.clip_norm} came, a number above 0 was expected")
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate over the run."""
+        return as_schedule(self.lr)
+
+    @abc.abstractmethod
+    def moment_names(self) -> tuple[str, ...]:
+        """Arrays of the parameters' layout that this optimiser keeps from step to step."""
+
+    @abc.abstractmethod
+    def update(
+        self, backend: Backend, params: Array, grads: Array, moments: Sequence[Array], lr: Array, state: Array,
+        segment: Segment,
+    ) -> None:  # fmt: skip
+        """One step on one segment: the slices of all arrays are already taken."""
+
+    def bind(self, parameters: Arena, gradients: Arena) -> BoundOptimizer:
+        """This optimiser at work on these arenas, with moments of zero."""
+        return BoundOptimizer(self, parameters, gradients)
+
+
+class BoundOptimizer:
+    """An optimiser and its moments; ``step`` reads the gradients and writes the parameters."""
+
+    def __init__(self, optimizer: Optimizer, parameters: Arena, gradients: Arena) -> None:
+        self.optimizer = optimizer
+        self.backend = parameters.backend
+        self.gradients = gradients.flat
+        self.moments = {name: parameters.like() for name in optimizer.moment_names()}
+        flats = [parameters.flat, gradients.flat, *(arena.flat for arena in self.moments.values())]
+        cuts = segments(parameters.layout, optimizer.groups, optimizer.weight_decay)
+        self._work = [(segment, [flat[segment.part] for flat in flats]) for segment in cuts]
+
+    def step(self, lr: Array, state: Array) -> None:
+        """Clip, then update every segment."""
+        if self.optimizer.clip_norm is not None:
+            self.backend.clip_by_global_norm(self.gradients, max_norm=self.optimizer.clip_norm)
+        for segment, (params, grads, *moments) in self._work:
+            self.optimizer.update(self.backend, params, grads, moments, lr, state, segment)
+
+
+def check_range(name: str, value: float, low: float, below: float) -> None:
+    if not low <= value < below:
+        raise OptionError(f"{name} {value} came, a number from {low:g} to below {below:g} was expected")

@@ -1,0 +1,46 @@
+"""Gradient descent with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chainrule.backends.base import Array, Backend
+from chainrule.errors import OptionError
+from chainrule.optim.base import Optimizer, Segment, check_range
+from chainrule.optim.schedules import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimizer):
+    """g = dW + weight_decay W;   v = momentum v + g;   W -= lr v,   or with Nesterov's   W -= lr (g + momentum v).
+
+    Parameters
+    ----------
+    momentum : in [0, 1); 0 keeps no velocity
+    nesterov : look ahead along the velocity; needs momentum
+
+    Source: Sutskever, Martens, Dahl, Hinton 2013, in the form of torch.optim.SGD (lr outside the velocity).
+    """
+
+    lr: float | Schedule = field(default=1e-2, kw_only=False)
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("momentum", self.momentum, 0.0, 1.0)
+        if self.nesterov and not self.momentum:
+            raise OptionError("nesterov without momentum came", hint="give a momentum, 0.9 say")
+
+    def moment_names(self) -> tuple[str, ...]:
+        return ("velocity",) if self.momentum else ()
+
+    def update(
+        self, backend: Backend, params: Array, grads: Array, moments: Sequence[Array], lr: Array, state: Array,
+        segment: Segment,
+    ) -> None:  # fmt: skip
+        backend.sgd(
+            params, grads, moments[0] if moments else None, lr, state, lr_factor=segment.lr_factor,
+            momentum=self.momentum, nesterov=self.nesterov, weight_decay=segment.weight_decay,
+        )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Random numbers by purpose: a draw is a function of the seed and of what it is for, never of earlier draws.
+
+philox(key = seed, counter = (element / 4, step, index, purpose)): the same seed gives the same weights, shuffles and
+masks on every backend, in any order, at any step. Nothing about randomness needs to be saved but the seed.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from chainrule.errors import OptionError
+
+
+class Purpose(enum.IntEnum):
+    """The last word of the counter. The numbers are part of the file format of a run: never reuse one."""
+
+    WEIGHTS = 1
+    SHUFFLE = 2
+    DROPOUT = 3
+    SPLIT = 4
+    CHECK = 5
+
+
+class Stream(NamedTuple):
+    """Arguments for ``Backend.uniform`` and ``Backend.permutation``."""
+
+    key: tuple[int, int]
+    counter: tuple[int, int, int]
+
+
+def stream(seed: int, purpose: Purpose, *, index: int = 0, step: int = 0) -> Stream:
+    """The numbers of one purpose: ``index`` counts layers, ``step`` steps or epochs. ``seed`` in [0, 2^64)."""
+    check_seed(seed)
+    return Stream((seed & 0xFFFFFFFF, seed >> 32), (step, index, int(purpose)))
+
+
+def check_seed(seed: int) -> None:
+    """OptionError unless ``seed`` is an integer in [0, 2^64)."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise OptionError(f"seed {seed!r} came, an integer from 0 to 2^64 - 1 was expected")

@@ -1,0 +1,61 @@
+"""Batches: shuffled on the device, gathered into one buffer, none left out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.backends.base import Array, Backend
+from chainrule.nn.passes import new_state
+from chainrule.nn.rows import Rows
+from chainrule.random import Purpose, stream
+
+
+class Batches:
+    """The rows of an epoch in batches of ``size``: ``full`` of them, then one of ``ragged`` rows where some are left.
+
+    Parameters
+    ----------
+    shuffle : a new order every epoch, from the seed and the epoch's number
+    drop_last : leave out the ragged batch
+    """
+
+    def __init__(
+        self, backend: Backend, rows: Rows, size: int, *, shuffle: bool, seed: int, drop_last: bool = False
+    ) -> None:
+        self.backend, self.rows = backend, rows
+        self.size = min(size, len(rows))
+        self.full, ragged = divmod(len(rows), self.size)
+        self.ragged = 0 if drop_last else ragged
+        self.count = self.full + bool(self.ragged)
+        self._shuffle, self._seed = shuffle, seed
+        self._order = backend.empty((len(rows),), np.int64)
+        backend.assign(np.arange(len(rows)), out=self._order)
+        self._buffer = [backend.empty((self.size, *a.shape[1:]), a.dtype) for a in rows.arrays]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Deal the rows anew; ``epoch`` counts from 0."""
+        if self._shuffle:
+            self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._order)
+
+    def buffer(self, n: int) -> list[Array]:
+        """The memory of a batch of ``n`` rows: x, targets and, where there are weights, weights."""
+        return [array[:n] for array in self._buffer]
+
+    def gather(self, state: Array, *, out: list[Array]) -> None:
+        """Fill ``out`` with the batch whose number stands in ``state``."""
+        self.backend.gather(self.rows.arrays, self._order, state, stride=self.size, out=out)
+
+
+def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Training and validation rows: a random ``fraction`` of the rows, at least one, is held out."""
+    n = len(rows)
+    held_out = min(max(1, round(fraction * n)), n - 1)
+    order = backend.empty((n,), np.int64)
+    backend.permutation(*stream(seed, Purpose.SPLIT), out=order)
+    return _take(backend, rows, order[held_out:]), _take(backend, rows, order[:held_out])
+
+
+def _take(backend: Backend, rows: Rows, order: Array) -> Rows:
+    taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
+    backend.gather(rows.arrays, order, new_state(backend), stride=len(order), out=taken)
+    return Rows(taken[0], taken[1], taken[2] if len(taken) == 3 else None)

@@ -1,0 +1,113 @@
+"""Training curves as SVG text: two panels at most, light and dark, no dependency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+WIDTH, HEIGHT = 460, 320  # of one panel
+LEFT, RIGHT, TOP, BOTTOM = 64, 20, 44, 48
+COLOURS = ("#2f6fb5", "#c8641e")  # blue and orange, told apart by colour-blind eyes too
+DECADES = 1.5  # a loss that spans more than this many powers of ten is drawn on a logarithmic axis
+
+STYLE = (
+    "svg{font:13px system-ui,sans-serif;background:#fff;color:#222}text{fill:currentColor}"
+    ".axis{stroke:currentColor;stroke-opacity:.55}.grid{stroke:currentColor;stroke-opacity:.12}"
+    ".best{stroke:currentColor;stroke-opacity:.5;stroke-dasharray:3 3}.title{font-weight:600;font-size:15px}"
+    "@media(prefers-color-scheme:dark){svg{background:#16181c;color:#ddd}}"
+)
+
+
+class Curve(NamedTuple):
+    """One line: its label, and one value an epoch."""
+
+    label: str
+    values: Sequence[float]
+
+
+class Axis(NamedTuple):
+    """A range of values, the ticks on it, and whether it is logarithmic."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    logarithmic: bool = False
+
+    def fraction(self, value: float) -> float:
+        """Where ``value`` lies between ``low`` (0) and ``high`` (1)."""
+        if self.logarithmic:
+            return (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
+        return (value - self.low) / (self.high - self.low)
+
+
+def draw_curves(panels: Sequence[tuple[str, Sequence[Curve]]], *, best_epoch: int | None = None) -> str:
+    """The picture: a panel for each (title, curves), epochs to the right."""
+    width = WIDTH * max(1, len(panels))
+    body = [_panel(title, curves, WIDTH * i, best_epoch) for i, (title, curves) in enumerate(panels)]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}" '
+        f'role="img"><title>training curves</title><style>{STYLE}</style>\n' + "\n".join(body) + "\n</svg>\n"
+    )
+
+
+def value_axis(values: Sequence[float]) -> Axis:
+    """An axis around the finite values: logarithmic where they are positive and span decades."""
+    finite = [v for v in values if math.isfinite(v)] or [0.0]
+    low, high = min(finite), max(finite)
+    if low > 0 and math.log10(high / low) > DECADES:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        return Axis(low, high, tuple(t for e in range(first, last + 1) if low <= (t := 10.0**e) <= high), True)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return Axis(low, high, _round_ticks(low, high, 5))
+
+
+def _round_ticks(low: float, high: float, count: int) -> tuple[float, ...]:
+    """Multiples of 1, 2 or 5 times a power of ten within the range."""
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+    return tuple(k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1))
+
+
+def _panel(title: str, curves: Sequence[Curve], offset: int, best_epoch: int | None) -> str:
+    epochs = max((len(c.values) for c in curves), default=0)
+    y_axis = value_axis([v for c in curves for v in c.values])
+    last = max(2, epochs)
+    x_axis = Axis(1, last, tuple(t for t in _round_ticks(1, last, 6) if t == int(t) and t >= 1))
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+
+    def x_of(epoch: float) -> float:
+        return round(LEFT + x_axis.fraction(epoch) * (right - LEFT), 1)
+
+    def y_of(value: float) -> float:
+        return round(bottom - y_axis.fraction(value) * (bottom - TOP), 1)
+
+    parts = [f'<g transform="translate({offset} 0)">', f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>']
+    for tick in y_axis.ticks:
+        y = y_of(tick)
+        parts.append(f'<path class="grid" d="M{LEFT} {y}H{right}"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{tick:.4g}</text>')
+    for tick in x_axis.ticks:
+        parts.append(f'<path class="axis" d="M{x_of(tick)} {bottom}v4"/>')
+        parts.append(f'<text x="{x_of(tick)}" y="{bottom + 18}" text-anchor="middle">{tick:.0f}</text>')
+    parts.append(f'<path class="axis" fill="none" d="M{LEFT} {TOP}V{bottom}H{right}"/>')
+    parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 10}" text-anchor="middle">epoch</text>')
+    if best_epoch is not None and 1 <= best_epoch <= epochs:
+        x = x_of(best_epoch)
+        anchor, dx = ("end", -5) if x > (LEFT + right) / 2 else ("start", 5)
+        parts.append(f'<path class="best" d="M{x} {TOP}V{bottom}"/>')
+        parts.append(f'<text x="{x + dx}" y="{TOP + 12}" text-anchor="{anchor}">best: epoch {best_epoch}</text>')
+    for i, (curve, colour) in enumerate(zip(curves, COLOURS, strict=False)):
+        points = [(x_of(e), y_of(v)) for e, v in enumerate(curve.values, 1) if math.isfinite(v)]
+        if len(points) == 1:
+            parts.append(f'<circle cx="{points[0][0]}" cy="{points[0][1]}" r="3" fill="{colour}"/>')
+        line = "L".join(f"{x} {y}" for x, y in points)
+        if line:
+            parts.append(f'<path fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round" d="M{line}"/>')
+        x = right - 70 * (len(curves) - i)
+        parts.append(f'<path stroke="{colour}" stroke-width="3" d="M{x} 20h16"/>')
+        parts.append(f'<text x="{x + 22}" y="24">{escape(curve.label)}</text>')
+    return "\n".join([*parts, "</g>"])

@@ -1,0 +1,56 @@
+"""Which epoch was the best, and when to stop waiting for a better one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chainrule.errors import OptionError
+
+HIGHER_IS_BETTER = ("accuracy", "r2")
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop after ``patience`` epochs without a better ``monitor``.
+
+    Parameters
+    ----------
+    patience : epochs, at least 1
+    monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "loss", ...
+    min_delta : what counts as better, in units of the metric
+    """
+
+    patience: int = 10
+    monitor: str = "valid_loss"
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise OptionError(f"patience {self.patience} came, a whole number from 1 up was expected")
+        if not self.min_delta >= 0:
+            raise OptionError(f"min_delta {self.min_delta} came, a number from 0 up was expected")
+
+
+class BestEpoch:
+    """Follows one metric. ``epoch`` is the best so far (from 1; 0 before the first)."""
+
+    def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
+        self.monitor = monitor
+        self.min_delta = min_delta
+        self.higher_is_better = monitor.removeprefix("valid_") in HIGHER_IS_BETTER
+        self.epoch = 0
+        self.value = -math.inf if self.higher_is_better else math.inf
+
+    def improved(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take in an epoch; True where it is the best so far."""
+        if self.monitor not in metrics:
+            raise OptionError(f"there is no {self.monitor!r} to watch", hint=f"one of {', '.join(metrics)}")
+        value = metrics[self.monitor]
+        gain = value - self.value if self.higher_is_better else self.value - value
+        # Before the first epoch the gain is infinite; a nan is never better.
+        better = gain > self.min_delta
+        if better:
+            self.epoch, self.value = epoch, value
+        return better

@@ -1,0 +1,54 @@
+"""A progress line with the time left, on stderr, where stderr is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Self
+
+
+class Progress:
+    """``with Progress(...) as progress``; shows nothing at all where ``enabled`` is false or stderr is no terminal."""
+
+    def __init__(self, epochs: int, *, enabled: bool) -> None:
+        self.epochs = epochs
+        self._bar: Any = None
+        self._task: Any = None
+        if enabled and sys.stderr.isatty():
+            # rich takes a tenth of a second to import: only where it shows something.
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(20),
+                TextColumn("{task.fields[metrics]}"), TimeRemainingColumn(compact=True), TextColumn("left"),
+                console=Console(stderr=True), auto_refresh=False, transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task("", total=float(epochs), epoch=0, epochs=epochs, metrics="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
+        """``done`` epochs, in parts too; ``metrics`` of the last whole one."""
+        if self._bar is not None:
+            fields = {} if metrics is None else {"metrics": describe(metrics)}
+            self._bar.update(self._task, completed=done, epoch=min(int(done) + 1, self.epochs), **fields)
+            self._bar.refresh()
+
+
+def describe(metrics: Mapping[str, float]) -> str:
+    """``train 0.021  valid 0.078  accuracy 0.981``: losses by the rows they are of, metrics of the validation rows."""
+    metric = next((name for name in ("accuracy", "r2") if name in metrics), "")
+    shown = [
+        ("train", "loss"),
+        ("valid", "valid_loss"),
+        (metric, f"valid_{metric}" if "valid_loss" in metrics else metric),
+    ]
+    return "  ".join(f"{label} {metrics[key]:.4g}" for label, key in shown if key in metrics)
