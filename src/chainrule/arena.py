@@ -92,9 +92,9 @@ class Arena(Mapping[str, Array]):
             for name, slot in self.layout.slots.items()
         }
 
-    def assign(self, values: Mapping[str, Any]) -> None:
-        """Overwrite every array from the host; ShapeError unless the names and shapes are just these."""
-        if set(values) != set(self):
+    def assign(self, values: Mapping[str, Any], *, partly: bool = False) -> None:
+        """Overwrite every array from the host (``partly``: some); ShapeError unless names and shapes are just these."""
+        if set(values) != set(self) and not (partly and set(values) <= set(self)):
             raise ShapeError(f"arrays {sorted(values)} came, {sorted(self)} were expected")
         for name, value in values.items():
             if np.shape(value) != self.layout.slots[name].shape:

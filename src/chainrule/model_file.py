@@ -1,9 +1,10 @@
 """The model file: safetensors for the arrays, JSON for what they mean, a checksum over both.
 
-The safetensors metadata holds four strings: ``format`` ("chainrule-model"), ``version``, ``description`` (a JSON
-object) and ``sha256``, over the description and every array's name, dtype, shape and bytes. safetensors itself has no
-checksum and writes arrays that are not C-contiguous wrongly without a word, so both are taken care of here.
-Nothing in a file is ever executed.
+The safetensors metadata holds one string, ``chainrule-model``: a JSON object of ``version``, ``description`` (what the
+arrays mean) and ``sha256``, over the description and every array's name, dtype, shape and bytes. safetensors itself has
+no checksum, writes arrays that are not C-contiguous wrongly without a word, and puts several metadata strings in a
+random order (so the same net would give other bytes each time); all three are taken care of here. Nothing in a file is
+ever executed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import safetensors.numpy
 from chainrule.errors import ModelFileError
 
 FORMAT = "chainrule-model"
-VERSION = "1"
+VERSION = 1
 MAX_HEADER = 1 << 20  # bytes: thousands of layers fit; a hostile header does not
 DTYPES = ("float32", "float64")
 
@@ -43,8 +44,8 @@ SCHEMA: dict[str, type] = {
 def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write the file whole or not at all: to a temporary beside it, flushed to disk, then renamed over it."""
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    text = json.dumps(description, ensure_ascii=False, allow_nan=False)
-    metadata = {"format": FORMAT, "version": VERSION, "description": text, "sha256": _checksum(text, arrays)}
+    envelope = {"version": VERSION, "description": description, "sha256": _checksum(description, arrays)}
+    metadata = {FORMAT: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
     write_whole(path, safetensors.numpy.save(arrays, metadata))
 
 
@@ -76,18 +77,18 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         _check_header(path)
         with safetensors.safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if FORMAT not in metadata:
                 raise ModelFileError(f"{path} is a safetensors file, but not a chainrule model")
-            if metadata.get("version") != VERSION:
+            envelope = json.loads(metadata[FORMAT])
+            if envelope["version"] != VERSION:
                 raise ModelFileError(
-                    f"{path} has format version {metadata.get('version')!r}, this chainrule reads {VERSION!r}",
+                    f"{path} has format version {envelope['version']!r}, this chainrule reads {VERSION}",
                     hint="open it with the chainrule that wrote it, or a newer one",
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        text = metadata["description"]
-        if metadata.get("sha256") != _checksum(text, tensors):
+        description = envelope["description"]
+        if envelope["sha256"] != _checksum(description, tensors):
             raise ModelFileError(f"{path} is damaged: its checksum does not fit", hint="take a copy that is intact")
-        description = json.loads(text)
     except ModelFileError:
         raise
     except FileNotFoundError:
@@ -107,8 +108,8 @@ def _check_header(path: Path) -> None:
         raise ModelFileError(f"{path} is not a safetensors file")
 
 
-def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode())
+def _checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(description, ensure_ascii=False, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())

@@ -19,8 +19,8 @@ from step to step is read from device memory by the kernel that needs it, so a r
 
 **Shapes.** ``n`` rows, ``n_in`` and ``n_out`` columns, ``k`` outputs of the net. ``matmul``, ``dense``,
 ``activation_backward`` and their fusion act on the last two axes, so a leading *model axis* (several nets trained at
-once) may stand before them. A batch may be a row slice of a longer buffer: all arrays are C-contiguous, except that ``matmul``
-also takes transposed views.
+once) may stand before them. A batch may be a row slice of a longer buffer: all arrays are C-contiguous, except that
+``matmul`` also takes transposed views.
 
 **Fusion across layers.** Two operations are one method where a device can do both in one pass over memory:
 
@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -121,9 +122,10 @@ class Backend(abc.ABC):
         """out = source, converted to the dtype of ``out``; the shapes are equal."""
 
     @abc.abstractmethod
-    def standardize(self, x: Array, mean: Array, scale: Array, *, out: Array) -> None:
-        """out = (x - mean) / scale.   x, out (n, n_in); mean, scale (n_in,).
+    def standardize(self, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
+        """z = (x - mean) / scale,   out = z / sqrt(1 + (z / limit)^2).   x, out (n, n_in); mean, scale (n_in,).
 
+        The second step keeps abs(out) below ``limit`` and hardly touches what is far below it; inf leaves it out.
         Computed in the wider dtype of ``x`` and ``mean``, then rounded to that of ``out``: large values with
         small differences (a year, a time stamp) keep their digits.
         """

@@ -11,6 +11,7 @@ gradient check by complex step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -54,8 +55,9 @@ class ReferenceBackend(Backend):
     def copy(self, source: Array, *, out: Array) -> None:
         out[...] = source
 
-    def standardize(self, x: Array, mean: Array, scale: Array, *, out: Array) -> None:
-        out[...] = (x - mean) / scale
+    def standardize(self, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
+        z = (x - mean) / scale
+        out[...] = z if math.isinf(limit) else z / self.xp.sqrt(1 + (z / limit) ** 2)
 
     def first_nonfinite(self, x: Array) -> int | None:
         bad = ~self.xp.isfinite(x).reshape(-1)
@@ -300,7 +302,10 @@ def _ones(xp: Any, y: Array, out: Array) -> None:
 
 
 def _relu(xp: Any, z: Array, out: Array) -> None:
-    xp.maximum(z, 0, out=out)
+    if z.dtype.kind == "c":  # under the complex step: the slope at the kink is 0 on the way back, so here too
+        xp.multiply(z, z.real > 0, out=out)
+    else:
+        xp.maximum(z, 0, out=out)
 
 
 def _relu_derivative(xp: Any, y: Array, out: Array) -> None:

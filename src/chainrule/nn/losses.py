@@ -109,7 +109,7 @@ class SigmoidCrossEntropy(_Elementwise):
     name = "sigmoid_cross_entropy"
     task: Task = "multilabel"
     formula = "mean_ij( max(z, 0) - z t + log(1 + exp(-|z|)) )"
-    gradient = "(sigmoid(z) - t) / (n k)"
+    gradient = "(sigmoid(z) - t) / (n * k)"
 
     def __call__(
         self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
@@ -131,7 +131,7 @@ class SquaredError(_Elementwise):
     name = "squared_error"
     task: Task = "regress"
     formula = "mean_ij( (p - t)^2 )"
-    gradient = "2 (p - t) / (n k)"
+    gradient = "2 (p - t) / (n * k)"
 
     def __init__(self, n_out: int, reduction: str = "mean") -> None:
         super().__init__(n_out, reduction)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,13 @@ class Network:
         """{"dense0.W": array, "dense0.b": array, "dense1.W": ...}: views, so assigning into them changes the net."""
         return {name: self._parameters[name] for name in sorted(self._parameters, key=_layer_and_name)}
 
+    def assign_parameters(self, values: Mapping[str, Any]) -> None:
+        """Overwrite these parameters, by name, with arrays from the host; the others stay.
+
+        ShapeError for a name that does not exist or a shape that does not fit; then nothing is changed.
+        """
+        self._parameters.assign(values, partly=True)
+
     @property
     def parameter_arena(self) -> Arena:
         """The memory of the parameters, for an optimiser."""
@@ -115,8 +123,9 @@ class Network:
 
     def twin(self, *, backend: Backend | None = None, dtype: str | None = None) -> Network:
         """A net of the same layers, parameters and preparation, on another backend or in another dtype."""
-        other = Network(
-            self.layers, self.n_in, loss=self.loss_name, backend=backend or self.backend,
+        other = copy.copy(self)  # of the same class, so that what a subclass overrides is kept
+        Network.__init__(
+            other, self.layers, self.n_in, loss=self.loss_name, backend=backend or self.backend,
             dtype=dtype or str(self.dtype), seed=self.seed,
         )  # fmt: skip
         other.preparation = self.preparation

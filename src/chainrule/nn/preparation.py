@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.errors import ShapeError
+from chainrule.errors import OptionError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
 class Standardization:
-    """x -> (x - mean) / scale, column by column; (n_columns,) float64 each.
+    """x -> z = (x - mean) / scale, column by column, then z / sqrt(1 + (z / limit)^2).
 
-    A column that never changes has scale 1: it becomes 0, and stays finite if it changes one day.
+    Parameters
+    ----------
+    mean, scale : (n_columns,) float64 each. A column that never changes has scale 1: it becomes 0, and stays finite if
+        it changes one day.
+    limit : no result is larger than this; inf for none. A column that is almost always the same (a pixel at the rim)
+        has a tiny scale, and its rare values would land dozens of deviations out; they come to rest near the limit.
+        Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3, "smooth clipping".
     """
 
     mean: np.ndarray
     scale: np.ndarray
+    limit: float = math.inf
 
     def __post_init__(self) -> None:
         if self.mean.shape != self.scale.shape or self.mean.ndim != 1:
@@ -26,18 +34,20 @@ class Standardization:
             )
 
     @classmethod
-    def fit(cls, x: np.ndarray) -> Standardization:
+    def fit(cls, x: np.ndarray, *, limit: float = math.inf) -> Standardization:
         """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column."""
         x = np.asarray(x)
         x = x[:, None] if x.ndim == 1 else x
         mean = x.mean(axis=0, dtype=np.float64)
         scale = x.std(axis=0, dtype=np.float64, mean=mean[None, :])
-        # Rounding alone makes the deviation of a constant column as large as u * |mean| * sqrt(n).
-        constant = scale <= 8 * np.finfo(np.float64).eps * np.abs(mean)
-        return cls(mean, np.where(constant, 1.0, scale))
+        # Asked of the values: the computed deviation of a constant column is the rounding error of its mean, not 0.
+        constant = x.min(axis=0) == x.max(axis=0)
+        return cls(mean, np.where(constant, 1.0, scale), limit)
 
     def inverse(self) -> Standardization:
-        """x -> x * scale + mean, in the same form: (x - (-mean / scale)) / (1 / scale)."""
+        """x -> x * scale + mean, in the same form: (x - (-mean / scale)) / (1 / scale); for no limit only."""
+        if not math.isinf(self.limit):
+            raise OptionError("a standardisation with a limit has no inverse in this form")
         return Standardization(-self.mean / self.scale, 1 / self.scale)
 
 

@@ -57,7 +57,7 @@ def upload_features(
             mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
             for start in range(0, len(raw), CHUNK):
                 part = slice(start, start + CHUNK)
-                backend.standardize(raw[part], mean, scale, out=x[part])
+                backend.standardize(raw[part], mean, scale, limit=standardization.limit, out=x[part])
     bad = backend.first_nonfinite(x)
     if bad is not None:
         row, column = divmod(bad, n_in)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ def save(net: Network, path: str | Path) -> None:
     for name, standardization in (("features", p.features), ("targets", p.targets)):
         if standardization is not None:
             tensors |= {f"{name}.mean": standardization.mean, f"{name}.scale": standardization.scale}
+            if math.isfinite(standardization.limit):
+                tensors[f"{name}.limit"] = np.array([standardization.limit])
     description = {
         "n_in": net.n_in,
         "layers": [{"kind": "dense", "n_out": la.n_out, "activation": la.activation} for la in net.layers],
@@ -66,7 +69,8 @@ def load(path: str | Path, *, device: str = "auto") -> Network:
 def _standardization(tensors: dict[str, np.ndarray], name: str, width: int) -> Standardization | None:
     if f"{name}.mean" not in tensors:
         return None
-    found = Standardization(tensors[f"{name}.mean"], tensors[f"{name}.scale"])
+    limit = float(tensors[f"{name}.limit"][0]) if f"{name}.limit" in tensors else math.inf
+    found = Standardization(tensors[f"{name}.mean"], tensors[f"{name}.scale"], limit)
     if found.mean.shape != (width,):
         raise ModelFileError(f"{name}.mean has {found.mean.shape}, ({width},) was expected")
     return found

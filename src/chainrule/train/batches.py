@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from chainrule.backends.base import Array, Backend
@@ -49,7 +51,7 @@ class Batches:
 def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Training and validation rows: a random ``fraction`` of the rows, at least one, is held out."""
     n = len(rows)
-    held_out = min(max(1, round(fraction * n)), n - 1)
+    held_out = min(math.ceil(fraction * n), n - 1)
     order = backend.empty((n,), np.int64)
     backend.permutation(*stream(seed, Purpose.SPLIT), out=order)
     return _take(backend, rows, order[held_out:]), _take(backend, rows, order[:held_out])

@@ -274,7 +274,7 @@ class _Fit:
             f"training diverged at step {step} (epoch {epoch + 1}, batch {number + 1} of {self.batches.count}): "
             f"the loss is {totals[number, LOSS]}; the first number that is not finite stands in {where}",
             step=step, epoch=epoch + 1, where=where,
-            hint=f"lower the learning rate (it is {rate:.3g}), standardise the features, or clip the gradient",
+            hint=f"lower the learning rate (it is {rate:.3g}), take the mean loss rather than a sum, or set clip_norm",
         )  # fmt: skip
 
     def _first_nonfinite(self, number: int) -> str:
@@ -293,7 +293,7 @@ class _Fit:
         for layer in batch.layers:
             if be.first_nonfinite(layer.y) is not None:
                 return f"the output of {layer.name}"
-        return "the loss itself: the outputs are finite and too large"
+        return "the loss itself"
 
 
 def _state_at(step: int) -> list[int]:

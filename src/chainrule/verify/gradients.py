@@ -25,13 +25,15 @@ from chainrule.errors import GradientError
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
 
+TINY, EPSILON = float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).eps)
+ROUNDINGS = 8  # how many roundings of the loss a difference may be off by
 COMPLEX_STEP = 1e-30
 COMPLEX_TOLERANCE = 1e-12
 DIFFERENCE_STEP = 1e-5
 DIFFERENCE_TOLERANCE = 1e-6
-KINK_HALVINGS = 12  # a smooth loss converges long before; what still disagrees sits on a kink of ReLU
+KINK_HALVINGS = 12  # a smooth loss converges long before; what still disagrees lies on a kink of ReLU
 
-Slope = Callable[[np.ndarray], float]
+Slope = Callable[[np.ndarray], tuple[float, float]]  # least and greatest slope along a direction that rounding allows
 
 
 @dataclass
@@ -51,7 +53,8 @@ class GradientReport:
 def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, seed: int = 0) -> GradientReport:
     """Check every parameter's gradient on these rows; a few rows are enough.
 
-    The net itself stays as it is: a float64 twin on its own backend is checked.
+    The net itself stays as it is: a float64 twin on its own backend is checked, with its weights, and biases of
+    exactly 0 moved off the kink of ReLU.
 
     Returns
     -------
@@ -63,11 +66,11 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
     """
     twin = net.twin(dtype="float64")
     rows = (X, y, sample_weight)
-    be = twin.backend
-    _, device_gradients = net_gradients(net, twin, rows)
+    be, rng = twin.backend, np.random.default_rng(seed)
+    point = _off_the_kinks({name: be.download(p) for name, p in twin.parameters().items()}, rng)
+    twin.parameter_arena.assign(point)
+    _, device_gradients = twin.loss_and_gradients(*rows)
     gradients = {name: be.download(g) for name, g in device_gradients.items()}
-    point = {name: be.download(p) for name, p in twin.parameters().items()}
-    rng = np.random.default_rng(seed)
     report = GradientReport()
     complex_twin = twin.twin(backend=NumPyBackend(), dtype="complex128")
     for name, gradient in gradients.items():
@@ -82,29 +85,36 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
     return report
 
 
-def net_gradients(net: Network, twin: Network, rows: tuple[Any, Any, Any]) -> tuple[float, dict[str, Any]]:
-    """Gradients of ``twin`` by the class of ``net``, so that a subclass which overrides them is the one checked."""
-    return type(net).loss_and_gradients(twin, *rows)
+def _off_the_kinks(point: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The point, with biases of exactly 0 moved a little.
+
+    A row of zeros, or units that are all dead, meet a bias of 0 exactly on the kink of ReLU, where the loss has no one
+    slope to compare with; and every fresh net has biases of 0.
+    """
+    moved = dict(point)
+    for name, value in point.items():
+        if name.endswith(".b"):
+            moved[name] = np.where(
+                value == 0, rng.uniform(0.01, 0.1, value.shape) * rng.choice([-1, 1], value.shape), value
+            )
+    return moved
 
 
 def _compare(
     name: str, gradient: np.ndarray, direction: np.ndarray, slope: Slope, tolerance: float, method: str
 ) -> float:
     """The relative error along ``direction``; GradientError with the worst entry where it is too large."""
-    error = _error(gradient, direction, slope(direction))
+    error = _gap(gradient, direction, slope) / max(float(np.abs(gradient * direction).sum()), TINY)
     if error <= tolerance:
         return error
     # Some entry is wrong: halve the entries, keeping the half that disagrees more.
     entries = np.arange(gradient.size)
     while len(entries) > 1:
-        halves = (entries[: len(entries) // 2], entries[len(entries) // 2 :])
-        gaps = []
-        for half in halves:
-            part = np.where(np.isin(np.arange(gradient.size), half).reshape(gradient.shape), direction, 0.0)
-            gaps.append(abs(float((gradient * part).sum()) - slope(part)))
-        entries = halves[0] if not gaps[0] < gaps[1] else halves[1]  # a nan gap counts as the larger
+        first, second = entries[: len(entries) // 2], entries[len(entries) // 2 :]
+        gaps = [_gap(gradient, _only(direction, half), slope) for half in (first, second)]
+        entries = second if gaps[0] < gaps[1] else first
     at = np.unravel_index(int(entries[0]), gradient.shape)
-    numeric = slope(np.eye(1, gradient.size, int(entries[0])).reshape(gradient.shape))
+    numeric = slope(_only(np.ones(gradient.shape), entries))[0]
     entry = ", ".join(str(int(i)) for i in at)
     raise GradientError(
         f"the gradient by {name}[{entry}] is {gradient[at]:.12g}, by {method} it is {numeric:.12g} "
@@ -113,38 +123,44 @@ def _compare(
     )
 
 
-def _error(gradient: np.ndarray, direction: np.ndarray, numeric: float) -> float:
-    terms = gradient * direction
-    size = float(np.abs(terms).sum())
-    gap = abs(float(terms.sum()) - numeric)
-    if not np.isfinite(gap):
-        return float("inf")
-    return gap / size if size > 0 else (0.0 if gap == 0 else float("inf"))
+def _gap(gradient: np.ndarray, direction: np.ndarray, slope: Slope) -> float:
+    """How far the analytic slope lies outside the numeric one; infinite where either is nan."""
+    analytic, (low, high) = float((gradient * direction)[direction != 0].sum()), slope(direction)
+    gap = max(low - analytic, analytic - high, 0.0)
+    return gap if np.isfinite(analytic + low + high) else float("inf")
+
+
+def _only(direction: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """``direction`` with all but these flat ``entries`` set to 0."""
+    kept = np.zeros(direction.size)
+    kept[entries] = direction.ravel()[entries]
+    return kept.reshape(direction.shape)
 
 
 def _complex_slope(twin: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str) -> Slope:
-    def slope(direction: np.ndarray) -> float:
+    def slope(direction: np.ndarray) -> tuple[float, float]:
         moved = point[name] + 1j * COMPLEX_STEP * direction
-        return float(_loss(twin, rows, point, name, moved).imag / COMPLEX_STEP)
+        exact = float(_loss(twin, rows, point, name, moved).imag / COMPLEX_STEP)
+        return exact, exact
 
     return slope
 
 
 def _difference_slope(twin: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str) -> Slope:
-    def quotient(direction: np.ndarray, h: float) -> float:
-        ahead, behind = (_loss(twin, rows, point, name, point[name] + s * h * direction).real for s in (1, -1))
-        return float((ahead - behind) / (2 * h))
+    def loss(direction: np.ndarray, t: float) -> float:
+        return float(_loss(twin, rows, point, name, point[name] + t * direction).real)
 
-    def slope(direction: np.ndarray) -> float:
-        # A kink of ReLU within +-h shows as a quotient that moves when h is halved: go closer until it stands still.
-        h = DIFFERENCE_STEP
-        found = quotient(direction, h)
+    def slope(direction: np.ndarray) -> tuple[float, float]:
+        # A kink within +-h shows as a quotient that moves when h is halved: go closer until it stands still, up to
+        # what the rounding of two losses leaves undecided.
+        h, here, found = DIFFERENCE_STEP, loss(direction, 0.0), float("nan")
         for _ in range(KINK_HALVINGS):
-            closer = quotient(direction, h / 2)
-            if abs(closer - found) <= DIFFERENCE_TOLERANCE / 10 * max(abs(closer), abs(found)):
+            ahead, behind = loss(direction, h), loss(direction, -h)
+            closer, undecided = (ahead - behind) / (2 * h), ROUNDINGS * EPSILON * abs(here) / h
+            if abs(closer - found) <= DIFFERENCE_TOLERANCE / 10 * max(abs(closer), abs(found)) + undecided:
                 break
             h, found = h / 2, closer
-        return found
+        return closer - undecided, closer + undecided
 
     return slope
 

@@ -92,9 +92,10 @@ def component_problem(cupy: Any, index: int) -> Problem | None:
     """Run one compiled kernel (NVRTC and headers) and one product (cuBLAS), and look at the numbers."""
     with cupy.cuda.Device(index):
         try:
-            kernel = cupy.ElementwiseKernel("float32 x", "float32 y", "y = x + 1", "chainrule_probe")
+            # float16, because CuPy compiles a float32 kernel even where the CUDA headers are missing.
+            kernel = cupy.ElementwiseKernel("float16 x", "float32 y", "y = (float)x + 1", "chainrule_probe")
             x = cupy.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
-            kernel_right = bool((cupy.asnumpy(kernel(x)) == np.arange(1, 7).reshape(2, 3)).all())
+            kernel_right = bool((cupy.asnumpy(kernel(x.astype(np.float16))) == np.arange(1, 7).reshape(2, 3)).all())
         except Exception as error:
             return Problem(
                 f"a kernel cannot be compiled or run: {_first_line(error)}",
@@ -119,3 +120,22 @@ def open_device(index: int, precision: str) -> CuPyBackend:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0]
+
+
+def describe_devices() -> list[dict[str, Any]]:
+    """For each CUDA device, or "cuda" where there is none: does it work, what is it or what stands in its way."""
+    problem = find_problem(0)
+    if problem is not None:
+        return [{"device": "cuda", "works": False, "about": "", "problem": problem.what, "hint": problem.hint}]
+    import cupy
+
+    found = []
+    version = cupy.cuda.runtime.driverGetVersion()
+    for index in range(cupy.cuda.runtime.getDeviceCount()):
+        problem = find_problem(index)
+        facts = cupy.cuda.runtime.getDeviceProperties(index)
+        about = f"{facts['name'].decode()}, {facts['totalGlobalMem'] / 2**30:.0f} GiB, CUDA driver API {version}"
+        what, hint = ("", "") if problem is None else problem
+        name = f"cuda:{index}"
+        found.append({"device": name, "works": problem is None, "about": about, "problem": what, "hint": hint})
+    return found

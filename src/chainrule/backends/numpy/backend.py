@@ -50,7 +50,7 @@ class NumPyBackend(ReferenceBackend):
                 f"the array lives on a GPU and the net on {self.device}",
                 hint="copy it to the host first (CuPy: x.get()), or build the net with backend=cr.backend('cuda')",
             )
-        return np.ascontiguousarray(as_host_array(values), dtype=dtype)
+        return np.asarray(as_host_array(values), dtype=dtype, order="C")
 
     def assign(self, values: Any, *, out: Array) -> None:
         out[...] = values

@@ -1,0 +1,15 @@
+"""`chainrule train` as a script: ``python scripts/train.py --device cuda``; on the built-in digits by default."""
+
+import sys
+from pathlib import Path
+
+try:
+    from chainrule.cli.main import main
+except ModuleNotFoundError:  # from a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+    from chainrule.cli.main import main
+
+arguments = sys.argv[1:]
+if not arguments or arguments[0].startswith("-"):
+    arguments.insert(0, "digits")
+sys.exit(main(["train", *arguments]))

@@ -1,0 +1,98 @@
+"""The command line: parsing, exit codes, and errors as one line each.
+
+0 ok, 1 a bug, 2 usage, 3 data or model file, 4 device or memory, 5 disk, 6 diverged, 130 and 143 stopped by a signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import chainrule
+from chainrule.cli import output
+from chainrule.errors import ChainruleError, OptionError
+
+BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
+
+COMMANDS = {
+    "train": "read a table, train a net, save a run directory",
+    "predict": "predictions of a model for a table",
+    "evaluate": "the metrics of a model on a table",
+    "show": "what a model file or a run directory holds",
+    "explain": "the formulas of one training step, with shapes, each checked numerically",
+    "verify": "the proof: gradients, agreement of devices, files; exit code 1 where something is wrong",
+    "doctor": "what is installed, which devices work, and what to do about those that do not",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises OptionError where argparse would print usage and leave."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message, hint=f"{self.prog} --help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(argv)
+    except ChainruleError as error:
+        if "--debug" in argv:
+            raise
+        return _fail(argv, error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(argv, "interrupted", "", INTERRUPTED)
+    except MemoryError as error:
+        return _fail(
+            argv, f"out of memory: {error or 'the host has no more'}", "a smaller --batch-size or --hidden", MEMORY
+        )
+    except BrokenPipeError:
+        # Whoever read stdout has gone (`| head`): no error, but nothing more may be written either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if "--debug" in argv:
+            raise
+        path = f"{error.filename}: " if error.filename else ""
+        return _fail(argv, f"{path}{error.strerror or error}", "free space, or another place to write to", DISK)
+    except Exception as error:
+        if "--debug" in argv:
+            raise
+        return _fail(
+            argv, f"a bug in chainrule: {type(error).__name__}: {error}", "run again with --debug and report it", BUG
+        )
+
+
+def _run(argv: list[str]) -> int:
+    parser = Parser(prog="chainrule", description="Trains multilayer perceptrons on NumPy or CuPy arrays.")
+    parser.add_argument("--version", action="version", version=f"chainrule {chainrule.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
+    chosen = next((a for a in argv if a in COMMANDS), None)
+    module = None
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        if name == chosen:  # only the command that runs is imported
+            module = importlib.import_module(f"chainrule.cli.{name}")
+            module.add_arguments(command)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    if module is None:
+        parser.print_help()
+        return 0 if not argv else OptionError.exit_code
+    args.argv = argv
+    code: int = module.run(args)
+    sys.stdout.flush()
+    return code
+
+
+def _fail(argv: list[str], message: str, hint: str, code: int) -> int:
+    if "--json" in argv:
+        output.result_json({"ok": False, "error": message, "hint": hint, "exit_code": code})
+    print(f"error: {output.printable(message)}", file=sys.stderr)
+    if hint:
+        print(f"hint: {output.printable(hint)}", file=sys.stderr)
+    return code

@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+from chainrule.backends import default_device
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``; without it the environment variable CHAINRULE_DEVICE, else auto."""
+    parser.add_argument(
+        "--device", default=default_device(), metavar="D", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+
+
+def widths(text: str) -> list[int]:
+    """``256,128`` as [256, 128]."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} came, whole numbers from 1 up with commas between were expected")
+    return numbers
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1 up."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} came, a whole number from 1 up was expected")
+    return number

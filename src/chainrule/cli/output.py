@@ -1,0 +1,35 @@
+"""Streams: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def say(label: str, text: str) -> None:
+    """One line on stderr: a word, padded, and what there is to say."""
+    print(f"{label:<8} {printable(text)}", file=sys.stderr, flush=True)
+
+
+def result(text: str) -> None:
+    """One line of a command's result on stdout."""
+    print(printable(text))
+
+
+def result_json(value: Mapping[str, Any]) -> None:
+    """A command's result as one JSON object on one line."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def result_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of text in columns, as wide as they need to be."""
+    widths = [max(len(printable(row[i])) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    for row in rows:
+        print("  ".join(f"{printable(cell):<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip())
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters: a column name may come from anywhere, and a terminal obeys escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,67 @@
+"""``chainrule predict``: predictions of a model for a table."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from chainrule.cli import output
+from chainrule.cli.options import add_device
+from chainrule.cli.run_directory import find_model
+from chainrule.errors import OptionError
+from chainrule.model_file import write_whole
+from chainrule.nn.network import Network
+from chainrule.nn.saved import load
+from chainrule.tables.readers import read_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")
+    parser.add_argument("data", metavar="DATA", help="a table with the columns that the model was trained on")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=".csv or .npy (without: CSV on stdout)")
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.output is not None and args.output.suffix not in {".csv", ".npy"}:
+        raise OptionError(f"--output {args.output} came, a .csv or .npy file was expected")
+    net = load(find_model(args.model), device=args.device)
+    table = read_table(
+        args.data, target=net.preparation.target_name or None,
+        feature_names=net.preparation.feature_names, need_target=False,
+    )  # fmt: skip
+    if args.output is None:
+        sys.stdout.write(as_csv(net, table.features))
+    elif args.output.suffix == ".npy":
+        content = io.BytesIO()
+        np.save(content, np.asarray(net.predict(table.features)), allow_pickle=False)
+        write_whole(args.output, content.getvalue())
+    else:
+        write_whole(args.output, as_csv(net, table.features).encode())
+    if args.output is not None:
+        output.say("wrote", f"{args.output}: {len(table):,} predictions")
+    return 0
+
+
+def as_csv(net: Network, X: np.ndarray) -> str:
+    """A header and one line a row: the prediction, then the probability of each class where there are any."""
+    predicted = np.asarray(net.predict(X))
+    columns = predicted.reshape(len(predicted), -1)
+    p, name = net.preparation, net.preparation.target_name or "prediction"
+    header = [name] if columns.shape[1] == 1 else [f"{name}_{j}" for j in range(columns.shape[1])]
+    rows: list[list[str]] = [[str(v) for v in row] for row in columns.tolist()]
+    if p.classes:
+        rows = [[p.classes[int(v)] for v in row] for row in rows]
+    if net.loss.task != "regress":
+        probabilities = np.asarray(net.predict_proba(X)).reshape(len(predicted), -1)
+        per_class = probabilities.shape[1] == len(p.classes)
+        header += [f"p_{p.classes[j] if per_class else j}" for j in range(probabilities.shape[1])]
+        rows = [row + [f"{v:.6g}" for v in extra] for row, extra in zip(rows, probabilities, strict=True)]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    return out.getvalue()

@@ -1,0 +1,138 @@
+"""``chainrule show``: what a model file or a run directory holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from chainrule.cli import output
+from chainrule.cli.run_directory import RECORD, find_model
+from chainrule.errors import DataError
+from chainrule.nn.network import Network
+from chainrule.nn.preparation import Standardization
+from chainrule.nn.saved import load
+
+NAMES_SHOWN = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="MODEL_OR_RUN", help="a model file or a run directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    record = _read_record(args.path)
+    model = find_model(args.path)
+    net = load(model, device="cpu") if record is None or model.exists() else None
+    if args.json:
+        output.result_json({"ok": True, "run": record, "model": None if net is None else _model_facts(net)})
+        return 0
+    if record is not None:
+        output.result_table(_run_rows(record))
+        print()
+    if net is None:
+        output.result("no model: the run did not come to one")
+        return 0
+    output.result_table(_model_rows(net))
+    print()
+    output.result_table(_layer_rows(net))
+    return 0
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    if not path.is_dir():
+        return None
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is no run directory: it has no {RECORD}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path / RECORD} cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path / RECORD} should be a JSON object")
+    return record
+
+
+def _run_rows(record: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for key in (
+        "status",
+        "error",
+        "started",
+        "ended",
+        "device",
+        "seed",
+        "epochs",
+        "best_epoch",
+        "seconds",
+        "train",
+        "valid",
+    ):
+        if record.get(key) not in (None, {}):
+            rows.append([key, _as_text(record[key])])
+    rows += [[key, _as_text(record[key])] for key in ("data", "versions") if key in record]
+    return rows
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_as_text(v)}" for k, v in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _model_facts(net: Network) -> dict[str, Any]:
+    p = net.preparation
+    return {
+        "layers": list(net.widths),
+        "activations": [layer.activation for layer in net.layers],
+        "loss": net.loss_name,
+        "dtype": str(net.dtype),
+        "parameters": net.parameter_count,
+        "seed": net.seed,
+        "target": p.target_name,
+        "features": list(p.feature_names),
+        "classes": list(p.classes),
+        "standardised": {"features": p.features is not None, "target": p.targets is not None},
+    }
+
+
+def _model_rows(net: Network) -> list[list[str]]:
+    p = net.preparation
+    rows = [
+        ["model", f"{' -> '.join(map(str, net.widths))}, {net.parameter_count:,} parameters, {net.dtype}"],
+        ["loss", f"{net.loss_name}: {net.loss.formula}"],
+        ["features", f"{net.n_in} columns{_names(p.feature_names)}; {_standardization(p.features)}"],
+    ]
+    if net.loss.task == "regress":
+        rows.append(["target", f"{p.target_name or 'one number a row'}; {_standardization(p.targets)}"])
+    else:
+        rows.append(["target", f"{p.target_name or 'a label a row'}{_names(p.classes)}"])
+    return rows
+
+
+def _names(names: tuple[str, ...]) -> str:
+    if not names:
+        return ""
+    return f": {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}"
+
+
+def _standardization(s: Standardization | None) -> str:
+    if s is None:
+        return "as they come"
+    if len(s.mean) == 1:
+        return f"standardised with mean {s.mean[0]:.6g}, scale {s.scale[0]:.6g}"
+    return "standardised column by column" + (f", limited to {s.limit:g}" if math.isfinite(s.limit) else "")
+
+
+def _layer_rows(net: Network) -> list[list[str]]:
+    rows = [["layer", "weights", "activation", "largest |W|", "rms W"]]
+    for i, layer in enumerate(net.layers):
+        W = net.parameters()[f"dense{i}.W"]
+        rms = float((W.astype("float64") ** 2).mean() ** 0.5)
+        rows.append(
+            [f"dense{i}", f"{W.shape[0]} x {W.shape[1]}", layer.activation, f"{abs(W).max():.3g}", f"{rms:.3g}"]
+        )
+    return rows

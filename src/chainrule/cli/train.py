@@ -1,0 +1,271 @@
+"""``chainrule train``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.backends import choose_backend
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.cli import output
+from chainrule.cli.options import add_device, positive_int, widths
+from chainrule.cli.run_directory import MODEL, RunDirectory, default_path, file_facts
+from chainrule.errors import DataError, DivergenceError, OptionError
+from chainrule.nn import metrics
+from chainrule.nn.activations import ACTIVATIONS
+from chainrule.nn.losses import LOSSES
+from chainrule.nn.network import DTYPES, MLP
+from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.optim.adam import Adam, AdamW
+from chainrule.optim.base import Optimizer
+from chainrule.optim.schedules import Constant, Cosine
+from chainrule.optim.sgd import SGD
+from chainrule.random import Purpose, check_seed, stream
+from chainrule.tables.readers import read_table
+from chainrule.tables.table import Table
+from chainrule.tables.targets import TargetPlan, encode_target, plan_target
+from chainrule.train.early_stopping import EarlyStopping
+from chainrule.train.progress import describe
+from chainrule.train.trainer import EpochRecord, Run, Trainer
+
+DEFAULT_LOSS = {"classify": "softmax_cross_entropy", "multilabel": "sigmoid_cross_entropy", "regress": "squared_error"}
+DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
+DEFAULT_DECAY = {"adamw": 0.3, "adam": 0.0, "sgd": 0.0}
+SCHEDULES = {"cosine": Cosine, "constant": Constant}
+BATCH_SIZES = (32, 64, 128, 256)  # by default the largest that still gives 32 steps an epoch
+FEATURE_LIMIT = 3.0  # deviations; rarer values come to rest there
+PLAIN_LINES = 10  # progress lines in all where stderr is no terminal
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA", help="a .csv, .npy or .npz file, or `digits`, which is built in")
+    add("--target", metavar="COLUMN", help="the column to predict (CSV), or the array (npz: y)")
+    add_device(parser)
+    add("--hidden", type=widths, default=[256, 128], metavar="N,N", help="units of the hidden layers (256,128)")
+    add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
+    add("--loss", choices=LOSSES, help="by default what the target asks for")
+    add("--optimizer", choices=DEFAULT_LR, default="adamw", help="(adamw)")
+    add("--lr", type=float, metavar="X", help="learning rate (0.001; sgd 0.01)")
+    add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (cosine)")
+    add("--warmup", type=float, default=0.0, metavar="X", help="fraction of the run in which it rises (0)")
+    add("--momentum", type=float, default=0.9, metavar="X", help="Nesterov momentum of sgd (0.9)")
+    add("--weight-decay", type=float, metavar="X", help="of weights, not of biases (adamw 0.3, others 0)")
+    add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
+    add("--batch-size", type=positive_int, metavar="N", help="rows a step (32 to 256, about 32 steps an epoch)")
+    add("--epochs", type=positive_int, default=60, metavar="N", help="passes over the rows (60)")
+    add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
+    add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2)")
+    add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and the split (0)")
+    add("--dtype", choices=DTYPES, default="float32", help="(float32)")
+    add("--valid", default="0.2", metavar="X", help="fraction of the rows to hold out, or a file; 0: none (0.2)")
+    add("--run-dir", type=Path, metavar="DIR", help="by default runs/NAME-DATE-TIME")
+    add("--overwrite", action="store_true", help="use --run-dir even if it holds files")
+    add("--quiet", action="store_true", help="say nothing on stderr but errors")
+    add("--json", action="store_true", help="one JSON object on stdout at the end")
+
+
+class Data(NamedTuple):
+    """What a net is trained and validated on, before the net's own preparation."""
+
+    X: np.ndarray
+    y: np.ndarray
+    valid: tuple[np.ndarray, np.ndarray] | None
+    plan: TargetPlan
+    table: Table
+
+
+def run(args: argparse.Namespace) -> int:
+    check_seed(args.seed)
+    optimizer = _optimizer(args)
+    backend, why = choose_backend(args.device)
+    say = (lambda *_: None) if args.quiet else output.say
+    say("device", f"{backend.device}{f' ({why})' if why else ''}")
+    data = _read(args)
+    net = _net(args, data, backend)
+    say("data", _describe_data(data))
+    sizes = " -> ".join(map(str, net.widths))
+    say("model", f"{sizes}, {args.activation}, {net.parameter_count:,} parameters, {net.dtype}")
+    directory = RunDirectory(args.run_dir or default_path(Path(args.data).stem), overwrite=args.overwrite)
+    directory.begin(
+        argv=["chainrule", *args.argv], seed=args.seed, backend=backend, data=file_facts(args.data), net=net
+    )
+
+    lines = _PlainLines(args.epochs) if not (args.quiet or sys.stderr.isatty()) else None
+    trainer = Trainer(
+        net, optimizer, batch_size=args.batch_size or _batch_size(len(data.y)), epochs=args.epochs, seed=args.seed,
+        monitor=args.monitor, early_stopping=_early_stopping(args, data), progress=not args.quiet,
+        callbacks=[directory.epoch, *([lines] if lines else [])],
+    )  # fmt: skip
+    try:
+        with _signals_stop(trainer) as caught:
+            outcome = trainer.fit(data.X, data.y, validation=data.valid)
+    except DivergenceError as error:
+        kept = net if error.run.best_epoch else None
+        directory.end("diverged", net=kept, run=error.run, summary={"error": error.message})
+        say("saved", f"{directory.path}/  {f'{MODEL} of the best epoch' if kept else 'no model: no epoch was good'}")
+        raise
+    except BaseException as error:
+        directory.end("failed", net=None, run=None, summary={"error": str(error)})
+        raise
+
+    interrupted = outcome.stopped == "interrupted"
+    summary = _summary(net, data, outcome)
+    directory.end("interrupted" if interrupted else "done", net=net, run=outcome, summary=summary)
+    say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg")
+    if outcome.best_epoch:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in summary["valid"].items())
+        say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: valid {shown}")
+    if interrupted:
+        say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")
+    if args.json:
+        output.result_json({"ok": not interrupted, **summary, "run_dir": str(directory.path)})
+    return 128 + (caught[0] if caught else signal.SIGINT) if interrupted else 0
+
+
+# ---- what the options mean ------------------------------------------------------------------------
+
+
+def _optimizer(args: argparse.Namespace) -> Optimizer:
+    lr = args.lr if args.lr is not None else DEFAULT_LR[args.optimizer]
+    decay = args.weight_decay if args.weight_decay is not None else DEFAULT_DECAY[args.optimizer]
+    schedule = SCHEDULES[args.schedule](lr, warmup=args.warmup)
+    if args.optimizer == "sgd":
+        nesterov = args.momentum > 0
+        return SGD(schedule, momentum=args.momentum, nesterov=nesterov, weight_decay=decay, clip_norm=args.clip_norm)
+    return {"adam": Adam, "adamw": AdamW}[args.optimizer](schedule, weight_decay=decay, clip_norm=args.clip_norm)
+
+
+def _batch_size(n: int) -> int:
+    return max((size for size in BATCH_SIZES if size * BATCH_SIZES[0] <= n), default=BATCH_SIZES[0])
+
+
+def _early_stopping(args: argparse.Namespace, data: Data) -> EarlyStopping | None:
+    if args.patience is None:
+        return None
+    if data.valid is None:
+        raise OptionError("--patience without validation rows came", hint="hold some out with --valid 0.2")
+    return EarlyStopping(patience=args.patience, monitor=args.monitor or "valid_loss")
+
+
+def _read(args: argparse.Namespace) -> Data:
+    table = read_table(args.data, target=args.target)
+    if table.target is None:
+        raise DataError(f"{table.source} has no target", hint="name it with --target")
+    plan = plan_target(table.target, loss=args.loss, source=table.source)
+    try:
+        fraction = float(args.valid)
+    except ValueError:
+        other = read_table(args.valid, target=table.target_name or args.target, feature_names=table.feature_names)
+        if other.target is None or other.features.shape[1] != table.features.shape[1]:
+            raise DataError(f"{other.source} does not have the columns of {table.source}") from None
+        valid = (other.features, encode_target(other.target, plan.task, plan.classes, source=other.source))
+        return Data(table.features, plan.y, valid, plan, table)
+    if not 0 <= fraction < 1:
+        raise OptionError(f"--valid {args.valid} came, a fraction in [0, 1) or a file was expected")
+    if fraction == 0:
+        return Data(table.features, plan.y, None, plan, table)
+    if len(table) < 2:
+        raise DataError(f"{table.source} has one row, too few to hold any out", hint="--valid 0")
+    order = np.empty(len(table), np.int64)
+    NumPyBackend().permutation(*stream(args.seed, Purpose.SPLIT), out=order)
+    held_out = min(math.ceil(fraction * len(table)), len(table) - 1)
+    training, validation = np.sort(order[held_out:]), np.sort(order[:held_out])
+    X, y = table.features, plan.y
+    return Data(X[training], y[training], (X[validation], y[validation]), plan, table)
+
+
+def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
+    """The net, prepared for this table: standardised by its training rows, names kept."""
+    net = MLP(
+        [data.X.shape[1], *args.hidden, data.plan.n_out], activation=args.activation,
+        loss=args.loss or DEFAULT_LOSS[data.plan.task], backend=backend, dtype=args.dtype, seed=args.seed,
+    )  # fmt: skip
+    net.preparation = Preparation(
+        features=Standardization.fit(data.X, limit=FEATURE_LIMIT),
+        targets=Standardization.fit(data.y) if data.plan.task == "regress" else None,
+        feature_names=data.table.feature_names,
+        target_name=data.table.target_name,
+        classes=data.plan.classes,
+    )
+    return net
+
+
+def _describe_data(data: Data) -> str:
+    what = f", {len(data.plan.classes)} classes" if data.plan.classes else ""
+    rows = f"{len(data.y):,} train" + (f", {len(data.valid[1]):,} valid" if data.valid is not None else "")
+    built_in = " (built in)" if data.table.source == "digits" else ""
+    return f"{data.table.source}{built_in}: {len(data.table):,} rows x {data.X.shape[1]} features{what}; {rows}"
+
+
+def _summary(net: MLP, data: Data, outcome: Run) -> dict[str, Any]:
+    """What ``--json`` prints and run.json keeps."""
+    history, epoch = outcome.history, outcome.best_epoch or outcome.history.epochs
+    parts: dict[str, dict[str, float]] = {"train": {}, "valid": {}}
+    if epoch:
+        for name, values in history.items():
+            if name not in {"lr", "seconds"}:
+                part = "valid" if name.startswith("valid_") else "train"
+                parts[part][name.removeprefix("valid_")] = values[epoch - 1]
+        if data.valid is not None:
+            parts["valid"] |= metrics.score(net, *data.valid)
+    return {
+        "device": net.backend.device,
+        "backend": net.backend.name,
+        "task": data.plan.task,
+        "rows": len(data.y),
+        "parameters": net.parameter_count,
+        "epochs": history.epochs,
+        "best_epoch": outcome.best_epoch or None,
+        "stopped": outcome.stopped,
+        "steps": outcome.steps,
+        **parts,
+        "seconds": round(outcome.seconds, 4),
+    }
+
+
+# ---- while it runs --------------------------------------------------------------------------------
+
+
+class _PlainLines:
+    """A callback: some lines of progress, spread over the run, for a log file."""
+
+    def __init__(self, epochs: int) -> None:
+        self.every = -(-epochs // PLAIN_LINES)
+
+    def __call__(self, record: EpochRecord) -> None:
+        if record.epoch % self.every == 0 or record.epoch == record.epochs:
+            output.say("epoch", f"{record.epoch}/{record.epochs}  {describe(record.metrics)}")
+
+
+@contextmanager
+def _signals_stop(trainer: Trainer) -> Iterator[list[int]]:
+    """The first INT or TERM asks the trainer to stop and is put in the list; the second ends the process at once."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # only the main thread may set handlers; a host program that calls main() keeps its own
+        return
+
+    def on_signal(number: int, _: object) -> None:
+        if caught:
+            os._exit(128 + number)
+        caught.append(number)
+        trainer.stop()
+
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

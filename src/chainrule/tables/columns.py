@@ -1,0 +1,99 @@
+"""Which columns of a table are meant, by name or by position, and how messages show names and cells."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from chainrule.errors import DataError, OptionError
+
+POSITION = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+WIDEST_SEARCH = 2_000  # names among which a near miss is looked for; difflib takes 50 us a name
+
+
+def show(value: object) -> str:
+    """The repr on one line, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:48]}... ({len(text)} characters)"
+
+
+def show_names(names: Sequence[str]) -> str:
+    """The names for a message; all of them unless there are very many."""
+    shown = ", ".join(show(name) for name in names[:30])
+    return shown if len(names) <= 30 else f"{shown} and {len(names) - 30} more"
+
+
+def suggest(name: str, names: Sequence[str]) -> str:
+    """A hint where a name there is comes near to ``name``; else empty."""
+    near = difflib.get_close_matches(name, names, n=1) if len(names) <= WIDEST_SEARCH else []
+    return f"did you mean {show(near[0])}?" if near else ""
+
+
+def find_position(target: str, width: int) -> int | None:
+    """The column that ``target`` means as a position: "0" is the first, "-1" the last; None where it is none."""
+    if not POSITION.fullmatch(target) or not -width <= int(target) < width:
+        return None
+    return int(target) % width
+
+
+def find_target(
+    source: str, names: Sequence[str], target: str | None, *, need_target: bool, selected: bool
+) -> int | None:
+    """The position of the target column among ``names``.
+
+    A name wins over a position. Where the target is optional and the features are ``selected`` by name, a target
+    that is not there is simply absent, even if it looks like a position.
+
+    Raises
+    ------
+    OptionError   if it is needed and not said, or not there; lists the columns.
+    """
+    if target in names:
+        return names.index(target)
+    if target and not (selected and not need_target):
+        position = find_position(target, len(names))
+        if position is not None:
+            return position
+    if need_target and not target:
+        raise OptionError(
+            f"{source}: which column is the target was not said; its columns are {show_names(names)}",
+            hint="name the target: a column, or a position such as -1 for the last",
+        )
+    if target and (need_target or (POSITION.fullmatch(target) and not selected)):
+        raise OptionError(
+            f"{source} has no column {show(target)}; its columns are {show_names(names)}", hint=suggest(target, names)
+        )
+    return None
+
+
+def select_features(source: str, names: Sequence[str], wanted: Sequence[str], target: int | None) -> list[int]:
+    """The positions of the features: those of ``wanted`` in that order, or all but the target where it is empty.
+
+    Raises
+    ------
+    DataError     if wanted columns are missing, all of which it names, or if no feature is left.
+    OptionError   if the target is one of the features: a net must not see what it predicts.
+    """
+    if not wanted:
+        chosen = [i for i in range(len(names)) if i != target]
+        if not chosen:
+            raise DataError(f"{source} has no column besides the target {show(names[target or 0])}")
+        return chosen
+    at = {name: i for i, name in enumerate(names)}
+    missing = [name for name in wanted if name not in at]
+    if missing:
+        raise DataError(
+            f"{source} lacks {len(missing)} of the {len(wanted)} columns that are needed: {show_names(missing)}",
+            hint=suggest(missing[0], names) or f"its columns are {show_names(names[:8])}{', ...' * (len(names) > 8)}",
+        )
+    chosen = [at[name] for name in wanted]
+    if target in chosen:
+        raise OptionError(f"{source}: the target {show(names[target])} is one of the features")
+    return chosen
+
+
+def check_width(where: str, width: int, wanted: Sequence[str]) -> None:
+    """Refuse an array without names whose number of columns is not that of ``wanted``, unless this is empty."""
+    if wanted and width != len(wanted):
+        raise DataError(f"{where}: {width} feature columns came, {len(wanted)} were expected")

@@ -1,0 +1,147 @@
+"""Delimited text as records: encoding, delimiter, header, lines and quotes; not yet what the cells mean."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from itertools import islice
+
+from chainrule.errors import DataError
+from chainrule.tables.columns import show, show_names
+
+DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+LONGEST_HEADER = 1 << 20  # characters of several lines; a quote that is still open then was never closed
+
+
+class CsvText:
+    """The content of a file: UTF-8, one header, records as wide as the header. Anything else is a DataError.
+
+    Parameters
+    ----------
+    source : for messages
+    data : the bytes of the file; a byte order mark is dropped
+
+    Attributes
+    ----------
+    names : the columns, stripped of spaces, none empty, all different
+    header_line : the line on which the header begins, from 1
+    delimiter : the one of comma, semicolon and tab that stands most often in the header, outside quotes; csv.Sniffer
+        guesses from the cells and errs
+    """
+
+    def __init__(self, source: str, data: bytes) -> None:
+        self.source = source
+        self.data = data.removeprefix(b"\xef\xbb\xbf")
+        self._check_bytes()
+        self.delimiter = self._choose_delimiter()
+        first = next(self._records(), None)
+        if first is None:
+            raise self._empty()
+        self.header_line = first[0]
+        self.names = [name.strip() for name in first[1]]
+        self._check_names()
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Each row below the header with the line on which it begins. Empty lines between rows are skipped."""
+        return islice(self._records(), 1, None)
+
+    def row(self, index: int) -> tuple[int, list[str]]:
+        """The row of that index, from 0."""
+        return next(islice(self.rows(), index, None))
+
+    def refuse(self, message: str, hint: str = "") -> DataError:
+        """The error to raise, with the file named."""
+        return DataError(f"{self.source}, {message}", hint=hint)
+
+    def refuse_cell(self, line: int, row: list[str], column: int, expected: str, hint: str = "") -> DataError:
+        """The error for one cell of a row that begins on ``line``."""
+        line += sum(len(re.findall(r"\r\n|\r|\n", cell)) for cell in row[:column])
+        came = show(row[column].strip()) if row[column].strip() else "an empty cell"
+        return self.refuse(
+            f"line {line}, column {show(self.names[column])}: {came} came, {expected} was expected", hint
+        )
+
+    def _empty(self) -> DataError:
+        return self.refuse("the file is empty, a header and rows were expected")
+
+    def _check_bytes(self) -> None:
+        at, came = self.data.find(b"\0"), "a NUL byte"
+        if at < 0 and not self.data.isascii():
+            try:
+                self.data.decode()
+            except UnicodeDecodeError as error:
+                at, came = error.start, f"the byte {self.data[error.start]:#04x}"
+        if at >= 0:
+            count = self.data.count  # each of LF, CR and CRLF ends a line
+            line = 1 + count(b"\n", 0, at) + count(b"\r", 0, at) - count(b"\r\n", 0, at)
+            raise self.refuse(f"line {line}: {came} came, text in UTF-8 was expected", "save the file as UTF-8")
+
+    def _lines(self) -> io.TextIOWrapper:
+        return io.TextIOWrapper(io.BytesIO(self.data), encoding="utf-8", newline="")
+
+    def _choose_delimiter(self) -> str:
+        counts = dict.fromkeys(DELIMITERS, 0)
+        length, quoted, may_open, number = 0, False, True, 0
+        for number, line in enumerate(self._lines(), 1):  # noqa: B007 - the last one goes into the message
+            for sign in line:
+                if sign == '"' and (quoted or may_open):
+                    quoted, may_open = not quoted, True
+                    continue
+                if not quoted and sign in counts:
+                    counts[sign] += 1
+                may_open = not quoted and (sign in counts or (may_open and sign == " "))
+            length += len(line.strip())
+            if length > LONGEST_HEADER or (length and not quoted):
+                break
+        if not length:
+            raise self._empty()
+        most = max(counts.values())
+        best = [sign for sign in DELIMITERS if counts[sign] == most]
+        if most and len(best) > 1:
+            signs = " and ".join(DELIMITERS[sign] for sign in best)
+            raise self.refuse(
+                f"line {number}: {signs} stand equally often in the header ({most})",
+                "put names that contain the other sign into double quotes",
+            )
+        return best[0]
+
+    def _check_names(self) -> None:
+        where = f"line {self.header_line}"
+        if "" in self.names:
+            position = f"column {self.names.index('') + 1} of {len(self.names)}"
+            raise self.refuse(
+                f"{where}: {position} has no name", "name every column; a nameless one is often a row number"
+            )
+        if len(set(self.names)) < len(self.names):
+            count = dict.fromkeys(self.names, 0)
+            for name in self.names:
+                count[name] += 1
+            twice = show_names([name for name in count if count[name] > 1])
+            raise self.refuse(f"{where}: several columns are called {twice}", "give each column a name of its own")
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        reader = csv.reader(self._lines(), delimiter=self.delimiter, strict=True, skipinitialspace=True)
+        line, gap, width = 1, 0, 0
+        try:
+            for row in reader:
+                if len(row) != width or not width:
+                    if not row or (width != 1 and len(row) == 1 and not row[0].strip()):
+                        gap, line = gap or line, reader.line_num + 1
+                        continue
+                    if width:
+                        raise self.refuse(
+                            f"line {line}: {len(row)} cell{'s' * (len(row) != 1)} came, {width} were expected as in "
+                            f"the header (cells are separated by {DELIMITERS[self.delimiter]})"
+                        )
+                    width, gap = len(row), 0
+                elif gap and width == 1:  # with more columns an empty line can be no row
+                    raise self.refuse(f"line {gap}: an empty line came, a value was expected")
+                yield line, row
+                line = reader.line_num + 1
+        except csv.Error as error:
+            open_quote = "unexpected end of data" in str(error)
+            what = "its quote is not closed" if open_quote else str(error)
+            hint = "look for a double quote without its partner" if open_quote or "limit" in what else ""
+            raise self.refuse(f"line {line}: the row that begins here cannot be read: {what}", hint) from None

@@ -1,0 +1,85 @@
+"""One door for every kind of table."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from chainrule.errors import DataError, OptionError
+from chainrule.tables.array_reader import read_npy, read_npz
+from chainrule.tables.columns import select_features, show, suggest
+from chainrule.tables.csv_reader import read_csv
+from chainrule.tables.table import Table
+
+READERS = {".csv": read_csv, ".tsv": read_csv, ".txt": read_csv, ".npy": read_npy, ".npz": read_npz}
+BUILT_IN = ("digits",)
+
+
+def read_table(
+    source: str | Path, *, target: str | None = None, feature_names: Sequence[str] = (), need_target: bool = True
+) -> Table:
+    """A table from a file (.csv, .tsv, .txt, .npy, .npz) or, by its name, a built-in data set ("digits").
+
+    Every value is checked here, so that nothing is ever read as something else than it is; see
+    :mod:`chainrule.tables.csv_reader` and :mod:`chainrule.tables.array_reader` for the two forms.
+
+    Parameters
+    ----------
+    source : path or data set name
+    target : text: a column's name or, if there is none of that name, a position such as "-1"; npy: a position;
+        npz: the name of an array, "y" if not given
+    feature_names : the columns that a trained model wants, in its order; others are ignored. Empty: all but the
+        target. Arrays have no names, there only the number of columns is checked
+    need_target : if False, a target that is not there is no error
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    DataError     if the file cannot be read as such a table: one line that names file, line or row, and column.
+    OptionError   if ``target`` is needed and not said, or not there: lists what is there.
+    """
+    if str(source) in BUILT_IN:
+        return _read_digits(target, feature_names, need_target=need_target)
+    path = Path(source)
+    try:
+        if "\0" in str(path):
+            raise FileNotFoundError
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise DataError(
+                f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'no regular file'}, a file was expected"
+            )
+        reader = READERS.get(path.suffix.lower())
+        if reader is None:
+            known = ", ".join(READERS)
+            raise DataError(f"{path}: the ending {show(path.suffix)} came, one of {known} was expected")
+        return reader(path, target=target, feature_names=tuple(feature_names), need_target=need_target)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", hint=suggest(str(source), BUILT_IN)) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise DataError(f"{path} does not fit into memory") from error
+
+
+def _read_digits(target: str | None, feature_names: Sequence[str], *, need_target: bool) -> Table:
+    """1,797 handwritten digits of 8 x 8 pixels, 0 to 16; see data/ATTRIBUTION.md."""
+    if need_target and target not in {None, "", "digit"}:
+        raise OptionError(f"digits has no target {show(target)}", hint="its target is digit")
+    with resources.as_file(resources.files("chainrule") / "data" / "digits.npz") as path:
+        table = read_npz(path, target="y", feature_names=(), need_target=True)
+    names = [f"pixel{i}" for i in range(table.features.shape[1])]
+    chosen = select_features("digits", names, feature_names, None)
+    return replace(
+        table,
+        features=table.features.take(chosen, axis=1),
+        feature_names=tuple(names[i] for i in chosen),
+        target_name="digit",
+        source="digits",
+    )

@@ -1,0 +1,167 @@
+"""What is to be learnt from a target column: a class, yes or no, or a number; and how it is coded for the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError
+from chainrule.nn.losses import LOSSES, Task
+from chainrule.tables.columns import show, show_names
+
+MAX_CLASSES = 20  # whole numbers with more distinct values are taken for quantities
+ROWS_PER_CLASS = 5
+FEW_ROWS = 100  # below this, whole numbers are classes however few rows each has
+
+
+@dataclass(frozen=True, eq=False)
+class TargetPlan:
+    """A target as the loss wants it.
+
+    Parameters
+    ----------
+    task : "classify", "multilabel" or "regress"
+    y : classify: (n,) int64 codes 0, 1, ...; else float64, (n,) or (n, k)
+    classes : the names of the codes; empty unless ``task`` is "classify", or "multilabel" of two names
+    n_out : the number of outputs of a net for it
+    """
+
+    task: Task
+    y: np.ndarray
+    classes: tuple[str, ...]
+    n_out: int
+
+
+def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = "") -> TargetPlan:
+    """Decide the task from ``loss`` or else from the values, and code the target for it.
+
+    Without a loss: text is classified; so are whole numbers (n,), whatever their dtype, of at most 20 distinct values
+    if there are 5 rows a class on average or fewer than 100 rows; several columns of whole zeros and ones are
+    multilabel; all else is a regression.
+
+    Parameters
+    ----------
+    target : (n,) or (n, k) finite numbers, or (n,) str, as in :class:`chainrule.tables.table.Table`
+    loss : a name of :data:`chainrule.nn.losses.LOSSES`, or None
+    source : for messages
+
+    Raises
+    ------
+    DataError     if the target does not suit the loss, naming the first row (from 0), or has fewer than two classes.
+    OptionError   if there is no such loss.
+    """
+    if loss is not None and loss not in LOSSES:
+        raise OptionError(f"unknown loss {loss!r}", hint=f"one of {', '.join(LOSSES)}")
+    target = _check_target(target, source)
+    task = _guess_task(target) if loss is None else LOSSES[loss][0].task
+    text = target.dtype.kind == "U"
+    classes: tuple[str, ...] = ()
+    if task == "classify" or (task == "multilabel" and text):
+        if target.ndim != 1:
+            raise DataError(
+                f"{_of(source)}a target of shape {target.shape} came, one class a row, (n,), was expected",
+                hint="several answers a row are for loss sigmoid_cross_entropy",
+            )
+        classes = tuple(_name(value) for value in np.unique(target))
+        if len(classes) < 2:
+            raise DataError(f"{_of(source)}the target is {show(classes[0])} in every row, two classes were expected")
+        if task == "multilabel" and len(classes) > 2:
+            raise DataError(
+                f"{_of(source)}{len(classes)} classes came ({show_names(classes[:5])}, ...), two were expected",
+                hint="more than two classes are for loss softmax_cross_entropy",
+            )
+    y = encode_target(target, task, classes, source=source)
+    return TargetPlan(task, y, classes, len(classes) if task == "classify" else y.size // len(y))
+
+
+def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, source: str = "") -> np.ndarray:
+    """The target coded as :func:`plan_target` coded that of the training.
+
+    A class is known by its name, so that 3 of a text file, 3.0 and the int8 of an array file are all the class "3".
+
+    Parameters
+    ----------
+    target : as for :func:`plan_target`
+    task, classes : of the plan; labels of a classification without names of classes must be codes already
+    source : for messages
+
+    Raises
+    ------
+    DataError   naming value and row (from 0) of a class that the training did not see, or of what does not suit.
+    """
+    target = _check_target(target, source)
+    if task == "classify" or (task == "multilabel" and classes):
+        if target.ndim != 1:
+            raise DataError(f"{_of(source)}a target of shape {target.shape} came, (n,) was expected")
+        codes = _encode_classes(target, classes, source) if classes else _check_codes(target, source)
+        return codes if task == "classify" else codes.astype(np.float64)
+    if target.dtype.kind == "U":
+        raise DataError(f"{_of(source)}text came ({show(str(target[0]))}, ...), numbers were expected in the target")
+    y = target.astype(np.float64)
+    if task == "multilabel":
+        _refuse_where((y < 0) | (y > 1), target, "a number from 0 to 1", source)
+    return y
+
+
+def _guess_task(target: np.ndarray) -> Task:
+    if target.dtype.kind == "U":
+        return "classify"
+    if target.dtype.kind == "f" and (target.ndim == 2 or (target != np.floor(target)).any()):
+        return "regress"
+    if target.ndim == 2:
+        return "multilabel" if ((target == 0) | (target == 1)).all() else "regress"
+    n, k = len(target), len(np.unique(target))
+    return "classify" if k <= MAX_CLASSES and (n >= ROWS_PER_CLASS * k or n < FEW_ROWS) else "regress"
+
+
+def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> np.ndarray:
+    values, inverse = np.unique(target, return_inverse=True)
+    codes = {name: code for code, name in enumerate(classes)}
+    found = np.array([codes.get(_name(value), -1) for value in values], np.int64)
+    y = found[inverse]
+    if (y < 0).any():
+        row = int((y < 0).argmax())
+        raise DataError(
+            f"{_of(source)}row {row} (from 0) of the target is {show(_name(target[row]))}, "
+            f"one of the classes of the training was expected: {show_names(classes)}"
+        )
+    return y
+
+
+def _check_codes(target: np.ndarray, source: str) -> np.ndarray:
+    if target.dtype.kind == "U":
+        raise DataError(f"{_of(source)}text came ({show(str(target[0]))}, ...), codes 0, 1, ... were expected")
+    _refuse_where((target < 0) | (target != np.floor(target)), target, "a code 0, 1, ...", source)
+    return target.astype(np.int64)
+
+
+def _refuse_where(bad: np.ndarray, target: np.ndarray, expected: str, source: str) -> None:
+    if bad.any():
+        at = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
+        where = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "")
+        raise DataError(f"{_of(source)}{where} (from 0) of the target is {target[at]}, {expected} was expected")
+
+
+def _check_target(target: np.ndarray, source: str) -> np.ndarray:
+    """Finite, not empty; (n, 1) as (n,), bool as uint8."""
+    if target.dtype.kind not in "biufU" or target.ndim not in {1, 2} or not target.size:
+        raise DataError(
+            f"{_of(source)}a target of shape {target.shape} and dtype {target.dtype} came, "
+            "numbers (n,) or (n, k) or str (n,) were expected"
+        )
+    if target.dtype.kind == "f":
+        _refuse_where(~np.isfinite(target), target, "a finite number", source)
+    target = target.astype(np.uint8) if target.dtype.kind == "b" else target
+    return target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target
+
+
+def _name(value: Any) -> str:
+    """``str(value)``, but 3 for 3.0: the same class whichever file it comes from."""
+    return str(int(value)) if not isinstance(value, str) and value == np.floor(value) else str(value)
+
+
+def _of(source: str) -> str:
+    return f"{source}: " if source else ""

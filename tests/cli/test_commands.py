@@ -1,0 +1,206 @@
+"""predict, evaluate, show, explain, verify, doctor, and the frame around them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.nn.dense import DensePass
+
+
+@pytest.fixture
+def model(run, flowers):
+    """A run directory with a net trained on the flowers."""
+    found = run(
+        "train", flowers, "--target", "kind", "--epochs", 30, "--device", "cpu", "--quiet", "--run-dir", "model"
+    )
+    assert found.code == 0, found.err
+    return Path("model")
+
+
+def test_predict_writes_names_and_probabilities(run, model, flowers):
+    assert run("predict", model, flowers, "-o", "p.csv", "--device", "cpu").code == 0
+    rows = list(csv.DictReader(Path("p.csv").read_text().splitlines()))
+    true = [line.rsplit(",", 1)[1] for line in flowers.read_text().splitlines()[1:]]
+    assert np.mean([row["kind"] == t for row, t in zip(rows, true, strict=True)]) > 0.95
+    for row in rows:
+        p = {name: float(row[f"p_{name}"]) for name in ("aster", "rose", "tulip")}
+        assert max(p, key=p.__getitem__) == row["kind"]
+        assert sum(p.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_predict_needs_no_target_and_takes_columns_in_any_order(run, model, flowers):
+    _, *lines = flowers.read_text().splitlines()
+    swapped = ["width,extra,height", *(f"{c[1]},7,{c[0]}" for c in (line.split(",") for line in lines))]
+    Path("new.csv").write_text("\n".join(swapped) + "\n")
+    plain = run("predict", model, flowers, "--device", "cpu")
+    assert plain.code == 0
+    assert run("predict", model, "new.csv", "--device", "cpu").out == plain.out
+    assert run("predict", model, flowers, "-o", "p.npy", "--device", "cpu").code == 0
+    names = [("aster", "rose", "tulip")[i] for i in np.load("p.npy")]
+    assert names == [row["kind"] for row in csv.DictReader(io.StringIO(plain.out))]
+    Path("short.csv").write_text("height\n1\n")
+    found = run("predict", model, "short.csv", "--device", "cpu")
+    assert found.code == 3
+    assert "width" in found.error
+
+
+def test_predict_in_the_units_of_the_target(run, houses):
+    train = ("train", houses, "--target", "price", "--epochs", 60, "--device", "cpu", "--quiet", "--run-dir", "m")
+    assert run(*train).code == 0
+    rows = list(csv.DictReader(io.StringIO(run("predict", "m", houses, "--device", "cpu").out)))
+    assert 200_000 < np.mean([float(row["price"]) for row in rows]) < 300_000
+    found = run("evaluate", "m/model.safetensors", houses, "--device", "cpu", "--json").json
+    assert found["r2"] > 0.9
+    assert set(found) == {"ok", "rows", "device", "rmse", "mae", "r2"}
+
+
+def test_evaluate(run, model, flowers):
+    found = run("evaluate", model, flowers, "--device", "cpu", "--json").json
+    assert found["rows"] == 120
+    assert found["accuracy"] > 0.95
+    text = run("evaluate", model, flowers, "--device", "cpu").out
+    assert [line.split()[0] for line in text.splitlines()] == ["rows", "accuracy", "log_loss"]
+    Path("other.csv").write_text("height,width,kind\n1,2,oak\n")
+    refused = run("evaluate", model, "other.csv", "--device", "cpu")
+    assert refused.code == 3
+    assert "oak" in refused.error
+
+
+def test_show(run, model):
+    for path in (model, model / "model.safetensors"):
+        text = run("show", path).out
+        for part in ("2 -> 256 -> 128 -> 3", "height, width", "aster, rose, tulip", "softmax_cross_entropy", "relu"):
+            assert part in text
+    found = run("show", model, "--json").json
+    assert found["run"]["status"] == "done"
+    assert found["model"]["layers"] == [2, 256, 128, 3]
+
+
+def test_names_with_control_characters_do_not_reach_the_terminal(run, tmp_path):
+    net = cr.MLP([1, 2])
+    net.preparation = cr.Preparation(feature_names=("\x1b[31mred\x07",), classes=("a\nb", "c"))
+    net.save(tmp_path / "m.safetensors")
+    text = run("show", "m.safetensors").out
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\\x1b[31mred" in text
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a model", b"\xff" * 64])
+def test_a_broken_model_file(run, content):
+    Path("bad.safetensors").write_bytes(content)
+    found = run("show", "bad.safetensors")
+    assert found.code == 3
+    assert "bad.safetensors" in found.error
+
+
+def test_show_of_a_folder_that_is_no_run(run, tmp_path):
+    found = run("show", tmp_path)
+    assert found.code == 3
+    assert "no run directory" in found.error
+
+
+def test_explain(run):
+    found = run("explain", "--layers", "100,200,10", "--loss", "squared_error", "--batch", 32)
+    assert found.code == 0
+    for part in ("dW1 = y0.T @ dz1", "dy0 = dz1 @ W1.T", "(200,32) @ (32,10) = (200,10)", "Rule of thumb"):
+        assert part in " ".join(found.out.split())
+    assert "WRONG" not in found.out
+    lines = run("explain", "--layers", "4,3,2", "--loss", "softmax_cross_entropy", "--json").json["lines"]
+    assert all(line["error"] <= 1e-12 for line in lines)
+    assert run("explain", "--layers", "4").code == 2
+
+
+def test_verify_passes_on_the_cpu(run):
+    found = run("verify", "--device", "cpu")
+    assert found.code == 0, found.out
+    assert found.out.splitlines()[-1].endswith("ok, 0 failed")
+    assert run("verify", "--device", "cpu", "--json").json["ok"] is True
+
+
+@pytest.mark.gpu
+def test_verify_passes_on_cuda(run):
+    found = run("verify", "--device", "cuda")
+    assert found.code == 0, found.out
+
+
+def wrong_weight_gradient(self: DensePass) -> None:
+    self.backend.matmul(self.x.swapaxes(-1, -2), self.dz, out=self.dW)
+    if self.name == "dense1":
+        self.dW *= 1.0001
+
+
+@pytest.mark.parametrize("kind", ["weights", "mask", "loss"])
+def test_verify_fails_on_a_wrong_gradient_and_names_the_parameter(run, monkeypatch, kind):
+    if kind == "weights":
+        monkeypatch.setattr(DensePass, "weight_gradient", wrong_weight_gradient)
+    elif kind == "mask":
+        right = NumPyBackend.activation_backward
+
+        def no_mask(self, activation, saved, dy, *, dz, db):
+            right(self, "identity" if activation == "relu" else activation, saved, dy, dz=dz, db=db)
+
+        monkeypatch.setattr(NumPyBackend, "activation_backward", no_mask)
+    else:
+        right_loss = NumPyBackend.softmax_cross_entropy
+
+        def doubled(self, logits, labels, weights, state, *, scale, mean, totals, dlogits):
+            right_loss(self, logits, labels, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits)
+            dlogits *= 2
+
+        monkeypatch.setattr(NumPyBackend, "softmax_cross_entropy", doubled)
+    found = run("verify", "--device", "cpu")
+    assert found.code == 1
+    failed = [line for line in found.out.splitlines() if line.startswith("FAILED")]
+    expected = {"weights": "dense1.W", "mask": "dense0.W", "loss": "dense0.W"}[kind]
+    assert any(expected in line for line in failed), failed
+
+
+def test_doctor(run):
+    found = run("doctor")
+    assert found.code == 0
+    for word in ("numpy", "safetensors", "BLAS", "cpu", "cuda"):
+        assert word in found.out
+    facts = run("doctor", "--json").json
+    assert facts["devices"][0]["works"] is True
+
+
+def test_help_version_and_no_command(run, capsys):
+    assert run().code == 0
+    for argv in (["--help"], ["--version"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            run(*argv)
+        assert caught.value.code == 0
+    assert "chainrule 0." in capsys.readouterr().out
+    assert run("fly").code == 2
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    explain = f"{sys.executable} -m chainrule explain --layers {','.join(['3'] * 200)}"
+    command = ["bash", "-c", f"{explain} | head -n 1; exit ${{PIPESTATUS[0]}}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "Traceback" not in found.stderr
+    assert "BrokenPipe" not in found.stderr
+
+
+def test_a_full_disk_is_exit_code_5(run, monkeypatch):
+    from chainrule import model_file
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device", "out/model.safetensors")
+
+    monkeypatch.setattr(model_file.os, "fsync", full)
+    found = run("train", "digits", "--epochs", 1, "--device", "cpu", "--quiet", "--run-dir", "out")
+    assert found.code == 5
+    assert "No space left on device" in found.error
+    assert not list(Path("out").glob(".*.tmp")), "a temporary was left behind"

@@ -1,0 +1,156 @@
+"""Within a step nothing is allocated, nothing is looked at, and what varies lies in device memory.
+
+A guarded backend replays steps from a record and refuses the rest: a trainer that broke the law would fail on it, or
+train something else than on NumPy. On the CPU the same law is speed, measured in new memory a step.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.backends.base import RUNNING
+from chainrule.optim.base import Optimizer
+from chainrule.train.trainer import _Fit
+
+N, N_IN = 53, 6
+NEW_MEMORY = 64 * 1024  # bytes a step may ask for
+
+
+@dataclass
+class Setting:
+    """One way to train; the defaults shuffle, and leave a ragged last batch of 5 rows."""
+
+    loss: str = "softmax_cross_entropy"
+    optimizer: Optimizer = field(default_factory=lambda: cr.Adam(lr=0.01))
+    hidden: tuple[int, ...] = (9, 8)
+    n_out: int = 3
+    activation: str = "relu"
+    weighted: bool = False
+    validation: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
+        X = rng.normal(size=(n, N_IN))
+        if self.loss == "softmax_cross_entropy":
+            y = rng.integers(0, self.n_out, n)
+        else:
+            y = rng.integers(0, 2, (n, self.n_out)) if self.loss == "sigmoid_cross_entropy" else X[:, : self.n_out] ** 2
+        return (X, y, rng.uniform(0, 2, n)) if self.weighted else (X, y)
+
+    def train(self, backend: cr.Backend, dtype: str, *, epochs: int = 3) -> tuple[cr.MLP, cr.Run]:
+        rng = np.random.default_rng(5)
+        X, y, *weights = self.rows(rng, N)
+        net = cr.MLP(
+            [N_IN, *self.hidden, self.n_out], activation=self.activation, loss=self.loss, backend=backend, dtype=dtype,
+            seed=7,
+        )  # fmt: skip
+        options = {"batch_size": 12, "epochs": epochs, "seed": 3} | self.options
+        validation = self.rows(rng, 17) if self.validation == "rows" else self.validation
+        run = cr.Trainer(net, self.optimizer, **options).fit(
+            X, y, sample_weight=(*weights, None)[0], validation=validation
+        )
+        return net, run
+
+
+SETTINGS = {
+    "softmax, adam": Setting(),
+    "sigmoid, momentum": Setting("sigmoid_cross_entropy", cr.SGD(lr=0.1, momentum=0.9), activation="tanh"),
+    "squared error, sgd": Setting("squared_error", cr.SGD(lr=0.01)),
+    "summed squared error, nesterov": Setting(
+        "squared_error_sum", cr.SGD(lr=1e-3, momentum=0.8, nesterov=True, weight_decay=0.01), activation="sigmoid"
+    ),
+    "adamw, clipped": Setting(optimizer=cr.AdamW(lr=0.01, clip_norm=0.1), activation="tanh"),
+    "adam, decay, groups": Setting(
+        optimizer=cr.Adam(
+            lr=0.01, weight_decay=0.1, groups=[cr.ParameterGroup("dense0.*", lr_factor=0.1, decay_factor=2.0)]
+        )
+    ),
+    "weights": Setting(weighted=True),
+    "weights, summed loss": Setting("squared_error_sum", cr.SGD(lr=1e-3, clip_norm=5.0), weighted=True),
+    "no shuffle": Setting(options={"shuffle": False}),
+    "ragged batch dropped": Setting(options={"drop_last": True}),
+    "no ragged batch": Setting(options={"batch_size": N}),
+    "batches of one row": Setting(options={"batch_size": 1}),
+    "a fraction held out": Setting(validation=0.3, options={"early_stopping": cr.EarlyStopping(patience=1)}),
+    "validation rows": Setting("squared_error", validation="rows", weighted=True),
+    "cosine with warm-up": Setting(optimizer=cr.SGD(lr=cr.Cosine(0.1, warmup=0.3, final=0.01), momentum=0.5)),
+    "constant with warm-up": Setting(optimizer=cr.AdamW(lr=cr.Constant(0.01, warmup=0.5))),
+    "no hidden layer, one output": Setting("sigmoid_cross_entropy", hidden=(), n_out=1),
+    "loss alone": Setting(options={"metrics": False}),
+}
+
+
+def outcome(net: cr.MLP, run: cr.Run) -> dict[str, Any]:
+    """All that training left behind, but for the time that it took."""
+    history = {name: values for name, values in run.history.items() if name != "seconds"}
+    weights = {name: value.tolist() for name, value in net.parameter_arena.download().items()}
+    return {"history": history, "stopped": run.stopped, "best": run.best_epoch, "steps": run.steps} | weights
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_guarded_training_is_training_on_numpy_bit_for_bit(name, dtype):
+    setting = SETTINGS[name]
+    plain, guarded = (outcome(*setting.train(be, dtype)) for be in (cr.backend("cpu"), cr.GuardedBackend()))
+    assert guarded == plain
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_bodies_agree_after_100_steps(backend, name, dtype, tolerance):
+    setting = SETTINGS[name]
+    epochs = 2 if setting.options.get("batch_size") == 1 else 100 if "no ragged batch" in name else 20
+    plain, plain_run = setting.train(cr.backend("cpu"), dtype, epochs=epochs)
+    net, run = setting.train(backend, dtype, epochs=epochs)
+    assert run.steps == plain_run.steps
+    for name_, value in net.parameter_arena.download().items():
+        expected = plain.parameter_arena.download()[name_]
+        assert np.abs(value - expected).max() <= tolerance * max(1.0, np.abs(expected).max()), name_
+
+
+OPTIMIZERS = {"sgd": cr.SGD(), "nesterov": cr.SGD(momentum=0.9, nesterov=True), "adamw": cr.AdamW(clip_norm=1.0)}
+LOSSES = ["softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"]
+DIGITS, PIXELS = ([64, 100, 10], 200), ([784, 512, 512, 10], 128)
+WORKLOADS = [
+    *((DIGITS, loss, optimizer) for loss in LOSSES for optimizer in OPTIMIZERS),
+    (PIXELS, "softmax_cross_entropy", "adamw"),
+    (PIXELS, "squared_error", "nesterov"),
+]
+
+
+@pytest.mark.parametrize(("workload", "loss", "optimizer"), WORKLOADS)
+def test_a_step_asks_for_no_new_memory(workload, loss, optimizer):
+    widths, batch_size = workload
+    rng = np.random.default_rng(0)
+    n, k = 2 * batch_size + 7, widths[-1]
+    y = rng.integers(0, k, n) if loss == "softmax_cross_entropy" else rng.uniform(size=(n, k))
+    net = cr.MLP(widths, loss=loss)
+    be = net.backend
+    rows = net.upload_rows(rng.normal(size=(n, widths[0])), y, rng.uniform(size=n))
+    with be.running():
+        fit = _Fit(cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=batch_size), rows, None)
+        fit.batches.begin_epoch(0)
+        be.assign(np.full(fit.batches.count, 1e-3), out=fit.lr)
+
+        def epoch() -> None:
+            be.assign([0, 0, RUNNING], out=fit.state)
+            fit.replay_full(fit.batches.full)
+            fit.replay_ragged(1)
+
+        epoch()  # buffers that are used again every step are made in the first
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            epoch()
+            after, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak - before < NEW_MEMORY
+    assert after - before < 4096, "memory was kept from step to step"
