@@ -39,7 +39,7 @@ def test_predict_writes_names_and_probabilities(run, model, flowers):
 
 def test_predict_needs_no_target_and_takes_columns_in_any_order(run, model, flowers):
     _, *lines = flowers.read_text().splitlines()
-    swapped = ["width,extra,height", *(f"{c[1]},7,{c[0]}" for c in (line.split(",") for line in lines))]
+    swapped = ["width,kind,height", *(f"{c[1]},,{c[0]}" for c in (line.split(",") for line in lines))]
     Path("new.csv").write_text("\n".join(swapped) + "\n")
     plain = run("predict", model, flowers, "--device", "cpu")
     assert plain.code == 0

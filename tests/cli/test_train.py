@@ -79,6 +79,17 @@ def test_arrays_in_npz_and_a_validation_file(run, tmp_path, rng):
     assert found.json["valid"]["accuracy"] > 0.8
 
 
+def test_a_matrix_with_its_target_by_position(run, tmp_path, rng):
+    X = rng.normal(size=(90, 3))
+    np.save(tmp_path / "a.npy", np.column_stack([X, X[:, 0] > 0]))
+    np.save(tmp_path / "b.npy", X)
+    assert run("train", "a.npy", "--target", -1, "--epochs", 2, "--run-dir", "m", *QUICK).code == 0
+    bare = run("predict", "m", "b.npy", "--device", "cpu")
+    assert bare.code == 0
+    assert run("predict", "m", "a.npy", "--target", -1, "--device", "cpu").out == bare.out
+    assert run("evaluate", "m", "a.npy", "--target", -1, "--device", "cpu", "--json").json["accuracy"] > 0.5
+
+
 @pytest.mark.parametrize(
     "options",
     [

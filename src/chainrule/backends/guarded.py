@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from chainrule.backends.base import Array, Backend
+from chainrule.backends.base import ActivationName, Array, Backend
 from chainrule.backends.numpy.backend import NumPyBackend, as_host_array
 from chainrule.backends.reference import ReferenceBackend
 from chainrule.errors import GuardError
@@ -111,6 +111,13 @@ class GuardedModule:
         return found if isinstance(found, type | np.ufunc) else _on_device(found)
 
 
+def _refuse_other_shapes(kernel: str, **arrays: Array) -> None:
+    """NumPy broadcasts a gradient of the wrong shape in silence; a fused kernel reads beyond its end."""
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        raise GuardError(f"{kernel} wants arrays of one shape; {', '.join(f'{n} {s}' for n, s in shapes.items())} came")
+
+
 class GuardedBackend(ReferenceBackend):
     """The reference kernels under a guard; for tests of code that is to run on a GPU."""
 
@@ -157,6 +164,10 @@ class GuardedBackend(ReferenceBackend):
     def synchronize(self) -> None:
         self._outside_step("synchronisation")
 
+    def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
+        _refuse_other_shapes("activation_backward", saved=saved, dy=dy, dz=dz)
+        super().activation_backward(activation, saved, dy, dz=dz, db=db)
+
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         record: list[Callable[[], None]] = []
 
@@ -196,4 +207,4 @@ def _recorded(kernel: Callable[..., None]) -> Callable[..., None]:
 
 _NOT_KERNELS = {"empty", "upload", "assign", "download", "running", "synchronize", "capture", "first_nonfinite"}
 for _name in Backend.__abstractmethods__ - _NOT_KERNELS:
-    setattr(GuardedBackend, _name, _recorded(getattr(ReferenceBackend, _name)))
+    setattr(GuardedBackend, _name, _recorded(getattr(GuardedBackend, _name)))

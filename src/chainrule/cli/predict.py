@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")
     parser.add_argument("data", metavar="DATA", help="a table with the columns that the model was trained on")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=".csv or .npy (without: CSV on stdout)")
+    parser.add_argument("--target", metavar="POSITION", help="the column of a .npy matrix to leave out")
     add_device(parser)
 
 
@@ -31,10 +32,11 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None and args.output.suffix not in {".csv", ".npy"}:
         raise OptionError(f"--output {args.output} came, a .csv or .npy file was expected")
     net = load(find_model(args.model), device=args.device)
-    table = read_table(
-        args.data, target=net.preparation.target_name or None,
-        feature_names=net.preparation.feature_names, need_target=False,
-    )  # fmt: skip
+    p = net.preparation
+    # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
+    # without names only its position tells it from the features.
+    target = None if p.feature_names else args.target
+    table = read_table(args.data, target=target, feature_names=p.feature_names, need_target=False)
     if args.output is None:
         sys.stdout.write(as_csv(net, table.features))
     elif args.output.suffix == ".npy":

@@ -99,7 +99,7 @@ def _panel(title: str, curves: Sequence[Curve], offset: int, best_epoch: int | N
         x = x_of(best_epoch)
         anchor, dx = ("end", -5) if x > (LEFT + right) / 2 else ("start", 5)
         parts.append(f'<path class="best" d="M{x} {TOP}V{bottom}"/>')
-        parts.append(f'<text x="{x + dx}" y="{TOP + 12}" text-anchor="{anchor}">best: epoch {best_epoch}</text>')
+        parts.append(f'<text x="{x + dx}" y="{bottom - 8}" text-anchor="{anchor}">best: epoch {best_epoch}</text>')
     for i, (curve, colour) in enumerate(zip(curves, COLOURS, strict=False)):
         points = [(x_of(e), y_of(v)) for e, v in enumerate(curve.values, 1) if math.isfinite(v)]
         if len(points) == 1:

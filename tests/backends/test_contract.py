@@ -1,0 +1,608 @@
+"""The contract: every kernel of every body against the formula of its docstring, in plain float64.
+
+One test a method. Shapes are odd, every array is a row slice of a longer buffer, and outputs hold nan before the call:
+what a kernel leaves out or writes past the end shows. Errors are measured in units of roundoff (``u``) of what goes
+into a result.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.backends.base import BATCH, CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
+from chainrule.backends.numpy.backend import CHUNK
+from chainrule.errors import DeviceError
+
+SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10)]
+SIZES = [1, 7, 1000, 2 * CHUNK + 5]  # of flat arrays: the CPU takes them in chunks
+
+ACTIVATIONS = {  # act(z), act' as a function of y = act(z)
+    "identity": (lambda z: z, np.ones_like),
+    "relu": (lambda z: np.where(z > 0, z, 0), lambda y: np.where(y > 0, 1.0, 0.0)),
+    "tanh": (np.tanh, lambda y: 1 - y**2),
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda y: y * (1 - y)),
+}
+
+
+def assert_within(got: np.ndarray, want: Any, bound: Any, what: Any = "") -> None:
+    """|got - want| <= bound, element by element; a nan is never within."""
+    want, bound = np.broadcast_arrays(np.asarray(want), np.asarray(bound))
+    assert got.shape == want.shape, (got.shape, want.shape, what)
+    within = np.abs(got - want) <= bound
+    if not within.all():
+        at = tuple(int(i) for i in np.argwhere(~within)[0])
+        pytest.fail(f"{what}{list(at)} is {got[at]}, {want[at]} +- {bound[at]} was expected")
+
+
+def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(a.astype(np.longdouble) @ b.astype(np.longdouble), np.float64)
+
+
+# ---- memory and execution -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 4), (0,)])
+@pytest.mark.parametrize("kind", ["float32", "float64", "int32", "int64"])
+def test_empty_is_aligned(backend, shape, kind):
+    array = backend.empty(shape, kind)
+    assert array.shape == shape
+    assert array.dtype == np.dtype(kind)
+    assert array.flags.c_contiguous
+    if backend.name == "numpy" and array.size:
+        assert array.ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "bool", "int64"])
+def test_upload_and_download_keep_every_bit(backend, rng, kind):
+    values = rng.integers(0, 2, (5, 3)).astype(kind)
+    for given in (values, values[::-1], np.asfortranarray(values), values.tolist()):
+        array = backend.upload(given, kind)
+        assert array.flags.c_contiguous
+        np.testing.assert_array_equal(backend.download(array), np.asarray(given, kind), strict=True)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (0, 3)])
+def test_upload_keeps_the_shape(backend, shape):
+    assert backend.upload(np.ones(shape)).shape == shape
+
+
+def test_upload_converts(backend):
+    array = backend.upload(np.array([1, 2, 300], np.int16), np.float32)
+    np.testing.assert_array_equal(backend.download(array), np.float32([1, 2, 300]), strict=True)
+
+
+def test_upload_of_what_is_there_already_is_free():
+    values = np.zeros(3)
+    assert cr.backend("cpu").upload(values) is values
+
+
+def test_the_cpu_refuses_an_array_of_a_gpu():
+    class OnGpu:
+        __cuda_array_interface__ = {"shape": (1,), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
+
+    with pytest.raises(DeviceError, match="lives on a GPU"):
+        cr.backend("cpu").upload(OnGpu())
+
+
+def test_assign_keeps_the_address_and_download_is_a_copy(backend):
+    array = backend.empty((4,), np.float64)
+    view = array[1:3]
+    backend.assign([1, 2, 3, 4], out=array)
+    before = backend.download(view)
+    backend.assign([5, 6, 7, 8], out=array)
+    np.testing.assert_array_equal(before, [2, 3])
+    np.testing.assert_array_equal(backend.download(view), [6, 7])
+
+
+def test_capture_replays_as_often_as_it_is_told(backend, memory):
+    state = memory.state()
+    replay = backend.capture(lambda: backend.tick(state))
+    for times, total in [(0, 0), (3, 3), (0, 3), (2, 5), (1, 6)]:
+        replay(times)
+        assert memory.read(state).tolist() == [total, total, RUNNING]
+    backend.synchronize()
+
+
+# ---- elements -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (5, 3)])
+def test_fill(backend, memory, dtype, shape):
+    out = memory.output(shape, dtype)
+    backend.fill(2.5, out=out)
+    np.testing.assert_array_equal(memory.read(out), np.full(shape, 2.5))
+
+
+@pytest.mark.parametrize("source", ["float32", "float64", "uint8", "int64", "bool"])
+def test_copy_converts(backend, memory, rng, dtype, source):
+    values = rng.integers(0, 2, (5, 3)).astype(source)
+    out = memory.output((5, 3), dtype)
+    backend.copy(backend.upload(values), out=out)
+    np.testing.assert_array_equal(memory.read(out), values.astype(np.float64))
+
+
+@pytest.mark.parametrize("source", ["float32", "float64", "int64"])
+@pytest.mark.parametrize(("n", "n_in"), [(1, 1), (50, 3)])
+def test_standardize_keeps_the_digits_of_small_differences(backend, memory, rng, dtype, u, source, n, n_in):
+    """Time stamps around 2^30 that differ by seconds: in float32 alone all of them would be one number."""
+    mean, scale = 2.0**30 + rng.normal(size=n_in), rng.uniform(0.5, 20, n_in)
+    x = (mean + 64 * rng.normal(size=(n, n_in))).astype(source)
+    out = memory.output((n, n_in), dtype)
+    backend.standardize(memory.array(x), memory.array(mean), memory.array(scale), out=out)
+    want = (x.astype(np.longdouble) - mean) / scale
+    assert_within(memory.read(out), want.astype(np.float64), 4 * u * np.abs(want).astype(np.float64) + 1e-12)
+
+
+@pytest.mark.parametrize("limit", [0.5, 4.0, np.inf])
+def test_standardize_within_a_limit(backend, memory, dtype, u, limit):
+    """z / sqrt(1 + (z / limit)^2): nothing happens near 0, and far out all comes to rest at the limit."""
+    x = np.array([[-1e6, -3.0, -1e-3, 0.0, 1e-3, 4.0, 1e6]])
+    out, mean, scale = memory.output(x.shape, dtype), np.full(7, 0.25), np.full(7, 0.5)
+    backend.standardize(memory.array(x), memory.array(mean), memory.array(scale), limit=limit, out=out)
+    z = (x - mean) / scale
+    want = z / np.hypot(1, z / limit)
+    assert_within(memory.read(out), want, 8 * u * np.abs(want))
+    assert np.abs(memory.read(out)).max() <= limit
+
+
+@pytest.mark.parametrize("shape", [(1,), (40,), (8, 5)])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_first_nonfinite(backend, memory, rng, dtype, shape, value):
+    x = rng.normal(size=shape)
+    assert backend.first_nonfinite(memory.array(x, dtype)) is None
+    for first in {0, x.size // 2, x.size - 1}:
+        spoilt = x.copy()
+        spoilt.flat[[first, x.size - 1]] = value
+        assert backend.first_nonfinite(memory.array(spoilt, dtype)) == first
+
+
+# ---- layers ---------------------------------------------------------------------------------------
+
+
+def matmul_cases() -> list[tuple[int, int, int]]:
+    """60 shapes (m, k, n), every third with a single row, column or term."""
+    shapes = np.random.default_rng(1).integers(1, 65, (60, 3))
+    shapes[range(0, 60, 3), np.arange(20) % 3] = 1
+    return [tuple(int(s) for s in shape) for shape in [*shapes, (1, 1, 1), (200, 3, 129)]]
+
+
+@pytest.mark.parametrize("a_turned", [False, True])
+@pytest.mark.parametrize("b_turned", [False, True])
+def test_matmul(backend, memory, rng, dtype, u, a_turned, b_turned):
+    """Every element within 8 u (|A| @ |B|) of the exact product."""
+
+    def factor(shape: tuple[int, int], turned: bool) -> tuple[np.ndarray, Any]:
+        values = rng.normal(size=shape).astype(dtype)
+        return values, memory.array(values.T).T if turned else memory.array(values)
+
+    for m, k, n in matmul_cases():
+        (a, device_a), (b, device_b) = factor((m, k), a_turned), factor((k, n), b_turned)
+        out = memory.output((m, n), dtype)
+        backend.matmul(device_a, device_b, out=out)
+        size = exact_product(np.abs(a), np.abs(b))
+        assert_within(memory.read(out), exact_product(a, b), 8 * u * size, (m, k, n))
+
+
+EDGES = np.array([[0.0, -0.0, 1e4, -1e4, 100.0, -100.0, 1e-30, -1e-30, np.inf, -np.inf]])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_activate(backend, memory, rng, dtype, u, activation, in_place):
+    for z in [EDGES.astype(dtype), *(3 * rng.normal(size=shape).astype(dtype) for shape in SHAPES)]:
+        array = memory.array(z)
+        out = array if in_place else memory.output(z.shape, dtype)
+        backend.activate(activation, array, out=out)
+        want = ACTIVATIONS[activation][0](z.astype(np.float64))
+        bound = np.where(np.isfinite(want), 8 * u * np.abs(want) + np.finfo(dtype).tiny, 0)
+        finite = np.isfinite(want)
+        assert_within(memory.read(out)[finite], want[finite], bound[finite])
+        np.testing.assert_array_equal(memory.read(out)[~finite], want[~finite])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_nan_goes_through_every_activation(backend, memory, dtype, activation):
+    """Or training that has diverged would go on as if nothing had happened."""
+    out = memory.output((1, 3), dtype)
+    backend.activate(activation, memory.array([[1.0, np.nan, -1.0]], dtype), out=out)
+    assert np.isnan(memory.read(out)).tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shared", [True, False], ids=["z is y", "z apart"])
+def test_dense(backend, memory, rng, dtype, u, activation, shared):
+    for (n, n_out), n_in in itertools.product(SHAPES, (1, 6)):
+        x, W, b = (rng.normal(size=s).astype(dtype) for s in [(n, n_in), (n_in, n_out), (n_out,)])
+        y = memory.output((n, n_out), dtype)
+        z = y if shared else memory.output((n, n_out), dtype)
+        backend.dense(memory.array(x), memory.array(W), memory.array(b), activation, z=z, y=y)
+        want = exact_product(x, W) + b
+        bound = 9 * u * (exact_product(np.abs(x), np.abs(W)) + np.abs(b))
+        if not shared:
+            assert_within(memory.read(z), want, bound, (n, n_in, n_out))
+        want = ACTIVATIONS[activation][0](want)  # no activation is steeper than 1
+        assert_within(memory.read(y), want, bound + 8 * u * np.abs(want), (n, n_in, n_out))
+
+
+def outputs_of(activation: str, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Values that y = act(z) takes, 0 (the kink of ReLU) and the ends of the range among them."""
+    y = ACTIVATIONS[activation][0](2 * rng.normal(size=shape))
+    y.flat[0] = ACTIVATIONS[activation][0](np.array(0.0 if activation == "relu" else 50.0))
+    return y.astype(dtype)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_activation_backward(backend, memory, rng, dtype, u, activation, in_place):
+    for shape in SHAPES:
+        y, given = outputs_of(activation, rng, shape, dtype), rng.normal(size=shape).astype(dtype)
+        dy, db = memory.array(given), memory.output(shape[1:], dtype)
+        dz = dy if in_place else memory.output(shape, dtype)
+        backend.activation_backward(activation, memory.array(y), dy, dz=dz, db=db)
+        want = given * ACTIVATIONS[activation][1](y.astype(np.float64))
+        assert_within(memory.read(dz), want, 4 * u * np.abs(given), shape)
+        assert_within(memory.read(db), want.sum(axis=0), 12 * u * np.abs(given).sum(axis=0, dtype=np.float64), shape)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_matmul_activation_backward(backend, memory, rng, dtype, u, activation):
+    for (n, n_in), n_out in itertools.product(SHAPES, (1, 6)):
+        dz, W = rng.normal(size=(n, n_out)).astype(dtype), rng.normal(size=(n_in, n_out)).astype(dtype)
+        y = outputs_of(activation, rng, (n, n_in), dtype)
+        out, db = memory.output((n, n_in), dtype), memory.output((n_in,), dtype)
+        backend.matmul_activation_backward(
+            memory.array(dz), memory.array(W), activation, memory.array(y), out=out, db=db
+        )
+        want = exact_product(dz, W.T) * ACTIVATIONS[activation][1](y.astype(np.float64))
+        size = exact_product(np.abs(dz), np.abs(W.T))
+        assert_within(memory.read(out), want, 12 * u * size, (n, n_in, n_out))
+        assert_within(memory.read(db), want.sum(axis=0), 20 * u * size.sum(axis=0), (n, n_in, n_out))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "guarded"], indirect=True)
+@pytest.mark.parametrize(("n", "n_in", "n_out"), [(4, 3, 2), (1, 5, 1), (6, 1, 3)])
+def test_a_model_axis_before_the_others(backend, memory, rng, dtype, u, n, n_in, n_out):
+    """Three nets at once give what each gives alone."""
+    models = 3
+    x, W, b, y, dz = (
+        rng.normal(size=(models, *s)).astype(dtype) for s in [(n, n_in), (n_in, n_out), (n_out,), (n, n_in), (n, n_out)]
+    )
+    z, below = memory.output((models, n, n_out), dtype), memory.output((models, n, n_in), dtype)
+    db, db_below = memory.output((models, n_out), dtype), memory.output((models, n_in), dtype)
+    product, device_x, device_dz = memory.output((models, n_in, n_out), dtype), memory.array(x), memory.array(dz)
+    backend.dense(device_x, memory.array(W), memory.array(b), "tanh", z=z, y=z)
+    backend.matmul(device_x.swapaxes(-1, -2), device_dz, out=product)
+    backend.matmul_activation_backward(device_dz, memory.array(W), "tanh", memory.array(y), out=below, db=db_below)
+    backend.activation_backward("relu", z, device_dz, dz=device_dz, db=db)
+    for i in range(models):
+        want_z, want_below = np.tanh(exact_product(x[i], W[i]) + b[i]), exact_product(dz[i], W[i].T) * (1 - y[i] ** 2.0)
+        want_dz, bound = dz[i] * (want_z > 0), 300 * u
+        assert_within(memory.read(z)[i], want_z, bound)
+        assert_within(memory.read(product)[i], exact_product(x[i].T, dz[i]), bound)
+        assert_within(memory.read(below)[i], want_below, bound)
+        assert_within(memory.read(db_below)[i], want_below.sum(axis=0), bound)
+        assert_within(memory.read(device_dz)[i], want_dz, bound)
+        assert_within(memory.read(db)[i], want_dz.sum(axis=0), bound)
+
+
+# ---- losses ---------------------------------------------------------------------------------------
+# A loss as l (n,) and dl/dz (n, k), by formulas other than those of the kernels where there are some.
+
+
+def softmax_rows(z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    log_sum, rows = np.logaddexp.reduce(z, axis=1), np.arange(len(z))
+    return log_sum - z[rows, labels], np.exp(z - log_sum[:, None]) - np.eye(z.shape[1])[labels]
+
+
+def sigmoid_rows(z: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return (t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z)).sum(axis=1), np.exp(-np.logaddexp(0, -z)) - t
+
+
+def squared_rows(p: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return ((p - t) ** 2).sum(axis=1), 2 * (p - t)
+
+
+LOSSES = {"softmax_cross_entropy": softmax_rows, "sigmoid_cross_entropy": sigmoid_rows, "squared_error": squared_rows}
+WEIGHTINGS = ["unweighted", "weights", "some are zero", "all are zero"]
+
+
+def weights_of(weighting: str, rng: np.random.Generator, n: int, dtype: str) -> np.ndarray | None:
+    w = rng.uniform(0.1, 3, n).astype(dtype)
+    some = (w * rng.integers(0, 2, n)).astype(dtype)
+    return {"unweighted": None, "weights": w, "some are zero": some, "all are zero": 0 * w}[weighting]
+
+
+def targets_of(loss: str, rng: np.random.Generator, n: int, k: int, dtype: str) -> np.ndarray:
+    if loss == "softmax_cross_entropy":
+        return rng.integers(0, k, n).astype(np.int32)
+    return (rng.uniform(size=(n, k)) if loss == "sigmoid_cross_entropy" else rng.normal(size=(n, k))).astype(dtype)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(("mean", "scale"), [(True, 1.0), (True, 0.3), (False, 1.0), (False, 0.3)])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_loss_and_gradient(backend, memory, rng, dtype, u, loss, weighting, mean, scale, in_place):
+    for n, k in SHAPES:
+        z = (3 * rng.normal(size=(n, k))).astype(dtype)
+        targets, weights = targets_of(loss, rng, n, k, dtype), weights_of(weighting, rng, n, dtype)
+        logits, totals, state = memory.array(z), memory.output((5, 3), np.float64), memory.state(step=9, batch=2)
+        dlogits = logits if in_place else memory.output((n, k), dtype)
+        getattr(backend, loss)(
+            logits, memory.array(targets), None if weights is None else memory.array(weights), state,
+            scale=scale, mean=mean, totals=totals, dlogits=dlogits,
+        )  # fmt: skip
+
+        losses, gradient = LOSSES[loss](z.astype(np.float64), targets)
+        w = np.ones(n) if weights is None else weights.astype(np.float64)
+        row = scale * w / (w.sum() or 1.0) if mean else scale * w
+        bound = 32 * u * np.abs(row)[:, None] * (1 + np.abs(gradient))
+        assert_within(memory.read(dlogits), gradient * row[:, None], bound, (n, k))
+
+        got = memory.read(totals)
+        size = scale * (w * (losses + k * np.abs(z).max(axis=1))).sum()
+        assert_within(got[2, LOSS], scale * (w * losses).sum(), 32 * u * size, (n, k))
+        assert_within(got[2, WEIGHT], w.sum() if mean else 1.0, 1e-14 * n)
+        got[2, [LOSS, WEIGHT]] = np.nan
+        assert np.isnan(got).all(), "the loss wrote elsewhere in totals"
+        assert memory.read(state).tolist() == [9, 2, RUNNING]
+        if not in_place:
+            np.testing.assert_array_equal(memory.read(logits), z, "the logits changed")
+
+
+HUGE = 1e4
+EXTREMES = [  # loss, logits, targets, loss of the row, gradient of the row
+    ("softmax_cross_entropy", [HUGE, -HUGE, 0], 0, 0.0, [0, 0, 0]),
+    ("softmax_cross_entropy", [HUGE, -HUGE, 0], 1, 2 * HUGE, [1, -1, 0]),
+    ("softmax_cross_entropy", [-HUGE, -HUGE, -HUGE], 2, np.log(3), [1 / 3, 1 / 3, -2 / 3]),
+    ("softmax_cross_entropy", [HUGE, HUGE, 0], 1, np.log(2), [1 / 2, -1 / 2, 0]),
+    ("sigmoid_cross_entropy", [HUGE, -HUGE, 0], [1, 0, 1], np.log(2), [0, 0, -1 / 2]),
+    ("sigmoid_cross_entropy", [HUGE, -HUGE, 0], [0, 1, 0], 2 * HUGE + np.log(2), [1, -1, 1 / 2]),
+    ("squared_error", [HUGE, -HUGE, 0], [HUGE, HUGE, 0], 4 * HUGE**2, [0, -4 * HUGE, 0]),
+]
+
+
+@pytest.mark.parametrize(("loss", "z", "target", "value", "gradient"), EXTREMES)
+def test_huge_logits(backend, memory, dtype, u, loss, z, target, value, gradient):
+    targets = np.array([target], np.int32 if loss == "softmax_cross_entropy" else dtype)
+    totals, dlogits, state = memory.output((1, 3), np.float64), memory.output((1, 3), dtype), memory.state()
+    getattr(backend, loss)(
+        memory.array([z], dtype), memory.array(targets), None, state, scale=1.0, mean=True, totals=totals,
+        dlogits=dlogits,
+    )  # fmt: skip
+    assert_within(memory.read(totals)[0, LOSS], value, 4 * u * abs(value) + 4 * u)
+    assert_within(memory.read(dlogits), [gradient], 4 * u * np.abs([gradient]))
+    assert memory.read(state)[HALTED] == RUNNING
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_halts_the_run_here(backend, memory, rng, dtype, loss, value, weighted):
+    n, k = 4, 3
+    z = rng.normal(size=(n, k))
+    z[2, 1] = value
+    targets = targets_of(loss, rng, n, k, dtype)
+    weights = memory.array(np.ones(n), dtype) if weighted else None
+    for before, after in [(RUNNING, 7), (0, 0), (3, 3)]:
+        state, totals = memory.state(step=7, batch=1, halted=before), memory.output((2, 3), np.float64)
+        getattr(backend, loss)(
+            memory.array(z, dtype), memory.array(targets), weights, state, scale=1.0, mean=True, totals=totals,
+            dlogits=memory.output((n, k), dtype),
+        )  # fmt: skip
+        assert not np.isfinite(memory.read(totals)[1, LOSS])
+        assert memory.read(state).tolist() == [7, 1, after]
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("kind", ["labels", "columns"])
+def test_count_correct(backend, memory, rng, dtype, kind, weighting):
+    for n, k in SHAPES:
+        # Few distinct values, so that ties are common: the first of equals is what was predicted.
+        z = rng.integers(-1, 2, (n, k)).astype(dtype)
+        if kind == "labels":
+            targets = rng.integers(0, k, n).astype(np.int32)
+            right = [int(targets[i]) == z[i].tolist().index(max(z[i])) for i in range(n)]
+        else:
+            targets = rng.choice([0, 0.4, 0.5, 0.6, 1], (n, k)).astype(dtype)
+            right = [all((z[i, j] > 0) == (targets[i, j] > 0.5) for j in range(k)) for i in range(n)]
+        weights = weights_of(weighting, rng, n, dtype)
+        w = np.ones(n) if weights is None else weights.astype(np.float64)
+        totals, state = memory.output((3, 3), np.float64), memory.state(batch=1)
+        backend.count_correct(
+            memory.array(z), memory.array(targets), None if weights is None else memory.array(weights), state,
+            totals=totals,
+        )  # fmt: skip
+        got = memory.read(totals)
+        assert_within(got[1, CORRECT], (w * right).sum(), 1e-12 * n, (n, k))
+        got[1, CORRECT] = np.nan
+        assert np.isnan(got).all(), "written elsewhere in totals"
+
+
+# ---- from logits to predictions -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_softmax(backend, memory, rng, dtype, u, in_place):
+    for values in [[[HUGE, -HUGE, 0.0]], [[-HUGE] * 4], *(5 * rng.normal(size=shape) for shape in SHAPES)]:
+        z = np.asarray(values, dtype)
+        logits = memory.array(z)
+        out = logits if in_place else memory.output(z.shape, dtype)
+        backend.softmax(logits, out=out)
+        want = np.exp(z.astype(np.float64) - z.max(axis=1, keepdims=True))
+        want /= want.sum(axis=1, keepdims=True)
+        assert_within(memory.read(out), want, 32 * u * want)
+        assert_within(memory.read(out).sum(axis=1), np.ones(len(z)), 32 * u)
+
+
+def test_argmax_takes_the_first_of_equals(backend, memory, rng, dtype):
+    for n, k in SHAPES:
+        x = rng.integers(-2, 2, (n, k)).astype(dtype)
+        out = memory.output((n,), np.int32)
+        backend.argmax(memory.array(x), out=out)
+        assert memory.read(out).tolist() == [row.tolist().index(max(row)) for row in x]
+
+
+def test_positive(backend, memory, dtype):
+    x = np.array([[1e-30, -1e-30, 0.0], [-0.0, 3.0, np.inf]])
+    out = memory.output(x.shape, np.int32)
+    backend.positive(memory.array(x, dtype), out=out)
+    assert memory.read(out).tolist() == [[1, 0, 0], [0, 1, 1]]
+
+
+# ---- batches and random numbers -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "stride"), [(1, 1), (10, 3), (10, 4), (9, 3), (5, 5)])
+def test_gather(backend, memory, rng, dtype, n, stride):
+    """Every batch, the ragged last one too; features of pixels become floats, labels stay whole numbers."""
+    sources = [
+        (rng.normal(size=(n, 3)).astype(dtype), dtype),
+        (rng.integers(0, 256, (n, 4)).astype(np.uint8), dtype),
+        (rng.normal(size=(n, 2)), "float32"),
+        (rng.integers(0, 9, n).astype(np.int32), "int32"),
+        (rng.integers(0, 9, n), "int32"),
+        (rng.uniform(size=n).astype(dtype), dtype),
+    ]
+    order = rng.permutation(n)
+    arrays, device_order = [memory.array(values) for values, _ in sources], memory.array(order, np.int64)
+    for batch, start in enumerate(range(0, n, stride)):
+        rows = order[start : start + stride]
+        out = [memory.output((len(rows), *values.shape[1:]), kind) for values, kind in sources]
+        backend.gather(arrays, device_order, memory.state(step=100, batch=batch), stride=stride, out=out)
+        for (values, kind), got in zip(sources, out, strict=True):
+            want = values[rows].astype(kind)
+            np.testing.assert_array_equal(backend.download(got), want, strict=True)
+
+
+KEYS = [((0, 0), (0, 0, 0)), ((1, 2), (3, 4, 5)), ((2**32 - 1, 7), (2**32 - 1, 0, 1))]
+
+
+@pytest.mark.parametrize(("key", "counter"), KEYS)
+@pytest.mark.parametrize("shape", [(1,), (7,), (5, 3)])
+def test_uniform_has_the_bits_of_the_formula(backend, memory, plain_philox, dtype, key, counter, shape):
+    low, high = -0.3, 1.7
+    out = memory.output(shape, dtype)
+    backend.uniform(key, counter, low=low, high=high, out=out)
+    words = [plain_philox((e // 4, *counter), key)[e % 4] for e in range(np.prod(shape))]
+    want = np.array([low + (high - low) * ((word >> 8) / 2**24) for word in words]).astype(dtype).reshape(shape)
+    np.testing.assert_array_equal(backend.download(out), want, strict=True)
+
+
+def test_uniform_stays_within_its_range(backend, memory, dtype):
+    out = memory.output((5000,), dtype)
+    backend.uniform((1, 2), (3, 4, 5), low=-2.0, high=3.0, out=out)
+    got = memory.read(out)
+    assert -2.0 <= got.min() < -1.9
+    assert 2.9 < got.max() <= 3.0
+    assert len(set(got.tolist())) > 4900
+
+
+@pytest.mark.parametrize(("key", "counter"), KEYS)
+@pytest.mark.parametrize("n", [1, 2, 7, 1000])
+def test_permutation_sorts_by_the_words(backend, memory, plain_philox, key, counter, n):
+    out = memory.output((n,), np.int64)
+    backend.permutation(key, counter, out=out)
+    words = [plain_philox((e // 4, *counter), key)[e % 4] for e in range(n)]
+    assert memory.read(out).tolist() == sorted(range(n), key=lambda e: (words[e], e))
+
+
+# ---- optimisers -----------------------------------------------------------------------------------
+
+RATES = [0.1, 0.0, 0.03]  # of batches 0, 1 and 2 and of all later ones
+STEPS = 5
+FIRST_STEP = 3
+
+
+def plain_sgd(p, g, moments, rate, t, *, momentum, nesterov, weight_decay):
+    g = g + weight_decay * p
+    v = momentum * moments[0] + g
+    return p - rate * (g + momentum * v if nesterov else v), [v]
+
+
+def plain_adam(p, g, moments, rate, t, *, beta1, beta2, eps, weight_decay, decoupled):
+    if decoupled:
+        p = p - rate * weight_decay * p
+    else:
+        g = g + weight_decay * p
+    m, v = beta1 * moments[0] + (1 - beta1) * g, beta2 * moments[1] + (1 - beta2) * g**2
+    return p - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), [m, v]
+
+
+SGD = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
+OPTIMISERS = {
+    "sgd": ("sgd", plain_sgd, 0, SGD),
+    "sgd, decay": ("sgd", plain_sgd, 0, SGD | {"weight_decay": 0.2}),
+    "momentum": ("sgd", plain_sgd, 1, SGD | {"momentum": 0.8}),
+    "momentum, decay": ("sgd", plain_sgd, 1, SGD | {"momentum": 0.8, "weight_decay": 0.2}),
+    "nesterov": ("sgd", plain_sgd, 1, SGD | {"momentum": 0.8, "nesterov": True, "weight_decay": 0.2}),
+    "adam": ("adam", plain_adam, 2, ADAM),
+    "adam, other betas": ("adam", plain_adam, 2, ADAM | {"beta1": 0.5, "beta2": 0.9, "eps": 1e-2}),
+    "adam, no betas": ("adam", plain_adam, 2, ADAM | {"beta1": 0.0, "beta2": 0.0, "eps": 1.0}),
+    "adam, decay": ("adam", plain_adam, 2, ADAM | {"weight_decay": 0.2}),
+    "adamw": ("adam", plain_adam, 2, ADAM | {"weight_decay": 0.2, "decoupled": True}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("size", SIZES)
+def test_optimiser(backend, memory, rng, dtype, u, name, size):
+    kernel, plain, n_moments, options = OPTIMISERS[name]
+    p = rng.normal(size=size).astype(dtype).astype(np.float64)
+    moments = [np.zeros(size)] * max(1, n_moments)
+    params, arenas = memory.array(p, dtype), [memory.array(np.zeros(size), dtype) for _ in range(n_moments)]
+    lr, state, lr_factor = memory.array(RATES), memory.state(step=FIRST_STEP), 0.5
+    for step in range(STEPS):
+        g = rng.normal(size=size).astype(dtype)
+        getattr(backend, kernel)(
+            params, memory.array(g), *(arenas or ([None] if kernel == "sgd" else [])), lr, state, lr_factor=lr_factor,
+            **options,
+        )  # fmt: skip
+        backend.tick(state)
+        rate = lr_factor * RATES[min(step, len(RATES) - 1)]
+        p, moments = plain(p, g.astype(np.float64), moments, rate, FIRST_STEP + step + 1, **options)
+        for arena, moment in zip(arenas, moments, strict=False):
+            assert_within(memory.read(arena), moment, 32 * u * (1 + np.abs(moment)), (name, step))
+        assert_within(memory.read(params), p, 64 * u * (1 + np.abs(p)), (name, step))
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_run_that_has_halted_moves_no_parameter(backend, memory, rng, dtype, name):
+    kernel, _, n_moments, options = OPTIMISERS[name]
+    for size, gradient in itertools.product((7, CHUNK + 1), (1.0, np.nan, np.inf)):
+        p = rng.normal(size=size).astype(dtype)
+        params, moments = memory.array(p), [memory.array(np.zeros(size), dtype) for _ in range(n_moments)]
+        getattr(backend, kernel)(
+            params, memory.array(np.full(size, gradient), dtype),
+            *(moments or ([None] if kernel == "sgd" else [])), memory.array(RATES), memory.state(step=4, halted=4),
+            lr_factor=1.0, **options,
+        )  # fmt: skip
+        np.testing.assert_array_equal(backend.download(params), p)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("norm", [0.0, 1e-6, 0.99, 1.0, 1.01, 50.0, 1e12])
+def test_clip_by_global_norm(backend, memory, rng, dtype, u, size, norm):
+    g = rng.normal(size=size)
+    g = (norm * g / np.sqrt((g**2).sum())).astype(dtype)
+    grads = memory.array(g)
+    backend.clip_by_global_norm(grads, max_norm=1.0)
+    exact = np.sqrt((g.astype(np.float64) ** 2).sum())
+    want = g * (min(1.0, exact) / exact if exact else 1.0)
+    assert_within(memory.read(grads), want, (8 + size**0.5) * u * np.abs(want))
+    if norm < 0.999:
+        np.testing.assert_array_equal(backend.download(grads), g, "a small gradient changed")
+
+
+def test_tick_counts_steps_and_batches(backend, memory):
+    for halted in (RUNNING, 0, 5):
+        state = memory.state(step=2**40, batch=3, halted=halted)
+        backend.tick(state)
+        values = memory.read(state)
+        assert (values[STEP], values[BATCH], values[HALTED]) == (2**40 + 1, 4, halted)

@@ -1,0 +1,57 @@
+"""Metrics of predictions on the host, against their definitions and scikit-learn's numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.nn import metrics
+
+LABELS = np.array([0, 1, 2, 1])
+P = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3], [0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
+Y, PREDICTED = np.array([3.0, -0.5, 2.0, 7.0]), np.array([2.5, 0.0, 2.0, 8.0])
+TWO, TWO_PREDICTED = np.array([[0.5, 1], [-1, 1], [7, -6]]), np.array([[0.0, 2], [-1, 2], [8, -5]])
+
+CASES = [  # metric, truth, prediction, value
+    (metrics.accuracy, LABELS, P.argmax(axis=1), 0.5),
+    (metrics.accuracy, [[0, 1], [1, 1]], [[0, 1], [1, 0]], 0.5),
+    (metrics.log_loss, LABELS, P, -np.log([0.7, 0.4, 0.25, 0.1]).mean()),
+    (metrics.log_loss, np.array([1]), np.array([[1.0, 0.0]]), -np.log(np.finfo(np.float64).tiny)),
+    (metrics.binary_log_loss, np.array([1, 0, 1]), np.array([0.9, 0.2, 0.5]), -np.log([0.9, 0.8, 0.5]).mean()),
+    (metrics.binary_log_loss, np.array([[1, 0]]), np.array([[0.5, 0.25]]), -np.log([0.5, 0.75]).mean()),
+    (metrics.rmse, Y, PREDICTED, 0.6123724356957945),
+    (metrics.mae, Y, PREDICTED, 0.5),
+    (metrics.r2, Y, PREDICTED, 0.9486081370449679),
+    (metrics.r2, TWO, TWO_PREDICTED, 1 - 4.25 / ((TWO - TWO.mean(axis=0)) ** 2).sum()),
+    (metrics.r2, np.ones(3), np.arange(3.0), 0.0),
+]
+
+
+@pytest.mark.parametrize(("metric", "y", "predicted", "value"), CASES)
+def test_definitions(metric, y, predicted, value):
+    assert metric(y, predicted) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("y", [0, 1])
+def test_a_sure_error_stays_finite(y):
+    assert 10 < metrics.binary_log_loss(np.array([y]), np.array([1.0 - y])) < 20
+
+
+@pytest.mark.parametrize("n_out", [1, 3])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"])
+def test_the_score_of_a_net_agrees_with_its_loss(loss, n_out, rng):
+    """Two ways to the same number: from predictions here, from logits in the net's loss."""
+    n_out = max(2, n_out) if loss == "softmax_cross_entropy" else n_out
+    net = cr.MLP([4, 5, n_out], loss=loss, dtype="float64", activation="tanh")
+    X = rng.normal(size=(20, 4))
+    y = rng.integers(0, n_out, 20) if loss == "softmax_cross_entropy" else rng.integers(0, 2, (20, n_out)).astype(float)
+    got = metrics.score(net, X, y)
+    value, _ = net.loss_and_gradients(X, y)
+    if loss == "squared_error":
+        assert set(got) == {"rmse", "mae", "r2"}
+        assert got["rmse"] ** 2 == pytest.approx(value, rel=1e-12)
+    else:
+        assert set(got) == {"accuracy", "log_loss"}
+        assert got["log_loss"] == pytest.approx(value, rel=1e-12)
+        assert 0 <= got["accuracy"] <= 1

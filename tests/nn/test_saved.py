@@ -1,0 +1,139 @@
+"""A net as a file, and back: the same predictions to the bit, or a ModelFileError."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import chainrule as cr
+from chainrule import model_file
+from chainrule.errors import ModelFileError
+
+X = np.random.default_rng(8).normal(size=(9, 4))
+NETS = {
+    "classes": lambda be: cr.MLP([4, 7, 3], backend=be, seed=2**64 - 1),
+    "float64": lambda be: cr.MLP([4, 7, 3], backend=be, dtype="float64", activation="tanh"),
+    "regression": lambda be: cr.MLP([4, 2], backend=be, loss="squared_error", activation="sigmoid"),
+    "one answer": lambda be: cr.MLP([4, 5, 5, 1], backend=be, loss="sigmoid_cross_entropy"),
+    "summed": lambda be: cr.MLP([4, 3, 2], backend=be, loss="squared_error_sum", dtype="float64"),
+    "mixed layers": lambda be: cr.Network([cr.Dense(3, "tanh"), cr.Dense(5, "relu"), cr.Dense(2)], 4, backend=be),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_comes_back_as_it_was(backend, tmp_path, name):
+    net = NETS[name](backend)
+    net.save(tmp_path / "m")
+    read = cr.load(tmp_path / "m", device="cpu")
+    assert (read.layers, read.n_in, read.loss_name, read.dtype, read.seed) == (
+        net.layers, net.n_in, net.loss_name, net.dtype, net.seed,
+    )  # fmt: skip
+    for key, value in net.parameter_arena.download().items():
+        assert read.parameter_arena.download()[key].tobytes() == value.tobytes()
+    if backend.device == "cpu":
+        assert read.predict(X).tobytes() == net.predict(X).tobytes()
+    read.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
+
+
+def test_the_preparation_comes_back(tmp_path, rng):
+    net = cr.MLP([4, 5, 2], loss="squared_error")
+    net.preparation = cr.Preparation(
+        cr.Standardization.fit(1e9 + X, limit=4.0), cr.Standardization.fit(rng.normal(size=(9, 2))),
+        ("länge", 'b"\n', "", "d" * 300), "value", ("no", "yes"),
+    )  # fmt: skip
+    net.save(tmp_path / "m")
+    read = cr.load(tmp_path / "m", device="cpu")
+    assert read.predict(1e9 + X).tobytes() == net.predict(1e9 + X).tobytes()
+    for part in ("features", "targets"):
+        was, now = getattr(net.preparation, part), getattr(read.preparation, part)
+        assert (now.mean.tobytes(), now.scale.tobytes()) == (was.mean.tobytes(), was.scale.tobytes())
+        assert now.limit == was.limit
+    for part in ("feature_names", "target_name", "classes"):
+        assert getattr(read.preparation, part) == getattr(net.preparation, part)
+
+
+def test_a_trained_net_is_saved_as_trained(tmp_path):
+    net = cr.MLP([4, 6, 3])
+    cr.Trainer(net, epochs=3).fit(X, np.arange(9) % 3)
+    net.save(tmp_path / "m")
+    assert cr.load(tmp_path / "m", device="cpu").predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
+
+
+def test_saving_replaces_the_file(tmp_path):
+    for seed in (1, 2):
+        cr.MLP([4, 3], seed=seed).save(str(tmp_path / "m"))
+    assert cr.load(str(tmp_path / "m"), device="cpu").seed == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+# ---- descriptions and arrays that do not belong together ------------------------------------------
+
+DESCRIPTION = {
+    "n_in": 3, "layers": [{"kind": "dense", "n_out": 2, "activation": "identity"}], "loss": "squared_error",
+    "dtype": "float32", "seed": 0, "feature_names": [], "target_name": "", "classes": [],
+}  # fmt: skip
+W, B = np.zeros((3, 2), np.float32), np.zeros(2, np.float32)
+TENSORS = {"parameters.dense0.W": W, "parameters.dense0.b": B}
+LAYER = DESCRIPTION["layers"][0]
+STANDARDIZATION = {"features.mean": np.zeros(3), "features.scale": np.ones(3)}
+
+MISFITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "wider than its arrays": ({"n_in": 4}, {}),
+    "deeper than its arrays": ({"layers": [LAYER, LAYER]}, {}),
+    "no layers": ({"layers": []}, {}),
+    "no units": ({"layers": [LAYER | {"n_out": 0}]}, {}),
+    "half a unit": ({"layers": [LAYER | {"n_out": 2.5}]}, {}),
+    "a layer without its size": ({"layers": [{"kind": "dense", "activation": "identity"}]}, {}),
+    "an unknown activation": ({"layers": [LAYER | {"activation": "os.system"}]}, {}),
+    "an activation that is a list": ({"layers": [LAYER | {"activation": ["relu"]}]}, {}),
+    "an activation at the top": ({"layers": [LAYER | {"activation": "relu"}]}, {}),
+    "an unknown loss": ({"loss": "hinge"}, {}),
+    "an unknown dtype": ({"dtype": "float16"}, {}),
+    "a dtype that is no dtype": ({"dtype": "what"}, {}),
+    "a negative seed": ({"seed": -1}, {}),
+    "no columns": ({"n_in": 0}, {}),
+    "more columns than there is memory": ({"n_in": 2**62}, {}),
+    "a weight missing": ({}, {"parameters.dense0.W": None}),
+    "a weight too many": ({}, {"parameters.dense1.W": W}),
+    "a weight of another shape": ({}, {"parameters.dense0.b": np.zeros(3, np.float32)}),
+    "a transposed weight": ({}, {"parameters.dense0.W": W.T}),
+    "a mean without a scale": ({}, {"features.mean": np.zeros(3)}),
+    "a mean of another width": ({}, STANDARDIZATION | {"features.mean": np.zeros(2), "features.scale": np.ones(2)}),
+    "a mean and a scale that differ": ({}, STANDARDIZATION | {"features.scale": np.ones(4)}),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_descriptions_that_do_not_fit_their_arrays(tmp_path, name):
+    """The checksum is right in each: only what the file says is wrong."""
+    description, tensors = MISFITS[name]
+    kept = {key: value for key, value in (TENSORS | tensors).items() if value is not None}
+    model_file.write(tmp_path / "m", DESCRIPTION | description, kept)
+    with pytest.raises(ModelFileError):
+        cr.load(tmp_path / "m", device="cpu")
+
+
+def test_the_file_that_these_start_from_is_fine(tmp_path):
+    model_file.write(tmp_path / "m", DESCRIPTION, TENSORS | STANDARDIZATION)
+    assert cr.load(tmp_path / "m", device="cpu").widths == (3, 2)
+
+
+def test_a_device_that_is_none(tmp_path):
+    cr.MLP([2, 2]).save(tmp_path / "m")
+    with pytest.raises(cr.OptionError, match="unknown device 'tpu'"):
+        cr.load(tmp_path / "m", device="tpu")
+
+
+def test_other_libraries_can_read_the_arrays(tmp_path):
+    """The payload is plain safetensors, the description plain JSON."""
+    net = cr.MLP([4, 3])
+    net.save(tmp_path / "m")
+    arrays = safetensors.numpy.load_file(tmp_path / "m")
+    np.testing.assert_array_equal(arrays["parameters.dense0.W"], net.parameters()["dense0.W"])
+    with safetensors.safe_open(tmp_path / "m", framework="np") as file:
+        assert json.loads(file.metadata()[model_file.FORMAT])["description"]["n_in"] == 4

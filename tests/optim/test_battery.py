@@ -1,0 +1,230 @@
+"""One battery for all optimisers: each on the same functions, through the kernels of every body."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.arena import Arena, Layout
+from chainrule.backends.base import BATCH, RUNNING
+from chainrule.optim.base import Optimizer, Segment, segments
+
+
+class Entry(NamedTuple):
+    """An optimiser, and how many steps it may take to the bottom of the valley."""
+
+    optimizer: Optimizer
+    rosenbrock_steps: int
+
+
+BATTERY = {
+    "sgd": Entry(cr.SGD(lr=2e-3), 3000),
+    "momentum": Entry(cr.SGD(lr=5e-4, momentum=0.9), 1500),
+    "nesterov": Entry(cr.SGD(lr=5e-4, momentum=0.9, nesterov=True), 1500),
+    "clipped": Entry(cr.SGD(lr=2e-3, momentum=0.9, clip_norm=1.0), 1500),
+    "adam": Entry(cr.Adam(lr=0.05), 1000),
+    "adam, other betas": Entry(cr.Adam(lr=0.05, beta1=0.8, beta2=0.99, eps=1e-6), 1000),
+    "adamw": Entry(cr.AdamW(lr=0.05, weight_decay=1e-5), 1000),
+}
+
+
+class Descent:
+    """An optimiser on the array ``x`` of an arena, its gradient computed on the host by a formula."""
+
+    def __init__(
+        self, backend: cr.Backend, optimizer: Optimizer, start: Any, *, dtype: str = "float64", name: str = "x"
+    ) -> None:
+        start = np.asarray(start, dtype)
+        self.backend, self.name, self.dtype = backend, name, dtype
+        layout = Layout({name: start.shape}, dtype)
+        self.parameters, self.gradients = Arena(backend, layout), Arena(backend, layout)
+        self.parameters.assign({name: start})
+        self.optimizer = optimizer.bind(self.parameters, self.gradients)
+        self.state = backend.upload(np.array([0, 0, RUNNING]))
+        self.set_rates(optimizer.schedule.rates(0, 1, 1))
+
+    def set_rates(self, rates: Any) -> None:
+        self.lr = self.backend.upload(np.asarray(rates, np.float64))
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.parameters.download()[self.name]
+
+    def step(self, gradient: Any) -> np.ndarray:
+        self.gradients.assign({self.name: gradient})
+        with self.backend.running():
+            self.optimizer.step(self.lr, self.state)
+            self.backend.tick(self.state)
+        return self.x
+
+
+@pytest.fixture(params=BATTERY)
+def entry(request: pytest.FixtureRequest) -> Entry:
+    return BATTERY[request.param]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_parabola(backend, entry, dtype):
+    """f(x) = sum a (x - bottom)^2 / 2, down to a hundredth of where it began, in the dtype in which it began."""
+    a, bottom = np.array([1.0, 3.0, 0.5]), np.array([2.0, -1.0, 0.1])
+    descent = Descent(backend, entry.optimizer, [0.0, 0.0, 0.0], dtype=dtype)
+    descent.set_rates([{cr.SGD: 0.1}.get(type(entry.optimizer), 0.05)])
+    for _ in range(150):
+        x = descent.step(a * (descent.x - bottom))
+    assert x.dtype == np.dtype(dtype)
+    assert all(arena.flat.dtype == np.dtype(dtype) for arena in descent.optimizer.moments.values())
+    assert (a * (x - bottom) ** 2).sum() < 0.01 * (a * bottom**2).sum()
+
+
+def test_rosenbrock(backend, entry):
+    """f(x, y) = (1 - x)^2 + 100 (y - x^2)^2 from (-1, 1), along the valley to near (1, 1): from f = 4 below 0.04."""
+    descent = Descent(backend, entry.optimizer, [-1.0, 1.0])
+    x, y = descent.x
+    for _ in range(entry.rosenbrock_steps):
+        x, y = descent.step([-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)])
+    assert (1 - x) ** 2 + 100 * (y - x * x) ** 2 < 0.04
+
+
+def test_the_rate_of_a_batch_is_looked_up(backend, entry):
+    """Rates 0, r, 0: batch 0 moves nothing, batch 1 does, batch 2 and whatever comes after it do not."""
+    descent = Descent(backend, entry.optimizer, [1.0, -2.0])
+    descent.set_rates([0.0, 0.1, 0.0])
+    path = [descent.x] + [descent.step([1.0, 1.0]) for _ in range(5)]
+    moved = [not np.array_equal(before, after) for before, after in itertools.pairwise(path)]
+    assert moved == [False, True, False, False, False]
+
+
+def test_a_halted_run_stands_still(backend, entry):
+    descent = Descent(backend, entry.optimizer, [1.0, -2.0])
+    descent.step([1.0, 1.0])
+    before = descent.x
+    backend.assign([1, 1, 1], out=descent.state)
+    for _ in range(3):
+        np.testing.assert_array_equal(descent.step([np.nan, np.inf]), before)
+
+
+def test_the_first_step_of_adam_is_the_learning_rate(backend):
+    """m^ = g and v^ = g^2 at t = 1, whatever the size of g: a check of both bias corrections."""
+    descent = Descent(backend, cr.Adam(lr=0.125, eps=1e-30), [1.0, 1.0, 1.0])
+    np.testing.assert_allclose(descent.step([1e-6, -3.0, 1e5]), [0.875, 1.125, 0.875], rtol=1e-13)
+
+
+def test_clipping_is_by_the_norm_of_all_arrays_together(backend):
+    descent = Descent(backend, cr.SGD(lr=1.0, clip_norm=1.0), np.zeros((2, 2)))
+    np.testing.assert_allclose(descent.step([[3.0, 0.0], [0.0, -4.0]]), [[-0.6, 0.0], [0.0, 0.8]], rtol=1e-13)
+    np.testing.assert_allclose(descent.step([[0.3, 0.0], [0.0, -0.4]]), [[-0.9, 0.0], [0.0, 1.2]], rtol=1e-13)
+
+
+# ---- parameter groups -----------------------------------------------------------------------------
+
+LAYOUT = Layout(
+    {"dense0.W": (20,), "dense1.W": (20,), "dense0.b": (3,), "dense1.b": (3,)}, np.float64
+)  # slots of 24, 8
+
+
+def cut(*groups: cr.ParameterGroup, decay: float = 0.5) -> list[Segment]:
+    return segments(LAYOUT, groups, decay)
+
+
+def test_biases_are_not_decayed_unless_asked():
+    assert cut() == [Segment(slice(0, 48), 1.0, 0.5), Segment(slice(48, 64), 1.0, 0.0)]
+    assert cut(cr.ParameterGroup("*")) == [Segment(slice(0, 64), 1.0, 0.5)]
+    assert cut(decay=0.0) == [Segment(slice(0, 64), 1.0, 0.0)]
+
+
+def test_the_first_group_that_matches_counts():
+    frozen, slow = cr.ParameterGroup("dense0.*", lr_factor=0.0), cr.ParameterGroup("*.W", 0.1, 3.0)
+    assert cut(frozen, slow) == [
+        Segment(slice(0, 24), 0.0, 0.5), Segment(slice(24, 48), 0.1, 1.5), Segment(slice(48, 56), 0.0, 0.5),
+        Segment(slice(56, 64), 1.0, 0.0),
+    ]  # fmt: skip
+    assert cut(slow, frozen)[0] == Segment(slice(0, 48), 0.1, 1.5)
+
+
+@pytest.mark.parametrize("pattern", ["DENSE0.W", "dense0", "dense?"])
+def test_a_pattern_matches_the_whole_name_and_its_case(pattern):
+    assert cut(cr.ParameterGroup(pattern, lr_factor=0.0)) == cut()
+
+
+@pytest.mark.parametrize("factory", [cr.SGD, cr.Adam, cr.AdamW])
+def test_factors_act_on_rate_and_decay(backend, factory):
+    """A gradient of 0 leaves the decay alone: twice the rate, or twice the decay, shrinks x by twice as much."""
+
+    def shrunk(**factors: float) -> float:
+        groups = [cr.ParameterGroup("x", **factors)]
+        descent = Descent(backend, factory(lr=0.01, weight_decay=0.1, groups=groups), [1.0])
+        return float(1 - descent.step([0.0])[0])
+
+    once = shrunk()
+    if factory is cr.Adam:  # a decay within the gradient is normalised with it: its size does not matter
+        assert once == pytest.approx(0.01, rel=1e-6)
+        assert shrunk(decay_factor=2.0) == pytest.approx(once, rel=1e-6)
+    else:
+        assert once == pytest.approx(0.01 * 0.1, rel=1e-12)
+        assert shrunk(decay_factor=2.0) == pytest.approx(2 * once, rel=1e-12)
+    assert shrunk(lr_factor=2.0) == pytest.approx(2 * once, rel=1e-12)
+    assert shrunk(lr_factor=0.0) == shrunk(decay_factor=0.0) == 0.0
+
+
+def test_moments_start_at_zero_with_every_binding(backend):
+    layout = Layout({"x": (2,)}, np.float64)
+    parameters, gradients = Arena(backend, layout), Arena(backend, layout)
+    optimizer = cr.Adam()
+    for _ in range(2):
+        bound = optimizer.bind(parameters, gradients)
+        assert set(bound.moments) == {"m", "v"}
+        for moment in bound.moments.values():
+            np.testing.assert_array_equal(moment.download()["x"], [0, 0])
+            backend.fill(3.0, out=moment.flat)
+
+
+def test_sgd_without_momentum_keeps_none(backend):
+    layout = Layout({"x": (2,)}, np.float64)
+    arena = Arena(backend, layout)
+    assert not cr.SGD().bind(arena, arena).moments
+    assert set(cr.SGD(momentum=0.5).bind(arena, arena).moments) == {"velocity"}
+
+
+# ---- options --------------------------------------------------------------------------------------
+
+WRONG = [
+    (lambda: cr.SGD(lr=0.0), "learning rate 0"),
+    (lambda: cr.SGD(lr=float("nan")), "learning rate nan"),
+    (lambda: cr.SGD(momentum=1.0), "momentum 1.0 came, a number from 0 to below 1"),
+    (lambda: cr.SGD(momentum=-0.1), "momentum -0.1"),
+    (lambda: cr.SGD(nesterov=True), "nesterov without momentum"),
+    (lambda: cr.SGD(weight_decay=-1.0), "weight_decay -1.0"),
+    (lambda: cr.SGD(clip_norm=0.0), "clip_norm 0.0"),
+    (lambda: cr.Adam(lr=-1.0), "learning rate -1.0"),
+    (lambda: cr.Adam(lr=float("inf")), "learning rate inf"),
+    (lambda: cr.Adam(beta1=1.0), "beta1 1.0"),
+    (lambda: cr.Adam(beta2=float("nan")), "beta2 nan"),
+    (lambda: cr.Adam(eps=0.0), "eps 0.0"),
+    (lambda: cr.AdamW(weight_decay=float("nan")), "weight_decay nan"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_wrong_options(make, message):
+    with pytest.raises(cr.OptionError, match=message):
+        make()
+
+
+def test_options_have_the_usual_defaults():
+    assert (cr.SGD().lr, cr.SGD(0.5).lr, cr.Adam().lr, cr.Adam(0.5).lr) == (1e-2, 0.5, 1e-3, 0.5)
+    assert (cr.Adam().weight_decay, cr.AdamW().weight_decay) == (0.0, 1e-2)
+    assert (cr.Adam().beta1, cr.Adam().beta2, cr.Adam().eps) == (0.9, 0.999, 1e-8)
+
+
+def test_the_state_says_which_batch(backend):
+    """The rate of batch 2 while the step is 7: the number within the epoch counts, not the step."""
+    descent = Descent(backend, cr.SGD(), [0.0])
+    descent.set_rates([0.0, 0.0, 1.0, 0.0])
+    state = [7, 0, RUNNING]
+    state[BATCH] = 2
+    backend.assign(state, out=descent.state)
+    np.testing.assert_array_equal(descent.step([1.0]), [-1.0])

@@ -1,0 +1,361 @@
+"""Text tables: what is read exactly, and what is refused in which words."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chainrule.errors import DataError, OptionError
+from chainrule.tables import readers
+from chainrule.tables.csv_reader import kind_of, to_number
+from chainrule.tables.readers import read_table
+
+GOOD = "a,b,y\n1,2,0\n3,4,1\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes, name: str = "t.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def check_message(error: DataError | OptionError, *parts: str) -> None:
+    assert "\n" not in error.message
+    for part in parts:
+        assert part in str(error), (part, str(error))
+
+
+READ = {
+    "plain": GOOD,
+    "no newline at the end": GOOD.rstrip("\n"),
+    "byte order mark": b"\xef\xbb\xbf" + GOOD.encode(),
+    "CRLF": GOOD.replace("\n", "\r\n"),
+    "CR alone": GOOD.replace("\n", "\r"),
+    "doubled CR, as Python writes on Windows without newline=''": GOOD.replace("\n", "\r\r\n"),
+    "semicolons": GOOD.replace(",", ";"),
+    "tabs": GOOD.replace(",", "\t"),
+    "quotes": '"a","b","y"\n"1","2","0"\n"3","4","1"\n',
+    "spaces": " a , b,y \n 1 ,  2,0\n3\t,4 , 1  \n",
+    "spaces before quotes": '"a", "b", "y"\n"1", "2", "0"\n3, "4", "1"\n',
+    "no-break spaces around": "a,b,y\n1\xa0,2,0\n\xa03,4,1\n",
+    "empty lines": "\n  \na,b,y\n\n1,2,0\n   \n3,4,1\n\n\n",
+    "every way to write a number": "a,b,y\n1.,+2e0,-0\n.3e+1,0400E-2,+1\n",
+}
+
+
+@pytest.mark.parametrize("content", READ.values(), ids=READ.keys())
+def test_the_same_table_in_many_clothes(write, content):
+    table = read_table(write(content), target="y")
+    assert table.features.dtype == np.float64
+    np.testing.assert_array_equal(table.features, [[1, 2], [3, 4]])
+    assert table.feature_names == ("a", "b")
+    assert (table.target_name, len(table)) == ("y", 2)
+    assert table.target.dtype == np.int64
+    np.testing.assert_array_equal(table.target, [0, 1])
+
+
+REFUSED = {
+    "empty file": ("", ["the file is empty"]),
+    "empty file with a mark": (b"\xef\xbb\xbf", ["the file is empty"]),
+    "only empty lines": ("\n \n\r\n", ["the file is empty"]),
+    "an empty quoted name alone": ('""\n', ["the file is empty"]),
+    "header only": ("a,b,y\n", ["line 1: a header came and no rows"]),
+    "header only, late": ("\n\na,b,y\n\n", ["line 3: a header came and no rows"]),
+    "a cell too few": ("a,b,y\n1,2,0\n3,4\n", ["line 3: 2 cells came, 3 were expected", "separated by a comma"]),
+    "a cell too many": ("a,b,y\n1,2,0,9\n", ["line 2: 4 cells came, 3 were expected"]),
+    "one cell": ("a,b,y\n7\n", ["line 2: 1 cell came, 3 were expected"]),
+    "the other delimiter below": ("a,b,y\n1;2;0\n", ["line 2: 1 cell came, 3 were expected"]),
+    "delimiter at the line's end": ("a,b,y,\n1,2,3,\n", ["line 1: column 4 of 4 has no name"]),
+    "row numbers without a name": (",a,y\n0,1,2\n", ["line 1: column 1 of 3 has no name", "hint: name every column"]),
+    "duplicate names": ("a, b,b ,y,a\n1,2,3,4,5\n", ["line 1: several columns are called 'a', 'b'"]),
+    "no header": ("1,2,0\n3,4,1\n", ["line 1: numbers came ('1', '2', '0')", "hint: let the first line name"]),
+    "no header, missing value": ("1,nan,0\n3,4,1\n", ["line 1: numbers came"]),
+    "as many commas as semicolons": ("a,b;y\n1,2;3\n", ["line 1: a comma and a semicolon stand equally often"]),
+    "empty cell": ("a,b,y\n1,2,0\n3, ,1\n", ["line 3, column 'b': an empty cell came", "hint: fill the cell"]),
+    "empty quoted cell": ('a,b,y\n1,"",0\n', ["line 2, column 'b': an empty cell came"]),
+    "empty target": ("a,b,y\n1,2,\n", ["line 2, column 'y': an empty cell came"]),
+    "empty target among text": ("a,b,y\n1,2,cat\n3,4,\n", ["line 3, column 'y': an empty cell came"]),
+    "commas only": ("a,b,y\n1,2,0\n,,\n", ["line 3, column 'a': an empty cell came"]),
+    "nan": ("a,b,y\n1,nan,0\n", ["line 2, column 'b': 'nan' came, a finite number was expected"]),
+    "inf": ("a,b,y\n1,2,0\n-inf,4,1\n", ["line 3, column 'a': '-inf' came, a finite number"]),
+    "infinity": ("a,b,y\n1,Infinity,0\n", ["'Infinity' came, a finite number"]),
+    "1e999": ("a,b,y\n1,1e999,0\n", ["line 2, column 'b': '1e999' came, a finite number"]),
+    "1e999 beside an underscore": ("a,b_1,y\n1,1e999,a_b\n", ["line 2, column 'b_1': '1e999' came, a finite number"]),
+    "nan in the target": ("a,b,y\n1,2,0\n3,4,NaN\n", ["line 3, column 'y': 'NaN' came, a finite number"]),
+    "nan after an empty line": ("a,b,y\n\n\n1,nan,0\n", ["line 4, column 'b': 'nan' came"]),
+    "text": ("a,b,y\n1,2,0\n3,four,1\n", ["line 3, column 'b': 'four' came, a number", "hint: leave the column out"]),
+    "date": ("a,b,y\n1,2026-11-22,0\n", ["line 2, column 'b': '2026-11-22' came, a number"]),
+    "boolean": ("a,b,y\n1,True,0\n", ["line 2, column 'b': 'True' came, a number"]),
+    "unit": ("a,b,y\n1,5 kg,0\n", ["line 2, column 'b': '5 kg' came, a number"]),
+    "hexadecimal": ("a,b,y\n1,0x10,0\n", ["'0x10' came, a number"]),
+    "comment sign": ("a,b,y\n1,2 # two,0\n", ["line 2, column 'b': '2 # two' came"]),
+    "row of comment": ("a,b,y\n#1,2,0\n", ["line 2, column 'a': '#1' came"]),
+    "decimal comma": ("a;b;y\n1;2,5;0\n", ["line 2, column 'b': '2,5' came", "hint: write it like 1234.5"]),
+    "decimal comma in the target": ("a;b;y\n1;2;0,5\n", ["line 2, column 'y': '0,5' came", "hint: write it like"]),
+    "thousands comma": ('a,b,y\n1,"1,234",0\n', ["'1,234' came", "hint: write it like 1234.5"]),
+    "thousands space": ("a,b,y\n1,1 234 567.5,0\n", ["'1 234 567.5' came", "hint: write it like 1234.5"]),
+    "thousands apostrophe": ("a,b,y\n1,1'234,0\n", ["came", "hint: write it like 1234.5"]),
+    "thousands point": ("a;b;y\n1;1.234.567,8;0\n", ["'1.234.567,8' came", "hint: write it like 1234.5"]),
+    "underscore, which float() takes": ("a,b,y\n1,1_000,0\n", ["'1_000' came", "hint: write it like 1234.5"]),
+    "Arabic digits, which float() takes": ("a,b,y\n1,١٢,0\n", ["line 2, column 'b': '١٢' came, a number"]),
+    "latin-1": ("a,b,y\r\n1,2,ja\r\n3,4,caf\xe9".encode("latin-1"), ["line 3: the byte 0xe9 came, text in UTF-8"]),
+    "UTF-16": (GOOD.encode("utf-16"), ["line 1: a NUL byte came", "hint: save the file as UTF-8"]),
+    "UTF-16 mark alone": (b"\xff\xfe", ["line 1: the byte 0xff came"]),
+    "NUL": (b"a,b,y\n1,2,0\n3,\0,1\n", ["line 3: a NUL byte came"]),
+    "text after a quote": ('a,b,y\n1,"2"3,0\n', ["line 2", "cannot be read", "expected after"]),
+    "open quote": ('a,b,y\n1,2,0\n3,"4,1\n5,6,0\n', ["line 3", "its quote is not closed", "hint: look for a double"]),
+    "open quote in the header": ('a,"b,y\n1,2,0\n', ["line 1", "its quote is not closed"]),
+    "huge field": ("a,b,y\n1,2,0\n1," + "2" * 140_000 + ",0\n", ["line 3", "field larger than field limit"]),
+    "long cell": ("a,b,y\n1," + "2z" * 9_000 + ",0\n", ["line 2, column 'b': '2z2z", "... (18002 characters) came"]),
+    "many digits": ("a,b,y\n1," + "2" * 9_000 + ",0\n", ["line 2, column 'b'", "a finite number was expected"]),
+    "long class name": ("a,b,y\n1,2,no\n1,2," + "z" * 201 + "\n", ["line 3, column 'y'", "at most 200 characters"]),
+    "text among numbers in the target": (
+        "a,b,y\n1,2,0\n1,2,?\n1,2,1\n", ["line 3, column 'y': '?' came, a number as in most", "begin with a letter"]),
+    "a number among text in the target": (
+        "a,b,y\n1,2,u\n1,2,v\n1,2,nan\n", ["line 4, column 'y': 'nan' came, text as in most rows was expected"]),
+    "the line after a quoted newline": (
+        'a,"b\nc",y\n"1\n",2,0\n3,"\r\n\r\nx",1\n', ["line 5, column 'b\\nc': 'x' came, a number"]),
+    "the line within a row": ('a,b,y\n"\n1",x,0\n', ["line 3, column 'b': 'x' came"]),
+    "target alone": ("y\n1\n2\n", ["no column besides the target 'y'"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "parts"), REFUSED.values(), ids=REFUSED.keys())
+def test_refusals_name_file_line_and_column(write, content, parts):
+    path = write(content)
+    with pytest.raises(DataError) as caught:
+        read_table(path, target="y")
+    check_message(caught.value, str(path), *parts)
+    assert len(caught.value.message) < 300 + len(str(path))
+
+
+def test_one_column_cannot_skip_an_empty_line(write):
+    np.testing.assert_array_equal(read_table(write("a\n1\n2\n\n"), need_target=False).features, [[1], [2]])
+    with pytest.raises(DataError, match="line 3: an empty line came"):
+        read_table(write("a\n1\n\n2\n"), need_target=False)
+
+
+def test_one_row_and_constant_columns_and_one_class_are_fine_here(write):
+    table = read_table(write("a,b,y\n5,5,cat\n"), target="y")
+    assert table.features.shape == (1, 2)
+    assert table.target.tolist() == ["cat"]
+
+
+def test_quoted_names_hold_delimiters_quotes_and_newlines(write):
+    table = read_table(write('"a, ""EUR"", net";"b;\nc";y\n1;2;3\n'), target="y")
+    assert table.feature_names == ('a, "EUR", net', "b;\nc")
+    assert read_table(write('5" pipe,b,y\n1,2,3\n'), target="y").feature_names == ('5" pipe', "b")
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype", "values"),
+    [
+        (["0", " 1", "2.0", "3e1"], np.int64, [0, 1, 2, 30]),
+        (["0", "1.5"], np.float64, [0, 1.5]),
+        (["9007199254740993", "-9007199254740992"], np.int64, [2**53 + 1, -(2**53)]),
+        (["1e300", "2"], np.float64, [1e300, 2]),
+        (["9" * 30, "2"], np.float64, [1e30, 2]),
+        (["cat ", "dog", '"a, b"'], "<U4", ["cat", "dog", "a, b"]),
+        (["Größe", "日本"], "<U5", ["Größe", "日本"]),
+    ],
+)
+def test_the_target_is_text_or_whole_or_real(write, cells, dtype, values):
+    target = read_table(write("a,y\n" + "".join(f"1,{cell}\n" for cell in cells)), target="y").target
+    assert target.dtype == dtype
+    assert target.tolist() == values
+
+
+def test_the_target_by_position(write):
+    path = write("a,b,y,2\n1,2,3,4\n")
+    assert read_table(path, target="-1").target_name == "2"
+    assert read_table(path, target="0").feature_names == ("b", "y", "2")
+    assert read_table(path, target="2").target.tolist() == [4]  # the name wins
+    with pytest.raises(DataError, match="names of the columns were expected"):  # iris.data: the first row would be lost
+        read_table(write("5.1,3.5,setosa\n4.9,3.0,setosa\n"), target="-1")
+    assert read_table(write("400.5,401.0,y\n1,2,3\n"), target="y").feature_names == ("400.5", "401.0")
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        (None, ["was not said", "'a', 'b', 'yield'", "hint: name the target"]),
+        ("yeld", ["no column 'yeld'", "'a', 'b', 'yield'", "hint: did you mean 'yield'?"]),
+        ("3", ["no column '3'", "'a', 'b', 'yield'"]),
+        ("-4", ["no column '-4'"]),
+        ("9" * 5000, ["no column '999"]),
+    ],
+)
+def test_a_wrong_target_is_an_option_error_that_lists_the_columns(write, target, parts):
+    with pytest.raises(OptionError) as caught:
+        read_table(write("a,b,yield\n1,2,3\n"), target=target)
+    check_message(caught.value, *parts)
+
+
+def test_features_are_selected_by_name_in_the_models_order(write):
+    path = write("note,b,y,a\nfine,2,7,1\n,4,8,3\n")
+    table = read_table(path, target="y", feature_names=["a", "b"])
+    np.testing.assert_array_equal(table.features, [[1, 2], [3, 4]])
+    assert table.feature_names == ("a", "b")
+    assert table.target.tolist() == [7, 8]
+    assert read_table(path, feature_names=["b"], need_target=False).target is None
+    with pytest.raises(DataError) as caught:
+        read_table(path, target="y", feature_names=["a", "area", "B", "notes"])
+    check_message(caught.value, "lacks 3 of the 4 columns", "'area', 'B', 'notes'")
+    with pytest.raises(DataError, match="hint: did you mean 'note'"):
+        read_table(path, target="y", feature_names=["notes"])
+    with pytest.raises(OptionError, match="'a' is one of the features"):
+        read_table(path, target="a", feature_names=["a", "b"])
+
+
+def test_a_target_that_is_not_needed_may_be_absent(write):
+    path = write(GOOD)
+    assert read_table(path, target="y", need_target=False).target.tolist() == [0, 1]
+    assert read_table(path, target="-1", need_target=False).target_name == "y"
+    table = read_table(path, target="price", need_target=False)
+    assert (table.target, table.target_name, table.feature_names) == (None, "", ("a", "b", "y"))
+    assert read_table(path, target="2", feature_names=["a", "b"], need_target=False).target is None
+    with pytest.raises(OptionError, match="no column '3'"):
+        read_table(path, target="3", need_target=False)
+
+
+def test_a_table_to_predict_may_have_numbers_for_names(write):
+    table = read_table(write("401.0,400.5\n1,2\n"), feature_names=["400.5", "401.0"], need_target=False)
+    np.testing.assert_array_equal(table.features, [[2, 1]])
+
+
+def test_a_hundred_thousand_columns(write):
+    names = [f"c{i}" for i in range(100_000)]
+    path = write(",".join(names) + "\n" + ",".join(["1.5"] * len(names)) + "\n")
+    assert read_table(path, target="c7").features.shape == (1, 99_999)
+    with pytest.raises(OptionError) as caught:
+        read_table(path, target="y")
+    assert len(str(caught.value)) < 600
+    with pytest.raises(DataError) as caught:
+        read_table(path, feature_names=[f"d{i}" for i in range(100_000)], need_target=False)
+    assert len(str(caught.value)) < 800
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("absent.csv", ["absent.csv does not exist"]),
+        ("digit", ["digit does not exist"]),
+        ("folder.csv", ["folder.csv is a directory"]),
+        ("", ["is a directory"]),
+        ("table.xlsx", ["the ending '.xlsx' came", ".csv, .tsv, .txt, .npy, .npz"]),
+        ("table", ["the ending '' came"]),
+        ("a\0.csv", ["does not exist"]),
+        ("z" * 300 + ".csv", ["cannot be read"]),
+    ],
+)
+def test_what_is_no_table(tmp_path, name, parts):
+    (tmp_path / "folder.csv").mkdir()
+    for empty in ("table.xlsx", "table"):
+        (tmp_path / empty).touch()
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path / name, target="y")
+    check_message(caught.value, *parts)
+
+
+def test_a_misspelt_data_set():
+    with pytest.raises(DataError, match="digts does not exist\nhint: did you mean 'digits'"):
+        read_table("digts")
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p.csv")
+    with pytest.raises(DataError, match="no regular file"):
+        read_table(tmp_path / "p.csv", target="y")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(PermissionError(13, "Permission denied"), "Permission denied"), (MemoryError(), "memory")]
+)
+def test_what_the_system_refuses(write, monkeypatch, error, words):
+    """As root every file is readable, so that the refusal is played."""
+
+    def refuse(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=words):
+        read_table(write(GOOD), target="y")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_an_unreadable_file(write):
+    path = write(GOOD)
+    path.chmod(stat.S_IWUSR)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        read_table(path, target="y")
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.txt", "T.CSV"])
+def test_the_endings_of_text(write, name):
+    assert len(read_table(str(write(GOOD, name)), target="y")) == 2
+
+
+def test_every_ending_has_a_reader():
+    assert set(readers.READERS) == {".csv", ".tsv", ".txt", ".npy", ".npz"}
+
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+WRITTEN = st.one_of(FINITE.map(repr), st.integers().map(str), st.sampled_from([" 1", "2\t", "\xa03", "+.5", "1E2"]))
+
+
+@given(
+    rows=st.integers(1, 4).flatmap(lambda d: st.lists(st.lists(WRITTEN, min_size=d, max_size=d), min_size=1)),
+    delimiter=st.sampled_from(",;\t"),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_numbers_come_back_exactly_and_as_the_strict_reading_has_them(tmp_path_factory, rows, delimiter, end, quoting):
+    """The quick reading of whole rows by float() equals to_number(), cell by cell, bit by bit."""
+    path = tmp_path_factory.getbasetemp() / "random.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=quoting)
+        writer.writerows([[f"c{i}" for i in range(len(rows[0]))], *rows])
+    X = read_table(path, need_target=False).features
+    strict = np.array([[to_number(cell) for cell in row] for row in rows])
+    np.testing.assert_array_equal(X.view(np.int64), strict.view(np.int64))
+    assert [[float(cell) for cell in row] for row in rows] == X.tolist()
+
+
+@given(cell=st.text("0123456789+-.eE_ naifty,'\x1c\u0661\xa0x", max_size=8))
+def test_the_quick_reading_takes_just_what_the_strict_one_takes(tmp_path_factory, cell):
+    """Whatever stands in a cell: either both read the same number, or both refuse it and the cell is named."""
+    path = tmp_path_factory.getbasetemp() / "cell.csv"
+    path.write_text(f'a,b\n1,"{cell}"\n', encoding="utf-8", newline="")
+    grammar = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell.strip(), re.ASCII)
+    assert (kind_of(cell) == "number") == bool(grammar and np.isfinite(float(cell.strip())))
+    try:
+        expected = to_number(cell)
+    except ValueError:
+        with pytest.raises(DataError, match="line 2, column 'b'"):
+            read_table(path, need_target=False)
+    else:
+        assert read_table(path, need_target=False).features[0, 1] == expected
+
+
+@given(content=st.binary(max_size=40) | st.text('ab01.,;"\n\r\t #', max_size=40).map(str.encode))
+def test_no_bytes_raise_anything_but_a_data_error(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "bytes.csv"
+    path.write_bytes(content)
+    try:
+        table = read_table(path, target="-1")
+    except (DataError, OptionError) as error:
+        check_message(error, "bytes.csv")
+    else:
+        assert np.isfinite(table.features).all()
