@@ -88,6 +88,14 @@ def test_results_may_not_be_written_to_scattered_memory(be, a, case):
         SCATTERED[case](SimpleNamespace(be=be, a=a))
 
 
+@pytest.mark.parametrize("name", ["saved", "dy", "dz"])
+def test_a_gradient_of_another_shape_is_not_broadcast(be, a, name):
+    """NumPy would: one row for all rows. A fused kernel would read what lies behind it."""
+    arrays = {"saved": a, "dy": a, "dz": be.empty((2, 3), "float64")} | {name: a[:1]}
+    with pytest.raises(GuardError, match=r"arrays of one shape(?s:.*)\(1, 3\)"):
+        be.activation_backward("relu", arrays["saved"], arrays["dy"], dz=arrays["dz"], db=be.empty((3,), "float64"))
+
+
 def test_where_is_refused(be, a):
     with pytest.raises(GuardError, match=r"where=.*does not exist in CuPy"):
         be.xp.add(a, a, out=a, where=a > 0)

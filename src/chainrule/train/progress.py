@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Self
+
+
+SECONDS_A_REFRESH = 0.1  # an epoch may take a millisecond, drawing takes as long
 
 
 class Progress:
@@ -14,6 +18,7 @@ class Progress:
         self.epochs = epochs
         self._bar: Any = None
         self._task: Any = None
+        self._shown = 0.0
         if enabled and sys.stderr.isatty():
             # rich takes a tenth of a second to import: only where it shows something.
             from rich.console import Console
@@ -36,11 +41,13 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """``done`` epochs, in parts too; ``metrics`` of the last whole one."""
+        """``done`` epochs so far, parts of one too; ``metrics`` are those of the last whole one."""
         if self._bar is not None:
             fields = {} if metrics is None else {"metrics": describe(metrics)}
-            self._bar.update(self._task, completed=done, epoch=min(int(done) + 1, self.epochs), **fields)
-            self._bar.refresh()
+            self._bar.update(self._task, completed=done, epoch=int(done), **fields)
+            if (now := time.monotonic()) - self._shown >= SECONDS_A_REFRESH:
+                self._shown = now
+                self._bar.refresh()
 
 
 def describe(metrics: Mapping[str, float]) -> str:
