@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-
 SECONDS_A_REFRESH = 0.1  # an epoch may take a millisecond, drawing takes as long
 
 
