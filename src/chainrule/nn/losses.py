@@ -34,12 +34,13 @@ class Loss(abc.ABC):
         self.mean = reduction == "mean"
         self.scale = 1.0
 
-    @abc.abstractmethod
     def __call__(
         self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
         totals: Array, dlogits: Array,
     ) -> None:  # fmt: skip
-        """Write the loss into ``totals`` and its gradient by the logits into ``dlogits``."""
+        """Write the loss into ``totals`` and its gradient by the logits into ``dlogits``: the kernel of this name."""
+        kernel = getattr(backend, self.name)
+        kernel(logits, targets, weights, state, scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits)
 
     @abc.abstractmethod
     def check_targets(self, y: np.ndarray) -> np.ndarray:
@@ -58,14 +59,6 @@ class SoftmaxCrossEntropy(Loss):
     task: Task = "classify"
     formula = "mean_i( logsumexp(z_i) - z_i[label_i] )"
     gradient = "(softmax(z) - onehot(labels)) / n"
-
-    def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        backend.softmax_cross_entropy(
-            logits, targets, weights, state, scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits
-        )
 
     def check_targets(self, y: np.ndarray) -> np.ndarray:
         if y.ndim == 2 and y.shape[1] == 1:
@@ -111,14 +104,6 @@ class SigmoidCrossEntropy(_Elementwise):
     formula = "mean_ij( max(z, 0) - z t + log(1 + exp(-|z|)) )"
     gradient = "(sigmoid(z) - t) / (n * k)"
 
-    def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        backend.sigmoid_cross_entropy(
-            logits, targets, weights, state, scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits
-        )
-
     def check_targets(self, y: np.ndarray) -> np.ndarray:
         y = super().check_targets(y)
         _refuse_where((y < 0) | (y > 1), y, "a target", "a number from 0 to 1")
@@ -137,14 +122,6 @@ class SquaredError(_Elementwise):
         super().__init__(n_out, reduction)
         if not self.mean:
             self.formula, self.gradient = "sum_ij( (p - t)^2 )", "2 (p - t)"
-
-    def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        backend.squared_error(
-            logits, targets, weights, state, scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits
-        )
 
 
 LOSSES: dict[str, tuple[type[Loss], str]] = {
