@@ -9,8 +9,10 @@ import pytest
 
 import chainrule as cr
 from chainrule.backends.cupy import detection
+from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy.backend import NumPyBackend
 
-BODIES = ["numpy", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
+BODIES = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 @functools.cache
@@ -26,7 +28,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def make_backend(name: str) -> cr.Backend:
-    return cr.GuardedBackend() if name == "guarded" else cr.backend({"numpy": "cpu"}.get(name, name))
+    """A body by its name; the compiled one has its loops loaded."""
+    if name == "compiled":
+        pytest.importorskip("numba", reason="numba is not installed")
+        return compiled.loaded()
+    return {"numpy": NumPyBackend, "guarded": cr.GuardedBackend, "cuda": lambda: cr.backend("cuda")}[name]()
 
 
 @pytest.fixture(params=BODIES)

@@ -21,6 +21,7 @@ FLOORS = [
     {"nn", "optim"},
     {"arena", "random", "model_file"},
     {"backends", "data"},
+    {"options"},
     {"errors"},
 ]
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}

@@ -61,6 +61,14 @@ class Arena(Mapping[str, Array]):
             backend.fill(0, out=self.flat)
         self._views = {name: self._view(slot) for name, slot in layout.slots.items()}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"backend": self.backend, "layout": self.layout, "flat": self.flat}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Copied one by one the views would be arrays of their own, and training `flat` would not show in them.
+        self.backend, self.layout, self.flat = state["backend"], state["layout"], state["flat"]
+        self._views = {name: self._view(slot) for name, slot in self.layout.slots.items()}
+
     def _view(self, slot: Slot) -> Array:
         return self.flat[slot.start : slot.start + slot.size].reshape(slot.shape)
 

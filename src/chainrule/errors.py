@@ -21,6 +21,11 @@ from __future__ import annotations
 from typing import Any
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, on one line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class ChainruleError(Exception):
     """Base class; ``hint`` is one line saying what to do, or empty."""
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import struct
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from chainrule.errors import ModelFileError
+from chainrule.errors import ModelFileError, first_line
 
 FORMAT = "chainrule-model"
 VERSION = 1
@@ -52,7 +53,7 @@ def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str
 def write_whole(path: str | Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step; a reader sees the old file or the new one."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -96,7 +97,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # safetensors raises several kinds, json and numpy more
-        raise ModelFileError(f"{path} is not a model file: {str(error).splitlines()[0]}") from error
+        raise ModelFileError(f"{path} is not a model file: {first_line(error)}") from error
     _check_description(path, description, tensors)
     return description, tensors
 

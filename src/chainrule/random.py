@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from chainrule.errors import OptionError
+from chainrule.options import whole_number
 
 
 class Purpose(enum.IntEnum):
@@ -31,11 +31,10 @@ class Stream(NamedTuple):
 
 def stream(seed: int, purpose: Purpose, *, index: int = 0, step: int = 0) -> Stream:
     """The numbers of one purpose: ``index`` counts layers, ``step`` steps or epochs. ``seed`` in [0, 2^64)."""
-    check_seed(seed)
+    seed = check_seed(seed)
     return Stream((seed & 0xFFFFFFFF, seed >> 32), (step, index, int(purpose)))
 
 
-def check_seed(seed: int) -> None:
-    """OptionError unless ``seed`` is an integer in [0, 2^64)."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise OptionError(f"seed {seed!r} came, an integer from 0 to 2^64 - 1 was expected")
+def check_seed(seed: int) -> int:
+    """``seed`` as an int; OptionError unless it is an integer in [0, 2^64)."""
+    return whole_number("seed", seed, low=0, below=2**64)

@@ -347,12 +347,23 @@ def test_loss_and_gradient(backend, memory, rng, dtype, u, loss, weighting, mean
         got = memory.read(totals)
         size = scale * (w * (losses + k * np.abs(z).max(axis=1))).sum()
         assert_within(got[2, LOSS], scale * (w * losses).sum(), 32 * u * size, (n, k))
-        assert_within(got[2, WEIGHT], w.sum() if mean else 1.0, 1e-14 * n)
+        assert_within(got[2, WEIGHT], w.sum(), 1e-14 * n)
         got[2, [LOSS, WEIGHT]] = np.nan
         assert np.isnan(got).all(), "the loss wrote elsewhere in totals"
         assert memory.read(state).tolist() == [9, 2, RUNNING]
         if not in_place:
             np.testing.assert_array_equal(memory.read(logits), z, "the logits changed")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_are_added_up_in_double_precision(backend, memory, dtype, weighted):
+    """2^24 + 1: the sum over an epoch's rows is more than float32 can count."""
+    weights, totals = memory.array(np.ones(2), dtype) if weighted else None, memory.output((1, 3), np.float64)
+    backend.squared_error(
+        memory.array([[4096.0], [1.0]], dtype), memory.array(np.zeros((2, 1)), dtype), weights, memory.state(),
+        scale=1.0, mean=True, totals=totals, dlogits=memory.output((2, 1), dtype),
+    )  # fmt: skip
+    assert memory.read(totals)[0, :2].tolist() == [2**24 + 1, 2]
 
 
 HUGE = 1e4

@@ -249,14 +249,14 @@ WRONG = [
     (lambda: cr.MLP([3, 4, 2], activation="gelu"), "unknown activation 'gelu'(?s:.*)one of identity, relu"),
     (lambda: cr.MLP([3, 2], loss="hinge"), "unknown loss 'hinge'(?s:.*)one of softmax_cross_entropy"),
     (lambda: cr.MLP([3, 1]), "over 1 class came(?s:.*)sigmoid_cross_entropy"),
-    (lambda: cr.MLP([3, 2], dtype="float16"), "dtype 'float16' came(?s:.*)float32, float64"),
-    (lambda: cr.MLP([3, 2], seed=-1), "seed -1 came, an integer from 0"),
+    (lambda: cr.MLP([3, 2], dtype="float16"), "unknown dtype 'float16'(?s:.*)float32, float64"),
+    (lambda: cr.MLP([3, 2], seed=-1), "seed -1 came, a whole number from 0"),
     (lambda: cr.MLP([3, 2], seed=2**64), "seed 18446744073709551616"),
     (lambda: cr.Network([], 3), "the last layer must have activation 'identity'"),
     (lambda: cr.Network([cr.Dense(2, "relu")], 3), "the last layer must have activation 'identity'"),
     (lambda: cr.Network([cr.Dense(2)], 0), "n_in 0 came"),
-    (lambda: cr.Dense(0), "a layer of 0 units"),
-    (lambda: cr.Dense(2.0), "a layer of 2.0 units"),
+    (lambda: cr.Dense(0), "n_out 0 came, a whole number from 1"),
+    (lambda: cr.Dense(2.0), "n_out 2.0 came, a whole number from 1"),
     (lambda: cr.Dense(2, "gelu"), "unknown activation 'gelu'"),
 ]
 

@@ -194,7 +194,7 @@ def test_sgd_without_momentum_keeps_none(backend):
 WRONG = [
     (lambda: cr.SGD(lr=0.0), "learning rate 0"),
     (lambda: cr.SGD(lr=float("nan")), "learning rate nan"),
-    (lambda: cr.SGD(momentum=1.0), "momentum 1.0 came, a number from 0 to below 1"),
+    (lambda: cr.SGD(momentum=1.0), "momentum 1.0 came, a finite number from 0 to below 1"),
     (lambda: cr.SGD(momentum=-0.1), "momentum -0.1"),
     (lambda: cr.SGD(nesterov=True), "nesterov without momentum"),
     (lambda: cr.SGD(weight_decay=-1.0), "weight_decay -1.0"),

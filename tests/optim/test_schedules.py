@@ -79,7 +79,7 @@ WRONG = [
     (lambda: cr.Constant(0.0), "learning rate 0"),
     (lambda: cr.Constant(float("inf")), "learning rate inf"),
     (lambda: cr.Constant(float("nan")), "learning rate nan"),
-    (lambda: cr.Constant(0.1, warmup=1.0), r"warmup 1.0 came, a fraction of the run in \[0, 1\)"),
+    (lambda: cr.Constant(0.1, warmup=1.0), "warmup 1.0 came, a finite number from 0 to below 1"),
     (lambda: cr.Constant(0.1, warmup=-0.1), "warmup -0.1"),
     (lambda: cr.Constant(0.1, warmup=float("nan")), "warmup nan"),
     (lambda: cr.Cosine(0.1, final=0.2), "final learning rate 0.2 came, a number from 0 to lr = 0.1"),

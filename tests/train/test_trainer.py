@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from typing import Any
 
@@ -244,25 +245,32 @@ def test_metrics_and_progress_do_not_change_the_result(classes):
 
 
 def test_threads_do_not_disturb_each_other(classes, regression):
-    """Two fits at once on one backend, each as it would be alone."""
+    """Fits at once on one backend, each as it would be alone; arrays large enough that NumPy lets go of the lock."""
     backend, jobs = cr.backend("cpu"), [(classes, 0), (regression, 1), (classes, 2), (regression, 3)]
-    barrier, results = threading.Barrier(len(jobs)), {}
 
-    def fit(task: Any, seed: int) -> None:
-        net = make_net(task, backend)
+    def fit(task: Any, seed: int) -> dict[str, list]:
+        net = cr.MLP([5, 100, 80, task.widths[-1]], loss=task.loss, activation="tanh", backend=backend)
+        cr.Trainer(net, cr.Adam(lr=0.01), batch_size=30, epochs=10, seed=seed).fit(task.X, task.y)
+        return weights(net)
+
+    alone = {seed: fit(task, seed) for task, seed in jobs}
+    barrier, together = threading.Barrier(len(jobs)), {}
+
+    def fit_at_once(task: Any, seed: int) -> None:
         barrier.wait()
-        cr.Trainer(net, cr.Adam(lr=0.01), batch_size=7, epochs=15, seed=seed).fit(task.X, task.y)
-        results[seed] = weights(net)
+        together[seed] = fit(task, seed)
 
-    threads = [threading.Thread(target=fit, args=job) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for task, seed in jobs:
-        net = make_net(task, backend)
-        cr.Trainer(net, cr.Adam(lr=0.01), batch_size=7, epochs=15, seed=seed).fit(task.X, task.y)
-        assert results[seed] == weights(net)
+    threads = [threading.Thread(target=fit_at_once, args=job) for job in jobs]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert together == alone
 
 
 def test_a_trainer_can_be_used_again(classes):
@@ -454,14 +462,14 @@ WRONG = [
     ({"batch_size": True}, "batch_size True"),
     ({"epochs": -3}, "epochs -3 came, a whole number from 1 up"),
     ({"epochs": "3"}, "epochs '3'"),
-    ({"seed": -1}, r"seed -1 came, an integer from 0 to 2\^64 - 1"),
+    ({"seed": -1}, "seed -1 came, a whole number from 0"),
     ({"seed": 2**64}, "seed 18446744073709551616"),
     ({"seed": 0.5}, "seed 0.5"),
     ({"monitor": "valid_loss"}, "no 'valid_loss' to watch here(?s:.*)one of loss, accuracy"),
     ({"monitor": "r2"}, "no 'r2' to watch here"),
     ({"monitor": "accuracy", "metrics": False}, "no 'accuracy' to watch here(?s:.*)one of loss"),
     ({"early_stopping": cr.EarlyStopping()}, "no 'valid_loss' to watch here"),
-    ({"validation": 0}, r"validation 0 came, a fraction in \(0, 1\) or a pair"),
+    ({"validation": 0}, "validation 0 came, a finite number above 0 to below 1"),
     ({"validation": 1.0}, "validation 1.0"),
     ({"validation": -0.5}, "validation -0.5"),
     ({"validation": float("nan")}, "validation nan"),
@@ -479,7 +487,7 @@ def test_wrong_options(classes, options, message):
 
 
 def test_a_fraction_of_one_row_is_nothing_to_hold_out(classes):
-    with pytest.raises(cr.OptionError, match="a fraction"):
+    with pytest.raises(cr.DataError, match="one row came"):
         cr.Trainer(make_net(classes)).fit(classes.X[:1], classes.y[:1], validation=0.5)
     run = cr.Trainer(make_net(classes), epochs=1).fit(classes.X[:2], classes.y[:2], validation=0.01)
     assert run.history["valid_loss"]

@@ -7,6 +7,7 @@ import re
 
 from chainrule.backends.base import PRECISIONS, Backend
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.numpy.compiled import cpu_backend
 from chainrule.errors import DeviceError, OptionError
 
 __all__ = ["Backend", "backend", "choose_backend"]
@@ -33,7 +34,7 @@ def backend(device: str = "auto", *, precision: str = "fp32") -> Backend:
 
 def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Backend, str]:
     """As :func:`backend`, with the reason for the choice: empty where the device was named."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
         raise OptionError(f"unknown device {device!r}", hint="one of auto, cpu, cuda, cuda:N")
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}", hint=f"one of {', '.join(PRECISIONS)}")
@@ -62,4 +63,4 @@ def default_device() -> str:
 def _cpu(precision: str) -> NumPyBackend:
     if precision != "fp32":
         raise DeviceError(f"the CPU computes float32 products in fp32, not in {precision}", hint="use --device cuda")
-    return NumPyBackend()
+    return cpu_backend()

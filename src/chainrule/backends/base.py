@@ -13,7 +13,7 @@ from step to step is read from device memory by the kernel that needs it, so a r
                           ``state[HALTED]``  the first step whose loss was not finite, or -1
 ``totals``  (m, 3) float64, one row a batch: ``totals[state[BATCH]]`` is written by the loss
                           ``[LOSS]``     scale * sum_i w_i l_i
-                          ``[WEIGHT]``   sum_i w_i for a mean, 1 for a sum: loss = LOSS / WEIGHT
+                          ``[WEIGHT]``   sum_i w_i: the loss is LOSS / WEIGHT for a mean, LOSS for a sum
                           ``[CORRECT]``  sum_i w_i [row i predicted right], written by ``count_correct``
 ``lr``      (m,) float64  the learning rate of each batch of this epoch: ``lr[min(state[BATCH], m - 1)]``
 
@@ -140,8 +140,8 @@ class Backend(abc.ABC):
     def matmul(self, a: Array, b: Array, *, out: Array) -> None:
         """out = a @ b.   a (..., m, k), b (..., k, n), out (..., m, n).
 
-        ``a`` and ``b`` may be transposed views; ``out`` overlaps neither. Error per element at most 8 u (|a| @ |b|),
-        u the unit roundoff of the precision in use.
+        ``a`` and ``b`` may be transposed views; ``out`` overlaps neither. For entries of mixed signs the error per
+        element is at most 8 u (|a| @ |b|), u the unit roundoff of the precision in use; sums of one sign lose more.
         """
 
     @abc.abstractmethod
@@ -149,6 +149,7 @@ class Backend(abc.ABC):
         """out = act(z), element by element; ``out`` may be ``z``.
 
         identity  z          relu  max(z, 0)          tanh  tanh(z)          sigmoid  1 / (1 + exp(-z))
+        A nan stays a nan, through relu too.
         """
 
     @abc.abstractmethod

@@ -21,9 +21,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from chainrule.backends.base import ActivationName, Array, Backend
-from chainrule.backends.numpy.backend import NumPyBackend, as_host_array
+from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.reference import ReferenceBackend
 from chainrule.errors import GuardError
+
+SHAPE_FROM_DATA = {"nonzero", "flatnonzero", "argwhere", "unique", "compress", "extract"}
 
 
 class GuardedArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -39,6 +41,10 @@ class GuardedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self._host)
 
     def __getitem__(self, key: Any) -> GuardedArray:
+        if any(isinstance(k, GuardedArray) and k.dtype == bool for k in (key if isinstance(key, tuple) else (key,))):
+            raise GuardError(
+                "a boolean mask as an index: how many elements it picks only a look at the device can tell"
+            )
         return GuardedArray(np.asarray(self._host[_unlock(key)]))
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -95,6 +101,10 @@ def _unlock(value: Any) -> Any:
 def _on_device(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
+        if function.__name__ in SHAPE_FROM_DATA:
+            raise GuardError(f"{function.__name__}: the shape of its result only a look at the device can tell")
+        if "where" in options:
+            raise GuardError(f"{function.__name__}(where=...) does not exist in CuPy")
         out = options.get("out")
         if out is not None and not (isinstance(out, GuardedArray) and out.flags.c_contiguous):
             raise GuardError(f"{function.__name__} would write to memory that is foreign or not contiguous")
@@ -148,7 +158,7 @@ class GuardedBackend(ReferenceBackend):
         self._outside_step("upload")
         if isinstance(values, GuardedArray):
             return GuardedArray(np.ascontiguousarray(values._host, dtype=dtype))
-        return GuardedArray(np.array(as_host_array(values), dtype=dtype, order="C"))
+        return GuardedArray(np.array(self._host.upload(values), dtype=dtype, order="C"))
 
     def assign(self, values: Any, *, out: Array) -> None:
         self._outside_step("upload")

@@ -115,9 +115,19 @@ class ReferenceBackend(Backend):
         scale: float, mean: bool, totals: Array, dlogits: Array,
     ) -> None:  # fmt: skip
         xp = self.xp
-        # log(1 + exp(z)) = m + log1p(exp(z - 2m)) with m = max(z, 0): analytic in z on either side, and never large.
-        m = xp.where(logits.real > 0, logits, 0)
-        losses = (m - logits * targets + xp.log1p(xp.exp(logits - 2 * m))).sum(axis=-1)
+        # z - z t + ... in the form m - z t + log1p(exp(z - 2m)) with m = max(z, 0): never large, and analytic in z on
+        # either side.
+        m = self._scratch(logits.shape, logits.dtype, use="derivative")
+        loss = self._scratch(logits.shape, logits.dtype, use="elements")
+        self.activate("relu", logits, out=m)
+        xp.multiply(m, -2, out=loss)
+        xp.add(loss, logits, out=loss)
+        xp.exp(loss, out=loss)
+        xp.log1p(loss, out=loss)
+        xp.add(loss, m, out=loss)
+        xp.multiply(logits, targets, out=m)
+        xp.subtract(loss, m, out=loss)
+        losses = loss.sum(axis=-1)
         self.activate("sigmoid", logits, out=dlogits)
         xp.subtract(dlogits, targets, out=dlogits)
         self._finish(losses, weights, state, scale, mean, totals, dlogits)
@@ -139,24 +149,22 @@ class ReferenceBackend(Backend):
         """From l_i and w_i to the totals, and from dl_i to ``factor * scale * w_i dl_i / divisor``."""
         xp = self.xp
         if weights is None:
-            loss, divisor = losses.sum(dtype=totals.dtype), len(losses) if mean else 1
-            if factor * scale != divisor:
-                xp.multiply(dlogits, factor * scale / divisor, out=dlogits)
+            loss, weight = losses.sum(dtype=totals.dtype), len(losses)
+            row_factor = factor * scale / (weight if mean else 1)
+            if row_factor != 1:
+                xp.multiply(dlogits, row_factor, out=dlogits)
         else:
-            loss = (losses * weights).sum(dtype=totals.dtype)
-            if mean:
-                divisor = weights.sum(dtype=totals.dtype)
-                # All weights 0: every row of the gradient is 0 whatever it is divided by, so divide by 1.
-                row_factor = weights * (factor * scale / xp.where(divisor == 0, 1, divisor)).astype(weights.dtype)
-            else:
-                divisor, row_factor = 1, weights * factor * scale
-            xp.multiply(dlogits, row_factor[:, None], out=dlogits)
-        self._record(loss * scale, divisor, state, totals)
+            loss, weight = (losses * weights).sum(dtype=totals.dtype), weights.sum(dtype=totals.dtype)
+            row_factor = factor * scale
+            if mean:  # all weights 0: every row of the gradient is 0 whatever it is divided by, so divide by 1
+                row_factor = (row_factor / xp.where(weight == 0, 1, weight)).astype(weights.dtype)
+            xp.multiply(dlogits, (weights * row_factor)[:, None], out=dlogits)
+        self._record(loss * scale, weight, state, totals)
 
-    def _record(self, loss: Array, divisor: Array | int, state: Array, totals: Array) -> None:
+    def _record(self, loss: Array, weight: Array | int, state: Array, totals: Array) -> None:
         slot = _slot(state)
         totals[slot, LOSS] = loss
-        totals[slot, WEIGHT] = divisor
+        totals[slot, WEIGHT] = weight
         halts = ~self.xp.isfinite(loss) & (state[HALTED] == RUNNING)
         state[HALTED : HALTED + 1] = self.xp.where(halts, state[STEP], state[HALTED])
 
@@ -196,16 +204,19 @@ class ReferenceBackend(Backend):
         for source, batch in zip(sources, out, strict=True):
             batch[...] = source[rows]
 
+    def _words(self, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
+        return philox_words(self.xp, count, counter, key)
+
     def uniform(
         self, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
     ) -> None:
-        words = philox_words(self.xp, out.size, counter, key)
+        words = self._words(key, counter, out.size)
         u = (words >> self.xp.uint64(8)).astype(self.xp.float64) * 2.0**-24
         out[...] = (low + (high - low) * u).reshape(out.shape)
 
     def permutation(self, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
         # One sort of distinct 64-bit numbers, the word above, the element below: no order among equals to define.
-        words = philox_words(self.xp, out.size, counter, key)
+        words = self._words(key, counter, out.size)
         tagged = (words << self.xp.uint64(32)) | self.xp.arange(out.size, dtype=self.xp.uint64)
         tagged.sort()
         out[...] = (tagged & self.xp.uint64(0xFFFFFFFF)).astype(out.dtype)
@@ -251,12 +262,8 @@ class ReferenceBackend(Backend):
         lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
     ) -> None:  # fmt: skip
         xp, dtype = self.xp, params.dtype
-        t = (state[STEP : STEP + 1] + 1).astype(xp.float64)
         rate = self._learning_rate(lr, state, lr_factor)
-        root = xp.sqrt(1 - beta2**t)
-        # m^ / (sqrt(v^) + eps) with both corrections moved out of the loop over elements:
-        step_size = (rate * root / (1 - beta1**t)).astype(dtype)
-        step_eps = (eps * root).astype(dtype)
+        step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, dtype)
         keep = (1 - rate * weight_decay).astype(dtype)
         for part in self._parts(params.size):
             p, g, mp, vp = params[part], grads[part], m[part], v[part]
@@ -281,10 +288,27 @@ class ReferenceBackend(Backend):
             xp.multiply(a, step_size, out=a)
             self._subtract(p, a, state)
 
+    def _corrected(
+        self, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any
+    ) -> tuple[Array, Array]:
+        """(step_size, step_eps) with rate m^ / (sqrt(v^) + eps) = step_size m / (sqrt(v) + step_eps).
+
+        Both bias corrections are the same for all elements, so they move out of the loop over them.
+        """
+        t = (state[STEP : STEP + 1] + 1).astype(self.xp.float64)
+        root = self.xp.sqrt(1 - beta2**t)
+        return (rate * root / (1 - beta1**t)).astype(dtype), (eps * root).astype(dtype)
+
     def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
-        xp = self.xp
-        norm = xp.sqrt(xp.dot(grads, grads))
-        xp.multiply(grads, xp.minimum(norm, max_norm) / xp.where(norm == 0, 1, norm), out=grads)
+        xp, squares = self.xp, 0.0
+        for part in self._parts(grads.size):  # squared in float64, where no float32 over- or underflows
+            square = self._scratch(grads[part].shape, xp.float64, use="square64")
+            square[...] = grads[part]
+            xp.multiply(square, square, out=square)
+            squares = squares + square.sum()
+        norm = xp.sqrt(squares)
+        factor = xp.minimum(norm, max_norm) / xp.where(norm == 0, 1, norm)
+        xp.multiply(grads, factor.astype(grads.dtype), out=grads)
 
     def tick(self, state: Array) -> None:
         state[:HALTED] += 1

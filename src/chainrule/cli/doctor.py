@@ -14,6 +14,7 @@ import numpy as np
 import chainrule
 from chainrule.backends import choose_backend, default_device
 from chainrule.backends.cupy import detection
+from chainrule.backends.numpy import compiled
 from chainrule.cli import output
 
 PACKAGES = ("numpy", "safetensors", "rich", "numba", "scikit-learn", "pyarrow", "onnxruntime", "matplotlib")
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [["chainrule", f"{chainrule.__version__} on Python {platform.python_version()}, {platform.platform()}"]]
     rows += [[name, version or "not installed"] for name, version in facts["packages"].items()]
     rows.append(["BLAS", facts["blas"]])
+    rows.append(["compiled", facts["compiled"]])
     for device in facts["devices"]:
         rows.append([device["device"], "works" if device["works"] else f"cannot be used: {device['problem']}"])
         if device["works"]:
@@ -54,6 +56,7 @@ def gather() -> dict[str, Any]:
     return {
         "packages": packages,
         "blas": _blas(),
+        "compiled": compiled.describe(),
         "devices": [_cpu(), *detection.describe_devices()],
         "several_cupys": len(wheels) > 1,
         "auto": f"{backend.device}{f' ({why})' if why else ''}",

@@ -20,6 +20,7 @@ import safetensors
 
 import chainrule
 from chainrule.backends.base import Backend
+from chainrule.backends.numpy import compiled
 from chainrule.errors import OptionError
 from chainrule.model_file import write_whole
 from chainrule.nn.network import Network
@@ -80,7 +81,12 @@ class RunDirectory:
             run.history.plot(self.path / CURVES, best_epoch=run.best_epoch or None)
         if net is not None:
             net.save(self.path / MODEL)
-        self._record |= {"status": status, "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **summary}
+        self._record |= {
+            "status": status,
+            "compiled": compiled.describe(),
+            "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **summary,
+        }
         self._write_record()
 
     def _write_record(self) -> None:

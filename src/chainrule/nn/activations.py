@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from chainrule.backends.base import ActivationName
-from chainrule.errors import OptionError
+from chainrule.options import one_of
 
 
 class Activation(NamedTuple):
@@ -34,6 +34,4 @@ ACTIVATIONS: dict[str, Activation] = {
 
 def find_activation(name: str) -> Activation:
     """The activation of that name; OptionError lists the names there are."""
-    if name not in ACTIVATIONS:
-        raise OptionError(f"unknown activation {name!r}", hint=f"one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    return ACTIVATIONS[one_of("activation", name, ACTIVATIONS)]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from chainrule.arena import Arena
 from chainrule.backends.base import Array, Backend
-from chainrule.errors import OptionError
 from chainrule.nn.activations import find_activation
+from chainrule.options import whole_number
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Dense:
     activation: str = "identity"
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_out, bool) or not isinstance(self.n_out, int) or self.n_out < 1:
-            raise OptionError(f"a layer of {self.n_out!r} units came, a whole number from 1 up was expected")
+        object.__setattr__(self, "n_out", whole_number("n_out", self.n_out))  # the dataclass is frozen
         find_activation(self.activation)
 
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:

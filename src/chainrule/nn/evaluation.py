@@ -49,10 +49,10 @@ class Evaluator:
 
 def metrics_of(loss: Loss, totals: np.ndarray, spread: float) -> dict[str, float]:
     """The metrics of the batches whose totals these are."""
-    found = {"loss": loss.value(totals)}
+    found = {"loss": float(loss.value(totals))}
     if loss.task == "regress":
         error = totals[:, LOSS].sum() / loss.scale
-        weight = totals[:, WEIGHT].sum() if loss.mean else 1.0
+        weight = totals[:, WEIGHT].sum()
         found["r2"] = float(1 - error / weight / spread) if spread > 0 and weight > 0 else 0.0
     else:
         weight = totals[:, WEIGHT].sum()
@@ -61,11 +61,10 @@ def metrics_of(loss: Loss, totals: np.ndarray, spread: float) -> dict[str, float
 
 
 def target_spread(net: Network, rows: Rows) -> float:
-    """sum_j of the weighted variance of target column j (times sum w for a summed loss); 0 for a classification."""
+    """sum_j of the weighted variance of target column j; 0 for a classification."""
     if net.loss.task != "regress":
         return 0.0
     targets = net.backend.download(rows.targets).astype(np.float64)
     weights = np.ones(len(rows)) if rows.weights is None else net.backend.download(rows.weights).astype(np.float64)
     mean = np.average(targets, axis=0, weights=weights)
-    spread = np.average((targets - mean) ** 2, axis=0, weights=weights).sum()
-    return float(spread if net.loss.mean else spread * weights.sum())
+    return float(np.average((targets - mean) ** 2, axis=0, weights=weights).sum())

@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.backends.base import LOSS, WEIGHT, Array, Backend
 from chainrule.errors import DataError, OptionError, ShapeError
+from chainrule.options import one_of
 
 Task = Literal["classify", "multilabel", "regress"]
 
@@ -46,10 +47,10 @@ class Loss(abc.ABC):
     def check_targets(self, y: np.ndarray) -> np.ndarray:
         """``y`` as the kernels want it; ShapeError or DataError naming the first row that does not fit."""
 
-    def value(self, totals: np.ndarray) -> float:
-        """The loss over several batches, from their rows of totals."""
-        loss = totals[:, LOSS].sum()
-        return float(loss / totals[:, WEIGHT].sum()) if self.mean and totals[:, WEIGHT].any() else float(loss)
+    def value(self, totals: np.ndarray) -> Any:
+        """The loss over several batches, from their rows of totals; a number of the totals' own dtype."""
+        loss, weight = totals[:, LOSS].sum(), totals[:, WEIGHT].sum()
+        return loss / weight if self.mean and weight else loss
 
 
 class SoftmaxCrossEntropy(Loss):
@@ -134,9 +135,7 @@ LOSSES: dict[str, tuple[type[Loss], str]] = {
 
 def find_loss(name: str, n_out: int) -> Loss:
     """The loss of that name for a net of ``n_out`` outputs; OptionError lists the names there are."""
-    if name not in LOSSES:
-        raise OptionError(f"unknown loss {name!r}", hint=f"one of {', '.join(LOSSES)}")
-    kind, reduction = LOSSES[name]
+    kind, reduction = LOSSES[one_of("loss", name, LOSSES)]
     if kind is SoftmaxCrossEntropy and n_out < 2:
         raise OptionError(
             f"softmax_cross_entropy over {n_out} class came, 2 or more were expected",

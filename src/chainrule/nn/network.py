@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from chainrule.nn.losses import find_loss
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.rows import Rows, upload_features, upload_rows
+from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
 
 DTYPES = ("float32", "float64")
@@ -53,16 +53,15 @@ class Network:
     ) -> None:  # fmt: skip
         if not layers or layers[-1].activation != "identity":
             raise OptionError("the last layer must have activation 'identity': the losses work from logits")
-        # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
-        if str(np.dtype(dtype)) not in (*DTYPES, "complex128"):
-            raise OptionError(f"dtype {dtype!r} came", hint=f"one of {', '.join(DTYPES)}")
+        if not isinstance(backend, Backend | None):
+            raise OptionError(f"backend {backend!r} came, a Backend was expected", hint='backend=cr.backend("cpu")')
         self.backend = backend if backend is not None else make_backend("cpu")
         self.layers = tuple(layers)
-        self.n_in = _whole_number(n_in, "n_in")
+        self.n_in = whole_number("n_in", n_in)
         self.n_out = self.layers[-1].n_out
-        self.dtype = np.dtype(dtype)
-        self.seed = operator.index(seed)
-        check_seed(self.seed)
+        # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
+        self.dtype = np.dtype(one_of("dtype", dtype, DTYPES) if dtype != "complex128" else dtype)
+        self.seed = check_seed(seed)
         self.loss_name = loss
         self.loss = find_loss(loss, self.n_out)
         self.preparation = Preparation()
@@ -165,7 +164,7 @@ class Network:
             self.loss(be, logits, rows.targets, rows.weights, state, totals=totals, dlogits=batch.dlogits)
             batch.backward()
             gradients = self.gradient_arena.copy()
-        value = self.loss.value(be.download(totals))
+        value = float(self.loss.value(be.download(totals)))
         return value, {name: gradients[name] for name in sorted(gradients, key=_layer_and_name)}
 
     @property
@@ -259,7 +258,8 @@ class MLP(Network):
     ) -> None:  # fmt: skip
         if len(widths) < 2:
             raise OptionError(f"widths {list(widths)} came, at least an input and an output were expected")
-        widths = [_whole_number(w, "a width") for w in widths]
+        widths = [whole_number("width", w) for w in widths]
+        find_activation(activation)
         layers = [*(Dense(w, activation) for w in widths[1:-1]), Dense(widths[-1])]
         super().__init__(layers, widths[0], loss=loss, backend=backend, dtype=dtype, seed=seed)
 
@@ -267,13 +267,3 @@ class MLP(Network):
 def _layer_and_name(name: str) -> tuple[int, str]:
     layer, _, parameter = name.partition(".")
     return int(layer.removeprefix("dense")), parameter
-
-
-def _whole_number(value: Any, what: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if isinstance(value, bool) or number < 1:
-        raise OptionError(f"{what} {value!r} came, a whole number from 1 up was expected")
-    return number

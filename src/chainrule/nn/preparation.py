@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.errors import OptionError, ShapeError
+from chainrule.errors import DataError, OptionError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class Standardization:
         """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column."""
         x = np.asarray(x)
         x = x[:, None] if x.ndim == 1 else x
+        if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+            raise DataError(f"{x.shape} of {x.dtype} came, rows of finite numbers were expected")
         mean = x.mean(axis=0, dtype=np.float64)
         scale = x.std(axis=0, dtype=np.float64, mean=mean[None, :])
         # Asked of the values: the computed deviation of a constant column is the rounding error of its mean, not 0.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.backends.base import Array, Backend
-from chainrule.errors import OptionError
-from chainrule.optim.base import Optimizer, Segment, check_range
+from chainrule.optim.base import Optimizer, Segment
+from chainrule.options import real_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,9 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("beta1", self.beta1, 0.0, 1.0)
-        check_range("beta2", self.beta2, 0.0, 1.0)
-        if not self.eps > 0:
-            raise OptionError(f"eps {self.eps} came, a number above 0 was expected")
+        real_number("beta1", self.beta1, below=1.0)
+        real_number("beta2", self.beta2, below=1.0)
+        real_number("eps", self.eps, above=True)
 
     def moment_names(self) -> tuple[str, ...]:
         return ("m", "v")

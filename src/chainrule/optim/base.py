@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import abc
 import fnmatch
-import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 from chainrule.arena import Arena, Layout
 from chainrule.backends.base import Array, Backend
-from chainrule.errors import OptionError
 from chainrule.optim.schedules import Schedule, as_schedule
+from chainrule.options import real_number
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,10 @@ class ParameterGroup:
     pattern: str
     lr_factor: float = 1.0
     decay_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        real_number("lr_factor", self.lr_factor)
+        real_number("decay_factor", self.decay_factor)
 
 
 DEFAULT_GROUPS = (ParameterGroup("*.b", decay_factor=0.0), ParameterGroup("*"))
@@ -75,9 +78,9 @@ class Optimizer(abc.ABC):
 
     def __post_init__(self) -> None:
         as_schedule(self.lr)  # checks it
-        check_range("weight_decay", self.weight_decay, 0.0, math.inf)
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise OptionError(f"clip_norm {self.clip_norm} came, a number above 0 was expected")
+        real_number("weight_decay", self.weight_decay)
+        if self.clip_norm is not None:
+            real_number("clip_norm", self.clip_norm, above=True)
 
     @property
     def schedule(self) -> Schedule:
@@ -118,8 +121,3 @@ class BoundOptimizer:
             self.backend.clip_by_global_norm(self.gradients, max_norm=self.optimizer.clip_norm)
         for segment, (params, grads, *moments) in self._work:
             self.optimizer.update(self.backend, params, grads, moments, lr, state, segment)
-
-
-def check_range(name: str, value: float, low: float, below: float) -> None:
-    if not low <= value < below:
-        raise OptionError(f"{name} {value} came, a number from {low:g} to below {below:g} was expected")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import abc
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from chainrule.errors import OptionError
+from chainrule.options import real_number
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,8 @@ class Schedule(abc.ABC):
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise OptionError(f"learning rate {self.lr} came, a finite number above 0 was expected")
-        if not 0 <= self.warmup < 1:
-            raise OptionError(f"warmup {self.warmup} came, a fraction of the run in [0, 1) was expected")
+        real_number("learning rate", self.lr, above=True)
+        real_number("warmup", self.warmup, below=1.0)
 
     def rates(self, start: int, count: int, total: int) -> np.ndarray:
         """lr(start), ..., lr(start + count - 1) of a run of ``total`` steps: (count,) float64."""
@@ -63,7 +61,7 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.final <= self.lr:
+        if real_number("final learning rate", self.final) > self.lr:
             raise OptionError(f"final learning rate {self.final} came, a number from 0 to lr = {self.lr} was expected")
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.optim.base import Optimizer, Segment, check_range
+from chainrule.optim.base import Optimizer, Segment
 from chainrule.optim.schedules import Schedule
+from chainrule.options import real_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("momentum", self.momentum, 0.0, 1.0)
+        real_number("momentum", self.momentum, below=1.0)
         if self.nesterov and not self.momentum:
             raise OptionError("nesterov without momentum came", hint="give a momentum, 0.9 say")
 

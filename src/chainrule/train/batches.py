@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from chainrule.backends.base import Array, Backend
+from chainrule.errors import DataError
 from chainrule.nn.passes import new_state
 from chainrule.nn.rows import Rows
 from chainrule.random import Purpose, stream
@@ -51,10 +52,16 @@ class Batches:
 def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Training and validation rows: a random ``fraction`` of the rows, at least one, is held out."""
     n = len(rows)
+    if n < 2:
+        raise DataError("one row came, too few to hold any out for validation")
     held_out = min(math.ceil(fraction * n), n - 1)
     order = backend.empty((n,), np.int64)
     backend.permutation(*stream(seed, Purpose.SPLIT), out=order)
-    return _take(backend, rows, order[held_out:]), _take(backend, rows, order[:held_out])
+    parts = _take(backend, rows, order[held_out:]), _take(backend, rows, order[:held_out])
+    for part, name in zip(parts, ("training", "validation"), strict=True):
+        if part.weights is not None and not backend.download(part.weights).any():
+            raise DataError(f"all {name} rows of the split have weight 0", hint="another seed, or a validation set")
+    return parts
 
 
 def _take(backend: Backend, rows: Rows, order: Array) -> Rows:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 WIDTH, HEIGHT = 460, 320  # of one panel
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 44, 48
 COLOURS = ("#2f6fb5", "#c8641e")  # blue and orange, told apart by colour-blind eyes too
+LARGEST = 1e300
 DECADES = 1.5  # a loss that spans more than this many powers of ten is drawn on a logarithmic axis
 
 STYLE = (
@@ -52,15 +53,20 @@ def draw_curves(panels: Sequence[tuple[str, Sequence[Curve]]], *, best_epoch: in
     )
 
 
+def is_drawn(value: float) -> bool:
+    """Finite, and small enough that differences are finite too."""
+    return abs(value) < LARGEST
+
+
 def value_axis(values: Sequence[float]) -> Axis:
     """An axis around the finite values: logarithmic where they are positive and span decades."""
-    finite = [v for v in values if math.isfinite(v)] or [0.0]
+    finite = [v for v in values if is_drawn(v)] or [0.0]
     low, high = min(finite), max(finite)
     if low > 0 and math.log10(high / low) > DECADES:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         return Axis(low, high, tuple(t for e in range(first, last + 1) if low <= (t := 10.0**e) <= high), True)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    if high - low <= 1e-12 * max(abs(low), abs(high)):
+        low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
     return Axis(low, high, _round_ticks(low, high, 5))
 
 
@@ -101,7 +107,7 @@ def _panel(title: str, curves: Sequence[Curve], offset: int, best_epoch: int | N
         parts.append(f'<path class="best" d="M{x} {TOP}V{bottom}"/>')
         parts.append(f'<text x="{x + dx}" y="{bottom - 8}" text-anchor="{anchor}">best: epoch {best_epoch}</text>')
     for i, (curve, colour) in enumerate(zip(curves, COLOURS, strict=False)):
-        points = [(x_of(e), y_of(v)) for e, v in enumerate(curve.values, 1) if math.isfinite(v)]
+        points = [(x_of(e), y_of(v)) for e, v in enumerate(curve.values, 1) if is_drawn(v)]
         if len(points) == 1:
             parts.append(f'<circle cx="{points[0][0]}" cy="{points[0][1]}" r="3" fill="{colour}"/>')
         line = "L".join(f"{x} {y}" for x, y in points)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chainrule.errors import OptionError
+from chainrule.options import real_number, whole_number
 
 HIGHER_IS_BETTER = ("accuracy", "r2")
 
@@ -27,10 +28,8 @@ class EarlyStopping:
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise OptionError(f"patience {self.patience} came, a whole number from 1 up was expected")
-        if not self.min_delta >= 0:
-            raise OptionError(f"min_delta {self.min_delta} came, a number from 0 up was expected")
+        whole_number("patience", self.patience)
+        real_number("min_delta", self.min_delta)
 
 
 class BestEpoch:

@@ -18,6 +18,7 @@ from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.rows import Rows
 from chainrule.optim.adam import Adam
 from chainrule.optim.base import Optimizer
+from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
 from chainrule.train.batches import Batches, split_rows
 from chainrule.train.early_stopping import BestEpoch, EarlyStopping
@@ -76,14 +77,12 @@ class Trainer:
         shuffle: bool = True, drop_last: bool = False, seed: int = 0, early_stopping: EarlyStopping | None = None,
         monitor: str | None = None, metrics: bool = True, progress: bool = False, callbacks: Sequence[Callback] = (),
     ) -> None:  # fmt: skip
-        for name, value in (("batch_size", batch_size), ("epochs", epochs)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"{name} {value!r} came, a whole number from 1 up was expected")
-        check_seed(seed)
+        if not isinstance(optimizer, Optimizer | None):
+            raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
         self.net = net
         self.optimizer = optimizer if optimizer is not None else Adam()
-        self.batch_size, self.epochs = batch_size, epochs
-        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
+        self.batch_size, self.epochs = whole_number("batch_size", batch_size), whole_number("epochs", epochs)
+        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
         self.early_stopping = early_stopping
         self.monitor = monitor
         self.metrics, self.progress, self.callbacks = metrics, progress, tuple(callbacks)
@@ -124,11 +123,8 @@ class Trainer:
                     )
                 held_out = net.upload_rows(*validation)
             elif validation is not None:
-                if not 0 < validation < 1 or len(rows) < 2:
-                    raise OptionError(
-                        f"validation {validation!r} came, a fraction in (0, 1) or a pair (X, y) was expected"
-                    )
-                rows, held_out = split_rows(net.backend, rows, float(validation), self.seed)
+                fraction = real_number("validation", validation, below=1.0, above=True)
+                rows, held_out = split_rows(net.backend, rows, fraction, self.seed)
             return _Fit(self, rows, held_out).run_epochs()
 
 
@@ -206,6 +202,8 @@ class _Fit:
                     if self._is_patience_over(epoch):
                         run.stopped = "early"
                         break
+            if self.best_weights is None:
+                self._check_last_step()
         except KeyboardInterrupt:
             run.stopped = "interrupted"
         except DivergenceError as error:
@@ -277,12 +275,27 @@ class _Fit:
             hint=f"lower the learning rate (it is {rate:.3g}), take the mean loss rather than a sum, or set clip_norm",
         )  # fmt: skip
 
+    def _check_last_step(self) -> None:
+        """The loss of the next step would show an update that overflowed; after the last step there is none."""
+        where = self._nonfinite_parameter()
+        if where:
+            step, epoch = self.run.steps - 1, self.run.history.epochs
+            raise DivergenceError(
+                f"training diverged with its last update (step {step}, epoch {epoch}): {where} is not finite",
+                step=step, epoch=epoch, where=where, hint="lower the learning rate, or set clip_norm",
+            )  # fmt: skip
+
+    def _nonfinite_parameter(self) -> str:
+        for name, value in self.net.parameters().items():
+            if self.backend.first_nonfinite(value) is not None:
+                return f"the parameter {name}"
+        return ""
+
     def _first_nonfinite(self, number: int) -> str:
         """Go through batch ``number`` once more; no update was applied since, so it fails as it failed then."""
         be = self.backend
-        for name, value in self.net.parameters().items():
-            if be.first_nonfinite(value) is not None:
-                return f"the parameter {name}"
+        if parameter := self._nonfinite_parameter():
+            return parameter
         state = _state_at(0)
         state[BATCH] = number
         be.assign(state, out=self.state)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import LOSS, WEIGHT
+from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.activations import find_activation
 from chainrule.nn.network import MLP, Network
 from chainrule.nn.passes import new_state
@@ -55,7 +55,8 @@ def explain(widths: Sequence[int], *, activation: str, loss: str, batch: int, se
 
     The numbers checked are those of the library's own forward and backward pass.
     """
-    step = _Step(MLP(widths, activation=activation, loss=loss, dtype="float64", seed=seed), batch, seed)
+    net = MLP(widths, activation=activation, loss=loss, backend=NumPyBackend(), dtype="float64", seed=seed)
+    step = _Step(net, batch, seed)
     W, x, z = f"W{step.top}", step.input_of(step.top), f"z{step.top}"
     W_shape, x_shape, z_shape = (_shape(step.at[name]) for name in (W, x, z))
     rule = RULE_OF_THUMB.format(W=W, dW_shape=W_shape, x=x, x_shape=x_shape, z=z, z_shape=z_shape)
@@ -79,7 +80,7 @@ class _Step:
             logits = batch.forward(self.rows.x)
             net.loss(be, logits, self.rows.targets, None, new_state(be), totals=totals, dlogits=batch.dlogits)
             batch.backward()
-        self.at: dict[str, Any] = {"x": self.rows.x, "loss": totals[0, LOSS] / totals[0, WEIGHT]}
+        self.at: dict[str, Any] = {"x": self.rows.x, "loss": net.loss.value(totals)}
         self.d: dict[str, Any] = {}
         for i, layer in enumerate(batch.layers):
             z = np.empty_like(layer.y)
@@ -110,7 +111,7 @@ class _Step:
                 x = put(f"y{i}", y)
             totals = np.empty((1, 3), dtype)
             self.net.loss(be, x, self.rows.targets, None, new_state(be), totals=totals, dlogits=np.empty_like(x))
-        at["loss"] = totals[0, LOSS] / totals[0, WEIGHT]
+        at["loss"] = self.net.loss.value(totals)
         return at
 
     def gradient_error(self, name: str) -> float:

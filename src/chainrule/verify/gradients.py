@@ -178,5 +178,4 @@ def _loss(
         logits = batch.forward(uploaded.x)
         twin.loss(be, logits, uploaded.targets, uploaded.weights, new_state(be), totals=totals, dlogits=batch.dlogits)
     be.assign(point[name], out=twin.parameters()[name])
-    ((loss, weight, _),) = be.download(totals)
-    return complex(loss / weight if twin.loss.mean and weight else loss)
+    return complex(twin.loss.value(be.download(totals)))

@@ -17,7 +17,9 @@ import numpy as np
 from chainrule.backends.base import Array
 from chainrule.backends.numpy.backend import as_host_array
 from chainrule.backends.reference import ReferenceBackend
-from chainrule.errors import DeviceError
+from chainrule.errors import DataError, DeviceError
+
+LARGEST_ITEM = 16  # bytes, of complex128; long double does not exist on a GPU
 
 
 class CuPyBackend(ReferenceBackend):
@@ -57,15 +59,18 @@ class CuPyBackend(ReferenceBackend):
             return self.xp.empty(shape, dtype)  # CuPy's pool aligns to 512 bytes
 
     def upload(self, values: Any, dtype: Any = None) -> Array:
-        on_gpu = isinstance(values, self.xp.ndarray) or hasattr(values, "__cuda_array_interface__")
+        if not (isinstance(values, self.xp.ndarray) or hasattr(values, "__cuda_array_interface__")):
+            values = as_host_array(values)
+            if values.dtype.kind not in "biufc" or values.dtype.itemsize > LARGEST_ITEM:
+                raise DataError(f"an array of dtype {values.dtype} cannot live on a GPU")
         with self.running():
-            array = self.xp.asarray(values if on_gpu else as_host_array(values))
+            array = self.xp.asarray(values)
             if array.device.id != self.index:
                 raise DeviceError(
                     f"the array lives on cuda:{array.device.id} and the net on {self.device}",
                     hint="copy it across first",
                 )
-            return self.xp.ascontiguousarray(array, dtype=dtype)
+            return self.xp.asarray(array, dtype=dtype, order="C")
 
     def assign(self, values: Any, *, out: Array) -> None:
         with self.running():

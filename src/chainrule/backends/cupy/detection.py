@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from chainrule.errors import first_line
+
 if TYPE_CHECKING:
     from chainrule.backends.cupy.backend import CuPyBackend
 
@@ -39,7 +41,7 @@ def find_problem(index: int = 0) -> Problem | None:
     try:
         import cupy
     except Exception as error:  # two CuPy wheels on top of each other, a NumPy it cannot use, ...
-        return Problem(f"CuPy does not import: {_first_line(error)}", f"reinstall one CuPy only: {INSTALL}")
+        return Problem(f"CuPy does not import: {first_line(error)}", f"reinstall one CuPy only: {INSTALL}")
     return runtime_problem(cupy, index) or component_problem(cupy, index)
 
 
@@ -79,7 +81,7 @@ def runtime_problem(cupy: Any, index: int) -> Problem | None:
             return Problem(
                 "the CUDA runtime sees no device", "check `nvidia-smi` and CUDA_VISIBLE_DEVICES; or use --device cpu"
             )
-        return Problem(f"the CUDA runtime does not answer: {_first_line(error)}", "run `chainrule doctor`")
+        return Problem(f"the CUDA runtime does not answer: {first_line(error)}", "run `chainrule doctor`")
     if index >= count:
         return Problem(
             f"device {index} was asked for and {count} are there",
@@ -98,13 +100,13 @@ def component_problem(cupy: Any, index: int) -> Problem | None:
             kernel_right = bool((cupy.asnumpy(kernel(x.astype(np.float16))) == np.arange(1, 7).reshape(2, 3)).all())
         except Exception as error:
             return Problem(
-                f"a kernel cannot be compiled or run: {_first_line(error)}",
+                f"a kernel cannot be compiled or run: {first_line(error)}",
                 f"NVRTC or CUDA headers missing? {COMPONENTS}",
             )
         try:
             product_right = bool((cupy.asnumpy(cupy.matmul(x, x.T)) == [[5, 14], [14, 50]]).all())
         except Exception as error:
-            return Problem(f"cuBLAS does not run: {_first_line(error)}", f"cuBLAS missing? {COMPONENTS}")
+            return Problem(f"cuBLAS does not run: {first_line(error)}", f"cuBLAS missing? {COMPONENTS}")
     if not (kernel_right and product_right):
         return Problem("the device computes wrong numbers", "check the card and its driver; do not train on it")
     return None
@@ -115,11 +117,6 @@ def open_device(index: int, precision: str) -> CuPyBackend:
     from chainrule.backends.cupy.backend import CuPyBackend
 
     return CuPyBackend(index, precision=precision)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
 
 
 def describe_devices() -> list[dict[str, Any]]:

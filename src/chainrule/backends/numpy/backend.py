@@ -105,12 +105,25 @@ class NumPyBackend(ReferenceBackend):
                 source.take(rows, axis=0, out=taken, mode="clip")
                 batch[...] = taken
 
-    def _record(self, loss: Array, divisor: Array | int, state: Array, totals: Array) -> None:
+    def _record(self, loss: Array, weight: Array | int, state: Array, totals: Array) -> None:
         row = totals[state[BATCH]]
         row[LOSS] = loss
-        row[WEIGHT] = divisor
+        row[WEIGHT] = weight
         if state[HALTED] == RUNNING and not np.isfinite(loss):
             state[HALTED] = state[STEP]
+
+    def _learning_rate(self, lr: Array, state: Array, factor: float) -> Array:
+        rate = lr[min(state[BATCH], len(lr) - 1)] * factor
+        return rate if state[HALTED] == RUNNING else np.float64(0.0)
+
+    def _corrected(
+        self, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any
+    ) -> tuple[Array, Array]:
+        # An array of one for the powers: NumPy's array loop and the C library round them differently, and all bodies
+        # are to train the same weights.
+        power1, power2 = np.power((beta1, beta2), float(state[STEP] + 1))
+        root = math.sqrt(1 - power2)
+        return dtype.type(rate * root / (1 - power1)), dtype.type(eps * root)
 
     def _subtract(self, params: Array, update: Array, state: Array) -> None:
         if state[HALTED] == RUNNING:

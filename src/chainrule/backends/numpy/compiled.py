@@ -1,0 +1,224 @@
+"""The compiled body: the loops of :mod:`kernels` in place of NumPy's passes, where numba is installed.
+
+**When.** Loading numba takes half a second, compiling for the first time some ten; a run of a second must not pay for
+either. So this is rented before it is bought: training starts on NumPy, and when the process has spent as long in
+training steps as loading will take, the loops are loaded. No run takes more than twice the time of the better choice,
+and a long one hardly more than that. The loops give the same bits as NumPy, so it does not matter when they come.
+
+``CHAINRULE_COMPILED=1`` loads them with the first step, ``0`` never.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.base import HALTED, RUNNING, ActivationName, Array
+from chainrule.backends.numpy.backend import NumPyBackend
+
+LOADING = 1.0  # seconds to import numba and take the loops from its cache
+COMPILED = "fd"  # float32 and float64; what else passes through here is a check in complex numbers or long double
+COMPILING = 10.0  # seconds to compile them first
+
+
+class _Loops:
+    """The loops of this process, and when to load them."""
+
+    def __init__(self) -> None:
+        self.module: ModuleType | None = None
+        self.problem = ""  # why they cannot be had
+        self._spent = 0.0
+
+    def wanted(self) -> str:
+        return os.environ.get("CHAINRULE_COMPILED", "")
+
+    def spend(self, seconds: float) -> None:
+        """Book time in training steps; load when it has become worth it."""
+        self._spent += seconds
+        if self._spent >= (LOADING if _is_cached() else COMPILING):
+            self.load()
+
+    def load(self) -> None:
+        if self.module is not None or self.problem:
+            return
+        try:
+            from chainrule.backends.numpy import kernels
+        except Exception as error:  # a numba that does not fit this NumPy, a cache that cannot be written, ...
+            self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            self.module = kernels
+
+
+LOOPS = _Loops()
+
+
+def is_available() -> bool:
+    """Whether numba is installed and not switched off; imports nothing."""
+    return LOOPS.wanted() != "0" and importlib.util.find_spec("numba") is not None
+
+
+def describe() -> str:
+    """The state of the compiled loops in this process, for ``doctor`` and ``run.json``."""
+    if LOOPS.wanted() == "0":
+        return "off (CHAINRULE_COMPILED=0)"
+    if importlib.util.find_spec("numba") is None:
+        return "not installed (pip install 'chainrule[fast]')"
+    if LOOPS.problem:
+        return f"cannot be loaded: {LOOPS.problem}"
+    return "in use" if LOOPS.module is not None else "installed, loaded by runs that are long enough"
+
+
+def _is_cached() -> bool:
+    """Whether numba has compiled the loops before, in any of the places where it keeps them."""
+    here = Path(__file__).parent
+    places = [here / "__pycache__", Path(os.environ.get("NUMBA_CACHE_DIR", here)), Path.home() / ".cache" / "numba"]
+    return any(next(place.rglob("kernels.adam-*.nbi"), None) for place in places if place.is_dir())
+
+
+class CompiledBackend(NumPyBackend):
+    """NumPy on the CPU, its element-wise passes compiled once that pays."""
+
+    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+        run = super().capture(step)
+
+        def replay(times: int) -> None:
+            if LOOPS.module is not None or LOOPS.problem:
+                run(times)
+                return
+            if LOOPS.wanted() == "1":
+                LOOPS.load()
+            start = time.perf_counter()
+            run(times)
+            LOOPS.spend(time.perf_counter() - start)
+
+        return replay
+
+    # ---- layers -----------------------------------------------------------------------------------
+
+    def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
+        loops = LOOPS.module
+        if loops is None or z is not y or z.ndim != 2 or y.dtype.char not in COMPILED:
+            super().dense(x, W, b, activation, z=z, y=y)
+            return
+        self.matmul(x, W, out=y)
+        if activation == "relu":
+            loops.add_bias_relu(y, b)
+        else:
+            loops.add_bias(y, b)
+            if activation != "identity":
+                self.activate(activation, y, out=y)
+
+    def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
+        loops = LOOPS.module
+        single_column = dz.shape[-1] == 1  # which NumPy sums in another order
+        if loops is None or dz.ndim != 2 or single_column or dz.dtype.char not in COMPILED:
+            super().activation_backward(activation, saved, dy, dz=dz, db=db)
+            return
+        if dz is not dy:
+            dz[...] = dy
+        getattr(loops, f"{activation}_backward")(saved, dz, db)
+
+    # ---- losses -----------------------------------------------------------------------------------
+
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
+        scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        loops = LOOPS.module
+        if loops is None or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
+            super().softmax_cross_entropy(
+                logits, labels, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits
+            )
+            return
+        chosen = self._scratch(labels.shape, logits.dtype, use="chosen")
+        losses = self._scratch(labels.shape, logits.dtype, use="losses")
+        loops.subtract_row_max(logits, labels, dlogits, chosen)
+        np.exp(dlogits, out=dlogits)
+        loops.normalize_less_onehot(dlogits, labels, losses)
+        np.log(losses, out=losses)
+        np.subtract(losses, chosen, out=losses)
+        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+
+    def squared_error(
+        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
+        scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        loops = LOOPS.module
+        if loops is None or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
+            super().squared_error(
+                logits, targets, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits
+            )
+            return
+        losses = self._scratch((len(logits),), logits.dtype, use="losses")
+        square = self._scratch((logits.shape[1],), logits.dtype, use="square")
+        loops.squared_differences(logits, targets, dlogits, square, losses)
+        self._finish(losses, weights, state, scale, mean, totals, dlogits, factor=2.0)
+
+    # ---- random numbers ---------------------------------------------------------------------------
+
+    def _words(self, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
+        loops = LOOPS.module
+        if loops is None:
+            return super()._words(key, counter, count)
+        words = np.empty(count, np.uint32)
+        loops.philox_words(*key, *counter, words)
+        return words.astype(np.uint64)
+
+    # ---- optimisers -------------------------------------------------------------------------------
+
+    def sgd(
+        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
+        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
+    ) -> None:  # fmt: skip
+        loops, real = LOOPS.module, params.dtype.type
+        if loops is None or state[HALTED] != RUNNING:
+            super().sgd(
+                params, grads, velocity, lr, state, lr_factor=lr_factor, momentum=momentum, nesterov=nesterov,
+                weight_decay=weight_decay,
+            )  # fmt: skip
+            return
+        rate = real(self._learning_rate(lr, state, lr_factor))
+        if velocity is None:
+            loops.sgd(params, grads, rate, real(weight_decay))
+        else:
+            loops.sgd_momentum(params, grads, velocity, rate, real(weight_decay), real(momentum), nesterov)
+
+    def adam(
+        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
+        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+    ) -> None:  # fmt: skip
+        loops, real = LOOPS.module, params.dtype.type
+        if loops is None or state[HALTED] != RUNNING:
+            super().adam(
+                params, grads, m, v, lr, state, lr_factor=lr_factor, beta1=beta1, beta2=beta2, eps=eps,
+                weight_decay=weight_decay, decoupled=decoupled,
+            )  # fmt: skip
+            return
+        rate = self._learning_rate(lr, state, lr_factor)
+        step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, params.dtype)
+        keep = real(1 - rate * weight_decay) if decoupled else real(1)
+        decay = real(0) if decoupled else real(weight_decay)
+        loops.adam(
+            params, grads, m, v, keep, decay, real(beta1), real(1 - beta1), real(beta2), real(1 - beta2),
+            step_eps, step_size,
+        )  # fmt: skip
+
+
+def cpu_backend() -> NumPyBackend:
+    """The best body for this host: compiled where numba is installed and not switched off."""
+    return CompiledBackend() if is_available() else NumPyBackend()
+
+
+def loaded() -> Any:
+    """The compiled body with its loops loaded now; ImportError where they cannot be. For tests and benchmarks."""
+    LOOPS.load()
+    if LOOPS.module is None:
+        raise ImportError(LOOPS.problem)
+    return CompiledBackend()

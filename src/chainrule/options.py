@@ -1,0 +1,39 @@
+"""What an option may be: each check returns the value, or raises OptionError saying what was expected."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any
+
+from chainrule.errors import OptionError
+
+
+def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = None) -> int:
+    """An integer (NumPy's too) from ``low`` up, under ``below`` where that is given."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if isinstance(value, bool) or number < low or (below is not None and number >= below):
+        limit = "up" if below is None else f"to below {below}"
+        raise OptionError(f"{name} {value!r} came, a whole number from {low} {limit} was expected")
+    return number
+
+
+def real_number(name: str, value: Any, *, low: float = 0.0, below: float = math.inf, above: bool = False) -> float:
+    """A finite number from ``low`` (``above``: beyond it) to below ``below``."""
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not (low < value if above else low <= value) or not value < below:
+        start = f"above {low:g}" if above else f"from {low:g}"
+        limit = "up" if math.isinf(below) else f"to below {below:g}"
+        raise OptionError(f"{name} {value!r} came, a finite number {start} {limit} was expected")
+    return float(value)
+
+
+def one_of(name: str, value: Any, choices: Any) -> Any:
+    """One of a few names."""
+    if not isinstance(value, str) or value not in choices:
+        raise OptionError(f"unknown {name} {value!r}", hint=f"one of {', '.join(choices)}")
+    return value

@@ -1,0 +1,152 @@
+"""The compiled body: the same bits as NumPy, loaded when it pays, safe in threads and after a fork."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.nn.activations import ACTIVATIONS
+from chainrule.nn.losses import LOSSES
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+OPTIMIZERS = {
+    "sgd": cr.SGD(1e-3),
+    "nesterov": cr.SGD(1e-3, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "momentum": cr.SGD(1e-3, momentum=0.9),
+    "adam": cr.Adam(1e-3, weight_decay=0.1, clip_norm=1.0),
+    "adamw": cr.AdamW(1e-3),
+}
+
+
+def train(backend, *, loss="softmax_cross_entropy", optimizer="adam", activation="relu", dtype="float32", k=5, seed=0):
+    """Weights after three epochs with a ragged batch, row weights and validation, and the history of the loss."""
+    rng = np.random.default_rng(seed)
+    X, n = rng.normal(size=(107, 20)), 107
+    if loss == "softmax_cross_entropy":
+        y = rng.integers(0, k, n)
+    else:
+        y = rng.integers(0, 2, (n, k)) if loss == "sigmoid_cross_entropy" else rng.normal(size=(n, k))
+    net = cr.MLP([20, 33, 17, k], activation=activation, loss=loss, backend=backend, dtype=dtype, seed=seed)
+    trainer = cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=32, epochs=3, seed=seed)
+    run = trainer.fit(X, y, sample_weight=rng.uniform(0, 2, n) if k % 2 else None, validation=0.1)
+    return net.parameter_arena.download(), run.history["loss"]
+
+
+def same(one, other) -> bool:
+    (weights, losses), (other_weights, other_losses) = one, other
+    return losses == other_losses and all(np.array_equal(weights[name], other_weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_same_bits_as_numpy(loss, optimizer, dtype):
+    for activation in ACTIVATIONS:
+        for k in (2, 5, 12, 140):  # fewer than eight, more, and beyond NumPy's unrolled sum
+            setting = {"loss": loss, "optimizer": optimizer, "activation": activation, "dtype": dtype, "k": k}
+            assert same(train(compiled.loaded(), **setting), train(NumPyBackend(), **setting)), setting
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 15, 16, 17, 100, 127, 128])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_are_summed_in_the_order_of_numpy(rng, dtype, k):
+    from chainrule.backends.numpy import kernels
+
+    rows = np.exp(3 * rng.normal(size=(200, k))).astype(dtype)
+    assert [kernels.pairwise_sum(row) for row in rows] == rows.sum(axis=-1).tolist()
+
+
+def test_random_words_are_those_of_the_reference(rng):
+    for count in (1, 2, 3, 4, 5, 1001):
+        key, counter = tuple(map(int, rng.integers(0, 2**32, 2))), tuple(map(int, rng.integers(0, 2**32, 3)))
+        assert np.array_equal(compiled.loaded()._words(key, counter, count), NumPyBackend()._words(key, counter, count))
+
+
+def test_eight_threads_train_what_one_trains():
+    fits = 50
+    expected = [train(compiled.loaded(), seed=seed) for seed in range(fits)]
+    found: dict[tuple[int, int], bool] = {}
+
+    def work(number: int) -> None:
+        backend = compiled.loaded()
+        for seed in range(number % 3, fits, 3):
+            found[number, seed] = same(train(backend, seed=seed), expected[seed])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) > 8 * fits // 4
+    assert all(found.values())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_child_trains_the_same():
+    code = """
+import os, sys, numpy as np, chainrule as cr
+from chainrule.backends.numpy import compiled
+def train():
+    net = cr.MLP([4, 8, 3], backend=compiled.loaded())
+    cr.Trainer(net, epochs=2).fit(np.eye(4).repeat(9, 0), np.arange(36) % 3)
+    return net.parameter_arena.flat.tobytes()
+expected = train()
+child = os.fork()
+if child == 0:
+    os._exit(0 if train() == expected else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
+
+
+SHORT_RUN = """
+import json, sys, numpy as np, chainrule as cr
+from chainrule.backends.numpy import compiled
+net = cr.MLP([4, 8, 3])
+cr.Trainer(net, epochs=2).fit(np.eye(4).repeat(9, 0), np.arange(36) % 3)
+print(json.dumps([type(net.backend).__name__, "numba" in sys.modules, compiled.describe()]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("0", ["NumPyBackend", False, "off (CHAINRULE_COMPILED=0)"]),
+        ("", ["CompiledBackend", False, "installed, loaded by runs that are long enough"]),
+        ("1", ["CompiledBackend", True, "in use"]),
+    ],
+)
+def test_when_the_loops_are_loaded(wanted, expected):
+    environment = os.environ | {"CHAINRULE_COMPILED": wanted}
+    found = subprocess.run([sys.executable, "-c", SHORT_RUN], env=environment, capture_output=True, check=True)
+    assert json.loads(found.stdout) == expected
+
+
+def test_a_long_run_loads_them_once_they_pay(monkeypatch):
+    loops = compiled._Loops()
+    monkeypatch.setattr(compiled, "_is_cached", lambda: True)
+    loops.spend(compiled.LOADING * 0.6)
+    assert loops.module is None
+    loops.spend(compiled.LOADING * 0.6)
+    assert loops.module is not None
+
+
+def test_a_numba_that_cannot_be_loaded_leaves_numpy(monkeypatch):
+    loops = compiled._Loops()
+    monkeypatch.setitem(sys.modules, "chainrule.backends.numpy.kernels", None)
+    monkeypatch.delattr("chainrule.backends.numpy.kernels", raising=False)
+    loops.load()
+    assert loops.module is None
+    monkeypatch.setattr(compiled, "LOOPS", loops)
+    assert "cannot be loaded" in compiled.describe()
+    assert same(train(compiled.CompiledBackend()), train(NumPyBackend()))
