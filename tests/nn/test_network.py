@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.nn import network
 from chainrule.nn.initializers import uniform_limit
 
 N, N_IN = 30, 4
@@ -67,7 +66,7 @@ def test_predicting_in_parts_is_predicting_the_whole(backend, monkeypatch, loss,
     """Whole parts, a ragged last one, and rows one by one."""
     net = cr.MLP([N_IN, 6, 3], loss=loss, backend=backend, dtype="float64")
     whole = net.predict(X)
-    monkeypatch.setattr(network, "PREDICT_ROWS", rows)
+    monkeypatch.setattr(cr.Network, "evaluation_rows", lambda _, n: min(n, rows))
     np.testing.assert_allclose(net.predict(X), whole, rtol=1e-12)
 
 

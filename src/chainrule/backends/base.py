@@ -65,6 +65,7 @@ class Backend(abc.ABC):
     name: str  # the body: "numpy", "cupy", "guarded"
     device: str  # "cpu" or "cuda:N"
     precision: str = "fp32"
+    working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
 
     # ---- memory ---------------------------------------------------------------------------------
 

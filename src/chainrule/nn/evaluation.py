@@ -6,7 +6,7 @@ import numpy as np
 
 from chainrule.backends.base import CORRECT, LOSS, WEIGHT
 from chainrule.nn.losses import Loss
-from chainrule.nn.network import PREDICT_ROWS, Network
+from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
 from chainrule.nn.rows import Rows
 
@@ -21,7 +21,7 @@ class Evaluator:
     def __init__(self, net: Network, rows: Rows) -> None:
         be = net.backend
         self.net, self.rows = net, rows
-        batch = net.bind(min(len(rows), PREDICT_ROWS), training=False)
+        batch = net.bind(net.evaluation_rows(len(rows)), training=False)
         self._parts = list(batch.parts(len(rows)))
         self._state = new_state(be)
         self._totals = be.empty((len(self._parts), 3), np.float64)

@@ -24,7 +24,6 @@ from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
 
 DTYPES = ("float32", "float64")
-PREDICT_ROWS = 8192  # rows at a time: enough to fill a device, little enough to stay in a cache
 
 
 class Network:
@@ -225,12 +224,16 @@ class Network:
         with be.running():
             x = upload_features(be, X, self.n_in, self.dtype, self.preparation.features)
             out = be.empty((len(x), *shape), dtype)
-            batch = self.bind(min(len(x), PREDICT_ROWS), training=False)
+            batch = self.bind(self.evaluation_rows(len(x)), training=False)
             for part, part_batch in batch.parts(len(x)):
                 answer(part_batch.forward(x[part]), out[part])
         if shape == (1,):
             out = out[:, 0]
         return out if type(X) is type(out) else be.download(out)
+
+    def evaluation_rows(self, n: int) -> int:
+        """How many of ``n`` rows to pass through the net at a time where no gradient is wanted."""
+        return min(n, max(64, self.backend.working_set // max(self.widths)))
 
     # ---- files ------------------------------------------------------------------------------------
 

@@ -1,19 +1,20 @@
 """The compiled body: the loops of :mod:`kernels` in place of NumPy's passes, where numba is installed.
 
 **When.** Loading numba takes half a second, compiling for the first time some ten; a run of a second must not pay for
-either. So this is rented before it is bought: training starts on NumPy, and when the process has spent as long in
-training steps as loading will take, the loops are loaded. No run takes more than twice the time of the better choice,
+either. So this is rented before it is bought: work starts on NumPy, and when the process has spent as long on it
+as loading will take, the loops are loaded. No run takes more than twice the time of the better choice,
 and a long one hardly more than that. The loops give the same bits as NumPy, so it does not matter when they come.
 
-``CHAINRULE_COMPILED=1`` loads them with the first step, ``0`` never.
+``CHAINRULE_COMPILED=1`` loads them with the first CPU backend, ``0`` never.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,15 +35,15 @@ class _Loops:
     def __init__(self) -> None:
         self.module: ModuleType | None = None
         self.problem = ""  # why they cannot be had
-        self._spent = 0.0
+        self.spent = 0.0
 
     def wanted(self) -> str:
         return os.environ.get("CHAINRULE_COMPILED", "")
 
     def spend(self, seconds: float) -> None:
-        """Book time in training steps; load when it has become worth it."""
-        self._spent += seconds
-        if self._spent >= (LOADING if _is_cached() else COMPILING):
+        """Book time spent computing; load when it has become worth it."""
+        self.spent += seconds
+        if self.spent >= (LOADING if _is_cached() else COMPILING):
             self.load()
 
     def load(self) -> None:
@@ -85,6 +86,14 @@ def _is_cached() -> bool:
 class CompiledBackend(NumPyBackend):
     """NumPy on the CPU, its element-wise passes compiled once that pays."""
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        start, booked = time.perf_counter(), LOOPS.spent
+        with super().running():
+            yield
+        if LOOPS.module is None:  # predictions count too; steps have been booked by `capture`
+            LOOPS.spend(time.perf_counter() - start - (LOOPS.spent - booked))
+
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         run = super().capture(step)
 
@@ -92,8 +101,6 @@ class CompiledBackend(NumPyBackend):
             if LOOPS.module is not None or LOOPS.problem:
                 run(times)
                 return
-            if LOOPS.wanted() == "1":
-                LOOPS.load()
             start = time.perf_counter()
             run(times)
             LOOPS.spend(time.perf_counter() - start)
@@ -139,7 +146,8 @@ class CompiledBackend(NumPyBackend):
             return
         chosen = self._scratch(labels.shape, logits.dtype, use="chosen")
         losses = self._scratch(labels.shape, logits.dtype, use="losses")
-        loops.subtract_row_max(logits, labels, dlogits, chosen)
+        loops.subtract_row_max(logits, dlogits)
+        loops.choose(dlogits, labels, chosen)
         np.exp(dlogits, out=dlogits)
         loops.normalize_less_onehot(dlogits, labels, losses)
         np.log(losses, out=losses)
@@ -160,6 +168,15 @@ class CompiledBackend(NumPyBackend):
         square = self._scratch((logits.shape[1],), logits.dtype, use="square")
         loops.squared_differences(logits, targets, dlogits, square, losses)
         self._finish(losses, weights, state, scale, mean, totals, dlogits, factor=2.0)
+
+    def softmax(self, logits: Array, *, out: Array) -> None:
+        loops = LOOPS.module
+        if loops is None or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
+            super().softmax(logits, out=out)
+            return
+        loops.subtract_row_max(logits, out)
+        np.exp(out, out=out)
+        loops.divide_by_sum(out)
 
     # ---- random numbers ---------------------------------------------------------------------------
 
@@ -213,7 +230,11 @@ class CompiledBackend(NumPyBackend):
 
 def cpu_backend() -> NumPyBackend:
     """The best body for this host: compiled where numba is installed and not switched off."""
-    return CompiledBackend() if is_available() else NumPyBackend()
+    if not is_available():
+        return NumPyBackend()
+    if LOOPS.wanted() == "1":
+        LOOPS.load()
+    return CompiledBackend()
 
 
 def loaded() -> Any:

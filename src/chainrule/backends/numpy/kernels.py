@@ -116,7 +116,7 @@ def pairwise_sum(a: Any) -> Any:
 
 
 @loop
-def subtract_row_max(logits: Any, labels: Any, shifted: Any, chosen: Any) -> None:
+def subtract_row_max(logits: Any, shifted: Any) -> None:
     n, k = logits.shape
     for i in range(n):
         largest = logits[i, 0]
@@ -126,7 +126,12 @@ def subtract_row_max(logits: Any, labels: Any, shifted: Any, chosen: Any) -> Non
                 largest = value
         for j in range(k):
             shifted[i, j] = logits[i, j] - largest
-        chosen[i] = shifted[i, labels[i]]
+
+
+@loop
+def choose(x: Any, labels: Any, chosen: Any) -> None:
+    for i in range(labels.size):
+        chosen[i] = x[i, labels[i]]
 
 
 @loop
@@ -139,6 +144,15 @@ def normalize_less_onehot(e: Any, labels: Any, normalizer: Any) -> None:
         for j in range(k):
             e[i, j] /= total
         e[i, labels[i]] -= one
+
+
+@loop
+def divide_by_sum(e: Any) -> None:
+    n, k = e.shape
+    for i in range(n):
+        total = pairwise_sum(e[i])
+        for j in range(k):
+            e[i, j] /= total
 
 
 @loop
