@@ -31,7 +31,7 @@ def import_seconds(statement: str, environment: Mapping[str, str], times: int = 
 
 
 def installed(*names: str) -> dict[str, Any] | None:
-    """MiB of these distributions' own files and of all they require (extras not), as they lie on disk, shared or not."""
+    """MiB on disk of these distributions' own files, and with all they require: no extras, nothing split if shared."""
     try:
         own = sum(_size(importlib.metadata.distribution(name)) for name in names)
     except importlib.metadata.PackageNotFoundError:

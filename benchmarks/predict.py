@@ -21,6 +21,7 @@ from environment import facts
 import chainrule as cr
 
 ROWS = 100_000
+PAUSE = 0.2  # seconds: the threads of whoever ran last spin for a while, and would run against the next
 NETS = {"S": (64, 100, 10), "M": (784, 512, 512, 10), "W": (32, 256, 256, 256, 2)}
 
 
@@ -60,6 +61,7 @@ def main() -> None:
         times: dict[str, list[float]] = {peer: [] for peer in runs}
         for _ in range(args.rounds):
             for peer, run in runs.items():
+                time.sleep(PAUSE)
                 start = time.perf_counter()
                 run()
                 times[peer].append(time.perf_counter() - start)

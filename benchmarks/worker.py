@@ -44,6 +44,8 @@ class Worker:
         widths, *rest = case
         arrays = {path.stem: np.load(path) for path in Path(folder).glob("*.npy")}
         weights = [(arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(len(widths) - 1)]
+        for array in (a for pair in weights for a in pair):
+            array.flags.writeable = False  # every run begins with them
         self.test = (arrays.get("X_test"), arrays.get("y_test"))
         start = time.perf_counter()
         try:
@@ -61,14 +63,14 @@ class Worker:
         return {"seconds": self.peer.run(steps, seed)}
 
     def reach(self, goal: float, most: int, seed: int) -> dict[str, Any]:
-        return self.peer.reach(goal, *self.test, most, seed)
+        return {**self.peer.reach(goal, *self.test, most, seed)}
 
     def memory(self) -> dict[str, Any]:
         return {"peak_mib": peak_bytes() / 2**20}
 
 
 def peak_bytes() -> int:
-    """The most memory that was resident. Not by ru_maxrss on Linux, which survives exec: it would count the parent's."""
+    """The most memory that was resident. Not by ru_maxrss on Linux: it survives exec, so it may be the parent's."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
@@ -84,7 +86,9 @@ def main(name: str) -> None:
         command = json.loads(line)
         act: Callable[..., dict[str, Any]] = getattr(worker, command.pop("do"))
         try:
+            start = time.process_time()
             reply = act(**command)
+            reply["cpu_seconds"] = time.process_time() - start  # of all threads
         except Exception as error:
             reply = {"failed": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
         print(json.dumps(reply), file=replies, flush=True)

@@ -14,7 +14,7 @@ import numpy as np
 import chainrule
 from chainrule.backends import choose_backend, default_device
 from chainrule.backends.cupy import detection
-from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy import blas, compiled
 from chainrule.cli import output
 
 PACKAGES = ("numpy", "safetensors", "rich", "numba", "scikit-learn", "pyarrow", "onnxruntime", "matplotlib")
@@ -82,8 +82,11 @@ def _cpu() -> dict[str, Any]:
 
 def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
-    blas = config.get("Build Dependencies", {}).get("blas", {})
-    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+    found = config.get("Build Dependencies", {}).get("blas", {})
+    kernels = f", {core} kernels" if (core := blas.core_name()) else ""
+    if blas.VARIABLE in os.environ:
+        kernels += f" ({blas.VARIABLE} is set; without it OpenBLAS chooses the best it has for this processor)"
+    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip() + kernels
 
 
 def _version(package: str) -> str | None:

@@ -20,7 +20,7 @@ import safetensors
 
 import chainrule
 from chainrule.backends.base import Backend
-from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy import blas, compiled
 from chainrule.errors import OptionError
 from chainrule.model_file import write_whole
 from chainrule.nn.network import Network
@@ -65,7 +65,11 @@ class RunDirectory:
                 "safetensors": safetensors.__version__,
                 **({"cupy": sys.modules["cupy"].__version__} if backend.name == "cupy" else {}),
             },
-            "machine": {"system": platform.platform(), "processor": platform.machine()},
+            "machine": {
+                "system": platform.platform(),
+                "processor": platform.machine(),
+                "blas": blas.core_name(),
+            },
         }
         self._write_record()
 

@@ -1,0 +1,92 @@
+"""The workers of ``compare_cpu.py`` as seen from outside, and turns that nothing else disturbs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+WORKER = Path(__file__).with_name("worker.py")
+PAUSE = 0.1  # seconds between two turns, in which the waiting threads of the last one fall asleep
+QUIET = 0.1  # the share of the machine that other work may take
+PATIENCE = 30.0  # seconds to wait for that before a turn
+TRIES = 4  # of a turn in which it was more
+
+
+class Process:
+    """A worker, asked one thing at a time; once it is absent or has failed, that is its answer to everything."""
+
+    def __init__(self, worker: str, environment: Mapping[str, str]) -> None:
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
+        self.process = subprocess.Popen(
+            [sys.executable, str(WORKER), worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self.errors, text=True, env={**os.environ, **environment},
+        )  # fmt: skip
+        self.fate: dict[str, str] = {}
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """What the worker's method of that name returns; {"absent": why} or {"failed": why} where it cannot."""
+        if self.fate:
+            return self.fate
+        try:
+            print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
+            answer = json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            self.errors.seek(0)
+            answer = {"failed": "its process ended: " + (self.errors.read().splitlines() or ["no message"])[-1]}
+        if "absent" in answer or "failed" in answer:
+            self.fate = answer
+        return answer
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.errors.close()
+
+
+def turn(worker: Process, **command: Any) -> dict[str, Any]:
+    """The answer to ``command``, asked when the machine is quiet and again where other work took its share meanwhile.
+
+    "disturbed" says whether the last try was so too. Only Linux can tell; elsewhere every turn counts as undisturbed.
+    """
+    for _ in range(TRIES):
+        await_quiet()
+        busy, everything = _used_and_all()
+        answer = worker.ask(**command)
+        busy, everything = (after - before for after, before in zip(_used_and_all(), (busy, everything), strict=True))
+        answer["disturbed"] = busy - answer.get("cpu_seconds", busy) > QUIET * everything
+        if not answer["disturbed"]:
+            break
+    return answer
+
+
+def await_quiet() -> None:
+    """A pause; a longer one while other work keeps the machine busy, though not for ever."""
+    deadline = time.perf_counter() + PATIENCE
+    while True:
+        before = _used_and_all()
+        time.sleep(PAUSE)
+        busy, everything = (after - earlier for after, earlier in zip(_used_and_all(), before, strict=True))
+        if busy <= QUIET * everything or time.perf_counter() > deadline:
+            return
+
+
+def _used_and_all() -> tuple[float, float]:
+    """Seconds of all cores since the start: in which they were busy, and altogether; zeros where nobody says."""
+    try:
+        line = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return 0.0, 0.0
+    ticks = [int(field) / os.sysconf("SC_CLK_TCK") for field in line.split()[1:9]]
+    idle = ticks[3] + ticks[4]  # user, nice, system, idle, iowait, irq, softirq, steal
+    return sum(ticks) - idle, sum(ticks)
