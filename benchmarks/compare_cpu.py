@@ -9,6 +9,7 @@ at the same weights and train on the same rows; before, the losses of the first 
 turn waits until the machine is quiet and is taken again where other work got in between (seen on Linux). Figures are
 medians over rounds. "chainrule" has its compiled kernels, "chainrule-numpy" has not, "chainrule-again" is the first
 once more and shows the noise; "gemm" is no trainer but the bare matrix products of the step.
+Variables that pin a library's kernels, such as OPENBLAS_CORETYPE, are set aside unless --keep-kernels is given.
 With --fashion also workload F: seconds from arrays in memory to the first epoch that ends with a test accuracy of 0.885
 on Fashion-MNIST. Its first time in the process, in which whatever is compiled is compiled, is reported beside.
 """
@@ -18,9 +19,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +32,7 @@ from bars import Group, draw_bars
 from environment import facts
 from footprint import import_seconds, installed
 from peers import Case
-from processes import Process, await_quiet, turn
+from processes import KERNELS, Process, await_quiet, turn
 
 import chainrule as cr
 
@@ -106,7 +109,9 @@ def read_fashion(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def measure(case: Case, names: list[str], rounds: int, seconds: float, fashion: Path | None) -> dict[str, Any]:
+def measure(
+    case: Case, names: list[str], rounds: int, seconds: float, fashion: Path | None, without: Collection[str]
+) -> dict[str, Any]:
     """{peer: what was measured of it}, and how many steps a round had; every peer alive from the start to the end."""
     found: dict[str, Any] = {}
     processes: dict[str, Process] = {}
@@ -117,7 +122,7 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float, fashion: 
             for name in names:
                 await_quiet()
                 start = time.perf_counter()
-                worker = processes[name] = Process(ENTRIES[name].worker, ENTRIES[name].environment)
+                worker = processes[name] = Process(ENTRIES[name].worker, ENTRIES[name].environment, without)
                 found[name] = {**worker.ask("setup", case=case, folder=folder)}
                 if fashion is not None:  # the first time in the process: all that is compiled is compiled in it
                     found[name]["first"] = worker.ask("reach", goal=GOAL, most=MOST_EPOCHS, seed=0)
@@ -254,6 +259,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.3, help="of chainrule's part of a round")
     parser.add_argument("--fashion", type=Path, help="the folder with the four files of Fashion-MNIST")
+    parser.add_argument(
+        "--keep-kernels", action="store_true", help="leave variables like OPENBLAS_CORETYPE as they are"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
     args = parser.parse_args()
@@ -261,17 +269,25 @@ def main() -> None:
     if "F" in workloads and not args.fashion:
         parser.error("workload F needs --fashion FOLDER")
     names = [name for name in ENTRIES if name in {*args.peers, "chainrule"}]
+    set_aside = {} if args.keep_kernels else {name: os.environ[name] for name in KERNELS if name in os.environ}
+    if set_aside:
+        print("set aside for this run: " + ", ".join(f"{name}={value}" for name, value in set_aside.items()))
     results: dict[str, Any] = {}
     for name in workloads:
         fashion, case = (args.fashion, FASHION) if name == "F" else (None, WORKLOADS[name])
         taking_part = [peer for peer in names if not (name == "F" and peer == "gemm")]
-        results[name] = measure(case, taking_part, args.rounds, args.seconds, fashion)
+        results[name] = measure(case, taking_part, args.rounds, args.seconds, fashion, set_aside)
         print_workload(name, results[name])
     found = costs(names)
     print_table(results, names)
     print_costs(found)
     if args.json is not None:
-        content = {"benchmark": "compare_cpu", **facts([cr.backend("cpu")]), "rounds": args.rounds}
+        content = {
+            "benchmark": "compare_cpu",
+            **facts([cr.backend("cpu")]),
+            "rounds": args.rounds,
+            "set_aside": set_aside,
+        }
         content |= {"workloads": results, "costs": found}
         args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if args.svg is not None:

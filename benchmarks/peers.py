@@ -144,7 +144,8 @@ class ScikitLearn(Peer):
     """`MLPClassifier` or `MLPRegressor`, one `partial_fit` an epoch, alpha 0.
 
     The regressor minimises half the squared error, summed over the outputs: the same steps, as Adam cancels a factor of
-    the gradient, up to its epsilon; its loss is reported doubled. A ragged last batch cannot be left out.
+    the gradient, up to its epsilon. The classifier clips the probabilities in the loss that it reports. So the losses in
+    order are computed from its weights. A ragged last batch cannot be left out.
     """
 
     module = "sklearn"
@@ -169,9 +170,14 @@ class ScikitLearn(Peer):
         vars(self.model).pop("_optimizer", None)  # so that partial_fit makes one whose moments are zero
 
     def step_on(self, rows: np.ndarray) -> float:
+        z, n = self.X[rows], len(rows)
+        for i, (W, b) in enumerate(zip(self.model.coefs_, self.model.intercepts_, strict=True)):
+            z = (np.maximum(z, 0) if i else z) @ W + b
         self.model.set_params(shuffle=False)
         self.model.partial_fit(self.X[rows], self.targets[rows])
-        return self.model.loss_ * (1 if self.case.classifies else 2)
+        if self.case.classifies:
+            return float((np.logaddexp.reduce(z, axis=1) - z[np.arange(n), self.y[rows]]).mean())
+        return float(((z - self.y[rows]) ** 2).mean())
 
     def train(self, epochs: int) -> None:
         for _ in range(epochs):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,20 @@ PAUSE = 0.1  # seconds between two turns, in which the waiting threads of the la
 QUIET = 0.1  # the share of the machine that other work may take
 PATIENCE = 30.0  # seconds to wait for that before a turn
 TRIES = 4  # of a turn in which it was more
+# What overrides a library's choice of kernels for the processor: the others would be compared with half a library.
+KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA",
+           "ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES")  # fmt: skip
 
 
 class Process:
     """A worker, asked one thing at a time; once it is absent or has failed, that is its answer to everything."""
 
-    def __init__(self, worker: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, worker: str, environment: Mapping[str, str], without: Collection[str] = ()) -> None:
+        inherited = {name: value for name, value in os.environ.items() if name not in without}
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER), worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True, env={**os.environ, **environment},
+            stderr=self.errors, text=True, env={**inherited, **environment},
         )  # fmt: skip
         self.fate: dict[str, str] = {}
 

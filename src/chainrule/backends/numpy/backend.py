@@ -68,11 +68,10 @@ class NumPyBackend(ReferenceBackend):
 
     def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
         count = math.prod(shape)
-        name = f"{use}:{dtype}"
-        buffer = getattr(_buffers, name, None)
+        held: dict[Any, Array] = _buffers.__dict__
+        buffer = held.get((use, dtype))  # a name made of the dtype would take longer to spell than the kernel to run
         if buffer is None or buffer.size < count:
-            buffer = self.empty((count,), dtype)
-            setattr(_buffers, name, buffer)
+            buffer = held[use, dtype] = self.empty((count,), dtype)
         return buffer[:count].reshape(shape)
 
     def _parts(self, size: int) -> Iterator[slice]:
@@ -125,6 +124,10 @@ class NumPyBackend(ReferenceBackend):
         power1, power2 = np.power((beta1, beta2), float(state[STEP] + 1))
         root = math.sqrt(1 - power2)
         return dtype.type(rate * root / (1 - power1)), dtype.type(eps * root)
+
+    def tick(self, state: Array) -> None:
+        state[STEP] += 1
+        state[BATCH] += 1
 
     def _subtract(self, params: Array, update: Array, state: Array) -> None:
         if state[HALTED] == RUNNING:

@@ -36,6 +36,7 @@ class _Loops:
         self.module: ModuleType | None = None
         self.problem = ""  # why they cannot be had
         self.spent = 0.0
+        self._price: float | None = None
 
     def wanted(self) -> str:
         return os.environ.get("CHAINRULE_COMPILED", "")
@@ -43,7 +44,11 @@ class _Loops:
     def spend(self, seconds: float) -> None:
         """Book time spent computing; load when it has become worth it."""
         self.spent += seconds
-        if self.spent >= (LOADING if _is_cached() else COMPILING):
+        if self.spent < LOADING:
+            return
+        if self._price is None:  # asks the disk, so once
+            self._price = LOADING if _is_cached() else COMPILING
+        if self.spent >= self._price:
             self.load()
 
     def load(self) -> None:
