@@ -144,8 +144,8 @@ class ScikitLearn(Peer):
     """`MLPClassifier` or `MLPRegressor`, one `partial_fit` an epoch, alpha 0.
 
     The regressor minimises half the squared error, summed over the outputs: the same steps, as Adam cancels a factor of
-    the gradient, up to its epsilon. The classifier clips the probabilities in the loss that it reports. So the losses in
-    order are computed from its weights. A ragged last batch cannot be left out.
+    the gradient, up to its epsilon. The classifier clips the probabilities in the loss that it reports. So the losses
+    in order are computed from its weights. A ragged last batch cannot be left out.
     """
 
     module = "sklearn"

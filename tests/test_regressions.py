@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -158,3 +160,21 @@ def test_the_guard_takes_no_gpu_arrays():
 
     with pytest.raises(cr.DeviceError):
         cr.GuardedBackend().upload(OnGpu())
+
+
+def test_the_memory_of_a_fit_is_free_when_the_fit_is_over():
+    """No cycle holds moments, activations and batches until the collector comes by."""
+    net, rows = cr.MLP([200, 300, 10]), np.zeros((500, 200), np.float32)
+    labels = np.arange(500) % 10
+    cr.Trainer(net, epochs=1).fit(rows, labels, validation=0.2)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            cr.Trainer(net, epochs=1).fit(rows, labels, validation=0.2)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held < 100_000, "more than a history was kept"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
-from chainrule.backends.base import CORRECT, LOSS, WEIGHT
+from chainrule.backends.base import CORRECT, LOSS, WEIGHT, Array
 from chainrule.nn.losses import Loss
 from chainrule.nn.network import Network
-from chainrule.nn.passes import new_state
+from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.rows import Rows
 
 
@@ -22,29 +24,34 @@ class Evaluator:
         be = net.backend
         self.net, self.rows = net, rows
         batch = net.bind(net.evaluation_rows(len(rows)), training=False)
-        self._parts = list(batch.parts(len(rows)))
-        self._state = new_state(be)
-        self._totals = be.empty((len(self._parts), 3), np.float64)
+        parts = list(batch.parts(len(rows)))
+        self._totals = be.empty((len(parts), 3), np.float64)
         self._spread = target_spread(net, rows)
-        self._replay = be.capture(self._pass_over_rows)
-
-    def _pass_over_rows(self) -> None:
-        net, be, state = self.net, self.net.backend, self._state
-        be.fill(0, out=state)
-        x, targets, weights = self.rows
-        for part, batch in self._parts:
-            logits = batch.forward(x[part])
-            part_targets, part_weights = targets[part], None if weights is None else weights[part]
-            if net.loss.task != "regress":
-                be.count_correct(logits, part_targets, part_weights, state, totals=self._totals)
-            net.loss(be, logits, part_targets, part_weights, state, totals=self._totals, dlogits=batch.dlogits)
-            be.tick(state)
+        self._replay = be.capture(_pass_over_rows(net, rows, parts, self._totals))
 
     def __call__(self) -> dict[str, float]:
         be = self.net.backend
         with be.running():
             self._replay(1)
         return metrics_of(self.net.loss, be.download(self._totals), self._spread)
+
+
+def _pass_over_rows(net: Network, rows: Rows, parts: Sequence[tuple[slice, Pass]], totals: Array) -> Callable[[], None]:
+    """A step, in the sense of the law of the step, that evaluates all rows."""
+    be, state = net.backend, new_state(net.backend)
+    x, targets, weights = rows
+
+    def step() -> None:
+        be.fill(0, out=state)
+        for part, batch in parts:
+            logits = batch.forward(x[part])
+            part_targets, part_weights = targets[part], None if weights is None else weights[part]
+            if net.loss.task != "regress":
+                be.count_correct(logits, part_targets, part_weights, state, totals=totals)
+            net.loss(be, logits, part_targets, part_weights, state, totals=totals, dlogits=batch.dlogits)
+            be.tick(state)
+
+    return step
 
 
 def metrics_of(loss: Loss, totals: np.ndarray, spread: float) -> dict[str, float]:

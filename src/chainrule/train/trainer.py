@@ -174,6 +174,7 @@ class _Fit:
         buffer = batches.buffer(batch.n)
         x, targets, weights = (*buffer, None)[:3]
         counts = self.trainer.metrics and net.loss.task != "regress"
+        optimizer, lr = self.optimizer, self.lr  # not `self`: a cycle would keep all memory of a fit until a collection
 
         def step() -> None:
             batches.gather(state, out=buffer)
@@ -182,7 +183,7 @@ class _Fit:
                 be.count_correct(logits, targets, weights, state, totals=totals)
             net.loss(be, logits, targets, weights, state, totals=totals, dlogits=batch.dlogits)
             batch.backward()
-            self.optimizer.step(self.lr, state)
+            optimizer.step(lr, state)
             be.tick(state)
 
         return step
