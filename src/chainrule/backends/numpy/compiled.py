@@ -159,6 +159,28 @@ class CompiledBackend(NumPyBackend):
         np.subtract(losses, chosen, out=losses)
         self._finish(losses, weights, state, scale, mean, totals, dlogits)
 
+    def sigmoid_cross_entropy(
+        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
+        scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        loops = LOOPS.module
+        if loops is None or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
+            super().sigmoid_cross_entropy(
+                logits, targets, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits
+            )
+            return
+        log1p = self._scratch(logits.shape, logits.dtype, use="elements")
+        losses = self._scratch((len(logits),), logits.dtype, use="losses")
+        row = self._scratch((logits.shape[1],), logits.dtype, use="square")
+        loops.less_twice_positive_part(logits, log1p)
+        np.exp(log1p, out=log1p)
+        np.log1p(log1p, out=log1p)
+        loops.sigmoid_losses(logits, targets, log1p, row, losses)
+        np.negative(logits, out=dlogits)
+        np.exp(dlogits, out=dlogits)
+        loops.sigmoid_less_targets(dlogits, targets)
+        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+
     def squared_error(
         self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
         scale: float, mean: bool, totals: Array, dlogits: Array,

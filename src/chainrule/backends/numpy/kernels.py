@@ -167,6 +167,37 @@ def squared_differences(p: Any, t: Any, difference: Any, square: Any, losses: An
 
 
 @loop
+def less_twice_positive_part(z: Any, out: Any) -> None:
+    n, k = z.shape
+    zero, minus_two = z.dtype.type(0), z.dtype.type(-2)
+    for i in range(n):
+        for j in range(k):
+            value = z[i, j]
+            out[i, j] = (zero if value < zero else value) * minus_two + value
+
+
+@loop
+def sigmoid_losses(z: Any, t: Any, log1p: Any, row: Any, losses: Any) -> None:
+    n, k = z.shape
+    zero = z.dtype.type(0)
+    for i in range(n):
+        for j in range(k):
+            value = z[i, j]
+            row[j] = (log1p[i, j] + (zero if value < zero else value)) - value * t[i, j]
+        losses[i] = pairwise_sum(row)
+
+
+@loop
+def sigmoid_less_targets(e: Any, t: Any) -> None:
+    """e comes in as exp(-z) and goes out as 1 / (1 + e) - t."""
+    n, k = e.shape
+    one = e.dtype.type(1)
+    for i in range(n):
+        for j in range(k):
+            e[i, j] = one / (e[i, j] + one) - t[i, j]
+
+
+@loop
 def adam(
     p: Any, g: Any, m: Any, v: Any, keep: Any, decay: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any,
     step_eps: Any, step_size: Any,
