@@ -6,6 +6,7 @@ copy. Arrays of one kind (all weights, all biases) lie side by side, so that a p
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -48,6 +49,12 @@ class Layout:
             self.slots[name] = Slot(tuple(shape), start, extent)
             start += extent
         self.size = start
+
+    def astype(self, dtype: Any) -> Layout:
+        """The same slots, element by element, in another dtype: one copy converts a whole arena."""
+        other = copy.copy(self)
+        other.dtype = np.dtype(dtype)
+        return other
 
 
 class Arena(Mapping[str, Array]):

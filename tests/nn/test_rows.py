@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule.errors import DataError, ShapeError
+from chainrule.nn.preparation import Preparation, Standardization
 
 N, N_IN, N_OUT = 6, 3, 3
 X = np.random.default_rng(0).normal(size=(N, N_IN))
@@ -248,3 +249,37 @@ def test_a_memory_map_can_be_trained_on(tmp_path):
         cr.Trainer(net, epochs=2).fit(x, Y["squared_error"])
     assert nets[0].predict(mapped).tolist() == nets[1].predict(X).tolist()
     assert isinstance(nets[0].predict(mapped), np.ndarray)
+
+
+# ---- narrow features --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "bool", "float16", "int16", "uint16"])
+@pytest.mark.parametrize("standardized", [False, True])
+def test_narrow_features_give_what_floats_give(backend, kind, standardized):
+    """A table of pixels trains and predicts to the bit like the same numbers in float32, wherever it is converted."""
+    rng = np.random.default_rng(3)
+    X, y = rng.integers(0, 2 if kind == "bool" else 100, (50, 6)).astype(kind), rng.integers(0, 3, 50)
+    results = []
+    for features in (X, X.astype(np.float32)):
+        net = cr.MLP([6, 8, 3], backend=backend, seed=1)
+        if standardized:
+            net.preparation = Preparation(features=Standardization.fit(X.astype(np.float32), limit=3.0))
+        before = backend.upload(features)
+        cr.Trainer(net, cr.Adam(1e-2), batch_size=16, epochs=2).fit(features, y, validation=(features[:9], y[:9]))
+        np.testing.assert_array_equal(backend.download(before), features)
+        loss, gradients = net.loss_and_gradients(features, y)
+        results.append((net.predict_proba(features), loss, {k: backend.download(v) for k, v in gradients.items()}))
+    np.testing.assert_equal(results[0], results[1])
+
+
+def test_narrow_features_are_checked_too(backend):
+    net = cr.MLP([2, 2], backend=backend)
+    with pytest.raises(DataError, match="row 1, column 0 is inf"):
+        net.upload_rows(np.array([[1, 2], [np.inf, 0]], np.float16), [0, 1])
+
+
+def test_narrow_features_stay_narrow_on_a_device():
+    for backend, kept in [(cr.GuardedBackend(), np.uint8), (cr.backend("cpu"), np.float32)]:
+        rows = cr.MLP([2, 2], backend=backend).upload_rows(np.zeros((3, 2), np.uint8), [0, 1, 0])
+        assert rows.x.dtype == kept

@@ -13,6 +13,9 @@ from chainrule.nn.rows import Rows
 from chainrule.train.batches import Batches, split_rows
 
 
+FLOAT32 = np.dtype(np.float32)
+
+
 def make_rows(backend: cr.Backend, n: int, *, weighted: bool = True) -> Rows:
     """Row i is (i, -i), labelled i, of weight i / 10."""
     i = np.arange(n)
@@ -27,10 +30,10 @@ def epoch_of(backend: cr.Backend, batches: Batches) -> list[list[int]]:
     for number in range(batches.count):
         state = [0, 0, RUNNING]
         state[BATCH] = number
-        out = batches.buffer(batches.size if number < batches.full else batches.ragged)
+        read = batches.reader(batches.size if number < batches.full else batches.ragged)
         with backend.running():
-            batches.gather(backend.upload(np.array(state)), out=out)
-        x, labels, *weights = (backend.download(array) for array in out)
+            out = read(backend.upload(np.array(state)))
+        x, labels, *weights = (backend.download(array) for array in out if array is not None)
         np.testing.assert_array_equal(x, np.stack([labels, -labels], axis=1))
         for w in weights:
             np.testing.assert_array_equal(w, (labels / 10).astype(np.float32))
@@ -43,7 +46,7 @@ def epoch_of(backend: cr.Backend, batches: Batches) -> list[list[int]]:
 @pytest.mark.parametrize(("n", "size", "lengths"), [(10, 4, [4, 4, 2]), (10, 5, [5, 5]), (3, 8, [3]), (1, 1, [1])])
 def test_batches_cover_the_rows(backend, n, size, lengths, weighted, shuffle):
     rows = make_rows(backend, n, weighted=weighted)
-    batches = Batches(backend, rows, size, shuffle=shuffle, seed=3)
+    batches = Batches(backend, rows, size, dtype=FLOAT32, shuffle=shuffle, seed=3)
     batches.begin_epoch(0)
     dealt = epoch_of(backend, batches)
     assert [len(labels) for labels in dealt] == lengths
@@ -54,17 +57,17 @@ def test_batches_cover_the_rows(backend, n, size, lengths, weighted, shuffle):
 
 @pytest.mark.parametrize(("n", "count", "ragged"), [(10, 2, 0), (8, 2, 0), (3, 1, 0)])
 def test_drop_last(backend, n, count, ragged):
-    batches = Batches(backend, make_rows(backend, n), 4, shuffle=True, seed=3, drop_last=True)
+    batches = Batches(backend, make_rows(backend, n), 4, dtype=FLOAT32, shuffle=True, seed=3, drop_last=True)
     assert (batches.count, batches.full, batches.ragged) == (count, count, ragged)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch(backend):
     def order(seed: int, epoch: int) -> list[list[int]]:
-        batches = Batches(backend, make_rows(backend, 30), 7, shuffle=True, seed=seed)
+        batches = Batches(backend, make_rows(backend, 30), 7, dtype=FLOAT32, shuffle=True, seed=seed)
         batches.begin_epoch(epoch)
         return epoch_of(backend, batches)
 
-    plain = Batches(cr.backend("cpu"), make_rows(cr.backend("cpu"), 30), 7, shuffle=True, seed=5)
+    plain = Batches(cr.backend("cpu"), make_rows(cr.backend("cpu"), 30), 7, dtype=FLOAT32, shuffle=True, seed=5)
     plain.begin_epoch(2)
     assert order(5, 2) == order(5, 2) == epoch_of(cr.backend("cpu"), plain)
     assert len({str(order(seed, epoch)) for seed in (5, 6, 2**63) for epoch in range(4)}) == 12

@@ -22,6 +22,9 @@ from step to step is read from device memory by the kernel that needs it, so a r
 once) may stand before them. A batch may be a row slice of a longer buffer: all arrays are C-contiguous, except that
 ``matmul`` also takes transposed views.
 
+**Storage.** Under ``precision="bf16"`` the arrays that products read (x, W, y, z, dz, dlogits) have the dtype that
+``storage`` names; logits, biases and whatever belongs to an optimiser keep the net's own.
+
 **Fusion across layers.** Two operations are one method where a device can do both in one pass over memory:
 
 * ``dense``: product, bias and activation (a GEMM epilogue on a GPU);
@@ -58,6 +61,9 @@ CORRECT: Final = 2
 
 PRECISIONS: Final = ("fp32", "tf32", "bf16")  # how float32 products may be computed on a device
 
+# The bits of a bfloat16. NumPy has no such number; as a record, nothing computes with it by accident.
+BF16: Final = np.dtype([("bf16", "<u2")])
+
 
 class Backend(abc.ABC):
     """One device: its memory, its kernels, and how a step is executed on it."""
@@ -65,6 +71,7 @@ class Backend(abc.ABC):
     name: str  # the body: "numpy", "cupy", "guarded"
     device: str  # "cpu" or "cuda:N"
     precision: str = "fp32"
+    keeps_narrow_features: bool = False  # features of up to 16 bits stay as they came and are converted batch by batch
     working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
 
     # ---- memory ---------------------------------------------------------------------------------
@@ -88,6 +95,20 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def download(self, array: Array) -> np.ndarray:
         """A NumPy copy of ``array``. Waits for the device: outside a step only."""
+
+    def returned(self, array: Array, *, like: Any) -> Any:
+        """``array`` as the kind of array that ``like`` is, where that kind can live here; else a NumPy copy."""
+        return array if type(like) is type(array) else self.download(array)
+
+    def storage(self, dtype: Any) -> np.dtype:
+        """The dtype of what products read: activations, their gradients and the weights that a product sees.
+
+        ``dtype`` itself, except that a device with ``precision="bf16"`` keeps BF16 for float32. Parameters, biases,
+        their gradients, moments and logits always have ``dtype``: bf16 has 8 bits, too few for a small update to move
+        a weight. Source: Micikevicius et al. 2018, section 3.1.
+        """
+        kept: np.dtype = np.dtype(dtype)
+        return kept
 
     # ---- execution ------------------------------------------------------------------------------
 

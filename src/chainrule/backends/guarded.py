@@ -128,11 +128,18 @@ def _refuse_other_shapes(kernel: str, **arrays: Array) -> None:
         raise GuardError(f"{kernel} wants arrays of one shape; {', '.join(f'{n} {s}' for n, s in shapes.items())} came")
 
 
+def _poison(dtype: np.dtype) -> Any:
+    if dtype.kind in "fc":
+        return np.nan
+    return True if dtype.kind == "b" else np.iinfo(dtype).min
+
+
 class GuardedBackend(ReferenceBackend):
     """The reference kernels under a guard; for tests of code that is to run on a GPU."""
 
     name = "guarded"
     device = "cpu"
+    keeps_narrow_features = True
     xp = GuardedModule()
 
     def __init__(self) -> None:
@@ -151,7 +158,7 @@ class GuardedBackend(ReferenceBackend):
         self._outside_step(f"allocation of {shape}")
         memory = self._host.empty(shape, dtype)
         # Poison: memory that is read before it was written shows as nan, or as an index out of range.
-        memory.fill(np.nan if memory.dtype.kind in "fc" else np.iinfo(memory.dtype).min)
+        memory.fill(_poison(memory.dtype))
         return GuardedArray(memory)
 
     def upload(self, values: Any, dtype: Any = None) -> Array:

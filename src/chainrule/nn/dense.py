@@ -46,13 +46,13 @@ class DensePass:
     """
 
     def __init__(
-        self, layer: Dense, backend: Backend, name: str, parameters: Arena, gradients: Arena | None, *,
+        self, layer: Dense, backend: Backend, name: str, parameters: Arena, factors: Arena, gradients: Arena | None, *,
         y: Array, z: Array, dz: Array | None,
     ) -> None:  # fmt: skip
         self.backend = backend
         self.name = name
         self.activation = find_activation(layer.activation).name
-        self.W, self.b = parameters[f"{name}.W"], parameters[f"{name}.b"]
+        self.W, self.b = factors[f"{name}.W"], parameters[f"{name}.b"]
         if gradients is not None:
             self.dW, self.db = gradients[f"{name}.W"], gradients[f"{name}.b"]
         self.x: Array = None

@@ -10,7 +10,7 @@ from chainrule.backends.base import CORRECT, LOSS, WEIGHT, Array
 from chainrule.nn.losses import Loss
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
-from chainrule.nn.rows import Rows
+from chainrule.nn.rows import InputReader, Rows
 
 
 class Evaluator:
@@ -25,9 +25,10 @@ class Evaluator:
         self.net, self.rows = net, rows
         batch = net.bind(net.evaluation_rows(len(rows)), training=False)
         parts = list(batch.parts(len(rows)))
+        read = InputReader(be, rows.features, batch.n, net.dtype)
         self._totals = be.empty((len(parts), 3), np.float64)
         self._spread = target_spread(net, rows)
-        self._replay = be.capture(_pass_over_rows(net, rows, parts, self._totals))
+        self._replay = be.capture(_pass_over_rows(net, rows, read, parts, self._totals))
 
     def __call__(self) -> dict[str, float]:
         be = self.net.backend
@@ -36,15 +37,17 @@ class Evaluator:
         return metrics_of(self.net.loss, be.download(self._totals), self._spread)
 
 
-def _pass_over_rows(net: Network, rows: Rows, parts: Sequence[tuple[slice, Pass]], totals: Array) -> Callable[[], None]:
+def _pass_over_rows(
+    net: Network, rows: Rows, read: InputReader, parts: Sequence[tuple[slice, Pass]], totals: Array
+) -> Callable[[], None]:
     """A step, in the sense of the law of the step, that evaluates all rows."""
     be, state = net.backend, new_state(net.backend)
-    x, targets, weights = rows
+    x, targets, weights, _ = rows
 
     def step() -> None:
         be.fill(0, out=state)
         for part, batch in parts:
-            logits = batch.forward(x[part])
+            logits = batch.forward(read(x[part]))
             part_targets, part_weights = targets[part], None if weights is None else weights[part]
             if net.loss.task != "regress":
                 be.count_correct(logits, part_targets, part_weights, state, totals=totals)

@@ -19,7 +19,7 @@ from chainrule.nn.initializers import initialize_weights
 from chainrule.nn.losses import find_loss
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.preparation import Preparation, Standardization
-from chainrule.nn.rows import Rows, upload_features, upload_rows
+from chainrule.nn.rows import InputReader, Rows, upload_features, upload_rows
 from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
 
@@ -65,6 +65,7 @@ class Network:
         self.loss = find_loss(loss, self.n_out)
         self.preparation = Preparation()
         self._gradients: Arena | None = None
+        self._factors: Arena | None = None
         self._parameters = Arena(self.backend, Layout(self._parameter_shapes(), self.dtype))
         with self.backend.running():
             for i, layer in enumerate(self.layers):
@@ -106,6 +107,19 @@ class Network:
     def parameter_arena(self) -> Arena:
         """The memory of the parameters, for an optimiser."""
         return self._parameters
+
+    @property
+    def factor_arena(self) -> Arena:
+        """The weights as products read them: the parameters themselves, or their copy rounded to the storage dtype.
+
+        Every forward pass renews a copy, so it never has to be kept in step.
+        """
+        storage = self.backend.storage(self.dtype)
+        if storage == self.dtype:
+            return self._parameters
+        if self._factors is None:
+            self._factors = Arena(self.backend, self._parameters.layout.astype(storage))
+        return self._factors
 
     @property
     def gradient_arena(self) -> Arena:
@@ -157,9 +171,10 @@ class Network:
         be = self.backend
         rows = self.upload_rows(X, y, sample_weight)
         batch = self.bind(len(rows), training=True)
+        read = InputReader(be, rows.features, len(rows), self.dtype)
         state, totals = new_state(be), be.empty((1, 3), self.totals_dtype)
         with be.running():
-            logits = batch.forward(rows.x)
+            logits = batch.forward(read(rows.x))
             self.loss(be, logits, rows.targets, rows.weights, state, totals=totals, dlogits=batch.dlogits)
             batch.backward()
             gradients = self.gradient_arena.copy()
@@ -222,14 +237,16 @@ class Network:
     ) -> Array:
         be = self.backend
         with be.running():
-            x = upload_features(be, X, self.n_in, self.dtype, self.preparation.features)
-            out = be.empty((len(x), *shape), dtype)
-            batch = self.bind(self.evaluation_rows(len(x)), training=False)
-            for part, part_batch in batch.parts(len(x)):
-                answer(part_batch.forward(x[part]), out[part])
+            features = upload_features(be, X, self.n_in, self.dtype, self.preparation.features)
+            n = len(features.x)
+            out = be.empty((n, *shape), dtype)
+            batch = self.bind(self.evaluation_rows(n), training=False)
+            read = InputReader(be, features, batch.n, self.dtype)
+            for part, part_batch in batch.parts(n):
+                answer(part_batch.forward(read(features.x[part])), out[part])
         if shape == (1,):
             out = out[:, 0]
-        return out if type(X) is type(out) else be.download(out)
+        return be.returned(out, like=X)
 
     def evaluation_rows(self, n: int) -> int:
         """How many of ``n`` rows to pass through the net at a time where no gradient is wanted."""

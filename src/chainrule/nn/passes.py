@@ -28,20 +28,22 @@ class Pass:
     ) -> None:
         be = net.backend
         self.net, self.backend, self.n, self.training = net, be, n, training
+        self._parameters, self._factors = net.parameter_arena, net.factor_arena
         self._memory = memory or [self._allocate(layer, n) for layer in net.layers]
         gradients = net.gradient_arena if training else None
         self.layers = [
-            DensePass(layer, be, f"dense{i}", net.parameter_arena, gradients, **mine)
+            DensePass(layer, be, f"dense{i}", self._parameters, self._factors, gradients, **mine)
             for i, (layer, mine) in enumerate(zip(net.layers, self._memory, strict=True))
         ]
         self.dlogits = self.layers[-1].dz
 
     def _allocate(self, layer: Dense, n: int) -> dict[str, Array]:
-        shape, dtype, be = (n, layer.n_out), self.net.dtype, self.backend
-        y = be.empty(shape, dtype)
-        z = y if find_activation(layer.activation).saves == "output" else be.empty(shape, dtype)
-        needs_gradient = self.training or layer is self.net.layers[-1]  # a loss wants room for its gradient
-        return {"y": y, "z": z, "dz": be.empty(shape, dtype) if needs_gradient else None}
+        shape, be, is_last = (n, layer.n_out), self.backend, layer is self.net.layers[-1]
+        storage = be.storage(self.net.dtype)
+        y = be.empty(shape, self.net.dtype if is_last else storage)  # a loss wants all digits of the logits
+        z = y if find_activation(layer.activation).saves == "output" else be.empty(shape, y.dtype)
+        needs_gradient = self.training or is_last  # and room for its gradient
+        return {"y": y, "z": z, "dz": be.empty(shape, storage) if needs_gradient else None}
 
     def first(self, n: int) -> Pass:
         """A pass on ``n`` rows, at most as many as this one's, in the first rows of the same memory."""
@@ -62,6 +64,8 @@ class Pass:
 
     def forward(self, x: Array) -> Array:
         """Logits of the rows ``x`` (n, n_in)."""
+        if self._factors is not self._parameters:
+            self.backend.copy(self._parameters.flat, out=self._factors.flat)
         for layer in self.layers:
             x = layer.forward(x)
         return x

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError
 from chainrule.nn.passes import new_state
-from chainrule.nn.rows import Rows
+from chainrule.nn.rows import Features, InputReader, Rows
 from chainrule.random import Purpose, stream
 
 
@@ -18,13 +19,15 @@ class Batches:
 
     Parameters
     ----------
+    dtype : of the net that reads them
     shuffle : a new order every epoch, from the seed and the epoch's number
     drop_last : leave out the ragged batch
     """
 
     def __init__(
-        self, backend: Backend, rows: Rows, size: int, *, shuffle: bool, seed: int, drop_last: bool = False
-    ) -> None:
+        self, backend: Backend, rows: Rows, size: int, *, dtype: np.dtype, shuffle: bool, seed: int,
+        drop_last: bool = False,
+    ) -> None:  # fmt: skip
         self.backend, self.rows = backend, rows
         self.size = min(size, len(rows))
         self.full, ragged = divmod(len(rows), self.size)
@@ -33,20 +36,30 @@ class Batches:
         self._shuffle, self._seed = shuffle, seed
         self._order = backend.empty((len(rows),), np.int64)
         backend.assign(np.arange(len(rows)), out=self._order)
-        self._buffer = [backend.empty((self.size, *a.shape[1:]), a.dtype) for a in rows.arrays]
+        x_dtype = rows.x.dtype if rows.pending else backend.storage(dtype)
+        dtypes = [x_dtype, *(a.dtype for a in rows.arrays[1:])]
+        self._buffer = [backend.empty((self.size, *a.shape[1:]), d) for a, d in zip(rows.arrays, dtypes, strict=True)]
+        self._read = InputReader(backend, Features(self._buffer[0], rows.pending), self.size, dtype)
 
     def begin_epoch(self, epoch: int) -> None:
         """Deal the rows anew; ``epoch`` counts from 0."""
         if self._shuffle:
             self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._order)
 
-    def buffer(self, n: int) -> list[Array]:
-        """The memory of a batch of ``n`` rows: x, targets and, where there are weights, weights."""
-        return [array[:n] for array in self._buffer]
+    def reader(self, n: int) -> Callable[[Array], tuple[Array, Array, Array | None]]:
+        """``read(state)``: x, targets and weights (or None) of batch ``state[BATCH]``, which has ``n`` rows.
 
-    def gather(self, state: Array, *, out: list[Array]) -> None:
-        """Fill ``out`` with the batch whose number stands in ``state``."""
-        self.backend.gather(self.rows.arrays, self._order, state, stride=self.size, out=out)
+        Always the same memory, so a step may be recorded.
+        """
+        buffer = [array[:n] for array in self._buffer]
+        raw, targets, weights = (*buffer, None)[:3]
+        be, sources, order, stride, prepare = self.backend, self.rows.arrays, self._order, self.size, self._read
+
+        def read(state: Array) -> tuple[Array, Array, Array | None]:
+            be.gather(sources, order, state, stride=stride, out=buffer)
+            return prepare(raw), targets, weights
+
+        return read
 
 
 def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
@@ -67,4 +80,4 @@ def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tupl
 def _take(backend: Backend, rows: Rows, order: Array) -> Rows:
     taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
     backend.gather(rows.arrays, order, new_state(backend), stride=len(order), out=taken)
-    return Rows(taken[0], taken[1], taken[2] if len(taken) == 3 else None)
+    return Rows(taken[0], taken[1], taken[2] if len(taken) == 3 else None, rows.pending)

@@ -135,8 +135,9 @@ class _Fit:
         net, be = trainer.net, trainer.net.backend
         self.trainer, self.net, self.backend = trainer, net, be
         self.batches = Batches(
-            be, rows, trainer.batch_size, shuffle=trainer.shuffle, seed=trainer.seed, drop_last=trainer.drop_last
-        )
+            be, rows, trainer.batch_size, dtype=net.dtype, shuffle=trainer.shuffle, seed=trainer.seed,
+            drop_last=trainer.drop_last,
+        )  # fmt: skip
         self.total_steps = trainer.epochs * self.batches.count
         self.optimizer = trainer.optimizer.bind(net.parameter_arena, net.gradient_arena)
         self.state = new_state(be)
@@ -170,14 +171,13 @@ class _Fit:
 
     def _step_of(self, batch: Pass) -> Callable[[], None]:
         """One training step on batches of this pass's length; it obeys the law of the step."""
-        be, net, batches, state, totals = self.backend, self.net, self.batches, self.state, self.totals
-        buffer = batches.buffer(batch.n)
-        x, targets, weights = (*buffer, None)[:3]
+        be, net, state, totals = self.backend, self.net, self.state, self.totals
+        read = self.batches.reader(batch.n)
         counts = self.trainer.metrics and net.loss.task != "regress"
         optimizer, lr = self.optimizer, self.lr  # not `self`: a cycle would keep all memory of a fit until a collection
 
         def step() -> None:
-            batches.gather(state, out=buffer)
+            x, targets, weights = read(state)
             logits = batch.forward(x)
             if counts:
                 be.count_correct(logits, targets, weights, state, totals=totals)
@@ -301,9 +301,9 @@ class _Fit:
         state[BATCH] = number
         be.assign(state, out=self.state)
         n = self.batches.ragged if number == self.batches.full else self.batches.size
-        buffer, batch = self.batches.buffer(n), self.whole.first(n)
-        self.batches.gather(self.state, out=buffer)
-        batch.forward(buffer[0])
+        batch = self.whole.first(n)
+        x, _, _ = self.batches.reader(n)(self.state)
+        batch.forward(x)
         for layer in batch.layers:
             if be.first_nonfinite(layer.y) is not None:
                 return f"the output of {layer.name}"
