@@ -29,12 +29,13 @@ def facts(backends: list[Backend]) -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
+def _commit() -> str | None:
+    """None where there is no git, or what lies here is no checkout but a copy."""
     try:
         command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return None
 
 
 def _processor() -> str:

@@ -1,10 +1,12 @@
-"""The workers of ``compare_cpu.py`` as seen from outside, and turns that nothing else disturbs."""
+"""The workers of ``compare_cpu.py`` and ``compare_cuda.py`` as seen from outside; turns that nothing else disturbs."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,37 +28,67 @@ KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "
 class Process:
     """A worker, asked one thing at a time; once it is absent or has failed, that is its answer to everything."""
 
-    def __init__(self, worker: str, environment: Mapping[str, str], without: Collection[str] = ()) -> None:
+    def __init__(
+        self, worker: str, environment: Mapping[str, str], without: Collection[str] = (), *,
+        script: Path = WORKER, arguments: Collection[str] = (),
+    ) -> None:  # fmt: skip
         inherited = {name: value for name, value in os.environ.items() if name not in without}
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, str(script), worker, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self.errors, text=True, env={**inherited, **environment},
+            start_new_session=True,  # so that what it starts itself ends with it
         )  # fmt: skip
         self.fate: dict[str, str] = {}
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """What the worker's method of that name returns; {"absent": why} or {"failed": why} where it cannot."""
+        self.send(do, **arguments)
+        return self.receive()
+
+    def send(self, do: str, **arguments: Any) -> None:
+        """The question alone, so that several workers can be at work on one each."""
+        if not self.fate:
+            with contextlib.suppress(BrokenPipeError):  # receive says what happened
+                print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
+
+    def receive(self, limit: float | None = None) -> dict[str, Any]:
+        """The answer to what was sent; a worker that has not answered after ``limit`` seconds is ended and failed."""
         if self.fate:
             return self.fate
-        try:
-            print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
-            answer = json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
-            self.errors.seek(0)
-            answer = {"failed": "its process ended: " + (self.errors.read().splitlines() or ["no message"])[-1]}
+        if limit is not None and not select.select([self.process.stdout], [], [], max(0.0, limit))[0]:
+            self.end()
+            answer = {"failed": f"no answer within {limit:.0f} s", "traceback": self.said()}
+        else:
+            try:
+                answer = json.loads(self.process.stdout.readline())
+            except json.JSONDecodeError:
+                self.end()
+                said, code = self.said(), self.process.returncode
+                reason = f"its process ended ({signal.strsignal(-code) if code < 0 else f'exit {code}'})"
+                answer = {"failed": f"{reason}: {(said.splitlines() or ['no message'])[-1]}", "traceback": said}
         if "absent" in answer or "failed" in answer:
             self.fate = answer
         return answer
 
+    def said(self) -> str:
+        """The end of what it wrote to stderr."""
+        self.errors.seek(0)
+        return self.errors.read()[-4000:]
+
+    def end(self) -> None:
+        """Kill it and all that it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # of a worker that is no more
             self.process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.end()
+        self.process.stdout.close()
         self.errors.close()
 
 

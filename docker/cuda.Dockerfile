@@ -27,9 +27,10 @@ COPY --from=build /opt/chainrule /opt/chainrule
 ENV PATH=/opt/chainrule/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    CUPY_CACHE_DIR=/var/cache/cupy
+    CUPY_CACHE_DIR=/var/cache/cupy \
+    CHAINRULE_CACHE_DIR=/var/cache/chainrule
 # Writable for every user: `docker run --user` brings an id that nobody knows at build time.
-RUN install -d -m 1777 /work /var/cache/cupy
+RUN install -d -m 1777 /work /var/cache/cupy /var/cache/chainrule
 WORKDIR /work
 # A number and no name: Kubernetes' runAsNonRoot can check it, and /etc/passwd needs no line.
 USER 10001:10001

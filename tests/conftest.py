@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,8 +12,19 @@ import chainrule as cr
 from chainrule.backends.cupy import detection
 from chainrule.backends.numpy import compiled
 from chainrule.backends.numpy.backend import NumPyBackend
+from emulation.backend import EmulatedBackend, compiler_problem
+from emulation.simulated_cupy import simulated
 
 BODIES = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
+# Tests that also run the CUDA body on a simulated device (see `emulation`): slow, so these alone.
+SIMULATED = {
+    "test_contract",
+    "test_gradients",
+    "test_law_of_the_step",
+    "test_batches",
+    "test_transfers",
+    "test_streaming",
+}
 
 
 @functools.cache
@@ -29,16 +41,35 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def make_backend(name: str) -> cr.Backend:
     """A body by its name; the compiled one has its loops loaded."""
+    if name == "emulated":
+        if problem := compiler_problem():
+            pytest.skip(problem)
+        return EmulatedBackend()
     if name == "compiled":
         pytest.importorskip("numba", reason="numba is not installed")
         return compiled.loaded()
     return {"numpy": NumPyBackend, "guarded": cr.GuardedBackend, "cuda": lambda: cr.backend("cuda")}[name]()
 
 
-@pytest.fixture(params=BODIES)
-def backend(request: pytest.FixtureRequest) -> cr.Backend:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = any("backend" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "backend" in metafunc.fixturenames and not chosen:
+        bodies = [*BODIES, "simulated"] if metafunc.module.__name__.rpartition(".")[2] in SIMULATED else BODIES
+        metafunc.parametrize("backend", bodies, indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[cr.Backend]:
     """Each body of the contract in turn."""
-    return make_backend(request.param)
+    if request.param == "simulated":
+        if problem := compiler_problem():
+            pytest.skip(problem)
+        with simulated():
+            from chainrule.backends.cupy.backend import CuPyBackend
+
+            yield CuPyBackend()
+    else:
+        yield make_backend(request.param)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 import chainrule as cr
 from chainrule.backends.base import RUNNING
 from chainrule.optim.base import Optimizer
-from chainrule.train.trainer import _Fit
+from chainrule.train.fit import Fit
 
 N, N_IN = 53, 6
 NEW_MEMORY = 64 * 1024  # bytes a step may ask for
@@ -134,7 +134,7 @@ def test_a_step_asks_for_no_new_memory(workload, loss, optimizer):
     be = net.backend
     rows = net.upload_rows(rng.normal(size=(n, widths[0])), y, rng.uniform(size=n))
     with be.running():
-        fit = _Fit(cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=batch_size), rows, None)
+        fit = Fit(cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=batch_size), rows, None)
         fit.batches.begin_epoch(0)
         be.assign(np.full(fit.batches.count, 1e-3), out=fit.lr)
 

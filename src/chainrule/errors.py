@@ -8,6 +8,7 @@
     |   +-- ModelFileError                a model file that is damaged, foreign or of an unknown version
     +-- DeviceError       (RuntimeError)  a device that cannot be had, or was asked for what it cannot do
     |   +-- GuardError                    code under test did what a GPU would refuse
+    |   +-- OutOfMemoryError              the device has less free memory than was asked for
     +-- GradientError     (AssertionError)  an analytic gradient disagrees with a numeric one
     +-- DivergenceError   (ArithmeticError) training left the finite numbers
     +-- OptionError       (ValueError)    an option of the library or of the command line
@@ -75,6 +76,21 @@ class DeviceError(ChainruleError, RuntimeError):
 
 class GuardError(DeviceError):
     """Raised by the guarded backend where a GPU would refuse, stall or corrupt."""
+
+
+class OutOfMemoryError(DeviceError):
+    """Less memory is free on ``device`` than was asked for; ``needed`` and ``free`` in bytes, None where unknown."""
+
+    def __init__(self, device: str, *, needed: int | None, free: int | None, hint: str = "") -> None:
+        counts = ((needed, "more are needed"), (free, "are free"))
+        figures = [f"{count:,} bytes {what}" for count, what in counts if count is not None]
+        super().__init__(
+            f"{device} is out of memory{': ' if figures else ''}{' and '.join(figures)}",
+            hint=hint or "use a smaller batch or net, or free what other programs hold (`nvidia-smi`)",
+        )
+        self.device = device
+        self.needed = needed
+        self.free = free
 
 
 class GradientError(ChainruleError, AssertionError):

@@ -82,9 +82,9 @@ def test_prediction_applies_the_preparation(backend):
     assert loss < 1e-24, "targets are standardised before they are compared"
 
 
+@pytest.mark.parametrize("backend", ["numpy", "compiled", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
 def test_predictions_from_several_threads(backend):
-    if backend.name == "guarded":
-        pytest.skip("a test backend: one thread at a time")
+    """The bodies for tests take one thread at a time."""
     net = cr.MLP([N_IN, 50, 3], backend=backend)
     inputs = [np.random.default_rng(i).normal(size=(200 + 13 * i, N_IN)) for i in range(4)]
     serial = [net.predict_proba(x) for x in inputs]

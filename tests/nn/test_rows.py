@@ -80,6 +80,7 @@ WRONG_WEIGHTS = {
     "nan": ([1, 1, 1, 1, 1, np.nan], DataError, "sample_weight at row 5 is nan"),
     "inf": ([np.inf, 1, 1, 1, 1, 1], DataError, "sample_weight at row 0 is inf"),
     "all zero": (np.zeros(N), DataError, "zero everywhere"),
+    "too large": ([1, 1, 1, 1, 1, 1e39], DataError, "a weight does not fit float32"),
     "text": (["a"] * N, DataError, "sample_weight of dtype <U1"),
     "masked": (np.ma.masked_equal(np.arange(N), 1), DataError, "sample_weight is a masked array"),
 }

@@ -10,8 +10,7 @@ import pytest
 import chainrule as cr
 from chainrule.backends.base import BATCH, RUNNING
 from chainrule.nn.rows import Rows
-from chainrule.train.batches import Batches, split_rows
-
+from chainrule.train.batches import Batches, ResidentBatches, split_rows
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -46,7 +45,7 @@ def epoch_of(backend: cr.Backend, batches: Batches) -> list[list[int]]:
 @pytest.mark.parametrize(("n", "size", "lengths"), [(10, 4, [4, 4, 2]), (10, 5, [5, 5]), (3, 8, [3]), (1, 1, [1])])
 def test_batches_cover_the_rows(backend, n, size, lengths, weighted, shuffle):
     rows = make_rows(backend, n, weighted=weighted)
-    batches = Batches(backend, rows, size, dtype=FLOAT32, shuffle=shuffle, seed=3)
+    batches = ResidentBatches(backend, rows, size, dtype=FLOAT32, shuffle=shuffle, seed=3)
     batches.begin_epoch(0)
     dealt = epoch_of(backend, batches)
     assert [len(labels) for labels in dealt] == lengths
@@ -57,17 +56,17 @@ def test_batches_cover_the_rows(backend, n, size, lengths, weighted, shuffle):
 
 @pytest.mark.parametrize(("n", "count", "ragged"), [(10, 2, 0), (8, 2, 0), (3, 1, 0)])
 def test_drop_last(backend, n, count, ragged):
-    batches = Batches(backend, make_rows(backend, n), 4, dtype=FLOAT32, shuffle=True, seed=3, drop_last=True)
+    batches = ResidentBatches(backend, make_rows(backend, n), 4, dtype=FLOAT32, shuffle=True, seed=3, drop_last=True)
     assert (batches.count, batches.full, batches.ragged) == (count, count, ragged)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch(backend):
     def order(seed: int, epoch: int) -> list[list[int]]:
-        batches = Batches(backend, make_rows(backend, 30), 7, dtype=FLOAT32, shuffle=True, seed=seed)
+        batches = ResidentBatches(backend, make_rows(backend, 30), 7, dtype=FLOAT32, shuffle=True, seed=seed)
         batches.begin_epoch(epoch)
         return epoch_of(backend, batches)
 
-    plain = Batches(cr.backend("cpu"), make_rows(cr.backend("cpu"), 30), 7, dtype=FLOAT32, shuffle=True, seed=5)
+    plain = ResidentBatches(cr.backend("cpu"), make_rows(cr.backend("cpu"), 30), 7, dtype=FLOAT32, shuffle=True, seed=5)
     plain.begin_epoch(2)
     assert order(5, 2) == order(5, 2) == epoch_of(cr.backend("cpu"), plain)
     assert len({str(order(seed, epoch)) for seed in (5, 6, 2**63) for epoch in range(4)}) == 12

@@ -22,8 +22,9 @@ from step to step is read from device memory by the kernel that needs it, so a r
 once) may stand before them. A batch may be a row slice of a longer buffer: all arrays are C-contiguous, except that
 ``matmul`` also takes transposed views.
 
-**Storage.** Under ``precision="bf16"`` the arrays that products read (x, W, y, z, dz, dlogits) have the dtype that
-``storage`` names; logits, biases and whatever belongs to an optimiser keep the net's own.
+**Storage.** Under ``precision="bf16"`` the arrays that products read (x, W, y, z, dz, dlogits, and b beside a y) have
+the dtype that ``storage`` names; logits with their b, all db and dW and whatever belongs to an optimiser keep the net's
+own.
 
 **Fusion across layers.** Two operations are one method where a device can do both in one pass over memory:
 
@@ -43,6 +44,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+
+from chainrule.backends.transfers import Transfer
 
 # An array of the backend's own kind. NumPy's and CuPy's array types share no static base class, and a
 # type parameter on every layer would say no more than this name does.
@@ -103,12 +106,30 @@ class Backend(abc.ABC):
     def storage(self, dtype: Any) -> np.dtype:
         """The dtype of what products read: activations, their gradients and the weights that a product sees.
 
-        ``dtype`` itself, except that a device with ``precision="bf16"`` keeps BF16 for float32. Parameters, biases,
-        their gradients, moments and logits always have ``dtype``: bf16 has 8 bits, too few for a small update to move
-        a weight. Source: Micikevicius et al. 2018, section 3.1.
+        ``dtype`` itself, except that a device with ``precision="bf16"`` keeps BF16 for float32. Parameters, their
+        gradients, moments and logits always have ``dtype``: bf16 has 8 bits, too few for a small update to move a
+        weight. Source: Micikevicius et al. 2018, section 3.1.
         """
         kept: np.dtype = np.dtype(dtype)
         return kept
+
+    def free_memory(self) -> int | None:
+        """Bytes that are still free for arrays; None where rows on the host cost nothing, as on a CPU."""
+        return None
+
+    def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Memory of the host, its values undefined, for :meth:`send`: page-locked where a device reads it by itself."""
+        return np.empty(shape, dtype)
+
+    def send(self, host: np.ndarray, *, out: Array) -> Transfer:
+        """Begin to copy a host buffer to ``out``, of its shape and dtype. Outside a step only.
+
+        The copy comes after all work that was asked for before, and runs beside what is asked for from now on:
+        until ``Transfer.join()`` such work must not touch ``out``, until ``Transfer.wait()`` the host leaves the buffer
+        as it is.
+        """
+        self.assign(host, out=out)
+        return Transfer()
 
     # ---- execution ------------------------------------------------------------------------------
 
@@ -178,8 +199,8 @@ class Backend(abc.ABC):
     def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
         """z = x @ W + b,   y = act(z).   x (n, n_in), W (n_in, n_out), b (n_out,), z and y (n, n_out).
 
-        ``z`` may be ``y`` (and is, for an activation whose derivative is a function of its output: no memory is
-        spent on what the way back does not read).
+        ``b`` has the dtype of ``y``. ``z`` may be ``y`` (and is, for an activation whose derivative is a function of
+        its output: no memory is spent on what the way back does not read).
         """
 
     @abc.abstractmethod

@@ -23,6 +23,7 @@ import numpy as np
 from chainrule.backends.base import ActivationName, Array, Backend
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.reference import ReferenceBackend
+from chainrule.backends.transfers import DeferredTransfer, Transfer
 from chainrule.errors import GuardError
 
 SHAPE_FROM_DATA = {"nonzero", "flatnonzero", "argwhere", "unique", "compress", "extract"}
@@ -146,6 +147,7 @@ class GuardedBackend(ReferenceBackend):
         self._host = NumPyBackend()
         self._record_of_step: list[Callable[[], None]] | None = None
         self._depth = 0
+        self._under_way: list[DeferredTransfer] = []
 
     def __repr__(self) -> str:
         return "<chainrule backend guarded>"
@@ -174,6 +176,21 @@ class GuardedBackend(ReferenceBackend):
     def download(self, array: Array) -> np.ndarray:
         self._outside_step("download")
         return np.array(array._host)
+
+    def send(self, host: np.ndarray, *, out: Array) -> Transfer:
+        self._outside_step("upload")
+        if (host.shape, host.dtype) != (out.shape, out.dtype) or not (
+            host.flags.c_contiguous and out.flags.c_contiguous
+        ):
+            raise GuardError(f"{host.shape} of {host.dtype} is sent to {out!r}: not the same, or not contiguous")
+        self._under_way = [transfer for transfer in self._under_way if not transfer.is_done]
+        for other in self._under_way:
+            if np.shares_memory(other.host, host):
+                raise GuardError("a buffer is sent that is still on its way", hint="Transfer.wait() first")
+            if np.shares_memory(other.memory, out._host) and not other.is_joined:
+                raise GuardError("two copies are on their way to the same memory", hint="Transfer.join() first")
+        self._under_way.append(DeferredTransfer(host, out._host, _poison(out.dtype)))
+        return self._under_way[-1]
 
     def running(self) -> contextlib.AbstractContextManager[None]:
         return self._host.running()

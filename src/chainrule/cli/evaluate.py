@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from chainrule.backends import backend
 from chainrule.cli import output
 from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    net = load(find_model(args.model), device=args.device)
+    net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
     p = net.preparation
     table = read_table(args.data, target=args.target or p.target_name or None, feature_names=p.feature_names)
     if table.target is None:

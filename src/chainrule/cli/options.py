@@ -5,13 +5,21 @@ from __future__ import annotations
 import argparse
 
 from chainrule.backends import default_device
+from chainrule.backends.base import PRECISIONS, Backend
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``; without it the environment variable CHAINRULE_DEVICE, else auto."""
+    """``--device``, without it the environment variable CHAINRULE_DEVICE, else auto; and ``--precision``."""
     parser.add_argument(
         "--device", default=default_device(), metavar="D", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of products on a CUDA device (fp32)")
+
+
+def describe_device(backend: Backend, why: str) -> str:
+    """The device, its precision where that is not the usual one, and why it was chosen where nobody named it."""
+    precision = "" if backend.precision == "fp32" else f", products in {backend.precision}"
+    return f"{backend.device}{precision}{f' ({why})' if why else ''}"
 
 
 def widths(text: str) -> list[int]:

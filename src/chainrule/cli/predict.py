@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chainrule.backends import backend
 from chainrule.cli import output
 from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output is not None and args.output.suffix not in {".csv", ".npy"}:
         raise OptionError(f"--output {args.output} came, a .csv or .npy file was expected")
-    net = load(find_model(args.model), device=args.device)
+    net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
     p = net.preparation
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.

@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.backends import choose_backend
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli import output
-from chainrule.cli.options import add_device, positive_int, widths
+from chainrule.cli.options import add_device, describe_device, positive_int, widths
 from chainrule.cli.run_directory import MODEL, RunDirectory, default_path, file_facts
 from chainrule.errors import DataError, DivergenceError, OptionError
 from chainrule.nn import metrics
@@ -89,9 +89,9 @@ class Data(NamedTuple):
 def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
     optimizer = _optimizer(args)
-    backend, why = choose_backend(args.device)
+    backend, why = choose_backend(args.device, precision=args.precision)
     say = (lambda *_: None) if args.quiet else output.say
-    say("device", f"{backend.device}{f' ({why})' if why else ''}")
+    say("device", describe_device(backend, why))
     data = _read(args)
     net = _net(args, data, backend)
     say("data", _describe_data(data))

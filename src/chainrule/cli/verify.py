@@ -7,7 +7,7 @@ import argparse
 from chainrule.backends import choose_backend
 from chainrule.backends.numpy.compiled import LOOPS, CompiledBackend
 from chainrule.cli import output
-from chainrule.cli.options import add_device
+from chainrule.cli.options import add_device, describe_device
 from chainrule.verify.checks import run_checks
 
 
@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    backend, why = choose_backend(args.device)
+    backend, why = choose_backend(args.device, precision=args.precision)
     if isinstance(backend, CompiledBackend):
         LOOPS.load()  # what a long run would use is what is to be proven
-    output.say("device", f"{backend.device}{f' ({why})' if why else ''}")
+    output.say("device", describe_device(backend, why))
     outcomes = []
     for outcome in run_checks(backend):
         outcomes.append(outcome)

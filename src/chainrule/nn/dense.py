@@ -52,7 +52,8 @@ class DensePass:
         self.backend = backend
         self.name = name
         self.activation = find_activation(layer.activation).name
-        self.W, self.b = factors[f"{name}.W"], parameters[f"{name}.b"]
+        self.W = factors[f"{name}.W"]
+        self.b = (factors if y.dtype == factors.layout.dtype else parameters)[f"{name}.b"]  # added in the dtype of y
         if gradients is not None:
             self.dW, self.db = gradients[f"{name}.W"], gradients[f"{name}.b"]
         self.x: Array = None

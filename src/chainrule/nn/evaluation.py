@@ -71,10 +71,16 @@ def metrics_of(loss: Loss, totals: np.ndarray, spread: float) -> dict[str, float
 
 
 def target_spread(net: Network, rows: Rows) -> float:
-    """sum_j of the weighted variance of target column j; 0 for a classification."""
+    """:func:`weighted_spread` of the targets of a regression; 0 for a classification."""
     if net.loss.task != "regress":
         return 0.0
-    targets = net.backend.download(rows.targets).astype(np.float64)
-    weights = np.ones(len(rows)) if rows.weights is None else net.backend.download(rows.weights).astype(np.float64)
+    be = net.backend
+    return weighted_spread(be.download(rows.targets), None if rows.weights is None else be.download(rows.weights))
+
+
+def weighted_spread(targets: np.ndarray, weights: np.ndarray | None) -> float:
+    """sum_j of the weighted variance of target column j.   targets (n, k), weights (n,) or None for all ones."""
+    targets = targets.astype(np.float64)
+    weights = np.ones(len(targets)) if weights is None else weights.astype(np.float64)
     mean = np.average(targets, axis=0, weights=weights)
     return float(np.average((targets - mean) ** 2, axis=0, weights=weights).sum())

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.backends.base import Array, Backend
-from chainrule.errors import DataError, ShapeError
 from chainrule.nn.losses import Loss
 from chainrule.nn.preparation import Standardization
+from chainrule.nn.row_checks import (
+    array_of_the_host,
+    check_features,
+    nonfinite_feature,
+    refuse_masked,
+    targets_and_weights,
+)
 
 CHUNK = 65_536  # rows standardised at a time, so that the wide copy of a float64 table stays small
 NARROW = 2  # bytes: numbers of up to 16 bits are exact in float32, so they can be converted whenever it suits
@@ -28,6 +35,18 @@ class Features(NamedTuple):
 
     x: Array
     pending: Pending | None = None
+
+
+class RowFormat(NamedTuple):
+    """What one row of an array is: its shape and the dtype of its elements."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes a row."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class Rows(NamedTuple):
@@ -50,6 +69,43 @@ class Rows(NamedTuple):
     def arrays(self) -> tuple[Array, ...]:
         """The arrays that there are, one row a row of the table."""
         return (self.x, self.targets) if self.weights is None else (self.x, self.targets, self.weights)
+
+    @property
+    def formats(self) -> list[RowFormat]:
+        """What a row of each of the arrays is."""
+        return [RowFormat(a.shape[1:], a.dtype) for a in self.arrays]
+
+
+class FeatureStorage:
+    """How features of ``raw_dtype`` are kept on a device: as they came, or converted when they come in.
+
+    Parameters
+    ----------
+    raw_dtype : of the features as they came
+    dtype : of the net that reads them
+    """
+
+    def __init__(
+        self, backend: Backend, raw_dtype: np.dtype, dtype: np.dtype, standardization: Standardization | None
+    ) -> None:
+        self._backend, self._asked = backend, None
+        narrow = backend.keeps_narrow_features and raw_dtype.itemsize <= NARROW and dtype.kind == "f"
+        if standardization is not None:
+            mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
+            self._asked = Pending(mean, scale, standardization.limit)
+        self.converts = not narrow and (self._asked is not None or raw_dtype != dtype)
+        self.dtype = dtype if self.converts else raw_dtype
+        self.pending = None if self.converts else self._asked
+
+    def convert(self, raw: Array, *, out: Array) -> None:
+        """Raw features as they are kept, where they are not kept as they came."""
+        if self._asked is None:
+            self._backend.copy(raw, out=out)
+        else:
+            mean, scale, limit = self._asked
+            for start in range(0, len(raw), CHUNK):
+                part = slice(start, start + CHUNK)
+                self._backend.standardize(raw[part], mean, scale, limit=limit, out=out[part])
 
 
 class InputReader:
@@ -88,40 +144,23 @@ def upload_features(
     Only read afterwards: where nothing has to be converted it is the caller's own memory. Narrow numbers (pixels) stay
     as they are where the backend wants that.
     """
-    if isinstance(X, np.ma.MaskedArray):
-        raise DataError("X is a masked array, whose masked values would silently count", hint="fill or drop them first")
-    raw = backend.upload(X)
-    if raw.dtype.kind not in "biufc" or (raw.dtype.kind == "c" and dtype.kind != "c"):
-        raise DataError(f"X of dtype {raw.dtype} came, real numbers were expected", hint=_object_hint(raw))
-    if raw.ndim != 2 or raw.shape[1] != n_in:
-        hint = "one row still needs two axes: X[None, :]" if raw.ndim == 1 and raw.shape[0] == n_in else ""
-        raise ShapeError(f"X of shape {raw.shape} came, (n, {n_in}) was expected", hint=hint)
-    if not len(raw):
-        raise DataError("X has no rows")
-    pending = None
-    if standardization is None and raw.dtype == dtype:
-        x = raw
-    elif backend.keeps_narrow_features and raw.dtype.itemsize <= NARROW and dtype.kind == "f":
-        x = raw
-        if standardization is not None:
-            mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
-            pending = Pending(mean, scale, standardization.limit)
-    else:
+    refuse_masked(X)
+    on_host = array_of_the_host(X)
+    if on_host is not None:  # before it goes anywhere: not every device could take what is wrong
+        check_features(on_host, n_in, dtype)
+    raw = backend.upload(X if on_host is None else on_host)
+    check_features(raw, n_in, dtype)
+    storage = FeatureStorage(backend, raw.dtype, dtype, standardization)
+    x = raw
+    if storage.converts:
         x = backend.empty(raw.shape, dtype)
-        if standardization is None:
-            backend.copy(raw, out=x)
-        else:
-            mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
-            for start in range(0, len(raw), CHUNK):
-                part = slice(start, start + CHUNK)
-                backend.standardize(raw[part], mean, scale, limit=standardization.limit, out=x[part])
+        storage.convert(raw, out=x)
     bad = backend.first_nonfinite(x)
     if bad is not None:
         row, column = divmod(bad, n_in)
         value = backend.download(raw[row : row + 1, column : column + 1])[0, 0]
-        fits = "" if not np.isfinite(value) else f", which does not fit {dtype}"
-        raise DataError(f"X at row {row}, column {column} is {value}{fits}; finite numbers were expected")
-    return Features(x, pending)
+        raise nonfinite_feature(row, column, value, dtype)
+    return Features(x, storage.pending)
 
 
 def upload_rows(
@@ -130,45 +169,5 @@ def upload_rows(
 ) -> Rows:  # fmt: skip
     """Features, targets and weights on the device, checked."""
     x, pending = upload_features(backend, X, n_in, dtype, features)
-    y_host = _on_host(backend, y, "y")
-    if len(y_host) != len(x):
-        raise ShapeError(f"X has {len(x)} rows and y has {len(y_host)}")
-    checked = loss.check_targets(y_host)
-    if targets is not None:
-        checked = (checked - targets.mean) / targets.scale
-    if checked.dtype.kind != "i" or loss.task != "classify":
-        checked = checked.astype(dtype)
-        if not np.isfinite(checked).all():
-            raise DataError(f"a target does not fit {dtype}")
-    weights = None
-    if sample_weight is not None:
-        weights = backend.upload(_check_weights(_on_host(backend, sample_weight, "sample_weight"), len(x)), dtype)
-    return Rows(x, backend.upload(checked), weights, pending)
-
-
-def _check_weights(weights: np.ndarray, n: int) -> np.ndarray:
-    if weights.shape != (n,):
-        raise ShapeError(f"sample_weight of shape {weights.shape} came, ({n},) was expected")
-    if weights.dtype.kind not in "biuf":
-        raise DataError(f"sample_weight of dtype {weights.dtype} came, numbers were expected")
-    bad = ~np.isfinite(weights) | (weights < 0)
-    if bad.any():
-        row = int(bad.argmax())
-        raise DataError(f"sample_weight at row {row} is {weights[row]}, a finite number from 0 up was expected")
-    if not weights.any():
-        raise DataError("sample_weight is zero everywhere")
-    return weights
-
-
-def _on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
-    """Labels and weights are small and are checked on the host, wherever they come from."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise DataError(f"{name} is a masked array, whose masked values would silently count")
-    array = backend.download(backend.upload(values)) if not isinstance(values, np.ndarray) else values
-    if array.ndim == 0:
-        raise ShapeError(f"{name} is a single value, one a row was expected")
-    return array
-
-
-def _object_hint(array: Array) -> str:
-    return "text columns must become numbers first" if array.dtype.kind in "OUST" else ""
+    on_host, weights = targets_and_weights(backend, y, sample_weight, len(x), dtype=dtype, loss=loss, targets=targets)
+    return Rows(x, backend.upload(on_host), None if weights is None else backend.upload(weights), pending)

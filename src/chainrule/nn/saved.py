@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import model_file
+from chainrule.backends import Backend
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, ModelFileError, first_line
 from chainrule.nn.dense import Dense
@@ -43,15 +44,15 @@ def save(net: Network, path: str | Path) -> None:
     model_file.write(path, description, tensors)
 
 
-def load(path: str | Path, *, device: str = "auto") -> Network:
-    """The net of a model file, on a device of your choice.
+def load(path: str | Path, *, device: str = "auto", backend: Backend | None = None) -> Network:
+    """The net of a model file, on the ``device`` of that name, or on ``backend`` where one is given.
 
     Raises
     ------
     ModelFileError   if the file is damaged, foreign, or of a version that this chainrule does not know.
     """
     description, tensors = model_file.read(path)
-    backend = make_backend(device)
+    backend = backend if backend is not None else make_backend(device)
     try:
         _check(description, tensors)
         layers = [Dense(layer["n_out"], layer["activation"]) for layer in description["layers"]]

@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
+import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError
 from chainrule.nn.passes import new_state
-from chainrule.nn.rows import Features, InputReader, Rows
+from chainrule.nn.rows import Features, InputReader, RowFormat, Rows
 from chainrule.random import Purpose, stream
 
 
-class Batches:
-    """The rows of an epoch in batches of ``size``: ``full`` of them, then one of ``ragged`` rows where some are left.
+@dataclass(frozen=True)
+class Cut:
+    """An epoch in batches of ``size`` rows: ``full`` of them, then one of ``ragged`` rows where some are left."""
+
+    size: int
+    full: int
+    ragged: int
+
+    @property
+    def count(self) -> int:
+        """Batches an epoch."""
+        return self.full + bool(self.ragged)
+
+
+def cut_epoch(n: int, size: int, *, drop_last: bool = False) -> Cut:
+    """``n`` rows in batches of at most ``size``; ``drop_last`` leaves out the ragged batch."""
+    size = min(size, n)
+    full, ragged = divmod(n, size)
+    return Cut(size, full, 0 if drop_last else ragged)
+
+
+def batch_formats(backend: Backend, kept: Sequence[RowFormat], *, pending: bool, dtype: np.dtype) -> list[RowFormat]:
+    """What a batch holds of each row: features as the first layer reads them, where nothing is still to be done."""
+    x, *others = kept
+    return [x if pending else RowFormat(x.shape, backend.storage(dtype)), *others]
+
+
+class Batches(abc.ABC):
+    """The rows of an epoch, batch by batch, gathered into memory that is laid out once.
 
     Parameters
     ----------
+    sources : arrays on the device of which a batch is gathered
+    order : (n,) int64 on the device; position p of the epoch is row ``order[p]`` of ``sources``
+    cut : the epoch in batches
     dtype : of the net that reads them
-    shuffle : a new order every epoch, from the seed and the epoch's number
-    drop_last : leave out the ragged batch
     """
 
-    def __init__(
-        self, backend: Backend, rows: Rows, size: int, *, dtype: np.dtype, shuffle: bool, seed: int,
-        drop_last: bool = False,
-    ) -> None:  # fmt: skip
-        self.backend, self.rows = backend, rows
-        self.size = min(size, len(rows))
-        self.full, ragged = divmod(len(rows), self.size)
-        self.ragged = 0 if drop_last else ragged
-        self.count = self.full + bool(self.ragged)
-        self._shuffle, self._seed = shuffle, seed
-        self._order = backend.empty((len(rows),), np.int64)
-        backend.assign(np.arange(len(rows)), out=self._order)
-        x_dtype = rows.x.dtype if rows.pending else backend.storage(dtype)
-        dtypes = [x_dtype, *(a.dtype for a in rows.arrays[1:])]
-        self._buffer = [backend.empty((self.size, *a.shape[1:]), d) for a, d in zip(rows.arrays, dtypes, strict=True)]
-        self._read = InputReader(backend, Features(self._buffer[0], rows.pending), self.size, dtype)
+    is_unchecked = False  # whether rows are still to be looked at, and refused, in the course of an epoch
 
+    def __init__(self, backend: Backend, sources: Rows, order: Array, cut: Cut, *, dtype: np.dtype) -> None:
+        self.backend = backend
+        self.size, self.full, self.ragged, self.count = cut.size, cut.full, cut.ragged, cut.count
+        self._sources, self._order = sources.arrays, order
+        formats = batch_formats(backend, sources.formats, pending=sources.pending is not None, dtype=dtype)
+        self._buffer = [backend.empty((self.size, *f.shape), f.dtype) for f in formats]
+        self._read = InputReader(backend, Features(self._buffer[0], sources.pending), self.size, dtype)
+
+    @abc.abstractmethod
     def begin_epoch(self, epoch: int) -> None:
         """Deal the rows anew; ``epoch`` counts from 0."""
-        if self._shuffle:
-            self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._order)
+
+    @abc.abstractmethod
+    def blocks(self) -> Generator[range, None, None]:
+        """The numbers of the batches that may be asked for now, then of the next ones, until the epoch is over.
+
+        Close the iterator where it is left early.
+        """
+
+    @abc.abstractmethod
+    def load(self, number: int) -> None:
+        """Batch ``number`` of this epoch may be asked for once more."""
 
     def reader(self, n: int) -> Callable[[Array], tuple[Array, Array, Array | None]]:
         """``read(state)``: x, targets and weights (or None) of batch ``state[BATCH]``, which has ``n`` rows.
@@ -53,7 +86,7 @@ class Batches:
         """
         buffer = [array[:n] for array in self._buffer]
         raw, targets, weights = (*buffer, None)[:3]
-        be, sources, order, stride, prepare = self.backend, self.rows.arrays, self._order, self.size, self._read
+        be, sources, order, stride, prepare = self.backend, self._sources, self._order, self.size, self._read
 
         def read(state: Array) -> tuple[Array, Array, Array | None]:
             be.gather(sources, order, state, stride=stride, out=buffer)
@@ -62,19 +95,58 @@ class Batches:
         return read
 
 
-def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Training and validation rows: a random ``fraction`` of the rows, at least one, is held out."""
-    n = len(rows)
+class ResidentBatches(Batches):
+    """Batches of rows that lie on the device.
+
+    Parameters
+    ----------
+    size : rows a batch, at most
+    shuffle : a new order every epoch, from the seed and the epoch's number
+    drop_last : leave out the ragged batch
+    """
+
+    def __init__(
+        self, backend: Backend, rows: Rows, size: int, *, dtype: np.dtype, shuffle: bool, seed: int,
+        drop_last: bool = False,
+    ) -> None:  # fmt: skip
+        self._shuffle, self._seed = shuffle, seed
+        order = backend.empty((len(rows),), np.int64)
+        backend.assign(np.arange(len(rows)), out=order)
+        super().__init__(backend, rows, order, cut_epoch(len(rows), size, drop_last=drop_last), dtype=dtype)
+
+    def begin_epoch(self, epoch: int) -> None:
+        if self._shuffle:
+            self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._order)
+
+    def blocks(self) -> Generator[range, None, None]:
+        yield range(self.count)
+
+    def load(self, number: int) -> None:
+        """Nothing to do: all rows are there."""
+
+
+def split_order(backend: Backend, n: int, fraction: float, seed: int) -> tuple[Array, Array]:
+    """Numbers of the training rows and of the validation rows: a random ``fraction``, at least one, is held out."""
     if n < 2:
         raise DataError("one row came, too few to hold any out for validation")
     held_out = min(math.ceil(fraction * n), n - 1)
     order = backend.empty((n,), np.int64)
     backend.permutation(*stream(seed, Purpose.SPLIT), out=order)
-    parts = _take(backend, rows, order[held_out:]), _take(backend, rows, order[:held_out])
-    for part, name in zip(parts, ("training", "validation"), strict=True):
-        if part.weights is not None and not backend.download(part.weights).any():
+    return order[held_out:], order[:held_out]
+
+
+def refuse_weightless(training: np.ndarray | None, validation: np.ndarray | None) -> None:
+    """DataError where all weights of a part are 0."""
+    for weights, name in ((training, "training"), (validation, "validation")):
+        if weights is not None and not weights.any():
             raise DataError(f"all {name} rows of the split have weight 0", hint="another seed, or a validation set")
-    return parts
+
+
+def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Training and validation rows, as :func:`split_order` says."""
+    training, validation = (_take(backend, rows, part) for part in split_order(backend, len(rows), fraction, seed))
+    refuse_weightless(*(None if p.weights is None else backend.download(p.weights) for p in (training, validation)))
+    return training, validation
 
 
 def _take(backend: Backend, rows: Rows, order: Array) -> Rows:

@@ -1,82 +1,211 @@
-"""The CUDA body: the reference kernels run by CuPy, eagerly.
+"""The CUDA body: fused kernels, planned products and captured steps on one device, through CuPy.
 
-Each array operation is one launch on the device's current stream; no kernel looks at device memory from the host, so
-launches queue up and the host runs ahead. Fused kernels, planned products and recorded steps are faster bodies of the
-same methods.
+All work goes to a stream of this backend's own, in order. Within :meth:`CuPyBackend.running` that stream waits for what
+the caller's current stream held before, and the caller's stream for what was asked for within.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.backends.base import Array
+from chainrule.backends.cupy import kernels
+from chainrule.backends.cupy.fused import FusedBackend
+from chainrule.backends.cupy.graph import CapturedStep
+from chainrule.backends.cupy.lanes import WORKSPACE_SIZE, Lanes
+from chainrule.backends.cupy.launches import Launch
+from chainrule.backends.cupy.multiplier import Multiplier
+from chainrule.backends.cupy.transfers import Transfers, free_memory
 from chainrule.backends.numpy.backend import as_host_array
-from chainrule.backends.reference import ReferenceBackend
-from chainrule.errors import DataError, DeviceError
+from chainrule.backends.transfers import Transfer
+from chainrule.errors import DataError, DeviceError, OutOfMemoryError
 
 LARGEST_ITEM = 16  # bytes, of complex128; long double does not exist on a GPU
+CUDA_DEVICES = (2, 13)  # kDLCUDA and kDLCUDAManaged of DLPack
 
 
-class CuPyBackend(ReferenceBackend):
-    """CuPy on one CUDA device."""
+class CuPyBackend(FusedBackend):
+    """CuPy on one CUDA device.
+
+    Parameters
+    ----------
+    index : of the device
+    precision : "fp32", "tf32" or "bf16": how float32 products are computed
+
+    ``CHAINRULE_GRAPHS=0`` starts every launch by itself instead of capturing steps.
+    """
 
     name = "cupy"
 
     def __init__(self, index: int = 0, *, precision: str = "fp32") -> None:
         import cupy
 
-        if precision != "fp32":
-            raise DeviceError(f"products in {precision} are not built yet", hint='use precision="fp32"')
+        super().__init__()
         if os.environ.get("CUPY_TF32", "0") not in {"", "0"}:
             raise DeviceError("CUPY_TF32 is set, so float32 products would silently be TF32", hint="unset CUPY_TF32")
         self.xp = cupy
         self.index = index
         self.device = f"cuda:{index}"
         self.precision = precision
+        self._modules: dict[tuple[str, str], Any] = {}
+        with cupy.cuda.Device(index):
+            facts = cupy.cuda.runtime.getDeviceProperties(index)
+            self.multiprocessors = int(facts["multiProcessorCount"])
+            self._lanes = Lanes(cupy)
+            self._transfers = Transfers(cupy, self._lanes.main)
+            self._multiplier = Multiplier(self, card=facts["name"].decode(), workspace_size=WORKSPACE_SIZE)
 
     def __repr__(self) -> str:
-        return f"<chainrule backend {self.name} on {self.device}>"
+        return f"<chainrule backend {self.name} on {self.device}, {self.precision}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.index,)  # a module cannot be pickled, the number of a device can
+        return _restored, (self.index, self.precision)  # streams and modules cannot be pickled
+
+    def __deepcopy__(self, memo: Any) -> CuPyBackend:
+        return self  # a device, not a value
+
+    # ---- execution --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        with self.xp.cuda.Device(self.index):
-            yield
+        cuda, own = self.xp.cuda, self._lanes.main
+        with cuda.Device(self.index):
+            outer = cuda.get_current_stream()
+            if outer == own:
+                yield
+                return
+            own.wait_event(outer.record(cuda.Event(disable_timing=True)))
+            try:
+                with own:
+                    yield
+            finally:
+                outer.wait_event(own.record(cuda.Event(disable_timing=True)))
 
     def synchronize(self) -> None:
         with self.running():
-            self.xp.cuda.get_current_stream().synchronize()
+            self._lanes.main.synchronize()
+
+    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+        if os.environ.get("CHAINRULE_GRAPHS") == "0" or not self._multiplier.can_be_captured:
+            return super().capture(step)
+        captured = CapturedStep(step, self, self.instantiate)
+
+        def replay(times: int) -> None:
+            with self.running():
+                captured.replay(times)
+
+        return replay
+
+    def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
+        """A CUDA graph of these launches: a function that puts it in this backend's stream."""
+        return self._lanes.instantiate(launches)
+
+    def start(self, launch: Launch) -> None:
+        with self.running():
+            launch.start(self._lanes.lane(0))
+
+    def _function(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
+        module = self._modules.get((signature.source, variant))
+        if module is None:
+            text = kernels.source_text(signature.source)
+            module = self.xp.RawModule(code=text, options=kernels.options(variant))
+            self._modules[signature.source, variant] = module
+        kernel = module.get_function(signature.kernel)
+
+        def start(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...], lane: Any) -> None:
+            kernel(grid, block, values)
+
+        return start
+
+    def _product(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+        return self._multiplier.launch(a, b, out, bias, relu)
+
+    # ---- memory -----------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        with self.running():
+        with self.running(), self._memory():
             return self.xp.empty(shape, dtype)  # CuPy's pool aligns to 512 bytes
 
     def upload(self, values: Any, dtype: Any = None) -> Array:
-        if not (isinstance(values, self.xp.ndarray) or hasattr(values, "__cuda_array_interface__")):
-            values = as_host_array(values)
-            if values.dtype.kind not in "biufc" or values.dtype.itemsize > LARGEST_ITEM:
-                raise DataError(f"an array of dtype {values.dtype} cannot live on a GPU")
-        with self.running():
-            array = self.xp.asarray(values)
+        xp = self.xp
+        with self.running(), self._memory():
+            array = self._from_device(values)
+            if array is None:
+                host = as_host_array(values)
+                if host.dtype.kind not in "biufc" or host.dtype.itemsize > LARGEST_ITEM:
+                    raise DataError(f"an array of dtype {host.dtype} cannot live on a GPU")
+                array = xp.asarray(host)
             if array.device.id != self.index:
                 raise DeviceError(
                     f"the array lives on cuda:{array.device.id} and the net on {self.device}",
                     hint="copy it across first",
                 )
-            return self.xp.asarray(array, dtype=dtype, order="C")
+            return xp.asarray(array, dtype=dtype, order="C")
+
+    def _from_device(self, values: Any) -> Array | None:
+        """An array that lies on a GPU already, whose library it may be, without a copy; None for all else."""
+        if isinstance(values, self.xp.ndarray) or hasattr(values, "__cuda_array_interface__"):
+            return self.xp.asarray(values)
+        device = getattr(values, "__dlpack_device__", None)
+        return self.xp.from_dlpack(values) if device is not None and device()[0] in CUDA_DEVICES else None
+
+    def returned(self, array: Array, *, like: Any) -> Any:
+        if isinstance(like, self.xp.ndarray):
+            return array
+        module = _dlpack_module(like)
+        if self._is_on_device(like) and module is not None:
+            with self.running():
+                self._lanes.main.synchronize()  # the other library's streams know nothing of ours
+                return module.from_dlpack(array)
+        return self.download(array)
+
+    def _is_on_device(self, values: Any) -> bool:
+        device = getattr(values, "__dlpack_device__", None)
+        return device is not None and device()[0] in CUDA_DEVICES
 
     def assign(self, values: Any, *, out: Array) -> None:
-        with self.running():
-            out[...] = self.xp.asarray(np.ascontiguousarray(values, dtype=out.dtype))
+        with self.running(), self._memory():
+            out.set(np.ascontiguousarray(values, dtype=out.dtype).reshape(out.shape), stream=self._lanes.main)
+            self._lanes.main.synchronize()  # the host's array may be gone when a copy that is still under way reads it
 
     def download(self, array: Array) -> np.ndarray:
         with self.running():
             host: np.ndarray = self.xp.asnumpy(array)
             return host
+
+    def free_memory(self) -> int:
+        with self.running():
+            return free_memory(self.xp)
+
+    def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return self._transfers.host_buffer(shape, dtype)
+
+    def send(self, host: np.ndarray, *, out: Array) -> Transfer:
+        with self.running():
+            return self._transfers.send(host, out)
+
+    @contextlib.contextmanager
+    def _memory(self) -> Iterator[None]:
+        """CuPy's out of memory as an error that says how much there is."""
+        try:
+            yield
+        except self.xp.cuda.memory.OutOfMemoryError as error:
+            needed = getattr(error, "_size", 0)
+            raise OutOfMemoryError(self.device, needed=needed, free=free_memory(self.xp)) from error
+
+
+def _restored(index: int, precision: str) -> CuPyBackend:
+    return CuPyBackend(index, precision=precision)
+
+
+def _dlpack_module(array: Any) -> Any:
+    """The module whose ``from_dlpack`` makes arrays of this kind, or None."""
+    namespace = getattr(array, "__array_namespace__", None)
+    module = namespace() if namespace is not None else sys.modules.get(type(array).__module__.partition(".")[0])
+    return module if hasattr(module, "from_dlpack") else None

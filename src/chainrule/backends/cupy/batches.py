@@ -1,0 +1,189 @@
+"""Batches and the counters of a step: ``batches.cu``."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from chainrule.backends.base import BF16, Array
+from chainrule.backends.cupy.kernels import KINDS
+from chainrule.backends.cupy.launcher import Launcher
+from chainrule.backends.cupy.launches import address
+
+THREADS: Final = 256
+ACCESS: Final = 16  # bytes, the most that a thread moves at once
+BLOCKS_PER_MULTIPROCESSOR: Final = 12  # several times what fits at once, so that the last to finish are soon done
+ARRAYS: Final = 3  # a launch gathers: features, targets, weights
+
+# No kernel here is compiled for more than one choice of types: they take them as they come.
+VARIANT: Final = "float32"
+
+
+class Form(enum.IntEnum):
+    """How elements travel, as in ``batches.cu``: bytes as they are, or so many that are converted at a time."""
+
+    COPY_1 = 0
+    COPY_2 = 1
+    COPY_4 = 2
+    COPY_8 = 3
+    COPY_16 = 4
+    TO_FLOAT32 = 5
+    TO_FLOAT64 = 6
+    TO_BFLOAT16 = 7
+    TO_INT32 = 8
+    TO_FLOAT32_BY_4 = 9
+    TO_BFLOAT16_BY_8 = 10
+    TO_BFLOAT16_BY_4 = 11
+
+
+_ONE_BY_ONE: Final[dict[np.dtype, Form]] = {
+    np.dtype(np.float32): Form.TO_FLOAT32,
+    np.dtype(np.float64): Form.TO_FLOAT64,
+    BF16: Form.TO_BFLOAT16,
+    np.dtype(np.int32): Form.TO_INT32,
+}
+_TOGETHER: Final[dict[np.dtype, tuple[Form, int]]] = {
+    np.dtype(np.float32): (Form.TO_FLOAT32_BY_4, 4),
+    BF16: (Form.TO_BFLOAT16_BY_8, 8),
+}
+_STANDARDIZED_TOGETHER: Final[dict[np.dtype, tuple[Form, int]]] = {
+    np.dtype(np.float32): (Form.TO_FLOAT32_BY_4, 4),
+    BF16: (Form.TO_BFLOAT16_BY_4, 4),
+}
+
+
+class Conversion(NamedTuple):
+    """How an array goes to another: the form, the kind that its elements have, and what a unit of work is."""
+
+    form: Form
+    kind: int
+    units: int  # a row
+
+
+def common_alignment(*sizes: int) -> int:
+    """The largest power of two up to ``ACCESS`` that divides all of these addresses and sizes."""
+    bits = ACCESS
+    for size in sizes:
+        bits |= size
+    return bits & -bits
+
+
+def _together(source: Array, out: Array, columns: int, forms: dict[np.dtype, tuple[Form, int]]) -> tuple[Form, int]:
+    """The form that converts as many elements at a time as rows of ``columns`` allow, and how many."""
+    form, count = forms.get(out.dtype, (_ONE_BY_ONE[out.dtype], 1))
+    reads, writes = (min(ACCESS, count * array.dtype.itemsize) for array in (source, out))
+    if columns % count or address(source) % reads or address(out) % writes:
+        return _ONE_BY_ONE[out.dtype], 1
+    return form, count
+
+
+def conversion(source: Array, out: Array, columns: int) -> Conversion | None:
+    """How rows of ``columns`` go from ``source`` to ``out``; None where no kernel can take them."""
+    if not (source.flags.c_contiguous and out.flags.c_contiguous):
+        return None
+    if source.dtype == out.dtype:
+        size = columns * out.dtype.itemsize
+        unit = common_alignment(size, address(source), address(out))
+        return Conversion(Form(unit.bit_length() - 1), 0, size // unit)
+    kind = KINDS.get(source.dtype)
+    if kind is None or out.dtype not in _ONE_BY_ONE:
+        return None
+    form, count = _together(source, out, columns, _TOGETHER)
+    return Conversion(form, kind, columns // count)
+
+
+def log_lanes(units: int) -> int:
+    """Binary logarithm of how many threads of a block take a row of so many units: of their number, rounded up."""
+    return min(max(units - 1, 0).bit_length(), THREADS.bit_length() - 1)
+
+
+def bf16_bits(value: float) -> np.uint16:
+    """The bits of a bfloat16: of float32, rounded to the upper half of them, to nearest and ties to even."""
+    bits = int(np.float32(value).view(np.uint32))
+    return np.uint16(0x7FC0 if math.isnan(value) else (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
+
+
+def blocks_for(n: int, log_lanes: int, multiprocessors: int) -> int:
+    """Blocks for ``n`` rows: so many that each row has its threads, or as many as keep the device busy."""
+    return max(1, min(-(-(n << log_lanes) // THREADS), BLOCKS_PER_MULTIPROCESSOR * multiprocessors))
+
+
+class Batches(Launcher):
+    """The part of the contract that fetches, converts and fills arrays and counts steps."""
+
+    def gather(
+        self, sources: Sequence[Array], order: Array, state: Array, *, stride: int, out: Sequence[Array]
+    ) -> None:
+        n = len(out[0])
+        conversions = [conversion(s, o, math.prod(o.shape[1:])) for s, o in zip(sources, out, strict=True)]
+        found = [c for c in conversions if c is not None]
+        if len(found) < len(conversions):
+            self._refuse_in_record(f"gather from {[s.dtype for s in sources]} to {[o.dtype for o in out]}")
+            super().gather(sources, order, state, stride=stride, out=out)
+            return
+        for first in range(0, len(found), ARRAYS):
+            part = slice(first, first + ARRAYS)
+            self._gather(sources[part], out[part], found[part], order, state, stride, n)
+
+    def _gather(
+        self, sources: Sequence[Array], out: Sequence[Array], conversions: Sequence[Conversion], order: Array | None,
+        state: Array | None, stride: int, n: int,
+    ) -> None:  # fmt: skip
+        """One launch for up to ``ARRAYS`` arrays."""
+        arguments: dict[str, Any] = {}
+        blocks = 1
+        for a in range(ARRAYS):
+            there = a < len(conversions)
+            form, kind, units = conversions[a] if there else Conversion(Form.COPY_1, 0, 0)
+            lanes = log_lanes(units)
+            blocks = max(blocks, blocks_for(n, lanes, self.multiprocessors))
+            arguments |= {f"source{a}": sources[a] if there else None, f"out{a}": out[a] if there else None}
+            arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
+        self._launch(
+            "gather", VARIANT, (blocks, len(conversions)), (THREADS,), order=order, state=state, stride=stride, n=n,
+            **arguments,
+        )  # fmt: skip
+
+    def copy(self, source: Array, *, out: Array) -> None:
+        found = conversion(source, out, out.size)
+        if found is None:
+            self._refuse_in_record(f"copy from {source.dtype} to {out.dtype}")
+            super().copy(source, out=out)
+            return
+        # A gather of all units in their order, each a row by itself.
+        self._gather([source], [out], [found._replace(units=1)], None, None, 0, found.units)
+
+    def standardize(self, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
+        wide = mean.dtype == scale.dtype == np.float64
+        in_order = all(a.flags.c_contiguous for a in (x, mean, scale, out))
+        if not (wide and in_order and x.dtype in KINDS and out.dtype in _ONE_BY_ONE and out.dtype.kind != "i"):
+            self._refuse_in_record(f"standardize from {x.dtype} by {mean.dtype} to {out.dtype}")
+            super().standardize(x, mean, scale, limit=limit, out=out)
+            return
+        n, n_in = x.shape
+        form, count = _together(x, out, n_in, _STANDARDIZED_TOGETHER)
+        lanes = log_lanes(n_in // count)
+        grid = (blocks_for(n, lanes, self.multiprocessors),)
+        self._launch(
+            "standardize", VARIANT, grid, (THREADS,), x=x, out=out, form=form, kind=KINDS[x.dtype], mean=mean,
+            scale=scale, limit=limit, n=n, units=n_in // count, log_lanes=lanes,
+        )  # fmt: skip
+
+    def fill(self, value: float, *, out: Array) -> None:
+        unit = common_alignment(address(out), out.nbytes)
+        if out.dtype not in KINDS or unit < out.dtype.itemsize or not out.flags.c_contiguous:
+            self._refuse_in_record(f"fill of {out.dtype}")
+            super().fill(value, out=out)
+            return
+        pattern = bf16_bits(value) if out.dtype == BF16 else np.asarray(value).astype(out.dtype)
+        low, high = np.frombuffer(pattern.tobytes() * (ACCESS // out.dtype.itemsize), "<u8")
+        units = out.nbytes // unit
+        grid, form = (blocks_for(units, 0, self.multiprocessors),), Form(unit.bit_length() - 1)
+        self._launch("fill", VARIANT, grid, (THREADS,), out=out, form=form, low=low, high=high, units=units)
+
+    def tick(self, state: Array) -> None:
+        self._launch("tick", VARIANT, (1,), (32,), state=state)

@@ -1,0 +1,116 @@
+// What all kernels share: types, conversions, reductions in a fixed order. Plain CUDA C++, no header, no inline PTX,
+// so that the same text compiles for a CPU and is tested there.
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+
+// state[] and totals[][] as in backends/base.py
+enum { STEP = 0, BATCH = 1, HALTED = 2 };
+enum { LOSS = 0, WEIGHT = 1, CORRECT = 2 };
+const i64 RUNNING = -1;
+
+// ---- bfloat16: the upper half of a float32 ------------------------------------------------------------------------
+
+struct bf16 {
+  unsigned short bits;
+};
+
+__device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ double widen(double x) { return x; }
+
+template <class T>
+struct Narrow;
+template <>
+struct Narrow<float> {
+  __device__ __forceinline__ static float from(float x) { return x; }
+};
+template <>
+struct Narrow<double> {
+  __device__ __forceinline__ static double from(double x) { return x; }
+};
+template <>
+struct Narrow<bf16> {
+  // Rounds to nearest, ties to even; a nan stays one whatever its lower bits were.
+  __device__ __forceinline__ static bf16 from(float x) {
+    u32 bits = __float_as_uint(x);
+    bf16 out;
+    out.bits = (bits & 0x7fffffffu) > 0x7f800000u ? (unsigned short)((bits >> 16) | 0x40u)
+                                                  : (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    return out;
+  }
+};
+template <class T, class X>
+__device__ __forceinline__ T narrow(X x) {
+  return Narrow<T>::from(x);
+}
+
+// ---- memory, up to 16 bytes at a time -----------------------------------------------------------------------------
+
+// N elements that lie side by side, read or written by as few instructions as the alignment allows.
+template <class T, int N>
+struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
+  T at[N];
+};
+template <int N, class T>
+__device__ __forceinline__ Pack<T, N> load(const T* from) {
+  return *reinterpret_cast<const Pack<T, N>*>(from);
+}
+template <int N, class T>
+__device__ __forceinline__ void store(T* to, const Pack<T, N>& pack) {
+  *reinterpret_cast<Pack<T, N>*>(to) = pack;
+}
+
+// How many T one access of 16 bytes moves.
+template <class T>
+constexpr int per_access = 16 / sizeof(T);
+
+__device__ __forceinline__ bool is_aligned(const void* p) { return ((u64)p & 15) == 0; }
+
+// ---- sums over a block, in a fixed order --------------------------------------------------------------------------
+
+// The sum of x over all threads of a block of `warps` full warps, in every thread. Every thread calls it.
+template <int warps, class T>
+__device__ __forceinline__ T block_sum(T x) {
+  __shared__ T of_warp[warps];
+  for (int mask = 16; mask; mask >>= 1) x += __shfl_xor_sync(0xffffffffu, x, mask);
+  __syncthreads();  // an earlier call may still be read
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
+  __syncthreads();
+  T sum = of_warp[0];
+  for (int warp = 1; warp < warps; ++warp) sum += of_warp[warp];
+  return sum;
+}
+
+// ---- sums over a grid, in a fixed order ---------------------------------------------------------------------------
+
+// True in all threads of the block that comes here last of so many, which then sees whatever the others wrote before
+// they came. `ticket` is 0 before and, since atomicInc wraps, after.
+__device__ __forceinline__ bool comes_last(u32 blocks, u32* ticket) {
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) last = atomicInc(ticket, blocks - 1) == blocks - 1;
+  __syncthreads();
+  if (last) __threadfence();
+  return last;
+}
+
+// x = its sum over a grid of one dimension, in the block that gets true: the last to come. `partials` has as many
+// elements as there are blocks; a single block needs neither it nor `ticket`.
+template <int warps>
+__device__ __forceinline__ bool grid_sum(double& x, double* partials, u32* ticket) {
+  x = block_sum<warps>(x);
+  if (gridDim.x == 1) return true;
+  if (threadIdx.x == 0) partials[blockIdx.x] = x;
+  if (!comes_last(gridDim.x, ticket)) return false;
+  x = 0;
+  for (u32 i = threadIdx.x; i < gridDim.x; i += warps * 32) x += partials[i];
+  x = block_sum<warps>(x);
+  return true;
+}
+
+// ---- the kinds of number that a `void*` may point to, numbered as in kernels.py ------------------------------------
+
+enum Kind { FLOAT32, FLOAT64, BFLOAT16, FLOAT16, BOOL, UINT8, INT8, UINT16, INT16, UINT32, INT32, UINT64, INT64 };

@@ -1,0 +1,17 @@
+"""The contract in fused kernels and planned products: what the CUDA body computes, without the device.
+
+Each topic stands in a file beside its CUDA source. Where there is no fused kernel for what came (complex numbers, a
+model axis), the reference answers, outside a recorded step.
+"""
+
+from __future__ import annotations
+
+from chainrule.backends.cupy.batches import Batches
+from chainrule.backends.cupy.layers import Layers
+from chainrule.backends.cupy.losses import Losses
+from chainrule.backends.cupy.optimisers import Optimisers
+from chainrule.backends.cupy.random import RandomNumbers
+
+
+class FusedBackend(Layers, Losses, Batches, Optimisers, RandomNumbers):
+    """All topics together."""

@@ -1,0 +1,145 @@
+"""The CUDA sources beside this file, and how their kernels are called: by the names of their parameters.
+
+A source is compiled once for each *variant*, a choice of the two types that its text leaves open::
+
+    variant     REAL     STORED
+    float32     float    float      float32 nets in fp32 and tf32
+    float64     double   double
+    bf16        float    bf16       what products read is stored in bf16, all else in float32
+
+The signature in the source is the only one there is: it says which types a call must bring and, by ``const``, which
+arrays it only reads.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from chainrule.backends.base import BF16, Array
+from chainrule.backends.cupy.launches import Span, address, span
+from chainrule.errors import ShapeError
+
+HERE = Path(__file__).parent
+
+VARIANTS: Final = {
+    "float32": {"REAL": "float", "STORED": "float"},
+    "float64": {"REAL": "double", "STORED": "double"},
+    "bf16": {"REAL": "float", "STORED": "bf16"},
+}
+
+_DTYPES: Final[dict[str, np.dtype]] = {
+    "float": np.dtype(np.float32),
+    "double": np.dtype(np.float64),
+    "bf16": BF16,
+    "int": np.dtype(np.int32),
+    "u32": np.dtype(np.uint32),
+    "i64": np.dtype(np.int64),
+    "u64": np.dtype(np.uint64),
+}
+
+# The dtypes that a `void*` parameter may point to, each by its number in common.cuh.
+_KINDS: Final[tuple[Any, ...]] = (
+    *("float32", "float64", BF16, "float16", "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64"),
+    "int64",
+)
+KINDS: Final[dict[np.dtype, int]] = {np.dtype(kind): number for number, kind in enumerate(_KINDS)}
+
+_KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(\w+\)\s+)?(\w+)\s*\(([^)]*)\)', re.DOTALL)
+_PARAMETER = re.compile(r"(const )?\s*([\w ]+?)\s*(\*)?\s*(?:__restrict__)?\s*(\w+)$")
+
+
+class Parameter(NamedTuple):
+    """One parameter of a kernel, as its source declares it."""
+
+    name: str
+    type: str  # "float", "i64", "REAL", "void", ...
+    is_array: bool
+    is_const: bool
+
+    def dtype(self, variant: str) -> np.dtype | None:
+        """The dtype that a call must bring; None for ``void*``, which takes any."""
+        return _DTYPES.get(VARIANTS[variant].get(self.type, self.type))
+
+
+class Bound(NamedTuple):
+    """Arguments in the order of the signature, and the memory that they name."""
+
+    values: tuple[Any, ...]  # NumPy scalars of the exact types; an address for an array
+    reads: tuple[Span, ...]
+    writes: tuple[Span, ...]
+    arrays: tuple[Array, ...]
+
+
+class Signature(NamedTuple):
+    """A kernel: its name, the source that holds it, its parameters in order."""
+
+    kernel: str
+    source: str
+    parameters: tuple[Parameter, ...]
+
+    def bind(self, variant: str, arguments: dict[str, Any]) -> Bound:
+        """The arguments of a launch; ShapeError for a name or an array's dtype that is not the signature's."""
+        if set(arguments) != {p.name for p in self.parameters}:
+            expected = ", ".join(p.name for p in self.parameters)
+            raise ShapeError(f"{self.kernel}({', '.join(arguments)}) came, {self.kernel}({expected}) was expected")
+        values: list[Any] = []
+        reads: list[Span] = []
+        writes: list[Span] = []
+        arrays: list[Array] = []
+        for parameter in self.parameters:
+            value, dtype = arguments[parameter.name], parameter.dtype(variant)
+            if not parameter.is_array:
+                assert dtype is not None, parameter
+                values.append(dtype.type(value))
+            elif value is None:
+                values.append(np.uint64(0))
+            else:
+                if dtype is not None and value.dtype != dtype:
+                    raise ShapeError(f"{self.kernel}: {parameter.name} is {value.dtype}, {dtype} was expected")
+                values.append(np.uint64(address(value)))
+                (reads if parameter.is_const else writes).append(span(value))
+                arrays.append(value)
+        return Bound(tuple(values), tuple(reads), tuple(writes), tuple(arrays))
+
+
+def source_text(source: str) -> str:
+    """What is compiled for ``source``: the common part, then its own.
+
+    Joined here rather than by ``#include``, because CuPy keeps compiled kernels under the hash of the text alone.
+    """
+    return f'{(HERE / "common.cuh").read_text()}\n#line 1 "{source}"\n{(HERE / source).read_text()}'
+
+
+def sources() -> list[str]:
+    """The names of the sources."""
+    return sorted(path.name for path in HERE.glob("*.cu"))
+
+
+@functools.cache
+def signatures() -> dict[str, Signature]:
+    """Every kernel of every source, by name."""
+    found = {}
+    for source in sources():
+        text = re.sub(r"//[^\n]*", "", (HERE / source).read_text())
+        for kernel, declared in _KERNEL.findall(text):
+            parameters = tuple(_parameter(kernel, part) for part in declared.split(","))
+            found[kernel] = Signature(kernel, source, parameters)
+    return found
+
+
+def _parameter(kernel: str, declared: str) -> Parameter:
+    match = _PARAMETER.match(" ".join(declared.split()))
+    if match is None:
+        raise ValueError(f"{kernel}: the parameter {declared!r} cannot be read")
+    const, kind, star, name = match.groups()
+    return Parameter(name, kind.strip(), star is not None, const is not None)
+
+
+def options(variant: str) -> tuple[str, ...]:
+    """What the compiler is told."""
+    return ("-std=c++17", *(f"-D{name}={value}" for name, value in VARIANTS[variant].items()))

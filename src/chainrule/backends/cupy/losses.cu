@@ -1,0 +1,333 @@
+// Losses with their gradients, and predictions.
+//
+// Sums over a batch are in double precision and in a fixed order: of each block in `partials`, and these by the block
+// that comes last, found by `ticket`. So a loss is one launch; with weights it is two, because no gradient can be
+// written before the sum of the weights is known.
+
+const int THREADS = 512, WARPS = THREADS / 32;
+const int WIDE = per_access<REAL>;
+
+// ---- what all losses share -------------------------------------------------------------------------------------------
+
+// What a loss finds before it starts. Read early, because at the end all would wait for it.
+struct Batch {
+  i64 slot;
+  bool runs;
+  double weight;
+  REAL factor;  // of row i's gradient, but for w_i
+};
+
+__device__ __forceinline__ Batch open(
+    const i64* state, const double* total_weight, i64 rows, double scale, int mean) {
+  Batch batch;
+  batch.slot = state[BATCH];
+  batch.runs = state[HALTED] == RUNNING;
+  batch.weight = total_weight ? *total_weight : (double)rows;
+  // Weights that are all zero make every row of the gradient zero, whatever it is divided by.
+  batch.factor = REAL(scale / (mean && batch.weight != 0 ? batch.weight : 1.0));
+  return batch;
+}
+
+// The loss of the batch, from each thread's part of it, to the totals; a loss that is not finite halts the run.
+__device__ __forceinline__ void close(
+    const Batch& batch, double loss, double scale, i64* state, double* totals, double* partials, u32* ticket) {
+  if (grid_sum<WARPS>(loss, partials, ticket) && threadIdx.x == 0) {
+    loss *= scale;
+    totals[batch.slot * 3 + LOSS] = loss;
+    totals[batch.slot * 3 + WEIGHT] = batch.weight;
+    if (batch.runs && !isfinite(loss)) state[HALTED] = state[STEP];
+  }
+}
+
+// total = sum_i w_i, in double precision.
+extern "C" __global__ void __launch_bounds__(512)
+sum_weights(const REAL* __restrict__ weights, i64 rows, double* total, double* partials, u32* ticket) {
+  double sum = 0;
+  const i64 stride = (i64)gridDim.x * THREADS;
+#pragma unroll 4
+  for (i64 i = (i64)blockIdx.x * THREADS + threadIdx.x; i < rows; i += stride) sum += weights[i];
+  if (grid_sum<WARPS>(sum, partials, ticket) && threadIdx.x == 0) *total = sum;
+}
+
+// ---- rows that are looked at as a whole ------------------------------------------------------------------------------
+// A row is shared by `group` threads: 1, 2, 4 ... 32 of one warp, or all of a block. Each takes every group-th element.
+// The loops over rows are the same for all threads of a block, because all take part when results are exchanged.
+
+__device__ __forceinline__ REAL minus_infinity() { return -REAL(__uint_as_float(0x7f800000u)); }
+
+// An element of a row, and where it stands.
+struct Element {
+  REAL value;
+  int at;
+};
+
+__device__ __forceinline__ int from_lane(int x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+__device__ __forceinline__ REAL from_lane(REAL x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+__device__ __forceinline__ Element from_lane(Element x, int mask) {
+  return {from_lane(x.value, mask), from_lane(x.at, mask)};
+}
+
+__device__ __forceinline__ REAL sum_of(REAL a, REAL b) { return a + b; }
+__device__ __forceinline__ REAL larger_of(REAL a, REAL b) { return a > b ? a : b; }
+__device__ __forceinline__ int both_of(int a, int b) { return a & b; }
+
+// The one that argmax takes: a nan before all, then the larger, then the earlier.
+__device__ __forceinline__ Element first_of(Element a, Element b) {
+  const bool a_is_nan = a.value != a.value, b_is_nan = b.value != b.value;
+  const bool equal = a_is_nan ? b_is_nan : a.value == b.value;
+  const bool a_wins = equal ? a.at < b.at : a_is_nan || (!b_is_nan && a.value > b.value);
+  return a_wins ? a : b;
+}
+
+// x of all threads of the group, combined, in each of them.
+template <class T, T (*combined)(T, T)>
+__device__ __forceinline__ T over_group(T x, int group) {
+  for (int mask = min(group, 32) / 2; mask; mask /= 2) x = combined(x, from_lane(x, mask));
+  if (group > 32) {
+    __shared__ T of_warp[WARPS];
+    __syncthreads();  // an earlier call may still be read
+    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = of_warp[0];
+    for (int warp = 1; warp < WARPS; ++warp) x = combined(x, of_warp[warp]);
+  }
+  return x;
+}
+
+// What a thread keeps of a row: two elements, which are all there are unless the row is long. The rest is read again
+// each time it is wanted, from the cache.
+struct Kept {
+  REAL first, second;
+};
+
+__device__ __forceinline__ Kept keep(const REAL* z, int lane, int group, int width) {
+  Kept kept;
+  kept.first = lane < width ? z[lane] : minus_infinity();
+  kept.second = lane + group < width ? z[lane + group] : minus_infinity();
+  return kept;
+}
+
+struct Exponentials {
+  REAL first, second;  // exp(z - largest) of what is kept; 0 where the row has ended
+  REAL largest, sum;   // over the row
+};
+
+__device__ __forceinline__ Exponentials exponentials(
+    const REAL* z, const Kept& kept, int lane, int group, int width) {
+  Exponentials e;
+  REAL x = larger_of(kept.first, kept.second);
+#pragma unroll 4
+  for (int c = lane + 2 * group; c < width; c += group) x = larger_of(x, z[c]);
+  e.largest = over_group<REAL, larger_of>(x, group);
+  e.first = exp(kept.first - e.largest);
+  e.second = exp(kept.second - e.largest);
+  x = e.first + e.second;
+#pragma unroll 2
+  for (int c = lane + 2 * group; c < width; c += group) x += exp(z[c] - e.largest);
+  e.sum = over_group<REAL, sum_of>(x, group);
+  return e;
+}
+
+// l_i = log(sum_j exp(z_ij)) - z_i,label;   dlogits_ij = (softmax(z_i)_j - [j = label]) factor w_i.
+// logits, dlogits (rows, columns), which may be one memory where their types are equal; labels (rows,).
+extern "C" __global__ void __launch_bounds__(512) softmax_cross_entropy(
+    const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
+    const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
+    double* partials, u32* ticket, i64 rows, int columns, int group) {
+  const Batch batch = open(state, total_weight, rows, scale, mean);
+  const int lane = (int)threadIdx.x % group, height = THREADS / group;
+  const i64 step = (i64)gridDim.x * height;
+  i64 top = (i64)blockIdx.x * height, row = top + (int)threadIdx.x / group;
+  double loss = 0;
+  int width = row < rows ? columns : 0;
+  Kept kept = keep(logits + row * columns, lane, group, width);
+  int label = width ? labels[row] : 0;
+  REAL weight = width && weights ? weights[row] : REAL(1);
+  for (; top < rows; top += step) {
+    // The next row is asked for before this one is computed.
+    const i64 next_row = row + step;
+    const int next_width = next_row < rows ? columns : 0;
+    const Kept next_kept = keep(logits + next_row * columns, lane, group, next_width);
+    const int next_label = next_width ? labels[next_row] : 0;
+    const REAL next_weight = next_width && weights ? weights[next_row] : REAL(1);
+
+    const REAL* z = logits + row * columns;
+    STORED* d = dlogits + row * columns;
+    const Exponentials e = exponentials(z, kept, lane, group, width);
+    const REAL inverse = 1 / e.sum, log_sum = log(e.sum), factor = batch.factor * weight;
+    auto finish = [&](int c, REAL logit, REAL exponential) {
+      REAL p = exponential * inverse;
+      if (c == label) {
+        loss += (double)weight * (log_sum - (logit - e.largest));
+        p -= 1;
+      }
+      d[c] = narrow<STORED>(p * factor);
+    };
+    if (lane < width) finish(lane, kept.first, e.first);
+    if (lane + group < width) finish(lane + group, kept.second, e.second);
+#pragma unroll 1
+    for (int c = lane + 2 * group; c < width; c += group) {
+      const REAL logit = z[c];
+      finish(c, logit, exp(logit - e.largest));
+    }
+    row = next_row;
+    width = next_width;
+    kept = next_kept;
+    label = next_label;
+    weight = next_weight;
+  }
+  close(batch, loss, scale, state, totals, partials, ticket);
+}
+
+// out_ij = exp(z_ij) / sum_k exp(z_ik).   logits, out (rows, columns), which may be one memory.
+extern "C" __global__ void __launch_bounds__(512)
+softmax(const REAL* logits, REAL* out, i64 rows, int columns, int group) {
+  const int lane = (int)threadIdx.x % group, height = THREADS / group;
+  for (i64 top = (i64)blockIdx.x * height; top < rows; top += (i64)gridDim.x * height) {
+    const i64 row = top + (int)threadIdx.x / group;
+    const int width = row < rows ? columns : 0;
+    const REAL* z = logits + row * columns;
+    REAL* p = out + row * columns;
+    const Kept kept = keep(z, lane, group, width);
+    const Exponentials e = exponentials(z, kept, lane, group, width);
+    const REAL inverse = 1 / e.sum;
+    if (lane < width) p[lane] = e.first * inverse;
+    if (lane + group < width) p[lane + group] = e.second * inverse;
+#pragma unroll 2
+    for (int c = lane + 2 * group; c < width; c += group) p[c] = exp(z[c] - e.largest) * inverse;
+  }
+}
+
+// Where the largest element of a row stands, in all threads of the group.
+__device__ __forceinline__ int largest_at(const REAL* z, int lane, int group, int width) {
+  Element best = {minus_infinity(), 0x7fffffff};
+#pragma unroll 4
+  for (int c = lane; c < width; c += group) best = first_of(best, {z[c], c});
+  return over_group<Element, first_of>(best, group).at;
+}
+
+// out_i = the first j of the largest x_ij; of a nan, if there is one, as NumPy has it.   x (rows, columns), out (rows,).
+extern "C" __global__ void __launch_bounds__(512)
+argmax(const REAL* __restrict__ x, int* __restrict__ out, i64 rows, int columns, int group) {
+  const int lane = (int)threadIdx.x % group, height = THREADS / group;
+  for (i64 top = (i64)blockIdx.x * height; top < rows; top += (i64)gridDim.x * height) {
+    const i64 row = top + (int)threadIdx.x / group;
+    const int at = largest_at(x + row * columns, lane, group, row < rows ? columns : 0);
+    if (lane == 0 && row < rows) out[row] = at;
+  }
+}
+
+// totals[CORRECT] = sum_i w_i [row i is right].   logits (rows, columns); labels (rows,), or null and targets
+// (rows, columns): then a row is right where every logit is above 0 just where its target is above 1/2.
+extern "C" __global__ void __launch_bounds__(512) count_correct(
+    const REAL* __restrict__ logits, const int* __restrict__ labels, const REAL* __restrict__ targets,
+    const REAL* __restrict__ weights, const i64* __restrict__ state, double* totals, double* partials, u32* ticket,
+    i64 rows, int columns, int group) {
+  const i64 slot = state[BATCH];
+  const int lane = (int)threadIdx.x % group, height = THREADS / group;
+  double correct = 0;
+  for (i64 top = (i64)blockIdx.x * height; top < rows; top += (i64)gridDim.x * height) {
+    const i64 row = top + (int)threadIdx.x / group;
+    const int width = row < rows ? columns : 0;
+    const REAL* z = logits + row * columns;
+    const REAL weight = width && weights ? weights[row] : REAL(1);
+    bool right;
+    if (labels) {
+      const int label = width ? labels[row] : 0;
+      right = largest_at(z, lane, group, width) == label;
+    } else {
+      const REAL* t = targets + row * columns;
+      int agree = 1;
+#pragma unroll 4
+      for (int c = lane; c < width; c += group) agree &= (z[c] > 0) == (t[c] > REAL(0.5));
+      right = over_group<int, both_of>(agree, group);
+    }
+    if (lane == 0 && width && right) correct += weight;
+  }
+  if (grid_sum<WARPS>(correct, partials, ticket) && threadIdx.x == 0) totals[slot * 3 + CORRECT] = correct;
+}
+
+// ---- element by element ----------------------------------------------------------------------------------------------
+
+// l = max(z, 0) - z t + log(1 + exp(-|z|)),   dl/dz = 1 / (1 + exp(-z)) - t; no exponential is ever above 1.
+struct SigmoidCrossEntropy {
+  __device__ __forceinline__ static void at(REAL z, REAL t, REAL& loss, REAL& gradient) {
+    const REAL e = exp(-fabs(z));
+    loss = (z > 0 ? z : REAL(0)) - z * t + log1p(e);
+    gradient = (z > 0 ? REAL(1) : e) / (1 + e) - t;
+  }
+};
+
+// l = (z - t)^2,   dl/dz = 2 (z - t)
+struct SquaredError {
+  __device__ __forceinline__ static void at(REAL z, REAL t, REAL& loss, REAL& gradient) {
+    const REAL error = z - t;
+    loss = error * error;
+    gradient = 2 * error;
+  }
+};
+
+// N elements of one row from `at` on: their gradient is written, their loss returned.
+template <class Loss, int N>
+__device__ __forceinline__ double loss_and_gradient(
+    const Batch& batch, const REAL* logits, const REAL* targets, const REAL* weights, STORED* dlogits, int columns,
+    i64 at) {
+  const Pack<REAL, N> z = load<N>(logits + at), t = load<N>(targets + at);
+  const REAL weight = weights ? weights[at / columns] : REAL(1), factor = batch.factor * weight;
+  Pack<STORED, N> d;
+  double sum = 0;
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    REAL loss, gradient;
+    Loss::at(z.at[j], t.at[j], loss, gradient);
+    sum += loss;
+    d.at[j] = narrow<STORED>(gradient * factor);
+  }
+  store(dlogits + at, d);
+  return weight * sum;
+}
+
+template <class Loss>
+__device__ __forceinline__ double loss_and_gradient(
+    const Batch& batch, const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
+    STORED* dlogits, i64 packs, i64 count, int columns) {
+  const i64 first = (i64)blockIdx.x * THREADS + threadIdx.x, stride = (i64)gridDim.x * THREADS;
+  double loss = 0;
+  for (i64 i = first; i < packs; i += stride) {
+    loss += loss_and_gradient<Loss, WIDE>(batch, logits, targets, weights, dlogits, columns, i * WIDE);
+  }
+#pragma unroll 1
+  for (i64 i = packs * WIDE + first; i < count; i += stride) {
+    loss += loss_and_gradient<Loss, 1>(batch, logits, targets, weights, dlogits, columns, i);
+  }
+  return loss;
+}
+
+// logits, targets, dlogits: `count` elements in rows of so many columns; the first `packs` times WIDE of them are read
+// 16 bytes at a time. dlogits may be the memory of logits where their types are equal.
+extern "C" __global__ void __launch_bounds__(512) sigmoid_cross_entropy(
+    const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
+    const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
+    double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
+  const Batch batch = open(state, total_weight, rows, scale, mean);
+  const double loss = loss_and_gradient<SigmoidCrossEntropy>(
+      batch, logits, targets, weights, dlogits, packs, rows * columns, columns);
+  close(batch, loss, scale, state, totals, partials, ticket);
+}
+
+extern "C" __global__ void __launch_bounds__(512) squared_error(
+    const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
+    const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
+    double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
+  const Batch batch = open(state, total_weight, rows, scale, mean);
+  const double loss =
+      loss_and_gradient<SquaredError>(batch, logits, targets, weights, dlogits, packs, rows * columns, columns);
+  close(batch, loss, scale, state, totals, partials, ticket);
+}
+
+// out = 1 where x > 0, else 0.
+extern "C" __global__ void __launch_bounds__(512)
+positive(const REAL* __restrict__ x, int* __restrict__ out, i64 count) {
+  const i64 stride = (i64)gridDim.x * THREADS;
+  for (i64 i = (i64)blockIdx.x * THREADS + threadIdx.x; i < count; i += stride) out[i] = x[i] > 0;
+}

@@ -1,0 +1,85 @@
+"""A matrix product by rows, as the contract has it: what is multiplied, how exactly, and what becomes of the result."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from chainrule.errors import DeviceError, ShapeError
+
+Dtype: TypeAlias = Literal["float32", "float64", "bf16"]
+Epilogue: TypeAlias = Literal["none", "bias", "relu_bias"]
+
+LARGEST_ALIGNMENT: Final = 16  # bytes a load; slices of one array that differ beyond it are one product, tuned once
+EPILOGUES: Final = ("none", "bias", "relu_bias")
+
+# The results that can be written, by the operands' dtype and the precision. The table of types under cublasLtMatmul()
+# in NVIDIA's documentation of cuBLAS has these rows.
+RESULTS: Final = {
+    ("float32", "fp32"): ("float32",),
+    ("float32", "tf32"): ("float32",),
+    ("bf16", "bf16"): ("float32", "bf16"),
+    **{("float64", precision): ("float64",) for precision in ("fp32", "tf32", "bf16")},
+}
+
+
+def alignment(address: int) -> int:
+    """The largest power of two, at most 16, of which an address is a multiple."""
+    return min(address & -address, LARGEST_ALIGNMENT) or LARGEST_ALIGNMENT
+
+
+class Product(NamedTuple):
+    """What is to be multiplied, by rows:   out = epilogue(op(a) @ op(b)),   op(a) (m, k), op(b) (k, n), out (m, n).
+
+    Parameters
+    ----------
+    a_turned, b_turned : the array is a transposed view: memory holds the rows of a (k, m), of a (n, k).
+    lda, ldb, ldout : elements from the start of a row *in memory* to that of the next.
+    operands : dtype of a and b.
+    result : dtype of out: float32 or bf16 for bf16 operands, else that of the operands.
+    precision : how float32 is multiplied; "bf16" goes with bf16 operands. float64 takes no notice of it.
+    epilogue : none        out = x                    x = op(a) @ op(b), added up in float32, or float64
+               bias        out = x + bias             bias (n,), of the dtype of out
+               relu_bias   out = max(x + bias, 0)     the documentation does not say whether a nan stays a nan
+    a_alignment, b_alignment, out_alignment : bytes, of the first element's address, as :func:`alignment` says.
+
+    cublasLt takes a bias of the result's dtype only: bf16 for a bf16 result.
+    """
+
+    m: int
+    n: int
+    k: int
+    a_turned: bool
+    b_turned: bool
+    lda: int
+    ldb: int
+    ldout: int
+    operands: Dtype = "float32"
+    result: Dtype = "float32"
+    precision: str = "fp32"
+    epilogue: Epilogue = "none"
+    a_alignment: int = LARGEST_ALIGNMENT
+    b_alignment: int = LARGEST_ALIGNMENT
+    out_alignment: int = LARGEST_ALIGNMENT
+
+    def __str__(self) -> str:
+        a, b = "a.T" if self.a_turned else "a", "b.T" if self.b_turned else "b"
+        return (
+            f"{a} @ {b}, ({self.m}, {self.k}) @ ({self.k}, {self.n}), {self.operands} to {self.result} "
+            f"in {self.precision}, epilogue {self.epilogue}"
+        )
+
+    def check(self) -> None:
+        """Refuse what cannot be: ShapeError for extents, DeviceError for dtypes."""
+        rows = {"lda": self.m if self.a_turned else self.k, "ldb": self.k if self.b_turned else self.n, "ldout": self.n}
+        if min(self.m, self.n, self.k) < 1:
+            raise ShapeError(f"an empty product: {self}")
+        for name, length in rows.items():
+            if getattr(self, name) < length:
+                raise ShapeError(f"{name}={getattr(self, name)} is less than a row of {length} elements: {self}")
+        if (self.operands, self.precision) not in RESULTS:
+            raise DeviceError(f"operands of {self.operands} are not multiplied in {self.precision}: {self}")
+        results = RESULTS[self.operands, self.precision]
+        if self.result not in results:
+            raise DeviceError(f"operands of {self.operands} give {' or '.join(results)}, not {self.result}: {self}")
+        if self.epilogue not in EPILOGUES:
+            raise DeviceError(f"there is no epilogue {self.epilogue!r}, only {', '.join(EPILOGUES)}")

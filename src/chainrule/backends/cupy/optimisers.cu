@@ -1,0 +1,177 @@
+// Optimisers: flat arrays of one length, each element read once and written once, 16 bytes at a time.
+
+// What all of these kernels have in common: elements in packs of 16 bytes, dealt to all threads of the grid in turns,
+// then what is left over one by one. All of it is left over where an array does not start on a 16-byte border.
+struct Share {
+  i64 packs, first, step;
+  __device__ __forceinline__ Share(i64 size, bool aligned)
+      : packs(aligned ? size / per_access<REAL> : 0),
+        first((i64)blockIdx.x * blockDim.x + threadIdx.x),
+        step((i64)gridDim.x * blockDim.x) {}
+};
+
+typedef Pack<REAL, per_access<REAL>> Reals;
+
+__device__ __forceinline__ const Reals& pack(const REAL* p, i64 i) { return ((const Reals*)p)[i]; }
+__device__ __forceinline__ Reals& pack(REAL* p, i64 i) { return ((Reals*)p)[i]; }
+
+// This batch's learning rate; the last of the table serves all later batches.
+__device__ __forceinline__ double learning_rate(const double* lr, int lr_count, const i64* state, double lr_factor) {
+  return lr[min(state[BATCH], (i64)(lr_count - 1))] * lr_factor;
+}
+
+// g = grads + weight_decay params,   v = momentum v + g,   params -= rate (g + momentum v if nesterov else v)
+//
+// velocity is null where momentum is 0. A run that has halted changes nothing.
+struct Sgd {
+  REAL rate, momentum, weight_decay;
+  bool nesterov;
+  __device__ __forceinline__ void plain(REAL& p, REAL g) const { p -= (p * weight_decay + g) * rate; }
+  __device__ __forceinline__ void with_velocity(REAL& p, REAL g, REAL& v) const {
+    g = p * weight_decay + g;
+    v = v * momentum + g;
+    p -= (nesterov ? v * momentum + g : v) * rate;
+  }
+};
+
+extern "C" __global__ void __launch_bounds__(256)
+    sgd(REAL* __restrict__ params, const REAL* __restrict__ grads, REAL* __restrict__ velocity,
+        const double* __restrict__ lr, const i64* __restrict__ state, i64 size, int lr_count, double lr_factor,
+        REAL momentum, int nesterov, REAL weight_decay) {
+  if (state[HALTED] != RUNNING) return;
+  const Sgd step = {(REAL)learning_rate(lr, lr_count, state, lr_factor), momentum, weight_decay, nesterov != 0};
+  const Share mine(size, is_aligned(params) && is_aligned(grads) && is_aligned(velocity));
+  if (velocity == nullptr) {
+    #pragma unroll 1
+    for (i64 i = mine.first; i < mine.packs; i += mine.step) {
+      Reals p = pack(params, i);
+      const Reals g = pack(grads, i);
+      for (int j = 0; j < per_access<REAL>; ++j) step.plain(p.at[j], g.at[j]);
+      pack(params, i) = p;
+    }
+    #pragma unroll 1
+    for (i64 i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) step.plain(params[i], grads[i]);
+  } else {
+    #pragma unroll 1
+    for (i64 i = mine.first; i < mine.packs; i += mine.step) {
+      Reals p = pack(params, i), v = pack(velocity, i);
+      const Reals g = pack(grads, i);
+      for (int j = 0; j < per_access<REAL>; ++j) step.with_velocity(p.at[j], g.at[j], v.at[j]);
+      pack(params, i) = p;
+      pack(velocity, i) = v;
+    }
+    #pragma unroll 1
+    for (i64 i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step)
+      step.with_velocity(params[i], grads[i], velocity[i]);
+  }
+}
+
+// g = grads + coupled_decay params,   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2,
+// params = (1 - rate decoupled_decay) params - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+//
+// with t = state[STEP] + 1. The bias corrections are the same for all elements and move out of the loop:
+// step_size m / (sqrt(v) + step_eps) with root = sqrt(1 - beta2^t), step_size = rate root / (1 - beta1^t),
+// step_eps = eps root. 28 bytes a parameter pass through memory in float32. A run that has halted changes nothing.
+struct Adam {
+  REAL keep, step_size, step_eps, beta1, rest1, beta2, rest2, coupled_decay;
+  __device__ __forceinline__ void operator()(REAL& p, REAL g, REAL& m, REAL& v) const {
+    g = p * coupled_decay + g;
+    m = m * beta1 + g * rest1;
+    v = v * beta2 + g * g * rest2;
+    p = p * keep - m / (sqrt(v) + step_eps) * step_size;
+  }
+};
+
+extern "C" __global__ void __launch_bounds__(256)
+    adam(REAL* __restrict__ params, const REAL* __restrict__ grads, REAL* __restrict__ m, REAL* __restrict__ v,
+         const double* __restrict__ lr, const i64* __restrict__ state, i64 size, int lr_count, double lr_factor,
+         REAL beta1, REAL rest1, double log_beta1, REAL beta2, REAL rest2, double log_beta2, double eps,
+         REAL coupled_decay, double decoupled_decay) {
+  const Share mine(size, is_aligned(params) && is_aligned(grads) && is_aligned(m) && is_aligned(v));
+  i64 i = mine.first;
+  Reals p_pack, g_pack, m_pack, v_pack;
+  const auto fetch = [&] {
+    if (i >= mine.packs) return;
+    p_pack = pack(params, i);
+    g_pack = pack(grads, i);
+    m_pack = pack(m, i);
+    v_pack = pack(v, i);
+  };
+  // The first loads are on their way while one thread computes what all elements share; doubles would not find the
+  // registers for it.
+  const bool early = sizeof(REAL) == 4;
+  if (early) fetch();
+  __shared__ REAL shared_keep, shared_step_size, shared_step_eps;
+  if (threadIdx.x == 0) {
+    const double rate = learning_rate(lr, lr_count, state, lr_factor), t = (double)(state[STEP] + 1);
+    // 1 - beta^t by expm1, which keeps the digits that the subtraction would lose in the first steps.
+    const double root = sqrt(-expm1(t * log_beta2));
+    shared_keep = (REAL)(1 - rate * decoupled_decay);
+    shared_step_size = (REAL)(rate * root / -expm1(t * log_beta1));
+    shared_step_eps = (REAL)(eps * root);
+  }
+  const bool halted = state[HALTED] != RUNNING;
+  __syncthreads();
+  if (halted) return;
+  const Adam step = {shared_keep, shared_step_size, shared_step_eps, beta1, rest1, beta2, rest2, coupled_decay};
+  if (!early) fetch();
+  #pragma unroll 1
+  while (i < mine.packs) {
+    for (int j = 0; j < per_access<REAL>; ++j) step(p_pack.at[j], g_pack.at[j], m_pack.at[j], v_pack.at[j]);
+    pack(params, i) = p_pack;
+    pack(m, i) = m_pack;
+    pack(v, i) = v_pack;
+    i += mine.step;
+    fetch();
+  }
+  #pragma unroll 1
+  for (i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) step(params[i], grads[i], m[i], v[i]);
+}
+
+// factor = min(max_norm, norm) / norm,   norm = sqrt(sum g^2); 1 where norm is 0.
+//
+// Added up in double precision, where no float32 over- or underflows, and in an order that `size` and the grid alone
+// decide.
+extern "C" __global__ void __launch_bounds__(256)
+    global_norm(const REAL* __restrict__ grads, i64 size, double max_norm, double* partials, u32* ticket,
+                REAL* __restrict__ factor) {
+  const Share mine(size, is_aligned(grads));
+  double sum = 0;
+  const auto add = [&](REAL g) { sum += (double)g * (double)g; };
+  i64 i = mine.first;
+  #pragma unroll 1
+  for (; i + 3 * mine.step < mine.packs; i += 4 * mine.step) {  // four loads on their way at a time
+    Reals g[4];
+    for (int k = 0; k < 4; ++k) g[k] = pack(grads, i + k * mine.step);
+    for (int k = 0; k < 4; ++k)
+      for (int j = 0; j < per_access<REAL>; ++j) add(g[k].at[j]);
+  }
+  #pragma unroll 1
+  for (; i < mine.packs; i += mine.step) {
+    const Reals g = pack(grads, i);
+    for (int j = 0; j < per_access<REAL>; ++j) add(g.at[j]);
+  }
+  #pragma unroll 1
+  for (i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) add(grads[i]);
+
+  if (grid_sum<8>(sum, partials, ticket) && threadIdx.x == 0) {
+    const double norm = sqrt(sum);
+    factor[0] = (REAL)(min(norm, max_norm) / (norm == 0 ? 1 : norm));
+  }
+}
+
+// grads *= factor. A factor of 1 leaves them alone, to the bit and without a pass over memory.
+extern "C" __global__ void __launch_bounds__(256)
+    clip_by_global_norm(REAL* __restrict__ grads, i64 size, const REAL* __restrict__ factor) {
+  const REAL by = factor[0];
+  if (by == 1) return;
+  const Share mine(size, is_aligned(grads));
+  #pragma unroll 1
+  for (i64 i = mine.first; i < mine.packs; i += mine.step) {
+    Reals g = pack(grads, i);
+    for (int j = 0; j < per_access<REAL>; ++j) g.at[j] *= by;
+    pack(grads, i) = g;
+  }
+  #pragma unroll 1
+  for (i64 i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) grads[i] *= by;
+}

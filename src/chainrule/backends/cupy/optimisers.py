@@ -1,0 +1,94 @@
+"""Optimisers: ``optimisers.cu``."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from chainrule.backends.base import Array
+from chainrule.backends.cupy.launcher import Launcher
+
+THREADS: Final = 256
+ACCESS: Final = 16  # bytes
+# Blocks that are at work at once, each thread with 32 to 64 bytes on their way; Adam needs twice the registers.
+BLOCKS_PER_MULTIPROCESSOR: Final = 8
+ADAM_BLOCKS_PER_MULTIPROCESSOR: Final = 4
+PARTIAL_SUMS: Final = 1024  # at most; whatever the device, so that the norm has the same bits on all
+
+_VARIANTS: Final[dict[np.dtype, str]] = {np.dtype(name): name for name in ("float32", "float64")}
+
+
+def variant_of(*arrays: Array | None) -> str | None:
+    """The variant for flat float arrays of one dtype; None where they are no such arrays."""
+    dtypes = {array.dtype for array in arrays if array is not None}
+    flat = all(array is None or array.flags.c_contiguous for array in arrays)
+    return _VARIANTS.get(dtypes.pop()) if len(dtypes) == 1 and flat else None
+
+
+def grid_for(array: Array, limit: int) -> tuple[int, ...]:
+    """A thread for every 16 bytes of ``array``, in at most ``limit`` blocks."""
+    return (max(1, min(limit, -(-array.nbytes // (ACCESS * THREADS)))),)
+
+
+class Optimisers(Launcher):
+    """The part of the contract that updates parameters."""
+
+    def sgd(
+        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
+        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
+    ) -> None:  # fmt: skip
+        variant = variant_of(params, grads, velocity)
+        if variant is None:
+            self._refuse_in_record(f"sgd of {params.dtype}")
+            super().sgd(
+                params, grads, velocity, lr, state, lr_factor=lr_factor, momentum=momentum, nesterov=nesterov,
+                weight_decay=weight_decay,
+            )  # fmt: skip
+            return
+        grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+        self._launch(
+            "sgd", variant, grid, (THREADS,), params=params, grads=grads, velocity=velocity, lr=lr, state=state,
+            size=params.size, lr_count=len(lr), lr_factor=lr_factor, momentum=momentum, nesterov=nesterov,
+            weight_decay=weight_decay,
+        )  # fmt: skip
+
+    def adam(
+        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
+        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+    ) -> None:  # fmt: skip
+        variant = variant_of(params, grads, m, v)
+        if variant is None:
+            self._refuse_in_record(f"adam of {params.dtype}")
+            super().adam(
+                params, grads, m, v, lr, state, lr_factor=lr_factor, beta1=beta1, beta2=beta2, eps=eps,
+                weight_decay=weight_decay, decoupled=decoupled,
+            )  # fmt: skip
+            return
+        grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+        self._launch(
+            "adam", variant, grid, (THREADS,), params=params, grads=grads, m=m, v=v, lr=lr, state=state,
+            size=params.size, lr_count=len(lr), lr_factor=lr_factor,
+            beta1=beta1, rest1=1 - beta1, log_beta1=_log(beta1), beta2=beta2, rest2=1 - beta2, log_beta2=_log(beta2),
+            eps=eps, coupled_decay=0.0 if decoupled else weight_decay, decoupled_decay=weight_decay * decoupled,
+        )  # fmt: skip
+
+    def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
+        variant = variant_of(grads)
+        if variant is None:
+            self._refuse_in_record(f"clip_by_global_norm of {grads.dtype}")
+            super().clip_by_global_norm(grads, max_norm=max_norm)
+            return
+        factor = self._scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
+        self._launch(
+            "global_norm", variant, grid_for(grads, PARTIAL_SUMS), (THREADS,), grads=grads, size=grads.size,
+            max_norm=max_norm, partials=self._scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
+            ticket=self._zeroed_scratch((1,), np.uint32, use="global_norm: ticket"), factor=factor,
+        )  # fmt: skip
+        grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+        self._launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
+
+
+def _log(beta: float) -> float:
+    return math.log(beta) if beta else -math.inf

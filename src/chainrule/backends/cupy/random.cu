@@ -1,0 +1,48 @@
+// Random numbers from counters: Philox4x32-10 (Salmon et al. 2011), as in backends/philox.py.
+
+struct Words {
+  u32 at[4];
+};
+
+// The four words of block `block` of a stream.
+__device__ __forceinline__ Words philox(u32 block, u32 counter1, u32 counter2, u32 counter3, u32 key0, u32 key1) {
+  u32 c0 = block, c1 = counter1, c2 = counter2, c3 = counter3;
+#pragma unroll
+  for (int round = 0; round < 10; ++round) {
+    const u32 high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0;
+    const u32 high1 = __umulhi(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;
+    c0 = high1 ^ c1 ^ key0, c1 = low1, c2 = high0 ^ c3 ^ key1, c3 = low0;
+    key0 += 0x9E3779B9u, key1 += 0xBB67AE85u;
+  }
+  return {c0, c1, c2, c3};
+}
+
+// out[e] = low + span u_e,   u_e = (word e >> 8) / 2^24
+//
+// One rounding an operation, never a fused multiply-add: the same bits on every device.
+extern "C" __global__ void __launch_bounds__(256)
+    uniform(REAL* __restrict__ out, i64 size, u32 key0, u32 key1, u32 counter1, u32 counter2, u32 counter3, double low,
+            double span) {
+  const i64 blocks = (size + 3) / 4, step = (i64)gridDim.x * blockDim.x;
+  for (i64 block = (i64)blockIdx.x * blockDim.x + threadIdx.x; block < blocks; block += step) {
+    const Words words = philox((u32)block, counter1, counter2, counter3, key0, key1);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const double u = (double)(words.at[j] >> 8) * (1.0 / 16777216);
+      if (4 * block + j < size) out[4 * block + j] = (REAL)__dadd_rn(low, __dmul_rn(span, u));
+    }
+  }
+}
+
+// tagged[e] = word e above, e below: distinct numbers, which sorted have the elements of a permutation in their lower
+// halves.
+extern "C" __global__ void __launch_bounds__(256)
+    permutation(u64* __restrict__ tagged, i64 size, u32 key0, u32 key1, u32 counter1, u32 counter2, u32 counter3) {
+  const i64 blocks = (size + 3) / 4, step = (i64)gridDim.x * blockDim.x;
+  for (i64 block = (i64)blockIdx.x * blockDim.x + threadIdx.x; block < blocks; block += step) {
+    const Words words = philox((u32)block, counter1, counter2, counter3, key0, key1);
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      if (4 * block + j < size) tagged[4 * block + j] = (u64)words.at[j] << 32 | (u64)(4 * block + j);
+  }
+}

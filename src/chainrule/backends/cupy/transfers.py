@@ -1,0 +1,73 @@
+"""Page-locked memory of the host, and copies from it that run beside the kernels.
+
+A copy is asynchronous only where the host's memory is page-locked and where another stream carries it. Source: CUDA C++
+Programming Guide, "Overlap of Data Transfer and Kernel Execution".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.base import Array
+from chainrule.backends.transfers import Transfer
+
+
+class PinnedTransfer(Transfer):
+    """A copy that a stream of its own carries; ``copied`` is its event."""
+
+    def __init__(self, main: Any, copied: Any, arrays: tuple[Any, ...]) -> None:
+        self._main, self._copied = main, copied
+        self._arrays = arrays  # both ends stay for as long as someone may still wait for the copy
+
+    def join(self) -> None:
+        self._main.wait_event(self._copied)
+
+    def wait(self) -> None:
+        self._copied.synchronize()
+
+
+class Transfers:
+    """The way in for a backend whose kernels are queued in the stream ``main``; the copies' own stream exists once one
+    is wanted.
+    """
+
+    def __init__(self, cupy: Any, main: Any) -> None:
+        self._cupy, self._main = cupy, main
+        self._stream: Any = None
+
+    def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Page-locked memory: CuPy's pool has it back when the array is gone."""
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        try:
+            memory = self._cupy.cuda.alloc_pinned_memory(size)
+        except self._cupy.cuda.runtime.CUDARuntimeError as error:  # which is no MemoryError
+            raise MemoryError(f"the host cannot lock {size:,} bytes: {error}") from error
+        return np.ndarray(shape, dtype, buffer=memory)
+
+    def send(self, host: np.ndarray, out: Array) -> Transfer:
+        """See :meth:`Backend.send`."""
+        event = self._cupy.cuda.Event
+        if self._stream is None:
+            self._stream = self._cupy.cuda.Stream(non_blocking=True)
+        # What was asked for so far may still read or write `out`: the copy queues behind it. What comes later does not
+        # wait for the copy until it is joined.
+        self._stream.wait_event(self._main.record(event(disable_timing=True)))
+        out.set(host, stream=self._stream)
+        # A blocking event: the host sleeps in `wait` where it would otherwise keep a core busy looking.
+        copied = self._stream.record(event(block=True, disable_timing=True))
+        return PinnedTransfer(self._main, copied, (host, out))
+
+
+def free_memory(cupy: Any) -> int:
+    """Bytes that CuPy could still hand out on the current device.
+
+    What the driver has free and what lies unused in CuPy's pool, as far as CUPY_GPU_MEMORY_LIMIT allows.
+    """
+    pool = cupy.get_default_memory_pool()
+    free = int(cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
+    limit = int(pool.get_limit())
+    return min(free, max(0, limit - int(pool.used_bytes()))) if limit else free

@@ -1,0 +1,104 @@
+"""What is asked of rows before they go to a device, and the words in which they are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.base import Array, Backend
+from chainrule.errors import DataError, ShapeError
+from chainrule.nn.losses import Loss
+from chainrule.nn.preparation import Standardization
+
+
+def targets_and_weights(
+    backend: Backend, y: Any, sample_weight: Any, n: int, *, dtype: np.dtype, loss: Loss,
+    targets: Standardization | None,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """Targets as the loss wants them and weights, of ``n`` rows, in ``dtype``, checked; on the host: they are small."""
+    y_host = _on_host(backend, y, "y")
+    if len(y_host) != n:
+        raise ShapeError(f"X has {n} rows and y has {len(y_host)}")
+    checked = loss.check_targets(y_host)
+    if targets is not None:
+        checked = (checked - targets.mean) / targets.scale
+    if checked.dtype.kind != "i" or loss.task != "classify":
+        checked = _as_dtype(checked, dtype, "a target")
+    if sample_weight is None:
+        return checked, None
+    weights = _check_weights(_on_host(backend, sample_weight, "sample_weight"), n)
+    return checked, _as_dtype(weights, dtype, "a weight")
+
+
+def _as_dtype(values: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        converted = values.astype(dtype, copy=False)
+    if not np.isfinite(converted).all():
+        raise DataError(f"{what} does not fit {dtype}")
+    return converted
+
+
+def refuse_masked(X: Any) -> None:
+    """DataError for a masked array."""
+    if isinstance(X, np.ma.MaskedArray):
+        raise DataError("X is a masked array, whose masked values would silently count", hint="fill or drop them first")
+
+
+def check_features(raw: Array, n_in: int, dtype: np.dtype) -> None:
+    """DataError or ShapeError unless these are numbers of shape (n, n_in) with n > 0; not whether they are finite."""
+    if raw.dtype.kind not in "biufc" or (raw.dtype.kind == "c" and dtype.kind != "c"):
+        raise DataError(f"X of dtype {raw.dtype} came, real numbers were expected", hint=_object_hint(raw))
+    if raw.ndim != 2 or raw.shape[1] != n_in:
+        hint = "one row still needs two axes: X[None, :]" if raw.ndim == 1 and raw.shape[0] == n_in else ""
+        raise ShapeError(f"X of shape {raw.shape} came, (n, {n_in}) was expected", hint=hint)
+    if not len(raw):
+        raise DataError("X has no rows")
+
+
+def nonfinite_feature(row: int, column: int, value: Any, dtype: np.dtype) -> DataError:
+    """The error for a feature that is no finite number, or none in ``dtype``."""
+    fits = "" if not np.isfinite(value) else f", which does not fit {dtype}"
+    return DataError(f"X at row {row}, column {column} is {value}{fits}; finite numbers were expected")
+
+
+def _check_weights(weights: np.ndarray, n: int) -> np.ndarray:
+    if weights.shape != (n,):
+        raise ShapeError(f"sample_weight of shape {weights.shape} came, ({n},) was expected")
+    if weights.dtype.kind not in "biuf":
+        raise DataError(f"sample_weight of dtype {weights.dtype} came, numbers were expected")
+    bad = ~np.isfinite(weights) | (weights < 0)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"sample_weight at row {row} is {weights[row]}, a finite number from 0 up was expected")
+    if not weights.any():
+        raise DataError("sample_weight is zero everywhere")
+    return weights
+
+
+def _on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
+    """Labels and weights are small and are checked on the host, wherever they come from."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise DataError(f"{name} is a masked array, whose masked values would silently count")
+    array = array_of_the_host(values)
+    if array is None:
+        array = backend.download(backend.upload(values))
+    if array.ndim == 0:
+        raise ShapeError(f"{name} is a single value, one a row was expected")
+    return array
+
+
+def array_of_the_host(values: Any) -> np.ndarray | None:
+    """A NumPy array, or a list as one; None for what lies elsewhere or is no regular array: a backend says so."""
+    if isinstance(values, np.ndarray) and not hasattr(values, "__cuda_array_interface__"):
+        return values
+    if hasattr(values, "shape"):
+        return None
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError):
+        return None
+
+
+def _object_hint(array: Array) -> str:
+    return "text columns must become numbers first" if array.dtype.kind in "OUST" else ""

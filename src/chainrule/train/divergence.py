@@ -1,0 +1,50 @@
+"""Where a run left the finite numbers: looked for once it has, at no cost to the steps before."""
+
+from __future__ import annotations
+
+from chainrule.backends.base import Array
+from chainrule.errors import DivergenceError
+from chainrule.nn.network import Network
+from chainrule.nn.passes import Pass
+
+
+def nonfinite_parameter(net: Network) -> str:
+    """The first parameter with a number that is not finite, in words; empty where there is none."""
+    for name, value in net.parameters().items():
+        if net.backend.first_nonfinite(value) is not None:
+            return f"the parameter {name}"
+    return ""
+
+
+def nonfinite_output(batch: Pass, x: Array) -> str:
+    """The first layer whose output for ``x`` is not finite, in words; else it is the loss itself."""
+    batch.forward(x)
+    for layer in batch.layers:
+        if batch.backend.first_nonfinite(layer.y) is not None:
+            return f"the output of {layer.name}"
+    return "the loss itself"
+
+
+def diverged(
+    *, step: int, epoch: int, batch: int, batches: int, loss: float, where: str, rate: float
+) -> DivergenceError:
+    """The error of a step whose loss is not finite; ``epoch`` and ``batch`` count from 0."""
+    return DivergenceError(
+        f"training diverged at step {step} (epoch {epoch + 1}, batch {batch + 1} of {batches}): "
+        f"the loss is {loss}; the first number that is not finite stands in {where}",
+        step=step, epoch=epoch + 1, where=where,
+        hint=f"lower the learning rate (it is {rate:.3g}), take the mean loss rather than a sum, or set clip_norm",
+    )  # fmt: skip
+
+
+def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int) -> None:
+    """DivergenceError for an update that overflowed; ``epoch`` counts from 1.
+
+    The loss of the next step would show it, but after the last step there is none.
+    """
+    where = nonfinite_parameter(net)
+    if where:
+        raise DivergenceError(
+            f"training diverged with its last update (step {step}, epoch {epoch}): {where} is not finite",
+            step=step, epoch=epoch, where=where, hint="lower the learning rate, or set clip_norm",
+        )  # fmt: skip

@@ -1,0 +1,147 @@
+"""What a fit needs of the device's memory, and what to do where there is less."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from chainrule.backends.base import Backend
+from chainrule.errors import OutOfMemoryError
+from chainrule.nn.activations import find_activation
+from chainrule.nn.network import Network
+from chainrule.nn.rows import Rows
+from chainrule.optim.base import Optimizer
+from chainrule.train.batches import batch_formats, cut_epoch
+from chainrule.train.host_rows import HostRows
+from chainrule.train.streaming import streaming_bytes
+
+# Shares of what is free that are left to the kernels: on a device workspaces of products and a little scratch; on the
+# host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.
+KERNEL_SHARE, HOST_KERNEL_SHARE = 1 / 8, 1 / 2
+BATCH_BYTES = 8 * (1 + 3)  # of each batch of an epoch: its learning rate and its totals, in float64
+ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
+
+
+def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
+    """Bytes that one row of a batch takes while a net is trained.
+
+    batch buffers   x as gathered, targets, weights; and x as the first layer reads it, where that is something else
+    each layer      y and dz of n_out numbers, in the storage dtype (the logits in the net's own); z too where the
+                    activation keeps its input, else z is y
+    """
+    be, dtype = net.backend, net.dtype
+    storage, pending = be.storage(dtype).itemsize, bool(rows.pending)
+    gathered = batch_formats(be, rows.formats, pending=pending, dtype=dtype)
+    total = sum(f.nbytes for f in gathered) + (net.n_in * storage if pending else 0)
+    for layer in net.layers:
+        y = dtype.itemsize if layer is net.layers[-1] else storage
+        copies = 1 if find_activation(layer.activation).saves == "output" else 2
+        total += layer.n_out * (copies * y + storage)
+    return total
+
+
+def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int | None) -> int:
+    """Bytes of all that a fit lays out for batches of ``size`` rows, beside the net and the rows themselves."""
+    size = min(size, len(rows))
+    order = streaming_bytes(rows, size, free) if isinstance(rows, HostRows) else ORDER_BYTES * len(rows)
+    return size * bytes_per_row(net, rows) + BATCH_BYTES * cut_epoch(len(rows), size).count + order
+
+
+def bytes_of_net(net: Network, optimizer: Optimizer, *, keeps_best: bool) -> int:
+    """Bytes of parameters, gradients and moments, and of the best epoch's weights where those are kept."""
+    layout, be = net.parameter_arena.layout, net.backend
+    storage = be.storage(net.dtype)
+    arenas = 2 + len(optimizer.moment_names()) + keeps_best
+    factors = layout.size * storage.itemsize if storage != net.dtype else 0
+    return arenas * layout.size * net.dtype.itemsize + factors
+
+
+def largest_batch(net: Network, rows: Rows | HostRows, size: int, free: int) -> int:
+    """The largest batch of fewer than ``size`` rows that fits in ``free`` bytes; 0 where not even one row does.
+
+    The kernels have their share of what is free.
+    """
+    size, room = min(size, len(rows)), _room(net.backend, free)
+    # Smaller batches are more of them, each with its totals: below this size that costs more than it saves.
+    least = max(1, math.isqrt(BATCH_BYTES * len(rows) // bytes_per_row(net, rows)))
+    sizes = range(min(least, size), size)
+    fit = bisect.bisect_right(sizes, room, key=lambda n: bytes_of_batches(net, rows, n, free))
+    return sizes[fit - 1] if fit else 0
+
+
+def batch_hint(net: Network, rows: Rows | HostRows, size: int, free: int | None, net_bytes: int) -> str:
+    """What to do where there is no memory for batches of ``size`` rows; ``free`` is :func:`free_at_start`'s answer."""
+    row = f"each row of a batch takes {bytes_per_row(net, rows):,} bytes"
+    if net.backend.free_memory() is None:
+        free = free_on_host(free)
+    if free is None or bytes_of_batches(net, rows, size, free) <= _room(net.backend, free):
+        return f"use a smaller batch: {row}"
+    if largest := largest_batch(net, rows, size, free):
+        return f"batches of up to {largest:,} rows fit: {row}"
+    return f"not even one row fits beside the net, which takes {net_bytes:,} bytes to train: use a smaller net"
+
+
+def _room(backend: Backend, free: int) -> float:
+    return free * (1 - (HOST_KERNEL_SHARE if backend.free_memory() is None else KERNEL_SHARE))
+
+
+@contextlib.contextmanager
+def advice(backend: Backend, hint: Callable[[], str]) -> Iterator[None]:
+    """Give an OutOfMemoryError the ``hint``; make one of the host's MemoryError."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        error.hint = hint()
+        raise
+    except MemoryError as error:
+        on_host = backend.free_memory() is None or hasattr(error, "shape")  # NumPy's, not CuPy's
+        free = free_on_host() if on_host else backend.free_memory()
+        device = "cpu" if on_host else backend.device
+        raise OutOfMemoryError(device, needed=_needed(error), free=free, hint=hint()) from error
+
+
+def _needed(error: MemoryError) -> int | None:
+    """Bytes that were asked for, where the error says so: NumPy's by shape and dtype, CuPy's in bytes."""
+    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
+    if shape is not None and dtype is not None:
+        return int(math.prod(shape) * dtype.itemsize)
+    size = getattr(error, "_size", None)
+    return None if size is None else int(size)
+
+
+def free_at_start(backend: Backend) -> int | None:
+    """Bytes that are free for arrays, before a fit lays out its own; None where no limit is set, as mostly on a CPU."""
+    free = backend.free_memory()
+    return free if free is not None else _address_space_left()
+
+
+def free_on_host(at_start: int | None = None) -> int | None:
+    """Bytes that this process could still have of the host, by Linux's account; None on other systems.
+
+    What has been laid out and never written to does not count as taken there, so it is enough to ask once memory has
+    run out. Where the address space is limited it does: so much was left ``at_start``.
+    """
+    limits = [at_start if at_start is not None else _address_space_left()]
+    with contextlib.suppress(OSError):
+        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
+        limits.append(int(found[1]) * 1024 if found else None)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _address_space_left() -> int | None:
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return None
+    return max(0, int(limit) - pages * resource.getpagesize())

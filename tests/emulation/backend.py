@@ -1,0 +1,102 @@
+"""The CUDA body on the CPU: the very sources of its kernels, compiled by g++ and run thread by thread.
+
+Everything but the launch is the CUDA body's own: arguments, grids, scratch memory, the order of the work. NumPy arrays
+stand in for CuPy's and NumPy multiplies matrices, rounding the factors as the device would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.base import BF16, Array
+from chainrule.backends.cupy import kernels
+from chainrule.backends.cupy.fused import FusedBackend
+from chainrule.backends.cupy.graph import CapturedStep
+from chainrule.backends.cupy.launcher import EAGER
+from chainrule.backends.cupy.launches import Launch, span
+from chainrule.backends.cupy.schedule import dependencies
+from chainrule.backends.numpy.backend import NumPyBackend
+from emulation.compiled import compiler_problem, kernel, narrow, rounded, widen
+
+__all__ = ["EmulatedBackend", "compiler_problem", "narrow", "widen"]
+
+
+class EmulatedBackend(FusedBackend):
+    """The CUDA body without a device."""
+
+    name = "emulated"
+    device = "cpu"
+    xp = np
+
+    def __init__(self, precision: str = "fp32", sanitizer: str = "none") -> None:
+        super().__init__()
+        self.precision = precision
+        self.sanitizer = sanitizer
+        self._host = NumPyBackend()
+        self._dice = random.Random(20261123)
+
+    def __repr__(self) -> str:
+        return f"<chainrule backend emulated, {self.precision}>"
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self._host.empty(shape, dtype)
+
+    def upload(self, values: Any, dtype: Any = None) -> Array:
+        return self._host.upload(values, dtype)
+
+    def assign(self, values: Any, *, out: Array) -> None:
+        out[...] = values
+
+    def download(self, array: Array) -> np.ndarray:
+        return np.array(array)
+
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        return self._host.running()
+
+    def synchronize(self) -> None:
+        pass
+
+    def _function(self, signature: kernels.Signature, variant: str) -> Any:
+        run = kernel(signature.source, signature.kernel, variant, self.sanitizer)
+
+        def start(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...], lane: Any) -> None:
+            run(grid, block, values)
+
+        return start
+
+    def _product(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+        def start(lane: Any) -> None:
+            result = rounded(a, self.precision) @ rounded(b, self.precision)
+            if bias is not None:
+                result += widen(bias) if bias.dtype == BF16 else bias
+            if relu:
+                result = np.where(result < 0, 0, result)
+            out[...] = narrow(result.astype(np.float32)) if out.dtype == BF16 else result
+
+        reads = (span(a), span(b)) if bias is None else (span(a), span(b), span(bias))
+        key = ("product", *(span(x) for x in (a, b, out)), a.strides, b.strides, relu, bias is not None)
+        return Launch(key, start, reads, (span(out),), (a, b, out))
+
+    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+        return CapturedStep(step, self, self._instantiate).replay
+
+    def _instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
+        """All launches in an order that their memory allows, another one each time: a device may choose any."""
+        waits = dependencies(launches)
+
+        def start() -> None:
+            left = dict(enumerate(waits))
+            done: set[int] = set()
+            while left:
+                ready = [number for number, needed in left.items() if done.issuperset(needed)]
+                number = self._dice.choice(ready)
+                launches[number].start(EAGER)
+                done.add(number)
+                del left[number]
+
+        return start

@@ -1,0 +1,190 @@
+// Runs CUDA C++ kernels on the CPU, for tests: threadIdx, __shared__, __syncthreads, warp shuffles and atomics.
+//
+// Blocks run one after another. The threads of a block are coroutines of one thread, switched where they wait for each
+// other: fast enough for the whole contract test. With -DON_CPU_THREADS each is a std::thread, so that ThreadSanitizer
+// sees a missing barrier as the race that it is. No PTX, no cooperative groups, no dynamic shared memory; blocks are a
+// multiple of 32 threads, as every kernel that shuffles is launched.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <barrier>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+#include <ucontext.h>
+
+struct dim3 { unsigned x = 1, y = 1, z = 1; };
+struct alignas(8) uint2 { unsigned x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) double2 { double x, y; };
+
+namespace on_cpu {
+
+struct Index { dim3 thread, block; unsigned linear; };
+
+#ifdef ON_CPU_THREADS
+
+inline thread_local Index index;
+struct Meeting {                                   // a point where `live` threads wait for each other
+  std::barrier<> barrier;
+  explicit Meeting(unsigned live) : barrier(live) {}
+  void wait() { barrier.arrive_and_wait(); }
+  void leave() { barrier.arrive_and_drop(); }
+};
+
+#else
+
+inline Index index;                                // of the coroutine that runs
+struct Coroutine { ucontext_t context; Index index; bool done; std::vector<char> stack; };
+inline std::vector<std::unique_ptr<Coroutine>> coroutines;
+inline ucontext_t scheduler;
+inline unsigned current;
+inline bool progress;                              // did anyone get past a meeting in this round?
+
+inline void yield() {
+  coroutines[current]->index = index;
+  swapcontext(&coroutines[current]->context, &scheduler);
+  index = coroutines[current]->index;
+}
+
+struct Meeting {
+  unsigned live, arrived = 0, generation = 0;
+  explicit Meeting(unsigned live) : live(live) {}
+  void open() { arrived = 0; ++generation; progress = true; }
+  void wait() {
+    unsigned mine = generation;
+    if (++arrived == live) open();
+    while (generation == mine) yield();
+  }
+  void leave() { if (--live && arrived == live) open(); }
+};
+
+#endif
+
+struct Warp { Meeting gate; uint64_t lane[32]; explicit Warp(unsigned n) : gate(n) {} };
+inline std::unique_ptr<Meeting> block_barrier;
+inline std::vector<std::unique_ptr<Warp>> warps;
+
+template <class T> T exchange(T value, unsigned from) {      // every lane of the warp calls this together
+  Warp& w = *warps[index.linear / 32];
+  std::memcpy(&w.lane[index.linear % 32], &value, sizeof value);
+  w.gate.wait();
+  T got = value;
+  if (from < 32) std::memcpy(&got, &w.lane[from], sizeof got);
+  w.gate.wait();
+  return got;
+}
+
+inline const std::function<void()>* body;
+inline void finish() {                             // a thread that returned early holds nobody back
+  warps[index.linear / 32]->gate.leave();
+  block_barrier->leave();
+}
+
+#ifndef ON_CPU_THREADS
+inline void run_coroutine() {
+  (*body)();
+  finish();
+  coroutines[current]->done = true;
+  progress = true;
+  swapcontext(&coroutines[current]->context, &scheduler);
+}
+#endif
+
+inline dim3 grid_size, block_size;
+
+inline void run_block(dim3 at, unsigned n) {
+  auto index_of = [=](unsigned t) {
+    return Index{{t % block_size.x, t / block_size.x % block_size.y, t / (block_size.x * block_size.y)}, at, t};
+  };
+#ifdef ON_CPU_THREADS
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < n; ++t) threads.emplace_back([=] { index = index_of(t); (*body)(); finish(); });
+  for (auto& thread : threads) thread.join();
+#else
+  while (coroutines.size() < n) {
+    coroutines.push_back(std::make_unique<Coroutine>());
+    coroutines.back()->stack.resize(1 << 16);
+  }
+  for (unsigned t = 0; t < n; ++t) {
+    Coroutine& c = *coroutines[t];
+    getcontext(&c.context);
+    c.context.uc_stack.ss_sp = c.stack.data();
+    c.context.uc_stack.ss_size = c.stack.size();
+    c.context.uc_link = nullptr;
+    c.index = index_of(t);
+    c.done = false;
+    makecontext(&c.context, run_coroutine, 0);
+  }
+  for (unsigned left = n; left;) {
+    progress = false;
+    left = 0;
+    for (current = 0; current < n; ++current) {
+      if (coroutines[current]->done) continue;
+      index = coroutines[current]->index;
+      swapcontext(&scheduler, &coroutines[current]->context);
+      left += !coroutines[current]->done;
+    }
+    if (left && !progress) {
+      std::fprintf(stderr, "deadlock: %u threads of a block wait where the others never come\n", left);
+      std::abort();
+    }
+  }
+#endif
+}
+
+inline void launch(dim3 grid, dim3 block, const std::function<void()>& kernel) {
+  grid_size = grid;
+  block_size = block;
+  body = &kernel;
+  const unsigned n = block.x * block.y * block.z;
+  for (unsigned z = 0; z < grid.z; ++z)
+    for (unsigned y = 0; y < grid.y; ++y)
+      for (unsigned x = 0; x < grid.x; ++x) {
+        block_barrier = std::make_unique<Meeting>(n);
+        warps.clear();
+        for (unsigned t = 0; t < n; t += 32) warps.push_back(std::make_unique<Warp>(std::min(32u, n - t)));
+        run_block({x, y, z}, n);
+      }
+}
+
+}  // namespace on_cpu
+
+#define threadIdx (on_cpu::index.thread)
+#define blockIdx (on_cpu::index.block)
+#define blockDim (on_cpu::block_size)
+#define gridDim (on_cpu::grid_size)
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+#define __shared__ static  // one block at a time, so static storage is the block's
+
+inline void __syncthreads() { on_cpu::block_barrier->wait(); }
+inline void __syncwarp(unsigned = ~0u) { on_cpu::warps[on_cpu::index.linear / 32]->gate.wait(); }
+inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+template <class T> T __shfl_xor_sync(unsigned, T v, int mask) { return on_cpu::exchange(v, (on_cpu::index.linear % 32) ^ mask); }
+template <class T> T __shfl_down_sync(unsigned, T v, int d) { return on_cpu::exchange(v, on_cpu::index.linear % 32 + d); }
+template <class T> T __shfl_sync(unsigned, T v, int from) { return on_cpu::exchange(v, from % 32); }
+inline unsigned atomicInc(unsigned* p, unsigned last) {      // wraps to 0 after `last`
+  std::atomic_ref<unsigned> at(*p);
+  unsigned old = at.load();
+  while (!at.compare_exchange_weak(old, old >= last ? 0 : old + 1)) {}
+  return old;
+}
+inline unsigned __umulhi(unsigned a, unsigned b) { return (uint64_t(a) * b) >> 32; }
+inline float __uint_as_float(unsigned x) { float f; std::memcpy(&f, &x, 4); return f; }
+inline unsigned __float_as_uint(float x) { unsigned u; std::memcpy(&u, &x, 4); return u; }
+inline double __dmul_rn(double a, double b) { return a * b; }  // built with -ffp-contract=off
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
+using std::exp, std::fabs, std::isfinite, std::isinf, std::isnan, std::log, std::log1p, std::max, std::min, std::pow, std::sqrt, std::tanh;

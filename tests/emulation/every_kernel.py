@@ -1,0 +1,222 @@
+"""Every kernel of the CUDA body once under a sanitizer, in a process of its own that has the sanitizer's runtime.
+
+::
+
+    python -m emulation.every_kernel address                # with LD_PRELOAD=libasan.so: see test_sanitizers.py
+    python -m emulation.every_kernel thread folder/ kernel  # one kernel (float* out, int n) of other sources
+
+Prints the names of the kernels that ran; the sanitizer ends the process where it finds something. Arrays have their
+exact size, so that one element too many is seen.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.backends.base import BF16, RUNNING, ActivationName, Array
+from chainrule.backends.cupy import kernels
+from chainrule.backends.cupy.launches import Launch
+from emulation import compiled
+from emulation.backend import EmulatedBackend, narrow
+
+# Bounds are checked with the threads of a block as coroutines, thirty times as fast as real threads; races need those.
+# Unoptimised, because the compiler then is done in half the time and reports what it would else have optimised away.
+ALWAYS = ("-g1", "-fno-gnu-unique")  # shared memory of a template belongs to each library, in its own size
+compiled.SANITIZERS["address"] = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O0", *ALWAYS)
+compiled.SANITIZERS["thread"] = ("-fsanitize=thread", "-DON_CPU_THREADS", *ALWAYS)
+
+
+class Cases(NamedTuple):
+    """What the kernels are called with."""
+
+    nets: tuple[tuple[str, str], ...]  # precision, dtype
+    shapes: tuple[tuple[int, int], ...]  # rows, columns: whole vectors in a row or not, more than a block's threads
+    also: tuple[int, int]  # a matrix whose columns are added up, beside those: by several blocks, or without vectors
+    activations: tuple[ActivationName, ...]
+    sources: tuple[np.dtype, ...]  # what is converted
+    often: int  # as a kernel runs at most for a shape, the most demanding of its cases first
+
+
+CASES = {
+    "address": Cases(
+        nets=(("fp32", "float32"), ("fp32", "float64"), ("bf16", "float32")),
+        shapes=((34, 16), (5, 3), (1, 1), (2, 1030)),
+        also=(2800, 3),
+        activations=("identity", "tanh"),  # the others touch the same memory
+        sources=tuple(kernels.KINDS),
+        often=1000,
+    ),
+    # Real threads take a tenth of a second a block. What waits for what is the same whatever the type and the function,
+    # and blocks run one after another: that leaves little to try.
+    "thread": Cases(
+        nets=(("fp32", "float64"),),
+        shapes=((34, 16),),
+        also=(5, 3),
+        activations=("tanh",),
+        sources=(np.dtype(np.uint8),),
+        often=1,
+    ),
+}
+
+
+class ExactBackend(EmulatedBackend):
+    """Arrays of their exact size, and a list of what was launched."""
+
+    def __init__(self, precision: str, sanitizer: str) -> None:
+        super().__init__(precision, sanitizer)
+        self.multiprocessors = 2  # few blocks, and several turns for each
+        self.launched: set[str] = set()
+        self.left: dict[str, int] = {}  # how often each kernel may still run for this shape
+        self.wanted: set[tuple[str, str]] | None = None  # while nothing is to run: the sources and variants to compile
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return np.empty(shape, dtype)
+
+    def _product(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+        return Launch(("product",), lambda _: None, (), (), ())  # no kernel of ours
+
+    def _launch(self, kernel: str, *args: Any, **arguments: Any) -> None:
+        if self.left[kernel]:
+            self.left[kernel] -= 1
+            super()._launch(kernel, *args, **arguments)
+
+    def _function(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
+        if self.wanted is not None:
+            self.wanted.add((signature.source, variant))
+            return lambda *_: None
+        self.launched.add(signature.kernel)
+        return super()._function(signature, variant)
+
+
+def exact(values: Any, dtype: Any) -> np.ndarray:
+    """A copy in memory of its own size."""
+    if dtype == BF16:
+        values = narrow(np.asarray(values, np.float32))
+    out = np.empty(np.shape(values), dtype)
+    out[...] = values
+    return out
+
+
+def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> None:
+    """Each method of the contract, with the dtypes that a net of ``dtype`` brings."""
+    be.left = dict.fromkeys(kernels.signatures(), cases.often)
+    rng = np.random.default_rng(n * k)
+    real, stored = np.dtype(dtype), be.storage(dtype)
+
+    def some(shape: tuple[int, ...], kind: Any = real) -> np.ndarray:
+        return exact(rng.normal(size=shape), kind)
+
+    state = np.array([3, 1, RUNNING])
+    labels, few = exact(rng.integers(0, k, n), np.int32), exact(rng.integers(0, 2, (n, k)), np.uint8)
+    logits, weights, totals = some((n, k)), exact(rng.uniform(0.5, 1, n), real), np.empty((2, 3))
+
+    for out in (some((n, k)), some((n, k), stored), labels.copy(), few.copy()):
+        be.fill(1, out=out)
+    for out in (some((n, k)), some((n, k), stored), exact(few, np.int32)):
+        # To float32 is tried where bf16 is.
+        for kind in (out.dtype, *(cases.sources if (stored, real) != (np.float32, np.float32) else ())):
+            be.copy(exact(few, kind), out=out)
+    center, scale = rng.normal(size=k), rng.uniform(1, 2, k)
+    for x, limit in ((few, np.inf), (logits, 2.0)):
+        be.standardize(x, center, scale, limit=limit, out=some((n, k), stored))
+        be.standardize(x, center, scale, limit=limit, out=some((n, k)))
+    order = rng.permutation(2 * n)
+    twice = [exact(rng.integers(0, 2, (2 * n, k)), np.uint8), some((2 * n, k)), rng.integers(0, k, 2 * n)]
+    be.gather(twice, order, state, stride=n, out=[some((n, k), stored), some((n, k)), labels.copy()])
+    be.gather(twice[:1], order, state, stride=n, out=[few.copy()])
+    be.uniform((1, 2), (3, 4, 5), low=-1.0, high=1.0, out=some((n, k)))
+    be.permutation((1, 2), (3, 4, 5), out=order)
+    be.tick(state.copy())
+
+    W, y, b = some((k, 7), stored), some((n, 7), stored), some((7,), stored)
+    for activation in cases.activations:
+        be.activate(activation, some((n, k), stored), out=some((n, k), stored))
+        be.dense(some((n, k), stored), W, b, activation, z=y, y=y)
+        be.dense(some((n, k), stored), W, b, activation, z=some((n, 7), stored), y=y)
+        dy, db = some((n, k), stored), some((k,))
+        be.activation_backward(activation, some((n, k), stored), dy, dz=dy, db=db)
+        be.activation_backward(activation, some((n, k), stored), dy, dz=some((n, k), stored), db=db)
+        be.matmul_activation_backward(y, W, activation, some((n, k), stored), out=dy, db=db)
+    top = some((n, 7))
+    be.dense(some((n, k), stored), W, some((7,)), "identity", z=top, y=top)
+    be.matmul(some((n, k), stored).T, y, out=some((k, 7)))
+
+    losses: list[tuple[str, Array]] = [
+        ("softmax_cross_entropy", labels), ("sigmoid_cross_entropy", exact(few, real)), ("squared_error", logits)
+    ]  # fmt: skip
+    for (loss, targets), w in itertools.product(losses, (weights, None)):
+        options = {"scale": 0.5, "mean": True, "totals": totals}
+        getattr(be, loss)(logits, targets, w, state.copy(), dlogits=some((n, k), stored), **options)
+        if stored == real and cases.often > 1:
+            z = logits.copy()
+            getattr(be, loss)(z, targets, w, state.copy(), dlogits=z, **options)
+    for targets, w in itertools.product((exact(few, real), labels), (weights, None)):
+        be.count_correct(logits, targets, w, state, totals=totals)
+    be.softmax(logits, out=some((n, k)))
+    be.argmax(logits, out=labels.copy())
+    be.positive(logits, out=exact(few, np.int32))
+
+    flat, lr = [exact(rng.uniform(size=n * k), real) for _ in range(4)], np.array([0.1, 0.2])
+    for start in (0, 1):  # on a 16-byte border, and off it
+        p, g, m, v = (a[start:] for a in flat)
+        for velocity, nesterov in ((None, False), (m, False), (m, True)):
+            be.sgd(p, g, velocity, lr, state, lr_factor=1.0, momentum=0.9, nesterov=nesterov, weight_decay=0.1)
+        be.adam(p, g, m, v, lr, state, lr_factor=1.0, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, decoupled=True)
+        be.clip_by_global_norm(g, max_norm=0.1)
+
+
+def compile_what_is_wanted(sanitizer: str) -> None:
+    """All libraries at once, rather than each when its first kernel is launched."""
+    cases, wanted = CASES[sanitizer], set[tuple[str, str]]()
+    for precision, dtype in cases.nets:
+        backend = ExactBackend(precision, sanitizer)
+        backend.wanted = wanted
+        every_method(backend, dtype, 2, 3, cases)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(compiled.library, *which, sanitizer) for which in sorted(wanted)]:
+            done.result()
+
+
+def run(sanitizer: str) -> set[str]:
+    """All methods in all cases; the names of the kernels that ran."""
+    cases, launched = CASES[sanitizer], set[str]()
+    for precision, dtype in cases.nets:
+        backend = ExactBackend(precision, sanitizer)
+        with backend.running():
+            for n, k in cases.shapes:
+                every_method(backend, dtype, n, k, cases)
+            dy = np.zeros(cases.also, backend.storage(dtype))
+            backend.left["activation_backward"] = 1
+            backend.activation_backward("tanh", dy, dy, dz=dy, db=np.empty(cases.also[1], dtype))
+        launched |= backend.launched
+    return launched
+
+
+def planted(sanitizer: str, kernel: str) -> None:
+    """One kernel ``(float* out, int n)`` of the folder that now holds the sources."""
+    backend, out = EmulatedBackend("fp32", sanitizer), np.zeros(5, np.float32)
+    backend._launch(kernel, "float32", (1,), (64,), out=out, n=out.size)
+    print(kernel)
+
+
+def main() -> None:
+    os.environ.pop("LD_PRELOAD", None)  # the compiler is not to be checked
+    sanitizer, *rest = sys.argv[1:]
+    if rest:
+        kernels.HERE = Path(rest[0])
+        planted(sanitizer, rest[1])
+        return
+    compile_what_is_wanted(sanitizer)
+    print(*sorted(run(sanitizer)))
+
+
+if __name__ == "__main__":
+    main()

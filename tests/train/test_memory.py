@@ -1,0 +1,360 @@
+"""Out of memory: the figures, the hint that says what would fit, and a net that is as it was."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.backends.base import BF16, Array
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.cli.main import main
+from chainrule.errors import OutOfMemoryError
+from chainrule.nn.rows import Rows
+from chainrule.optim.base import Optimizer
+from chainrule.train import memory, streaming
+from chainrule.train.fit import Fit
+from chainrule.train.host_rows import HostRows
+from chainrule.train.memory import KERNEL_SHARE, bytes_of_batches, bytes_of_net, bytes_per_row, largest_batch
+
+N, N_IN = 400, 6
+PLENTY = 1 << 40
+
+
+class Budget:
+    """A body that counts what it hands out, and refuses beyond a budget. Nothing comes back."""
+
+    def __init__(self, budget: int = PLENTY) -> None:
+        super().__init__()
+        self.budget, self.used = budget, 0
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if needed > self.free_memory():
+            raise OutOfMemoryError("cuda:7", needed=needed, free=self.free_memory())
+        self.used += needed
+        return super().empty(shape, dtype)
+
+    def free_memory(self) -> int:
+        return self.budget - self.used
+
+
+class Guarded(Budget, cr.GuardedBackend):
+    pass
+
+
+class Plain(Budget, NumPyBackend):
+    pass
+
+
+class HalfWidth(Plain):
+    """Activations in bf16, as on a GPU; for laying out memory only."""
+
+    keeps_narrow_features = True
+
+    def storage(self, dtype: Any) -> np.dtype:
+        return BF16 if np.dtype(dtype) == np.float32 else np.dtype(dtype)
+
+
+def rows_of(net: cr.Network, kind: str, *, weighted: bool, streamed: bool) -> Rows | HostRows:
+    X = np.random.default_rng(0).uniform(0, 9, size=(N, N_IN)).astype(kind)
+    y = np.arange(N) % 3 if net.loss.task == "classify" else X[:, :3]
+    data = (X, y, np.ones(N)) if weighted else (X, y)
+    return HostRows(net, *data) if streamed else net.upload_rows(*data)
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "softmax": {},
+    "float64": {"dtype": "float64"},
+    "weights": {"weighted": True},
+    "targets as wide as features": {"loss": "squared_error", "weighted": True},
+    "no hidden layer": {"widths": [N_IN, 3]},
+    "deep": {"widths": [N_IN, 50, 20, 7, 3]},
+    "pixels": {"kind": "uint8"},
+    "pixels, standardised": {"kind": "uint8", "standardized": True},
+    "streamed": {"streamed": True},
+    "streamed pixels, standardised": {"kind": "uint8", "standardized": True, "streamed": True},
+    "streamed and converted": {"kind": "float64", "weighted": True, "streamed": True},
+}
+
+
+@pytest.mark.parametrize("body", [Plain, Guarded, HalfWidth])
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_the_formulas_are_what_is_laid_out(body, case):
+    """Counted, array by array: batches of any size; the net's own memory once."""
+    options = {"widths": [N_IN, 16, 3], "kind": "float32", "weighted": False, "streamed": False} | LAYOUTS[case]
+    widths, kind = options.pop("widths"), options.pop("kind")
+    weighted, streamed, standardized = (options.pop(k, False) for k in ("weighted", "streamed", "standardized"))
+    for size in (1, 32, 33, 1000):
+        net = cr.MLP(widths, backend=body(), **options)
+        be = net.backend
+        if standardized:
+            net.preparation = cr.Preparation(features=cr.Standardization(np.zeros(N_IN), np.ones(N_IN)))
+        rows = rows_of(net, kind, weighted=weighted, streamed=streamed)
+        before = be.used
+        fit = Fit(cr.Trainer(net, cr.Adam(), batch_size=size, monitor="loss"), rows, None)
+        at_once = PLENTY - fit.free - before
+        assert at_once + net.parameter_arena.flat.nbytes == 24 + bytes_of_net(net, cr.Adam(), keeps_best=True)
+        laid_out, formula = fit.free - be.free_memory(), bytes_of_batches(net, rows, size, fit.free)
+        if streamed:  # whole batches a block: a little less than there might be
+            assert laid_out <= formula < laid_out + size * 200 + 2 * bytes_per_row(net, rows) * size
+        else:
+            assert laid_out == formula
+
+
+def test_bytes_per_row_on_paper():
+    """6 float32 in, a label; 16 and 3 outputs, each with its gradient."""
+    net = cr.MLP([N_IN, 16, 3])
+    assert bytes_per_row(net, rows_of(net, "float32", weighted=False, streamed=False)) == 4 * (6 + 1 + 2 * 16 + 2 * 3)
+    half = cr.MLP([N_IN, 16, 3], backend=HalfWidth())
+    rows = rows_of(half, "float32", weighted=False, streamed=False)
+    assert bytes_per_row(half, rows) == 2 * (6 + 2 * 16 + 3) + 4 * (1 + 3), "labels and logits are not stored in bf16"
+
+
+def attempt(budget: int, size: int, *, optimizer: Optimizer | None = None, n: int = N, **fit: Any) -> cr.Network:
+    """Train an epoch within a budget; if there is an error the net is as it was."""
+    backend = Guarded(budget)
+    net = cr.MLP([N_IN, 16, 3], backend=backend, seed=1)
+    before = net.parameter_arena.download()
+    X = np.random.default_rng(0).normal(size=(n, N_IN)).astype(np.float32)
+    options = {"stream": fit.pop("stream", False), "metrics": fit.pop("metrics", True)}
+    trainer = cr.Trainer(net, optimizer or cr.Adam(), batch_size=size, epochs=1, **options)
+    try:
+        trainer.fit(X, np.arange(n) % 3, **fit)
+    except OutOfMemoryError:
+        np.testing.assert_equal(net.parameter_arena.download(), before)
+        raise
+    return net
+
+
+def refusal(*args: Any, **options: Any) -> OutOfMemoryError:
+    with pytest.raises(OutOfMemoryError) as caught:
+        attempt(*args, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("budget", [11_000, 13_000, 20_000, 50_000, 70_000])
+@pytest.mark.parametrize(
+    ("options", "more"), [({}, 0), ({"optimizer": cr.SGD()}, 0), ({"validation": 0.05}, 18_000)],
+    ids=["adam", "sgd", "validation"],
+)  # fmt: skip
+def test_the_batch_of_the_hint_fits(budget, options, more):
+    """Whatever else lies on the device: a split leaves the rows there twice, as this body never gets memory back."""
+    budget += more
+    error = refusal(budget, 10 * N, **options)
+    assert (error.device, error.exit_code) == ("cuda:7", 4)
+    assert error.needed > error.free > 0
+    if "not even one row" in error.hint or "net alone" in error.hint:
+        assert budget < 15_000 + more
+        refusal(budget, 1, **options)
+        return
+    largest = int(re.search(r"batches of up to ([\d,]+) rows fit", error.hint)[1].replace(",", ""))
+    attempt(budget, largest, **options)
+    assert largest < N
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_any_allocation_may_fail(stream):
+    """The n-th, for every n there is: the net is as it was, and trains as a fresh one once there is memory."""
+    X = np.random.default_rng(0).normal(size=(60, N_IN))
+
+    def fit(net: cr.Network) -> dict[str, np.ndarray]:
+        trainer = cr.Trainer(net, cr.Adam(), batch_size=13, epochs=2, stream=stream)
+        trainer.fit(X, np.arange(60) % 3, validation=0.2)
+        return net.parameter_arena.download()
+
+    def new_net() -> cr.Network:
+        return cr.MLP([N_IN, 16, 3], backend=FailsAt(), seed=1)
+
+    expected, before, n = fit(new_net()), new_net().parameter_arena.download(), 0
+    while True:
+        net = new_net()
+        net.backend.left = n
+        try:
+            fit(net)
+        except OutOfMemoryError as error:
+            hint = error.hint
+        else:
+            break
+        assert re.search("batch|Trainer|smaller net|hold out fewer", hint)
+        np.testing.assert_equal(net.parameter_arena.download(), before)
+        net.backend.left = PLENTY
+        np.testing.assert_equal(fit(net), expected)
+        n += 1
+    assert n >= 20
+
+
+class FailsAt(cr.GuardedBackend):
+    """Refuses memory once it has been asked for it ``left`` times."""
+
+    left = PLENTY
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        self.left -= 1
+        if self.left < 0:
+            raise OutOfMemoryError("cuda:7", needed=8, free=7)
+        return super().empty(shape, dtype)
+
+
+def test_the_largest_batch_is_the_largest():
+    net = cr.MLP([N_IN, 16, 3], backend=Plain())
+    for streamed in (False, True):
+        rows = rows_of(net, "float32", weighted=True, streamed=streamed)
+        for free in [*range(3_000, 60_000, 4_999), 10**6]:
+            room = free * (1 - KERNEL_SHARE)
+            fitting = [n for n in range(1, N) if bytes_of_batches(net, rows, n, free) <= room]
+            assert largest_batch(net, rows, N, free) == max(fitting, default=0), free
+            assert largest_batch(net, rows, 50, free) == max((n for n in fitting if n < 50), default=0), free
+
+
+def test_many_rows_make_small_batches_dear():
+    """A million batches of one row would take 32 MB of totals; the largest that fits is found all the same."""
+    net = cr.MLP([1, 2], backend=Plain())
+    rows = net.upload_rows(np.ones((1_000_000, 1), np.float32), np.zeros(1_000_000, int))
+    needed = [bytes_of_batches(net, rows, n, None) for n in (1, 1000, 500_000)]
+    assert needed[0] > needed[1] < needed[2]
+    free = int(needed[1] / (1 - KERNEL_SHARE)) + 1
+    largest = largest_batch(net, rows, 10**6, free)
+    assert bytes_of_batches(net, rows, largest, free) <= free * (1 - KERNEL_SHARE)
+    assert bytes_of_batches(net, rows, largest + 1, free) > free * (1 - KERNEL_SHARE)
+
+
+def test_a_net_that_is_too_large_is_said_to_be():
+    net_bytes = bytes_of_net(cr.MLP([N_IN, 16, 3]), cr.Adam(), keeps_best=False)
+    for budget in (net_bytes // 2, net_bytes - 1):
+        assert f"the net alone takes {net_bytes:,} bytes to train" in refusal(budget, 10).hint
+    hint = refusal(net_bytes + 24 + 8 * N + 50, 10).hint
+    assert hint == f"not even one row fits beside the net, which takes {net_bytes:,} bytes to train: use a smaller net"
+
+
+def test_rows_that_are_too_many_can_be_streamed(monkeypatch):
+    """That is the hint, and streamed they fit beside whatever batch the next hint says."""
+
+    def too_many(self: cr.Network, *rows: Any) -> None:
+        raise OutOfMemoryError("cuda:7", needed=10**9, free=10**6)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cr.Network, "upload_rows", too_many)
+        assert refusal(PLENTY, 10).hint.startswith("Trainer(stream=True) leaves the rows where they are")
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 1000)
+    attempt(60_000, 10, n=2000, stream=True)
+    error = refusal(60_000, 300, n=2000, stream=True)
+    largest = int(re.search(r"batches of up to ([\d,]+) rows fit", error.hint)[1])
+    attempt(60_000, largest, n=2000, stream=True)
+
+
+def test_memory_that_runs_out_in_a_step_gets_a_hint_too(monkeypatch):
+    calls = []
+
+    def starved(self: Guarded, *arrays: Array, **options: Any) -> None:
+        calls.append(None)
+        raise OutOfMemoryError("cuda:7", needed=8, free=7)
+
+    monkeypatch.setattr(Guarded, "dense", starved)
+    assert refusal(PLENTY, 10).hint == "use a smaller batch: each row of a batch takes 180 bytes"
+    assert len(calls) == 1
+
+
+# ---- the host -------------------------------------------------------------------------------------
+
+
+def without_memory(self: NumPyBackend, shape: tuple[int, ...], dtype: Any) -> Array:
+    """NumPy's own refusal of 2^60 bytes for any batch of 37 rows; other arrays are had."""
+    if shape and shape[0] == 37:
+        np.empty((2**60,), np.uint8)
+    return np.empty(shape, dtype)
+
+
+def test_memory_error_of_numpy(monkeypatch):
+    net = cr.MLP([N_IN, 16, 3])
+    X, y = np.ones((100, N_IN)), np.arange(100) % 3
+    monkeypatch.setattr(NumPyBackend, "empty", without_memory)
+    with pytest.raises(OutOfMemoryError) as caught:
+        cr.Trainer(net, batch_size=37).fit(X, y)
+    assert isinstance(caught.value.__cause__, MemoryError)
+    assert (caught.value.device, caught.value.needed) == ("cpu", 2**60)
+    assert caught.value.message.startswith("cpu is out of memory: 1,152,921,504,606,846,976 bytes more are needed")
+    assert "each row of a batch takes 180 bytes" in caught.value.hint
+
+
+@pytest.mark.parametrize("free", [5, None])
+def test_a_memory_error_that_says_nothing(monkeypatch, free):
+    def nothing(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    net = cr.MLP([N_IN, 3])
+    monkeypatch.setattr(net.backend, "capture", nothing)
+    monkeypatch.setattr(memory, "free_on_host", lambda *_: free)
+    with pytest.raises(OutOfMemoryError) as caught:
+        cr.Trainer(net).fit(np.ones((10, N_IN)), np.arange(10) % 3)
+    assert caught.value.message == "cpu is out of memory" + (": 5 bytes are free" if free else "")
+    assert caught.value.needed is None
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux's account of its memory")
+def test_what_the_host_has_free(monkeypatch):
+    available = memory.free_on_host()
+    assert 1 << 20 < available < 1 << 50
+    assert memory.free_at_start(cr.backend("cpu")) is None
+    assert memory.free_on_host(1000) == 1000
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 60, 1 << 60))
+    assert 1 << 59 < memory.free_at_start(cr.backend("cpu")) < 1 << 60
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (5, 5))
+    assert memory.free_at_start(cr.backend("cpu")) == memory.free_on_host() == 0
+
+
+def test_a_limit_on_the_address_space():
+    """The real thing, in a process of its own: what NumPy is refused, and the batch that the hint promises."""
+    pytest.importorskip("resource")
+    found = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False, timeout=60)
+    assert found.returncode == 0, found.stderr
+    first, second = found.stdout.splitlines()
+    assert re.match(r"cpu is out of memory: [\d,]+ bytes more are needed and [\d,]+ bytes are free", first)
+    assert second == "done"
+
+
+LIMITED = """
+import re, resource
+from pathlib import Path
+import numpy as np
+import chainrule as cr
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.errors import OutOfMemoryError
+
+def fit(size):
+    net = cr.MLP([2, 1000, 2], backend=NumPyBackend())
+    cr.Trainer(net, batch_size=size, epochs=1).fit(X, y)
+
+X, y = np.zeros((30_000, 2), np.float32), np.zeros(30_000, int)
+fit(3_000)  # what BLAS and the interpreter take
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20),) * 2)
+try:
+    fit(30_000)
+except OutOfMemoryError as error:  # its traceback holds what was laid out until it is gone
+    message, hint = error.message, error.hint
+print(message)
+fit(int(re.search("batches of up to ([0-9,]+) rows fit", hint)[1].replace(",", "")))
+print("done")
+"""
+
+
+def test_the_command_says_it_in_two_lines(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(NumPyBackend, "empty", without_memory)
+    code = main(["train", "digits", "--device", "cpu", "--quiet", "--batch-size", "37", "--run-dir", "out"])
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 4
+    assert len(lines) == 2
+    assert lines[0].startswith("error: cpu is out of memory: 1,152,921,504,606,846,976 bytes more are needed")
+    assert re.fullmatch(r"hint: .*each row of a batch takes [\d,]+ bytes", lines[1])
+    assert json.loads(Path("out", "run.json").read_text())["status"] == "failed"
