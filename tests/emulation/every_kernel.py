@@ -30,7 +30,8 @@ from emulation.backend import EmulatedBackend, narrow
 # Bounds are checked with the threads of a block as coroutines, thirty times as fast as real threads; races need those.
 # Unoptimised, because the compiler then is done in half the time and reports what it would else have optimised away.
 ALWAYS = ("-g1", "-fno-gnu-unique")  # shared memory of a template belongs to each library, in its own size
-compiled.SANITIZERS["address"] = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O0", *ALWAYS)
+UNDEFINED = ("-fsanitize=address,undefined", "-fno-sanitize=null,object-size,pointer-overflow")  # which "address" finds
+compiled.SANITIZERS["address"] = (*UNDEFINED, "-fno-sanitize-recover=all", "-O0", *ALWAYS)
 compiled.SANITIZERS["thread"] = ("-fsanitize=thread", "-DON_CPU_THREADS", *ALWAYS)
 
 

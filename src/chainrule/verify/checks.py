@@ -120,7 +120,8 @@ def _gradients(backend: Backend, loss: str, method: str) -> Measured:
 
 
 def _single_against_double(backend: Backend) -> Measured:
-    net = MLP([20, 50, 30, 10], backend=backend, dtype="float32", seed=2)
+    # tanh: a factor rounded to 8 bits pushes some units across the kink of a ReLU, which no tolerance describes
+    net = MLP([20, 50, 30, 10], activation="tanh", backend=backend, dtype="float32", seed=2)
     X, y = _rows(net, 64)
     _, exact = net.twin(dtype="float64").loss_and_gradients(X, y)
     _, single = net.loss_and_gradients(X, y)
