@@ -115,12 +115,10 @@ def test_a_step_that_fails_leaves_nothing_half_recorded(device):
     assert steps_done(device, state) == 4
 
 
-def test_the_capture_ends_although_a_launch_fails(device, monkeypatch):
+def test_the_capture_ends_although_a_launch_fails(device):
     state = state_of(device)
     replay = device.capture(lambda: device.tick(state))
     replay(1)
-    start = type(device)._function
-    monkeypatch.setattr(type(device), "_function", start)
     broken = [launch._replace(start=_fail) for launch in device.record(lambda: device.tick(state))]
     with pytest.raises(RuntimeError, match="no launch today"):
         device.instantiate(broken)
@@ -175,9 +173,7 @@ def test_training_runs_in_graphs_and_side_by_side(device, graphs):
     train(device)
     full = [graph for graph in graphs if len(graph) > 100]
     assert full, "the steps of an epoch are unrolled"
-    launches = len(full[0]) / UNROLLED
     assert full[0].longest_chain < len(full[0]), "nothing runs side by side"
-    assert launches == int(launches)
 
 
 def test_captured_and_eager_training_give_the_same_bits(device, monkeypatch):
@@ -195,10 +191,10 @@ def test_no_more_lanes_than_there_are_workspaces(device):
 def test_a_second_fit_has_graphs_of_its_own(device, graphs):
     """Another optimiser, another batch size: nothing of the first fit's steps is replayed."""
     first, _ = train(device)
-    net_of_first = {id(graph) for graph in graphs}
+    graphs_of_first = list(graphs)
     graphs.clear()
     again, _ = train(device)
-    assert not net_of_first & {id(graph) for graph in graphs}
+    assert not {id(graph) for graph in graphs_of_first} & {id(graph) for graph in graphs}
     np.testing.assert_equal(first, again)
 
 

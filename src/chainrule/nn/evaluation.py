@@ -49,9 +49,9 @@ def _pass_over_rows(
         for part, batch in parts:
             logits = batch.forward(read(x[part]))
             part_targets, part_weights = targets[part], None if weights is None else weights[part]
+            net.loss(be, logits, part_targets, part_weights, state, totals=totals, dlogits=batch.dlogits)
             if net.loss.task != "regress":
                 be.count_correct(logits, part_targets, part_weights, state, totals=totals)
-            net.loss(be, logits, part_targets, part_weights, state, totals=totals, dlogits=batch.dlogits)
             be.tick(state)
 
     return step

@@ -152,22 +152,17 @@ class CuPyBackend(FusedBackend):
         """An array that lies on a GPU already, whose library it may be, without a copy; None for all else."""
         if isinstance(values, self.xp.ndarray) or hasattr(values, "__cuda_array_interface__"):
             return self.xp.asarray(values)
-        device = getattr(values, "__dlpack_device__", None)
-        return self.xp.from_dlpack(values) if device is not None and device()[0] in CUDA_DEVICES else None
+        return self.xp.from_dlpack(values) if _speaks_dlpack_from_cuda(values) else None
 
     def returned(self, array: Array, *, like: Any) -> Any:
         if isinstance(like, self.xp.ndarray):
             return array
         module = _dlpack_module(like)
-        if self._is_on_device(like) and module is not None:
+        if _speaks_dlpack_from_cuda(like) and module is not None:
             with self.running():
                 self._lanes.main.synchronize()  # the other library's streams know nothing of ours
                 return module.from_dlpack(array)
         return self.download(array)
-
-    def _is_on_device(self, values: Any) -> bool:
-        device = getattr(values, "__dlpack_device__", None)
-        return device is not None and device()[0] in CUDA_DEVICES
 
     def assign(self, values: Any, *, out: Array) -> None:
         with self.running(), self._memory():
@@ -196,12 +191,17 @@ class CuPyBackend(FusedBackend):
         try:
             yield
         except self.xp.cuda.memory.OutOfMemoryError as error:
-            needed = getattr(error, "_size", 0)
+            needed = getattr(error, "_size", None)
             raise OutOfMemoryError(self.device, needed=needed, free=free_memory(self.xp)) from error
 
 
 def _restored(index: int, precision: str) -> CuPyBackend:
     return CuPyBackend(index, precision=precision)
+
+
+def _speaks_dlpack_from_cuda(values: Any) -> bool:
+    device = getattr(values, "__dlpack_device__", None)
+    return device is not None and device()[0] in CUDA_DEVICES
 
 
 def _dlpack_module(array: Any) -> Any:

@@ -10,12 +10,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from chainrule.backends.base import BF16, Array
-from chainrule.backends.cupy.kernels import KINDS
+from chainrule.backends.cupy.kernels import ACCESS, KINDS
 from chainrule.backends.cupy.launcher import Launcher
 from chainrule.backends.cupy.launches import address
 
 THREADS: Final = 256
-ACCESS: Final = 16  # bytes, the most that a thread moves at once
 BLOCKS_PER_MULTIPROCESSOR: Final = 12  # several times what fits at once, so that the last to finish are soon done
 ARRAYS: Final = 3  # a launch gathers: features, targets, weights
 

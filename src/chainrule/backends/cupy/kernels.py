@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,11 +26,21 @@ from chainrule.errors import ShapeError
 
 HERE = Path(__file__).parent
 
-VARIANTS: Final = {
+VariantName: TypeAlias = Literal["float32", "float64", "bf16"]
+
+VARIANTS: Final[dict[str, dict[str, str]]] = {
     "float32": {"REAL": "float", "STORED": "float"},
     "float64": {"REAL": "double", "STORED": "double"},
     "bf16": {"REAL": "float", "STORED": "bf16"},
 }
+
+# The variant for arrays of a dtype, by the name that it also has in the description of a product.
+VARIANT_OF: Final[dict[np.dtype, VariantName]] = {
+    np.dtype(np.float32): "float32",
+    np.dtype(np.float64): "float64",
+    BF16: "bf16",
+}
+ACCESS: Final = 16  # bytes, the most that a thread moves at once
 
 _DTYPES: Final[dict[str, np.dtype]] = {
     "float": np.dtype(np.float32),

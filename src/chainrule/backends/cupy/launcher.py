@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import threading
 from collections.abc import Callable
@@ -39,13 +40,13 @@ class Launcher(ReferenceBackend):
 
     # ---- launches -------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     def _function(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
         """``start(grid, block, values, lane)`` of a kernel."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _product(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
         """out = a @ b, and where they are asked for + bias, max(., 0)."""
-        raise NotImplementedError
 
     def _launch(
         self, kernel: str, variant: str, grid: tuple[int, ...], block: tuple[int, ...], **arguments: Any

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from chainrule.backends.base import BF16, ActivationName, Array
+from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
 from chainrule.backends.cupy.launcher import Launcher
 from chainrule.backends.cupy.launches import address
 
-VARIANTS: Final[dict[Any, str]] = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64", BF16: "bf16"}
 ACTIVATIONS: Final = {"identity": 0, "relu": 1, "tanh": 2, "sigmoid": 3}  # the numbers in layers.cu
 
 THREADS: Final = 256
-ACCESS: Final = 16  # bytes, the most that a thread moves at once
 LINE: Final = 128  # bytes of the cache that are moved together
 CACHED: Final = 32 << 20  # bytes: a matrix larger than this comes from memory beyond the cache
 ROUNDS: Final = 4  # of loads, one after the other, that take about as long as a sum across blocks
@@ -69,7 +68,7 @@ class Layers(Launcher):
             super().matmul(a, b, out=out)
 
     def activate(self, activation: ActivationName, z: Array, *, out: Array) -> None:
-        if z.dtype not in VARIANTS or z.dtype != out.dtype or not z.size:
+        if z.dtype not in VARIANT_OF or z.dtype != out.dtype or not z.size:
             self._refuse_in_record(f"{activation} of {z.dtype} into {out.dtype}")
             super().activate(activation, z, out=out)
             return
@@ -79,7 +78,7 @@ class Layers(Launcher):
         packs = 0 if address(z) % ACCESS or address(out) % ACCESS else z.size // wide
         blocks = -(-max(packs, z.size - packs * wide) // THREADS)
         self._launch(
-            "activate", VARIANTS[z.dtype], (min(blocks, 8 * self.multiprocessors),), (THREADS,),
+            "activate", VARIANT_OF[z.dtype], (min(blocks, 8 * self.multiprocessors),), (THREADS,),
             activation=ACTIVATIONS[activation], z=z, out=out, packs=packs, count=z.size,
         )  # fmt: skip
 
@@ -103,7 +102,7 @@ class Layers(Launcher):
         over = strips(y, product, z, b)
         splits = min(-(-rows // over.height), max(1, 8 * self.multiprocessors // over.number))
         self._launch(
-            "bias_activate", VARIANTS[y.dtype], (over.number, splits), (THREADS,),
+            "bias_activate", VARIANT_OF[y.dtype], (over.number, splits), (THREADS,),
             activation=ACTIVATIONS[activation], product=product, b=b, z=None if address(z) == address(y) else z, y=y,
             rows=rows, columns=columns, lanes=over.lanes, vector=over.vector,
         )  # fmt: skip
@@ -121,7 +120,7 @@ class Layers(Launcher):
         splits = self._splits(rows, over)
         several = splits > 1
         self._launch(
-            "activation_backward", VARIANTS[dy.dtype], (over.number, splits), (THREADS,),
+            "activation_backward", VARIANT_OF[dy.dtype], (over.number, splits), (THREADS,),
             activation=ACTIVATIONS[activation],
             saved=None if is_identity else saved,
             dy=dy,
@@ -141,4 +140,4 @@ class Layers(Launcher):
 
 def _are_matrices(*arrays: Array) -> bool:
     """Whether there is something to do, on two axes and in dtypes that the kernels know."""
-    return all(array.ndim == 2 and array.dtype in VARIANTS and array.size for array in arrays)
+    return all(array.ndim == 2 and array.dtype in VARIANT_OF and array.size for array in arrays)

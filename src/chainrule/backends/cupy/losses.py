@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from chainrule.backends.base import BF16, Array
+from chainrule.backends.base import Array
+from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
 from chainrule.backends.cupy.launcher import Launcher
 from chainrule.backends.cupy.launches import address
 
 THREADS: Final = 512
-ACCESS: Final = 16  # bytes, the most that a thread moves at once
 ROUNDS: Final = 4  # of a single block, one after the other, that take about as long as a sum across blocks
 LONG: Final = 256  # columns; few rows that are longer have a block each
 
@@ -33,51 +33,44 @@ class Losses(Launcher):
             return
         group, blocks = self._groups(*logits.shape)
         self._loss(
-            "softmax_cross_entropy", blocks, logits, weights, state, dlogits, labels=labels, scale=scale, mean=mean,
-            totals=totals, group=group,
+            "softmax_cross_entropy", blocks, logits, weights, state, dlogits=dlogits, labels=labels, scale=scale,
+            mean=mean, totals=totals, group=group,
         )  # fmt: skip
 
     def sigmoid_cross_entropy(
         self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
         scale: float, mean: bool, totals: Array, dlogits: Array,
     ) -> None:  # fmt: skip
-        if not _is_matrix(logits, targets):
-            self._refuse_in_record(f"sigmoid_cross_entropy of {logits.dtype} {logits.shape}, targets {targets.dtype}")
-            super().sigmoid_cross_entropy(
-                logits, targets, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits
-            )
-            return
-        packs, blocks = self._packs(logits, targets, dlogits, weighted=weights is not None)
-        self._loss(
-            "sigmoid_cross_entropy", blocks, logits, weights, state, dlogits, targets=targets, scale=scale, mean=mean,
-            totals=totals, packs=packs,
-        )  # fmt: skip
+        options = {"scale": scale, "mean": mean, "totals": totals, "dlogits": dlogits}
+        self._elementwise_loss("sigmoid_cross_entropy", logits, targets, weights, state, options)
 
     def squared_error(
         self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
         scale: float, mean: bool, totals: Array, dlogits: Array,
     ) -> None:  # fmt: skip
+        options = {"scale": scale, "mean": mean, "totals": totals, "dlogits": dlogits}
+        self._elementwise_loss("squared_error", logits, targets, weights, state, options)
+
+    def _elementwise_loss(
+        self, kernel: str, logits: Array, targets: Array, weights: Array | None, state: Array, options: dict[str, Any]
+    ) -> None:
+        """A loss that is a sum over elements: logits, targets (n, k)."""
         if not _is_matrix(logits, targets):
-            self._refuse_in_record(f"squared_error of {logits.dtype} {logits.shape}, targets {targets.dtype}")
-            super().squared_error(
-                logits, targets, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits
-            )
+            self._refuse_in_record(f"{kernel} of {logits.dtype} {logits.shape}, targets {targets.dtype}")
+            getattr(super(), kernel)(logits, targets, weights, state, **options)
             return
-        packs, blocks = self._packs(logits, targets, dlogits, weighted=weights is not None)
-        self._loss(
-            "squared_error", blocks, logits, weights, state, dlogits, targets=targets, scale=scale, mean=mean,
-            totals=totals, packs=packs,
-        )  # fmt: skip
+        packs, blocks = self._packs(logits, targets, options["dlogits"], weighted=weights is not None)
+        self._loss(kernel, blocks, logits, weights, state, targets=targets, packs=packs, **options)
 
     def _loss(
-        self, kernel: str, blocks: int, logits: Array, weights: Array | None, state: Array, dlogits: Array,
+        self, kernel: str, blocks: int, logits: Array, weights: Array | None, state: Array, *, dlogits: Array,
         **arguments: Any,
     ) -> None:  # fmt: skip
         """Launch a loss; before it, where rows have weights, their sum, by which gradients are divided."""
         rows, columns = logits.shape
         total_weight = None if weights is None else self._total_weight(weights)
         self._launch(
-            kernel, "bf16" if dlogits.dtype == BF16 else str(logits.dtype), (blocks,), (THREADS,),
+            kernel, VARIANT_OF[dlogits.dtype], (blocks,), (THREADS,),
             logits=logits, weights=weights, total_weight=total_weight, state=state, dlogits=dlogits,
             rows=rows, columns=columns, **arguments, **self._sum_across(blocks, "loss"),
         )  # fmt: skip

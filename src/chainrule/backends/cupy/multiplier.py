@@ -11,16 +11,15 @@ import numpy as np
 from chainrule.backends.base import BF16, Array
 from chainrule.backends.cupy import cublaslt
 from chainrule.backends.cupy.cublaslt import PlannedProduct
+from chainrule.backends.cupy.kernels import VARIANT_OF
 from chainrule.backends.cupy.launcher import ScratchError
 from chainrule.backends.cupy.launches import Lane, Launch, address, span
-from chainrule.backends.cupy.matrix_product import Dtype, Epilogue, Product, alignment
+from chainrule.backends.cupy.matrix_product import Epilogue, Product, alignment
 from chainrule.backends.cupy.products import Products
 from chainrule.errors import DeviceError, ShapeError
 
 if TYPE_CHECKING:
     from chainrule.backends.cupy.backend import CuPyBackend
-
-NAMES: dict[np.dtype, Dtype] = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64", BF16: "bf16"}
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +32,11 @@ def describe(a: Array, b: Array, out: Array, precision: str, epilogue: Epilogue)
     if a.dtype != b.dtype or not out.flags.c_contiguous:
         raise ShapeError(f"a {a.dtype} @ b {b.dtype} into {'' if out.flags.c_contiguous else 'strided '}out came")
     a_turned, b_turned = _is_turned(a), _is_turned(b)
-    operands = NAMES[a.dtype]
+    operands = VARIANT_OF[a.dtype]
     return Product(
         m=m, n=n, k=k, a_turned=a_turned, b_turned=b_turned,
         lda=m if a_turned else k, ldb=k if b_turned else n, ldout=n,
-        operands=operands, result=NAMES[out.dtype],
+        operands=operands, result=VARIANT_OF[out.dtype],
         # Float32 arrays are multiplied in fp32 even where nets store bf16: whoever passes them wants their digits.
         precision="bf16" if operands == "bf16" else "tf32" if precision == "tf32" else "fp32", epilogue=epilogue,
         a_alignment=alignment(address(a)), b_alignment=alignment(address(b)), out_alignment=alignment(address(out)),
@@ -58,7 +57,7 @@ class Multiplier:
     def __init__(self, backend: CuPyBackend, *, card: str, workspace_size: int) -> None:
         self._backend = backend
         self._products: Products | None = None
-        self._plans: dict[Product, PlannedProduct] = {}
+        self._timer = ProductTimer(backend)
         try:
             library = cublaslt.load()
         except DeviceError as error:
@@ -67,7 +66,7 @@ class Multiplier:
             _log.warning("products go through CuPy and steps are not captured: %s", error.message)
         else:
             self._products = Products(
-                library, device=backend.index, card=card, workspace_size=workspace_size, timer=ProductTimer(backend)
+                library, device=backend.index, card=card, workspace_size=workspace_size, timer=self._timer
             )
 
     @property
@@ -84,19 +83,20 @@ class Multiplier:
             return Launch(("CuPy",), start, reads, (span(out),), arrays)
         epilogue: Epilogue = "none" if bias is None else "relu_bias" if relu else "bias"
         product = describe(a, b, out, self._backend.precision, epilogue)
-        plan = self._plan(product)
+        plan = self._plan(self._products, product)
         addresses = (address(a), address(b), address(out), 0 if bias is None else address(bias))
         start = functools.partial(_run, plan, addresses)
         return Launch(("product", product, *addresses), start, reads, (span(out),), arrays)
 
-    def _plan(self, product: Product) -> PlannedProduct:
-        plan = self._plans.get(product)
-        if plan is None:
-            if self._backend.is_recording:  # to plan is to time, and a step that is written down starts nothing
-                raise ScratchError(f"{product} is asked for first while a step is recorded")
-            assert self._products is not None
-            plan = self._plans[product] = self._products.plan(product)
-        return plan
+    def _plan(self, products: Products, product: Product) -> PlannedProduct:
+        if product in products:
+            return products.plan(product)
+        if self._backend.is_recording:  # to plan is to time, and a step that is written down starts nothing
+            raise ScratchError(f"{product} is asked for first while a step is recorded")
+        try:
+            return products.plan(product)
+        finally:
+            self._timer.release()
 
     def _through_cupy(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool, lane: Lane) -> None:
         xp = self._backend.xp
@@ -146,9 +146,12 @@ class ProductTimer:
             end.synchronize()
         return float(cuda.get_elapsed_time(begin, end)) / 1e3 / self.RUNS
 
+    def release(self) -> None:
+        """Let go of the arrays of the last product: they may be as large as a batch's."""
+        self._product, self._arrays = None, ()
+
     def _make(self, product: Product) -> tuple[Array, ...]:
-        self._arrays = ()  # free the last ones first: these may be large
-        dtypes = {name: dtype for dtype, name in NAMES.items()}
+        dtypes = {name: dtype for dtype, name in VARIANT_OF.items()}
         sizes = [(product.m * product.k, product.operands), (product.k * product.n, product.operands)]
         sizes.append((product.m * product.n, product.result))
         if product.epilogue != "none":

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from chainrule.backends.base import Array
+from chainrule.backends.cupy.kernels import ACCESS
 from chainrule.backends.cupy.launcher import Launcher
 
 THREADS: Final = 256
-ACCESS: Final = 16  # bytes
 # Blocks that are at work at once, each thread with 32 to 64 bytes on their way; Adam needs twice the registers.
 BLOCKS_PER_MULTIPROCESSOR: Final = 8
 ADAM_BLOCKS_PER_MULTIPROCESSOR: Final = 4

@@ -143,6 +143,10 @@ class Products:
         self._plans: dict[Product, PlannedProduct] = {}
         self._lock = threading.Lock()
 
+    def __contains__(self, product: Product) -> bool:
+        """Whether :meth:`plan` has its answer already and would start nothing."""
+        return product in self._plans
+
     def plan(self, product: Product) -> PlannedProduct:
         """``product``, ready to run. The first time, this asks cublasLt and runs on the device: not inside a capture.
 
