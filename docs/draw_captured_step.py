@@ -18,6 +18,7 @@ import chainrule as cr  # noqa: E402
 from chainrule.backends.cupy.launches import Launch  # noqa: E402
 from chainrule.backends.cupy.schedule import dependencies  # noqa: E402
 from chainrule.nn.passes import new_state  # noqa: E402
+from chainrule.train.batches import first_position  # noqa: E402
 from emulation.backend import EmulatedBackend  # noqa: E402
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 150, 34, 34, 22
@@ -32,17 +33,17 @@ def recorded_step() -> list[tuple[str, Launch]]:
     rows = net.upload_rows(rng.normal(size=(64, 20)), rng.integers(0, 10, 64))
     batch, state = net.bind(16, training=True), new_state(be)
     buffer = [be.empty((16, *a.shape[1:]), a.dtype) for a in rows.arrays]
-    order, lr, totals = be.upload(np.arange(64)), be.upload(np.full(4, 1e-3)), be.empty((4, 3), np.float64)
+    position, order = first_position(be), be.upload(np.arange(64))
+    lr, totals = be.upload(np.full(4, 1e-3)), be.empty((4, 3), np.float64)
     optimizer = cr.Adam(weight_decay=1e-2).bind(net.parameter_arena, net.gradient_arena)
     names: list[str] = []
 
     def step() -> None:
-        def note(name: str) -> None:
+        def note(name: str, *others: str) -> None:
             if be.is_recording:  # the record says how many launches the call before made
-                names.extend([name] * (len(be._local.record) - len(names)))
+                names.extend([name] * (len(be._local.record) - len(names) - len(others)))
+                names.extend(others)
 
-        be.gather(rows.arrays, order, state, stride=16, out=buffer)
-        note("gather batch")
         x = buffer[0]
         for layer in batch.layers:
             x = layer.forward(x)
@@ -66,6 +67,9 @@ def recorded_step() -> list[tuple[str, Launch]]:
         note("Adam")
         be.tick(state)
         note("tick")
+        # What the step begins with, here of the next one: it does not wait for the optimiser of this one.
+        be.gather(rows.arrays, order, position, stride=16, out=buffer)
+        note("gather next batch", "count it")
 
     with be.running():
         step()  # lays out scratch memory
@@ -94,7 +98,7 @@ def main() -> None:
     step = recorded_step()
     waits = dependencies([launch for _, launch in step])
     depth, chain = depths(waits), longest_chain(waits)
-    side = {"dW": 0, "db": 2, "Ad": 2, "co": 3}  # columns, by how a name begins; the chain has column 1
+    side = {"dW": 0, "db": 2, "Ad": 2, "co": 3, "ga": 3}  # columns, by how a name begins; the chain has column 1
     column = [1 if n in chain else side[name[:2]] for n, (name, _) in enumerate(step)]
     rail = 60  # room on either side for the lines of what is waited for later
     size = (2 * rail + 4 * WIDTH + 3 * GAP_X, (max(depth) + 1) * (HEIGHT + GAP_Y) + GAP_Y)

@@ -140,6 +140,7 @@ def test_a_step_asks_for_no_new_memory(workload, loss, optimizer):
 
         def epoch() -> None:
             be.assign([0, 0, RUNNING], out=fit.state)
+            fit.batches.load(0)
             fit.replay_full(fit.batches.full)
             fit.replay_ragged(1)
 

@@ -482,13 +482,15 @@ def test_gather(backend, memory, rng, dtype, n, stride):
     ]
     order = rng.permutation(n)
     arrays, device_order = [memory.array(values) for values, _ in sources], memory.array(order, np.int64)
-    for batch, start in enumerate(range(0, n, stride)):
+    position = memory.array([0], np.int64)
+    for start in range(0, n, stride):
         rows = order[start : start + stride]
         out = [memory.output((len(rows), *values.shape[1:]), kind) for values, kind in sources]
-        backend.gather(arrays, device_order, memory.state(step=100, batch=batch), stride=stride, out=out)
+        backend.gather(arrays, device_order, position, stride=stride, out=out)
         for (values, kind), got in zip(sources, out, strict=True):
             want = values[rows].astype(kind)
             np.testing.assert_array_equal(backend.download(got), want, strict=True)
+    assert memory.read(position).tolist() == [-(-n // stride)]
 
 
 KEYS = [((0, 0), (0, 0, 0)), ((1, 2), (3, 4, 5)), ((2**32 - 1, 7), (2**32 - 1, 0, 1))]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.backends.base import BATCH, BF16, HALTED, RUNNING
+from chainrule.backends.base import BATCH, BF16, HALTED
 from chainrule.backends.cupy.kernels import KINDS
 from chainrule.errors import DeviceError
 from emulation.backend import narrow, widen
@@ -184,24 +184,23 @@ def test_gather_rows(backend, canvas, rng, source, destination, columns):
     order = rng.permutation(40)
     device_order = canvas.array(order)
     for batch, n, offset in [(0, 12, 0), (1, 12, 1), (3, 4, 0)]:
-        state = canvas.array(np.array([5, batch, RUNNING]))
+        position = canvas.array(np.array([batch]))
         out = canvas.output((n, columns), destination, offset=offset)
-        backend.gather([canvas.array(values)], device_order, state, stride=12, out=[out])
+        backend.gather([canvas.array(values)], device_order, position, stride=12, out=[out])
         want = converted(values[order[12 * batch : 12 * batch + n]], destination)
         assert_same_bits(backend.download(out), want)
 
 
-def test_a_batch_is_gathered_in_one_launch(backend, canvas, rng):
+def test_a_batch_is_gathered_in_one_launch_and_counted(backend, canvas, rng):
     x, labels, weights = rng.integers(0, 256, (30, 20)).astype(np.uint8), rng.integers(0, 9, 30), rng.uniform(size=30)
     sources = [canvas.array(x), canvas.array(labels), canvas.array(weights)]
     out = [canvas.output((8, 20), BF16), canvas.output((8,), np.int32), canvas.output((8,), np.float32)]
-    order, state = canvas.array(rng.permutation(30)), canvas.array(np.array([0, 2, RUNNING]))
+    order, position = canvas.array(rng.permutation(30)), canvas.array(np.array([2]))
 
     def gather() -> None:
-        backend.gather(sources, order, state, stride=8, out=out)
+        backend.gather(sources, order, position, stride=8, out=out)
 
-    (launch,) = backend.record(gather)
-    assert launch.key[0] == "gather"
+    assert [launch.key[0] for launch in backend.record(gather)] == ["gather", "advance"]
     gather()
     rows = backend.download(order)[16:24]
     for values, got in zip((x, labels, weights), out, strict=True):
@@ -210,11 +209,12 @@ def test_a_batch_is_gathered_in_one_launch(backend, canvas, rng):
 
 def test_gather_of_complex_numbers_is_left_to_the_reference(backend, canvas, rng):
     values = rng.normal(size=(5, 2)) + 1j
-    order, state = canvas.array(np.arange(5)[::-1].copy()), canvas.array(np.array([0, 0, RUNNING]))
+    order, position = canvas.array(np.arange(5)[::-1].copy()), canvas.array(np.array([0]))
     same, narrower = canvas.output((5, 2), np.complex128), canvas.output((5, 2), np.complex64)
-    backend.gather([canvas.array(values)], order, state, stride=5, out=[same])
+    backend.gather([canvas.array(values)], order, position, stride=5, out=[same])
+    backend.assign([0], out=position)
     np.testing.assert_array_equal(backend.download(same), values[::-1])
-    backend.gather([canvas.array(values)], order, state, stride=5, out=[narrower])
+    backend.gather([canvas.array(values)], order, position, stride=5, out=[narrower])
     np.testing.assert_array_equal(backend.download(narrower), values[::-1].astype(np.complex64))
 
 
@@ -224,10 +224,10 @@ def test_more_rows_than_threads(backend, canvas, rng, monkeypatch, columns):
     monkeypatch.setattr(backend, "multiprocessors", 1)
     n = 40_000 // columns
     values, order = values_of(np.dtype(np.uint8), rng, (n, columns), BF16), rng.permutation(n)
-    source, state = canvas.array(values), canvas.array(np.array([0, 0, RUNNING]))
+    source = canvas.array(values)
     for destination in (np.dtype(np.uint8), BF16, np.dtype(np.float32)):
         out = canvas.output((n, columns), destination)
-        backend.gather([source], canvas.array(order), state, stride=n, out=[out])
+        backend.gather([source], canvas.array(order), canvas.array(np.array([0])), stride=n, out=[out])
         assert_same_bits(backend.download(out), converted(values[order], destination))
         backend.copy(source, out=out)
         assert_same_bits(backend.download(out), converted(values, destination))
@@ -308,8 +308,8 @@ def test_nothing_to_do_is_done(backend, canvas):
     backend.copy(empty, out=canvas.output((0,), BF16))
     backend.fill(1.0, out=empty)
     backend.uniform((1, 2), (3, 4, 5), low=0.0, high=1.0, out=empty)
-    order, state = canvas.array(np.arange(3)), canvas.array(np.array([0, 0, RUNNING]))
-    backend.gather([none], order, state, stride=3, out=[canvas.output((3, 0), BF16)])
+    order = canvas.array(np.arange(3))
+    backend.gather([none], order, canvas.array(np.array([0])), stride=3, out=[canvas.output((3, 0), BF16)])
 
 
 def test_a_permutation_is_no_part_of_a_recorded_step(backend, canvas):

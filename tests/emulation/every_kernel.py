@@ -131,8 +131,8 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
         be.standardize(x, center, scale, limit=limit, out=some((n, k)))
     order = rng.permutation(2 * n)
     twice = [exact(rng.integers(0, 2, (2 * n, k)), np.uint8), some((2 * n, k)), rng.integers(0, k, 2 * n)]
-    be.gather(twice, order, state, stride=n, out=[some((n, k), stored), some((n, k)), labels.copy()])
-    be.gather(twice[:1], order, state, stride=n, out=[few.copy()])
+    be.gather(twice, order, np.array([1]), stride=n, out=[some((n, k), stored), some((n, k)), labels.copy()])
+    be.gather(twice[:1], order, np.array([0]), stride=n, out=[few.copy()])
     be.uniform((1, 2), (3, 4, 5), low=-1.0, high=1.0, out=some((n, k)))
     be.permutation((1, 2), (3, 4, 5), out=order)
     be.tick(state.copy())

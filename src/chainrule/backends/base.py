@@ -292,12 +292,13 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def gather(
-        self, sources: Sequence[Array], order: Array, state: Array, *, stride: int, out: Sequence[Array]
+        self, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
     ) -> None:
-        """A batch: out[a][i] = sources[a][order[state[BATCH] * stride + i]], converted to the dtype of out[a].
+        """The next batch: out[a][i] = sources[a][order[position * stride + i]] in the dtype of out[a]; position += 1.
 
-        ``order`` (rows,) int64, values in range. All of a batch is one call, so that it can be one launch; the
-        ragged last batch has fewer rows in ``out`` than ``stride``.
+        ``order`` (rows,) int64, values in range; ``position`` (1,) int64, a counter of its own: that the next batch can
+        be fetched while the optimiser still works on this one, neither may touch what the other reads. All of a batch
+        is one call, so that it can be one launch; the ragged last batch has fewer rows in ``out`` than ``stride``.
         """
 
     @abc.abstractmethod

@@ -198,11 +198,12 @@ class ReferenceBackend(Backend):
     # ---- batches and random numbers -------------------------------------------------------------
 
     def gather(
-        self, sources: Sequence[Array], order: Array, state: Array, *, stride: int, out: Sequence[Array]
+        self, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
     ) -> None:
-        rows = order[state[BATCH] * stride + self._rows(len(out[0]))]
+        rows = order[position * stride + self._rows(len(out[0]))]
         for source, batch in zip(sources, out, strict=True):
             batch[...] = source[rows]
+        position += 1
 
     def _words(self, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
         return philox_words(self.xp, count, counter, key)

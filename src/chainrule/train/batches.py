@@ -11,7 +11,6 @@ import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError
-from chainrule.nn.passes import new_state
 from chainrule.nn.rows import Features, InputReader, RowFormat, Rows
 from chainrule.random import Purpose, stream
 
@@ -60,13 +59,14 @@ class Batches(abc.ABC):
         self.backend = backend
         self.size, self.full, self.ragged, self.count = cut.size, cut.full, cut.ragged, cut.count
         self._sources, self._order = sources.arrays, order
+        self._position = first_position(backend)
         formats = batch_formats(backend, sources.formats, pending=sources.pending is not None, dtype=dtype)
         self._buffer = [backend.empty((self.size, *f.shape), f.dtype) for f in formats]
         self._read = InputReader(backend, Features(self._buffer[0], sources.pending), self.size, dtype)
 
     @abc.abstractmethod
     def begin_epoch(self, epoch: int) -> None:
-        """Deal the rows anew; ``epoch`` counts from 0."""
+        """Deal the rows anew; ``epoch`` counts from 0. The first batch is the next to be read."""
 
     @abc.abstractmethod
     def blocks(self) -> Generator[range, None, None]:
@@ -77,19 +77,23 @@ class Batches(abc.ABC):
 
     @abc.abstractmethod
     def load(self, number: int) -> None:
-        """Batch ``number`` of this epoch may be asked for once more."""
+        """Batch ``number`` of this epoch is the next to be read, once more."""
 
-    def reader(self, n: int) -> Callable[[Array], tuple[Array, Array, Array | None]]:
-        """``read(state)``: x, targets and weights (or None) of batch ``state[BATCH]``, which has ``n`` rows.
+    def _seek(self, number: int) -> None:
+        self.backend.assign([number], out=self._position)
+
+    def reader(self, n: int) -> Callable[[], tuple[Array, Array, Array | None]]:
+        """``read()``: x, targets and weights (or None) of the next batch, which has ``n`` rows.
 
         Always the same memory, so a step may be recorded.
         """
         buffer = [array[:n] for array in self._buffer]
         raw, targets, weights = (*buffer, None)[:3]
         be, sources, order, stride, prepare = self.backend, self._sources, self._order, self.size, self._read
+        position = self._position
 
-        def read(state: Array) -> tuple[Array, Array, Array | None]:
-            be.gather(sources, order, state, stride=stride, out=buffer)
+        def read() -> tuple[Array, Array, Array | None]:
+            be.gather(sources, order, position, stride=stride, out=buffer)
             return prepare(raw), targets, weights
 
         return read
@@ -115,6 +119,7 @@ class ResidentBatches(Batches):
         super().__init__(backend, rows, order, cut_epoch(len(rows), size, drop_last=drop_last), dtype=dtype)
 
     def begin_epoch(self, epoch: int) -> None:
+        self._seek(0)
         if self._shuffle:
             self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._order)
 
@@ -122,7 +127,14 @@ class ResidentBatches(Batches):
         yield range(self.count)
 
     def load(self, number: int) -> None:
-        """Nothing to do: all rows are there."""
+        self._seek(number)
+
+
+def first_position(backend: Backend) -> Array:
+    """The counter that ``gather`` reads and moves on, at the first batch."""
+    position = backend.empty((1,), np.int64)
+    backend.assign([0], out=position)
+    return position
 
 
 def split_order(backend: Backend, n: int, fraction: float, seed: int) -> tuple[Array, Array]:
@@ -151,5 +163,5 @@ def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tupl
 
 def _take(backend: Backend, rows: Rows, order: Array) -> Rows:
     taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
-    backend.gather(rows.arrays, order, new_state(backend), stride=len(order), out=taken)
+    backend.gather(rows.arrays, order, first_position(backend), stride=len(order), out=taken)
     return Rows(taken[0], taken[1], taken[2] if len(taken) == 3 else None, rows.pending)

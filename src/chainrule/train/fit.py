@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP
+from chainrule.backends.base import HALTED, LOSS, RUNNING, STEP
 from chainrule.errors import DataError, DivergenceError, OptionError
 from chainrule.nn.evaluation import Evaluator, metrics_of, target_spread, weighted_spread
 from chainrule.nn.network import Network
@@ -97,7 +97,7 @@ class Fit:
         optimizer, lr = self.optimizer, self.lr  # not `self`: a cycle would keep all memory of a fit until a collection
 
         def step() -> None:
-            x, targets, weights = read(state)
+            x, targets, weights = read()
             logits = batch.forward(x)
             net.loss(be, logits, targets, weights, state, totals=totals, dlogits=batch.dlogits)
             if counts:  # after the loss: both write to totals, and nothing waits for the count
@@ -208,12 +208,9 @@ class Fit:
 
     def _nonfinite_output(self, number: int) -> str:
         """Go through batch ``number`` once more; no update was applied since, so it fails as it failed then."""
-        state = _state_at(0)
-        state[BATCH] = number
-        self.backend.assign(state, out=self.state)
         self.batches.load(number)
         n = self.batches.ragged if number == self.batches.full else self.batches.size
-        x, _, _ = self.batches.reader(n)(self.state)
+        x, _, _ = self.batches.reader(n)()
         return nonfinite_output(self.whole.first(n), x)
 
 

@@ -22,6 +22,7 @@ from chainrule.train.streaming import streaming_bytes
 # Shares of what is free that are left to the kernels: on a device workspaces of products and a little scratch; on the
 # host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.
 KERNEL_SHARE, HOST_KERNEL_SHARE = 1 / 8, 1 / 2
+POSITION_BYTES = 8  # the counter of batches
 BATCH_BYTES = 8 * (1 + 3)  # of each batch of an epoch: its learning rate and its totals, in float64
 ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
 
@@ -48,7 +49,8 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
     """Bytes of all that a fit lays out for batches of ``size`` rows, beside the net and the rows themselves."""
     size = min(size, len(rows))
     order = streaming_bytes(rows, size, free) if isinstance(rows, HostRows) else ORDER_BYTES * len(rows)
-    return size * bytes_per_row(net, rows) + BATCH_BYTES * cut_epoch(len(rows), size).count + order
+    batches = POSITION_BYTES + BATCH_BYTES * cut_epoch(len(rows), size).count
+    return size * bytes_per_row(net, rows) + batches + order
 
 
 def bytes_of_net(net: Network, optimizer: Optimizer, *, keeps_best: bool) -> int:

@@ -84,6 +84,7 @@ class StreamedBatches(Batches):
         self.is_unchecked = rows.may_be_nonfinite  # until all rows have been looked at once
 
     def begin_epoch(self, epoch: int) -> None:
+        self._seek(0)
         if self._dealt is not None:
             self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._dealt)
             self._order_of_epoch = self.backend.download(self._dealt)
@@ -118,6 +119,7 @@ class StreamedBatches(Batches):
                 _wait(transfers)
 
     def load(self, number: int) -> None:
+        self._seek(number)
         block = number // self.block
         self._gather(block)
         transfers = self._send(block)

@@ -1,5 +1,10 @@
 // Batches and the counters of a step: rows fetched and converted from whatever type they came in.
 
+// position += 1
+extern "C" __global__ void advance(i64* __restrict__ position) {
+  if (threadIdx.x == 0) *position += 1;
+}
+
 // state[STEP] += 1, state[BATCH] += 1
 extern "C" __global__ void tick(i64* __restrict__ state) {
   if (threadIdx.x < 2) state[threadIdx.x] += 1;
@@ -147,20 +152,21 @@ __device__ __forceinline__ void gather_rows(const void* source, void* out, int k
   }
 }
 
-// out[a][i] = source[a][order[state[BATCH] * stride + i]] for i < n: array a by the blocks of row a of the grid, each
+// out[a][i] = source[a][order[position * stride + i]] for i < n: array a by the blocks of row a of the grid, each
 // with its own form, kind of source and units a row. Without an order out[a][i] = source[a][i].
 extern "C" __global__ void __launch_bounds__(256)
     gather(const void* __restrict__ source0, const void* __restrict__ source1, const void* __restrict__ source2,
            void* __restrict__ out0, void* __restrict__ out1, void* __restrict__ out2, int form0, int form1, int form2,
            int kind0, int kind1, int kind2, i64 units0, i64 units1, i64 units2, int log_lanes0, int log_lanes1,
-           int log_lanes2, const i64* __restrict__ order, const i64* __restrict__ state, i64 stride, i64 n) {
+           int log_lanes2, const i64* __restrict__ order, const i64* __restrict__ position, i64 stride,
+           i64 n) {
   const int a = blockIdx.y;
   const void* from = a == 0 ? source0 : a == 1 ? source1 : source2;
   void* to = a == 0 ? out0 : a == 1 ? out1 : out2;
   const int form = a == 0 ? form0 : a == 1 ? form1 : form2, kind = a == 0 ? kind0 : a == 1 ? kind1 : kind2;
   const i64 units = a == 0 ? units0 : a == 1 ? units1 : units2;
   const int log_lanes = a == 0 ? log_lanes0 : a == 1 ? log_lanes1 : log_lanes2;
-  if (order != nullptr) order += state[BATCH] * stride;
+  if (order != nullptr) order += *position * stride;
   switch (form) {
     case COPY_1: return gather_rows<u8, u8, 1, true>(from, to, kind, order, n, units, log_lanes);
     case COPY_2: return gather_rows<u16, u16, 1, true>(from, to, kind, order, n, units, log_lanes);

@@ -115,22 +115,23 @@ class Batches(Launcher):
     """The part of the contract that fetches, converts and fills arrays and counts steps."""
 
     def gather(
-        self, sources: Sequence[Array], order: Array, state: Array, *, stride: int, out: Sequence[Array]
+        self, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
     ) -> None:
         n = len(out[0])
         conversions = [conversion(s, o, math.prod(o.shape[1:])) for s, o in zip(sources, out, strict=True)]
         found = [c for c in conversions if c is not None]
         if len(found) < len(conversions):
             self._refuse_in_record(f"gather from {[s.dtype for s in sources]} to {[o.dtype for o in out]}")
-            super().gather(sources, order, state, stride=stride, out=out)
+            super().gather(sources, order, position, stride=stride, out=out)
             return
         for first in range(0, len(found), ARRAYS):
             part = slice(first, first + ARRAYS)
-            self._gather(sources[part], out[part], found[part], order, state, stride, n)
+            self._gather(sources[part], out[part], found[part], order, position, stride, n)
+        self._launch("advance", VARIANT, (1,), (32,), position=position)
 
     def _gather(
         self, sources: Sequence[Array], out: Sequence[Array], conversions: Sequence[Conversion], order: Array | None,
-        state: Array | None, stride: int, n: int,
+        position: Array | None, stride: int, n: int,
     ) -> None:  # fmt: skip
         """One launch for up to ``ARRAYS`` arrays."""
         arguments: dict[str, Any] = {}
@@ -143,7 +144,8 @@ class Batches(Launcher):
             arguments |= {f"source{a}": sources[a] if there else None, f"out{a}": out[a] if there else None}
             arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
         self._launch(
-            "gather", VARIANT, (blocks, len(conversions)), (THREADS,), order=order, state=state, stride=stride, n=n,
+            "gather", VARIANT, (blocks, len(conversions)), (THREADS,), order=order, position=position, stride=stride,
+            n=n,
             **arguments,
         )  # fmt: skip
 

@@ -92,9 +92,9 @@ class NumPyBackend(ReferenceBackend):
             np.matmul(a, b, out=out)
 
     def gather(
-        self, sources: Sequence[Array], order: Array, state: Array, *, stride: int, out: Sequence[Array]
+        self, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
     ) -> None:
-        start = int(state[BATCH]) * stride
+        start = int(position[0]) * stride
         rows = order[start : start + len(out[0])]
         for source, batch in zip(sources, out, strict=True):
             if source.dtype == batch.dtype:
@@ -104,6 +104,7 @@ class NumPyBackend(ReferenceBackend):
                 taken = self._scratch(batch.shape, source.dtype, use="gather")
                 source.take(rows, axis=0, out=taken, mode="clip")
                 batch[...] = taken
+        position[0] += 1
 
     def _record(self, loss: Array, weight: Array | int, state: Array, totals: Array) -> None:
         row = totals[state[BATCH]]
