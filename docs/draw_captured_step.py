@@ -52,7 +52,7 @@ def recorded_step() -> list[tuple[str, Launch]]:
         note("loss, dz2")
         be.count_correct(x, buffer[1], None, state, totals=totals)
         note("count correct")
-        batch.layers[-1].backward(batch.dlogits)
+        batch.layers[-1].activation_gradient()
         note("db2")
         for above, below in zip(batch.layers[:0:-1], batch.layers[-2::-1], strict=True):
             above.weight_gradient()

@@ -154,7 +154,7 @@ DESCRIPTIONS = [
     ({"n_in": 2.0}, "n_in of the description should be of type int"),
     ({"layers": {}}, "layers of the description should be of type list"),
     ({"layers": [3]}, "unknown kind of layer: 3"),
-    ({"layers": [{"kind": "pickle"}]}, "unknown kind of layer"),
+    ({"layers": [{"kind": 3}]}, "unknown kind of layer"),
     ({"layers": [["x" * 10_000]]}, "unknown kind of layer"),
     ({"loss": None}, "loss of the description should be of type str"),
     ({"seed": "3"}, "seed of the description"),

@@ -8,10 +8,10 @@ import inspect
 import chainrule as cr
 
 NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
-    "MLP SGD Adam AdamW Backend ChainruleError Constant Cosine DataError Dense DeviceError "
-    "DivergenceError EarlyStopping EpochRecord GradientError GuardError GuardedBackend History "
-    "ModelFileError Network OptionError ParameterGroup Preparation Run ShapeError Standardization Trainer "
-    "backend check_gradients load "
+    "MLP SGD Activation Adam AdamW Backend BatchNorm ChainruleError Constant Cosine DataError Dense DeviceError "
+    "DivergenceError Dropout EarlyStopping EpochRecord GradientError GuardError GuardedBackend History "
+    "LayerNorm ModelFileError Network OptionError ParameterGroup Preparation Residual Run ShapeError Standardization "
+    "Trainer backend check_gradients load "
 ).split()
 
 

@@ -23,9 +23,14 @@ from chainrule.errors import (
     OptionError,
     ShapeError,
 )
+from chainrule.nn.activation import Activation
 from chainrule.nn.dense import Dense
-from chainrule.nn.network import MLP, Network
+from chainrule.nn.dropout import Dropout
+from chainrule.nn.mlp import MLP
+from chainrule.nn.network import Network
+from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import ParameterGroup
@@ -41,9 +46,11 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP",
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "Backend",
+    "BatchNorm",
     "ChainruleError",
     "Constant",
     "Cosine",
@@ -51,17 +58,20 @@ __all__ = [
     "Dense",
     "DeviceError",
     "DivergenceError",
+    "Dropout",
     "EarlyStopping",
     "EpochRecord",
     "GradientError",
     "GuardError",
     "GuardedBackend",
     "History",
+    "LayerNorm",
     "ModelFileError",
     "Network",
     "OptionError",
     "ParameterGroup",
     "Preparation",
+    "Residual",
     "Run",
     "ShapeError",
     "Standardization",

@@ -19,6 +19,14 @@ from chainrule.errors import ShapeError
 ALIGNMENT = 64  # bytes: every view starts on a cache line, and a GPU may read it 16 bytes at a time
 
 
+STATISTICS = (".running_mean", ".running_var")  # how the names of what is measured rather than trained end
+
+
+def is_trained(name: str) -> bool:
+    """Whether an array of the parameter arena is a parameter; what is not is a statistic that a layer keeps there."""
+    return not name.endswith(STATISTICS)
+
+
 class Slot(NamedTuple):
     """Where one named array lies: elements ``[start, start + size)``, in an extent padded to the next slot."""
 

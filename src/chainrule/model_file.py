@@ -128,7 +128,7 @@ def _check_description(path: Path, description: Any, tensors: Mapping[str, np.nd
         if not all(isinstance(name, str) for name in description[key]):
             raise ModelFileError(f"{path}: {key} of the description should be strings")
     for layer in description["layers"]:
-        if not isinstance(layer, dict) or layer.get("kind") != "dense":
+        if not isinstance(layer, dict) or not isinstance(layer.get("kind"), str):
             raise ModelFileError(f"{path}: unknown kind of layer: {layer!r:.80}")
     for name, array in tensors.items():
         if str(array.dtype) not in DTYPES or not np.isfinite(array).all():

@@ -81,11 +81,22 @@ W, B = np.zeros((3, 2), np.float32), np.zeros(2, np.float32)
 TENSORS = {"parameters.dense0.W": W, "parameters.dense0.b": B}
 LAYER = DESCRIPTION["layers"][0]
 STANDARDIZATION = {"features.mean": np.zeros(3), "features.scale": np.ones(3)}
+NESTED: dict[str, Any] = {"kind": "dropout"}
+for _ in range(100):
+    NESTED = {"kind": "residual", "layers": [NESTED]}
 
 MISFITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "wider than its arrays": ({"n_in": 4}, {}),
     "deeper than its arrays": ({"layers": [LAYER, LAYER]}, {}),
     "no layers": ({"layers": []}, {}),
+    "a layer of no known kind": ({"layers": [{"kind": "pickle"}, LAYER]}, {}),
+    "a layer with a field too many": ({"layers": [LAYER | {"hook": "os.system"}]}, {}),
+    "a dropout rate of 1": ({"layers": [{"kind": "dropout", "rate": 1}, LAYER]}, {}),
+    "a block without layers": ({"layers": [{"kind": "residual", "layers": []}, LAYER]}, {}),
+    "a block that is no list": ({"layers": [{"kind": "residual", "layers": 3}, LAYER]}, {}),
+    "a block of another width": ({"layers": [{"kind": "residual", "layers": [LAYER]}, LAYER]}, {}),
+    "a block within itself": ({"layers": [NESTED, LAYER]}, {}),
+    "a normalisation without its statistics": ({"layers": [{"kind": "batch_norm"}, LAYER]}, {}),
     "no units": ({"layers": [LAYER | {"n_out": 0}]}, {}),
     "half a unit": ({"layers": [LAYER | {"n_out": 2.5}]}, {}),
     "a layer without its size": ({"layers": [{"kind": "dense", "activation": "identity"}]}, {}),

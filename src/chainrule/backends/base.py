@@ -45,11 +45,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
+from chainrule.backends.arrays import Array as Array  # noqa: PLC0414  (given on from here)
+from chainrule.backends.normalization_contract import NormalizationContract
 from chainrule.backends.transfers import Transfer
-
-# An array of the backend's own kind. NumPy's and CuPy's array types share no static base class, and a
-# type parameter on every layer would say no more than this name does.
-Array: TypeAlias = Any
 
 ActivationName: TypeAlias = Literal["identity", "relu", "tanh", "sigmoid"]
 
@@ -68,7 +66,7 @@ PRECISIONS: Final = ("fp32", "tf32", "bf16")  # how float32 products may be comp
 BF16: Final = np.dtype([("bf16", "<u2")])
 
 
-class Backend(abc.ABC):
+class Backend(NormalizationContract):
     """One device: its memory, its kernels, and how a step is executed on it."""
 
     name: str  # the body: "numpy", "cupy", "guarded"

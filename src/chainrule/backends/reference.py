@@ -25,8 +25,8 @@ from chainrule.backends.base import (
     WEIGHT,
     ActivationName,
     Array,
-    Backend,
 )
+from chainrule.backends.normalization import NormalizationKernels
 from chainrule.backends.philox import philox_words
 
 
@@ -34,14 +34,10 @@ def _slot(state: Array) -> Array:
     return state[BATCH : BATCH + 1]
 
 
-class ReferenceBackend(Backend):
+class ReferenceBackend(NormalizationKernels):
     """The kernels; memory and execution are left to the bodies for NumPy and CuPy."""
 
     xp: Any  # the array module
-
-    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
-        """Memory for an intermediate result that no one reads after the kernel."""
-        return self.xp.empty(shape, dtype)
 
     def _parts(self, size: int) -> Iterator[slice]:
         """Slices of a flat array: all of it at once, unless a body knows a better size for its caches."""

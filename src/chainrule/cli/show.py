@@ -11,8 +11,11 @@ from typing import Any
 from chainrule.cli import output
 from chainrule.cli.run_directory import RECORD, find_model
 from chainrule.errors import DataError
+from chainrule.nn.dense import Dense
+from chainrule.nn.layer import walk
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Standardization
+from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
 
 NAMES_SHOWN = 12
@@ -87,7 +90,8 @@ def _model_facts(net: Network) -> dict[str, Any]:
     p = net.preparation
     return {
         "layers": list(net.widths),
-        "activations": [layer.activation for layer in net.layers],
+        "activations": [node.layer.activation for node in walk(net.nodes) if isinstance(node.layer, Dense)],
+        "description": [layer.describe() for layer in net.layers],
         "loss": net.loss_name,
         "dtype": str(net.dtype),
         "parameters": net.parameter_count,
@@ -128,11 +132,15 @@ def _standardization(s: Standardization | None) -> str:
 
 
 def _layer_rows(net: Network) -> list[list[str]]:
-    rows = [["layer", "weights", "activation", "largest |W|", "rms W"]]
-    for i, layer in enumerate(net.layers):
-        W = net.parameters()[f"dense{i}.W"]
-        rms = float((W.astype("float64") ** 2).mean() ** 0.5)
-        rows.append(
-            [f"dense{i}", f"{W.shape[0]} x {W.shape[1]}", layer.activation, f"{abs(W).max():.3g}", f"{rms:.3g}"]
-        )
+    rows = [["layer", "columns", "what it does", "largest |W|", "rms W"]]
+    parameters = net.parameters()
+    for node in walk(net.nodes):
+        settings = {name: value for name, value in node.layer.describe().items() if name not in {"kind", "n_out"}}
+        if isinstance(node.layer, Residual):
+            settings = {"around": " ".join(inner.name for inner in node.inner)}
+        W, largest = parameters.get(f"{node.name}.W"), ("", "")
+        if W is not None:
+            largest = (f"{abs(W).max():.3g}", f"{float((W.astype('float64') ** 2).mean() ** 0.5):.3g}")
+        does = ", ".join(str(v) if isinstance(v, str) else f"{name} {v:g}" for name, v in settings.items())
+        rows.append([node.name, f"{node.n_in} -> {node.n_out}", does, *largest])
     return rows

@@ -24,7 +24,8 @@ from chainrule.errors import DataError, DivergenceError, OptionError
 from chainrule.nn import metrics
 from chainrule.nn.activations import ACTIVATIONS
 from chainrule.nn.losses import LOSSES
-from chainrule.nn.network import DTYPES, MLP
+from chainrule.nn.mlp import MLP, NORMALIZATIONS
+from chainrule.nn.network import DTYPES
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import Optimizer
@@ -55,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add("--hidden", type=widths, default=[256, 128], metavar="N,N", help="units of the hidden layers (256,128)")
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
+    add("--dropout", type=float, default=0.0, metavar="X", help="rate behind every hidden layer (0)")
+    add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
+    add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
     add("--loss", choices=LOSSES, help="by default what the target asks for")
     add("--optimizer", choices=DEFAULT_LR, default="adamw", help="(adamw)")
     add("--lr", type=float, metavar="X", help="learning rate (0.001; sgd 0.01)")
@@ -96,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     net = _net(args, data, backend)
     say("data", _describe_data(data))
     sizes = " -> ".join(map(str, net.widths))
-    say("model", f"{sizes}, {args.activation}, {net.parameter_count:,} parameters, {net.dtype}")
+    say("model", f"{sizes}, {_describe_layers(args)}, {net.parameter_count:,} parameters, {net.dtype}")
     directory = RunDirectory(args.run_dir or default_path(Path(args.data).stem), overwrite=args.overwrite)
     directory.begin(
         argv=["chainrule", *args.argv], seed=args.seed, backend=backend, data=file_facts(args.data), net=net
@@ -186,11 +190,19 @@ def _read(args: argparse.Namespace) -> Data:
     return Data(X[training], y[training], (X[validation], y[validation]), plan, table)
 
 
+def _describe_layers(args: argparse.Namespace) -> str:
+    words = [args.activation, *([f"{args.normalization} norm"] if args.normalization else [])]
+    words += [f"dropout {args.dropout:g}"] if args.dropout else []
+    return ", ".join(words + (["residual"] if args.residual else []))
+
+
 def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
     """The net, prepared for this table: standardised by its training rows, names kept."""
     net = MLP(
         [data.X.shape[1], *args.hidden, data.plan.n_out], activation=args.activation,
-        loss=args.loss or DEFAULT_LOSS[data.plan.task], backend=backend, dtype=args.dtype, seed=args.seed,
+        dropout=args.dropout, normalization=args.normalization, residual=args.residual,
+        loss=args.loss or DEFAULT_LOSS[data.plan.task],
+        backend=backend, dtype=args.dtype, seed=args.seed,
     )  # fmt: skip
     net.preparation = Preparation(
         features=Standardization.fit(data.X, limit=FEATURE_LIMIT),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from chainrule.arena import Arena
 from chainrule.backends.base import Array, Backend
 from chainrule.nn.activations import find_activation
+from chainrule.nn.initializers import initialize_weights
+from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
+from chainrule.nn.rows import RowFormat
 from chainrule.options import whole_number
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Layer):
     """y = act(x @ W + b): what the layer is. :class:`DensePass` is the layer at work on a batch.
 
     Parameters
@@ -20,6 +24,8 @@ class Dense:
     activation : "identity", "relu", "tanh" or "sigmoid"
     """
 
+    kind: ClassVar[str] = "dense"
+
     n_out: int
     activation: str = "identity"
 
@@ -27,12 +33,33 @@ class Dense:
         object.__setattr__(self, "n_out", whole_number("n_out", self.n_out))  # the dataclass is frozen
         find_activation(self.activation)
 
+    def width(self, n_in: int) -> int:
+        return self.n_out
+
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
         """W (n_in, n_out) and b (n_out,)."""
         return {"W": (n_in, self.n_out), "b": (self.n_out,)}
 
+    def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
+        """W from the distribution that suits the activation; b stays 0."""
+        initializer = find_activation(self.activation).initializer
+        initialize_weights(backend, parameters["W"], initializer, seed=seed, layer=number)
 
-class DensePass:
+    def memory(self, n_in: int, use: Use) -> Memory:
+        """y and dz, and z where the derivative is a function of it rather than of y."""
+        y = RowFormat((self.n_out,), use.dtype if use.is_last else use.storage)
+        rows = {"y": y}
+        if find_activation(self.activation).saves == "input":
+            rows["z"] = y
+        if use.training or use.is_last:  # a loss writes its gradient even where nothing is trained
+            rows["dz"] = RowFormat((self.n_out,), use.storage)
+        return Memory(rows, {})
+
+    def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> DensePass:
+        return DensePass(self, node.name, binding, **memory)
+
+
+class DensePass(LayerPass):
     """y = act(x @ W + b) on a batch of n rows, forward and backward, in memory that is laid out once.
 
     x (n, n_in), W (n_in, n_out), b (n_out,), y (n, n_out).
@@ -46,19 +73,22 @@ class DensePass:
     """
 
     def __init__(
-        self, layer: Dense, backend: Backend, name: str, parameters: Arena, factors: Arena, gradients: Arena | None, *,
-        y: Array, z: Array, dz: Array | None,
-    ) -> None:  # fmt: skip
-        self.backend = backend
+        self, layer: Dense, name: str, binding: Binding, *, y: Array, z: Array = None, dz: Array = None
+    ) -> None:
+        self.backend = binding.backend
         self.name = name
-        self.activation = find_activation(layer.activation).name
+        activation = find_activation(layer.activation)
+        self.activation = activation.name
+        factors, gradients = binding.factors, binding.gradients
         self.W = factors[f"{name}.W"]
-        self.b = (factors if y.dtype == factors.layout.dtype else parameters)[f"{name}.b"]  # added in the dtype of y
+        in_storage = y.dtype == factors.layout.dtype
+        self.b = (factors if in_storage else binding.parameters)[f"{name}.b"]  # added in the dtype of y
         if gradients is not None:
             self.dW, self.db = gradients[f"{name}.W"], gradients[f"{name}.b"]
         self.x: Array = None
-        self.y, self.z, self.dz = y, z, dz
-        self.saved = y if find_activation(layer.activation).saves == "output" else z
+        self.y, self.z = y, y if z is None else z
+        self.dy = self.dz = dz
+        self.saved = y if activation.saves == "output" else z
 
     def forward(self, x: Array) -> Array:
         """y, keeping x for the way back."""
@@ -66,16 +96,26 @@ class DensePass:
         self.backend.dense(x, self.W, self.b, self.activation, z=self.z, y=self.y)
         return self.y
 
-    def backward(self, dy: Array) -> None:
-        """dz and db, from the gradient by this layer's output (``dy`` may be ``dz``)."""
-        self.backend.activation_backward(self.activation, self.saved, dy, dz=self.dz, db=self.db)
+    def backward(self, dx: Array | None) -> None:
+        self.activation_gradient()
+        self.weight_gradient()
+        if dx is not None:
+            self.input_gradient(dx)
+
+    def activation_gradient(self) -> None:
+        """dz = dy * act'(z) and db = sum_rows(dz)."""
+        self.backend.activation_backward(self.activation, self.saved, self.dy, dz=self.dz, db=self.db)
 
     def weight_gradient(self) -> None:
         """dW = x.T @ dz."""
         self.backend.matmul(self.x.swapaxes(-1, -2), self.dz, out=self.dW)
 
+    def input_gradient(self, dx: Array) -> None:
+        """dx = dz @ W.T."""
+        self.backend.matmul(self.dz, self.W.swapaxes(-1, -2), out=dx)
+
     def backward_into(self, below: DensePass) -> None:
-        """dx = dz @ W.T is the ``dy`` of the layer below: its dz and db in the same breath."""
+        """dx = dz @ W.T is the ``dy`` of the dense layer below: its dz and db in the same breath."""
         self.backend.matmul_activation_backward(
             self.dz, self.W, below.activation, below.saved, out=below.dz, db=below.db
         )

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.arena import Arena, Layout
+from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends import backend as make_backend
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.nn.activations import find_activation
 from chainrule.nn.dense import Dense
-from chainrule.nn.initializers import initialize_weights
+from chainrule.nn.layer import Layer, arrange, parameter_shapes, walk
 from chainrule.nn.losses import find_loss
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.preparation import Preparation, Standardization
@@ -27,11 +26,11 @@ DTYPES = ("float32", "float64")
 
 
 class Network:
-    """Dense layers in a row and a loss from the logits of the last.
+    """Layers in a row and a loss from the logits of the last.
 
     Parameters
     ----------
-    layers : Dense layers, the first one's input first; the last has activation "identity", its output is the logits
+    layers : the first one's input first; the last is a Dense of activation "identity", its output is the logits
     n_in : columns of X
     loss : "softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error" or "squared_error_sum"
     backend : where parameters live and everything is computed; the CPU by default
@@ -47,17 +46,22 @@ class Network:
     """
 
     def __init__(
-        self, layers: Sequence[Dense], n_in: int, *, loss: str = "softmax_cross_entropy",
+        self, layers: Sequence[Layer], n_in: int, *, loss: str = "softmax_cross_entropy",
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
     ) -> None:  # fmt: skip
-        if not layers or layers[-1].activation != "identity":
-            raise OptionError("the last layer must have activation 'identity': the losses work from logits")
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise OptionError(f"{layer!r} came, a layer was expected", hint="cr.Dense(256, 'relu'), for example")
+        top = layers[-1] if layers else None
+        if not isinstance(top, Dense) or top.activation != "identity":
+            raise OptionError("the last layer must be a Dense of activation 'identity': the losses work from logits")
         if not isinstance(backend, Backend | None):
             raise OptionError(f"backend {backend!r} came, a Backend was expected", hint='backend=cr.backend("cpu")')
         self.backend = backend if backend is not None else make_backend("cpu")
         self.layers = tuple(layers)
         self.n_in = whole_number("n_in", n_in)
-        self.n_out = self.layers[-1].n_out
+        self.nodes = arrange(self.layers, self.n_in)
+        self.n_out = top.n_out
         # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
         self.dtype = np.dtype(one_of("dtype", dtype, DTYPES) if dtype != "complex128" else dtype)
         self.seed = check_seed(seed)
@@ -66,11 +70,12 @@ class Network:
         self.preparation = Preparation()
         self._gradients: Arena | None = None
         self._factors: Arena | None = None
-        self._parameters = Arena(self.backend, Layout(self._parameter_shapes(), self.dtype))
+        self._parameters = Arena(self.backend, Layout(parameter_shapes(self.nodes), self.dtype))
         with self.backend.running():
-            for i, layer in enumerate(self.layers):
-                initializer = find_activation(layer.activation).initializer
-                initialize_weights(self.backend, self._parameters[f"dense{i}.W"], initializer, seed=self.seed, layer=i)
+            for node in walk(self.nodes):
+                names = node.layer.parameter_shapes(node.n_in)
+                mine = {name: self._parameters[f"{node.name}.{name}"] for name in names}
+                node.layer.initialize(self.backend, mine, seed=self.seed, number=node.number)
 
     def __repr__(self) -> str:
         widths = " -> ".join(str(w) for w in self.widths)
@@ -80,21 +85,21 @@ class Network:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Columns of X, then of each layer's output."""
-        return (self.n_in, *(layer.n_out for layer in self.layers))
-
-    def _parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """All weights, then all biases: a parameter group of one kind is one slice of the arena."""
-        shapes = {
-            f"dense{i}.{name}": shape
-            for i, (n_in, layer) in enumerate(zip(self.widths, self.layers, strict=False))
-            for name, shape in layer.parameter_shapes(n_in).items()
-        }
-        return dict(sorted(shapes.items(), key=lambda item: not item[0].endswith(".W")))
+        """Columns of X, then of each dense layer's output."""
+        return (self.n_in, *(node.n_out for node in walk(self.nodes) if isinstance(node.layer, Dense)))
 
     def parameters(self) -> dict[str, Array]:
         """{"dense0.W": array, "dense0.b": array, "dense1.W": ...}: views, so assigning into them changes the net."""
-        return {name: self._parameters[name] for name in sorted(self._parameters, key=_layer_and_name)}
+        return self._by_layer(self._parameters)
+
+    def _by_layer(self, arena: Arena) -> dict[str, Array]:
+        """The parameters' arrays of an arena, layer by layer; the statistics beside them are left out."""
+        return {
+            name: arena[name]
+            for node in walk(self.nodes)
+            for name in sorted(f"{node.name}.{parameter}" for parameter in node.layer.parameter_shapes(node.n_in))
+            if is_trained(name)
+        }
 
     def assign_parameters(self, values: Mapping[str, Any]) -> None:
         """Overwrite these parameters, by name, with arrays from the host; the others stay.
@@ -131,7 +136,7 @@ class Network:
     @property
     def parameter_count(self) -> int:
         """How many numbers are trained."""
-        return sum(slot.size for slot in self._parameters.layout.slots.values())
+        return sum(slot.size for name, slot in self._parameters.layout.slots.items() if is_trained(name))
 
     def twin(self, *, backend: Backend | None = None, dtype: str | None = None) -> Network:
         """A net of the same layers, parameters and preparation, on another backend or in another dtype."""
@@ -156,12 +161,14 @@ class Network:
 
     # ---- forward and backward ---------------------------------------------------------------------
 
-    def bind(self, n: int, *, training: bool) -> Pass:
-        """Memory for a batch of up to ``n`` rows, and the two ways through the net on it."""
-        return Pass(self, n, training=training)
+    def bind(self, n: int, *, training: bool, state: Array = None) -> Pass:
+        """Memory for a batch of up to ``n`` rows, and the two ways through the net on it; see :class:`Pass`."""
+        return Pass(self, n, training=training, state=state)
 
     def loss_and_gradients(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, dict[str, Array]]:
-        """The loss over these rows and its gradient by every parameter; no parameter changes.
+        """The loss over these rows and its gradient by every parameter; nothing in the net changes.
+
+        Layers do what they do in training: dropout as in step 0, batch normalisation by these rows.
 
         Returns
         -------
@@ -170,16 +177,16 @@ class Network:
         """
         be = self.backend
         rows = self.upload_rows(X, y, sample_weight)
-        batch = self.bind(len(rows), training=True)
+        state, totals = new_state(be, halted=0), be.empty((1, 3), self.totals_dtype)  # halted: statistics stay
+        batch = self.bind(len(rows), training=True, state=state)
         read = InputReader(be, rows.features, len(rows), self.dtype)
-        state, totals = new_state(be), be.empty((1, 3), self.totals_dtype)
         with be.running():
             logits = batch.forward(read(rows.x))
             self.loss(be, logits, rows.targets, rows.weights, state, totals=totals, dlogits=batch.dlogits)
             batch.backward()
             gradients = self.gradient_arena.copy()
         value = float(self.loss.value(be.download(totals)))
-        return value, {name: gradients[name] for name in sorted(gradients, key=_layer_and_name)}
+        return value, self._by_layer(gradients)
 
     @property
     def totals_dtype(self) -> Any:
@@ -259,31 +266,3 @@ class Network:
         from chainrule.nn.saved import save  # the file format knows the net, not the other way round
 
         save(self, path)
-
-
-class MLP(Network):
-    """A multilayer perceptron: ``MLP([64, 256, 128, 10])`` has 64 inputs, two hidden layers and 10 outputs.
-
-    Parameters
-    ----------
-    widths : columns of X, units of each hidden layer, outputs
-    activation : of the hidden layers; the output layer gives logits
-
-    The others as for :class:`Network`.
-    """
-
-    def __init__(
-        self, widths: Sequence[int], *, activation: str = "relu", loss: str = "softmax_cross_entropy",
-        backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
-    ) -> None:  # fmt: skip
-        if len(widths) < 2:
-            raise OptionError(f"widths {list(widths)} came, at least an input and an output were expected")
-        widths = [whole_number("width", w) for w in widths]
-        find_activation(activation)
-        layers = [*(Dense(w, activation) for w in widths[1:-1]), Dense(widths[-1])]
-        super().__init__(layers, widths[0], loss=loss, backend=backend, dtype=dtype, seed=seed)
-
-
-def _layer_and_name(name: str) -> tuple[int, str]:
-    layer, _, parameter = name.partition(".")
-    return int(layer.removeprefix("dense")), parameter

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.backends.base import HALTED, RUNNING, Array, Backend
-from chainrule.nn.activations import find_activation
-from chainrule.nn.dense import Dense, DensePass
+from chainrule.nn.chain import Chain
+from chainrule.nn.layer import Binding, LayerPass, Node, Use, walk
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
+
+Memories = Mapping[str, dict[str, Array]]  # of each layer, by name
 
 
 class Pass:
@@ -21,40 +22,36 @@ class Pass:
 
     Forward, each layer keeps its input and output. Backward, the loss has left its gradient by the logits in
     ``dlogits``, and each layer turns the gradient by its output into the gradients by its parameters and its input.
+
+    Parameters
+    ----------
+    training : whether layers do what they do in training (drop out, measure) and there is room for gradients
+    state : of the step, for layers that draw random numbers or keep statistics; by default that of step 0
     """
 
     def __init__(
-        self, net: Network, n: int, *, training: bool, memory: Sequence[dict[str, Array]] | None = None
-    ) -> None:
+        self, net: Network, n: int, *, training: bool, state: Array = None,
+        rows: Memories | None = None, fixed: Memories | None = None,
+    ) -> None:  # fmt: skip
         be = net.backend
         self.net, self.backend, self.n, self.training = net, be, n, training
         self._parameters, self._factors = net.parameter_arena, net.factor_arena
-        self._memory = memory or [self._allocate(layer, n) for layer in net.layers]
+        if rows is None or fixed is None:
+            rows, fixed = _lay_out(net, n, training=training)
+        self._rows, self._fixed = rows, fixed
+        self.state = new_state(be) if state is None else state
         gradients = net.gradient_arena if training else None
-        self.layers = [
-            DensePass(layer, be, f"dense{i}", self._parameters, self._factors, gradients, **mine)
-            for i, (layer, mine) in enumerate(zip(net.layers, self._memory, strict=True))
-        ]
-        self.dlogits = self.layers[-1].dz
-
-    def _allocate(self, layer: Dense, n: int) -> dict[str, Array]:
-        shape, be, is_last = (n, layer.n_out), self.backend, layer is self.net.layers[-1]
-        storage = be.storage(self.net.dtype)
-        y = be.empty(shape, self.net.dtype if is_last else storage)  # a loss wants all digits of the logits
-        z = y if find_activation(layer.activation).saves == "output" else be.empty(shape, y.dtype)
-        needs_gradient = self.training or is_last  # and room for its gradient
-        return {"y": y, "z": z, "dz": be.empty(shape, storage) if needs_gradient else None}
+        binding = Binding(be, self._parameters, self._factors, gradients, self.state, net.seed)
+        self.chain = Chain([_bind(node, binding, rows, fixed) for node in net.nodes])
+        self.layers = self.chain.layers
+        self.dlogits = self.layers[-1].dy
 
     def first(self, n: int) -> Pass:
         """A pass on ``n`` rows, at most as many as this one's, in the first rows of the same memory."""
         if n == self.n:
             return self
-        memory = []
-        for mine in self._memory:
-            y = mine["y"][:n]
-            z = y if mine["z"] is mine["y"] else mine["z"][:n]
-            memory.append({"y": y, "z": z, "dz": None if mine["dz"] is None else mine["dz"][:n]})
-        return Pass(self.net, n, training=self.training, memory=memory)
+        rows = {layer: {name: array[:n] for name, array in mine.items()} for layer, mine in self._rows.items()}
+        return Pass(self.net, n, training=self.training, state=self.state, rows=rows, fixed=self._fixed)
 
     def parts(self, n: int) -> Iterator[tuple[slice, Pass]]:
         """Slices that cover ``n`` rows, each with a pass of its length; the last may be shorter."""
@@ -66,24 +63,37 @@ class Pass:
         """Logits of the rows ``x`` (n, n_in)."""
         if self._factors is not self._parameters:
             self.backend.copy(self._parameters.flat, out=self._factors.flat)
-        for layer in self.layers:
-            x = layer.forward(x)
-        return x
+        return self.chain.forward(x)
 
     def backward(self) -> None:
-        """The gradient arena, from ``dlogits``: from the top layer down, each by the chain rule."""
-        top, bottom = self.layers[-1], self.layers[0]
-        top.backward(self.dlogits)
-        for layer, below in itertools.pairwise(reversed(self.layers)):
-            layer.weight_gradient()
-            layer.backward_into(below)
-        bottom.weight_gradient()
+        """The gradient arena, from ``dlogits``."""
+        self.chain.backward(None)
 
 
-def new_state(backend: Backend) -> Array:
-    """A step state at its start: step 0, batch 0, not halted."""
+def use_of(net: Network, node: Node, *, training: bool) -> Use:
+    """What the memory of a layer of this net depends on."""
+    return Use(net.dtype, net.backend.storage(net.dtype), training, node.is_last)
+
+
+def _lay_out(net: Network, n: int, *, training: bool) -> tuple[Memories, Memories]:
+    rows: dict[str, dict[str, Array]] = {}
+    fixed: dict[str, dict[str, Array]] = {}
+    for node in walk(net.nodes):
+        wanted = node.layer.memory(node.n_in, use_of(net, node, training=training))
+        rows[node.name] = {name: net.backend.empty((n, *f.shape), f.dtype) for name, f in wanted.rows.items()}
+        fixed[node.name] = {name: net.backend.empty(f.shape, f.dtype) for name, f in wanted.fixed.items()}
+    return rows, fixed
+
+
+def _bind(node: Node, binding: Binding, rows: Memories, fixed: Memories) -> LayerPass:
+    inner = [_bind(child, binding, rows, fixed) for child in node.inner]
+    return node.layer.bind(node, binding, rows[node.name] | fixed[node.name], inner)
+
+
+def new_state(backend: Backend, *, halted: int = RUNNING) -> Array:
+    """A step state at its start: step 0, batch 0, and unless told otherwise not halted."""
     state = backend.empty((3,), np.int64)
     start = [0, 0, 0]
-    start[HALTED] = RUNNING
+    start[HALTED] = halted
     backend.assign(start, out=state)
     return state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,20 @@ from chainrule import model_file
 from chainrule.backends import Backend
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, ModelFileError, first_line
+from chainrule.nn.activation import Activation
 from chainrule.nn.dense import Dense
+from chainrule.nn.dropout import Dropout
+from chainrule.nn.layer import Layer, arrange, parameter_shapes
 from chainrule.nn.network import DTYPES, Network
+from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.residual import Residual
 
 PREFIX = "parameters."
+LAYERS: dict[str, type[Layer]] = {
+    layer.kind: layer for layer in (Activation, BatchNorm, Dense, Dropout, LayerNorm, Residual)
+}
+DEEPEST = 8  # blocks within blocks
 
 
 def save(net: Network, path: str | Path) -> None:
@@ -33,7 +43,7 @@ def save(net: Network, path: str | Path) -> None:
             raise DataError(f"{name} is not finite: a net that predicts nothing is not saved")
     description = {
         "n_in": net.n_in,
-        "layers": [{"kind": "dense", "n_out": la.n_out, "activation": la.activation} for la in net.layers],
+        "layers": [layer.describe() for layer in net.layers],
         "loss": net.loss_name,
         "dtype": str(net.dtype),
         "seed": net.seed,
@@ -54,8 +64,8 @@ def load(path: str | Path, *, device: str = "auto", backend: Backend | None = No
     description, tensors = model_file.read(path)
     backend = backend if backend is not None else make_backend(device)
     try:
-        _check(description, tensors)
-        layers = [Dense(layer["n_out"], layer["activation"]) for layer in description["layers"]]
+        layers = [_layer(layer) for layer in description["layers"]]
+        _check(description, layers, tensors)
         net = Network(
             layers, description["n_in"], loss=description["loss"], backend=backend,
             dtype=description["dtype"], seed=description["seed"],
@@ -73,14 +83,24 @@ def load(path: str | Path, *, device: str = "auto", backend: Backend | None = No
     return net
 
 
-def _check(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+def _layer(description: dict[str, Any], depth: int = 0) -> Layer:
+    """The layer of this description; LookupError, TypeError or ValueError where there is no such layer."""
+    fields = dict(description)
+    kind = LAYERS.get(fields.pop("kind"))
+    if kind is None:
+        raise ValueError(f"unknown kind of layer: {description!r:.80}")
+    if kind is Residual:
+        if depth == DEEPEST:
+            raise ValueError(f"blocks within blocks, more than {DEEPEST} deep")
+        fields["layers"] = [_layer(layer, depth + 1) for layer in fields["layers"]]
+    return kind(**fields)
+
+
+def _check(description: dict[str, Any], layers: Sequence[Layer], tensors: dict[str, np.ndarray]) -> None:
     """ValueError unless the arrays are just those described, before memory is taken on the description's word."""
-    n_in, n_out = description["n_in"], description["layers"][-1]["n_out"]
-    shapes: dict[str, tuple[int, ...]] = {}
-    width = n_in
-    for i, layer in enumerate(description["layers"]):
-        shapes |= {f"{PREFIX}dense{i}.W": (width, layer["n_out"]), f"{PREFIX}dense{i}.b": (layer["n_out"],)}
-        width = layer["n_out"]
+    nodes, n_in = arrange(layers, description["n_in"]), description["n_in"]
+    n_out = nodes[-1].n_out
+    shapes = {f"{PREFIX}{name}": shape for name, shape in parameter_shapes(nodes).items()}
     for name, columns in (("features", n_in), ("targets", n_out)):
         if any(tensor.startswith(f"{name}.") for tensor in tensors):
             shapes |= {f"{name}.mean": (columns,), f"{name}.scale": (columns,)}

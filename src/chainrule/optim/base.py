@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
-from chainrule.arena import Arena, Layout
+from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends.base import Array, Backend
 from chainrule.optim.schedules import Schedule, as_schedule
 from chainrule.options import real_number
@@ -20,8 +20,8 @@ class ParameterGroup:
 
     >>> Adam(groups=[ParameterGroup("dense0.*", lr_factor=0.1)])            # doctest: +SKIP
 
-    The first group that matches counts. Without one: factors 1, but biases are not decayed, as is usual (they set
-    no slope, so decaying them regularises nothing).
+    The first group that matches counts. Without one: factors 1, but neither biases nor what a normalisation has
+    learned is decayed, as is usual (they set no slope, so decaying them regularises nothing).
     """
 
     pattern: str
@@ -33,7 +33,8 @@ class ParameterGroup:
         real_number("decay_factor", self.decay_factor)
 
 
-DEFAULT_GROUPS = (ParameterGroup("*.b", decay_factor=0.0), ParameterGroup("*"))
+NOT_DECAYED = ("*.b", "*.bias", "*.gain")
+DEFAULT_GROUPS = (*(ParameterGroup(pattern, decay_factor=0.0) for pattern in NOT_DECAYED), ParameterGroup("*"))
 
 
 class Segment(NamedTuple):
@@ -45,9 +46,11 @@ class Segment(NamedTuple):
 
 
 def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float) -> list[Segment]:
-    """The arena cut where the treatment changes; one piece if it never does."""
+    """The arena cut where the treatment changes; one piece if it never does. Statistics, at its end, are left out."""
     found: list[Segment] = []
     for name, slot in layout.slots.items():
+        if not is_trained(name):
+            continue
         group = next(g for g in (*groups, *DEFAULT_GROUPS) if fnmatch.fnmatchcase(name, g.pattern))
         decay = weight_decay * group.decay_factor
         stop = slot.start + slot.extent

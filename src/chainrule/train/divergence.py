@@ -19,7 +19,7 @@ def nonfinite_parameter(net: Network) -> str:
 def nonfinite_output(batch: Pass, x: Array) -> str:
     """The first layer whose output for ``x`` is not finite, in words; else it is the loss itself."""
     batch.forward(x)
-    for layer in batch.layers:
+    for layer in batch.chain.walk():
         if batch.backend.first_nonfinite(layer.y) is not None:
             return f"the output of {layer.name}"
     return "the loss itself"

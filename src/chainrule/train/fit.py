@@ -50,7 +50,7 @@ class Fit:
             self.batches = self._batches()
             self.lr = be.empty((self.batches.count,), np.float64)
             self.totals = be.empty((self.batches.count, 3), np.float64)
-            self.whole = net.bind(self.batches.size, training=True)
+            self.whole = net.bind(self.batches.size, training=True, state=self.state)
             self.replay_full = be.capture(self._step_of(self.whole))
             self.replay_ragged: Callable[[int], None] | None = None
             if self.batches.ragged:

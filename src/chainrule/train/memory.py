@@ -11,8 +11,9 @@ from pathlib import Path
 
 from chainrule.backends.base import Backend
 from chainrule.errors import OutOfMemoryError
-from chainrule.nn.activations import find_activation
+from chainrule.nn.layer import Memory, walk
 from chainrule.nn.network import Network
+from chainrule.nn.passes import use_of
 from chainrule.nn.rows import Rows
 from chainrule.optim.base import Optimizer
 from chainrule.train.batches import batch_formats, cut_epoch
@@ -31,18 +32,18 @@ def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
     """Bytes that one row of a batch takes while a net is trained.
 
     batch buffers   x as gathered, targets, weights; and x as the first layer reads it, where that is something else
-    each layer      y and dz of n_out numbers, in the storage dtype (the logits in the net's own); z too where the
-                    activation keeps its input, else z is y
+    each layer      what its ``memory`` says; a dense one y and dz, and z where its activation keeps that
     """
     be, dtype = net.backend, net.dtype
     storage, pending = be.storage(dtype).itemsize, bool(rows.pending)
     gathered = batch_formats(be, rows.formats, pending=pending, dtype=dtype)
     total = sum(f.nbytes for f in gathered) + (net.n_in * storage if pending else 0)
-    for layer in net.layers:
-        y = dtype.itemsize if layer is net.layers[-1] else storage
-        copies = 1 if find_activation(layer.activation).saves == "output" else 2
-        total += layer.n_out * (copies * y + storage)
-    return total
+    return total + sum(f.nbytes for memory in _layers_memory(net) for f in memory.rows.values())
+
+
+def _layers_memory(net: Network) -> Iterator[Memory]:
+    for node in walk(net.nodes):
+        yield node.layer.memory(node.n_in, use_of(net, node, training=True))
 
 
 def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int | None) -> int:
@@ -50,7 +51,8 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
     size = min(size, len(rows))
     order = streaming_bytes(rows, size, free) if isinstance(rows, HostRows) else ORDER_BYTES * len(rows)
     batches = POSITION_BYTES + BATCH_BYTES * cut_epoch(len(rows), size).count
-    return size * bytes_per_row(net, rows) + batches + order
+    fixed = sum(f.nbytes for memory in _layers_memory(net) for f in memory.fixed.values())
+    return size * bytes_per_row(net, rows) + fixed + batches + order
 
 
 def bytes_of_net(net: Network, optimizer: Optimizer, *, keeps_best: bool) -> int:

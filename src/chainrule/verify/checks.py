@@ -15,7 +15,8 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import ChainruleError
 from chainrule.nn.activations import ACTIVATIONS
 from chainrule.nn.losses import LOSSES
-from chainrule.nn.network import MLP, Network
+from chainrule.nn.mlp import MLP
+from chainrule.nn.network import Network
 from chainrule.nn.saved import load
 from chainrule.optim.adam import Adam
 from chainrule.train.trainer import Trainer

@@ -15,7 +15,9 @@ import numpy as np
 
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.activations import find_activation
-from chainrule.nn.network import MLP, Network
+from chainrule.nn.dense import Dense, DensePass
+from chainrule.nn.mlp import MLP
+from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
 from chainrule.random import Purpose, stream
 from chainrule.verify.gradients import COMPLEX_STEP
@@ -68,6 +70,7 @@ class _Step:
 
     def __init__(self, net: MLP, n: int, seed: int) -> None:
         self.net, self.top = net, len(net.layers) - 1
+        self.layers = [layer for layer in net.layers if isinstance(layer, Dense)]
         self.rng = np.random.default_rng(seed)
         be = net.backend
         self.rows = net.upload_rows(*random_rows(net, n, self.rng))
@@ -82,7 +85,7 @@ class _Step:
             batch.backward()
         self.at: dict[str, Any] = {"x": self.rows.x, "loss": net.loss.value(totals)}
         self.d: dict[str, Any] = {}
-        for i, layer in enumerate(batch.layers):
+        for i, layer in enumerate(p for p in batch.layers if isinstance(p, DensePass)):
             z = np.empty_like(layer.y)
             be.dense(layer.x, layer.W, layer.b, "identity", z=z, y=z)
             self.at |= {f"W{i}": layer.W, f"b{i}": layer.b, f"z{i}": z, f"y{i}": layer.y}
@@ -103,7 +106,7 @@ class _Step:
 
         be, x = self.net.backend, at["x"]
         with be.running():
-            for i, layer in enumerate(self.net.layers):
+            for i, layer in enumerate(self.layers):
                 W, b = put(f"W{i}", self.at[f"W{i}"]), put(f"b{i}", self.at[f"b{i}"])
                 z = put(f"z{i}", x @ W + b)
                 y = np.empty_like(z)
@@ -140,7 +143,7 @@ def _forward_lines(step: _Step) -> Iterator[Line]:
         error = np.abs(step.at[name] - exact[name]).max() / np.abs(exact[name]).max()
         return Line("forward", name, formula, shapes, float(error))
 
-    for i, layer in enumerate(step.net.layers):
+    for i, layer in enumerate(step.layers):
         x, W, b, z = step.input_of(i), f"W{i}", f"b{i}", f"z{i}"
         shapes = f"{_shape(step.at[x])} @ {_shape(step.at[W])} + {_shape(step.at[b])} = {_shape(step.at[z])}"
         yield line(z, f"{x} @ {W} + {b}", shapes)
@@ -163,7 +166,7 @@ def _backward_lines(step: _Step) -> Iterator[Line]:
             above, upper = f"z{i + 1}", f"W{i + 1}"
             shapes = f"{_shape(step.at[above])} @ {_shape(step.at[upper].T)} = {z_shape}"
             yield line(y, f"d{above} @ {upper}.T", shapes)
-            derivative = find_activation(step.net.layers[i].activation).derivative.replace("y", y)
+            derivative = find_activation(step.layers[i].activation).derivative.replace("y", y)
             yield line(z, f"d{y} * {derivative}" if derivative[0] in "[1" else f"d{y} * ({derivative})", z_shape)
         shapes = f"{_shape(step.at[x].T)} @ {z_shape} = {_shape(step.at[W])}"
         yield line(W, f"{x}.T @ d{z}", shapes)

@@ -1,0 +1,75 @@
+"""The multilayer perceptron: the common nets, from a list of widths and a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from chainrule.backends.base import Backend
+from chainrule.errors import OptionError
+from chainrule.nn.activation import Activation
+from chainrule.nn.activations import find_activation
+from chainrule.nn.dense import Dense
+from chainrule.nn.dropout import Dropout
+from chainrule.nn.layer import Layer
+from chainrule.nn.network import Network
+from chainrule.nn.normalization import BatchNorm, LayerNorm
+from chainrule.nn.residual import Residual
+from chainrule.options import one_of, whole_number
+
+NORMALIZATIONS: dict[str, type[Layer]] = {"layer": LayerNorm, "batch": BatchNorm}
+
+
+class MLP(Network):
+    """A multilayer perceptron: ``MLP([64, 256, 128, 10])`` has 64 inputs, two hidden layers and 10 outputs.
+
+    A hidden layer is Dense, normalisation, activation, dropout, of which there is what is asked for.
+
+    Parameters
+    ----------
+    widths : columns of X, units of each hidden layer, outputs
+    activation : of the hidden layers, one for all or one for each; the output layer gives logits
+    dropout : the rate behind every hidden layer, in [0, 1)
+    normalization : None, "layer" or "batch"; of what the products give, before the activation
+    residual : a way around every hidden layer that is as wide as the one below it
+
+    The others as for :class:`Network`.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], *, activation: str | Sequence[str] = "relu", dropout: float = 0.0,
+        normalization: str | None = None, residual: bool = False, loss: str = "softmax_cross_entropy",
+        backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
+    ) -> None:  # fmt: skip
+        if len(widths) < 2:
+            raise OptionError(f"widths {list(widths)} came, at least an input and an output were expected")
+        n_in, *hidden, n_out = (whole_number("width", w) for w in widths)
+        if normalization is not None:
+            one_of("normalization", normalization, NORMALIZATIONS)
+        layers: list[Layer] = []
+        for i, (width, name) in enumerate(zip(hidden, _activations(activation, len(hidden)), strict=True)):
+            block = list(_hidden_layer(width, name, dropout, normalization))
+            layers += [Residual(block)] if residual and i and width == hidden[i - 1] else block
+        super().__init__([*layers, Dense(n_out)], n_in, loss=loss, backend=backend, dtype=dtype, seed=seed)
+
+
+def _activations(activation: str | Sequence[str], count: int) -> list[str]:
+    names = [activation] * count if isinstance(activation, str) else list(activation)
+    if len(names) != count:
+        raise OptionError(
+            f"{len(names)} activations came for {count} hidden layers", hint="one for all, or one for each"
+        )
+    if isinstance(activation, str):
+        find_activation(activation)  # a net without hidden layers has no other place to refuse it
+    return names
+
+
+def _hidden_layer(width: int, activation: str, dropout: float, normalization: str | None) -> Iterator[Layer]:
+    if normalization is None:
+        yield Dense(width, activation)
+    else:
+        yield Dense(width)
+        yield NORMALIZATIONS[normalization]()
+        yield Activation(activation)
+    rate = Dropout(dropout)
+    if rate.rate:
+        yield rate

@@ -1,0 +1,79 @@
+"""The residual block: a way around layers, so that a gradient comes down undiminished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from chainrule.backends.base import Array
+from chainrule.errors import OptionError
+from chainrule.nn.chain import Chain
+from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
+from chainrule.nn.rows import RowFormat
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """y = x + f(x), f the layers in a row;   backward, dx = dy + what f makes of dy.
+
+    Parameters
+    ----------
+    layers : the last one's output is as wide as the first one's input
+
+    Source: He, Zhang, Ren, Sun 2016, equation 1.
+    """
+
+    kind: ClassVar[str] = "residual"
+
+    layers: Sequence[Layer]
+
+    def __post_init__(self) -> None:
+        if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
+            raise OptionError(f"Residual({self.layers!r}) came, a list of layers was expected")
+        object.__setattr__(self, "layers", tuple(self.layers))
+
+    def width(self, n_in: int) -> int:
+        n_out = n_in
+        for layer in self.layers:
+            n_out = layer.width(n_out)
+        if n_out != n_in:
+            raise OptionError(
+                f"a residual block turns {n_in} columns into {n_out}: they are added, so it must keep their number",
+                hint=f"end it with Dense({n_in}, ...), or put a Dense({n_out}, ...) in front of it",
+            )
+        return n_in
+
+    def inner(self) -> tuple[Layer, ...]:
+        return tuple(self.layers)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "layers": [layer.describe() for layer in self.layers]}
+
+    def memory(self, n_in: int, use: Use) -> Memory:
+        """y and dy, beside what the layers take."""
+        y = RowFormat((n_in,), use.storage)
+        return Memory({"y": y, "dy": y} if use.training else {"y": y}, {})
+
+    def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
+        return ResidualPass(node, binding, inner, **memory)
+
+
+class ResidualPass(LayerPass):
+    """The block at work on a batch."""
+
+    def __init__(self, node: Node, binding: Binding, inner: Sequence[LayerPass], *, y: Array, dy: Array = None) -> None:
+        self.backend, self.name = binding.backend, node.name
+        self.inner, self.chain = inner, Chain(inner)
+        self.y, self.dy = y, dy
+
+    def forward(self, x: Array) -> Array:
+        self.backend.add(x, self.chain.forward(x), out=self.y)
+        return self.y
+
+    def backward(self, dx: Array | None) -> None:
+        # A copy: a dense layer puts dz in the place of its dy, and dy is still wanted for the way around.
+        self.backend.copy(self.dy, out=self.inner[-1].dy)
+        self.chain.backward(dx)
+        if dx is not None:
+            self.backend.add(dx, self.dy, out=dx)
