@@ -22,6 +22,7 @@ SIMULATED = {
     "test_gradients",
     "test_law_of_the_step",
     "test_batches",
+    "test_custom",
     "test_transfers",
     "test_streaming",
 }

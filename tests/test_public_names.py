@@ -8,8 +8,8 @@ import inspect
 import chainrule as cr
 
 NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
-    "MLP SGD Activation Adam AdamW Backend BatchNorm ChainruleError Constant Cosine DataError Dense DeviceError "
-    "DivergenceError Dropout EarlyStopping EpochRecord GradientError GuardError GuardedBackend History "
+    "MLP SGD Activation Adam AdamW Backend BatchNorm ChainruleError Constant Cosine CustomActivation DataError Dense "
+    "DeviceError DivergenceError Dropout EarlyStopping EpochRecord GradientError GuardError GuardedBackend History "
     "LayerNorm ModelFileError Network OptionError ParameterGroup Preparation Residual Run ShapeError Standardization "
     "Trainer backend check_gradients load "
 ).split()

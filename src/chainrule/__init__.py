@@ -24,6 +24,7 @@ from chainrule.errors import (
     ShapeError,
 )
 from chainrule.nn.activation import Activation
+from chainrule.nn.custom import CustomActivation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
 from chainrule.nn.mlp import MLP
@@ -54,6 +55,7 @@ __all__ = [
     "ChainruleError",
     "Constant",
     "Cosine",
+    "CustomActivation",
     "DataError",
     "Dense",
     "DeviceError",

@@ -163,6 +163,14 @@ class Backend(NormalizationContract):
         """out = source, converted to the dtype of ``out``; the shapes are equal."""
 
     @abc.abstractmethod
+    def apply(self, function: Callable[..., Array], *arrays: Array, out: Array) -> None:
+        """out = function(xp, *arrays), a function of the user's own in operations of the array module ``xp``.
+
+        ShapeError where it returns another shape than that of ``out``. What it allocates is its own affair, so a device
+        does not record a step that calls it.
+        """
+
+    @abc.abstractmethod
     def standardize(self, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
         """z = (x - mean) / scale,   out = z / sqrt(1 + (z / limit)^2).   x, out (n, n_in); mean, scale (n_in,).
 

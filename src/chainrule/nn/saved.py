@@ -14,6 +14,7 @@ from chainrule.backends import Backend
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, ModelFileError, first_line
 from chainrule.nn.activation import Activation
+from chainrule.nn.custom import CustomActivation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
 from chainrule.nn.layer import Layer, arrange, parameter_shapes
@@ -54,8 +55,13 @@ def save(net: Network, path: str | Path) -> None:
     model_file.write(path, description, tensors)
 
 
-def load(path: str | Path, *, device: str = "auto", backend: Backend | None = None) -> Network:
+def load(
+    path: str | Path, *, device: str = "auto", backend: Backend | None = None,
+    custom: Sequence[CustomActivation] = (),
+) -> Network:  # fmt: skip
     """The net of a model file, on the ``device`` of that name, or on ``backend`` where one is given.
+
+    ``custom`` holds what the net was made of besides the library's own layers: a file keeps their names alone.
 
     Raises
     ------
@@ -64,7 +70,7 @@ def load(path: str | Path, *, device: str = "auto", backend: Backend | None = No
     description, tensors = model_file.read(path)
     backend = backend if backend is not None else make_backend(device)
     try:
-        layers = [_layer(layer) for layer in description["layers"]]
+        layers = [_layer(layer, custom) for layer in description["layers"]]
         _check(description, layers, tensors)
         net = Network(
             layers, description["n_in"], loss=description["loss"], backend=backend,
@@ -78,13 +84,22 @@ def load(path: str | Path, *, device: str = "auto", backend: Backend | None = No
             classes=tuple(description["classes"]),
         )
         net.parameter_arena.assign({n.removeprefix(PREFIX): v for n, v in tensors.items() if n.startswith(PREFIX)})
+    except ModelFileError:
+        raise
     except (LookupError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: the description does not fit the arrays: {first_line(error)}") from error
     return net
 
 
-def _layer(description: dict[str, Any], depth: int = 0) -> Layer:
+def _layer(description: dict[str, Any], custom: Sequence[CustomActivation], depth: int = 0) -> Layer:
     """The layer of this description; LookupError, TypeError or ValueError where there is no such layer."""
+    if description["kind"] == CustomActivation.kind:
+        for layer in custom:
+            if layer.name == description["name"]:
+                return layer
+        raise ModelFileError(
+            f"the net has an activation of its maker's own, {description['name']!r:.80}", hint="load(..., custom=[it])"
+        )
     fields = dict(description)
     kind = LAYERS.get(fields.pop("kind"))
     if kind is None:
@@ -92,7 +107,7 @@ def _layer(description: dict[str, Any], depth: int = 0) -> Layer:
     if kind is Residual:
         if depth == DEEPEST:
             raise ValueError(f"blocks within blocks, more than {DEEPEST} deep")
-        fields["layers"] = [_layer(layer, depth + 1) for layer in fields["layers"]]
+        fields["layers"] = [_layer(layer, custom, depth + 1) for layer in fields["layers"]]
     return kind(**fields)
 
 

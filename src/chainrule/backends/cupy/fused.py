@@ -7,11 +7,12 @@ model axis), the reference answers, outside a recorded step.
 from __future__ import annotations
 
 from chainrule.backends.cupy.batches import Batches
+from chainrule.backends.cupy.custom import Custom
 from chainrule.backends.cupy.layers import Layers
 from chainrule.backends.cupy.losses import Losses
 from chainrule.backends.cupy.optimisers import Optimisers
 from chainrule.backends.cupy.random import RandomNumbers
 
 
-class FusedBackend(Layers, Losses, Batches, Optimisers, RandomNumbers):
+class FusedBackend(Layers, Losses, Batches, Optimisers, RandomNumbers, Custom):
     """All topics together."""

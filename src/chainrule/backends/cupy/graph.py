@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.backends.cupy.launcher import Launcher, ScratchError
+from chainrule.backends.cupy.launcher import Launcher, NotRecordableError, ScratchError
 from chainrule.backends.cupy.launches import Launch
 
 UNROLLED = 16  # steps a graph: a launch costs the host some 10 us, a step of a small net takes the device as long
@@ -39,7 +39,11 @@ class CapturedStep:
             self._graphs.clear()
             # Started one by one this once: kernels are compiled, products tuned, scratch memory is laid out.
             self._step()
-            self._launches = self._launcher.record(self._step)
+            self._launches = self._recorded()
+        if self._launches is None:
+            for _ in range(times):
+                self._step()
+            return
         for steps in (UNROLLED, 1):
             while times >= steps:
                 self._graph(steps)()
@@ -57,6 +61,13 @@ class CapturedStep:
         except ScratchError:  # it wants memory that it never had: something has changed
             return False
         return [launch.key for launch in launches] == [launch.key for launch in self._launches]
+
+    def _recorded(self) -> list[Launch] | None:
+        """The launches of the step, or None where it holds what can never be written down."""
+        try:
+            return self._launcher.record(self._step)
+        except NotRecordableError:
+            return None
 
     def _graph(self, steps: int) -> Callable[[], None]:
         if steps not in self._graphs:

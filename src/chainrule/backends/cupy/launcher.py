@@ -23,6 +23,10 @@ class ScratchError(DeviceError):
     """A step under record wants scratch memory that it did not want when it ran."""
 
 
+class NotRecordableError(DeviceError):
+    """A step that calls what can never be written down; it is started operation by operation instead."""
+
+
 class Launcher(ReferenceBackend):
     """What the fused kernels of every topic need; how a launch starts is left to the device and to its emulation."""
 

@@ -1,0 +1,33 @@
+"""Functions of the user's own: array operations of CuPy, which no recorded step can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.base import BF16, Array
+from chainrule.backends.cupy.launcher import Launcher, NotRecordableError
+
+
+class Custom(Launcher):
+    """The part of the contract that calls what others wrote."""
+
+    def apply(self, function: Callable[..., Any], *arrays: Array, out: Array) -> None:
+        if self.is_recording:
+            raise NotRecordableError("a function of the user's own allocates memory and has no launches to write down")
+        wide = [self._widened(array) for array in arrays]
+        if out.dtype != BF16:
+            super().apply(function, *wide, out=out)
+            return
+        result = self.empty(out.shape, np.float32)
+        super().apply(function, *wide, out=result)
+        self.copy(result, out=out)
+
+    def _widened(self, array: Array) -> Array:
+        if array.dtype != BF16:
+            return array
+        wide = self.empty(array.shape, np.float32)
+        self.copy(array, out=wide)
+        return wide
