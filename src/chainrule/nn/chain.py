@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from chainrule.backends.base import Array
 from chainrule.nn.dense import DensePass
@@ -19,9 +20,7 @@ class Chain:
 
     def __init__(self, layers: Sequence[LayerPass]) -> None:
         self.layers = tuple(layers)
-        dense = [isinstance(layer, DensePass) for layer in self.layers]
-        # Of each layer, whether the one above leaves it dz and db rather than dy.
-        self._has_dz = [*(lower and upper for lower, upper in itertools.pairwise(dense)), False]
+        *self._above, self._bottom = self._way_back()
 
     def forward(self, x: Array) -> Array:
         """The output of the last layer for ``x`` (n, n_in)."""
@@ -31,22 +30,30 @@ class Chain:
 
     def backward(self, dx: Array | None) -> None:
         """The gradients by all parameters and, unless ``dx`` is None, by x."""
-        for i in reversed(range(len(self.layers))):
-            layer = self.layers[i]
-            below = self.layers[i - 1] if i else None
-            out = dx if below is None else below.dy
-            if not isinstance(layer, DensePass):
-                layer.backward(out)
-                continue
-            if not self._has_dz[i]:
-                layer.activation_gradient()
-            layer.weight_gradient()
-            if isinstance(below, DensePass):
-                layer.backward_into(below)
-            elif out is not None:
-                layer.input_gradient(out)
+        for go in self._above:
+            go()
+        self._bottom(dx)
+
+    def _way_back(self) -> Iterator[Callable[..., None]]:
+        """What each layer does, from the last to the first: written down once, for a step of a small net is short."""
+        has_dz = False  # whether the layer above has left dz and db rather than dy
+        for layer, below in itertools.pairwise(reversed(self.layers)):
+            if isinstance(layer, DensePass) and isinstance(below, DensePass):
+                if not has_dz:
+                    yield layer.activation_gradient
+                yield layer.weight_gradient
+                yield functools.partial(layer.backward_into, below)
+                has_dz = True
+            else:
+                yield functools.partial(_whole_or_rest(layer, has_dz), below.dy)
+                has_dz = False
+        yield _whole_or_rest(self.layers[0], has_dz)
 
     def walk(self) -> Iterator[LayerPass]:
         """All layers, those within blocks too."""
         for layer in self.layers:
             yield from layer.walk()
+
+
+def _whole_or_rest(layer: LayerPass, has_dz: bool) -> Callable[[Array | None], None]:
+    return layer.backward_from_dz if has_dz and isinstance(layer, DensePass) else layer.backward

@@ -98,9 +98,7 @@ class DensePass(LayerPass):
 
     def backward(self, dx: Array | None) -> None:
         self.activation_gradient()
-        self.weight_gradient()
-        if dx is not None:
-            self.input_gradient(dx)
+        self.backward_from_dz(dx)
 
     def activation_gradient(self) -> None:
         """dz = dy * act'(z) and db = sum_rows(dz)."""
@@ -110,9 +108,11 @@ class DensePass(LayerPass):
         """dW = x.T @ dz."""
         self.backend.matmul(self.x.swapaxes(-1, -2), self.dz, out=self.dW)
 
-    def input_gradient(self, dx: Array) -> None:
-        """dx = dz @ W.T."""
-        self.backend.matmul(self.dz, self.W.swapaxes(-1, -2), out=dx)
+    def backward_from_dz(self, dx: Array | None) -> None:
+        """dW, and dx = dz @ W.T."""
+        self.weight_gradient()
+        if dx is not None:
+            self.backend.matmul(self.dz, self.W.swapaxes(-1, -2), out=dx)
 
     def backward_into(self, below: DensePass) -> None:
         """dx = dz @ W.T is the ``dy`` of the dense layer below: its dz and db in the same breath."""
