@@ -8,9 +8,10 @@ import inspect
 import chainrule as cr
 
 NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
-    "MLP SGD Adam AdamW Backend ChainruleError Constant Cosine DataError Dense DeviceError "
+    "MLP SGD Adam AdamW Backend Callback ChainruleError Constant Cosine DataError Dense DeviceError Diagnosis "
     "DivergenceError EarlyStopping EpochRecord GradientError GuardError GuardedBackend History "
-    "ModelFileError Network OptionError ParameterGroup Preparation Run ShapeError Standardization Trainer "
+    "JSONLinesLogger Metric ModelFileError Network OptionError ParameterGroup Preparation Run ShapeError "
+    "Standardization StartRecord StepRecord TensorBoardLogger Trainer "
     "backend check_gradients load "
 ).split()
 

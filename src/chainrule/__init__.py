@@ -31,9 +31,15 @@ from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import ParameterGroup
 from chainrule.optim.schedules import Constant, Cosine
 from chainrule.optim.sgd import SGD
+from chainrule.train.callbacks import Callback
+from chainrule.train.diagnosis import Diagnosis
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.history import History
-from chainrule.train.trainer import EpochRecord, Run, Trainer
+from chainrule.train.loggers import JSONLinesLogger
+from chainrule.train.run import EpochRecord, Run, StartRecord, StepRecord
+from chainrule.train.tensorboard import TensorBoardLogger
+from chainrule.train.trainer import Trainer
+from chainrule.train.valid_metrics import Metric
 from chainrule.verify.gradients import check_gradients
 
 __version__ = "0.1.0"
@@ -44,12 +50,14 @@ __all__ = [
     "Adam",
     "AdamW",
     "Backend",
+    "Callback",
     "ChainruleError",
     "Constant",
     "Cosine",
     "DataError",
     "Dense",
     "DeviceError",
+    "Diagnosis",
     "DivergenceError",
     "EarlyStopping",
     "EpochRecord",
@@ -57,6 +65,8 @@ __all__ = [
     "GuardError",
     "GuardedBackend",
     "History",
+    "JSONLinesLogger",
+    "Metric",
     "ModelFileError",
     "Network",
     "OptionError",
@@ -65,6 +75,9 @@ __all__ = [
     "Run",
     "ShapeError",
     "Standardization",
+    "StartRecord",
+    "StepRecord",
+    "TensorBoardLogger",
     "Trainer",
     "backend",
     "check_gradients",
