@@ -14,7 +14,6 @@ from typing import Any, TextIO
 import numpy as np
 
 from chainrule.nn.network import Network
-from chainrule.optim.base import Optimizer
 from chainrule.train.callbacks import Callback
 from chainrule.train.run import EpochRecord, Run, StartRecord, StepRecord
 
@@ -62,15 +61,22 @@ class JSONLinesLogger(Callback):
 
 
 def json_line(value: dict[str, Any]) -> str:
-    """``value`` as strict JSON on one line; numbers that JSON lacks as "nan", "inf", "-inf", other objects by repr."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False) + "\n"
+    """``value`` as strict JSON on one line; numbers that JSON lacks as "nan", "inf", "-inf", dataclasses as
+    objects with their class as "name", and what else there is by repr.
+    """
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """``value`` with nothing in it that JSON does not know: see :func:`json_line`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {"name": type(value).__name__} | {
+            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+        }
     if isinstance(value, dict):
-        return {str(name): _plain(v) for name, v in value.items()}
+        return {str(name): plain(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -79,11 +85,11 @@ def _plain(value: Any) -> Any:
 
 
 def settings(record: StartRecord) -> dict[str, Any]:
-    """What a fit was asked to do, in plain values."""
+    """What a fit was asked to do, for :func:`json_line`."""
     trainer, net = record.trainer, record.net
     return {
         "net": _describe_net(net),
-        "optimizer": _describe_optimizer(trainer.optimizer),
+        "optimizer": trainer.optimizer,
         "data": {"rows": record.rows, "valid_rows": record.valid_rows, "features": net.n_in, "outputs": net.n_out},
         "trainer": {
             "epochs": trainer.epochs, "batch_size": trainer.batch_size, "steps_an_epoch": record.steps_an_epoch,
@@ -96,14 +102,9 @@ def settings(record: StartRecord) -> dict[str, Any]:
 
 def _describe_net(net: Network) -> dict[str, Any]:
     return {
-        "layers": [repr(layer) for layer in net.layers], "loss": net.loss_name, "dtype": str(net.dtype),
+        "layers": net.layers, "loss": net.loss_name, "dtype": str(net.dtype),
         "parameters": net.parameter_count, "seed": net.seed,
     }  # fmt: skip
-
-
-def _describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    fields = dataclasses.asdict(optimizer) if dataclasses.is_dataclass(optimizer) else {}
-    return {"name": type(optimizer).__name__, **fields}
 
 
 def _versions() -> dict[str, str]:
