@@ -17,6 +17,7 @@ from chainrule.train.curves import Curve, draw_curves
 DEAD = 0.3  # of a layer's units
 SATURATED = 0.5  # of a layer's units
 GRADIENT_RATIO = 1e3  # between a layer and the last one
+GROWTH = 100.0  # of the whole gradient's norm, since before the first step
 UPDATE_HIGH, UPDATE_LOW = 0.1, 1e-4  # rms of an update / rms of the weights, the usual one of a run
 FIRST_UPDATE = 0.5  # the same of the first step: beyond it little is left of how the net was initialised
 RISE = 0.1  # of the loss before training: how far above its lowest it may end
@@ -38,7 +39,7 @@ class Finding(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return f"{self.layer or 'learning rate'}: {self.text}"
+        return f"{self.layer or ('learning rate' if self.kind.startswith('learning') else 'net')}: {self.text}"
 
 
 class Measurement(NamedTuple):
@@ -85,7 +86,7 @@ def judge(measurements: Sequence[Measurement], losses: Sequence[float], *, diver
     last = [m for m in measurements if m.epoch == measurements[-1].epoch]
     layers = [finding for m in last for finding in _units(m)]
     if not any(m.units and m.dead == m.units for m in last):  # no gradient passes where all are dead: said already
-        layers += _gradients(last)
+        layers += _gradients(last) + _growth(measurements, last)
     rate = _rate_too_high(measurements, losses, diverged=diverged)
     if not rate and not layers:  # either would be a reason of its own for a loss that stands still
         rate = _rate_too_low(measurements, losses)
@@ -131,6 +132,18 @@ def _gradients(last: Sequence[Measurement]) -> list[Finding]:
         text = f"its gradient explodes, {high / top:.1e} times the last layer's: standardise X, set clip_norm"
         found.append(Finding("exploding gradient", name, high / top, text))
     return found
+
+
+def _growth(measurements: Sequence[Measurement], last: Sequence[Measurement]) -> list[Finding]:
+    """The gradient as a whole, since before the first step: while a net learns it falls."""
+    before, after = (
+        math.sqrt(sum(m.gradient_norm**2 for m in moment if m.gradient_norm is not None))
+        for moment in ([m for m in measurements if m.epoch == 0], last)
+    )
+    if not before > 0 or after < GROWTH * before:
+        return []
+    text = f"the gradient explodes, from a norm of {before:.1e} to {after:.1e}: set clip_norm, lower the learning rate"
+    return [Finding("exploding gradient", "", after / before, text)]
 
 
 def _rate_too_high(measurements: Sequence[Measurement], losses: Sequence[float], *, diverged: bool) -> list[Finding]:
