@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from chainrule.train.curves import Curve, draw_curves
 
@@ -191,4 +192,4 @@ def _usual_updates(measurements: Sequence[Measurement]) -> dict[str, float]:
                 ratios.setdefault(m.layer, []).append(m.update_ratio)
         if ratios:
             break
-    return {layer: statistics.median(values) for layer, values in ratios.items()}
+    return {layer: float(np.median(values)) for layer, values in ratios.items()}
