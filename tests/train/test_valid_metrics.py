@@ -12,6 +12,8 @@ from chainrule.nn import metrics
 from chainrule.nn.network import Network
 from chainrule.train.progress import describe
 from chainrule.train.valid_metrics import METRICS
+from emulation.backend import compiler_problem
+from emulation.simulated_cupy import simulated
 
 
 def make_net(task, backend=None, **options):
@@ -155,3 +157,21 @@ def test_refusals(classes, asked, options, message):
 def test_a_metric_is_checked_when_it_is_made(options):
     with pytest.raises(cr.OptionError):
         cr.Metric(metrics.accuracy, **options)
+
+
+def test_rows_that_a_device_keeps_as_they_came(rng):
+    """Narrow features are standardised batch by batch there: predictions are of just these rows, in bf16 as well."""
+    if problem := compiler_problem():
+        pytest.skip(problem)
+    X = rng.integers(0, 256, (60, 6)).astype(np.uint8)
+    y = (X[:, 0] > 128).astype(int)
+    with simulated():
+        from chainrule.backends.cupy.backend import CuPyBackend
+
+        net = cr.MLP([6, 8, 2], backend=CuPyBackend(precision="bf16"))
+        assert net.backend.keeps_narrow_features
+        net.preparation = cr.Preparation(features=cr.Standardization.fit(X, limit=3.0))
+        trainer = cr.Trainer(net, batch_size=16, epochs=2, metrics=["log_loss"])
+        run = trainer.fit(X, y, validation=(X[:30], y[:30]), diagnose=True)
+    assert run.history["valid_log_loss"] == pytest.approx(run.history["valid_loss"], rel=1e-5)
+    assert run.diagnosis.losses[0] > 0
