@@ -148,6 +148,20 @@ def test_a_rate_that_ends_at_zero_is_not_too_low():
     assert judge([measured(epoch=e + 1, update_ratio=r) for e, r in enumerate(ratios)], [1.0, 1.0, 1.0, 1.0, 1.0]) == []
 
 
+def test_a_loss_that_stands_still_for_another_reason_is_not_the_rate():
+    dead = measured(dead=50, update_ratio=1e-9)
+    assert [f.kind for f in judge([dead], [1.0, 1.0])] == ["dead units"]
+
+
+def test_the_first_update_may_be_larger_than_is_usual():
+    first, usual = measured(epoch=0, update_ratio=0.45), measured()
+    assert judge([first, usual], [1.0, 0.5]) == []
+    (finding,) = judge([first._replace(update_ratio=0.6), usual], [1.0, 0.5])
+    assert "the first update" in finding.text
+    (finding,) = judge([measured(update_ratio=0.2)], [1.0, 0.5])
+    assert str(finding) == "dense0: an update changes W by 2.0e-01 of its size (1e-3 is usual): divide lr by 10"
+
+
 def test_a_layer_that_is_dead_altogether_is_said_once():
     layers = [measured(dead=100, gradient_norm=0.0), measured(layer="dense1")]
     assert [f.kind for f in judge(layers, [1.0, 0.5])] == ["dead units"]
@@ -187,12 +201,28 @@ def test_the_training_is_the_same_to_the_bit(backend, options):
     X, y = rows()
     outcomes = []
     for diagnosed in (False, True):
-        net = cr.MLP([N_IN, 9, 3], backend=backend)
-        trainer = cr.Trainer(net, cr.Adam(lr=0.01), **({"batch_size": 13, "epochs": 3} | options))
+        net, gradients = cr.MLP([N_IN, 9, 3], backend=backend), []
+
+        def keep(record, gradients=gradients):
+            gradients.append(record.net.backend.download(record.net.gradient_arena.flat).tobytes())
+
+        options = {"batch_size": 13, "epochs": 3} | options
+        trainer = cr.Trainer(net, cr.Adam(lr=0.01), callbacks=[keep], **options)
         run = trainer.fit(X, y, validation=0.2, diagnose=diagnosed)
-        outcomes.append((net.backend.download(net.parameter_arena.flat).tobytes(), run.history["loss"], run.best_epoch))
+        weights = net.backend.download(net.parameter_arena.flat).tobytes()
+        outcomes.append((weights, run.history["loss"], run.best_epoch, gradients))
         assert (run.diagnosis is not None) == diagnosed
     assert outcomes[0] == outcomes[1]
+
+
+def test_the_same_rows_are_looked_at_wherever_they_lie():
+    X, y = rows()
+    found = []
+    for stream in (False, True):
+        trainer = cr.Trainer(cr.MLP([N_IN, 9, 3]), batch_size=13, epochs=2, stream=stream)
+        found.append(trainer.fit(X, y, validation=0.2, diagnose=True).diagnosis)
+    assert found[0].losses == found[1].losses
+    assert found[0].measurements == found[1].measurements
 
 
 def test_only_the_last_update_of_an_epoch_is_measured():

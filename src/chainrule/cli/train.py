@@ -19,7 +19,7 @@ from chainrule.backends import choose_backend
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli import output
 from chainrule.cli.options import add_device, describe_device, names, positive_int, widths
-from chainrule.cli.run_directory import MODEL, RunDirectory, default_path, file_facts
+from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, default_path, file_facts
 from chainrule.errors import DataError, DivergenceError, OptionError
 from chainrule.nn import metrics
 from chainrule.nn.activations import ACTIVATIONS
@@ -133,7 +133,8 @@ def run(args: argparse.Namespace) -> int:
     interrupted = outcome.stopped == "interrupted"
     summary = _summary(net, data, outcome)
     directory.end("interrupted" if interrupted else "done", net=net, run=outcome, summary=summary)
-    say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg")
+    drawn = f"  {GRADIENT_NORMS}" if args.diagnose else ""
+    say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg{drawn}")
     if outcome.best_epoch:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary["valid"].items())
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: valid {shown}")
