@@ -244,7 +244,7 @@ def test_layers_of_other_kinds_are_passed_over(monkeypatch):
         name = "norm0"
 
     class Inside:
-        name, layers = "residual0", [Bare()]
+        name, inner = "residual0", [Bare()]
 
         def forward(self, x):
             return x

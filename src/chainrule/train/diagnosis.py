@@ -1,4 +1,8 @@
-"""What is wrong with a training run, from measurements of its layers: each finding with a figure and a remedy."""
+"""What is wrong with a training run, from measurements of its layers: each finding with a figure and a remedy.
+
+Sources: Glorot, Bengio 2010 (saturation and gradients layer by layer); Karpathy's notes for CS231n, "Ratio of
+weights:updates" (1e-3); Lu et al. 2019, "Dying ReLU and initialization".
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.backends.base import HALTED, LOSS, RUNNING, STEP
+from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP
 from chainrule.errors import DataError, DivergenceError, OptionError
 from chainrule.nn.evaluation import metrics_of, target_spread, weighted_spread
 from chainrule.nn.network import Network
@@ -203,10 +203,9 @@ class Fit:
     def _last_step(self) -> tuple[int, float, float]:
         """Epoch (from 1), loss and learning rate of the step that was done last. Looks at the device."""
         be = self.backend
-        step = int(be.download(self.state)[STEP]) - 1
-        epoch, batch = divmod(step, self.batches.count)
-        loss = float(self.net.loss.value(be.download(self.totals[batch : batch + 1])))
-        return epoch + 1, loss, float(self.trainer.optimizer.schedule.rates(step, 1, self.total_steps)[0])
+        batch = int(be.download(self.state)[BATCH]) - 1
+        loss = self.net.loss.value(be.download(self.totals[batch : batch + 1]))
+        return self.run.history.epochs + 1, float(loss), float(be.download(self.lr[batch : batch + 1])[0])
 
     def _end_epoch(self, epoch: int, start: float) -> EpochRecord:
         """The one look at the device an epoch: what was recorded, and whether it is still finite."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ class LayerProbe:
         self._losses.append(float(twin.loss.value(be.download(self._totals))))
         parameters = self._parameters()
         ratios = self._ratios if epoch else {}
-        for name in [*layers, *(set(parameters) - set(layers))]:
+        for name in [*layers, *(name for name in parameters if name not in layers)]:
             norm = self._gradient_norm(parameters[name]) if name in parameters else None
             units, dead, saturated = layers.get(name, (0, None, None))
             self._measurements.append(Measurement(epoch, name, units, dead, saturated, norm, ratios.get(name)))
@@ -153,7 +153,8 @@ def _squares(values: np.ndarray) -> float:
 
 def _layers(batch: Any) -> Iterator[Any]:
     """The layers of a pass, also those within a layer."""
-    for layer in getattr(batch, "layers", ()):
+    layers: Sequence[Any] = getattr(batch, "layers", ()) or getattr(batch, "inner", ())
+    for layer in layers:
         inner = list(_layers(layer))
         yield from inner or [layer]
 
