@@ -22,6 +22,10 @@ N, N_IN = 53, 6
 NEW_MEMORY = 64 * 1024  # bytes a step may ask for
 
 
+class Looks(cr.Callback):
+    every = 3
+
+
 @dataclass
 class Setting:
     """One way to train; the defaults shuffle, and leave a ragged last batch of 5 rows."""
@@ -83,6 +87,9 @@ SETTINGS = {
     "constant with warm-up": Setting(optimizer=cr.AdamW(lr=cr.Constant(0.01, warmup=0.5))),
     "no hidden layer, one output": Setting("sigmoid_cross_entropy", hidden=(), n_out=1),
     "loss alone": Setting(options={"metrics": False}),
+    "steps looked at, further metrics": Setting(
+        validation=0.3, options={"callbacks": [Looks()], "metrics": ["log_loss"], "monitor": "valid_log_loss"}
+    ),
 }
 
 

@@ -8,10 +8,11 @@ import inspect
 import chainrule as cr
 
 NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
-    "MLP SGD Activation Adam AdamW Backend BatchNorm ChainruleError Constant Cosine CustomActivation DataError Dense "
-    "DeviceError DivergenceError Dropout EarlyStopping EpochRecord GradientError GuardError GuardedBackend History "
-    "LayerNorm ModelFileError Network OptionError ParameterGroup Preparation Residual Run ShapeError Standardization "
-    "Trainer backend check_gradients load "
+    "Activation Adam AdamW Backend BatchNorm Callback ChainruleError Constant Cosine CustomActivation DataError "
+    "Dense DeviceError Diagnosis DivergenceError Dropout EarlyStopping EpochRecord GradientError GuardError "
+    "GuardedBackend History JSONLinesLogger LayerNorm MLP Metric ModelFileError Network OptionError "
+    "ParameterGroup Preparation Residual Run SGD ShapeError Standardization StartRecord StepRecord "
+    "TensorBoardLogger Trainer backend check_gradients load "
 ).split()
 
 

@@ -37,9 +37,15 @@ from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import ParameterGroup
 from chainrule.optim.schedules import Constant, Cosine
 from chainrule.optim.sgd import SGD
+from chainrule.train.callbacks import Callback
+from chainrule.train.diagnosis import Diagnosis
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.history import History
+from chainrule.train.loggers import JSONLinesLogger
+from chainrule.train.run import StartRecord, StepRecord
+from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
+from chainrule.train.valid_metrics import Metric
 from chainrule.verify.gradients import check_gradients
 
 __version__ = "0.1.0"
@@ -52,6 +58,7 @@ __all__ = [
     "AdamW",
     "Backend",
     "BatchNorm",
+    "Callback",
     "ChainruleError",
     "Constant",
     "Cosine",
@@ -59,6 +66,7 @@ __all__ = [
     "DataError",
     "Dense",
     "DeviceError",
+    "Diagnosis",
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
@@ -67,7 +75,9 @@ __all__ = [
     "GuardError",
     "GuardedBackend",
     "History",
+    "JSONLinesLogger",
     "LayerNorm",
+    "Metric",
     "ModelFileError",
     "Network",
     "OptionError",
@@ -77,6 +87,9 @@ __all__ = [
     "Run",
     "ShapeError",
     "Standardization",
+    "StartRecord",
+    "StepRecord",
+    "TensorBoardLogger",
     "Trainer",
     "backend",
     "check_gradients",

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.cli.run_directory import CURVES, HISTORY, METRICS, MODEL, RECORD
+from chainrule.cli.run_directory import CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL, RECORD
 
 QUICK = ("--device", "cpu", "--quiet", "--json")
 
@@ -241,3 +241,68 @@ def test_a_script_of_the_same_name_runs_the_same_command(tmp_path):
     command = [sys.executable, str(script), "--device", "cpu", "--epochs", "2", "--json", "--quiet", "--run-dir", "out"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(found.stdout)["epochs"] == 2
+
+
+# ---- logs, metrics and a diagnosis ----------------------------------------------------------------
+
+
+def test_a_log_and_further_metrics(run, flowers):
+    found = run(
+        "train", flowers, "--target", "kind", "--epochs", 3, *QUICK, "--run-dir", "out", "--log-json", "log.jsonl",
+        "--metrics", "roc_auc,balanced_accuracy", "--monitor", "valid_roc_auc",
+    )  # fmt: skip
+    assert found.code == 0, found.err
+    lines = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", *3 * ["epoch"], "end"]
+    best = max(lines[1:4], key=lambda line: line["valid_roc_auc"])
+    assert found.json["valid"]["roc_auc"] == best["valid_roc_auc"]
+    assert found.json["best_epoch"] == best["epoch"]
+    assert "findings" not in found.json
+    assert not Path("out", GRADIENT_NORMS).exists()
+
+
+def test_a_metric_that_does_not_exist_leaves_no_folder(run, flowers):
+    found = run("train", flowers, "--target", "kind", *QUICK, "--run-dir", "out", "--metrics", "wrong")
+    assert found.code == 2
+    assert "wrong" in found.error
+    assert not Path("out").exists()
+
+
+def test_a_diagnosis(run, flowers):
+    arguments = (
+        "train",
+        flowers,
+        "--target",
+        "kind",
+        "--device",
+        "cpu",
+        "--run-dir",
+        "out",
+        "--diagnose",
+        "--overwrite",
+    )
+    healthy = run(*arguments, "--epochs", 8, "--hidden", 16)
+    assert healthy.code == 0, healthy.err
+    assert "finding  nothing found that is wrong" in healthy.err
+    assert ET.parse(Path("out", GRADIENT_NORMS)).getroot().tag.endswith("svg")
+    sick = run(*arguments, "--epochs", 8, "--hidden", 16, "--lr", 1e-8, "--json")
+    assert "finding  learning rate: the loss hardly moved" in sick.err
+    (text,) = sick.json["findings"]
+    assert text.startswith("learning rate: the loss hardly moved")
+    assert json.loads(Path("out", RECORD).read_text())["findings"] == [text]
+
+
+def test_a_diagnosis_of_a_run_that_diverges(run, houses):
+    found = run(
+        "train", houses, "--target", "price", "--optimizer", "sgd", "--lr", 1e12, "--run-dir", "out", "--diagnose",
+        "--device", "cpu",
+    )  # fmt: skip
+    assert found.code == 6
+    assert "finding  learning rate: the loss left the finite numbers" in found.err
+
+
+def test_tensorboard_that_is_not_installed(run, flowers, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    found = run("train", flowers, "--target", "kind", *QUICK, "--tensorboard", "events")
+    assert found.code == 2
+    assert "chainrule[tensorboard]" in found.err

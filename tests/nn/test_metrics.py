@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -55,3 +58,35 @@ def test_the_score_of_a_net_agrees_with_its_loss(loss, n_out, rng):
         assert set(got) == {"accuracy", "log_loss"}
         assert got["log_loss"] == pytest.approx(value, rel=1e-12)
         assert 0 <= got["accuracy"] <= 1
+
+
+# ---- scikit-learn's numbers, written by benchmarks/golden/make_sklearn_metrics.py -------------------
+
+GOLDEN = json.loads((Path(__file__).parent / "sklearn_metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: f"{c['metric']} {np.shape(c['predicted'])}")
+def test_metrics_are_those_of_scikit_learn(case, weighted):
+    metric, y, predicted = getattr(metrics, case["metric"]), np.array(case["y"]), np.array(case["predicted"])
+    weights = np.array(GOLDEN["weights"]) if weighted else None
+    assert metric(y, predicted, weights) == pytest.approx(case["weighted" if weighted else "value"], rel=1e-12)
+
+
+def test_roc_auc_counts_pairs(rng):
+    """Its definition, pair by pair, with ties and weights."""
+    y, scores, w = rng.integers(0, 2, 30), rng.integers(0, 5, 30), rng.uniform(size=30)
+    higher = np.sign(scores[y == 1][:, None] - scores[y == 0]) / 2 + 0.5
+    pairs = w[y == 1][:, None] * w[y == 0]
+    assert metrics.roc_auc(y, scores, w) == pytest.approx((pairs * higher).sum() / pairs.sum(), rel=1e-12)
+    two = np.column_stack([-scores, scores])
+    assert metrics.roc_auc(y, two, w) == pytest.approx(metrics.roc_auc(y, scores, w), rel=1e-12), "two classes"
+
+
+def test_metrics_that_are_not_defined():
+    assert np.isnan(metrics.roc_auc(np.ones(3), np.arange(3.0)))
+    assert np.isnan(metrics.roc_auc(np.array([0, 1]), np.array([0.1, np.nan])))
+    P = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]])
+    assert metrics.roc_auc(np.array([0, 1, 1]), P) == 1.0, "a class without rows is left out"
+    labels = np.array([0, 0, 0, 1])
+    assert metrics.balanced_accuracy(labels, np.array([0, 0, 1, 2]), np.array([1.0, 1, 1, 0])) == pytest.approx(2 / 3)

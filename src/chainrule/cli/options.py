@@ -33,6 +33,11 @@ def widths(text: str) -> list[int]:
     return numbers
 
 
+def names(text: str) -> list[str]:
+    """``roc_auc,log_loss`` as a list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def positive_int(text: str) -> int:
     """A whole number from 1 up."""
     try:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chainrule.train.loggers import plain
+
 
 def say(label: str, text: str) -> None:
     """One line on stderr: a word, padded, and what there is to say."""
@@ -20,7 +22,7 @@ def result(text: str) -> None:
 
 def result_json(value: Mapping[str, Any]) -> None:
     """A command's result as one JSON object on one line."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
 
 
 def result_table(rows: Sequence[Sequence[str]]) -> None:

@@ -1,7 +1,7 @@
 """A run on disk: what was asked for, what happened, and the model.
 
 ``run.json`` (what and where, from start to end), ``metrics.jsonl`` (one line an epoch as it ends), ``history.csv`` and
-``curves.svg`` (when training ends), ``model.safetensors``.
+``curves.svg`` (when training ends), ``gradient_norms.svg`` (with a diagnosis), ``model.safetensors``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from chainrule.backends.numpy import blas, compiled
 from chainrule.errors import OptionError
 from chainrule.model_file import write_whole
 from chainrule.nn.network import Network
+from chainrule.train.loggers import json_line, plain
 from chainrule.train.trainer import EpochRecord, Run
 
-MODEL, RECORD, METRICS, HISTORY, CURVES = (
-    "model.safetensors", "run.json", "metrics.jsonl", "history.csv", "curves.svg",
+MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS = (
+    "model.safetensors", "run.json", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg",
 )  # fmt: skip
 
 
@@ -41,7 +42,7 @@ class RunDirectory:
                 f"{path} is not empty", hint="give another --run-dir, or --overwrite to replace its files"
             )
         path.mkdir(parents=True, exist_ok=True)
-        for name in (MODEL, RECORD, METRICS, HISTORY, CURVES):
+        for name in (MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS):
             (path / name).unlink(missing_ok=True)
         self._record: dict[str, Any] = {}
 
@@ -76,13 +77,15 @@ class RunDirectory:
     def epoch(self, record: EpochRecord) -> None:
         """A callback: one line of metrics as soon as the epoch is over."""
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": record.epoch, **record.metrics}) + "\n")
+            file.write(json_line({"epoch": record.epoch, **record.metrics}))
 
     def end(self, status: str, *, net: Network | None, run: Run | None, summary: Mapping[str, Any]) -> None:
         """Write down what happened; the model where there is one worth keeping."""
         if run is not None and run.history.epochs:
             write_whole(self.path / HISTORY, run.history.to_csv().encode())
             run.history.plot(self.path / CURVES, best_epoch=run.best_epoch or None)
+        if run is not None and run.diagnosis is not None:
+            run.diagnosis.plot(self.path / GRADIENT_NORMS)
         if net is not None:
             net.save(self.path / MODEL)
         self._record |= {
@@ -94,7 +97,7 @@ class RunDirectory:
         self._write_record()
 
     def _write_record(self) -> None:
-        write_whole(self.path / RECORD, (json.dumps(self._record, indent=2, ensure_ascii=False) + "\n").encode())
+        write_whole(self.path / RECORD, (json.dumps(plain(self._record), indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def default_path(name: str) -> Path:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ import numpy as np
 from chainrule.backends import choose_backend
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli import output
-from chainrule.cli.options import add_device, describe_device, positive_int, widths
-from chainrule.cli.run_directory import MODEL, RunDirectory, default_path, file_facts
+from chainrule.cli.options import add_device, describe_device, names, positive_int, widths
+from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, default_path, file_facts
 from chainrule.errors import DataError, DivergenceError, OptionError
 from chainrule.nn import metrics
 from chainrule.nn.activations import ACTIVATIONS
@@ -35,9 +35,13 @@ from chainrule.random import Purpose, check_seed, stream
 from chainrule.tables.readers import read_table
 from chainrule.tables.table import Table
 from chainrule.tables.targets import TargetPlan, encode_target, plan_target
+from chainrule.train.callbacks import Callback
 from chainrule.train.early_stopping import EarlyStopping
+from chainrule.train.loggers import JSONLinesLogger
 from chainrule.train.progress import describe
+from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
+from chainrule.train.valid_metrics import find_metrics
 
 DEFAULT_LOSS = {"classify": "softmax_cross_entropy", "multilabel": "sigmoid_cross_entropy", "regress": "squared_error"}
 DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
@@ -71,11 +75,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=positive_int, default=60, metavar="N", help="passes over the rows (60)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
     add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2)")
+    add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
     add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and the split (0)")
     add("--dtype", choices=DTYPES, default="float32", help="(float32)")
     add("--valid", default="0.2", metavar="X", help="fraction of the rows to hold out, or a file; 0: none (0.2)")
     add("--run-dir", type=Path, metavar="DIR", help="by default runs/NAME-DATE-TIME")
     add("--overwrite", action="store_true", help="use --run-dir even if it holds files")
+    add("--log-json", type=Path, metavar="FILE", help="settings and each epoch as one JSON object a line")
+    add("--tensorboard", type=Path, metavar="FOLDER", help="event files for TensorBoard")
+    add("--diagnose", action="store_true", help="look into the layers while they train, and say what is wrong")
     add("--quiet", action="store_true", help="say nothing on stderr but errors")
     add("--json", action="store_true", help="one JSON object on stdout at the end")
 
@@ -92,15 +100,16 @@ class Data(NamedTuple):
 
 def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
-    optimizer = _optimizer(args)
+    optimizer, loggers = _optimizer(args), _loggers(args)
     backend, why = choose_backend(args.device, precision=args.precision)
-    say = (lambda *_: None) if args.quiet else output.say
+    say: Callable[[str, str], None] = (lambda *_: None) if args.quiet else output.say
     say("device", describe_device(backend, why))
     data = _read(args)
     net = _net(args, data, backend)
     say("data", _describe_data(data))
     sizes = " -> ".join(map(str, net.widths))
     say("model", f"{sizes}, {_describe_layers(args)}, {net.parameter_count:,} parameters, {net.dtype}")
+    find_metrics(args.metrics or True, net.loss.task)  # a name that does not exist leaves no folder behind
     directory = RunDirectory(args.run_dir or default_path(Path(args.data).stem), overwrite=args.overwrite)
     directory.begin(
         argv=["chainrule", *args.argv], seed=args.seed, backend=backend, data=file_facts(args.data), net=net
@@ -110,14 +119,15 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(
         net, optimizer, batch_size=args.batch_size or _batch_size(len(data.y)), epochs=args.epochs, seed=args.seed,
         monitor=args.monitor, early_stopping=_early_stopping(args, data), progress=not args.quiet,
-        callbacks=[directory.epoch, *([lines] if lines else [])],
+        metrics=args.metrics or True, callbacks=[directory.epoch, *([lines] if lines else []), *loggers],
     )  # fmt: skip
     try:
         with _signals_stop(trainer) as caught:
-            outcome = trainer.fit(data.X, data.y, validation=data.valid)
+            outcome = trainer.fit(data.X, data.y, validation=data.valid, diagnose=args.diagnose)
     except DivergenceError as error:
         kept = net if error.run.best_epoch else None
-        directory.end("diverged", net=kept, run=error.run, summary={"error": error.message})
+        directory.end("diverged", net=kept, run=error.run, summary={"error": error.message} | _findings(error.run))
+        _say_findings(say, error.run)
         say("saved", f"{directory.path}/  {f'{MODEL} of the best epoch' if kept else 'no model: no epoch was good'}")
         raise
     except BaseException as error:
@@ -127,10 +137,12 @@ def run(args: argparse.Namespace) -> int:
     interrupted = outcome.stopped == "interrupted"
     summary = _summary(net, data, outcome)
     directory.end("interrupted" if interrupted else "done", net=net, run=outcome, summary=summary)
-    say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg")
+    drawn = f"  {GRADIENT_NORMS}" if args.diagnose else ""
+    say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg{drawn}")
     if outcome.best_epoch:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary["valid"].items())
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: valid {shown}")
+    _say_findings(say, outcome)
     if interrupted:
         say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")
     if args.json:
@@ -149,6 +161,15 @@ def _optimizer(args: argparse.Namespace) -> Optimizer:
         nesterov = args.momentum > 0
         return SGD(schedule, momentum=args.momentum, nesterov=nesterov, weight_decay=decay, clip_norm=args.clip_norm)
     return {"adam": Adam, "adamw": AdamW}[args.optimizer](schedule, weight_decay=decay, clip_norm=args.clip_norm)
+
+
+def _loggers(args: argparse.Namespace) -> list[Callback]:
+    loggers: list[Callback] = []
+    if args.log_json is not None:
+        loggers.append(JSONLinesLogger(args.log_json))
+    if args.tensorboard is not None:
+        loggers.append(TensorBoardLogger(args.tensorboard))
+    return loggers
 
 
 def _batch_size(n: int) -> int:
@@ -244,7 +265,19 @@ def _summary(net: MLP, data: Data, outcome: Run) -> dict[str, Any]:
         "steps": outcome.steps,
         **parts,
         "seconds": round(outcome.seconds, 4),
+        **_findings(outcome),
     }
+
+
+def _findings(outcome: Run) -> dict[str, list[str]]:
+    """The findings of a diagnosis, where there was one."""
+    return {} if outcome.diagnosis is None else {"findings": [str(f) for f in outcome.diagnosis.findings]}
+
+
+def _say_findings(say: Callable[[str, str], None], outcome: Run) -> None:
+    if outcome.diagnosis is not None:
+        for line in str(outcome.diagnosis).splitlines():
+            say("finding", line)
 
 
 # ---- while it runs --------------------------------------------------------------------------------

@@ -156,12 +156,13 @@ def refuse_weightless(training: np.ndarray | None, validation: np.ndarray | None
 
 def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Training and validation rows, as :func:`split_order` says."""
-    training, validation = (_take(backend, rows, part) for part in split_order(backend, len(rows), fraction, seed))
+    training, validation = (take_rows(backend, rows, part) for part in split_order(backend, len(rows), fraction, seed))
     refuse_weightless(*(None if p.weights is None else backend.download(p.weights) for p in (training, validation)))
     return training, validation
 
 
-def _take(backend: Backend, rows: Rows, order: Array) -> Rows:
+def take_rows(backend: Backend, rows: Rows, order: Array) -> Rows:
+    """A copy of the rows whose numbers ``order`` (m,) int64 on the device has."""
     taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
     backend.gather(rows.arrays, order, first_position(backend), stride=len(order), out=taken)
     return Rows(taken[0], taken[1], taken[2] if len(taken) == 3 else None, rows.pending)

@@ -1,4 +1,4 @@
-"""Training curves as SVG text: two panels at most, light and dark, no dependency."""
+"""Curves over the epochs as SVG text: a panel a quantity, light and dark, no dependency."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 460, 320  # of one panel
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 44, 48
-COLOURS = ("#2f6fb5", "#c8641e")  # blue and orange, told apart by colour-blind eyes too
+PANELS_A_ROW = 3
+KEY_WIDTH = 110  # of the names beside a panel with more curves than fit over it
+BLUE, ORANGE = (0x2F, 0x6F, 0xB5), (0xC8, 0x64, 0x1E)  # told apart by colour-blind eyes too
 LARGEST = 1e300
 DECADES = 1.5  # a loss that spans more than this many powers of ten is drawn on a logarithmic axis
 
@@ -43,14 +45,34 @@ class Axis(NamedTuple):
         return (value - self.low) / (self.high - self.low)
 
 
-def draw_curves(panels: Sequence[tuple[str, Sequence[Curve]]], *, best_epoch: int | None = None) -> str:
-    """The picture: a panel for each (title, curves), epochs to the right."""
-    width = WIDTH * max(1, len(panels))
-    body = [_panel(title, curves, WIDTH * i, best_epoch) for i, (title, curves) in enumerate(panels)]
+def draw_curves(
+    panels: Sequence[tuple[str, Sequence[Curve]]], *, best_epoch: int | None = None, title: str = "training curves",
+    first_epoch: int = 1,
+) -> str:  # fmt: skip
+    """The picture: a panel for each (title, curves), epochs to the right, the first value that of ``first_epoch``."""
+    columns = max(1, min(PANELS_A_ROW, len(panels)))
+    has_key = any(_is_beside(curves) for _, curves in panels)
+    width, height = WIDTH * columns + KEY_WIDTH * has_key, HEIGHT * max(1, -(-len(panels) // columns))
+    body = [
+        _panel(name, curves, (WIDTH * (i % columns), HEIGHT * (i // columns)), best_epoch, first_epoch)
+        for i, (name, curves) in enumerate(panels)
+    ]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}" '
-        f'role="img"><title>training curves</title><style>{STYLE}</style>\n' + "\n".join(body) + "\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'role="img"><title>{escape(title)}</title><style>{STYLE}</style>\n' + "\n".join(body) + "\n</svg>\n"
     )
+
+
+def _is_beside(curves: Sequence[Curve]) -> bool:
+    """Whether the names of the curves stand beside the (last) panel, for want of room over it."""
+    return len(curves) > 2
+
+
+def colours(count: int) -> list[str]:
+    """From blue to orange, so that the order of the curves shows."""
+    shares = [i / max(1, count - 1) for i in range(count)]
+    mixed = [[round(a + (b - a) * share) for a, b in zip(BLUE, ORANGE, strict=True)] for share in shares]
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in mixed]
 
 
 def is_drawn(value: float) -> bool:
@@ -78,11 +100,13 @@ def _round_ticks(low: float, high: float, count: int) -> tuple[float, ...]:
     return tuple(k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1))
 
 
-def _panel(title: str, curves: Sequence[Curve], offset: int, best_epoch: int | None) -> str:
-    epochs = max((len(c.values) for c in curves), default=0)
+def _panel(
+    title: str, curves: Sequence[Curve], offset: tuple[int, int], best_epoch: int | None, first: int
+) -> str:  # fmt: skip
+    epochs = max((len(c.values) for c in curves), default=0) + first - 1
     y_axis = value_axis([v for c in curves for v in c.values])
-    last = max(2, epochs)
-    x_axis = Axis(1, last, tuple(t for t in _round_ticks(1, last, 6) if t == int(t) and t >= 1))
+    last = max(first + 1, epochs)
+    x_axis = Axis(first, last, tuple(t for t in _round_ticks(first, last, 6) if t == int(t) and t >= first))
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def x_of(epoch: float) -> float:
@@ -91,7 +115,10 @@ def _panel(title: str, curves: Sequence[Curve], offset: int, best_epoch: int | N
     def y_of(value: float) -> float:
         return round(bottom - y_axis.fraction(value) * (bottom - TOP), 1)
 
-    parts = [f'<g transform="translate({offset} 0)">', f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>']
+    parts = [
+        f'<g transform="translate({offset[0]} {offset[1]})">',
+        f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
+    ]
     for tick in y_axis.ticks:
         y = y_of(tick)
         parts.append(f'<path class="grid" d="M{LEFT} {y}H{right}"/>')
@@ -106,14 +133,15 @@ def _panel(title: str, curves: Sequence[Curve], offset: int, best_epoch: int | N
         anchor, dx = ("end", -5) if x > (LEFT + right) / 2 else ("start", 5)
         parts.append(f'<path class="best" d="M{x} {TOP}V{bottom}"/>')
         parts.append(f'<text x="{x + dx}" y="{bottom - 8}" text-anchor="{anchor}">best: epoch {best_epoch}</text>')
-    for i, (curve, colour) in enumerate(zip(curves, COLOURS, strict=False)):
-        points = [(x_of(e), y_of(v)) for e, v in enumerate(curve.values, 1) if is_drawn(v)]
+    spacing = min(20, (bottom - TOP) // max(1, len(curves) - 1))  # of the names beside the panel
+    for i, (curve, colour) in enumerate(zip(curves, colours(len(curves)), strict=True)):
+        points = [(x_of(e), y_of(v)) for e, v in enumerate(curve.values, first) if is_drawn(v)]
         if len(points) == 1:
             parts.append(f'<circle cx="{points[0][0]}" cy="{points[0][1]}" r="3" fill="{colour}"/>')
         line = "L".join(f"{x} {y}" for x, y in points)
         if line:
             parts.append(f'<path fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round" d="M{line}"/>')
-        x = right - 70 * (len(curves) - i)
-        parts.append(f'<path stroke="{colour}" stroke-width="3" d="M{x} 20h16"/>')
-        parts.append(f'<text x="{x + 22}" y="24">{escape(curve.label)}</text>')
+        x, y = (WIDTH - 8, TOP + spacing * i) if _is_beside(curves) else (right - 70 * (len(curves) - i), 20)
+        parts.append(f'<path stroke="{colour}" stroke-width="3" d="M{x} {y}h16"/>')
+        parts.append(f'<text x="{x + 22}" y="{y + 4}">{escape(curve.label)}</text>')
     return "\n".join([*parts, "</g>"])

@@ -35,10 +35,12 @@ class EarlyStopping:
 class BestEpoch:
     """Follows one metric. ``epoch`` is the best so far (from 1; 0 before the first)."""
 
-    def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
+    def __init__(self, monitor: str, min_delta: float = 0.0, *, higher_is_better: bool | None = None) -> None:
         self.monitor = monitor
         self.min_delta = min_delta
-        self.higher_is_better = monitor.removeprefix("valid_") in HIGHER_IS_BETTER
+        if higher_is_better is None:
+            higher_is_better = monitor.removeprefix("valid_") in HIGHER_IS_BETTER
+        self.higher_is_better = higher_is_better
         self.epoch = 0
         self.value = -math.inf if self.higher_is_better else math.inf
 

@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.backends.base import HALTED, LOSS, RUNNING, STEP
+from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP
 from chainrule.errors import DataError, DivergenceError, OptionError
-from chainrule.nn.evaluation import Evaluator, metrics_of, target_spread, weighted_spread
+from chainrule.nn.evaluation import metrics_of, target_spread, weighted_spread
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.rows import Rows
 from chainrule.train.batches import Batches, ResidentBatches
+from chainrule.train.callbacks import CallbackLoop, as_callbacks
 from chainrule.train.divergence import diverged, nonfinite_output, nonfinite_parameter, refuse_nonfinite_parameters
 from chainrule.train.early_stopping import BestEpoch
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice, batch_hint, bytes_of_net, free_at_start
+from chainrule.train.probe import LayerProbe
 from chainrule.train.progress import Progress
-from chainrule.train.run import EpochRecord, Run
+from chainrule.train.run import EpochRecord, Run, StartRecord
 from chainrule.train.streaming import StreamedBatches
+from chainrule.train.valid_metrics import higher_is_better, valid_evaluator
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -33,7 +36,9 @@ STEPS_A_LOOK = 64  # steps between two looks at whether to stop; on a device, st
 class Fit:
     """One call of :meth:`Trainer.fit`. All memory is laid out here, before the first step changes a weight."""
 
-    def __init__(self, trainer: Trainer, rows: Rows | HostRows, held_out: Rows | None) -> None:
+    def __init__(
+        self, trainer: Trainer, rows: Rows | HostRows, held_out: Rows | None, *, diagnose: bool = False
+    ) -> None:
         net, be = trainer.net, trainer.net.backend
         self.trainer, self.net, self.backend, self.rows = trainer, net, be, rows
         self.best = self._best_epoch(with_validation=held_out is not None)
@@ -41,10 +46,11 @@ class Fit:
         with advice(be, self._net_hint):  # what a smaller batch does not make smaller
             self.optimizer = trainer.optimizer.bind(net.parameter_arena, net.gradient_arena)
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
-            self.evaluate = Evaluator(net, held_out) if held_out is not None else None
+            self.evaluate = valid_evaluator(net, held_out, trainer.valid_metrics)
             self.spread = _spread_of(net, rows)
             self.state = new_state(be)
             _ = net.factor_arena  # made when first asked for
+            probe = LayerProbe(net, rows) if diagnose else None
         self.free = free_at_start(be)
         with advice(be, self._batch_hint):
             self.batches = self._batches()
@@ -57,6 +63,10 @@ class Fit:
                 self.replay_ragged = be.capture(self._step_of(self.whole.first(self.batches.ragged)))
         self.total_steps = trainer.epochs * self.batches.count
         self.run = Run()
+        if probe is not None:
+            probe.steps_an_epoch = self.batches.count
+        self.callbacks = CallbackLoop(as_callbacks(trainer.callbacks), probe)
+        self.valid_rows = 0 if held_out is None else len(held_out)
 
     def _batches(self) -> Batches:
         be, rows, trainer, dtype = self.backend, self.rows, self.trainer, self.net.dtype
@@ -82,10 +92,11 @@ class Fit:
         metric = "r2" if self.net.loss.task == "regress" else "accuracy"
         known = ["loss", *([metric] if trainer.metrics else [])]
         if with_validation:
-            known += ["valid_loss", f"valid_{metric}"]
+            known += ["valid_loss", f"valid_{metric}", *(f"valid_{m.name}" for m in trainer.valid_metrics)]
         if monitor not in known:
             raise OptionError(f"there is no {monitor!r} to watch here", hint=f"one of {', '.join(known)}")
-        return BestEpoch(monitor, stopping.min_delta if stopping else 0.0)
+        higher = higher_is_better(monitor, trainer.valid_metrics)
+        return BestEpoch(monitor, stopping.min_delta if stopping else 0.0, higher_is_better=higher)
 
     # ---- a step -----------------------------------------------------------------------------------
 
@@ -112,6 +123,11 @@ class Fit:
 
     def run_epochs(self) -> Run:
         """All epochs, or as many as there will be."""
+        sizes = len(self.rows), self.valid_rows, self.batches.count
+        with self.callbacks.told(StartRecord(self.trainer, self.net, self.run, *sizes)):
+            return self._run_epochs()
+
+    def _run_epochs(self) -> Run:
         trainer, run, start = self.trainer, self.run, time.perf_counter()
         try:
             with Progress(trainer.epochs, enabled=trainer.progress) as progress:
@@ -119,19 +135,25 @@ class Fit:
                     with self._undone_for_bad_rows(), advice(self.backend, self._batch_hint):
                         goes_on = self._one_epoch(epoch, progress)
                     if not goes_on:
-                        run.stopped = "interrupted"
+                        run.stopped = "callback" if self.callbacks.stop_requested else "interrupted"
                         break
                     record = self._end_epoch(epoch, start)
                     progress.update(epoch + 1, record.metrics)
                     if self._is_patience_over(epoch):
                         run.stopped = "early"
                         break
+                    if self.callbacks.stop_requested:
+                        run.stopped = "callback"
+                        break
             if self.best is None or not self.best.epoch:
                 refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=run.history.epochs)
         except KeyboardInterrupt:
             run.stopped = "interrupted"
         except DivergenceError as error:
-            error.run = run
+            error.run, run.stopped = run, "diverged"
+            raise
+        except BaseException:
+            run.stopped = "failed"
             raise
         finally:
             if self.best is not None and self.best_weights is not None and self.best.epoch:
@@ -160,16 +182,30 @@ class Fit:
         be.assign(_state_at(first), out=self.state)
         with contextlib.closing(batches.blocks()) as blocks:
             for block in blocks:
-                full = min(block.stop, batches.full)
-                for done in range(block.start, full, STEPS_A_LOOK):
-                    if self.trainer._stop_requested:
+                full, done = min(block.stop, batches.full), block.start
+                while done < full:
+                    if self._is_asked_to_stop():
                         return False
-                    self.replay_full(min(STEPS_A_LOOK, full - done))
+                    steps = self.callbacks.steps_to_next(first + done, most=min(STEPS_A_LOOK, full - done))
+                    self.replay_full(steps)
+                    done += steps
+                    self.callbacks.step_end(first + done, self._last_step)
                     if batches.full > STEPS_A_LOOK:
                         progress.update(epoch + done / batches.count)
                 if self.replay_ragged is not None and block.stop == batches.count:
                     self.replay_ragged(1)
-        return not self.trainer._stop_requested
+                    self.callbacks.step_end(first + batches.count, self._last_step)
+        return not self._is_asked_to_stop()
+
+    def _is_asked_to_stop(self) -> bool:
+        return self.trainer._stop_requested or self.callbacks.stop_requested
+
+    def _last_step(self) -> tuple[int, float, float]:
+        """Epoch (from 1), loss and learning rate of the step that was done last. Looks at the device."""
+        be = self.backend
+        batch = int(be.download(self.state)[BATCH]) - 1
+        loss = self.net.loss.value(be.download(self.totals[batch : batch + 1]))
+        return self.run.history.epochs + 1, float(loss), float(be.download(self.lr[batch : batch + 1])[0])
 
     def _end_epoch(self, epoch: int, start: float) -> EpochRecord:
         """The one look at the device an epoch: what was recorded, and whether it is still finite."""
@@ -189,9 +225,10 @@ class Fit:
         improved = self.best is not None and self.best.improved(epoch + 1, metrics)
         if improved and self.best_weights is not None:
             be.copy(self.net.parameter_arena.flat, out=self.best_weights.flat)
-        record = EpochRecord(epoch + 1, self.trainer.epochs, metrics, improved, self.net)
-        for callback in self.trainer.callbacks:
-            callback(record)
+        record = EpochRecord(
+            epoch + 1, self.trainer.epochs, metrics, improved, self.net, run.history, self.callbacks.stop
+        )
+        self.callbacks.epoch_end(record)
         return record
 
     def _is_patience_over(self, epoch: int) -> bool:

@@ -53,9 +53,10 @@ class History(Mapping[str, list[float]]):
         return out.getvalue()
 
     def plot(self, path: str | Path, *, best_epoch: int | None = None) -> None:
-        """Write the curves as an SVG picture: the loss, and the metric where there is one."""
+        """Write the curves as an SVG picture: the loss, and a panel for each metric."""
         panels = []
-        for name in ("loss", "accuracy", "r2"):
+        usual = ("loss", "accuracy", "r2")
+        for name in (*usual, *(n for key in self if (n := key.removeprefix("valid_")) != key and n not in usual)):
             curves = [
                 Curve(label, self[key]) for label, key in (("train", name), ("valid", f"valid_{name}")) if key in self
             ]

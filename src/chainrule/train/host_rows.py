@@ -110,9 +110,13 @@ class HostRows:
         refuse_weightless(kept.weights, held_out.weights)
         return kept, held_out._upload()
 
+    def sample(self, numbers: np.ndarray) -> Rows:
+        """These rows on the device."""
+        return self._only(numbers)._upload()
+
     def _only(self, numbers: np.ndarray) -> HostRows:
         other = copy.copy(self)
-        other._numbers, other.targets = numbers, self.targets[numbers]
+        other._numbers, other.targets = np.asarray(self._of_x(numbers)), self.targets[numbers]
         other.weights = None if self.weights is None else self.weights[numbers]
         return other
 

@@ -57,4 +57,6 @@ def describe(metrics: Mapping[str, float]) -> str:
         ("valid", "valid_loss"),
         (metric, f"valid_{metric}" if "valid_loss" in metrics else metric),
     ]
+    known = {"valid_loss", "valid_accuracy", "valid_r2"}
+    shown += [(key.removeprefix("valid_"), key) for key in metrics if key.startswith("valid_") and key not in known]
     return "  ".join(f"{label} {metrics[key]:.4g}" for label, key in shown if key in metrics)

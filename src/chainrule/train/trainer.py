@@ -13,14 +13,16 @@ from chainrule.optim.base import Optimizer
 from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
 from chainrule.train.batches import split_rows
+from chainrule.train.callbacks import Callback, EpochFunction, as_callbacks
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import Fit
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice
-from chainrule.train.run import Callback, EpochRecord, Run
+from chainrule.train.run import EpochRecord, Run
 from chainrule.train.streaming import rows_need_streaming
+from chainrule.train.valid_metrics import Metric, MetricFunction, find_metrics
 
-__all__ = ["Callback", "EpochRecord", "Run", "Trainer"]
+__all__ = ["EpochRecord", "Run", "Trainer"]
 
 
 class Trainer:
@@ -38,9 +40,10 @@ class Trainer:
     early_stopping : an EarlyStopping, or None to train all epochs
     monitor : the metric whose best epoch's weights are kept when there is a validation set (or early stopping);
         "valid_loss" by default
-    metrics : also record the metric of the task (accuracy, r2), not the loss alone
+    metrics : also record the metric of the task (accuracy, r2), not the loss alone; or a list of further ones, taken
+        of the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics
     progress : a progress line on stderr, where that is a terminal
-    callbacks : functions called with an EpochRecord at the end of every epoch
+    callbacks : Callbacks, or functions called with an EpochRecord at the end of every epoch
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
         trained on; None streams where they would take most of the device's free memory. The result is the same, to
         the bit; X is a NumPy array or a memory map
@@ -49,8 +52,8 @@ class Trainer:
     def __init__(
         self, net: Network, optimizer: Optimizer | None = None, *, batch_size: int = 128, epochs: int = 30,
         shuffle: bool = True, drop_last: bool = False, seed: int = 0, early_stopping: EarlyStopping | None = None,
-        monitor: str | None = None, metrics: bool = True, progress: bool = False, callbacks: Sequence[Callback] = (),
-        stream: bool | None = None,
+        monitor: str | None = None, metrics: bool | Sequence[str | Metric | MetricFunction] = True,
+        progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
@@ -62,7 +65,9 @@ class Trainer:
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
         self.early_stopping = early_stopping
         self.monitor = monitor
-        self.metrics, self.progress, self.callbacks = metrics, progress, tuple(callbacks)
+        self.metrics, self.valid_metrics = find_metrics(metrics, net.loss.task)
+        self.progress, self.callbacks = progress, tuple(callbacks)
+        as_callbacks(self.callbacks)  # checks them
         self.stream = stream
         self._stop_requested = False
 
@@ -70,7 +75,7 @@ class Trainer:
         """Ask a running fit to end within a few steps; for a signal handler or another thread."""
         self._stop_requested = True
 
-    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, validation: Any = None) -> Run:
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, validation: Any = None, diagnose: bool = False) -> Run:
         """Train, and return what happened.
 
         Parameters
@@ -79,6 +84,8 @@ class Trainer:
         y : what the net's loss wants, one a row
         sample_weight : (n,) numbers from 0 up, or None
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight)
+        diagnose : look into the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
+            wrong and what to do. The weights are the same with and without, to the bit
 
         With validation rows the net ends with the weights of its best epoch, also when it is interrupted (Ctrl-C or
         :meth:`stop`), which returns the Run so far instead of raising.
@@ -95,7 +102,7 @@ class Trainer:
         self._stop_requested = False
         with self.net.backend.running():
             rows, held_out = self._rows(X, y, sample_weight, validation)
-            return Fit(self, rows, held_out).run_epochs()
+            return Fit(self, rows, held_out, diagnose=diagnose).run_epochs()
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> tuple[Rows | HostRows, Rows | None]:
         """The rows to train on and those that are held out, where they are to be."""

@@ -1,0 +1,159 @@
+"""Measures layers while a net is trained, without a trace in the training: on a twin, with a fixed sample of rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.base import Array
+from chainrule.nn.network import Network
+from chainrule.nn.passes import new_state
+from chainrule.nn.rows import InputReader, Rows
+from chainrule.train.batches import take_rows
+from chainrule.train.diagnosis import Diagnosis, Measurement, judge
+from chainrule.train.host_rows import HostRows
+from chainrule.train.run import Run
+
+ROWS = 256  # of the sample, at most
+MOST_ROWS = 0.9  # of them, as a fraction
+# Where an activation has less than 5 % of its largest slope: tanh' = 1 - y^2 from 1, sigmoid' = y (1 - y) from 1/4.
+FLAT = math.sqrt(0.95)
+LIMITS = {"tanh": (-FLAT, FLAT), "sigmoid": ((1 - FLAT) / 2, (1 + FLAT) / 2)}
+
+
+class LayerProbe:
+    """Measures before the first step and at the end of each epoch; looks at the first and last step from both sides.
+
+    Parameters
+    ----------
+    net : that is trained; only read
+    rows : it is trained on; at most ``ROWS`` of them, evenly spread, are looked at
+
+    What is measured is computed on a twin of the net, with memory of its own: gradients, running averages and counters
+    of the net stay as they are.
+    """
+
+    steps_an_epoch = 1  # set once the batches are known
+
+    def __init__(self, net: Network, rows: Rows | HostRows) -> None:
+        be = net.backend
+        self._net, self._twin, self._backend = net, net.twin(), be
+        self._sample = _sample(net, rows)
+        self._before = net.parameter_arena.like()  # as they were before the step whose update is measured
+        self._state, self._totals = new_state(be), be.empty((1, 3), np.float64)
+        self._pass = self._twin.bind(len(self._sample), training=True, state=self._state)
+        self._read = InputReader(be, self._sample.features, len(self._sample), net.dtype)
+        self._measurements: list[Measurement] = []
+        self._losses: list[float] = []
+        self._ratios: dict[str, float | None] = {}
+
+    # ---- when ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Before the first step."""
+        self._measure(0)
+        self._keep()
+
+    def steps_to_next(self, step: int) -> int:
+        """Steps until the next look, ``step`` of them being done: the first, and both sides of an epoch's last."""
+        left = self.steps_an_epoch - step % self.steps_an_epoch
+        return 1 if step == 0 or left == 1 else left - 1
+
+    def step_end(self, step: int) -> None:
+        """``step`` steps are done."""
+        if step == 1 or step % self.steps_an_epoch == 0:
+            self._ratios = {layer: self._update_ratio(names) for layer, names in self._parameters().items()}
+        if step == 1:
+            self._measurements = [m._replace(update_ratio=self._ratios.get(m.layer)) for m in self._measurements]
+        if (step + 1) % self.steps_an_epoch == 0:
+            self._keep()
+
+    def epoch_end(self, epoch: int) -> None:
+        """Epoch ``epoch``, from 1, is over."""
+        self._measure(epoch)
+
+    def end(self, run: Run) -> None:
+        """The run is over: say what was found."""
+        findings = judge(self._measurements, self._losses, diverged=run.stopped == "diverged")
+        run.diagnosis = Diagnosis(findings, self._measurements, self._losses)
+
+    # ---- what ---------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        self._backend.copy(self._net.parameter_arena.flat, out=self._before.flat)
+
+    def _measure(self, epoch: int) -> None:
+        """The sample through the twin, forward and backward."""
+        be, twin, batch, sample = self._backend, self._twin, self._pass, self._sample
+        be.copy(self._net.parameter_arena.flat, out=twin.parameter_arena.flat)
+        be.fill(0, out=self._state)
+        logits = batch.forward(self._read(sample.x))
+        layers = {layer.name: self._look(layer) for layer in batch.chain.walk()}  # before backward uses memory again
+        twin.loss(be, logits, sample.targets, sample.weights, self._state, totals=self._totals, dlogits=batch.dlogits)
+        batch.backward()
+        self._losses.append(float(twin.loss.value(be.download(self._totals))))
+        parameters = self._parameters()
+        ratios = self._ratios if epoch else {}
+        for name in [*layers, *(name for name in parameters if name not in layers)]:
+            norm = self._gradient_norm(parameters[name]) if name in parameters else None
+            units, dead, saturated = layers.get(name, (0, None, None))
+            self._measurements.append(Measurement(epoch, name, units, dead, saturated, norm, ratios.get(name)))
+
+    def _look(self, layer: Any) -> tuple[int, int | None, int | None]:
+        """Units of a layer, and how many are dead and saturated; None where its activation has no such thing."""
+        activation, y = getattr(layer, "activation", None), getattr(layer, "y", None)
+        if y is None or getattr(y, "ndim", 0) != 2:
+            return 0, None, None
+        units = int(y.shape[1])
+        if activation == "relu":
+            return units, int((self._on_host(y) == 0).all(axis=0).sum()), None
+        if activation in LIMITS:
+            low, high = LIMITS[activation]
+            values = self._on_host(y)
+            return units, None, int((((values < low) | (values > high)).mean(axis=0) >= MOST_ROWS).sum())
+        return units, None, None
+
+    def _on_host(self, y: Array) -> np.ndarray:
+        be, dtype = self._backend, self._net.dtype
+        if y.dtype != dtype:  # stored in fewer bits
+            wide = be.empty(y.shape, dtype)
+            be.copy(y, out=wide)
+            y = wide
+        return be.download(y)
+
+    def _parameters(self) -> dict[str, list[str]]:
+        """The names of each layer's parameters."""
+        found: dict[str, list[str]] = {}
+        for name in self._net.parameters():
+            found.setdefault(name.rpartition(".")[0], []).append(name)
+        return found
+
+    def _gradient_norm(self, names: list[str]) -> float:
+        return math.sqrt(sum(_squares(self._backend.download(self._twin.gradient_arena[n])) for n in names))
+
+    def _update_ratio(self, names: list[str]) -> float | None:
+        """rms of the last update / rms of the weights before it; of W where there is one."""
+        chosen = [name for name in names if name.endswith(".W")] or names
+        be, update, weights = self._backend, 0.0, 0.0
+        for name in chosen:
+            before = be.download(self._before[name])
+            update += _squares(be.download(self._net.parameter_arena[name]) - before)
+            weights += _squares(before)
+        return math.sqrt(update / weights) if weights > 0 else None
+
+
+def _squares(values: np.ndarray) -> float:
+    """sum v^2, in float64 without a copy of that width."""
+    flat = values.reshape(-1)
+    return float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+
+
+def _sample(net: Network, rows: Rows | HostRows) -> Rows:
+    numbers = np.unique(np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).astype(np.int64))
+    if isinstance(rows, HostRows):
+        return rows.sample(numbers)
+    order = net.backend.empty((len(numbers),), np.int64)
+    net.backend.assign(numbers, out=order)
+    return take_rows(net.backend, rows, order)
