@@ -311,8 +311,41 @@ class ReferenceBackend(Backend):
         factor = xp.minimum(norm, max_norm) / xp.where(norm == 0, 1, norm)
         xp.multiply(grads, factor.astype(grads.dtype), out=grads)
 
-    def tick(self, state: Array) -> None:
-        state[:HALTED] += 1
+    def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
+        xp = self.xp
+        place = state[BATCH : BATCH + 1] % group
+        if mean:
+            share = self._share_of_group(totals, state, place, group).astype(out.dtype)
+            update = (grads - out) * share
+        else:
+            update = grads
+        out[...] = xp.where(place == 0, grads, out + update)
+
+    def _share_of_group(self, totals: Array, state: Array, place: Array, group: int) -> Array:
+        """(1,) float64: W_j / (W_0 + ... + W_j)."""
+        xp, slot = self.xp, _slot(state)
+        earlier = self._rows(group)
+        weights = xp.where(earlier <= place, totals[xp.maximum(slot - earlier, 0), WEIGHT], 0)
+        weight = xp.cumsum(weights)[-1:]  # one by one, so that the zeros of batches to come change no bit
+        return totals[slot, WEIGHT] / xp.where(weight == 0, 1, weight)
+
+    def average(self, params: Array, state: Array, *, decay: float, out: Array) -> None:
+        xp = self.xp
+        share = self._share_of_newest(state, decay).astype(out.dtype)
+        for part in self._parts(out.size):
+            step = self._scratch(out[part].shape, out.dtype, use="step")
+            xp.subtract(params[part], out[part], out=step)
+            xp.multiply(step, share, out=step)
+            xp.add(out[part], xp.where(state[HALTED] == RUNNING, step, 0), out=out[part])
+
+    def _share_of_newest(self, state: Array, decay: float) -> Array:
+        """(1,) float64: 1 - d."""
+        t = (state[STEP : STEP + 1] + 1).astype(self.xp.float64)
+        return 1 - self.xp.minimum(decay, (1 + t) / (10 + t))
+
+    def tick(self, state: Array, *, updates: int = 1) -> None:
+        state[STEP : STEP + 1] += updates
+        state[BATCH : BATCH + 1] += 1
 
 
 # ---- the activations and their derivatives, side by side; a derivative is a function of the output y --------------
