@@ -8,9 +8,10 @@ import inspect
 import chainrule as cr
 
 NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
-    "MLP SGD Adam AdamW Backend ChainruleError Constant Cosine DataError Dense DeviceError "
-    "DivergenceError EarlyStopping EpochRecord GradientError GuardError GuardedBackend History "
-    "ModelFileError Network OptionError ParameterGroup Preparation Run ShapeError Standardization Trainer "
+    "LBFGS MLP SGD Adam AdamW Backend ChainruleError Constant Coslog4 Cosine DataError Dense DeviceError "
+    "DivergenceError EarlyStopping EpochRecord Exponential FlatCosine GradientError GuardError GuardedBackend History "
+    "ModelFileError Network OneCycle OptionError ParameterGroup Plateau Preparation Run Schedule ShapeError "
+    "Standardization Step Trainer "
     "backend check_gradients load "
 ).split()
 

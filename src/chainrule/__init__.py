@@ -29,7 +29,18 @@ from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.saved import load
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import ParameterGroup
-from chainrule.optim.schedules import Constant, Cosine
+from chainrule.optim.lbfgs import LBFGS
+from chainrule.optim.schedules import (
+    Constant,
+    Cosine,
+    Coslog4,
+    Exponential,
+    FlatCosine,
+    OneCycle,
+    Plateau,
+    Schedule,
+    Step,
+)
 from chainrule.optim.sgd import SGD
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.history import History
@@ -39,6 +50,7 @@ from chainrule.verify.gradients import check_gradients
 __version__ = "0.1.0"
 
 __all__ = [
+    "LBFGS",
     "MLP",
     "SGD",
     "Adam",
@@ -47,24 +59,31 @@ __all__ = [
     "ChainruleError",
     "Constant",
     "Cosine",
+    "Coslog4",
     "DataError",
     "Dense",
     "DeviceError",
     "DivergenceError",
     "EarlyStopping",
     "EpochRecord",
+    "Exponential",
+    "FlatCosine",
     "GradientError",
     "GuardError",
     "GuardedBackend",
     "History",
     "ModelFileError",
     "Network",
+    "OneCycle",
     "OptionError",
     "ParameterGroup",
+    "Plateau",
     "Preparation",
     "Run",
+    "Schedule",
     "ShapeError",
     "Standardization",
+    "Step",
     "Trainer",
     "backend",
     "check_gradients",

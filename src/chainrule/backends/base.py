@@ -18,10 +18,10 @@ from step to step is read from device memory by the kernel that needs it, so a r
 ``lr``      (m,) float64  the learning rate of each batch of this epoch: ``lr[min(state[BATCH], m - 1)]``
 
 **Updates and batches.** Mostly every batch is an update, and both counters go up together. Where gradients are
-accumulated, ``group`` batches make one update, in the step of the last of them: ``state[STEP]`` stands still from batch to
-batch of a group, ``state[BATCH]`` does not, and each batch of the group has the rate of its update in ``lr``. So schedules,
-bias corrections and ``state[HALTED]`` count updates, totals count batches. What is to differ from batch to batch, like
-a random mask, must depend on both numbers.
+accumulated, ``group`` batches make one update, in the step of the last of them: ``state[STEP]`` stands still from batch
+to batch of a group, ``state[BATCH]`` does not, and each batch of the group has the rate of its update in ``lr``. So
+schedules, bias corrections and ``state[HALTED]`` count updates, totals count batches. What is to differ from batch to
+batch, like a random mask, must depend on both numbers.
 
 **Shapes.** ``n`` rows, ``n_in`` and ``n_out`` columns, ``k`` outputs of the net. ``matmul``, ``dense``,
 ``activation_backward`` and their fusion act on the last two axes, so a leading *model axis* (several nets trained at

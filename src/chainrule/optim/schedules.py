@@ -115,7 +115,8 @@ class Coslog4(AfterWarmup):
     """
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
-        return self.lr * 0.5 * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * progress)))
+        rates: np.ndarray = self.lr * 0.5 * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * progress)))
+        return rates
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,9 @@ class Step(AfterWarmup):
         object.__setattr__(self, "at", at)  # a list may come; the dataclass is frozen
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
-        return self.lr * self.factor ** np.searchsorted(np.asarray(self.at), progress, side="right")
+        passed: np.ndarray = np.searchsorted(np.asarray(self.at), progress, side="right")
+        rates: np.ndarray = self.lr * np.power(self.factor, passed)
+        return rates
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,8 @@ class Exponential(AfterWarmup):
         real_number("factor", self.factor, above=True, below=1.0)
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
-        return self.lr * self.factor**progress
+        rates: np.ndarray = self.lr * np.power(self.factor, progress)
+        return rates
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class Plateau(AfterWarmup):
-    """lr factor^k, k the number of times that ``monitor`` has not improved for ``patience`` epochs, counted anew each time.
+    """lr(t) = lr factor^k, where k goes up by 1 whenever ``monitor`` has not improved for ``patience`` epochs.
 
     ``rates`` is the table without these reductions, lr after the warm-up; the trainer keeps count
     (:class:`~chainrule.train.rates.RatesOfRun`) and multiplies.
@@ -232,7 +236,9 @@ class Plateau(AfterWarmup):
         whole_number("patience", self.patience)
         real_number("min_delta", self.min_delta)
         if real_number("lowest learning rate", self.lowest) > self.lr:
-            raise OptionError(f"lowest learning rate {self.lowest} came, a number from 0 to lr = {self.lr} was expected")
+            raise OptionError(
+                f"lowest learning rate {self.lowest} came, a number from 0 to lr = {self.lr} was expected"
+            )
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
         return np.full_like(progress, self.lr)

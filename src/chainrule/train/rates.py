@@ -14,8 +14,8 @@ from chainrule.train.early_stopping import BestEpoch
 class RatesOfRun:
     """Tables of learning rates for the epochs of a run, one number an update.
 
-    A schedule is a pure function of the update's number and stays one. A :class:`Plateau` also depends on the history;
-    that part is two numbers a metric and lives here, apart: :meth:`state` and :meth:`restore` are all that resuming a run needs.
+    A schedule is a pure function of the update's number and stays one. A :class:`Plateau` also depends on the history:
+    that part lives here, in a few numbers. :meth:`state` and :meth:`restore` are all that resuming a run needs.
 
     Parameters
     ----------
