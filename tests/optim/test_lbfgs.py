@@ -108,6 +108,20 @@ def test_early_stopping_and_interruption(rows):
     np.testing.assert_array_equal(net.parameter_arena.flat, seen[1])
 
 
+def test_a_line_search_that_is_cut_short_leaves_the_last_iteration(monkeypatch, rows):
+    def minimize(self: cr.LBFGS, function: Any, start: np.ndarray, *, after_iteration: Any, **_: Any) -> None:
+        after_iteration(start + 1)
+        function(start + 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cr.LBFGS, "minimize", minimize)
+    net = linear()
+    before = net.parameter_arena.download()["dense0.W"]
+    run = cr.Trainer(net, cr.LBFGS()).fit(*rows[:2])
+    assert (run.stopped, run.history.epochs) == ("interrupted", 1)
+    np.testing.assert_array_equal(net.parameters()["dense0.W"], before + 1)
+
+
 def test_parameters_may_be_held_where_they_are(rows):
     X, y, _ = rows
     net = linear(seed=3)
