@@ -104,5 +104,5 @@ def test_import_is_quick_and_light():
         for _ in range(3)
     ]
     loaded = {name.split(".")[0] for name in runs[0][1]}
-    assert not loaded & {"cupy", "sklearn", "numba", "matplotlib", "pandas", "rich", "torch", "jax"}
+    assert not loaded & {"cupy", "sklearn", "scipy", "numba", "matplotlib", "pandas", "rich", "torch", "jax"}
     assert min(seconds for seconds, _ in runs) < 0.25

@@ -85,6 +85,18 @@ SETTINGS = {
     "validation rows": Setting("squared_error", validation="rows", weighted=True),
     "cosine with warm-up": Setting(optimizer=cr.SGD(lr=cr.Cosine(0.1, warmup=0.3, final=0.01), momentum=0.5)),
     "constant with warm-up": Setting(optimizer=cr.AdamW(lr=cr.Constant(0.01, warmup=0.5))),
+    "averages, accumulated": Setting(
+        "sigmoid_cross_entropy",
+        cr.AdamW(lr=cr.OneCycle(0.02), clip_norm=0.1),
+        weighted=True,
+        validation=0.3,
+        options={"accumulate": 3, "ema": 0.9},
+    ),
+    "accumulated, summed loss": Setting(
+        "squared_error_sum",
+        cr.SGD(lr=cr.Plateau(1e-3, patience=1, factor=0.5), momentum=0.5),
+        options={"accumulate": 2, "drop_last": True},
+    ),
     "no hidden layer, one output": Setting("sigmoid_cross_entropy", hidden=(), n_out=1),
     "loss alone": Setting(options={"metrics": False}),
     "steps looked at, further metrics": Setting(

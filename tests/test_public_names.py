@@ -8,11 +8,12 @@ import inspect
 import chainrule as cr
 
 NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
-    "Activation Adam AdamW Backend BatchNorm Callback ChainruleError Constant Cosine CustomActivation DataError "
-    "Dense DeviceError Diagnosis DivergenceError Dropout EarlyStopping EpochRecord GradientError GuardError "
-    "GuardedBackend History JSONLinesLogger LayerNorm MLP Metric ModelFileError Network OptionError "
-    "ParameterGroup Preparation Residual Run SGD ShapeError Standardization StartRecord StepRecord "
-    "TensorBoardLogger Trainer backend check_gradients load "
+    "Activation Adam AdamW Backend BatchNorm Callback ChainruleError Constant Cosine Coslog4 CustomActivation "
+    "DataError Dense DeviceError Diagnosis DivergenceError Dropout EarlyStopping EpochRecord Exponential "
+    "FlatCosine GradientError GuardError GuardedBackend History JSONLinesLogger LBFGS LayerNorm MLP Metric "
+    "ModelFileError Network OneCycle OptionError ParameterGroup Plateau Preparation Residual Run SGD Schedule "
+    "ShapeError Standardization StartRecord Step StepRecord TensorBoardLogger Trainer backend check_gradients "
+    "load "
 ).split()
 
 

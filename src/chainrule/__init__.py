@@ -35,7 +35,18 @@ from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import ParameterGroup
-from chainrule.optim.schedules import Constant, Cosine
+from chainrule.optim.lbfgs import LBFGS
+from chainrule.optim.schedules import (
+    Constant,
+    Cosine,
+    Coslog4,
+    Exponential,
+    FlatCosine,
+    OneCycle,
+    Plateau,
+    Schedule,
+    Step,
+)
 from chainrule.optim.sgd import SGD
 from chainrule.train.callbacks import Callback
 from chainrule.train.diagnosis import Diagnosis
@@ -51,6 +62,7 @@ from chainrule.verify.gradients import check_gradients
 __version__ = "0.1.0"
 
 __all__ = [
+    "LBFGS",
     "MLP",
     "SGD",
     "Activation",
@@ -62,6 +74,7 @@ __all__ = [
     "ChainruleError",
     "Constant",
     "Cosine",
+    "Coslog4",
     "CustomActivation",
     "DataError",
     "Dense",
@@ -71,6 +84,8 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "EpochRecord",
+    "Exponential",
+    "FlatCosine",
     "GradientError",
     "GuardError",
     "GuardedBackend",
@@ -80,14 +95,18 @@ __all__ = [
     "Metric",
     "ModelFileError",
     "Network",
+    "OneCycle",
     "OptionError",
     "ParameterGroup",
+    "Plateau",
     "Preparation",
     "Residual",
     "Run",
+    "Schedule",
     "ShapeError",
     "Standardization",
     "StartRecord",
+    "Step",
     "StepRecord",
     "TensorBoardLogger",
     "Trainer",

@@ -28,7 +28,10 @@ OPTIMIZERS = {
 }
 
 
-def train(backend, *, loss="softmax_cross_entropy", optimizer="adam", activation="relu", dtype="float32", k=5, seed=0):
+def train(
+    backend, *, loss="softmax_cross_entropy", optimizer="adam", activation="relu", dtype="float32", k=5, seed=0,
+    **options,
+):  # fmt: skip
     """Weights after three epochs with a ragged batch, row weights and validation, and the history of the loss."""
     rng = np.random.default_rng(seed)
     X, n = rng.normal(size=(107, 20)), 107
@@ -37,7 +40,7 @@ def train(backend, *, loss="softmax_cross_entropy", optimizer="adam", activation
     else:
         y = rng.integers(0, 2, (n, k)) if loss == "sigmoid_cross_entropy" else rng.normal(size=(n, k))
     net = cr.MLP([20, 33, 17, k], activation=activation, loss=loss, backend=backend, dtype=dtype, seed=seed)
-    trainer = cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=32, epochs=3, seed=seed)
+    trainer = cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=32, epochs=3, seed=seed, **options)
     run = trainer.fit(X, y, sample_weight=rng.uniform(0, 2, n) if k % 2 else None, validation=0.1)
     return net.parameter_arena.download(), run.history["loss"]
 
@@ -55,6 +58,12 @@ def test_the_same_bits_as_numpy(loss, optimizer, dtype):
         for k in (2, 5, 12, 140):  # fewer than eight, more, and beyond NumPy's unrolled sum
             setting = {"loss": loss, "optimizer": optimizer, "activation": activation, "dtype": dtype, "k": k}
             assert same(train(compiled.loaded(), **setting), train(NumPyBackend(), **setting)), setting
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_averages_and_sums_of_gradients_have_the_same_bits(dtype):
+    options = {"dtype": dtype, "k": 5, "ema": 0.9, "accumulate": 3}
+    assert same(train(compiled.loaded(), **options), train(NumPyBackend(), **options))
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 15, 16, 17, 100, 127, 128])

@@ -613,9 +613,59 @@ def test_clip_by_global_norm(backend, memory, rng, dtype, u, size, norm):
         np.testing.assert_array_equal(backend.download(grads), g, "a small gradient changed")
 
 
-def test_tick_counts_steps_and_batches(backend, memory):
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize(("size", "group"), [(1, 1), (7, 3), (1000, 4), (2 * CHUNK + 5, 2), (5, 11)])
+def test_accumulate(backend, memory, rng, dtype, u, size, group, mean):
+    """Two groups and a smaller third one, a batch without weight among them; what is not a number before is gone."""
+    count = 2 * group + max(1, group - 1)
+    weights = rng.integers(0, 5, count).astype(float)
+    weights[0] = 0.0
+    totals = memory.array(np.column_stack([np.full(count, np.nan), weights, np.full(count, np.nan)]))
+    out, grads = memory.output((size,), dtype), rng.normal(size=(count, size)).astype(dtype)
+    grads[weights == 0] = 0.0  # as a loss without weight leaves it
+    for batch in range(count):
+        first = batch - batch % group
+        newest = memory.array(grads[batch])
+        backend.accumulate(newest, totals, memory.state(step=9, batch=batch), group=group, mean=mean, out=out)
+        seen, w = grads[first : batch + 1].astype(np.float64), weights[first : batch + 1, None]
+        want = (w * seen).sum(axis=0) / (w.sum() or 1) if mean else seen.sum(axis=0)
+        bound = 8 * u * (batch - first + 1) * np.abs(seen).sum(axis=0)
+        assert_within(memory.read(out), want, bound, batch)
+        np.testing.assert_array_equal(backend.download(newest), grads[batch])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.999])
+def test_average(backend, memory, rng, dtype, u, size, decay):
+    want = rng.normal(size=size).astype(dtype).astype(np.float64)
+    out = memory.array(want, dtype)
+    for step in (0, 1, 2, 40, 10**7):
+        p = rng.normal(size=size).astype(dtype)
+        backend.average(memory.array(p), memory.state(step=step, batch=1), decay=decay, out=out)
+        d = min(decay, (2 + step) / (11 + step))
+        want = d * want + (1 - d) * p
+        assert_within(memory.read(out), want, 16 * u * (1 + np.abs(want) + np.abs(p)), step)
+
+
+def test_the_average_of_what_does_not_move_does_not_move(backend, memory, rng, dtype):
+    p = rng.normal(size=50).astype(dtype)
+    out = memory.array(p)
+    backend.average(memory.array(p), memory.state(step=3), decay=0.9, out=out)
+    np.testing.assert_array_equal(backend.download(out), p)
+
+
+def test_a_run_that_has_halted_keeps_its_averages(backend, memory, rng, dtype):
+    before = rng.normal(size=50).astype(dtype)
+    out = memory.array(before)
+    for value in (1.0, np.nan, np.inf):
+        backend.average(memory.array(np.full(50, value, dtype)), memory.state(step=4, halted=4), decay=0.5, out=out)
+    np.testing.assert_array_equal(backend.download(out), before)
+
+
+@pytest.mark.parametrize("updates", [0, 1])
+def test_tick_counts_steps_and_batches(backend, memory, updates):
     for halted in (RUNNING, 0, 5):
         state = memory.state(step=2**40, batch=3, halted=halted)
-        backend.tick(state)
+        backend.tick(state, updates=updates)
         values = memory.read(state)
-        assert (values[STEP], values[BATCH], values[HALTED]) == (2**40 + 1, 4, halted)
+        assert (values[STEP], values[BATCH], values[HALTED]) == (2**40 + updates, 4, halted)

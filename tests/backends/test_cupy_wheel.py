@@ -84,8 +84,8 @@ def test_arrays_say_where_they_lie(dtype):
 
 def test_the_arguments_of_a_kernel_are_bound_to_cupy_arrays():
     state = unowned((3,), np.dtype(np.int64))
-    bound = kernels.signatures()["tick"].bind("float32", {"state": state.array})
-    assert bound.values == (np.uint64(state.host.ctypes.data),)
+    bound = kernels.signatures()["tick"].bind("float32", {"state": state.array, "updates": 1})
+    assert bound.values == (np.uint64(state.host.ctypes.data), 1)
     assert bound.writes == (span(state.array),)
 
 

@@ -139,6 +139,33 @@ def test_clipping_is_two_launches_that_find_their_scratch_memory(device, rng):
     assert launches[0].writes[-1] in launches[1].reads, "nothing would keep the two in order"
 
 
+@pytest.mark.parametrize("method", ["average", "accumulate mean", "accumulate sum", "accumulate first"])
+@pytest.mark.parametrize("multiprocessors", [1, 132])
+def test_averages_and_sums_follow_the_reference(device, rng, monkeypatch, dtype, u, method, multiprocessors):
+    """One launch, wherever the arrays start; several turns a thread on one multiprocessor."""
+    monkeypatch.setattr(device, "multiprocessors", multiprocessors)
+    state = np.array([6, 3 if method == "accumulate first" else 5, RUNNING])
+    totals = np.column_stack([np.zeros(6), rng.uniform(1, 3, 6), np.zeros(6)])
+
+    def run(backend: Any, source: Any, out: Any, state: Any, totals: Any) -> None:
+        if method == "average":
+            backend.average(source, state, decay=0.99, out=out)
+        else:
+            backend.accumulate(source, totals, state, group=3, mean=method != "accumulate sum", out=out)
+
+    device_state, device_totals = device.upload(state), device.upload(totals)
+    for size, starts in itertools.product((1, 1003, 20_001 if multiprocessors == 1 else 12), STARTS):
+        values = [rng.normal(size=size).astype(dtype) for _ in "01"]
+        arrays, buffers = slices(device, values, starts)
+        launches = device.record(lambda arrays=arrays: run(device, *arrays, device_state, device_totals))
+        assert [launch.key[0] for launch in launches] == [method.split()[0]]
+        run(device, *arrays, device_state, device_totals)
+        run(NumPyBackend(), *values, state, totals)
+        for got, buffer, want, start in zip(arrays, buffers, values, starts, strict=False):
+            np.testing.assert_allclose(device.download(got), want, rtol=32 * u, atol=32 * u)
+            assert (np.delete(device.download(buffer), slice(start, start + size)) == 7).all()
+
+
 @pytest.mark.parametrize(("name", "moments", "options"), [OPTIMISERS[1], OPTIMISERS[3]])
 def test_complex_parameters_are_left_to_the_reference(device, rng, name, moments, options):
     """Outside a recorded step: a gradient check by complex step runs here as well."""

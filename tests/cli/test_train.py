@@ -98,6 +98,12 @@ def test_a_matrix_with_its_target_by_position(run, tmp_path, rng):
         ("--loss", "sigmoid_cross_entropy", "--target", "late", "--dtype", "float64"),
         ("--loss", "squared_error", "--target", "late", "--batch-size", "7", "--schedule", "constant"),
         ("--valid", "0",),
+        ("--schedule", "one-cycle", "--ema", "0.9"),
+        ("--schedule", "plateau", "--accumulate", "3", "--valid", "0"),
+        ("--schedule", "step", "--warmup", "0.2"),
+        ("--schedule", "exponential"),
+        ("--schedule", "coslog4"),
+        ("--schedule", "flat-cosine"),
         ("--patience", "2", "--monitor", "valid_accuracy"),
     ],
 )  # fmt: skip
@@ -108,6 +114,16 @@ def test_every_option_trains(run, tmp_path, rng, options):
     found = run("train", "t.csv", "--target", "late", "--epochs", 6, "--hidden", "8,8", *options, *QUICK)
     assert found.code == 0, found.err
     assert found.json["ok"] is True
+
+
+def test_lbfgs_trains_and_has_no_learning_rate(run, flowers):
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    found = run("train", flowers, "--target", "kind", "--epochs", 30, "--optimizer", "lbfgs", *QUICK)
+    assert found.code == 0, found.err
+    assert found.json["valid"]["accuracy"] >= 0.9
+    assert found.json["epochs"] <= 30
+    refused = run("train", flowers, "--target", "kind", "--optimizer", "lbfgs", "--lr", 0.1, *QUICK)
+    assert (refused.code, "--lr came with --optimizer lbfgs" in refused.err) == (2, True)
 
 
 def test_the_same_command_gives_the_same_bits(run):

@@ -172,6 +172,9 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
             be.sgd(p, g, velocity, lr, state, lr_factor=1.0, momentum=0.9, nesterov=nesterov, weight_decay=0.1)
         be.adam(p, g, m, v, lr, state, lr_factor=1.0, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, decoupled=True)
         be.clip_by_global_norm(g, max_norm=0.1)
+        for mean in (True, False):
+            be.accumulate(g, np.ones((2, 3)), state, group=2, mean=mean, out=v)
+        be.average(p, state, decay=0.9, out=m)
 
 
 def compile_what_is_wanted(sanitizer: str) -> None:

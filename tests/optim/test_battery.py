@@ -32,6 +32,11 @@ BATTERY = {
 }
 
 
+SCHEDULES = [
+    cr.Constant, cr.Cosine, cr.FlatCosine, cr.Coslog4, cr.Step, cr.Exponential, cr.OneCycle, cr.Plateau
+]  # fmt: skip
+
+
 class Descent:
     """An optimiser on the array ``x`` of an arena, its gradient computed on the host by a formula."""
 
@@ -89,6 +94,20 @@ def test_rosenbrock(backend, entry):
     assert (1 - x) ** 2 + 100 * (y - x * x) ** 2 < 0.04
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("warmup", [None, 0.2])
+def test_every_schedule_ends_in_the_valley(entry, schedule, warmup):
+    """The parabola again, by each optimiser at the rates of each schedule, from a table that covers the run."""
+    a, bottom = np.array([1.0, 3.0, 0.5]), np.array([2.0, -1.0, 0.1])
+    lr = {cr.SGD: 0.1}.get(type(entry.optimizer), 0.1)
+    descent = Descent(cr.backend("cpu"), entry.optimizer, [0.0, 0.0, 0.0])
+    rates = schedule(lr) if warmup is None else schedule(lr, warmup=warmup)
+    descent.set_rates(rates.rates(0, 200, 200))
+    for _ in range(200):
+        x = descent.step(a * (descent.x - bottom))
+    assert (a * (x - bottom) ** 2).sum() < 0.01 * (a * bottom**2).sum()
+
+
 def test_the_rate_of_a_batch_is_looked_up(backend, entry):
     """Rates 0, r, 0: batch 0 moves nothing, batch 1 does, batch 2 and whatever comes after it do not."""
     descent = Descent(backend, entry.optimizer, [1.0, -2.0])
@@ -143,6 +162,18 @@ def test_the_first_group_that_matches_counts():
         Segment(slice(56, 64), 1.0, 0.0),
     ]  # fmt: skip
     assert cut(slow, frozen)[0] == Segment(slice(0, 48), 0.1, 1.5)
+
+
+def test_gains_and_statistics_of_a_normalisation():
+    """Gains and biases are not decayed; what the forward pass keeps is never part of a segment, nor joined across."""
+    names = ["dense0.W", "dense0.b", "layer_norm0.gain", "layer_norm0.bias", "batch_norm0.running_mean",
+             "batch_norm0.running_var"]  # fmt: skip
+    layout = Layout(dict.fromkeys(names, (8,)), np.float64)
+    assert segments(layout, (), 0.5) == [Segment(slice(0, 8), 1.0, 0.5), Segment(slice(8, 32), 1.0, 0.0)]
+    everything = cr.ParameterGroup("*", lr_factor=2.0)
+    assert segments(layout, [everything], 0.5) == [Segment(slice(0, 32), 2.0, 0.5)]
+    between = Layout(dict.fromkeys(["a.W", "n.running_var", "b.W"], (8,)), np.float64)
+    assert segments(between, (), 0.5) == [Segment(slice(0, 8), 1.0, 0.5), Segment(slice(16, 24), 1.0, 0.5)]
 
 
 @pytest.mark.parametrize("pattern", ["DENSE0.W", "dense0", "dense?"])

@@ -51,18 +51,18 @@ def optimizer_of(case: dict[str, Any]) -> Optimizer:
 @pytest.mark.parametrize("case", FUNCTION["runs"], ids=describe)
 def test_optimiser(backend, case):
     a, c, start = (np.array(FUNCTION[name]) for name in ("a", "c", "start"))
-    layout = Layout({"x": start.shape}, np.float64)
+    layout = Layout({"x.W": start.shape}, np.float64)  # decayed by default
     parameters, gradients = Arena(backend, layout), Arena(backend, layout)
-    parameters.assign({"x": start})
+    parameters.assign({"x.W": start})
     lr, state = backend.upload(np.array([case["options"]["lr"]])), new_state(backend)
     optimizer = optimizer_of(case).bind(parameters, gradients)
     for step, want in enumerate(case["path"]):
-        x = parameters.download()["x"]
-        gradients.assign({"x": a * x + c * x**3})
+        x = parameters.download()["x.W"]
+        gradients.assign({"x.W": a * x + c * x**3})
         with backend.running():
             optimizer.step(lr, state)
             backend.tick(state)
-        assert_close(parameters.download()["x"], want, f"after step {step}")
+        assert_close(parameters.download()["x.W"], want, f"after step {step}")
 
 
 @pytest.mark.parametrize("case", GOLDEN["losses"], ids=lambda c: f"{c['name']} {'weighted' if c['weights'] else ''}")

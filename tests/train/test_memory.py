@@ -81,6 +81,9 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "pixels, standardised": {"kind": "uint8", "standardized": True},
     "streamed": {"streamed": True},
     "streamed pixels, standardised": {"kind": "uint8", "standardized": True, "streamed": True},
+    "averages": {"trainer": {"ema": 0.9}},
+    "averages, accumulated": {"trainer": {"ema": 0.9, "accumulate": 3}},
+    "streamed, accumulated": {"streamed": True, "trainer": {"accumulate": 3}},
     "streamed and converted": {"kind": "float64", "weighted": True, "streamed": True},
 }
 
@@ -90,7 +93,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 def test_the_formulas_are_what_is_laid_out(body, case):
     """Counted, array by array: batches of any size; the net's own memory once."""
     options = {"widths": [N_IN, 16, 3], "kind": "float32", "weighted": False, "streamed": False} | LAYOUTS[case]
-    widths, kind = options.pop("widths"), options.pop("kind")
+    widths, kind, training = options.pop("widths"), options.pop("kind"), options.pop("trainer", {})
     weighted, streamed, standardized = (options.pop(k, False) for k in ("weighted", "streamed", "standardized"))
     for size in (1, 32, 33, 1000):
         net = cr.MLP(widths, backend=body(), **options)
@@ -99,9 +102,10 @@ def test_the_formulas_are_what_is_laid_out(body, case):
             net.preparation = cr.Preparation(features=cr.Standardization(np.zeros(N_IN), np.ones(N_IN)))
         rows = rows_of(net, kind, weighted=weighted, streamed=streamed)
         before = be.used
-        fit = Fit(cr.Trainer(net, cr.Adam(), batch_size=size, monitor="loss"), rows, None)
+        fit = Fit(cr.Trainer(net, cr.Adam(), batch_size=size, monitor="loss", **training), rows, None)
         at_once = PLENTY - fit.free - before
-        assert at_once + net.parameter_arena.flat.nbytes == 24 + bytes_of_net(net, cr.Adam(), keeps_best=True)
+        more = {"averages": "ema" in training, "accumulates": "accumulate" in training}
+        assert at_once + net.parameter_arena.flat.nbytes == 24 + bytes_of_net(net, cr.Adam(), keeps_best=True, **more)
         laid_out, formula = fit.free - be.free_memory(), bytes_of_batches(net, rows, size, fit.free)
         if streamed:  # whole batches a block: a little less than there might be
             assert laid_out <= formula < laid_out + size * 200 + 2 * bytes_per_row(net, rows) * size

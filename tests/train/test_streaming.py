@@ -180,9 +180,9 @@ class Recorder(cr.GuardedBackend):
 
         return Logged()
 
-    def tick(self, state: Array) -> None:
+    def tick(self, state: Array, *, updates: int = 1) -> None:
         self.log.append("step")
-        super().tick(state)
+        super().tick(state, updates=updates)
 
 
 def streamed_batches(backend: cr.Backend, X: np.ndarray, **options: Any) -> StreamedBatches:

@@ -17,6 +17,12 @@ from step to step is read from device memory by the kernel that needs it, so a r
                           ``[CORRECT]``  sum_i w_i [row i predicted right], written by ``count_correct``
 ``lr``      (m,) float64  the learning rate of each batch of this epoch: ``lr[min(state[BATCH], m - 1)]``
 
+**Updates and batches.** Mostly every batch is an update, and both counters go up together. Where gradients are
+accumulated, ``group`` batches make one update, in the step of the last of them: ``state[STEP]`` stands still from batch
+to batch of a group, ``state[BATCH]`` does not, and each batch of the group has the rate of its update in ``lr``. So
+schedules, bias corrections and ``state[HALTED]`` count updates, totals count batches. What is to differ from batch to
+batch, like a random mask, must depend on both numbers.
+
 **Shapes.** ``n`` rows, ``n_in`` and ``n_out`` columns, ``k`` outputs of the net. ``matmul``, ``dense``,
 ``activation_backward`` and their fusion act on the last two axes, so a leading *model axis* (several nets trained at
 once) may stand before them. A batch may be a row slice of a longer buffer: all arrays are C-contiguous, except that
@@ -360,5 +366,26 @@ class Backend(NormalizationContract):
         """
 
     @abc.abstractmethod
-    def tick(self, state: Array) -> None:
-        """state[STEP] += 1,   state[BATCH] += 1: the end of a step."""
+    def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
+        """``out`` = the gradient of all batches of a group so far, from ``grads``, that of the newest one alone.
+
+        j = state[BATCH] % group, the batch's number in its group;   W_i = totals[state[BATCH] - j + i, WEIGHT]
+        j = 0: out = grads, whatever ``out`` held;   else
+        mean: out += (grads - out) W_j / (W_0 + ... + W_j);     sum: out += grads
+
+        The mean by weight of the batches' means is the mean over their rows. Weights that add up to 0 are divided by 1.
+        After the loss and before ``tick``, as ``totals`` must hold this batch and ``state`` must still point at it.
+        """
+
+    @abc.abstractmethod
+    def average(self, params: Array, state: Array, *, decay: float, out: Array) -> None:
+        """out += (1 - d) (params - out),   d = min(decay, (1 + t) / (10 + t)),   t = state[STEP] + 1.
+
+        An exponential moving average of the parameters, after update t and before ``tick``. ``out`` begins as the
+        parameters; while t is small so is d, and they are soon forgotten. Nothing happens once state[HALTED] is set.
+        Source: Polyak, Juditsky 1992; the rising decay is that of tf.train.ExponentialMovingAverage.
+        """
+
+    @abc.abstractmethod
+    def tick(self, state: Array, *, updates: int = 1) -> None:
+        """state[STEP] += updates,   state[BATCH] += 1: the end of a step; ``updates`` is 0 where none was made."""

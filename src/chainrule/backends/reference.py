@@ -12,11 +12,10 @@ gradient check by complex step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from chainrule.backends.base import (
-    BATCH,
     CORRECT,
     HALTED,
     LOSS,
@@ -28,21 +27,12 @@ from chainrule.backends.base import (
 )
 from chainrule.backends.normalization import NormalizationKernels
 from chainrule.backends.philox import philox_words
+from chainrule.backends.reference_optimisers import ReferenceOptimisers, slot_of
 from chainrule.errors import ShapeError
 
 
-def _slot(state: Array) -> Array:
-    return state[BATCH : BATCH + 1]
-
-
-class ReferenceBackend(NormalizationKernels):
+class ReferenceBackend(NormalizationKernels, ReferenceOptimisers):
     """The kernels; memory and execution are left to the bodies for NumPy and CuPy."""
-
-    xp: Any  # the array module
-
-    def _parts(self, size: int) -> Iterator[slice]:
-        """Slices of a flat array: all of it at once, unless a body knows a better size for its caches."""
-        yield slice(0, size)
 
     # ---- elements -------------------------------------------------------------------------------
 
@@ -166,7 +156,7 @@ class ReferenceBackend(NormalizationKernels):
         self._record(loss * scale, weight, state, totals)
 
     def _record(self, loss: Array, weight: Array | int, state: Array, totals: Array) -> None:
-        slot = _slot(state)
+        slot = slot_of(state)
         totals[slot, LOSS] = loss
         totals[slot, WEIGHT] = weight
         halts = ~self.xp.isfinite(loss) & (state[HALTED] == RUNNING)
@@ -180,10 +170,7 @@ class ReferenceBackend(NormalizationKernels):
         else:
             right = ((logits > 0) == (targets > 0.5)).all(axis=-1)
         count = right.sum() if weights is None else (right * weights).sum(dtype=totals.dtype)
-        totals[_slot(state), CORRECT] = count
-
-    def _rows(self, n: int) -> Array:
-        return self.xp.arange(n)
+        totals[slot_of(state), CORRECT] = count
 
     # ---- from logits to predictions -------------------------------------------------------------
 
@@ -225,98 +212,6 @@ class ReferenceBackend(NormalizationKernels):
         tagged = (words << self.xp.uint64(32)) | self.xp.arange(out.size, dtype=self.xp.uint64)
         tagged.sort()
         out[...] = (tagged & self.xp.uint64(0xFFFFFFFF)).astype(out.dtype)
-
-    # ---- optimisers -----------------------------------------------------------------------------
-
-    def _learning_rate(self, lr: Array, state: Array, factor: float) -> Array:
-        """(1,) float64: this batch's learning rate, and 0 in a run that has halted."""
-        rate = lr[self.xp.minimum(_slot(state), len(lr) - 1)] * factor
-        return self.xp.where(state[HALTED] == RUNNING, rate, 0.0)
-
-    def _subtract(self, params: Array, update: Array, state: Array) -> None:
-        """params -= update, and nothing in a run that has halted, where ``update`` may be nan."""
-        self.xp.subtract(params, self.xp.where(state[HALTED] == RUNNING, update, 0), out=params)
-
-    def sgd(
-        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
-        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
-    ) -> None:  # fmt: skip
-        xp = self.xp
-        rate = self._learning_rate(lr, state, lr_factor).astype(params.dtype)
-        for part in self._parts(params.size):
-            p, g = params[part], grads[part]
-            update = self._scratch(p.shape, p.dtype, use="update")
-            xp.multiply(p, weight_decay, out=update)
-            xp.add(update, g, out=update)  # g of the formula
-            if velocity is not None:
-                v = velocity[part]
-                xp.multiply(v, momentum, out=v)
-                xp.add(v, update, out=v)
-                if nesterov:
-                    step = self._scratch(p.shape, p.dtype, use="step")
-                    xp.multiply(v, momentum, out=step)
-                    xp.add(update, step, out=update)
-                else:
-                    update = v
-            step = self._scratch(p.shape, p.dtype, use="step")
-            xp.multiply(update, rate, out=step)
-            self._subtract(p, step, state)
-
-    def adam(
-        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
-        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
-    ) -> None:  # fmt: skip
-        xp, dtype = self.xp, params.dtype
-        rate = self._learning_rate(lr, state, lr_factor)
-        step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, dtype)
-        keep = (1 - rate * weight_decay).astype(dtype)
-        for part in self._parts(params.size):
-            p, g, mp, vp = params[part], grads[part], m[part], v[part]
-            a = self._scratch(p.shape, dtype, use="update")
-            b = self._scratch(p.shape, dtype, use="step")
-            if weight_decay and decoupled:
-                xp.multiply(p, keep, out=p)
-            elif weight_decay:
-                xp.multiply(p, weight_decay, out=b)
-                xp.add(g, b, out=b)
-                g = b
-            xp.multiply(g, 1 - beta1, out=a)
-            xp.multiply(mp, beta1, out=mp)
-            xp.add(mp, a, out=mp)
-            xp.multiply(g, g, out=a)
-            xp.multiply(a, 1 - beta2, out=a)
-            xp.multiply(vp, beta2, out=vp)
-            xp.add(vp, a, out=vp)
-            xp.sqrt(vp, out=a)
-            xp.add(a, step_eps, out=a)
-            xp.divide(mp, a, out=a)
-            xp.multiply(a, step_size, out=a)
-            self._subtract(p, a, state)
-
-    def _corrected(
-        self, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any
-    ) -> tuple[Array, Array]:
-        """(step_size, step_eps) with rate m^ / (sqrt(v^) + eps) = step_size m / (sqrt(v) + step_eps).
-
-        Both bias corrections are the same for all elements, so they move out of the loop over them.
-        """
-        t = (state[STEP : STEP + 1] + 1).astype(self.xp.float64)
-        root = self.xp.sqrt(1 - beta2**t)
-        return (rate * root / (1 - beta1**t)).astype(dtype), (eps * root).astype(dtype)
-
-    def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
-        xp, squares = self.xp, 0.0
-        for part in self._parts(grads.size):  # squared in float64, where no float32 over- or underflows
-            square = self._scratch(grads[part].shape, xp.float64, use="square64")
-            square[...] = grads[part]
-            xp.multiply(square, square, out=square)
-            squares = squares + square.sum()
-        norm = xp.sqrt(squares)
-        factor = xp.minimum(norm, max_norm) / xp.where(norm == 0, 1, norm)
-        xp.multiply(grads, factor.astype(grads.dtype), out=grads)
-
-    def tick(self, state: Array) -> None:
-        state[:HALTED] += 1
 
 
 # ---- the activations and their derivatives, side by side; a derivative is a function of the output y --------------

@@ -29,7 +29,18 @@ from chainrule.nn.network import DTYPES
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import Optimizer
-from chainrule.optim.schedules import Constant, Cosine
+from chainrule.optim.lbfgs import LBFGS
+from chainrule.optim.schedules import (
+    Constant,
+    Cosine,
+    Coslog4,
+    Exponential,
+    FlatCosine,
+    OneCycle,
+    Plateau,
+    Schedule,
+    Step,
+)
 from chainrule.optim.sgd import SGD
 from chainrule.random import Purpose, check_seed, stream
 from chainrule.tables.readers import read_table
@@ -45,8 +56,22 @@ from chainrule.train.valid_metrics import find_metrics
 
 DEFAULT_LOSS = {"classify": "softmax_cross_entropy", "multilabel": "sigmoid_cross_entropy", "regress": "squared_error"}
 DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
-DEFAULT_DECAY = {"adamw": 0.3, "adam": 0.0, "sgd": 0.0}
-SCHEDULES = {"cosine": Cosine, "constant": Constant}
+DEFAULT_DECAY = {"adamw": 0.3, "adam": 0.0, "sgd": 0.0, "lbfgs": 0.0}
+SCHEDULES: dict[str, type[Schedule]] = {
+    "cosine": Cosine,
+    "constant": Constant,
+    "flat-cosine": FlatCosine,
+    "coslog4": Coslog4,
+    "one-cycle": OneCycle,
+    "step": Step,
+    "exponential": Exponential,
+    "plateau": Plateau,
+}
+ABOUT_SCHEDULES = (
+    "of the learning rate (cosine): cosine falls to 0; constant; flat-cosine begins to fall half way; coslog4 makes "
+    "four waves; one-cycle rises from a 25th of it for 0.3 of the run, then falls; step takes a tenth at 1/2 and at "
+    "3/4; exponential falls to a hundredth; plateau takes a tenth after 10 epochs without a better valid_loss"
+)
 BATCH_SIZES = (32, 64, 128, 256)  # by default the largest that still gives 32 steps an epoch
 FEATURE_LIMIT = 3.0  # deviations; rarer values come to rest there
 PLAIN_LINES = 10  # progress lines in all where stderr is no terminal
@@ -64,13 +89,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
     add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
     add("--loss", choices=LOSSES, help="by default what the target asks for")
-    add("--optimizer", choices=DEFAULT_LR, default="adamw", help="(adamw)")
+    add(
+        "--optimizer", choices=DEFAULT_DECAY, default="adamw",
+        help="(adamw); lbfgs takes all rows at once, --epochs iterations of it, and wants SciPy",
+    )  # fmt: skip
     add("--lr", type=float, metavar="X", help="learning rate (0.001; sgd 0.01)")
-    add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (cosine)")
-    add("--warmup", type=float, default=0.0, metavar="X", help="fraction of the run in which it rises (0)")
+    add("--schedule", choices=SCHEDULES, help=ABOUT_SCHEDULES)
+    add("--warmup", type=float, metavar="X", help="fraction of the run in which it rises (0; one-cycle 0.3)")
     add("--momentum", type=float, default=0.9, metavar="X", help="Nesterov momentum of sgd (0.9)")
     add("--weight-decay", type=float, metavar="X", help="of weights, not of biases (adamw 0.3, others 0)")
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
+    add("--ema", type=float, metavar="X", help="decay of an average of the weights, which is kept; 0.999 say (none)")
+    add("--accumulate", type=positive_int, default=1, metavar="N", help="batches that make one update (1)")
     add("--batch-size", type=positive_int, metavar="N", help="rows a step (32 to 256, about 32 steps an epoch)")
     add("--epochs", type=positive_int, default=60, metavar="N", help="passes over the rows (60)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
@@ -120,6 +150,7 @@ def run(args: argparse.Namespace) -> int:
         net, optimizer, batch_size=args.batch_size or _batch_size(len(data.y)), epochs=args.epochs, seed=args.seed,
         monitor=args.monitor, early_stopping=_early_stopping(args, data), progress=not args.quiet,
         metrics=args.metrics or True, callbacks=[directory.epoch, *([lines] if lines else []), *loggers],
+        accumulate=args.accumulate, ema=args.ema,
     )  # fmt: skip
     try:
         with _signals_stop(trainer) as caught:
@@ -154,9 +185,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _optimizer(args: argparse.Namespace) -> Optimizer:
-    lr = args.lr if args.lr is not None else DEFAULT_LR[args.optimizer]
     decay = args.weight_decay if args.weight_decay is not None else DEFAULT_DECAY[args.optimizer]
-    schedule = SCHEDULES[args.schedule](lr, warmup=args.warmup)
+    if args.optimizer == "lbfgs":
+        for option in ("lr", "schedule", "warmup", "clip_norm", "batch_size"):
+            if getattr(args, option) is not None:
+                name = f"--{option.replace('_', '-')}"
+                raise OptionError(f"{name} came with --optimizer lbfgs, which has none", hint=f"leave {name} out")
+        return LBFGS(args.epochs, weight_decay=decay)
+    lr = args.lr if args.lr is not None else DEFAULT_LR[args.optimizer]
+    kind = SCHEDULES[args.schedule or "cosine"]
+    schedule = kind(lr) if args.warmup is None else kind(lr, warmup=args.warmup)
     if args.optimizer == "sgd":
         nesterov = args.momentum > 0
         return SGD(schedule, momentum=args.momentum, nesterov=nesterov, weight_decay=decay, clip_norm=args.clip_norm)

@@ -149,6 +149,13 @@ class Network:
         other._parameters.assign(self._parameters.download())
         return other
 
+    def on_parameters(self, parameters: Arena) -> Network:
+        """This net with other memory for its parameters, of the same layout; all else is shared."""
+        _ = self.factor_arena  # every forward pass renews the copy: one serves both
+        other = copy.copy(self)
+        other._parameters = parameters
+        return other
+
     # ---- data -------------------------------------------------------------------------------------
 
     def upload_rows(self, X: Any, y: Any, sample_weight: Any = None) -> Rows:

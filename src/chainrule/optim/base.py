@@ -18,10 +18,20 @@ from chainrule.options import real_number
 class ParameterGroup:
     """Factors on the learning rate and on the weight decay, for the parameters whose name matches.
 
-    >>> Adam(groups=[ParameterGroup("dense0.*", lr_factor=0.1)])            # doctest: +SKIP
+    A slower first layer; all biases six times as fast; nothing but the first layer decayed; a frozen layer::
 
-    The first group that matches counts. Without one: factors 1, but neither biases nor what a normalisation has
-    learned is decayed, as is usual (they set no slope, so decaying them regularises nothing).
+        Adam(groups=[ParameterGroup("dense0.*", lr_factor=0.1)])
+        Adam(groups=[ParameterGroup("*.b", lr_factor=6, decay_factor=0), ParameterGroup("dense0.W", lr_factor=0.1)])
+        AdamW(weight_decay=0.1, groups=[ParameterGroup("dense0.W"), ParameterGroup("*", decay_factor=0)])
+        Adam(groups=[ParameterGroup("dense1.*", lr_factor=0)])
+
+    The first group that matches counts, for both factors. Without one: factors 1, but neither biases nor what a
+    normalisation has learned is decayed, as is usual: they set no slope, so decaying them regularises nothing.
+
+    Parameters
+    ----------
+    pattern : of names in ``net.parameters()``: * stands for any letters, ? for one, [..] for one of these
+    lr_factor, decay_factor : from 0 up; 0 leaves the parameters where they are, or undecayed
     """
 
     pattern: str
@@ -46,7 +56,7 @@ class Segment(NamedTuple):
 
 
 def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float) -> list[Segment]:
-    """The arena cut where the treatment changes; one piece if it never does. Statistics, at its end, are left out."""
+    """The arena cut where the treatment changes, without statistics; one piece if it never does."""
     found: list[Segment] = []
     for name, slot in layout.slots.items():
         if not is_trained(name):
@@ -54,7 +64,7 @@ def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: flo
         group = next(g for g in (*groups, *DEFAULT_GROUPS) if fnmatch.fnmatchcase(name, g.pattern))
         decay = weight_decay * group.decay_factor
         stop = slot.start + slot.extent
-        if found and found[-1][1:] == (group.lr_factor, decay):
+        if found and found[-1].part.stop == slot.start and found[-1][1:] == (group.lr_factor, decay):
             found[-1] = found[-1]._replace(part=slice(found[-1].part.start, stop))
         else:
             found.append(Segment(slice(slot.start, stop), group.lr_factor, decay))
@@ -68,7 +78,8 @@ class Optimizer(abc.ABC):
     Parameters
     ----------
     lr : a number, or a schedule
-    weight_decay : from 0 up; of weights, not of biases (see ParameterGroup)
+    weight_decay : from 0 up, of ``*.W`` alone (see ParameterGroup). In the gradient, dW + weight_decay W, which is that
+        of the loss + weight_decay / 2 sum W^2; AdamW subtracts lr weight_decay W beside the gradient's step instead
     clip_norm : the largest norm of the whole gradient, or None for no clipping
     groups : ParameterGroups, the first that matches a parameter's name counts
     """

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import abc
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.options import real_number
+from chainrule.options import real_number, whole_number
 
 
 @dataclass(frozen=True)
 class Schedule(abc.ABC):
-    """lr(t) for step t = 0, 1, ... of T; rises linearly over the first ``warmup`` of the steps.
-
-    t < t_w:   lr(t) = lr (t + 1) / t_w,   t_w = round(warmup T)
+    """lr(t) for update t = 0, 1, ... of T: a pure function, so that a run may be resumed anywhere.
 
     Parameters
     ----------
     lr : the peak, above 0
-    warmup : fraction of the run, in [0, 1)
+    warmup : fraction of the run in which the rate rises, in [0, 1)
     """
 
     lr: float
@@ -30,8 +29,21 @@ class Schedule(abc.ABC):
         real_number("learning rate", self.lr, above=True)
         real_number("warmup", self.warmup, below=1.0)
 
+    @abc.abstractmethod
     def rates(self, start: int, count: int, total: int) -> np.ndarray:
-        """lr(start), ..., lr(start + count - 1) of a run of ``total`` steps: (count,) float64."""
+        """lr(start), ..., lr(start + count - 1) of a run of ``total`` updates: (count,) float64."""
+
+
+@dataclass(frozen=True)
+class AfterWarmup(Schedule):
+    """A schedule that rises linearly over the first ``warmup`` of the updates, then is a function of the progress.
+
+    t < t_w:   lr(t) = lr (t + 1) / t_w,   t_w = round(warmup T)
+    t >= t_w:  lr(t) = lr(p),   p = (t - t_w) / (T - t_w) in [0, 1)
+    """
+
+    def rates(self, start: int, count: int, total: int) -> np.ndarray:
+        """lr(start), ..., lr(start + count - 1) of a run of ``total`` updates: (count,) float64."""
         t = np.arange(start, start + count, dtype=np.float64)
         warm = round(self.warmup * total)
         progress = np.clip((t - warm) / max(1, total - warm), 0.0, 1.0)
@@ -43,7 +55,7 @@ class Schedule(abc.ABC):
 
 
 @dataclass(frozen=True)
-class Constant(Schedule):
+class Constant(AfterWarmup):
     """lr(t) = lr after the warm-up."""
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
@@ -51,8 +63,8 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
-    """lr(t) = final + (lr - final) (1 + cos(pi p)) / 2,   p in [0, 1) the progress after the warm-up.
+class Cosine(AfterWarmup):
+    """lr(p) = final + (lr - final) (1 + cos(pi p)) / 2.
 
     Source: Loshchilov, Hutter 2017, equation 5, without restarts.
     """
@@ -61,11 +73,185 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if real_number("final learning rate", self.final) > self.lr:
-            raise OptionError(f"final learning rate {self.final} came, a number from 0 to lr = {self.lr} was expected")
+        _check_final(self.final, self.lr)
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
-        return self.final + (self.lr - self.final) * (1 + np.cos(np.pi * progress)) / 2
+        return _cosine(self.lr, self.final, progress)
+
+
+@dataclass(frozen=True)
+class FlatCosine(AfterWarmup):
+    """lr(p) = lr while p < flat, then a cosine down to ``final``, which stands at p = 1.
+
+    lr(p) = final + (lr - final) (1 + cos(pi max(0, (p - flat) / (1 - flat)))) / 2
+
+    Parameters
+    ----------
+    flat : fraction of what follows the warm-up, in [0, 1)
+    final : from 0 to lr
+
+    Source: Holzmueller, Grinsztajn, Steinwart 2024 (arXiv 2407.04491), "flat_cos", which has flat = 1/2 and final = 0.
+    """
+
+    flat: float = 0.5
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real_number("flat", self.flat, below=1.0)
+        _check_final(self.final, self.lr)
+
+    def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
+        return _cosine(self.lr, self.final, np.maximum(0.0, (progress - self.flat) / (1 - self.flat)))
+
+
+@dataclass(frozen=True)
+class Coslog4(AfterWarmup):
+    """lr(p) = lr (1 - cos(2 pi log2(1 + 15 p))) / 2: four waves, each twice as long as the one before.
+
+    It begins at 0, stands at its peak where 1 + 15 p is 2^(j + 1/2), j = 0, 1, 2, 3, and ends near 0.
+
+    Source: Holzmueller, Grinsztajn, Steinwart 2024 (arXiv 2407.04491), the schedule of RealMLP.
+    """
+
+    def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
+        rates: np.ndarray = self.lr * 0.5 * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * progress)))
+        return rates
+
+
+@dataclass(frozen=True)
+class Step(AfterWarmup):
+    """lr(p) = lr factor^k,   k the number of entries of ``at`` that are at most p.
+
+    Parameters
+    ----------
+    factor : in (0, 1)
+    at : fractions of what follows the warm-up, in (0, 1), rising
+
+    Source: He et al. 2016, section 4.2 (a tenth, at half and at three quarters of the run); as
+    torch.optim.lr_scheduler.MultiStepLR with these milestones.
+    """
+
+    factor: float = 0.1
+    at: tuple[float, ...] = (0.5, 0.75)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real_number("factor", self.factor, above=True, below=1.0)
+        at = tuple(real_number("a fraction of at", p, above=True, below=1.0) for p in self.at)
+        if not at or any(p >= q for p, q in itertools.pairwise(at)):
+            raise OptionError(f"at {self.at} came, rising fractions of the run were expected", hint="(0.5, 0.75)")
+        object.__setattr__(self, "at", at)  # a list may come; the dataclass is frozen
+
+    def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
+        passed: np.ndarray = np.searchsorted(np.asarray(self.at), progress, side="right")
+        rates: np.ndarray = self.lr * np.power(self.factor, passed)
+        return rates
+
+
+@dataclass(frozen=True)
+class Exponential(AfterWarmup):
+    """lr(p) = lr factor^p: the same ratio from each update to the next, ``factor`` in all.
+
+    Parameters
+    ----------
+    factor : what is left at the end of the run, in (0, 1)
+
+    As torch.optim.lr_scheduler.ExponentialLR with gamma = factor^(1 / T), stepped at every update.
+    """
+
+    factor: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real_number("factor", self.factor, above=True, below=1.0)
+
+    def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
+        rates: np.ndarray = self.lr * np.power(self.factor, progress)
+        return rates
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """From lr / start_factor up to lr and down to lr / (start_factor end_factor), by half a cosine each.
+
+    t_p = warmup T - 1;
+    t <= t_p:   lr(t) = cosine from lr / start_factor to lr at t / t_p
+    t > t_p:    lr(t) = cosine from lr to lr / (start_factor end_factor) at (t - t_p) / (T - 1 - t_p)
+
+    Parameters
+    ----------
+    warmup : fraction of the run in which the rate rises, in [0, 1)
+    start_factor, end_factor : at least 1
+
+    Source: Smith, Topin 2018 (arXiv 1708.07120), in the form of torch.optim.lr_scheduler.OneCycleLR: two phases, and
+    with cycle_momentum=False, since a momentum that changed would be one more table on the device.
+    """
+
+    warmup: float = 0.3
+    start_factor: float = 25.0
+    end_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real_number("start_factor", self.start_factor, low=1.0)
+        real_number("end_factor", self.end_factor, low=1.0)
+
+    def rates(self, start: int, count: int, total: int) -> np.ndarray:
+        """lr(start), ..., lr(start + count - 1) of a run of ``total`` updates: (count,) float64."""
+        t = np.arange(start, start + count, dtype=np.float64)
+        peak, first = self.warmup * total - 1, self.lr / self.start_factor
+        up = _cosine(first, self.lr, np.clip(t / peak, 0.0, 1.0)) if peak > 0 else np.full_like(t, first)
+        down = np.clip((t - peak) / (total - 1 - peak), 0.0, 1.0)
+        return np.where(t <= peak, up, _cosine(self.lr, first / self.end_factor, down))
+
+
+@dataclass(frozen=True)
+class Plateau(AfterWarmup):
+    """lr(t) = lr factor^k, where k goes up by 1 whenever ``monitor`` has not improved for ``patience`` epochs.
+
+    ``rates`` is the table without these reductions, lr after the warm-up; the trainer keeps count
+    (:class:`~chainrule.train.rates.RatesOfRun`) and multiplies.
+
+    Parameters
+    ----------
+    factor : in (0, 1)
+    patience : epochs, at least 1
+    monitor : a name in the history; by default valid_loss, without validation rows loss
+    min_delta : what counts as better, in units of the metric
+    lowest : the rate is not reduced below this
+
+    As ReduceLROnPlateau of Keras; of PyTorch with threshold_mode="abs" and a patience of one less.
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    monitor: str | None = None
+    min_delta: float = 0.0
+    lowest: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real_number("factor", self.factor, above=True, below=1.0)
+        whole_number("patience", self.patience)
+        real_number("min_delta", self.min_delta)
+        if real_number("lowest learning rate", self.lowest) > self.lr:
+            raise OptionError(
+                f"lowest learning rate {self.lowest} came, a number from 0 to lr = {self.lr} was expected"
+            )
+
+    def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
+        return np.full_like(progress, self.lr)
+
+
+def _cosine(first: float, last: float, progress: np.ndarray) -> np.ndarray:
+    """From ``first`` at 0 to ``last`` at 1 along half a cosine."""
+    return last + (first - last) * (1 + np.cos(np.pi * progress)) / 2
+
+
+def _check_final(final: float, lr: float) -> None:
+    if real_number("final learning rate", final) > lr:
+        raise OptionError(f"final learning rate {final} came, a number from 0 to lr = {lr} was expected")
 
 
 def as_schedule(lr: float | Schedule) -> Schedule:

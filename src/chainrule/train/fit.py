@@ -15,6 +15,8 @@ from chainrule.nn.evaluation import metrics_of, target_spread, weighted_spread
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.rows import Rows
+from chainrule.train.accumulation import Accumulation, Groups, Piece
+from chainrule.train.averaging import Averages
 from chainrule.train.batches import Batches, ResidentBatches
 from chainrule.train.callbacks import CallbackLoop, as_callbacks
 from chainrule.train.divergence import diverged, nonfinite_output, nonfinite_parameter, refuse_nonfinite_parameters
@@ -23,6 +25,7 @@ from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice, batch_hint, bytes_of_net, free_at_start
 from chainrule.train.probe import LayerProbe
 from chainrule.train.progress import Progress
+from chainrule.train.rates import RatesOfRun
 from chainrule.train.run import EpochRecord, Run, StartRecord
 from chainrule.train.streaming import StreamedBatches
 from chainrule.train.valid_metrics import higher_is_better, valid_evaluator
@@ -42,11 +45,19 @@ class Fit:
         net, be = trainer.net, trainer.net.backend
         self.trainer, self.net, self.backend, self.rows = trainer, net, be, rows
         self.best = self._best_epoch(with_validation=held_out is not None)
-        self.net_bytes = bytes_of_net(net, trainer.optimizer, keeps_best=self.best is not None)
+        self.rates = RatesOfRun(trainer.optimizer.schedule, self._metrics(with_validation=held_out is not None))
+        self.net_bytes = bytes_of_net(
+            net, trainer.optimizer, keeps_best=self.best is not None, averages=trainer.ema is not None,
+            accumulates=trainer.accumulate > 1,
+        )  # fmt: skip
         with advice(be, self._net_hint):  # what a smaller batch does not make smaller
-            self.optimizer = trainer.optimizer.bind(net.parameter_arena, net.gradient_arena)
+            self.accumulation = Accumulation(net, trainer.accumulate) if trainer.accumulate > 1 else None
+            gradients = net.gradient_arena if self.accumulation is None else self.accumulation.gradients
+            self.optimizer = trainer.optimizer.bind(net.parameter_arena, gradients)
+            self.averages = Averages(net, trainer.ema) if trainer.ema is not None else None
+            self.judged = net if self.averages is None else self.averages.net  # what the end of an epoch looks at
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
-            self.evaluate = valid_evaluator(net, held_out, trainer.valid_metrics)
+            self.evaluate = valid_evaluator(self.judged, held_out, trainer.valid_metrics)
             self.spread = _spread_of(net, rows)
             self.state = new_state(be)
             _ = net.factor_arena  # made when first asked for
@@ -57,11 +68,14 @@ class Fit:
             self.lr = be.empty((self.batches.count,), np.float64)
             self.totals = be.empty((self.batches.count, 3), np.float64)
             self.whole = net.bind(self.batches.size, training=True, state=self.state)
+            self.groups = Groups(self.batches, trainer.accumulate)
             self.replay_full = be.capture(self._step_of(self.whole))
             self.replay_ragged: Callable[[int], None] | None = None
             if self.batches.ragged:
                 self.replay_ragged = be.capture(self._step_of(self.whole.first(self.batches.ragged)))
-        self.total_steps = trainer.epochs * self.batches.count
+            if self.groups.collects:
+                self.replay_collecting = be.capture(self._step_of(self.whole, updates=False))
+        self.total_steps = trainer.epochs * self.groups.updates
         self.run = Run()
         if probe is not None:
             probe.steps_an_epoch = self.batches.count
@@ -89,23 +103,32 @@ class Fit:
         if not with_validation and stopping is None and trainer.monitor is None:
             return None
         monitor = trainer.monitor or (stopping.monitor if stopping else "valid_loss")
-        metric = "r2" if self.net.loss.task == "regress" else "accuracy"
-        known = ["loss", *([metric] if trainer.metrics else [])]
-        if with_validation:
-            known += ["valid_loss", f"valid_{metric}", *(f"valid_{m.name}" for m in trainer.valid_metrics)]
+        known = self._metrics(with_validation=with_validation)
         if monitor not in known:
             raise OptionError(f"there is no {monitor!r} to watch here", hint=f"one of {', '.join(known)}")
         higher = higher_is_better(monitor, trainer.valid_metrics)
         return BestEpoch(monitor, stopping.min_delta if stopping else 0.0, higher_is_better=higher)
 
+    def _metrics(self, *, with_validation: bool) -> list[str]:
+        """What may be watched."""
+        metric = "r2" if self.net.loss.task == "regress" else "accuracy"
+        known = ["loss", *([metric] if self.trainer.metrics else [])]
+        if not with_validation:
+            return known
+        return [*known, "valid_loss", f"valid_{metric}", *(f"valid_{m.name}" for m in self.trainer.valid_metrics)]
+
     # ---- a step -----------------------------------------------------------------------------------
 
-    def _step_of(self, batch: Pass) -> Callable[[], None]:
-        """One training step on batches of this pass's length; it obeys the law of the step."""
+    def _step_of(self, batch: Pass, *, updates: bool = True) -> Callable[[], None]:
+        """One training step on batches of this pass's length; it obeys the law of the step.
+
+        Without ``updates`` it ends with a gradient, which the update of a later batch of its group takes in.
+        """
         be, net, state, totals = self.backend, self.net, self.state, self.totals
         read = self.batches.reader(batch.n)
         counts = self.trainer.metrics and net.loss.task != "regress"
         optimizer, lr = self.optimizer, self.lr  # not `self`: a cycle would keep all memory of a fit until a collection
+        accumulation, averages = self.accumulation, self.averages
 
         def step() -> None:
             x, targets, weights = read()
@@ -114,8 +137,13 @@ class Fit:
             if counts:  # after the loss: both write to totals, and nothing waits for the count
                 be.count_correct(logits, targets, weights, state, totals=totals)
             batch.backward()
-            optimizer.step(lr, state)
-            be.tick(state)
+            if accumulation is not None:
+                accumulation.add(totals, state)
+            if updates:
+                optimizer.step(lr, state)
+                if averages is not None:
+                    averages.update(state)
+            be.tick(state, updates=int(updates))
 
         return step
 
@@ -131,24 +159,15 @@ class Fit:
         trainer, run, start = self.trainer, self.run, time.perf_counter()
         try:
             with Progress(trainer.epochs, enabled=trainer.progress) as progress:
-                for epoch in range(trainer.epochs):
-                    with self._undone_for_bad_rows(), advice(self.backend, self._batch_hint):
-                        goes_on = self._one_epoch(epoch, progress)
-                    if not goes_on:
-                        run.stopped = "callback" if self.callbacks.stop_requested else "interrupted"
-                        break
-                    record = self._end_epoch(epoch, start)
-                    progress.update(epoch + 1, record.metrics)
-                    if self._is_patience_over(epoch):
-                        run.stopped = "early"
-                        break
-                    if self.callbacks.stop_requested:
-                        run.stopped = "callback"
-                        break
+                self._train(progress, start)
             if self.best is None or not self.best.epoch:
                 refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=run.history.epochs)
+            if self.averages is not None:
+                self.averages.keep()
         except KeyboardInterrupt:
             run.stopped = "interrupted"
+            if self.averages is not None:
+                self.averages.keep()
         except DivergenceError as error:
             error.run, run.stopped = run, "diverged"
             raise
@@ -161,6 +180,23 @@ class Fit:
                 run.best_epoch = self.best.epoch
             run.seconds = time.perf_counter() - start
         return run
+
+    def _train(self, progress: Progress, start: float) -> None:
+        run = self.run
+        for epoch in range(self.trainer.epochs):
+            with self._undone_for_bad_rows(), advice(self.backend, self._batch_hint):
+                goes_on = self._one_epoch(epoch, progress)
+            if not goes_on:
+                run.stopped = "callback" if self.callbacks.stop_requested else "interrupted"
+                break
+            record = self._end_epoch(epoch, start)
+            progress.update(epoch + 1, record.metrics)
+            if self._is_patience_over(epoch):
+                run.stopped = "early"
+                break
+            if self.callbacks.stop_requested:
+                run.stopped = "callback"
+                break
 
     @contextlib.contextmanager
     def _undone_for_bad_rows(self) -> Iterator[None]:
@@ -176,25 +212,24 @@ class Fit:
     def _one_epoch(self, epoch: int, progress: Progress) -> bool:
         """All steps of an epoch; False where someone asked to stop."""
         be, batches = self.backend, self.batches
-        first = epoch * batches.count
+        first, updates = epoch * self.groups.updates, self.groups.updates
         batches.begin_epoch(epoch)
-        be.assign(self.trainer.optimizer.schedule.rates(first, batches.count, self.total_steps), out=self.lr)
-        be.assign(_state_at(first), out=self.state)
+        be.assign(self.groups.spread(self.rates.rates(first, updates, self.total_steps)), out=self.lr)
+        be.assign(state_at(first), out=self.state)
+        before = epoch * batches.count
+
+        def steps_to_look(number: int) -> int:
+            return self.callbacks.steps_to_next(before + number, most=STEPS_A_LOOK)
+
         with contextlib.closing(batches.blocks()) as blocks:
             for block in blocks:
-                full, done = min(block.stop, batches.full), block.start
-                while done < full:
-                    if self._is_asked_to_stop():
+                for piece in self.groups.pieces(block, steps_to_look):
+                    if self._is_asked_to_stop() and not piece.ragged:
                         return False
-                    steps = self.callbacks.steps_to_next(first + done, most=min(STEPS_A_LOOK, full - done))
-                    self.replay_full(steps)
-                    done += steps
-                    self.callbacks.step_end(first + done, self._last_step)
-                    if batches.full > STEPS_A_LOOK:
-                        progress.update(epoch + done / batches.count)
-                if self.replay_ragged is not None and block.stop == batches.count:
-                    self.replay_ragged(1)
-                    self.callbacks.step_end(first + batches.count, self._last_step)
+                    self._replay_of(piece)(piece.times)
+                    self.callbacks.step_end(before + piece.start + piece.times, self._last_step)
+                    if batches.full > STEPS_A_LOOK and not piece.ragged:
+                        progress.update(epoch + piece.start / batches.count)
         return not self._is_asked_to_stop()
 
     def _is_asked_to_stop(self) -> bool:
@@ -207,26 +242,32 @@ class Fit:
         loss = self.net.loss.value(be.download(self.totals[batch : batch + 1]))
         return self.run.history.epochs + 1, float(loss), float(be.download(self.lr[batch : batch + 1])[0])
 
+    def _replay_of(self, piece: Piece) -> Callable[[int], None]:
+        if piece.ragged and self.replay_ragged is not None:
+            return self.replay_ragged
+        return self.replay_full if piece.updates else self.replay_collecting
+
     def _end_epoch(self, epoch: int, start: float) -> EpochRecord:
         """The one look at the device an epoch: what was recorded, and whether it is still finite."""
-        be, run, batches = self.backend, self.run, self.batches
+        be, run = self.backend, self.run
         totals = be.download(self.totals)
         if (halted := int(be.download(self.state)[HALTED])) != RUNNING:
             raise self._divergence(halted, epoch, totals)
-        run.steps = (epoch + 1) * batches.count
+        run.steps = (epoch + 1) * self.groups.updates
         metrics = metrics_of(self.net.loss, totals, self.spread)
         if not self.trainer.metrics:
             metrics = {"loss": metrics["loss"]}
         if self.evaluate is not None:
             metrics |= {f"valid_{name}": value for name, value in self.evaluate().items()}
-        metrics["lr"] = float(self.trainer.optimizer.schedule.rates(run.steps - 1, 1, self.total_steps)[0])
+        metrics["lr"] = float(self.rates.rates(run.steps - 1, 1, self.total_steps)[0])
         metrics["seconds"] = time.perf_counter() - start
         run.history.append(metrics)
+        self.rates.end_epoch(epoch + 1, metrics)
         improved = self.best is not None and self.best.improved(epoch + 1, metrics)
         if improved and self.best_weights is not None:
-            be.copy(self.net.parameter_arena.flat, out=self.best_weights.flat)
+            be.copy(self.judged.parameter_arena.flat, out=self.best_weights.flat)
         record = EpochRecord(
-            epoch + 1, self.trainer.epochs, metrics, improved, self.net, run.history, self.callbacks.stop
+            epoch + 1, self.trainer.epochs, metrics, improved, self.judged, run.history, self.callbacks.stop
         )
         self.callbacks.epoch_end(record)
         return record
@@ -236,11 +277,13 @@ class Fit:
         return stopping is not None and self.best is not None and epoch + 1 - self.best.epoch >= stopping.patience
 
     def _divergence(self, step: int, epoch: int, totals: np.ndarray) -> DivergenceError:
-        batch, batches = step - epoch * self.batches.count, self.batches
+        batches = self.batches
+        # One update may be several batches: it is the first without a finite loss that halted the run.
+        batch = int(np.flatnonzero(~np.isfinite(totals[:, LOSS]))[0])
         return diverged(
             step=step, epoch=epoch, batch=batch, batches=batches.count, loss=totals[batch, LOSS],
             where=nonfinite_parameter(self.net) or self._nonfinite_output(batch),
-            rate=self.trainer.optimizer.schedule.rates(step, 1, self.total_steps)[0],
+            rate=self.rates.rates(step, 1, self.total_steps)[0],
         )  # fmt: skip
 
     def _nonfinite_output(self, number: int) -> str:
@@ -257,7 +300,7 @@ def _spread_of(net: Network, rows: Rows | HostRows) -> float:
     return 0.0 if isinstance(rows, HostRows) else target_spread(net, rows)
 
 
-def _state_at(step: int) -> list[int]:
+def state_at(step: int) -> list[int]:
     state = [0, 0, 0]
     state[STEP], state[HALTED] = step, RUNNING
     return state

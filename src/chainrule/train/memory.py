@@ -55,11 +55,13 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
     return size * bytes_per_row(net, rows) + fixed + batches + order
 
 
-def bytes_of_net(net: Network, optimizer: Optimizer, *, keeps_best: bool) -> int:
-    """Bytes of parameters, gradients and moments, and of the best epoch's weights where those are kept."""
+def bytes_of_net(
+    net: Network, optimizer: Optimizer, *, keeps_best: bool, averages: bool = False, accumulates: bool = False
+) -> int:
+    """Bytes of parameters, gradients and moments; also of the best epoch's weights, averages and sums that are kept."""
     layout, be = net.parameter_arena.layout, net.backend
     storage = be.storage(net.dtype)
-    arenas = 2 + len(optimizer.moment_names()) + keeps_best
+    arenas = 2 + len(optimizer.moment_names()) + keeps_best + averages + accumulates
     factors = layout.size * storage.itemsize if storage != net.dtype else 0
     return arenas * layout.size * net.dtype.itemsize + factors
 

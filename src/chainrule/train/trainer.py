@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,14 @@ from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
 from chainrule.optim.adam import Adam
 from chainrule.optim.base import Optimizer
+from chainrule.optim.lbfgs import LBFGS
 from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
 from chainrule.train.batches import split_rows
 from chainrule.train.callbacks import Callback, EpochFunction, as_callbacks
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import Fit
+from chainrule.train.full_batch import FullBatchFit, refuse_options
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice
 from chainrule.train.run import EpochRecord, Run
@@ -31,7 +34,9 @@ class Trainer:
     Parameters
     ----------
     net : the Network, changed in place
-    optimizer : its settings; moments start at zero with every fit
+    optimizer : its settings; moments start at zero with every fit. An LBFGS takes all rows at once and makes as many
+        iterations as it says, each an epoch of the history: batch_size, epochs, shuffle and drop_last mean nothing
+        to it and are not looked at; ema, accumulate and stream=True are refused
     batch_size : rows a step, at most as many as there are; the last batch of an epoch may have fewer
     epochs : passes over the rows, at most
     shuffle : deal the rows anew every epoch
@@ -44,6 +49,10 @@ class Trainer:
         of the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics
     progress : a progress line on stderr, where that is a terminal
     callbacks : Callbacks, or functions called with an EpochRecord at the end of every epoch
+    accumulate : batches that make one update, whose gradient is that of one batch of all their rows: the memory of
+        ``batch_size`` rows, the steps of ``accumulate * batch_size``. The last update of an epoch may have fewer
+    ema : decay of an exponential moving average of the weights, in (0, 1), 0.999 say; None for none. Validation, the
+        best epoch, callbacks and the net in the end have the averages; training goes on with the raw weights
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
         trained on; None streams where they would take most of the device's free memory. The result is the same, to
         the bit; X is a NumPy array or a memory map
@@ -54,11 +63,15 @@ class Trainer:
         shuffle: bool = True, drop_last: bool = False, seed: int = 0, early_stopping: EarlyStopping | None = None,
         monitor: str | None = None, metrics: bool | Sequence[str | Metric | MetricFunction] = True,
         progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
+        accumulate: int = 1, ema: float | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
         if not isinstance(stream, bool | None):
             raise OptionError(f"stream {stream!r} came, True, False or None was expected")
+        if isinstance(optimizer, LBFGS):
+            refuse_options(optimizer, stream=stream, accumulate=accumulate, ema=ema)
+            batch_size, epochs, shuffle, drop_last = sys.maxsize, optimizer.max_iterations, False, False
         self.net = net
         self.optimizer = optimizer if optimizer is not None else Adam()
         self.batch_size, self.epochs = whole_number("batch_size", batch_size), whole_number("epochs", epochs)
@@ -69,6 +82,8 @@ class Trainer:
         self.progress, self.callbacks = progress, tuple(callbacks)
         as_callbacks(self.callbacks)  # checks them
         self.stream = stream
+        self.accumulate = whole_number("accumulate", accumulate)
+        self.ema = None if ema is None else real_number("ema", ema, above=True, below=1.0)
         self._stop_requested = False
 
     def stop(self) -> None:
@@ -102,7 +117,8 @@ class Trainer:
         self._stop_requested = False
         with self.net.backend.running():
             rows, held_out = self._rows(X, y, sample_weight, validation)
-            return Fit(self, rows, held_out, diagnose=diagnose).run_epochs()
+            kind = FullBatchFit if isinstance(self.optimizer, LBFGS) else Fit
+            return kind(self, rows, held_out, diagnose=diagnose).run_epochs()
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> tuple[Rows | HostRows, Rows | None]:
         """The rows to train on and those that are held out, where they are to be."""
@@ -112,7 +128,7 @@ class Trainer:
                 raise OptionError(f"validation of {len(validation)} arrays came, (X, y) or (X, y, weights) expected")
         elif validation is not None:
             fraction = real_number("validation", validation, below=1.0, above=True)
-        streamed = self.stream
+        streamed = self.stream if not isinstance(self.optimizer, LBFGS) else False
         if streamed is None:
             streamed = rows_need_streaming(net, X, y, split=fraction is not None)
         with advice(net.backend, lambda: _rows_hint(streamed)):

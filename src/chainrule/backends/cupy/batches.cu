@@ -5,9 +5,9 @@ extern "C" __global__ void advance(i64* __restrict__ position) {
   if (threadIdx.x == 0) *position += 1;
 }
 
-// state[STEP] += 1, state[BATCH] += 1
-extern "C" __global__ void tick(i64* __restrict__ state) {
-  if (threadIdx.x < 2) state[threadIdx.x] += 1;
+// state[STEP] += updates, state[BATCH] += 1
+extern "C" __global__ void tick(i64* __restrict__ state, int updates) {
+  if (threadIdx.x < 2) state[threadIdx.x] += threadIdx.x == STEP ? updates : 1;
 }
 
 // ---- from any kind to float, double or int ------------------------------------------------------------------------

@@ -186,5 +186,5 @@ class Batches(Launcher):
         grid, form = (blocks_for(units, 0, self.multiprocessors),), Form(unit.bit_length() - 1)
         self._launch("fill", VARIANT, grid, (THREADS,), out=out, form=form, low=low, high=high, units=units)
 
-    def tick(self, state: Array) -> None:
-        self._launch("tick", VARIANT, (1,), (32,), state=state)
+    def tick(self, state: Array, *, updates: int = 1) -> None:
+        self._launch("tick", VARIANT, (1,), (32,), state=state, updates=updates)

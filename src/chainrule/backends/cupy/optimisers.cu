@@ -175,3 +175,61 @@ extern "C" __global__ void __launch_bounds__(256)
   #pragma unroll 1
   for (i64 i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) grads[i] *= by;
 }
+
+// out += (target - out) share,   or where `replace` is true out = target, whatever it held.
+__device__ __forceinline__ void approach(
+    const REAL* __restrict__ target, REAL* __restrict__ out, i64 size, REAL share, bool replace) {
+  const auto moved = [=](REAL x, REAL y) { return replace ? x : y + (x - y) * share; };
+  const Share mine(size, is_aligned(target) && is_aligned(out));
+  #pragma unroll 1
+  for (i64 i = mine.first; i < mine.packs; i += mine.step) {
+    const Reals x = pack(target, i);
+    Reals y = pack(out, i);
+    for (int j = 0; j < per_access<REAL>; ++j) y.at[j] = moved(x.at[j], y.at[j]);
+    pack(out, i) = y;
+  }
+  #pragma unroll 1
+  for (i64 i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) out[i] = moved(target[i], out[i]);
+}
+
+// The gradient of the batches of a group so far; this one is number j = state[BATCH] % group of it.
+//
+// j = 0: out = grads,   mean: out += (grads - out) W_j / (W_0 + ... + W_j),   sum: out += grads
+extern "C" __global__ void __launch_bounds__(256)
+    accumulate(const REAL* __restrict__ grads, const double* __restrict__ totals, const i64* __restrict__ state,
+               i64 size, int group, int mean, REAL* __restrict__ out) {
+  const i64 batch = state[BATCH];
+  const int place = (int)(batch % group);
+  if (place == 0 || mean) {
+    __shared__ REAL shared_share;
+    if (threadIdx.x == 0 && place > 0) {
+      double weight = 0;
+      for (int i = 0; i <= place; ++i) weight += totals[(batch - i) * 3 + WEIGHT];
+      shared_share = (REAL)(totals[batch * 3 + WEIGHT] / (weight == 0 ? 1 : weight));
+    }
+    __syncthreads();
+    approach(grads, out, size, place == 0 ? (REAL)1 : shared_share, place == 0);
+    return;
+  }
+  const Share mine(size, is_aligned(grads) && is_aligned(out));
+  #pragma unroll 1
+  for (i64 i = mine.first; i < mine.packs; i += mine.step) {
+    const Reals g = pack(grads, i);
+    Reals sum = pack(out, i);
+    for (int j = 0; j < per_access<REAL>; ++j) sum.at[j] += g.at[j];
+    pack(out, i) = sum;
+  }
+  #pragma unroll 1
+  for (i64 i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) out[i] += grads[i];
+}
+
+// out += (1 - d) (params - out),   d = min(decay, (1 + t) / (10 + t)),   t = state[STEP] + 1.
+//
+// 12 bytes a parameter pass through memory in float32. A run that has halted changes nothing.
+extern "C" __global__ void __launch_bounds__(256)
+    average(const REAL* __restrict__ params, const i64* __restrict__ state, i64 size, double decay,
+            REAL* __restrict__ out) {
+  if (state[HALTED] != RUNNING) return;
+  const double t = (double)(state[STEP] + 1);
+  approach(params, out, size, (REAL)(1 - min(decay, (1 + t) / (10 + t))), false);
+}

@@ -89,6 +89,29 @@ class Optimisers(Launcher):
         grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
         self._launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
 
+    def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
+        variant = variant_of(grads, out)
+        if variant is None:
+            self._refuse_in_record(f"accumulate of {grads.dtype}")
+            super().accumulate(grads, totals, state, group=group, mean=mean, out=out)
+            return
+        grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+        self._launch(
+            "accumulate", variant, grid, (THREADS,), grads=grads, totals=totals, state=state, size=out.size,
+            group=group, mean=mean, out=out,
+        )  # fmt: skip
+
+    def average(self, params: Array, state: Array, *, decay: float, out: Array) -> None:
+        variant = variant_of(params, out)
+        if variant is None:
+            self._refuse_in_record(f"average of {params.dtype}")
+            super().average(params, state, decay=decay, out=out)
+            return
+        grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+        self._launch(
+            "average", variant, grid, (THREADS,), params=params, state=state, size=out.size, decay=decay, out=out
+        )
+
 
 def _log(beta: float) -> float:
     return math.log(beta) if beta else -math.inf

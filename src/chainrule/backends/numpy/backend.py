@@ -126,8 +126,33 @@ class NumPyBackend(ReferenceBackend):
         root = math.sqrt(1 - power2)
         return dtype.type(rate * root / (1 - power1)), dtype.type(eps * root)
 
-    def tick(self, state: Array) -> None:
-        state[STEP] += 1
+    def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
+        batch = int(state[BATCH])
+        first = batch - batch % group
+        if batch == first:
+            np.copyto(out, grads)
+        elif mean:
+            # Backwards and one by one, as the reference adds them: the order decides the last bit.
+            weight = totals[first : batch + 1, WEIGHT][::-1].cumsum()[-1]
+            self._approach(grads, out.dtype.type(totals[batch, WEIGHT] / (weight or 1)), out)
+        else:
+            np.add(out, grads, out=out)
+
+    def average(self, params: Array, state: Array, *, decay: float, out: Array) -> None:
+        if state[HALTED] == RUNNING:
+            t = float(state[STEP] + 1)
+            self._approach(params, out.dtype.type(1 - min(decay, (1 + t) / (10 + t))), out)
+
+    def _approach(self, target: Array, share: Any, out: Array) -> None:
+        """out += (target - out) share."""
+        for part in self._parts(out.size):
+            step = self._scratch(out[part].shape, out.dtype, use="step")
+            np.subtract(target[part], out[part], out=step)
+            np.multiply(step, share, out=step)
+            np.add(out[part], step, out=out[part])
+
+    def tick(self, state: Array, *, updates: int = 1) -> None:
+        state[STEP] += updates
         state[BATCH] += 1
 
     def _subtract(self, params: Array, update: Array, state: Array) -> None:

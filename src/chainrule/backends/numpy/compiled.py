@@ -254,6 +254,12 @@ class CompiledBackend(NumPyBackend):
             step_eps, step_size,
         )  # fmt: skip
 
+    def _approach(self, target: Array, share: Any, out: Array) -> None:
+        if LOOPS.module is None:
+            super()._approach(target, share, out)
+        else:
+            LOOPS.module.approach(target, share, out)
+
 
 def cpu_backend() -> NumPyBackend:
     """The best body for this host: compiled where numba is installed and not switched off."""

@@ -228,6 +228,12 @@ def sgd_momentum(p: Any, g: Any, velocity: Any, rate: Any, decay: Any, momentum:
 
 
 @loop
+def approach(target: Any, share: Any, out: Any) -> None:
+    for i in range(out.size):
+        out[i] += (target[i] - out[i]) * share
+
+
+@loop
 def philox_words(k0: int, k1: int, c1: int, c2: int, c3: int, out: Any) -> None:
     """``out`` (words,) uint32, as :func:`chainrule.backends.philox.philox_words`."""
     mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)

@@ -1,0 +1,96 @@
+"""L-BFGS, for small data: SciPy's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from chainrule.backends.base import Array, Backend
+from chainrule.errors import OptionError
+from chainrule.optim.base import Optimizer, Segment
+from chainrule.options import real_number, whole_number
+
+
+@dataclass(frozen=True)
+class LBFGS(Optimizer):
+    """Minimises f(W) = loss over all rows + weight_decay / 2 sum W^2 by limited-memory BFGS.
+
+    W -= a H g,   g = df/dW,   H an inverse Hessian from the last ``memory`` pairs of (change of W, change of g), a from
+    a line search for the strong Wolfe conditions. No learning rate, no batches: right for some thousand rows, where
+    it ends in a minimum that the others only come near. An iteration passes all rows through the net once, seldom
+    more often. SciPy (the extra ``scipy``) works on the host in float64, the net in its own dtype.
+
+    Parameters
+    ----------
+    max_iterations : at most; each is an epoch of the history
+    tolerance : it ends where no |df/dW| is larger, or where f no longer falls by more than its roundoff
+    memory : pairs that are kept
+    weight_decay : from 0 up, of ``*.W`` alone (see ParameterGroup)
+    groups : ParameterGroups; a lr_factor of 0 holds parameters where they are, any other than 1 is refused
+
+    OptionError where SciPy is not installed.
+    Source: Liu, Nocedal 1989; L-BFGS-B 3.0 by Zhu, Byrd, Lu, Nocedal, through scipy.optimize.minimize.
+    """
+
+    lr: ClassVar[float] = 1.0  # type: ignore[misc]  # not an option here: no field, so no argument
+    max_iterations: int = 200
+    _: KW_ONLY
+    tolerance: float = 1e-5
+    memory: int = 10
+    clip_norm: ClassVar[None] = None  # type: ignore[misc]  # the same
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number("max_iterations", self.max_iterations)
+        whole_number("memory", self.memory)
+        real_number("tolerance", self.tolerance)
+
+    def moment_names(self) -> tuple[str, ...]:
+        return ()
+
+    def update(
+        self, backend: Backend, params: Array, grads: Array, moments: Sequence[Array], lr: Array, state: Array,
+        segment: Segment,
+    ) -> None:  # fmt: skip
+        """Nothing: a step ends with the gradient, and :meth:`minimize` moves the parameters between steps."""
+
+    def minimize(
+        self, function: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, *, precision: float,
+        after_iteration: Callable[[np.ndarray], None],
+    ) -> None:  # fmt: skip
+        """Find a minimum of ``function``, which returns f and its gradient, from ``start`` (p,) float64.
+
+        ``precision`` is the relative roundoff of f. ``after_iteration`` is told where each iteration has come to; it
+        may raise StopIteration.
+        """
+        found = find_minimize()(
+            function, start, method="L-BFGS-B", jac=True, callback=_one_argument(after_iteration),
+            options={
+                "maxiter": self.max_iterations, "maxfun": 100 * self.max_iterations, "maxcor": self.memory,
+                "gtol": self.tolerance, "ftol": 10 * precision,
+            },
+        )  # fmt: skip
+        del found  # where it stopped, `after_iteration` was told
+
+
+def _one_argument(function: Callable[[np.ndarray], None]) -> Callable[[np.ndarray], None]:
+    """SciPy goes by the name of the parameter: one that is called ``xk`` gets the point."""
+
+    def callback(xk: np.ndarray) -> None:
+        function(xk)
+
+    return callback
+
+
+def find_minimize() -> Any:
+    """``scipy.optimize.minimize``; OptionError where there is no SciPy."""
+    try:
+        from scipy.optimize import minimize
+    except ImportError as error:
+        raise OptionError(
+            "LBFGS came, and SciPy is not installed", hint="pip install 'chainrule[scipy]', or another optimizer"
+        ) from error
+    return minimize

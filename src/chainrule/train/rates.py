@@ -1,0 +1,67 @@
+"""The learning rates of one run: the schedule's, and what feedback at the end of an epoch makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from chainrule.errors import OptionError
+from chainrule.optim.schedules import Plateau, Schedule
+from chainrule.train.early_stopping import BestEpoch
+
+
+class RatesOfRun:
+    """Tables of learning rates for the epochs of a run, one number an update.
+
+    A schedule is a pure function of the update's number and stays one. A :class:`Plateau` also depends on the history:
+    that part lives here, in a few numbers. :meth:`state` and :meth:`restore` are all that resuming a run needs.
+
+    Parameters
+    ----------
+    schedule : of the optimiser
+    metrics : what the history will have; OptionError where a Plateau watches something else
+    """
+
+    def __init__(self, schedule: Schedule, metrics: Sequence[str]) -> None:
+        self.schedule = schedule
+        self.reductions = 0
+        self._waiting_since = 0  # the epoch (from 1) of the best value or, if that is later, of the last reduction
+        self._best: BestEpoch | None = None
+        if isinstance(schedule, Plateau):
+            monitor = schedule.monitor or ("valid_loss" if "valid_loss" in metrics else "loss")
+            if monitor not in metrics:
+                raise OptionError(f"there is no {monitor!r} for Plateau to watch", hint=f"one of {', '.join(metrics)}")
+            self._best = BestEpoch(monitor, schedule.min_delta)
+
+    def rates(self, start: int, count: int, total: int) -> np.ndarray:
+        """The rates of updates ``start`` to ``start + count - 1`` of a run of ``total``: (count,) float64."""
+        rates, schedule = self.schedule.rates(start, count, total), self.schedule
+        if isinstance(schedule, Plateau) and self.reductions:
+            rates *= max(schedule.factor**self.reductions, schedule.lowest / schedule.lr)
+        return rates
+
+    def end_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Take in the history's entries of an epoch (from 1); the rates of the next one may be lower."""
+        if self._best is None or not isinstance(self.schedule, Plateau):
+            return
+        if self._best.improved(epoch, metrics):
+            self._waiting_since = epoch
+        elif epoch - self._waiting_since >= self.schedule.patience:
+            self.reductions += 1
+            self._waiting_since = epoch
+
+    def state(self) -> dict[str, float]:
+        """What feedback has left so far, in numbers that JSON can hold; nothing for a pure schedule."""
+        if self._best is None or not self._best.epoch:
+            return {}
+        return {
+            "reductions": self.reductions, "waiting_since": self._waiting_since, "best_epoch": self._best.epoch,
+            "best_value": self._best.value,
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on where :meth:`state` was taken."""
+        if self._best is not None and state:
+            self.reductions, self._waiting_since = int(state["reductions"]), int(state["waiting_since"])
+            self._best.epoch, self._best.value = int(state["best_epoch"]), float(state["best_value"])

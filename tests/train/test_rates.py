@@ -1,0 +1,81 @@
+"""The rates of a run: Plateau's feedback, its state, and schedules that take none."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.train.rates import RatesOfRun
+
+
+def follow(rates: RatesOfRun, values: list[float], first: int = 1, name: str = "loss") -> list[float]:
+    """The rate of each epoch, from that after ``first - 1``."""
+    seen = []
+    for epoch, value in enumerate(values, start=first):
+        seen.append(rates.rates(epoch - 1, 1, 100)[0])
+        rates.end_epoch(epoch, {name: value})
+    return seen
+
+
+def test_the_rate_falls_after_each_epoch_without_a_better_one():
+    """Patience 2: reduced after the second worse epoch in a row, then counted anew; a nan is not better."""
+    rates = RatesOfRun(cr.Plateau(1.0, factor=0.5, patience=2), ["loss"])
+    values = [3, 2, 2, 2, 2, 2, 1, 2, float("nan"), 0]
+    assert follow(rates, values) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
+
+
+def test_what_is_better_depends_on_the_metric():
+    rates = RatesOfRun(cr.Plateau(1.0, patience=1, factor=0.5, monitor="valid_accuracy"), ["loss", "valid_accuracy"])
+    assert follow(rates, [0.1, 0.2, 0.1, 0.3], name="valid_accuracy") == [1, 1, 1, 0.5]
+
+
+@pytest.mark.parametrize("cut", range(8))
+def test_the_state_is_all_that_goes_on(cut):
+    """Through JSON, after any epoch: the rates are those of a run that was not cut."""
+    schedule, values = cr.Plateau(1.0, factor=0.5, patience=2, min_delta=0.1), [3, 2, 1.95, 2, 2, 1, 1, 1]
+    whole = follow(RatesOfRun(schedule, ["loss"]), values)
+    before = RatesOfRun(schedule, ["loss"])
+    seen = follow(before, values[:cut])
+    after = RatesOfRun(schedule, ["loss"])
+    after.restore(json.loads(json.dumps(before.state())))
+    assert seen + follow(after, values[cut:], first=cut + 1) == whole
+
+
+def test_other_schedules_have_no_state(rng):
+    rates = RatesOfRun(cr.Cosine(0.1), ["loss"])
+    follow(rates, rng.normal(size=5).tolist())
+    assert rates.state() == {}
+    np.testing.assert_array_equal(rates.rates(5, 7, 100), cr.Cosine(0.1).rates(5, 7, 100))
+
+
+def test_a_warm_up_is_reduced_with_the_rest_and_nothing_below_the_lowest():
+    rates = RatesOfRun(cr.Plateau(1.0, factor=0.1, patience=1, warmup=0.5, lowest=0.05), ["loss"])
+    follow(rates, [1.0, 1.0])
+    np.testing.assert_allclose(rates.rates(0, 4, 4), [0.05, 0.1, 0.1, 0.1])
+    follow(rates, [1.0], first=3)
+    np.testing.assert_allclose(rates.rates(2, 2, 4), [0.05, 0.05])
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_trainer_reduces(backend, regression, validated):
+    """Steps too large for the valley: the loss does not improve, so the rate falls until it does."""
+    net = cr.MLP(regression.widths, loss="squared_error", backend=backend, seed=2)
+    schedule = cr.Plateau(0.25, factor=0.3, patience=2)
+    trainer = cr.Trainer(net, cr.SGD(lr=schedule), batch_size=5, epochs=40)
+    history = trainer.fit(regression.X, regression.y, validation=regression.valid if validated else None).history
+    rates = RatesOfRun(schedule, ["loss", "valid_loss"] if validated else ["loss"])
+    name = "valid_loss" if validated else "loss"
+    assert history["lr"] == follow(rates, history[name], name=name)
+    assert history["lr"][-1] < 0.25
+    assert trainer.optimizer.schedule.rates(0, 1, 1) == [0.25], "the settings are not changed by a run"
+
+
+@pytest.mark.parametrize("monitor", ["valid_loss", "accuracy", "nonsense"])
+def test_a_metric_that_there_will_not_be(regression, monitor):
+    net = cr.MLP(regression.widths, loss="squared_error")
+    with pytest.raises(cr.OptionError, match=f"there is no '{monitor}' for Plateau to watch") as caught:
+        cr.Trainer(net, cr.SGD(lr=cr.Plateau(0.1, monitor=monitor))).fit(regression.X, regression.y)
+    assert caught.value.hint == "one of loss, r2"
