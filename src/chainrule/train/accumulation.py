@@ -65,7 +65,9 @@ class Groups:
             elif number == last:
                 piece = Piece(number, 1, updates=True, ragged=False)
             else:
-                piece = Piece(number, min(most(number), last - number, block.stop - number), updates=False, ragged=False)
+                piece = Piece(
+                    number, min(most(number), last - number, block.stop - number), updates=False, ragged=False
+                )
             yield piece
             number += piece.times
 
