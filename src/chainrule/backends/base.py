@@ -51,7 +51,10 @@ from chainrule.backends.transfers import Transfer
 # type parameter on every layer would say no more than this name does.
 Array: TypeAlias = Any
 
-ActivationName: TypeAlias = Literal["identity", "relu", "tanh", "sigmoid"]
+ActivationName: TypeAlias = Literal[
+    "identity", "relu", "leaky_relu", "elu", "selu", "softplus", "tanh", "sigmoid",
+    "gelu", "gelu_tanh", "silu", "mish",
+]  # fmt: skip
 
 STEP: Final = 0
 BATCH: Final = 1
@@ -191,24 +194,51 @@ class Backend(abc.ABC):
     def activate(self, activation: ActivationName, z: Array, *, out: Array) -> None:
         """out = act(z), element by element; ``out`` may be ``z``.
 
-        identity  z          relu  max(z, 0)          tanh  tanh(z)          sigmoid  1 / (1 + exp(-z))
-        A nan stays a nan, through relu too.
+        identity    z                                    relu      max(z, 0)
+        leaky_relu  max(z, 0) + 0.01 min(z, 0)           elu       max(z, 0) + exp(min(z, 0)) - 1
+        tanh        tanh(z)                              sigmoid   1 / (1 + exp(-z))
+        softplus    log(1 + exp(z))                      silu      z / (1 + exp(-z))
+        selu        1.0507 (max(z, 0) + 1.6733 (exp(min(z, 0)) - 1)), the constants to 16 digits
+        gelu        z Phi(z), Phi(z) = (1 + erf(z / sqrt(2))) / 2, the normal distribution function
+        gelu_tanh   z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2
+        mish        z tanh(softplus(z))
+
+        Each is right for every z: what overflows on the way, like exp(-z) of silu, is computed in another form. At
+        -inf it has its limit. A nan stays a nan, through relu too. Relative errors are some units of roundoff, and of
+        the last four below 0 as many more as their exponents are large (z^2 / 2 for gelu).
+
+        Sources: Maas et al. 2013 (leaky_relu); Clevert et al. 2016 (elu); Klambauer et al. 2017 (selu); Dugas et al.
+        2001 (softplus); Hendrycks, Gimpel 2016 (gelu, gelu_tanh, silu); Misra 2019 (mish).
         """
 
     @abc.abstractmethod
     def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
         """z = x @ W + b,   y = act(z).   x (n, n_in), W (n_in, n_out), b (n_out,), z and y (n, n_out).
 
-        ``b`` has the dtype of ``y``. ``z`` may be ``y`` (and is, for an activation whose derivative is a function of
-        its output: no memory is spent on what the way back does not read).
+        ``b`` has the dtype of ``y``. ``z`` may be ``y`` (and is, where there is no way back or the derivative is a
+        function of the output: no memory is spent on what is not read). Apart, y is act of the z that is kept, in its
+        dtype.
         """
 
     @abc.abstractmethod
     def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
         """dz = dy * act'(saved),   db = sum_rows(dz).   saved, dy, dz (n, n_out), db (n_out,).
 
-        ``saved`` is the output y. ``dz`` may be ``dy``. With y = act(z):
-        identity  act' = 1    relu  act' = [y > 0], 0 at the kink    tanh  act' = 1 - y^2    sigmoid  act' = y (1 - y)
+        ``dz`` may be ``dy``. ``saved`` is the output y = act(z) where act' is a function of it:
+
+        identity    1                                    relu      [y > 0], 0 at the kink
+        leaky_relu  [y > 0] + 0.01 [y <= 0]              elu       1 + min(y, 0)
+        tanh        1 - y^2                              sigmoid   y (1 - y)
+        softplus    1 - exp(-y)                          selu      1.0507 [y > 0] + (y + 1.7581) [y <= 0]
+
+        and the input z for the others, which go down before they go up:
+
+        gelu        Phi(z) + z phi(z), phi(z) = exp(-z^2 / 2) / sqrt(2 pi)
+        gelu_tanh   s + z s (1 - s) v',   s = sigmoid(v),  v = 2 sqrt(2 / pi) (z + 0.044715 z^3)
+        silu        s + z s (1 - s),      s = sigmoid(z)
+        mish        t + z s (1 - t^2),    s = sigmoid(z),  t = tanh(softplus(z))
+
+        act' has an absolute error of some units of roundoff.
         """
 
     @abc.abstractmethod

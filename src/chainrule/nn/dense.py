@@ -17,7 +17,7 @@ class Dense:
     Parameters
     ----------
     n_out : columns of y, at least 1
-    activation : "identity", "relu", "tanh" or "sigmoid"
+    activation : a name of :data:`~chainrule.nn.activations.ACTIVATIONS`: "identity", "relu", "gelu", ...
     """
 
     n_out: int

@@ -41,7 +41,8 @@ class Pass:
         shape, be, is_last = (n, layer.n_out), self.backend, layer is self.net.layers[-1]
         storage = be.storage(self.net.dtype)
         y = be.empty(shape, self.net.dtype if is_last else storage)  # a loss wants all digits of the logits
-        z = y if find_activation(layer.activation).saves == "output" else be.empty(shape, y.dtype)
+        keeps_z = self.training and find_activation(layer.activation).saves == "input"
+        z = be.empty(shape, y.dtype) if keeps_z else y
         needs_gradient = self.training or is_last  # and room for its gradient
         return {"y": y, "z": z, "dz": be.empty(shape, storage) if needs_gradient else None}
 
