@@ -61,11 +61,12 @@ def _relu_derivative(xp: Any, y: Array, out: Array, scratch: Scratch) -> None:
 
 
 def _leaky_relu(xp: Any, z: Array, out: Array, scratch: Scratch) -> None:
-    below = scratch(use="below")
-    _negative_part(xp, z, below)
-    xp.multiply(below, SLOPE, out=below)
-    positive_part(xp, z, out)
-    xp.add(out, below, out=out)
+    if z.dtype.kind == "c":
+        xp.multiply(z, SLOPE + (1 - SLOPE) * (z.real > 0), out=out)
+    else:
+        below = scratch(use="below")
+        xp.multiply(z, SLOPE, out=below)
+        xp.maximum(z, below, out=out)
 
 
 def _leaky_relu_derivative(xp: Any, y: Array, out: Array, scratch: Scratch) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numba
 import numpy as np
 
+from chainrule.backends.activations import SLOPE
 from chainrule.backends.gated_activations import GELU_TANH_ENDS, MISH_ENDS, SILU_ENDS, TANH_1, TANH_3
 from chainrule.backends.normal_tail import DENSITY, DOUBLE, FAR, SHIFT, SINGLE, Polynomial
 
@@ -43,6 +44,18 @@ def relu_backward(y: Any, dz: Any, db: Any) -> None:
     for i in range(n):
         for j in range(m):
             value = dz[i, j] * (one if y[i, j] > zero else zero)
+            dz[i, j] = value
+            db[j] += value
+
+
+@loop
+def leaky_relu_backward(y: Any, dz: Any, db: Any) -> None:
+    n, m = y.shape
+    slope, one = y.dtype.type(SLOPE), y.dtype.type(1)
+    db[:] = 0
+    for i in range(n):
+        for j in range(m):
+            value = dz[i, j] * (one if y[i, j] > 0 else slope)
             dz[i, j] = value
             db[j] += value
 
@@ -81,7 +94,8 @@ def identity_backward(y: Any, dz: Any, db: Any) -> None:
 
 
 BACKWARD: Final = {
-    "identity": identity_backward, "relu": relu_backward, "tanh": tanh_backward, "sigmoid": sigmoid_backward
+    "identity": identity_backward, "relu": relu_backward, "leaky_relu": leaky_relu_backward, "tanh": tanh_backward,
+    "sigmoid": sigmoid_backward,
 }  # fmt: skip
 
 
