@@ -5,9 +5,8 @@
 // in rows of `lanes`, each with WIDE columns (16 bytes) where `vector` is set and with one column otherwise. So a
 // thread keeps its columns, and sums over rows need no exchange but one at the end.
 
-enum Activation {  // numbered as in layers.py
-  IDENTITY, RELU, TANH, SIGMOID, LEAKY_RELU, ELU, SELU, SOFTPLUS, GELU, GELU_TANH, SILU, MISH
-};
+// Numbered as in layers.py.
+enum Activation { IDENTITY, RELU, TANH, SIGMOID, LEAKY_RELU, ELU, SELU, SOFTPLUS, GELU, GELU_TANH, SILU, MISH };
 
 const int WIDE = per_access<STORED>;
 const int THREADS = 256;
