@@ -141,6 +141,9 @@ def _tanh_derivative(xp: Any, y: Array, out: Array, scratch: Scratch) -> None:
 
 
 def _sigmoid(xp: Any, z: Array, out: Array, scratch: Scratch) -> None:
+    if z.dtype.kind == "c":  # whose infinity divides into nan
+        xp.maximum(z, -700, out=out)
+        z = out
     xp.negative(z, out=out)
     xp.exp(out, out=out)  # inf for very negative z, and 1 / inf is the right 0
     xp.add(out, 1, out=out)
