@@ -67,7 +67,7 @@ def test_activations_have_the_same_bits(rng, activation, dtype):
     z = np.concatenate([ends, 3 * rng.normal(size=500)]).astype(dtype).reshape(27, 19)
     found = []
     for backend in (compiled.loaded(), NumPyBackend()):
-        y, in_place, dz, db = np.empty_like(z), z.copy(), np.cos(z, where=np.isfinite(z), out=z.copy()), z[0].copy()
+        y, in_place, dz, db = np.empty_like(z), z.copy(), np.cos(np.nan_to_num(z)), z[0].copy()
         with backend.running():
             backend.activate(activation, z, out=y)
             backend.activate(activation, in_place, out=in_place)
