@@ -68,8 +68,6 @@ SETTINGS = {
     ),
     "adamw, clipped": Setting(optimizer=cr.AdamW(lr=0.01, clip_norm=0.1), activation="tanh"),
     "gelu, adamw": Setting(optimizer=cr.AdamW(lr=0.01), activation="gelu"),
-    "mish, weights": Setting("squared_error", activation="mish", weighted=True),
-    "selu, momentum": Setting(optimizer=cr.SGD(lr=0.02, momentum=0.9), activation="selu"),
     "adam, decay, groups": Setting(
         optimizer=cr.Adam(
             lr=0.01, weight_decay=0.1, groups=[cr.ParameterGroup("dense0.*", lr_factor=0.1, decay_factor=2.0)]
