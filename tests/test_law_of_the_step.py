@@ -15,6 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.backends.base import RUNNING
+from chainrule.nn.activations import ACTIVATIONS
 from chainrule.optim.base import Optimizer
 from chainrule.train.fit import Fit
 
@@ -70,6 +71,7 @@ SETTINGS = {
         "squared_error_sum", cr.SGD(lr=1e-3, momentum=0.8, nesterov=True, weight_decay=0.01), activation="sigmoid"
     ),
     "adamw, clipped": Setting(optimizer=cr.AdamW(lr=0.01, clip_norm=0.1), activation="tanh"),
+    "gelu, adamw": Setting(optimizer=cr.AdamW(lr=0.01), activation="gelu"),
     "adam, decay, groups": Setting(
         optimizer=cr.Adam(
             lr=0.01, weight_decay=0.1, groups=[cr.ParameterGroup("dense0.*", lr_factor=0.1, decay_factor=2.0)]
@@ -141,15 +143,17 @@ WORKLOADS = [
     (PIXELS, "softmax_cross_entropy", "adamw"),
     (PIXELS, "squared_error", "nesterov"),
 ]
+CASES = [(*workload, "relu") for workload in WORKLOADS]
+CASES += [(DIGITS, LOSSES[0], "sgd", activation) for activation in ACTIVATIONS if activation != "relu"]
 
 
-@pytest.mark.parametrize(("workload", "loss", "optimizer"), WORKLOADS)
-def test_a_step_asks_for_no_new_memory(workload, loss, optimizer):
+@pytest.mark.parametrize(("workload", "loss", "optimizer", "activation"), CASES)
+def test_a_step_asks_for_no_new_memory(workload, loss, optimizer, activation):
     widths, batch_size = workload
     rng = np.random.default_rng(0)
     n, k = 2 * batch_size + 7, widths[-1]
     y = rng.integers(0, k, n) if loss == "softmax_cross_entropy" else rng.uniform(size=(n, k))
-    net = cr.MLP(widths, loss=loss)
+    net = cr.MLP(widths, loss=loss, activation=activation)
     be = net.backend
     rows = net.upload_rows(rng.normal(size=(n, widths[0])), y, rng.uniform(size=n))
     with be.running():

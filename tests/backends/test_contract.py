@@ -14,19 +14,13 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from activation_formulas import FORMULAS
 from chainrule.backends.base import BATCH, CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.numpy.backend import CHUNK
 from chainrule.errors import DeviceError
 
 SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10)]
 SIZES = [1, 7, 1000, 2 * CHUNK + 5]  # of flat arrays: the CPU takes them in chunks
-
-ACTIVATIONS = {  # act(z), act' as a function of y = act(z)
-    "identity": (lambda z: z, np.ones_like),
-    "relu": (lambda z: np.where(z > 0, z, 0), lambda y: np.where(y > 0, 1.0, 0.0)),
-    "tanh": (np.tanh, lambda y: 1 - y**2),
-    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda y: y * (1 - y)),
-}
 
 
 def assert_within(got: np.ndarray, want: Any, bound: Any, what: Any = "") -> None:
@@ -188,24 +182,27 @@ def test_matmul(backend, memory, rng, dtype, u, a_turned, b_turned):
         assert_within(memory.read(out), exact_product(a, b), 8 * u * size, (m, k, n))
 
 
-EDGES = np.array([[0.0, -0.0, 1e4, -1e4, 100.0, -100.0, 1e-30, -1e-30, np.inf, -np.inf]])
+EDGES = np.array(
+    [[0.0, -0.0, 1e4, -1e4, 100.0, -100.0, 1e-30, -1e-30, 8.0, -8.0, 30.0, 40.0, -40.0, 41.0, np.inf, -np.inf]]
+)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 @pytest.mark.parametrize("in_place", [False, True])
 def test_activate(backend, memory, rng, dtype, u, activation, in_place):
     for z in [EDGES.astype(dtype), *(3 * rng.normal(size=shape).astype(dtype) for shape in SHAPES)]:
         array = memory.array(z)
         out = array if in_place else memory.output(z.shape, dtype)
         backend.activate(activation, array, out=out)
-        want = ACTIVATIONS[activation][0](z.astype(np.float64))
-        bound = np.where(np.isfinite(want), 8 * u * np.abs(want) + np.finfo(dtype).tiny, 0)
+        exact = z.astype(np.float64)
+        want = FORMULAS[activation].act(exact)
         finite = np.isfinite(want)
+        bound = FORMULAS[activation].error(exact, u) + np.finfo(dtype).tiny
         assert_within(memory.read(out)[finite], want[finite], bound[finite])
         np.testing.assert_array_equal(memory.read(out)[~finite], want[~finite])
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 def test_a_nan_goes_through_every_activation(backend, memory, dtype, activation):
     """Or training that has diverged would go on as if nothing had happened."""
     out = memory.output((1, 3), dtype)
@@ -213,7 +210,7 @@ def test_a_nan_goes_through_every_activation(backend, memory, dtype, activation)
     assert np.isnan(memory.read(out)).tolist() == [[False, True, False]]
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 @pytest.mark.parametrize("shared", [True, False], ids=["z is y", "z apart"])
 def test_dense(backend, memory, rng, dtype, u, activation, shared):
     for (n, n_out), n_in in itertools.product(SHAPES, (1, 6)):
@@ -225,43 +222,57 @@ def test_dense(backend, memory, rng, dtype, u, activation, shared):
         bound = 9 * u * (exact_product(np.abs(x), np.abs(W)) + np.abs(b))
         if not shared:
             assert_within(memory.read(z), want, bound, (n, n_in, n_out))
-        want = ACTIVATIONS[activation][0](want)  # no activation is steeper than 1
-        assert_within(memory.read(y), want, bound + 8 * u * np.abs(want), (n, n_in, n_out))
+        formula = FORMULAS[activation]
+        bound = formula.steepest * bound + formula.error(want, u)
+        assert_within(memory.read(y), formula.act(want), bound, (n, n_in, n_out))
 
 
-def outputs_of(activation: str, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Values that y = act(z) takes, 0 (the kink of ReLU) and the ends of the range among them."""
-    y = ACTIVATIONS[activation][0](2 * rng.normal(size=shape))
-    y.flat[0] = ACTIVATIONS[activation][0](np.array(0.0 if activation == "relu" else 50.0))
-    return y.astype(dtype)
+def saved_by(activation: str, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """What a layer keeps of random z, 0 (a kink) and a large one among them."""
+    z = 2 * rng.normal(size=shape)
+    z.flat[-1] = -50.0
+    z.flat[0] = 0.0 if "relu" in activation else 50.0
+    return FORMULAS[activation].saved(z).astype(dtype)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 @pytest.mark.parametrize("in_place", [False, True])
 def test_activation_backward(backend, memory, rng, dtype, u, activation, in_place):
     for shape in SHAPES:
-        y, given = outputs_of(activation, rng, shape, dtype), rng.normal(size=shape).astype(dtype)
+        saved, given = saved_by(activation, rng, shape, dtype), rng.normal(size=shape).astype(dtype)
         dy, db = memory.array(given), memory.output(shape[1:], dtype)
         dz = dy if in_place else memory.output(shape, dtype)
-        backend.activation_backward(activation, memory.array(y), dy, dz=dz, db=db)
-        want = given * ACTIVATIONS[activation][1](y.astype(np.float64))
-        assert_within(memory.read(dz), want, 4 * u * np.abs(given), shape)
-        assert_within(memory.read(db), want.sum(axis=0), 12 * u * np.abs(given).sum(axis=0, dtype=np.float64), shape)
+        backend.activation_backward(activation, memory.array(saved), dy, dz=dz, db=db)
+        formula = FORMULAS[activation]
+        want, size = given * formula.derivative(saved.astype(np.float64)), np.abs(given).astype(np.float64)
+        assert_within(memory.read(dz), want, formula.roundings * u * size, shape)
+        assert_within(memory.read(db), want.sum(axis=0), 3 * formula.roundings * u * size.sum(axis=0), shape)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
+def test_activation_backward_far_from_zero(backend, memory, dtype, u, activation):
+    """Up to 1e4 on either side, where exp and powers of z overflow, and at the ends of gates."""
+    formula, z = FORMULAS[activation], EDGES[:, :-2]
+    saved = formula.saved(z).astype(dtype)
+    dz, db = memory.array(np.ones(z.shape), dtype), memory.output(z.shape[1:], dtype)
+    backend.activation_backward(activation, memory.array(saved), dz, dz=dz, db=db)
+    assert_within(memory.read(dz), formula.derivative(saved.astype(np.float64)), formula.roundings * u)
+
+
+@pytest.mark.parametrize("activation", FORMULAS)
 def test_matmul_activation_backward(backend, memory, rng, dtype, u, activation):
     for (n, n_in), n_out in itertools.product(SHAPES, (1, 6)):
         dz, W = rng.normal(size=(n, n_out)).astype(dtype), rng.normal(size=(n_in, n_out)).astype(dtype)
-        y = outputs_of(activation, rng, (n, n_in), dtype)
+        saved = saved_by(activation, rng, (n, n_in), dtype)
         out, db = memory.output((n, n_in), dtype), memory.output((n_in,), dtype)
         backend.matmul_activation_backward(
-            memory.array(dz), memory.array(W), activation, memory.array(y), out=out, db=db
+            memory.array(dz), memory.array(W), activation, memory.array(saved), out=out, db=db
         )
-        want = exact_product(dz, W.T) * ACTIVATIONS[activation][1](y.astype(np.float64))
-        size = exact_product(np.abs(dz), np.abs(W.T))
-        assert_within(memory.read(out), want, 12 * u * size, (n, n_in, n_out))
-        assert_within(memory.read(db), want.sum(axis=0), 20 * u * size.sum(axis=0), (n, n_in, n_out))
+        formula = FORMULAS[activation]
+        want = exact_product(dz, W.T) * formula.derivative(saved.astype(np.float64))
+        size = (8 * formula.steepest + formula.roundings) * exact_product(np.abs(dz), np.abs(W.T))
+        assert_within(memory.read(out), want, u * size, (n, n_in, n_out))
+        assert_within(memory.read(db), want.sum(axis=0), 2 * u * size.sum(axis=0), (n, n_in, n_out))
 
 
 @pytest.mark.parametrize("backend", ["numpy", "guarded"], indirect=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from activation_formulas import FORMULAS
 from chainrule.backends.base import BF16, CORRECT, HALTED, LOSS, RUNNING, WEIGHT
 from chainrule.backends.cupy import kernels, layers
 from chainrule.errors import DeviceError
@@ -24,13 +25,6 @@ EVERY = pytest.mark.parametrize(
 
 U32 = 2.0**-24  # unit roundoff of float32, in which all BF16 kernels compute
 U16 = 2.0**-8  # and of BF16, which has 8 bits with the one that is not stored, to which they round at the end
-
-ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # act(z), act' as a function of y = act(z)
-    "identity": (lambda z: z, np.ones_like),
-    "relu": (lambda z: np.where(z > 0, z, 0), lambda y: np.where(y > 0, 1.0, 0.0)),
-    "tanh": (np.tanh, lambda y: 1 - y**2),
-    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda y: y * (1 - y)),
-}
 
 MARGIN = 64  # bytes of poison before and after an array
 POISON = 0xA5
@@ -134,7 +128,7 @@ def test_columns_are_added_up_by_any_number_of_blocks(
         dy, dz = memory.array(given, offset=offset), memory.output(shape, dtype, offset=offset)
         db = memory.output(shape[1:], dtype, offset=offset)
         backend.activation_backward(activation, memory.array(y, offset=offset), dy, dz=dz, db=db)
-        want = given * ACTIVATIONS[activation][1](y.astype(np.float64))
+        want = given * FORMULAS[activation].derivative(y.astype(np.float64))
         assert_within(memory.read(dz), want, 4 * u * np.abs(given), activation)
         bound = 12 * u * np.abs(given).sum(axis=0, dtype=np.float64)
         assert_within(memory.read(db), want.sum(axis=0), bound, activation)
@@ -165,12 +159,12 @@ def test_a_sum_has_the_same_bits_every_time(backend, memory, rng, dtype):
 @pytest.mark.parametrize("size", [1, 31, 1024, 9001])
 def test_elements_are_activated_wherever_they_start(backend, memory, rng, monkeypatch, dtype, u, size, offsets):
     monkeypatch.setattr(backend, "multiprocessors", 2)
-    for activation, (act, _) in ACTIVATIONS.items():
+    for activation, formula in FORMULAS.items():
         z = rng.normal(size=size).astype(dtype)
         out = memory.output((size,), dtype, offset=offsets[1])
         backend.activate(activation, memory.array(z, offset=offsets[0]), out=out)
-        want = act(z.astype(np.float64))
-        assert_within(memory.read(out), want, 8 * u * np.abs(want), activation)
+        exact = z.astype(np.float64)
+        assert_within(memory.read(out), formula.act(exact), formula.error(exact, u), activation)
 
 
 @FUSED
@@ -183,14 +177,15 @@ def test_a_bias_that_the_product_does_not_add(backend, memory, rng, monkeypatch,
     x, W, b = (rng.normal(size=s).astype(dtype) for s in ((n, n_in), (n_in, n_out), (n_out,)))
     arrays = memory.array(x), memory.array(W), memory.array(b, offset=offset)
     size = np.abs(x).astype(np.float64) @ np.abs(W) + np.abs(b)
-    for (activation, (act, _)), shared in itertools.product(ACTIVATIONS.items(), (True, False)):
+    for (activation, formula), shared in itertools.product(FORMULAS.items(), (True, False)):
         y = memory.output(shape, dtype, offset=offset)
         z = y if shared else memory.output(shape, dtype, offset=offset)
         backend.dense(*arrays, activation, z=z, y=y)
         want = x.astype(np.float64) @ W + b
         if not shared:
             assert_within(memory.read(z), want, 10 * u * size, activation)
-        assert_within(memory.read(y), act(want), 10 * u * size + 8 * u * np.abs(act(want)), activation)
+        bound = formula.steepest * 10 * u * size + formula.error(want, u)
+        assert_within(memory.read(y), formula.act(want), bound, activation)
 
 
 def test_activations_have_the_numbers_of_the_source():
@@ -234,7 +229,7 @@ def test_a_relu_of_its_own(backend, memory, rng, monkeypatch):
 def test_launches_of_the_way_back(backend, memory, rng, dtype, rows):
     x, dz, W = (memory.array(rng.normal(size=s), dtype) for s in ((rows, 8), (rows, 12), (8, 12)))
     y, dx, db, dW = (memory.array(np.ones(s), dtype) for s in ((rows, 8), (rows, 8), (8,), (8, 12)))
-    for activation in ACTIVATIONS:
+    for activation in FORMULAS:
         step = lambda activation=activation: backend.activation_backward(activation, y, x, dz=dx, db=db)
         assert launched(backend, step) == ["activation_backward"]
         step = lambda activation=activation: backend.matmul_activation_backward(dz, W, activation, y, out=dx, db=db)
@@ -296,7 +291,7 @@ def test_what_has_no_kernel_is_left_to_the_reference_and_kept_out_of_steps(backe
 
 
 @EVERY
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 @pytest.mark.parametrize(("n", "n_in", "n_out"), [(1, 1, 1), (4, 3, 5), (128, 64, 256), (130, 96, 10)])
 def test_a_nan_goes_through_a_layer(backend, memory, rng, dtype, activation, n, n_in, n_out):
     """On every body, and whatever multiplies: a ReLU in a product's epilogue that made it 0 would hide divergence.
@@ -314,7 +309,7 @@ def test_a_nan_goes_through_a_layer(backend, memory, rng, dtype, activation, n, 
         np.testing.assert_array_equal(np.isnan(memory.read(y)), want, spoilt)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 @pytest.mark.parametrize(("n", "n_in", "n_out"), [(4, 3, 5), (128, 64, 256)])
 def test_a_nan_goes_through_a_layer_in_bf16(narrow_memory, rng, activation, n, n_in, n_out):
     memory, W = narrow_memory, rng.normal(size=(n_in, n_out))
@@ -326,7 +321,7 @@ def test_a_nan_goes_through_a_layer_in_bf16(narrow_memory, rng, activation, n, n
 
 
 @FUSED
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", FORMULAS)
 def test_a_gradient_that_is_not_finite_shows_in_the_bias_gradient(backend, memory, dtype, activation):
     for value in (np.nan, np.inf):
         dy, db = memory.array([[1.0, value], [2.0, 3.0]], dtype), memory.output((2,), dtype)
@@ -465,46 +460,46 @@ def test_one_element_that_is_not_finite_halts_the_run_wherever_it_is(backend, me
 # the result, beside the few U32 of the arithmetic.
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (130, 64), (33, 20), (2000, 8), (1500, 10)])
 def test_the_way_back_in_bf16(narrow_memory, rng, monkeypatch, activation, shape):
-    memory, backend = narrow_memory, narrow_memory.backend
+    memory, backend, formula = narrow_memory, narrow_memory.backend, FORMULAS[activation]
     monkeypatch.setattr(backend, "multiprocessors", 3)
     for in_place, offset in itertools.product((True, False), (0, 1)):
-        y, exact_y = as_bf16(ACTIVATIONS[activation][0](rng.normal(size=shape)))
+        y, exact_y = as_bf16(formula.saved(rng.normal(size=shape)))
         given, exact_dy = as_bf16(rng.normal(size=shape))
         dy, db = memory.array(given, offset=offset), memory.output(shape[1:], np.float32)
         dz = dy if in_place else memory.output(shape, BF16, offset=offset)
         # The identity's is the last layer's output, which is float32.
         saved = memory.array(exact_y.astype(np.float32)) if activation == "identity" else memory.array(y, offset=offset)
         backend.activation_backward(activation, saved, dy, dz=dz, db=db)
-        want, got = exact_dy * ACTIVATIONS[activation][1](exact_y), memory.read(dz)
+        want, got = exact_dy * formula.derivative(exact_y), memory.read(dz)
         exact = activation in {"identity", "relu"}
-        assert_within(got, want, 0 if exact else U16 * np.abs(want) + 4 * U32 * np.abs(exact_dy))
+        assert_within(got, want, 0 if exact else U16 * np.abs(want) + formula.roundings * U32 * np.abs(exact_dy))
         # db is the sum of dz as it was rounded, what the product of a column of ones and dz would be.
         assert_within(memory.read(db), got.sum(axis=0), 12 * U32 * np.abs(got).sum(axis=0))
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 def test_a_nan_and_an_infinity_stay_what_they_are_in_bf16(narrow_memory, activation):
-    memory, values = narrow_memory, np.array([[np.nan, np.inf, -np.inf, 3.3e38, -0.0, 1e-40]], np.float32)
+    memory, values = narrow_memory, np.array([[np.nan, np.inf, -np.inf, 3e38, -0.0, 1e-40]], np.float32)
     out = memory.output(values.shape, BF16)
     memory.backend.activate(activation, memory.array(narrow(values)), out=out)
-    want = ACTIVATIONS[activation][0](widen(narrow(values)).astype(np.float64))
+    want = FORMULAS[activation].act(widen(narrow(values)).astype(np.float64))
     want[0, 0] = np.nan
     got = memory.read(out)
     np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
     np.testing.assert_allclose(got, want, rtol=U16, atol=1e-38)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 @pytest.mark.parametrize("shared", [True, False], ids=["z is y", "z apart"])
 @pytest.mark.parametrize("in_epilogue", [True, False])
 def test_a_hidden_layer_in_bf16(narrow_memory, rng, monkeypatch, activation, shared, in_epilogue):
     memory, backend = narrow_memory, narrow_memory.backend
     if not in_epilogue:
         monkeypatch.setattr(backend, "bias_in_epilogue", frozenset())
-    act = ACTIVATIONS[activation][0]
+    formula = FORMULAS[activation]
     for n, n_in, n_out in [(1, 1, 1), (7, 5, 3), (40, 16, 64), (300, 8, 24)]:
         (x, exact_x), (W, exact_W) = as_bf16(rng.normal(size=(n, n_in))), as_bf16(rng.normal(size=(n_in, n_out)))
         b, exact_b = as_bf16(rng.normal(size=n_out))
@@ -521,7 +516,8 @@ def test_a_hidden_layer_in_bf16(narrow_memory, rng, monkeypatch, activation, sha
         if not shared:
             assert_within(memory.read(z), want, bound)
             want, bound = memory.read(z), 0  # y is what the activation makes of the z that was written
-        assert_within(got, act(want), bound + (U16 + 8 * U32) * np.abs(act(want)))
+        bound = formula.steepest * bound + U16 * np.abs(formula.act(want)) + 2 * formula.error(want, U32) + 1e-38
+        assert_within(got, formula.act(want), bound)
 
 
 def test_the_last_layer_of_bf16_factors_is_float32(narrow_memory, rng):
@@ -560,7 +556,7 @@ def test_a_loss_writes_its_gradient_in_bf16(narrow_memory, rng, loss, weighted, 
     assert_within(found[BF16][1], gradient * row, bound)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", FORMULAS)
 def test_launches_of_layers_in_bf16(narrow_memory, rng, activation):
     memory, backend = narrow_memory, narrow_memory.backend
     x, W, b = (memory.array(as_bf16(rng.normal(size=s))[0]) for s in ((9, 8), (8, 16), (16,)))

@@ -117,6 +117,9 @@ def test_explain(run):
     assert "WRONG" not in found.out
     lines = run("explain", "--layers", "4,3,2", "--loss", "softmax_cross_entropy", "--json").json["lines"]
     assert all(line["error"] <= 1e-12 for line in lines)
+    gelu = run("explain", "--layers", "4,3,2", "--activation", "gelu")
+    assert gelu.code == 0
+    assert "y0 = z0 (1 + erf(z0 / sqrt(2))) / 2" in " ".join(gelu.out.split())
     assert run("explain", "--layers", "4").code == 2
 
 

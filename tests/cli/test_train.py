@@ -93,6 +93,7 @@ def test_a_matrix_with_its_target_by_position(run, tmp_path, rng):
 @pytest.mark.parametrize(
     "options",
     [
+        ("--activation", "gelu"),
         ("--activation", "tanh", "--optimizer", "sgd", "--momentum", "0"),
         ("--optimizer", "adam", "--lr", "0.01", "--weight-decay", "0.1", "--clip-norm", "1", "--warmup", "0.1"),
         ("--loss", "sigmoid_cross_entropy", "--target", "late", "--dtype", "float64"),

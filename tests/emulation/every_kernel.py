@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.backends.base import BF16, RUNNING, ActivationName, Array
-from chainrule.backends.cupy import kernels
+from chainrule.backends.cupy import kernels, layers
 from chainrule.backends.cupy.launches import Launch
 from emulation import compiled
 from emulation.backend import EmulatedBackend, narrow
@@ -42,6 +42,7 @@ class Cases(NamedTuple):
     shapes: tuple[tuple[int, int], ...]  # rows, columns: whole vectors in a row or not, more than a block's threads
     also: tuple[int, int]  # a matrix whose columns are added up, beside those: by several blocks, or without vectors
     activations: tuple[ActivationName, ...]
+    others: tuple[ActivationName, ...]  # which touch the same memory: their arithmetic is tried on a few numbers
     sources: tuple[np.dtype, ...]  # what is converted
     often: int  # as a kernel runs at most for a shape, the most demanding of its cases first
 
@@ -51,7 +52,8 @@ CASES = {
         nets=(("fp32", "float32"), ("fp32", "float64"), ("bf16", "float32")),
         shapes=((34, 16), (5, 3), (1, 1), (2, 1030)),
         also=(2800, 3),
-        activations=("identity", "tanh"),  # the others touch the same memory
+        activations=("identity", "tanh"),
+        others=tuple(name for name in layers.ACTIVATIONS if name not in {"identity", "tanh"}),
         sources=tuple(kernels.KINDS),
         often=1000,
     ),
@@ -62,6 +64,7 @@ CASES = {
         shapes=((34, 16),),
         also=(5, 3),
         activations=("tanh",),
+        others=(),
         sources=(np.dtype(np.uint8),),
         often=1,
     ),
@@ -197,6 +200,11 @@ def run(sanitizer: str) -> set[str]:
         with backend.running():
             for n, k in cases.shapes:
                 every_method(backend, dtype, n, k, cases)
+            for activation in cases.others:
+                backend.left = dict.fromkeys(kernels.signatures(), cases.often)
+                far = exact([[np.nan, np.inf, -np.inf, 1e4, -1e4, 0.0, -0.0, 1.0]], backend.storage(dtype))
+                backend.activate(activation, far, out=far.copy())
+                backend.activation_backward(activation, far.copy(), far, dz=far, db=np.empty(8, dtype))
             dy = np.zeros(cases.also, backend.storage(dtype))
             backend.left["activation_backward"] = 1
             backend.activation_backward("tanh", dy, dy, dz=dy, db=np.empty(cases.also[1], dtype))

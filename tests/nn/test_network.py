@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from activation_formulas import FORMULAS
 from chainrule.nn.initializers import uniform_limit
 
 N, N_IN = 30, 4
@@ -16,11 +17,9 @@ X = np.random.default_rng(3).normal(size=(N, N_IN))
 
 def logits_of(net: cr.Network, x: np.ndarray) -> np.ndarray:
     """The forward pass in plain float64, activations by name."""
-    acts = {"identity": lambda z: z, "relu": lambda z: np.maximum(z, 0), "tanh": np.tanh,
-            "sigmoid": lambda z: 1 / (1 + np.exp(-z))}  # fmt: skip
     p = {name: value.astype(np.float64) for name, value in net.parameter_arena.download().items()}
     for i, layer in enumerate(net.layers):
-        x = acts[layer.activation](x @ p[f"dense{i}.W"] + p[f"dense{i}.b"])
+        x = FORMULAS[layer.activation].act(x @ p[f"dense{i}.W"] + p[f"dense{i}.b"])
     return x
 
 
@@ -165,7 +164,7 @@ def test_counts_and_names():
 
 
 def test_layers_of_different_activations(backend):
-    layers = [cr.Dense(5, "relu"), cr.Dense(4, "sigmoid"), cr.Dense(3, "tanh"), cr.Dense(2)]
+    layers = [*(cr.Dense(3 + i % 3, activation) for i, activation in enumerate(FORMULAS)), cr.Dense(2)]
     net = cr.Network(layers, N_IN, loss="squared_error", backend=backend, dtype="float64", seed=4)
     np.testing.assert_allclose(net.predict(X), logits_of(net, X), rtol=1e-12)
 
@@ -216,10 +215,10 @@ def test_initial_weights_are_the_same_on_every_body(backend, dtype):
         assert value.tobytes() == plain.parameter_arena.download()[name].tobytes()
 
 
-@pytest.mark.parametrize(("activation", "initializer"), [("relu", "he"), ("tanh", "glorot"), ("sigmoid", "glorot")])
+@pytest.mark.parametrize(("activation", "initializer"), [("relu", "he"), ("tanh", "glorot"), ("selu", "lecun")])
 def test_initial_weights_fill_their_interval(activation, initializer):
     net = cr.MLP([300, 200, 100], activation=activation, dtype="float64")
-    limits = {"he": np.sqrt(6 / 300), "glorot": np.sqrt(6 / 500)}
+    limits = {"he": np.sqrt(6 / 300), "glorot": np.sqrt(6 / 500), "lecun": np.sqrt(3 / 300)}
     assert uniform_limit(initializer, 300, 200) == limits[initializer]
     for i, limit in enumerate([limits[initializer], np.sqrt(6 / 300)]):  # the last layer: glorot over 200 + 100
         W, b = net.parameters()[f"dense{i}.W"], net.parameters()[f"dense{i}.b"]
@@ -227,6 +226,20 @@ def test_initial_weights_fill_their_interval(activation, initializer):
         assert abs(W.mean()) < 5 * limit / np.sqrt(3 * W.size)
         assert W.var() == pytest.approx(limit**2 / 3, rel=0.03)
         assert not b.any()
+
+
+@pytest.mark.parametrize(("activation", "low", "high"), [
+    ("relu", 0.5, 2), ("leaky_relu", 0.5, 2), ("elu", 0.5, 10), ("selu", 0.7, 1.4), ("gelu", 0.1, 2), ("silu", 0.1, 2),
+    ("gelu_tanh", 0.1, 2), ("mish", 0.2, 2), ("softplus", 0.5, 8), ("tanh", 0.1, 1), ("sigmoid", 0.1, 1),
+])  # fmt: skip
+def test_signals_keep_their_size_through_eight_layers(activation, low, high):
+    """The root of the mean square of the last hidden layer, on rows of variance 1."""
+    net = cr.MLP([200] * 9 + [2], activation=activation, seed=1)
+    batch = net.bind(100, training=False)
+    with net.backend.running():
+        batch.forward(np.random.default_rng(0).normal(size=(100, 200)).astype(np.float32))
+    y = batch.layers[-2].y
+    assert low < np.sqrt((y**2).mean()) < high
 
 
 def test_seeds_and_layers_draw_different_weights():
@@ -245,7 +258,7 @@ WRONG = [
     (lambda: cr.MLP([3, 0, 2]), "width 0 came, a whole number from 1 up"),
     (lambda: cr.MLP([3, 2.5]), "width 2.5"),
     (lambda: cr.MLP([3, True]), "width True"),
-    (lambda: cr.MLP([3, 4, 2], activation="gelu"), "unknown activation 'gelu'(?s:.*)one of identity, relu"),
+    (lambda: cr.MLP([3, 4, 2], activation="glu"), "unknown activation 'glu'(?s:.*)one of identity, relu"),
     (lambda: cr.MLP([3, 2], loss="hinge"), "unknown loss 'hinge'(?s:.*)one of softmax_cross_entropy"),
     (lambda: cr.MLP([3, 1]), "over 1 class came(?s:.*)sigmoid_cross_entropy"),
     (lambda: cr.MLP([3, 2], dtype="float16"), "unknown dtype 'float16'(?s:.*)float32, float64"),
@@ -256,7 +269,7 @@ WRONG = [
     (lambda: cr.Network([cr.Dense(2)], 0), "n_in 0 came"),
     (lambda: cr.Dense(0), "n_out 0 came, a whole number from 1"),
     (lambda: cr.Dense(2.0), "n_out 2.0 came, a whole number from 1"),
-    (lambda: cr.Dense(2, "gelu"), "unknown activation 'gelu'"),
+    (lambda: cr.Dense(2, "glu"), "unknown activation 'glu'"),
 ]
 
 

@@ -77,6 +77,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "targets as wide as features": {"loss": "squared_error", "weighted": True},
     "no hidden layer": {"widths": [N_IN, 3]},
     "deep": {"widths": [N_IN, 50, 20, 7, 3]},
+    "gelu": {"activation": "gelu", "widths": [N_IN, 50, 20, 3]},
     "pixels": {"kind": "uint8"},
     "pixels, standardised": {"kind": "uint8", "standardized": True},
     "streamed": {"streamed": True},
@@ -117,6 +118,9 @@ def test_bytes_per_row_on_paper():
     """6 float32 in, a label; 16 and 3 outputs, each with its gradient."""
     net = cr.MLP([N_IN, 16, 3])
     assert bytes_per_row(net, rows_of(net, "float32", weighted=False, streamed=False)) == 4 * (6 + 1 + 2 * 16 + 2 * 3)
+    gelu = cr.MLP([N_IN, 16, 3], activation="gelu")
+    rows = rows_of(gelu, "float32", weighted=False, streamed=False)
+    assert bytes_per_row(gelu, rows) == 4 * (6 + 1 + 3 * 16 + 2 * 3), "z is kept beside y"
     half = cr.MLP([N_IN, 16, 3], backend=HalfWidth())
     rows = rows_of(half, "float32", weighted=False, streamed=False)
     assert bytes_per_row(half, rows) == 2 * (6 + 2 * 16 + 3) + 4 * (1 + 3), "labels and logits are not stored in bf16"

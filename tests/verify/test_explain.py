@@ -34,6 +34,26 @@ def test_every_line_is_right(activation, loss, widths):
 
 
 @pytest.mark.parametrize(
+    ("activation", "y0", "dz0"),
+    [
+        ("identity", "z0", "dy0 * 1"),
+        ("tanh", "tanh(z0)", "dy0 * (1 - y0^2)"),
+        ("softplus", "log(1 + exp(z0))", "dy0 * (1 - exp(-y0))"),
+        ("silu", "z0 / (1 + exp(-z0))", "dy0 * (s + z0 s (1 - s)) where s = 1 / (1 + exp(-z0))"),
+        (
+            "gelu",
+            "z0 (1 + erf(z0 / sqrt(2))) / 2",
+            "dy0 * ((1 + erf(z0 / sqrt(2))) / 2 + z0 exp(-z0^2 / 2) / sqrt(2 pi))",
+        ),
+    ],
+)
+def test_derivatives_are_written_in_what_they_are_functions_of(activation, y0, dz0):
+    lines = explain([4, 3, 2], activation=activation, loss="squared_error", batch=5).lines
+    formulas = {line.name: line.formula for line in lines}
+    assert (formulas["y0"], formulas["dz0"]) == (y0, dz0)
+
+
+@pytest.mark.parametrize(
     ("method", "wrong"), [("matmul_activation_backward", {"dz0", "dW0", "db0"}), ("activate", {"y0"})]
 )
 def test_a_wrong_kernel_shows_in_its_lines(monkeypatch, method, wrong):

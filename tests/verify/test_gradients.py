@@ -7,6 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.nn.activations import ACTIVATIONS
 
 
 class OneEntryWrong(cr.MLP):
@@ -83,7 +84,7 @@ def test_two_hundred_random_nets(rng):
         loss = str(rng.choice(["softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error", "squared_error_sum"]))
         if loss.startswith("softmax"):
             widths[-1] += 1
-        activation = str(rng.choice(["identity", "relu", "tanh", "sigmoid"]))
+        activation = str(rng.choice(list(ACTIVATIONS)))
         net = cr.MLP(widths, activation=activation, loss=loss, seed=int(rng.integers(2**31)))
         if loss.startswith("softmax"):
             y = rng.integers(0, widths[-1], n)

@@ -47,15 +47,15 @@ import abc
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 
-from chainrule.backends.arrays import Array as Array  # noqa: PLC0414  (given on from here)
-from chainrule.backends.normalization_contract import NormalizationContract
+from chainrule.backends.arrays import ActivationName as ActivationName  # noqa: PLC0414  (given on from here)
+from chainrule.backends.arrays import Array as Array  # noqa: PLC0414
+from chainrule.backends.layer_contract import LayerContract
+from chainrule.backends.optimiser_contract import OptimiserContract
 from chainrule.backends.transfers import Transfer
-
-ActivationName: TypeAlias = Literal["identity", "relu", "tanh", "sigmoid"]
 
 STEP: Final = 0
 BATCH: Final = 1
@@ -72,7 +72,7 @@ PRECISIONS: Final = ("fp32", "tf32", "bf16")  # how float32 products may be comp
 BF16: Final = np.dtype([("bf16", "<u2")])
 
 
-class Backend(NormalizationContract):
+class Backend(LayerContract, OptimiserContract):
     """One device: its memory, its kernels, and how a step is executed on it."""
 
     name: str  # the body: "numpy", "cupy", "guarded"
@@ -189,50 +189,6 @@ class Backend(NormalizationContract):
     def first_nonfinite(self, x: Array) -> int | None:
         """Flat index of the first nan or inf in ``x``, or None. Looks at the device: outside a step only."""
 
-    # ---- layers ---------------------------------------------------------------------------------
-
-    @abc.abstractmethod
-    def matmul(self, a: Array, b: Array, *, out: Array) -> None:
-        """out = a @ b.   a (..., m, k), b (..., k, n), out (..., m, n).
-
-        ``a`` and ``b`` may be transposed views; ``out`` overlaps neither. For entries of mixed signs the error per
-        element is at most 8 u (|a| @ |b|), u the unit roundoff of the precision in use; sums of one sign lose more.
-        """
-
-    @abc.abstractmethod
-    def activate(self, activation: ActivationName, z: Array, *, out: Array) -> None:
-        """out = act(z), element by element; ``out`` may be ``z``.
-
-        identity  z          relu  max(z, 0)          tanh  tanh(z)          sigmoid  1 / (1 + exp(-z))
-        A nan stays a nan, through relu too.
-        """
-
-    @abc.abstractmethod
-    def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
-        """z = x @ W + b,   y = act(z).   x (n, n_in), W (n_in, n_out), b (n_out,), z and y (n, n_out).
-
-        ``b`` has the dtype of ``y``. ``z`` may be ``y`` (and is, for an activation whose derivative is a function of
-        its output: no memory is spent on what the way back does not read).
-        """
-
-    @abc.abstractmethod
-    def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
-        """dz = dy * act'(saved),   db = sum_rows(dz).   saved, dy, dz (n, n_out), db (n_out,).
-
-        ``saved`` is the output y. ``dz`` may be ``dy``. With y = act(z):
-        identity  act' = 1    relu  act' = [y > 0], 0 at the kink    tanh  act' = 1 - y^2    sigmoid  act' = y (1 - y)
-        """
-
-    @abc.abstractmethod
-    def matmul_activation_backward(
-        self, dz: Array, W: Array, activation: ActivationName, saved: Array, *, out: Array, db: Array
-    ) -> None:
-        """out = (dz @ W.T) * act'(saved),   db = sum_rows(out).
-
-        The way back across the border of two dense layers: dz (n, n_out) and W (n_in, n_out) belong to the upper
-        one, ``activation``, ``saved``, ``out`` (n, n_in) and ``db`` (n_in,) to the lower.
-        """
-
     # ---- losses ---------------------------------------------------------------------------------
     # Each writes totals[state[BATCH], LOSS and WEIGHT] and dlogits, in one pass. `weights` is (n,) or None for
     # all ones. With mean=True the loss is divided by sum_i w_i, with mean=False by 1; `scale` multiplies it.
@@ -326,66 +282,3 @@ class Backend(NormalizationContract):
     @abc.abstractmethod
     def permutation(self, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
         """out = 0 .. n-1 in the order of (word e of Philox, e), words as in ``uniform``.   out (n,) int64, n < 2^32."""
-
-    # ---- optimisers -----------------------------------------------------------------------------
-    # Flat arrays of one length: slices of the arenas. `lr_factor` and `weight_decay` belong to the slice's
-    # parameter group. Nothing is updated once state[HALTED] is set: the weights stay as the failing step found them.
-
-    @abc.abstractmethod
-    def sgd(
-        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
-        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
-    ) -> None:  # fmt: skip
-        """Gradient descent with momentum.
-
-        g = grads + weight_decay * params;   v = momentum * v + g;
-        params -= lr * (g + momentum * v  if nesterov  else  v)
-
-        ``velocity`` is None when momentum is 0. Source: Sutskever et al. 2013, in the form of torch.optim.SGD.
-        """
-
-    @abc.abstractmethod
-    def adam(
-        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
-        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
-    ) -> None:  # fmt: skip
-        """Adam, and AdamW where the decay is decoupled.   t = state[STEP] + 1.
-
-        coupled: g = grads + weight_decay * params;     decoupled: g = grads, params -= lr * weight_decay * params
-        m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
-        params -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
-
-        Source: Kingma, Ba 2015, algorithm 1; Loshchilov, Hutter 2019, algorithm 2.
-        """
-
-    @abc.abstractmethod
-    def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
-        """grads *= min(max_norm, norm) / norm,   norm = sqrt(sum g^2); unchanged where norm is 0.
-
-        No branch on the norm, so no look from the host. Source: Pascanu, Mikolov, Bengio 2013, algorithm 1.
-        """
-
-    @abc.abstractmethod
-    def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
-        """``out`` = the gradient of all batches of a group so far, from ``grads``, that of the newest one alone.
-
-        j = state[BATCH] % group, the batch's number in its group;   W_i = totals[state[BATCH] - j + i, WEIGHT]
-        j = 0: out = grads, whatever ``out`` held;   else
-        mean: out += (grads - out) W_j / (W_0 + ... + W_j);     sum: out += grads
-
-        The mean by weight of the batches' means is the mean over their rows. Weights that add up to 0 are divided by 1.
-        After the loss and before ``tick``, as ``totals`` must hold this batch and ``state`` must still point at it.
-        """
-
-    @abc.abstractmethod
-    def average(self, params: Array, state: Array, *, decay: float, out: Array) -> None:
-        """out += (1 - d) (params - out),   d = min(decay, (1 + t) / (10 + t)),   t = state[STEP] + 1.
-
-        An exponential moving average of the parameters, after update t and before ``tick``. ``out`` begins as the
-        parameters; while t is small so is d, and they are soon forgotten. Nothing happens once state[HALTED] is set.
-        Source: Polyak, Juditsky 1992; the rising decay is that of tf.train.ExponentialMovingAverage.
-        """
-
-    @abc.abstractmethod
-    def tick(self, state: Array, *, updates: int = 1) -> None:
-        """state[STEP] += updates,   state[BATCH] += 1: the end of a step; ``updates`` is 0 where none was made."""

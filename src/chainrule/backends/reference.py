@@ -11,10 +11,11 @@ gradient check by complex step.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from chainrule.backends.activations import ACTIVATE, DERIVATIVE
 from chainrule.backends.base import (
     CORRECT,
     HALTED,
@@ -64,7 +65,7 @@ class ReferenceBackend(NormalizationKernels, ReferenceOptimisers):
         self.xp.matmul(a, b, out=out)
 
     def activate(self, activation: ActivationName, z: Array, *, out: Array) -> None:
-        ACTIVATE[activation](self.xp, z, out)
+        ACTIVATE[activation](self.xp, z, out, functools.partial(self._scratch, z.shape, z.dtype))
 
     def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
         self.matmul(x, W, out=z)
@@ -75,7 +76,8 @@ class ReferenceBackend(NormalizationKernels, ReferenceOptimisers):
     def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
         if activation != "identity":
             derivative = self._scratch(saved.shape, saved.dtype, use="derivative")
-            DERIVATIVE[activation](self.xp, saved, derivative)
+            scratch = functools.partial(self._scratch, saved.shape, saved.dtype)
+            DERIVATIVE[activation](self.xp, saved, derivative, scratch)
             self.xp.multiply(dy, derivative, out=dz)
         elif dz is not dy:
             dz[...] = dy
@@ -212,56 +214,3 @@ class ReferenceBackend(NormalizationKernels, ReferenceOptimisers):
         tagged = (words << self.xp.uint64(32)) | self.xp.arange(out.size, dtype=self.xp.uint64)
         tagged.sort()
         out[...] = (tagged & self.xp.uint64(0xFFFFFFFF)).astype(out.dtype)
-
-
-# ---- the activations and their derivatives, side by side; a derivative is a function of the output y --------------
-
-
-def _copy(xp: Any, z: Array, out: Array) -> None:
-    out[...] = z
-
-
-def _ones(xp: Any, y: Array, out: Array) -> None:
-    out.fill(1)
-
-
-def _relu(xp: Any, z: Array, out: Array) -> None:
-    if z.dtype.kind == "c":  # under the complex step: the slope at the kink is 0 on the way back, so here too
-        xp.multiply(z, z.real > 0, out=out)
-    else:
-        xp.maximum(z, 0, out=out)
-
-
-def _relu_derivative(xp: Any, y: Array, out: Array) -> None:
-    xp.greater(y, 0, out=out, casting="unsafe")
-
-
-def _tanh(xp: Any, z: Array, out: Array) -> None:
-    xp.tanh(z, out=out)
-
-
-def _tanh_derivative(xp: Any, y: Array, out: Array) -> None:
-    xp.multiply(y, y, out=out)
-    xp.subtract(1, out, out=out)
-
-
-def _sigmoid(xp: Any, z: Array, out: Array) -> None:
-    xp.negative(z, out=out)
-    xp.exp(out, out=out)  # inf for very negative z, and 1 / inf is the right 0
-    xp.add(out, 1, out=out)
-    xp.divide(1, out, out=out)
-
-
-def _sigmoid_derivative(xp: Any, y: Array, out: Array) -> None:
-    xp.subtract(1, y, out=out)
-    xp.multiply(out, y, out=out)
-
-
-_Elementwise = Callable[[Any, Array, Array], None]
-ACTIVATE: dict[str, _Elementwise] = {"identity": _copy, "relu": _relu, "tanh": _tanh, "sigmoid": _sigmoid}
-DERIVATIVE: dict[str, _Elementwise] = {
-    "identity": _ones,
-    "relu": _relu_derivative,
-    "tanh": _tanh_derivative,
-    "sigmoid": _sigmoid_derivative,
-}

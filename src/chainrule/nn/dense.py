@@ -21,7 +21,7 @@ class Dense(Layer):
     Parameters
     ----------
     n_out : columns of y, at least 1
-    activation : "identity", "relu", "tanh" or "sigmoid"
+    activation : a name of :data:`~chainrule.nn.activations.ACTIVATIONS`: "identity", "relu", "gelu", ...
     """
 
     kind: ClassVar[str] = "dense"
@@ -46,10 +46,10 @@ class Dense(Layer):
         initialize_weights(backend, parameters["W"], initializer, seed=seed, layer=number)
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        """y and dz, and z where the derivative is a function of it rather than of y."""
+        """y and dz; in training z, where the derivative is a function of it rather than of y."""
         y = RowFormat((self.n_out,), use.dtype if use.is_last else use.storage)
         rows = {"y": y}
-        if find_activation(self.activation).saves == "input":
+        if use.training and find_activation(self.activation).saves == "input":
             rows["z"] = y
         if use.training or use.is_last:  # a loss writes its gradient even where nothing is trained
             rows["dz"] = RowFormat((self.n_out,), use.storage)

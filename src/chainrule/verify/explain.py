@@ -149,7 +149,7 @@ def _forward_lines(step: _Step) -> Iterator[Line]:
         yield line(z, f"{x} @ {W} + {b}", shapes)
         if i < step.top:
             formula = find_activation(layer.activation).formula
-            yield line(f"y{i}", re.sub(r"\bz\b", z, formula), _shape(step.at[z]))
+            yield line(f"y{i}", _of_layer(i, formula), _shape(step.at[z]))
     yield line("loss", _of_top(step, step.net.loss.formula), f"{step.at['loss']:.6g}")
 
 
@@ -166,11 +166,23 @@ def _backward_lines(step: _Step) -> Iterator[Line]:
             above, upper = f"z{i + 1}", f"W{i + 1}"
             shapes = f"{_shape(step.at[above])} @ {_shape(step.at[upper].T)} = {z_shape}"
             yield line(y, f"d{above} @ {upper}.T", shapes)
-            derivative = find_activation(step.layers[i].activation).derivative.replace("y", y)
-            yield line(z, f"d{y} * {derivative}" if derivative[0] in "[1" else f"d{y} * ({derivative})", z_shape)
+            derivative = find_activation(step.layers[i].activation).derivative
+            yield line(z, f"d{y} * {_factor(_of_layer(i, derivative))}", z_shape)
         shapes = f"{_shape(step.at[x].T)} @ {z_shape} = {_shape(step.at[W])}"
         yield line(W, f"{x}.T @ d{z}", shapes)
         yield line(b, f"sum_rows(d{z})", f"{z_shape} -> {_shape(step.at[b])}")
+
+
+def _of_layer(layer: int, formula: str) -> str:
+    """An activation's formula or derivative with the layer's names of y and z."""
+    return re.sub(r"\b[yz]\b", rf"\g<0>{layer}", formula)
+
+
+def _factor(formula: str) -> str:
+    """A formula as a factor: in parentheses if it is not one already; abbreviations stay behind it."""
+    expression, where, abbreviations = formula.partition(" where ")
+    is_one = re.fullmatch(r"\d+|\[[^]]*\]", expression)
+    return (expression if is_one else f"({expression})") + where + abbreviations
 
 
 def _of_top(step: _Step, formula: str) -> str:

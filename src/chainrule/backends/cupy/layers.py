@@ -11,7 +11,10 @@ from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
 from chainrule.backends.cupy.launcher import Launcher
 from chainrule.backends.cupy.launches import address
 
-ACTIVATIONS: Final = {"identity": 0, "relu": 1, "tanh": 2, "sigmoid": 3}  # the numbers in layers.cu
+ACTIVATIONS: Final = {  # the numbers in layers.cu
+    "identity": 0, "relu": 1, "tanh": 2, "sigmoid": 3, "leaky_relu": 4, "elu": 5, "selu": 6, "softplus": 7, "gelu": 8,
+    "gelu_tanh": 9, "silu": 10, "mish": 11,
+}  # fmt: skip
 
 THREADS: Final = 256
 LINE: Final = 128  # bytes of the cache that are moved together

@@ -11,6 +11,7 @@ and a long one hardly more than that. The loops give the same bits as NumPy, so 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import time
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.activations import DERIVATIVE
 from chainrule.backends.base import HALTED, RUNNING, ActivationName, Array
 from chainrule.backends.numpy.backend import NumPyBackend
 
@@ -34,6 +36,7 @@ class _Loops:
 
     def __init__(self) -> None:
         self.module: ModuleType | None = None
+        self.activations: ModuleType | None = None
         self.problem = ""  # why they cannot be had
         self.spent = 0.0
         self._price: float | None = None
@@ -55,11 +58,11 @@ class _Loops:
         if self.module is not None or self.problem:
             return
         try:
-            from chainrule.backends.numpy import kernels
+            from chainrule.backends.numpy import activation_loops, kernels
         except Exception as error:  # a numba that does not fit this NumPy, a cache that cannot be written, ...
             self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
         else:
-            self.module = kernels
+            self.module, self.activations = kernels, activation_loops
 
 
 LOOPS = _Loops()
@@ -127,15 +130,39 @@ class CompiledBackend(NumPyBackend):
             if activation != "identity":
                 self.activate(activation, y, out=y)
 
+    def activate(self, activation: ActivationName, z: Array, *, out: Array) -> None:
+        gated = None if LOOPS.activations is None else LOOPS.activations.GATED.get((activation, z.dtype.char))
+        if gated is None or out.dtype != z.dtype:
+            super().activate(activation, z, out=out)
+            return
+        e = self._scratch(z.shape, z.dtype, use="gate") if np.may_share_memory(z, out) else out
+        self._by_exp(gated.argument, gated.function, z, e)
+        if e is not out:
+            out[...] = e
+
+    def _by_exp(self, argument: Callable[..., None], function: Callable[..., None], z: Array, e: Array) -> None:
+        z, e = z.reshape(-1), e.reshape(-1)
+        argument(z, e)
+        np.exp(e, out=e)
+        function(z, e)
+
     def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
-        loops = LOOPS.module
+        loops = LOOPS.activations
         single_column = dz.shape[-1] == 1  # which NumPy sums in another order
         if loops is None or dz.ndim != 2 or single_column or dz.dtype.char not in COMPILED:
             super().activation_backward(activation, saved, dy, dz=dz, db=db)
             return
         if dz is not dy:
             dz[...] = dy
-        getattr(loops, f"{activation}_backward")(saved, dz, db)
+        if backward := loops.BACKWARD.get(activation):
+            backward(saved, dz, db)
+            return
+        derivative = self._scratch(saved.shape, saved.dtype, use="derivative")
+        if gated := loops.GATED.get((activation, saved.dtype.char)):
+            self._by_exp(gated.argument, gated.derivative, saved, derivative)
+        else:
+            DERIVATIVE[activation](np, saved, derivative, functools.partial(self._scratch, saved.shape, saved.dtype))
+        loops.multiply_backward(derivative, dz, db)
 
     # ---- losses -----------------------------------------------------------------------------------
 

@@ -40,55 +40,6 @@ def add_bias_relu(y: Any, b: Any) -> None:
             y[i, j] = zero if value < zero else value  # a nan stays
 
 
-# The activation gradients work in place: dz comes in as dy. Two arrays that might be one keep a compiler from using
-# vector instructions.
-
-
-@loop
-def relu_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = y.shape
-    zero, one = y.dtype.type(0), y.dtype.type(1)
-    db[:] = zero
-    for i in range(n):
-        for j in range(m):
-            value = dz[i, j] * (one if y[i, j] > zero else zero)
-            dz[i, j] = value
-            db[j] += value
-
-
-@loop
-def tanh_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = y.shape
-    one = y.dtype.type(1)
-    db[:] = 0
-    for i in range(n):
-        for j in range(m):
-            value = dz[i, j] * (one - y[i, j] * y[i, j])
-            dz[i, j] = value
-            db[j] += value
-
-
-@loop
-def sigmoid_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = y.shape
-    one = y.dtype.type(1)
-    db[:] = 0
-    for i in range(n):
-        for j in range(m):
-            value = dz[i, j] * ((one - y[i, j]) * y[i, j])
-            dz[i, j] = value
-            db[j] += value
-
-
-@loop
-def identity_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = dz.shape
-    db[:] = 0
-    for i in range(n):
-        for j in range(m):
-            db[j] += dz[i, j]
-
-
 @loop
 def pairwise_sum(a: Any) -> Any:
     """The sum of up to PAIRWISE numbers in the order in which NumPy adds them (its pairwise_sum, loops_utils.h)."""
