@@ -24,6 +24,18 @@ from chainrule.errors import (
     ShapeError,
 )
 from chainrule.nn.dense import Dense
+from chainrule.nn.losses import (
+    AbsoluteError,
+    Focal,
+    Gamma,
+    GaussianNLL,
+    Huber,
+    Poisson,
+    Quantile,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    SquaredError,
+)
 from chainrule.nn.network import MLP, Network
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.saved import load
@@ -41,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP",
     "SGD",
+    "AbsoluteError",
     "Adam",
     "AdamW",
     "Backend",
@@ -53,17 +66,26 @@ __all__ = [
     "DivergenceError",
     "EarlyStopping",
     "EpochRecord",
+    "Focal",
+    "Gamma",
+    "GaussianNLL",
     "GradientError",
     "GuardError",
     "GuardedBackend",
     "History",
+    "Huber",
     "ModelFileError",
     "Network",
     "OptionError",
     "ParameterGroup",
+    "Poisson",
     "Preparation",
+    "Quantile",
     "Run",
     "ShapeError",
+    "SigmoidCrossEntropy",
+    "SoftmaxCrossEntropy",
+    "SquaredError",
     "Standardization",
     "Trainer",
     "backend",

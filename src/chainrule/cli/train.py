@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hidden", type=widths, default=[256, 128], metavar="N,N", help="units of the hidden layers (256,128)")
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
     add("--loss", choices=LOSSES, help="by default what the target asks for")
+    add("--class-weight", choices=["balanced"], help="weight rows so that all classes count the same")
     add("--optimizer", choices=DEFAULT_LR, default="adamw", help="(adamw)")
     add("--lr", type=float, metavar="X", help="learning rate (0.001; sgd 0.01)")
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (cosine)")
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=positive_int, metavar="N", help="rows a step (32 to 256, about 32 steps an epoch)")
     add("--epochs", type=positive_int, default=60, metavar="N", help="passes over the rows (60)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
-    add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2)")
+    add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2, valid_d2)")
     add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and the split (0)")
     add("--dtype", choices=DTYPES, default="float32", help="(float32)")
     add("--valid", default="0.2", metavar="X", help="fraction of the rows to hold out, or a file; 0: none (0.2)")
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     try:
         with _signals_stop(trainer) as caught:
-            outcome = trainer.fit(data.X, data.y, validation=data.valid)
+            outcome = trainer.fit(data.X, data.y, class_weight=args.class_weight, validation=data.valid)
     except DivergenceError as error:
         kept = net if error.run.best_epoch else None
         directory.end("diverged", net=kept, run=error.run, summary={"error": error.message})
@@ -188,13 +189,14 @@ def _read(args: argparse.Namespace) -> Data:
 
 def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
     """The net, prepared for this table: standardised by its training rows, names kept."""
+    loss = LOSSES[args.loss or DEFAULT_LOSS[data.plan.task]]
     net = MLP(
-        [data.X.shape[1], *args.hidden, data.plan.n_out], activation=args.activation,
-        loss=args.loss or DEFAULT_LOSS[data.plan.task], backend=backend, dtype=args.dtype, seed=args.seed,
+        [data.X.shape[1], *args.hidden, loss.outputs_for(data.plan.n_out)], activation=args.activation,
+        loss=loss, backend=backend, dtype=args.dtype, seed=args.seed,
     )  # fmt: skip
     net.preparation = Preparation(
         features=Standardization.fit(data.X, limit=FEATURE_LIMIT),
-        targets=Standardization.fit(data.y) if data.plan.task == "regress" else None,
+        targets=Standardization.fit(data.y) if loss.task == "regress" and loss.standardizes else None,
         feature_names=data.table.feature_names,
         target_name=data.table.target_name,
         classes=data.plan.classes,

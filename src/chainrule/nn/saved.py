@@ -13,6 +13,7 @@ from chainrule.backends import Backend
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, ModelFileError, first_line
 from chainrule.nn.dense import Dense
+from chainrule.nn.losses import description_of, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.preparation import Preparation, Standardization
 
@@ -34,7 +35,7 @@ def save(net: Network, path: str | Path) -> None:
     description = {
         "n_in": net.n_in,
         "layers": [{"kind": "dense", "n_out": la.n_out, "activation": la.activation} for la in net.layers],
-        "loss": net.loss_name,
+        "loss": description_of(net.loss),
         "dtype": str(net.dtype),
         "seed": net.seed,
         "feature_names": list(p.feature_names),
@@ -57,7 +58,7 @@ def load(path: str | Path, *, device: str = "auto", backend: Backend | None = No
         _check(description, tensors)
         layers = [Dense(layer["n_out"], layer["activation"]) for layer in description["layers"]]
         net = Network(
-            layers, description["n_in"], loss=description["loss"], backend=backend,
+            layers, description["n_in"], loss=from_description(description["loss"]), backend=backend,
             dtype=description["dtype"], seed=description["seed"],
         )  # fmt: skip
         net.preparation = Preparation(
@@ -81,7 +82,8 @@ def _check(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     for i, layer in enumerate(description["layers"]):
         shapes |= {f"{PREFIX}dense{i}.W": (width, layer["n_out"]), f"{PREFIX}dense{i}.b": (layer["n_out"],)}
         width = layer["n_out"]
-    for name, columns in (("features", n_in), ("targets", n_out)):
+    loss = find_loss(from_description(description["loss"]), n_out)
+    for name, columns in (("features", n_in), ("targets", loss.columns)):
         if any(tensor.startswith(f"{name}.") for tensor in tensors):
             shapes |= {f"{name}.mean": (columns,), f"{name}.scale": (columns,)}
         if f"{name}.limit" in tensors:
@@ -93,6 +95,8 @@ def _check(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     for name, array in tensors.items():
         if name.endswith((".scale", ".limit")) and not (array > 0).all():
             raise ValueError(f"{name} should be above 0")
+    if "targets.mean" in tensors:
+        refuse_standardized(loss)
     if description["dtype"] not in DTYPES:
         raise ValueError(f"dtype {description['dtype']} was not expected")
     if len(description["feature_names"]) not in {0, n_in} or len(description["classes"]) not in {0, max(2, n_out)}:

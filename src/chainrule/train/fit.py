@@ -11,7 +11,8 @@ import numpy as np
 
 from chainrule.backends.base import HALTED, LOSS, RUNNING, STEP
 from chainrule.errors import DataError, DivergenceError, OptionError
-from chainrule.nn.evaluation import Evaluator, metrics_of, target_spread, weighted_spread
+from chainrule.nn.evaluation import Evaluator, baseline_of, metrics_of
+from chainrule.nn.losses import Baseline
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.rows import Rows
@@ -42,7 +43,7 @@ class Fit:
             self.optimizer = trainer.optimizer.bind(net.parameter_arena, net.gradient_arena)
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
             self.evaluate = Evaluator(net, held_out) if held_out is not None else None
-            self.spread = _spread_of(net, rows)
+            self.baseline = _baseline_of(net, rows)
             self.state = new_state(be)
             _ = net.factor_arena  # made when first asked for
         self.free = free_at_start(be)
@@ -79,10 +80,10 @@ class Fit:
         if not with_validation and stopping is None and trainer.monitor is None:
             return None
         monitor = trainer.monitor or (stopping.monitor if stopping else "valid_loss")
-        metric = "r2" if self.net.loss.task == "regress" else "accuracy"
-        known = ["loss", *([metric] if trainer.metrics else [])]
+        metrics = [metric for metric in (self.net.loss.metric,) if metric]
+        known = ["loss", *(metrics if trainer.metrics else [])]
         if with_validation:
-            known += ["valid_loss", f"valid_{metric}"]
+            known += ["valid_loss", *(f"valid_{metric}" for metric in metrics)]
         if monitor not in known:
             raise OptionError(f"there is no {monitor!r} to watch here", hint=f"one of {', '.join(known)}")
         return BestEpoch(monitor, stopping.min_delta if stopping else 0.0)
@@ -93,7 +94,7 @@ class Fit:
         """One training step on batches of this pass's length; it obeys the law of the step."""
         be, net, state, totals = self.backend, self.net, self.state, self.totals
         read = self.batches.reader(batch.n)
-        counts = self.trainer.metrics and net.loss.task != "regress"
+        counts = self.trainer.metrics and net.loss.metric == "accuracy"
         optimizer, lr = self.optimizer, self.lr  # not `self`: a cycle would keep all memory of a fit until a collection
 
         def step() -> None:
@@ -178,7 +179,7 @@ class Fit:
         if (halted := int(be.download(self.state)[HALTED])) != RUNNING:
             raise self._divergence(halted, epoch, totals)
         run.steps = (epoch + 1) * batches.count
-        metrics = metrics_of(self.net.loss, totals, self.spread)
+        metrics = metrics_of(self.net.loss, totals, self.baseline)
         if not self.trainer.metrics:
             metrics = {"loss": metrics["loss"]}
         if self.evaluate is not None:
@@ -214,10 +215,8 @@ class Fit:
         return nonfinite_output(self.whole.first(n), x)
 
 
-def _spread_of(net: Network, rows: Rows | HostRows) -> float:
-    if isinstance(rows, HostRows) and net.loss.task == "regress":
-        return weighted_spread(rows.targets, rows.weights)
-    return 0.0 if isinstance(rows, HostRows) else target_spread(net, rows)
+def _baseline_of(net: Network, rows: Rows | HostRows) -> Baseline | None:
+    return net.loss.baseline(rows.targets, rows.weights) if isinstance(rows, HostRows) else baseline_of(net, rows)
 
 
 def _state_at(step: int) -> list[int]:

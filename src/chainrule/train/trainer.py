@@ -13,6 +13,7 @@ from chainrule.optim.base import Optimizer
 from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
 from chainrule.train.batches import split_rows
+from chainrule.train.class_weights import ClassWeight, ClassWeights
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import Fit
 from chainrule.train.host_rows import HostRows
@@ -38,7 +39,7 @@ class Trainer:
     early_stopping : an EarlyStopping, or None to train all epochs
     monitor : the metric whose best epoch's weights are kept when there is a validation set (or early stopping);
         "valid_loss" by default
-    metrics : also record the metric of the task (accuracy, r2), not the loss alone
+    metrics : also record the metric of the loss (accuracy, r2, d2), not the loss alone
     progress : a progress line on stderr, where that is a terminal
     callbacks : functions called with an EpochRecord at the end of every epoch
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
@@ -70,7 +71,10 @@ class Trainer:
         """Ask a running fit to end within a few steps; for a signal handler or another thread."""
         self._stop_requested = True
 
-    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, validation: Any = None) -> Run:
+    def fit(
+        self, X: Any, y: Any, *, sample_weight: Any = None, class_weight: ClassWeight | None = None,
+        validation: Any = None,
+    ) -> Run:  # fmt: skip
         """Train, and return what happened.
 
         Parameters
@@ -78,6 +82,8 @@ class Trainer:
         X : (n, n_in) numbers, finite
         y : what the net's loss wants, one a row
         sample_weight : (n,) numbers from 0 up, or None
+        class_weight : for a classification "balanced" or {label: weight}, by which rows are weighted besides, those of
+            the validation too; see :class:`chainrule.train.class_weights.ClassWeights`
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight)
 
         With validation rows the net ends with the weights of its best epoch, also when it is interrupted (Ctrl-C or
@@ -94,6 +100,12 @@ class Trainer:
         """
         self._stop_requested = False
         with self.net.backend.running():
+            if class_weight is not None:
+                of_class = ClassWeights(self.net, class_weight, y)
+                sample_weight = of_class.of_rows(y, sample_weight)
+                if isinstance(validation, tuple | list) and len(validation) in {2, 3}:
+                    held_X, held_y, *held_weight = validation
+                    validation = held_X, held_y, of_class.of_rows(held_y, held_weight[0] if held_weight else None)
             rows, held_out = self._rows(X, y, sample_weight, validation)
             return Fit(self, rows, held_out).run_epochs()
 

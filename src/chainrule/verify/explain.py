@@ -15,6 +15,7 @@ import numpy as np
 
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.activations import find_activation
+from chainrule.nn.losses import Loss
 from chainrule.nn.network import MLP, Network
 from chainrule.nn.passes import new_state
 from chainrule.random import Purpose, stream
@@ -50,7 +51,7 @@ class Explanation(NamedTuple):
     rule: str
 
 
-def explain(widths: Sequence[int], *, activation: str, loss: str, batch: int, seed: int = 0) -> Explanation:
+def explain(widths: Sequence[int], *, activation: str, loss: str | Loss, batch: int, seed: int = 0) -> Explanation:
     """One step of ``MLP(widths)`` on ``batch`` random rows, in float64 on the CPU.
 
     The numbers checked are those of the library's own forward and backward pass.
@@ -125,12 +126,14 @@ class _Step:
 
 def random_rows(net: Network, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Normal features, and targets of the kind that the net's loss wants."""
-    X = rng.normal(size=(n, net.n_in))
+    X, shape = rng.normal(size=(n, net.n_in)), (n, net.loss.columns)
     if net.loss.task == "classify":
         return X, rng.integers(0, net.n_out, n)
-    if net.loss.task == "multilabel":
-        return X, rng.integers(0, 2, (n, net.n_out))
-    return X, rng.normal(size=(n, net.n_out))
+    if net.loss.support == "unit":
+        return X, rng.integers(0, 2, shape)
+    if net.loss.support == "nonnegative":
+        return X, rng.poisson(2.0, shape)
+    return X, rng.gamma(2.0, size=shape) if net.loss.support == "positive" else rng.normal(size=shape)
 
 
 def _forward_lines(step: _Step) -> Iterator[Line]:
