@@ -366,7 +366,8 @@ def test_a_loss_is_added_up_by_any_number_of_blocks(backend, memory, rng, monkey
         state, logits = memory.state(), memory.array(z, offset=offset)
         LOSSES[loss].call(
             backend, logits, memory.array(targets, offset=offset),
-            memory.array(w, offset=offset) if weighted else None, state, scale=0.7, mean=True, totals=totals, dlogits=dlogits,
+            memory.array(w, offset=offset) if weighted else None, state,
+            scale=0.7, mean=True, totals=totals, dlogits=dlogits,
         )  # fmt: skip
         losses, gradient = (np.asarray(a, np.float64) for a in LOSSES[loss].rows(z.astype(np.longdouble), targets))
         w = w.astype(np.float64)

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import BF16, RUNNING, ActivationName, Array, ElementwiseLossName
+from chainrule.backends.base import BF16, RUNNING, ActivationName, Array
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.launches import Launch
+from chainrule.backends.loss_contract import ElementwiseLossName
 from emulation import compiled
 from emulation.backend import EmulatedBackend, narrow
 

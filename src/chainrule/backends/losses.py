@@ -19,8 +19,8 @@ from chainrule.backends.base import (
     WEIGHT,
     Array,
     Backend,
-    ElementwiseLossName,
 )
+from chainrule.backends.loss_contract import ElementwiseLossName
 
 
 def slot_of(state: Array) -> Array:

@@ -59,7 +59,7 @@ class SoftmaxCrossEntropy(_OneOfK):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        real_number("label_smoothing", self.label_smoothing, below=1.0)
+        object.__setattr__(self, "label_smoothing", real_number("label_smoothing", self.label_smoothing, below=1.0))
 
     @property
     def formula(self) -> str:
@@ -100,7 +100,7 @@ class Focal(_OneOfK):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        real_number("gamma", self.gamma)
+        object.__setattr__(self, "gamma", real_number("gamma", self.gamma))
 
     @property
     def formula(self) -> str:
@@ -139,7 +139,7 @@ class SigmoidCrossEntropy(NumberLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        real_number("label_smoothing", self.label_smoothing, below=1.0)
+        object.__setattr__(self, "label_smoothing", real_number("label_smoothing", self.label_smoothing, below=1.0))
 
     @property
     def formula(self) -> str:

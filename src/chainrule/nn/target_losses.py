@@ -9,7 +9,8 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from chainrule.backends.base import Array, Backend, ElementwiseLossName
+from chainrule.backends.base import Array, Backend
+from chainrule.backends.loss_contract import ElementwiseLossName
 from chainrule.errors import OptionError
 from chainrule.nn import baselines
 from chainrule.nn.loss import Baseline, NumberLoss, Support, Task
@@ -94,7 +95,7 @@ class Huber(_Elementwise):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        real_number("delta", self.delta, above=True)
+        object.__setattr__(self, "delta", real_number("delta", self.delta, above=True))
 
     @property
     def parameter(self) -> float:

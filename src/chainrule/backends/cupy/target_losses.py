@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.backends.base import Array, ElementwiseLossName
+from chainrule.backends.base import Array
 from chainrule.backends.cupy.losses import REALS, THREADS, Losses, is_matrix
+from chainrule.backends.loss_contract import ElementwiseLossName
 
 
 class TargetLosses(Losses):

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.base import HALTED, RUNNING, ActivationName, Array, ElementwiseLossName
+from chainrule.backends.base import HALTED, RUNNING, ActivationName, Array
+from chainrule.backends.loss_contract import ElementwiseLossName
 from chainrule.backends.numpy.backend import NumPyBackend
 
 LOADING = 1.0  # seconds to import numba and take the loops from its cache
