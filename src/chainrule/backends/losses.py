@@ -88,9 +88,9 @@ class ReferenceLosses(Backend):
         self, kind: ElementwiseLossName, logits: Array, targets: Array, weights: Array | None, state: Array, *,
         parameter: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
     ) -> None:  # fmt: skip
-        losses = self._scratch(logits.shape, logits.dtype, use="elements")
-        spare = self._scratch(logits.shape, logits.dtype, use="derivative")
-        value_and_gradient, factor = ELEMENTWISE[kind]
+        losses = self._scratch(logits.shape, logits.dtype, use="derivative")
+        value_and_gradient, factor, wants_spare = ELEMENTWISE[kind]
+        spare = self._scratch(logits.shape, logits.dtype, use="elements") if wants_spare else losses
         value_and_gradient(self.xp, logits, targets, parameter, losses, dlogits, spare)
         self._finish(losses.sum(axis=-1), weights, state, scale, mean, totals, dlogits, factor=factor)
 
@@ -254,12 +254,13 @@ def _gamma(xp: Any, z: Array, t: Array, _: float, loss: Array, gradient: Array, 
 class _Elementwise(NamedTuple):
     value_and_gradient: Callable[[Any, Array, Array, float, Array, Array, Array], None]
     factor: float = 1.0  # what its gradient is still to be multiplied by
+    wants_spare: bool = True
 
 
 ELEMENTWISE: dict[str, _Elementwise] = {
     "sigmoid_cross_entropy": _Elementwise(_sigmoid_cross_entropy),
-    "squared_error": _Elementwise(_squared_error, factor=2.0),
-    "absolute_error": _Elementwise(_absolute_error),
+    "squared_error": _Elementwise(_squared_error, factor=2.0, wants_spare=False),
+    "absolute_error": _Elementwise(_absolute_error, wants_spare=False),
     "huber": _Elementwise(_huber),
     "poisson": _Elementwise(_poisson),
     "gamma": _Elementwise(_gamma),

@@ -207,11 +207,11 @@ extern "C" __global__ void __launch_bounds__(512) smoothed_softmax_cross_entropy
 
 extern "C" __global__ void __launch_bounds__(512) focal_loss(
     const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double gamma, double scale, int mean, double* totals,
+    const double* __restrict__ total_weight, i64* state, REAL gamma, double scale, int mean, double* totals,
     STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int group) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   Focal of_row;
-  of_row.gamma = REAL(gamma);
+  of_row.gamma = gamma;
   const double loss = loss_of_rows<true>(of_row, batch, logits, labels, weights, dlogits, rows, columns, group);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }

@@ -95,61 +95,61 @@ __device__ __forceinline__ double loss_and_gradient(
 // 16 bytes at a time. dlogits may be the memory of logits where their types are equal.
 extern "C" __global__ void __launch_bounds__(512) elementwise_sigmoid_cross_entropy(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double parameter, double scale, int mean, double* totals,
+    const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
     STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<SigmoidCrossEntropy>(
-      batch, REAL(parameter), logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_squared_error(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double parameter, double scale, int mean, double* totals,
+    const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
     STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<SquaredError>(
-      batch, REAL(parameter), logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_absolute_error(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double parameter, double scale, int mean, double* totals,
+    const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
     STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<AbsoluteError>(
-      batch, REAL(parameter), logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_huber(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double parameter, double scale, int mean, double* totals,
+    const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
     STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<Huber>(
-      batch, REAL(parameter), logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_poisson(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double parameter, double scale, int mean, double* totals,
+    const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
     STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<Poisson>(
-      batch, REAL(parameter), logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_gamma(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double parameter, double scale, int mean, double* totals,
+    const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
     STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<Gamma>(
-      batch, REAL(parameter), logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
@@ -164,36 +164,39 @@ extern "C" __global__ void __launch_bounds__(512) exponential(const REAL* x, REA
 // log(1 + exp(z))
 __device__ __forceinline__ REAL softplus(REAL z) { return (z > 0 ? z : REAL(0)) + log1p(exp(-fabs(z))); }
 
-// A thread has the outputs of one target: q_1 = z_1, q_j = q_(j-1) + softplus(z_j); they rise, so the targets that lie
-// below q_j lie below all that follow, and it is enough to know the first. With `above` = levels_j + ... + levels_L,
-// dl/dq_j + ... + dl/dq_L is the number of quantiles from j on that lie above the target, less `above`.
-// logits, dlogits (rows, columns, count), which may be one memory; targets (rows, columns); levels, above (count,).
+// A thread has the outputs of a row, target by target: q_1 = z_1, q_j = q_(j-1) + softplus(z_j). They rise, so the first
+// that lies above the target says it of all.
+// logits, dlogits (rows, columns, count), which may be one memory; targets (rows, columns); levels (count,).
 extern "C" __global__ void __launch_bounds__(512) quantile_loss(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, const double* __restrict__ levels,
-    const double* __restrict__ above, double scale, int mean, double* totals, STORED* dlogits, double* partials,
-    u32* ticket, i64 rows, int columns, int count) {
+    const double* __restrict__ total_weight, i64* state, const REAL* __restrict__ levels, double scale, int mean,
+    double* totals, STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int count) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const i64 stride = (i64)gridDim.x * THREADS;
   double loss = 0;
-  for (i64 i = (i64)blockIdx.x * THREADS + threadIdx.x; i < rows * columns; i += stride) {
-    const REAL* z = logits + i * count;
-    STORED* d = dlogits + i * count;
-    const REAL t = targets[i], weight = weights ? weights[i / columns] : REAL(1), factor = batch.factor * weight;
-    double sum = 0;
-    REAL q = 0;
-    int first_above = count;
-    for (int j = 0; j < count; ++j) {
-      q = j ? q + softplus(z[j]) : z[0];
-      const REAL error = q - t;
-      if (error > 0 && j < first_above) first_above = j;
-      sum += error * ((error > 0 ? 1 : 0) - levels[j]);
-    }
-    loss += weight * sum;
-    for (int j = 0; j < count; ++j) {
-      const REAL slope = REAL(count - max(j, first_above) - above[j]);
-      const REAL steepness = j ? 1 / (1 + exp(-z[j])) : REAL(1);
-      d[j] = narrow<STORED>(steepness * slope * factor);
+  for (i64 row = (i64)blockIdx.x * THREADS + threadIdx.x; row < rows; row += stride) {
+    const REAL weight = weights ? weights[row] : REAL(1), factor = batch.factor * weight;
+    for (int column = 0; column < columns; ++column) {
+      const i64 i = row * columns + column;
+      const REAL* z = logits + i * count;
+      STORED* d = dlogits + i * count;
+      const REAL t = targets[i];
+      REAL q = 0;
+      int first_above = count;
+#pragma unroll 1
+      for (int j = 0; j < count; ++j) {
+        q = j ? q + softplus(z[j]) : z[0];
+        const REAL error = q - t;
+        if (error > 0 && j < first_above) first_above = j;
+        loss += weight * (error * ((error > 0 ? REAL(1) : REAL(0)) - levels[j]));
+      }
+      REAL slope = 0;  // dl/dq_j + ... + dl/dq_L, for z_j moves q_j and all above it
+#pragma unroll 1
+      for (int j = count - 1; j >= 0; --j) {
+        slope += (j < first_above ? REAL(0) : REAL(1)) - levels[j];
+        const REAL steepness = j ? 1 / (1 + exp(-z[j])) : REAL(1);
+        d[j] = narrow<STORED>(steepness * slope * factor);
+      }
     }
   }
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);

@@ -39,11 +39,10 @@ class TargetLosses(Losses):
                 logits, targets, weights, state, levels=levels, scale=scale, mean=mean, totals=totals, dlogits=dlogits
             )
             return
-        above = np.cumsum(levels[::-1])[::-1]
+        on_device = self._constant(np.array(levels, logits.dtype), use=f"levels {levels}")
         self._loss(
-            "quantile_loss", self._blocks(targets.size, THREADS, most=2), logits, weights, state, dlogits=dlogits,
-            targets=targets, levels=self._constant(np.array(levels), use=f"levels {levels}"),
-            above=self._constant(above, use=f"sums of levels {levels}"), columns=targets.shape[1], count=len(levels),
+            "quantile_loss", self._blocks(len(targets), THREADS, most=2), logits, weights, state, dlogits=dlogits,
+            targets=targets, levels=on_device, columns=targets.shape[1], count=len(levels),
             scale=scale, mean=mean, totals=totals,
         )  # fmt: skip
 
