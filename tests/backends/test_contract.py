@@ -303,8 +303,7 @@ def weights_of(weighting: str, rng: np.random.Generator, n: int, dtype: str) -> 
     return {"unweighted": None, "weights": w, "some are zero": some, "all are zero": 0 * w}[weighting]
 
 
-@pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize(("mean", "scale"), [(True, 0.3), (False, 1.0)])
+@pytest.mark.parametrize(("mean", "scale", "in_place"), [(True, 0.3, False), (False, 1.0, True)])
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_gradient(backend, memory, rng, dtype, u, loss, weighting, mean, scale, in_place):

@@ -353,9 +353,13 @@ def test_a_gradient_that_is_not_finite_shows_in_the_bias_gradient(backend, memor
 ROWS = [(1, 1), (2500, 1), (2100, 2), (1100, 3), (300, 10), (70, 64), (66, 65), (2, 257), (5, 1100)]
 
 
+# The other losses of elements are laid out as the squared error is.
+LAID_OUT = [name for name, loss in LOSSES.items() if not loss.kind or name == "squared_error"]
+
+
 @FUSED
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LAID_OUT)
 @pytest.mark.parametrize(("n", "k"), ROWS)
 def test_a_loss_is_added_up_by_any_number_of_blocks(backend, memory, rng, monkeypatch, dtype, u, loss, weighted, n, k):
     for multiprocessors, offset in ((1, 1), (3, 0)):
