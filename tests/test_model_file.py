@@ -156,7 +156,7 @@ DESCRIPTIONS = [
     ({"layers": [3]}, "unknown kind of layer: 3"),
     ({"layers": [{"kind": 3}]}, "unknown kind of layer"),
     ({"layers": [["x" * 10_000]]}, "unknown kind of layer"),
-    ({"loss": None}, "loss of the description should be of type str"),
+    ({"loss": None}, "loss of the description should be of type str or dict"),
     ({"seed": "3"}, "seed of the description"),
     ({"feature_names": [1]}, "feature_names of the description should be strings"),
     ({"classes": ["a", None]}, "classes of the description should be strings"),

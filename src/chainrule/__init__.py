@@ -21,12 +21,25 @@ from chainrule.errors import (
     GuardError,
     ModelFileError,
     OptionError,
+    OutOfMemoryError,
     ShapeError,
 )
 from chainrule.nn.activation import Activation
 from chainrule.nn.custom import CustomActivation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
+from chainrule.nn.losses import (
+    AbsoluteError,
+    Focal,
+    Gamma,
+    GaussianNLL,
+    Huber,
+    Poisson,
+    Quantile,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    SquaredError,
+)
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
@@ -65,6 +78,7 @@ __all__ = [
     "LBFGS",
     "MLP",
     "SGD",
+    "AbsoluteError",
     "Activation",
     "Adam",
     "AdamW",
@@ -86,10 +100,14 @@ __all__ = [
     "EpochRecord",
     "Exponential",
     "FlatCosine",
+    "Focal",
+    "Gamma",
+    "GaussianNLL",
     "GradientError",
     "GuardError",
     "GuardedBackend",
     "History",
+    "Huber",
     "JSONLinesLogger",
     "LayerNorm",
     "Metric",
@@ -97,13 +115,19 @@ __all__ = [
     "Network",
     "OneCycle",
     "OptionError",
+    "OutOfMemoryError",
     "ParameterGroup",
     "Plateau",
+    "Poisson",
     "Preparation",
+    "Quantile",
     "Residual",
     "Run",
     "Schedule",
     "ShapeError",
+    "SigmoidCrossEntropy",
+    "SoftmaxCrossEntropy",
+    "SquaredError",
     "Standardization",
     "StartRecord",
     "Step",

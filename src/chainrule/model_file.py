@@ -30,10 +30,10 @@ VERSION = 1
 MAX_HEADER = 1 << 20  # bytes: thousands of layers fit; a hostile header does not
 DTYPES = ("float32", "float64")
 
-SCHEMA: dict[str, type] = {
+SCHEMA: dict[str, type | tuple[type, ...]] = {
     "n_in": int,
     "layers": list,
-    "loss": str,
+    "loss": (str, dict),  # its name, or {"name": ..., option: value}
     "dtype": str,
     "seed": int,
     "feature_names": list,
@@ -123,7 +123,8 @@ def _check_description(path: Path, description: Any, tensors: Mapping[str, np.nd
         raise ModelFileError(f"{path}: the description is no JSON object")
     for key, kind in SCHEMA.items():
         if not isinstance(description.get(key), kind) or isinstance(description[key], bool):
-            raise ModelFileError(f"{path}: {key} of the description should be of type {kind.__name__}")
+            kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ModelFileError(f"{path}: {key} of the description should be of type {kinds}")
     for key in ("feature_names", "classes"):
         if not all(isinstance(name, str) for name in description[key]):
             raise ModelFileError(f"{path}: {key} of the description should be strings")

@@ -16,6 +16,7 @@ from chainrule.backends.numpy import compiled
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.activations import ACTIVATIONS
 from chainrule.nn.losses import LOSSES
+from chainrule.verify.explain import random_rows
 
 pytest.importorskip("numba", reason="numba is not installed")
 
@@ -34,12 +35,9 @@ def train(
 ):  # fmt: skip
     """Weights after three epochs with a ragged batch, row weights and validation, and the history of the loss."""
     rng = np.random.default_rng(seed)
-    X, n = rng.normal(size=(107, 20)), 107
-    if loss == "softmax_cross_entropy":
-        y = rng.integers(0, k, n)
-    else:
-        y = rng.integers(0, 2, (n, k)) if loss == "sigmoid_cross_entropy" else rng.normal(size=(n, k))
+    n, k = 107, LOSSES[loss].outputs_for(k)
     net = cr.MLP([20, 33, 17, k], activation=activation, loss=loss, backend=backend, dtype=dtype, seed=seed)
+    X, y = random_rows(net, n, rng)
     trainer = cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=32, epochs=3, seed=seed, **options)
     run = trainer.fit(X, y, sample_weight=rng.uniform(0, 2, n) if k % 2 else None, validation=0.1)
     return net.parameter_arena.download(), run.history["loss"]
@@ -51,8 +49,10 @@ def same(one, other) -> bool:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("loss", "optimizer"),
+    [(loss, o) for loss in LOSSES for o in OPTIMIZERS if o == "adam" or loss == "softmax_cross_entropy"],
+)
 def test_the_same_bits_as_numpy(loss, optimizer, dtype):
     for activation in ("identity", "relu", "tanh", "sigmoid"):
         for k in (2, 5, 12, 140):  # fewer than eight, more, and beyond NumPy's unrolled sum

@@ -18,6 +18,7 @@ from activation_formulas import FORMULAS
 from chainrule.backends.base import BATCH, CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.numpy.backend import CHUNK
 from chainrule.errors import DeviceError
+from formulas import LOSSES
 
 SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10)]
 SIZES = [1, 7, 1000, 2 * CHUNK + 5]  # of flat arrays: the CPU takes them in chunks
@@ -302,23 +303,8 @@ def test_a_model_axis_before_the_others(backend, memory, rng, dtype, u, n, n_in,
 
 
 # ---- losses ---------------------------------------------------------------------------------------
-# A loss as l (n,) and dl/dz (n, k), by formulas other than those of the kernels where there are some.
+# As in formulas.py.
 
-
-def softmax_rows(z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    log_sum, rows = np.logaddexp.reduce(z, axis=1), np.arange(len(z))
-    return log_sum - z[rows, labels], np.exp(z - log_sum[:, None]) - np.eye(z.shape[1])[labels]
-
-
-def sigmoid_rows(z: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return (t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z)).sum(axis=1), np.exp(-np.logaddexp(0, -z)) - t
-
-
-def squared_rows(p: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return ((p - t) ** 2).sum(axis=1), 2 * (p - t)
-
-
-LOSSES = {"softmax_cross_entropy": softmax_rows, "sigmoid_cross_entropy": sigmoid_rows, "squared_error": squared_rows}
 WEIGHTINGS = ["unweighted", "weights", "some are zero", "all are zero"]
 
 
@@ -328,35 +314,28 @@ def weights_of(weighting: str, rng: np.random.Generator, n: int, dtype: str) -> 
     return {"unweighted": None, "weights": w, "some are zero": some, "all are zero": 0 * w}[weighting]
 
 
-def targets_of(loss: str, rng: np.random.Generator, n: int, k: int, dtype: str) -> np.ndarray:
-    if loss == "softmax_cross_entropy":
-        return rng.integers(0, k, n).astype(np.int32)
-    return (rng.uniform(size=(n, k)) if loss == "sigmoid_cross_entropy" else rng.normal(size=(n, k))).astype(dtype)
-
-
-@pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize(("mean", "scale"), [(True, 1.0), (True, 0.3), (False, 1.0), (False, 0.3)])
+@pytest.mark.parametrize(("mean", "scale", "in_place"), [(True, 0.3, False), (False, 1.0, True)])
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_gradient(backend, memory, rng, dtype, u, loss, weighting, mean, scale, in_place):
     for n, k in SHAPES:
-        z = (3 * rng.normal(size=(n, k))).astype(dtype)
-        targets, weights = targets_of(loss, rng, n, k, dtype), weights_of(weighting, rng, n, dtype)
+        z, targets = LOSSES[loss].draw(rng, n, k, dtype)
+        weights = weights_of(weighting, rng, n, dtype)
         logits, totals, state = memory.array(z), memory.output((5, 3), np.float64), memory.state(step=9, batch=2)
-        dlogits = logits if in_place else memory.output((n, k), dtype)
-        getattr(backend, loss)(
-            logits, memory.array(targets), None if weights is None else memory.array(weights), state,
+        dlogits = logits if in_place else memory.output(z.shape, dtype)
+        LOSSES[loss].call(
+            backend, logits, memory.array(targets), None if weights is None else memory.array(weights), state,
             scale=scale, mean=mean, totals=totals, dlogits=dlogits,
         )  # fmt: skip
 
-        losses, gradient = LOSSES[loss](z.astype(np.float64), targets)
+        losses, gradient = LOSSES[loss].rows(z.astype(np.float64), targets)
         w = np.ones(n) if weights is None else weights.astype(np.float64)
         row = scale * w / (w.sum() or 1.0) if mean else scale * w
         bound = 32 * u * np.abs(row)[:, None] * (1 + np.abs(gradient))
         assert_within(memory.read(dlogits), gradient * row[:, None], bound, (n, k))
 
         got = memory.read(totals)
-        size = scale * (w * (losses + k * np.abs(z).max(axis=1))).sum()
+        size = scale * (w * (np.abs(losses) + z.shape[1] * np.abs(z).max(axis=1))).sum()
         assert_within(got[2, LOSS], scale * (w * losses).sum(), 32 * u * size, (n, k))
         assert_within(got[2, WEIGHT], w.sum(), 1e-14 * n)
         got[2, [LOSS, WEIGHT]] = np.nan
@@ -370,9 +349,9 @@ def test_loss_and_gradient(backend, memory, rng, dtype, u, loss, weighting, mean
 def test_losses_are_added_up_in_double_precision(backend, memory, dtype, weighted):
     """2^24 + 1: the sum over an epoch's rows is more than float32 can count."""
     weights, totals = memory.array(np.ones(2), dtype) if weighted else None, memory.output((1, 3), np.float64)
-    backend.squared_error(
-        memory.array([[4096.0], [1.0]], dtype), memory.array(np.zeros((2, 1)), dtype), weights, memory.state(),
-        scale=1.0, mean=True, totals=totals, dlogits=memory.output((2, 1), dtype),
+    backend.elementwise_loss(
+        "squared_error", memory.array([[4096.0], [1.0]], dtype), memory.array(np.zeros((2, 1)), dtype), weights,
+        memory.state(), scale=1.0, mean=True, totals=totals, dlogits=memory.output((2, 1), dtype),
     )  # fmt: skip
     assert memory.read(totals)[0, :2].tolist() == [2**24 + 1, 2]
 
@@ -386,19 +365,37 @@ EXTREMES = [  # loss, logits, targets, loss of the row, gradient of the row
     ("sigmoid_cross_entropy", [HUGE, -HUGE, 0], [1, 0, 1], np.log(2), [0, 0, -1 / 2]),
     ("sigmoid_cross_entropy", [HUGE, -HUGE, 0], [0, 1, 0], 2 * HUGE + np.log(2), [1, -1, 1 / 2]),
     ("squared_error", [HUGE, -HUGE, 0], [HUGE, HUGE, 0], 4 * HUGE**2, [0, -4 * HUGE, 0]),
+    ("smoothed", [HUGE, -HUGE, 0], 0, 0.1 * HUGE, [0.2 / 3, -0.1 / 3, -0.1 / 3]),
+    ("focal", [HUGE, -HUGE, 0], 0, 0.0, [0, 0, 0]),
+    ("focal", [HUGE, -HUGE, 0], 1, 2 * HUGE, [1, -1, 0]),
+    ("focal", [HUGE, HUGE, -HUGE], 1, np.log(2) / 4, [0.125 + np.log(2) / 4, -0.125 - np.log(2) / 4, 0]),
+    ("absolute_error", [HUGE, -HUGE, 0], [HUGE, HUGE, 0], 2 * HUGE, [0, -1, 0]),
+    ("huber", [HUGE, -HUGE, 0], [HUGE, HUGE, 0], 1.5 * (2 * HUGE - 0.75), [0, -1.5, 0]),
+    ("poisson", [-HUGE, -HUGE, 0], [0, 2, 0], 2 * HUGE + 1, [0, -2, 1]),
+    ("gamma", [HUGE, 0, 0], [1, 1, 2], HUGE + 3, [1, 0, -1]),
+    ("quantile", [0, HUGE, -HUGE], [0], 0.5 * HUGE + 0.25 * HUGE, [0.5, 0.75, 0]),
+    (
+        "quantile",
+        [0, HUGE, HUGE],
+        [1.5 * HUGE],
+        0.25 * 1.5 * HUGE + 0.5 * 0.5 * HUGE + 0.25 * 0.5 * HUGE,
+        [-0.5, -0.25, 0.25],
+    ),
+    ("gaussian_nll", [HUGE, 0, HUGE, 0], [0, 2], HUGE / 2 + 2, [0, -2, 0.5, -1.5]),
 ]
 
 
 @pytest.mark.parametrize(("loss", "z", "target", "value", "gradient"), EXTREMES)
 def test_huge_logits(backend, memory, dtype, u, loss, z, target, value, gradient):
-    targets = np.array([target], np.int32 if loss == "softmax_cross_entropy" else dtype)
-    totals, dlogits, state = memory.output((1, 3), np.float64), memory.output((1, 3), dtype), memory.state()
-    getattr(backend, loss)(
-        memory.array([z], dtype), memory.array(targets), None, state, scale=1.0, mean=True, totals=totals,
+    targets = np.array([target], dtype if isinstance(target, list) else np.int32)
+    totals, dlogits, state = memory.output((1, 3), np.float64), memory.output((1, len(z)), dtype), memory.state()
+    LOSSES[loss].call(
+        backend, memory.array([z], dtype), memory.array(targets), None, state, scale=1.0, mean=True, totals=totals,
         dlogits=dlogits,
     )  # fmt: skip
     assert_within(memory.read(totals)[0, LOSS], value, 4 * u * abs(value) + 4 * u)
-    assert_within(memory.read(dlogits), [gradient], 4 * u * np.abs([gradient]))
+    size = np.ones((1, len(z))) if loss == "smoothed" else np.abs([gradient])  # a difference of two numbers below 1
+    assert_within(memory.read(dlogits), [gradient], 4 * u * size)
     assert memory.read(state)[HALTED] == RUNNING
 
 
@@ -407,15 +404,14 @@ def test_huge_logits(backend, memory, dtype, u, loss, z, target, value, gradient
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_loss_that_is_not_finite_halts_the_run_here(backend, memory, rng, dtype, loss, value, weighted):
     n, k = 4, 3
-    z = rng.normal(size=(n, k))
+    z, targets = LOSSES[loss].draw(rng, n, k, dtype)
     z[2, 1] = value
-    targets = targets_of(loss, rng, n, k, dtype)
     weights = memory.array(np.ones(n), dtype) if weighted else None
     for before, after in [(RUNNING, 7), (0, 0), (3, 3)]:
         state, totals = memory.state(step=7, batch=1, halted=before), memory.output((2, 3), np.float64)
-        getattr(backend, loss)(
-            memory.array(z, dtype), memory.array(targets), weights, state, scale=1.0, mean=True, totals=totals,
-            dlogits=memory.output((n, k), dtype),
+        LOSSES[loss].call(
+            backend, memory.array(z, dtype), memory.array(targets), weights, state, scale=1.0, mean=True, totals=totals,
+            dlogits=memory.output(z.shape, dtype),
         )  # fmt: skip
         assert not np.isfinite(memory.read(totals)[1, LOSS])
         assert memory.read(state).tolist() == [7, 1, after]
@@ -475,6 +471,43 @@ def test_positive(backend, memory, dtype):
     out = memory.output(x.shape, np.int32)
     backend.positive(memory.array(x, dtype), out=out)
     assert memory.read(out).tolist() == [[1, 0, 0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_exp(backend, memory, rng, dtype, u, in_place):
+    for x in [np.array([[0.0, -0.0, 1e4, -1e4, -np.inf]]), *(3 * rng.normal(size=shape) for shape in SHAPES)]:
+        array = memory.array(x, dtype)
+        out = array if in_place else memory.output(x.shape, dtype)
+        backend.exp(array, out=out)
+        want = np.exp(x.astype(dtype).astype(np.float64))
+        np.testing.assert_array_equal(np.isinf(memory.read(out)), np.isinf(want))
+        assert_within(np.nan_to_num(memory.read(out)), np.nan_to_num(want), 4 * u * np.nan_to_num(want))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(("n", "columns", "count"), [(1, 1, 1), (5, 1, 3), (4, 2, 3), (600, 3, 2)])
+def test_quantiles(backend, memory, rng, dtype, u, in_place, n, columns, count):
+    z = (3 * rng.normal(size=(n, columns * count))).astype(dtype)
+    z[0, -1] = -1e4 if count > 1 else z[0, -1]
+    logits = memory.array(z)
+    out = logits if in_place else memory.output(z.shape, dtype)
+    backend.quantiles(logits, count=count, out=out)
+    steps = z.astype(np.float64).reshape(n, columns, count)
+    steps[..., 1:] = np.logaddexp(0, steps[..., 1:])
+    got = memory.read(out).reshape(n, columns, count)
+    assert_within(got, np.cumsum(steps, axis=-1), 4 * count * u * (1 + np.abs(steps).sum(axis=-1, keepdims=True)))
+    assert (np.diff(got, axis=-1) >= 0).all()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (5, 3), (700, 2)])
+def test_mean_and_variance(backend, memory, rng, dtype, u, in_place, n, columns):
+    z = (3 * rng.normal(size=(n, 2 * columns))).astype(dtype)
+    logits = memory.array(z)
+    out = logits if in_place else memory.output(z.shape, dtype)
+    backend.mean_and_variance(logits, out=out)
+    want = np.hstack([z[:, :columns], np.exp(z[:, columns:].astype(np.float64))])
+    assert_within(memory.read(out), want, 4 * u * np.abs(want))
 
 
 # ---- batches and random numbers -------------------------------------------------------------------

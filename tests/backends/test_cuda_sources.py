@@ -166,8 +166,10 @@ def test_a_source_compiles_and_keeps_its_registers(nvrtc, source, variant, archi
     assert sorted(compiled) == sorted(name for name, signature in KERNELS.items() if signature.source == source)
     spilled = [int(number) for number in re.findall(r"(\d+) bytes spill stores", log)]
     assert len(spilled) >= len(compiled), f"ptxas says nothing of spills:\n{log}"
-    # A division or a power in double precision is a call, around which a few registers are saved.
-    assert max(spilled) <= (64 if kernels.VARIANTS[variant]["REAL"] == "double" else 0), log
+    # A division or a power in double precision is a call, around which a few registers are saved. Each loss has one
+    # before its loop, by the sum of the weights: that of the quantiles saves up to five registers there.
+    saved = 24 if source == "target_losses.cu" else 0
+    assert max(spilled) <= (64 if kernels.VARIANTS[variant]["REAL"] == "double" else saved), log
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
     assert len(registers) == len(compiled)
     assert max(registers) <= 128, log  # or a multiprocessor of 65536 registers is left with one block of 512 threads

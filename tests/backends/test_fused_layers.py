@@ -16,6 +16,7 @@ from chainrule.backends.base import BF16, CORRECT, HALTED, LOSS, RUNNING, WEIGHT
 from chainrule.backends.cupy import kernels, layers
 from chainrule.errors import DeviceError
 from emulation.backend import EmulatedBackend, compiler_problem, narrow, widen
+from formulas import LOSSES
 
 CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
 FUSED = pytest.mark.parametrize("backend", ["emulated", CUDA], indirect=True)
@@ -246,9 +247,11 @@ def test_launches_of_losses_and_predictions(backend, memory, rng, dtype, rows, w
     weights = memory.array(rng.uniform(size=rows), dtype) if weighted else None
     totals, out = memory.output((2, 3), np.float64), memory.output((rows, 10), dtype)
     options = {"scale": 1.0, "mean": True, "totals": totals, "dlogits": out}
-    for loss, targets in (("softmax_cross_entropy", labels), ("sigmoid_cross_entropy", t), ("squared_error", t)):
-        step = lambda loss=loss, targets=targets: getattr(backend, loss)(z, targets, weights, state, **options)
-        assert launched(backend, step) == (["sum_weights", loss] if weighted else [loss])
+    half = memory.array(rng.uniform(size=(rows, 5)), dtype)
+    for loss in LOSSES.values():
+        targets = labels if loss.method in {"softmax_cross_entropy", "focal_loss"} else (half if loss.each != 1 else t)
+        step = lambda loss=loss, targets=targets: loss.call(backend, z, targets, weights, state, **options)
+        assert launched(backend, step) == (["sum_weights", loss.launches()] if weighted else [loss.launches()])
     for targets in (labels, t):
         step = lambda targets=targets: backend.count_correct(z, targets, weights, state, totals=totals)
         assert launched(backend, step) == ["count_correct"]
@@ -274,8 +277,14 @@ def test_what_has_no_kernel_is_left_to_the_reference_and_kept_out_of_steps(backe
         lambda: backend.activate("sigmoid", y, out=y),
         lambda: backend.matmul(three, three, out=product),
         lambda: backend.softmax_cross_entropy(z, wide, None, state, **plain),
-        lambda: backend.sigmoid_cross_entropy(z, numbers, None, state, **plain),
-        lambda: backend.squared_error(z, numbers, None, state, **plain),
+        lambda: backend.focal_loss(z, wide, None, state, gamma=2.0, **plain),
+        lambda: backend.elementwise_loss("sigmoid_cross_entropy", z, numbers, None, state, **plain),
+        lambda: backend.elementwise_loss("squared_error", z, numbers, None, state, **plain),
+        lambda: backend.quantile_loss(z, numbers[:, :2], None, state, levels=(0.2, 0.8), **plain),
+        lambda: backend.gaussian_nll(z, numbers[:, :2], None, state, **plain),
+        lambda: backend.exp(complex_x, out=memory.output((3, 4), np.complex128)),
+        lambda: backend.quantiles(complex_x, count=2, out=memory.output((3, 4), np.complex128)),
+        lambda: backend.mean_and_variance(complex_x, out=memory.output((3, 4), np.complex128)),
         lambda: backend.count_correct(z, wide, None, state, totals=totals),
         lambda: backend.argmax(z, out=wide),
         lambda: backend.positive(z, out=numbers),
@@ -335,54 +344,36 @@ def test_a_gradient_that_is_not_finite_shows_in_the_bias_gradient(backend, memor
 # By formulas other than those of the kernels, in more digits than float64 has.
 
 
-def softmax_rows(z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    e, rows = np.exp(z - z.max(axis=1, keepdims=True)), np.arange(len(z))
-    p = e / e.sum(axis=1, keepdims=True)
-    return -np.log(p[rows, labels]), p - np.eye(z.shape[1])[labels]
-
-
-def sigmoid_rows(z: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return (t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z)).sum(axis=1), np.exp(-np.logaddexp(0, -z)) - t
-
-
-def squared_rows(p: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return ((p - t) ** 2).sum(axis=1), 2 * (p - t)
-
-
-LOSSES = {"softmax_cross_entropy": softmax_rows, "sigmoid_cross_entropy": sigmoid_rows, "squared_error": squared_rows}
-
 # One block and several; a thread a row, some, a warp, a block; rows that are kept and such as are read again.
 ROWS = [(1, 1), (2500, 1), (2100, 2), (1100, 3), (300, 10), (70, 64), (66, 65), (2, 257), (5, 1100)]
 
 
-def of_loss(loss: str, rng: np.random.Generator, n: int, k: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    z = (3 * rng.normal(size=(n, k))).astype(dtype)
-    if loss == "softmax_cross_entropy":
-        return z, rng.integers(0, k, n).astype(np.int32)
-    return z, rng.uniform(size=(n, k)).astype(dtype)
+# The other losses of elements are laid out as the squared error is.
+LAID_OUT = [name for name, loss in LOSSES.items() if not loss.kind or name == "squared_error"]
 
 
 @FUSED
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LAID_OUT)
 @pytest.mark.parametrize(("n", "k"), ROWS)
 def test_a_loss_is_added_up_by_any_number_of_blocks(backend, memory, rng, monkeypatch, dtype, u, loss, weighted, n, k):
     for multiprocessors, offset in ((1, 1), (3, 0)):
         monkeypatch.setattr(backend, "multiprocessors", multiprocessors)
-        z, targets = of_loss(loss, rng, n, k, dtype)
+        z, targets = LOSSES[loss].draw(rng, n, k, dtype)
         w = rng.uniform(0.1, 3, n).astype(dtype) if weighted else np.ones(n)
-        totals, dlogits = memory.output((2, 3), np.float64), memory.output((n, k), dtype, offset=offset)
+        totals, dlogits = memory.output((2, 3), np.float64), memory.output(z.shape, dtype, offset=offset)
         state, logits = memory.state(), memory.array(z, offset=offset)
-        getattr(backend, loss)(
-            logits, memory.array(targets, offset=offset), memory.array(w, offset=offset) if weighted else None, state,
+        LOSSES[loss].call(
+            backend, logits, memory.array(targets, offset=offset),
+            memory.array(w, offset=offset) if weighted else None, state,
             scale=0.7, mean=True, totals=totals, dlogits=dlogits,
         )  # fmt: skip
-        losses, gradient = (np.asarray(a, np.float64) for a in LOSSES[loss](z.astype(np.longdouble), targets))
+        losses, gradient = (np.asarray(a, np.float64) for a in LOSSES[loss].rows(z.astype(np.longdouble), targets))
         w = w.astype(np.float64)
         row = 0.7 * w / w.sum()
         assert_within(memory.read(dlogits), gradient * row[:, None], 32 * u * row[:, None] * (1 + np.abs(gradient)))
         got = memory.read(totals)[1]
-        size = 0.7 * (w * (losses + k * np.abs(z).max(axis=1))).sum()
+        size = 0.7 * (w * (np.abs(losses) + z.shape[1] * np.abs(z).max(axis=1))).sum()
         assert_within(got[LOSS], 0.7 * (w * losses).sum(), 32 * u * size)
         assert_within(got[WEIGHT], w.sum(), 1e-14 * n)
         assert memory.read(state)[HALTED] == RUNNING
@@ -445,12 +436,12 @@ def test_argmax_takes_the_first_nan_as_numpy_does(backend, memory, rng, dtype):
 @pytest.mark.parametrize(("n", "k"), [(1100, 3), (3, 600)])
 def test_one_element_that_is_not_finite_halts_the_run_wherever_it_is(backend, memory, rng, loss, n, k):
     for at, value in itertools.product((0, n * k // 2, n * k - 1), (np.nan, np.inf)):
-        z, targets = of_loss(loss, rng, n, k, np.float32)
+        z, targets = LOSSES[loss].draw(rng, n, k, np.float32)
         z.flat[at] = value
         state, totals = memory.state(), memory.output((2, 3), np.float64)
-        getattr(backend, loss)(
-            memory.array(z), memory.array(targets), None, state, scale=1.0, mean=True, totals=totals,
-            dlogits=memory.output((n, k), np.float32),
+        LOSSES[loss].call(
+            backend, memory.array(z), memory.array(targets), None, state, scale=1.0, mean=True, totals=totals,
+            dlogits=memory.output(z.shape, np.float32),
         )  # fmt: skip
         assert memory.read(state).tolist() == [5, 1, 5]
 
@@ -540,18 +531,26 @@ def test_the_last_layer_of_bf16_factors_is_float32(narrow_memory, rng):
 def test_a_loss_writes_its_gradient_in_bf16(narrow_memory, rng, loss, weighted, n, k):
     """The logits are float32, and so is all arithmetic: the totals do not change, the gradient is rounded once."""
     memory, backend = narrow_memory, narrow_memory.backend
-    z, targets = of_loss(loss, rng, n, k, np.float32)
+    z, targets = LOSSES[loss].draw(rng, n, k, np.float32)
     w = rng.uniform(0.1, 3, n).astype(np.float32) if weighted else np.ones(n, np.float32)
     logits, device_targets = memory.array(z), memory.array(targets)
     weights, found = memory.array(w) if weighted else None, {}
     for dtype in (np.dtype(np.float32), BF16):
-        totals, dlogits = memory.output((2, 3), np.float64), memory.output((n, k), dtype)
-        getattr(backend, loss)(
-            logits, device_targets, weights, memory.state(), scale=1.0, mean=True, totals=totals, dlogits=dlogits
+        totals, dlogits = memory.output((2, 3), np.float64), memory.output(z.shape, dtype)
+        LOSSES[loss].call(
+            backend,
+            logits,
+            device_targets,
+            weights,
+            memory.state(),
+            scale=1.0,
+            mean=True,
+            totals=totals,
+            dlogits=dlogits,
         )
         found[dtype] = memory.read(totals)[1, [LOSS, WEIGHT]], memory.read(dlogits)
     np.testing.assert_allclose(found[BF16][0], found[np.dtype(np.float32)][0], rtol=4 * U32)
-    row, gradient = (w / w.sum(dtype=np.float64))[:, None], LOSSES[loss](z.astype(np.float64), targets)[1]
+    row, gradient = (w / w.sum(dtype=np.float64))[:, None], LOSSES[loss].rows(z.astype(np.float64), targets)[1]
     bound = U16 * np.abs(gradient * row) + 33 * U32 * row * (1 + np.abs(gradient))
     assert_within(found[BF16][1], gradient * row, bound)
 

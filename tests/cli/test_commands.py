@@ -157,8 +157,8 @@ def test_verify_fails_on_a_wrong_gradient_and_names_the_parameter(run, monkeypat
     else:
         right_loss = NumPyBackend.softmax_cross_entropy
 
-        def doubled(self, logits, labels, weights, state, *, scale, mean, totals, dlogits):
-            right_loss(self, logits, labels, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits)
+        def doubled(self, logits, labels, weights, state, *, dlogits, **options):
+            right_loss(self, logits, labels, weights, state, dlogits=dlogits, **options)
             dlogits *= 2
 
         monkeypatch.setattr(NumPyBackend, "softmax_cross_entropy", doubled)
@@ -208,3 +208,36 @@ def test_a_full_disk_is_exit_code_5(run, monkeypatch):
     assert found.code == 5
     assert "No space left on device" in found.error
     assert not list(Path("out").glob(".*.tmp")), "a temporary was left behind"
+
+
+def test_quantiles_and_a_spread_have_columns_of_their_own(run, tmp_path):
+    """From training to a table of predictions and its score, for losses with several outputs a target."""
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0, 1, 80)
+    rows = "".join(f"{a},{b}\n" for a, b in zip(x, 20 + x + rng.normal(size=80), strict=True))
+    (tmp_path / "t.csv").write_text("x,y\n" + rows)
+    for loss, header, scores in (
+        ("quantile", "y_q0.1,y_q0.5,y_q0.9", {"pinball_0.5", "coverage_0.9"}),
+        ("gaussian_nll", "y,y_sd", {"nll", "coverage_0.9"}),
+        ("gamma", "y", {"deviance"}),
+    ):
+        options = ("--target", "y", "--loss", loss, "--epochs", 3, "--run-dir", tmp_path / loss)
+        done = run("train", tmp_path / "t.csv", *options)
+        assert done.code == 0, done.err
+        lines = run("predict", tmp_path / loss, tmp_path / "t.csv").out.splitlines()
+        assert lines[0] == header
+        assert len(lines) == 81
+        first = [float(line.split(",")[0]) for line in lines[1:]]
+        assert all(10 < value < 40 for value in first) or (loss == "gamma" and min(first) > 0), "not in its own units"
+        assert scores <= set(run("evaluate", tmp_path / loss, tmp_path / "t.csv", "--json").json)
+
+
+def test_class_weights_from_the_command_line(run, tmp_path):
+    done = run("train", "digits", "--class-weight", "balanced", "--epochs", 1, "--run-dir", tmp_path / "r", "--json")
+    assert done.json["valid"]["accuracy"] > 0.5
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i},{i / 7}\n" for i in range(20)))
+    refused = run(
+        "train", tmp_path / "t.csv", "--target", "y", "--class-weight", "balanced", "--run-dir", tmp_path / "s"
+    )
+    assert refused.code == 2
+    assert "class_weight came with squared_error" in refused.err

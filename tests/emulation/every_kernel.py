@@ -15,6 +15,7 @@ import concurrent.futures
 import itertools
 import os
 import sys
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ import numpy as np
 from chainrule.backends.base import BF16, RUNNING, ActivationName, Array
 from chainrule.backends.cupy import kernels, layers
 from chainrule.backends.cupy.launches import Launch
+from chainrule.backends.loss_contract import ElementwiseLossName
 from emulation import compiled
 from emulation.backend import EmulatedBackend, narrow
 
@@ -153,18 +155,31 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     be.dense(some((n, k), stored), W, some((7,)), "identity", z=top, y=top)
     be.matmul(some((n, k), stored).T, y, out=some((k, 7)))
 
-    losses: list[tuple[str, Array]] = [
-        ("softmax_cross_entropy", labels), ("sigmoid_cross_entropy", exact(few, real)), ("squared_error", logits)
+    options: dict[str, Any] = {"scale": 0.5, "mean": True, "totals": totals}
+    column, twice_as_wide = some((n, 1)), some((n, 2 * k))
+    losses: list[tuple[Array, Callable[..., None]]] = [
+        (logits, lambda z, w, d: be.softmax_cross_entropy(z, labels, w, state.copy(), dlogits=d, **options)),
+        (logits, lambda z, w, d: be.softmax_cross_entropy(
+            z, labels, w, state.copy(), label_smoothing=0.1, dlogits=d, **options)),
+        (logits, lambda z, w, d: be.focal_loss(z, labels, w, state.copy(), gamma=2.0, dlogits=d, **options)),
+        *((logits, lambda z, w, d, kind=kind: be.elementwise_loss(
+            kind, z, exact(few, real), w, state.copy(), parameter=1.0, dlogits=d, **options))
+            for kind in typing.get_args(ElementwiseLossName)),
+        (logits, lambda z, w, d: be.quantile_loss(
+            z, column, w, state.copy(), levels=tuple((np.arange(k) + 1) / (k + 1)), dlogits=d, **options)),
+        (twice_as_wide, lambda z, w, d: be.gaussian_nll(z, logits, w, state.copy(), dlogits=d, **options)),
     ]  # fmt: skip
-    for (loss, targets), w in itertools.product(losses, (weights, None)):
-        options = {"scale": 0.5, "mean": True, "totals": totals}
-        getattr(be, loss)(logits, targets, w, state.copy(), dlogits=some((n, k), stored), **options)
+    for (z, loss), w in itertools.product(losses, (weights, None)):
+        loss(z, w, some(z.shape, stored))
         if stored == real and cases.often > 1:
-            z = logits.copy()
-            getattr(be, loss)(z, targets, w, state.copy(), dlogits=z, **options)
+            same = z.copy()
+            loss(same, w, same)
     for targets, w in itertools.product((exact(few, real), labels), (weights, None)):
         be.count_correct(logits, targets, w, state, totals=totals)
     be.softmax(logits, out=some((n, k)))
+    be.exp(logits, out=some((n, k)))
+    be.quantiles(logits, count=k, out=some((n, k)))
+    be.mean_and_variance(twice_as_wide, out=some((n, 2 * k)))
     be.argmax(logits, out=labels.copy())
     be.positive(logits, out=exact(few, np.int32))
 

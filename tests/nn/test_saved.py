@@ -20,6 +20,13 @@ NETS = {
     "regression": lambda be: cr.MLP([4, 2], backend=be, loss="squared_error", activation="sigmoid"),
     "one answer": lambda be: cr.MLP([4, 5, 5, 1], backend=be, loss="sigmoid_cross_entropy"),
     "summed": lambda be: cr.MLP([4, 3, 2], backend=be, loss="squared_error_sum", dtype="float64"),
+    "quantiles": lambda be: cr.MLP([4, 5, 3], backend=be, loss=cr.Quantile([0.25, 0.5, 0.9])),
+    "usual quantiles": lambda be: cr.MLP([4, 6], backend=be, loss="quantile"),
+    "mean and variance": lambda be: cr.MLP([4, 4], backend=be, loss="gaussian_nll"),
+    "smoothed": lambda be: cr.MLP([4, 3], backend=be, loss=cr.SoftmaxCrossEntropy(label_smoothing=0.1)),
+    "focal": lambda be: cr.MLP([4, 3], backend=be, loss=cr.Focal(gamma=1.5, reduction="sum")),
+    "huber": lambda be: cr.MLP([4, 3], backend=be, loss=cr.Huber(delta=0.25)),
+    "counts": lambda be: cr.MLP([4, 1], backend=be, loss="poisson"),
     "mixed layers": lambda be: cr.Network([cr.Dense(3, "tanh"), cr.Dense(5, "relu"), cr.Dense(2)], 4, backend=be),
 }
 
@@ -32,6 +39,7 @@ def test_a_net_comes_back_as_it_was(backend, tmp_path, name):
     assert (read.layers, read.n_in, read.loss_name, read.dtype, read.seed) == (
         net.layers, net.n_in, net.loss_name, net.dtype, net.seed,
     )  # fmt: skip
+    assert read.loss == net.loss
     for key, value in net.parameter_arena.download().items():
         assert read.parameter_arena.download()[key].tobytes() == value.tobytes()
     if backend.device == "cpu":
@@ -104,6 +112,19 @@ MISFITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "an activation that is a list": ({"layers": [LAYER | {"activation": ["relu"]}]}, {}),
     "an activation at the top": ({"layers": [LAYER | {"activation": "relu"}]}, {}),
     "an unknown loss": ({"loss": "hinge"}, {}),
+    "an unknown loss with options": ({"loss": {"name": "hinge"}}, {}),
+    "a loss without a name": ({"loss": {"delta": 1.0}}, {}),
+    "a name with what it stands for": ({"loss": {"name": "squared_error_sum"}}, {}),
+    "a loss that is a list": ({"loss": ["huber"]}, {}),
+    "an option that there is not": ({"loss": {"name": "huber", "gamma": 1.0}}, {}),
+    "outputs among the options": ({"loss": {"name": "huber", "n_out": 2}}, {}),
+    "an option that is text": ({"loss": {"name": "huber", "delta": "1"}}, {}),
+    "an option out of range": ({"loss": {"name": "focal", "gamma": -1}}, {}),
+    "levels that fall": ({"loss": {"name": "quantile", "levels": [0.9, 0.1]}}, {}),
+    "levels that are none": ({"loss": {"name": "quantile", "levels": 3}}, {}),
+    "a loss of more outputs": ({"loss": "quantile"}, {}),
+    "standardised counts": ({"loss": "poisson"}, {"targets.mean": np.zeros(2), "targets.scale": np.ones(2)}),
+    "targets of another width": ({"loss": "gaussian_nll"}, {"targets.mean": np.zeros(2), "targets.scale": np.ones(2)}),
     "an unknown dtype": ({"dtype": "float16"}, {}),
     "a dtype that is no dtype": ({"dtype": "what"}, {}),
     "a negative seed": ({"seed": -1}, {}),
@@ -148,3 +169,20 @@ def test_other_libraries_can_read_the_arrays(tmp_path):
     np.testing.assert_array_equal(arrays["parameters.dense0.W"], net.parameters()["dense0.W"])
     with safetensors.safe_open(tmp_path / "m", framework="np") as file:
         assert json.loads(file.metadata()[model_file.FORMAT])["description"]["n_in"] == 4
+
+
+def test_a_loss_with_its_usual_options_is_a_name_in_the_file(tmp_path):
+    """As files of before had it; others are a name and options."""
+    for loss, want in (
+        (cr.SquaredError(reduction="sum"), "squared_error_sum"),
+        (cr.Huber(delta=2), {"name": "huber", "reduction": "mean", "delta": 2}),
+    ):
+        cr.MLP([2, 1], loss=loss).save(tmp_path / "m")
+        assert model_file.read(tmp_path / "m")[0]["loss"] == want
+
+
+def test_the_units_of_quantiles_come_back(tmp_path):
+    net = cr.MLP([4, 6], loss="quantile")
+    net.preparation = cr.Preparation(targets=cr.Standardization(np.array([1.0, 2.0]), np.array([3.0, 4.0])))
+    net.save(tmp_path / "m")
+    assert cr.load(tmp_path / "m", device="cpu").predict(X).tobytes() == net.predict(X).tobytes()

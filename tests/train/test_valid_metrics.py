@@ -175,3 +175,19 @@ def test_rows_that_a_device_keeps_as_they_came(rng):
         run = trainer.fit(X, y, validation=(X[:30], y[:30]), diagnose=True)
     assert run.history["valid_log_loss"] == pytest.approx(run.history["valid_loss"], rel=1e-5)
     assert run.diagnosis.losses[0] > 0
+
+
+def test_metrics_of_several_quantiles_are_of_the_median(rng):
+    """A function of the user's own has all that predict says."""
+    X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
+    seen = []
+
+    def shapes(y, predicted):
+        seen.append((y.shape, predicted.shape))
+        return 0.0
+
+    net = cr.MLP([3, 5, 3], loss=cr.Quantile([0.1, 0.4, 0.9]))
+    run = cr.Trainer(net, metrics=["mae", "r2", shapes], epochs=1).fit(X, y, validation=(X, y))
+    assert run.history["valid_mae"][0] == pytest.approx(np.abs(net.predict(X)[:, 1] - y).mean(), rel=1e-5)
+    assert {"valid_r2", "valid_d2"} <= set(run.history)
+    assert seen == [((40,), (40, 3))]

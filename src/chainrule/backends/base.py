@@ -1,7 +1,8 @@
 """The contract: what a device must be able to do, and nothing else.
 
 A :class:`Backend` is a constructor argument, never a global. Layers, losses, optimisers and the trainer
-speak to the one that they were given, so the same mathematics runs wherever a body of this contract exists:
+speak to the one that they were given, so the same mathematics runs wherever a body of this contract exists (its part
+about losses stands in :mod:`~chainrule.backends.loss_contract`):
 :mod:`~chainrule.backends.reference` is the specification, the others are faster bodies of the same methods.
 
 **Destination passing.** A kernel writes into the memory it is handed after the ``*`` and returns None. Inside a
@@ -54,6 +55,7 @@ import numpy as np
 from chainrule.backends.arrays import ActivationName as ActivationName  # noqa: PLC0414  (given on from here)
 from chainrule.backends.arrays import Array as Array  # noqa: PLC0414
 from chainrule.backends.layer_contract import LayerContract
+from chainrule.backends.loss_contract import LossContract
 from chainrule.backends.optimiser_contract import OptimiserContract
 from chainrule.backends.transfers import Transfer
 
@@ -72,7 +74,7 @@ PRECISIONS: Final = ("fp32", "tf32", "bf16")  # how float32 products may be comp
 BF16: Final = np.dtype([("bf16", "<u2")])
 
 
-class Backend(LayerContract, OptimiserContract):
+class Backend(LayerContract, LossContract, OptimiserContract):
     """One device: its memory, its kernels, and how a step is executed on it."""
 
     name: str  # the body: "numpy", "cupy", "guarded"
@@ -188,73 +190,6 @@ class Backend(LayerContract, OptimiserContract):
     @abc.abstractmethod
     def first_nonfinite(self, x: Array) -> int | None:
         """Flat index of the first nan or inf in ``x``, or None. Looks at the device: outside a step only."""
-
-    # ---- losses ---------------------------------------------------------------------------------
-    # Each writes totals[state[BATCH], LOSS and WEIGHT] and dlogits, in one pass. `weights` is (n,) or None for
-    # all ones. With mean=True the loss is divided by sum_i w_i, with mean=False by 1; `scale` multiplies it.
-    # Weights that are all zero give loss 0 and gradient 0. `dlogits` may be the memory of `logits`.
-    # A loss that is not finite sets state[HALTED] to state[STEP] unless it is set already.
-
-    @abc.abstractmethod
-    def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        """Cross-entropy of a softmax, in nats, and its gradient.
-
-        l_i = logsumexp(logits_i) - logits_i[labels_i];
-        dlogits_i = w_i (softmax(logits_i) - onehot(labels_i)) scale / sum w
-
-        logits, dlogits (n, k) float; labels (n,) int32, each in [0, k), checked when the data comes in, not here.
-        Source: Goodfellow, Bengio, Courville 2016, section 6.2.2.3. The row maximum is subtracted before exp.
-        """
-
-    @abc.abstractmethod
-    def sigmoid_cross_entropy(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        """Cross-entropy of independent sigmoids, in nats, and its gradient: one column a yes-or-no question.
-
-        l_i = sum_j max(z, 0) - z t + log(1 + exp(-|z|)),  z = logits_ij, t = targets_ij in [0, 1];
-        dlogits_ij = w_i (sigmoid(z) - t) scale / sum w
-
-        Source: Goodfellow, Bengio, Courville 2016, section 6.2.2.2; the form that overflows for no z.
-        """
-
-    @abc.abstractmethod
-    def squared_error(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        """Squared error and its gradient.   logits (the predictions), targets, dlogits (n, k).
-
-        l_i = sum_j (p_ij - t_ij)^2;    dlogits_ij = 2 w_i (p_ij - t_ij) scale / sum w
-        """
-
-    @abc.abstractmethod
-    def count_correct(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
-    ) -> None:
-        """totals[state[BATCH], CORRECT] = sum_i w_i [row i is right].
-
-        Labels (n,) of an int dtype: right where argmax(logits_i) is the label (the first of equals).
-        Targets (n, k): right where every sign of logits_i agrees with targets_i > 1/2.
-        """
-
-    # ---- from logits to predictions -------------------------------------------------------------
-
-    @abc.abstractmethod
-    def softmax(self, logits: Array, *, out: Array) -> None:
-        """out_ij = exp(logits_ij) / sum_k exp(logits_ik); ``out`` may be ``logits``."""
-
-    @abc.abstractmethod
-    def argmax(self, x: Array, *, out: Array) -> None:
-        """out_i = the first j of the largest x_ij.   x (n, k), out (n,) int32."""
-
-    @abc.abstractmethod
-    def positive(self, x: Array, *, out: Array) -> None:
-        """out = 1 where x > 0, else 0.   x, out of one shape, out int32."""
 
     # ---- batches and random numbers -------------------------------------------------------------
 

@@ -12,21 +12,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.backends.base import BATCH, HALTED, RUNNING, STEP, Array, Backend
+from chainrule.backends.array_operations import ArrayOperations
+from chainrule.backends.base import BATCH, HALTED, RUNNING, STEP, Array
 from chainrule.backends.philox import philox_words
 
 BATCH_SHIFT = 16  # bits of a counter's word that are the layer's; the batch's number has those above
 _WORD = 0xFFFFFFFF
 
 
-class NormalizationKernels(Backend):
+class NormalizationKernels(ArrayOperations):
     """The part of the contract that drops out and normalises, in array operations."""
-
-    xp: Any
-
-    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
-        """Memory for an intermediate result that no one reads after the kernel."""
-        return self.xp.empty(shape, dtype)
 
     def add(self, a: Array, b: Array, *, out: Array) -> None:
         self.xp.add(a, b, out=out)

@@ -16,23 +16,15 @@ import math
 from collections.abc import Callable, Sequence
 
 from chainrule.backends.activations import ACTIVATE, DERIVATIVE
-from chainrule.backends.base import (
-    CORRECT,
-    HALTED,
-    LOSS,
-    RUNNING,
-    STEP,
-    WEIGHT,
-    ActivationName,
-    Array,
-)
+from chainrule.backends.base import ActivationName, Array
+from chainrule.backends.losses import ReferenceLosses
 from chainrule.backends.normalization import NormalizationKernels
 from chainrule.backends.philox import philox_words
-from chainrule.backends.reference_optimisers import ReferenceOptimisers, slot_of
+from chainrule.backends.reference_optimisers import ReferenceOptimisers
 from chainrule.errors import ShapeError
 
 
-class ReferenceBackend(NormalizationKernels, ReferenceOptimisers):
+class ReferenceBackend(ReferenceLosses, NormalizationKernels, ReferenceOptimisers):
     """The kernels; memory and execution are left to the bodies for NumPy and CuPy."""
 
     # ---- elements -------------------------------------------------------------------------------
@@ -89,91 +81,6 @@ class ReferenceBackend(NormalizationKernels, ReferenceOptimisers):
         self.matmul(dz, W.swapaxes(-1, -2), out=out)
         self.activation_backward(activation, saved, out, dz=out, db=db)
 
-    # ---- losses ---------------------------------------------------------------------------------
-
-    def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        xp = self.xp
-        rows = self._rows(len(labels))
-        xp.subtract(logits, logits.real.max(axis=-1, keepdims=True), out=dlogits)
-        chosen = dlogits[rows, labels]
-        xp.exp(dlogits, out=dlogits)
-        normalizer = dlogits.sum(axis=-1, keepdims=True)
-        losses = xp.log(normalizer[:, 0]) - chosen
-        xp.divide(dlogits, normalizer, out=dlogits)
-        dlogits[rows, labels] -= 1
-        self._finish(losses, weights, state, scale, mean, totals, dlogits)
-
-    def sigmoid_cross_entropy(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        xp = self.xp
-        # z - z t + ... in the form m - z t + log1p(exp(z - 2m)) with m = max(z, 0): never large, and analytic in z on
-        # either side.
-        m = self._scratch(logits.shape, logits.dtype, use="derivative")
-        loss = self._scratch(logits.shape, logits.dtype, use="elements")
-        self.activate("relu", logits, out=m)
-        xp.multiply(m, -2, out=loss)
-        xp.add(loss, logits, out=loss)
-        xp.exp(loss, out=loss)
-        xp.log1p(loss, out=loss)
-        xp.add(loss, m, out=loss)
-        xp.multiply(logits, targets, out=m)
-        xp.subtract(loss, m, out=loss)
-        losses = loss.sum(axis=-1)
-        self.activate("sigmoid", logits, out=dlogits)
-        xp.subtract(dlogits, targets, out=dlogits)
-        self._finish(losses, weights, state, scale, mean, totals, dlogits)
-
-    def squared_error(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        xp = self.xp
-        xp.subtract(logits, targets, out=dlogits)
-        square = self._scratch(dlogits.shape, dlogits.dtype, use="derivative")
-        xp.multiply(dlogits, dlogits, out=square)
-        self._finish(square.sum(axis=-1), weights, state, scale, mean, totals, dlogits, factor=2.0)
-
-    def _finish(
-        self, losses: Array, weights: Array | None, state: Array, scale: float, mean: bool, totals: Array,
-        dlogits: Array, factor: float = 1.0,
-    ) -> None:  # fmt: skip
-        """From l_i and w_i to the totals, and from dl_i to ``factor * scale * w_i dl_i / divisor``."""
-        xp = self.xp
-        if weights is None:
-            loss, weight = losses.sum(dtype=totals.dtype), len(losses)
-            row_factor = factor * scale / (weight if mean else 1)
-            if row_factor != 1:
-                xp.multiply(dlogits, row_factor, out=dlogits)
-        else:
-            loss, weight = (losses * weights).sum(dtype=totals.dtype), weights.sum(dtype=totals.dtype)
-            row_factor = factor * scale
-            if mean:  # all weights 0: every row of the gradient is 0 whatever it is divided by, so divide by 1
-                row_factor = (row_factor / xp.where(weight == 0, 1, weight)).astype(weights.dtype)
-            xp.multiply(dlogits, (weights * row_factor)[:, None], out=dlogits)
-        self._record(loss * scale, weight, state, totals)
-
-    def _record(self, loss: Array, weight: Array | int, state: Array, totals: Array) -> None:
-        slot = slot_of(state)
-        totals[slot, LOSS] = loss
-        totals[slot, WEIGHT] = weight
-        halts = ~self.xp.isfinite(loss) & (state[HALTED] == RUNNING)
-        state[HALTED : HALTED + 1] = self.xp.where(halts, state[STEP], state[HALTED])
-
-    def count_correct(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
-    ) -> None:
-        if targets.ndim == 1:
-            right = logits.argmax(axis=-1) == targets
-        else:
-            right = ((logits > 0) == (targets > 0.5)).all(axis=-1)
-        count = right.sum() if weights is None else (right * weights).sum(dtype=totals.dtype)
-        totals[slot_of(state), CORRECT] = count
-
     # ---- from logits to predictions -------------------------------------------------------------
 
     def softmax(self, logits: Array, *, out: Array) -> None:
@@ -187,6 +94,9 @@ class ReferenceBackend(NormalizationKernels, ReferenceOptimisers):
 
     def positive(self, x: Array, *, out: Array) -> None:
         out[...] = x > 0
+
+    def exp(self, x: Array, *, out: Array) -> None:
+        self.xp.exp(x, out=out)
 
     # ---- batches and random numbers -------------------------------------------------------------
 

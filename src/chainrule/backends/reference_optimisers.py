@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from chainrule.backends.base import BATCH, HALTED, RUNNING, STEP, WEIGHT, Array, Backend
+from chainrule.backends.array_operations import ArrayOperations, slot_of
+from chainrule.backends.base import BATCH, HALTED, RUNNING, STEP, WEIGHT, Array
 
 
-def slot_of(state: Array) -> Array:
-    """(1,) int64: the batch's number within the epoch, as an index."""
-    return state[BATCH : BATCH + 1]
-
-
-class ReferenceOptimisers(Backend):
+class ReferenceOptimisers(ArrayOperations):
     """The kernels that update parameters, and what they share with all others."""
-
-    xp: Any  # the array module
-
-    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
-        """Memory for an intermediate result that no one reads after the kernel."""
-        return self.xp.empty(shape, dtype)
-
-    def _parts(self, size: int) -> Iterator[slice]:
-        """Slices of a flat array: all of it at once, unless a body knows a better size for its caches."""
-        yield slice(0, size)
-
-    def _rows(self, n: int) -> Array:
-        return self.xp.arange(n)
 
     # ---- updates --------------------------------------------------------------------------------
 

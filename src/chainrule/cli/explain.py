@@ -13,7 +13,7 @@ from chainrule.verify.explain import explain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--layers", type=widths, default=[100, 200, 10], metavar="N,N,...", help="widths, input first")
+    parser.add_argument("--layers", type=widths, metavar="N,N,...", help="widths, input first (100,200,10)")
     parser.add_argument("--activation", choices=ACTIVATIONS, default="relu")
     parser.add_argument("--loss", choices=LOSSES, default="squared_error")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="rows (default: 32)")
@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    found = explain(args.layers, activation=args.activation, loss=args.loss, batch=args.batch)
+    layers = args.layers or [100, 200, LOSSES[args.loss].outputs_for(10)]
+    found = explain(layers, activation=args.activation, loss=args.loss, batch=args.batch)
     wrong = [line.name for line in found.lines if not line.right]
     if args.json:
         output.result_json({"ok": not wrong, "rule": found.rule, "lines": [line._asdict() for line in found.lines]})

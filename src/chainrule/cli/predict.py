@@ -16,6 +16,7 @@ from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
 from chainrule.model_file import write_whole
+from chainrule.nn.losses import GaussianNLL, Quantile
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
 from chainrule.tables.readers import read_table
@@ -52,12 +53,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_csv(net: Network, X: np.ndarray) -> str:
-    """A header and one line a row: the prediction, then the probability of each class where there are any."""
+    """A header and one line a row: the prediction, then the probability of each class where there are any.
+
+    Quantiles have a column each (``target_q0.1``); a net that knows its spread adds the standard deviation.
+    """
     predicted = np.asarray(net.predict(X))
     columns = predicted.reshape(len(predicted), -1)
     p, name = net.preparation, net.preparation.target_name or "prediction"
     header = [name] if columns.shape[1] == 1 else [f"{name}_{j}" for j in range(columns.shape[1])]
     rows: list[list[str]] = [[str(v) for v in row] for row in columns.tolist()]
+    if isinstance(net.loss, Quantile):
+        of_target = [name] if net.loss.columns == 1 else [f"{name}_{j}" for j in range(net.loss.columns)]
+        header = [f"{column}_q{level:g}" for column in of_target for level in net.loss.levels]
+    if isinstance(net.loss, GaussianNLL):
+        deviations = np.sqrt(np.asarray(net.predict_distribution(X).variance)).reshape(len(predicted), -1)
+        header += [f"{column}_sd" for column in header]
+        rows = [row + [str(v) for v in extra] for row, extra in zip(rows, deviations.tolist(), strict=True)]
     if p.classes:
         rows = [[p.classes[int(v)] for v in row] for row in rows]
     if net.loss.task != "regress":

@@ -89,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
     add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
     add("--loss", choices=LOSSES, help="by default what the target asks for")
+    add("--class-weight", choices=["balanced"], help="weight rows so that all classes count the same")
     add(
         "--optimizer", choices=DEFAULT_DECAY, default="adamw",
         help="(adamw); lbfgs takes all rows at once, --epochs iterations of it, and wants SciPy",
@@ -104,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=positive_int, metavar="N", help="rows a step (32 to 256, about 32 steps an epoch)")
     add("--epochs", type=positive_int, default=60, metavar="N", help="passes over the rows (60)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
-    add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2)")
+    add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2, valid_d2)")
     add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
     add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and the split (0)")
     add("--dtype", choices=DTYPES, default="float32", help="(float32)")
@@ -139,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     say("data", _describe_data(data))
     sizes = " -> ".join(map(str, net.widths))
     say("model", f"{sizes}, {_describe_layers(args)}, {net.parameter_count:,} parameters, {net.dtype}")
-    find_metrics(args.metrics or True, net.loss.task)  # a name that does not exist leaves no folder behind
+    find_metrics(args.metrics or True, net.loss)  # a name that does not exist leaves no folder behind
     directory = RunDirectory(args.run_dir or default_path(Path(args.data).stem), overwrite=args.overwrite)
     directory.begin(
         argv=["chainrule", *args.argv], seed=args.seed, backend=backend, data=file_facts(args.data), net=net
@@ -154,7 +155,9 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     try:
         with _signals_stop(trainer) as caught:
-            outcome = trainer.fit(data.X, data.y, validation=data.valid, diagnose=args.diagnose)
+            outcome = trainer.fit(
+                data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose
+            )
     except DivergenceError as error:
         kept = net if error.run.best_epoch else None
         directory.end("diverged", net=kept, run=error.run, summary={"error": error.message} | _findings(error.run))
@@ -257,15 +260,15 @@ def _describe_layers(args: argparse.Namespace) -> str:
 
 def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
     """The net, prepared for this table: standardised by its training rows, names kept."""
+    loss = LOSSES[args.loss or DEFAULT_LOSS[data.plan.task]]
     net = MLP(
-        [data.X.shape[1], *args.hidden, data.plan.n_out], activation=args.activation,
+        [data.X.shape[1], *args.hidden, loss.outputs_for(data.plan.n_out)], activation=args.activation,
         dropout=args.dropout, normalization=args.normalization, residual=args.residual,
-        loss=args.loss or DEFAULT_LOSS[data.plan.task],
-        backend=backend, dtype=args.dtype, seed=args.seed,
+        loss=loss, backend=backend, dtype=args.dtype, seed=args.seed,
     )  # fmt: skip
     net.preparation = Preparation(
         features=Standardization.fit(data.X, limit=FEATURE_LIMIT),
-        targets=Standardization.fit(data.y) if data.plan.task == "regress" else None,
+        targets=Standardization.fit(data.y) if loss.task == "regress" and loss.standardizes else None,
         feature_names=data.table.feature_names,
         target_name=data.table.target_name,
         classes=data.plan.classes,

@@ -11,6 +11,7 @@ from chainrule.nn.activations import find_activation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
 from chainrule.nn.layer import Layer
+from chainrule.nn.losses import Loss
 from chainrule.nn.network import Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.residual import Residual
@@ -37,7 +38,7 @@ class MLP(Network):
 
     def __init__(
         self, widths: Sequence[int], *, activation: str | Sequence[str] = "relu", dropout: float = 0.0,
-        normalization: str | None = None, residual: bool = False, loss: str = "softmax_cross_entropy",
+        normalization: str | None = None, residual: bool = False, loss: str | Loss = "softmax_cross_entropy",
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
     ) -> None:  # fmt: skip
         if len(widths) < 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,14 +15,21 @@ from chainrule.backends.base import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Layer, arrange, parameter_shapes, walk
-from chainrule.nn.losses import find_loss
+from chainrule.nn.losses import GaussianNLL, Loss, find_loss, name_of, refuse_standardized
 from chainrule.nn.passes import Pass, new_state
-from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.preparation import Preparation
 from chainrule.nn.rows import InputReader, Rows, upload_features, upload_rows
 from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
 
 DTYPES = ("float32", "float64")
+
+
+class Normal(NamedTuple):
+    """A normal distribution for each row: arrays of one shape, in units of the target, and those squared."""
+
+    mean: Array
+    variance: Array
 
 
 class Network:
@@ -32,7 +39,8 @@ class Network:
     ----------
     layers : the first one's input first; the last is a Dense of activation "identity", its output is the logits
     n_in : columns of X
-    loss : "softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error" or "squared_error_sum"
+    loss : a name of :data:`chainrule.nn.losses.LOSSES` ("softmax_cross_entropy", "squared_error", "huber", ...), or a
+        loss with options: ``Huber(delta=2.0)``. It says how many outputs it wants: ``loss.outputs_for(columns of y)``
     backend : where parameters live and everything is computed; the CPU by default
     dtype : "float32" or "float64"
     seed : initial weights, from 0 to 2^64 - 1
@@ -46,7 +54,7 @@ class Network:
     """
 
     def __init__(
-        self, layers: Sequence[Layer], n_in: int, *, loss: str = "softmax_cross_entropy",
+        self, layers: Sequence[Layer], n_in: int, *, loss: str | Loss = "softmax_cross_entropy",
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
     ) -> None:  # fmt: skip
         for layer in layers:
@@ -65,8 +73,8 @@ class Network:
         # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
         self.dtype = np.dtype(one_of("dtype", dtype, DTYPES) if dtype != "complex128" else dtype)
         self.seed = check_seed(seed)
-        self.loss_name = loss
         self.loss = find_loss(loss, self.n_out)
+        self.loss_name = name_of(self.loss)
         self.preparation = Preparation()
         self._gradients: Arena | None = None
         self._factors: Arena | None = None
@@ -142,7 +150,7 @@ class Network:
         """A net of the same layers, parameters and preparation, on another backend or in another dtype."""
         other = copy.copy(self)  # of the same class, so that what a subclass overrides is kept
         Network.__init__(
-            other, self.layers, self.n_in, loss=self.loss_name, backend=backend or self.backend,
+            other, self.layers, self.n_in, loss=self.loss, backend=backend or self.backend,
             dtype=dtype or str(self.dtype), seed=self.seed,
         )  # fmt: skip
         other.preparation = self.preparation
@@ -207,27 +215,45 @@ class Network:
 
         Returns
         -------
-        softmax_cross_entropy: (n,) class numbers; sigmoid_cross_entropy: (n, k) zeros and ones; squared error: (n, k)
-        numbers in the target's own units. One output comes as (n,). Of the kind that X was: NumPy or on the device.
+        classes: (n,) class numbers; sigmoid_cross_entropy: (n, k) zeros and ones; a regression: (n, k) numbers in the
+        target's own units, which are exp(z) for poisson and gamma, the means for gaussian_nll, and (n, levels) or
+        (n, k, levels) for quantiles. One output comes as (n,). Of the kind that X was: NumPy or on the device.
         """
         be, n_out = self.backend, self.n_out
-        targets = self.preparation.targets
-        back = targets.inverse() if targets is not None else Standardization(np.zeros(n_out), np.ones(n_out))
-        back_on_device = [be.upload(back.mean), be.upload(back.scale)]
+        if self.loss.task == "classify":
+            return be.returned(self._answers(X, lambda z, out: be.argmax(z, out=out), (), np.dtype(np.int32)), like=X)
+        if self.loss.task == "regress":
+            return be.returned(self.loss.point(self._numbers(X)), like=X)
+        answers = self._answers(X, lambda z, out: be.positive(z, out=out), (n_out,), np.dtype(np.int32))
+        return be.returned(self.loss.point(answers), like=X)
+
+    def predict_distribution(self, X: Any) -> Normal:
+        """Mean and variance of the target, as a net of loss gaussian_nll sees them: two arrays, as ``predict`` answers.
+
+        The mean is that of ``predict``, the variance in squared units of the target. OptionError for another loss.
+        """
+        if not isinstance(self.loss, GaussianNLL):
+            raise OptionError(f"a net trained on {self.loss_name} has no variance", hint='loss="gaussian_nll"')
+        numbers = self._numbers(X)
+        return Normal(*(self.backend.returned(part(numbers), like=X) for part in (self.loss.point, self.loss.variance)))
+
+    def _numbers(self, X: Any) -> Array:
+        """(n, n_out) on the device: what a regression predicts, in the target's own units."""
+        be, loss, targets = self.backend, self.loss, self.preparation.targets
+        units = None
+        if targets is not None:
+            refuse_standardized(loss)
+            back = loss.units(targets)
+            units = be.upload(back.mean), be.upload(back.scale)
 
         def answer(logits: Array, out: Array) -> None:
-            if self.loss.task == "classify":
-                be.argmax(logits, out=out)
-            elif self.loss.task == "multilabel":
-                be.positive(logits, out=out)
-            elif targets is not None:
-                be.standardize(logits, *back_on_device, out=out)
+            loss.to_predictions(be, logits)
+            if units is not None:
+                be.standardize(logits, *units, out=out)
             else:
                 be.copy(logits, out=out)
 
-        shape = () if self.loss.task == "classify" else (n_out,)
-        dtype = self.dtype if self.loss.task == "regress" else np.dtype(np.int32)
-        return self._answers(X, answer, shape, dtype)
+        return self._answers(X, answer, (self.n_out,), self.dtype)
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities: (n, k) of each class, or of yes in each column (one output comes as (n,)).
@@ -244,11 +270,13 @@ class Network:
             else:
                 be.activate("sigmoid", logits, out=out)
 
-        return self._answers(X, answer, (self.n_out,), self.dtype)
+        probabilities = self._answers(X, answer, (self.n_out,), self.dtype)
+        return be.returned(self.loss.point(probabilities), like=X)
 
     def _answers(
         self, X: Any, answer: Callable[[Array, Array], None], shape: tuple[int, ...], dtype: np.dtype
     ) -> Array:
+        """(n, *shape) on the device: what ``answer(logits, out)`` makes of the logits of each part of the rows."""
         be = self.backend
         with be.running():
             features = upload_features(be, X, self.n_in, self.dtype, self.preparation.features)
@@ -258,9 +286,7 @@ class Network:
             read = InputReader(be, features, batch.n, self.dtype)
             for part, part_batch in batch.parts(n):
                 answer(part_batch.forward(read(features.x[part])), out[part])
-        if shape == (1,):
-            out = out[:, 0]
-        return be.returned(out, like=X)
+        return out
 
     def evaluation_rows(self, n: int) -> int:
         """How many of ``n`` rows to pass through the net at a time where no gradient is wanted."""

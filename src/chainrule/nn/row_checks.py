@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError, ShapeError
-from chainrule.nn.losses import Loss
+from chainrule.nn.losses import Loss, refuse_standardized
 from chainrule.nn.preparation import Standardization
 
 
@@ -17,17 +17,18 @@ def targets_and_weights(
     targets: Standardization | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """Targets as the loss wants them and weights, of ``n`` rows, in ``dtype``, checked; on the host: they are small."""
-    y_host = _on_host(backend, y, "y")
+    y_host = on_host(backend, y, "y")
     if len(y_host) != n:
         raise ShapeError(f"X has {n} rows and y has {len(y_host)}")
     checked = loss.check_targets(y_host)
     if targets is not None:
+        refuse_standardized(loss)
         checked = (checked - targets.mean) / targets.scale
     if checked.dtype.kind != "i" or loss.task != "classify":
         checked = _as_dtype(checked, dtype, "a target")
     if sample_weight is None:
         return checked, None
-    weights = _check_weights(_on_host(backend, sample_weight, "sample_weight"), n)
+    weights = _check_weights(on_host(backend, sample_weight, "sample_weight"), n)
     return checked, _as_dtype(weights, dtype, "a weight")
 
 
@@ -76,8 +77,8 @@ def _check_weights(weights: np.ndarray, n: int) -> np.ndarray:
     return weights
 
 
-def _on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
-    """Labels and weights are small and are checked on the host, wherever they come from."""
+def on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
+    """``values`` as a NumPy array: labels and weights are small and are checked on the host, wherever they are."""
     if isinstance(values, np.ma.MaskedArray):
         raise DataError(f"{name} is a masked array, whose masked values would silently count")
     array = array_of_the_host(values)

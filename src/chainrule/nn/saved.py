@@ -18,6 +18,7 @@ from chainrule.nn.custom import CustomActivation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
 from chainrule.nn.layer import Layer, arrange, parameter_shapes
+from chainrule.nn.losses import description_of, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.preparation import Preparation, Standardization
@@ -45,7 +46,7 @@ def save(net: Network, path: str | Path) -> None:
     description = {
         "n_in": net.n_in,
         "layers": [layer.describe() for layer in net.layers],
-        "loss": net.loss_name,
+        "loss": description_of(net.loss),
         "dtype": str(net.dtype),
         "seed": net.seed,
         "feature_names": list(p.feature_names),
@@ -73,7 +74,7 @@ def load(
         layers = [_layer(layer, custom) for layer in description["layers"]]
         _check(description, layers, tensors)
         net = Network(
-            layers, description["n_in"], loss=description["loss"], backend=backend,
+            layers, description["n_in"], loss=from_description(description["loss"]), backend=backend,
             dtype=description["dtype"], seed=description["seed"],
         )  # fmt: skip
         net.preparation = Preparation(
@@ -116,7 +117,8 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], tensors: dict[s
     nodes, n_in = arrange(layers, description["n_in"]), description["n_in"]
     n_out = nodes[-1].n_out
     shapes = {f"{PREFIX}{name}": shape for name, shape in parameter_shapes(nodes).items()}
-    for name, columns in (("features", n_in), ("targets", n_out)):
+    loss = find_loss(from_description(description["loss"]), n_out)
+    for name, columns in (("features", n_in), ("targets", loss.columns)):
         if any(tensor.startswith(f"{name}.") for tensor in tensors):
             shapes |= {f"{name}.mean": (columns,), f"{name}.scale": (columns,)}
         if f"{name}.limit" in tensors:
@@ -128,6 +130,8 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], tensors: dict[s
     for name, array in tensors.items():
         if name.endswith((".scale", ".limit")) and not (array > 0).all():
             raise ValueError(f"{name} should be above 0")
+    if "targets.mean" in tensors:
+        refuse_standardized(loss)
     if description["dtype"] not in DTYPES:
         raise ValueError(f"dtype {description['dtype']} was not expected")
     if len(description["feature_names"]) not in {0, n_in} or len(description["classes"]) not in {0, max(2, n_out)}:

@@ -56,7 +56,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
     if loss is not None and loss not in LOSSES:
         raise OptionError(f"unknown loss {loss!r}", hint=f"one of {', '.join(LOSSES)}")
     target = _check_target(target, source)
-    task = _guess_task(target) if loss is None else LOSSES[loss][0].task
+    task = _guess_task(target) if loss is None else LOSSES[loss].task
     text = target.dtype.kind == "U"
     classes: tuple[str, ...] = ()
     if task == "classify" or (task == "multilabel" and text):

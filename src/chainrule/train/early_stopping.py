@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chainrule.errors import OptionError
+from chainrule.nn.losses import METRICS
 from chainrule.options import real_number, whole_number
-
-HIGHER_IS_BETTER = ("accuracy", "r2")
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class EarlyStopping:
     Parameters
     ----------
     patience : epochs, at least 1
-    monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "loss", ...
+    monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "valid_d2", "loss", ...
     min_delta : what counts as better, in units of the metric
     """
 
@@ -39,7 +38,7 @@ class BestEpoch:
         self.monitor = monitor
         self.min_delta = min_delta
         if higher_is_better is None:
-            higher_is_better = monitor.removeprefix("valid_") in HIGHER_IS_BETTER
+            higher_is_better = monitor.removeprefix("valid_") in METRICS
         self.higher_is_better = higher_is_better
         self.epoch = 0
         self.value = -math.inf if self.higher_is_better else math.inf

@@ -11,7 +11,8 @@ import numpy as np
 
 from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP
 from chainrule.errors import DataError, DivergenceError, OptionError
-from chainrule.nn.evaluation import metrics_of, target_spread, weighted_spread
+from chainrule.nn.evaluation import baseline_of, metrics_of
+from chainrule.nn.losses import Baseline
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.rows import Rows
@@ -58,7 +59,7 @@ class Fit:
             self.judged = net if self.averages is None else self.averages.net  # what the end of an epoch looks at
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
             self.evaluate = valid_evaluator(self.judged, held_out, trainer.valid_metrics)
-            self.spread = _spread_of(net, rows)
+            self.baseline = _baseline_of(net, rows)
             self.state = new_state(be)
             _ = net.factor_arena  # made when first asked for
             probe = LayerProbe(net, rows) if diagnose else None
@@ -111,11 +112,12 @@ class Fit:
 
     def _metrics(self, *, with_validation: bool) -> list[str]:
         """What may be watched."""
-        metric = "r2" if self.net.loss.task == "regress" else "accuracy"
-        known = ["loss", *([metric] if self.trainer.metrics else [])]
+        usual = [metric for metric in (self.net.loss.metric,) if metric]  # a loss may have none
+        known = ["loss", *(usual if self.trainer.metrics else [])]
         if not with_validation:
             return known
-        return [*known, "valid_loss", f"valid_{metric}", *(f"valid_{m.name}" for m in self.trainer.valid_metrics)]
+        further = [metric.name for metric in self.trainer.valid_metrics]
+        return [*known, "valid_loss", *(f"valid_{name}" for name in usual + further)]
 
     # ---- a step -----------------------------------------------------------------------------------
 
@@ -126,7 +128,7 @@ class Fit:
         """
         be, net, state, totals = self.backend, self.net, self.state, self.totals
         read = self.batches.reader(batch.n)
-        counts = self.trainer.metrics and net.loss.task != "regress"
+        counts = self.trainer.metrics and net.loss.metric == "accuracy"
         optimizer, lr = self.optimizer, self.lr  # not `self`: a cycle would keep all memory of a fit until a collection
         accumulation, averages = self.accumulation, self.averages
 
@@ -254,7 +256,7 @@ class Fit:
         if (halted := int(be.download(self.state)[HALTED])) != RUNNING:
             raise self._divergence(halted, epoch, totals)
         run.steps = (epoch + 1) * self.groups.updates
-        metrics = metrics_of(self.net.loss, totals, self.spread)
+        metrics = metrics_of(self.net.loss, totals, self.baseline)
         if not self.trainer.metrics:
             metrics = {"loss": metrics["loss"]}
         if self.evaluate is not None:
@@ -294,10 +296,8 @@ class Fit:
         return nonfinite_output(self.whole.first(n), x)
 
 
-def _spread_of(net: Network, rows: Rows | HostRows) -> float:
-    if isinstance(rows, HostRows) and net.loss.task == "regress":
-        return weighted_spread(rows.targets, rows.weights)
-    return 0.0 if isinstance(rows, HostRows) else target_spread(net, rows)
+def _baseline_of(net: Network, rows: Rows | HostRows) -> Baseline | None:
+    return net.loss.baseline(rows.targets, rows.weights) if isinstance(rows, HostRows) else baseline_of(net, rows)
 
 
 def state_at(step: int) -> list[int]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
+from chainrule.nn.losses import METRICS
+
 SECONDS_A_REFRESH = 0.1  # an epoch may take a millisecond, drawing takes as long
 
 
@@ -51,7 +53,7 @@ class Progress:
 
 def describe(metrics: Mapping[str, float]) -> str:
     """``train 0.021  valid 0.078  accuracy 0.981``: losses by the rows they are of, metrics of the validation rows."""
-    metric = next((name for name in ("accuracy", "r2") if name in metrics), "")
+    metric = next((name for name in METRICS if name in metrics), "")
     shown = [
         ("train", "loss"),
         ("valid", "valid_loss"),

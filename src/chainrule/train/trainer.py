@@ -16,6 +16,7 @@ from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
 from chainrule.train.batches import split_rows
 from chainrule.train.callbacks import Callback, EpochFunction, as_callbacks
+from chainrule.train.class_weights import ClassWeight, ClassWeights
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit, refuse_options
@@ -45,8 +46,8 @@ class Trainer:
     early_stopping : an EarlyStopping, or None to train all epochs
     monitor : the metric whose best epoch's weights are kept when there is a validation set (or early stopping);
         "valid_loss" by default
-    metrics : also record the metric of the task (accuracy, r2), not the loss alone; or a list of further ones, taken
-        of the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics
+    metrics : also record the metric of the loss (accuracy, r2, d2), not the loss alone; or a list of further ones, of
+        the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics
     progress : a progress line on stderr, where that is a terminal
     callbacks : Callbacks, or functions called with an EpochRecord at the end of every epoch
     accumulate : batches that make one update, whose gradient is that of one batch of all their rows: the memory of
@@ -78,7 +79,7 @@ class Trainer:
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
         self.early_stopping = early_stopping
         self.monitor = monitor
-        self.metrics, self.valid_metrics = find_metrics(metrics, net.loss.task)
+        self.metrics, self.valid_metrics = find_metrics(metrics, net.loss)
         self.progress, self.callbacks = progress, tuple(callbacks)
         as_callbacks(self.callbacks)  # checks them
         self.stream = stream
@@ -90,7 +91,10 @@ class Trainer:
         """Ask a running fit to end within a few steps; for a signal handler or another thread."""
         self._stop_requested = True
 
-    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, validation: Any = None, diagnose: bool = False) -> Run:
+    def fit(
+        self, X: Any, y: Any, *, sample_weight: Any = None, class_weight: ClassWeight | None = None,
+        validation: Any = None, diagnose: bool = False,
+    ) -> Run:  # fmt: skip
         """Train, and return what happened.
 
         Parameters
@@ -98,6 +102,8 @@ class Trainer:
         X : (n, n_in) numbers, finite
         y : what the net's loss wants, one a row
         sample_weight : (n,) numbers from 0 up, or None
+        class_weight : for a classification "balanced" or {label: weight}, by which rows are weighted besides, those of
+            the validation too; see :class:`chainrule.train.class_weights.ClassWeights`
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight)
         diagnose : look into the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
             wrong and what to do. The weights are the same with and without, to the bit
@@ -116,6 +122,12 @@ class Trainer:
         """
         self._stop_requested = False
         with self.net.backend.running():
+            if class_weight is not None:
+                of_class = ClassWeights(self.net, class_weight, y)
+                sample_weight = of_class.of_rows(y, sample_weight)
+                if isinstance(validation, tuple | list) and len(validation) in {2, 3}:
+                    held_X, held_y, *held_weight = validation
+                    validation = held_X, held_y, of_class.of_rows(held_y, held_weight[0] if held_weight else None)
             rows, held_out = self._rows(X, y, sample_weight, validation)
             kind = FullBatchFit if isinstance(self.optimizer, LBFGS) else Fit
             return kind(self, rows, held_out, diagnose=diagnose).run_epochs()

@@ -15,7 +15,7 @@ from chainrule.backends.base import Array
 from chainrule.errors import OptionError
 from chainrule.nn import metrics
 from chainrule.nn.evaluation import Evaluator
-from chainrule.nn.losses import Task
+from chainrule.nn.losses import Loss, Task
 from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
 from chainrule.options import one_of
@@ -103,32 +103,26 @@ METRICS: dict[Task, dict[str, Metric]] = {
 
 
 def find_metrics(
-    asked: bool | Sequence[str | Metric | MetricFunction], task: Task
+    asked: bool | Sequence[str | Metric | MetricFunction], loss: Loss
 ) -> tuple[bool, tuple[Metric, ...]]:  # fmt: skip
-    """Whether the task's metric is recorded, and the further ones; OptionError for a name that does not exist."""
+    """Whether the loss's metric is recorded, and the further ones; OptionError for a name that does not exist."""
     if isinstance(asked, bool):
         return asked, ()
     if isinstance(asked, str) or not isinstance(asked, Sequence):
         raise OptionError(f"metrics {asked!r} came, True, False or a list was expected", hint='metrics=["roc_auc"]')
-    usual = usual_metric(task)
-    known = METRICS[task]
+    usual, known = loss.metric, METRICS[loss.task]
     found: list[Metric] = []
     for one in asked:
         if isinstance(one, str) and one == usual:
             continue  # recorded anyway, and counted on the device
         if isinstance(one, str):
-            found.append(known[one_of(f"metric of a net that is to {task}", one, known)])
+            found.append(known[one_of(f"metric of a net that is to {loss.task}", one, known)])
         else:
             found.append(one if isinstance(one, Metric) else Metric(one))
     names = ["loss", usual, *(metric.name for metric in found)]
     if twice := {name for name in names if names.count(name) > 1}:
         raise OptionError(f"two metrics are named {twice.pop()!r}", hint='cr.Metric(function, "another_name")')
     return True, tuple(found)
-
-
-def usual_metric(task: Task) -> str:
-    """The one that is recorded by default."""
-    return "r2" if task == "regress" else "accuracy"
 
 
 def higher_is_better(monitor: str, further: Sequence[Metric]) -> bool | None:
@@ -175,7 +169,10 @@ class MetricEvaluator:
         for metric in self._further:
             if metric.needs not in says:
                 says[metric.needs] = self._say(metric.needs)
-            found[metric.name] = metric(self._y, says[metric.needs], self._weights)
+            said = says[metric.needs]
+            if metric in METRICS["regress"].values():
+                said = metrics.point_prediction(self._net, said)
+            found[metric.name] = metric(self._y, said, self._weights)
         return found
 
     def _say(self, what: str) -> np.ndarray:

@@ -113,7 +113,14 @@ def _factor(backend: Backend, values: np.ndarray) -> Array:
 def _gradients(backend: Backend, loss: str, method: str) -> Measured:
     worst = 0.0
     for activation in ACTIVATIONS:
-        net = MLP([6, 9, 8, 3], activation=activation, loss=loss, backend=backend, dtype="float64", seed=1)
+        net = MLP(
+            [6, 9, 8, LOSSES[loss].outputs_for(3)],
+            activation=activation,
+            loss=loss,
+            backend=backend,
+            dtype="float64",
+            seed=1,
+        )
         report = check_gradients(net, *_rows(net, 12))
         errors = report.complex_step if method == "complex step" else report.central_difference
         worst = max(worst, *errors.values())

@@ -111,6 +111,42 @@ __device__ __forceinline__ bool grid_sum(double& x, double* partials, u32* ticke
   return true;
 }
 
+// ---- what all losses share ----------------------------------------------------------------------------------------
+// Sums over a batch are in double precision and in a fixed order: of each block in `partials`, and these by the block
+// that comes last, found by `ticket`. So a loss is one launch; with weights it is two, because no gradient can be
+// written before the sum of the weights is known.
+
+// What a loss finds before it starts. Read early, because at the end all would wait for it.
+struct Batch {
+  i64 slot;
+  bool runs;
+  double weight;
+  REAL factor;  // of row i's gradient, but for w_i
+};
+
+__device__ __forceinline__ Batch open(
+    const i64* state, const double* total_weight, i64 rows, double scale, int mean) {
+  Batch batch;
+  batch.slot = state[BATCH];
+  batch.runs = state[HALTED] == RUNNING;
+  batch.weight = total_weight ? *total_weight : (double)rows;
+  // Weights that are all zero make every row of the gradient zero, whatever it is divided by.
+  batch.factor = REAL(scale / (mean && batch.weight != 0 ? batch.weight : 1.0));
+  return batch;
+}
+
+// The loss of the batch, from each thread's part of it, to the totals; a loss that is not finite halts the run.
+template <int warps>
+__device__ __forceinline__ void close(
+    const Batch& batch, double loss, double scale, i64* state, double* totals, double* partials, u32* ticket) {
+  if (grid_sum<warps>(loss, partials, ticket) && threadIdx.x == 0) {
+    loss *= scale;
+    totals[batch.slot * 3 + LOSS] = loss;
+    totals[batch.slot * 3 + WEIGHT] = batch.weight;
+    if (batch.runs && !isfinite(loss)) state[HALTED] = state[STEP];
+  }
+}
+
 // ---- the kinds of number that a `void*` may point to, numbered as in kernels.py ------------------------------------
 
 enum Kind { FLOAT32, FLOAT64, BFLOAT16, FLOAT16, BOOL, UINT8, INT8, UINT16, INT16, UINT32, INT32, UINT64, INT64 };

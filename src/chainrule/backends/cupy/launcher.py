@@ -107,10 +107,14 @@ class Launcher(ReferenceBackend):
 
     def _zeroed_scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
         """Scratch memory that holds zeros before its first use; a kernel leaves it as it wants to find it again."""
-        cleared: set[Any] = self._local.__dict__.setdefault("cleared", set())
-        array = self._scratch(shape, dtype, use=use)
-        key = (use, shape, np.dtype(dtype))
-        if key not in cleared:
-            self.assign(np.zeros(shape, dtype), out=array)
-            cleared.add(key)
+        return self._constant(np.zeros(shape, dtype), use=use)
+
+    def _constant(self, values: np.ndarray, *, use: str) -> Array:
+        """Scratch memory that holds ``values``, written when it is first asked for: the same for the same ``use``."""
+        written: set[Any] = self._local.__dict__.setdefault("written", set())
+        array = self._scratch(values.shape, values.dtype, use=use)
+        key = (use, values.shape, values.dtype)
+        if key not in written:
+            self.assign(values, out=array)
+            written.add(key)
         return array

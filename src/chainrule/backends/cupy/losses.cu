@@ -1,43 +1,6 @@
-// Losses with their gradients, and predictions.
-//
-// Sums over a batch are in double precision and in a fixed order: of each block in `partials`, and these by the block
-// that comes last, found by `ticket`. So a loss is one launch; with weights it is two, because no gradient can be
-// written before the sum of the weights is known.
+// Losses of one of k classes with their gradients, and predictions.
 
 const int THREADS = 512, WARPS = THREADS / 32;
-const int WIDE = per_access<REAL>;
-
-// ---- what all losses share -------------------------------------------------------------------------------------------
-
-// What a loss finds before it starts. Read early, because at the end all would wait for it.
-struct Batch {
-  i64 slot;
-  bool runs;
-  double weight;
-  REAL factor;  // of row i's gradient, but for w_i
-};
-
-__device__ __forceinline__ Batch open(
-    const i64* state, const double* total_weight, i64 rows, double scale, int mean) {
-  Batch batch;
-  batch.slot = state[BATCH];
-  batch.runs = state[HALTED] == RUNNING;
-  batch.weight = total_weight ? *total_weight : (double)rows;
-  // Weights that are all zero make every row of the gradient zero, whatever it is divided by.
-  batch.factor = REAL(scale / (mean && batch.weight != 0 ? batch.weight : 1.0));
-  return batch;
-}
-
-// The loss of the batch, from each thread's part of it, to the totals; a loss that is not finite halts the run.
-__device__ __forceinline__ void close(
-    const Batch& batch, double loss, double scale, i64* state, double* totals, double* partials, u32* ticket) {
-  if (grid_sum<WARPS>(loss, partials, ticket) && threadIdx.x == 0) {
-    loss *= scale;
-    totals[batch.slot * 3 + LOSS] = loss;
-    totals[batch.slot * 3 + WEIGHT] = batch.weight;
-    if (batch.runs && !isfinite(loss)) state[HALTED] = state[STEP];
-  }
-}
 
 // total = sum_i w_i, in double precision.
 extern "C" __global__ void __launch_bounds__(512)
@@ -128,13 +91,54 @@ __device__ __forceinline__ Exponentials exponentials(
   return e;
 }
 
-// l_i = log(sum_j exp(z_ij)) - z_i,label;   dlogits_ij = (softmax(z_i)_j - [j = label]) factor w_i.
+// A loss of a row, and dl/dz, from the row's exponentials. `prepare` is called by all threads of a group once a row;
+// then `element` for each element: its part of the loss, and the gradient in place of p = softmax(z)_c.
+
+// l = log(sum_j exp(z_j)) - z_label,   dl/dz = softmax(z) - onehot(label)
+struct CrossEntropy {
+  REAL log_sum;
+  __device__ __forceinline__ void prepare(const Exponentials& e, REAL, int) { log_sum = log(e.sum); }
+  __device__ __forceinline__ REAL element(bool chosen, REAL shifted, REAL& p) const {
+    if (!chosen) return 0;
+    p -= 1;
+    return log_sum - shifted;
+  }
+};
+
+// The same with q = (1 - s) onehot(label) + s / k in place of the one-hot vector; the sum over elements is l.
+struct SmoothedCrossEntropy {
+  REAL on_chosen, on_each;  // 1 - s, s / k
+  REAL log_sum;
+  __device__ __forceinline__ void prepare(const Exponentials& e, REAL, int) { log_sum = log(e.sum); }
+  __device__ __forceinline__ REAL element(bool chosen, REAL shifted, REAL& p) const {
+    const REAL q = chosen ? on_chosen + on_each : on_each;
+    p -= q;
+    return (chosen ? log_sum : REAL(0)) - q * shifted;
+  }
+};
+
+// l = -(1 - p)^gamma log p,   dl/dz = f (softmax(z) - onehot(label)),   f = (1 - p)^gamma (1 + gamma p (-log p) / (1 - p))
+struct Focal {
+  REAL gamma;
+  REAL loss, factor;
+  __device__ __forceinline__ void prepare(const Exponentials& e, REAL shifted_label, int group) {
+    const REAL nll = log(e.sum) - over_group<REAL, sum_of>(shifted_label, group);
+    const REAL rest = -expm1(-nll), power = pow(rest, gamma);  // rest: 1 - p, without cancellation
+    loss = power * nll;
+    factor = power * (1 + gamma * (1 - rest) * (rest == 0 ? REAL(1) : nll / rest));
+  }
+  __device__ __forceinline__ REAL element(bool chosen, REAL, REAL& p) const {
+    p = (chosen ? p - 1 : p) * factor;
+    return chosen ? loss : REAL(0);
+  }
+};
+
 // logits, dlogits (rows, columns), which may be one memory where their types are equal; labels (rows,).
-extern "C" __global__ void __launch_bounds__(512) softmax_cross_entropy(
-    const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
-    double* partials, u32* ticket, i64 rows, int columns, int group) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+// The sum of this thread's elements of the loss.
+template <bool asks_for_label, class Loss>
+__device__ __forceinline__ double loss_of_rows(
+    Loss of_row, const Batch& batch, const REAL* logits, const int* __restrict__ labels,
+    const REAL* __restrict__ weights, STORED* dlogits, i64 rows, int columns, int group) {
   const int lane = (int)threadIdx.x % group, height = THREADS / group;
   const i64 step = (i64)gridDim.x * height;
   i64 top = (i64)blockIdx.x * height, row = top + (int)threadIdx.x / group;
@@ -154,13 +158,13 @@ extern "C" __global__ void __launch_bounds__(512) softmax_cross_entropy(
     const REAL* z = logits + row * columns;
     STORED* d = dlogits + row * columns;
     const Exponentials e = exponentials(z, kept, lane, group, width);
-    const REAL inverse = 1 / e.sum, log_sum = log(e.sum), factor = batch.factor * weight;
+    const REAL inverse = 1 / e.sum, factor = batch.factor * weight;
+    // Of the thread that has it: another might read the element after its gradient has taken its place.
+    const bool has_label = asks_for_label && width && label % group == lane;
+    of_row.prepare(e, has_label ? z[label] - e.largest : REAL(0), group);
     auto finish = [&](int c, REAL logit, REAL exponential) {
       REAL p = exponential * inverse;
-      if (c == label) {
-        loss += (double)weight * (log_sum - (logit - e.largest));
-        p -= 1;
-      }
+      loss += (double)weight * of_row.element(c == label, logit - e.largest, p);
       d[c] = narrow<STORED>(p * factor);
     };
     if (lane < width) finish(lane, kept.first, e.first);
@@ -176,7 +180,40 @@ extern "C" __global__ void __launch_bounds__(512) softmax_cross_entropy(
     label = next_label;
     weight = next_weight;
   }
-  close(batch, loss, scale, state, totals, partials, ticket);
+  return loss;
+}
+
+extern "C" __global__ void __launch_bounds__(512) softmax_cross_entropy(
+    const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
+    const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
+    double* partials, u32* ticket, i64 rows, int columns, int group) {
+  const Batch batch = open(state, total_weight, rows, scale, mean);
+  const double loss =
+      loss_of_rows<false>(CrossEntropy(), batch, logits, labels, weights, dlogits, rows, columns, group);
+  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+}
+
+extern "C" __global__ void __launch_bounds__(512) smoothed_softmax_cross_entropy(
+    const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
+    const double* __restrict__ total_weight, i64* state, double label_smoothing, double scale, int mean, double* totals,
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int group) {
+  const Batch batch = open(state, total_weight, rows, scale, mean);
+  SmoothedCrossEntropy of_row;
+  of_row.on_chosen = REAL(1 - label_smoothing);
+  of_row.on_each = REAL(label_smoothing / columns);
+  const double loss = loss_of_rows<false>(of_row, batch, logits, labels, weights, dlogits, rows, columns, group);
+  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+}
+
+extern "C" __global__ void __launch_bounds__(512) focal_loss(
+    const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
+    const double* __restrict__ total_weight, i64* state, REAL gamma, double scale, int mean, double* totals,
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int group) {
+  const Batch batch = open(state, total_weight, rows, scale, mean);
+  Focal of_row;
+  of_row.gamma = gamma;
+  const double loss = loss_of_rows<true>(of_row, batch, logits, labels, weights, dlogits, rows, columns, group);
+  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 // out_ij = exp(z_ij) / sum_k exp(z_ik).   logits, out (rows, columns), which may be one memory.
@@ -245,84 +282,6 @@ extern "C" __global__ void __launch_bounds__(512) count_correct(
     if (lane == 0 && width && right) correct += weight;
   }
   if (grid_sum<WARPS>(correct, partials, ticket) && threadIdx.x == 0) totals[slot * 3 + CORRECT] = correct;
-}
-
-// ---- element by element ----------------------------------------------------------------------------------------------
-
-// l = max(z, 0) - z t + log(1 + exp(-|z|)),   dl/dz = 1 / (1 + exp(-z)) - t; no exponential is ever above 1.
-struct SigmoidCrossEntropy {
-  __device__ __forceinline__ static void at(REAL z, REAL t, REAL& loss, REAL& gradient) {
-    const REAL e = exp(-fabs(z));
-    loss = (z > 0 ? z : REAL(0)) - z * t + log1p(e);
-    gradient = (z > 0 ? REAL(1) : e) / (1 + e) - t;
-  }
-};
-
-// l = (z - t)^2,   dl/dz = 2 (z - t)
-struct SquaredError {
-  __device__ __forceinline__ static void at(REAL z, REAL t, REAL& loss, REAL& gradient) {
-    const REAL error = z - t;
-    loss = error * error;
-    gradient = 2 * error;
-  }
-};
-
-// N elements of one row from `at` on: their gradient is written, their loss returned.
-template <class Loss, int N>
-__device__ __forceinline__ double loss_and_gradient(
-    const Batch& batch, const REAL* logits, const REAL* targets, const REAL* weights, STORED* dlogits, int columns,
-    i64 at) {
-  const Pack<REAL, N> z = load<N>(logits + at), t = load<N>(targets + at);
-  const REAL weight = weights ? weights[at / columns] : REAL(1), factor = batch.factor * weight;
-  Pack<STORED, N> d;
-  double sum = 0;
-#pragma unroll
-  for (int j = 0; j < N; ++j) {
-    REAL loss, gradient;
-    Loss::at(z.at[j], t.at[j], loss, gradient);
-    sum += loss;
-    d.at[j] = narrow<STORED>(gradient * factor);
-  }
-  store(dlogits + at, d);
-  return weight * sum;
-}
-
-template <class Loss>
-__device__ __forceinline__ double loss_and_gradient(
-    const Batch& batch, const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    STORED* dlogits, i64 packs, i64 count, int columns) {
-  const i64 first = (i64)blockIdx.x * THREADS + threadIdx.x, stride = (i64)gridDim.x * THREADS;
-  double loss = 0;
-  for (i64 i = first; i < packs; i += stride) {
-    loss += loss_and_gradient<Loss, WIDE>(batch, logits, targets, weights, dlogits, columns, i * WIDE);
-  }
-#pragma unroll 1
-  for (i64 i = packs * WIDE + first; i < count; i += stride) {
-    loss += loss_and_gradient<Loss, 1>(batch, logits, targets, weights, dlogits, columns, i);
-  }
-  return loss;
-}
-
-// logits, targets, dlogits: `count` elements in rows of so many columns; the first `packs` times WIDE of them are read
-// 16 bytes at a time. dlogits may be the memory of logits where their types are equal.
-extern "C" __global__ void __launch_bounds__(512) sigmoid_cross_entropy(
-    const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
-    double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
-  const double loss = loss_and_gradient<SigmoidCrossEntropy>(
-      batch, logits, targets, weights, dlogits, packs, rows * columns, columns);
-  close(batch, loss, scale, state, totals, partials, ticket);
-}
-
-extern "C" __global__ void __launch_bounds__(512) squared_error(
-    const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
-    const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
-    double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
-  const double loss =
-      loss_and_gradient<SquaredError>(batch, logits, targets, weights, dlogits, packs, rows * columns, columns);
-  close(batch, loss, scale, state, totals, partials, ticket);
 }
 
 // out = 1 where x > 0, else 0.

@@ -15,7 +15,7 @@ THREADS: Final = 512
 ROUNDS: Final = 4  # of a single block, one after the other, that take about as long as a sum across blocks
 LONG: Final = 256  # columns; few rows that are longer have a block each
 
-_REALS: Final = (np.dtype(np.float32), np.dtype(np.float64))
+REALS: Final = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Losses(Launcher):
@@ -23,56 +23,49 @@ class Losses(Launcher):
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
+        label_smoothing: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
     ) -> None:  # fmt: skip
-        if not (_is_matrix(logits) and labels.dtype == np.int32):
+        if not (is_matrix(logits) and labels.dtype == np.int32):
             self._refuse_in_record(f"softmax_cross_entropy of {logits.dtype} {logits.shape}, labels {labels.dtype}")
             super().softmax_cross_entropy(
-                logits, labels, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits
+                logits, labels, weights, state, label_smoothing=label_smoothing, scale=scale, mean=mean, totals=totals,
+                dlogits=dlogits,
+            )  # fmt: skip
+            return
+        group, blocks = self._groups(*logits.shape)
+        smoothing = {"label_smoothing": label_smoothing} if label_smoothing else {}
+        self._loss(
+            "smoothed_softmax_cross_entropy" if label_smoothing else "softmax_cross_entropy", blocks, logits, weights,
+            state, dlogits=dlogits, labels=labels, scale=scale, mean=mean, totals=totals, group=group, **smoothing,
+        )  # fmt: skip
+
+    def focal_loss(
+        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
+        gamma: float, scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        if not (is_matrix(logits) and labels.dtype == np.int32):
+            self._refuse_in_record(f"focal_loss of {logits.dtype} {logits.shape}, labels {labels.dtype}")
+            super().focal_loss(
+                logits, labels, weights, state, gamma=gamma, scale=scale, mean=mean, totals=totals, dlogits=dlogits
             )
             return
         group, blocks = self._groups(*logits.shape)
         self._loss(
-            "softmax_cross_entropy", blocks, logits, weights, state, dlogits=dlogits, labels=labels, scale=scale,
+            "focal_loss", blocks, logits, weights, state, dlogits=dlogits, labels=labels, gamma=gamma, scale=scale,
             mean=mean, totals=totals, group=group,
         )  # fmt: skip
-
-    def sigmoid_cross_entropy(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        options = {"scale": scale, "mean": mean, "totals": totals, "dlogits": dlogits}
-        self._elementwise_loss("sigmoid_cross_entropy", logits, targets, weights, state, options)
-
-    def squared_error(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
-        options = {"scale": scale, "mean": mean, "totals": totals, "dlogits": dlogits}
-        self._elementwise_loss("squared_error", logits, targets, weights, state, options)
-
-    def _elementwise_loss(
-        self, kernel: str, logits: Array, targets: Array, weights: Array | None, state: Array, options: dict[str, Any]
-    ) -> None:
-        """A loss that is a sum over elements: logits, targets (n, k)."""
-        if not _is_matrix(logits, targets):
-            self._refuse_in_record(f"{kernel} of {logits.dtype} {logits.shape}, targets {targets.dtype}")
-            getattr(super(), kernel)(logits, targets, weights, state, **options)
-            return
-        packs, blocks = self._packs(logits, targets, options["dlogits"], weighted=weights is not None)
-        self._loss(kernel, blocks, logits, weights, state, targets=targets, packs=packs, **options)
 
     def _loss(
         self, kernel: str, blocks: int, logits: Array, weights: Array | None, state: Array, *, dlogits: Array,
         **arguments: Any,
     ) -> None:  # fmt: skip
         """Launch a loss; before it, where rows have weights, their sum, by which gradients are divided."""
-        rows, columns = logits.shape
+        rows = len(logits)
         total_weight = None if weights is None else self._total_weight(weights)
         self._launch(
             kernel, VARIANT_OF[dlogits.dtype], (blocks,), (THREADS,),
             logits=logits, weights=weights, total_weight=total_weight, state=state, dlogits=dlogits,
-            rows=rows, columns=columns, **arguments, **self._sum_across(blocks, "loss"),
+            **{"rows": rows, "columns": logits.shape[1], **arguments}, **self._sum_across(blocks, "loss"),
         )  # fmt: skip
 
     def _total_weight(self, weights: Array) -> Array:
@@ -89,7 +82,7 @@ class Losses(Launcher):
         self, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
     ) -> None:
         has_labels = targets.ndim == 1
-        if not (_is_matrix(logits) and targets.dtype == (np.int32 if has_labels else logits.dtype)):
+        if not (is_matrix(logits) and targets.dtype == (np.int32 if has_labels else logits.dtype)):
             self._refuse_in_record(f"count_correct of {logits.dtype} {logits.shape}, targets {targets.dtype}")
             super().count_correct(logits, targets, weights, state, totals=totals)
             return
@@ -105,7 +98,7 @@ class Losses(Launcher):
     # ---- from logits to predictions -------------------------------------------------------------
 
     def softmax(self, logits: Array, *, out: Array) -> None:
-        if not _is_matrix(logits, out):
+        if not is_matrix(logits, out):
             self._refuse_in_record(f"softmax of {logits.dtype} {logits.shape} into {out.dtype}")
             super().softmax(logits, out=out)
             return
@@ -117,7 +110,7 @@ class Losses(Launcher):
         )  # fmt: skip
 
     def argmax(self, x: Array, *, out: Array) -> None:
-        if not (_is_matrix(x) and out.dtype == np.int32):
+        if not (is_matrix(x) and out.dtype == np.int32):
             self._refuse_in_record(f"argmax of {x.dtype} {x.shape} into {out.dtype}")
             super().argmax(x, out=out)
             return
@@ -128,7 +121,7 @@ class Losses(Launcher):
         )
 
     def positive(self, x: Array, *, out: Array) -> None:
-        if not (x.dtype in _REALS and out.dtype == np.int32 and x.size):
+        if not (x.dtype in REALS and out.dtype == np.int32 and x.size):
             self._refuse_in_record(f"positive of {x.dtype} into {out.dtype}")
             super().positive(x, out=out)
             return
@@ -176,11 +169,11 @@ class Losses(Launcher):
         }
 
 
-def _is_matrix(logits: Array, *others: Array) -> bool:
+def is_matrix(logits: Array, *others: Array) -> bool:
     """Whether these are matrices of one dtype that the kernels know, and not empty."""
     return (
         logits.ndim == 2
-        and logits.dtype in _REALS
+        and logits.dtype in REALS
         and logits.size > 0
         and all(other.dtype == logits.dtype and other.shape == logits.shape for other in others)
     )

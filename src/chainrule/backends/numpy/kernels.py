@@ -118,6 +118,57 @@ def squared_differences(p: Any, t: Any, difference: Any, square: Any, losses: An
 
 
 @loop
+def absolute_differences(p: Any, t: Any, sign: Any, row: Any, losses: Any) -> None:
+    n, k = p.shape
+    zero, one = p.dtype.type(0), p.dtype.type(1)
+    for i in range(n):
+        for j in range(k):
+            d = p[i, j] - t[i, j]
+            s = one if d > zero else (-one if d < zero else d - d)  # a nan stays
+            sign[i, j] = s
+            row[j] = d * s
+        losses[i] = pairwise_sum(row)
+
+
+@loop
+def huber(p: Any, t: Any, delta: Any, gradient: Any, row: Any, losses: Any) -> None:
+    n, k = p.shape
+    minus_half = p.dtype.type(-0.5)
+    for i in range(n):
+        for j in range(k):
+            d = p[i, j] - t[i, j]
+            c = -delta if d < -delta else (delta if d > delta else d)
+            gradient[i, j] = c
+            row[j] = (d + c * minus_half) * c
+        losses[i] = pairwise_sum(row)
+
+
+@loop
+def poisson(z: Any, t: Any, mean: Any, gradient: Any, row: Any, losses: Any) -> None:
+    """``mean`` is exp(z)."""
+    n, k = z.shape
+    for i in range(n):
+        for j in range(k):
+            m = mean[i, j]
+            row[j] = m - z[i, j] * t[i, j]
+            gradient[i, j] = m - t[i, j]
+        losses[i] = pairwise_sum(row)
+
+
+@loop
+def gamma(z: Any, t: Any, inverse: Any, gradient: Any, row: Any, losses: Any) -> None:
+    """``inverse`` is exp(-z)."""
+    n, k = z.shape
+    one = z.dtype.type(1)
+    for i in range(n):
+        for j in range(k):
+            ratio = inverse[i, j] * t[i, j]
+            row[j] = z[i, j] + ratio
+            gradient[i, j] = one - ratio
+        losses[i] = pairwise_sum(row)
+
+
+@loop
 def less_twice_positive_part(z: Any, out: Any) -> None:
     n, k = z.shape
     zero, minus_two = z.dtype.type(0), z.dtype.type(-2)

@@ -1,0 +1,82 @@
+"""The loss of the best prediction that is the same for every row, on the host: what d2 is measured against.
+
+targets (n, k), weights (n,) or None for all ones; each answer is sum_j of an average over rows by weight, in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chainrule.nn.loss import Baseline
+
+HALVINGS = 100  # of an interval: to the last bit, whatever its width
+
+
+def spread(targets: np.ndarray, weights: np.ndarray | None) -> float:
+    """sum_j of the weighted variance of target column j: the squared error of the mean."""
+    targets, weights = _in_double(targets, weights)
+    mean = np.average(targets, axis=0, weights=weights)
+    return float(np.average((targets - mean) ** 2, axis=0, weights=weights).sum())
+
+
+def pinball(targets: np.ndarray, weights: np.ndarray | None, levels: Sequence[float]) -> float:
+    """The pinball loss of the quantiles of the targets at these levels, added up."""
+    targets, weights = _in_double(targets, weights)
+    total = 0.0
+    for column in targets.T:
+        order = np.argsort(column, kind="stable")
+        t, w = column[order], weights[order]
+        below = np.cumsum(w)
+        for level in levels:
+            error = t - t[min(int(np.searchsorted(below, level * below[-1])), len(t) - 1)]
+            total += float(np.average(np.maximum(level * error, (level - 1) * error), weights=w))
+    return total
+
+
+def huber(targets: np.ndarray, weights: np.ndarray | None, delta: float) -> float:
+    """The Huber loss of the constant c with sum_i w_i clip(t_i - c, -delta, delta) = 0, found by halving."""
+    targets, weights = _in_double(targets, weights)
+    total = 0.0
+    for column in targets.T:
+        order = np.argsort(column, kind="stable")
+        t, w = column[order], weights[order]
+        # Sums over the first rows, so that each halving looks at two of them rather than at all rows.
+        count, moment = np.append(0, np.cumsum(w)), np.append(0, np.cumsum(w * t))
+        low, high = t[0], t[-1]
+        for _ in range(HALVINGS):
+            c = (low + high) / 2
+            first, last = np.searchsorted(t, c - delta), np.searchsorted(t, c + delta)
+            inside = moment[last] - moment[first] - c * (count[last] - count[first])
+            pull = inside + delta * (count[-1] - count[last] - count[first])
+            low, high = (c, high) if pull > 0 else (low, c)
+        error = (low + high) / 2 - t
+        clipped = np.clip(error, -delta, delta)
+        total += float(np.average(clipped * (error - clipped / 2), weights=w))
+    return total
+
+
+def poisson(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
+    """exp(z) - t z for exp(z) = the mean, and for exp(z) = t, where t log t is 0 for t = 0."""
+    targets, weights = _in_double(targets, weights)
+    mean = np.average(targets, axis=0, weights=weights)
+    perfect = np.average(targets - _t_log_t(targets), axis=0, weights=weights)
+    return Baseline(float((mean - _t_log_t(mean)).sum()), float(perfect.sum()))
+
+
+def gamma(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
+    """z + t exp(-z) for exp(z) = the mean, and for exp(z) = t."""
+    targets, weights = _in_double(targets, weights)
+    mean = np.average(targets, axis=0, weights=weights)
+    perfect = np.average(np.log(targets) + 1, axis=0, weights=weights)
+    return Baseline(float((np.log(mean) + 1).sum()), float(perfect.sum()))
+
+
+def _t_log_t(t: np.ndarray) -> np.ndarray:
+    return t * np.log(np.where(t > 0, t, 1.0))
+
+
+def _in_double(targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    targets = targets.astype(np.float64)
+    return targets, np.ones(len(targets)) if weights is None else weights.astype(np.float64)

@@ -1,0 +1,276 @@
+"""Losses of targets that are numbers: a regression, its quantiles, its spread."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+
+from chainrule.backends.base import Array, Backend
+from chainrule.backends.loss_contract import ElementwiseLossName
+from chainrule.errors import OptionError
+from chainrule.nn import baselines
+from chainrule.nn.loss import Baseline, NumberLoss, Support, Task
+from chainrule.nn.preparation import Standardization
+from chainrule.options import real_number
+
+
+@dataclass(frozen=True, repr=False)
+class _Elementwise(NumberLoss):
+    """A sum over the outputs of one number each: one output a target column."""
+
+    task: ClassVar[Task] = "regress"
+    metric: ClassVar[str] = "d2"
+    of_element: ClassVar[str]  # l and dl/dz in words
+    slope: ClassVar[str]
+
+    @property
+    def parameter(self) -> float:
+        """The number in the formula, where there is one."""
+        return 0.0
+
+    @property
+    def formula(self) -> str:
+        return f"{self.reduction}_ij( {self.of_element} )"
+
+    @property
+    def gradient(self) -> str:
+        return f"{self.slope} / (n * k)" if self.mean else self.slope
+
+    def __call__(
+        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
+        totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        backend.elementwise_loss(
+            cast(ElementwiseLossName, self.name), logits, targets, weights, state, parameter=self.parameter,
+            scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class SquaredError(_Elementwise):
+    """l_i = sum_j (p_ij - t_ij)^2.   p, t (n, k), in squared units of the target. The best constant is the mean."""
+
+    name: ClassVar[str] = "squared_error"
+    metric: ClassVar[str] = "r2"
+    of_element: ClassVar[str] = "(p - t)^2"
+    slope: ClassVar[str] = "2 (p - t)"
+
+    def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
+        return Baseline(baselines.spread(targets, weights), 0.0)
+
+
+@dataclass(frozen=True, repr=False)
+class AbsoluteError(_Elementwise):
+    """l_i = sum_j |p_ij - t_ij|.   p, t (n, k), in units of the target. The best constant is the median."""
+
+    name: ClassVar[str] = "absolute_error"
+    of_element: ClassVar[str] = "|p - t|"
+    slope: ClassVar[str] = "sign(p - t)"
+
+    def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
+        return Baseline(2 * baselines.pinball(targets, weights, [0.5]), 0.0)
+
+
+@dataclass(frozen=True, repr=False)
+class Huber(_Elementwise):
+    """Squared near the target, straight beyond: l_i = sum_j c (p - t - c / 2), c = clip(p - t, -delta, delta).
+
+    That is (p - t)^2 / 2 up to delta, then delta (|p - t| - delta / 2).
+
+    Parameters
+    ----------
+    delta : above 0, in units of the targets as they are trained on: deviations, where they are standardised
+    reduction : "mean" or "sum"
+
+    Source: Huber 1964, section 1; torch.nn.HuberLoss.
+    """
+
+    name: ClassVar[str] = "huber"
+    slope: ClassVar[str] = "c"
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "delta", real_number("delta", self.delta, above=True))
+
+    @property
+    def parameter(self) -> float:
+        return self.delta
+
+    @property
+    def formula(self) -> str:
+        return f"{self.reduction}_ij( c (p - t - c / 2) ), c = clip(p - t, -{self.delta:g}, {self.delta:g})"
+
+    def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
+        return Baseline(baselines.huber(targets, weights, self.delta), 0.0)
+
+
+@dataclass(frozen=True, repr=False)
+class _LogLink(_Elementwise):
+    """The net's output is the logarithm of the mean that it predicts, so targets keep their scale."""
+
+    standardizes: ClassVar[bool] = False
+
+    def to_predictions(self, backend: Backend, logits: Array) -> None:
+        backend.exp(logits, out=logits)
+
+
+@dataclass(frozen=True, repr=False)
+class Poisson(_LogLink):
+    """Counts: l_i = sum_j exp(z) - t z, the negative log likelihood of a Poisson of mean exp(z) without its log t!.
+
+    z, t (n, k), t from 0 up; predictions are exp(z). Source: McCullagh, Nelder 1989, section 6.2;
+    torch.nn.PoissonNLLLoss.
+    """
+
+    name: ClassVar[str] = "poisson"
+    support: ClassVar[Support] = "nonnegative"
+    of_element: ClassVar[str] = "exp(z) - t z"
+    slope: ClassVar[str] = "(exp(z) - t)"
+
+    def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
+        return baselines.poisson(targets, weights)
+
+
+@dataclass(frozen=True, repr=False)
+class Gamma(_LogLink):
+    """Positive and skewed (durations, costs): l_i = sum_j z + t exp(-z).   z, t (n, k), t above 0.
+
+    The negative log likelihood of a gamma distribution of mean exp(z), over its shape and without what no z changes;
+    predictions are exp(z). Source: McCullagh, Nelder 1989, section 8.3.
+    """
+
+    name: ClassVar[str] = "gamma"
+    support: ClassVar[Support] = "positive"
+    of_element: ClassVar[str] = "z + t exp(-z)"
+    slope: ClassVar[str] = "(1 - t exp(-z))"
+
+    def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
+        return baselines.gamma(targets, weights)
+
+
+@dataclass(frozen=True, repr=False)
+class Quantile(NumberLoss):
+    """Several quantiles of a target at once, which never cross; the pinball loss of each, added up.
+
+    q_1 = z_1, q_j = q_(j-1) + log(1 + exp(z_j));   l_i = sum_j max(u_j (t - q_j), (u_j - 1) (t - q_j)) for levels u
+
+    Parameters
+    ----------
+    levels : rising, in (0, 1); the net has one output for each, for each target column
+    reduction : "mean" (over rows, columns and levels) or "sum"
+
+    ``predict`` answers (n, levels), or (n, k, levels) for k target columns. Source: Koenker, Bassett 1978; Gasthaus et
+    al. 2019, section 3.
+    """
+
+    name: ClassVar[str] = "quantile"
+    task: ClassVar[Task] = "regress"
+    metric: ClassVar[str] = "d2"
+    levels: Sequence[float] = (0.1, 0.5, 0.9)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        levels = (self.levels,) if isinstance(self.levels, float) else self.levels
+        if isinstance(levels, str) or not isinstance(levels, Sequence | np.ndarray) or not len(levels):
+            raise OptionError(f"levels {levels!r} came, numbers between 0 and 1 were expected", hint="[0.1, 0.5, 0.9]")
+        rising = tuple(real_number("a level", level, above=True, below=1.0) for level in levels)
+        if any(b <= a for a, b in itertools.pairwise(rising)):
+            raise OptionError(f"levels {list(rising)} came, each was expected to be above the one before")
+        object.__setattr__(self, "levels", rising)
+
+    @property
+    def outputs_each(self) -> int:
+        return len(self.levels)
+
+    @property
+    def formula(self) -> str:
+        return (
+            f"{self.reduction}_ij( max(u_j (t - q_ij), (u_j - 1) (t - q_ij)) ), q_i1 = z_i1, "
+            f"q_ij = q_i,j-1 + log(1 + exp(z_ij)), u = {', '.join(f'{u:g}' for u in self.levels)}"
+        )
+
+    @property
+    def gradient(self) -> str:
+        return f"r_j sum_from_j([t < q] - u){' / (n * k)' if self.mean else ''}, r_1 = 1, r_j = sigmoid(z_j)"
+
+    def __call__(
+        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
+        totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        backend.quantile_loss(
+            logits, targets, weights, state, levels=tuple(self.levels), scale=self.scale, mean=self.mean,
+            totals=totals, dlogits=dlogits,
+        )  # fmt: skip
+
+    def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
+        return Baseline(baselines.pinball(targets, weights, self.levels), 0.0)
+
+    def to_predictions(self, backend: Backend, logits: Array) -> None:
+        backend.quantiles(logits, count=len(self.levels), out=logits)
+
+    def units(self, targets: Standardization) -> Standardization:
+        back, count = targets.inverse(), len(self.levels)
+        return Standardization(np.repeat(back.mean, count), np.repeat(back.scale, count))
+
+    def point(self, numbers: Array) -> Array:
+        return numbers if self.columns == 1 else numbers.reshape(len(numbers), self.columns, len(self.levels))
+
+
+@dataclass(frozen=True, repr=False)
+class GaussianNLL(NumberLoss):
+    """Mean and spread of a target: l_i = sum_j (s + (t - m)^2 exp(-s)) / 2, in nats, without log(2 pi) / 2 a column.
+
+    The net has 2 k outputs for k target columns: means m, then logarithms s of variances. ``predict`` answers the
+    means, ``predict_distribution`` means and variances. There is no metric beside the loss: a density can be as high
+    as one likes at the target, so no prediction is perfect, and no fraction of the loss is explained.
+    Source: Nix, Weigend 1994; torch.nn.GaussianNLLLoss.
+    """
+
+    name: ClassVar[str] = "gaussian_nll"
+    task: ClassVar[Task] = "regress"
+    metric: ClassVar[str] = ""
+
+    @property
+    def outputs_each(self) -> int:
+        return 2
+
+    @property
+    def scale(self) -> float:
+        return 1.0 / self.columns if self.mean else 1.0
+
+    @property
+    def formula(self) -> str:
+        return f"{self.reduction}_ij( (s + (m - t)^2 exp(-s)) / 2 ), m and s: the first and last k / 2 columns of z"
+
+    @property
+    def gradient(self) -> str:
+        return f"[(m - t) exp(-s), (1 - (m - t)^2 exp(-s)) / 2]{' / (n * k / 2)' if self.mean else ''}"
+
+    def __call__(
+        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
+        totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        backend.gaussian_nll(
+            logits, targets, weights, state, scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits
+        )
+
+    def to_predictions(self, backend: Backend, logits: Array) -> None:
+        backend.mean_and_variance(logits, out=logits)
+
+    def units(self, targets: Standardization) -> Standardization:
+        back = targets.inverse()
+        return Standardization(
+            np.concatenate([back.mean, np.zeros(self.columns)]), np.concatenate([back.scale, back.scale**2])
+        )
+
+    def point(self, numbers: Array) -> Array:
+        return numbers[:, 0] if self.columns == 1 else numbers[:, : self.columns]
+
+    def variance(self, numbers: Array) -> Array:
+        """What belongs to :meth:`point`: the variance, in squared units of the target."""
+        return numbers[:, 1] if self.columns == 1 else numbers[:, self.columns :]
