@@ -150,6 +150,8 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     be.dense(some((n, k), stored), W, some((7,)), "identity", z=top, y=top)
     be.matmul(some((n, k), stored).T, y, out=some((k, 7)))
 
+    every_normalization(be, real, stored, n, k)
+
     losses: list[tuple[str, Array]] = [
         ("softmax_cross_entropy", labels), ("sigmoid_cross_entropy", exact(few, real)), ("squared_error", logits)
     ]  # fmt: skip
@@ -172,6 +174,35 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
             be.sgd(p, g, velocity, lr, state, lr_factor=1.0, momentum=0.9, nesterov=nesterov, weight_decay=0.1)
         be.adam(p, g, m, v, lr, state, lr_factor=1.0, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, decoupled=True)
         be.clip_by_global_norm(g, max_norm=0.1)
+
+
+def every_normalization(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, k: int) -> None:
+    """Sums, dropout, layer and batch normalisation."""
+    rng, state = np.random.default_rng(n + k), np.array([3, 1, RUNNING])
+
+    def some(shape: tuple[int, ...], kind: Any = real) -> np.ndarray:
+        return exact(rng.uniform(0.5, 1.5, size=shape), kind)
+
+    for start in (0, 1):  # on a 16-byte border, and off it
+        one, other = some((n * k,), stored)[start:], some((n * k,), stored)[start:]
+        if one.size:
+            be.add(one, other, out=one)
+            be.dropout(one, state, key=(1, 2), counter=(3, 4), rate=0.5, out=other)
+    x, y, dy = (some((n, k), stored) for _ in range(3))
+    gain, bias, running_mean, running_var, dgain, dbias = (some((k,)) for _ in range(6))
+    for kind, length in (("layer", n), ("batch", k)):
+        mean, inverse_std = some((length,)), some((length,))
+        if kind == "layer":
+            be.layer_norm(x, gain, bias, eps=1e-5, mean=mean, inverse_std=inverse_std, y=y)
+        else:
+            be.batch_norm(
+                x, gain, bias, state, eps=1e-5, momentum=0.1, mean=mean, inverse_std=inverse_std,
+                running_mean=running_mean, running_var=running_var, y=y,
+            )  # fmt: skip
+            be.batch_norm_inference(x, gain, bias, running_mean, running_var, eps=1e-5, y=y)
+        for dx in (dy, None, y):
+            back = getattr(be, f"{kind}_norm_backward")
+            back(dy, x, gain, mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)
 
 
 def compile_what_is_wanted(sanitizer: str) -> None:
@@ -197,6 +228,9 @@ def run(sanitizer: str) -> set[str]:
             dy = np.zeros(cases.also, backend.storage(dtype))
             backend.left["activation_backward"] = 1
             backend.activation_backward("tanh", dy, dy, dz=dy, db=np.empty(cases.also[1], dtype))
+            if cases.also[0] > 100:  # columns that several blocks add up
+                backend.left = dict.fromkeys(kernels.signatures(), cases.often)
+                every_normalization(backend, np.dtype(dtype), backend.storage(dtype), *cases.also)
         launched |= backend.launched
     return launched
 

@@ -66,9 +66,9 @@ class NormalizationKernels(Backend):
         along_one = self._scratch(mean.shape, mean.dtype, use="along one")
         along_x = self._scratch(mean.shape, mean.dtype, use="along x")
         xp.multiply(product, gain, out=product)  # g x^
-        xp.mean(product, axis=-1, out=along_x)
+        self._mean(product, -1, out=along_x)
         xp.multiply(dy, gain, out=product)  # g
-        xp.mean(product, axis=-1, out=along_one)
+        self._mean(product, -1, out=along_one)
         xp.multiply(normalized, along_x[:, None], out=normalized)
         xp.subtract(product, normalized, out=product)
         xp.subtract(product, along_one[:, None], out=product)
@@ -118,13 +118,24 @@ class NormalizationKernels(Backend):
     # ---- what both share --------------------------------------------------------------------------
 
     def _moments(self, x: Array, axis: int, *, mean: Array, var: Array) -> None:
-        """Mean and variance along ``axis``; the variance from the distances, which keeps its digits."""
+        """Mean and variance along ``axis``.
+
+        The mean is found as that of the differences from the first element, and the variance as that of the distances
+        from the mean: large values that are close to each other keep their digits, equal ones have variance 0.
+        """
         xp = self.xp
-        xp.mean(x, axis=axis, out=mean)
+        first = x[:, 0] if axis else x[0]
         distance = self._scratch(x.shape, x.dtype, use="normalized")
-        xp.subtract(x, mean[:, None] if axis else mean, out=distance)
+        xp.subtract(x, first[:, None] if axis else first, out=distance)
+        self._mean(distance, axis, out=mean)
+        xp.subtract(distance, mean[:, None] if axis else mean, out=distance)
+        xp.add(mean, first, out=mean)
         xp.multiply(distance, distance, out=distance)
-        xp.mean(distance, axis=axis, out=var)
+        self._mean(distance, axis, out=var)
+
+    def _mean(self, x: Array, axis: int, *, out: Array) -> None:
+        self.xp.sum(x, axis=axis, out=out)
+        self.xp.divide(out, x.shape[axis], out=out)
 
     def _invert(self, var: Array, eps: float) -> None:
         """var becomes 1 / sqrt(var + eps)."""

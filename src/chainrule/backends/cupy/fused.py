@@ -9,9 +9,10 @@ from __future__ import annotations
 from chainrule.backends.cupy.batches import Batches
 from chainrule.backends.cupy.layers import Layers
 from chainrule.backends.cupy.losses import Losses
+from chainrule.backends.cupy.normalization import Normalization
 from chainrule.backends.cupy.optimisers import Optimisers
 from chainrule.backends.cupy.random import RandomNumbers
 
 
-class FusedBackend(Layers, Losses, Batches, Optimisers, RandomNumbers):
+class FusedBackend(Layers, Losses, Normalization, Batches, Optimisers, RandomNumbers):
     """All topics together."""
