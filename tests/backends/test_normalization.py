@@ -1,7 +1,7 @@
 """Sums, dropout, layer and batch normalisation of every body against the formulas of the contract, in long double.
 
-As in ``test_contract``: odd shapes, row slices of longer buffers, outputs that hold nan before the call, errors in units
-of roundoff (``u``) of what goes into a result.
+As in ``test_contract``: odd shapes, row slices of longer buffers, outputs that hold nan before the call, errors in
+units of roundoff (``u``) of what goes into a result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chainrule.backends.philox import philox_words
 from emulation.backend import EmulatedBackend, compiler_problem, narrow, widen
 
 # The last ones: rows that a warp and a block of threads read again, columns that several blocks add up.
-SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10), (2, 600), (2, 1030), (2, 1200), (1100, 64), (1500, 33)]
+SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10), (2, 600), (1, 1030), (2, 1200), (1000, 9)]
 EPS = 1e-5
 EMULATED = pytest.mark.parametrize("backend", ["emulated"], indirect=True)
 
@@ -70,9 +70,13 @@ def check_normalized(memory: Any, outputs: dict[str, Any], inputs: tuple[np.ndar
     assert_within(memory.read(outputs["y"]), normal + bias, bound, ("y", x.shape))
 
 
+def outputs(memory: Any, x: np.ndarray, statistics_of: int) -> dict[str, Any]:
+    shapes = {"mean": (statistics_of,), "inverse_std": (statistics_of,), "y": x.shape}
+    return {name: memory.output(shape, x.dtype) for name, shape in shapes.items()}
+
+
 def layer_norm(backend: Any, memory: Any, x: np.ndarray, gain: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
-    n, k = x.shape
-    out = {name: memory.output(shape, x.dtype) for name, shape in (("mean", (n,)), ("inverse_std", (n,)), ("y", (n, k)))}
+    out = outputs(memory, x, len(x))
     backend.layer_norm(memory.array(x), memory.array(gain), memory.array(bias), eps=EPS, **out)
     return out
 
@@ -81,8 +85,8 @@ def batch_norm(
     backend: Any, memory: Any, x: np.ndarray, gain: np.ndarray, bias: np.ndarray, state: Any = None,
     momentum: float = 0.1,
 ) -> dict[str, Any]:  # fmt: skip
-    n, k = x.shape
-    out = {name: memory.output(shape, x.dtype) for name, shape in (("mean", (k,)), ("inverse_std", (k,)), ("y", (n, k)))}
+    k = x.shape[1]
+    out = outputs(memory, x, k)
     out["running_mean"] = memory.array(np.linspace(-1, 1, k), x.dtype)
     out["running_var"] = memory.array(np.linspace(0.5, 2, k), x.dtype)
     state = memory.state(step=4, batch=1) if state is None else state
@@ -134,7 +138,7 @@ def test_the_mask_of_dropout_is_that_of_plain_philox(backend, memory, rng, plain
                 np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("size", [4096, 20_003, 70_001])
+@pytest.mark.parametrize("size", [4096, 20_003])
 def test_a_large_mask_too(backend, memory, rng, dtype, size):
     x = rng.normal(size=(size, 1)).astype(dtype)
     words = philox_words(np, size, (2, COUNTER[0] + 2**16, COUNTER[1]), KEY)[:, None]
@@ -223,19 +227,27 @@ def test_batch_norm_inference(backend, memory, rng, dtype, u, in_place):
 @pytest.mark.parametrize("forward", [layer_norm, batch_norm])
 def test_large_values_that_are_close_keep_their_digits(backend, memory, rng, dtype, u, forward):
     """Mean 1e4 and standard deviation 1: E[x^2] - E[x]^2 would have no digit of the variance left in float32."""
-    for shape in [(40, 30), (3, 1200), (1500, 3)]:
-        x, gain, bias = values(rng, shape, dtype)
-        inputs = (x + np.dtype(dtype).type(1e4), gain, bias)
-        check_normalized(memory, forward(backend, memory, *inputs), inputs, int(forward is layer_norm), u)
-        far = inputs[0].copy()
-        far[0, 0] = 0  # the first of all is far off, and what is measured from it is large
-        check_normalized(memory, forward(backend, memory, far, gain, bias), (far, gain, bias), int(forward is layer_norm), u)
+    axis = int(forward is layer_norm)
+    for shape in [(40, 30), (3, 1200), (1000, 3)]:
+        x, *affine = values(rng, shape, dtype)
+        x += np.dtype(dtype).type(1e4)
+        check_normalized(memory, forward(backend, memory, x, *affine), (x, *affine), axis, u)
+
+
+@pytest.mark.parametrize("forward", [layer_norm, batch_norm])
+def test_the_first_may_be_far_from_the_others(backend, memory, rng, dtype, u, forward):
+    """What is measured from it is large then, and the variance still right."""
+    for shape in [(40, 30), (3, 1200)]:
+        x, *affine = values(rng, shape, dtype)
+        x[0, 0] = -1e4
+        out = forward(backend, memory, x, *affine)
+        check_normalized(memory, out, (x, *affine), int(forward is layer_norm), u)
 
 
 @pytest.mark.parametrize("forward", [layer_norm, batch_norm])
 @pytest.mark.parametrize("value", [0.0, 0.1, -12345.678])
 def test_equal_numbers_have_variance_0(backend, memory, rng, dtype, u, forward, value):
-    for shape in [(7, 5), (40, 32), (1500, 33), (2, 1030)]:
+    for shape in [(7, 5), (40, 32), (1000, 9), (1, 1030)]:
         _, gain, bias = values(rng, shape, dtype)
         x = np.full(shape, value, dtype)
         out = forward(backend, memory, x, gain, bias)
@@ -335,9 +347,7 @@ def one_off(memory: Any) -> Callable[[np.ndarray], Any]:
 @EMULATED
 @pytest.mark.parametrize("multiprocessors", [1, 64])
 @pytest.mark.parametrize("kind", ["layer", "batch"])
-def test_any_number_of_blocks_wherever_arrays_start(
-    backend, memory, rng, monkeypatch, dtype, u, kind, multiprocessors
-):
+def test_any_number_of_blocks_wherever_arrays_start(backend, memory, rng, monkeypatch, dtype, u, kind, multiprocessors):
     """Twice in a row: what one call leaves in scratch memory must not show in the next."""
     monkeypatch.setattr(backend, "multiprocessors", multiprocessors)
     for shape in [(40, 64), (1100, 16), (700, 3), (3, 600)]:

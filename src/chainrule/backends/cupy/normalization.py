@@ -84,8 +84,8 @@ class Normalization(Launcher):
         over = strips(x, y, gain, bias, mean, inverse_std)
         splits = self._column_splits(len(x), over)
         self._by_columns(
-            "batch_norm", x, over, splits, x=x, gain=gain, bias=bias, state=state, eps=eps, momentum=momentum, mean=mean,
-            inverse_std=inverse_std, running_mean=running_mean, running_var=running_var, y=y,
+            "batch_norm", x, over, splits, x=x, gain=gain, bias=bias, state=state, eps=eps, momentum=momentum,
+            mean=mean, inverse_std=inverse_std, running_mean=running_mean, running_var=running_var, y=y,
             **self._partials(mean, over, splits),
         )  # fmt: skip
         if splits > 1:
