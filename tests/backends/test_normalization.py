@@ -14,6 +14,8 @@ import pytest
 
 from chainrule.backends.base import BF16, RUNNING
 from chainrule.backends.normalization import threshold
+from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.philox import philox_words
 from emulation.backend import EmulatedBackend, compiler_problem, narrow, widen
 
@@ -330,6 +332,50 @@ def test_a_nan_comes_back(backend, memory, rng, dtype, kind):
     assert np.isnan(memory.read(out["dx"])[3, 4])
     for name in ("dgain", "dbias"):
         assert np.isnan(memory.read(out[name])).tolist() == [column == 4 for column in range(32)]
+
+
+# ---- the compiled body ----------------------------------------------------------------------------
+
+
+def results(backend: Any, rng: np.random.Generator, shape: tuple[int, int], dtype: str) -> list[bytes]:
+    """All bits that the methods leave behind."""
+    (x, gain, bias), dy = values(rng, shape, dtype), rng.normal(size=shape).astype(dtype)
+    by_row, by_column = ([np.empty(length, dtype) for _ in range(2)] for length in shape)
+    running, back = [gain.copy(), np.abs(bias)], [np.empty(shape[1], dtype) for _ in range(2)]
+    y, dx, state, seen = x.copy(), dy.copy(), np.array([3, 1, RUNNING]), []
+    options = {"eps": EPS, "y": y}
+
+    def see(*arrays: np.ndarray) -> None:
+        seen.extend(array.tobytes() for array in arrays)
+
+    with backend.running():
+        backend.dropout(x, state, key=KEY, counter=COUNTER, rate=0.3, out=y)
+        see(y)
+        backend.layer_norm(x, gain, bias, mean=by_row[0], inverse_std=by_row[1], **options)
+        see(y, *by_row)
+        backend.batch_norm(
+            x, gain, bias, state, momentum=0.1, mean=by_column[0], inverse_std=by_column[1], running_mean=running[0],
+            running_var=running[1], **options,
+        )  # fmt: skip
+        see(y, *by_column, *running)
+        backend.batch_norm_inference(x, gain, bias, *running, **options)
+        see(y)
+        for kind, statistics_ in (("layer", by_row), ("batch", by_column)):
+            for out in (None, y, dx):
+                given = dx if out is dx else dy
+                dgain, dbias = back
+                getattr(backend, f"{kind}_norm_backward")(
+                    given, x, gain, *statistics_, dx=out, dgain=dgain, dbias=dbias
+                )
+                see(y, dx, *back)
+    return seen
+
+
+def test_compiled_loops_have_the_bits_of_numpy(dtype):
+    pytest.importorskip("numba", reason="numba is not installed")
+    for shape in [*SHAPES, (40, 128), (40, 129), (3, 4099), (1, 64)]:
+        one, other = (results(be, np.random.default_rng(4), shape, dtype) for be in (NumPyBackend(), compiled.loaded()))
+        assert one == other, shape
 
 
 # ---- the CUDA kernels beyond the contract ---------------------------------------------------------

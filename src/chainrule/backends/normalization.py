@@ -50,17 +50,16 @@ class NormalizationKernels(Backend):
     def layer_norm(
         self, x: Array, gain: Array, bias: Array, *, eps: float, mean: Array, inverse_std: Array, y: Array
     ) -> None:
-        self._moments(x, -1, mean=mean, var=inverse_std)
+        self._moments(x, 1, mean=mean, var=inverse_std)
         self._invert(inverse_std, eps)
-        self._normalize(x, mean[:, None], inverse_std[:, None], out=y)
-        self._affine(y, gain, bias)
+        self._normalize(x, mean, inverse_std, gain, bias, 1, out=y)
 
     def layer_norm_backward(
         self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
         dx: Array | None, dgain: Array, dbias: Array,
     ) -> None:  # fmt: skip
         xp = self.xp
-        normalized, product = self._parameter_gradients(dy, x, mean[:, None], inverse_std[:, None], dgain, dbias)
+        normalized, product = self._parameter_gradients(dy, x, mean, inverse_std, 1, dgain, dbias)
         if dx is None:
             return
         along_one = self._scratch(mean.shape, mean.dtype, use="along one")
@@ -86,8 +85,7 @@ class NormalizationKernels(Backend):
             self._move(running_mean, mean, 1.0, momentum, state)
             self._move(running_var, inverse_std, n / (n - 1), momentum, state)
         self._invert(inverse_std, eps)
-        self._normalize(x, mean, inverse_std, out=y)
-        self._affine(y, gain, bias)
+        self._normalize(x, mean, inverse_std, gain, bias, 0, out=y)
 
     def batch_norm_inference(
         self, x: Array, gain: Array, bias: Array, mean: Array, var: Array, *, eps: float, y: Array
@@ -95,15 +93,14 @@ class NormalizationKernels(Backend):
         inverse_std = self._scratch(var.shape, var.dtype, use="along one")
         inverse_std[...] = var
         self._invert(inverse_std, eps)
-        self._normalize(x, mean, inverse_std, out=y)
-        self._affine(y, gain, bias)
+        self._normalize(x, mean, inverse_std, gain, bias, 0, out=y)
 
     def batch_norm_backward(
         self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
         dx: Array | None, dgain: Array, dbias: Array,
     ) -> None:  # fmt: skip
         xp, n = self.xp, len(x)
-        normalized, product = self._parameter_gradients(dy, x, mean, inverse_std, dgain, dbias)
+        normalized, product = self._parameter_gradients(dy, x, mean, inverse_std, 0, dgain, dbias)
         if dx is None:
             return
         factor = self._scratch(mean.shape, mean.dtype, use="along one")
@@ -144,22 +141,28 @@ class NormalizationKernels(Backend):
         xp.sqrt(var, out=var)
         xp.divide(1, var, out=var)
 
-    def _normalize(self, x: Array, mean: Array, inverse_std: Array, *, out: Array) -> None:
-        self.xp.subtract(x, mean, out=out)
-        self.xp.multiply(out, inverse_std, out=out)
+    def _normalize(
+        self, x: Array, mean: Array, inverse_std: Array, gain: Array, bias: Array, axis: int, *, out: Array
+    ) -> None:
+        """out = gain (x - mean) inverse_std + bias, with the statistics along ``axis``."""
+        xp = self.xp
+        self._standardize(x, mean, inverse_std, axis, out=out)
+        xp.multiply(out, gain, out=out)
+        xp.add(out, bias, out=out)
 
-    def _affine(self, y: Array, gain: Array, bias: Array) -> None:
-        self.xp.multiply(y, gain, out=y)
-        self.xp.add(y, bias, out=y)
+    def _standardize(self, x: Array, mean: Array, inverse_std: Array, axis: int, *, out: Array) -> None:
+        """out = x^."""
+        self.xp.subtract(x, mean[:, None] if axis else mean, out=out)
+        self.xp.multiply(out, inverse_std[:, None] if axis else inverse_std, out=out)
 
     def _parameter_gradients(
-        self, dy: Array, x: Array, mean: Array, inverse_std: Array, dgain: Array, dbias: Array
+        self, dy: Array, x: Array, mean: Array, inverse_std: Array, axis: int, dgain: Array, dbias: Array
     ) -> tuple[Array, Array]:
         """dgain and dbias; x^ and dy x^ in scratch memory."""
         xp = self.xp
         normalized = self._scratch(x.shape, x.dtype, use="normalized")
         product = self._scratch(x.shape, x.dtype, use="product")
-        self._normalize(x, mean, inverse_std, out=normalized)
+        self._standardize(x, mean, inverse_std, axis, out=normalized)
         xp.multiply(dy, normalized, out=product)
         xp.sum(product, axis=0, out=dgain)
         xp.sum(dy, axis=0, out=dbias)

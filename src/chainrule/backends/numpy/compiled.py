@@ -23,9 +23,9 @@ import numpy as np
 
 from chainrule.backends.base import HALTED, RUNNING, ActivationName, Array
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.numpy.compiled_normalization import COMPILED, CompiledNormalization
 
 LOADING = 1.0  # seconds to import numba and take the loops from its cache
-COMPILED = "fd"  # float32 and float64; what else passes through here is a check in complex numbers or long double
 COMPILING = 10.0  # seconds to compile them first
 
 
@@ -34,6 +34,7 @@ class _Loops:
 
     def __init__(self) -> None:
         self.module: ModuleType | None = None
+        self.normalization: ModuleType | None = None
         self.problem = ""  # why they cannot be had
         self.spent = 0.0
         self._price: float | None = None
@@ -55,11 +56,11 @@ class _Loops:
         if self.module is not None or self.problem:
             return
         try:
-            from chainrule.backends.numpy import kernels
+            from chainrule.backends.numpy import kernels, normalization_kernels
         except Exception as error:  # a numba that does not fit this NumPy, a cache that cannot be written, ...
             self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
         else:
-            self.module = kernels
+            self.module, self.normalization = kernels, normalization_kernels
 
 
 LOOPS = _Loops()
@@ -88,8 +89,12 @@ def _is_cached() -> bool:
     return any(next(place.rglob("kernels.adam-*.nbi"), None) for place in places if place.is_dir())
 
 
-class CompiledBackend(NumPyBackend):
+class CompiledBackend(CompiledNormalization):
     """NumPy on the CPU, its element-wise passes compiled once that pays."""
+
+    @property
+    def _normalization_loops(self) -> ModuleType | None:
+        return LOOPS.normalization
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
