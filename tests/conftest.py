@@ -21,6 +21,7 @@ SIMULATED = {
     "test_contract",
     "test_normalization",
     "test_gradients",
+    "test_layers",
     "test_law_of_the_step",
     "test_batches",
     "test_transfers",
