@@ -19,7 +19,9 @@ BODIES = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark
 # Tests that also run the CUDA body on a simulated device (see `emulation`): slow, so these alone.
 SIMULATED = {
     "test_contract",
+    "test_normalization",
     "test_gradients",
+    "test_layers",
     "test_law_of_the_step",
     "test_batches",
     "test_custom",

@@ -15,6 +15,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.backends.base import RUNNING
+from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.activations import ACTIVATIONS
 from chainrule.optim.base import Optimizer
 from chainrule.train.fit import Fit
@@ -39,6 +41,7 @@ class Setting:
     weighted: bool = False
     validation: Any = None
     options: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, Any] = field(default_factory=dict)  # beside the dense ones, as MLP takes them
 
     def rows(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
         X = rng.normal(size=(n, N_IN))
@@ -53,7 +56,7 @@ class Setting:
         X, y, *weights = self.rows(rng, N)
         net = cr.MLP(
             [N_IN, *self.hidden, self.n_out], activation=self.activation, loss=self.loss, backend=backend, dtype=dtype,
-            seed=7,
+            seed=7, **self.layers,
         )  # fmt: skip
         options = {"batch_size": 12, "epochs": epochs, "seed": 3} | self.options
         validation = self.rows(rng, 17) if self.validation == "rows" else self.validation
@@ -104,6 +107,22 @@ SETTINGS = {
     "steps looked at, further metrics": Setting(
         validation=0.3, options={"callbacks": [Looks()], "metrics": ["log_loss"], "monitor": "valid_log_loss"}
     ),
+    "dropout": Setting(layers={"dropout": 0.3}),
+    "layer norm, residual, weights": Setting(
+        hidden=(9, 9), layers={"normalization": "layer", "residual": True}, weighted=True
+    ),
+    # Not Adam: a batch's mean takes a bias away, of its gradient only roundings are left, and it makes steps of them.
+    "batch norm, validation": Setting(
+        optimizer=cr.SGD(0.05, momentum=0.5), layers={"normalization": "batch"}, validation="rows"
+    ),
+    "all layers": Setting(
+        "squared_error",
+        cr.SGD(0.01),
+        hidden=(9, 9, 8),
+        activation="tanh",
+        weighted=True,
+        layers={"normalization": "batch", "residual": True, "dropout": 0.2},
+    ),
 }
 
 
@@ -127,6 +146,8 @@ def test_guarded_training_is_training_on_numpy_bit_for_bit(name, dtype):
 def test_bodies_agree_after_100_steps(backend, name, dtype, tolerance):
     setting = SETTINGS[name]
     epochs = 2 if setting.options.get("batch_size") == 1 else 100 if "no ragged batch" in name else 20
+    if setting.layers:
+        epochs = 5  # more launches a step, and in each of them blocks of 256 threads
     plain, plain_run = setting.train(cr.backend("cpu"), dtype, epochs=epochs)
     net, run = setting.train(backend, dtype, epochs=epochs)
     assert run.steps == plain_run.steps
@@ -147,13 +168,38 @@ CASES = [(*workload, "relu") for workload in WORKLOADS]
 CASES += [(DIGITS, LOSSES[0], "sgd", activation) for activation in ACTIVATIONS if activation != "relu"]
 
 
-@pytest.mark.parametrize(("workload", "loss", "optimizer", "activation"), CASES)
-def test_a_step_asks_for_no_new_memory(workload, loss, optimizer, activation):
+def body_of(name: str) -> cr.Backend:
+    if name == "compiled":
+        pytest.importorskip("numba", reason="numba is not installed")
+        return compiled.loaded()
+    return NumPyBackend() if name == "numpy" else cr.backend("cpu")
+
+
+OTHER_LAYERS: dict[str, dict[str, Any]] = {
+    "dense": {},
+    "dropout": {"dropout": 0.1},
+    "layer norm": {"normalization": "layer", "residual": True},
+    "batch norm": {"normalization": "batch"},
+}
+
+
+@pytest.mark.parametrize(
+    ("workload", "loss", "optimizer", "activation", "layers", "body"),
+    [
+        *((*case, "dense", "as it comes") for case in CASES),
+        *(
+            (([64, 300, 300, 10], 200), "softmax_cross_entropy", "adamw", "relu", layers, body)
+            for layers in list(OTHER_LAYERS)[1:]
+            for body in ("numpy", "compiled")
+        ),
+    ],
+)
+def test_a_step_asks_for_no_new_memory(workload, loss, optimizer, activation, layers, body):
     widths, batch_size = workload
     rng = np.random.default_rng(0)
     n, k = 2 * batch_size + 7, widths[-1]
     y = rng.integers(0, k, n) if loss == "softmax_cross_entropy" else rng.uniform(size=(n, k))
-    net = cr.MLP(widths, loss=loss, activation=activation)
+    net = cr.MLP(widths, loss=loss, activation=activation, backend=body_of(body), **OTHER_LAYERS[layers])
     be = net.backend
     rows = net.upload_rows(rng.normal(size=(n, widths[0])), y, rng.uniform(size=n))
     with be.running():

@@ -72,6 +72,9 @@ CASES = {
     ),
 }
 
+# Kernels in which several blocks add up columns, and one that is only launched behind them.
+BY_SEVERAL_BLOCKS = ("batch_norm", "batch_norm_backward", "batch_norm_input_gradient", "layer_norm_parameter_gradients")
+
 
 class ExactBackend(EmulatedBackend):
     """Arrays of their exact size, and a list of what was launched."""
@@ -155,6 +158,8 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     be.dense(some((n, k), stored), W, some((7,)), "identity", z=top, y=top)
     be.matmul(some((n, k), stored).T, y, out=some((k, 7)))
 
+    every_normalization(be, real, stored, n, k)
+
     options: dict[str, Any] = {"scale": 0.5, "mean": True, "totals": totals}
     column, twice_as_wide = some((n, 1)), some((n, 2 * k))
     losses: list[tuple[Array, Callable[..., None]]] = [
@@ -195,6 +200,35 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
         be.average(p, state, decay=0.9, out=m)
 
 
+def every_normalization(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, k: int) -> None:
+    """Sums, dropout, layer and batch normalisation."""
+    rng, state = np.random.default_rng(n + k), np.array([3, 1, RUNNING])
+
+    def some(shape: tuple[int, ...], kind: Any = real) -> np.ndarray:
+        return exact(rng.uniform(0.5, 1.5, size=shape), kind)
+
+    for start in (0, 1):  # on a 16-byte border, and off it
+        one, other = some((n * k,), stored)[start:], some((n * k,), stored)[start:]
+        if one.size:
+            be.add(one, other, out=one)
+            be.dropout(one, state, key=(1, 2), counter=(3, 4), rate=0.5, out=other)
+    x, y, dy = (some((n, k), stored) for _ in range(3))
+    gain, bias, running_mean, running_var, dgain, dbias = (some((k,)) for _ in range(6))
+    for kind, length in (("layer", n), ("batch", k)):
+        mean, inverse_std = some((length,)), some((length,))
+        if kind == "layer":
+            be.layer_norm(x, gain, bias, eps=1e-5, mean=mean, inverse_std=inverse_std, y=y)
+        else:
+            be.batch_norm(
+                x, gain, bias, state, eps=1e-5, momentum=0.1, mean=mean, inverse_std=inverse_std,
+                running_mean=running_mean, running_var=running_var, y=y,
+            )  # fmt: skip
+            be.batch_norm_inference(x, gain, bias, running_mean, running_var, eps=1e-5, y=y)
+        for dx in (dy, None, y):
+            back = getattr(be, f"{kind}_norm_backward")
+            back(dy, x, gain, mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)
+
+
 def compile_what_is_wanted(sanitizer: str) -> None:
     """All libraries at once, rather than each when its first kernel is launched."""
     cases, wanted = CASES[sanitizer], set[tuple[str, str]]()
@@ -223,6 +257,8 @@ def run(sanitizer: str) -> set[str]:
             dy = np.zeros(cases.also, backend.storage(dtype))
             backend.left["activation_backward"] = 1
             backend.activation_backward("tanh", dy, dy, dz=dy, db=np.empty(cases.also[1], dtype))
+            backend.left = dict.fromkeys(kernels.signatures(), 0) | dict.fromkeys(BY_SEVERAL_BLOCKS, cases.often)
+            every_normalization(backend, np.dtype(dtype), backend.storage(dtype), 2800, 3)
         launched |= backend.launched
     return launched
 

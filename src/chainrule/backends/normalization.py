@@ -45,25 +45,24 @@ class NormalizationKernels(ArrayOperations):
     def layer_norm(
         self, x: Array, gain: Array, bias: Array, *, eps: float, mean: Array, inverse_std: Array, y: Array
     ) -> None:
-        self._moments(x, -1, mean=mean, var=inverse_std)
+        self._moments(x, 1, mean=mean, var=inverse_std)
         self._invert(inverse_std, eps)
-        self._normalize(x, mean[:, None], inverse_std[:, None], out=y)
-        self._affine(y, gain, bias)
+        self._normalize(x, mean, inverse_std, gain, bias, 1, out=y)
 
     def layer_norm_backward(
         self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
         dx: Array | None, dgain: Array, dbias: Array,
     ) -> None:  # fmt: skip
         xp = self.xp
-        normalized, product = self._parameter_gradients(dy, x, mean[:, None], inverse_std[:, None], dgain, dbias)
+        normalized, product = self._parameter_gradients(dy, x, mean, inverse_std, 1, dgain, dbias)
         if dx is None:
             return
         along_one = self._scratch(mean.shape, mean.dtype, use="along one")
         along_x = self._scratch(mean.shape, mean.dtype, use="along x")
         xp.multiply(product, gain, out=product)  # g x^
-        xp.mean(product, axis=-1, out=along_x)
+        self._mean(product, -1, out=along_x)
         xp.multiply(dy, gain, out=product)  # g
-        xp.mean(product, axis=-1, out=along_one)
+        self._mean(product, -1, out=along_one)
         xp.multiply(normalized, along_x[:, None], out=normalized)
         xp.subtract(product, normalized, out=product)
         xp.subtract(product, along_one[:, None], out=product)
@@ -81,8 +80,7 @@ class NormalizationKernels(ArrayOperations):
             self._move(running_mean, mean, 1.0, momentum, state)
             self._move(running_var, inverse_std, n / (n - 1), momentum, state)
         self._invert(inverse_std, eps)
-        self._normalize(x, mean, inverse_std, out=y)
-        self._affine(y, gain, bias)
+        self._normalize(x, mean, inverse_std, gain, bias, 0, out=y)
 
     def batch_norm_inference(
         self, x: Array, gain: Array, bias: Array, mean: Array, var: Array, *, eps: float, y: Array
@@ -90,15 +88,14 @@ class NormalizationKernels(ArrayOperations):
         inverse_std = self._scratch(var.shape, var.dtype, use="along one")
         inverse_std[...] = var
         self._invert(inverse_std, eps)
-        self._normalize(x, mean, inverse_std, out=y)
-        self._affine(y, gain, bias)
+        self._normalize(x, mean, inverse_std, gain, bias, 0, out=y)
 
     def batch_norm_backward(
         self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
         dx: Array | None, dgain: Array, dbias: Array,
     ) -> None:  # fmt: skip
         xp, n = self.xp, len(x)
-        normalized, product = self._parameter_gradients(dy, x, mean, inverse_std, dgain, dbias)
+        normalized, product = self._parameter_gradients(dy, x, mean, inverse_std, 0, dgain, dbias)
         if dx is None:
             return
         factor = self._scratch(mean.shape, mean.dtype, use="along one")
@@ -113,13 +110,24 @@ class NormalizationKernels(ArrayOperations):
     # ---- what both share --------------------------------------------------------------------------
 
     def _moments(self, x: Array, axis: int, *, mean: Array, var: Array) -> None:
-        """Mean and variance along ``axis``; the variance from the distances, which keeps its digits."""
+        """Mean and variance along ``axis``.
+
+        The mean is found as that of the differences from the first element, and the variance as that of the distances
+        from the mean: large values that are close to each other keep their digits, equal ones have variance 0.
+        """
         xp = self.xp
-        xp.mean(x, axis=axis, out=mean)
+        first = x[:, 0] if axis else x[0]
         distance = self._scratch(x.shape, x.dtype, use="normalized")
-        xp.subtract(x, mean[:, None] if axis else mean, out=distance)
+        xp.subtract(x, first[:, None] if axis else first, out=distance)
+        self._mean(distance, axis, out=mean)
+        xp.subtract(distance, mean[:, None] if axis else mean, out=distance)
+        xp.add(mean, first, out=mean)
         xp.multiply(distance, distance, out=distance)
-        xp.mean(distance, axis=axis, out=var)
+        self._mean(distance, axis, out=var)
+
+    def _mean(self, x: Array, axis: int, *, out: Array) -> None:
+        self.xp.sum(x, axis=axis, out=out)
+        self.xp.divide(out, x.shape[axis], out=out)
 
     def _invert(self, var: Array, eps: float) -> None:
         """var becomes 1 / sqrt(var + eps)."""
@@ -128,22 +136,28 @@ class NormalizationKernels(ArrayOperations):
         xp.sqrt(var, out=var)
         xp.divide(1, var, out=var)
 
-    def _normalize(self, x: Array, mean: Array, inverse_std: Array, *, out: Array) -> None:
-        self.xp.subtract(x, mean, out=out)
-        self.xp.multiply(out, inverse_std, out=out)
+    def _normalize(
+        self, x: Array, mean: Array, inverse_std: Array, gain: Array, bias: Array, axis: int, *, out: Array
+    ) -> None:
+        """out = gain (x - mean) inverse_std + bias, with the statistics along ``axis``."""
+        xp = self.xp
+        self._standardize(x, mean, inverse_std, axis, out=out)
+        xp.multiply(out, gain, out=out)
+        xp.add(out, bias, out=out)
 
-    def _affine(self, y: Array, gain: Array, bias: Array) -> None:
-        self.xp.multiply(y, gain, out=y)
-        self.xp.add(y, bias, out=y)
+    def _standardize(self, x: Array, mean: Array, inverse_std: Array, axis: int, *, out: Array) -> None:
+        """out = x^."""
+        self.xp.subtract(x, mean[:, None] if axis else mean, out=out)
+        self.xp.multiply(out, inverse_std[:, None] if axis else inverse_std, out=out)
 
     def _parameter_gradients(
-        self, dy: Array, x: Array, mean: Array, inverse_std: Array, dgain: Array, dbias: Array
+        self, dy: Array, x: Array, mean: Array, inverse_std: Array, axis: int, dgain: Array, dbias: Array
     ) -> tuple[Array, Array]:
         """dgain and dbias; x^ and dy x^ in scratch memory."""
         xp = self.xp
         normalized = self._scratch(x.shape, x.dtype, use="normalized")
         product = self._scratch(x.shape, x.dtype, use="product")
-        self._normalize(x, mean, inverse_std, out=normalized)
+        self._standardize(x, mean, inverse_std, axis, out=normalized)
         xp.multiply(dy, normalized, out=product)
         xp.sum(product, axis=0, out=dgain)
         xp.sum(dy, axis=0, out=dbias)

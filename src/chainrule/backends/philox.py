@@ -35,6 +35,26 @@ def philox4x32(xp: Any, counter: tuple[Any, Any, Any, Any], key: tuple[int, int]
     return c0, c1, c2, c3
 
 
+def philox4x32_in_place(xp: Any, counter: tuple[Array, ...], key: tuple[int, int], p0: Array, p1: Array) -> None:
+    """As :func:`philox4x32`, the words in place of the counter: all uint64 arrays of one shape; p0, p1 are scratch."""
+    shift, mask = xp.uint64(32), xp.uint64(_MASK)
+    m0, m1 = (xp.uint64(m) for m in MULTIPLIERS)
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        xp.multiply(c0, m0, out=p0)
+        xp.multiply(c2, m1, out=p1)
+        xp.right_shift(p1, shift, out=c0)
+        xp.bitwise_xor(c0, c1, out=c0)
+        xp.bitwise_xor(c0, xp.uint64(k0), out=c0)
+        xp.bitwise_and(p1, mask, out=c1)
+        xp.right_shift(p0, shift, out=c2)
+        xp.bitwise_xor(c2, c3, out=c2)
+        xp.bitwise_xor(c2, xp.uint64(k1), out=c2)
+        xp.bitwise_and(p0, mask, out=c3)
+        k0, k1 = (k0 + WEYL[0]) & _MASK, (k1 + WEYL[1]) & _MASK
+
+
 def philox_words(xp: Any, count: int, counter: tuple[int, int, int], key: tuple[int, int]) -> Array:
     """``count`` words in element order: word e is word e % 4 of the block with counter (e // 4, *counter)."""
     blocks = xp.arange((count + 3) // 4, dtype=xp.uint64)

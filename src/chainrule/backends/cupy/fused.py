@@ -9,10 +9,11 @@ from __future__ import annotations
 from chainrule.backends.cupy.batches import Batches
 from chainrule.backends.cupy.custom import Custom
 from chainrule.backends.cupy.layers import Layers
+from chainrule.backends.cupy.normalization import Normalization
 from chainrule.backends.cupy.optimisers import Optimisers
 from chainrule.backends.cupy.random import RandomNumbers
 from chainrule.backends.cupy.target_losses import TargetLosses
 
 
-class FusedBackend(Layers, TargetLosses, Batches, Optimisers, RandomNumbers, Custom):
+class FusedBackend(Layers, TargetLosses, Normalization, Batches, Optimisers, RandomNumbers, Custom):
     """All topics together."""

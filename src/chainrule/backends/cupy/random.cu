@@ -46,3 +46,35 @@ extern "C" __global__ void __launch_bounds__(256)
       if (4 * block + j < size) tagged[4 * block + j] = (u64)words.at[j] << 32 | (u64)(4 * block + j);
   }
 }
+
+// out_e = x_e factor where word e >= threshold, else 0.   out may be x. The first `packs` times EACH elements are moved 16
+// bytes at a time. What varies from step to step is read from `state`: a recorded launch draws another mask each time.
+const int EACH = per_access<STORED> > 4 ? per_access<STORED> : 4;  // elements, a thread at a time: whole blocks of Philox
+
+extern "C" __global__ void __launch_bounds__(256) dropout(
+    const STORED* x, const i64* __restrict__ state, STORED* out, i64 packs, i64 size, u32 key0, u32 key1, u32 counter0,
+    u32 counter1, u32 threshold, REAL factor) {
+  const u32 step = (u32)state[STEP], batch = counter0 + ((u32)state[BATCH] << 16);
+  const i64 pieces = (size + EACH - 1) / EACH, stride = (i64)gridDim.x * blockDim.x;
+  for (i64 piece = (i64)blockIdx.x * blockDim.x + threadIdx.x; piece < pieces; piece += stride) {
+    bool keeps[EACH];
+#pragma unroll
+    for (int b = 0; b < EACH / 4; ++b) {
+      const Words words = philox((u32)(piece * (EACH / 4) + b), step, batch, counter1, key0, key1);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) keeps[4 * b + j] = words.at[j] >= threshold;
+    }
+    const i64 first = piece * EACH;
+    if (piece < packs) {
+      Pack<STORED, EACH> pack = load<EACH>(x + first);
+#pragma unroll
+      for (int j = 0; j < EACH; ++j) pack.at[j] = narrow<STORED>(keeps[j] ? widen(pack.at[j]) * factor : REAL(0));
+      store(out + first, pack);
+    } else {
+#pragma unroll
+      for (int j = 0; j < EACH; ++j) {
+        if (first + j < size) out[first + j] = narrow<STORED>(keeps[j] ? widen(x[first + j]) * factor : REAL(0));
+      }
+    }
+  }
+}

@@ -7,7 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from chainrule.backends.base import Array
+from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
 from chainrule.backends.cupy.launcher import Launcher
+from chainrule.backends.cupy.launches import address
+from chainrule.backends.normalization import threshold
 
 THREADS: Final = 256
 WORDS: Final = 4  # a block of Philox, which one thread computes
@@ -47,3 +50,20 @@ class RandomNumbers(Launcher):
         tagged.sort()
         self.xp.bitwise_and(tagged, self.xp.uint64(0xFFFFFFFF), out=tagged)
         out[...] = tagged
+
+    def dropout(
+        self, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
+    ) -> None:
+        in_order = x.flags.c_contiguous and out.flags.c_contiguous
+        if x.dtype not in VARIANT_OF or x.dtype != out.dtype or not (x.size and in_order):
+            self._refuse_in_record(f"dropout of {x.dtype} {x.shape} into {out.dtype}")
+            super().dropout(x, state, key=key, counter=counter, rate=rate, out=out)
+            return
+        each = max(WORDS, ACCESS // x.dtype.itemsize)
+        packs = 0 if address(x) % ACCESS or address(out) % ACCESS else x.size // each
+        blocks = min(-(-x.size // (THREADS * each)), BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+        self._launch(
+            "dropout", VARIANT_OF[x.dtype], (blocks,), (THREADS,), x=x, state=state, out=out, packs=packs, size=x.size,
+            key0=key[0], key1=key[1], counter0=counter[0], counter1=counter[1], threshold=threshold(rate),
+            factor=1 / (1 - rate),
+        )  # fmt: skip

@@ -15,11 +15,15 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT, Array
+from chainrule.backends.normalization import BATCH_SHIFT, threshold
+from chainrule.backends.philox import philox4x32_in_place
 from chainrule.backends.reference import ReferenceBackend
 from chainrule.errors import DataError, DeviceError
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 CHUNK = 16_384  # elements of a flat array at a time; seven float32 arrays of it fit a 1 MiB second-level cache
+_BLOCKS = np.arange(CHUNK // 4, dtype=np.uint64)  # of Philox, four words each
+_WORD = 0xFFFFFFFF
 
 # A buffer a thread and use, so that threads which share a backend do not share memory, and none is pickled with it.
 _buffers = threading.local()
@@ -105,6 +109,28 @@ class NumPyBackend(ReferenceBackend):
                 source.take(rows, axis=0, out=taken, mode="clip")
                 batch[...] = taken
         position[0] += 1
+
+    def dropout(
+        self, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
+    ) -> None:
+        flat, result = x.reshape(-1), out.reshape(-1)
+        c0, c1, c2, c3, p0, p1 = self._scratch((6, CHUNK // 4), np.uint64, use="philox")
+        drops = self._scratch((CHUNK // 4, 4), np.bool_, use="drops")
+        least, factor, now = np.uint64(threshold(rate)), x.dtype.type(1 / (1 - rate)), self._counter_now(state, counter)
+        for start in range(0, x.size, CHUNK):
+            np.add(_BLOCKS, np.uint64(start // 4), out=c0)
+            for word, value in zip((c1, c2, c3), now, strict=True):
+                word.fill(value)
+            philox4x32_in_place(np, (c0, c1, c2, c3), key, p0, p1)
+            for j, word in enumerate((c0, c1, c2, c3)):
+                np.less(word, least, out=drops[:, j])
+            part = result[start : start + CHUNK]
+            np.multiply(flat[start : start + CHUNK], factor, out=part)
+            np.copyto(part, 0, where=drops.reshape(-1)[: part.size])
+
+    def _counter_now(self, state: Array, counter: tuple[int, int]) -> tuple[int, int, int]:
+        step, batch = int(state[STEP]), int(state[BATCH])
+        return step & _WORD, (counter[0] + (batch << BATCH_SHIFT)) & _WORD, counter[1]
 
     def _record(self, loss: Array, weight: Array | int, state: Array, totals: Array) -> None:
         row = totals[state[BATCH]]

@@ -26,9 +26,9 @@ from chainrule.backends.activations import DERIVATIVE
 from chainrule.backends.base import HALTED, RUNNING, ActivationName, Array
 from chainrule.backends.loss_contract import ElementwiseLossName
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.numpy.compiled_normalization import COMPILED, CompiledNormalization
 
 LOADING = 1.0  # seconds to import numba and take the loops from its cache
-COMPILED = "fd"  # float32 and float64; what else passes through here is a check in complex numbers or long double
 COMPILING = 10.0  # seconds to compile them first
 
 
@@ -38,6 +38,7 @@ class _Loops:
     def __init__(self) -> None:
         self.module: ModuleType | None = None
         self.activations: ModuleType | None = None
+        self.normalization: ModuleType | None = None
         self.problem = ""  # why they cannot be had
         self.spent = 0.0
         self._price: float | None = None
@@ -59,11 +60,11 @@ class _Loops:
         if self.module is not None or self.problem:
             return
         try:
-            from chainrule.backends.numpy import activation_loops, kernels
+            from chainrule.backends.numpy import activation_loops, kernels, normalization_kernels
         except Exception as error:  # a numba that does not fit this NumPy, a cache that cannot be written, ...
             self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
         else:
-            self.module, self.activations = kernels, activation_loops
+            self.module, self.activations, self.normalization = kernels, activation_loops, normalization_kernels
 
 
 LOOPS = _Loops()
@@ -92,8 +93,12 @@ def _is_cached() -> bool:
     return any(next(place.rglob("kernels.adam-*.nbi"), None) for place in places if place.is_dir())
 
 
-class CompiledBackend(NumPyBackend):
+class CompiledBackend(CompiledNormalization):
     """NumPy on the CPU, its element-wise passes compiled once that pays."""
+
+    @property
+    def _normalization_loops(self) -> ModuleType | None:
+        return LOOPS.normalization
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
