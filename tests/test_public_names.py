@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import inspect
+from pathlib import Path
+
+import pytest
 
 import chainrule as cr
 
@@ -21,6 +25,17 @@ NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
 def test_the_public_names_are_exactly_these():
     assert sorted(cr.__all__) == sorted(NAMES)
     assert all(hasattr(cr, name) for name in NAMES)
+
+
+def test_a_type_checker_sees_what_is_loaded_when_used():
+    tree = ast.parse(Path(cr.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == cr._HOME_OF
+    assert set(cr.__all__) == set(seen)
+    assert set(NAMES) <= set(dir(cr))
+    with pytest.raises(AttributeError, match="has no attribute 'Perceptron'"):
+        _ = cr.Perceptron
 
 
 def test_every_public_name_and_method_is_documented():

@@ -9,70 +9,117 @@ Every gradient is written out by hand, once, and both devices are proven to agre
     net.save("model.safetensors")
 """
 
-from chainrule.backends import backend
-from chainrule.backends.base import Backend
-from chainrule.backends.guarded import GuardedBackend
-from chainrule.errors import (
-    ChainruleError,
-    DataError,
-    DeviceError,
-    DivergenceError,
-    GradientError,
-    GuardError,
-    ModelFileError,
-    OptionError,
-    OutOfMemoryError,
-    ShapeError,
-)
-from chainrule.nn.activation import Activation
-from chainrule.nn.custom import CustomActivation
-from chainrule.nn.dense import Dense
-from chainrule.nn.dropout import Dropout
-from chainrule.nn.losses import (
-    AbsoluteError,
-    Focal,
-    Gamma,
-    GaussianNLL,
-    Huber,
-    Poisson,
-    Quantile,
-    SigmoidCrossEntropy,
-    SoftmaxCrossEntropy,
-    SquaredError,
-)
-from chainrule.nn.mlp import MLP
-from chainrule.nn.network import Network
-from chainrule.nn.normalization import BatchNorm, LayerNorm
-from chainrule.nn.preparation import Preparation, Standardization
-from chainrule.nn.residual import Residual
-from chainrule.nn.saved import load
-from chainrule.optim.adam import Adam, AdamW
-from chainrule.optim.base import ParameterGroup
-from chainrule.optim.lbfgs import LBFGS
-from chainrule.optim.schedules import (
-    Constant,
-    Cosine,
-    Coslog4,
-    Exponential,
-    FlatCosine,
-    OneCycle,
-    Plateau,
-    Schedule,
-    Step,
-)
-from chainrule.optim.sgd import SGD
-from chainrule.train.callbacks import Callback
-from chainrule.train.diagnosis import Diagnosis
-from chainrule.train.early_stopping import EarlyStopping
-from chainrule.train.history import History
-from chainrule.train.loggers import JSONLinesLogger
-from chainrule.train.run import StartRecord, StepRecord
-from chainrule.train.tensorboard import TensorBoardLogger
-from chainrule.train.trainer import EpochRecord, Run, Trainer
-from chainrule.train.valid_metrics import Metric
-from chainrule.verify.gradients import check_gradients
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from chainrule.backends import backend
+    from chainrule.backends.base import Backend
+    from chainrule.backends.guarded import GuardedBackend
+    from chainrule.errors import (
+        ChainruleError,
+        DataError,
+        DeviceError,
+        DivergenceError,
+        GradientError,
+        GuardError,
+        ModelFileError,
+        OptionError,
+        OutOfMemoryError,
+        ShapeError,
+    )
+    from chainrule.nn.activation import Activation
+    from chainrule.nn.custom import CustomActivation
+    from chainrule.nn.dense import Dense
+    from chainrule.nn.dropout import Dropout
+    from chainrule.nn.losses import (
+        AbsoluteError,
+        Focal,
+        Gamma,
+        GaussianNLL,
+        Huber,
+        Poisson,
+        Quantile,
+        SigmoidCrossEntropy,
+        SoftmaxCrossEntropy,
+        SquaredError,
+    )
+    from chainrule.nn.mlp import MLP
+    from chainrule.nn.network import Network
+    from chainrule.nn.normalization import BatchNorm, LayerNorm
+    from chainrule.nn.preparation import Preparation, Standardization
+    from chainrule.nn.residual import Residual
+    from chainrule.nn.saved import load
+    from chainrule.optim.adam import Adam, AdamW
+    from chainrule.optim.base import ParameterGroup
+    from chainrule.optim.lbfgs import LBFGS
+    from chainrule.optim.schedules import (
+        Constant,
+        Cosine,
+        Coslog4,
+        Exponential,
+        FlatCosine,
+        OneCycle,
+        Plateau,
+        Schedule,
+        Step,
+    )
+    from chainrule.optim.sgd import SGD
+    from chainrule.train.callbacks import Callback
+    from chainrule.train.diagnosis import Diagnosis
+    from chainrule.train.early_stopping import EarlyStopping
+    from chainrule.train.history import History
+    from chainrule.train.loggers import JSONLinesLogger
+    from chainrule.train.run import StartRecord, StepRecord
+    from chainrule.train.tensorboard import TensorBoardLogger
+    from chainrule.train.trainer import EpochRecord, Run, Trainer
+    from chainrule.train.valid_metrics import Metric
+    from chainrule.verify.gradients import check_gradients
 
 __version__ = "0.1.0"
+
+# Where each name lives. A module is loaded with the first use of a name in it: who predicts pays for no training loop.
+_HOMES: Final = {
+    "chainrule.backends": "backend",
+    "chainrule.backends.base": "Backend",
+    "chainrule.backends.guarded": "GuardedBackend",
+    "chainrule.errors": (
+        "ChainruleError DataError DeviceError DivergenceError GradientError GuardError ModelFileError "
+        "OptionError OutOfMemoryError ShapeError"
+    ),
+    "chainrule.nn.activation": "Activation",
+    "chainrule.nn.custom": "CustomActivation",
+    "chainrule.nn.dense": "Dense",
+    "chainrule.nn.dropout": "Dropout",
+    "chainrule.nn.losses": (
+        "AbsoluteError Focal Gamma GaussianNLL Huber Poisson Quantile SigmoidCrossEntropy "
+        "SoftmaxCrossEntropy SquaredError"
+    ),
+    "chainrule.nn.mlp": "MLP",
+    "chainrule.nn.network": "Network",
+    "chainrule.nn.normalization": "BatchNorm LayerNorm",
+    "chainrule.nn.preparation": "Preparation Standardization",
+    "chainrule.nn.residual": "Residual",
+    "chainrule.nn.saved": "load",
+    "chainrule.optim.adam": "Adam AdamW",
+    "chainrule.optim.base": "ParameterGroup",
+    "chainrule.optim.lbfgs": "LBFGS",
+    "chainrule.optim.schedules": "Constant Cosine Coslog4 Exponential FlatCosine OneCycle Plateau Schedule Step",
+    "chainrule.optim.sgd": "SGD",
+    "chainrule.train.callbacks": "Callback",
+    "chainrule.train.diagnosis": "Diagnosis",
+    "chainrule.train.early_stopping": "EarlyStopping",
+    "chainrule.train.history": "History",
+    "chainrule.train.loggers": "JSONLinesLogger",
+    "chainrule.train.run": "StartRecord StepRecord",
+    "chainrule.train.tensorboard": "TensorBoardLogger",
+    "chainrule.train.trainer": "EpochRecord Run Trainer",
+    "chainrule.train.valid_metrics": "Metric",
+    "chainrule.verify.gradients": "check_gradients",
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "LBFGS",
@@ -138,3 +185,14 @@ __all__ = [
     "check_gradients",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _HOME_OF.keys())
