@@ -25,6 +25,7 @@ SIMULATED = {
     "test_law_of_the_step",
     "test_batches",
     "test_custom",
+    "test_custom_loss",
     "test_transfers",
     "test_streaming",
 }

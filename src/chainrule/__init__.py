@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from chainrule.nn.activation import Activation
     from chainrule.nn.custom import CustomActivation
+    from chainrule.nn.custom_loss import CustomLoss
     from chainrule.nn.dense import Dense
     from chainrule.nn.dropout import Dropout
     from chainrule.nn.losses import (
@@ -91,6 +92,7 @@ _HOMES: Final = {
     ),
     "chainrule.nn.activation": "Activation",
     "chainrule.nn.custom": "CustomActivation",
+    "chainrule.nn.custom_loss": "CustomLoss",
     "chainrule.nn.dense": "Dense",
     "chainrule.nn.dropout": "Dropout",
     "chainrule.nn.losses": (
@@ -137,6 +139,7 @@ __all__ = [
     "Cosine",
     "Coslog4",
     "CustomActivation",
+    "CustomLoss",
     "DataError",
     "Dense",
     "DeviceError",

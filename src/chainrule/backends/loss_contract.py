@@ -6,6 +6,8 @@ import abc
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chainrule.backends.base import Array
 
 ElementwiseLossName: TypeAlias = Literal[
@@ -99,6 +101,16 @@ class LossContract(abc.ABC):
         dl/dm = (m - t) exp(-s),   dl/ds = (1 - (m - t)^2 exp(-s)) / 2
 
         targets (n, k); logits, dlogits (n, 2 k): the means, then the log variances. Source: Nix, Weigend 1994.
+        """
+
+    @abc.abstractmethod
+    def custom_loss(
+        self, value: Callable[..., Array], gradient: Callable[..., Array], logits: Array, targets: Array,
+        weights: Array | None, state: Array, *, scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        """A loss of the user's own: l_i = value(xp, logits, targets)_i,   dl_i / dz_ij = gradient(xp, ...)_ij.
+
+        dlogits_ij = w_i dl_i / dz_ij scale / sum w. As for ``apply``, a device does not record a step that calls it.
         """
 
     @abc.abstractmethod

@@ -79,6 +79,15 @@ class ReferenceLosses(ArrayOperations):
         value_and_gradient(self.xp, logits, targets, parameter, losses, dlogits, spare)
         self._finish(losses.sum(axis=-1), weights, state, scale, mean, totals, dlogits, factor=factor)
 
+    def custom_loss(
+        self, value: Callable[..., Array], gradient: Callable[..., Array], logits: Array, targets: Array,
+        weights: Array | None, state: Array, *, scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        losses = self._scratch((len(logits),), logits.dtype, use="losses")
+        self.apply(value, logits, targets, out=losses)
+        self.apply(gradient, logits, targets, out=dlogits)
+        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+
     def quantile_loss(
         self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
         levels: tuple[float, ...], scale: float, mean: bool, totals: Array, dlogits: Array,

@@ -144,6 +144,9 @@ class Loss(abc.ABC):
         """For the metric, from targets (n, columns) and weights (n,); None where it needs none."""
         return None
 
+    def prove(self, backend: Backend) -> None:  # noqa: B027 - the library's own are proven by its tests
+        """GradientError where the gradient is not that of the value: asked when a net is made."""
+
     # ---- predictions of a regression --------------------------------------------------------------
 
     def to_predictions(self, backend: Backend, logits: Array) -> None:  # noqa: B027 - most have nothing to do

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chainrule.errors import OptionError
+from chainrule.errors import ModelFileError, OptionError
 from chainrule.nn.class_losses import Focal, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from chainrule.nn.custom_loss import CustomLoss
 from chainrule.nn.loss import METRICS, Baseline, Loss, Task
 from chainrule.nn.target_losses import AbsoluteError, Gamma, GaussianNLL, Huber, Poisson, Quantile, SquaredError
 from chainrule.options import one_of
@@ -17,6 +18,7 @@ __all__ = [
     "METRICS",
     "AbsoluteError",
     "Baseline",
+    "CustomLoss",
     "Focal",
     "Gamma",
     "GaussianNLL",
@@ -66,13 +68,24 @@ def name_of(loss: Loss) -> str:
 
 
 def description_of(loss: Loss) -> str | dict[str, Any]:
-    """The loss in a model file: its name, or {"name": ..., option: value, ...}."""
+    """The loss in a model file: its name, {"name": ..., option: value, ...}, or {"custom": its maker's name for it}."""
+    if isinstance(loss, CustomLoss):
+        return {"custom": loss.name}
     name = name_of(loss)
     return name if name in LOSSES else {"name": loss.name, **loss.options}
 
 
-def from_description(description: Any) -> Loss:
-    """Back from :func:`description_of`; OptionError or TypeError for what is none."""
+def from_description(description: Any, custom: Sequence[Any] = ()) -> Loss:
+    """Back from :func:`description_of`; OptionError or TypeError for what is none.
+
+    ``custom`` holds what may be of the user's own; ModelFileError where it is not among them.
+    """
+    if isinstance(description, Mapping) and "custom" in description:
+        name = description["custom"]
+        for loss in custom:
+            if isinstance(loss, CustomLoss) and loss.name == name:
+                return loss
+        raise ModelFileError(f"the net has a loss of its maker's own, {name!r:.80}", hint="load(..., custom=[it])")
     if isinstance(description, Mapping):
         options = dict(description)
         return KINDS[one_of("loss", options.pop("name", None), KINDS)](**options)

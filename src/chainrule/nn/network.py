@@ -75,6 +75,7 @@ class Network:
         self.seed = check_seed(seed)
         self.loss = find_loss(loss, self.n_out)
         self.loss_name = name_of(self.loss)
+        self.loss.prove(self.backend)
         self.preparation = Preparation()
         self._gradients: Arena | None = None
         self._factors: Arena | None = None

@@ -18,7 +18,7 @@ from chainrule.nn.custom import CustomActivation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
 from chainrule.nn.layer import Layer, arrange, parameter_shapes
-from chainrule.nn.losses import description_of, find_loss, from_description, refuse_standardized
+from chainrule.nn.losses import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.preparation import Preparation, Standardization
@@ -58,7 +58,7 @@ def save(net: Network, path: str | Path) -> None:
 
 def load(
     path: str | Path, *, device: str = "auto", backend: Backend | None = None,
-    custom: Sequence[CustomActivation] = (),
+    custom: Sequence[CustomActivation | CustomLoss] = (),
 ) -> Network:  # fmt: skip
     """The net of a model file, on the ``device`` of that name, or on ``backend`` where one is given.
 
@@ -72,9 +72,10 @@ def load(
     backend = backend if backend is not None else make_backend(device)
     try:
         layers = [_layer(layer, custom) for layer in description["layers"]]
-        _check(description, layers, tensors)
+        loss = from_description(description["loss"], custom)
+        _check(description, layers, loss, tensors)
         net = Network(
-            layers, description["n_in"], loss=from_description(description["loss"]), backend=backend,
+            layers, description["n_in"], loss=loss, backend=backend,
             dtype=description["dtype"], seed=description["seed"],
         )  # fmt: skip
         net.preparation = Preparation(
@@ -92,11 +93,11 @@ def load(
     return net
 
 
-def _layer(description: dict[str, Any], custom: Sequence[CustomActivation], depth: int = 0) -> Layer:
+def _layer(description: dict[str, Any], custom: Sequence[CustomActivation | CustomLoss], depth: int = 0) -> Layer:
     """The layer of this description; LookupError, TypeError or ValueError where there is no such layer."""
     if description["kind"] == CustomActivation.kind:
         for layer in custom:
-            if layer.name == description["name"]:
+            if isinstance(layer, CustomActivation) and layer.name == description["name"]:
                 return layer
         raise ModelFileError(
             f"the net has an activation of its maker's own, {description['name']!r:.80}", hint="load(..., custom=[it])"
@@ -112,12 +113,12 @@ def _layer(description: dict[str, Any], custom: Sequence[CustomActivation], dept
     return kind(**fields)
 
 
-def _check(description: dict[str, Any], layers: Sequence[Layer], tensors: dict[str, np.ndarray]) -> None:
+def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, tensors: dict[str, np.ndarray]) -> None:
     """ValueError unless the arrays are just those described, before memory is taken on the description's word."""
     nodes, n_in = arrange(layers, description["n_in"]), description["n_in"]
     n_out = nodes[-1].n_out
     shapes = {f"{PREFIX}{name}": shape for name, shape in parameter_shapes(nodes).items()}
-    loss = find_loss(from_description(description["loss"]), n_out)
+    loss = find_loss(loss, n_out)
     for name, columns in (("features", n_in), ("targets", loss.columns)):
         if any(tensor.startswith(f"{name}.") for tensor in tensors):
             shapes |= {f"{name}.mean": (columns,), f"{name}.scale": (columns,)}

@@ -25,6 +25,17 @@ class Custom(Launcher):
         super().apply(function, *wide, out=result)
         self.copy(result, out=out)
 
+    def custom_loss(
+        self, value: Callable[..., Array], gradient: Callable[..., Array], logits: Array, targets: Array,
+        weights: Array | None, state: Array, *, scale: float, mean: bool, totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        wide = dlogits if dlogits.dtype != BF16 else self.empty(dlogits.shape, np.float32)
+        super().custom_loss(
+            value, gradient, logits, targets, weights, state, scale=scale, mean=mean, totals=totals, dlogits=wide
+        )
+        if wide is not dlogits:
+            self.copy(wide, out=dlogits)
+
     def _widened(self, array: Array) -> Array:
         if array.dtype != BF16:
             return array
