@@ -37,7 +37,6 @@ def test_every_line_is_right(activation, loss, widths):
 @pytest.mark.parametrize(
     ("activation", "y0", "dz0"),
     [
-        ("identity", "z0", "dy0 * 1"),
         ("tanh", "tanh(z0)", "dy0 * (1 - y0^2)"),
         ("softplus", "log(1 + exp(z0))", "dy0 * (1 - exp(-y0))"),
         ("silu", "z0 / (1 + exp(-z0))", "dy0 * (s + z0 s (1 - s)) where s = 1 / (1 + exp(-z0))"),

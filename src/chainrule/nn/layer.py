@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.arena import Arena, is_trained
 from chainrule.backends.base import Array, Backend
+from chainrule.nn.formulas import Formulas
 from chainrule.nn.rows import RowFormat
 
 
@@ -80,6 +81,10 @@ class Layer(abc.ABC):
     @abc.abstractmethod
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         """The layer at work in this memory, under the name of ``node``."""
+
+    @abc.abstractmethod
+    def formulas(self) -> Formulas:
+        """What it computes, as in a textbook: the lines of `chainrule explain`."""
 
     def describe(self) -> dict[str, Any]:
         """What a model file keeps."""
