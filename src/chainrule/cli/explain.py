@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(part: str, lines: list[Line]) -> list[list[str]]:
-    """A row a line, and one for its abbreviations. A layer is named where its lines begin, indented by blocks around."""
+    """A row a line, and one for its abbreviations. A layer is named where its lines begin, indented by its depth."""
     rows, layer = [[part, "", "", "shapes", "relative error"]], ""
     for line in lines:
         place = "  " * (line.depth + 1) + line.layer if line.layer != layer else ""
