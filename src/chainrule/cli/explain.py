@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         print(found.rule)
     if wrong:
         raise ChainruleError(
-            f"the check disagrees with {', '.join(wrong)}", hint="a gradient is wrong: see `chainrule verify`"
+            f"the check disagrees with {', '.join(wrong)}",
+            hint="a kernel or a formula is wrong: see `chainrule verify`",
         )
     return 0
 
