@@ -121,6 +121,40 @@ def test_explain(run):
     assert gelu.code == 0
     assert "y0 = z0 (1 + erf(z0 / sqrt(2))) / 2" in " ".join(gelu.out.split())
     assert run("explain", "--layers", "4").code == 2
+    assert run("explain", "--batch", 0).code == 2
+    assert run("explain", "--dropout", 1).code == 2
+
+
+def test_explain_of_every_kind_of_layer(run, monkeypatch):
+    options = [
+        "--layers",
+        "6,5,5,2",
+        "--normalization",
+        "batch",
+        "--dropout",
+        0.1,
+        "--residual",
+        "--loss",
+        "gaussian_nll",
+    ]
+    found = run("explain", *options, "--batch", 8)
+    assert found.code == 0
+    starts = [line.split("=")[0].rstrip() for line in found.out.splitlines()]
+    assert "    dense1       z1" in starts  # within the block, so indented
+    assert "  residual0      y6" in starts
+    for part in ("dy1 = m0 dy2 / (1 - 0.1)", "where running += 0.1 (now - running)", "dy2 = dy6 + dz1 @ W1.T"):
+        assert part in " ".join(found.out.split())
+
+    def without_the_mean(self, dy, x, gain, mean, inverse_std, *, dx, dgain, dbias):
+        right(self, dy, x, gain, mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)
+        dx += gain * inverse_std * dy.mean(axis=0)
+
+    right = NumPyBackend.batch_norm_backward
+    monkeypatch.setattr(NumPyBackend, "batch_norm_backward", without_the_mean)
+    wrong = run("explain", *options, "--batch", 8)
+    assert wrong.code != 0
+    assert "the check disagrees with dz1, dW1, db1, dy2, " in wrong.error
+    assert sum(line.endswith("WRONG") for line in wrong.out.splitlines()) >= 3
 
 
 def test_verify_passes_on_the_cpu(run):

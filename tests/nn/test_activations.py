@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from chainrule.backends.normal_tail import FAR, mills_ratio
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.activations import ACTIVATIONS
 from emulation.backend import EmulatedBackend, compiler_problem
+from printed_formulas import evaluate
 
 CPU = ("numpy", "compiled", "guarded")
 KEEP_Z = [a.name for a in ACTIVATIONS.values() if a.saves == "input"]
@@ -69,23 +69,6 @@ def test_torch_has_the_same_gradients_of_a_net(backend, activation):
 
 
 # ---- what is printed ------------------------------------------------------------------------------
-
-
-def evaluate(formula: str, values: dict[str, Any]) -> Any:
-    """A printed formula at these numbers: juxtaposed factors are a product, ^ a power, [condition] is 1 or 0."""
-    expression, _, where = formula.partition(" where ")
-    names: dict[str, Any] = {
-        "exp": np.exp, "log": np.log, "tanh": np.tanh, "sqrt": np.sqrt, "pi": math.pi, "max": np.maximum,
-        "min": np.minimum, "erf": np.vectorize(math.erf), **values,
-    }  # fmt: skip
-
-    def python(text: str) -> str:
-        return re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", re.sub(r"\[([^]]*)\]", r"(\1)", text).replace("^", "**"))
-
-    for definition in re.split(r", (?=\w+ = )", where) if where else ():
-        name, _, meaning = definition.partition(" = ")
-        names[name] = eval(python(meaning), {"__builtins__": {}}, names)
-    return eval(python(expression), {"__builtins__": {}}, names)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

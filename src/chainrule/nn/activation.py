@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from chainrule.backends.base import Array
 from chainrule.nn.activations import find_activation
+from chainrule.nn.formulas import Backward, Formulas, Forward, activated
 from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.rows import RowFormat
 
@@ -36,6 +37,11 @@ class Activation(Layer):
         if not use.training:
             return Memory({"y": y}, {})
         return Memory({"y": y, "dy": y}, {"sums": RowFormat((n_in,), use.dtype)})
+
+    def formulas(self) -> Formulas:
+        found = find_activation(self.activation)
+        y = Forward("y", found.of("{x}"), lambda at, q: activated(at.backend, found.name, q.x))
+        return Formulas((y,), (Backward("x", f"d{{y}} * {found.factor('{y}', '{x}')}"),))
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         return ActivationPass(self, node, binding, **memory)

@@ -6,6 +6,7 @@ else 0.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 from chainrule.backends.base import ActivationName
@@ -21,6 +22,17 @@ class Activation(NamedTuple):
     derivative: str  # in y or z; what it abbreviates follows after " where "
     saves: Literal["output", "input"]  # what act' is a function of: y costs no memory, z does
     initializer: InitializerName
+
+    def of(self, z: str) -> str:
+        """The formula with another name for z."""
+        return re.sub(r"\bz\b", z, self.formula)
+
+    def factor(self, y: str, z: str) -> str:
+        """The derivative with other names for y and z: in parentheses if need be, abbreviations stay behind it."""
+        expression, where, abbreviations = self.derivative.partition(" where ")
+        is_one = re.fullmatch(r"\d+|\[[^]]*\]", expression)
+        named = (expression if is_one else f"({expression})") + where + abbreviations
+        return re.sub(r"\b[yz]\b", lambda found: {"y": y, "z": z}[found[0]], named)
 
 
 # Each initializer evens out what the activation makes of the variance of a signal: about half of it is left by relu

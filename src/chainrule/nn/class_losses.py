@@ -104,12 +104,13 @@ class Focal(_OneOfK):
 
     @property
     def formula(self) -> str:
-        return f"{self.reduction}_i( -(1 - q_i)^{self.gamma:g} log q_i ), q_i = softmax(z_i)[label_i]"
+        return f"{self.reduction}_i( -(1 - q_i)^{self.gamma:g} log q_i ) where q_i = softmax(z_i)[label_i]"
 
     @property
     def gradient(self) -> str:
         g, n = f"{self.gamma:g}", " / n" if self.mean else ""
-        return f"((1 - q)^{g} - {g} (1 - q)^({g} - 1) q log q) (softmax(z) - onehot(labels)){n}"
+        factor, where = f"(1 - q)^{g} - {g} (1 - q)^({g} - 1) q log q", "where q_i = softmax(z_i)[label_i]"
+        return f"({factor}) (softmax(z) - onehot(labels)){n} {where}"
 
     def __call__(
         self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import GradientError, OptionError
+from chainrule.nn.formulas import Backward, Formulas, Forward
 from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.rows import RowFormat
 
@@ -66,6 +67,17 @@ class CustomActivation(Layer):
     def memory(self, n_in: int, use: Use) -> Memory:
         y = RowFormat((n_in,), use.storage)
         return Memory({"y": y, "dy": y} if use.training else {"y": y}, {})
+
+    def formulas(self) -> Formulas:
+        """By its name: what the function computes is its own affair."""
+
+        def value(at: Any, q: Any) -> Array:
+            y = at.backend.empty(q.x.shape, q.x.dtype)
+            at.backend.apply(self.value, q.x, out=y)
+            return y
+
+        dx = Backward("x", f"d{{y}} * {self.name}'({{x}})")
+        return Formulas((Forward("y", f"{self.name}({{x}})", value),), (dx,))
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         return CustomActivationPass(self, node, binding, **memory)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from chainrule.backends.base import Array, Backend
 from chainrule.nn.activations import find_activation
+from chainrule.nn.formulas import Backward, Formulas, Forward, activated
 from chainrule.nn.initializers import initialize_weights
 from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.rows import RowFormat
@@ -54,6 +55,19 @@ class Dense(Layer):
         if use.training or use.is_last:  # a loss writes its gradient even where nothing is trained
             rows["dz"] = RowFormat((self.n_out,), use.storage)
         return Memory(rows, {})
+
+    def formulas(self) -> Formulas:
+        activation = find_activation(self.activation)
+        z = Forward("z", "{x} @ {W} + {b}", lambda _, q: q.x @ q.W + q.b, "{x} @ {W} + {b} = {z}")
+        from_dz = (
+            Backward("W", "{x}.T @ d{z}", "{x}.T @ {z} = {W}"),
+            Backward("b", "sum_rows(d{z})", "{z} -> {b}"),
+            Backward("x", "d{z} @ {W}.T", "{z} @ {W}.T = {x}"),
+        )
+        if activation.name == "identity":
+            return Formulas((z,), from_dz)
+        y = Forward("y", activation.of("{z}"), lambda at, q: activated(at.backend, activation.name, q.z))
+        return Formulas((z, y), (Backward("z", f"d{{y}} * {activation.factor('{y}', '{z}')}"), *from_dz))
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> DensePass:
         return DensePass(self, node.name, binding, **memory)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.backends.base import Array
+from chainrule.nn.formulas import Backward, Formulas, Forward
 from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.rows import RowFormat
 from chainrule.options import real_number
@@ -39,6 +40,14 @@ class Dropout(Layer):
         y = RowFormat((n_in,), use.storage)
         return Memory({"y": y, "dy": y} if use.training else {}, {})
 
+    def formulas(self) -> Formulas:
+        rate = self.rate
+        mask = f"where {{m}}, here of step 0, is 0 at a chance of {rate:g}, else 1"
+        y = Forward("y", f"{{m}} {{x}} / (1 - {rate:g}) {mask}", lambda at, q: at.mask() * q.x / (1 - rate))
+        return Formulas(
+            (y,), (Backward("x", f"{{m}} d{{y}} / (1 - {rate:g})"),), (Forward("y", "{x}", lambda _, q: q.x),)
+        )
+
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         return DropoutPass(self, node, binding, **memory)
 
@@ -63,6 +72,13 @@ class DropoutPass(LayerPass):
     def backward(self, dx: Array | None) -> None:
         if dx is not None:
             self._drop(self.dy, out=dx)
+
+    def mask(self) -> Array:
+        """m of this step, (n, n_in) in the dtype of y: 1 where a unit is kept, else 0. Outside a step only."""
+        ones = self.backend.empty(self.y.shape, self.y.dtype)
+        self.backend.fill(1, out=ones)
+        self._drop(ones, out=ones)
+        return (ones != 0).astype(ones.dtype)
 
     def _drop(self, x: Array, *, out: Array) -> None:
         self.backend.dropout(x, self._state, key=self._key, counter=self._counter, rate=self.rate, out=out)

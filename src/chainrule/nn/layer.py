@@ -16,6 +16,8 @@ import numpy as np
 
 from chainrule.arena import Arena, is_trained
 from chainrule.backends.base import Array, Backend
+from chainrule.errors import OptionError
+from chainrule.nn.formulas import Formulas
 from chainrule.nn.rows import RowFormat
 
 
@@ -80,6 +82,13 @@ class Layer(abc.ABC):
     @abc.abstractmethod
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         """The layer at work in this memory, under the name of ``node``."""
+
+    def formulas(self) -> Formulas:
+        """What it computes, as in a textbook: the lines of `chainrule explain`. OptionError where it does not say.
+
+        A symbol is an attribute of the layer at work, and with a d in front its gradient.
+        """
+        raise OptionError(f"a layer of kind {self.kind} does not say its formulas", hint="define formulas()")
 
     def describe(self) -> dict[str, Any]:
         """What a model file keeps."""

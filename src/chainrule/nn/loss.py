@@ -68,7 +68,10 @@ class Loss(abc.ABC):
     @property
     @abc.abstractmethod
     def formula(self) -> str:
-        """The loss of a batch in words of its logits z (or predictions p) and targets t, unweighted."""
+        """The loss of a batch in words of its logits z (or predictions p) and targets t, unweighted.
+
+        What it abbreviates follows after " where ".
+        """
 
     @property
     @abc.abstractmethod

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.backends.base import Array, Backend
+from chainrule.nn.formulas import Backward, Formulas, Forward
 from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.rows import RowFormat
 from chainrule.options import real_number
@@ -33,6 +34,31 @@ class _Normalization(Layer):
         y = RowFormat((n_in,), use.storage)
         return Memory({"y": y, "dy": y} if use.training else {"y": y}, {})
 
+    def _formulas(self, mean: str, axis: int) -> tuple[Forward, ...]:
+        """Forward, with means along ``axis``."""
+        eps = self.eps
+
+        def spread(array: Array) -> Array:  # statistics as wide as x
+            return array[:, None] if axis else array
+
+        return (
+            Forward("mean", f"{mean}({{x}})", lambda _, q: q.x.mean(axis=axis), "{x} -> {mean}"),
+            Forward(
+                "inverse_std", f"1 / sqrt({mean}(({{x}} - {{mean}})^2) + {eps:g})",
+                lambda _, q: 1 / (((q.x - spread(q.mean)) ** 2).mean(axis=axis) + eps) ** 0.5, "{x} -> {inverse_std}",
+            ),
+            Forward(
+                "y", "{gain} {x^} + {bias} where {x^} = ({x} - {mean}) {inverse_std}",
+                lambda _, q: q.gain * ((q.x - spread(q.mean)) * spread(q.inverse_std)) + q.bias,
+            ),
+        )  # fmt: skip
+
+    def _parameter_gradients(self) -> tuple[Backward, ...]:
+        return (
+            Backward("gain", "sum_rows(d{y} * {x^})", "{y} -> {gain}"),
+            Backward("bias", "sum_rows(d{y})", "{y} -> {bias}"),
+        )
+
 
 @dataclass(frozen=True)
 class LayerNorm(_Normalization):
@@ -53,6 +79,10 @@ class LayerNorm(_Normalization):
         rows, fixed = super().memory(n_in, use)
         one = RowFormat((), use.dtype)
         return Memory({**rows, "mean": one, "inverse_std": one}, fixed)
+
+    def formulas(self) -> Formulas:
+        dx = "{inverse_std} (g - mean_j(g) - {x^} mean_j(g {x^})) where g = d{y} {gain}"
+        return Formulas(self._formulas("mean_j", 1), (*self._parameter_gradients(), Backward("x", dx)))
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         return LayerNormPass(self, node, binding, **memory)
@@ -92,6 +122,18 @@ class BatchNorm(_Normalization):
         rows, _ = super().memory(n_in, use)
         column = RowFormat((n_in,), use.dtype)
         return Memory(rows, {"mean": column, "inverse_std": column} if use.training else {})
+
+    def formulas(self) -> Formulas:
+        eps, momentum = self.eps, self.momentum
+        prediction = Forward(
+            "y",
+            f"{{gain}} ({{x}} - {{running_mean}}) / sqrt({{running_var}} + {eps:g}) + {{bias}} "
+            f"where running += {momentum:g} (now - running) after each batch of the training",
+            lambda _, q: q.gain * (q.x - q.running_mean) / (q.running_var + eps) ** 0.5 + q.bias,
+        )
+        dx = "{gain} {inverse_std} (d{y} - d{bias} / {n} - {x^} d{gain} / {n})"
+        backward = (*self._parameter_gradients(), Backward("x", dx))
+        return Formulas(self._formulas("mean_i", 0), backward, (prediction,))
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         return BatchNormPass(self, node, binding, **memory)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from chainrule.backends.base import Array
 from chainrule.errors import OptionError
 from chainrule.nn.chain import Chain
+from chainrule.nn.formulas import Backward, Formulas, Forward
 from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.rows import RowFormat
 
@@ -54,6 +55,10 @@ class Residual(Layer):
         """y and dy, beside what the layers take."""
         y = RowFormat((n_in,), use.storage)
         return Memory({"y": y, "dy": y} if use.training else {"y": y}, {})
+
+    def formulas(self) -> Formulas:
+        y = Forward("y", "{x} + {f}", lambda _, q: q.x + q.f)
+        return Formulas((y,), (Backward("f", "d{y}"), Backward("x", "d{y} + {inner}", "{y} + {inner}")))
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         return ResidualPass(node, binding, inner, **memory)

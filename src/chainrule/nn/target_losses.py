@@ -103,7 +103,15 @@ class Huber(_Elementwise):
 
     @property
     def formula(self) -> str:
-        return f"{self.reduction}_ij( c (p - t - c / 2) ), c = clip(p - t, -{self.delta:g}, {self.delta:g})"
+        return f"{self.reduction}_ij( c (p - t - c / 2) ) where {self._clipped}"
+
+    @property
+    def gradient(self) -> str:
+        return f"{super().gradient} where {self._clipped}"
+
+    @property
+    def _clipped(self) -> str:
+        return f"c = clip(p - t, -{self.delta:g}, {self.delta:g})"
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(baselines.huber(targets, weights, self.delta), 0.0)
@@ -190,13 +198,13 @@ class Quantile(NumberLoss):
     @property
     def formula(self) -> str:
         return (
-            f"{self.reduction}_ij( max(u_j (t - q_ij), (u_j - 1) (t - q_ij)) ), q_i1 = z_i1, "
+            f"{self.reduction}_ij( max(u_j (t - q_ij), (u_j - 1) (t - q_ij)) ) where q_i1 = z_i1, "
             f"q_ij = q_i,j-1 + log(1 + exp(z_ij)), u = {', '.join(f'{u:g}' for u in self.levels)}"
         )
 
     @property
     def gradient(self) -> str:
-        return f"r_j sum_from_j([t < q] - u){' / (n * k)' if self.mean else ''}, r_1 = 1, r_j = sigmoid(z_j)"
+        return f"r_j sum_from_j([t < q] - u){' / (n * k)' if self.mean else ''} where r_1 = 1, r_j = sigmoid(z_j)"
 
     def __call__(
         self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
@@ -245,7 +253,7 @@ class GaussianNLL(NumberLoss):
 
     @property
     def formula(self) -> str:
-        return f"{self.reduction}_ij( (s + (m - t)^2 exp(-s)) / 2 ), m and s: the first and last k / 2 columns of z"
+        return f"{self.reduction}_ij( (s + (m - t)^2 exp(-s)) / 2 ) where z = [m, s], of k / 2 columns each"
 
     @property
     def gradient(self) -> str:

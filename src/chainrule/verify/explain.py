@@ -1,27 +1,34 @@
 """Every formula of one training step, with its shapes, each checked numerically.
 
-A forward line is checked against the same formula in long double. A backward line ``dq = ...`` claims to be the
-gradient of the loss by the quantity q, and is checked by the complex step: move q along a random direction, run the
-forward pass again with q held there, and compare the slope of the loss.
+Each layer brings its formulas (:meth:`~chainrule.nn.layer.Layer.formulas`), each loss its own. A forward line is
+checked against the formula in long double. A backward line ``dq = ...`` claims to be the gradient of the loss by the
+quantity q, and is checked by the complex step: move q along a random direction, go forward by the formulas again with q
+held there, and compare the slope of the loss. A line of the prediction is checked as a forward line is.
+
+The formulas are computed in array operations of their own, so a kernel that is wrong in the same way forward and
+backward shows too; activations and losses in long double and complex numbers are those of the reference.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.nn.activations import find_activation
-from chainrule.nn.dense import Dense, DensePass
-from chainrule.nn.losses import Loss
+from chainrule.errors import OptionError
+from chainrule.nn.custom import RANGE, CustomActivation
+from chainrule.nn.formulas import Backward, Forward
+from chainrule.nn.layer import walk
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
-from chainrule.nn.passes import new_state
-from chainrule.random import Purpose, stream
-from chainrule.verify.gradients import COMPLEX_STEP
+from chainrule.options import whole_number
+from chainrule.verify.explained_step import SYMBOL, Place, Step
+from chainrule.verify.explained_step import random_rows as random_rows  # noqa: PLC0414  (given on from here)
+from chainrule.verify.gradients import COMPLEX_STEP, DIFFERENCE_TOLERANCE, TINY
 
 TOLERANCE = 1e-12
 
@@ -34,7 +41,9 @@ RULE_OF_THUMB = (
 class Line(NamedTuple):
     """One formula: ``name = formula``, the shapes in it, and the relative error that its check found."""
 
-    part: str  # "forward" or "backward"
+    part: str  # "forward", "backward", or "prediction" where that is another formula
+    layer: str  # "dense0", ..., "loss"
+    depth: int  # of blocks around it
     name: str
     formula: str
     shapes: str
@@ -53,148 +62,146 @@ class Explanation(NamedTuple):
     rule: str
 
 
-def explain(widths: Sequence[int], *, activation: str, loss: str | Loss, batch: int, seed: int = 0) -> Explanation:
-    """One step of ``MLP(widths)`` on ``batch`` random rows, in float64 on the CPU.
+def explain(net: Network | Sequence[int], *, batch: int = 32, seed: int = 0, **options: Any) -> Explanation:
+    """One step of a net on ``batch`` random rows, in float64 on the CPU.
 
-    The numbers checked are those of the library's own forward and backward pass.
+    The numbers checked are those of the library's own forward and backward pass, at the net's parameters; of those that
+    still have their first value (biases of 0, gains of 1) at others.
+
+    Parameters
+    ----------
+    net : a Network, which stays as it is, or the widths of an :class:`MLP`
+    batch : rows, at least 1
+    seed : of the rows
+    options : of the MLP (``activation``, ``normalization``, ``loss``, ...), where widths came
+
+    Raises
+    ------
+    OptionError   for a :class:`CustomActivation` whose function does not carry complex numbers.
     """
-    net = MLP(widths, activation=activation, loss=loss, backend=NumPyBackend(), dtype="float64", seed=seed)
-    step = _Step(net, batch, seed)
-    W, x, z = f"W{step.top}", step.input_of(step.top), f"z{step.top}"
+    whole_number("batch", batch)
+    if not isinstance(net, Network):
+        net = MLP(net, backend=NumPyBackend(), dtype="float64", seed=seed, **options)
+    elif options:
+        raise OptionError(f"{', '.join(options)} came with a net, which has its own", hint="or give widths")
+    for node in walk(net.nodes):
+        if isinstance(node.layer, CustomActivation):
+            _refuse_what_is_not_analytic(node.layer)
+    step = Step(net, batch, seed)
+    W, x, z = (step.places[-1].names[symbol] for symbol in ("W", "x", "z"))
     W_shape, x_shape, z_shape = (_shape(step.at[name]) for name in (W, x, z))
     rule = RULE_OF_THUMB.format(W=W, dW_shape=W_shape, x=x, x_shape=x_shape, z=z, z_shape=z_shape)
-    return Explanation([*_forward_lines(step), *_backward_lines(step)], rule)
+    return Explanation([*_forward(step), *_backward(step), *_prediction(step)], rule)
 
 
-class _Step:
-    """One pass of the library over random rows. ``at`` and ``d`` hold each quantity and its gradient by name."""
-
-    def __init__(self, net: MLP, n: int, seed: int) -> None:
-        self.net, self.top = net, len(net.layers) - 1
-        self.layers = [layer for layer in net.layers if isinstance(layer, Dense)]
-        self.rng = np.random.default_rng(seed)
-        be = net.backend
-        self.rows = net.upload_rows(*random_rows(net, n, self.rng))
-        for i in range(self.top + 1):  # biases of 0 would hide one that is forgotten
-            key, counter = stream(seed, Purpose.CHECK, index=i)
-            be.uniform(key, counter, low=-0.5, high=0.5, out=net.parameters()[f"dense{i}.b"])
-        batch = net.bind(n, training=True)
-        totals = be.empty((1, 3), np.float64)
-        with be.running():
-            logits = batch.forward(self.rows.x)
-            net.loss(be, logits, self.rows.targets, None, new_state(be), totals=totals, dlogits=batch.dlogits)
-            batch.backward()
-        self.at: dict[str, Any] = {"x": self.rows.x, "loss": net.loss.value(totals)}
-        self.d: dict[str, Any] = {}
-        for i, layer in enumerate(p for p in batch.layers if isinstance(p, DensePass)):
-            z = np.empty_like(layer.y)
-            be.dense(layer.x, layer.W, layer.b, "identity", z=z, y=z)
-            self.at |= {f"W{i}": layer.W, f"b{i}": layer.b, f"z{i}": z, f"y{i}": layer.y}
-            self.d |= {f"W{i}": layer.dW, f"b{i}": layer.db, f"z{i}": layer.dz}
-            if i:
-                self.d[f"y{i - 1}"] = layer.dz @ layer.W.T
-
-    def input_of(self, layer: int) -> str:
-        return f"y{layer - 1}" if layer else "x"
-
-    def forward(self, dtype: Any, moved: str = "", value: Any = None) -> dict[str, Any]:
-        """Every quantity of the forward pass in ``dtype``, the one named ``moved`` held at ``value``."""
-        at = {"x": self.rows.x.astype(dtype)}
-
-        def put(name: str, found: Any) -> Any:
-            at[name] = value if name == moved else found.astype(dtype)
-            return at[name]
-
-        be, x = self.net.backend, at["x"]
-        with be.running():
-            for i, layer in enumerate(self.layers):
-                W, b = put(f"W{i}", self.at[f"W{i}"]), put(f"b{i}", self.at[f"b{i}"])
-                z = put(f"z{i}", x @ W + b)
-                y = np.empty_like(z)
-                be.activate(find_activation(layer.activation).name, z, out=y)
-                x = put(f"y{i}", y)
-            totals = np.empty((1, 3), dtype)
-            self.net.loss(be, x, self.rows.targets, None, new_state(be), totals=totals, dlogits=np.empty_like(x))
-        at["loss"] = self.net.loss.value(totals)
-        return at
-
-    def gradient_error(self, name: str) -> float:
-        """How far the gradient by ``name`` is from the complex step, along a random direction."""
-        direction = self.rng.normal(size=self.d[name].shape)
-        moved = self.at[name] + 1j * COMPLEX_STEP * direction
-        slope = self.forward(np.complex128, name, moved)["loss"].imag / COMPLEX_STEP
-        # The terms of a bias gradient may all but cancel, their roundings do not.
-        size = np.abs(self.d[f"z{name[1:]}"]).sum(axis=0) if name[0] == "b" else np.abs(self.d[name])
-        return float(abs((self.d[name] * direction).sum() - slope) / (size * np.abs(direction)).sum())
+# ---- the lines ------------------------------------------------------------------------------------
 
 
-def random_rows(net: Network, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Normal features, and targets of the kind that the net's loss wants."""
-    X, shape = rng.normal(size=(n, net.n_in)), (n, net.loss.columns)
-    if net.loss.task == "classify":
-        return X, rng.integers(0, net.n_out, n)
-    if net.loss.support == "unit":
-        return X, rng.integers(0, 2, shape)
-    if net.loss.support == "nonnegative":
-        return X, rng.poisson(2.0, shape)
-    return X, rng.gamma(2.0, size=shape) if net.loss.support == "positive" else rng.normal(size=shape)
+def _forward(step: Step) -> Iterator[Line]:
+    exact = step.by_formula(np.longdouble)
+    for place in step.order:
+        for formula in place.formulas.forward:
+            name = place.names[formula.symbol]
+            yield _written(step, place, formula).line("forward", _distance(step.at[name], exact[name]))
+    error = _distance(step.at["loss"], exact["loss"])
+    yield Line("forward", "loss", 0, "loss", _of_top(step, step.net.loss.formula), f"{step.at['loss']:.6g}", error)
 
 
-def _forward_lines(step: _Step) -> Iterator[Line]:
-    exact = step.forward(np.longdouble)
-
-    def line(name: str, formula: str, shapes: str) -> Line:
-        error = np.abs(step.at[name] - exact[name]).max() / np.abs(exact[name]).max()
-        return Line("forward", name, formula, shapes, float(error))
-
-    for i, layer in enumerate(step.layers):
-        x, W, b, z = step.input_of(i), f"W{i}", f"b{i}", f"z{i}"
-        shapes = f"{_shape(step.at[x])} @ {_shape(step.at[W])} + {_shape(step.at[b])} = {_shape(step.at[z])}"
-        yield line(z, f"{x} @ {W} + {b}", shapes)
-        if i < step.top:
-            formula = find_activation(layer.activation).formula
-            yield line(f"y{i}", _of_layer(i, formula), _shape(step.at[z]))
-    yield line("loss", _of_top(step, step.net.loss.formula), f"{step.at['loss']:.6g}")
+def _backward(step: Step) -> Iterator[Line]:
+    z = step.places[-1].output
+    formula, error = _of_top(step, step.net.loss.gradient), step.gradient_error(z)
+    yield Line("backward", "loss", 0, f"d{z}", formula, _shape(step.at[z]), error)
+    for written in _way_back(step, step.places):
+        if written.name != "x":  # no one asks for the gradient by the rows
+            yield written.line("backward", step.gradient_error(written.name))
 
 
-def _backward_lines(step: _Step) -> Iterator[Line]:
-    def line(name: str, formula: str, shapes: str) -> Line:
-        return Line("backward", f"d{name}", formula, shapes, step.gradient_error(name))
-
-    for i in reversed(range(step.top + 1)):
-        x, W, b, y, z = step.input_of(i), f"W{i}", f"b{i}", f"y{i}", f"z{i}"
-        z_shape = _shape(step.at[z])
-        if i == step.top:
-            yield line(z, _of_top(step, step.net.loss.gradient), z_shape)
-        else:
-            above, upper = f"z{i + 1}", f"W{i + 1}"
-            shapes = f"{_shape(step.at[above])} @ {_shape(step.at[upper].T)} = {z_shape}"
-            yield line(y, f"d{above} @ {upper}.T", shapes)
-            derivative = find_activation(step.layers[i].activation).derivative
-            yield line(z, f"d{y} * {_factor(_of_layer(i, derivative))}", z_shape)
-        shapes = f"{_shape(step.at[x].T)} @ {z_shape} = {_shape(step.at[W])}"
-        yield line(W, f"{x}.T @ d{z}", shapes)
-        yield line(b, f"sum_rows(d{z})", f"{z_shape} -> {_shape(step.at[b])}")
+def _prediction(step: Step) -> Iterator[Line]:
+    exact = step.by_formula(np.longdouble, training=False)
+    for place in step.order:
+        for formula in place.formulas.prediction:
+            error = _distance(step.predicted[place.output], exact[place.output])
+            yield _written(step, place, formula).line("prediction", error)
 
 
-def _of_layer(layer: int, formula: str) -> str:
-    """An activation's formula or derivative with the layer's names of y and z."""
-    return re.sub(r"\b[yz]\b", rf"\g<0>{layer}", formula)
+class _Written(NamedTuple):
+    """A line whose names and shapes are put in, and which is yet to be checked."""
+
+    place: Place
+    name: str
+    formula: str
+    shapes: str
+
+    def line(self, part: str, error: float) -> Line:
+        prefix = "d" if part == "backward" else ""
+        return Line(
+            part, self.place.node.name, self.place.depth, prefix + self.name, self.formula, self.shapes, float(error)
+        )
 
 
-def _factor(formula: str) -> str:
-    """A formula as a factor: in parentheses if it is not one already; abbreviations stay behind it."""
-    expression, where, abbreviations = formula.partition(" where ")
-    is_one = re.fullmatch(r"\d+|\[[^]]*\]", expression)
-    return (expression if is_one else f"({expression})") + where + abbreviations
+def _way_back(step: Step, places: Sequence[Place]) -> Iterator[_Written]:
+    """From the last of these layers to the first, whose gradient by x comes last."""
+    for place in reversed(places):
+        inner = list(_way_back(step, place.inner))
+        for formula in place.formulas.backward:
+            if inner and formula.symbol == "x":  # two gradients by the same x, which are added
+                yield from inner[:-1]
+                yield _written(step, place, formula, inner[-1])
+            else:
+                yield _written(step, place, formula)
 
 
-def _of_top(step: _Step, formula: str) -> str:
+def _written(step: Step, place: Place, formula: Forward | Backward, inner: _Written | None = None) -> _Written:
+    text, shapes = formula.text, formula.shapes
+    if inner is not None:
+        text = text.replace("{inner}", inner.formula)
+        shapes = shapes.replace("{inner}", inner.shapes) if "=" in inner.shapes else ""
+    name = place.names[formula.symbol]
+
+    def shape(found: re.Match[str]) -> str:
+        array = step.at[place.names[found[1]]]
+        return _shape(array.T if found[2] else array)
+
+    return _Written(
+        place, name, SYMBOL.sub(lambda found: place.names[found[1]], text),
+        re.sub(rf"{SYMBOL.pattern}(\.T)?", shape, shapes or f"{{{formula.symbol}}}"),
+    )  # fmt: skip
+
+
+def _of_top(step: Step, formula: str) -> str:
     """A loss's formula with the output's name, number of rows and columns put in."""
-    n, k = step.at[f"z{step.top}"].shape
-    named = re.sub(r"\b[zp](?=\b|_)", f"z{step.top}", formula)
+    z = step.places[-1].output
+    n, k = step.at[z].shape
+    named = re.sub(r"\b[zp](?=\b|_)", z, formula)
     return re.sub(r"\bk\b", str(k), re.sub(r"\bn\b", str(n), named))
 
 
-def _shape(array: np.ndarray) -> str:
+def _shape(array: Any) -> str:
     return f"({','.join(map(str, array.shape))})"
+
+
+def _distance(found: Any, exact: Any) -> float:
+    return float(np.abs(found - exact).max() / max(np.abs(exact).max(), TINY))
+
+
+# ---- functions of the user's own ------------------------------------------------------------------
+
+
+def _refuse_what_is_not_analytic(layer: CustomActivation) -> None:
+    """OptionError where the function is not what its derivative says once numbers are complex."""
+    z = np.random.default_rng(0).uniform(-RANGE, RANGE, 65)
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an imaginary part that is thrown away: seen below
+            slope = np.imag(layer.value(np, z + 1j * COMPLEX_STEP)) / COMPLEX_STEP
+            gap = np.abs(slope - layer.derivative(np, z))
+    except Exception as error:
+        why = f"fails: {type(error).__name__}: {error}"
+    else:
+        if (gap <= DIFFERENCE_TOLERANCE * (1 + np.abs(slope))).all():
+            return
+        why = "loses their imaginary part"
+    raise OptionError(
+        f"{layer.name} does not carry complex numbers ({why}), which explain checks with",
+        hint="where it asks for a sign or a size, let it ask z.real; check_gradients takes it as it is",
+    )
