@@ -278,11 +278,34 @@ def test_a_log_and_further_metrics(run, flowers):
     assert not Path("out", GRADIENT_NORMS).exists()
 
 
-def test_a_metric_that_does_not_exist_leaves_no_folder(run, flowers):
-    found = run("train", flowers, "--target", "kind", *QUICK, "--run-dir", "out", "--metrics", "wrong")
+@pytest.mark.parametrize(
+    "option", [("--metrics", "wrong"), ("--monitor", "wrong"), ("--ema", "7"), ("--patience", "3", "--valid", "0")]
+)
+def test_what_is_refused_leaves_no_folder_and_no_run_undone(run, flowers, option):
+    argv = ("train", flowers, "--target", "kind", *QUICK, "--run-dir", "out")
+    found = run(*argv, *option)
     assert found.code == 2
-    assert "wrong" in found.error
+    assert found.error
     assert not Path("out").exists()
+    assert run(*argv).code == 0
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    assert run(*argv, *option, "--overwrite").code == 2
+    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_a_run_that_fails_on_its_way_is_written_down(run, flowers, monkeypatch):
+    def fail(*_):
+        raise cr.DataError("the disk of the rows was pulled out")
+
+    monkeypatch.setattr("chainrule.train.fit.Fit._end_epoch", fail)
+    assert run("train", flowers, "--target", "kind", *QUICK, "--run-dir", "out").code == 3
+    record = json.loads(Path("out", RECORD).read_text())
+    assert (record["status"], "pulled out" in record["error"]) == ("failed", True)
+
+
+def test_without_validation_rows_the_best_epoch_is_told_by_the_training_rows(run, flowers):
+    argv = ("train", flowers, "--target", "kind", "--valid", "0", "--monitor", "loss", "--epochs", 2)
+    assert ": train loss " in run(*argv).err
 
 
 def test_a_diagnosis(run, flowers):

@@ -52,7 +52,6 @@ from chainrule.train.loggers import JSONLinesLogger
 from chainrule.train.progress import describe
 from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
-from chainrule.train.valid_metrics import find_metrics
 
 DEFAULT_LOSS = {"classify": "softmax_cross_entropy", "multilabel": "sigmoid_cross_entropy", "regress": "squared_error"}
 DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
@@ -140,17 +139,16 @@ def run(args: argparse.Namespace) -> int:
     say("data", _describe_data(data))
     sizes = " -> ".join(map(str, net.widths))
     say("model", f"{sizes}, {_describe_layers(args)}, {net.parameter_count:,} parameters, {net.dtype}")
-    find_metrics(args.metrics or True, net.loss)  # a name that does not exist leaves no folder behind
-    directory = RunDirectory(args.run_dir or default_path(Path(args.data).stem), overwrite=args.overwrite)
-    directory.begin(
-        argv=["chainrule", *args.argv], seed=args.seed, backend=backend, data=file_facts(args.data), net=net
-    )
+    directory = RunDirectory(
+        args.run_dir or default_path(Path(args.data).stem), overwrite=args.overwrite,
+        facts={"argv": ["chainrule", *args.argv], "seed": args.seed, "data": file_facts(args.data)},
+    )  # fmt: skip
 
     lines = _PlainLines(args.epochs) if not (args.quiet or sys.stderr.isatty()) else None
     trainer = Trainer(
         net, optimizer, batch_size=args.batch_size or _batch_size(len(data.y)), epochs=args.epochs, seed=args.seed,
         monitor=args.monitor, early_stopping=_early_stopping(args, data), progress=not args.quiet,
-        metrics=args.metrics or True, callbacks=[directory.epoch, *([lines] if lines else []), *loggers],
+        metrics=args.metrics or True, callbacks=[directory, *([lines] if lines else []), *loggers],
         accumulate=args.accumulate, ema=args.ema,
     )  # fmt: skip
     try:
@@ -174,8 +172,9 @@ def run(args: argparse.Namespace) -> int:
     drawn = f"  {GRADIENT_NORMS}" if args.diagnose else ""
     say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg{drawn}")
     if outcome.best_epoch:
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in summary["valid"].items())
-        say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: valid {shown}")
+        part = "train" if data.valid is None else "valid"
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
+        say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     _say_findings(say, outcome)
     if interrupted:
         say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")

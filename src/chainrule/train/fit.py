@@ -107,7 +107,11 @@ class Fit:
         monitor = trainer.monitor or (stopping.monitor if stopping else "valid_loss")
         known = self._metrics(with_validation=with_validation)
         if monitor not in known:
-            raise OptionError(f"there is no {monitor!r} to watch here", hint=f"one of {', '.join(known)}")
+            first = "hold rows out with validation=0.2, or watch " if monitor.startswith("valid_") else ""
+            raise OptionError(
+                f"there is no {monitor!r} to watch here",
+                hint=f"{'' if with_validation else first}one of {', '.join(known)}",
+            )
         higher = higher_is_better(monitor, trainer.valid_metrics)
         return BestEpoch(monitor, stopping.min_delta if stopping else 0.0, higher_is_better=higher)
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
@@ -71,6 +73,13 @@ class Trainer:
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
+        if not isinstance(early_stopping, EarlyStopping | None):
+            raise OptionError(
+                f"early_stopping {early_stopping!r} came, an EarlyStopping or None was expected",
+                hint="cr.EarlyStopping(patience=10)",
+            )
+        if callable(callbacks) or isinstance(callbacks, Callback):
+            raise OptionError("one callback came, a list of them was expected", hint=f"callbacks=[{callbacks!r}]")
         if not isinstance(stream, bool | None):
             raise OptionError(f"stream {stream!r} came, True, False or None was expected")
         if not isinstance(bias_from_targets, bool):
@@ -144,6 +153,11 @@ class Trainer:
         if isinstance(validation, tuple | list):
             if len(validation) not in {2, 3}:
                 raise OptionError(f"validation of {len(validation)} arrays came, (X, y) or (X, y, weights) expected")
+        elif isinstance(validation, np.ndarray):
+            raise OptionError(
+                f"validation of one array {validation.shape} came, a fraction or (X, y) was expected",
+                hint="validation=(X, y), or 0.2 to hold out a fifth of the rows",
+            )
         elif validation is not None:
             fraction = real_number("validation", validation, below=1.0, above=True)
         streamed = self.stream if not isinstance(self.optimizer, LBFGS) else False
