@@ -293,6 +293,22 @@ def test_what_is_refused_leaves_no_folder_and_no_run_undone(run, flowers, option
     assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
+def test_options_of_a_loss(run, houses):
+    argv = ("train", houses, "--target", "price", *QUICK, "--epochs", 1, "--run-dir", "out", "--overwrite")
+    levels = ("--loss", "quantile", "--loss-option", "levels=0.05,0.95", "--loss-option", "reduction=sum")
+    assert {"coverage_0.05", "coverage_0.95"} < set(run(*argv, *levels).json["valid"])
+    assert cr.load("out/model.safetensors").loss == cr.Quantile([0.05, 0.95], reduction="sum")
+    assert run(*argv, "--loss", "huber", "--loss-option", "delta=2").code == 0
+    assert cr.load("out/model.safetensors").loss == cr.Huber(2.0)
+    for wrong, message in [
+        ("gamma=2", "squared_error has no option 'gamma'"),
+        ("reduction=half", "reduction 'half' came"),
+        ("delta", "'delta' came, NAME=VALUE was expected"),
+    ]:
+        found = run(*argv, "--loss", "squared_error", "--loss-option", wrong)
+        assert (found.code, message in found.err + found.out) == (2, True)
+
+
 def test_a_run_that_fails_on_its_way_is_written_down(run, flowers, monkeypatch):
     def fail(*_):
         raise cr.DataError("the disk of the rows was pulled out")

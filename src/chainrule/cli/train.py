@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.backends import choose_backend
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli import output
-from chainrule.cli.options import add_device, describe_device, names, positive_int, widths
+from chainrule.cli.options import add_device, describe_device, names, option, positive_int, widths, with_options
 from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, default_path, file_facts
 from chainrule.errors import DataError, DivergenceError, OptionError
 from chainrule.nn import metrics
@@ -88,6 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
     add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
     add("--loss", choices=LOSSES, help="by default what the target asks for")
+    add(
+        "--loss-option", type=option, action="append", default=[], metavar="NAME=VALUE",
+        help="of the loss, once for each: levels=0.05,0.5,0.95 of quantile, delta=2 of huber, label_smoothing=0.1",
+    )  # fmt: skip
     add("--class-weight", choices=["balanced"], help="weight rows so that all classes count the same")
     add(
         "--optimizer", choices=DEFAULT_DECAY, default="adamw",
@@ -259,7 +263,7 @@ def _describe_layers(args: argparse.Namespace) -> str:
 
 def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
     """The net, prepared for this table: standardised by its training rows, names kept."""
-    loss = LOSSES[args.loss or DEFAULT_LOSS[data.plan.task]]
+    loss = with_options(LOSSES[args.loss or DEFAULT_LOSS[data.plan.task]], dict(args.loss_option))
     net = MLP(
         [data.X.shape[1], *args.hidden, loss.outputs_for(data.plan.n_out)], activation=args.activation,
         dropout=args.dropout, normalization=args.normalization, residual=args.residual,
