@@ -1,4 +1,4 @@
-"""The examples of docs/training.md run as they stand, one after the other."""
+"""The examples of docs/training.md and docs/losses-and-layers.md run as they stand, one after the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import chainrule as cr
 
-PAGE = Path(__file__).parents[1] / "docs" / "training.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "training.md"
 DIGITS = Path(cr.__file__).parent / "data" / "digits.npz"
 
 
@@ -22,3 +23,22 @@ def test_the_page(tmp_path, monkeypatch, capsys):
     assert {"log.jsonl", "gradient_norms.svg"} <= {path.name for path in tmp_path.iterdir()}
     shown = re.search(r"print\(finding\)  # (.*)", "".join(blocks))
     assert shown[1] in capsys.readouterr().out
+
+
+def test_the_net_on_the_page_of_losses_and_layers(rng):
+    page = (DOCS / "losses-and-layers.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {"cr": cr}
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(compile(block, "losses-and-layers.md", "exec"), names)
+    net = names["net"]
+    assert isinstance(net, cr.Network)
+    report = cr.check_gradients(net, rng.normal(size=(6, 8)), rng.normal(size=6))
+    assert set(report.complex_step) == set(net.parameters())
+    named = set(re.findall(r"`[^`]*?cr\.([A-Za-z]+)", page)) - {"CustomLoss"}
+    assert named <= set(cr.__all__)
+
+
+def test_links_between_the_pages_lead_somewhere():
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"

@@ -27,8 +27,8 @@ def real_number(name: str, value: Any, *, low: float = 0.0, below: float = math.
     good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not (low < value if above else low <= value) or not value < below:
         start = f"above {low:g}" if above else f"from {low:g}"
-        limit = "up" if math.isinf(below) else f"to below {below:g}"
-        raise OptionError(f"{name} {value!r} came, a finite number {start} {limit} was expected")
+        limit = ("" if above else " up") if math.isinf(below) else f" to below {below:g}"
+        raise OptionError(f"{name} {value!r} came, a finite number {start}{limit} was expected")
     return float(value)
 
 

@@ -85,6 +85,17 @@ def test_show(run, model):
     assert found["model"]["layers"] == [2, 256, 128, 3]
 
 
+def test_the_probability_of_one_output_is_that_of_the_second_class(run, tmp_path, rng):
+    x = rng.normal(size=80)
+    for target, yes in [(np.where(x > 0, "dear", "cheap"), "dear"), ((x > 0).astype(int), "1")]:
+        rows = "".join(f"{a!r},{b}\n" for a, b in zip(x.tolist(), target.tolist(), strict=True))
+        (tmp_path / "t.csv").write_text("x,price\n" + rows)
+        options = ("--target", "price", "--loss", "sigmoid_cross_entropy", "--epochs", 20, "--hidden", 8, "--lr", 0.1)
+        assert run("train", tmp_path / "t.csv", *options, "--run-dir", tmp_path / "m", "--overwrite").code == 0
+        found = list(csv.DictReader(run("predict", tmp_path / "m", tmp_path / "t.csv").out.splitlines()))
+        assert {row["price"] for row in found if float(row[f"p_{yes}"]) > 0.5} == {yes}
+
+
 def test_names_with_control_characters_do_not_reach_the_terminal(run, tmp_path):
     net = cr.MLP([1, 2])
     net.preparation = cr.Preparation(feature_names=("\x1b[31mred\x07",), classes=("a\nb", "c"))

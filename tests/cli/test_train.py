@@ -278,11 +278,50 @@ def test_a_log_and_further_metrics(run, flowers):
     assert not Path("out", GRADIENT_NORMS).exists()
 
 
-def test_a_metric_that_does_not_exist_leaves_no_folder(run, flowers):
-    found = run("train", flowers, "--target", "kind", *QUICK, "--run-dir", "out", "--metrics", "wrong")
+@pytest.mark.parametrize(
+    "option", [("--metrics", "wrong"), ("--monitor", "wrong"), ("--ema", "7"), ("--patience", "3", "--valid", "0")]
+)
+def test_what_is_refused_leaves_no_folder_and_no_run_undone(run, flowers, option):
+    argv = ("train", flowers, "--target", "kind", *QUICK, "--run-dir", "out")
+    found = run(*argv, *option)
     assert found.code == 2
-    assert "wrong" in found.error
+    assert found.error
     assert not Path("out").exists()
+    assert run(*argv).code == 0
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    assert run(*argv, *option, "--overwrite").code == 2
+    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_options_of_a_loss(run, houses):
+    argv = ("train", houses, "--target", "price", *QUICK, "--epochs", 1, "--run-dir", "out", "--overwrite")
+    levels = ("--loss", "quantile", "--loss-option", "levels=0.05,0.95", "--loss-option", "reduction=sum")
+    assert {"coverage_0.05", "coverage_0.95"} < set(run(*argv, *levels).json["valid"])
+    assert cr.load("out/model.safetensors").loss == cr.Quantile([0.05, 0.95], reduction="sum")
+    assert run(*argv, "--loss", "huber", "--loss-option", "delta=2").code == 0
+    assert cr.load("out/model.safetensors").loss == cr.Huber(2.0)
+    for wrong, message in [
+        ("gamma=2", "squared_error has no option 'gamma'"),
+        ("reduction=half", "reduction 'half' came"),
+        ("delta", "'delta' came, NAME=VALUE was expected"),
+    ]:
+        found = run(*argv, "--loss", "squared_error", "--loss-option", wrong)
+        assert (found.code, message in found.err + found.out) == (2, True)
+
+
+def test_a_run_that_fails_on_its_way_is_written_down(run, flowers, monkeypatch):
+    def fail(*_):
+        raise cr.DataError("the disk of the rows was pulled out")
+
+    monkeypatch.setattr("chainrule.train.fit.Fit._end_epoch", fail)
+    assert run("train", flowers, "--target", "kind", *QUICK, "--run-dir", "out").code == 3
+    record = json.loads(Path("out", RECORD).read_text())
+    assert (record["status"], "pulled out" in record["error"]) == ("failed", True)
+
+
+def test_without_validation_rows_the_best_epoch_is_told_by_the_training_rows(run, flowers):
+    argv = ("train", flowers, "--target", "kind", "--valid", "0", "--monitor", "loss", "--epochs", 2)
+    assert ": train loss " in run(*argv).err
 
 
 def test_a_diagnosis(run, flowers):

@@ -166,7 +166,7 @@ WRONG = [
     (lambda: cr.MLP([3, 4], loss="quantile"), "over 4 outputs came, a multiple of 3 was expected"),
     (lambda: cr.MLP([3, 1], loss="gaussian_nll"), "over 1 outputs came, a multiple of 2"),
     (lambda: cr.MLP([3, 1], loss=cr.Focal()), "focal over 1 class came"),
-    (lambda: cr.MLP([3, 1], loss=cr.Focal), "unknown loss"),
+    (lambda: cr.MLP([3, 1], loss=cr.Focal), "the class Focal came"),
 ]
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from chainrule.backends import default_device
 from chainrule.backends.base import PRECISIONS, Backend
+from chainrule.errors import OptionError
+from chainrule.nn.losses import Loss
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -47,3 +52,22 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} came, a whole number from 1 up was expected")
     return number
+
+
+def option(text: str) -> tuple[str, Any]:
+    """``delta=2`` as ("delta", 2.0), ``levels=0.1,0.9`` with both numbers, and a word as it is."""
+    name, separator, value = text.partition("=")
+    if not (name and separator and value):
+        raise argparse.ArgumentTypeError(f"{text!r} came, NAME=VALUE was expected")
+    with contextlib.suppress(ValueError):
+        numbers = tuple(float(part) for part in value.split(","))
+        return name, numbers if len(numbers) > 1 else numbers[0]
+    return name, value
+
+
+def with_options(loss: Loss, options: Mapping[str, Any]) -> Loss:
+    """The loss with these options changed."""
+    for name in options:
+        if name not in loss.options:
+            raise OptionError(f"{loss.name} has no option {name!r}", hint=f"one of {', '.join(loss.options)}")
+    return type(loss)(**{**loss.options, **options}) if options else loss

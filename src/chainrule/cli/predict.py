@@ -73,8 +73,10 @@ def as_csv(net: Network, X: np.ndarray) -> str:
         rows = [[p.classes[int(v)] for v in row] for row in rows]
     if net.loss.task != "regress":
         probabilities = np.asarray(net.predict_proba(X)).reshape(len(predicted), -1)
-        per_class = probabilities.shape[1] == len(p.classes)
-        header += [f"p_{p.classes[j] if per_class else j}" for j in range(probabilities.shape[1])]
+        k = probabilities.shape[1]
+        shown = range(k) if k > 1 else [1]  # one output has the probability of yes, the second class
+        named = len(p.classes) == max(k, 2)
+        header += [f"p_{p.classes[j] if named else j}" for j in shown]
         rows = [row + [f"{v:.6g}" for v in extra] for row, extra in zip(rows, probabilities, strict=True)]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])

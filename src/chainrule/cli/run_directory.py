@@ -19,46 +19,51 @@ import numpy as np
 import safetensors
 
 import chainrule
-from chainrule.backends.base import Backend
 from chainrule.backends.numpy import blas, compiled
 from chainrule.errors import OptionError
 from chainrule.model_file import write_whole
 from chainrule.nn.network import Network
+from chainrule.train.callbacks import Callback
 from chainrule.train.loggers import json_line, plain
-from chainrule.train.trainer import EpochRecord, Run
+from chainrule.train.run import EpochRecord, Run, StartRecord
 
 MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS = (
     "model.safetensors", "run.json", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg",
 )  # fmt: skip
 
 
-class RunDirectory:
-    """Makes the folder, then keeps its files up to date."""
+class RunDirectory(Callback):
+    """Makes the folder when training starts, then keeps its files up to date. ``facts``: argv, seed and data.
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
-        self.path = path
+    Whatever is wrong with rows or options is refused before that: it leaves no folder behind, and of a run that is to
+    be overwritten nothing is lost.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool, facts: Mapping[str, Any]) -> None:
+        self.path, self._facts = path, facts
+        self._record: dict[str, Any] = {}
         if path.exists() and (not path.is_dir() or any(path.iterdir())) and not overwrite:
             raise OptionError(
                 f"{path} is not empty", hint="give another --run-dir, or --overwrite to replace its files"
             )
-        path.mkdir(parents=True, exist_ok=True)
-        for name in (MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS):
-            (path / name).unlink(missing_ok=True)
-        self._record: dict[str, Any] = {}
 
-    def begin(self, *, argv: list[str], seed: int, backend: Backend, data: Mapping[str, Any], net: Network) -> None:
+    def on_start(self, record: StartRecord) -> None:
         """Write down what is about to happen."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in (MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS):
+            (self.path / name).unlink(missing_ok=True)
+        net, backend = record.net, record.net.backend
         self._record = {
             "status": "running",
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "argv": argv,
-            "seed": seed,
+            "argv": self._facts["argv"],
+            "seed": self._facts["seed"],
             "device": backend.device,
             "backend": backend.name,
             "dtype": str(net.dtype),
             "layers": list(net.widths),
             "loss": net.loss_name,
-            "data": dict(data),
+            "data": self._facts["data"],
             "versions": {
                 "chainrule": chainrule.__version__,
                 "python": platform.python_version(),
@@ -74,13 +79,15 @@ class RunDirectory:
         }
         self._write_record()
 
-    def epoch(self, record: EpochRecord) -> None:
-        """A callback: one line of metrics as soon as the epoch is over."""
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        """One line of metrics as soon as the epoch is over."""
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json_line({"epoch": record.epoch, **record.metrics}))
 
     def end(self, status: str, *, net: Network | None, run: Run | None, summary: Mapping[str, Any]) -> None:
-        """Write down what happened; the model where there is one worth keeping."""
+        """Write down what happened, if anything has begun; the model where there is one worth keeping."""
+        if not self._record:
+            return
         if run is not None and run.history.epochs:
             write_whole(self.path / HISTORY, run.history.to_csv().encode())
             run.history.plot(self.path / CURVES, best_epoch=run.best_epoch or None)

@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.backends import choose_backend
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli import output
-from chainrule.cli.options import add_device, describe_device, names, positive_int, widths
+from chainrule.cli.options import add_device, describe_device, names, option, positive_int, widths, with_options
 from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, default_path, file_facts
 from chainrule.errors import DataError, DivergenceError, OptionError
 from chainrule.nn import metrics
@@ -52,7 +52,6 @@ from chainrule.train.loggers import JSONLinesLogger
 from chainrule.train.progress import describe
 from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
-from chainrule.train.valid_metrics import find_metrics
 
 DEFAULT_LOSS = {"classify": "softmax_cross_entropy", "multilabel": "sigmoid_cross_entropy", "regress": "squared_error"}
 DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
@@ -89,6 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
     add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
     add("--loss", choices=LOSSES, help="by default what the target asks for")
+    add(
+        "--loss-option", type=option, action="append", default=[], metavar="NAME=VALUE",
+        help="of the loss, once for each: levels=0.05,0.5,0.95 of quantile, delta=2 of huber, label_smoothing=0.1",
+    )  # fmt: skip
     add("--class-weight", choices=["balanced"], help="weight rows so that all classes count the same")
     add(
         "--optimizer", choices=DEFAULT_DECAY, default="adamw",
@@ -140,17 +143,16 @@ def run(args: argparse.Namespace) -> int:
     say("data", _describe_data(data))
     sizes = " -> ".join(map(str, net.widths))
     say("model", f"{sizes}, {_describe_layers(args)}, {net.parameter_count:,} parameters, {net.dtype}")
-    find_metrics(args.metrics or True, net.loss)  # a name that does not exist leaves no folder behind
-    directory = RunDirectory(args.run_dir or default_path(Path(args.data).stem), overwrite=args.overwrite)
-    directory.begin(
-        argv=["chainrule", *args.argv], seed=args.seed, backend=backend, data=file_facts(args.data), net=net
-    )
+    directory = RunDirectory(
+        args.run_dir or default_path(Path(args.data).stem), overwrite=args.overwrite,
+        facts={"argv": ["chainrule", *args.argv], "seed": args.seed, "data": file_facts(args.data)},
+    )  # fmt: skip
 
     lines = _PlainLines(args.epochs) if not (args.quiet or sys.stderr.isatty()) else None
     trainer = Trainer(
         net, optimizer, batch_size=args.batch_size or _batch_size(len(data.y)), epochs=args.epochs, seed=args.seed,
         monitor=args.monitor, early_stopping=_early_stopping(args, data), progress=not args.quiet,
-        metrics=args.metrics or True, callbacks=[directory.epoch, *([lines] if lines else []), *loggers],
+        metrics=args.metrics or True, callbacks=[directory, *([lines] if lines else []), *loggers],
         accumulate=args.accumulate, ema=args.ema,
     )  # fmt: skip
     try:
@@ -174,8 +176,9 @@ def run(args: argparse.Namespace) -> int:
     drawn = f"  {GRADIENT_NORMS}" if args.diagnose else ""
     say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg{drawn}")
     if outcome.best_epoch:
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in summary["valid"].items())
-        say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: valid {shown}")
+        part = "train" if data.valid is None else "valid"
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
+        say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     _say_findings(say, outcome)
     if interrupted:
         say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")
@@ -260,7 +263,7 @@ def _describe_layers(args: argparse.Namespace) -> str:
 
 def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
     """The net, prepared for this table: standardised by its training rows, names kept."""
-    loss = LOSSES[args.loss or DEFAULT_LOSS[data.plan.task]]
+    loss = with_options(LOSSES[args.loss or DEFAULT_LOSS[data.plan.task]], dict(args.loss_option))
     net = MLP(
         [data.X.shape[1], *args.hidden, loss.outputs_for(data.plan.n_out)], activation=args.activation,
         dropout=args.dropout, normalization=args.normalization, residual=args.residual,

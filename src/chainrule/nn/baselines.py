@@ -1,6 +1,7 @@
-"""The loss of the best prediction that is the same for every row, on the host: what d2 is measured against.
+"""The best prediction that is the same for every row, on the host, and its loss: what d2 is measured against.
 
-targets (n, k), weights (n,) or None for all ones; each answer is sum_j of an average over rows by weight, in float64.
+targets (n, k), weights (n,) or None for all ones. Each loss is sum_j of an average over rows by weight, in float64;
+predictions are (k,) or (k, levels).
 """
 
 from __future__ import annotations
@@ -14,24 +15,38 @@ from chainrule.nn.loss import Baseline
 HALVINGS = 100  # of an interval: to the last bit, whatever its width
 
 
-def spread(targets: np.ndarray, weights: np.ndarray | None) -> float:
-    """sum_j of the weighted variance of target column j: the squared error of the mean."""
+def mean_and_variance(targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Both (k,), by weight."""
     targets, weights = _in_double(targets, weights)
     mean = np.average(targets, axis=0, weights=weights)
-    return float(np.average((targets - mean) ** 2, axis=0, weights=weights).sum())
+    return mean, np.average((targets - mean) ** 2, axis=0, weights=weights)
+
+
+def spread(targets: np.ndarray, weights: np.ndarray | None) -> float:
+    """sum_j of the weighted variance of target column j: the squared error of the mean."""
+    return float(mean_and_variance(targets, weights)[1].sum())
+
+
+def quantiles(targets: np.ndarray, weights: np.ndarray | None, levels: Sequence[float]) -> np.ndarray:
+    """(k, levels): the smallest target at or below which lies a fraction u of the weight of its column."""
+    targets, weights = _in_double(targets, weights)
+    found = np.empty((targets.shape[1], len(levels)))
+    for column, out in zip(targets.T, found, strict=True):
+        order = np.argsort(column, kind="stable")
+        below = np.cumsum(weights[order])
+        at = np.searchsorted(below, np.asarray(levels) * below[-1])
+        out[:] = column[order[np.minimum(at, len(order) - 1)]]
+    return found
 
 
 def pinball(targets: np.ndarray, weights: np.ndarray | None, levels: Sequence[float]) -> float:
     """The pinball loss of the quantiles of the targets at these levels, added up."""
+    best = quantiles(targets, weights, levels)
     targets, weights = _in_double(targets, weights)
     total = 0.0
-    for column in targets.T:
-        order = np.argsort(column, kind="stable")
-        t, w = column[order], weights[order]
-        below = np.cumsum(w)
-        for level in levels:
-            error = t - t[min(int(np.searchsorted(below, level * below[-1])), len(t) - 1)]
-            total += float(np.average(np.maximum(level * error, (level - 1) * error), weights=w))
+    for j, level in enumerate(levels):
+        error = targets - best[:, j]
+        total += float(np.average(np.maximum(level * error, (level - 1) * error), axis=0, weights=weights).sum())
     return total
 
 

@@ -36,7 +36,10 @@ class _OneOfK(Loss):
         if y.dtype.kind == "f":
             refuse_where(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number")
         elif y.dtype.kind not in "biu":
-            raise DataError(f"labels of dtype {y.dtype} came, whole numbers from 0 to {self.n_out - 1} were expected")
+            raise DataError(
+                f"labels of dtype {y.dtype} came, whole numbers from 0 to {self.n_out - 1} were expected",
+                hint="names, y = np.unique(y, return_inverse=True)",
+            )
         refuse_where((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}")
         return y.astype(np.int32)
 

@@ -150,6 +150,11 @@ class Loss(abc.ABC):
     def prove(self, backend: Backend) -> None:  # noqa: B027 - the library's own are proven by its tests
         """GradientError where the gradient is not that of the value: asked when a net is made."""
 
+    def constant_logits(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """(n_out,) logits of the constant prediction that a training should begin with, from targets (n, columns) and
+        weights (n,); None where zeros will do."""
+        return None
+
     # ---- predictions of a regression --------------------------------------------------------------
 
     def to_predictions(self, backend: Backend, logits: Array) -> None:  # noqa: B027 - most have nothing to do

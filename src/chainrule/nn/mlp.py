@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from chainrule.backends.base import Backend
 from chainrule.errors import OptionError
 from chainrule.nn.activation import Activation
@@ -41,6 +43,8 @@ class MLP(Network):
         normalization: str | None = None, residual: bool = False, loss: str | Loss = "softmax_cross_entropy",
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
     ) -> None:  # fmt: skip
+        if not isinstance(widths, Sequence | np.ndarray) or isinstance(widths, str):
+            raise OptionError(f"widths {widths!r} came, a list of whole numbers was expected", hint="[64, 256, 10]")
         if len(widths) < 2:
             raise OptionError(f"widths {list(widths)} came, at least an input and an output were expected")
         n_in, *hidden, n_out = (whole_number("width", w) for w in widths)
@@ -54,6 +58,11 @@ class MLP(Network):
 
 
 def _activations(activation: str | Sequence[str], count: int) -> list[str]:
+    if not isinstance(activation, str | Sequence):
+        raise OptionError(
+            f"activation {activation!r} came, a name or one for each hidden layer was expected",
+            hint="'relu', for example; a function of your own is a cr.CustomActivation, a layer of cr.Network",
+        )
     names = [activation] * count if isinstance(activation, str) else list(activation)
     if len(names) != count:
         raise OptionError(

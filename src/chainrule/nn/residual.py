@@ -30,7 +30,11 @@ class Residual(Layer):
     layers: Sequence[Layer]
 
     def __post_init__(self) -> None:
-        if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
+        if (
+            not isinstance(self.layers, Sequence)
+            or not self.layers
+            or not all(isinstance(layer, Layer) for layer in self.layers)
+        ):
             raise OptionError(f"Residual({self.layers!r}) came, a list of layers was expected")
         object.__setattr__(self, "layers", tuple(self.layers))
 

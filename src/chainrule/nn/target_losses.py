@@ -17,6 +17,8 @@ from chainrule.nn.loss import Baseline, NumberLoss, Support, Task
 from chainrule.nn.preparation import Standardization
 from chainrule.options import real_number
 
+SMALLEST_GAP = 1e-3  # of the targets' range, between two quantiles at the start: equal ones leave no slope to learn by
+
 
 @dataclass(frozen=True, repr=False)
 class _Elementwise(NumberLoss):
@@ -126,6 +128,11 @@ class _LogLink(_Elementwise):
     def to_predictions(self, backend: Backend, logits: Array) -> None:
         backend.exp(logits, out=logits)
 
+    def constant_logits(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """log(mean): from a mean of 1, which zeros say, large targets throw the first steps far off."""
+        mean, _ = baselines.mean_and_variance(targets, weights)
+        return np.log(np.where(mean > 0, mean, 1.0))
+
 
 @dataclass(frozen=True, repr=False)
 class Poisson(_LogLink):
@@ -218,6 +225,13 @@ class Quantile(NumberLoss):
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(baselines.pinball(targets, weights, self.levels), 0.0)
 
+    def constant_logits(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """z_1 = q_1, z_j = log(exp(q_j - q_(j-1)) - 1) of the targets' own quantiles q."""
+        best = baselines.quantiles(targets, weights, self.levels)
+        reach = np.ptp(targets, axis=0)[:, None]
+        gaps = np.maximum(np.diff(best, axis=1), SMALLEST_GAP * np.where(reach > 0, reach, 1.0))
+        return np.concatenate([best[:, :1], gaps + np.log(-np.expm1(-gaps))], axis=1).ravel()
+
     def to_predictions(self, backend: Backend, logits: Array) -> None:
         backend.quantiles(logits, count=len(self.levels), out=logits)
 
@@ -269,6 +283,11 @@ class GaussianNLL(NumberLoss):
 
     def to_predictions(self, backend: Backend, logits: Array) -> None:
         backend.mean_and_variance(logits, out=logits)
+
+    def constant_logits(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """The mean and the logarithm of the variance."""
+        mean, variance = baselines.mean_and_variance(targets, weights)
+        return np.concatenate([mean, np.log(np.where(variance > 0, variance, 1.0))])
 
     def units(self, targets: Standardization) -> Standardization:
         back = targets.inverse()

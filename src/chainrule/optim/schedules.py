@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,12 +134,13 @@ class Step(AfterWarmup):
     """
 
     factor: float = 0.1
-    at: tuple[float, ...] = (0.5, 0.75)
+    at: Sequence[float] = (0.5, 0.75)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         real_number("factor", self.factor, above=True, below=1.0)
-        at = tuple(real_number("a fraction of at", p, above=True, below=1.0) for p in self.at)
+        given = self.at if isinstance(self.at, Sequence | np.ndarray) else (self.at,)
+        at = tuple(real_number("a fraction of the run in at", p, above=True, below=1.0) for p in given)
         if not at or any(p >= q for p, q in itertools.pairwise(at)):
             raise OptionError(f"at {self.at} came, rising fractions of the run were expected", hint="(0.5, 0.75)")
         object.__setattr__(self, "at", at)  # a list may come; the dataclass is frozen
@@ -256,4 +258,6 @@ def _check_final(final: float, lr: float) -> None:
 
 def as_schedule(lr: float | Schedule) -> Schedule:
     """A number is a constant schedule."""
+    if isinstance(lr, str | type):
+        raise OptionError(f"lr {lr!r} came, a number or a schedule was expected", hint="1e-3 or cr.Cosine(1e-3)")
     return lr if isinstance(lr, Schedule) else Constant(lr)

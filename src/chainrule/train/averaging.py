@@ -25,6 +25,10 @@ class Averages:
         self.net = net.on_parameters(net.parameter_arena.copy())
         self.flat = self.net.parameter_arena.flat
 
+    def begin(self) -> None:
+        """The averages become the parameters, before the first step."""
+        self._backend.copy(self._parameters, out=self.flat)
+
     def update(self, state: Array) -> None:
         """After the optimiser, before ``tick``; part of a step."""
         self._backend.average(self._parameters, state, decay=self._decay, out=self.flat)

@@ -22,6 +22,7 @@ from chainrule.train.batches import Batches, ResidentBatches
 from chainrule.train.callbacks import CallbackLoop, as_callbacks
 from chainrule.train.divergence import diverged, nonfinite_output, nonfinite_parameter, refuse_nonfinite_parameters
 from chainrule.train.early_stopping import BestEpoch
+from chainrule.train.first_bias import set_first_bias
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice, batch_hint, bytes_of_net, free_at_start
 from chainrule.train.probe import LayerProbe
@@ -106,7 +107,11 @@ class Fit:
         monitor = trainer.monitor or (stopping.monitor if stopping else "valid_loss")
         known = self._metrics(with_validation=with_validation)
         if monitor not in known:
-            raise OptionError(f"there is no {monitor!r} to watch here", hint=f"one of {', '.join(known)}")
+            first = "hold rows out with validation=0.2, or watch " if monitor.startswith("valid_") else ""
+            raise OptionError(
+                f"there is no {monitor!r} to watch here",
+                hint=f"{'' if with_validation else first}one of {', '.join(known)}",
+            )
         higher = higher_is_better(monitor, trainer.valid_metrics)
         return BestEpoch(monitor, stopping.min_delta if stopping else 0.0, higher_is_better=higher)
 
@@ -153,9 +158,19 @@ class Fit:
 
     def run_epochs(self) -> Run:
         """All epochs, or as many as there will be."""
+        self._begin()
         sizes = len(self.rows), self.valid_rows, self.batches.count
         with self.callbacks.told(StartRecord(self.trainer, self.net, self.run, *sizes)):
             return self._run_epochs()
+
+    def _begin(self) -> None:
+        """After all memory is laid out, so that a fit that cannot be has changed nothing."""
+        # Rows that are only looked at in the first epoch may be refused then, and the net is to be as it came.
+        self.came_with = self.net.parameter_arena.download() if self.batches.is_unchecked else None
+        if self.trainer.bias_from_targets:
+            set_first_bias(self.net, self.rows, self.trainer.optimizer)
+        if self.averages is not None:
+            self.averages.begin()
 
     def _run_epochs(self) -> Run:
         trainer, run, start = self.trainer, self.run, time.perf_counter()
@@ -203,13 +218,14 @@ class Fit:
     @contextlib.contextmanager
     def _undone_for_bad_rows(self) -> Iterator[None]:
         """Rows that are only looked at in the first epoch are refused as all others: before a weight has changed."""
-        before = self.net.parameter_arena.download() if self.batches.is_unchecked else None
         try:
             yield
         except DataError:
-            if before is not None:
-                self.net.parameter_arena.assign(before)
+            if self.came_with is not None:
+                self.net.parameter_arena.assign(self.came_with)
             raise
+        if not self.batches.is_unchecked:
+            self.came_with = None
 
     def _one_epoch(self, epoch: int, progress: Progress) -> bool:
         """All steps of an epoch; False where someone asked to stop."""

@@ -59,6 +59,6 @@ def describe(metrics: Mapping[str, float]) -> str:
         ("valid", "valid_loss"),
         (metric, f"valid_{metric}" if "valid_loss" in metrics else metric),
     ]
-    known = {"valid_loss", "valid_accuracy", "valid_r2"}
+    known = {"valid_loss", *(f"valid_{name}" for name in METRICS)}
     shown += [(key.removeprefix("valid_"), key) for key in metrics if key.startswith("valid_") and key not in known]
     return "  ".join(f"{label} {metrics[key]:.4g}" for label, key in shown if key in metrics)

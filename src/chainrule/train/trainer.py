@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
@@ -57,6 +59,9 @@ class Trainer:
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
         trained on; None streams where they would take most of the device's free memory. The result is the same, to
         the bit; X is a NumPy array or a memory map
+    bias_from_targets : begin at the best constant prediction: where the output layer's bias is all 0, it is first set
+        to the log of the training targets' mean (poisson, gamma), their quantiles (quantile) or their mean and log
+        variance (gaussian_nll), by weight. Other losses begin where the net is; a bias that is not 0 stays
     """
 
     def __init__(
@@ -64,12 +69,21 @@ class Trainer:
         shuffle: bool = True, drop_last: bool = False, seed: int = 0, early_stopping: EarlyStopping | None = None,
         monitor: str | None = None, metrics: bool | Sequence[str | Metric | MetricFunction] = True,
         progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
-        accumulate: int = 1, ema: float | None = None,
+        accumulate: int = 1, ema: float | None = None, bias_from_targets: bool = True,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
+        if not isinstance(early_stopping, EarlyStopping | None):
+            raise OptionError(
+                f"early_stopping {early_stopping!r} came, an EarlyStopping or None was expected",
+                hint="cr.EarlyStopping(patience=10)",
+            )
+        if callable(callbacks) or isinstance(callbacks, Callback):
+            raise OptionError("one callback came, a list of them was expected", hint=f"callbacks=[{callbacks!r}]")
         if not isinstance(stream, bool | None):
             raise OptionError(f"stream {stream!r} came, True, False or None was expected")
+        if not isinstance(bias_from_targets, bool):
+            raise OptionError(f"bias_from_targets {bias_from_targets!r} came, True or False was expected")
         if isinstance(optimizer, LBFGS):
             refuse_options(optimizer, stream=stream, accumulate=accumulate, ema=ema)
             batch_size, epochs, shuffle, drop_last = sys.maxsize, optimizer.max_iterations, False, False
@@ -85,6 +99,7 @@ class Trainer:
         self.stream = stream
         self.accumulate = whole_number("accumulate", accumulate)
         self.ema = None if ema is None else real_number("ema", ema, above=True, below=1.0)
+        self.bias_from_targets = bias_from_targets
         self._stop_requested = False
 
     def stop(self) -> None:
@@ -138,6 +153,11 @@ class Trainer:
         if isinstance(validation, tuple | list):
             if len(validation) not in {2, 3}:
                 raise OptionError(f"validation of {len(validation)} arrays came, (X, y) or (X, y, weights) expected")
+        elif isinstance(validation, np.ndarray):
+            raise OptionError(
+                f"validation of one array {validation.shape} came, a fraction or (X, y) was expected",
+                hint="validation=(X, y), or 0.2 to hold out a fifth of the rows",
+            )
         elif validation is not None:
             fraction = real_number("validation", validation, below=1.0, above=True)
         streamed = self.stream if not isinstance(self.optimizer, LBFGS) else False

@@ -1,0 +1,28 @@
+"""Where the output layer begins: at the best constant prediction for the rows it will be trained on."""
+
+from __future__ import annotations
+
+from chainrule.nn.network import Network
+from chainrule.nn.rows import Rows
+from chainrule.optim.base import Optimizer, segments
+from chainrule.train.host_rows import HostRows
+
+
+def set_first_bias(net: Network, rows: Rows | HostRows, optimizer: Optimizer) -> None:
+    """Give the output layer's bias the loss's :meth:`~chainrule.nn.loss.Loss.constant_logits` of ``rows``.
+
+    It stays as it is where the loss has none, where it is no longer all 0 (it was trained or assigned), and where the
+    optimizer's groups hold it (``lr_factor=0``). Looks at the device.
+    """
+    be, bias = net.backend, f"{net.nodes[-1].name}.b"
+    at = net.parameter_arena.layout.slots[bias].start
+    cuts = segments(net.parameter_arena.layout, optimizer.groups, optimizer.weight_decay)
+    is_held = any(cut.part.start <= at < cut.part.stop and not cut.lr_factor for cut in cuts)
+    if is_held or be.download(net.parameter_arena[bias]).any():
+        return
+    targets, weights = rows.targets, rows.weights
+    if not isinstance(rows, HostRows):
+        targets, weights = be.download(targets), None if weights is None else be.download(weights)
+    logits = net.loss.constant_logits(targets, weights)
+    if logits is not None:
+        net.assign_parameters({bias: logits.astype(net.dtype)})

@@ -1,0 +1,50 @@
+"""What is easily got wrong in the public interface is refused in one line that says what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+X, labels = np.zeros((6, 2)), np.array([0, 1, 2] * 2)
+
+MISTAKES = {
+    "a function as activation": (lambda: cr.MLP([2, 4, 3], activation=np.tanh), "activation .* came, a name"),
+    "a loss that was not made": (lambda: cr.MLP([2, 1], loss=cr.Huber), r"the class Huber came(.|\n)*Huber\(\)"),
+    "one width": (lambda: cr.MLP(2), r"widths 2 came, a list(.|\n)*\[64, 256, 10\]"),
+    "a layer for a list": (lambda: cr.Residual(cr.Dense(2)), "a list of layers was expected"),
+    "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "one callback came, a list"),
+    "a callback object": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()), "one callback came, a list"),
+    "patience": (lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=5), "early_stopping 5 came, an EarlyStopping"),
+    "nothing to watch": (
+        lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=cr.EarlyStopping()).fit(X, labels),
+        "there is no 'valid_loss' to watch here(.|\n)*hold rows out with validation=0.2, or watch one of loss",
+    ),
+    "a schedule by name": (lambda: cr.Adam("cosine"), r"lr 'cosine' came(.|\n)*cr.Cosine\(1e-3\)"),
+    "a schedule that was not made": (lambda: cr.Adam(cr.Cosine), "a number or a schedule was expected"),
+    "a rate of 0": (lambda: cr.Adam(0.0), "learning rate 0.0 came, a finite number above 0 was expected"),
+    "epochs as milestones": (lambda: cr.Step(1e-3, at=(10, 20)), "a fraction of the run in at 10 came"),
+    "labels by name": (
+        lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, np.array(["a", "b", "c"] * 2)),
+        r"labels of dtype <U1 came(.|\n)*np.unique\(y, return_inverse=True\)",
+    ),
+    "rows without targets": (
+        lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels, validation=X),
+        r"validation of one array \(6, 2\) came(.|\n)*validation=\(X, y\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake(mistake, message):
+    with pytest.raises((cr.OptionError, cr.DataError), match=message):
+        mistake()
+
+
+def test_one_milestone_is_enough():
+    assert cr.Step(1.0, at=0.5).rates(0, 4, 4).tolist() == [1.0, 1.0, 0.1, 0.1]
+
+
+def test_widths_may_be_an_array():
+    assert cr.MLP(np.array([2, 4, 3])).widths == (2, 4, 3)
