@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "predictions of a model for a table",
     "evaluate": "the metrics of a model on a table",
     "show": "what a model file or a run directory holds",
+    "export": "a model as an ONNX file, compared with the model before it is written",
     "explain": "the formulas of one training step, with shapes, each checked numerically",
     "verify": "the proof: gradients, agreement of devices, files; exit code 1 where something is wrong",
     "doctor": "what is installed, which devices work, and what to do about those that do not",
