@@ -242,6 +242,14 @@ def test_labels_may_differ_where_the_net_is_undecided_and_nowhere_else():
     assert agreement._apart("label", {"label": np.array([[1, 0]])}, own, 1).tolist() == [[0, np.inf]]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_first_of_equal_classes_is_the_label(tmp_path, dtype):
+    net = cr.MLP([3, 4], dtype=dtype)
+    net.assign_parameters({"dense0.W": np.zeros((3, 4)), "dense0.b": [0, 1, 1, 1]})
+    net.export_onnx(tmp_path / "net.onnx")
+    assert answers(tmp_path / "net.onnx", np.ones((2, 3), dtype))["label"].tolist() == [1, 1]
+
+
 def test_a_price_is_held_by_how_prices_differ():
     """One part in ten thousand of 250,000 is 25: too much, where prices differ by 100."""
     prices = 250_000 + 100 * np.random.default_rng(0).normal(size=(1000, 1))
@@ -287,3 +295,4 @@ def test_the_command(tmp_path, net, capsys, monkeypatch):
     assert "checked  no" in said
     assert (tmp_path / "other").exists()
     assert command(capsys, "export", model)[0] == 2
+    assert command(capsys, "export", model, "--onnx", tmp_path / "no folder" / "net.onnx", "--unchecked")[0] == 5

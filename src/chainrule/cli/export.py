@@ -33,6 +33,6 @@ def run(args: argparse.Namespace) -> int:
         output.say("checked", "no: the file was not run (--unchecked)")
     else:
         within = f"numbers within {found.difference:.2g} of the tolerance"
-        output.say("checked", f"{found.rows} rows in onnxruntime: labels as the model's, {within}")
+        output.say("checked", f"{found.rows} rows in onnxruntime: as the model, {within}")
     output.say("wrote", f"{args.onnx}: {args.onnx.stat().st_size:,} bytes")
     return 0

@@ -75,7 +75,7 @@ def _run(argv: list[str]) -> int:
     chosen = next((a for a in argv if a in COMMANDS), None)
     module = None
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == chosen:  # only the command that runs is imported
             module = importlib.import_module(f"chainrule.cli.{name}")
             module.add_arguments(command)
