@@ -81,9 +81,9 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             if FORMAT not in metadata:
                 raise ModelFileError(f"{path} is a safetensors file, but not a chainrule model")
             envelope = json.loads(metadata[FORMAT])
-            if envelope["version"] != VERSION:
+            if type(envelope["version"]) is not int or envelope["version"] != VERSION:
                 raise ModelFileError(
-                    f"{path} has format version {envelope['version']!r}, this chainrule reads {VERSION}",
+                    f"{path} has format version {envelope['version']!r:.80}, this chainrule reads {VERSION}",
                     hint="open it with the chainrule that wrote it, or a newer one",
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -97,7 +97,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # safetensors raises several kinds, json and numpy more
-        raise ModelFileError(f"{path} is not a model file: {first_line(error)}") from error
+        raise ModelFileError(f"{path} is not a model file: {first_line(error):.200}") from error
     _check_description(path, description, tensors)
     return description, tensors
 

@@ -24,7 +24,10 @@ def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = Non
 
 def real_number(name: str, value: Any, *, low: float = 0.0, below: float = math.inf, above: bool = False) -> float:
     """A finite number from ``low`` (``above``: beyond it) to below ``below``."""
-    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an int beyond every float
+        good = False
     if not good or not (low < value if above else low <= value) or not value < below:
         start = f"above {low:g}" if above else f"from {low:g}"
         limit = ("" if above else " up") if math.isinf(below) else f" to below {below:g}"

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "predictions of a model for a table",
     "evaluate": "the metrics of a model on a table",
     "show": "what a model file or a run directory holds",
+    "export": "a model as an ONNX file, compared with the model before it is written",
     "explain": "the formulas of one training step, with shapes, each checked numerically",
     "verify": "the proof: gradients, agreement of devices, files; exit code 1 where something is wrong",
     "doctor": "what is installed, which devices work, and what to do about those that do not",
@@ -74,7 +75,7 @@ def _run(argv: list[str]) -> int:
     chosen = next((a for a in argv if a in COMMANDS), None)
     module = None
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == chosen:  # only the command that runs is imported
             module = importlib.import_module(f"chainrule.cli.{name}")
             module.add_arguments(command)

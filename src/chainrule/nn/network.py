@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from chainrule.nn.preparation import Preparation
 from chainrule.nn.rows import InputReader, Rows, upload_features, upload_rows
 from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
+
+if TYPE_CHECKING:
+    from chainrule.onnx import Agreement
 
 DTYPES = ("float32", "float64")
 
@@ -300,3 +303,11 @@ class Network:
         from chainrule.nn.saved import save  # the file format knows the net, not the other way round
 
         save(self, path)
+
+    def export_onnx(
+        self, path: str | Path, *, input_dtype: str | None = None, rows: Any = None, unchecked: bool = False
+    ) -> Agreement | None:
+        """Write an ONNX file, preparation and units included; see :func:`chainrule.onnx.export` (extra ``onnx``)."""
+        from chainrule.onnx import export
+
+        return export(self, path, input_dtype=input_dtype, rows=rows, unchecked=unchecked)

@@ -89,7 +89,7 @@ def load(
     except ModelFileError:
         raise
     except (LookupError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: the description does not fit the arrays: {first_line(error)}") from error
+        raise ModelFileError(f"{path}: the description does not fit the arrays: {first_line(error):.200}") from error
     return net
 
 
@@ -122,8 +122,8 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
     for name, columns in (("features", n_in), ("targets", loss.columns)):
         if any(tensor.startswith(f"{name}.") for tensor in tensors):
             shapes |= {f"{name}.mean": (columns,), f"{name}.scale": (columns,)}
-        if f"{name}.limit" in tensors:
-            shapes[f"{name}.limit"] = (1,)
+    if "features.limit" in tensors:  # targets have none: the way back to their units would not be linear
+        shapes["features.limit"] = (1,)
     found = {name: array.shape for name, array in tensors.items()}
     if found != shapes:
         wrong = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
@@ -134,7 +134,11 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
     if "targets.mean" in tensors:
         refuse_standardized(loss)
     if description["dtype"] not in DTYPES:
-        raise ValueError(f"dtype {description['dtype']} was not expected")
+        raise ValueError(f"dtype {description['dtype']!r:.80} was not expected")
+    largest = np.finfo(description["dtype"]).max
+    for name, array in tensors.items():
+        if name.startswith(PREFIX) and array.dtype != description["dtype"] and (np.abs(array) > largest).any():
+            raise ValueError(f"{name} does not fit {description['dtype']}")
     if len(description["feature_names"]) not in {0, n_in} or len(description["classes"]) not in {0, max(2, n_out)}:
         raise ValueError(f"names for {n_in} features and {n_out} outputs were expected")
 

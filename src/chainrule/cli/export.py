@@ -1,0 +1,38 @@
+"""``chainrule export``: a model as a file for other runtimes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from chainrule.cli import output
+from chainrule.cli.run_directory import find_model
+from chainrule.nn.saved import load
+from chainrule.onnx import export
+from chainrule.onnx.write import INPUT_DTYPES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")
+    parser.add_argument(
+        "--onnx", type=Path, required=True, metavar="FILE",
+        help="the ONNX file: raw features X in, predictions in the target's own units out (opset 17)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--input-dtype", choices=INPUT_DTYPES, help="of X (the model's own); float64 where values are large and close"
+    )
+    parser.add_argument(
+        "--unchecked", action="store_true", help="write it without running it in onnxruntime and comparing it first"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    net = load(find_model(args.model), device="cpu")
+    found = export(net, args.onnx, input_dtype=args.input_dtype, unchecked=args.unchecked)
+    if found is None:
+        output.say("checked", "no: the file was not run (--unchecked)")
+    else:
+        within = f"numbers within {found.difference:.2g} of the tolerance"
+        output.say("checked", f"{found.rows} rows in onnxruntime: as the model, {within}")
+    output.say("wrote", f"{args.onnx}: {args.onnx.stat().st_size:,} bytes")
+    return 0

@@ -1,0 +1,10 @@
+"""A net as an ONNX file: what reads it needs neither chainrule nor Python.
+
+The file holds all that lies between raw features and predictions in the target's own units. It is run in onnxruntime
+and compared with the net's own predictions before it takes its name.
+"""
+
+from chainrule.onnx.agreement import Agreement
+from chainrule.onnx.write import export
+
+__all__ = ["Agreement", "export"]

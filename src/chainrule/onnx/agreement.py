@@ -1,0 +1,128 @@
+"""Whether a file says what the net says: both are asked about the same rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError, first_line
+
+if TYPE_CHECKING:
+    from chainrule.nn.network import Network
+
+ROWS = 256
+WITHIN = 3.0  # deviations of the training rows
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # of the distance from the column's mean and of its deviation
+ROUNDING = 64  # units of roundoff of the number itself
+
+
+class Agreement(NamedTuple):
+    """What a comparison found: over so many rows labels were equal, and numbers as far apart as ``difference``.
+
+    ``difference`` is the largest found, over what :func:`allowed` gives: at most 1.
+    """
+
+    rows: int
+    difference: float
+
+
+def compare(content: bytes, net: Network, rows: np.ndarray) -> Agreement:
+    """Run the ONNX file of these bytes in onnxruntime on ``rows``, all at once and the first alone.
+
+    Labels are equal, but for rows where the net itself is undecided within the tolerance; numbers within
+    :func:`allowed`.
+
+    Raises
+    ------
+    OptionError   where onnxruntime is not installed.
+    DataError     where they disagree, naming the output and the row; or where onnxruntime does not take the file.
+    """
+    own = _own_answers(net, rows)
+    runtime = import_runtime()
+    try:
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # errors: it warns of machines, not of files
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        found, alone = (dict(zip(names, session.run(None, {"X": x}), strict=True)) for x in (rows, rows[:1]))
+    except Exception as error:  # its errors have no common class
+        raise DataError(f"onnxruntime does not run the exported file: {first_line(error)}") from error
+    worst = 0.0
+    for name, expected in own.items():
+        for answers, n in ((found, len(rows)), (alone, 1)):
+            came, wanted = answers[name].shape, (n, *expected.shape[1:])
+            if came != wanted:
+                raise DataError(f"{name} of the exported file has shape {came}, {wanted} was expected")
+            apart = _apart(name, answers, own, n)
+            worst = max(worst, float(apart.max()))
+            if not worst <= 1:
+                _refuse(name, apart, answers[name], expected[:n])
+    return Agreement(len(rows), worst)
+
+
+def allowed(expected: np.ndarray) -> np.ndarray:
+    """How far a number may be from ``expected`` (n, ...).
+
+    1e-4 (float64: 1e-10) of its distance from the mean over rows and of their deviation, and 64 units of roundoff:
+    a price in the hundred thousands is held by how prices differ.
+    """
+    mean, deviation = expected.mean(axis=0, dtype=np.float64), expected.std(axis=0, dtype=np.float64)
+    spread = np.abs(expected - mean) + deviation
+    return np.asarray(
+        TOLERANCE[str(expected.dtype)] * spread + ROUNDING * np.finfo(expected.dtype).eps * np.abs(expected)
+    )
+
+
+def random_rows(net: Network, dtype: np.dtype) -> np.ndarray:
+    """Rows like those of the training, as far as the net remembers them; else normal ones. Always the same."""
+    z = np.random.default_rng(0).standard_normal((ROWS, net.n_in)).clip(-WITHIN, WITHIN)
+    features = net.preparation.features
+    rows = z if features is None else features.mean + features.scale * z
+    return np.ascontiguousarray(rows, dtype)
+
+
+def import_runtime() -> Any:
+    """The package onnxruntime; OptionError where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise OptionError(
+            "onnxruntime is not installed, so the file cannot be compared with the net",
+            hint="pip install 'chainrule[onnx]'; or write it unchecked (unchecked=True, --unchecked)",
+        ) from error
+    return onnxruntime
+
+
+def _own_answers(net: Network, rows: np.ndarray) -> dict[str, np.ndarray]:
+    if net.loss.name == "gaussian_nll":
+        return {name: np.asarray(values) for name, values in net.predict_distribution(rows)._asdict().items()}
+    if net.loss.task == "regress":
+        return {"prediction": np.asarray(net.predict(rows))}
+    return {"label": np.asarray(net.predict(rows)), "probabilities": np.asarray(net.predict_proba(rows))}
+
+
+def _apart(name: str, found: dict[str, np.ndarray], own: dict[str, np.ndarray], n: int) -> np.ndarray:
+    """The difference of each number over what is allowed; of a label 0 or infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if name != "label":
+            bound = allowed(own[name])[:n]
+            difference = np.abs(found[name] - own[name][:n])
+            return np.where(found[name] == own[name][:n], 0.0, difference / np.where(bound > 0, bound, np.nan))
+        probabilities, label = own["probabilities"][:n], found["label"]
+        tolerance = TOLERANCE[str(probabilities.dtype)]
+        if probabilities.shape == label.shape:  # yes or no
+            undecided = np.abs(probabilities - 0.5) <= tolerance
+        else:
+            chosen = np.take_along_axis(probabilities, label[:, None], axis=1)[:, 0]
+            undecided = probabilities.max(axis=1) - chosen <= tolerance
+        return np.where((label == own["label"][:n]) | undecided, 0.0, np.inf)
+
+
+def _refuse(name: str, apart: np.ndarray, found: np.ndarray, expected: np.ndarray) -> None:
+    at = tuple(int(i) for i in np.argwhere(~(apart <= 1))[0])
+    place = f"row {at[0]}" + (f", column {at[-1]}" if len(at) > 1 else "")
+    raise DataError(
+        f"{name} at {place} is {found[at]} by the exported file and {expected[at]} by the net; nothing was written",
+        hint="a net whose features were standardised has numbers that survive any order of operations",
+    )

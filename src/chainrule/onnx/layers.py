@@ -1,0 +1,118 @@
+"""From raw features to logits: the preparation and the layers, as they are in prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from chainrule.errors import OptionError
+from chainrule.nn.activation import Activation
+from chainrule.nn.dense import Dense
+from chainrule.nn.dropout import Dropout
+from chainrule.nn.layer import Node
+from chainrule.nn.normalization import BatchNorm, LayerNorm
+from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.residual import Residual
+from chainrule.onnx.activations import activate
+from chainrule.onnx.graph import Graph
+
+WRITTEN = {"features", "targets", "feature_names", "target_name", "classes"}  # what of a preparation gets into a file
+DOUBLE = np.dtype(np.float64)
+
+Parameters = Mapping[str, np.ndarray]
+
+
+def check_preparation(preparation: Preparation) -> None:
+    """OptionError where rows are prepared in a way that would not be in the file."""
+    for field in fields(preparation):
+        if field.name not in WRITTEN and getattr(preparation, field.name) is not field.default:
+            raise OptionError(
+                f"the preparation has {field.name}, which has no ONNX form here",
+                hint="prepare the table first, then train and export a net without it",
+            )
+
+
+def prepared(g: Graph, x: str, came: np.dtype, standardization: Standardization | None) -> str:
+    """Features as the first layer reads them; see :class:`Standardization`. ``came`` is their dtype."""
+    if standardization is None:
+        return g.cast(x, came, g.dtype)
+    z = standardized(g, g.cast(x, came, DOUBLE), standardization, "features")
+    if math.isfinite(standardization.limit):
+        ratio = g.node("Div", z, g.scalar(standardization.limit, DOUBLE))
+        square = g.node("Add", g.node("Mul", ratio, ratio), g.scalar(1.0, DOUBLE))
+        z = str(g.node("Div", z, g.node("Sqrt", square)))
+    return g.cast(z, DOUBLE, g.dtype)
+
+
+def standardized(g: Graph, x: str, standardization: Standardization, name: str) -> str:
+    """(x - mean) / scale of an ``x`` in float64: large values with small differences keep their digits."""
+    mean = g.constant(f"{name}.mean", standardization.mean, DOUBLE)
+    scale = g.constant(f"{name}.scale", standardization.scale, DOUBLE)
+    return str(g.node("Div", g.node("Sub", x, mean), scale))
+
+
+def chained(g: Graph, nodes: Sequence[Node], x: str, parameters: Parameters) -> str:
+    """The output of the layers in a row; OptionError for one that is not the library's own."""
+    for node in nodes:
+        x = _layer(g, node, x, parameters)
+    return x
+
+
+def _layer(g: Graph, node: Node, x: str, parameters: Parameters) -> str:
+    layer = node.layer
+
+    def parameter(name: str) -> str:
+        return g.constant(f"{node.name}.{name}", parameters[f"{node.name}.{name}"])
+
+    match layer:
+        case Dense():
+            return activate(g, layer.activation, g.node("Gemm", x, parameter("W"), parameter("b")))
+        case Activation():
+            return activate(g, layer.activation, x)
+        case Dropout():
+            return x
+        case LayerNorm():
+            return _layer_norm(g, x, parameter("gain"), parameter("bias"), layer.eps)
+        case BatchNorm():
+            values = [parameters[f"{node.name}.{name}"] for name in ("gain", "bias", "running_mean", "running_var")]
+            return _batch_norm(g, x, node.name, *values, eps=layer.eps)
+        case Residual():
+            return str(g.node("Add", x, chained(g, node.inner, x, parameters)))
+        case _:
+            raise OptionError(
+                f"{layer.kind} {getattr(layer, 'name', '')!r} came, which has no ONNX form: only its maker knows it",
+                hint="use one of the library's own activations and layers",
+            )
+
+
+# An attribute is float32, in which an eps of 1e-5 is another number: a float64 net has the formulas instead.
+
+
+def _layer_norm(g: Graph, x: str, gain: str, bias: str, eps: float) -> str:
+    """Of the distances from the row's mean, whose own mean is 0.
+
+    Some runtimes (onnxruntime 1.20) find the variance as mean(x^2) - mean(x)^2, which loses all digits, down to nan,
+    where values are large and close.
+    """
+    distance = g.node("Sub", x, g.node("ReduceMean", x, axes=[-1]))
+    if g.dtype != DOUBLE:
+        return str(g.node("LayerNormalization", distance, gain, bias, axis=-1, epsilon=eps))
+    variance = g.node("ReduceMean", g.node("Mul", distance, distance), axes=[-1])
+    normalized = g.node("Div", distance, g.node("Sqrt", g.node("Add", variance, g.scalar(eps))))
+    return str(g.node("Add", g.node("Mul", normalized, gain), bias))
+
+
+def _batch_norm(
+    g: Graph, x: str, name: str, gain: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray, *, eps: float
+) -> str:
+    """By the running statistics: gain (x - mean) / sqrt(var + eps) + bias."""
+    if g.dtype != DOUBLE:
+        named = {"gain": gain, "bias": bias, "running_mean": mean, "running_var": var}
+        inputs = [g.constant(f"{name}.{key}", values) for key, values in named.items()]
+        return str(g.node("BatchNormalization", x, *inputs, epsilon=eps))
+    distance = g.node("Sub", x, g.constant(f"{name}.running_mean", mean))
+    scaled = g.node("Mul", distance, g.constant(f"{name}.scale", gain / np.sqrt(var + eps)))
+    return str(g.node("Add", scaled, g.constant(f"{name}.bias", bias)))

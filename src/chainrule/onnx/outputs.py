@@ -1,0 +1,93 @@
+"""From logits to answers, those of ``Network.predict`` and its relatives, by the net's loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.errors import OptionError
+from chainrule.nn.loss import Loss
+from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile
+from chainrule.onnx.activations import softplus
+from chainrule.onnx.graph import Graph
+from chainrule.onnx.layers import DOUBLE, standardized
+
+if TYPE_CHECKING:
+    from chainrule.nn.network import Network
+
+INTEGER = np.dtype(np.int64)
+
+
+def answer(g: Graph, net: Network, logits: str) -> None:
+    """The outputs of the graph.
+
+    ``label`` and ``probabilities`` of classes: numbers of classes (n,), or zeros and ones (n, k), k times yes or no;
+    ``mean`` and ``variance`` of gaussian_nll; ``prediction`` of any other regression. Shapes are those of ``predict``.
+    """
+    k = net.n_out
+    if net.loss.task == "classify":
+        g.output("label", g.node("ArgMax", logits, axis=1, keepdims=0), INTEGER, ())
+        g.output("probabilities", g.node("Softmax", logits, axis=1), g.dtype, (k,))
+    elif net.loss.task == "multilabel":
+        label = g.cast(g.node("Greater", logits, g.scalar(0.0)), np.dtype(np.bool_), INTEGER)
+        _output(g, "label", label, (k,) if k > 1 else (), INTEGER)
+        _output(g, "probabilities", g.node("Sigmoid", logits), (k,) if k > 1 else ())
+    else:
+        _regression(g, net, logits)
+
+
+def _regression(g: Graph, net: Network, logits: str) -> None:
+    loss, columns = net.loss, net.loss.columns
+    numbers = _in_own_units(g, net, _numbers(g, loss, logits))
+    shape = (columns,) if columns > 1 else ()
+    if isinstance(loss, GaussianNLL):
+        mean, variance = _halves(g, numbers, columns)
+        _output(g, "mean", mean, shape)
+        _output(g, "variance", variance, shape)
+    elif isinstance(loss, Quantile):
+        _output(g, "prediction", numbers, (*shape, len(loss.levels)))
+    else:
+        _output(g, "prediction", numbers, shape)
+
+
+def _numbers(g: Graph, loss: Loss, logits: str) -> str:
+    """As ``loss.to_predictions``."""
+    match loss:
+        case Poisson() | Gamma():
+            return str(g.node("Exp", logits))
+        case Quantile():
+            return _cumulated(g, logits, loss.columns, len(loss.levels))
+        case GaussianNLL():
+            mean, logarithm = _halves(g, logits, loss.columns)
+            return str(g.node("Concat", mean, g.node("Exp", logarithm), axis=1))
+    if type(loss).to_predictions is not Loss.to_predictions:
+        raise OptionError(f"{loss} came, a loss whose predictions have no ONNX form: only its maker knows it")
+    return logits
+
+
+def _cumulated(g: Graph, logits: str, columns: int, levels: int) -> str:
+    """Quantiles: q_1 = z_1, q_j = q_(j-1) + log(1 + exp(z_j)), for each target column."""
+    if levels == 1:
+        return logits
+    z = g.node("Reshape", logits, g.integers([-1, columns, levels]))
+    first, others = g.node("Split", z, g.integers([1, levels - 1]), outputs=2, axis=2)
+    rising = g.node("CumSum", g.node("Concat", first, softplus(g, others), axis=2), g.integers(2))
+    return str(g.node("Reshape", rising, g.integers([-1, columns * levels])))
+
+
+def _in_own_units(g: Graph, net: Network, numbers: str) -> str:
+    targets = net.preparation.targets
+    if targets is None:
+        return numbers
+    back = standardized(g, g.cast(numbers, g.dtype, DOUBLE), net.loss.units(targets), "targets")
+    return g.cast(back, DOUBLE, g.dtype)
+
+
+def _halves(g: Graph, x: str, columns: int) -> tuple[str, str]:
+    left, right = g.node("Split", x, g.integers([columns, columns]), outputs=2, axis=1)
+    return left, right
+
+
+def _output(g: Graph, name: str, value: str, shape: tuple[int, ...], dtype: np.dtype | None = None) -> None:
+    g.output(name, g.node("Reshape", value, g.integers([-1, *shape])), dtype or g.dtype, shape)

@@ -1,0 +1,103 @@
+"""A net to an ONNX file, whole and checked or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.backends import backend as make_backend
+from chainrule.errors import DataError, OptionError, first_line
+from chainrule.model_file import write_whole
+from chainrule.nn.losses import description_of
+from chainrule.nn.row_checks import on_host
+from chainrule.onnx.agreement import Agreement, compare, import_runtime, random_rows
+from chainrule.onnx.graph import Graph, import_onnx
+from chainrule.onnx.layers import chained, check_preparation, prepared
+from chainrule.onnx.outputs import answer
+from chainrule.options import one_of
+
+if TYPE_CHECKING:
+    from chainrule.nn.network import Network
+
+INPUT_DTYPES = ("float32", "float64")
+METADATA = "chainrule"  # the key of metadata_props, which are strings: JSON
+LARGEST = 2**31 - 2**20  # bytes of parameters: protobuf ends at 2 GiB
+
+
+def export(
+    net: Network, path: str | Path, *, input_dtype: str | None = None, rows: Any = None, unchecked: bool = False
+) -> Agreement | None:
+    """Write ``net`` as an ONNX file (opset 17): raw features in, predictions in the target's own units out.
+
+    Input ``X`` (n, n_in), any n, features as they came: standardisation is in the file. Outputs, with the shapes of
+    ``predict``: ``label`` (int64, numbers of classes) and ``probabilities``; ``prediction`` for a regression; ``mean``
+    and ``variance`` for gaussian_nll. Numbers are computed and come out in the net's dtype. Names of classes and
+    features, the loss and chainrule's version are JSON in the metadata under ``chainrule``.
+
+    The file is run in onnxruntime and compared with the net on the CPU before it takes its name: 256 random rows around
+    the training mean, within three deviations, and ``rows``. See :func:`chainrule.onnx.agreement.compare` for what
+    counts as equal.
+
+    Parameters
+    ----------
+    path : replaced in one step, or left as it was
+    input_dtype : of X, "float32" or "float64"; by default the net's. A float32 net may read float64: large values with
+        small differences (a time stamp) keep their digits up to the standardisation.
+    rows : (m, n_in) features of your own, to be compared as well
+    unchecked : write the file without running it; onnxruntime need not be there
+
+    Returns
+    -------
+    What the comparison found; None where there was none.
+
+    Raises
+    ------
+    OptionError   where onnx or onnxruntime is missing, or a part of the net has no ONNX form (a CustomActivation).
+    DataError     where file and net disagree, or a parameter is not finite.
+    """
+    import_onnx()
+    if not unchecked:
+        import_runtime()
+    came = np.dtype(one_of("input_dtype", input_dtype or str(net.dtype), INPUT_DTYPES))
+    own = net if net.backend.device == "cpu" else net.twin(backend=make_backend("cpu"))
+    content = serialize(own, came)
+    found = None
+    if not unchecked:
+        found = compare(content, own, random_rows(own, came))
+        if rows is not None:
+            given = compare(content, own, np.ascontiguousarray(on_host(net.backend, rows, "rows"), came))
+            found = Agreement(found.rows + given.rows, max(found.difference, given.difference))
+    write_whole(path, content)
+    return found
+
+
+def serialize(net: Network, came: np.dtype) -> bytes:
+    """The bytes of the file for features of dtype ``came``; the same net gives the same bytes."""
+    import chainrule  # for its version
+
+    parameters = net.parameter_arena.download()
+    for name, value in parameters.items():
+        if not np.isfinite(value).all():
+            raise DataError(f"{name} is not finite: a net that predicts nothing is not exported")
+    if sum(value.nbytes for value in parameters.values()) > LARGEST:
+        raise OptionError("the net has more than 2 GiB of parameters, more than one ONNX file holds")
+    check_preparation(net.preparation)
+    p = net.preparation
+    g = Graph(net.dtype)
+    x = prepared(g, g.input("X", came, net.n_in), came, p.features)
+    answer(g, net, chained(g, net.nodes, x, parameters))
+    about = {
+        "version": chainrule.__version__,
+        "loss": description_of(net.loss),
+        "feature_names": list(p.feature_names),
+        "target_name": p.target_name,
+        "classes": list(p.classes),
+    }
+    metadata = {METADATA: json.dumps(about, ensure_ascii=False)}
+    try:
+        return g.serialize("chainrule", producer_version=chainrule.__version__, metadata=metadata)
+    except Exception as error:  # of onnx.checker: a bug here, said in one line
+        raise DataError(f"onnx.checker refuses the file: {first_line(error)}") from error

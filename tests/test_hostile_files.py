@@ -1,0 +1,59 @@
+"""Files made to do harm: a ModelFileError or a net, in bounded memory and time.
+
+``scripts/fuzz-model-files`` tries more of them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import chainrule as cr
+import hostile_files
+from chainrule import model_file
+
+CASES = 150
+
+
+def test_hostile_files_are_opened_or_refused(tmp_path):
+    counts, findings = hostile_files.run(range(CASES), tmp_path)
+    assert findings == {}
+    assert sum(counts.values()) == CASES
+    assert min(counts.values()) > CASES // 30, "both happen, or this tries nothing"
+
+
+HUBER = {"name": "huber", "delta": 0.5}
+WIDE = {"layers": [{"kind": "dense", "n_out": "x" * 10_000}]}
+LIMIT = {"targets.mean": np.zeros(1), "targets.scale": np.ones(1), "targets.limit": np.ones(1)}
+FOUND = {  # by it, once: what the file says otherwise, arrays of its own, what it is refused with
+    "a number beyond every float": ({"loss": HUBER | {"delta": 10**400}}, {}, "delta 1000"),
+    "a parameter beyond float32": ({}, {"parameters.dense0.W": np.full((2, 1), 1e300)}, "W does not fit float32"),
+    "targets with a limit": ({}, LIMIT, "targets.limit has shape"),
+    "a long name": (WIDE, {}, "n_out 'xxx"),
+    "a long number": ({"n_in": 10**4000}, {}, "has shape"),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_is_refused_in_a_few_words(tmp_path, name):
+    changes, arrays, match = FOUND[name]
+    cr.MLP([2, 1], loss=cr.Huber(delta=0.5)).save(tmp_path / "m")
+    description, tensors = model_file.read(tmp_path / "m")
+    model_file.write(tmp_path / "m", description | changes, tensors | arrays)
+    with pytest.raises(cr.ModelFileError, match=match) as caught:
+        cr.load(tmp_path / "m", device="cpu")
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1" * 10_000], ids=lambda v: repr(v)[:5])
+def test_a_version_that_is_no_whole_number(tmp_path, version):
+    description: dict[str, Any] = {}
+    envelope = {"version": version, "description": description, "sha256": model_file._checksum(description, {})}
+    (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT: json.dumps(envelope)}))
+    with pytest.raises(cr.ModelFileError, match="has format version") as caught:
+        cr.load(tmp_path / "m")
+    assert len(caught.value.message) < 400
