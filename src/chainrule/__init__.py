@@ -138,3 +138,12 @@ __all__ = [
     "check_gradients",
     "load",
 ]
+
+
+def __getattr__(name: str) -> type:
+    if name in {"MLPClassifier", "MLPRegressor"}:  # not in __all__: they need scikit-learn, which may be absent
+        from chainrule import estimators
+
+        found: type = getattr(estimators, name)
+        return found
+    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
