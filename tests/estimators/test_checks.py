@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import chainrule as cr
 
+CHECKS = [
+    case
+    for estimator in (cr.MLPClassifier(device="cpu"), cr.MLPRegressor(device="cpu"))
+    for case in estimator_checks_generator(estimator)
+]
 
-@pytest.mark.filterwarnings("default")  # the checks provoke warnings, those of scikit-learn's own doing among them
-@parametrize_with_checks([cr.MLPClassifier(device="cpu"), cr.MLPRegressor(device="cpu")])
+
+def name_of(value: Any) -> str:
+    """Of an estimator or a check, which may be a partial."""
+    options = getattr(value, "keywords", {})
+    name = getattr(getattr(value, "func", value), "__name__", type(value).__name__)
+    return f"{name}{options or ''}"
+
+
+# The checks provoke warnings, and those of scikit-learn's own code are among them.
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=name_of)
 def test_scikit_learn_finds_nothing(estimator, check):
     check(estimator)

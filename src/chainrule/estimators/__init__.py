@@ -19,5 +19,6 @@ except ImportError as error:
         hint="pip install 'chainrule[sklearn]'; cr.MLP and cr.Trainer need none of it",
     ) from error
 
-from chainrule.estimators.classifier import MLPClassifier
-from chainrule.estimators.regressor import MLPRegressor
+# After what is said where scikit-learn is missing.
+from chainrule.estimators.classifier import MLPClassifier  # noqa: E402
+from chainrule.estimators.regressor import MLPRegressor  # noqa: E402

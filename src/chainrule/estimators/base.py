@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from chainrule.backends import Backend, backend, default_device
 from chainrule.errors import OptionError
-from chainrule.estimators.solvers import Convergence, Watched, optimizer_of, schedule_of
+from chainrule.estimators.solvers import Convergence, Watched, optimizer_of, schedule_of, weight_decay_of
 from chainrule.nn.losses import Loss
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import DTYPES, Network
@@ -26,7 +26,7 @@ from chainrule.train.run import Run
 from chainrule.train.trainer import Trainer
 
 LIMIT = 3.0  # deviations at which features are bent over, so that none far out rules the net
-AUTO_BATCH = 200
+AUTO_BATCH = ((16_384, 256), (4_096, 128), (0, 64))  # (rows from here up, rows a batch)
 
 
 class BaseMLP(BaseEstimator):
@@ -39,6 +39,8 @@ class BaseMLP(BaseEstimator):
 
     # ---- what a subclass says -----------------------------------------------------------------------
 
+    _net: Network
+    history_: dict[str, list[float]]
     _are_targets_numbers: bool
     _score_metric: str  # what its ``score`` measures, by the name that training knows
 
@@ -97,7 +99,9 @@ class BaseMLP(BaseEstimator):
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> tuple[Any, Any, np.ndarray | None]:
         """Rows as scikit-learn wants them checked, in the dtype that is computed in."""
-        X, y = validate_data(self, X, y, dtype=self._dtypes(), multi_output=True, y_numeric=self._are_targets_numbers, reset=first)
+        X, y = validate_data(
+            self, X, y, dtype=self._dtypes(), multi_output=True, y_numeric=self._are_targets_numbers, reset=first
+        )
         if sample_weight is None:
             return X, y, None
         weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
@@ -138,9 +142,10 @@ class BaseMLP(BaseEstimator):
                 tol=self.tol, patience=self.n_iter_no_change, schedule=schedule,
             )  # fmt: skip
         trainer = Trainer(
-            self._net, optimizer_of(self, schedule), batch_size=batch_size, seed=seed + self.t_,
+            self._net, optimizer_of(self, schedule, weight_decay_of(self, rows, batch_size)),
+            batch_size=batch_size, seed=seed + self.t_,
             epochs=1 if one_epoch else whole_number("max_iter", self.max_iter), shuffle=bool(self.shuffle),
-            monitor=watched and watched.name, metrics=watched.metrics if watched else True,
+            monitor=watched.name if watched else None, metrics=watched.metrics if watched else True,
             progress=bool(self.verbose), l2=real_number("alpha", self.alpha),
             callbacks=[*(self.callbacks or ()), *([convergence] if convergence else [])],
         )  # fmt: skip
@@ -148,16 +153,17 @@ class BaseMLP(BaseEstimator):
 
     def _batch_size(self, rows: int) -> int:
         if isinstance(self.batch_size, str) and self.batch_size == "auto":
-            return min(AUTO_BATCH, rows)
+            return min(rows, next(size for least, size in AUTO_BATCH if rows >= least))
         if whole_number("batch_size", self.batch_size) > rows:
             warnings.warn(f"batch_size {self.batch_size} came for {rows} rows: they are one batch", stacklevel=5)
-        return min(self.batch_size, rows)
+        return min(int(self.batch_size), rows)
 
     def _held_out(self, eval_set: Any) -> tuple[Any, ...]:
         """(X, y) or (X, y, sample_weight) as the net wants them."""
         if not isinstance(eval_set, tuple | list) or len(eval_set) not in {2, 3}:
             raise OptionError("eval_set came that is no (X, y) or (X, y, sample_weight)")
-        X, y, weights = self._checked(*eval_set[:2], eval_set[2] if len(eval_set) == 3 else None, first=False)
+        X, y, *rest = eval_set
+        X, y, weights = self._checked(X, y, rest[0] if rest else None, first=False)
         y = self._encode(y, None, first=False)
         return (X, y) if weights is None else (X, y, weights)
 
@@ -181,7 +187,8 @@ class BaseMLP(BaseEstimator):
 
     def _record(self, run: Run, rows: int, *, joins: bool) -> None:
         history = {name: list(values) for name, values in run.history.items()}
-        self.history_ = {k: [*self.history_.get(k, []), *v] for k, v in history.items()} if joins else history
+        before: dict[str, list[float]] = self.history_ if joins else {}
+        self.history_ = {name: [*before.get(name, []), *values] for name, values in history.items()}
         self.loss_curve_ = self.history_.get("loss", [])
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
         scores = self.history_.get(f"valid_{self._score_metric}")
@@ -195,7 +202,7 @@ class BaseMLP(BaseEstimator):
     def _warn(self, run: Run, convergence: Convergence | None, *, one_epoch: bool) -> None:
         if run.stopped == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=4)
-        waits = convergence is not None or self.solver == "lbfgs"
+        waits = self.solver == "lbfgs" or self.learning_rate != "cosine"  # a cosine is at its end after max_iter
         reached = convergence is not None and convergence.reached
         if waits and not one_epoch and not reached and self.n_iter_ >= self.max_iter and run.stopped == "completed":
             warnings.warn(
@@ -209,8 +216,7 @@ class BaseMLP(BaseEstimator):
     def network_(self) -> Network:
         """The net, on its device: ``network_.save(path)`` writes the model file."""
         check_is_fitted(self)
-        net: Network = self._net
-        return net
+        return self._net
 
     def _backend(self) -> Backend:
         return backend(default_device() if self.device is None else self.device)

@@ -32,7 +32,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     activation : "relu", "tanh", "logistic", "identity", "gelu", "silu", "mish", "selu", ...: one, or one a layer
     solver : "adam", "sgd" or "lbfgs" (all rows at once; needs SciPy)
     alpha : of a penalty in the loss: alpha / 2 sum W^2 over the rows of the batch
-    batch_size : rows a step, or "auto" for min(200, n)
+    batch_size : rows a step, or "auto": 64, from 4,096 rows up 128, from 16,384 up 256; all rows where there are fewer
     learning_rate : "cosine" (down to 0 over max_iter epochs, all of which are trained), "constant"; for sgd alone
         "invscaling" or "adaptive"
     learning_rate_init : the learning rate at the start
@@ -49,7 +49,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     warm_start : ``fit`` goes on from the weights of the fit before
     verbose : a progress line with the time left, on a terminal
     loss : "log_loss", "focal", or a loss of chainrule's own: ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``
-    weight_decay : of AdamW (times the learning rate, beside the gradient); of sgd and lbfgs in the gradient
+    weight_decay : of AdamW (times the learning rate, beside the gradient), for sgd and lbfgs in the gradient; "auto" with
+        adam for min(1, 5 / (learning_rate_init * steps)), steps those of max_iter epochs, and 0 with the others
     dropout : rate behind each hidden layer, in [0, 1)
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}
@@ -76,13 +77,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def __init__(
         self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
         alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "cosine",
-        learning_rate_init: float = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+        learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
         random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
         momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
         validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
-        n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "log_loss", weight_decay: float = 1.0,
-        dropout: float = 0.0, normalization: str | None = None, class_weight: Any = None, standardize: bool = True,
-        monitor: Any = None, callbacks: Any = None, device: str | None = None, dtype: str = "auto",
+        n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "log_loss",
+        weight_decay: float | str = "auto", dropout: float = 0.0, normalization: str | None = None, class_weight: Any = None,
+        standardize: bool = True, monitor: Any = None, callbacks: Any = None, device: str | None = None, dtype: str = "auto",
     ) -> None:  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -146,11 +147,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             y = np.asarray(y)
             if not multilabel or y.shape[1] != len(self.classes_):
                 raise ValueError(f"y of shape {np.shape(y)} came, an indicator of {len(self.classes_)} was expected")
-            return y
+            indicator: np.ndarray = y
+            return indicator
         unknown = np.setdiff1d(y, self.classes_)
         if multilabel or len(unknown):
             raise ValueError(f"`y` has classes not in `self.classes_`: {unknown}; known are {self.classes_}")
-        return np.searchsorted(self.classes_, y)
+        numbers: np.ndarray = np.searchsorted(self.classes_, y)
+        return numbers
 
     def _loss(self) -> tuple[Loss, int]:
         count, loss = len(self.classes_), self.loss
@@ -203,12 +206,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         The features are standardised as the first call's rows want it; the moments of the solver begin at 0.
         """
-        if not hasattr(self, "classes_") and classes is None and not type_of_target(y).startswith("multilabel"):
+        known = getattr(self, "classes_", None)
+        if known is None and classes is None and not type_of_target(y).startswith("multilabel"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        if classes is not None and hasattr(self, "classes_") and not np.array_equal(unique_labels(classes), self.classes_):
+        if known is not None and classes is not None and not np.array_equal(unique_labels(classes), known):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, {self.classes_!r}")
         if self.class_weight == "balanced":
-            raise ValueError("class_weight='balanced' needs all rows at once: give partial_fit a dict, or sample_weight")
+            raise ValueError("class_weight='balanced' needs all rows at once: use a dict, or sample_weight")
         fitted: MLPClassifier = self._fit(X, y, sample_weight, classes=classes, one_epoch=True)
         return fitted
 

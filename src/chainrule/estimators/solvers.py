@@ -23,6 +23,9 @@ SOLVERS = ("adam", "sgd", "lbfgs")
 LEARNING_RATES = ("cosine", "constant", "invscaling", "adaptive")
 LOWEST_RATE = 1e-6  # where "adaptive" gives up
 SHRINKS_BY = 5.0
+SHRINKAGE = (
+    5.0  # times the mean of the schedule, 1/2 for a cosine, the logarithm by which a run's decay shrinks weights
+)
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,31 @@ def schedule_of(estimator: Any, rows: int, batch_size: int, *, one_epoch: bool) 
     return Constant(lr)
 
 
-def optimizer_of(estimator: Any, schedule: Schedule) -> Optimizer:
+def weight_decay_of(estimator: Any, rows: int, batch_size: int) -> float:
+    """What ``weight_decay`` says; "auto" is min(1, SHRINKAGE / (lr steps)) for adam, 0 for the others.
+
+    A decay of d shrinks weights to exp(-d sum lr) by the end of a run: one number for all tables would hardly hold
+    back a net on few rows and flatten one on many. Source: Wang, Aitchison 2024 (arXiv 2405.13698).
+    """
+    if not isinstance(estimator.weight_decay, str):
+        return real_number("weight_decay", estimator.weight_decay)
+    one_of("weight_decay", estimator.weight_decay, ("auto",))
+    if estimator.solver != "adam":
+        return 0.0
+    steps = whole_number("max_iter", estimator.max_iter) * -(-rows // batch_size)
+    lr = real_number("learning_rate_init", estimator.learning_rate_init, above=True)
+    return min(1.0, SHRINKAGE / (lr * steps))
+
+
+def optimizer_of(estimator: Any, schedule: Schedule, weight_decay: float) -> Optimizer:
     """The optimiser of an estimator's fit; ``alpha`` is no part of it: it stands in the loss."""
-    decay: dict[str, Any] = {"weight_decay": estimator.weight_decay}
+    decay: dict[str, Any] = {"weight_decay": weight_decay}
     if one_of("solver", estimator.solver, SOLVERS) == "lbfgs":
         return LBFGS(estimator.max_iter, tolerance=estimator.tol, **decay)
     if estimator.solver == "sgd":
         momentum = real_number("momentum", estimator.momentum, below=1.0)
         return SGD(schedule, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum), **decay)
-    kind = AdamW if estimator.weight_decay else Adam
+    kind = AdamW if weight_decay else Adam
     return kind(
         schedule, beta1=estimator.beta_1, beta2=estimator.beta_2, eps=estimator.epsilon, eps_hat=True, **decay
     )  # fmt: skip

@@ -23,6 +23,6 @@ class Penalty:
         self._alpha, self._mean, self._backend = alpha, net.loss.mean, net.backend
 
     def add(self, totals: Array, state: Array) -> None:
-        """To the loss and the gradient of the newest batch; part of a step, between the backward pass and the update."""
+        """To loss and gradient of the newest batch; part of a step, between the backward pass and the update."""
         for parameters, gradients in self._work:
             self._backend.penalize(parameters, gradients, totals, state, alpha=self._alpha, mean=self._mean)

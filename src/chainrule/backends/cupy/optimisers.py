@@ -72,7 +72,8 @@ class Optimisers(Launcher):
             "adam", variant, grid, (THREADS,), params=params, grads=grads, m=m, v=v, lr=lr, state=state,
             size=params.size, lr_count=len(lr), lr_factor=lr_factor,
             beta1=beta1, rest1=1 - beta1, log_beta1=_log(beta1), beta2=beta2, rest2=1 - beta2, log_beta2=_log(beta2),
-            eps=eps, eps_hat=eps_hat, coupled_decay=0.0 if decoupled else weight_decay, decoupled_decay=weight_decay * decoupled,
+            eps=eps, eps_hat=eps_hat, coupled_decay=0.0 if decoupled else weight_decay,
+            decoupled_decay=weight_decay * decoupled,
         )  # fmt: skip
 
     def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
