@@ -49,8 +49,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     warm_start : ``fit`` goes on from the weights of the fit before
     verbose : a progress line with the time left, on a terminal
     loss : "log_loss", "focal", or a loss of chainrule's own: ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``
-    weight_decay : of AdamW (times the learning rate, beside the gradient), for sgd and lbfgs in the gradient; "auto" with
-        adam for min(1, 5 / (learning_rate_init * steps)), steps those of max_iter epochs, and 0 with the others
+    weight_decay : of AdamW (times the learning rate, beside the gradient), for sgd and lbfgs in the gradient; "auto"
+        with adam for min(1, 5 / (learning_rate_init * steps)), steps those of max_iter epochs, and 0 with the others
     dropout : rate behind each hidden layer, in [0, 1)
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}
@@ -82,8 +82,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
         validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
         n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "log_loss",
-        weight_decay: float | str = "auto", dropout: float = 0.0, normalization: str | None = None, class_weight: Any = None,
-        standardize: bool = True, monitor: Any = None, callbacks: Any = None, device: str | None = None, dtype: str = "auto",
+        weight_decay: float | str = "auto", dropout: float = 0.0, normalization: str | None = None,
+        class_weight: Any = None, standardize: bool = True, monitor: Any = None, callbacks: Any = None,
+        device: str | None = None, dtype: str = "auto",
     ) -> None:  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

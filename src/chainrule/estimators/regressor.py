@@ -46,7 +46,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
         n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "squared_error",
         weight_decay: float | str = "auto", dropout: float = 0.0, normalization: str | None = None,
-        standardize: bool = True, monitor: Any = None, callbacks: Any = None, device: str | None = None, dtype: str = "auto",
+        standardize: bool = True, monitor: Any = None, callbacks: Any = None, device: str | None = None,
+        dtype: str = "auto",
     ) -> None:  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
