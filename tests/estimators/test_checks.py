@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when SciPy is imported: else the checks of array APIs are skipped
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn.utils.estimator_checks import estimator_checks_generator
