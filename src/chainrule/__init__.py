@@ -190,12 +190,18 @@ __all__ = [
 ]
 
 
+# Not in __all__: they need scikit-learn, which may be absent.
+_OPTIONAL: Final = {"MLPClassifier": "chainrule.estimators", "MLPRegressor": "chainrule.estimators"}
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    home = _HOME_OF.get(name) or _OPTIONAL.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
-    return value
+    found = getattr(importlib.import_module(home), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | _HOME_OF.keys())
+    return sorted(globals().keys() | _HOME_OF.keys() | _OPTIONAL.keys())

@@ -582,12 +582,13 @@ def plain_sgd(p, g, moments, rate, t, *, momentum, nesterov, weight_decay):
     return p - rate * (g + momentum * v if nesterov else v), [v]
 
 
-def plain_adam(p, g, moments, rate, t, *, beta1, beta2, eps, weight_decay, decoupled):
+def plain_adam(p, g, moments, rate, t, *, beta1, beta2, eps, weight_decay, decoupled, eps_hat=False):
     if decoupled:
         p = p - rate * weight_decay * p
     else:
         g = g + weight_decay * p
     m, v = beta1 * moments[0] + (1 - beta1) * g, beta2 * moments[1] + (1 - beta2) * g**2
+    eps = eps / np.sqrt(1 - beta2**t) if eps_hat else eps
     return p - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), [m, v]
 
 
@@ -602,6 +603,7 @@ OPTIMISERS = {
     "adam": ("adam", plain_adam, 2, ADAM),
     "adam, other betas": ("adam", plain_adam, 2, ADAM | {"beta1": 0.5, "beta2": 0.9, "eps": 1e-2}),
     "adam, no betas": ("adam", plain_adam, 2, ADAM | {"beta1": 0.0, "beta2": 0.0, "eps": 1.0}),
+    "adam, eps hat": ("adam", plain_adam, 2, ADAM | {"eps": 1e-2, "eps_hat": True}),
     "adam, decay": ("adam", plain_adam, 2, ADAM | {"weight_decay": 0.2}),
     "adamw": ("adam", plain_adam, 2, ADAM | {"weight_decay": 0.2, "decoupled": True}),
 }
@@ -655,6 +657,22 @@ def test_clip_by_global_norm(backend, memory, rng, dtype, u, size, norm):
     assert_within(memory.read(grads), want, (8 + size**0.5) * u * np.abs(want))
     if norm < 0.999:
         np.testing.assert_array_equal(backend.download(grads), g, "a small gradient changed")
+
+
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("weight", [0.0, 1.0, 12.5])
+def test_penalize(backend, memory, rng, dtype, u, size, weight, mean):
+    p, g = (rng.normal(size=size).astype(dtype) for _ in range(2))
+    rows = np.array([[1.0, 2.0, 3.0], [4.0, weight, 5.0]])
+    totals, grads, params = memory.array(rows), memory.array(g), memory.array(p)
+    backend.penalize(params, grads, totals, memory.state(step=7, batch=1), alpha=0.3, mean=mean)
+    exact = p.astype(np.float64)
+    rows[1, LOSS] += 0.15 * (exact**2).sum()
+    assert_within(memory.read(totals), rows, 1e-12 * rows)
+    want = g + 0.3 / (weight if mean and weight else 1.0) * exact
+    assert_within(memory.read(grads), want, 4 * u * (np.abs(g) + np.abs(exact)))
+    np.testing.assert_array_equal(backend.download(params), p)
 
 
 @pytest.mark.parametrize("mean", [True, False])

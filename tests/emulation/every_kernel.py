@@ -197,6 +197,7 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
         be.clip_by_global_norm(g, max_norm=0.1)
         for mean in (True, False):
             be.accumulate(g, np.ones((2, 3)), state, group=2, mean=mean, out=v)
+            be.penalize(p, g, np.ones((2, 3)), state, alpha=0.1, mean=mean)
         be.average(p, state, decay=0.9, out=m)
 
 

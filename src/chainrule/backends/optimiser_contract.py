@@ -30,6 +30,7 @@ class OptimiserContract(abc.ABC):
     def adam(
         self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
         lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+        eps_hat: bool = False,
     ) -> None:  # fmt: skip
         """Adam, and AdamW where the decay is decoupled.   t = state[STEP] + 1.
 
@@ -37,7 +38,8 @@ class OptimiserContract(abc.ABC):
         m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
         params -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-        Source: Kingma, Ba 2015, algorithm 1; Loshchilov, Hutter 2019, algorithm 2.
+        With ``eps_hat`` eps stands beside sqrt(v), not beside the corrected root: eps / sqrt(1 - beta2^t) for eps.
+        Source: Kingma, Ba 2015, algorithm 1, and section 2 for eps_hat; Loshchilov, Hutter 2019, algorithm 2.
         """
 
     @abc.abstractmethod
@@ -45,6 +47,17 @@ class OptimiserContract(abc.ABC):
         """grads *= min(max_norm, norm) / norm,   norm = sqrt(sum g^2); unchanged where norm is 0.
 
         No branch on the norm, so no look from the host. Source: Pascanu, Mikolov, Bengio 2013, algorithm 1.
+        """
+
+    @abc.abstractmethod
+    def penalize(self, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool) -> None:
+        """The penalty alpha / 2 sum params^2 on a batch as a whole, beside its loss: per row, where that is a mean.
+
+        totals[state[BATCH], LOSS] += alpha / 2 sum params^2;   grads += alpha params / W,
+        W = totals[state[BATCH], WEIGHT] if mean else 1, and 1 where that is 0
+
+        So a batch of n rows without weights has the loss mean_i l_i + alpha / (2 n) sum params^2. The squares are added
+        up in float64. After the backward pass and before ``tick``. Source: sklearn.neural_network, its ``alpha``.
         """
 
     @abc.abstractmethod

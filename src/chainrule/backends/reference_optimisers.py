@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.backends.array_operations import ArrayOperations, slot_of
-from chainrule.backends.base import BATCH, HALTED, RUNNING, STEP, WEIGHT, Array
+from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT, Array
 
 
 class ReferenceOptimisers(ArrayOperations):
@@ -50,10 +50,11 @@ class ReferenceOptimisers(ArrayOperations):
     def adam(
         self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
         lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+        eps_hat: bool = False,
     ) -> None:  # fmt: skip
         xp, dtype = self.xp, params.dtype
         rate = self._learning_rate(lr, state, lr_factor)
-        step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, dtype)
+        step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, dtype, eps_hat)
         keep = (1 - rate * weight_decay).astype(dtype)
         for part in self._parts(params.size):
             p, g, mp, vp = params[part], grads[part], m[part], v[part]
@@ -79,7 +80,7 @@ class ReferenceOptimisers(ArrayOperations):
             self._subtract(p, a, state)
 
     def _corrected(
-        self, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any
+        self, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any, eps_hat: bool
     ) -> tuple[Array, Array]:
         """(step_size, step_eps) with rate m^ / (sqrt(v^) + eps) = step_size m / (sqrt(v) + step_eps).
 
@@ -87,18 +88,34 @@ class ReferenceOptimisers(ArrayOperations):
         """
         t = (state[STEP : STEP + 1] + 1).astype(self.xp.float64)
         root = self.xp.sqrt(1 - beta2**t)
-        return (rate * root / (1 - beta1**t)).astype(dtype), (eps * root).astype(dtype)
+        step_eps = eps * (self.xp.ones_like(root) if eps_hat else root)
+        return (rate * root / (1 - beta1**t)).astype(dtype), step_eps.astype(dtype)
 
     def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
-        xp, squares = self.xp, 0.0
-        for part in self._parts(grads.size):  # squared in float64, where no float32 over- or underflows
-            square = self._scratch(grads[part].shape, xp.float64, use="square64")
-            square[...] = grads[part]
-            xp.multiply(square, square, out=square)
-            squares = squares + square.sum()
-        norm = xp.sqrt(squares)
+        xp = self.xp
+        norm = xp.sqrt(self._sum_of_squares(grads))
         factor = xp.minimum(norm, max_norm) / xp.where(norm == 0, 1, norm)
         xp.multiply(grads, factor.astype(grads.dtype), out=grads)
+
+    def _sum_of_squares(self, flat: Array) -> Any:
+        """In float64, where no float32 over- or underflows."""
+        xp, squares = self.xp, 0.0
+        for part in self._parts(flat.size):
+            square = self._scratch(flat[part].shape, xp.float64, use="square64")
+            square[...] = flat[part]
+            xp.multiply(square, square, out=square)
+            squares = squares + square.sum()
+        return squares
+
+    def penalize(self, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool) -> None:
+        xp, slot = self.xp, slot_of(state)
+        weight = totals[slot, WEIGHT]
+        factor = (alpha / xp.where((weight == 0) | (not mean), 1, weight)).astype(grads.dtype)
+        for part in self._parts(grads.size):
+            slope = self._scratch(grads[part].shape, grads.dtype, use="step")
+            xp.multiply(params[part], factor, out=slope)
+            xp.add(grads[part], slope, out=grads[part])
+        totals[slot, LOSS] += alpha / 2 * self._sum_of_squares(params)
 
     def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
         xp = self.xp

@@ -21,6 +21,7 @@ class Adam(Optimizer):
     ----------
     beta1, beta2 : in [0, 1)
     eps : above 0
+    eps_hat : eps beside sqrt(v) rather than sqrt(v^), section 2 of the paper; so it is in scikit-learn and Keras
 
     Source: Kingma, Ba 2015, algorithm 1.
     """
@@ -28,6 +29,7 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    eps_hat: bool = False
     decoupled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -46,7 +48,7 @@ class Adam(Optimizer):
         m, v = moments
         backend.adam(
             params, grads, m, v, lr, state, lr_factor=segment.lr_factor, beta1=self.beta1, beta2=self.beta2,
-            eps=self.eps, weight_decay=segment.weight_decay, decoupled=self.decoupled,
+            eps=self.eps, weight_decay=segment.weight_decay, decoupled=self.decoupled, eps_hat=self.eps_hat,
         )  # fmt: skip
 
 

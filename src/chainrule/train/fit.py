@@ -25,6 +25,7 @@ from chainrule.train.early_stopping import BestEpoch
 from chainrule.train.first_bias import set_first_bias
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice, batch_hint, bytes_of_net, free_at_start
+from chainrule.train.penalty import Penalty
 from chainrule.train.probe import LayerProbe
 from chainrule.train.progress import Progress
 from chainrule.train.rates import RatesOfRun
@@ -61,6 +62,7 @@ class Fit:
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
             self.evaluate = valid_evaluator(self.judged, held_out, trainer.valid_metrics)
             self.baseline = _baseline_of(net, rows)
+            self.penalty = Penalty(net, trainer.l2) if trainer.l2 else None
             self.state = new_state(be)
             _ = net.factor_arena  # made when first asked for
             probe = LayerProbe(net, rows) if diagnose else None
@@ -135,7 +137,7 @@ class Fit:
         read = self.batches.reader(batch.n)
         counts = self.trainer.metrics and net.loss.metric == "accuracy"
         optimizer, lr = self.optimizer, self.lr  # not `self`: a cycle would keep all memory of a fit until a collection
-        accumulation, averages = self.accumulation, self.averages
+        accumulation, averages, penalty = self.accumulation, self.averages, self.penalty
 
         def step() -> None:
             x, targets, weights = read()
@@ -144,6 +146,8 @@ class Fit:
             if counts:  # after the loss: both write to totals, and nothing waits for the count
                 be.count_correct(logits, targets, weights, state, totals=totals)
             batch.backward()
+            if penalty is not None:
+                penalty.add(totals, state)
             if accumulation is not None:
                 accumulation.add(totals, state)
             if updates:

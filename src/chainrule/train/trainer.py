@@ -54,6 +54,9 @@ class Trainer:
     callbacks : Callbacks, or functions called with an EpochRecord at the end of every epoch
     accumulate : batches that make one update, whose gradient is that of one batch of all their rows: the memory of
         ``batch_size`` rows, the steps of ``accumulate * batch_size``. The last update of an epoch may have fewer
+    l2 : alpha of a penalty in the loss, alpha / 2 sum W^2 a batch, of what weight decay is of; where the loss is a mean
+        it is divided by the rows (the sum of the weights) of the batch, and so is its gradient. That is scikit-learn's
+        ``alpha``: the loss that is recorded holds it, the loss of validation rows does not
     ema : decay of an exponential moving average of the weights, in (0, 1), 0.999 say; None for none. Validation, the
         best epoch, callbacks and the net in the end have the averages; training goes on with the raw weights
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
@@ -69,7 +72,7 @@ class Trainer:
         shuffle: bool = True, drop_last: bool = False, seed: int = 0, early_stopping: EarlyStopping | None = None,
         monitor: str | None = None, metrics: bool | Sequence[str | Metric | MetricFunction] = True,
         progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
-        accumulate: int = 1, ema: float | None = None, bias_from_targets: bool = True,
+        accumulate: int = 1, ema: float | None = None, bias_from_targets: bool = True, l2: float = 0.0,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
@@ -100,6 +103,12 @@ class Trainer:
         self.accumulate = whole_number("accumulate", accumulate)
         self.ema = None if ema is None else real_number("ema", ema, above=True, below=1.0)
         self.bias_from_targets = bias_from_targets
+        self.l2 = real_number("l2", l2)
+        if self.l2 and self.accumulate > 1:
+            raise OptionError(
+                f"l2={l2} came with accumulate={accumulate}: the penalty would count once a batch of each update",
+                hint="Adam(weight_decay=...), which counts once an update",
+            )
         self._stop_requested = False
 
     def stop(self) -> None:

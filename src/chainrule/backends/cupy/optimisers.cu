@@ -71,7 +71,7 @@ extern "C" __global__ void __launch_bounds__(256)
 //
 // with t = state[STEP] + 1. The bias corrections are the same for all elements and move out of the loop:
 // step_size m / (sqrt(v) + step_eps) with root = sqrt(1 - beta2^t), step_size = rate root / (1 - beta1^t),
-// step_eps = eps root. 28 bytes a parameter pass through memory in float32. A run that has halted changes nothing.
+// step_eps = eps root, or eps where eps_hat. 28 bytes a parameter pass through memory in float32. A run that has halted changes nothing.
 struct Adam {
   REAL keep, step_size, step_eps, beta1, rest1, beta2, rest2, coupled_decay;
   __device__ __forceinline__ void operator()(REAL& p, REAL g, REAL& m, REAL& v) const {
@@ -86,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(256)
     adam(REAL* __restrict__ params, const REAL* __restrict__ grads, REAL* __restrict__ m, REAL* __restrict__ v,
          const double* __restrict__ lr, const i64* __restrict__ state, i64 size, int lr_count, double lr_factor,
          REAL beta1, REAL rest1, double log_beta1, REAL beta2, REAL rest2, double log_beta2, double eps,
-         REAL coupled_decay, double decoupled_decay) {
+         int eps_hat, REAL coupled_decay, double decoupled_decay) {
   const Share mine(size, is_aligned(params) && is_aligned(grads) && is_aligned(m) && is_aligned(v));
   i64 i = mine.first;
   Reals p_pack, g_pack, m_pack, v_pack;
@@ -108,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(256)
     const double root = sqrt(-expm1(t * log_beta2));
     shared_keep = (REAL)(1 - rate * decoupled_decay);
     shared_step_size = (REAL)(rate * root / -expm1(t * log_beta1));
-    shared_step_eps = (REAL)(eps * root);
+    shared_step_eps = (REAL)(eps_hat ? eps : eps * root);
   }
   const bool halted = state[HALTED] != RUNNING;
   __syncthreads();
@@ -174,6 +174,33 @@ extern "C" __global__ void __launch_bounds__(256)
   }
   #pragma unroll 1
   for (i64 i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) grads[i] *= by;
+}
+
+// totals[state[BATCH], LOSS] += alpha / 2 sum p^2,   grads += alpha p / W,   W = totals[state[BATCH], WEIGHT] or 1
+//
+// Added up as the norm is. 12 bytes a parameter pass through memory in float32.
+extern "C" __global__ void __launch_bounds__(256)
+    penalize(const REAL* __restrict__ params, REAL* __restrict__ grads, double* totals,
+             const i64* __restrict__ state, i64 size, double alpha, int mean, double* partials, u32* ticket) {
+  double* const total = totals + state[BATCH] * 3;
+  const double weight = total[WEIGHT];
+  const REAL factor = (REAL)(alpha / (mean && weight != 0 ? weight : 1.0));
+  const Share mine(size, is_aligned(params) && is_aligned(grads));
+  double sum = 0;
+  const auto slope = [&](REAL p) {
+    sum += (double)p * (double)p;
+    return p * factor;
+  };
+  #pragma unroll 1
+  for (i64 i = mine.first; i < mine.packs; i += mine.step) {
+    const Reals p = pack(params, i);
+    Reals g = pack(grads, i);
+    for (int j = 0; j < per_access<REAL>; ++j) g.at[j] += slope(p.at[j]);
+    pack(grads, i) = g;
+  }
+  #pragma unroll 1
+  for (i64 i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) grads[i] += slope(params[i]);
+  if (grid_sum<8>(sum, partials, ticket) && threadIdx.x == 0) total[LOSS] += alpha / 2 * sum;
 }
 
 // out += (target - out) share,   or where `replace` is true out = target, whatever it held.

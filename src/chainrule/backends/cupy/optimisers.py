@@ -57,13 +57,14 @@ class Optimisers(Launcher):
     def adam(
         self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
         lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+        eps_hat: bool = False,
     ) -> None:  # fmt: skip
         variant = variant_of(params, grads, m, v)
         if variant is None:
             self._refuse_in_record(f"adam of {params.dtype}")
             super().adam(
                 params, grads, m, v, lr, state, lr_factor=lr_factor, beta1=beta1, beta2=beta2, eps=eps,
-                weight_decay=weight_decay, decoupled=decoupled,
+                weight_decay=weight_decay, decoupled=decoupled, eps_hat=eps_hat,
             )  # fmt: skip
             return
         grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
@@ -71,7 +72,8 @@ class Optimisers(Launcher):
             "adam", variant, grid, (THREADS,), params=params, grads=grads, m=m, v=v, lr=lr, state=state,
             size=params.size, lr_count=len(lr), lr_factor=lr_factor,
             beta1=beta1, rest1=1 - beta1, log_beta1=_log(beta1), beta2=beta2, rest2=1 - beta2, log_beta2=_log(beta2),
-            eps=eps, coupled_decay=0.0 if decoupled else weight_decay, decoupled_decay=weight_decay * decoupled,
+            eps=eps, eps_hat=eps_hat, coupled_decay=0.0 if decoupled else weight_decay,
+            decoupled_decay=weight_decay * decoupled,
         )  # fmt: skip
 
     def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
@@ -88,6 +90,19 @@ class Optimisers(Launcher):
         )  # fmt: skip
         grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
         self._launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
+
+    def penalize(self, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool) -> None:
+        variant = variant_of(params, grads)
+        if variant is None:
+            self._refuse_in_record(f"penalize of {grads.dtype}")
+            super().penalize(params, grads, totals, state, alpha=alpha, mean=mean)
+            return
+        self._launch(
+            "penalize", variant, grid_for(grads, PARTIAL_SUMS), (THREADS,), params=params, grads=grads, totals=totals,
+            state=state, size=grads.size, alpha=alpha, mean=mean,
+            partials=self._scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
+            ticket=self._zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
+        )  # fmt: skip
 
     def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
         variant = variant_of(grads, out)

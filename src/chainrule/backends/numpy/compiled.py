@@ -275,16 +275,17 @@ class CompiledBackend(CompiledNormalization):
     def adam(
         self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
         lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+        eps_hat: bool = False,
     ) -> None:  # fmt: skip
         loops, real = LOOPS.module, params.dtype.type
         if loops is None or state[HALTED] != RUNNING:
             super().adam(
                 params, grads, m, v, lr, state, lr_factor=lr_factor, beta1=beta1, beta2=beta2, eps=eps,
-                weight_decay=weight_decay, decoupled=decoupled,
+                weight_decay=weight_decay, decoupled=decoupled, eps_hat=eps_hat,
             )  # fmt: skip
             return
         rate = self._learning_rate(lr, state, lr_factor)
-        step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, params.dtype)
+        step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
         keep = real(1 - rate * weight_decay) if decoupled else real(1)
         decay = real(0) if decoupled else real(weight_decay)
         loops.adam(

@@ -1,0 +1,241 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.validation import column_or_1d
+
+from chainrule.errors import OptionError
+from chainrule.estimators.base import BaseMLP
+from chainrule.estimators.losses import BinaryLogLoss
+from chainrule.nn.losses import LOSSES, Loss, SoftmaxCrossEntropy
+from chainrule.options import one_of
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """A multilayer perceptron for classes, with scikit-learn's methods, parameters and attributes.
+
+    ``fit(X, y)``, ``predict``, ``predict_proba``, ``score``, ``partial_fit``; in a Pipeline, in GridSearchCV. The
+    targets are labels (n,) of two or more classes, or an indicator (n, k) of zeros and ones: several labels a row.
+
+    Parameters of the names that scikit-learn has mean what they mean there; some defaults are others, as they train
+    better nets (docs/scikit-learn.md has them all, and what they were measured on).
+
+    Parameters
+    ----------
+    hidden_layer_sizes : units of each hidden layer; a number for one layer, () for none
+    activation : "relu", "tanh", "logistic", "identity", "gelu", "silu", "mish", "selu", ...: one, or one a layer
+    solver : "adam", "sgd" or "lbfgs" (all rows at once; needs SciPy)
+    alpha : of a penalty in the loss: alpha / 2 sum W^2 over the rows of the batch
+    batch_size : rows a step, or "auto": 64, from 4,096 rows up 128, from 16,384 up 256; all rows where there are fewer
+    learning_rate : "cosine" (down to 0 over max_iter epochs, all of which are trained), "constant"; for sgd alone
+        "invscaling" or "adaptive"
+    learning_rate_init : the learning rate at the start
+    power_t : of "invscaling": learning_rate_init / rows seen ^ power_t
+    max_iter : epochs, at most; iterations of lbfgs
+    shuffle : deal the rows anew every epoch
+    random_state : seed of weights, shuffles, dropout and the split of early_stopping
+    tol, n_iter_no_change : where the loss (the score, of rows held out) was not better by tol in more than so many
+        epochs in a row, the fit has converged; with "cosine" only rows held out are asked
+    early_stopping : hold out a ``validation_fraction`` of the rows and stop by their score
+    momentum, nesterovs_momentum : of sgd
+    beta_1, beta_2, epsilon : of adam
+    max_fun : not looked at; lbfgs needs about max_iter evaluations
+    warm_start : ``fit`` goes on from the weights of the fit before
+    verbose : a progress line with the time left, on a terminal
+    loss : "log_loss", "focal", or a loss of chainrule's own: ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``
+    weight_decay : of AdamW (times the learning rate, beside the gradient), for sgd and lbfgs in the gradient; "auto"
+        with adam for min(1, 5 / (learning_rate_init * steps)), steps those of max_iter epochs, and 0 with the others
+    dropout : rate behind each hidden layer, in [0, 1)
+    normalization : None, "layer" or "batch"
+    class_weight : None, "balanced" or {label: weight}
+    standardize : bring features to mean 0 and deviation 1 inside, bent over smoothly far out
+    monitor : of rows held out what is watched and whose best epoch is kept: "valid_accuracy" by default, "valid_loss",
+        "valid_roc_auc", ..., or a ``cr.Metric``
+    callbacks : ``cr.Callback`` objects, or functions of an EpochRecord
+    device : "auto", "cpu", "cuda", "cuda:N"; None for the variable CHAINRULE_DEVICE, else "auto"
+    dtype : "auto" (float32 where X is float32, else float64), "float32" or "float64"
+
+    Attributes
+    ----------
+    classes_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, n_iter_, t_ : as there
+    coefs_, intercepts_ : copies of the weights, of the standardised features
+    loss_curve_, loss_, best_loss_ : mean loss of each epoch's batches with the penalty; the last and the lowest
+    validation_scores_, best_validation_score_, best_iteration_ : of rows held out; None without
+    history_ : {name: a number an epoch} of all that was recorded
+    network_ : the net itself, to save, export or look into
+    """
+
+    _are_targets_numbers = False
+    _score_metric = "accuracy"
+
+    def __init__(
+        self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
+        alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "cosine",
+        learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+        random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
+        momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
+        validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+        n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "log_loss",
+        weight_decay: float | str = "auto", dropout: float = 0.0, normalization: str | None = None,
+        class_weight: Any = None, standardize: bool = True, monitor: Any = None, callbacks: Any = None,
+        device: str | None = None, dtype: str = "auto",
+    ) -> None:  # fmt: skip
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.loss = loss
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.normalization = normalization
+        self.class_weight = class_weight
+        self.standardize = standardize
+        self.monitor = monitor
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    # ---- targets ------------------------------------------------------------------------------------
+
+    def _encode(self, y: Any, classes: Any, *, first: bool) -> np.ndarray:
+        """Class numbers (n,), or zeros and ones (n, k); ``classes_`` are known from the first fit on."""
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind == "multiclass-multioutput":
+            raise ValueError("several columns of more than two classes each came: an indicator of 0 and 1 is possible")
+        multilabel = kind == "multilabel-indicator"
+        if not multilabel:
+            y = column_or_1d(y, warn=True)
+        if first:
+            self._multilabel = multilabel
+            if multilabel:
+                self.classes_ = np.arange(np.shape(y)[1])
+            else:
+                self.classes_ = unique_labels(y) if classes is None else unique_labels(classes)
+                if len(self.classes_) < 2:
+                    raise ValueError(f"y has one class, {self.classes_[0]!r}: a classifier needs at least two classes")
+        if self._multilabel:
+            y = np.asarray(y)
+            if not multilabel or y.shape[1] != len(self.classes_):
+                raise ValueError(f"y of shape {np.shape(y)} came, an indicator of {len(self.classes_)} was expected")
+            indicator: np.ndarray = y
+            return indicator
+        unknown = np.setdiff1d(y, self.classes_)
+        if multilabel or len(unknown):
+            raise ValueError(f"`y` has classes not in `self.classes_`: {unknown}; known are {self.classes_}")
+        numbers: np.ndarray = np.searchsorted(self.classes_, y)
+        return numbers
+
+    def _loss(self) -> tuple[Loss, int]:
+        count, loss = len(self.classes_), self.loss
+        if isinstance(loss, str):
+            names = [name for name, known in LOSSES.items() if known.task == "classify"]
+            name = one_of("loss", loss, ("log_loss", *names))
+            binary = name == "log_loss" and (self._multilabel or count == 2)
+            loss = BinaryLogLoss() if binary else SoftmaxCrossEntropy() if name == "log_loss" else LOSSES[name]
+        if loss.task == "regress" or (loss.task == "classify" and self._multilabel):
+            raise OptionError(f"loss {loss!r} came for {'labels, several a row' if self._multilabel else 'classes'}")
+        n_out = 1 if loss.task == "multilabel" and not self._multilabel else count
+        if n_out == 1 and count > 2:
+            raise OptionError(f"loss {loss!r} came for {count} classes", hint="cr.SoftmaxCrossEntropy()")
+        self.out_activation_ = "softmax" if loss.task == "classify" else "logistic"
+        self.n_outputs_ = n_out
+        return loss, n_out
+
+    def _class_weights(self) -> Any:
+        """By the net's class numbers instead of labels."""
+        weight = self.class_weight
+        if weight is None or isinstance(weight, str):
+            return weight
+        numbers = {label: i for i, label in enumerate(self.classes_.tolist())}
+        unknown = [label for label in weight if label not in numbers]
+        if unknown:
+            raise OptionError(f"class_weight for {unknown[0]!r} came, the classes are {self.classes_.tolist()}")
+        return {numbers[label]: float(value) for label, value in weight.items()}
+
+    def _is_of_classes(self) -> bool:
+        return not self._multilabel
+
+    # ---- scikit-learn's methods -----------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> MLPClassifier:
+        """Train, anew unless ``warm_start``.
+
+        Parameters
+        ----------
+        X : (n, n_features) numbers: an array, a DataFrame
+        y : (n,) labels, or (n, k) zeros and ones
+        sample_weight : (n,) from 0 up, or None
+        eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped
+        """
+        fitted: MLPClassifier = self._fit(X, y, sample_weight, eval_set)
+        return fitted
+
+    @available_if(lambda self: self._has_epochs())
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLPClassifier:
+        """One epoch over these rows, from the weights that there are; ``classes`` are all that will ever come.
+
+        The features are standardised as the first call's rows want it; the moments of the solver begin at 0.
+        """
+        known = getattr(self, "classes_", None)
+        if known is None and classes is None and not type_of_target(y).startswith("multilabel"):
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if known is not None and classes is not None and not np.array_equal(unique_labels(classes), known):
+            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, {self.classes_!r}")
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' needs all rows at once: use a dict, or sample_weight")
+        fitted: MLPClassifier = self._fit(X, y, sample_weight, classes=classes, one_epoch=True)
+        return fitted
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n,) labels, or (n, k) zeros and ones."""
+        X = self._read(X)
+        answer = np.asarray(self.network_.predict(X))
+        if self._multilabel:
+            return answer.reshape(len(X), -1).astype(np.int64)
+        labels: np.ndarray = self.classes_[answer]
+        return labels
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(n, k) the probability of each class, in the order of ``classes_``; of several labels a row, of each."""
+        X = self._read(X)
+        p: np.ndarray = np.asarray(self.network_.predict_proba(X))
+        if self._multilabel:
+            return p.reshape(len(X), -1)
+        return np.column_stack([1 - p, p]) if p.ndim == 1 else p
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """The logarithm of :meth:`predict_proba`."""
+        with np.errstate(divide="ignore"):
+            log: np.ndarray = np.log(self.predict_proba(X))
+        return log

@@ -1,0 +1,143 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import column_or_1d
+
+from chainrule.errors import OptionError
+from chainrule.estimators.base import BaseMLP, standardization
+from chainrule.estimators.losses import HalfSquaredError
+from chainrule.nn.losses import LOSSES, Loss
+from chainrule.nn.metrics import point_prediction
+from chainrule.nn.preparation import Standardization
+from chainrule.options import one_of
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """A multilayer perceptron for numbers, with scikit-learn's methods, parameters and attributes.
+
+    The targets are numbers (n,) or (n, k), brought to mean 0 and deviation 1 inside where ``standardize`` says so;
+    predictions are in their own units, and so are ``score`` (R2) and the metrics; losses are of the standardised ones.
+
+    Parameters and attributes as for :class:`MLPClassifier`, but for
+
+    Parameters
+    ----------
+    loss : "squared_error" (half of it, as there), "absolute_error", "huber", "poisson", "gamma", "quantile",
+        "gaussian_nll", or a loss with options: ``cr.Quantile([0.05, 0.5, 0.95])``
+    monitor : "valid_r2" by default, "valid_loss", "valid_rmse", "valid_mae", or a ``cr.Metric``
+    """
+
+    _are_targets_numbers = True
+    _score_metric = "r2"
+
+    def __init__(
+        self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
+        alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "cosine",
+        learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+        random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
+        momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
+        validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+        n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "squared_error",
+        weight_decay: float | str = "auto", dropout: float = 0.0, normalization: str | None = None,
+        standardize: bool = True, monitor: Any = None, callbacks: Any = None, device: str | None = None,
+        dtype: str = "auto",
+    ) -> None:  # fmt: skip
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.loss = loss
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.normalization = normalization
+        self.standardize = standardize
+        self.monitor = monitor
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+
+    # ---- targets ------------------------------------------------------------------------------------
+
+    def _encode(self, y: Any, classes: Any, *, first: bool) -> np.ndarray:
+        """(n,) or (n, k) numbers."""
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        columns = 1 if y.ndim == 1 else y.shape[1]
+        if first:
+            self.n_outputs_ = columns
+        elif columns != self.n_outputs_:
+            raise ValueError(f"y has {columns} columns, {self.n_outputs_} were expected")
+        numbers: np.ndarray = y
+        return numbers
+
+    def _loss(self) -> tuple[Loss, int]:
+        loss = self.loss
+        if isinstance(loss, str):
+            names = [name for name, known in LOSSES.items() if known.task == "regress"]
+            loss = HalfSquaredError() if one_of("loss", loss, names) == "squared_error" else LOSSES[loss]
+        if not isinstance(loss, Loss) or loss.task != "regress":
+            raise OptionError(f"loss {loss!r} came for a regression", hint='loss="squared_error"')
+        self.out_activation_ = "identity" if loss.standardizes else "exp"
+        return loss, loss.outputs_for(self.n_outputs_)
+
+    def _of_targets(self, loss: Loss, y: np.ndarray, weights: np.ndarray | None) -> Standardization | None:
+        return standardization(y, weights) if loss.standardizes else None
+
+    # ---- scikit-learn's methods -----------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> MLPRegressor:
+        """Train, anew unless ``warm_start``.
+
+        Parameters
+        ----------
+        X : (n, n_features) numbers: an array, a DataFrame
+        y : (n,) or (n, k) numbers
+        sample_weight : (n,) from 0 up, or None
+        eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped
+        """
+        fitted: MLPRegressor = self._fit(X, y, sample_weight, eval_set)
+        return fitted
+
+    @available_if(lambda self: self._has_epochs())
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+        """One epoch over these rows, from the weights that there are.
+
+        Features and targets are standardised as the first call's rows want it; the moments of the solver begin at 0.
+        """
+        fitted: MLPRegressor = self._fit(X, y, sample_weight, one_epoch=True)
+        return fitted
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n,) or (n, k) numbers; of quantiles (n, levels) or (n, k, levels)."""
+        return np.asarray(self.network_.predict(self._read(X)))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R2 of the predictions; of several quantiles, of the one nearest to the median."""
+        predicted = point_prediction(self.network_, self.predict(X))
+        return float(r2_score(y, predicted, sample_weight=sample_weight))

@@ -1,0 +1,173 @@
+"""scikit-learn's solvers, learning rates and rule of convergence, in chainrule's terms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chainrule.nn.losses import METRICS, Loss
+from chainrule.optim.adam import Adam, AdamW
+from chainrule.optim.base import Optimizer
+from chainrule.optim.lbfgs import LBFGS
+from chainrule.optim.schedules import Constant, Cosine, Schedule
+from chainrule.optim.sgd import SGD
+from chainrule.options import one_of, real_number, whole_number
+from chainrule.train.callbacks import Callback
+from chainrule.train.run import EpochRecord, StartRecord
+from chainrule.train.valid_metrics import Metric, find_metrics, higher_is_better
+
+SOLVERS = ("adam", "sgd", "lbfgs")
+LEARNING_RATES = ("cosine", "constant", "invscaling", "adaptive")
+LOWEST_RATE = 1e-6  # where "adaptive" gives up
+SHRINKS_BY = 5.0
+SHRINKAGE = (
+    5.0  # times the mean of the schedule, 1/2 for a cosine, the logarithm by which a run's decay shrinks weights
+)
+
+
+@dataclass(frozen=True)
+class InverseScaling(Schedule):
+    """lr(e) = lr / (e n + 1)^power in epoch e = 0, 1, ... of n rows each."""
+
+    power: float = 0.5
+    rows: int = 1
+    updates: int = 1  # an epoch
+
+    def rates(self, start: int, count: int, total: int) -> np.ndarray:
+        """lr(start), ..., lr(start + count - 1): (count,) float64."""
+        epochs = np.arange(start, start + count) // self.updates
+        rates: np.ndarray = self.lr / (epochs * float(self.rows) + 1) ** self.power
+        return rates
+
+
+@dataclass(frozen=True)
+class Adaptive(Schedule):
+    """lr divided by 5 whenever the loss has stopped falling; :class:`Convergence` says when."""
+
+    present: list[float] = field(default_factory=list)  # the rate, once it is another than lr
+
+    def rates(self, start: int, count: int, total: int) -> np.ndarray:
+        """The present rate: (count,) float64."""
+        return np.full(count, (self.present or [self.lr])[0])
+
+    def shrink(self) -> bool:
+        """Lower the rate; False where it was as low as it goes."""
+        rate = (self.present or [self.lr])[0]
+        if rate <= LOWEST_RATE:
+            return False
+        self.present[:] = [rate / SHRINKS_BY]
+        return True
+
+
+def schedule_of(estimator: Any, rows: int, batch_size: int, *, one_epoch: bool) -> Schedule:
+    """The learning rate of an estimator's fit. As in scikit-learn "invscaling" and "adaptive" are of sgd alone.
+
+    An epoch of its own, as ``partial_fit`` asks for, has no end that a cosine could fall to: its rate is constant.
+    """
+    kind, lr = one_of("learning_rate", estimator.learning_rate, LEARNING_RATES), estimator.learning_rate_init
+    if kind == "cosine" and not one_epoch:
+        return Cosine(lr)
+    if estimator.solver == "sgd" and kind == "adaptive":
+        return Adaptive(lr)
+    if estimator.solver == "sgd" and kind == "invscaling":
+        power = real_number("power_t", estimator.power_t)
+        return InverseScaling(lr, power=power, rows=rows, updates=-(-rows // batch_size))
+    return Constant(lr)
+
+
+def weight_decay_of(estimator: Any, rows: int, batch_size: int) -> float:
+    """What ``weight_decay`` says; "auto" is min(1, SHRINKAGE / (lr steps)) for adam, 0 for the others.
+
+    A decay of d shrinks weights to exp(-d sum lr) by the end of a run: one number for all tables would hardly hold
+    back a net on few rows and flatten one on many. Source: Wang, Aitchison 2024 (arXiv 2405.13698).
+    """
+    if not isinstance(estimator.weight_decay, str):
+        return real_number("weight_decay", estimator.weight_decay)
+    one_of("weight_decay", estimator.weight_decay, ("auto",))
+    if estimator.solver != "adam":
+        return 0.0
+    steps = whole_number("max_iter", estimator.max_iter) * -(-rows // batch_size)
+    lr = real_number("learning_rate_init", estimator.learning_rate_init, above=True)
+    return min(1.0, SHRINKAGE / (lr * steps))
+
+
+def optimizer_of(estimator: Any, schedule: Schedule, weight_decay: float) -> Optimizer:
+    """The optimiser of an estimator's fit; ``alpha`` is no part of it: it stands in the loss."""
+    decay: dict[str, Any] = {"weight_decay": weight_decay}
+    if one_of("solver", estimator.solver, SOLVERS) == "lbfgs":
+        return LBFGS(estimator.max_iter, tolerance=estimator.tol, **decay)
+    if estimator.solver == "sgd":
+        momentum = real_number("momentum", estimator.momentum, below=1.0)
+        return SGD(schedule, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum), **decay)
+    kind = AdamW if weight_decay else Adam
+    return kind(
+        schedule, beta1=estimator.beta_1, beta2=estimator.beta_2, eps=estimator.epsilon, eps_hat=True, **decay
+    )  # fmt: skip
+
+
+class Convergence(Callback):
+    """scikit-learn's rule: stop after more than ``patience`` epochs in a row that were not better by ``tol``.
+
+    Better is a loss below best - tol, or a score from best + tol up, where best is the best of all epochs before.
+
+    Parameters
+    ----------
+    monitor : a name in the history
+    higher_is_better : of it
+    patience : epochs; math.inf for no end
+    schedule : an :class:`Adaptive` one is lowered first
+    """
+
+    def __init__(
+        self, monitor: str, *, higher_is_better: bool, tol: float, patience: float, schedule: Schedule
+    ) -> None:
+        self._monitor, self._sign = monitor, 1.0 if higher_is_better else -1.0
+        self._tol = real_number("tol", tol)
+        if patience != math.inf:
+            whole_number("n_iter_no_change", patience)
+        self._patience, self._schedule = patience, schedule
+        self.reached = False
+
+    def on_start(self, record: StartRecord) -> None:
+        self._best, self._waited, self.reached = -math.inf, 0, False
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        value = self._sign * record.metrics[self._monitor]
+        # A nan is not better.
+        better = value >= self._best + self._tol if self._sign > 0 else -value <= -self._best - self._tol
+        self._waited = 0 if better else self._waited + 1
+        self._best = max(self._best, value)
+        if self._waited > self._patience:
+            if isinstance(self._schedule, Adaptive) and self._schedule.shrink():
+                self._waited = 0
+                return
+            self.reached = True
+            record.stop()
+
+
+class Watched:
+    """What is watched of the rows held out: whose best epoch is kept, and what the convergence asks.
+
+    Parameters
+    ----------
+    monitor : None for the estimator's score, a name in the history, or a Metric
+    score : the metric that the estimator's ``score`` measures; recorded in any case
+    loss : of the net
+    """
+
+    def __init__(self, monitor: str | Metric | None, score: str, loss: Loss) -> None:
+        self.metrics: list[str | Metric] = [score]
+        if isinstance(monitor, Metric):
+            self.metrics.append(monitor)
+            self.name = f"valid_{monitor.name}"
+        else:
+            self.name = f"valid_{score}" if monitor is None else monitor
+        if (short := self.name.removeprefix("valid_")) != self.name and short not in {
+            "loss", loss.metric, *(getattr(m, "name", m) for m in self.metrics)
+        }:  # fmt: skip
+            self.metrics.append(short)
+        found = higher_is_better(self.name, find_metrics(self.metrics, loss)[1])
+        self.higher_is_better = self.name.removeprefix("valid_") in METRICS if found is None else found

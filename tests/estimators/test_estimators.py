@@ -1,0 +1,205 @@
+"""What the estimators do beyond scikit-learn's checks."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from sklearn import datasets
+from sklearn.base import clone
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import chainrule as cr
+
+CPU = {"device": "cpu", "random_state": 0, "hidden_layer_sizes": (16,)}
+
+
+@pytest.fixture(scope="module")
+def cancer():
+    return train_test_split(*datasets.load_breast_cancer(return_X_y=True), random_state=0)
+
+
+@pytest.fixture(scope="module")
+def diabetes():
+    return train_test_split(*datasets.load_diabetes(return_X_y=True, scaled=False), random_state=0)
+
+
+def test_the_defaults_do_well_without_a_scaler(cancer, diabetes):
+    X, Xt, y, yt = cancer
+    assert cr.MLPClassifier(device="cpu", random_state=0).fit(X, y).score(Xt, yt) > 0.96
+    X, Xt, y, yt = diabetes
+    assert cr.MLPRegressor(device="cpu", random_state=0).fit(X, y).score(Xt, yt) > 0.3
+
+
+def test_data_frames_a_pipeline_and_a_search():
+    pandas = pytest.importorskip("pandas")
+    X, y = datasets.load_iris(return_X_y=True, as_frame=True)
+    names = pandas.Series(np.array(["setosa", "versicolor", "virginica"])[y], index=y.index)
+    clf = cr.MLPClassifier(**CPU).fit(X, names)
+    assert clf.feature_names_in_.tolist() == list(X.columns)
+    assert set(clf.predict(X)) <= set(clf.classes_) == {"setosa", "versicolor", "virginica"}
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(X[X.columns[::-1]])
+    pipeline = make_pipeline(StandardScaler().set_output(transform="pandas"), clone(clf))
+    search = GridSearchCV(pipeline, {"mlpclassifier__hidden_layer_sizes": [(2,), (16, 8)]}, cv=2).fit(X, names)
+    assert search.best_score_ > 0.8
+    with pytest.raises(ValueError, match="could not convert string"):
+        clf.fit(X.assign(text="a"), names)
+
+
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+def test_a_pickle_holds_numpy_arrays_and_predicts_the_same(kind, cancer):
+    X, Xt, y, _ = cancer
+    fitted = getattr(cr, kind)(**CPU, max_iter=5, dropout=0.2, normalization="batch").fit(X, y)
+    opened = pickle.loads(pickle.dumps(fitted))
+    assert type(opened.network_.parameter_arena.flat) is np.ndarray
+    np.testing.assert_array_equal(opened.predict(Xt), fitted.predict(Xt))
+
+
+def test_the_dtype_of_the_rows_is_computed_in(cancer):
+    X, Xt, y, _ = cancer
+    for dtype, asked in (("float64", "auto"), ("float32", "auto"), ("float32", "float32")):
+        clf = cr.MLPClassifier(**CPU, max_iter=2, dtype=asked).fit(X.astype(dtype if asked == "auto" else "d"), y)
+        assert clf.coefs_[0].dtype == clf.predict_proba(Xt.astype(dtype)).dtype == dtype
+    with pytest.raises(cr.OptionError, match="float16"):
+        cr.MLPClassifier(dtype="float16").fit(X, y)
+
+
+def test_a_net_may_be_saved_and_opened_without_scikit_learn(cancer, tmp_path):
+    X, Xt, y, _ = cancer
+    clf = cr.MLPClassifier(**CPU, max_iter=5, dtype="float64").fit(X, y)
+    clf.network_.save(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(cr.load(tmp_path / "net.safetensors").predict(Xt), clf.predict(Xt))
+
+
+@pytest.mark.parametrize("monitor", [None, "valid_loss", "valid_roc_auc"])
+def test_the_best_epoch_of_rows_held_out_is_kept(cancer, monitor):
+    X, Xt, y, yt = cancer
+    options = CPU | {"learning_rate": "constant", "learning_rate_init": 0.05, "n_iter_no_change": 5, "weight_decay": 0}
+    clf = cr.MLPClassifier(**options, monitor=monitor).fit(X, y, eval_set=(Xt, yt))
+    watched = clf.history_[monitor or "valid_accuracy"]
+    best = (min if monitor == "valid_loss" else max)(watched)
+    assert watched.index(best) + 1 == clf.best_iteration_ < clf.n_iter_ < clf.max_iter
+    assert clf.score(Xt, yt) == clf.validation_scores_[clf.best_iteration_ - 1]
+    if monitor == "valid_loss":
+        np.testing.assert_allclose(log_loss(yt, clf.predict_proba(Xt)), best, rtol=1e-9)
+
+
+def test_a_metric_of_ones_own_is_watched(diabetes):
+    X, Xt, y, yt = diabetes
+    worst = cr.Metric(lambda y, p: np.abs(y - p).max(), "worst", greater_is_better=False)
+    reg = cr.MLPRegressor(**CPU, monitor=worst, max_iter=20).fit(X, y, eval_set=(Xt, yt))
+    np.testing.assert_allclose(min(reg.history_["valid_worst"]), np.abs(yt - reg.predict(Xt)).max())
+
+
+def test_class_weights_are_of_labels(cancer):
+    X, _, y, _ = cancer
+    names = np.array(["bad", "good"])[y]
+    plain, shy, balanced = (
+        cr.MLPClassifier(**CPU, max_iter=30, class_weight=w).fit(X, names).predict_proba(X)[:, 1].mean()
+        for w in (None, {"bad": 50}, "balanced")
+    )
+    assert shy < balanced < plain
+    with pytest.raises(cr.OptionError, match="class_weight for 'ugly' came"):
+        cr.MLPClassifier(**CPU, class_weight={"ugly": 1}).fit(X, names)
+
+
+def test_several_labels_and_several_targets(rng):
+    X = rng.normal(size=(300, 4))
+    labels = (X[:, :3] > 0).astype(int)
+    clf = cr.MLPClassifier(**CPU).fit(X, labels)
+    assert clf.score(X, labels) > 0.8
+    assert clf.predict_proba(X).shape == (300, 3)
+    assert clf.classes_.tolist() == [0, 1, 2]
+    numbers = np.column_stack([100 * X[:, 0], 1e-3 * X[:, 1]])
+    reg = cr.MLPRegressor(**CPU).fit(X, numbers)
+    assert reg.score(X, numbers) > 0.9, "columns of all sizes count alike"
+    with pytest.raises(ValueError, match="indicator"):
+        clf.set_params(warm_start=True).fit(X, labels[:, 0])
+
+
+def test_an_epoch_at_a_time(rng):
+    X = rng.normal(size=(200, 4))
+    y = np.where(X[:, 0] > 0, "a", "b")
+    clf = cr.MLPClassifier(**CPU)
+    with pytest.raises(ValueError, match="classes must be passed"):
+        clf.partial_fit(X, y)
+    for part in np.array_split(np.arange(200), 4) * 40:
+        clf.partial_fit(X[part], y[part], classes=["a", "b"])
+    assert clf.score(X, y) > 0.85
+    assert (clf.n_iter_, clf.t_, len(clf.loss_curve_)) == (1, 200 * 40, 160)
+    with pytest.raises(ValueError, match="has classes not in"):
+        clf.partial_fit(X[:2], ["a", "c"])
+    assert not hasattr(cr.MLPRegressor(solver="lbfgs"), "partial_fit")
+
+
+def test_a_warm_start_goes_on(rng):
+    X = rng.normal(size=(200, 4))
+    reg = cr.MLPRegressor(**CPU, max_iter=10, warm_start=True).fit(X, X[:, 0])
+    first = reg.loss_
+    assert reg.fit(X, X[:, 0]).loss_curve_[0] < 1.1 * first
+    assert reg.set_params(warm_start=False).fit(X, X[:, 0]).loss_curve_[0] > 1.3 * first
+    assert len(reg.loss_curve_) == 10
+
+
+@pytest.mark.parametrize("loss", ["huber", "poisson", "quantile", cr.Quantile([0.2, 0.7]), "gaussian_nll"])
+def test_other_losses_of_numbers(rng, loss):
+    X = rng.normal(size=(300, 3))
+    y = np.exp(X[:, 0] / 2 + 1)
+    reg = cr.MLPRegressor(**CPU, loss=loss, early_stopping=True, n_iter_no_change=50).fit(X, y)
+    assert reg.score(X, y) > 0.8
+    assert reg.predict(X).ndim == (2 if "uantile" in str(loss) else 1)
+    assert reg.out_activation_ == ("exp" if loss == "poisson" else "identity")
+
+
+@pytest.mark.parametrize("loss", ["focal", cr.SoftmaxCrossEntropy(label_smoothing=0.1)])
+def test_other_losses_of_classes(cancer, loss):
+    X, Xt, y, yt = cancer
+    clf = cr.MLPClassifier(**CPU, loss=loss, max_iter=50).fit(X, y)
+    assert clf.score(Xt, yt) > 0.93
+    assert clf.predict_proba(Xt).shape == (len(Xt), 2)
+    for wrong in ("squared_error", cr.Huber()):
+        with pytest.raises(cr.OptionError, match="loss"):
+            cr.MLPClassifier(**CPU, loss=wrong).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "newton"}, "unknown solver"),
+        ({"learning_rate": "falling"}, "unknown learning_rate"),
+        ({"activation": "logisitc"}, "unknown activation"),
+        ({"hidden_layer_sizes": (10, 0)}, "width"),
+        ({"alpha": -1.0}, "alpha -1.0"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"batch_size": "all"}, "batch_size"),
+        ({"device": "gpu"}, "unknown device"),
+        ({"callbacks": [3]}, "callback"),
+    ],
+)
+def test_options_are_refused_at_fit(cancer, options, message):
+    X, _, y, _ = cancer
+    with pytest.raises(cr.OptionError, match=message):
+        cr.MLPClassifier(**options).fit(X, y)
+
+
+def test_callbacks_are_told(cancer):
+    X, _, y, _ = cancer
+    epochs = []
+    cr.MLPClassifier(**CPU, max_iter=3, callbacks=[lambda record: epochs.append(record.epoch)]).fit(X, y)
+    assert epochs == [1, 2, 3]
+
+
+def test_a_constant_rate_that_ran_out_warns(cancer):
+    X, _, y, _ = cancer
+    from sklearn.exceptions import ConvergenceWarning
+
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(3\)"):
+        cr.MLPClassifier(**CPU, max_iter=3, learning_rate="constant").fit(X, y)

@@ -1,0 +1,137 @@
+"""With scikit-learn's settings, the same first weights and the same batches: scikit-learn's loss curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from sklearn import neural_network
+from sklearn.neural_network import _multilayer_perceptron as theirs
+
+import chainrule as cr
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.random import Purpose, stream
+
+ITS_SETTINGS = {"standardize": False, "weight_decay": 0.0, "learning_rate": "constant", "device": "cpu"}
+SHARED = {
+    "learning_rate_init": 0.001,
+    "hidden_layer_sizes": (12, 7),
+    "alpha": 0.3,
+    "batch_size": 40,
+    "max_iter": 25,
+    "random_state": 3,
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+class Start(cr.Callback):
+    """Remembers the first weights and the seed of the shuffles."""
+
+    def on_start(self, record: cr.StartRecord) -> None:
+        self.weights, self.seed = record.net.parameter_arena.download(), record.trainer.seed
+
+
+def fit_both(monkeypatch: pytest.MonkeyPatch, kind: str, X: np.ndarray, y: np.ndarray, **options: Any) -> list[Any]:
+    """Ours, then scikit-learn's from the same weights, in the same order of rows."""
+    start = Start()
+    ours = getattr(cr, kind)(**{**SHARED, **ITS_SETTINGS, **options}, callbacks=[start]).fit(X, y)
+    layers, epochs = iter(range(ours.n_layers_ - 1)), iter(range(10**6))
+
+    class FromThere(getattr(neural_network, kind)):
+        def _init_coef(self, *_: object) -> tuple[np.ndarray, np.ndarray]:
+            i = next(layers)
+            return start.weights[f"dense{i}.W"].copy(), start.weights[f"dense{i}.b"].copy()
+
+    def shuffle(rows: np.ndarray, **_: object) -> np.ndarray:
+        order = np.empty(len(rows), np.int64)
+        NumPyBackend().permutation(*stream(start.seed, Purpose.SHUFFLE, step=next(epochs)), out=order)
+        return order
+
+    monkeypatch.setattr(theirs, "shuffle", shuffle)
+    known = getattr(neural_network, kind)().get_params()
+    return [ours, FromThere(**{k: v for k, v in (SHARED | options).items() if k in known}).fit(X, y)]
+
+
+def targets(kind: str, X: np.ndarray) -> np.ndarray:
+    return {
+        "two classes": lambda: np.where(X[:, 0] * X[:, 1] > 0, "yes", "no"),
+        "three classes": lambda: np.digitize(X[:, 0] + X[:, 1] ** 2, [0.3, 1.5]),
+        "several labels": lambda: (X[:, :3] > 0.2).astype(int),
+        "numbers": lambda: X[:, 0] * X[:, 1] + X[:, 2],
+    }[kind]()
+
+
+def name_of_kind(kind: str) -> str:
+    return "MLPRegressor" if kind == "numbers" else "MLPClassifier"
+
+
+@pytest.mark.parametrize("kind", ["two classes", "three classes", "several labels", "numbers"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": "adam"},
+        {"solver": "adam", "shuffle": False, "activation": "logistic", "batch_size": 30, "epsilon": 1e-3},
+        {"solver": "sgd", "learning_rate_init": 0.05},
+        {"solver": "sgd", "learning_rate_init": 0.1, "nesterovs_momentum": False, "activation": "tanh"},
+        {"solver": "sgd", "learning_rate_init": 0.1, "learning_rate": "invscaling", "momentum": 0.0, "power_t": 0.3},
+        {"solver": "sgd", "learning_rate_init": 0.3, "learning_rate": "adaptive", "momentum": 0.0, "tol": 0.02,
+         "n_iter_no_change": 2},
+        {"solver": "adam", "tol": 0.05, "n_iter_no_change": 3},
+    ],
+    ids=lambda options: " ".join(str(v) for v in options.values()),
+)  # fmt: skip
+def test_the_loss_curve_is_scikit_learns(monkeypatch, rng, kind, options):
+    X = rng.normal(size=(170, 5))  # 40 rows a batch leave 10
+    ours, sk = fit_both(monkeypatch, name_of_kind(kind), X, targets(kind, X), **options)
+    assert ours.n_iter_ == sk.n_iter_
+    np.testing.assert_allclose(ours.loss_curve_, sk.loss_curve_, rtol=1e-10, atol=1e-12)
+    assert abs(ours.loss_ - sk.loss_) < 1e-10
+    assert abs(ours.best_loss_ - sk.best_loss_) < 1e-10
+    for mine, its in zip([*ours.coefs_, *ours.intercepts_], [*sk.coefs_, *sk.intercepts_], strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-8, atol=1e-10)
+    for name in ("n_layers_", "n_outputs_", "out_activation_", "t_", "n_features_in_"):
+        assert getattr(ours, name) == getattr(sk, name), name
+    np.testing.assert_array_equal(ours.predict(X[:20]), sk.predict(X[:20])) if kind != "numbers" else None
+
+
+def test_its_rows_may_have_weights(monkeypatch, rng):
+    """A mean by weights, and the penalty by their sum: with a batch of all rows, rows that weigh 2 are rows twice."""
+    X, w = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
+    y = targets("numbers", X)
+    options = {**SHARED, **ITS_SETTINGS, "batch_size": 1000, "shuffle": False}
+    with pytest.warns(UserWarning, match="one batch"):
+        weighted = cr.MLPRegressor(**options).fit(X, y, sample_weight=w)
+    with pytest.warns(UserWarning, match="one batch"):
+        repeated = cr.MLPRegressor(**options).fit(X.repeat(w, axis=0), y.repeat(w))
+    np.testing.assert_allclose(weighted.loss_curve_, repeated.loss_curve_, rtol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")  # older scikit-learn, newer SciPy
+def test_lbfgs_takes_scikit_learns_way(monkeypatch, rng):
+    pytest.importorskip("scipy")
+    X = rng.normal(size=(60, 4))
+    ours, sk = fit_both(monkeypatch, "MLPClassifier", X, targets("two classes", X), solver="lbfgs", max_iter=8)
+    assert abs(ours.loss_ - sk.loss_) < 1e-8
+
+
+def test_early_stopping_waits_as_scikit_learn_waits(rng):
+    """The score of rows held out, better by tol, more than n_iter_no_change epochs ago; the best epoch is kept."""
+    X = rng.normal(size=(200, 5))
+    y = targets("three classes", X)
+    ours = cr.MLPClassifier(early_stopping=True, n_iter_no_change=4, max_iter=300, random_state=0, device="cpu").fit(
+        X, y
+    )
+    scores, best, waited, count = ours.validation_scores_, -np.inf, 0, 0
+    for score in scores:
+        count, waited = count + 1, waited + 1 if score < best + ours.tol else 0
+        best = max(best, score)
+        if waited > 4:
+            break
+    assert count == len(scores) == ours.n_iter_ < 300
+    assert ours.best_validation_score_ == best
+    assert scores.index(best) + 1 == ours.best_iteration_
