@@ -165,7 +165,7 @@ def test_other_losses_of_classes(cancer, loss):
     clf = cr.MLPClassifier(**CPU, loss=loss, max_iter=50).fit(X, y)
     assert clf.score(Xt, yt) > 0.93
     assert clf.predict_proba(Xt).shape == (len(Xt), 2)
-    for wrong in ("squared_error", cr.Huber()):
+    for wrong in ("squared_error", cr.Huber(), 3):
         with pytest.raises(cr.OptionError, match="loss"):
             cr.MLPClassifier(**CPU, loss=wrong).fit(X, y)
 

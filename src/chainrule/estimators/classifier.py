@@ -163,7 +163,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             name = one_of("loss", loss, ("log_loss", *names))
             binary = name == "log_loss" and (self._multilabel or count == 2)
             loss = BinaryLogLoss() if binary else SoftmaxCrossEntropy() if name == "log_loss" else LOSSES[name]
-        if loss.task == "regress" or (loss.task == "classify" and self._multilabel):
+        if not isinstance(loss, Loss) or loss.task == "regress" or (loss.task == "classify" and self._multilabel):
             raise OptionError(f"loss {loss!r} came for {'labels, several a row' if self._multilabel else 'classes'}")
         n_out = 1 if loss.task == "multilabel" and not self._multilabel else count
         if n_out == 1 and count > 2:
