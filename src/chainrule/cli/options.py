@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 
 from chainrule.backends import default_device
 from chainrule.backends.base import PRECISIONS, Backend
@@ -36,6 +37,11 @@ def widths(text: str) -> list[int]:
 def names(text: str) -> list[str]:
     """``roc_auc,log_loss`` as a list."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def column_names(text: str) -> list[str]:
+    """``a,"b, net"`` as a list: a name with a comma stands in double quotes."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
 
 
 def positive_int(text: str) -> int:

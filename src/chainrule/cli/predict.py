@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.backends import backend
 from chainrule.cli import output
+from chainrule.cli.model_rows import matrix_for, read_for
 from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
@@ -19,7 +20,6 @@ from chainrule.model_file import write_whole
 from chainrule.nn.losses import GaussianNLL, Quantile
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
-from chainrule.tables.readers import read_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,15 +38,16 @@ def run(args: argparse.Namespace) -> int:
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.
     target = None if p.feature_names else args.target
-    table = read_table(args.data, target=target, feature_names=p.feature_names, need_target=False)
+    table = read_for(net, args.data, target=target, need_target=False)
+    X = matrix_for(net, table, output.say)
     if args.output is None:
-        sys.stdout.write(as_csv(net, table.features))
+        sys.stdout.write(as_csv(net, X))
     elif args.output.suffix == ".npy":
         content = io.BytesIO()
-        np.save(content, np.asarray(net.predict(table.features)), allow_pickle=False)
+        np.save(content, np.asarray(net.predict(X)), allow_pickle=False)
         write_whole(args.output, content.getvalue())
     else:
-        write_whole(args.output, as_csv(net, table.features).encode())
+        write_whole(args.output, as_csv(net, X).encode())
     if args.output is not None:
         output.say("wrote", f"{args.output}: {len(table):,} predictions")
     return 0

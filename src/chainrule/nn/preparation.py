@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.errors import DataError, OptionError, ShapeError
+from chainrule.nn.table_encoder import TableEncoder
+
+ELEMENTS = 1 << 23  # of the temporary in which deviations are squared
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +39,32 @@ class Standardization:
     @classmethod
     def fit(cls, x: np.ndarray, *, limit: float = math.inf) -> Standardization:
         """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column."""
-        x = np.asarray(x)
-        x = x[:, None] if x.ndim == 1 else x
-        if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf" or not np.isfinite(x).all():
-            raise DataError(f"{x.shape} of {x.dtype} came, rows of finite numbers were expected")
+        x = _checked(x)
         mean = x.mean(axis=0, dtype=np.float64)
-        scale = x.std(axis=0, dtype=np.float64, mean=mean[None, :])
+        scale = np.empty(x.shape[1])
+        # Some columns at a time, so that squares need no second table; never one alone, whose sum would be another.
+        width = max(2, ELEMENTS // len(x))
+        for start in range(0, max(x.shape[1] - 1, 1), width):
+            end = start + width if start + width < x.shape[1] - 1 else x.shape[1]
+            part = slice(start, end)
+            scale[part] = x[:, part].std(axis=0, dtype=np.float64, mean=mean[None, part])
         # Asked of the values: the computed deviation of a constant column is the rounding error of its mean, not 0.
         constant = x.min(axis=0) == x.max(axis=0)
         return cls(mean, np.where(constant, 1.0, scale), limit)
+
+    @classmethod
+    def fit_robust(cls, x: np.ndarray, *, limit: float = math.inf) -> Standardization:
+        """Median and distance of the quartiles of each column; half the range where both quartiles are the same.
+
+        Far values do not move them. Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
+        """
+        x = _checked(x)
+        mean, scale = np.empty(x.shape[1]), np.ones(x.shape[1])
+        for j in range(x.shape[1]):
+            low, lower, mean[j], upper, high = np.percentile(x[:, j], [0, 25, 50, 75, 100])
+            if high > low:
+                scale[j] = upper - lower if upper > lower else (high - low) / 2
+        return cls(mean, scale, limit)
 
     def inverse(self) -> Standardization:
         """x -> x * scale + mean, in the same form: (x - (-mean / scale)) / (1 / scale); for no limit only."""
@@ -53,9 +73,17 @@ class Standardization:
         return Standardization(-self.mean / self.scale, 1 / self.scale)
 
 
+def _checked(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+        raise DataError(f"{x.shape} of {x.dtype} came, rows of finite numbers were expected")
+    return x
+
+
 @dataclass(frozen=True)
 class Preparation:
-    """Standardisation of features and targets, and the names that the table had.
+    """How a table becomes X, the standardisation of X and of targets, and the names that the table had.
 
     Parameters
     ----------
@@ -63,6 +91,7 @@ class Preparation:
     feature_names : the columns of X, in order; empty where they had no names
     target_name : the column that is predicted; empty where it had no name
     classes : the names of the classes 0, 1, ...; empty for a regression or classes without names
+    encoder : makes X from a table with names, where the net was trained on one; ``feature_names`` are then its names
     """
 
     features: Standardization | None = None
@@ -70,3 +99,12 @@ class Preparation:
     feature_names: tuple[str, ...] = ()
     target_name: str = ""
     classes: tuple[str, ...] = ()
+    encoder: TableEncoder | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoder is None:
+            return
+        if not self.feature_names:
+            object.__setattr__(self, "feature_names", self.encoder.names)
+        elif self.feature_names != self.encoder.names:
+            raise OptionError("feature_names that are not those of the encoder came", hint="leave them out")
