@@ -66,7 +66,7 @@ def test_another_column_says_what_a_comma_is(column, beside, value):
 
 
 def test_a_comma_of_two_meanings_is_refused(column):
-    with pytest.raises(DataError, match="'1,234' came(?s:.*)1,234 may be 1234 or 1.234"):
+    with pytest.raises(DataError, match=r"'1,234' came(?s:.*)1,234 may be 1234 or 1.234"):
         column("1,234", "7", beside="2")
     assert column("1.234", "7", beside="2").tolist() == [1.234, 7]  # nothing speaks for another reading
     assert column("1.234", "7", beside="1,5").tolist() == [1234, 7]
@@ -86,7 +86,7 @@ def test_said_to_be_categories(column):
     assert texts(column("2026-11-22", categorical=["b"])) == ["2026-11-22"]
     with pytest.raises(DataError, match="line 3, column 'b': 'x' came, a number as in training"):
         column("1", "x", "y", "z", kinds={"b": "number"})
-    with pytest.raises(OptionError, match="no column 'bb' for categorical(?s:.*)did you mean 'b'"):
+    with pytest.raises(OptionError, match=r"no column 'bb' for categorical(?s:.*)did you mean 'b'"):
         column("1", categorical=["bb"])
 
 
