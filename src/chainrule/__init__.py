@@ -46,6 +46,8 @@ from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
+from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn
+from chainrule.nn.table_encoder import TableEncoder
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import ParameterGroup
 from chainrule.optim.lbfgs import LBFGS
@@ -61,6 +63,8 @@ from chainrule.optim.schedules import (
     Step,
 )
 from chainrule.optim.sgd import SGD
+from chainrule.tables.readers import read_table
+from chainrule.tables.table import Table
 from chainrule.train.callbacks import Callback
 from chainrule.train.diagnosis import Diagnosis
 from chainrule.train.early_stopping import EarlyStopping
@@ -85,6 +89,8 @@ __all__ = [
     "Backend",
     "BatchNorm",
     "Callback",
+    "Categorical",
+    "CategoryColumn",
     "ChainruleError",
     "Constant",
     "Cosine",
@@ -113,6 +119,7 @@ __all__ = [
     "Metric",
     "ModelFileError",
     "Network",
+    "NumberColumn",
     "OneCycle",
     "OptionError",
     "OutOfMemoryError",
@@ -132,9 +139,12 @@ __all__ = [
     "StartRecord",
     "Step",
     "StepRecord",
+    "Table",
+    "TableEncoder",
     "TensorBoardLogger",
     "Trainer",
     "backend",
     "check_gradients",
     "load",
+    "read_table",
 ]

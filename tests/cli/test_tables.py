@@ -177,3 +177,21 @@ def test_control_characters_in_names_and_categories_do_not_reach_the_terminal(ru
     for outcome in (found, shown, predicted, unseen):
         assert "\x1b" not in outcome.out + outcome.err
         assert "\x07" not in outcome.out + outcome.err
+
+
+def test_the_library_predicts_what_the_command_predicts(run, model, wares):
+    net = cr.load(model / "model.safetensors", device="cpu")
+    table = cr.read_table(wares, like=net)
+    assert table.target is None
+    rows = csv.DictReader(io.StringIO(run("predict", model, wares, "--device", "cpu").out))
+    np.testing.assert_array_equal(net.predict_table(table), [np.float32(row["price"]) for row in rows])
+    np.testing.assert_array_equal(net.predict_table(table), net.predict(net.preparation.encoder.encode(table.columns)))
+    assert cr.read_table(wares, like=net, target="price").target.shape == (300,)
+
+
+def test_the_library_answers_with_the_names_of_classes(run, wares):
+    assert run("train", wares, "--target", "color", "--drop", "sold", *TRAIN, "--quiet").code == 3  # holes in color
+    Path("c.csv").write_text("x,y\n" + "".join(f"{i},{'low' if i < 30 else 'high'}\n" for i in range(60)))
+    assert run("train", "c.csv", "--target", "y", *TRAIN, "--quiet", "--run-dir", "m").code == 0
+    net = cr.load("m/model.safetensors", device="cpu")
+    assert net.predict_table(cr.read_table("c.csv", like=net))[[0, -1]].tolist() == ["low", "high"]

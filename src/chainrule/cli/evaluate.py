@@ -29,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
     p = net.preparation
-    table = read_for(net, args.data, target=args.target or p.target_name or None, need_target=True)
+    table = read_for(p, args.data, target=args.target or p.target_name or None, need_target=True)
     if table.target is None:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
     y = encode_target(table.target, net.loss.task, p.classes, source=table.source)
-    found = metrics.score(net, matrix_for(net, table, output.say), y)
+    found = metrics.score(net, matrix_for(p, table), y)
     if args.json:
         output.result_json({"ok": True, "rows": len(table), "device": net.backend.device, **found})
     else:

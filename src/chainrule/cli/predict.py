@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.
     target = None if p.feature_names else args.target
-    table = read_for(net, args.data, target=target, need_target=False)
-    X = matrix_for(net, table, output.say)
+    table = read_for(p, args.data, target=target, need_target=False)
+    X = matrix_for(p, table)
     if args.output is None:
         sys.stdout.write(as_csv(net, X))
     elif args.output.suffix == ".npy":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from chainrule.errors import DataError, OptionError, ShapeError
+from chainrule.nn.table_columns import ColumnData
 from chainrule.nn.table_encoder import TableEncoder
 
 ELEMENTS = 1 << 23  # of the temporary in which deviations are squared
@@ -81,6 +84,22 @@ def _checked(x: np.ndarray) -> np.ndarray:
     return x
 
 
+class TableLike(Protocol):
+    """What is asked of a table: columns by name, or a matrix, or (where all of it is numbers) both."""
+
+    @property
+    def source(self) -> str:
+        """For messages."""
+
+    @property
+    def columns(self) -> Mapping[str, ColumnData]:
+        """Empty where there are no names."""
+
+    @property
+    def features(self) -> np.ndarray:
+        """(n, d) finite numbers; DataError where the columns are others."""
+
+
 @dataclass(frozen=True)
 class Preparation:
     """How a table becomes X, the standardisation of X and of targets, and the names that the table had.
@@ -108,3 +127,18 @@ class Preparation:
             object.__setattr__(self, "feature_names", self.encoder.names)
         elif self.feature_names != self.encoder.names:
             raise OptionError("feature_names that are not those of the encoder came", hint="leave them out")
+
+    def encode(self, table: TableLike) -> np.ndarray:
+        """X (n, n_in) before standardisation; DataError where a column is missing or holds the wrong kind."""
+        encoder = self.encoder
+        if encoder is None:
+            return table.features
+        if table.columns:
+            return encoder.encode(table.columns)
+        texts = [name for name, kind in encoder.kinds.items() if kind == "category"]
+        if texts:
+            raise DataError(f"{table.source} has no names; the model has columns of text: {texts[0]!r:.60}")
+        X, names = table.features, encoder.table_names
+        if X.shape[1] != len(names):
+            raise DataError(f"{table.source}: {X.shape[1]} columns came, {len(names)} were expected")
+        return encoder.encode(dict(zip(names, X.T.astype(np.float64), strict=True)))

@@ -9,9 +9,8 @@ import io
 import math
 import os
 import warnings
-import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -19,6 +18,9 @@ from chainrule.errors import ChainruleError, DataError, OptionError
 from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
+
+if TYPE_CHECKING:
+    import zipfile
 
 HEAD = 1 << 14  # bytes; NumPy itself refuses headers over 10,000
 MAX_RATIO = 1000  # of a zip member over 1 GiB: real data hardly packs better, a bomb does
@@ -68,6 +70,8 @@ def read_npz(path: Path, selection: Selection) -> Table:
     OptionError   if there is no array of the target's name and one is needed; lists the arrays.
     """
     source, y_name = str(path), selection.target or "y"
+    import zipfile  # not for everyone who imports chainrule
+
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = _list_arrays(archive, file, source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -27,6 +26,8 @@ def show_names(names: Sequence[str]) -> str:
 
 def suggest(name: str, names: Sequence[str]) -> str:
     """A hint where a name there is comes near to ``name``; else empty."""
+    import difflib  # takes a while, and is wanted only where something went wrong
+
     near = difflib.get_close_matches(name, names, n=1) if len(names) <= WIDEST_SEARCH else []
     return f"did you mean {show(near[0])}?" if near else ""
 
