@@ -9,6 +9,8 @@ Every gradient is written out by hand, once, and both devices are proven to agre
     net.save("model.safetensors")
 """
 
+from typing import TYPE_CHECKING, Any
+
 from chainrule.backends import backend
 from chainrule.backends.base import Backend
 from chainrule.backends.guarded import GuardedBackend
@@ -63,8 +65,6 @@ from chainrule.optim.schedules import (
     Step,
 )
 from chainrule.optim.sgd import SGD
-from chainrule.tables.readers import read_table
-from chainrule.tables.table import Table
 from chainrule.train.callbacks import Callback
 from chainrule.train.diagnosis import Diagnosis
 from chainrule.train.early_stopping import EarlyStopping
@@ -75,6 +75,10 @@ from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
 from chainrule.train.valid_metrics import Metric
 from chainrule.verify.gradients import check_gradients
+
+if TYPE_CHECKING:
+    from chainrule.tables.readers import read_table
+    from chainrule.tables.table import Table
 
 __version__ = "0.1.0"
 
@@ -148,3 +152,16 @@ __all__ = [
     "load",
     "read_table",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Readers of tables are imported once they are asked for: whoever trains on arrays need not wait for them."""
+    if name == "read_table":
+        from chainrule.tables.readers import read_table
+
+        return read_table
+    if name == "Table":
+        from chainrule.tables.table import Table
+
+        return Table
+    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
