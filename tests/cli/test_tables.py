@@ -195,3 +195,33 @@ def test_the_library_answers_with_the_names_of_classes(run, wares):
     assert run("train", "c.csv", "--target", "y", *TRAIN, "--quiet", "--run-dir", "m").code == 0
     net = cr.load("m/model.safetensors", device="cpu")
     assert net.predict_table(cr.read_table("c.csv", like=net))[[0, -1]].tolist() == ["low", "high"]
+
+
+BAD = {
+    "1e300": ("a,y\n1e300,1\n-1e300,2\n1,3\n2,4\n", "column 'a' reaches 1e+300: too far to be standardised"),
+    "a target of 1e300": ("a,y\n1,1e300\n2,-1e300\n3,.5\n4,1\n", "column 'y' reaches 1e+300"),
+    "one row": ("a,y\n1,1\n", "the target is '1' in every row, two classes were expected"),
+    "ragged": ("a,y\n1,1,5\n", "line 2: 3 cells came, 2 were expected"),
+    "empty": ("", "the file is empty"),
+    "header only": ("a,y\n", "line 1: a header came and no rows"),
+    "no header": ("1,y\n2,3\n4,5\n6,5\n", None),
+    "no header at all": ("1,2\n2,3\n", "line 1: numbers came"),
+    "duplicate names": ("a,a,y\n1,1,1\n", "several columns are called 'a'"),
+    "no target column": ("a,b\n1,1\n", "no column 'y'"),
+    "1e39": ("a,y\n1e39,1\n-1e39,2.5\n3,3\n", None),
+    "an empty column": ("a,b,y\n1,,2.5\n2,,3\n3,,4\n", None),
+    "a constant column": ("a,b,y\n1,x,2.5\n2,x,3\n3,x,4\n", None),
+    "big integers": ("a,y\n9007199254740993,1.5\n9007199254740992,2\n3,3\n", None),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), BAD.values(), ids=BAD.keys())
+def test_odd_tables_are_trained_on_or_refused_in_one_line(run, content, words):
+    Path("t.csv").write_text(content)
+    found = run("train", "t.csv", "--target", "y", "--device", "cpu", "--epochs", 1, "--hidden", 4, "--run-dir", "m")
+    if words is None:
+        assert found.code == 0, found.err
+        assert run("predict", "m", "t.csv", "--device", "cpu").code == 0
+    else:
+        assert found.code in {2, 3}
+        assert words in found.error

@@ -184,3 +184,12 @@ def test_robust_scaling():
     assert found.mean.tolist() == [2, 1, 0, 5]
     assert found.scale.tolist() == [2, 1, 4, 1]
     assert found.limit == 3
+
+
+@pytest.mark.parametrize("fit", [Standardization.fit, Standardization.fit_robust])
+def test_what_reaches_too_far_is_refused_by_name(fit):
+    x = np.array([[1.0, 1.7e308], [2.0, -1.7e308], [3.0, 1.7e308], [4.0, -1.7e308]])
+    with pytest.raises(DataError, match=r"column 'b' reaches 1.7e\+308: too far(?s:.*)logarithm"):
+        fit(x, names=["a", "b"])
+    with pytest.raises(DataError, match=r"column 1 .from 0. reaches"):
+        fit(x)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from chainrule.backends import backend
 from chainrule.cli import output
-from chainrule.cli.model_rows import matrix_for, read_for
+from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import DataError
 from chainrule.nn import metrics
 from chainrule.nn.saved import load
+from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
     p = net.preparation
-    table = read_for(p, args.data, target=args.target or p.target_name or None, need_target=True)
+    table = read_table(args.data, target=args.target or p.target_name or None, like=net)
     if table.target is None:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
     y = encode_target(table.target, net.loss.task, p.classes, source=table.source)

@@ -6,18 +6,9 @@ import numpy as np
 
 from chainrule.cli import output
 from chainrule.nn.preparation import Preparation
-from chainrule.tables.readers import read_table
 from chainrule.tables.table import Table
 
 SHOWN = 5  # unseen categories
-
-
-def read_for(preparation: Preparation, source: str, *, target: str | None, need_target: bool) -> Table:
-    """The table with the columns that the net was trained on, each read as what it was in training."""
-    encoder, names, kinds = preparation.encoder, preparation.feature_names, {}
-    if encoder is not None:
-        names, kinds = encoder.table_names, encoder.kinds
-    return read_table(source, target=target, feature_names=names, need_target=need_target, kinds=kinds)
 
 
 def matrix_for(preparation: Preparation, table: Table) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule.backends import backend
 from chainrule.cli import output
-from chainrule.cli.model_rows import matrix_for, read_for
+from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
@@ -20,6 +20,7 @@ from chainrule.model_file import write_whole
 from chainrule.nn.losses import GaussianNLL, Quantile
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
+from chainrule.tables.readers import read_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +39,13 @@ def run(args: argparse.Namespace) -> int:
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.
     target = None if p.feature_names else args.target
-    table = read_for(p, args.data, target=target, need_target=False)
+    table = read_table(args.data, target=target, like=net)
     X = matrix_for(p, table)
     if args.output is None:
-        sys.stdout.write(as_csv(net, X))
+        text = as_csv(net, X)
+        if sys.stdout.isatty():  # which obeys escapes; a file gets names as they are
+            text = "".join(f"{output.printable(line)}\n" for line in text.split("\n")[:-1])
+        sys.stdout.write(text)
     elif args.output.suffix == ".npy":
         content = io.BytesIO()
         np.save(content, np.asarray(net.predict(X)), allow_pickle=False)

@@ -227,9 +227,10 @@ def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
         dropout=args.dropout, normalization=args.normalization, residual=args.residual,
         loss=loss, backend=backend, dtype=args.dtype, seed=args.seed,
     )  # fmt: skip
+    target = [data.target_name or "y"] if data.y.ndim == 1 else []
     net.preparation = Preparation(
-        features=SCALINGS[args.scaling](data.X, limit=FEATURE_LIMIT),
-        targets=Standardization.fit(data.y) if loss.task == "regress" and loss.standardizes else None,
+        features=SCALINGS[args.scaling](data.X, limit=FEATURE_LIMIT, names=data.feature_names),
+        targets=Standardization.fit(data.y, names=target) if loss.task == "regress" and loss.standardizes else None,
         feature_names=data.feature_names,
         target_name=data.target_name,
         classes=data.plan.classes,

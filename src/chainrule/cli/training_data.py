@@ -145,8 +145,13 @@ def describe_columns(table: Table) -> str:
 
 
 def _doubts(table: Table, most: int) -> list[str]:
-    """Columns of text in which hardly any two rows are the same: names and remarks, from which nothing is learnt."""
-    return [
+    """Columns of text in which hardly any two rows are the same, names and remarks, and columns without any value."""
+    empty = [
+        f"column {name!r:.60} is empty"
+        for name, data in table.columns.items()
+        if (data.codes < 0 if isinstance(data, Categorical) else np.isnan(data)).all()
+    ]
+    return empty + [
         f"column {name!r:.60} has {len(data.names):,} different texts in {len(data):,} rows: perhaps --drop it"
         for name, data in table.columns.items()
         if isinstance(data, Categorical) and len(data.names) > max(most, len(data) // 2)

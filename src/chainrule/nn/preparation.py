@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,9 +40,20 @@ class Standardization:
             )
 
     @classmethod
-    def fit(cls, x: np.ndarray, *, limit: float = math.inf) -> Standardization:
-        """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column."""
+    def fit(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
+        """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column.
+
+        DataError where these are not finite, with the column's name out of ``names`` where there are any.
+        """
         x = _checked(x)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+            mean, scale = cls._moments(x)
+        # Asked of the values: the computed deviation of a constant column is the rounding error of its mean, not 0.
+        constant = x.min(axis=0) == x.max(axis=0)
+        return _finite(cls(mean, np.where(constant, 1.0, scale), limit), x, names)
+
+    @staticmethod
+    def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = x.mean(axis=0, dtype=np.float64)
         scale = np.empty(x.shape[1])
         # Some columns at a time, so that squares need no second table; never one alone, whose sum would be another.
@@ -51,29 +62,41 @@ class Standardization:
             end = start + width if start + width < x.shape[1] - 1 else x.shape[1]
             part = slice(start, end)
             scale[part] = x[:, part].std(axis=0, dtype=np.float64, mean=mean[None, part])
-        # Asked of the values: the computed deviation of a constant column is the rounding error of its mean, not 0.
-        constant = x.min(axis=0) == x.max(axis=0)
-        return cls(mean, np.where(constant, 1.0, scale), limit)
+        return mean, scale
 
     @classmethod
-    def fit_robust(cls, x: np.ndarray, *, limit: float = math.inf) -> Standardization:
+    def fit_robust(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
         """Median and distance of the quartiles of each column; half the range where both quartiles are the same.
 
         Far values do not move them. Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
         """
         x = _checked(x)
         mean, scale = np.empty(x.shape[1]), np.ones(x.shape[1])
-        for j in range(x.shape[1]):
-            low, lower, mean[j], upper, high = np.percentile(x[:, j], [0, 25, 50, 75, 100])
-            if high > low:
-                scale[j] = upper - lower if upper > lower else (high - low) / 2
-        return cls(mean, scale, limit)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+            for j in range(x.shape[1]):
+                low, lower, mean[j], upper, high = np.percentile(x[:, j], [0, 25, 50, 75, 100])
+                if high > low:
+                    scale[j] = upper - lower if upper > lower else high / 2 - low / 2
+        return _finite(cls(mean, scale, limit), x, names)
 
     def inverse(self) -> Standardization:
         """x -> x * scale + mean, in the same form: (x - (-mean / scale)) / (1 / scale); for no limit only."""
         if not math.isinf(self.limit):
             raise OptionError("a standardisation with a limit has no inverse in this form")
         return Standardization(-self.mean / self.scale, 1 / self.scale)
+
+
+def _finite(found: Standardization, x: np.ndarray, names: Sequence[str]) -> Standardization:
+    bad = ~(np.isfinite(found.mean) & np.isfinite(found.scale))
+    if bad.any():
+        column = int(bad.argmax())
+        largest = np.abs(x[:, column].astype(np.float64)).max()
+        raise DataError(
+            f"column {f'{names[column]!r:.60}' if names else f'{column} (from 0)'} reaches {largest:.3g}: "
+            "too far to be standardised",
+            hint="divide it, or take its logarithm",
+        )
+    return found
 
 
 def _checked(x: np.ndarray) -> np.ndarray:

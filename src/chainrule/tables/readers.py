@@ -67,7 +67,7 @@ def read_table(
         p = like.preparation
         encoder, need_target = p.encoder, target is not None
         feature_names = p.feature_names if encoder is None else encoder.table_names
-        kinds = None if encoder is None else encoder.kinds
+        kinds = dict.fromkeys(feature_names, "number") if encoder is None else encoder.kinds
     selection = Selection(target, tuple(feature_names), need_target, tuple(drop), tuple(categorical), kinds or {})
     if isinstance(source, str | os.PathLike) and str(source) in BUILT_IN:
         return _read_digits(selection)
