@@ -169,6 +169,14 @@ def test_a_model_file_with_other_columns_is_refused(net, tmp_path, columns):
     assert len(caught.value.message) < 400
 
 
+def test_a_model_file_with_columns_and_without_their_names_is_refused(net, tmp_path):
+    net.save(tmp_path / "m")
+    description, tensors = model_file.read(tmp_path / "m")
+    model_file.write(tmp_path / "bad", description | {"feature_names": []}, tensors)
+    with pytest.raises(ModelFileError, match="feature_names should be those that the columns make"):
+        cr.load(tmp_path / "bad", device="cpu")
+
+
 def test_deviations_by_parts_have_the_same_bits(monkeypatch, rng):
     for width in (1, 2, 3, 4, 5, 9):
         x = rng.normal(size=(40, width)) * 10 ** rng.normal(size=width)

@@ -9,6 +9,7 @@ import pytest
 
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.table_columns import Categorical
+from chainrule.tables import csv_reader, csv_text
 from chainrule.tables.readers import read_table
 
 NAN = np.nan
@@ -51,13 +52,23 @@ def test_numbers(column, cells, values):
     np.testing.assert_array_equal(column(*cells), np.array(values, float))
 
 
-def test_what_shows_only_late(column):
+def test_what_shows_only_late(column, monkeypatch):
     """The first part of a file decides how it is read; a later surprise must give what a small file gives."""
-    many = ["2"] * 70_000
+    monkeypatch.setattr(csv_reader, "PART", 8)
+    many = ["2"] * 20
     np.testing.assert_array_equal(column(*many, "", "3,5")[-3:], [2, NAN, 3.5])
     np.testing.assert_array_equal(column(*many, "")[-2:], [2, NAN])
-    assert set(column(*["True"] * 70_000, "maybe").names) == {"True", "maybe"}
-    assert column(*["1,234"] * 70_000, "1,5")[0] == 1.234
+    assert set(column(*["True"] * 20, "maybe").names) == {"True", "maybe"}
+    assert column(*["1,234"] * 20, "1,5")[0] == 1.234
+    assert column(*many, "1 234")[-1] == 1234
+    for cell, words in (
+        ("inf", "a finite number"),
+        ("1e999", "a finite number"),
+        ("1_000", "a number"),
+        ("x", "as in"),
+    ):
+        with pytest.raises(DataError, match=f"line 22, column 'b': '{cell}' came, .*{words}"):
+            column(*many, cell)
 
 
 @pytest.mark.parametrize(("beside", "value"), [("1,5", 1.234), ("1.5", 1234), ("1.234,5", 1.234)])
@@ -116,6 +127,23 @@ def test_western_bytes_are_read_and_it_is_said(tmp_path, text, code):
     assert "on line 3" in note
     path.write_bytes(f"a,b,y\r\n1,2,0\r\n3,{text},1\r\n".encode())
     assert read_table(path, target="y", categorical=["b"]).notes == ()
+
+
+def test_encodings_are_checked_by_blocks(tmp_path, monkeypatch):
+    """Whatever the blocks cut, characters and CRLF too: the same byte on the same line."""
+    path, found = tmp_path / "t.csv", set()
+    for bad in (b"\xc3\x28\x81", b"\xe2\x82\x28\x81", b"\x81", b"\0", b"\xc3"):
+        path.write_bytes("größe,y\r\n€,1\r\nü,2\rü".encode() + bad)
+        for size in range(1, 20):
+            monkeypatch.setattr(csv_text, "BLOCK", size)
+            with pytest.raises(DataError) as caught:
+                read_table(path, target="y")
+            found.add(caught.value.message.replace(str(path), ""))
+    # In the last no byte fits nowhere: it is read, and has one cell only.
+    assert sorted(message.split(" came")[0] for message in found) == [
+        ", line 4: 1 cell", ", line 4: a NUL byte", ", line 4: the byte 0x81", ", line 4: the byte 0xc3",
+        ", line 4: the byte 0xe2",
+    ]  # fmt: skip
 
 
 def test_a_wrong_byte_far_into_a_file_is_found_on_its_line(tmp_path):

@@ -92,17 +92,16 @@ class CsvText:
         with self._path.open("rb") as file:
             while block := file.read(BLOCK):
                 held = decoder.getstate()[0]  # the beginning of a character that the last block cut
-                at = block.find(b"\0") if encoding != "utf-16" else -1
+                nul = block.find(b"\0") if encoding != "utf-16" else -1
                 try:
-                    decoder.decode(block if at < 0 else block[:at])
+                    decoder.decode(block if nul < 0 else block[:nul])
                 except UnicodeDecodeError as error:
                     at = error.start - len(held)
-                if at >= 0:
-                    return line + _line_ends(last + block[:at]), block[at]
-                if at < -1:
-                    return line, held[0]
-                line += _line_ends(last + block) - _line_ends(last)
-                last = block[-1:] if block[-1:] == b"\r" else b""
+                    return (line, held[at]) if at < 0 else (line + _line_ends(block[:at], last), block[at])
+                if nul >= 0:
+                    return line + _line_ends(block[:nul], last), 0
+                line += _line_ends(block, last)
+                last = block[-1:]
             try:
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError as error:
@@ -183,6 +182,6 @@ class CsvText:
             raise self.refuse(f"line {line}: the row that begins here cannot be read: {what}", hint) from None
 
 
-def _line_ends(data: bytes) -> int:
-    """How many lines end here: each of LF, CR and CRLF ends one."""
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+def _line_ends(data: bytes, last: bytes) -> int:
+    """How many lines end here, after the byte ``last``: each of LF, CR and CRLF ends one."""
+    return data.count(b"\n") + data.count(b"\r") - (last + data).count(b"\r\n")

@@ -56,10 +56,13 @@ def decide(cells: Cells, refuse: Refuse, *, wanted: str = "", decimals: Collecti
         return _spread([notation.number(text) for text in texts], codes)
 
     def refuse_first(expected: str, hint: str, *which: str) -> DataError:
-        return refuse(_row(codes, first_of(kinds, *which) or 0), expected, hint)
+        positions = [first_of(kinds, kind) for kind in which]
+        return refuse(_row(codes, min(at for at in positions if at is not None)), expected, hint)
 
     if notations_of(present):
-        raise refuse_first("a number", f"1,234 may be 1234 or 1.234: {PLAINLY}", "miswritten", "number")
+        raise refuse_first(
+            "a number", f"1,234 may be 1234 or 1.234: {PLAINLY}", "miswritten" if "miswritten" in kinds else "number"
+        )
     rows = np.bincount(codes, minlength=len(texts))
     n_text = sum(int(n) for n, kind in zip(rows, kinds, strict=True) if kind in NO_NUMBER)
     n_numbers = sum(int(n) for n, kind in zip(rows, kinds, strict=True) if kind in {"number", "miswritten", "infinite"})
@@ -70,7 +73,7 @@ def decide(cells: Cells, refuse: Refuse, *, wanted: str = "", decimals: Collecti
     if n_numbers >= n_text and "infinite" in kinds:
         raise refuse_first("a finite number", OR_ELSE, "infinite")
     if n_numbers >= n_text:
-        raise refuse_first("a number", PLAINLY, "miswritten", "number")
+        raise refuse_first("a number", PLAINLY, "miswritten" if "miswritten" in kinds else "number")
     if set(kinds) <= {"date", "missing"}:
         raise refuse_first("a number or a category", NO_DATES, "date")
     return categories(cells)
