@@ -225,3 +225,11 @@ def test_odd_tables_are_trained_on_or_refused_in_one_line(run, content, words):
     else:
         assert found.code in {2, 3}
         assert words in found.error
+
+
+def test_rows_held_out_decide_nothing(run):
+    Path("t.csv").write_text("a,y\n" + "".join(f"n{i},{i * 0.5}\n" for i in range(10)))
+    train = ("train", "t.csv", "--target", "y", "--valid", 0.4, "--device", "cpu", "--epochs", 1, "--run-dir", "m")
+    assert run(*train).code == 0
+    (column,) = cr.load("m/model.safetensors", device="cpu").preparation.encoder.columns
+    assert len(column.categories) == 6

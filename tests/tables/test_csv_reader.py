@@ -329,7 +329,7 @@ def test_numbers_come_back_exactly_and_as_the_strict_reading_has_them(tmp_path_f
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=quoting)
         writer.writerows([[f"c{i}" for i in range(len(rows[0]))], *rows])
-    with mock.patch.object(csv_reader, "PART", 4):
+    with mock.patch.multiple(csv_reader, PART=4, LEAST=1):
         X = read_table(path, need_target=False).features
     strict = np.array([[PLAIN.number(cell.strip()) for cell in row] for row in rows])
     np.testing.assert_array_equal(X.view(np.int64), strict.view(np.int64))
@@ -347,14 +347,14 @@ def test_the_quick_reading_takes_just_what_the_strict_one_takes(tmp_path_factory
         expected = PLAIN.number(cell.strip())
     except ValueError:
         try:
-            with mock.patch.object(csv_reader, "PART", 2):  # the first rows decide, this one is read quickly
+            with mock.patch.multiple(csv_reader, PART=2, LEAST=1):  # the first rows decide, this one is read quickly
                 value = read_table(path, need_target=False).columns["b"][-1]
         except DataError as error:
             assert "line 4, column 'b'" in error.message  # noqa: PT017
         else:  # 1,234.5 and 1 234: numbers with signs between thousands
             assert value == float(re.sub("[, \xa0']", "", cell.strip()))
     else:
-        with mock.patch.object(csv_reader, "PART", 2):
+        with mock.patch.multiple(csv_reader, PART=2, LEAST=1):
             value = read_table(path, need_target=False).columns["b"][-1]
         assert value == pytest.approx(expected, rel=0, nan_ok=True)
 

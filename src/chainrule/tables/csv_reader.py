@@ -25,6 +25,8 @@ from chainrule.tables.table import Table
 
 PART = 1 << 14  # cells held as text at a time: more of them leave the caches, and take half as long again
 
+LEAST = 16  # rows, so that very wide tables are not taken one cell a column
+
 
 def read_csv(path: Path, selection: Selection) -> Table:
     """The table of a text file.
@@ -87,7 +89,7 @@ def _read_columns(
 
 def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:
     """Give each builder its column of the whole file."""
-    rows, n = (row for _, row in text.rows()), max(1, PART // len(text.names))
+    rows, n = (row for _, row in text.rows()), max(LEAST, PART // len(text.names))
     part = list(islice(rows, n))
     if not part:
         raise text.refuse(f"line {text.header_line}: a header came and no rows")
