@@ -38,7 +38,12 @@ def nets() -> list[cr.Network]:
     )
     quantiles = cr.MLP([2, 3, 2], loss=cr.Quantile([0.2, 0.8]), dtype="float64")
     quantiles.preparation = cr.Preparation(targets=cr.Standardization(np.array([5.0]), np.array([2.0])))
-    return [many, quantiles, cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
+    kinds = cr.Categorical(np.array([0, 1, -1, 1, 0, 2]), ("blue", "red", "rare"))
+    table = {"kind": kinds, "size": np.array([1.0, np.nan, 3.0, 4.0, 5.0, 6.0])}
+    encoder = cr.TableEncoder.fit(table, max_categories=2)
+    tabular = cr.MLP([len(encoder.names), 3])
+    tabular.preparation = cr.Preparation(encoder=encoder)
+    return [many, quantiles, tabular, cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
 
 
 def nested(depth: int) -> Any:
@@ -53,9 +58,13 @@ VALUES: list[Any] = [
     None, True, False, -1, 0, 1, 2, 3, 2**31, 2**53, 2**63, 2**64, 10**30, 10**400, 10**4000, -0.5, 0.0, 0.5, 1.0,
     1e-320, 1e308, float("nan"), float("inf"), "", "relu", "dense", "float64", "x" * 10_000, "\0", "\n", "\u202e", [],
     {}, [[]], [0.1, 0.2], [1] * 1000, {"kind": "dense"}, {"kind": "residual", "layers": []}, {"name": "huber"},
-    {"kind": []}, {"kind": "custom_activation"}, nested(50), nested(400), nested(900), {"kind": nested(900)},
+    {"kind": []}, {"kind": "custom_activation"}, {"kind": "number"}, {"kind": "category"},
+    nested(50), nested(400), nested(900), {"kind": nested(900)},
 ]  # fmt: skip
-KEYS = ("kind", "n_out", "n_in", "activation", "layers", "name", "eps", "rate", "levels", "reduction", "", "self", "x")
+KEYS = (
+    "kind", "columns", "fill", "categories", "shares", "indicator", "n_out", "n_in", "activation", "layers", "name",
+    "eps", "rate", "levels", "reduction", "", "self", "x",
+)  # fmt: skip
 
 
 def _places(value: Any, depth: int = 30) -> list[tuple[Any, Any]]:
@@ -151,7 +160,8 @@ def case(number: int, whole: list[tuple[dict[str, Any], dict[str, np.ndarray]]])
     arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in tensors.items()}
     try:
         checksum = model_file._checksum(description, arrays)
-        envelope = {"version": model_file.VERSION, "description": description, "sha256": checksum}
+        version = 2 if "columns" in description else 1
+        envelope = {"version": version, "description": description, "sha256": checksum}
         if kind == "envelope":
             envelope[rng.choice(["version", "description", "sha256", "x"])] = rng.choice(VALUES)
         text = json.dumps(envelope)

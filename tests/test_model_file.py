@@ -129,14 +129,19 @@ def test_foreign_files(tmp_path, name):
 
 def rewritten(envelope: dict[str, Any], description: Any = DESCRIPTION) -> bytes:
     """A file that says something else, its checksum right: what only a person could make. ``...`` leaves a key out."""
-    fields = {"version": model_file.VERSION, "description": description}
+    version = 2 if isinstance(description, dict) and "columns" in description else 1
+    fields = {"version": version, "description": description}
     fields["sha256"] = model_file._checksum(description, TENSORS)
     kept = {key: value for key, value in (fields | envelope).items() if value is not ...}
     return safetensors.numpy.save(TENSORS, {model_file.FORMAT: json.dumps(kept)})
 
 
 ENVELOPES = [
-    ({"version": 2}, "format version 2, this chainrule reads 1(?s:.*)chainrule that wrote it"),
+    ({"version": 3}, "format version 3, this chainrule reads 1 to 2(?s:.*)chainrule that wrote it"),
+    ({"version": 0}, "format version 0"),
+    ({"version": True}, "format version True"),
+    ({"version": 2}, "columns in the description belong to format version 2"),
+    ({"version": 1, "description": DESCRIPTION | {"columns": []}}, "damaged"),
     ({"version": "1"}, "format version '1'"),
     ({"version": None}, "format version None"),
     ({"version": ...}, "not a model file"),
@@ -160,6 +165,9 @@ DESCRIPTIONS = [
     ({"seed": "3"}, "seed of the description"),
     ({"feature_names": [1]}, "feature_names of the description should be strings"),
     ({"classes": ["a", None]}, "classes of the description should be strings"),
+    ({"columns": {}}, "columns of the description should be of type list"),
+    ({"columns": ["x" * 10_000]}, "unknown kind of column"),
+    ({"columns": [{"name": "a"}]}, "unknown kind of column"),
 ]
 
 

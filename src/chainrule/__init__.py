@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from chainrule.nn.preparation import Preparation, Standardization
     from chainrule.nn.residual import Residual
     from chainrule.nn.saved import load
+    from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn
+    from chainrule.nn.table_encoder import TableEncoder
     from chainrule.optim.adam import Adam, AdamW
     from chainrule.optim.base import ParameterGroup
     from chainrule.optim.lbfgs import LBFGS
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
         Step,
     )
     from chainrule.optim.sgd import SGD
+    from chainrule.tables.readers import read_table
+    from chainrule.tables.table import Table
     from chainrule.train.callbacks import Callback
     from chainrule.train.diagnosis import Diagnosis
     from chainrule.train.early_stopping import EarlyStopping
@@ -105,11 +109,15 @@ _HOMES: Final = {
     "chainrule.nn.preparation": "Preparation Standardization",
     "chainrule.nn.residual": "Residual",
     "chainrule.nn.saved": "load",
+    "chainrule.nn.table_columns": "Categorical CategoryColumn NumberColumn",
+    "chainrule.nn.table_encoder": "TableEncoder",
     "chainrule.optim.adam": "Adam AdamW",
     "chainrule.optim.base": "ParameterGroup",
     "chainrule.optim.lbfgs": "LBFGS",
     "chainrule.optim.schedules": "Constant Cosine Coslog4 Exponential FlatCosine OneCycle Plateau Schedule Step",
     "chainrule.optim.sgd": "SGD",
+    "chainrule.tables.readers": "read_table",
+    "chainrule.tables.table": "Table",
     "chainrule.train.callbacks": "Callback",
     "chainrule.train.diagnosis": "Diagnosis",
     "chainrule.train.early_stopping": "EarlyStopping",
@@ -134,6 +142,8 @@ __all__ = [
     "Backend",
     "BatchNorm",
     "Callback",
+    "Categorical",
+    "CategoryColumn",
     "ChainruleError",
     "Constant",
     "Cosine",
@@ -163,6 +173,7 @@ __all__ = [
     "Metric",
     "ModelFileError",
     "Network",
+    "NumberColumn",
     "OneCycle",
     "OptionError",
     "OutOfMemoryError",
@@ -182,11 +193,14 @@ __all__ = [
     "StartRecord",
     "Step",
     "StepRecord",
+    "Table",
+    "TableEncoder",
     "TensorBoardLogger",
     "Trainer",
     "backend",
     "check_gradients",
     "load",
+    "read_table",
 ]
 
 

@@ -23,11 +23,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from chainrule.errors import ModelFileError, first_line
+from chainrule.errors import DataError, ModelFileError, first_line
 
 FORMAT = "chainrule-model"
-VERSION = 1
-MAX_HEADER = 1 << 20  # bytes: thousands of layers fit; a hostile header does not
+VERSION = 2  # written where a description needs it: 2 where it has "columns" (of a table, before they became X), else 1
+MAX_HEADER = 1 << 26  # bytes: 100,000 columns fit; safetensors itself takes at most 100 MB
 DTYPES = ("float32", "float64")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -45,9 +45,13 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
 def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write the file whole or not at all: to a temporary beside it, flushed to disk, then renamed over it."""
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    envelope = {"version": VERSION, "description": description, "sha256": _checksum(description, arrays)}
+    version = VERSION if "columns" in description else 1
+    envelope = {"version": version, "description": description, "sha256": _checksum(description, arrays)}
     metadata = {FORMAT: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
-    write_whole(path, safetensors.numpy.save(arrays, metadata))
+    content = safetensors.numpy.save(arrays, metadata)
+    if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
+        raise DataError(f"{path} would need more than {MAX_HEADER:,} bytes for names and categories")
+    write_whole(path, content)
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -81,9 +85,10 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             if FORMAT not in metadata:
                 raise ModelFileError(f"{path} is a safetensors file, but not a chainrule model")
             envelope = json.loads(metadata[FORMAT])
-            if type(envelope["version"]) is not int or envelope["version"] != VERSION:
+            version = envelope["version"]
+            if type(version) is not int or not 1 <= version <= VERSION:
                 raise ModelFileError(
-                    f"{path} has format version {envelope['version']!r:.80}, this chainrule reads {VERSION}",
+                    f"{path} has format version {version!r:.40}, this chainrule reads 1 to {VERSION}",
                     hint="open it with the chainrule that wrote it, or a newer one",
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -98,7 +103,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # safetensors raises several kinds, json and numpy more
         raise ModelFileError(f"{path} is not a model file: {first_line(error):.200}") from error
-    _check_description(path, description, tensors)
+    _check_description(path, description, tensors, version=version)
     return description, tensors
 
 
@@ -118,19 +123,22 @@ def _checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray]) -> None:
+def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray], *, version: int) -> None:
     if not isinstance(description, dict):
         raise ModelFileError(f"{path}: the description is no JSON object")
-    for key, kind in SCHEMA.items():
+    if ("columns" in description) != (version > 1):
+        raise ModelFileError(f"{path}: columns in the description belong to format version 2, and to no other")
+    for key, kind in (SCHEMA | ({"columns": list} if version > 1 else {})).items():
         if not isinstance(description.get(key), kind) or isinstance(description[key], bool):
             kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
             raise ModelFileError(f"{path}: {key} of the description should be of type {kinds}")
     for key in ("feature_names", "classes"):
         if not all(isinstance(name, str) for name in description[key]):
             raise ModelFileError(f"{path}: {key} of the description should be strings")
-    for layer in description["layers"]:
-        if not isinstance(layer, dict) or not isinstance(layer.get("kind"), str):
-            raise ModelFileError(f"{path}: unknown kind of layer: {layer!r:.80}")
+    for key, what in (("layers", "layer"), ("columns", "column")):
+        for part in description.get(key, ()):
+            if not isinstance(part, dict) or not isinstance(part.get("kind"), str):
+                raise ModelFileError(f"{path}: unknown kind of {what}: {part!r:.80}")
     for name, array in tensors.items():
         if str(array.dtype) not in DTYPES or not np.isfinite(array).all():
             raise ModelFileError(f"{path}: {name} should be finite numbers of {' or '.join(DTYPES)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from chainrule.backends import backend
 from chainrule.cli import output
+from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import DataError
@@ -29,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
     p = net.preparation
-    table = read_table(args.data, target=args.target or p.target_name or None, feature_names=p.feature_names)
+    table = read_table(args.data, target=args.target or p.target_name or None, like=net)
     if table.target is None:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
     y = encode_target(table.target, net.loss.task, p.classes, source=table.source)
-    found = metrics.score(net, table.features, y)
+    found = metrics.score(net, matrix_for(p, table), y)
     if args.json:
         output.result_json({"ok": True, "rows": len(table), "device": net.backend.device, **found})
     else:

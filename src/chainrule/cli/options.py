@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,11 @@ def widths(text: str) -> list[int]:
 def names(text: str) -> list[str]:
     """``roc_auc,log_loss`` as a list."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def column_names(text: str) -> list[str]:
+    """``a,"b, net"`` as a list: a name with a comma stands in double quotes."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
 
 
 def positive_int(text: str) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.backends import backend
 from chainrule.cli import output
+from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
@@ -38,15 +39,19 @@ def run(args: argparse.Namespace) -> int:
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.
     target = None if p.feature_names else args.target
-    table = read_table(args.data, target=target, feature_names=p.feature_names, need_target=False)
+    table = read_table(args.data, target=target, like=net)
+    X = matrix_for(p, table)
     if args.output is None:
-        sys.stdout.write(as_csv(net, table.features))
+        text = as_csv(net, X)
+        if sys.stdout.isatty():  # which obeys escapes; a file gets names as they are
+            text = "".join(f"{output.printable(line)}\n" for line in text.split("\n")[:-1])
+        sys.stdout.write(text)
     elif args.output.suffix == ".npy":
         content = io.BytesIO()
-        np.save(content, np.asarray(net.predict(table.features)), allow_pickle=False)
+        np.save(content, np.asarray(net.predict(X)), allow_pickle=False)
         write_whole(args.output, content.getvalue())
     else:
-        write_whole(args.output, as_csv(net, table.features).encode())
+        write_whole(args.output, as_csv(net, X).encode())
     if args.output is not None:
         output.say("wrote", f"{args.output}: {len(table):,} predictions")
     return 0

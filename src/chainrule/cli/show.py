@@ -17,8 +17,11 @@ from chainrule.nn.network import Network
 from chainrule.nn.preparation import Standardization
 from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
+from chainrule.nn.table_columns import NumberColumn
+from chainrule.nn.table_encoder import TableEncoder
 
 NAMES_SHOWN = 12
+COLUMNS_SHOWN = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     output.result_table(_model_rows(net))
     print()
+    if net.preparation.encoder is not None:
+        output.result_table(_column_rows(net.preparation.encoder))
+        print()
     output.result_table(_layer_rows(net))
     return 0
 
@@ -98,6 +104,7 @@ def _model_facts(net: Network) -> dict[str, Any]:
         "seed": net.seed,
         "target": p.target_name,
         "features": list(p.feature_names),
+        "columns": [] if p.encoder is None else [column.describe() for column in p.encoder.columns],
         "classes": list(p.classes),
         "standardised": {"features": p.features is not None, "target": p.targets is not None},
     }
@@ -129,6 +136,22 @@ def _standardization(s: Standardization | None) -> str:
     if len(s.mean) == 1:
         return f"standardised with mean {s.mean[0]:.6g}, scale {s.scale[0]:.6g}"
     return "standardised column by column" + (f", limited to {s.limit:g}" if math.isfinite(s.limit) else "")
+
+
+def _column_rows(encoder: TableEncoder) -> list[list[str]]:
+    rows = [["column", "kind", "columns of X", "what becomes of it"]]
+    for column in encoder.columns[:COLUMNS_SHOWN]:
+        if isinstance(column, NumberColumn):
+            does = f"holes become {column.fill:.6g}, the median" + (", and have a column" if column.indicator else "")
+        else:
+            does = f"one each for {', '.join(column.categories[:NAMES_SHOWN])}"
+            does += f" and {len(column.categories) - NAMES_SHOWN} more" * (len(column.categories) > NAMES_SHOWN)
+            does += "; one for rarer and unseen ones" if column.rarer else "; unseen ones count as an average row"
+            does += "; one for missing ones" if column.missing else ""
+        rows.append([column.name, column.kind, str(len(column.names)), does])
+    if len(encoder.columns) > COLUMNS_SHOWN:
+        rows.append([f"and {len(encoder.columns) - COLUMNS_SHOWN} more"])
+    return rows
 
 
 def _layer_rows(net: Network) -> list[list[str]]:

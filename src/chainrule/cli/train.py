@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -11,16 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from chainrule.backends import choose_backend
-from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.cli import output
+from chainrule.cli import output, training_data
 from chainrule.cli.options import add_device, describe_device, names, option, positive_int, widths, with_options
 from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, default_path, file_facts
-from chainrule.errors import DataError, DivergenceError, OptionError
+from chainrule.cli.training_data import DEFAULT_LOSS, Data, read_training_data
+from chainrule.errors import DivergenceError, OptionError
 from chainrule.nn import metrics
 from chainrule.nn.activations import ACTIVATIONS
 from chainrule.nn.losses import LOSSES
@@ -42,10 +39,7 @@ from chainrule.optim.schedules import (
     Step,
 )
 from chainrule.optim.sgd import SGD
-from chainrule.random import Purpose, check_seed, stream
-from chainrule.tables.readers import read_table
-from chainrule.tables.table import Table
-from chainrule.tables.targets import TargetPlan, encode_target, plan_target
+from chainrule.random import check_seed
 from chainrule.train.callbacks import Callback
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.loggers import JSONLinesLogger
@@ -53,7 +47,6 @@ from chainrule.train.progress import describe
 from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
 
-DEFAULT_LOSS = {"classify": "softmax_cross_entropy", "multilabel": "sigmoid_cross_entropy", "regress": "squared_error"}
 DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
 DEFAULT_DECAY = {"adamw": 0.3, "adam": 0.0, "sgd": 0.0, "lbfgs": 0.0}
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -72,6 +65,7 @@ ABOUT_SCHEDULES = (
     "3/4; exponential falls to a hundredth; plateau takes a tenth after 10 epochs without a better valid_loss"
 )
 BATCH_SIZES = (32, 64, 128, 256)  # by default the largest that still gives 32 steps an epoch
+SCALINGS = {"standard": Standardization.fit, "robust": Standardization.fit_robust}
 FEATURE_LIMIT = 3.0  # deviations; rarer values come to rest there
 PLAIN_LINES = 10  # progress lines in all where stderr is no terminal
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -80,7 +74,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="a .csv, .npy or .npz file, or `digits`, which is built in")
-    add("--target", metavar="COLUMN", help="the column to predict (CSV), or the array (npz: y)")
+    training_data.add_arguments(parser)
+    add("--scaling", choices=SCALINGS, default="standard", help="of features: by mean and deviation, or by quartiles")
     add_device(parser)
     add("--hidden", type=widths, default=[256, 128], metavar="N,N", help="units of the hidden layers (256,128)")
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
@@ -112,7 +107,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
     add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and the split (0)")
     add("--dtype", choices=DTYPES, default="float32", help="(float32)")
-    add("--valid", default="0.2", metavar="X", help="fraction of the rows to hold out, or a file; 0: none (0.2)")
     add("--run-dir", type=Path, metavar="DIR", help="by default runs/NAME-DATE-TIME")
     add("--overwrite", action="store_true", help="use --run-dir even if it holds files")
     add("--log-json", type=Path, metavar="FILE", help="settings and each epoch as one JSON object a line")
@@ -122,25 +116,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="one JSON object on stdout at the end")
 
 
-class Data(NamedTuple):
-    """What a net is trained and validated on, before the net's own preparation."""
-
-    X: np.ndarray
-    y: np.ndarray
-    valid: tuple[np.ndarray, np.ndarray] | None
-    plan: TargetPlan
-    table: Table
-
-
 def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
     optimizer, loggers = _optimizer(args), _loggers(args)
     backend, why = choose_backend(args.device, precision=args.precision)
     say: Callable[[str, str], None] = (lambda *_: None) if args.quiet else output.say
     say("device", describe_device(backend, why))
-    data = _read(args)
+    data = read_training_data(args)
     net = _net(args, data, backend)
     say("data", _describe_data(data))
+    if data.columns:
+        say("columns", data.columns)
+    for note in data.notes:
+        say("note", note)
     sizes = " -> ".join(map(str, net.widths))
     say("model", f"{sizes}, {_describe_layers(args)}, {net.parameter_count:,} parameters, {net.dtype}")
     directory = RunDirectory(
@@ -228,33 +216,6 @@ def _early_stopping(args: argparse.Namespace, data: Data) -> EarlyStopping | Non
     return EarlyStopping(patience=args.patience, monitor=args.monitor or "valid_loss")
 
 
-def _read(args: argparse.Namespace) -> Data:
-    table = read_table(args.data, target=args.target)
-    if table.target is None:
-        raise DataError(f"{table.source} has no target", hint="name it with --target")
-    plan = plan_target(table.target, loss=args.loss, source=table.source)
-    try:
-        fraction = float(args.valid)
-    except ValueError:
-        other = read_table(args.valid, target=table.target_name or args.target, feature_names=table.feature_names)
-        if other.target is None or other.features.shape[1] != table.features.shape[1]:
-            raise DataError(f"{other.source} does not have the columns of {table.source}") from None
-        valid = (other.features, encode_target(other.target, plan.task, plan.classes, source=other.source))
-        return Data(table.features, plan.y, valid, plan, table)
-    if not 0 <= fraction < 1:
-        raise OptionError(f"--valid {args.valid} came, a fraction in [0, 1) or a file was expected")
-    if fraction == 0:
-        return Data(table.features, plan.y, None, plan, table)
-    if len(table) < 2:
-        raise DataError(f"{table.source} has one row, too few to hold any out", hint="--valid 0")
-    order = np.empty(len(table), np.int64)
-    NumPyBackend().permutation(*stream(args.seed, Purpose.SPLIT), out=order)
-    held_out = min(math.ceil(fraction * len(table)), len(table) - 1)
-    training, validation = np.sort(order[held_out:]), np.sort(order[:held_out])
-    X, y = table.features, plan.y
-    return Data(X[training], y[training], (X[validation], y[validation]), plan, table)
-
-
 def _describe_layers(args: argparse.Namespace) -> str:
     words = [args.activation, *([f"{args.normalization} norm"] if args.normalization else [])]
     words += [f"dropout {args.dropout:g}"] if args.dropout else []
@@ -269,12 +230,14 @@ def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
         dropout=args.dropout, normalization=args.normalization, residual=args.residual,
         loss=loss, backend=backend, dtype=args.dtype, seed=args.seed,
     )  # fmt: skip
+    target = [data.target_name or "y"] if data.y.ndim == 1 else []
     net.preparation = Preparation(
-        features=Standardization.fit(data.X, limit=FEATURE_LIMIT),
-        targets=Standardization.fit(data.y) if loss.task == "regress" and loss.standardizes else None,
-        feature_names=data.table.feature_names,
-        target_name=data.table.target_name,
+        features=SCALINGS[args.scaling](data.X, limit=FEATURE_LIMIT, names=data.feature_names),
+        targets=Standardization.fit(data.y, names=target) if loss.task == "regress" and loss.standardizes else None,
+        feature_names=data.feature_names,
+        target_name=data.target_name,
         classes=data.plan.classes,
+        encoder=data.encoder,
     )
     return net
 
@@ -282,8 +245,8 @@ def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
 def _describe_data(data: Data) -> str:
     what = f", {len(data.plan.classes)} classes" if data.plan.classes else ""
     rows = f"{len(data.y):,} train" + (f", {len(data.valid[1]):,} valid" if data.valid is not None else "")
-    built_in = " (built in)" if data.table.source == "digits" else ""
-    return f"{data.table.source}{built_in}: {len(data.table):,} rows x {data.X.shape[1]} features{what}; {rows}"
+    built_in = " (built in)" if data.source == "digits" else ""
+    return f"{data.source}{built_in}: {data.rows:,} rows x {data.X.shape[1]} features{what}; {rows}"
 
 
 def _summary(net: MLP, data: Data, outcome: Run) -> dict[str, Any]:

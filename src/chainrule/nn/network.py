@@ -17,7 +17,7 @@ from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Layer, arrange, parameter_shapes, walk
 from chainrule.nn.losses import GaussianNLL, Loss, find_loss, name_of, refuse_standardized
 from chainrule.nn.passes import Pass, new_state
-from chainrule.nn.preparation import Preparation
+from chainrule.nn.preparation import Preparation, TableLike
 from chainrule.nn.rows import InputReader, Rows, upload_features, upload_rows
 from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
@@ -230,6 +230,26 @@ class Network:
             return be.returned(self.loss.point(self._numbers(X)), like=X)
         answers = self._answers(X, lambda z, out: be.positive(z, out=out), (n_out,), np.dtype(np.int32))
         return be.returned(self.loss.point(answers), like=X)
+
+    def predict_table(self, table: TableLike) -> np.ndarray:
+        """What the net says of each row of a table with the columns that it was trained on, on the host.
+
+        Parameters
+        ----------
+        table : of ``chainrule.read_table(source, like=net)``; what new categories and holes become says
+            :class:`TableEncoder`
+
+        Returns
+        -------
+        As :meth:`predict`, but for classes with names: (n,) str.
+
+        Raises
+        ------
+        DataError   if columns are missing, all of which it names, or a cell is not what it was in training.
+        """
+        answers = np.asarray(self.predict(self.preparation.encode(table)))
+        named = self.loss.task == "classify" and self.preparation.classes
+        return np.array(self.preparation.classes)[answers] if named else answers
 
     def predict_distribution(self, X: Any) -> Normal:
         """Mean and variance of the target, as a net of loss gaussian_nll sees them: two arrays, as ``predict`` answers.

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from chainrule.errors import DataError, OptionError, ShapeError
+from chainrule.nn.table_columns import ColumnData
+from chainrule.nn.table_encoder import TableEncoder
+
+ELEMENTS = 1 << 23  # of the temporary in which deviations are squared
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +40,44 @@ class Standardization:
             )
 
     @classmethod
-    def fit(cls, x: np.ndarray, *, limit: float = math.inf) -> Standardization:
-        """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column."""
-        x = np.asarray(x)
-        x = x[:, None] if x.ndim == 1 else x
-        if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf" or not np.isfinite(x).all():
-            raise DataError(f"{x.shape} of {x.dtype} came, rows of finite numbers were expected")
-        mean = x.mean(axis=0, dtype=np.float64)
-        scale = x.std(axis=0, dtype=np.float64, mean=mean[None, :])
+    def fit(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
+        """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column.
+
+        DataError where these are not finite, with the column's name out of ``names`` where there are any.
+        """
+        x = _checked(x)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+            mean, scale = cls._moments(x)
         # Asked of the values: the computed deviation of a constant column is the rounding error of its mean, not 0.
         constant = x.min(axis=0) == x.max(axis=0)
-        return cls(mean, np.where(constant, 1.0, scale), limit)
+        return _finite(cls(mean, np.where(constant, 1.0, scale), limit), x, names)
+
+    @staticmethod
+    def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = x.mean(axis=0, dtype=np.float64)
+        scale = np.empty(x.shape[1])
+        # Some columns at a time, so that squares need no second table; never one alone, whose sum would be another.
+        width = max(2, ELEMENTS // len(x))
+        for start in range(0, max(x.shape[1] - 1, 1), width):
+            end = start + width if start + width < x.shape[1] - 1 else x.shape[1]
+            part = slice(start, end)
+            scale[part] = x[:, part].std(axis=0, dtype=np.float64, mean=mean[None, part])
+        return mean, scale
+
+    @classmethod
+    def fit_robust(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
+        """Median and distance of the quartiles of each column; half the range where both quartiles are the same.
+
+        Far values do not move them. Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
+        """
+        x = _checked(x)
+        mean, scale = np.empty(x.shape[1]), np.ones(x.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+            for j in range(x.shape[1]):
+                low, lower, mean[j], upper, high = np.percentile(x[:, j], [0, 25, 50, 75, 100])
+                if high > low:
+                    scale[j] = upper - lower if upper > lower else high / 2 - low / 2
+        return _finite(cls(mean, scale, limit), x, names)
 
     def inverse(self) -> Standardization:
         """x -> x * scale + mean, in the same form: (x - (-mean / scale)) / (1 / scale); for no limit only."""
@@ -53,9 +86,46 @@ class Standardization:
         return Standardization(-self.mean / self.scale, 1 / self.scale)
 
 
+def _finite(found: Standardization, x: np.ndarray, names: Sequence[str]) -> Standardization:
+    bad = ~(np.isfinite(found.mean) & np.isfinite(found.scale))
+    if bad.any():
+        column = int(bad.argmax())
+        largest = np.abs(x[:, column].astype(np.float64)).max()
+        raise DataError(
+            f"column {f'{names[column]!r:.60}' if names else f'{column} (from 0)'} reaches {largest:.3g}: "
+            "too far to be standardised",
+            hint="divide it, or take its logarithm",
+        )
+    return found
+
+
+def _checked(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+        raise DataError(f"{x.shape} of {x.dtype} came, rows of finite numbers were expected")
+    return x
+
+
+class TableLike(Protocol):
+    """What is asked of a table: columns by name, or a matrix, or (where all of it is numbers) both."""
+
+    @property
+    def source(self) -> str:
+        """For messages."""
+
+    @property
+    def columns(self) -> Mapping[str, ColumnData]:
+        """Empty where there are no names."""
+
+    @property
+    def features(self) -> np.ndarray:
+        """(n, d) finite numbers; DataError where the columns are others."""
+
+
 @dataclass(frozen=True)
 class Preparation:
-    """Standardisation of features and targets, and the names that the table had.
+    """How a table becomes X, the standardisation of X and of targets, and the names that the table had.
 
     Parameters
     ----------
@@ -63,6 +133,7 @@ class Preparation:
     feature_names : the columns of X, in order; empty where they had no names
     target_name : the column that is predicted; empty where it had no name
     classes : the names of the classes 0, 1, ...; empty for a regression or classes without names
+    encoder : makes X from a table with names, where the net was trained on one; ``feature_names`` are then its names
     """
 
     features: Standardization | None = None
@@ -70,3 +141,27 @@ class Preparation:
     feature_names: tuple[str, ...] = ()
     target_name: str = ""
     classes: tuple[str, ...] = ()
+    encoder: TableEncoder | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoder is None:
+            return
+        if not self.feature_names:
+            object.__setattr__(self, "feature_names", self.encoder.names)
+        elif self.feature_names != self.encoder.names:
+            raise OptionError("feature_names that are not those of the encoder came", hint="leave them out")
+
+    def encode(self, table: TableLike) -> np.ndarray:
+        """X (n, n_in) before standardisation; DataError where a column is missing or holds the wrong kind."""
+        encoder = self.encoder
+        if encoder is None:
+            return table.features
+        if table.columns:
+            return encoder.encode(table.columns)
+        texts = [name for name, kind in encoder.kinds.items() if kind == "category"]
+        if texts:
+            raise DataError(f"{table.source} has no names; the model has columns of text: {texts[0]!r:.60}")
+        X, names = table.features, encoder.table_names
+        if X.shape[1] != len(names):
+            raise DataError(f"{table.source}: {X.shape[1]} columns came, {len(names)} were expected")
+        return encoder.encode(dict(zip(names, X.T.astype(np.float64), strict=True)))

@@ -23,6 +23,8 @@ from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.residual import Residual
+from chainrule.nn.table_columns import column_from
+from chainrule.nn.table_encoder import TableEncoder
 
 PREFIX = "parameters."
 LAYERS: dict[str, type[Layer]] = {
@@ -53,6 +55,8 @@ def save(net: Network, path: str | Path) -> None:
         "target_name": p.target_name,
         "classes": list(p.classes),
     }
+    if p.encoder is not None:
+        description["columns"] = [column.describe() for column in p.encoder.columns]
     model_file.write(path, description, tensors)
 
 
@@ -84,6 +88,7 @@ def load(
             feature_names=tuple(description["feature_names"]),
             target_name=description["target_name"],
             classes=tuple(description["classes"]),
+            encoder=_encoder(description),
         )
         net.parameter_arena.assign({n.removeprefix(PREFIX): v for n, v in tensors.items() if n.startswith(PREFIX)})
     except ModelFileError:
@@ -141,6 +146,15 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
             raise ValueError(f"{name} does not fit {description['dtype']}")
     if len(description["feature_names"]) not in {0, n_in} or len(description["classes"]) not in {0, max(2, n_out)}:
         raise ValueError(f"names for {n_in} features and {n_out} outputs were expected")
+
+
+def _encoder(description: dict[str, Any]) -> TableEncoder | None:
+    if "columns" not in description:
+        return None
+    encoder = TableEncoder(tuple(column_from(column) for column in description["columns"]))
+    if list(encoder.names) != description["feature_names"]:
+        raise ValueError("feature_names should be those that the columns make")
+    return encoder
 
 
 def _standardization(tensors: dict[str, np.ndarray], name: str) -> Standardization | None:

@@ -9,23 +9,25 @@ import io
 import math
 import os
 import warnings
-import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, OptionError
 from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
+from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
+
+if TYPE_CHECKING:
+    import zipfile
 
 HEAD = 1 << 14  # bytes; NumPy itself refuses headers over 10,000
 MAX_RATIO = 1000  # of a zip member over 1 GiB: real data hardly packs better, a bomb does
 MAX_UNBOUNDED = 1 << 30
 
 
-def read_npy(path: Path, *, target: str | None, feature_names: Sequence[str], need_target: bool) -> Table:
+def read_npy(path: Path, selection: Selection) -> Table:
     """The table of one (n, d) matrix, of which one column may be the target.
 
     Raises
@@ -33,7 +35,7 @@ def read_npy(path: Path, *, target: str | None, feature_names: Sequence[str], ne
     DataError     if the file is damaged or holds anything but finite real numbers in two axes.
     OptionError   if the target column is needed and not said, or is no position of a column.
     """
-    source = str(path)
+    source, target = str(path), selection.target
     try:
         with path.open("rb") as file:
             matrix = _read_array(file, os.fstat(file.fileno()).st_size, source)
@@ -44,7 +46,7 @@ def read_npy(path: Path, *, target: str | None, feature_names: Sequence[str], ne
     _check_features(matrix, source)
     width = matrix.shape[1]
     position = find_position(target, width) if target else None
-    if position is None and need_target:
+    if position is None and selection.need_target:
         came = f"{show(target)} is none of them" if target else "which one is the target was not said"
         raise OptionError(
             f"{source} has columns 0 to {width - 1}: {came}", hint="name the target by its position; -1 is the last"
@@ -55,11 +57,11 @@ def read_npy(path: Path, *, target: str | None, feature_names: Sequence[str], ne
         matrix = np.delete(matrix, position, axis=1)
         if not matrix.shape[1]:
             raise DataError(f"{source} has no column besides the target")
-    check_width(source, matrix.shape[1], feature_names)
-    return Table(matrix, (), y, "", source)
+    check_width(source, matrix.shape[1], selection.feature_names)
+    return Table({}, matrix, (), y, "", source)
 
 
-def read_npz(path: Path, *, target: str | None, feature_names: Sequence[str], need_target: bool) -> Table:
+def read_npz(path: Path, selection: Selection) -> Table:
     """The table of the array "X", or of the only one besides the target, which is called "y" if not said.
 
     Raises
@@ -67,11 +69,13 @@ def read_npz(path: Path, *, target: str | None, feature_names: Sequence[str], ne
     DataError     if the file is damaged, an array is not what it should be, or the lengths differ.
     OptionError   if there is no array of the target's name and one is needed; lists the arrays.
     """
-    source, y_name = str(path), target or "y"
+    source, y_name = str(path), selection.target or "y"
+    import zipfile  # not for everyone who imports chainrule
+
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = _list_arrays(archive, file, source)
-            if y_name not in members and need_target:
+            if y_name not in members and selection.need_target:
                 raise OptionError(
                     f"{source} has no array {show(y_name)}; its arrays are {show_names(list(members))}",
                     hint=suggest(y_name, list(members)),
@@ -88,8 +92,8 @@ def read_npz(path: Path, *, target: str | None, feature_names: Sequence[str], ne
     _check_features(X, f"{source}, array {show(x_name)}")
     if y is not None:
         _check_target(y, len(X), f"{source}, array {show(y_name)}")
-    check_width(f"{source}, array {show(x_name)}", X.shape[1], feature_names)
-    return Table(X, (), y, "" if y is None else y_name, source)
+    check_width(f"{source}, array {show(x_name)}", X.shape[1], selection.feature_names)
+    return Table({}, X, (), y, "" if y is None else y_name, source)
 
 
 def _choose_features(names: list[str], y_name: str, source: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
 from chainrule.errors import DataError, OptionError
+from chainrule.tables.selection import Selection
 
 POSITION = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 WIDEST_SEARCH = 2_000  # names among which a near miss is looked for; difflib takes 50 us a name
@@ -26,6 +26,8 @@ def show_names(names: Sequence[str]) -> str:
 
 def suggest(name: str, names: Sequence[str]) -> str:
     """A hint where a name there is comes near to ``name``; else empty."""
+    import difflib  # takes a while, and is wanted only where something went wrong
+
     near = difflib.get_close_matches(name, names, n=1) if len(names) <= WIDEST_SEARCH else []
     return f"did you mean {show(near[0])}?" if near else ""
 
@@ -65,6 +67,35 @@ def find_target(
             f"{source} has no column {show(target)}; its columns are {show_names(names)}", hint=suggest(target, names)
         )
     return None
+
+
+def choose_columns(source: str, names: Sequence[str], selection: Selection) -> tuple[list[int], int | None]:
+    """The positions of the features, in order, and of the target.
+
+    Raises
+    ------
+    DataError     if a wanted column is not there, or no feature is left.
+    OptionError   if the target is needed and not said, or a column of ``drop`` or ``categorical`` is not there.
+    """
+    for option, listed in (("drop", selection.drop), ("categorical", selection.categorical)):
+        for name in listed:
+            if name not in names:
+                raise OptionError(
+                    f"{source} has no column {show(name)} for {option}; its columns are {show_names(names)}",
+                    hint=suggest(name, names),
+                )
+    wanted = selection.feature_names
+    target = find_target(
+        source, names, selection.target, need_target=selection.need_target, selected=bool(selection.feature_names)
+    )
+    if target is not None and names[target] in selection.drop:
+        raise OptionError(f"{source}: the target {show(names[target])} is one of the columns to drop")
+    chosen = select_features(source, names, wanted, target)
+    dropped = set(selection.drop)
+    chosen = [i for i in chosen if names[i] not in dropped]
+    if not chosen:
+        raise DataError(f"{source} has no column left besides the target: all were dropped")
+    return chosen, target
 
 
 def select_features(source: str, names: Sequence[str], wanted: Sequence[str], target: int | None) -> list[int]:

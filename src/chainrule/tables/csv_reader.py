@@ -1,172 +1,131 @@
-"""Tables from delimited text: what the cells mean.
+"""Tables from delimited text.
 
-Read with the csv module and ``float``. ``np.loadtxt`` was measured against it (100,000 x 30 numbers of 17 digits,
-56 MiB: 0.6 s against 1.0 s) and not taken: it cuts and skips rows in silence, and its errors name no column.
+Read with the csv module and ``float``, part by part and column by column: beside the numbers there is never more in
+memory than a part. ``np.loadtxt`` was measured against it (100,000 x 30 numbers of 17 digits, 56 MiB: 0.6 s against
+1.0 s) and not taken: it cuts and skips rows in silence, and its errors name no column.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from array import array
 from collections.abc import Sequence
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.tables.columns import find_target, select_features, show_names
+from chainrule.nn.table_columns import ColumnData
+from chainrule.tables.cells import kind_of
+from chainrule.tables.column_builder import Cells, ColumnBuilder
+from chainrule.tables.columns import choose_columns, show_names
 from chainrule.tables.csv_text import CsvText
+from chainrule.tables.decide import Refuse, decide, decide_target, sure_sign, whole_numbers
+from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
-NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-MISWRITTEN = re.compile(r"[+-]?(?:\d{1,3}(?:[., '\xa0\u202f\u2019_]\d{3})+(?:[.,]\d+)?|\d+,\d+(?:[eE][+-]?\d+)?)")
-LONGEST_CLASS_NAME = 200  # characters; NumPy gives every row of a text array the room of the longest
+PART = 1 << 14  # cells held as text at a time: more of them leave the caches, and take half as long again
 
-FILL_IN = "fill the cell or leave the row out: missing values are not read yet"
-REFUSALS = {  # what a cell can be instead of a number: what was expected, and what to do
-    "empty": ("a number", FILL_IN),
-    "infinite": ("a finite number", FILL_IN),
-    "miswritten": ("a number", "write it like 1234.5: a point before the decimals, nothing between the thousands"),
-    "text": ("a number", "leave the column out, or code it as numbers"),
-}
+LEAST = 16  # rows, so that very wide tables are not taken one cell a column
 
 
-def read_csv(path: Path, *, target: str | None, feature_names: Sequence[str], need_target: bool) -> Table:
-    """The table of a text file; the parameters are those of :func:`chainrule.tables.readers.read_table`.
+def read_csv(path: Path, selection: Selection) -> Table:
+    """The table of a text file.
 
     The delimiter is found in the header. Cells may be quoted, also across lines; spaces around them do not count.
-    Empty lines between rows are skipped. There is no comment sign. The file is held in memory beside the numbers.
+    Empty lines between rows are skipped. There is no comment sign. What cells mean: :mod:`chainrule.tables.decide`.
 
     Raises
     ------
     DataError     naming line (from 1, the header included) and column of what cannot be read.
-    OptionError   if ``target`` is not there, or is needed and was not said; lists the columns.
+    OptionError   if a column of the selection is not there, or the target is needed and was not said.
     """
-    text = CsvText(str(path), path.read_bytes())
+    text = CsvText(path)
     names = text.names
-    if not feature_names:
+    if not selection.feature_names:
         _refuse_missing_header(text, names)
-    column = find_target(text.source, names, target, need_target=need_target, selected=bool(feature_names))
-    chosen = select_features(text.source, names, feature_names, column)
-    if not feature_names and column is not None and target != names[column]:
+    chosen, target = choose_columns(text.source, names, selection)
+    if not selection.feature_names and target is not None and selection.target != names[target]:
         _refuse_missing_header(text, [names[i] for i in chosen])
-    features, cells = _read_columns(text, chosen, column)
+    features, y = _read_columns(text, chosen, target, selection)
     return Table(
-        features=features,
+        columns=features,
+        matrix=None,
         feature_names=tuple(names[i] for i in chosen),
-        target=None if column is None else _read_target(text, cells, column),
-        target_name="" if column is None else names[column],
+        target=y,
+        target_name="" if target is None else names[target],
         source=text.source,
+        notes=tuple(text.notes),
     )
 
 
-def _read_columns(text: CsvText, chosen: Sequence[int], target: int | None) -> tuple[np.ndarray, list[str]]:
-    """The columns ``chosen`` as an (n, d) float64 array, and the cells of the target column, stripped."""
-    values, targets = array("d"), []
-    pick = itemgetter(*chosen) if len(chosen) > 1 else lambda row: (row[chosen[0]],)
-    for line, row in text.rows():
-        try:
-            values.extend(_to_numbers(pick(row)))
-        except ValueError:
-            raise _refuse_number(text, line, row, chosen) from None
-        if target is not None:
-            targets.append(row[target].strip())
-    if not values:
+def _read_columns(
+    text: CsvText, chosen: Sequence[int], target: int | None, selection: Selection
+) -> tuple[dict[str, ColumnData], np.ndarray | None]:
+    """The features by name and the target. What surprises in the first reading is read once more, as text."""
+    names = text.names
+    wanted = [*chosen, *([] if target is None else [target])]
+    builders = {i: ColumnBuilder(as_text=i != target and selection.kind(names[i]) == "category") for i in wanted}
+    _fill(text, builders)
+    signs = {builder.decimal for builder in builders.values()} - {""}
+    again = {
+        i: ColumnBuilder(as_text=True)
+        for i, builder in builders.items()
+        if builder.surprised or (builder.grouped and signs == {","}) or (i == target and _is_large(builder))
+    }
+    if again:
+        _fill(text, again)
+    columns = {i: (again.get(i) or builders.pop(i)).result() for i in wanted}
+    signs |= {sure_sign(column.texts) for column in columns.values() if isinstance(column, Cells)} - {""}
+    features: dict[str, ColumnData] = {}
+    for i in chosen:
+        column = columns.pop(i)
+        features[names[i]] = (
+            column
+            if isinstance(column, np.ndarray)
+            else decide(column, _refusal(text, i), wanted=selection.kind(names[i]), decimals=signs)
+        )
+    return features, None if target is None else _target(text, columns[target], target, signs)
+
+
+def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:
+    """Give each builder its column of the whole file."""
+    rows, n = (row for _, row in text.rows()), max(LEAST, PART // len(text.names))
+    part = list(islice(rows, n))
+    if not part:
         raise text.refuse(f"line {text.header_line}: a header came and no rows")
-    features = np.frombuffer(values).reshape(-1, len(chosen))
-    bad = ~np.isfinite(features).all(axis=1)
-    if bad.any():  # the quick way takes it, the strict one does not
-        raise _refuse_number(text, *text.row(int(bad.argmax())), chosen)
-    return features, targets
+    while part:
+        columns = list(zip(*part, strict=True))
+        for i, builder in builders.items():
+            builder.extend(columns[i])
+        part = list(islice(rows, n))
 
 
-def _to_numbers(cells: Sequence[str]) -> list[float]:
-    """What :func:`to_number` makes of the cells, only that it may let inf and nan pass.
-
-    That is all that ``float``, which is several times as fast, takes too much of ASCII without underscores; what it
-    refuses has its second chance.
-    """
-    joined = "".join(cells)
-    if joined.isascii() and "_" not in joined:
-        try:
-            return list(map(float, cells))
-        except ValueError:
-            pass
-    return list(map(to_number, cells))
+def _is_large(builder: ColumnBuilder) -> bool:
+    """Whether there are numbers that float64 may have rounded to a neighbour."""
+    column = builder.result() if not builder.surprised else None
+    return isinstance(column, np.ndarray) and bool((np.abs(column) >= 2**53).any())
 
 
-def to_number(cell: str) -> float:
-    """The number that a cell holds; ValueError where there is none or it is not finite.
-
-    Stricter than ``float``, which also takes 1_000, nan, and the digits of every script.
-    """
-    text = cell.strip()
-    if not NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
-        raise ValueError("no finite number")
-    return value
+def _target(text: CsvText, column: np.ndarray | Cells, position: int, signs: set[str]) -> np.ndarray:
+    if isinstance(column, np.ndarray) and not np.isnan(column).any():
+        return whole_numbers(column)
+    if isinstance(column, np.ndarray):  # only to find the words
+        column = Cells(np.isnan(column).astype(np.int32), ["0", ""])
+    return decide_target(column, _refusal(text, position), decimals=signs)
 
 
-def kind_of(cell: str) -> str:
-    """What a cell holds: "number", or what it is instead, a key of ``REFUSALS``."""
-    text = cell.strip()
-    if not text:
-        return "empty"
-    try:
-        value = float(text)
-    except ValueError:
-        return "miswritten" if MISWRITTEN.fullmatch(text) else "text"
-    if not math.isfinite(value):
-        return "infinite"
-    return "number" if NUMBER.fullmatch(text) else "miswritten"
+def _refusal(text: CsvText, column: int) -> Refuse:
+    def refuse(row: int, expected: str, hint: str) -> DataError:
+        return text.refuse_cell(*text.row(row), column, expected, hint)
 
-
-def _refuse_number(text: CsvText, line: int, row: list[str], columns: Sequence[int]) -> DataError:
-    """The error for the first of the cells at ``columns`` that holds no number."""
-    column = next(i for i in columns if kind_of(row[i]) != "number")
-    expected, hint = REFUSALS[kind_of(row[column])]
-    return text.refuse_cell(line, row, column, expected, hint)
+    return refuse
 
 
 def _refuse_missing_header(text: CsvText, names: Sequence[str]) -> None:
     """A header of numbers alone is most likely the first row, which would be lost."""
-    if all(kind_of(name) != "text" for name in names):
+    if all(kind_of(name) in {"number", "missing", "infinite", "miswritten"} for name in names):
         raise text.refuse(
             f"line {text.header_line}: numbers came ({show_names(names[:3])}{', ...' * (len(names) > 3)}), "
             "the names of the columns were expected",
             "let the first line name the columns, and give the target by its name",
         )
-
-
-def _read_target(text: CsvText, cells: list[str], column: int) -> np.ndarray:
-    """Text where no cell is a number; int64 where all are whole numbers; else float64."""
-    kinds = [kind_of(cell) for cell in cells]
-    for kind in ("empty", "infinite", "miswritten"):
-        if kind in kinds and (kind == "empty" or "text" not in kinds):
-            raise _refuse_number(text, *text.row(kinds.index(kind)), [column])
-    numeric = [kind != "text" for kind in kinds]
-    if not any(numeric):
-        return _read_classes(text, cells, column)
-    if not all(numeric):
-        most = 2 * sum(numeric) >= len(cells)
-        expected = f"{'a number' if most else 'text'} as in most rows"
-        hint = "a target holds either numbers or names of classes; let such a name begin with a letter"
-        raise text.refuse_cell(*text.row(numeric.index(not most)), column, expected, hint)
-    values = np.array([float(cell) for cell in cells])
-    if (values != np.floor(values)).any():
-        return values
-    if (np.abs(values) < 2**53).all():
-        return values.astype(np.int64)
-    try:  # beyond 2**53 float64 would merge neighbours, which may be different classes
-        return np.array([int(cell) for cell in cells], np.int64)
-    except (ValueError, OverflowError):
-        return values
-
-
-def _read_classes(text: CsvText, cells: list[str], column: int) -> np.ndarray:
-    longest = max(range(len(cells)), key=lambda i: len(cells[i]))
-    if len(cells[longest]) > LONGEST_CLASS_NAME:
-        expected = f"a class name of at most {LONGEST_CLASS_NAME} characters"
-        raise text.refuse_cell(*text.row(longest), column, expected)
-    return np.array(cells)

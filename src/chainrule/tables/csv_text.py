@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 from chainrule.errors import DataError
 from chainrule.tables.columns import show, show_names
 
-DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+WESTERN = "cp1252"  # Windows-1252: latin-1, and letters where that has control characters
+BLOCK = 1 << 20  # bytes checked at a time
 LONGEST_HEADER = 1 << 20  # characters of several lines; a quote that is still open then was never closed
 
 
 class CsvText:
-    """The content of a file: UTF-8, one header, records as wide as the header. Anything else is a DataError.
+    """A text file, read anew each time it is asked for: one header, records as wide as that. Else it is a DataError.
 
-    Parameters
-    ----------
-    source : for messages
-    data : the bytes of the file; a byte order mark is dropped
+    UTF-8; UTF-16 where a byte order mark says so; what is neither is taken for Windows-1252, which is said in a note.
 
     Attributes
     ----------
+    source : the path, for messages
+    notes : what was taken for granted and should be said
     names : the columns, stripped of spaces, none empty, all different
     header_line : the line on which the header begins, from 1
-    delimiter : the one of comma, semicolon and tab that stands most often in the header, outside quotes; csv.Sniffer
-        guesses from the cells and errs
+    delimiter : the one of comma, semicolon, tab and pipe that stands most often in the header, outside quotes;
+        csv.Sniffer guesses from the cells and errs
     """
 
-    def __init__(self, source: str, data: bytes) -> None:
-        self.source = source
-        self.data = data.removeprefix(b"\xef\xbb\xbf")
-        self._check_bytes()
+    def __init__(self, path: Path) -> None:
+        self.source, self._path = str(path), path
+        self.notes: list[str] = []
+        self._encoding = self._find_encoding()
         self.delimiter = self._choose_delimiter()
         first = next(self._records(), None)
         if first is None:
@@ -66,35 +70,62 @@ class CsvText:
     def _empty(self) -> DataError:
         return self.refuse("the file is empty, a header and rows were expected")
 
-    def _check_bytes(self) -> None:
-        at, came = self.data.find(b"\0"), "a NUL byte"
-        if at < 0 and not self.data.isascii():
+    def _find_encoding(self) -> str:
+        with self._path.open("rb") as file:
+            head = file.read(3)
+        encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), "utf-8")
+        at = self._first_undecodable(encoding)
+        if at is None:
+            return encoding
+        if encoding == "utf-8" and at[1] != 0 and self._first_undecodable(WESTERN) is None:
+            self.notes.append(
+                f"{self.source} is not UTF-8 (byte {at[1]:#04x} on line {at[0]}): read as Windows-1252 (latin-1)"
+            )
+            return WESTERN
+        came = "a NUL byte" if at[1] == 0 else f"the byte {at[1]:#04x}"
+        raise self.refuse(f"line {at[0]}: {came} came, text in UTF-8 was expected", "save the file as UTF-8")
+
+    def _first_undecodable(self, encoding: str) -> tuple[int, int] | None:
+        """Line and value of the first byte that is no text in this encoding; None where all is."""
+        decoder = codecs.getincrementaldecoder(encoding)()
+        line, last = 1, b""
+        with self._path.open("rb") as file:
+            while block := file.read(BLOCK):
+                held = decoder.getstate()[0]  # the beginning of a character that the last block cut
+                nul = block.find(b"\0") if encoding != "utf-16" else -1
+                try:
+                    decoder.decode(block if nul < 0 else block[:nul])
+                except UnicodeDecodeError as error:
+                    at = error.start - len(held)
+                    return (line, held[at]) if at < 0 else (line + _line_ends(block[:at], last), block[at])
+                if nul >= 0:
+                    return line + _line_ends(block[:nul], last), 0
+                line += _line_ends(block, last)
+                last = block[-1:]
             try:
-                self.data.decode()
+                decoder.decode(b"", final=True)
             except UnicodeDecodeError as error:
-                at, came = error.start, f"the byte {self.data[error.start]:#04x}"
-        if at >= 0:
-            count = self.data.count  # each of LF, CR and CRLF ends a line
-            line = 1 + count(b"\n", 0, at) + count(b"\r", 0, at) - count(b"\r\n", 0, at)
-            raise self.refuse(f"line {line}: {came} came, text in UTF-8 was expected", "save the file as UTF-8")
+                return line, error.object[error.start]
+        return None
 
     def _lines(self) -> io.TextIOWrapper:
-        return io.TextIOWrapper(io.BytesIO(self.data), encoding="utf-8", newline="")
+        return self._path.open(encoding=self._encoding, newline="")
 
     def _choose_delimiter(self) -> str:
         counts = dict.fromkeys(DELIMITERS, 0)
         length, quoted, may_open, number = 0, False, True, 0
-        for number, line in enumerate(self._lines(), 1):  # noqa: B007 - the last one goes into the message
-            for sign in line:
-                if sign == '"' and (quoted or may_open):
-                    quoted, may_open = not quoted, True
-                    continue
-                if not quoted and sign in counts:
-                    counts[sign] += 1
-                may_open = not quoted and (sign in counts or (may_open and sign == " "))
-            length += len(line.strip())
-            if length > LONGEST_HEADER or (length and not quoted):
-                break
+        with self._lines() as lines:
+            for number, line in enumerate(lines, 1):  # noqa: B007 - the last one goes into the message
+                for sign in line:
+                    if sign == '"' and (quoted or may_open):
+                        quoted, may_open = not quoted, True
+                        continue
+                    if not quoted and sign in counts:
+                        counts[sign] += 1
+                    may_open = not quoted and (sign in counts or (may_open and sign == " "))
+                length += len(line.strip())
+                if length > LONGEST_HEADER or (length and not quoted):
+                    break
         if not length:
             raise self._empty()
         most = max(counts.values())
@@ -122,7 +153,11 @@ class CsvText:
             raise self.refuse(f"{where}: several columns are called {twice}", "give each column a name of its own")
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(self._lines(), delimiter=self.delimiter, strict=True, skipinitialspace=True)
+        with self._lines() as lines:
+            yield from self._parse(lines)
+
+    def _parse(self, lines: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
+        reader = csv.reader(lines, delimiter=self.delimiter, strict=True, skipinitialspace=True)
         line, gap, width = 1, 0, 0
         try:
             for row in reader:
@@ -145,3 +180,8 @@ class CsvText:
             what = "its quote is not closed" if open_quote else str(error)
             hint = "look for a double quote without its partner" if open_quote or "limit" in what else ""
             raise self.refuse(f"line {line}: the row that begins here cannot be read: {what}", hint) from None
+
+
+def _line_ends(data: bytes, last: bytes) -> int:
+    """How many lines end here, after the byte ``last``: each of LF, CR and CRLF ends one."""
+    return data.count(b"\n") + data.count(b"\r") - (last + data).count(b"\r\n")

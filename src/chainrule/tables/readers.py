@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.network import Network
 from chainrule.tables.array_reader import read_npy, read_npz
-from chainrule.tables.columns import select_features, show, suggest
+from chainrule.tables.columns import choose_columns, show, suggest
 from chainrule.tables.csv_reader import read_csv
+from chainrule.tables.frame_reader import is_frame, read_arrow_file, read_frame
+from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
-READERS = {".csv": read_csv, ".tsv": read_csv, ".txt": read_csv, ".npy": read_npy, ".npz": read_npz}
+READERS = {
+    **dict.fromkeys((".csv", ".tsv", ".txt"), read_csv),
+    ".npy": read_npy,
+    ".npz": read_npz,
+    **dict.fromkeys((".parquet", ".arrow", ".feather"), read_arrow_file),
+}
 BUILT_IN = ("digits",)
 
 
 def read_table(
-    source: str | Path, *, target: str | None = None, feature_names: Sequence[str] = (), need_target: bool = True
-) -> Table:
-    """A table from a file (.csv, .tsv, .txt, .npy, .npz) or, by its name, a built-in data set ("digits").
+    source: Any, *, target: str | None = None, feature_names: Sequence[str] = (), need_target: bool = True,
+    drop: Sequence[str] = (), categorical: Sequence[str] = (), kinds: Mapping[str, str] | None = None,
+    like: Network | None = None,
+) -> Table:  # fmt: skip
+    """A table from a file, a DataFrame or, by its name, a built-in data set ("digits").
+
+    Files: .csv, .tsv, .txt, .npy, .npz; with pyarrow .parquet, .arrow, .feather. DataFrames: those of pandas and
+    Polars, Arrow tables, and whatever has ``__arrow_c_stream__``. The same data gives the same table.
 
     Every value is checked here, so that nothing is ever read as something else than it is; see
-    :mod:`chainrule.tables.csv_reader` and :mod:`chainrule.tables.array_reader` for the two forms.
+    :mod:`chainrule.tables.csv_reader`, :mod:`chainrule.tables.frame_reader` and :mod:`chainrule.tables.array_reader`.
 
     Parameters
     ----------
-    source : path or data set name
+    source : path, data set name, or DataFrame
     target : text: a column's name or, if there is none of that name, a position such as "-1"; npy: a position;
         npz: the name of an array, "y" if not given
     feature_names : the columns that a trained model wants, in its order; others are ignored. Empty: all but the
         target. Arrays have no names, there only the number of columns is checked
     need_target : if False, a target that is not there is no error
+    drop : columns to leave out, by name
+    categorical : columns whose cells are categories even where they look like numbers, by name
+    kinds : {column: "number" or "category"} where that is known; other columns are what they look like
+    like : a net trained on such a table: its columns are read as what they were then, whatever they look like now; a
+        target is read only where one is given
 
     Returns
     -------
@@ -44,8 +63,18 @@ def read_table(
     DataError     if the file cannot be read as such a table: one line that names file, line or row, and column.
     OptionError   if ``target`` is needed and not said, or not there: lists what is there.
     """
-    if str(source) in BUILT_IN:
-        return _read_digits(target, feature_names, need_target=need_target)
+    if like is not None:
+        p = like.preparation
+        encoder, need_target = p.encoder, target is not None
+        feature_names = p.feature_names if encoder is None else encoder.table_names
+        kinds = dict.fromkeys(feature_names, "number") if encoder is None else encoder.kinds
+    selection = Selection(target, tuple(feature_names), need_target, tuple(drop), tuple(categorical), kinds or {})
+    if isinstance(source, str | os.PathLike) and str(source) in BUILT_IN:
+        return _read_digits(selection)
+    if is_frame(source):
+        return read_frame(source, selection)
+    if not isinstance(source, str | os.PathLike):
+        raise DataError(f"{type(source).__name__} came, a path, a data set's name or a DataFrame was expected")
     path = Path(source)
     try:
         if "\0" in str(path):
@@ -59,7 +88,9 @@ def read_table(
         if reader is None:
             known = ", ".join(READERS)
             raise DataError(f"{path}: the ending {show(path.suffix)} came, one of {known} was expected")
-        return reader(path, target=target, feature_names=tuple(feature_names), need_target=need_target)
+        if reader in {read_npy, read_npz} and (drop or categorical):
+            raise OptionError(f"{path}: drop and categorical name columns, which an array does not have")
+        return reader(path, selection)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", hint=suggest(str(source), BUILT_IN)) from None
     except OSError as error:
@@ -68,17 +99,19 @@ def read_table(
         raise DataError(f"{path} does not fit into memory") from error
 
 
-def _read_digits(target: str | None, feature_names: Sequence[str], *, need_target: bool) -> Table:
+def _read_digits(selection: Selection) -> Table:
     """1,797 handwritten digits of 8 x 8 pixels, 0 to 16; see data/ATTRIBUTION.md."""
-    if need_target and target not in {None, "", "digit"}:
-        raise OptionError(f"digits has no target {show(target)}", hint="its target is digit")
+    if selection.need_target and selection.target not in {None, "", "digit"}:
+        raise OptionError(f"digits has no target {show(selection.target)}", hint="its target is digit")
+    from importlib import resources  # not for everyone who imports chainrule
+
     with resources.as_file(resources.files("chainrule") / "data" / "digits.npz") as path:
-        table = read_npz(path, target="y", feature_names=(), need_target=True)
-    names = [f"pixel{i}" for i in range(table.features.shape[1])]
-    chosen = select_features("digits", names, feature_names, None)
+        table = read_npz(path, Selection("y"))
+    names = [f"pixel{i}" for i in range(table.width)]
+    chosen, _ = choose_columns("digits", names, replace(selection, target=None, need_target=False))
     return replace(
         table,
-        features=table.features.take(chosen, axis=1),
+        matrix=table.features.take(chosen, axis=1),
         feature_names=tuple(names[i] for i in chosen),
         target_name="digit",
         source="digits",

@@ -1,30 +1,60 @@
-"""A table: numbers in rows and columns, and what is to be predicted from them."""
+"""A table: columns of numbers and text, or a matrix, and what is to be predicted from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from chainrule.errors import DataError
+from chainrule.nn.table_columns import Categorical, ColumnData
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """What a reader hands over; everything in it has been checked.
 
+    It holds either ``columns``, as files with a header and DataFrames do, or a ``matrix``, as arrays are.
+
     Parameters
     ----------
-    features : (n, d) array, n and d at least 1, finite; float64 from text, the array's own real dtype from npy and npz
-    feature_names : the d columns in order; empty where they have no names
+    columns : name to column, in order: (n,) float64 with nan for holes, or :class:`Categorical`
+    matrix : (n, d) array, n and d at least 1, finite, of the array's own real dtype; None where there are columns
+    feature_names : the columns in order; empty where they have no names
     target : (n,) or (n, k) finite numbers, or (n,) str; None where none was asked for or there is none
     target_name : empty where the target has no name
     source : the path or the data set's name, for messages
+    notes : what was taken for granted while reading, one line each
     """
 
-    features: np.ndarray
+    columns: Mapping[str, ColumnData]
+    matrix: np.ndarray | None
     feature_names: tuple[str, ...]
     target: np.ndarray | None
     target_name: str
     source: str
+    notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.matrix) if self.matrix is not None else len(next(iter(self.columns.values())))
+
+    @property
+    def width(self) -> int:
+        """How many columns there are besides the target."""
+        return self.matrix.shape[1] if self.matrix is not None else len(self.columns)
+
+    @property
+    def features(self) -> np.ndarray:
+        """(n, d) finite numbers; DataError where a column holds text or holes."""
+        if self.matrix is not None:
+            return self.matrix
+        X = np.empty((len(self), len(self.columns)))
+        for j, (name, data) in enumerate(self.columns.items()):
+            if isinstance(data, Categorical):
+                raise DataError(f"{self.source}: column {name!r} holds text, numbers were expected")
+            if np.isnan(data).any():
+                row = int(np.isnan(data).argmax())
+                raise DataError(f"{self.source}: row {row} (from 0) of column {name!r} is missing, a number was wanted")
+            X[:, j] = data
+        return X

@@ -1,0 +1,23 @@
+"""New rows as a trained net takes them, for the commands that use a model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.cli import output
+from chainrule.nn.preparation import Preparation
+from chainrule.tables.table import Table
+
+SHOWN = 5  # unseen categories
+
+
+def matrix_for(preparation: Preparation, table: Table) -> np.ndarray:
+    """X (n, n_in) before standardisation; what the reader assumed and what the training did not know is said."""
+    for note in table.notes:
+        output.say("note", note)
+    encoder = preparation.encoder
+    for name, unseen in ({} if encoder is None or not table.columns else encoder.unseen(table.columns)).items():
+        shown = ", ".join(f"{text!r:.60}" for text in unseen[:SHOWN])
+        more = f" and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else ""
+        output.say("note", f"column {name!r:.60}: no column of its own in the model for {shown}{more}")
+    return preparation.encode(table)

@@ -1,0 +1,195 @@
+"""What a column of a table holds, and how a trained model turns it into columns of X."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError
+from chainrule.options import whole_number
+
+MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
+
+
+@dataclass(frozen=True, eq=False)
+class Categorical:
+    """A column of text.
+
+    Parameters
+    ----------
+    codes : (n,) int32, positions in ``names``; -1 where the cell is missing
+    names : the different texts
+    """
+
+    codes: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+ColumnData = np.ndarray | Categorical  # numbers: (n,) float64, nan where missing
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """Numbers, and after them, where training rows had holes, 1 for a hole and 0 for a number.
+
+    Parameters
+    ----------
+    name : of the table's column
+    fill : stands for what is missing: the median of the training rows
+    indicator : whether holes have a column of X of their own. It exists only where training rows had holes; without it
+        a hole is the fill and nothing else, because nothing was learnt about holes
+    """
+
+    name: str
+    fill: float = 0.0
+    indicator: bool = False
+    kind: ClassVar[str] = "number"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.fill, int | float) or isinstance(self.fill, bool):
+            raise OptionError(f"a column {self.name!r:.60} with fill {self.fill!r:.60} came, text and number expected")
+        if not np.isfinite(self.fill) or not isinstance(self.indicator, bool):
+            raise OptionError(f"fill {self.fill!r:.60}, indicator {self.indicator!r:.60} of {self.name!r:.60} came")
+
+    @classmethod
+    def fit(cls, name: str, values: np.ndarray) -> NumberColumn:
+        """The median and whether there are holes; a column without any number is filled with 0."""
+        holes = np.isnan(values)
+        present = values[~holes] if holes.any() else values
+        return cls(name, float(np.median(present)) if present.size else 0.0, bool(holes.any()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its columns of X."""
+        return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
+
+    def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
+        """Write the columns of X, (n, len(names))."""
+        if isinstance(data, Categorical):
+            raise DataError(f"column {self.name!r} holds text, numbers were expected as in training")
+        holes = np.isnan(data)
+        out[:, 0] = data
+        if holes.any():
+            out[holes, 0] = self.fill
+        if self.indicator:
+            out[:, 1] = holes
+
+    def describe(self) -> dict[str, Any]:
+        """For the model file."""
+        return {"kind": self.kind, "name": self.name, "fill": self.fill, "indicator": self.indicator}
+
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """One column of X a category, 1 in the rows that have it, else 0; then "rarer" and "missing" where they are used.
+
+    A value that no training row had goes to "rarer", which learnt from the rarest; a missing one to "missing". Where
+    training rows filled no such column, its weights would be noise: then the row gets the ``shares`` instead, the
+    means of these columns, which standardisation makes zeros. They say nothing.
+
+    Parameters
+    ----------
+    name : of the table's column
+    categories : those with a column of their own, the most frequent of the training rows, in the order of their names
+    rarer, missing : whether there are columns for these
+    shares : of the training rows, one for each column of X; they sum to 1
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    rarer: bool
+    missing: bool
+    shares: tuple[float, ...]
+    kind: ClassVar[str] = "category"
+
+    def __post_init__(self) -> None:
+        texts = (self.name, *self.categories)
+        if not all(isinstance(text, str) for text in texts) or len(set(self.categories)) < len(self.categories):
+            raise OptionError(f"categories {self.categories!r:.60} of {self.name!r:.60} came, different texts expected")
+        if not isinstance(self.rarer, bool) or not isinstance(self.missing, bool):
+            raise OptionError(f"rarer {self.rarer!r:.60} and missing {self.missing!r:.60} came, two of true and false")
+        numbers = all(isinstance(share, int | float) and 0 <= share <= 1 for share in self.shares)
+        if not self.names or len(self.shares) != len(self.names) or not numbers or abs(sum(self.shares) - 1) > 1e-6:
+            raise OptionError(f"shares {self.shares!r:.60} came, {len(self.names)} that sum to 1 were expected")
+
+    @classmethod
+    def fit(cls, name: str, data: Categorical, *, max_categories: int = MAX_CATEGORIES) -> CategoryColumn:
+        """The ``max_categories`` most frequent, equals by name, and the shares."""
+        counts = np.bincount(data.codes + 1, minlength=len(data.names) + 1)
+        n_missing, counts = int(counts[0]), counts[1:]
+        ranked = sorted(np.flatnonzero(counts).tolist(), key=lambda i: (-counts[i], data.names[i]))
+        kept = sorted(ranked[:max_categories], key=lambda i: data.names[i])
+        n_rarer = int(sum(counts[i] for i in ranked[max_categories:]))
+        slots = [*(int(counts[i]) for i in kept), *([n_rarer] if n_rarer else []), *([n_missing] if n_missing else [])]
+        shares = tuple(count / len(data) for count in slots)
+        return cls(name, tuple(data.names[i] for i in kept), n_rarer > 0, n_missing > 0, shares)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its columns of X."""
+        extra = [f"{self.name} is rarer"] * self.rarer + [f"{self.name} is missing"] * self.missing
+        return (*(f"{self.name} = {category}" for category in self.categories), *extra)
+
+    def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
+        """Write the columns of X, (n, len(names))."""
+        if not isinstance(data, Categorical):
+            raise DataError(f"column {self.name!r} holds numbers, categories were expected as in training")
+        last = len(self.categories)
+        slot = {category: i for i, category in enumerate(self.categories)}
+        rarer, missing = (last if self.rarer else -1), (last + self.rarer if self.missing else -1)
+        # -1 of a missing cell finds the last entry.
+        slots = np.array([*(slot.get(name, rarer) for name in data.names), missing], np.int64)[data.codes]
+        out[...] = 0
+        known = np.flatnonzero(slots >= 0)
+        out[known, slots[known]] = 1
+        if len(known) < len(slots):
+            out[slots < 0] = self.shares
+
+    def unseen(self, data: Categorical) -> list[str]:
+        """What stands in ``data`` and had no column of its own in training."""
+        there = np.bincount(data.codes + 1, minlength=len(data.names) + 1)[1:]
+        known = set(self.categories)
+        return [name for name, count in zip(data.names, there, strict=True) if count and name not in known]
+
+    def describe(self) -> dict[str, Any]:
+        """For the model file."""
+        return {
+            "kind": self.kind, "name": self.name, "categories": list(self.categories), "rarer": self.rarer,
+            "missing": self.missing, "shares": list(self.shares),
+        }  # fmt: skip
+
+
+Column = NumberColumn | CategoryColumn
+
+
+def fit_column(name: str, data: ColumnData, *, max_categories: int = MAX_CATEGORIES) -> Column:
+    """The column of X for these rows of a table's column."""
+    if isinstance(data, Categorical):
+        whole_number("max_categories", max_categories)
+        return CategoryColumn.fit(name, data, max_categories=max_categories)
+    return NumberColumn.fit(name, data)
+
+
+def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:
+    """Those rows of a column."""
+    return Categorical(data.codes[rows], data.names) if isinstance(data, Categorical) else data[rows]
+
+
+def column_from(description: dict[str, Any]) -> Column:
+    """The column that ``describe`` described; LookupError, TypeError or ValueError where it is none."""
+    fields = dict(description)
+    kind = fields.pop("kind")
+    if kind == NumberColumn.kind:
+        return NumberColumn(**fields)
+    if kind != CategoryColumn.kind:
+        raise ValueError(f"unknown kind of column: {kind!r:.80}")
+    for name in ("categories", "shares"):
+        if not isinstance(fields[name], list):
+            raise TypeError(f"{name} of a column should be a list")
+        fields[name] = tuple(fields[name])
+    return CategoryColumn(**fields)

@@ -1,0 +1,104 @@
+"""From a table with names, text and holes to the matrix X of a net; fitted on training rows, kept with the net."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError
+from chainrule.nn.table_columns import (
+    MAX_CATEGORIES,
+    CategoryColumn,
+    Column,
+    ColumnData,
+    fit_column,
+    take,
+)
+
+PART = 65_536  # rows encoded at a time, so that what is made on the way stays small
+
+
+@dataclass(frozen=True)
+class TableEncoder:
+    """The columns of a table that a model takes, in its order, and what becomes of each.
+
+    X has the columns of ``columns[0]``, then those of ``columns[1]``, and so on; standardisation comes after it. The
+    same values give the same X in whatever order a table has its columns, and whatever else it has.
+
+    Parameters
+    ----------
+    columns : NumberColumn or CategoryColumn each, with different names
+    """
+
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        if not self.columns or len(set(self.table_names)) < len(self.columns):
+            raise OptionError("an encoder of columns with different names was expected, at least one")
+
+    @classmethod
+    def fit(
+        cls, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None, max_categories: int = MAX_CATEGORIES
+    ) -> TableEncoder:
+        """Medians, categories and shares of these ``rows``, by default all; the table's other rows count for nothing.
+
+        Parameters
+        ----------
+        table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`
+        rows : positions of the training rows
+        max_categories : of a column of text; rarer ones share one column of X
+        """
+        chosen = slice(None) if rows is None else rows
+        return cls(
+            tuple(fit_column(name, take(data, chosen), max_categories=max_categories) for name, data in table.items())
+        )
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """The columns that a table must have."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns of X."""
+        return tuple(name for column in self.columns for name in column.names)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """{name of the table's column: "number" or "category"}."""
+        return {column.name: column.kind for column in self.columns}
+
+    def encode(self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None) -> np.ndarray:
+        """X (n, len(names)) float64 of these ``rows`` of a table, by default all.
+
+        Raises
+        ------
+        DataError   if the table lacks a column, naming all that it lacks, or a column holds the other kind.
+        """
+        missing = [name for name in self.table_names if name not in table]
+        if missing:
+            shown = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
+            raise DataError(f"the table lacks {len(missing)} of the {len(self.columns)} columns: {shown}")
+        n = len(table[self.columns[0].name]) if rows is None else len(rows)
+        X = np.empty((n, len(self.names)))
+        for start in range(0, n, PART):
+            part = slice(start, min(start + PART, n))
+            at = 0
+            for column in self.columns:
+                width = len(column.names)
+                data = take(table[column.name], part if rows is None else rows[part])
+                column.encode(data, out=X[part, at : at + width])
+                at += width
+        return X
+
+    def unseen(self, table: Mapping[str, ColumnData]) -> dict[str, list[str]]:
+        """{column: categories that no training row had or that were too rare for a column}, where there are any."""
+        found = {
+            column.name: column.unseen(data)
+            for column in self.columns
+            if isinstance(column, CategoryColumn) and not isinstance(data := table[column.name], np.ndarray)
+        }
+        return {name: names for name, names in found.items() if names}

@@ -1,0 +1,223 @@
+"""Tables from columns that have a type already: Parquet, Arrow and Feather files, and DataFrames of any library.
+
+A column keeps the kind that it has: numbers and booleans are numbers, text is categories even where it looks like
+numbers, dates are refused. In a column of Python objects each value counts as the cell of a text file would.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ChainruleError, DataError, OptionError, first_line
+from chainrule.nn.table_columns import ColumnData
+from chainrule.tables.cells import BOOLEAN_NAMES, MISSING, kind_of
+from chainrule.tables.column_builder import Cells
+from chainrule.tables.columns import choose_columns, show, show_names
+from chainrule.tables.decide import NO_DATES, NO_TARGET, Refuse, categories, decide, decide_target, whole_numbers
+from chainrule.tables.selection import Selection
+from chainrule.tables.table import Table
+
+NOTHING = {"None", "<NA>", "NaT"}  # how Python and pandas call it; nan is among the cells that count as missing
+Read = Callable[[str], "np.ndarray | Cells"]  # a column by its name: numbers, booleans, dates or objects; or text
+
+
+def is_frame(data: Any) -> bool:
+    """Whether this is a DataFrame or an Arrow table, of whatever library."""
+    return any(hasattr(data, name) for name in ("__arrow_c_stream__", "__dataframe__")) and not isinstance(data, str)
+
+
+def read_frame(data: Any, selection: Selection) -> Table:
+    """The table of a DataFrame (pandas, Polars, ...) or of any ``__arrow_c_stream__``; an index is ignored."""
+    source = f"the {type(data).__module__.partition('.')[0]} {type(data).__name__}"
+    if not hasattr(data, "to_numpy"):
+        if hasattr(data, "__arrow_c_stream__"):
+            return _from_arrow(_arrow("pyarrow").table(data), source, selection)
+        return _from_arrow(_arrow("pyarrow.interchange").from_dataframe(data), source, selection)
+    names = {str(name): name for name in data.columns}
+    if len(names) < len(data.columns):
+        raise DataError(f"{source}: several columns have the same name", hint="give each column a name of its own")
+    return _table(source, list(names), len(data), lambda name: _of_series(data[names[name]]), selection)
+
+
+def read_arrow_file(path: Path, selection: Selection) -> Table:
+    """The table of a .parquet, .arrow or .feather file; pyarrow reads it (extra ``tables``)."""
+    pa = _arrow("pyarrow")
+    try:
+        with path.open("rb") as file:
+            if path.suffix.lower() == ".parquet":
+                parquet = _arrow("pyarrow.parquet").ParquetFile(file)
+                names = list(parquet.schema_arrow.names)
+                _check_names(str(path), names)
+                chosen, target = choose_columns(str(path), names, selection)
+                wanted = [names[i] for i in [*chosen, *([] if target is None else [target])]]
+                content = parquet.read(columns=wanted)
+                # A position counts among all the columns of the file.
+                said = selection if target is None else _with_target(selection, names[target])
+                return _from_arrow(content, str(path), said)
+            ipc = _arrow("pyarrow.ipc")
+            try:
+                content = ipc.open_file(file).read_all()
+            except pa.ArrowInvalid:
+                file.seek(0)
+                content = ipc.open_stream(file).read_all()
+            return _from_arrow(content, str(path), selection)
+    except (ChainruleError, FileNotFoundError, PermissionError):
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
+
+
+def _with_target(selection: Selection, name: str) -> Selection:
+    return Selection(name, selection.feature_names, selection.need_target, (), (), _kinds(selection))
+
+
+def _kinds(selection: Selection) -> dict[str, str]:
+    return dict(selection.kinds) | dict.fromkeys(selection.categorical, "category")
+
+
+def _arrow(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise OptionError(
+            "Parquet, Arrow and Feather need pyarrow, which is not installed", hint='pip install "chainrule[tables]"'
+        ) from None
+
+
+def _check_names(source: str, names: Sequence[str]) -> None:
+    if "" in names or len(set(names)) < len(names):
+        twice = [name for name in dict.fromkeys(names) if not name or names.count(name) > 1]
+        raise DataError(f"{source}: columns without a name of their own: {show_names(twice)}")
+
+
+def _from_arrow(content: Any, source: str, selection: Selection) -> Table:
+    names = list(content.column_names)
+    _check_names(source, names)
+    return _table(source, names, content.num_rows, lambda name: _of_arrow(content.column(name)), selection)
+
+
+def _table(source: str, names: list[str], n: int, read: Read, selection: Selection) -> Table:
+    chosen, target = choose_columns(source, names, selection)
+    if not n:
+        raise DataError(f"{source} has no rows")
+    features: dict[str, ColumnData] = {}
+    for name in (names[i] for i in chosen):
+        data = read(name)
+        features[name] = _feature(data, _refusal(source, name, data), selection.kind(name))
+    y = None
+    if target is not None:
+        data = read(names[target])
+        y = _target(data, _refusal(source, names[target], data))
+    return Table(
+        columns=features,
+        matrix=None,
+        feature_names=tuple(names[i] for i in chosen),
+        target=y,
+        target_name="" if target is None else names[target],
+        source=source,
+    )
+
+
+def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:
+    def refuse(row: int, expected: str, hint: str) -> DataError:
+        value = data[row] if isinstance(data, np.ndarray) else data.texts[data.codes[row]]
+        return DataError(
+            f"{source}, column {show(name)}, row {row} (from 0): {show(str(value))} came, {expected} was expected",
+            hint=hint,
+        )
+
+    return refuse
+
+
+# ---- a column of another library ------------------------------------------------------------------
+
+
+def _of_arrow(column: Any) -> np.ndarray | Cells:
+    pa = _arrow("pyarrow")
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type).cast(pa.large_string())
+        kind = column.type
+    if any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+        encoded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
+        codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int32)
+        return _cells(codes, encoded.dictionary.to_pylist())
+    if pa.types.is_decimal(kind) or pa.types.is_null(kind) or (pa.types.is_integer(kind) and column.null_count):
+        column = column.cast(pa.float64())
+    return np.asarray(column.to_numpy())
+
+
+def _of_series(series: Any) -> np.ndarray | Cells:
+    if str(series.dtype) == "category":  # of pandas: categories, also where they are numbers
+        return _cells(series.cat.codes.to_numpy(), [str(name) for name in series.cat.categories])
+    values = np.asarray(series.to_numpy())
+    return np.array(values.tolist(), object) if values.dtype.kind in "UT" else values
+
+
+def _cells(codes: np.ndarray, texts: Sequence[str]) -> Cells:
+    """Codes of texts, -1 for none, as cells: stripped, each once, and "" for none."""
+    at: dict[str, int] = {}
+    nothing = [""] if (codes < 0).any() else []  # last, where -1 finds it
+    renumbered = [at.setdefault(text.strip(), len(at)) for text in [*texts, *nothing]]
+    return Cells(np.array(renumbered, np.int32)[codes], list(at))
+
+
+def _of_objects(values: np.ndarray) -> tuple[Cells, bool]:
+    """The cells that these Python values would be in a text file; whether all that are there are text."""
+    at: dict[str, int] = {}
+    codes, text = np.empty(len(values), np.int32), True
+    for i, value in enumerate(values.tolist()):
+        if isinstance(value, str):
+            cell = value.strip()
+        else:
+            cell = "" if str(value) in NOTHING else str(value)
+            text = text and cell in MISSING
+        codes[i] = at.setdefault(cell, len(at))
+    return Cells(codes, list(at)), text
+
+
+# ---- what it means ----------------------------------------------------------------------------------
+
+
+def _feature(data: np.ndarray | Cells, refuse: Refuse, wanted: str) -> ColumnData:
+    text = isinstance(data, Cells)
+    if isinstance(data, np.ndarray) and (
+        data.dtype.kind == "O" or (wanted == "category" and data.dtype.kind in "biuf")
+    ):
+        data, text = _of_objects(data.astype(object))
+    if isinstance(data, Cells):
+        numbers = not text or wanted == "number" or {kind_of(cell) for cell in data.texts} <= {"date", "missing"}
+        return decide(data, refuse, wanted=wanted) if numbers else categories(data)
+    return _numbers(data, refuse)
+
+
+def _numbers(data: np.ndarray, refuse: Refuse) -> np.ndarray:
+    if data.dtype.kind in "mM":
+        raise refuse(0, "a number or a category, and no date,", NO_DATES)
+    if data.dtype.kind not in "biuf" or data.ndim != 1:
+        raise refuse(0, f"a number or text, and no {data.dtype},", "leave the column out (--drop)")
+    values = np.ascontiguousarray(data, np.float64)
+    if np.isinf(values).any():
+        raise refuse(int(np.isinf(values).argmax()), "a finite number", "mark a hole as missing")
+    return values
+
+
+def _target(data: np.ndarray | Cells, refuse: Refuse) -> np.ndarray:
+    text = isinstance(data, Cells)
+    if isinstance(data, np.ndarray) and data.dtype.kind == "O":
+        data, text = _of_objects(data)
+    if isinstance(data, np.ndarray):
+        if data.dtype.kind == "b":
+            return np.array(BOOLEAN_NAMES)[data.astype(np.int64)]
+        values = _numbers(data, refuse)
+        if np.isnan(values).any():
+            raise refuse(int(np.isnan(values).argmax()), "a value in every row", NO_TARGET)
+        return data.astype(np.int64) if data.dtype.kind in "iu" and data.dtype != np.uint64 else whole_numbers(values)
+    if text and not MISSING.intersection(data.texts):
+        return np.array(data.texts).take(data.codes)
+    return decide_target(data, refuse)

@@ -1,0 +1,23 @@
+"""Which columns of a table are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a reader is asked for; see :func:`chainrule.tables.readers.read_table`."""
+
+    target: str | None = None
+    feature_names: tuple[str, ...] = ()
+    need_target: bool = True
+    drop: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def kind(self, name: str) -> str:
+        """ "number" or "category" where this is said of the column, else empty."""
+        return "category" if name in self.categorical else self.kinds.get(name, "")

@@ -1,0 +1,235 @@
+"""Tables with text and holes from the command line: trained, shown, predicted, evaluated."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+TRAIN = ("--device", "cpu", "--epochs", 25, "--hidden", "32", "--lr", 0.01, "--weight-decay", 0)
+
+
+def price_of(size: float, color: str, rng) -> float:
+    return round(1000 * size + {"red": 5000, "blue": -5000, "green": 0}[color] + float(rng.normal()) * 50, 2)
+
+
+@pytest.fixture
+def wares(tmp_path) -> Path:
+    """300 rows: a number with holes, a color with holes, a code, a date, and a price that needs size and color."""
+    rng = np.random.default_rng(3)
+    lines = ["size;color;code;sold;price"]
+    for i in range(300):
+        size, color = float(rng.normal()), str(rng.choice(["red", "blue", "green"]))
+        shown = "" if i % 17 == 3 else f"{size:.4f}".replace(".", ",")
+        price = f"{price_of(size, color, rng):.2f}".replace(".", ",")
+        lines.append(f"{shown};{'NA' if i % 29 == 5 else color};{100 + i % 3};2026-01-{1 + i % 28:02};{price}")
+    path = tmp_path / "wares.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def model(run, wares):
+    found = run(
+        "train", wares, "--target", "price", "--drop", "sold", "--categorical", "code", *TRAIN, "--run-dir", "m"
+    )
+    assert found.code == 0, found.err
+    assert "columns  1 number; 2 categories: color (3), code (3); holes: size (18), color (11)" in found.err
+    return Path("m")
+
+
+def test_train_evaluate_and_show(run, model, wares):
+    found = run("evaluate", model, wares, "--device", "cpu", "--json").json
+    assert found["r2"] > 0.9
+    assert {"ok", "rows", "rmse", "mae", "r2"} <= set(found)
+    text = run("show", model).out
+    for part in (
+        "holes become",
+        "and have a column",
+        "one each for blue, green, red",
+        "one for missing ones",
+        "100, 101",
+    ):
+        assert part in text
+    (size, color, code) = run("show", model, "--json").json["model"]["columns"]
+    assert (size["kind"], size["indicator"], color["categories"]) == ("number", True, ["blue", "green", "red"])
+    assert code["missing"] is False
+
+
+def test_predict_takes_other_orders_more_columns_and_other_notations(run, model, wares):
+    plain = run("predict", model, wares, "--device", "cpu")
+    assert plain.code == 0
+    rows = list(csv.DictReader(wares.read_text().splitlines(), delimiter=";"))
+    with Path("other.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["code", "extra", "size", "color"])
+        writer.writerows([[r["code"], "x", r["size"].replace(",", ".") or "?", r["color"]] for r in rows])
+    other = run("predict", model, "other.csv", "--device", "cpu")
+    assert other.out == plain.out
+    assert other.err == ""
+
+
+def test_one_row_reads_each_column_as_training_did(run, model):
+    """Alone, this row's color could be a number and its size text: the model knows better."""
+    Path("one.csv").write_text("size,color,code\n0.5,12,101\n")
+    found = run("predict", model, "one.csv", "--device", "cpu")
+    assert found.code == 0, found.err
+    assert "column 'color': no column of its own in the model for '12'" in found.err
+    assert len(found.out.splitlines()) == 2
+    Path("one.csv").write_text("size,color,code\nbig,red,101\n")
+    found = run("predict", model, "one.csv", "--device", "cpu")
+    assert (found.code, found.error[-75:]) == (
+        3, "one.csv, line 2, column 'size': 'big' came, a number as in training was expected"[-75:],
+    )  # fmt: skip
+
+
+def test_a_missing_column_is_named(run, model):
+    Path("short.csv").write_text("size,code\n1,2\n")
+    found = run("predict", model, "short.csv", "--device", "cpu")
+    assert found.code == 3
+    assert "'color'" in found.error
+    np.save("matrix.npy", np.ones((2, 3)))
+    found = run("predict", model, "matrix.npy", "--device", "cpu")
+    assert found.code == 3
+    assert "the model has columns of text: 'color'" in found.error
+
+
+def test_holes_in_new_rows_of_a_model_that_saw_none(run, tmp_path):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(60, 2))
+    lines = [f"{a},{b},{3 * a - b}" for a, b in x.tolist()]
+    Path("full.csv").write_text("a,b,y\n" + "\n".join(lines) + "\n")
+    assert run("train", "full.csv", "--target", "y", *TRAIN, "--quiet", "--run-dir", "m").code == 0
+    Path("holes.csv").write_text(f"a,b\n,1\n{np.median(x[:, 0])},1\n")
+    found = run("predict", "m", "holes.csv", "--device", "cpu")
+    hole, there = [float(line) for line in found.out.splitlines()[1:]]
+    assert abs(hole - there) < 1
+    np.save("x.npy", x)
+    rows = run("predict", "m", "x.npy", "--device", "cpu").out
+    assert rows == run("predict", "m", "full.csv", "--device", "cpu").out
+
+
+def test_tasks(run, wares):
+    def task(*more):
+        return run(
+            "train", wares, "--target", "code", "--drop", "sold", *TRAIN[:2], "--epochs", 1, "--quiet", "--json", *more
+        )
+
+    assert task("--run-dir", "a").json["task"] == "classify"
+    assert task("--task", "classify", "--run-dir", "b").json["task"] == "classify"
+    assert task("--task", "regress", "--run-dir", "c").json["task"] == "regress"
+    refused = task("--task", "regress", "--loss", "focal")
+    assert (refused.code, "--task regress came with --loss focal" in refused.error) == (2, True)
+
+
+def test_refusals_name_line_and_column_and_a_way_out(run, wares):
+    found = run("train", wares, "--target", "price")
+    assert found.code == 3
+    assert "line 2, column 'sold': '2026-01-01' came" in found.error
+    assert "--drop" in found.err
+    Path("gap.csv").write_text("a,y\n1,2\n3,\n")
+    found = run("train", "gap.csv", "--target", "y")
+    assert "line 3, column 'y': an empty cell came, a value in every row was expected" in found.error
+    Path("same.csv").write_text("a,y\n1,cat\n3,cat\n")
+    assert "'cat' in every row, two classes were expected" in run("train", "same.csv", "--target", "y").error
+    assert run("train", wares, "--target", "price", "--drop", "sould").code == 2
+
+
+def test_validation_rows_of_another_file_are_read_as_the_training_rows(run, wares):
+    lines = wares.read_text().splitlines()
+    Path("valid.csv").write_text("\n".join([lines[0], *lines[250:]]).replace("red", "violet") + "\n")
+    found = run("train", wares, "--target", "price", "--drop", "sold", "--valid", "valid.csv", *TRAIN, "--json")
+    assert found.code == 0, found.err
+    assert found.json["rows"] == 300
+
+
+def test_a_column_of_names_is_doubted(run, tmp_path):
+    Path("names.csv").write_text("name,a,y\n" + "".join(f"n{i},{i},{i * 0.5}\n" for i in range(80)))
+    found = run("train", "names.csv", "--target", "y", *TRAIN[:2], "--epochs", 1)
+    assert found.code == 0
+    assert "column 'name' has 80 different texts in 80 rows: perhaps --drop it" in found.err
+    assert cr.load(next(Path("runs").glob("names*")) / "model.safetensors").n_in == 34
+
+
+def test_western_text_is_said(run, tmp_path):
+    Path("w.csv").write_bytes("größe,y\n1,ja\n2,nein\n3,ja\n".encode("latin-1"))
+    found = run("train", "w.csv", "--target", "y", *TRAIN[:2], "--epochs", 1, "--run-dir", "m")
+    assert found.code == 0
+    assert "note     w.csv is not UTF-8" in found.err
+    found = run("predict", "m", "w.csv", "--device", "cpu")
+    assert "is not UTF-8" in found.err
+    assert [row["y"] in {"ja", "nein"} for row in csv.DictReader(io.StringIO(found.out))] == [True] * 3
+
+
+def test_control_characters_in_names_and_categories_do_not_reach_the_terminal(run, tmp_path):
+    Path("x.csv").write_text('"a\x1b[31m",y\n"\x1b]0;x\x07",1\nplain,2\n"\x1b[0m",1.5\n')
+    found = run("train", "x.csv", "--target", "y", *TRAIN[:2], "--epochs", 1, "--run-dir", "m")
+    shown = run("show", "m")
+    predicted = run("predict", "m", "x.csv", "--device", "cpu")
+    Path("x.csv").write_text('"a\x1b[31m"\n"\x1b[5m"\n')
+    unseen = run("predict", "m", "x.csv", "--device", "cpu")
+    assert found.code == shown.code == predicted.code == unseen.code == 0
+    for outcome in (found, shown, predicted, unseen):
+        assert "\x1b" not in outcome.out + outcome.err
+        assert "\x07" not in outcome.out + outcome.err
+
+
+def test_the_library_predicts_what_the_command_predicts(run, model, wares):
+    net = cr.load(model / "model.safetensors", device="cpu")
+    table = cr.read_table(wares, like=net)
+    assert table.target is None
+    rows = csv.DictReader(io.StringIO(run("predict", model, wares, "--device", "cpu").out))
+    np.testing.assert_array_equal(net.predict_table(table), [np.float32(row["price"]) for row in rows])
+    np.testing.assert_array_equal(net.predict_table(table), net.predict(net.preparation.encoder.encode(table.columns)))
+    assert cr.read_table(wares, like=net, target="price").target.shape == (300,)
+
+
+def test_the_library_answers_with_the_names_of_classes(run, wares):
+    assert run("train", wares, "--target", "color", "--drop", "sold", *TRAIN, "--quiet").code == 3  # holes in color
+    Path("c.csv").write_text("x,y\n" + "".join(f"{i},{'low' if i < 30 else 'high'}\n" for i in range(60)))
+    assert run("train", "c.csv", "--target", "y", *TRAIN, "--quiet", "--run-dir", "m").code == 0
+    net = cr.load("m/model.safetensors", device="cpu")
+    assert net.predict_table(cr.read_table("c.csv", like=net))[[0, -1]].tolist() == ["low", "high"]
+
+
+BAD = {
+    "1e300": ("a,y\n1e300,1\n-1e300,2\n1,3\n2,4\n", "column 'a' reaches 1e+300: too far to be standardised"),
+    "a target of 1e300": ("a,y\n1,1e300\n2,-1e300\n3,.5\n4,1\n", "column 'y' reaches 1e+300"),
+    "one row": ("a,y\n1,1\n", "the target is '1' in every row, two classes were expected"),
+    "ragged": ("a,y\n1,1,5\n", "line 2: 3 cells came, 2 were expected"),
+    "empty": ("", "the file is empty"),
+    "header only": ("a,y\n", "line 1: a header came and no rows"),
+    "no header": ("1,y\n2,3\n4,5\n6,5\n", None),
+    "no header at all": ("1,2\n2,3\n", "line 1: numbers came"),
+    "duplicate names": ("a,a,y\n1,1,1\n", "several columns are called 'a'"),
+    "no target column": ("a,b\n1,1\n", "no column 'y'"),
+    "1e39": ("a,y\n1e39,1\n-1e39,2.5\n3,3\n", None),
+    "an empty column": ("a,b,y\n1,,2.5\n2,,3\n3,,4\n", None),
+    "a constant column": ("a,b,y\n1,x,2.5\n2,x,3\n3,x,4\n", None),
+    "big integers": ("a,y\n9007199254740993,1.5\n9007199254740992,2\n3,3\n", None),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), BAD.values(), ids=BAD.keys())
+def test_odd_tables_are_trained_on_or_refused_in_one_line(run, content, words):
+    Path("t.csv").write_text(content)
+    found = run("train", "t.csv", "--target", "y", "--device", "cpu", "--epochs", 1, "--hidden", 4, "--run-dir", "m")
+    if words is None:
+        assert found.code == 0, found.err
+        assert run("predict", "m", "t.csv", "--device", "cpu").code == 0
+    else:
+        assert found.code in {2, 3}
+        assert words in found.error
+
+
+def test_rows_held_out_decide_nothing(run):
+    Path("t.csv").write_text("a,y\n" + "".join(f"n{i},{i * 0.5}\n" for i in range(10)))
+    train = ("train", "t.csv", "--target", "y", "--valid", 0.4, "--device", "cpu", "--epochs", 1, "--run-dir", "m")
+    assert run(*train).code == 0
+    (column,) = cr.load("m/model.safetensors", device="cpu").preparation.encoder.columns
+    assert len(column.categories) == 6

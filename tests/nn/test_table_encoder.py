@@ -1,0 +1,203 @@
+"""From a table to X: what training rows decide, what comes out, and that the model file keeps just that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import model_file
+from chainrule.errors import DataError, ModelFileError, OptionError
+from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn
+from chainrule.nn.table_encoder import TableEncoder
+
+NAN = np.nan
+
+
+def texts(*cells: str | None) -> Categorical:
+    names = tuple(dict.fromkeys(cell for cell in cells if cell is not None))
+    return Categorical(np.array([-1 if c is None else names.index(c) for c in cells], np.int32), names)
+
+
+TABLE = {
+    "size": np.array([1, NAN, 4, 10.0]),
+    "age": np.array([5.0, 6, 7, 8]),
+    "color": texts("red", None, "blue", "red"),
+}
+
+
+def test_numbers_get_medians_and_indicators_and_text_a_column_a_category():
+    encoder = TableEncoder.fit(TABLE)
+    assert encoder.names == (
+        "size", "size is missing", "age", "color = blue", "color = red", "color is missing",
+    )  # fmt: skip
+    np.testing.assert_array_equal(
+        encoder.encode(TABLE),
+        [[1, 0, 5, 0, 1, 0], [4, 1, 6, 0, 0, 1], [4, 0, 7, 1, 0, 0], [10, 0, 8, 0, 1, 0]],
+    )
+
+
+def test_only_training_rows_count():
+    encoder = TableEncoder.fit(TABLE, rows=np.array([0, 2]))
+    assert encoder.names == ("size", "age", "color = blue", "color = red")
+    assert encoder.columns[0] == NumberColumn("size", 2.5, False)
+    X = encoder.encode(TABLE, rows=np.array([1, 3]))
+    np.testing.assert_array_equal(X, [[2.5, 6, 0.5, 0.5], [10, 8, 0, 1]])
+
+
+def test_a_new_category_and_an_unknown_hole_are_an_average_row():
+    """Where training rows filled no such column: the means of the columns, so that standardised they are nothing."""
+    encoder = TableEncoder.fit({"c": texts(*"aab"), "n": np.array([1.0, 2, 6])})
+    X = encoder.encode({"c": texts(*"aab"), "n": np.array([1.0, 2, 6])})
+    new = encoder.encode({"n": np.array([NAN, 6]), "c": texts("z", None)})
+    np.testing.assert_allclose(new, [[2 / 3, 1 / 3, 2], [2 / 3, 1 / 3, 6]])
+    standard = Standardization.fit(X)
+    np.testing.assert_allclose((new[:, :2] - standard.mean[:2]) / standard.scale[:2], 0, atol=1e-15)
+    assert encoder.unseen({"c": texts("z", "a", None, "y")}) == {"c": ["z", "y"]}
+    assert encoder.unseen({"c": texts("a")}) == {}
+
+
+def test_the_rarest_share_a_column_which_new_ones_join():
+    data = texts(*"aaabbccdde", None)
+    column = CategoryColumn.fit("c", data, max_categories=3)
+    assert column.names == ("c = a", "c = b", "c = c", "c is rarer", "c is missing")  # b before c before d: by name
+    assert column.shares == pytest.approx((3 / 11, 2 / 11, 2 / 11, 3 / 11, 1 / 11))
+    out = np.empty((5, 5))
+    column.encode(texts("z", "d", "c", None, "a"), out=out)
+    assert out.argmax(axis=1).tolist() == [3, 3, 2, 4, 0]
+    assert (out.sum(axis=1) == 1).all()
+
+
+def test_names_of_categories_not_their_codes_count():
+    encoder = TableEncoder.fit({"c": texts("x", "y")})
+    np.testing.assert_array_equal(encoder.encode({"c": texts("y", "x", "y")}), [[0, 1], [1, 0], [0, 1]])
+
+
+def test_columns_in_another_order_and_more_of_them_change_nothing():
+    encoder = TableEncoder.fit(TABLE)
+    other = {"extra": texts(*"pqrs"), **dict(reversed(TABLE.items()))}
+    np.testing.assert_array_equal(encoder.encode(other), encoder.encode(TABLE))
+
+
+def test_a_constant_an_empty_and_a_single_row_column():
+    table = {"k": np.full(2, 7.0), "empty": np.full(2, NAN), "c": texts(None, None)}
+    encoder = TableEncoder.fit(table)
+    X = encoder.encode(table)
+    np.testing.assert_array_equal(X, [[7, 0, 1, 1], [7, 0, 1, 1]])
+    assert np.isfinite(Standardization.fit(X).scale).all()
+    one = {"n": np.array([3.0])}
+    assert TableEncoder.fit(one).encode(one).tolist() == [[3.0]]
+
+
+def test_what_does_not_fit_is_refused():
+    encoder = TableEncoder.fit(TABLE)
+    with pytest.raises(DataError, match="lacks 2 of the 3 columns: 'size', 'color'"):
+        encoder.encode({"age": np.ones(2)})
+    with pytest.raises(DataError, match="'size' holds text, numbers were expected"):
+        encoder.encode(TABLE | {"size": TABLE["color"]})
+    with pytest.raises(DataError, match="'color' holds numbers, categories were expected"):
+        encoder.encode(TABLE | {"color": TABLE["age"]})
+    with pytest.raises(OptionError, match="max_categories"):
+        TableEncoder.fit(TABLE, max_categories=0)
+    with pytest.raises(OptionError, match="different names"):
+        TableEncoder((NumberColumn("a"), NumberColumn("a")))
+    with pytest.raises(OptionError, match="not those of the encoder"):
+        Preparation(feature_names=("a",), encoder=encoder)
+
+
+def test_long_tables_are_encoded_in_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    table = {"n": rng.normal(size=50), "c": texts(*rng.choice(list("abc"), 50))}
+    table["n"][::7] = NAN
+    encoder = TableEncoder.fit(table)
+    whole, rows = encoder.encode(table), rng.permutation(50)[:31]
+    monkeypatch.setattr("chainrule.nn.table_encoder.PART", 8)
+    np.testing.assert_array_equal(encoder.encode(table), whole)
+    np.testing.assert_array_equal(encoder.encode(table, rows=rows), whole[rows])
+
+
+@pytest.fixture
+def net():
+    net = cr.MLP([6, 3, 1], loss="squared_error")
+    net.preparation = Preparation(encoder=TableEncoder.fit(TABLE))
+    return net
+
+
+def test_the_model_file_keeps_the_encoder(net, tmp_path):
+    net.save(tmp_path / "m")
+    read = cr.load(tmp_path / "m", device="cpu")
+    assert read.preparation == net.preparation
+    assert read.preparation.feature_names == read.preparation.encoder.names
+    read.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
+
+
+BAD = {
+    "no columns": [],
+    "unknown kind": [{"kind": "date", "name": "a"}],
+    "no name": [{"kind": "number", "fill": 0.0, "indicator": False}],
+    "an unknown field": [{"kind": "number", "name": "a", "fill": 0.0, "indicator": False, "x": 1}],
+    "fill is text": [{"kind": "number", "name": "a", "fill": "0", "indicator": False}],
+    "fill is infinite": [{"kind": "number", "name": "a", "fill": float("inf"), "indicator": False}],
+    "indicator is a number": [{"kind": "number", "name": "a", "fill": 0.0, "indicator": 1}],
+    "name is a number": [{"kind": "number", "name": 3, "fill": 0.0, "indicator": False}],
+    "other names": [{"kind": "number", "name": "b", "fill": 0.0, "indicator": False}],
+    "too few": [{"kind": "number", "name": "size", "fill": 0.0, "indicator": True}],
+}
+CATEGORY = {"kind": "category", "name": "a", "categories": ["x"], "rarer": False, "missing": False, "shares": [1.0]}
+BAD |= {
+    f"category with {key} {value!r}": [CATEGORY | {key: value}]
+    for key, value in [
+        ("categories", "x"), ("categories", ["x", "x"]), ("categories", [3]), ("categories", []), ("categories", {}),
+        ("rarer", 1), ("missing", True), ("shares", [0.5]), ("shares", [1.0, 0.0]), ("shares", ["1"]),
+        ("shares", [-1]), ("shares", 1), ("name", None),
+    ]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", BAD.values(), ids=BAD.keys())
+def test_a_model_file_with_other_columns_is_refused(net, tmp_path, columns):
+    net.save(tmp_path / "m")
+    description, tensors = model_file.read(tmp_path / "m")
+    try:
+        model_file.write(tmp_path / "bad", description | {"columns": columns}, tensors)
+    except ValueError:
+        return  # infinity is not even written
+    with pytest.raises(ModelFileError) as caught:
+        cr.load(tmp_path / "bad", device="cpu")
+    assert len(caught.value.message) < 400
+
+
+def test_a_model_file_with_columns_and_without_their_names_is_refused(net, tmp_path):
+    net.save(tmp_path / "m")
+    description, tensors = model_file.read(tmp_path / "m")
+    model_file.write(tmp_path / "bad", description | {"feature_names": []}, tensors)
+    with pytest.raises(ModelFileError, match="feature_names should be those that the columns make"):
+        cr.load(tmp_path / "bad", device="cpu")
+
+
+def test_deviations_by_parts_have_the_same_bits(monkeypatch, rng):
+    for width in (1, 2, 3, 4, 5, 9):
+        x = rng.normal(size=(40, width)) * 10 ** rng.normal(size=width)
+        expected = x.std(axis=0, mean=x.mean(axis=0)[None])
+        for elements in (1, 80, 120, 1 << 23):
+            monkeypatch.setattr("chainrule.nn.preparation.ELEMENTS", elements)
+            assert Standardization.fit(x).scale.tobytes() == expected.tobytes()
+
+
+def test_robust_scaling():
+    x = np.array([[0.0, 1, 0, 5], [1, 1, 0, 5], [2, 1, 0, 5], [3, 1, 8, 5], [1000, 1, 0, 5]])
+    found = Standardization.fit_robust(x, limit=3.0)
+    assert found.mean.tolist() == [2, 1, 0, 5]
+    assert found.scale.tolist() == [2, 1, 4, 1]
+    assert found.limit == 3
+
+
+@pytest.mark.parametrize("fit", [Standardization.fit, Standardization.fit_robust])
+def test_what_reaches_too_far_is_refused_by_name(fit):
+    x = np.array([[1.0, 1.7e308], [2.0, -1.7e308], [3.0, 1.7e308], [4.0, -1.7e308]])
+    with pytest.raises(DataError, match=r"column 'b' reaches 1.7e\+308: too far(?s:.*)logarithm"):
+        fit(x, names=["a", "b"])
+    with pytest.raises(DataError, match=r"column 1 .from 0. reaches"):
+        fit(x)
