@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from chainrule.backends.base import Array
 from chainrule.errors import OptionError
 from chainrule.nn.chain import Chain
+from chainrule.nn.dense import Dense
 from chainrule.nn.formulas import Backward, Formulas, Forward
 from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.rows import RowFormat
@@ -56,9 +57,10 @@ class Residual(Layer):
         return {"kind": self.kind, "layers": [layer.describe() for layer in self.layers]}
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        """y and dy, beside what the layers take."""
+        """y, beside what the layers take; dy where the last of them does not leave its own as it is."""
         y = RowFormat((n_in,), use.storage)
-        return Memory({"y": y, "dy": y} if use.training else {"y": y}, {})
+        wants_dy = use.training and isinstance(self.layers[-1], Dense)
+        return Memory({"y": y, "dy": y} if wants_dy else {"y": y}, {})
 
     def formulas(self) -> Formulas:
         y = Forward("y", "{x} + {f}", lambda _, q: q.x + q.f)
@@ -74,15 +76,17 @@ class ResidualPass(LayerPass):
     def __init__(self, node: Node, binding: Binding, inner: Sequence[LayerPass], *, y: Array, dy: Array = None) -> None:
         self.backend, self.name = binding.backend, node.name
         self.inner, self.chain = inner, Chain(inner)
-        self.y, self.dy = y, dy
+        # Both f and the way around begin with dy, so they share it; but a dense layer puts its dz in that place.
+        self._copies = dy is not None
+        self.y, self.dy = y, dy if self._copies else self.inner[-1].dy
 
     def forward(self, x: Array) -> Array:
         self.backend.add(x, self.chain.forward(x), out=self.y)
         return self.y
 
     def backward(self, dx: Array | None) -> None:
-        # A copy: a dense layer puts dz in the place of its dy, and dy is still wanted for the way around.
-        self.backend.copy(self.dy, out=self.inner[-1].dy)
+        if self._copies:
+            self.backend.copy(self.dy, out=self.inner[-1].dy)
         self.chain.backward(dx)
         if dx is not None:
             self.backend.add(dx, self.dy, out=dx)
