@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chainrule.nn.loss import Loss
 from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
 from chainrule.optim.base import Optimizer, segments
@@ -14,6 +15,8 @@ def set_first_bias(net: Network, rows: Rows | HostRows, optimizer: Optimizer) ->
     It stays as it is where the loss has none, where it is no longer all 0 (it was trained or assigned), and where the
     optimizer's groups hold it (``lr_factor=0``). Looks at the device.
     """
+    if type(net.loss).constant_logits is Loss.constant_logits:
+        return  # most losses: nothing is fetched from the device for them
     be, bias = net.backend, f"{net.nodes[-1].name}.b"
     at = net.parameter_arena.layout.slots[bias].start
     cuts = segments(net.parameter_arena.layout, optimizer.groups, optimizer.weight_decay)

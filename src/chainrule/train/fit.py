@@ -61,7 +61,7 @@ class Fit:
             self.judged = net if self.averages is None else self.averages.net  # what the end of an epoch looks at
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
             self.evaluate = valid_evaluator(self.judged, held_out, trainer.valid_metrics)
-            self.baseline = _baseline_of(net, rows)
+            self.baseline = _baseline_of(net, rows) if trainer.metrics else None
             self.penalty = Penalty(net, trainer.l2) if trainer.l2 else None
             self.state = new_state(be)
             _ = net.factor_arena  # made when first asked for
