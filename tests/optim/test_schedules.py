@@ -52,7 +52,7 @@ def after_warmup(schedule: cr.Schedule, p: float) -> float:
             return lr * factor**p
         case cr.Constant() | cr.Plateau():
             return lr
-    raise NotImplementedError(schedule)
+    raise AssertionError(f"no formula for {schedule}")
 
 
 def one_cycle(schedule: cr.OneCycle, t: int, total: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 import warnings
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ LIMIT = 3.0  # deviations at which features are bent over, so that none far out 
 AUTO_BATCH = ((16_384, 256), (4_096, 128), (0, 64))  # (rows from here up, rows a batch)
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(BaseEstimator, abc.ABC):
     """A net behind scikit-learn's methods. Subclasses say what targets are: :meth:`_encode`, :meth:`_loss`."""
 
     def __sklearn_tags__(self) -> Any:
@@ -44,13 +45,13 @@ class BaseMLP(BaseEstimator):
     _are_targets_numbers: bool
     _score_metric: str  # what its ``score`` measures, by the name that training knows
 
+    @abc.abstractmethod
     def _encode(self, y: Any, classes: Any, *, first: bool) -> np.ndarray:
         """Targets as the loss wants them; at the ``first`` fit classes or columns are learnt."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _loss(self) -> tuple[Loss, int]:
         """The loss and the outputs of a net for these targets."""
-        raise NotImplementedError
 
     def _of_targets(self, loss: Loss, y: np.ndarray, weights: np.ndarray | None) -> Standardization | None:
         """How targets are brought to a common scale; None for targets that keep theirs."""
