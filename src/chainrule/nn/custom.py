@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,13 +12,10 @@ from chainrule.backends.base import Array, Backend
 from chainrule.errors import GradientError, OptionError
 from chainrule.nn.formulas import Backward, Formulas, Forward
 from chainrule.nn.layer import Binding, Layer, LayerPass, Memory, Node, Use
+from chainrule.nn.own_functions import STEP, Function, central_difference, check_given, disagreement
 from chainrule.nn.rows import RowFormat
 
 POINTS, RANGE = 257, 4.0  # of the check
-STEP = 1e-6
-TOLERANCE = 1e-6  # of the slope and of the largest there is: the error of the difference is some 1e-10 of either
-
-Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -51,11 +48,7 @@ class CustomActivation(Layer):
     derivative: Function
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise OptionError(f"name {self.name!r} came, a string was expected")
-        for what in ("value", "derivative"):
-            if not callable(getattr(self, what)):
-                raise OptionError(f"{what} of {self.name} should be a function of (xp, z)")
+        check_given(self.name, {"value": self.value, "derivative": self.derivative}, "(xp, z)")
 
     def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
         """No parameters to begin with: the place to check the pair on the backend that it will run on."""
@@ -120,9 +113,8 @@ def check_derivative(backend: Backend, name: str, value: Function, derivative: F
         return backend.download(found)
 
     ahead, behind = (of("value", value, z + h) for h in (STEP, -STEP))
-    numeric, analytic = (ahead - behind) / (2 * STEP), of("derivative", derivative, z)
-    scale = np.abs(numeric) + np.abs(numeric).max()
-    wrong = ~(np.abs(analytic - numeric) <= TOLERANCE * scale)
+    numeric, analytic = central_difference(ahead, behind), of("derivative", derivative, z)
+    wrong = disagreement(analytic, numeric)
     if wrong.any():
         at = int(np.argmax(wrong))
         raise GradientError(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,15 +11,11 @@ from chainrule.backends.base import Array, Backend
 from chainrule.errors import ChainruleError, GradientError, OptionError
 from chainrule.nn.class_losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from chainrule.nn.loss import Loss, Task
+from chainrule.nn.own_functions import STEP, Function, central_difference, check_given, disagreement
 from chainrule.nn.target_losses import SquaredError
 from chainrule.options import one_of
 
 ROWS, OUTPUTS = 9, 50  # of the check, at most
-STEP = 1e-6
-TOLERANCE = 1e-6  # of the slope and of the largest there is: the error of the difference is some 1e-10 of either
-
-Function = Callable[..., Any]
-
 # What the targets of each task are is what the usual loss of the task says.
 _USUAL: dict[Task, type[Loss]] = {
     "classify": SoftmaxCrossEntropy,
@@ -63,11 +58,8 @@ class CustomLoss(Loss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.name, str) or not self.name:
-            raise OptionError(f"name {self.name!r} came, a string was expected")
-        for what, function in (("value_of_rows", self.value_of_rows), ("gradient_of_rows", self.gradient_of_rows)):
-            if not callable(function):
-                raise OptionError(f"{what} of {self.name} should be a function of (xp, z, t)")
+        given = {"value_of_rows": self.value_of_rows, "gradient_of_rows": self.gradient_of_rows}
+        check_given(self.name, given, "(xp, z, t)")
         one_of("task", self.task, _USUAL)
 
     def __repr__(self) -> str:
@@ -125,9 +117,8 @@ class CustomLoss(Loss):
             step = np.zeros_like(z)
             step[:, j] = STEP
             ahead, behind = (of("value_of_rows", self.value_of_rows, z + s, (ROWS,)) for s in (step, -step))
-            numeric[:, place] = (ahead - behind) / (2 * STEP)
-        scale = np.abs(numeric) + np.abs(numeric).max()
-        wrong = ~(np.abs(analytic[:, columns] - numeric) <= TOLERANCE * scale)
+            numeric[:, place] = central_difference(ahead, behind)
+        wrong = disagreement(analytic[:, columns], numeric)
         if wrong.any():
             row, place = (int(i) for i in np.argwhere(wrong)[0])
             j = int(columns[place])

@@ -1,0 +1,36 @@
+"""What functions of the user's own have in common: how they are given, and when a derivative is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import OptionError
+
+Function = Callable[..., Any]
+
+STEP = 1e-6  # of a central difference, in float64
+TOLERANCE = 1e-6  # of the slope and of the largest there is: the error of the difference is some 1e-10 of either
+
+
+def check_given(name: Any, functions: Mapping[str, Any], arguments: str) -> None:
+    """OptionError unless the name is one and the functions are some."""
+    if not isinstance(name, str) or not name:
+        raise OptionError(f"name {name!r} came, a string was expected")
+    for what, function in functions.items():
+        if not callable(function):
+            raise OptionError(f"{what} of {name} should be a function of {arguments}")
+
+
+def central_difference(ahead: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """The slope between values at a STEP to either side."""
+    return (ahead - behind) / (2 * STEP)
+
+
+def disagreement(analytic: np.ndarray, numeric: np.ndarray) -> np.ndarray:
+    """Where the derivative that was given is not the slope that was found; a nan never is."""
+    scale = np.abs(numeric) + np.abs(numeric).max()
+    wrong: np.ndarray = ~(np.abs(analytic - numeric) <= TOLERANCE * scale)
+    return wrong
