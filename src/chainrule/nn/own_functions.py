@@ -26,7 +26,8 @@ def check_given(name: Any, functions: Mapping[str, Any], arguments: str) -> None
 
 def central_difference(ahead: np.ndarray, behind: np.ndarray) -> np.ndarray:
     """The slope between values at a STEP to either side."""
-    return (ahead - behind) / (2 * STEP)
+    slope: np.ndarray = (ahead - behind) / (2 * STEP)
+    return slope
 
 
 def disagreement(analytic: np.ndarray, numeric: np.ndarray) -> np.ndarray:
