@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.backends import choose_backend
-from chainrule.cli import output, training_data
+from chainrule.cli import optimisation, output, training_data
 from chainrule.cli.options import add_device, describe_device, names, option, positive_int, widths, with_options
 from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, default_path, file_facts
 from chainrule.cli.training_data import DEFAULT_LOSS, Data, read_training_data
@@ -24,21 +24,6 @@ from chainrule.nn.losses import LOSSES
 from chainrule.nn.mlp import MLP, NORMALIZATIONS
 from chainrule.nn.network import DTYPES
 from chainrule.nn.preparation import Preparation, Standardization
-from chainrule.optim.adam import Adam, AdamW
-from chainrule.optim.base import Optimizer
-from chainrule.optim.lbfgs import LBFGS
-from chainrule.optim.schedules import (
-    Constant,
-    Cosine,
-    Coslog4,
-    Exponential,
-    FlatCosine,
-    OneCycle,
-    Plateau,
-    Schedule,
-    Step,
-)
-from chainrule.optim.sgd import SGD
 from chainrule.random import check_seed
 from chainrule.train.callbacks import Callback
 from chainrule.train.early_stopping import EarlyStopping
@@ -47,23 +32,6 @@ from chainrule.train.progress import describe
 from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
 
-DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
-DEFAULT_DECAY = {"adamw": 0.3, "adam": 0.0, "sgd": 0.0, "lbfgs": 0.0}
-SCHEDULES: dict[str, type[Schedule]] = {
-    "cosine": Cosine,
-    "constant": Constant,
-    "flat-cosine": FlatCosine,
-    "coslog4": Coslog4,
-    "one-cycle": OneCycle,
-    "step": Step,
-    "exponential": Exponential,
-    "plateau": Plateau,
-}
-ABOUT_SCHEDULES = (
-    "of the learning rate (cosine): cosine falls to 0; constant; flat-cosine begins to fall half way; coslog4 makes "
-    "four waves; one-cycle rises from a 25th of it for 0.3 of the run, then falls; step takes a tenth at 1/2 and at "
-    "3/4; exponential falls to a hundredth; plateau takes a tenth after 10 epochs without a better valid_loss"
-)
 BATCH_SIZES = (32, 64, 128, 256)  # by default the largest that still gives 32 steps an epoch
 SCALINGS = {"standard": Standardization.fit, "robust": Standardization.fit_robust}
 FEATURE_LIMIT = 3.0  # deviations; rarer values come to rest there
@@ -88,16 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the loss, once for each: levels=0.05,0.5,0.95 of quantile, delta=2 of huber, label_smoothing=0.1",
     )  # fmt: skip
     add("--class-weight", choices=["balanced"], help="weight rows so that all classes count the same")
-    add(
-        "--optimizer", choices=DEFAULT_DECAY, default="adamw",
-        help="(adamw); lbfgs takes all rows at once, --epochs iterations of it, and wants SciPy",
-    )  # fmt: skip
-    add("--lr", type=float, metavar="X", help="learning rate (0.001; sgd 0.01)")
-    add("--schedule", choices=SCHEDULES, help=ABOUT_SCHEDULES)
-    add("--warmup", type=float, metavar="X", help="fraction of the run in which it rises (0; one-cycle 0.3)")
-    add("--momentum", type=float, default=0.9, metavar="X", help="Nesterov momentum of sgd (0.9)")
-    add("--weight-decay", type=float, metavar="X", help="of weights, not of biases (adamw 0.3, others 0)")
-    add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
+    optimisation.add_arguments(parser)
     add("--ema", type=float, metavar="X", help="decay of an average of the weights, which is kept; 0.999 say (none)")
     add("--accumulate", type=positive_int, default=1, metavar="N", help="batches that make one update (1)")
     add("--batch-size", type=positive_int, metavar="N", help="rows a step (32 to 256, about 32 steps an epoch)")
@@ -118,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
-    optimizer, loggers = _optimizer(args), _loggers(args)
+    optimizer, loggers = optimisation.optimizer_of(args), _loggers(args)
     backend, why = choose_backend(args.device, precision=args.precision)
     say: Callable[[str, str], None] = (lambda *_: None) if args.quiet else output.say
     say("device", describe_device(backend, why))
@@ -176,23 +135,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 # ---- what the options mean ------------------------------------------------------------------------
-
-
-def _optimizer(args: argparse.Namespace) -> Optimizer:
-    decay = args.weight_decay if args.weight_decay is not None else DEFAULT_DECAY[args.optimizer]
-    if args.optimizer == "lbfgs":
-        for option in ("lr", "schedule", "warmup", "clip_norm", "batch_size"):
-            if getattr(args, option) is not None:
-                name = f"--{option.replace('_', '-')}"
-                raise OptionError(f"{name} came with --optimizer lbfgs, which has none", hint=f"leave {name} out")
-        return LBFGS(args.epochs, weight_decay=decay)
-    lr = args.lr if args.lr is not None else DEFAULT_LR[args.optimizer]
-    kind = SCHEDULES[args.schedule or "cosine"]
-    schedule = kind(lr) if args.warmup is None else kind(lr, warmup=args.warmup)
-    if args.optimizer == "sgd":
-        nesterov = args.momentum > 0
-        return SGD(schedule, momentum=args.momentum, nesterov=nesterov, weight_decay=decay, clip_norm=args.clip_norm)
-    return {"adam": Adam, "adamw": AdamW}[args.optimizer](schedule, weight_decay=decay, clip_norm=args.clip_norm)
 
 
 def _loggers(args: argparse.Namespace) -> list[Callback]:

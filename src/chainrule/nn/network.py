@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,12 +13,14 @@ from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends import backend as make_backend
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import OptionError
+from chainrule.nn import predictions
 from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Layer, arrange, parameter_shapes, walk
-from chainrule.nn.losses import GaussianNLL, Loss, find_loss, name_of, refuse_standardized
+from chainrule.nn.losses import Loss, find_loss, name_of
 from chainrule.nn.passes import Pass, new_state
+from chainrule.nn.predictions import Normal
 from chainrule.nn.preparation import Preparation, TableLike
-from chainrule.nn.rows import InputReader, Rows, upload_features, upload_rows
+from chainrule.nn.rows import InputReader, Rows, upload_rows
 from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
 
@@ -26,13 +28,6 @@ if TYPE_CHECKING:
     from chainrule.onnx import Agreement
 
 DTYPES = ("float32", "float64")
-
-
-class Normal(NamedTuple):
-    """A normal distribution for each row: arrays of one shape, in units of the target, and those squared."""
-
-    mean: Array
-    variance: Array
 
 
 class Network:
@@ -223,13 +218,7 @@ class Network:
         target's own units, which are exp(z) for poisson and gamma, the means for gaussian_nll, and (n, levels) or
         (n, k, levels) for quantiles. One output comes as (n,). Of the kind that X was: NumPy or on the device.
         """
-        be, n_out = self.backend, self.n_out
-        if self.loss.task == "classify":
-            return be.returned(self._answers(X, lambda z, out: be.argmax(z, out=out), (), np.dtype(np.int32)), like=X)
-        if self.loss.task == "regress":
-            return be.returned(self.loss.point(self._numbers(X)), like=X)
-        answers = self._answers(X, lambda z, out: be.positive(z, out=out), (n_out,), np.dtype(np.int32))
-        return be.returned(self.loss.point(answers), like=X)
+        return self.backend.returned(predictions.answers(self, X), like=X)
 
     def predict_table(self, table: TableLike) -> np.ndarray:
         """What the net says of each row of a table with the columns that it was trained on, on the host.
@@ -256,61 +245,14 @@ class Network:
 
         The mean is that of ``predict``, the variance in squared units of the target. OptionError for another loss.
         """
-        if not isinstance(self.loss, GaussianNLL):
-            raise OptionError(f"a net trained on {self.loss_name} has no variance", hint='loss="gaussian_nll"')
-        numbers = self._numbers(X)
-        return Normal(*(self.backend.returned(part(numbers), like=X) for part in (self.loss.point, self.loss.variance)))
-
-    def _numbers(self, X: Any) -> Array:
-        """(n, n_out) on the device: what a regression predicts, in the target's own units."""
-        be, loss, targets = self.backend, self.loss, self.preparation.targets
-        units = None
-        if targets is not None:
-            refuse_standardized(loss)
-            back = loss.units(targets)
-            units = be.upload(back.mean), be.upload(back.scale)
-
-        def answer(logits: Array, out: Array) -> None:
-            loss.to_predictions(be, logits)
-            if units is not None:
-                be.standardize(logits, *units, out=out)
-            else:
-                be.copy(logits, out=out)
-
-        return self._answers(X, answer, (self.n_out,), self.dtype)
+        return Normal(*(self.backend.returned(part, like=X) for part in predictions.distribution(self, X)))
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities: (n, k) of each class, or of yes in each column (one output comes as (n,)).
 
         OptionError for a regression, which has none.
         """
-        be = self.backend
-        if self.loss.task == "regress":
-            raise OptionError(f"a net trained on {self.loss_name} has no probabilities", hint="use predict")
-
-        def answer(logits: Array, out: Array) -> None:
-            if self.loss.task == "classify":
-                be.softmax(logits, out=out)
-            else:
-                be.activate("sigmoid", logits, out=out)
-
-        probabilities = self._answers(X, answer, (self.n_out,), self.dtype)
-        return be.returned(self.loss.point(probabilities), like=X)
-
-    def _answers(
-        self, X: Any, answer: Callable[[Array, Array], None], shape: tuple[int, ...], dtype: np.dtype
-    ) -> Array:
-        """(n, *shape) on the device: what ``answer(logits, out)`` makes of the logits of each part of the rows."""
-        be = self.backend
-        with be.running():
-            features = upload_features(be, X, self.n_in, self.dtype, self.preparation.features)
-            n = len(features.x)
-            out = be.empty((n, *shape), dtype)
-            batch = self.bind(self.evaluation_rows(n), training=False)
-            read = InputReader(be, features, batch.n, self.dtype)
-            for part, part_batch in batch.parts(n):
-                answer(part_batch.forward(read(features.x[part])), out[part])
-        return out
+        return self.backend.returned(predictions.probabilities(self, X), like=X)
 
     def evaluation_rows(self, n: int) -> int:
         """How many of ``n`` rows to pass through the net at a time where no gradient is wanted."""

@@ -1,0 +1,73 @@
+"""The options of ``chainrule train`` that say how weights are updated, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+
+from chainrule.errors import OptionError
+from chainrule.optim.adam import Adam, AdamW
+from chainrule.optim.base import Optimizer
+from chainrule.optim.lbfgs import LBFGS
+from chainrule.optim.schedules import (
+    Constant,
+    Cosine,
+    Coslog4,
+    Exponential,
+    FlatCosine,
+    OneCycle,
+    Plateau,
+    Schedule,
+    Step,
+)
+from chainrule.optim.sgd import SGD
+
+DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
+DEFAULT_DECAY = {"adamw": 0.3, "adam": 0.0, "sgd": 0.0, "lbfgs": 0.0}
+SCHEDULES: dict[str, type[Schedule]] = {
+    "cosine": Cosine,
+    "constant": Constant,
+    "flat-cosine": FlatCosine,
+    "coslog4": Coslog4,
+    "one-cycle": OneCycle,
+    "step": Step,
+    "exponential": Exponential,
+    "plateau": Plateau,
+}
+ABOUT_SCHEDULES = (
+    "of the learning rate (cosine): cosine falls to 0; constant; flat-cosine begins to fall half way; coslog4 makes "
+    "four waves; one-cycle rises from a 25th of it for 0.3 of the run, then falls; step takes a tenth at 1/2 and at "
+    "3/4; exponential falls to a hundredth; plateau takes a tenth after 10 epochs without a better valid_loss"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    add(
+        "--optimizer", choices=DEFAULT_DECAY, default="adamw",
+        help="(adamw); lbfgs takes all rows at once, --epochs iterations of it, and wants SciPy",
+    )  # fmt: skip
+    add("--lr", type=float, metavar="X", help="learning rate (0.001; sgd 0.01)")
+    add("--schedule", choices=SCHEDULES, help=ABOUT_SCHEDULES)
+    add("--warmup", type=float, metavar="X", help="fraction of the run in which it rises (0; one-cycle 0.3)")
+    add("--momentum", type=float, default=0.9, metavar="X", help="Nesterov momentum of sgd (0.9)")
+    add("--weight-decay", type=float, metavar="X", help="of weights, not of biases (adamw 0.3, others 0)")
+    add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
+
+
+def optimizer_of(args: argparse.Namespace) -> Optimizer:
+    """The optimiser and its schedule that the options ask for."""
+    decay = args.weight_decay if args.weight_decay is not None else DEFAULT_DECAY[args.optimizer]
+    if args.optimizer == "lbfgs":
+        for name in ("lr", "schedule", "warmup", "clip_norm", "batch_size"):
+            if getattr(args, name) is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise OptionError(f"{flag} came with --optimizer lbfgs, which has none", hint=f"leave {flag} out")
+        return LBFGS(args.epochs, weight_decay=decay)
+    lr = args.lr if args.lr is not None else DEFAULT_LR[args.optimizer]
+    kind = SCHEDULES[args.schedule or "cosine"]
+    schedule = kind(lr) if args.warmup is None else kind(lr, warmup=args.warmup)
+    if args.optimizer == "sgd":
+        nesterov = args.momentum > 0
+        return SGD(schedule, momentum=args.momentum, nesterov=nesterov, weight_decay=decay, clip_norm=args.clip_norm)
+    return {"adam": Adam, "adamw": AdamW}[args.optimizer](schedule, weight_decay=decay, clip_norm=args.clip_norm)

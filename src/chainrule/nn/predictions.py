@@ -1,0 +1,91 @@
+"""From rows to what a net says of them, on the device: classes, numbers in the target's units, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from chainrule.backends.base import Array
+from chainrule.errors import OptionError
+from chainrule.nn.losses import GaussianNLL, refuse_standardized
+from chainrule.nn.rows import InputReader, upload_features
+
+if TYPE_CHECKING:
+    from chainrule.nn.network import Network
+
+
+class Normal(NamedTuple):
+    """A normal distribution for each row: arrays of one shape, in units of the target, and those squared."""
+
+    mean: Array
+    variance: Array
+
+
+def answers(net: Network, X: Any) -> Array:
+    """What :meth:`Network.predict` says."""
+    be, loss = net.backend, net.loss
+    if loss.task == "classify":
+        return _of_logits(net, X, lambda z, out: be.argmax(z, out=out), (), np.dtype(np.int32))
+    if loss.task == "regress":
+        return loss.point(_numbers(net, X))
+    return loss.point(_of_logits(net, X, lambda z, out: be.positive(z, out=out), (net.n_out,), np.dtype(np.int32)))
+
+
+def distribution(net: Network, X: Any) -> Normal:
+    """What :meth:`Network.predict_distribution` says."""
+    if not isinstance(net.loss, GaussianNLL):
+        raise OptionError(f"a net trained on {net.loss_name} has no variance", hint='loss="gaussian_nll"')
+    numbers = _numbers(net, X)
+    return Normal(net.loss.point(numbers), net.loss.variance(numbers))
+
+
+def probabilities(net: Network, X: Any) -> Array:
+    """What :meth:`Network.predict_proba` says."""
+    be = net.backend
+    if net.loss.task == "regress":
+        raise OptionError(f"a net trained on {net.loss_name} has no probabilities", hint="use predict")
+
+    def answer(logits: Array, out: Array) -> None:
+        if net.loss.task == "classify":
+            be.softmax(logits, out=out)
+        else:
+            be.activate("sigmoid", logits, out=out)
+
+    return net.loss.point(_of_logits(net, X, answer, (net.n_out,), net.dtype))
+
+
+def _numbers(net: Network, X: Any) -> Array:
+    """(n, n_out): what a regression predicts, in the target's own units."""
+    be, loss, targets = net.backend, net.loss, net.preparation.targets
+    units = None
+    if targets is not None:
+        refuse_standardized(loss)
+        back = loss.units(targets)
+        units = be.upload(back.mean), be.upload(back.scale)
+
+    def answer(logits: Array, out: Array) -> None:
+        loss.to_predictions(be, logits)
+        if units is not None:
+            be.standardize(logits, *units, out=out)
+        else:
+            be.copy(logits, out=out)
+
+    return _of_logits(net, X, answer, (net.n_out,), net.dtype)
+
+
+def _of_logits(
+    net: Network, X: Any, answer: Callable[[Array, Array], None], shape: tuple[int, ...], dtype: np.dtype
+) -> Array:
+    """(n, *shape): what ``answer(logits, out)`` makes of the logits of each part of the rows."""
+    be = net.backend
+    with be.running():
+        features = upload_features(be, X, net.n_in, net.dtype, net.preparation.features)
+        n = len(features.x)
+        out = be.empty((n, *shape), dtype)
+        batch = net.bind(net.evaluation_rows(n), training=False)
+        read = InputReader(be, features, batch.n, net.dtype)
+        for part, part_batch in batch.parts(n):
+            answer(part_batch.forward(read(features.x[part])), out[part])
+    return out
