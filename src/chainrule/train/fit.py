@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP
-from chainrule.errors import DataError, DivergenceError, OptionError
+from chainrule.errors import DataError, DivergenceError
 from chainrule.nn.evaluation import baseline_of, metrics_of
 from chainrule.nn.losses import Baseline
 from chainrule.nn.network import Network
@@ -21,7 +21,6 @@ from chainrule.train.averaging import Averages
 from chainrule.train.batches import Batches, ResidentBatches
 from chainrule.train.callbacks import CallbackLoop, as_callbacks
 from chainrule.train.divergence import diverged, nonfinite_output, nonfinite_parameter, refuse_nonfinite_parameters
-from chainrule.train.early_stopping import BestEpoch
 from chainrule.train.first_bias import set_first_bias
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice, batch_hint, bytes_of_net, free_at_start
@@ -31,7 +30,8 @@ from chainrule.train.progress import Progress
 from chainrule.train.rates import RatesOfRun
 from chainrule.train.run import EpochRecord, Run, StartRecord
 from chainrule.train.streaming import StreamedBatches
-from chainrule.train.valid_metrics import higher_is_better, valid_evaluator
+from chainrule.train.valid_metrics import valid_evaluator
+from chainrule.train.watching import best_epoch_of, watchable
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -47,8 +47,9 @@ class Fit:
     ) -> None:
         net, be = trainer.net, trainer.net.backend
         self.trainer, self.net, self.backend, self.rows = trainer, net, be, rows
-        self.best = self._best_epoch(with_validation=held_out is not None)
-        self.rates = RatesOfRun(trainer.optimizer.schedule, self._metrics(with_validation=held_out is not None))
+        known = watchable(trainer, with_validation=held_out is not None)
+        self.best = best_epoch_of(trainer, known, with_validation=held_out is not None)
+        self.rates = RatesOfRun(trainer.optimizer.schedule, known)
         self.net_bytes = bytes_of_net(
             net, trainer.optimizer, keeps_best=self.best is not None, averages=trainer.ema is not None,
             accumulates=trainer.accumulate > 1,
@@ -100,31 +101,6 @@ class Fit:
 
     def _batch_hint(self) -> str:
         return batch_hint(self.net, self.rows, self.trainer.batch_size, self.free, self.net_bytes)
-
-    def _best_epoch(self, *, with_validation: bool) -> BestEpoch | None:
-        """What follows the watched metric; None where none is watched."""
-        trainer, stopping = self.trainer, self.trainer.early_stopping
-        if not with_validation and stopping is None and trainer.monitor is None:
-            return None
-        monitor = trainer.monitor or (stopping.monitor if stopping else "valid_loss")
-        known = self._metrics(with_validation=with_validation)
-        if monitor not in known:
-            first = "hold rows out with validation=0.2, or watch " if monitor.startswith("valid_") else ""
-            raise OptionError(
-                f"there is no {monitor!r} to watch here",
-                hint=f"{'' if with_validation else first}one of {', '.join(known)}",
-            )
-        higher = higher_is_better(monitor, trainer.valid_metrics)
-        return BestEpoch(monitor, stopping.min_delta if stopping else 0.0, higher_is_better=higher)
-
-    def _metrics(self, *, with_validation: bool) -> list[str]:
-        """What may be watched."""
-        usual = [metric for metric in (self.net.loss.metric,) if metric]  # a loss may have none
-        known = ["loss", *(usual if self.trainer.metrics else [])]
-        if not with_validation:
-            return known
-        further = [metric.name for metric in self.trainer.valid_metrics]
-        return [*known, "valid_loss", *(f"valid_{name}" for name in usual + further)]
 
     # ---- a step -----------------------------------------------------------------------------------
 
