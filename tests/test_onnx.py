@@ -227,7 +227,7 @@ def test_a_file_that_disagrees_is_not_written(tmp_path, rng, monkeypatch, loss):
     """A bias of the file alone is moved by a hundredth; that of a logit that decides, by two."""
     net = prepared(shaken(cr.MLP([3, 5, 2], loss=loss), rng), rng)
     parameters = net.parameter_arena.download()
-    for by, where in ((0.01, r"(probabilities|prediction) at row 0, column"), (2.0, "at row")):
+    for by, where in ((0.01, r"(probabilities|prediction) at row 0, column"), (2.0, r"(label|prediction) at row")):
         moved = parameters | {"dense1.b": parameters["dense1.b"] + np.array([by, 0], np.float32)}
         monkeypatch.setattr(type(net.parameter_arena), "download", lambda _, moved=moved: moved)
         assert_refused(net, tmp_path, cr.DataError, f"{where}.* by the net; nothing was written")

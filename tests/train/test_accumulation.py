@@ -59,7 +59,7 @@ def test_whatever_is_left_over(classes, optimizer, size, group):
 
 
 def test_a_group_of_one_is_a_batch(classes):
-    """To the bit, and without an arena more."""
+    """To the bit."""
     plain, one = train(classes, batch_size=8), train(classes, batch_size=8, accumulate=1)
     np.testing.assert_equal(one[0], plain[0])
 

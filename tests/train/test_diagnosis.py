@@ -249,8 +249,10 @@ def test_layers_of_every_kind():
 def test_few_rows_and_row_weights():
     X, y = rows()
     net = cr.MLP([N_IN, 4, 3])
+    alone, _ = net.loss_and_gradients(X[1:2], y[1:2])
     run = cr.Trainer(net, epochs=1).fit(X[:2], y[:2], sample_weight=[0, 1], diagnose=True)
     assert len(run.diagnosis.losses) == 2
+    assert run.diagnosis.losses[0] == pytest.approx(alone, rel=1e-5)
 
 
 # ---- the picture ----------------------------------------------------------------------------------

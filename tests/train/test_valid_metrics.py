@@ -99,6 +99,11 @@ def test_a_name_knows_its_direction(regression, name, best):
     assert run.best_epoch == values.index(best(values)) + 1
 
 
+@pytest.mark.parametrize(("name", "greater"), [("roc_auc", True), ("balanced_accuracy", True), ("log_loss", False)])
+def test_a_name_of_a_classification_knows_its_direction(name, greater):
+    assert METRICS["classify"][name].greater_is_better is greater
+
+
 @pytest.mark.parametrize(("greater", "best"), [(True, 3), (False, 1)])
 def test_a_metric_of_ones_own_is_watched_in_the_direction_that_was_said(classes, greater, best):
     values = iter([1.0, 2.0, 5.0, 4.0, 3.0, 2.0])
