@@ -8,28 +8,6 @@
 const int THREADS = 256, WARPS = THREADS / 32;
 const int WIDE = per_access<STORED>;
 
-template <int N>
-__device__ __forceinline__ void get(const STORED* from, REAL (&to)[N]) {
-  const Pack<STORED, N> pack = load<N>(from);
-#pragma unroll
-  for (int j = 0; j < N; ++j) to[j] = widen(pack.at[j]);
-}
-
-template <int N>
-__device__ __forceinline__ void put(STORED* to, const REAL (&from)[N]) {
-  Pack<STORED, N> pack;
-#pragma unroll
-  for (int j = 0; j < N; ++j) pack.at[j] = narrow<STORED>(from[j]);
-  store(to, pack);
-}
-
-template <int N>
-__device__ __forceinline__ void get_real(const REAL* from, REAL (&to)[N]) {
-  const Pack<REAL, N> pack = load<N>(from);
-#pragma unroll
-  for (int j = 0; j < N; ++j) to[j] = pack.at[j];
-}
-
 // ---- what threads of a strip share -----------------------------------------------------------------------------------
 
 // Where a thread stands.
@@ -54,34 +32,6 @@ struct Place {
   // Where the columns of this thread stand among those of the strip.
   __device__ __forceinline__ int within() const { return (int)threadIdx.x % lanes * N; }
 };
-
-// The sums over the rows of threads of a block: from the N columns of each thread to one column of each of the first
-// lanes * N threads.
-template <int N>
-__device__ __forceinline__ REAL strip_sum(const REAL (&mine)[N], int lanes, REAL* shared) {
-  const int height = THREADS / lanes, width = lanes * N, t = threadIdx.x;
-  const int column = t % width, part = t / width;
-  const int parts = min(THREADS / width, 16);  // threads that share a column at first
-  __syncthreads();                             // whoever still reads `shared` is done
-  Pack<REAL, N> pack;
-#pragma unroll
-  for (int j = 0; j < N; ++j) pack.at[j] = mine[j];
-  store(shared + t * N, pack);  // row t / lanes, columns from t % lanes * N
-  __syncthreads();
-  REAL sum = 0;
-  if (part < parts) {
-    for (int r = part; r < height; r += parts) sum += shared[r * width + column];
-  }
-  if (parts > 1) {
-    __syncthreads();
-    shared[t] = sum;
-    __syncthreads();
-    if (part == 0) {
-      for (int p = 1; p < parts; ++p) sum += shared[p * width + column];
-    }
-  }
-  return sum;
-}
 
 // One number a column, from the thread that has it to those that work on the column.
 template <int N>
@@ -122,7 +72,7 @@ __device__ __forceinline__ void sum_of_blocks(const Place<N>& place, const REAL*
 #pragma unroll 4
   for (int s = place.row; s < (int)gridDim.y; s += place.height) {
     REAL partial[N];
-    get_real(partials + s * place.columns + place.column, partial);
+    load_reals(partials + s * place.columns + place.column, partial);
 #pragma unroll
     for (int j = 0; j < N; ++j) sum[j] += partial[j];
   }
@@ -137,15 +87,15 @@ __device__ __forceinline__ void normalize_strip(
     const REAL* bias, STORED* y, i64 rows) {
   if (!place.works) return;
   REAL factor[N], addend[N];
-  get_real(gain + place.column, factor);
-  get_real(bias + place.column, addend);
+  load_reals(gain + place.column, factor);
+  load_reals(bias + place.column, addend);
   for (i64 r = place.first; r < rows; r += place.step) {
     const i64 at = r * place.columns + place.column;
     REAL v[N];
-    get(x + at, v);
+    load_widened(x + at, v);
 #pragma unroll
     for (int j = 0; j < N; ++j) v[j] = (v[j] - mean[j]) * inverse_std[j] * factor[j] + addend[j];
-    put(y + at, v);
+    store_narrowed(y + at, v);
   }
 }
 
@@ -158,8 +108,8 @@ __device__ __forceinline__ void normalize_columns_strip(
   const Place<N> place(columns, lanes);
   if (!place.works) return;
   REAL center[N], inverse_std[N];
-  get_real(mean + place.column, center);
-  get_real(spread + place.column, inverse_std);
+  load_reals(mean + place.column, center);
+  load_reals(spread + place.column, inverse_std);
   if (inverts) {
 #pragma unroll
     for (int j = 0; j < N; ++j) inverse_std[j] = 1 / sqrt(inverse_std[j] + eps);
@@ -201,7 +151,7 @@ __device__ __forceinline__ void batch_norm_strip(
   REAL shift[N] = {}, mean[N] = {}, squares[N] = {}, part[N];
   i64 count = 0;
   if (place.works) {
-    get(x + place.column, shift);
+    load_widened(x + place.column, shift);
     for (i64 r = place.first; r < rows; r += place.step * UNROLL) {
       Pack<STORED, N> packs[UNROLL] = {};
       int valid = 0;
@@ -235,11 +185,11 @@ __device__ __forceinline__ void batch_norm_strip(
   const i64 rows_here = rows_of_block(rows, place.height, (int)blockIdx.y);
 #pragma unroll
   for (int j = 0; j < N; ++j) part[j] = mean[j] * count;
-  REAL sum = strip_sum(part, lanes, shared), center[N];
+  REAL sum = strip_sum<THREADS>(part, lanes, shared), center[N];
   to_columns(place, sum / rows_here, of_column, center);
 #pragma unroll
   for (int j = 0; j < N; ++j) squares[j] += (mean[j] - center[j]) * (mean[j] - center[j]) * count;
-  REAL distances = strip_sum(squares, lanes, shared);
+  REAL distances = strip_sum<THREADS>(squares, lanes, shared);
   if (gridDim.y > 1) {
     REAL* more = partials + (i64)gridDim.y * columns;
     if (place.has()) {
@@ -248,13 +198,13 @@ __device__ __forceinline__ void batch_norm_strip(
     }
     if (!comes_last(gridDim.y, tickets + blockIdx.x)) return;
     sum_of_blocks(place, partials, part);
-    sum = strip_sum(part, lanes, shared);
+    sum = strip_sum<THREADS>(part, lanes, shared);
     to_columns(place, sum / rows, of_column, center);
     sum_of_blocks(place, more, squares);
     if (place.works) {
       for (int s = place.row; s < (int)gridDim.y; s += place.height) {
         const i64 n = rows_of_block(rows, place.height, s);
-        get_real(partials + (i64)s * columns + place.column, part);
+        load_reals(partials + (i64)s * columns + place.column, part);
 #pragma unroll
         for (int j = 0; j < N; ++j) {
           const REAL apart = part[j] / n - center[j];
@@ -262,7 +212,7 @@ __device__ __forceinline__ void batch_norm_strip(
         }
       }
     }
-    distances = strip_sum(squares, lanes, shared);
+    distances = strip_sum<THREADS>(squares, lanes, shared);
   }
   REAL mean_here = 0, inverse_std_here = 0;
   if (place.has()) {
@@ -311,19 +261,19 @@ __device__ __forceinline__ void input_gradient_strip(
     const REAL* inverse_std, const REAL (&along_one)[N], const REAL (&along_x)[N], STORED* dx, i64 rows) {
   if (!place.works) return;
   REAL center[N], scale[N], factor[N];
-  get_real(mean + place.column, center);
-  get_real(inverse_std + place.column, scale);
-  get_real(gain + place.column, factor);
+  load_reals(mean + place.column, center);
+  load_reals(inverse_std + place.column, scale);
+  load_reals(gain + place.column, factor);
 #pragma unroll
   for (int j = 0; j < N; ++j) factor[j] *= scale[j];
   for (i64 r = place.first; r < rows; r += place.step) {
     const i64 at = r * place.columns + place.column;
     REAL g[N], v[N];
-    get(dy + at, g);
-    get(x + at, v);
+    load_widened(dy + at, g);
+    load_widened(x + at, v);
 #pragma unroll
     for (int j = 0; j < N; ++j) g[j] = (g[j] - (v[j] - center[j]) * scale[j] * along_x[j] - along_one[j]) * factor[j];
-    put(dx + at, g);
+    store_narrowed(dx + at, g);
   }
 }
 
@@ -338,7 +288,7 @@ __device__ __forceinline__ void parameter_gradients_strip(
   Total<N> gains, biases;
   if (place.works) {
     REAL center[N] = {};
-    if (!BY_ROW) get_real(mean + place.column, center);
+    if (!BY_ROW) load_reals(mean + place.column, center);
     int groups = 0;
     for (i64 r = place.first; r < rows; r += place.step * UNROLL) {
       Pack<STORED, N> g[UNROLL] = {}, v[UNROLL] = {};
@@ -374,7 +324,8 @@ __device__ __forceinline__ void parameter_gradients_strip(
     gains.settle();
     biases.settle();
   }
-  REAL gain_sum = strip_sum(gains.all, lanes, shared), bias_sum = strip_sum(biases.all, lanes, shared);
+  REAL gain_sum = strip_sum<THREADS>(gains.all, lanes, shared);
+  REAL bias_sum = strip_sum<THREADS>(biases.all, lanes, shared);
   // What all rows have in common is multiplied once.
   if (!BY_ROW && place.has()) gain_sum *= inverse_std[place.mine()];
   if (gridDim.y > 1) {
@@ -386,9 +337,9 @@ __device__ __forceinline__ void parameter_gradients_strip(
     if (!comes_last(gridDim.y, tickets + blockIdx.x)) return;
     REAL sum[N];
     sum_of_blocks(place, partials, sum);
-    gain_sum = strip_sum(sum, lanes, shared);
+    gain_sum = strip_sum<THREADS>(sum, lanes, shared);
     sum_of_blocks(place, more, sum);
-    bias_sum = strip_sum(sum, lanes, shared);
+    bias_sum = strip_sum<THREADS>(sum, lanes, shared);
   }
   if (place.has()) {
     dgain[place.mine()] = gain_sum;
@@ -426,8 +377,8 @@ __device__ __forceinline__ void batch_norm_input_gradient_strip(
   const Place<N> place(columns, lanes);
   REAL along_one[N] = {}, along_x[N] = {};
   if (place.works) {
-    get_real(dbias + place.column, along_one);
-    get_real(dgain + place.column, along_x);
+    load_reals(dbias + place.column, along_one);
+    load_reals(dgain + place.column, along_x);
 #pragma unroll
     for (int j = 0; j < N; ++j) along_one[j] /= rows, along_x[j] /= rows;
   }

@@ -68,6 +68,38 @@ constexpr int per_access = 16 / sizeof(T);
 
 __device__ __forceinline__ bool is_aligned(const void* p) { return ((u64)p & 15) == 0; }
 
+// N numbers side by side, STORED in memory and REAL where they are worked on.
+template <int N>
+__device__ __forceinline__ void widen(const Pack<STORED, N>& from, REAL (&to)[N]) {
+#pragma unroll
+  for (int j = 0; j < N; ++j) to[j] = widen(from.at[j]);
+}
+
+template <int N>
+__device__ __forceinline__ Pack<STORED, N> narrow(const REAL (&from)[N]) {
+  Pack<STORED, N> to;
+#pragma unroll
+  for (int j = 0; j < N; ++j) to.at[j] = narrow<STORED>(from[j]);
+  return to;
+}
+
+template <int N>
+__device__ __forceinline__ void load_widened(const STORED* from, REAL (&to)[N]) {
+  widen(load<N>(from), to);
+}
+
+template <int N>
+__device__ __forceinline__ void store_narrowed(STORED* to, const REAL (&from)[N]) {
+  store(to, narrow(from));
+}
+
+template <int N>
+__device__ __forceinline__ void load_reals(const REAL* from, REAL (&to)[N]) {
+  const Pack<REAL, N> pack = load<N>(from);
+#pragma unroll
+  for (int j = 0; j < N; ++j) to[j] = pack.at[j];
+}
+
 // ---- sums over a block, in a fixed order --------------------------------------------------------------------------
 
 // The sum of x over all threads of a block of `warps` full warps, in every thread. Every thread calls it.
@@ -80,6 +112,34 @@ __device__ __forceinline__ T block_sum(T x) {
   __syncthreads();
   T sum = of_warp[0];
   for (int warp = 1; warp < warps; ++warp) sum += of_warp[warp];
+  return sum;
+}
+
+// The sums over the rows of threads of a block, each row of `lanes`: from the N columns of each thread to one column of
+// each of the first lanes * N threads. `shared` has room for N of each thread. Every thread calls it.
+template <int threads, int N>
+__device__ __forceinline__ REAL strip_sum(const REAL (&mine)[N], int lanes, REAL* shared) {
+  const int height = threads / lanes, width = lanes * N, t = threadIdx.x;
+  const int column = t % width, part = t / width;
+  const int parts = min(threads / width, 16);  // threads that share a column at first
+  __syncthreads();                             // whoever still reads `shared` is done
+  Pack<REAL, N> pack;
+#pragma unroll
+  for (int j = 0; j < N; ++j) pack.at[j] = mine[j];
+  store(shared + t * N, pack);  // row t / lanes, columns from t % lanes * N
+  __syncthreads();
+  REAL sum = 0;
+  if (part < parts) {
+    for (int r = part; r < height; r += parts) sum += shared[r * width + column];
+  }
+  if (parts > 1) {
+    __syncthreads();
+    shared[t] = sum;
+    __syncthreads();
+    if (part == 0) {
+      for (int p = 1; p < parts; ++p) sum += shared[p * width + column];
+    }
+  }
   return sum;
 }
 

@@ -8,28 +8,6 @@
 const int THREADS = 256, WARPS = THREADS / 32;
 const int WIDE = per_access<STORED>;
 
-template <int N>
-__device__ __forceinline__ void get(const STORED* from, REAL (&to)[N]) {
-  const Pack<STORED, N> pack = load<N>(from);
-#pragma unroll
-  for (int j = 0; j < N; ++j) to[j] = widen(pack.at[j]);
-}
-
-template <int N>
-__device__ __forceinline__ void put(STORED* to, const REAL (&from)[N]) {
-  Pack<STORED, N> pack;
-#pragma unroll
-  for (int j = 0; j < N; ++j) pack.at[j] = narrow<STORED>(from[j]);
-  store(to, pack);
-}
-
-template <int N>
-__device__ __forceinline__ void get_real(const REAL* from, REAL (&to)[N]) {
-  const Pack<REAL, N> pack = load<N>(from);
-#pragma unroll
-  for (int j = 0; j < N; ++j) to[j] = pack.at[j];
-}
-
 // ---- element by element --------------------------------------------------------------------------------------------
 
 // out = a + b, of `count` elements; out may be either. The first `packs` times WIDE are moved 16 bytes at a time.
@@ -37,11 +15,11 @@ extern "C" __global__ void __launch_bounds__(256) add(const STORED* a, const STO
   const i64 first = (i64)blockIdx.x * blockDim.x + threadIdx.x, stride = (i64)gridDim.x * blockDim.x;
   for (i64 i = first; i < packs; i += stride) {
     REAL x[WIDE], y[WIDE];
-    get(a + i * WIDE, x);
-    get(b + i * WIDE, y);
+    load_widened(a + i * WIDE, x);
+    load_widened(b + i * WIDE, y);
 #pragma unroll
     for (int j = 0; j < WIDE; ++j) x[j] += y[j];
-    put(out + i * WIDE, x);
+    store_narrowed(out + i * WIDE, x);
   }
 #pragma unroll 1
   for (i64 i = packs * WIDE + first; i < count; i += stride) out[i] = narrow<STORED>(widen(a[i]) + widen(b[i]));
@@ -72,7 +50,7 @@ struct Row {
     for (int i = 0; i < KEPT<N>; ++i) {
       const int c = (lane + i * group) * N;
       if (c < width) {
-        get(row + c, kept[i]);
+        load_widened(row + c, kept[i]);
       } else {
 #pragma unroll
         for (int j = 0; j < N; ++j) kept[i][j] = 0;
@@ -91,7 +69,7 @@ struct Row {
 #pragma unroll 1
     for (int c = (lane + KEPT<N> * group) * N; c < width; c += group * N) {
       REAL x[N];
-      get(row + c, x);
+      load_widened(row + c, x);
       f(c, x);
     }
   }
@@ -130,11 +108,11 @@ __device__ __forceinline__ void layer_norm_rows(
     STORED* out = y + r * columns;
     row.each([&](int c, const REAL(&v)[N]) {
       REAL factor[N], addend[N], normal[N];
-      get_real(gain + c, factor);
-      get_real(bias + c, addend);
+      load_reals(gain + c, factor);
+      load_reals(bias + c, addend);
 #pragma unroll
       for (int j = 0; j < N; ++j) normal[j] = (v[j] - center) * scale * factor[j] + addend[j];
-      put(out + c, normal);
+      store_narrowed(out + c, normal);
     });
   }
 }
@@ -164,8 +142,8 @@ __device__ __forceinline__ void layer_norm_input_gradient_rows(
     const REAL center = width ? mean[r] : REAL(0), scale = width ? inverse_std[r] : REAL(0);
     // g = dy gain and x^, of the N columns from c on.
     auto look = [&](int c, const REAL(&d)[N], REAL(&g)[N], REAL(&normal)[N]) {
-      get_real(gain + c, g);
-      get(x + start + c, normal);
+      load_reals(gain + c, g);
+      load_widened(x + start + c, normal);
 #pragma unroll
       for (int j = 0; j < N; ++j) g[j] *= d[j], normal[j] = (normal[j] - center) * scale;
     };
@@ -183,7 +161,7 @@ __device__ __forceinline__ void layer_norm_input_gradient_rows(
       look(c, d, g, normal);
 #pragma unroll
       for (int j = 0; j < N; ++j) g[j] = scale * (g[j] - along_one - normal[j] * along_x);
-      put(dx + start + c, g);
+      store_narrowed(dx + start + c, g);
     });
   }
 }

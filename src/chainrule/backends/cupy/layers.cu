@@ -131,20 +131,6 @@ __device__ __forceinline__ void act_backward(int activation, const REAL (&saved)
   }
 }
 
-template <int N>
-__device__ __forceinline__ void widen(const Pack<STORED, N>& from, REAL (&to)[N]) {
-#pragma unroll
-  for (int j = 0; j < N; ++j) to[j] = widen(from.at[j]);
-}
-
-template <int N>
-__device__ __forceinline__ Pack<STORED, N> narrow(const REAL (&from)[N]) {
-  Pack<STORED, N> to;
-#pragma unroll
-  for (int j = 0; j < N; ++j) to.at[j] = narrow<STORED>(from[j]);
-  return to;
-}
-
 // ---- forward ---------------------------------------------------------------------------------------------------------
 
 // out = act(z), of `count` elements; out may be z. The first `packs` times WIDE of them are read 16 bytes at a time.
@@ -153,9 +139,9 @@ activate(int activation, const STORED* z, STORED* out, i64 packs, i64 count) {
   const i64 first = (i64)blockIdx.x * blockDim.x + threadIdx.x, stride = (i64)gridDim.x * blockDim.x;
   for (i64 i = first; i < packs; i += stride) {
     REAL x[WIDE];
-    widen(load<WIDE>(z + i * WIDE), x);
+    load_widened(z + i * WIDE, x);
     act(activation, x);
-    store(out + i * WIDE, narrow(x));
+    store_narrowed(out + i * WIDE, x);
   }
 #pragma unroll 1
   for (i64 i = packs * WIDE + first; i < count; i += stride) {
@@ -173,12 +159,12 @@ __device__ __forceinline__ void bias_activate_strip(
   const i64 column = ((i64)blockIdx.x * lanes + lane) * N;
   if (row >= height || column >= columns) return;
   REAL bias[N];
-  widen(load<N>(b + column), bias);
+  load_widened(b + column, bias);
   const i64 step = (i64)gridDim.y * height;
   for (i64 r = (i64)blockIdx.y * height + row; r < rows; r += step) {
     const i64 at = r * columns + column;
     REAL x[N];
-    widen(load<N>(product + at), x);
+    load_widened(product + at, x);
 #pragma unroll
     for (int j = 0; j < N; ++j) x[j] += bias[j];
     if (z) {  // y is what the activation makes of the z that is kept, rounding and all
@@ -187,7 +173,7 @@ __device__ __forceinline__ void bias_activate_strip(
       widen(kept, x);
     }
     act(activation, x);
-    store(y + at, narrow(x));
+    store_narrowed(y + at, x);
   }
 }
 
@@ -204,34 +190,6 @@ extern "C" __global__ void __launch_bounds__(256) bias_activate(
 }
 
 // ---- backward --------------------------------------------------------------------------------------------------------
-
-// The sums over the rows of threads of a block: from the N columns of each thread to one column of each of the first
-// lanes * N threads.
-template <int N>
-__device__ __forceinline__ REAL strip_sum(const REAL (&mine)[N], int lanes, REAL* shared) {
-  const int height = THREADS / lanes, width = lanes * N, t = threadIdx.x;
-  const int column = t % width, part = t / width;
-  const int parts = min(THREADS / width, 16);  // threads that share a column at first
-  __syncthreads();                             // whoever still reads `shared` is done
-  Pack<REAL, N> pack;
-#pragma unroll
-  for (int j = 0; j < N; ++j) pack.at[j] = mine[j];
-  store(shared + t * N, pack);  // row t / lanes, columns from t % lanes * N
-  __syncthreads();
-  REAL sum = 0;
-  if (part < parts) {
-    for (int r = part; r < height; r += parts) sum += shared[r * width + column];
-  }
-  if (parts > 1) {
-    __syncthreads();
-    shared[t] = sum;
-    __syncthreads();
-    if (part == 0) {
-      for (int p = 1; p < parts; ++p) sum += shared[p * width + column];
-    }
-  }
-  return sum;
-}
 
 // UNROLL rows are under way at once, each a load that does not wait for the others'. They are added up in pairs, and
 // every GROUPS such sums begin a new one: so errors of rounding stay small however many rows there are.
@@ -293,7 +251,7 @@ __device__ __forceinline__ void activation_backward_strip(
 #pragma unroll
     for (int j = 0; j < N; ++j) total[j] += some[j];
   }
-  REAL sum = strip_sum(total, lanes, shared);
+  REAL sum = strip_sum<THREADS>(total, lanes, shared);
   const i64 mine = (i64)blockIdx.x * lanes * N + threadIdx.x;  // the column that this thread has the sum of
   const bool has = (int)threadIdx.x < lanes * N && mine < columns;
   if (gridDim.y > 1) {
@@ -309,7 +267,7 @@ __device__ __forceinline__ void activation_backward_strip(
         for (int j = 0; j < N; ++j) total[j] += partial.at[j];
       }
     }
-    sum = strip_sum(total, lanes, shared);
+    sum = strip_sum<THREADS>(total, lanes, shared);
   }
   if (has) db[mine] = sum;
 }
