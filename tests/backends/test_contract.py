@@ -18,20 +18,11 @@ from activation_formulas import FORMULAS
 from chainrule.backends.base import BATCH, CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.numpy.backend import CHUNK
 from chainrule.errors import DeviceError
+from comparisons import assert_within
 from formulas import LOSSES
 
 SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10)]
 SIZES = [1, 7, 1000, 2 * CHUNK + 5]  # of flat arrays: the CPU takes them in chunks
-
-
-def assert_within(got: np.ndarray, want: Any, bound: Any, what: Any = "") -> None:
-    """|got - want| <= bound, element by element; a nan is never within."""
-    want, bound = np.broadcast_arrays(np.asarray(want), np.asarray(bound))
-    assert got.shape == want.shape, (got.shape, want.shape, what)
-    within = np.abs(got - want) <= bound
-    if not within.all():
-        at = tuple(int(i) for i in np.argwhere(~within)[0])
-        pytest.fail(f"{what}{list(at)} is {got[at]}, {want[at]} +- {bound[at]} was expected")
 
 
 def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -17,22 +17,13 @@ from chainrule.backends.normalization import threshold
 from chainrule.backends.numpy import compiled
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.philox import philox_words
+from comparisons import assert_within
 from emulation.backend import EmulatedBackend, compiler_problem, narrow, widen
 
 # The last ones: rows that a warp and a block of threads read again, columns that several blocks add up.
 SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10), (2, 1000), (1, 2301), (2, 1200), (1000, 9)]
 EPS = 1e-5
 EMULATED = pytest.mark.parametrize("backend", ["emulated"], indirect=True)
-
-
-def assert_within(got: np.ndarray, want: Any, bound: Any, what: Any = "") -> None:
-    """|got - want| <= bound, element by element; a nan is never within."""
-    want, bound = np.broadcast_arrays(np.asarray(want, np.float64), np.asarray(bound, np.float64))
-    assert got.shape == want.shape, (got.shape, want.shape, what)
-    within = np.abs(got - want) <= bound
-    if not within.all():
-        at = tuple(int(i) for i in np.argwhere(~within)[0])
-        pytest.fail(f"{what}{list(at)} is {got[at]}, {want[at]} +- {bound[at]} was expected")
 
 
 class Statistics(NamedTuple):

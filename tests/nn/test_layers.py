@@ -13,6 +13,7 @@ import chainrule as cr
 from chainrule.backends.numpy import compiled
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import OptionError
+from comparisons import numbers
 from emulation.backend import EmulatedBackend, compiler_problem
 
 N, N_IN, N_OUT = 11, 6, 3
@@ -135,15 +136,6 @@ def test_in_bf16():
 
 
 # ---- PyTorch --------------------------------------------------------------------------------------
-
-
-def numbers(value: Any) -> Any:
-    """Hex floats to floats."""
-    if isinstance(value, str):
-        return float.fromhex(value) if "0x" in value else value
-    if isinstance(value, list):
-        return [numbers(v) for v in value]
-    return {key: numbers(v) for key, v in value.items()} if isinstance(value, dict) else value
 
 
 GOLDEN = numbers(json.loads((Path(__file__).parent / "torch_layers.json").read_text(encoding="utf-8")))

@@ -17,17 +17,9 @@ from chainrule.arena import Arena, Layout
 from chainrule.nn.losses import find_loss
 from chainrule.nn.passes import new_state
 from chainrule.optim.base import Optimizer
+from comparisons import numbers
 
 TOLERANCE = 1e-12  # relative to the largest number of an array
-
-
-def numbers(value: Any) -> Any:
-    """Hex floats to floats; options and names as they are."""
-    if isinstance(value, str):
-        return float.fromhex(value) if "0x" in value else value
-    if isinstance(value, list):
-        return [numbers(v) for v in value]
-    return {key: numbers(v) for key, v in value.items()} if isinstance(value, dict) else value
 
 
 GOLDEN = numbers(json.loads((Path(__file__).parent / "torch_optimisers.json").read_text(encoding="utf-8")))
