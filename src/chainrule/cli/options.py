@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import csv
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from chainrule.backends import default_device
@@ -83,6 +84,13 @@ def held_out(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def picture(text: str) -> Path:
+    """A file for a picture."""
+    if not text.lower().endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} came, a file that ends in .svg was expected")
+    return Path(text)
 
 
 def option(text: str) -> tuple[str, Any]:
