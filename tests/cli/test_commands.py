@@ -64,18 +64,6 @@ def test_predict_in_the_units_of_the_target(run, houses):
     assert set(found) == {"ok", "rows", "device", "rmse", "mae", "r2"}
 
 
-def test_evaluate(run, model, flowers):
-    found = run("evaluate", model, flowers, "--device", "cpu", "--json").json
-    assert found["rows"] == 120
-    assert found["accuracy"] > 0.95
-    text = run("evaluate", model, flowers, "--device", "cpu").out
-    assert [line.split()[0] for line in text.splitlines()] == ["rows", "accuracy", "log_loss"]
-    Path("other.csv").write_text("height,width,kind\n1,2,oak\n")
-    refused = run("evaluate", model, "other.csv", "--device", "cpu")
-    assert refused.code == 3
-    assert "oak" in refused.error
-
-
 def test_show(run, model):
     for path in (model, model / "model.safetensors"):
         text = run("show", path).out
