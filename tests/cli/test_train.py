@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.cli.run_directory import CONFIG, CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL, RECORD
 
 QUICK = ("--device", "cpu", "--quiet", "--json")
 
@@ -40,7 +40,7 @@ def test_the_files_of_a_run(run, flowers):
     assert found.code == 0, found.err
     assert found.err == ""
     folder = Path("out")
-    assert {p.name for p in folder.iterdir()} == {MODEL, RECORD, METRICS, HISTORY, CURVES, CONFIG}
+    assert {p.name for p in folder.iterdir()} == {MODEL, RECORD, METRICS, HISTORY, CURVES, CONFIG, CHECKPOINTS}
     record = json.loads((folder / RECORD).read_text())
     assert record["status"] == "done"
     assert record["device"] == "cpu"
@@ -288,9 +288,9 @@ def test_what_is_refused_leaves_no_folder_and_no_run_undone(run, flowers, option
     assert found.error
     assert not Path("out").exists()
     assert run(*argv).code == 0
-    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
     assert run(*argv, *option, "--overwrite").code == 2
-    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
 
 
 def test_options_of_a_loss(run, houses):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import chainrule
 from chainrule.cli import train_options
+from chainrule.cli.fitting import interval
 from chainrule.cli.options import column_names, held_out, names, option, positive_int, seed, source, widths
 from chainrule.cli.output import printable
 from chainrule.cli.parser import Parser
@@ -156,6 +157,10 @@ KINDS: Mapping[Any, Kind] = {
     ),
     float: Kind("a finite number", _is_number, lambda value, _: float(value)),
     positive_int: Kind("a whole number from 1 up", _is_whole, lambda value, _: positive_int(str(value))),
+    interval: Kind(
+        "a number of steps or a time", lambda value: _is_text(value) or _is_whole(value),
+        lambda value, _: interval(str(value)),
+    ),
     seed: Kind("a whole number from 0 up", _is_whole, lambda value, _: seed(str(value))),
     widths: Kind("an array of whole numbers", _is_list(_is_whole), lambda value, _: widths(",".join(map(str, value)))),
     names: TEXT_LIST,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from chainrule.cli.optimisation import optimizer_of
 from chainrule.cli.options import names, positive_int
@@ -11,9 +15,11 @@ from chainrule.cli.parser import OptionGroup
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.train.callbacks import Callback, EpochFunction
+from chainrule.train.checkpoints import Checkpoints
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.trainer import Trainer
 
+SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
 BATCH_SIZES = (32, 64, 128, 256)  # by default the largest that still gives 32 steps an epoch
 
 
@@ -27,7 +33,29 @@ def add_arguments(parser: OptionGroup) -> None:
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
     add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2, valid_d2)")
     add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
+    add(
+        "--checkpoint-every", type=interval, default="30s", metavar="N",
+        help="steps, or a time: 30s, 5m (30s); and after epochs, where that costs less than 1 %% of the time",
+    )  # fmt: skip
     add("--diagnose", action="store_true", help="look into the layers while they train, and say what is wrong")
+
+
+def interval(text: str) -> str:
+    """``200`` steps, ``30s`` or ``5m``, checked."""
+    _steps_or_seconds(text)
+    return text
+
+
+def _steps_or_seconds(text: str) -> dict[str, Any]:
+    """The arguments of Checkpoints."""
+    found = re.fullmatch(r"([0-9.]+)([smh]?)", text)
+    number, unit = found.groups() if found else ("", "")
+    with contextlib.suppress(ValueError):
+        if not unit and int(number) > 0:
+            return {"steps": int(number)}
+        if unit and float(number) > 0:
+            return {"seconds": float(number) * SECONDS_OF[unit]}
+    raise argparse.ArgumentTypeError(f"{text!r} came, a number of steps or a time (30s, 5m, 1h) was expected")
 
 
 def with_batch_size(args: argparse.Namespace, rows: int) -> argparse.Namespace:
@@ -39,16 +67,22 @@ def with_batch_size(args: argparse.Namespace, rows: int) -> argparse.Namespace:
 
 def trainer_of(
     args: argparse.Namespace, net: Network, *, has_validation: bool, callbacks: Sequence[Callback | EpochFunction],
-    progress: bool,
+    progress: bool, checkpoints: Path | None = None,
 ) -> Trainer:  # fmt: skip
-    """The trainer of these options, to which :func:`with_batch_size` has been applied."""
+    """The trainer of these options, to which :func:`with_batch_size` has been applied.
+
+    ``checkpoints`` is the folder for them; a run of L-BFGS has none and is begun anew.
+    """
     early_stopping = None
     if args.patience is not None:
         if not has_validation:
             raise OptionError("--patience without validation rows came", hint="hold some out with --valid 0.2")
         early_stopping = EarlyStopping(patience=args.patience, monitor=args.monitor or "valid_loss")
+    kept = None
+    if checkpoints is not None and args.optimizer != "lbfgs":
+        kept = Checkpoints(checkpoints, **_steps_or_seconds(args.checkpoint_every))
     return Trainer(
         net, optimizer_of(args), batch_size=args.batch_size or 1, epochs=args.epochs, seed=args.seed,
         monitor=args.monitor, early_stopping=early_stopping, progress=progress, metrics=args.metrics or True,
-        callbacks=callbacks, accumulate=args.accumulate, ema=args.ema,
+        callbacks=callbacks, accumulate=args.accumulate, ema=args.ema, checkpoints=kept,
     )  # fmt: skip

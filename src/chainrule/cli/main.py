@@ -18,6 +18,7 @@ BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
 
 COMMANDS = {
     "train": "read a table, train a net, save a run directory",
+    "resume": "go on with a run that was stopped, killed or cut off",
     "predict": "predictions of a model for a table",
     "evaluate": "the metrics of a model on a table",
     "show": "what a model file or a run directory holds",
@@ -37,8 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         if "--debug" in argv:
             raise
         return _fail(argv, error.message, error.hint, error.exit_code)
-    except KeyboardInterrupt:
-        return _fail(argv, "interrupted", "", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _fail(argv, "interrupted", "", getattr(error, "exit_code", INTERRUPTED))
     except MemoryError as error:
         return _fail(
             argv, f"out of memory: {error or 'the host has no more'}", "a smaller --batch-size or --hidden", MEMORY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +12,15 @@ from chainrule.train.loggers import plain
 
 
 def say(label: str, text: str) -> None:
-    """One line on stderr: a word, padded, and what there is to say."""
-    print(f"{label:<8} {printable(text)}", file=sys.stderr, flush=True)
+    """One line on stderr: a word, padded, and what there is to say.
+
+    Where nobody reads it any more (a pipe or a terminal that has gone), nothing is said from now on: no work is lost
+    for want of a reader.
+    """
+    try:
+        print(f"{label:<8} {printable(text)}", file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def result(text: str) -> None:

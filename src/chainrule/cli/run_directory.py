@@ -1,8 +1,9 @@
-"""A run on disk: what was asked for, what happened, and the model.
+"""A run on disk: what was asked for, what happened, what is needed to go on, and the model.
 
 ``config.toml`` (its options, for ``chainrule train --config``), ``run.json`` (what and where, from start to end),
-``metrics.jsonl`` (one line an epoch as it ends), ``history.csv`` and ``curves.svg`` (when training ends),
-``gradient_norms.svg`` (with a diagnosis), ``model.safetensors``.
+``metrics.jsonl`` (one line an epoch as it ends), ``checkpoints/`` (for ``chainrule resume``), ``history.csv`` and
+``curves.svg`` (when training ends), ``gradient_norms.svg`` (with a diagnosis), ``model.safetensors``; and ``lock``,
+while a process trains there.
 """
 
 from __future__ import annotations
@@ -14,72 +15,127 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import safetensors
 
 import chainrule
-from chainrule.backends.numpy import blas, compiled
-from chainrule.errors import OptionError
+from chainrule.backends.numpy import compiled
+from chainrule.cli.lock import LOCK, RunLock
+from chainrule.errors import DataError, OptionError, first_line
 from chainrule.nn.network import Network
-from chainrule.sealed_file import write_whole
+from chainrule.sealed_file import remove_temporaries, write_whole
 from chainrule.train.callbacks import Callback
+from chainrule.train.checkpoints import Checkpoints
 from chainrule.train.loggers import json_line, plain
 from chainrule.train.run import EpochRecord, Run, StartRecord
 
-MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG = (
+MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
     "model.safetensors", "run.json", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg", "config.toml",
+    "checkpoints",
 )  # fmt: skip
 
 
 class RunDirectory(Callback):
-    """Makes the folder when training starts, then keeps its files up to date.
+    """Makes the folder when training starts, then keeps its files up to date: ``with directory: ...``.
 
     Whatever is wrong with rows or options is refused before that: it leaves no folder behind, and of a run that is to
-    be overwritten nothing is lost. ``facts``: argv, seed and data; ``config``: the text of config.toml.
+    be overwritten nothing is lost.
+
+    Parameters
+    ----------
+    path : of the folder
+    overwrite : whether it may hold files, which are replaced
+
+    Before training starts, :meth:`describe` is told what is trained. :meth:`reopen` is for a run that is to go on.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, facts: Mapping[str, Any], config: str) -> None:
-        self.path, self._facts, self._config = path, facts, config
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        self.path, self._overwrite = path, overwrite
+        self.checkpoints = path / CHECKPOINTS
         self._record: dict[str, Any] = {}
-        if path.exists() and (not path.is_dir() or any(path.iterdir())) and not overwrite:
+        self._facts: Mapping[str, Any] = {}
+        self._config = ""
+        self._lock: RunLock | None = None
+        self._goes_on = self._has_begun = False
+        self._refuse_files()
+
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """A run that is to go on, locked from now on.
+
+        DataError where there is none, OptionError where another process trains there.
+        """
+        record = read_record(path)
+        if record is None:
+            raise DataError(f"{path} is no run directory: it is no folder")
+        directory = cls(path, overwrite=True)
+        directory._lock = RunLock(path)
+        directory._record, directory._goes_on = read_record(path) or {}, True  # as it is now that nobody else writes
+        return directory
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def _refuse_files(self) -> None:
+        path = self.path
+        if not self._overwrite and path.exists() and (not path.is_dir() or any(p.name != LOCK for p in path.iterdir())):
             raise OptionError(
                 f"{path} is not empty", hint="give another --run-dir, or --overwrite to replace its files"
             )
 
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What run.json says; of a run that is to go on, what it said."""
+        return self._record
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint, where there is one."""
+        last = Checkpoints(self.checkpoints).last
+        return last if last.exists() else None
+
+    def describe(self, *, facts: Mapping[str, Any], config: str) -> None:
+        """``facts``: argv, seed and data; ``config``: the text of config.toml."""
+        self._facts, self._config = facts, config
+
+    # ---- while it is trained ------------------------------------------------------------------------
+
     def on_start(self, record: StartRecord) -> None:
         """Write down what is about to happen."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for name in (MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG):
-            (self.path / name).unlink(missing_ok=True)
-        write_whole(self.path / CONFIG, self._config.encode())
-        net, backend = record.net, record.net.backend
-        self._record = {
-            "status": "running",
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "argv": self._facts["argv"],
-            "seed": self._facts["seed"],
-            "device": backend.device,
-            "backend": backend.name,
-            "dtype": str(net.dtype),
-            "layers": list(net.widths),
-            "loss": net.loss_name,
-            "data": self._facts["data"],
-            "versions": {
-                "chainrule": chainrule.__version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "safetensors": safetensors.__version__,
-                **({"cupy": sys.modules["cupy"].__version__} if backend.name == "cupy" else {}),
-            },
-            "machine": {
-                "system": platform.platform(),
-                "processor": platform.machine(),
-                "blas": blas.core_name(),
-            },
-        }
+        if self._lock is None:
+            self._lock = RunLock(self.path)
+            self._refuse_files()  # once more: another process may have been here since
+        remove_temporaries(self.path)
+        remove_temporaries(self.checkpoints)
+        self._has_begun = True
+        facts = _facts_of(record)
+        if self._goes_on:
+            self._cut_back(record.run)
+            before = self._record.get("resumed")
+            again = {"time": _now(), "epochs": record.run.history.epochs, "steps": record.run.steps, **facts}
+            self._record |= {"status": "running", "resumed": [*(before if isinstance(before, list) else []), again]}
+            self._record.pop("error", None)
+        else:
+            for name in (MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG):
+                (self.path / name).unlink(missing_ok=True)
+            for file in (Checkpoints(self.checkpoints).last, Checkpoints(self.checkpoints).best):
+                file.unlink(missing_ok=True)
+            write_whole(self.path / CONFIG, self._config.encode())
+            self._record = {"status": "running", "started": _now(), **self._facts, **facts}
         self._write_record()
+
+    def _cut_back(self, run: Run) -> None:
+        """Of the epochs that were written down those remain that the checkpoint has."""
+        epochs = enumerate(zip(*run.history.values(), strict=True), start=1)
+        lines = [{"epoch": epoch, **dict(zip(run.history, values, strict=True))} for epoch, values in epochs]
+        write_whole(self.path / METRICS, "".join(map(json_line, lines)).encode())
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """One line of metrics as soon as the epoch is over."""
@@ -88,7 +144,7 @@ class RunDirectory(Callback):
 
     def end(self, status: str, *, net: Network | None, run: Run | None, summary: Mapping[str, Any]) -> None:
         """Write down what happened, if anything has begun; the model where there is one worth keeping."""
-        if not self._record:
+        if not self._has_begun:
             return
         if run is not None and run.history.epochs:
             write_whole(self.path / HISTORY, run.history.to_csv().encode())
@@ -97,16 +153,49 @@ class RunDirectory(Callback):
             run.diagnosis.plot(self.path / GRADIENT_NORMS)
         if net is not None:
             net.save(self.path / MODEL)
-        self._record |= {
-            "status": status,
-            "compiled": compiled.describe(),
-            "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            **summary,
-        }
+        self._record |= {"status": status, "compiled": compiled.describe(), "ended": _now(), **summary}
         self._write_record()
 
     def _write_record(self) -> None:
         write_whole(self.path / RECORD, (json.dumps(plain(self._record), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _facts_of(record: StartRecord) -> dict[str, Any]:
+    net, backend = record.net, record.net.backend
+    return {
+        "device": backend.device,
+        "backend": backend.name,
+        "dtype": str(net.dtype),
+        "layers": list(net.widths),
+        "loss": net.loss_name,
+        "versions": {
+            "chainrule": chainrule.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "safetensors": safetensors.__version__,
+            **({"cupy": sys.modules["cupy"].__version__} if backend.name == "cupy" else {}),
+        },
+        "machine": {"system": platform.platform(), **backend.fingerprint()},
+    }
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What run.json of a folder says, None where ``path`` is no folder; DataError where it is no run's."""
+    if not path.is_dir():
+        return None
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is no run directory: it has no {RECORD}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path / RECORD} cannot be read: {first_line(error)}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path / RECORD} should be a JSON object")
+    return record
 
 
 def default_path(name: str) -> Path:

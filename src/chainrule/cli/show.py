@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from chainrule.cli import output
-from chainrule.cli.run_directory import RECORD, find_model
-from chainrule.errors import DataError
+from chainrule.cli.run_directory import find_model, read_record
 from chainrule.nn.dense import Dense
 from chainrule.nn.layer import walk
 from chainrule.nn.network import Network
@@ -30,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    record = _read_record(args.path)
+    record = read_record(args.path)
     model = find_model(args.path)
     net = load(model, device="cpu") if record is None or model.exists() else None
     if args.json:
@@ -49,20 +47,6 @@ def run(args: argparse.Namespace) -> int:
         print()
     output.result_table(_layer_rows(net))
     return 0
-
-
-def _read_record(path: Path) -> dict[str, Any] | None:
-    if not path.is_dir():
-        return None
-    try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is no run directory: it has no {RECORD}") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path / RECORD} cannot be read: {error}") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{path / RECORD} should be a JSON object")
-    return record
 
 
 def _run_rows(record: dict[str, Any]) -> list[list[str]]:

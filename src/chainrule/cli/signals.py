@@ -5,36 +5,59 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any, Self
 
-from chainrule.train.trainer import Trainer
+from chainrule.train.callbacks import Callback
+from chainrule.train.run import StartRecord
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+class Stopped(KeyboardInterrupt):
+    """A signal came while nothing was trained that could be kept; ``exit_code`` is 128 and its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
 
 
-@contextmanager
-def signals_stop(trainer: Trainer) -> Iterator[list[int]]:
-    """The first INT or TERM asks the trainer to stop and is put in the list; the second ends the process at once."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught  # only the main thread may set handlers; a host program that calls main() keeps its own
-        return
+class Signals(Callback):
+    """``with Signals() as signals``: INT, TERM and HUP ask the trainer to stop, as whose first callback it is passed.
 
-    def on_signal(number: int, _: object) -> None:
-        if caught:
-            os._exit(128 + number)
-        caught.append(number)
-        trainer.stop()
+    Before training has started a signal raises Stopped; once it has, the trainer stops after the step under way and all
+    that comes after it is done: the checkpoint, the model, the record. The second signal ends the process at once. HUP
+    stays ignored where it was, as under nohup.
+    """
 
-    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
+    def __init__(self) -> None:
+        self.caught: list[int] = []
+        self._stop: Callable[[], object] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Only the main thread may set handlers; a host program that calls main() from another keeps its own.
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                    self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def on_start(self, record: StartRecord) -> None:
+        self._stop = record.trainer.stop
 
-def exit_code(caught: list[int]) -> int:
-    """Of a command that a signal (or Ctrl-C) ended."""
-    return 128 + (caught[0] if caught else signal.SIGINT)
+    def _on_signal(self, number: int, _: object) -> None:
+        if self.caught:
+            os._exit(128 + number)
+        self.caught.append(number)
+        if self._stop is None:
+            raise Stopped(number)
+        self._stop()
+
+    @property
+    def exit_code(self) -> int:
+        """0 where no signal came."""
+        return 128 + self.caught[0] if self.caught else 0

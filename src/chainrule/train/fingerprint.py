@@ -14,6 +14,7 @@ from chainrule.backends.base import Backend
 from chainrule.nn.losses import description_of
 from chainrule.nn.preparation import Standardization
 from chainrule.train.loggers import plain
+from chainrule.train.watching import monitor_of
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -42,7 +43,7 @@ def settings_of(trainer: Trainer) -> dict[str, Any]:
         "l2": trainer.l2,
         "divergence_factor": trainer.divergence_factor,
         "early_stopping": plain(trainer.early_stopping),
-        "monitor": trainer.monitor,
+        "monitor": monitor_of(trainer),
         "metrics": [metric.name for metric in trainer.valid_metrics] if trainer.metrics else False,
     }
 

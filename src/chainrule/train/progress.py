@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from chainrule.nn.losses import METRICS
@@ -39,7 +40,16 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with self._unless_nobody_looks():
+                self._bar.stop()
+
+    @contextlib.contextmanager
+    def _unless_nobody_looks(self) -> Iterator[None]:
+        """Where the terminal has gone there is no bar from now on; training is not to end for that."""
+        try:
+            yield
+        except OSError:
+            self._bar = None
 
     def update(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
         """``done`` epochs so far, parts of one too; ``metrics`` are those of the last whole one."""
@@ -48,7 +58,8 @@ class Progress:
             self._bar.update(self._task, completed=done, epoch=int(done), **fields)
             if (now := time.monotonic()) - self._shown >= SECONDS_A_REFRESH:
                 self._shown = now
-                self._bar.refresh()
+                with self._unless_nobody_looks():
+                    self._bar.refresh()
 
 
 def describe(metrics: Mapping[str, float]) -> str:

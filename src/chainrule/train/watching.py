@@ -23,12 +23,18 @@ def watchable(trainer: Trainer, *, with_validation: bool) -> list[str]:
     return [*known, "valid_loss", *(f"valid_{name}" for name in usual + further)]
 
 
+def monitor_of(trainer: Trainer) -> str:
+    """The metric that is watched, where one is."""
+    stopping = trainer.early_stopping
+    return trainer.monitor or (stopping.monitor if stopping else "valid_loss")
+
+
 def best_epoch_of(trainer: Trainer, known: Sequence[str], *, with_validation: bool) -> BestEpoch | None:
     """What follows the watched metric; None where none is watched. OptionError for one that is not ``known``."""
     stopping = trainer.early_stopping
     if not with_validation and stopping is None and trainer.monitor is None:
         return None
-    monitor = trainer.monitor or (stopping.monitor if stopping else "valid_loss")
+    monitor = monitor_of(trainer)
     if monitor not in known:
         first = "hold rows out with validation=0.2, or watch " if monitor.startswith("valid_") else ""
         raise OptionError(

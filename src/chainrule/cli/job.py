@@ -1,0 +1,116 @@
+"""One training job, from options to a run directory: what ``train`` begins and ``resume`` ends."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+
+from chainrule.backends import choose_backend
+from chainrule.cli import optimisation, output
+from chainrule.cli.architecture import describe_net, net_of
+from chainrule.cli.config import config_text
+from chainrule.cli.fitting import trainer_of, with_batch_size
+from chainrule.cli.options import describe_device
+from chainrule.cli.reports import PlainLines, Say, describe_data, findings_of, say_findings, summary_of
+from chainrule.cli.resolved import resolve
+from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, file_facts
+from chainrule.cli.signals import Signals
+from chainrule.cli.training_data import Data, read_training_data
+from chainrule.errors import DivergenceError
+from chainrule.nn.network import Network
+from chainrule.train.callbacks import Callback
+from chainrule.train.loggers import JSONLinesLogger
+from chainrule.train.run import Run
+from chainrule.train.tensorboard import TensorBoardLogger
+
+INTERRUPTED = 130
+
+
+def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool = False, anywhere: bool = False) -> int:
+    """Train as the options say and keep the run in ``directory``; the exit code.
+
+    ``goes_on``: from its last checkpoint, or where it has none from the beginning; ``anywhere``: also one that was
+    written on another machine.
+    """
+    say: Say = (lambda *_: None) if args.quiet else output.say
+    with directory, Signals() as signals:
+        args, loggers = optimisation.with_defaults(args), _loggers(args)
+        optimisation.optimizer_of(args)  # refuses what is wrong before a table is read
+        backend, why = choose_backend(args.device, precision=args.precision)
+        say("device", describe_device(backend, why))
+        data = read_training_data(args)
+        net = net_of(args, data, backend)
+        say("data", describe_data(data))
+        if data.columns:
+            say("columns", data.columns)
+        for note in data.notes:
+            say("note", note)
+        say("model", describe_net(args, net))
+        directory.describe(
+            facts={"argv": ["chainrule", *args.argv], "seed": args.seed, "data": file_facts(args.data)},
+            config=config_text(*resolve(args, data, net)),
+        )
+        lines = [] if args.quiet or sys.stderr.isatty() else [PlainLines(args.epochs)]
+        trainer = trainer_of(
+            with_batch_size(args, len(data.y)), net, has_validation=data.valid is not None, progress=not args.quiet,
+            callbacks=[signals, directory, *lines, *loggers], checkpoints=directory.checkpoints,
+        )  # fmt: skip
+        resume = directory.last_checkpoint if goes_on else None
+        if goes_on:
+            say("resumes", "from the beginning: it has no checkpoint" if resume is None else str(resume))
+        try:
+            outcome = trainer.fit(
+                data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose,
+                resume=resume, resume_anywhere=anywhere,
+            )  # fmt: skip
+        except DivergenceError as error:
+            _end_diverged(directory, net, error, say)
+            raise
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # the disk may be what failed, and that is what is to be said
+                directory.end("failed", net=None, run=None, summary={"error": str(error)})
+            raise
+        _end(args, directory, net, data, outcome, say)
+        interrupted = outcome.stopped == "interrupted" and not signals.caught  # by who called main() from a thread
+        return INTERRUPTED if interrupted else signals.exit_code
+
+
+def _end_diverged(directory: RunDirectory, net: Network, error: DivergenceError, say: Say) -> None:
+    kept = net if error.run.best_epoch else None
+    directory.end("diverged", net=kept, run=error.run, summary={"error": error.message} | findings_of(error.run))
+    say_findings(say, error.run)
+    say("saved", f"{directory.path}/  {f'{MODEL} of the best epoch' if kept else 'no model: no epoch was good'}")
+    if error.checkpoint is not None:
+        say("kept", f"{error.checkpoint}, the last checkpoint from before")
+
+
+def _end(
+    args: argparse.Namespace, directory: RunDirectory, net: Network, data: Data, outcome: Run, say: Say
+) -> None:  # fmt: skip
+    """Save what came out and say it."""
+    interrupted = outcome.stopped == "interrupted"
+    summary = summary_of(net, data, outcome)
+    directory.end("interrupted" if interrupted else "done", net=net, run=outcome, summary=summary)
+    drawn = f"  {GRADIENT_NORMS}" if args.diagnose else ""
+    say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg  config.toml{drawn}")
+    if outcome.best_epoch:
+        part = "train" if data.valid is None else "valid"
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
+        say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
+    say_findings(say, outcome)
+    if interrupted:
+        say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")
+        if directory.last_checkpoint is not None:
+            say("next", f"chainrule resume {directory.path}")
+    if args.json:
+        output.result_json({"ok": not interrupted, **summary, "run_dir": str(directory.path)})
+
+
+def _loggers(args: argparse.Namespace) -> list[Callback]:
+    loggers: list[Callback] = []
+    if args.log_json is not None:
+        loggers.append(JSONLinesLogger(args.log_json))
+    if args.tensorboard is not None:
+        loggers.append(TensorBoardLogger(args.tensorboard))
+    return loggers

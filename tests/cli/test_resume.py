@@ -1,0 +1,185 @@
+"""`chainrule resume`: what was stopped, killed or cut off ends in the model of a run that never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from chainrule.cli.lock import LOCK, RunLock
+from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RECORD
+from chainrule.errors import OptionError
+from chainrule.train.checkpoints import LAST
+
+TRAIN = (
+    "train",
+    "digits",
+    "--device",
+    "cpu",
+    "--hidden",
+    "24",
+    "--epochs",
+    "150",
+    "--checkpoint-every",
+    "40",
+    "--quiet",
+)
+
+
+def command(*argv: object) -> list[str]:
+    return [sys.executable, "-m", "chainrule", *map(str, argv)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> bytes:
+    """The model of a run that never stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run(command(*TRAIN, "--run-dir", folder), check=True)
+    return (folder / MODEL).read_bytes()
+
+
+def status(folder: Path) -> str:
+    return json.loads((folder / RECORD).read_text())["status"]
+
+
+def start_and_signal(folder: Path, number: int) -> int:
+    """Train, send the signal once there is a checkpoint, and wait; the exit code."""
+    process = subprocess.Popen(command(*TRAIN, "--run-dir", folder))
+    deadline = time.monotonic() + 60
+    while not (folder / CHECKPOINTS / LAST).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(number)
+    return process.wait(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "left"),
+    [(signal.SIGKILL, -9, "running"), (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "interrupted")],
+)
+def test_a_run_that_a_signal_ended_goes_on_to_the_same_model(tmp_path, whole, number, code, left):
+    folder = tmp_path / "run"
+    assert start_and_signal(folder, number) == code
+    assert status(folder) == left
+    subprocess.run(command("resume", folder, "--quiet"), check=True)
+    assert status(folder) == "done"
+    assert (folder / MODEL).read_bytes() == whole
+    lines = [json.loads(line)["epoch"] for line in (folder / METRICS).read_text().splitlines()]
+    assert lines == list(range(1, 151))
+    assert not [p for p in folder.rglob("*") if p.name.endswith(".tmp") or p.name == LOCK]
+
+
+def test_a_run_that_is_done_has_nothing_to_resume(run):
+    run("train", "digits", "--epochs", 1, "--hidden", "4", "--device", "cpu", "--quiet", "--run-dir", "out")
+    before = Path("out", MODEL).read_bytes()
+    found = run("resume", "out", "--json")
+    assert (found.code, found.json["run"]["status"]) == (0, "done")
+    assert "nothing to resume" in found.err
+    assert Path("out", MODEL).read_bytes() == before
+
+
+def half_done(run, data: object = "digits", *options: object) -> Path:
+    """A run that was cut off behind its first epoch: what a kill would leave."""
+    run("train", data, "--epochs", 2, "--hidden", "4", "--device", "cpu", "--quiet", "--run-dir", "out", *options)
+    record = json.loads(Path("out", RECORD).read_text())
+    Path("out", RECORD).write_text(json.dumps(record | {"status": "running"}))
+    return Path("out")
+
+
+def test_a_run_without_a_checkpoint_begins_anew(run):
+    folder = half_done(run)
+    before = (folder / MODEL).read_bytes()
+    (folder / CHECKPOINTS / LAST).unlink()
+    found = run("resume", "out")
+    assert found.code == 0, found.err
+    assert "from the beginning" in found.err
+    assert (folder / MODEL).read_bytes() == before
+
+
+def test_data_that_has_changed_is_refused(run, flowers):
+    half_done(run, flowers, "--target", "kind")
+    flowers.write_text(flowers.read_text() + "1,2,rose\n")
+    found = run("resume", "out")
+    assert (found.code, found.error) == (3, f"{flowers} has changed since the run began")
+    flowers.unlink()
+    assert "does not exist" in run("resume", "out").error
+
+
+def test_other_settings_and_another_machine_are_named(run):
+    folder = half_done(run)
+    config = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(config.replace("epochs = 2", "epochs = 3"))
+    found = run("resume", "out")
+    assert found.code == 2
+    assert "epochs 2 -> 3" in found.error
+
+
+def test_a_damaged_checkpoint_is_refused_and_nothing_is_lost(run):
+    folder = half_done(run)
+    path = folder / CHECKPOINTS / LAST
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != RECORD}
+    found = run("resume", "out")
+    assert (found.code, "damaged" in found.error) == (3, True)
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != RECORD} == before
+
+
+def test_a_run_that_diverged_is_not_resumed(run):
+    options = ("--optimizer", "sgd", "--lr", "1e6", "--loss", "squared_error")
+    found = run("train", "digits", "--epochs", 4, "--hidden", "4", "--device", "cpu", *options, "--run-dir", "out")
+    assert found.code == 6
+    found = run("resume", "out")
+    assert found.code == 2
+    assert "diverged" in found.error
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_what_is_no_run(run, content):
+    Path("out").mkdir()
+    if content is not None:
+        Path("out", RECORD).write_text(content)
+    assert run("resume", "out").code == 3
+    assert run("resume", "nowhere").code == 3
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "x", "30 s", "1.5", "nans", "0s", "3d"])
+def test_intervals_that_are_none(run, text):
+    found = run("train", "digits", f"--checkpoint-every={text}")
+    assert found.code == 2
+    assert "30s, 5m, 1h" in found.error
+
+
+# ---- one process a run ----------------------------------------------------------------------------
+
+
+def test_a_second_process_is_refused(run):
+    folder = half_done(run)
+    lock = RunLock(folder)
+    for argv in (("resume", "out"), ("train", "digits", "--run-dir", "out", "--overwrite", "--epochs", 1)):
+        found = run(*argv)
+        assert found.code == 2
+        assert f"is being trained in by process {os.getpid()}" in found.error
+    lock.release()
+    assert run("resume", "out", "--quiet").code == 0
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    code = (
+        f"from pathlib import Path; from chainrule.cli.lock import RunLock; RunLock(Path({str(tmp_path)!r})); input()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / LOCK).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    with pytest.raises(OptionError, match=f"process {process.pid} on"):
+        RunLock(tmp_path)
+    process.kill()
+    process.wait()
+    RunLock(tmp_path).release()
+    assert not (tmp_path / LOCK).exists()
