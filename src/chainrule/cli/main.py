@@ -18,6 +18,7 @@ BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
 
 COMMANDS = {
     "train": "read a table, train a net, save a run directory",
+    "cv": "cross-validation: train on all folds of a table but one, score that one, each in turn",
     "predict": "predictions of a model for a table",
     "evaluate": "the metrics of a model on a table",
     "show": "what a model file or a run directory holds",
