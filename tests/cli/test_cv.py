@@ -158,20 +158,16 @@ def test_a_class_with_few_rows_is_said(run):
     assert "-" not in lines[6]
 
 
-def test_a_signal_ends_it_without_figures(run, flowers, monkeypatch):
-    real = cv.cross_validate
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_without_figures(run, flowers, monkeypatch, number):
+    real = cv.trainer_of
 
-    def interrupted(train, *rest, **options):
-        def first(rows):
-            os.kill(os.getpid(), signal.SIGTERM)
-            return train(rows)
+    def interrupted(*args, callbacks, **options):
+        return real(*args, callbacks=[lambda record: os.kill(os.getpid(), number)], **options)
 
-        return real(first, *rest, **options)
-
-    monkeypatch.setattr(signal, "SIGTERM", signal.SIGINT)
-    monkeypatch.setattr(cv, "cross_validate", interrupted)
-    found = run("cv", flowers, "--target", "kind", *QUICK)
-    assert (found.code, found.out) == (130, "")
+    monkeypatch.setattr(cv, "trainer_of", interrupted)
+    found = run("cv", flowers, "--target", "kind", *QUICK, "--epochs", 50)
+    assert (found.code, found.out) == (128 + number, "")
 
 
 # ---- train --group and --time -----------------------------------------------------------------------

@@ -24,6 +24,7 @@ from chainrule.tables.splits import Split, hold_out, make_folds
 from chainrule.train.cross_validation import CrossValidation, cross_validate
 
 FOLDS = 5
+USAGE = "chainrule cv DATA --target COLUMN [--folds N] [options], or chainrule cv --config FILE [options]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

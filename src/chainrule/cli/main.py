@@ -72,6 +72,7 @@ def _run(argv: list[str]) -> int:
         if name == chosen:  # only the command that runs is imported
             module = importlib.import_module(f"chainrule.cli.{name}")
             module.add_arguments(command)
+            command.usage = getattr(module, "USAGE", None)  # of fifty options the list comes below
             parser_of_chosen = command
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)

@@ -23,7 +23,9 @@ from chainrule.train.callbacks import Callback
 from chainrule.train.loggers import JSONLinesLogger
 from chainrule.train.tensorboard import TensorBoardLogger
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["USAGE", "add_arguments", "run"]
+
+USAGE = "chainrule train DATA --target COLUMN [options], or chainrule train --config FILE [options]"
 
 
 def run(args: argparse.Namespace) -> int:
