@@ -14,7 +14,7 @@ import safetensors.numpy
 
 import chainrule as cr
 import hostile_files
-from chainrule import model_file
+from chainrule import model_file, sealed_file
 
 CASES = 150
 
@@ -52,8 +52,8 @@ def test_what_was_found_is_refused_in_a_few_words(tmp_path, name):
 @pytest.mark.parametrize("version", [True, 1.0, "1" * 10_000], ids=lambda v: repr(v)[:5])
 def test_a_version_that_is_no_whole_number(tmp_path, version):
     description: dict[str, Any] = {}
-    envelope = {"version": version, "description": description, "sha256": model_file._checksum(description, {})}
-    (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT: json.dumps(envelope)}))
+    envelope = {"version": version, "description": description, "sha256": sealed_file.checksum(description, {})}
+    (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT.key: json.dumps(envelope)}))
     with pytest.raises(cr.ModelFileError, match="has format version") as caught:
         cr.load(tmp_path / "m")
     assert len(caught.value.message) < 400

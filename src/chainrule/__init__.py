@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from chainrule.tables.splits import Split, hold_out, make_folds
     from chainrule.tables.table import Table
     from chainrule.train.callbacks import Callback
+    from chainrule.train.checkpoints import Checkpoints
     from chainrule.train.cross_validation import CrossValidation, cross_validate
     from chainrule.train.diagnosis import Diagnosis
     from chainrule.train.early_stopping import EarlyStopping
@@ -122,6 +123,7 @@ _HOMES: Final = {
     "chainrule.tables.splits": "Split hold_out make_folds",
     "chainrule.tables.table": "Table",
     "chainrule.train.callbacks": "Callback",
+    "chainrule.train.checkpoints": "Checkpoints",
     "chainrule.train.cross_validation": "CrossValidation cross_validate",
     "chainrule.train.diagnosis": "Diagnosis",
     "chainrule.train.early_stopping": "EarlyStopping",
@@ -149,6 +151,7 @@ __all__ = [
     "Categorical",
     "CategoryColumn",
     "ChainruleError",
+    "Checkpoints",
     "Constant",
     "Cosine",
     "Coslog4",

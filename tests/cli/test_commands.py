@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -253,12 +254,10 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 
 def test_a_full_disk_is_exit_code_5(run, monkeypatch):
-    from chainrule import model_file
-
     def full(_: int) -> None:
         raise OSError(28, "No space left on device", "out/model.safetensors")
 
-    monkeypatch.setattr(model_file.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     found = run("train", "digits", "--epochs", 1, "--device", "cpu", "--quiet", "--run-dir", "out")
     assert found.code == 5
     assert "No space left on device" in found.error

@@ -22,8 +22,8 @@ import safetensors
 import chainrule
 from chainrule.backends.numpy import blas, compiled
 from chainrule.errors import OptionError
-from chainrule.model_file import write_whole
 from chainrule.nn.network import Network
+from chainrule.sealed_file import write_whole
 from chainrule.train.callbacks import Callback
 from chainrule.train.loggers import json_line, plain
 from chainrule.train.run import EpochRecord, Run, StartRecord
