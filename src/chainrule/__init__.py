@@ -71,9 +71,11 @@ if TYPE_CHECKING:
     )
     from chainrule.optim.sgd import SGD
     from chainrule.tables.readers import read_table
+    from chainrule.tables.splits import Split, hold_out, make_folds
     from chainrule.tables.table import Table
     from chainrule.train.callbacks import Callback
     from chainrule.train.checkpoints import Checkpoints
+    from chainrule.train.cross_validation import CrossValidation, cross_validate
     from chainrule.train.diagnosis import Diagnosis
     from chainrule.train.early_stopping import EarlyStopping
     from chainrule.train.history import History
@@ -118,9 +120,11 @@ _HOMES: Final = {
     "chainrule.optim.schedules": "Constant Cosine Coslog4 Exponential FlatCosine OneCycle Plateau Schedule Step",
     "chainrule.optim.sgd": "SGD",
     "chainrule.tables.readers": "read_table",
+    "chainrule.tables.splits": "Split hold_out make_folds",
     "chainrule.tables.table": "Table",
     "chainrule.train.callbacks": "Callback",
     "chainrule.train.checkpoints": "Checkpoints",
+    "chainrule.train.cross_validation": "CrossValidation cross_validate",
     "chainrule.train.diagnosis": "Diagnosis",
     "chainrule.train.early_stopping": "EarlyStopping",
     "chainrule.train.history": "History",
@@ -151,6 +155,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Coslog4",
+    "CrossValidation",
     "CustomActivation",
     "CustomLoss",
     "DataError",
@@ -191,6 +196,7 @@ __all__ = [
     "ShapeError",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
+    "Split",
     "SquaredError",
     "Standardization",
     "StartRecord",
@@ -202,7 +208,10 @@ __all__ = [
     "Trainer",
     "backend",
     "check_gradients",
+    "cross_validate",
+    "hold_out",
     "load",
+    "make_folds",
     "read_table",
 ]
 

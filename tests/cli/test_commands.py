@@ -54,6 +54,28 @@ def test_predict_needs_no_target_and_takes_columns_in_any_order(run, model, flow
     assert "width" in found.error
 
 
+def test_predict_writes_parquet(run, model, flowers, houses):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    assert run("predict", model, flowers, "-o", "p.parquet", "--device", "cpu").code == 0
+    table = parquet.read_table("p.parquet").to_pydict()
+    rows = list(csv.DictReader(io.StringIO(run("predict", model, flowers, "--device", "cpu").out)))
+    assert list(table) == list(rows[0])
+    assert table["kind"] == [row["kind"] for row in rows]
+    assert table["p_rose"] == pytest.approx([float(row["p_rose"]) for row in rows], rel=1e-5)
+    assert run("train", houses, "--target", "price", "--epochs", 2, "--quiet", "--run-dir", "h").code == 0
+    assert run("predict", "h", houses, "-o", "p.parquet", "--device", "cpu").code == 0
+    rows = list(csv.DictReader(io.StringIO(run("predict", "h", houses, "--device", "cpu").out)))
+    assert parquet.read_table("p.parquet").to_pydict() == {"price": [float(row["price"]) for row in rows]}
+
+
+def test_predict_without_pyarrow_says_so_before_it_begins(run, model, flowers, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    found = run("predict", model, "missing.csv", "-o", "p.parquet")
+    assert (found.code, "Parquet needs pyarrow" in found.error, "chainrule[tables]" in found.err) == (2, True, True)
+    refused = run("predict", model, flowers, "-o", "p.xlsx")
+    assert (refused.code, ".csv, .parquet, .npy" in refused.error) == (2, True)
+
+
 def test_predict_in_the_units_of_the_target(run, houses):
     train = ("train", houses, "--target", "price", "--epochs", 60, "--device", "cpu", "--quiet", "--run-dir", "m")
     assert run(*train).code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tomllib
 from pathlib import Path
 
@@ -216,3 +217,14 @@ def test_relative_paths_count_from_the_file(tmp_path):
     }  # fmt: skip
     path.write_text('data = "digits"\n')
     assert read_config(path) == {"data": "digits"}
+
+
+def test_the_page_of_the_commands(tmp_path, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    (toml,) = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (tmp_path / "experiment.toml").write_text(toml)
+    args = arguments_from(tmp_path / "experiment.toml")
+    assert (args.hidden, args.loss_option) == ([128, 64], [("levels", (0.05, 0.5, 0.95))])
+    (python,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(compile(python, "commands.md", "exec"), {})
+    assert float(capsys.readouterr().out.split()[0]) > 0.85

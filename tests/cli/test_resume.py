@@ -169,17 +169,14 @@ def test_a_second_process_is_refused(run):
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
-    code = (
-        f"from pathlib import Path; from chainrule.cli.lock import RunLock; RunLock(Path({str(tmp_path)!r})); input()"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
-    deadline = time.monotonic() + 30
-    while not (tmp_path / LOCK).exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    with pytest.raises(OptionError, match=f"process {process.pid} on"):
-        RunLock(tmp_path)
-    process.kill()
-    process.wait()
+    code = "import sys, pathlib; from chainrule.cli.lock import RunLock; "
+    code += "lock = RunLock(pathlib.Path(sys.argv[1])); print(flush=True); input()"
+    holder = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(OptionError, match=f"process {process.pid} on"):
+            RunLock(tmp_path)
+        process.kill()
     RunLock(tmp_path).release()
     assert not (tmp_path / LOCK).exists()

@@ -91,3 +91,8 @@ def test_metrics_that_are_not_defined():
     assert metrics.roc_auc(np.array([0, 1, 1]), P) == 1.0, "a class without rows is left out"
     labels = np.array([0, 0, 0, 1])
     assert metrics.balanced_accuracy(labels, np.array([0, 0, 1, 2]), np.array([1.0, 1, 1, 0])) == pytest.approx(2 / 3)
+
+
+def test_a_confusion_matrix_has_true_classes_down_and_predicted_ones_across():
+    found = metrics.confusion_matrix(np.array([0, 0, 0, 1, 3]), np.array([0, 1, 1, 1, 0], np.int32), 4)
+    assert found.tolist() == [[1, 2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]

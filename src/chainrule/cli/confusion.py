@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.cli.output import printable
+from chainrule.cli.output import aligned, printable
 
 MOST_CLASSES = 20  # of a matrix on a terminal; of more the most frequent mistakes are listed
 MISTAKES = 15
@@ -29,7 +29,7 @@ def confusion_table(counts: np.ndarray, names: Sequence[str]) -> list[str]:
         for i, (name, row) in enumerate(zip(short, counts, strict=True))
     ]
     table.append(["precision", *(_share(a, b) for a, b in zip(right, taken, strict=True)), ""])
-    return _aligned(table)
+    return aligned(table)
 
 
 def _mistakes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
@@ -45,14 +45,7 @@ def _mistakes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
     if not table:
         return ["no mistakes"]
     head = ["true", "predicted", "rows", "of its rows"]
-    return [f"the most frequent of {int(wrong.sum()):,} mistakes", *_aligned([head, *table])]
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    widths = [max(len(row[j]) for row in table) for j in range(len(table[0]))]
-    padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in table]
-    return ["  ".join(row).rstrip() for row in padded]
+    return [f"the most frequent of {int(wrong.sum()):,} mistakes", *aligned([head, *table])]
 
 
 def _share(part: float, whole: float) -> str:

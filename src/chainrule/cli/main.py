@@ -19,6 +19,7 @@ BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
 COMMANDS = {
     "train": "read a table, train a net, save a run directory",
     "resume": "go on with a run that was stopped, killed or cut off",
+    "cv": "cross-validation: train on all folds of a table but one, score that one, each in turn",
     "predict": "predictions of a model for a table",
     "evaluate": "the metrics of a model on a table",
     "show": "what a model file or a run directory holds",
@@ -72,6 +73,7 @@ def _run(argv: list[str]) -> int:
         if name == chosen:  # only the command that runs is imported
             module = importlib.import_module(f"chainrule.cli.{name}")
             module.add_arguments(command)
+            command.usage = getattr(module, "USAGE", None)  # of fifty options the list comes below
             parser_of_chosen = command
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)

@@ -40,6 +40,13 @@ def result_table(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(f"{printable(cell):<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip())
 
 
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """A table of numbers as lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[j]) for row in table) for j in range(len(table[0]))]
+    padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in table]
+    return ["  ".join(row).rstrip() for row in padded]
+
+
 def printable(text: str) -> str:
     """``text`` without control characters: a column name may come from anywhere, and a terminal obeys escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

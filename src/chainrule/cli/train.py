@@ -9,7 +9,9 @@ from chainrule.cli.job import do_job
 from chainrule.cli.run_directory import RunDirectory, default_path
 from chainrule.cli.train_options import add_arguments
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["USAGE", "add_arguments", "run"]
+
+USAGE = "chainrule train DATA --target COLUMN [options], or chainrule train --config FILE [options]"
 
 
 def run(args: argparse.Namespace) -> int:

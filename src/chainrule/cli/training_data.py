@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.cli.column_notes import describe_columns, doubts
 from chainrule.cli.options import column_names, held_out, positive_int, source
 from chainrule.cli.parser import Listed, OptionGroup
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES
+from chainrule.nn.preparation import Preparation
 from chainrule.nn.table_columns import MAX_CATEGORIES, Categorical
 from chainrule.nn.table_encoder import TableEncoder
-from chainrule.random import Purpose, stream
+from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
+from chainrule.tables.side_columns import read_groups, read_times
+from chainrule.tables.splits import Split, hold_out
 from chainrule.tables.table import Table
 from chainrule.tables.targets import TargetPlan, encode_target, plan_target
 
 DEFAULT_LOSS = {"classify": "softmax_cross_entropy", "multilabel": "sigmoid_cross_entropy", "regress": "squared_error"}
 TASKS = ("auto", "classify", "regress")
-NAMES_SHOWN = 4  # columns of each kind
+FRACTION = 0.2  # held out by default
 
 
 def add_arguments(parser: OptionGroup) -> None:
@@ -41,9 +46,14 @@ def add_arguments(parser: OptionGroup) -> None:
         help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES})",
     )  # fmt: skip
     add(
-        "--valid", type=held_out, default=0.2, metavar="X",
-        help="fraction of the rows to hold out, or a file; 0: none (0.2)",
+        "--valid", type=held_out, default=FRACTION, metavar="X",
+        help=f"fraction of the rows to hold out, or a file; 0: none ({FRACTION})",
     )  # fmt: skip
+    add(
+        "--group", metavar="COLUMN",
+        help="rows with the same cell in it stay together: --valid is a fraction of the groups; no feature",
+    )  # fmt: skip
+    add("--time", metavar="COLUMN", help="hold out the latest rows by this column, numbers or ISO dates; no feature")
 
 
 class Data(NamedTuple):
@@ -66,30 +76,83 @@ class Data(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_training_data(args: argparse.Namespace) -> Data:
-    """The table of ``args.data``, split by ``args.valid``; only training rows decide how it is encoded."""
+class TrainingTable(NamedTuple):
+    """A table whose target is coded, and what says which of its rows belong together."""
+
+    table: Table
+    plan: TargetPlan
+    groups: np.ndarray | None
+    times: np.ndarray | None
+    notes: tuple[str, ...]
+
+
+def read_training_table(args: argparse.Namespace) -> TrainingTable:
+    """The table of ``args.data``."""
     if args.data is None:
         raise OptionError("no table came: DATA is needed", hint="chainrule train FILE.csv --target COLUMN, or digits")
-    table = read_table(args.data, target=args.target, drop=args.drop, categorical=args.categorical)
+    beside = [name for name in (args.group, args.time) if name is not None]
+    if len(beside) > 1:
+        raise OptionError("--group and --time came, one of them was expected")
+    for name in beside:
+        if name == args.target:
+            raise OptionError(f"the target {show(name)} is also to say which rows are held out")
+    groups = None if args.group is None else read_groups(args.data, args.group)
+    times = None if args.time is None else read_times(args.data, args.time)
+    drop = list(dict.fromkeys([*args.drop, *beside]))
+    table = read_table(args.data, target=args.target, drop=drop, categorical=args.categorical)
     if table.target is None:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
     plan = plan_target(table.target, loss=_loss(args), source=table.source)
-    training, validation, other = _split(args, table)
-    encoder = None
-    if table.matrix is None:
-        encoder = TableEncoder.fit(table.columns, rows=training, max_categories=args.max_categories)
+    notes = [*table.notes, *doubts(table, args.max_categories)]
+    notes += [f"column {name!r:.60} says which rows are held out, and is no feature" for name in beside]
+    return TrainingTable(table, plan, groups, times, tuple(notes))
+
+
+def read_training_data(args: argparse.Namespace) -> Data:
+    """The table of ``args.data``, split by ``args.valid``; only training rows decide how it is encoded."""
+    read = read_training_table(args)
+    table, plan = read.table, read.plan
+    split, other = _split(args, read)
+    if other is None:
+        return data_of(args, read, split)
+    encoder = None if table.matrix is not None else _fit(args, table, None)
+    y = encode_target(_target(other), plan.task, plan.classes, source=other.source)
+    valid = _matrix(other, encoder, None), y
+    return _data(read, encoder, _matrix(table, encoder, None), plan.y, valid)
+
+
+def data_of(args: argparse.Namespace, read: TrainingTable, split: Split | None) -> Data:
+    """What is trained on with this split of a table's rows; None to hold none out."""
+    table, y = read.table, read.plan.y
+    training = None if split is None else split.training
+    encoder = None if table.matrix is not None else _fit(args, table, training)
     X = _matrix(table, encoder, training)
-    y, valid = plan.y, None
-    if other is not None and other.target is not None:
-        y_other = encode_target(other.target, plan.task, plan.classes, source=other.source)
-        valid = _matrix(other, encoder, None), y_other
-    elif validation is not None:
-        valid = _matrix(table, encoder, validation), y[validation]
+    if split is None:
+        return _data(read, encoder, X, y, None)
+    valid = (_matrix(table, encoder, split.held_out), y[split.held_out]) if len(split.held_out) else None
+    return _data(read, encoder, X, y[split.training], valid)
+
+
+def _data(
+    read: TrainingTable, encoder: TableEncoder | None, X: np.ndarray, y: np.ndarray,
+    valid: tuple[np.ndarray, np.ndarray] | None,
+) -> Data:  # fmt: skip
+    table = read.table
     return Data(
-        X, y if training is None else y[training], valid, plan, encoder, table.source, len(table),
+        X, y, valid, read.plan, encoder, table.source, len(table),
         table.feature_names if encoder is None else encoder.names, table.target_name, describe_columns(table),
-        (*table.notes, *_doubts(table, args.max_categories)),
+        read.notes,
     )  # fmt: skip
+
+
+def _fit(args: argparse.Namespace, table: Table, rows: np.ndarray | None) -> TableEncoder:
+    return TableEncoder.fit(table.columns, rows=rows, max_categories=args.max_categories)
+
+
+def _target(table: Table) -> np.ndarray:
+    if table.target is None:
+        raise DataError(f"{table.source} has no target")
+    return table.target
 
 
 def _loss(args: argparse.Namespace) -> str | None:
@@ -104,64 +167,57 @@ def _loss(args: argparse.Namespace) -> str | None:
 
 
 def _matrix(table: Table, encoder: TableEncoder | None, rows: np.ndarray | None) -> np.ndarray:
-    if encoder is not None:
+    if encoder is not None and table.columns:
         return encoder.encode(table.columns, rows=rows)
+    if encoder is not None:  # other rows, in a matrix: its columns are those of the training by position
+        return Preparation(encoder=encoder).encode(table)
     return table.features if rows is None else table.features[rows]
 
 
-def _split(args: argparse.Namespace, table: Table) -> tuple[np.ndarray | None, np.ndarray | None, Table | None]:
-    """Training rows and validation rows (None for all and none), or another table to validate on."""
-    fraction = args.valid
-    if isinstance(fraction, str):
+def _split(args: argparse.Namespace, read: TrainingTable) -> tuple[Split | None, Table | None]:
+    """Which rows are held out (None for none), or another table to validate on."""
+    table = read.table
+    if isinstance(args.valid, str):
+        if args.group is not None or args.time is not None:
+            raise OptionError(
+                "a file to validate on came with --group or --time, which say what to hold out",
+                hint="a fraction for --valid, or leave them out",
+            )
+        _refuse_column(args.valid, table)
         kinds = {name: "category" if isinstance(c, Categorical) else "number" for name, c in table.columns.items()}
         other = read_table(
             args.valid, target=table.target_name or args.target, feature_names=table.feature_names, kinds=kinds
         )
-        same = other.width == table.width and (other.matrix is None) == (table.matrix is None)
-        if other.target is None or not same:
+        if other.target is None or other.width != table.width:
             raise DataError(f"{other.source} does not have the columns of {table.source}")
-        return None, None, other
-    if not 0 <= fraction < 1:
+        return None, other
+    if not 0 <= args.valid < 1:
         raise OptionError(f"--valid {args.valid:g} came, a fraction in [0, 1) or a file was expected")
-    if fraction == 0:
-        return None, None, None
+    if args.valid == 0:
+        return None, None
     if len(table) < 2:
         raise DataError(f"{table.source} has one row, too few to hold any out", hint="--valid 0")
-    order = np.empty(len(table), np.int64)
-    NumPyBackend().permutation(*stream(args.seed, Purpose.SPLIT), out=order)
-    held_out = min(math.ceil(fraction * len(table)), len(table) - 1)
-    return np.sort(order[held_out:]), np.sort(order[:held_out]), None
+    with named(args, table):
+        return hold_out(len(table), args.valid, seed=args.seed, groups=read.groups, times=read.times), None
 
 
-def describe_columns(table: Table) -> str:
-    """How many columns are numbers and categories, which, and where the holes are; empty for a matrix."""
-    texts = {name: data for name, data in table.columns.items() if isinstance(data, Categorical)}
-    numbers = {name: data for name, data in table.columns.items() if not isinstance(data, Categorical)}
-    holes = {name: int(np.isnan(data).sum()) for name, data in numbers.items()}
-    holes |= {name: int((data.codes < 0).sum()) for name, data in texts.items()}
-    parts = [f"{len(numbers)} number{'s' * (len(numbers) != 1)}"] if numbers else []
-    if texts:
-        shown = _listed([f"{name} ({len(data.names)})" for name, data in texts.items()])
-        parts.append(f"{len(texts)} {'categories' if len(texts) > 1 else 'category'}: {shown}")
-    if any(holes.values()):
-        parts.append(f"holes: {_listed([f'{name} ({n:,})' for name, n in holes.items() if n])}")
-    return "; ".join(parts)
+def _refuse_column(valid: str, table: Table) -> None:
+    """Where a column came, and no file of this name is there."""
+    name = valid.removeprefix("group:").removeprefix("time:")
+    if not Path(valid).exists() and (name != valid or Path(name).name in table.columns):
+        name = Path(name).name
+        raise OptionError(
+            f"--valid {valid} came, a fraction or a file was expected",
+            hint=f"--group {name} holds out whole groups, --time {name} the latest rows",
+        )
 
 
-def _doubts(table: Table, most: int) -> list[str]:
-    """Columns of text in which hardly any two rows are the same, names and remarks, and columns without any value."""
-    empty = [
-        f"column {name!r:.60} is empty"
-        for name, data in table.columns.items()
-        if (data.codes < 0 if isinstance(data, Categorical) else np.isnan(data)).all()
-    ]
-    return empty + [
-        f"column {name!r:.60} has {len(data.names):,} different texts in {len(data):,} rows: perhaps --drop it"
-        for name, data in table.columns.items()
-        if isinstance(data, Categorical) and len(data.names) > max(most, len(data) // 2)
-    ]
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
+@contextmanager
+def named(args: argparse.Namespace, table: Table) -> Iterator[None]:
+    """What is wrong with groups or times is said of their column."""
+    try:
+        yield
+    except DataError as error:
+        column = args.group or args.time
+        where = f"{table.source}, column {show(column)}" if column else table.source
+        raise DataError(f"{where}: {error.message}", hint=error.hint) from None

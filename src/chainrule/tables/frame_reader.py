@@ -185,6 +185,9 @@ def _of_objects(values: np.ndarray) -> tuple[Cells, bool]:
 
 
 def _feature(data: np.ndarray | Cells, refuse: Refuse, wanted: str) -> ColumnData:
+    if wanted == "category" and isinstance(data, np.ndarray) and data.dtype.kind == "M":
+        texts, codes = np.unique(np.datetime_as_string(data), return_inverse=True)
+        return categories(Cells(codes, ["" if text in NOTHING else text for text in texts.tolist()]))
     text = isinstance(data, Cells)
     if isinstance(data, np.ndarray) and (
         data.dtype.kind == "O" or (wanted == "category" and data.dtype.kind in "biuf")

@@ -1,0 +1,86 @@
+"""What a net says of each row as a table: the prediction, probabilities or spread, as CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.errors import OptionError
+from chainrule.nn.losses import GaussianNLL, Quantile
+from chainrule.nn.network import Network
+
+
+class Column(NamedTuple):
+    """A name and (n,) numbers or texts; probabilities are shown with six digits."""
+
+    name: str
+    values: np.ndarray
+    is_probability: bool = False
+
+
+def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
+    """The prediction, then the probability of each class where there are any.
+
+    Quantiles have a column each (``target_q0.1``); a net that knows its spread adds the standard deviation.
+    """
+    predicted = np.asarray(net.predict(X))
+    values = predicted.reshape(len(predicted), -1)
+    p, name = net.preparation, net.preparation.target_name or "prediction"
+    names = [name] if values.shape[1] == 1 else [f"{name}_{j}" for j in range(values.shape[1])]
+    if isinstance(net.loss, Quantile):
+        of_target = [name] if net.loss.columns == 1 else [f"{name}_{j}" for j in range(net.loss.columns)]
+        names = [f"{column}_q{level:g}" for column in of_target for level in net.loss.levels]
+    said = np.array(p.classes)[values.astype(np.int64)] if p.classes else values
+    table = [Column(name, column) for name, column in zip(names, said.T, strict=True)]
+    if isinstance(net.loss, GaussianNLL):
+        deviations = np.sqrt(np.asarray(net.predict_distribution(X).variance)).reshape(len(predicted), -1)
+        table += [Column(f"{name}_sd", column) for name, column in zip(names, deviations.T, strict=True)]
+    if net.loss.task != "regress":
+        probabilities = np.asarray(net.predict_proba(X)).reshape(len(predicted), -1)
+        k = probabilities.shape[1]
+        shown = range(k) if k > 1 else [1]  # one output has the probability of yes, the second class
+        named = len(p.classes) == max(k, 2)
+        table += [
+            Column(f"p_{p.classes[j] if named else j}", column, is_probability=True)
+            for j, column in zip(shown, probabilities.T, strict=True)
+        ]
+    return table
+
+
+def as_csv(table: list[Column]) -> str:
+    """A header and one line a row."""
+    cells = [
+        [f"{v:.6g}" for v in column.values] if column.is_probability else list(map(str, column.values.tolist()))
+        for column in table
+    ]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.name for column in table])
+    writer.writerows(zip(*cells, strict=True))
+    return out.getvalue()
+
+
+def parquet_writer() -> Any:
+    """pyarrow.parquet; OptionError where it is not installed."""
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise OptionError(
+            "Parquet needs pyarrow, which is not installed", hint='pip install "chainrule[tables]", or -o FILE.csv'
+        ) from None
+
+
+def as_parquet(table: list[Column]) -> bytes:
+    """The columns with their own types: text, the net's numbers."""
+    parquet, pa = parquet_writer(), importlib.import_module("pyarrow")
+    arrays = [
+        pa.array(column.values.tolist() if column.values.dtype.kind == "U" else column.values) for column in table
+    ]
+    out = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_arrays(arrays, names=[column.name for column in table]), out)
+    content: bytes = out.getvalue().to_pybytes()
+    return content

@@ -1,0 +1,88 @@
+"""Cross-validation: a net for each fold, scored on rows that had no part in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import OptionError, ShapeError
+from chainrule.nn import metrics
+from chainrule.nn.network import Network
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What comes of :func:`cross_validate`.
+
+    Parameters
+    ----------
+    scores : the metrics of each fold, by name. One that has none in a fold (roc_auc where all its rows are of one
+        class) is absent there, and counts for nothing in ``mean`` and ``std``
+    rows : how many rows each fold has
+    """
+
+    scores: tuple[dict[str, float], ...]
+    rows: tuple[int, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics."""
+        return tuple(dict.fromkeys(name for score in self.scores for name in score))
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Over the folds, each of the same weight."""
+        return {name: float(np.mean(values)) for name, values in self._columns().items()}
+
+    @property
+    def std(self) -> dict[str, float]:
+        """sqrt(sum (x - mean)^2 / (folds - 1)), the spread of the folds; of metrics that two folds have."""
+        return {name: float(np.std(v, ddof=1)) for name, v in self._columns().items() if len(v) > 1}
+
+    def _columns(self) -> dict[str, list[float]]:
+        return {name: [score[name] for score in self.scores if name in score] for name in self.names}
+
+
+def cross_validate(
+    train: Callable[[np.ndarray], Network], X: Any, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]], *,
+    on_fold: Callable[[int, dict[str, float]], None] | None = None,
+) -> CrossValidation:  # fmt: skip
+    """The metrics of the net that ``train`` makes of each fold's training rows, on the rows held out.
+
+    Parameters
+    ----------
+    train : gets the positions of training rows and returns a net trained on them, with its preparation fitted on them.
+        Where it stops early or keeps a best epoch, that is to be by some of these rows
+    X : (n, d) as ``net.predict`` takes it; or a Table, which each net's own encoder makes a matrix
+    y : (n,) or (n, k), coded for the net's loss
+    folds : (training rows, rows held out) each, as :func:`chainrule.make_folds` deals them
+    on_fold : called with the fold's number, from 1, and its metrics, as each ends
+
+    Raises
+    ------
+    ShapeError    if X and y have not the same number of rows.
+    OptionError   if a fold has rows on both sides.
+    """
+    y = np.asarray(y)
+    if len(X) != len(y):
+        raise ShapeError(f"X has {len(X)} rows and y {len(y)}, as many were expected")
+    scores = []
+    for number, (training, held_out) in enumerate(folds, 1):
+        if len(np.intersect1d(training, held_out)):
+            raise OptionError(f"fold {number} has rows on both sides: what is scored must not be trained on")
+        net = train(training)
+        scores.append(metrics.score(net, _rows(net, X, held_out), y[held_out]))
+        if on_fold is not None:
+            on_fold(number, scores[-1])
+    return CrossValidation(tuple(scores), tuple(len(held_out) for _, held_out in folds))
+
+
+def _rows(net: Network, X: Any, rows: np.ndarray) -> np.ndarray:
+    encoder = net.preparation.encoder
+    if getattr(X, "columns", None) and encoder is not None:
+        return encoder.encode(X.columns, rows=rows)
+    matrix: np.ndarray = getattr(X, "features", X)
+    return matrix.take(rows, axis=0)

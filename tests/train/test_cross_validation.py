@@ -1,0 +1,70 @@
+"""`cross_validate`: each net sees its training rows alone, and each row is scored once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.nn import metrics
+
+
+def line(rng, n=60):
+    X = rng.normal(size=(n, 2))
+    return X, 3 * X[:, 0] - X[:, 1]
+
+
+def test_each_fold_is_scored_by_a_net_that_never_saw_it(rng):
+    X, y = line(rng)
+    seen, nets = [], []
+
+    def train(rows):
+        seen.append(rows)
+        nets.append(cr.MLP([2, 1], loss="squared_error", dtype="float64", seed=len(seen)))
+        return nets[-1]
+
+    told = []
+    folds = cr.make_folds(60, 4)
+    found = cr.cross_validate(train, X, y, folds, on_fold=lambda number, scores: told.append((number, scores)))
+    assert [rows.tolist() for rows in seen] == [fold.training.tolist() for fold in folds]
+    assert found.rows == (15, 15, 15, 15)
+    expected = [metrics.score(net, X[fold.held_out], y[fold.held_out]) for net, fold in zip(nets, folds, strict=True)]
+    assert list(found.scores) == expected
+    assert told == list(enumerate(expected, 1))
+    r2 = [score["r2"] for score in expected]
+    assert found.mean["r2"] == pytest.approx(sum(r2) / 4)
+    assert found.std["r2"] == pytest.approx(np.sqrt(sum((v - sum(r2) / 4) ** 2 for v in r2) / 3))
+
+
+def test_a_table_is_encoded_by_each_net(rng):
+    color = np.array(["red", "blue"])[rng.integers(0, 2, 40)]
+    size = rng.normal(size=40)
+    import pandas as pd
+
+    table = cr.read_table(pd.DataFrame({"size": size, "color": color, "y": size + (color == "red")}), target="y")
+
+    def train(rows):
+        encoder = cr.TableEncoder.fit(table.columns, rows=rows)
+        X = encoder.encode(table.columns, rows=rows)
+        net = cr.MLP([X.shape[1], 1], loss="squared_error", dtype="float64")
+        net.preparation = cr.Preparation(encoder=encoder)
+        cr.Trainer(net, cr.Adam(lr=0.1), epochs=150, batch_size=32).fit(X, table.target[rows])
+        return net
+
+    found = cr.cross_validate(train, table, table.target, cr.make_folds(40, 3))
+    assert found.mean["r2"] > 0.95
+
+
+def test_a_metric_that_a_fold_does_not_have_counts_for_nothing():
+    found = cr.CrossValidation(({"accuracy": 0.5, "roc_auc": 0.7}, {"accuracy": 0.7}), (3, 4))
+    assert found.names == ("accuracy", "roc_auc")
+    assert found.mean == {"accuracy": pytest.approx(0.6), "roc_auc": 0.7}
+    assert set(found.std) == {"accuracy"}
+
+
+def test_what_cannot_be_right_is_refused(rng):
+    X, y = line(rng, 10)
+    with pytest.raises(cr.OptionError, match="fold 1 has rows on both sides"):
+        cr.cross_validate(lambda rows: None, X, y, [(np.arange(6), np.arange(5, 10))])
+    with pytest.raises(cr.ShapeError, match="X has 10 rows and y 9"):
+        cr.cross_validate(lambda rows: None, X, y[:9], cr.make_folds(9, 2))
