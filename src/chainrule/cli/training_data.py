@@ -13,6 +13,7 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli.options import column_names, positive_int
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES
+from chainrule.nn.preparation import Preparation
 from chainrule.nn.table_columns import MAX_CATEGORIES, Categorical
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.random import Purpose, stream
@@ -99,8 +100,10 @@ def _loss(args: argparse.Namespace) -> str | None:
 
 
 def _matrix(table: Table, encoder: TableEncoder | None, rows: np.ndarray | None) -> np.ndarray:
-    if encoder is not None:
+    if encoder is not None and table.columns:
         return encoder.encode(table.columns, rows=rows)
+    if encoder is not None:  # other rows, in a matrix: its columns are those of the training by position
+        return Preparation(encoder=encoder).encode(table)
     return table.features if rows is None else table.features[rows]
 
 
@@ -113,8 +116,7 @@ def _split(args: argparse.Namespace, table: Table) -> tuple[np.ndarray | None, n
         other = read_table(
             args.valid, target=table.target_name or args.target, feature_names=table.feature_names, kinds=kinds
         )
-        same = other.width == table.width and (other.matrix is None) == (table.matrix is None)
-        if other.target is None or not same:
+        if other.target is None or other.width != table.width:
             raise DataError(f"{other.source} does not have the columns of {table.source}") from None
         return None, None, other
     if not 0 <= fraction < 1:
