@@ -39,13 +39,13 @@ SHAPES = [
 ]  # fmt: skip
 WORDS = [
     "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (4,)}", "(" * 3000, "[" * 9000, "-" * 9000 + "1",
-    "{" * 5000, "lambda: " * 1000 + "0", "__import__('os').mkdir('executed')", "{'descr': ''' ", "{'descr': '<f4'", "{}",
+    "{" * 5000, "lambda: " * 1000 + "0", "__import__('os').mkdir('executed')", "{'descr': ''' ", "{'descr': '<f4'",
     "{'descr': '<f4', 'fortran_order': __import__('os').mkdir('executed'), 'shape': (4, 3)}", " " * 9990, "\0" * 118,
-    "{" + "'descr': '<f4', " * 400 + "'shape': (4, 3), 'fortran_order': False}", "{'shape': " + "(" * 90 + ")" * 90 + "}",
+    "{" + "'descr': '<f4', " * 400 + "'shape': (4, 3), 'fortran_order': False}", "{}",
     "1 if " * 1500, "\\\n" * 3000, "'" * 4001, "0x" + "f" * 9000, "9" * 9000, "{**" * 1000,
 ]  # fmt: skip
 NAMES = [
-    "X", "y", "../X", "/tmp/X", "..\\X", "", "X/", "\x1b[31mX", "X.npy", "é", "x" * 3000, "con", "__pycache__/X", "a", "b",
+    "X", "y", "../X", "/tmp/X", "..\\X", "", "X/", "\x1b[31mX", "X.npy", "é", "x" * 3000, "con", "__pycache__/X", "a",
 ]  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def damage_archive(rng: random.Random, content: bytes) -> bytes:
     """One field of a header, of the directory or of the end says something else."""
     fields = {
         b"PK\3\4": [(4, "H"), (6, "H"), (8, "H"), (14, "I"), (18, "I"), (22, "I"), (26, "H"), (28, "H")],
-        b"PK\1\2": [(6, "H"), (8, "H"), (10, "H"), (16, "I"), (20, "I"), (24, "I"), (28, "H"), (30, "H"), (32, "H"), (42, "I")],
+        b"PK\1\2": [(6, "H"), (8, "H"), (10, "H"), (16, "I"), (20, "I"), (24, "I"), (28, "H"), (30, "H"), (42, "I")],
         b"PK\5\6": [(4, "H"), (8, "H"), (10, "H"), (12, "I"), (16, "I"), (20, "H")],
     }  # fmt: skip
     for _ in range(rng.randint(1, 3)):

@@ -28,6 +28,7 @@ from chainrule.errors import DataError, ModelFileError, first_line
 FORMAT = "chainrule-model"
 VERSION = 2  # written where a description needs it: 2 where it has "columns" (of a table, before they became X), else 1
 MAX_HEADER = 1 << 26  # bytes: 100,000 columns fit; safetensors itself takes at most 100 MB
+BRACKETS, BYTES_A_BRACKET = 10_000, 8  # of a description: a column has some 20 bytes for each, a layer more
 DTYPES = ("float32", "float64")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -84,7 +85,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             metadata = file.metadata() or {}
             if FORMAT not in metadata:
                 raise ModelFileError(f"{path} is a safetensors file, but not a chainrule model")
-            envelope = json.loads(metadata[FORMAT])
+            envelope = json.loads(_bounded(path, metadata[FORMAT]))
             version = envelope["version"]
             if type(version) is not int or not 1 <= version <= VERSION:
                 raise ModelFileError(
@@ -112,6 +113,13 @@ def _check_header(path: Path) -> None:
         start = file.read(8)
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= MAX_HEADER:
         raise ModelFileError(f"{path} is not a safetensors file")
+
+
+def _bounded(path: Path, text: str) -> str:
+    """``text``, unless most of it is brackets: of two bytes that open and close a list Python makes ninety."""
+    if text.count("[") + text.count("{") > BRACKETS + len(text) // BYTES_A_BRACKET:
+        raise ModelFileError(f"{path} is not a model file: its description is nested too much")
+    return text
 
 
 def _checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:

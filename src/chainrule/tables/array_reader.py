@@ -118,7 +118,8 @@ def _table(
     if texts:
         raise DataError(f"{where} has no names; the model has columns of text: {show(texts[0])}")
     names = names or tuple(f"x{j}" for j in range(X.shape[1]))
-    columns = {name: np.ascontiguousarray(X[:, j], np.float64) for j, name in enumerate(names)}
+    with np.errstate(invalid="ignore"):  # of nans that want to be noticed
+        columns = {name: np.ascontiguousarray(X[:, j], np.float64) for j, name in enumerate(names)}
     return Table(columns, None, names, y, y_name, source)
 
 
