@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
-from chainrule.tables.cells import BOOLEAN_NAMES, MISSING
+from chainrule.tables.cells import BOOLEAN_NAMES, MISSING, kind_of
 from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
-from chainrule.tables.decide import NO_TARGET
+from chainrule.tables.decide import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
 from chainrule.tables.npy_format import read_array
 from chainrule.tables.npz_archive import check_directory, list_arrays, read_member
 from chainrule.tables.selection import Selection
@@ -144,11 +144,15 @@ def _check_target(y: np.ndarray, n: int, where: str) -> None:
     if y.dtype.kind != "U":
         _check_values(y, where)
         return
-    missing = np.isin(y, sorted(MISSING))
-    if missing.any():
-        row = int(missing.argmax())
-        came = show(str(y[row])) if y[row] else "empty text"
-        raise DataError(f"{where}, row {row} (from 0): {came} came, a class was expected", hint=NO_TARGET)
+    for bad, expected, hint in (
+        (np.isin(y, sorted(MISSING)), "a class", NO_TARGET),
+        (np.strings.str_len(y) > LONGEST_CLASS_NAME, f"a class name of at most {LONGEST_CLASS_NAME} characters", ""),
+        (np.array([all(kind_of(cell) == "date" for cell in y)]), "a class, and no date,", NO_DATES),
+    ):
+        if bad.any():
+            row = int(bad.argmax())
+            came = show(str(y[row])) if y[row] else "empty text"
+            raise DataError(f"{where}, row {row} (from 0): {came} came, {expected} was expected", hint=hint)
 
 
 def _check_values(array: np.ndarray, where: str, *, holes: bool = False, column: int | None = None) -> bool:
