@@ -262,6 +262,11 @@ def estimated(arrays: Arrays, loss: str) -> Any:
     return model.loss_curve_, model.predict(arrays.X).tolist()
 
 
+def copy_of(array: np.ndarray) -> np.ndarray:
+    """Of the same numbers, by way of Python's; text and objects become what Python makes of them."""
+    return np.array(array.tolist(), array.dtype.newbyteorder("=") if array.dtype.kind in "biuf" else None)
+
+
 def outcome_of_estimator(number: int) -> str:
     """As :func:`outcome`. scikit-learn decides what it takes for numbers; holes, masks and layouts are ours."""
     _, loss, arrays = draw(number)
@@ -284,7 +289,7 @@ def outcome_of_estimator(number: int) -> str:
         return "used what is masked"
     narrow = getattr(arrays.X, "dtype", None) == np.float32
     try:
-        clean = [None if a is None else np.array(np.asarray(a).tolist()) for a in arrays]
+        clean = [None if a is None else copy_of(np.asarray(a)) for a in arrays]
         clean[0] = np.array(clean[0], np.float32 if narrow else np.float64, order="C")
         wanted = estimated(Arrays(*clean), loss)
     except (ValueError, TypeError, cr.ChainruleError) as error:
