@@ -10,6 +10,6 @@ except ModuleNotFoundError:  # from a checkout that is not installed
     from chainrule.cli.main import main
 
 arguments = sys.argv[1:]
-if not arguments or arguments[0].startswith("-"):
+if "--config" not in arguments and (not arguments or arguments[0].startswith("-")):
     arguments.insert(0, "digits")
 sys.exit(main(["train", *arguments]))

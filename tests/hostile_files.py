@@ -23,7 +23,7 @@ import numpy as np
 import safetensors.numpy
 
 import chainrule as cr
-from chainrule import model_file
+from chainrule import model_file, sealed_file
 
 MEMORY = 64 << 20  # bytes that opening a file of a few kilobytes may take at the most
 SECONDS = 5.0
@@ -159,7 +159,7 @@ def case(number: int, whole: list[tuple[dict[str, Any], dict[str, np.ndarray]]])
             damage_tensors(rng, tensors)
     arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in tensors.items()}
     try:
-        checksum = model_file._checksum(description, arrays)
+        checksum = sealed_file.checksum(description, arrays)
         version = 2 if "columns" in description else 1
         envelope = {"version": version, "description": description, "sha256": checksum}
         if kind == "envelope":
@@ -167,7 +167,7 @@ def case(number: int, whole: list[tuple[dict[str, Any], dict[str, np.ndarray]]])
         text = json.dumps(envelope)
     except (RecursionError, ValueError):  # deeper than this Python writes: one nesting for all
         text = '{"version": 1, "sha256": "", "description": ' + "[" * 5000 + "]" * 5000 + "}"
-    content = safetensors.numpy.save(arrays, {model_file.FORMAT: text})
+    content = safetensors.numpy.save(arrays, {model_file.FORMAT.key: text})
     return damage_bytes(rng, content) if kind == "bytes" else content
 
 

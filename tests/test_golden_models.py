@@ -21,11 +21,11 @@ RELATIVE = {"float32": 1e-5, "float64": 1e-12}  # of another BLAS; the bits are 
 
 def version_of(path: Path) -> int:
     with safetensors.safe_open(path, framework="np") as file:
-        return json.loads(file.metadata()[model_file.FORMAT])["version"]
+        return json.loads(file.metadata()[model_file.FORMAT.key])["version"]
 
 
 def test_there_is_a_file_of_every_version():
-    assert {version_of(path) for path in FILES} == set(range(1, model_file.VERSION + 1))
+    assert {version_of(path) for path in FILES} == set(range(1, model_file.FORMAT.version + 1))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

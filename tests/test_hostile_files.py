@@ -15,7 +15,7 @@ import safetensors.numpy
 
 import chainrule as cr
 import hostile_files
-from chainrule import model_file
+from chainrule import model_file, sealed_file
 
 CASES = 150
 
@@ -53,8 +53,8 @@ def test_what_was_found_is_refused_in_a_few_words(tmp_path, name):
 @pytest.mark.parametrize("version", [True, 1.0, "1" * 10_000], ids=lambda v: repr(v)[:5])
 def test_a_version_that_is_no_whole_number(tmp_path, version):
     description: dict[str, Any] = {}
-    envelope = {"version": version, "description": description, "sha256": model_file._checksum(description, {})}
-    (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT: json.dumps(envelope)}))
+    envelope = {"version": version, "description": description, "sha256": sealed_file.checksum(description, {})}
+    (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT.key: json.dumps(envelope)}))
     with pytest.raises(cr.ModelFileError, match="has format version") as caught:
         cr.load(tmp_path / "m")
     assert len(caught.value.message) < 400
@@ -62,7 +62,7 @@ def test_a_version_that_is_no_whole_number(tmp_path, version):
 
 def test_a_description_of_brackets_costs_no_memory(tmp_path):
     text = '{"version": 1, "sha256": "", "description": [' + "[]," * 1_000_000 + "[]]}"
-    (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT: text}))
+    (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT.key: text}))
     tracemalloc.start()
     try:
         with pytest.raises(cr.ModelFileError, match="nested too much"):

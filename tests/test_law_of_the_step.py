@@ -204,14 +204,14 @@ def test_a_step_asks_for_no_new_memory(workload, loss, optimizer, activation, la
     rows = net.upload_rows(rng.normal(size=(n, widths[0])), y, rng.uniform(size=n))
     with be.running():
         fit = Fit(cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=batch_size), rows, None)
-        fit.batches.begin_epoch(0)
-        be.assign(np.full(fit.batches.count, 1e-3), out=fit.lr)
+        fit.steps.batches.begin_epoch(0)
+        be.assign(np.full(fit.steps.batches.count, 1e-3), out=fit.steps.lr)
 
         def epoch() -> None:
-            be.assign([0, 0, RUNNING], out=fit.state)
-            fit.batches.load(0)
-            fit.replay_full(fit.batches.full)
-            fit.replay_ragged(1)
+            be.assign([0, 0, RUNNING], out=fit.steps.state)
+            fit.steps.batches.load(0)
+            fit.steps.replay_full(fit.steps.batches.full)
+            fit.steps.replay_ragged(1)
 
         epoch()  # buffers that are used again every step are made in the first
         tracemalloc.start()

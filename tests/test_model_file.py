@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from chainrule import model_file
+from chainrule import model_file, sealed_file
 from chainrule.errors import DataError, ModelFileError
 
 DESCRIPTION = {
@@ -131,9 +131,9 @@ def rewritten(envelope: dict[str, Any], description: Any = DESCRIPTION) -> bytes
     """A file that says something else, its checksum right: what only a person could make. ``...`` leaves a key out."""
     version = 2 if isinstance(description, dict) and "columns" in description else 1
     fields = {"version": version, "description": description}
-    fields["sha256"] = model_file._checksum(description, TENSORS)
+    fields["sha256"] = sealed_file.checksum(description, TENSORS)
     kept = {key: value for key, value in (fields | envelope).items() if value is not ...}
-    return safetensors.numpy.save(TENSORS, {model_file.FORMAT: json.dumps(kept)})
+    return safetensors.numpy.save(TENSORS, {model_file.FORMAT.key: json.dumps(kept)})
 
 
 ENVELOPES = [
@@ -178,7 +178,7 @@ def test_envelopes_that_do_not_fit(tmp_path, envelope, message):
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "{", "", "NaN", "[" * 100_000])
 def test_an_envelope_that_is_no_object(tmp_path, text):
-    assert_refused(tmp_path / "m", safetensors.numpy.save(TENSORS, {model_file.FORMAT: text}), "not a model file")
+    assert_refused(tmp_path / "m", safetensors.numpy.save(TENSORS, {model_file.FORMAT.key: text}), "not a model file")
 
 
 @pytest.mark.parametrize(("description", "message"), DESCRIPTIONS, ids=[str(d)[:40] for d, _ in DESCRIPTIONS])
@@ -256,3 +256,24 @@ def test_a_description_that_json_cannot_hold_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         model_file.write(tmp_path / "m", DESCRIPTION | {"seed": float("nan")}, TENSORS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_keeps_other_bytes_than_were_written_is_noticed(path, monkeypatch):
+    before, fsync = path.read_bytes(), os.fsync
+
+    def spoiling(number: int) -> None:
+        fsync(number)
+        os.pwrite(number, b"?", 30)
+
+    monkeypatch.setattr(os, "fsync", spoiling)
+    with pytest.raises(OSError, match="not what is read"):
+        model_file.write(path, DESCRIPTION, {"other": np.ones(1000)})
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_what_killed_writers_left_is_removed(path):
+    leftover = path.with_name(f".{path.name}.123-456.tmp")
+    leftover.write_bytes(b"half")
+    sealed_file.remove_temporaries(path.parent)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from chainrule.tables.readers import read_table
     from chainrule.tables.table import Table
     from chainrule.train.callbacks import Callback
+    from chainrule.train.checkpoints import Checkpoints
     from chainrule.train.diagnosis import Diagnosis
     from chainrule.train.early_stopping import EarlyStopping
     from chainrule.train.history import History
@@ -119,6 +120,7 @@ _HOMES: Final = {
     "chainrule.tables.readers": "read_table",
     "chainrule.tables.table": "Table",
     "chainrule.train.callbacks": "Callback",
+    "chainrule.train.checkpoints": "Checkpoints",
     "chainrule.train.diagnosis": "Diagnosis",
     "chainrule.train.early_stopping": "EarlyStopping",
     "chainrule.train.history": "History",
@@ -145,6 +147,7 @@ __all__ = [
     "Categorical",
     "CategoryColumn",
     "ChainruleError",
+    "Checkpoints",
     "Constant",
     "Cosine",
     "Coslog4",

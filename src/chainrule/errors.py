@@ -112,3 +112,4 @@ class DivergenceError(ChainruleError, ArithmeticError):
         self.epoch = epoch
         self.where = where
         self.run: Any = None  # the Run so far, where a Trainer raised this
+        self.checkpoint: Any = None  # the path of the last one from before, where there are checkpoints

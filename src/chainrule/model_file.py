@@ -1,34 +1,20 @@
-"""The model file: safetensors for the arrays, JSON for what they mean, a checksum over both.
-
-The safetensors metadata holds one string, ``chainrule-model``: a JSON object of ``version``, ``description`` (what the
-arrays mean) and ``sha256``, over the description and every array's name, dtype, shape and bytes. safetensors itself has
-no checksum, writes arrays that are not C-contiguous wrongly without a word, and puts several metadata strings in a
-random order (so the same net would give other bytes each time); all three are taken care of here. Nothing in a file is
-ever executed.
-"""
+"""The model file: a :mod:`chainrule.sealed_file` with the arrays of a net and the description that they fit."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import struct
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from chainrule.errors import DataError, ModelFileError, first_line
+from chainrule import sealed_file
+from chainrule.errors import ModelFileError
+from chainrule.sealed_file import Format
 
-FORMAT = "chainrule-model"
-VERSION = 2  # written where a description needs it: 2 where it has "columns" (of a table, before they became X), else 1
-MAX_HEADER = 1 << 26  # bytes: 100,000 columns fit; safetensors itself takes at most 100 MB
-BRACKETS, BYTES_A_BRACKET = 10_000, 8  # of a description: a column has some 20 bytes for each, a layer more
+# Version 2 is written where a description needs it: where it has "columns" (of a table, before they became X), else 1.
+# The header's limit: 100,000 columns fit; safetensors itself takes at most 100 MB.
+FORMAT = Format("chainrule-model", "model", version=2, max_header=1 << 26)
 DTYPES = ("float32", "float64")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -44,31 +30,8 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
 
 
 def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write the file whole or not at all: to a temporary beside it, flushed to disk, then renamed over it."""
-    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    version = VERSION if "columns" in description else 1
-    envelope = {"version": version, "description": description, "sha256": _checksum(description, arrays)}
-    metadata = {FORMAT: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
-    content = safetensors.numpy.save(arrays, metadata)
-    if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
-        raise DataError(f"{path} would need more than {MAX_HEADER:,} bytes for names and categories")
-    write_whole(path, content)
-
-
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` in one step; a reader sees the old file or the new one."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    """Write the file whole or not at all."""
+    sealed_file.write(path, FORMAT, FORMAT.version if "columns" in description else 1, description, tensors)
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -78,57 +41,9 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     ------
     ModelFileError   if the file is missing, foreign, damaged, or of an unknown version.
     """
-    path = Path(path)
-    try:
-        _check_header(path)
-        with safetensors.safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            if FORMAT not in metadata:
-                raise ModelFileError(f"{path} is a safetensors file, but not a chainrule model")
-            envelope = json.loads(_bounded(path, metadata[FORMAT]))
-            version = envelope["version"]
-            if type(version) is not int or not 1 <= version <= VERSION:
-                raise ModelFileError(
-                    f"{path} has format version {version!r:.40}, this chainrule reads 1 to {VERSION}",
-                    hint="open it with the chainrule that wrote it, or a newer one",
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        description = envelope["description"]
-        if envelope["sha256"] != _checksum(description, tensors):
-            raise ModelFileError(f"{path} is damaged: its checksum does not fit", hint="take a copy that is intact")
-    except ModelFileError:
-        raise
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist") from None
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # safetensors raises several kinds, json and numpy more
-        raise ModelFileError(f"{path} is not a model file: {first_line(error):.200}") from error
-    _check_description(path, description, tensors, version=version)
+    version, description, tensors = sealed_file.read(path, FORMAT)
+    _check_description(Path(path), description, tensors, version=version)
     return description, tensors
-
-
-def _check_header(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(8)
-    if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= MAX_HEADER:
-        raise ModelFileError(f"{path} is not a safetensors file")
-
-
-def _bounded(path: Path, text: str) -> str:
-    """``text``, unless most of it is brackets: of two bytes that open and close a list Python makes ninety."""
-    if text.count("[") + text.count("{") > BRACKETS + len(text) // BYTES_A_BRACKET:
-        raise ModelFileError(f"{path} is not a model file: its description is nested too much")
-    return text
-
-
-def _checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(json.dumps(description, ensure_ascii=False, sort_keys=True).encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray], *, version: int) -> None:

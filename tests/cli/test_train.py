@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.cli.run_directory import CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL, RECORD
+from chainrule.cli.run_directory import CONFIG, CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL, RECORD
 
 QUICK = ("--device", "cpu", "--quiet", "--json")
 
@@ -40,7 +40,7 @@ def test_the_files_of_a_run(run, flowers):
     assert found.code == 0, found.err
     assert found.err == ""
     folder = Path("out")
-    assert {p.name for p in folder.iterdir()} == {MODEL, RECORD, METRICS, HISTORY, CURVES}
+    assert {p.name for p in folder.iterdir()} == {MODEL, RECORD, METRICS, HISTORY, CURVES, CONFIG}
     record = json.loads((folder / RECORD).read_text())
     assert record["status"] == "done"
     assert record["device"] == "cpu"

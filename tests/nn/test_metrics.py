@@ -55,7 +55,8 @@ def test_the_score_of_a_net_agrees_with_its_loss(loss, n_out, rng):
         assert set(got) == {"rmse", "mae", "r2"}
         assert got["rmse"] ** 2 == pytest.approx(value, rel=1e-12)
     else:
-        assert set(got) == {"accuracy", "log_loss"}
+        balanced = {"balanced_accuracy"} if loss == "softmax_cross_entropy" else set()
+        assert set(got) == {"accuracy", "log_loss", "roc_auc"} | balanced
         assert got["log_loss"] == pytest.approx(value, rel=1e-12)
         assert 0 <= got["accuracy"] <= 1
 

@@ -168,7 +168,7 @@ def test_other_libraries_can_read_the_arrays(tmp_path):
     arrays = safetensors.numpy.load_file(tmp_path / "m")
     np.testing.assert_array_equal(arrays["parameters.dense0.W"], net.parameters()["dense0.W"])
     with safetensors.safe_open(tmp_path / "m", framework="np") as file:
-        assert json.loads(file.metadata()[model_file.FORMAT])["description"]["n_in"] == 4
+        assert json.loads(file.metadata()[model_file.FORMAT.key])["description"]["n_in"] == 4
 
 
 def test_a_loss_with_its_usual_options_is_a_name_in_the_file(tmp_path):

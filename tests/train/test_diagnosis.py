@@ -11,8 +11,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.train import diagnosis as d
-from chainrule.train.curves import colours
 from chainrule.train.diagnosis import Measurement, judge
+from chainrule.train.svg import colours
 
 N, N_IN = 200, 6
 

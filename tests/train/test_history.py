@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.curves import value_axis
+from chainrule.train.svg import value_axis
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -253,7 +253,7 @@ def test_a_block_is_a_small_part_of_what_is_free(monkeypatch):
 
 def is_streamed(backend: cr.Backend, monkeypatch, X: Any, **options: Any) -> bool:
     seen = []
-    monkeypatch.setattr(StreamedBatches, "begin_epoch", lambda _, epoch: seen.append(epoch))
+    monkeypatch.setattr(StreamedBatches, "begin_epoch", lambda _, epoch, first: seen.append(epoch))
     net = cr.MLP([N_IN, 3], backend=backend)
     cr.Trainer(net, epochs=1, shuffle=False, **options).fit(X, np.arange(len(X)) % 3)
     return bool(seen)

@@ -364,7 +364,7 @@ def line(weight: float = 1.0, *, backend: cr.Backend | None = None, depth: int =
 
 
 def diverge(net: cr.Network, *, lr: float = 1e3, epochs: int = 100, **fit: Any) -> tuple[cr.DivergenceError, Any]:
-    trainer = cr.Trainer(net, cr.SGD(lr=lr), batch_size=2, epochs=epochs, shuffle=False)
+    trainer = cr.Trainer(net, cr.SGD(lr=lr), batch_size=2, epochs=epochs, shuffle=False, divergence_factor=None)
     with pytest.raises(cr.DivergenceError) as caught:
         trainer.fit(np.ones((6, 1)), np.zeros(6), **fit)
     return caught.value, caught.value.run
@@ -390,8 +390,23 @@ def test_divergence_stops_at_the_step_at_which_it_happens(backend, lr):
     assert f"learning rate (it is {lr:.3g})" in error.hint
     # The weights are those with which the failing step began: full batches of the same rows take the same steps.
     shorter = line(backend=backend)
-    cr.Trainer(shorter, cr.SGD(lr=lr), epochs=step, shuffle=False).fit(np.ones((2, 1)), np.zeros(2))
+    cr.Trainer(shorter, cr.SGD(lr=lr), epochs=step, shuffle=False, divergence_factor=None).fit(
+        np.ones((2, 1)), np.zeros(2)
+    )
     assert weights(net) == weights(shorter)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6], ids=["unit", "in thousands"])
+def test_a_loss_that_explodes_is_a_divergence_before_it_leaves_the_finite_numbers(backend, scale):
+    X, y = np.ones((6, 1)), scale * np.array([0.0, 1, 2, 0, 1, 2])
+    net = line(backend=backend)
+    trainer = cr.Trainer(net, cr.SGD(lr=0.6), batch_size=2, epochs=100, shuffle=False)
+    with pytest.raises(cr.DivergenceError, match="exploded in epoch") as caught:
+        trainer.fit(X, y)
+    run = caught.value.run
+    assert run.stopped == "diverged"
+    assert all(loss <= 1e3 * max(1, scale**2 * 5 / 3) for loss in run.history.get("loss", ()))
+    assert all(np.isfinite(values).all() for values in weights(net).values())
 
 
 WHERE = {  # the weight, the layers, x, and where the first number overflows

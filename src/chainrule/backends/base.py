@@ -123,6 +123,10 @@ class Backend(LayerContract, LossContract, OptimiserContract):
         """Bytes that are still free for arrays; None where rows on the host cost nothing, as on a CPU."""
         return None
 
+    def fingerprint(self) -> dict[str, str | int]:
+        """What the bits of its results depend on: two machines that agree in it give the same bits."""
+        return {"device": self.device, "precision": self.precision}
+
     def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Memory of the host, its values undefined, for :meth:`send`: page-locked where a device reads it by itself."""
         return np.empty(shape, dtype)

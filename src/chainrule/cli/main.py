@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
-from typing import NoReturn
 
 import chainrule
 from chainrule.cli import output
+from chainrule.cli.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
 
 BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
@@ -27,13 +26,6 @@ COMMANDS = {
     "verify": "the proof: gradients, agreement of devices, files; exit code 1 where something is wrong",
     "doctor": "what is installed, which devices work, and what to do about those that do not",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises OptionError where argparse would print usage and leave."""
-
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(message, hint=f"{self.prog} --help")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,19 +65,30 @@ def _run(argv: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"chainrule {chainrule.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
     chosen = next((a for a in argv if a in COMMANDS), None)
-    module = None
+    module, parser_of_chosen = None, parser
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == chosen:  # only the command that runs is imported
             module = importlib.import_module(f"chainrule.cli.{name}")
             module.add_arguments(command)
+            parser_of_chosen = command
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     if module is None:
         parser.print_help()
         return 0 if not argv else OptionError.exit_code
+    if (config := getattr(args, "config", None)) is not None:
+        from chainrule.cli.config import take_defaults  # only for the commands that train
+
+        take_defaults(parser_of_chosen, config)
+        args = parser.parse_args(argv)
     args.argv = argv
-    code: int = module.run(args)
+    try:
+        code: int = module.run(args)
+    except OptionError as error:  # it may be an option that nobody typed here
+        if config is None or str(config) in error.message:
+            raise
+        raise OptionError(f"{error.message} (with the options of {config})", hint=error.hint) from error
     sys.stdout.flush()
     return code
 

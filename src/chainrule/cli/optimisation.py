@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from chainrule.cli.parser import OptionGroup
 from chainrule.errors import OptionError
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import Optimizer
@@ -40,7 +41,7 @@ ABOUT_SCHEDULES = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: OptionGroup) -> None:
     """The options."""
     add = parser.add_argument
     add(
@@ -55,18 +56,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
 
 
-def optimizer_of(args: argparse.Namespace) -> Optimizer:
-    """The optimiser and its schedule that the options ask for."""
-    decay = args.weight_decay if args.weight_decay is not None else DEFAULT_DECAY[args.optimizer]
+def with_defaults(args: argparse.Namespace) -> argparse.Namespace:
+    """The options with what is left open filled in: what it is by default depends on the others."""
+    filled = dict(vars(args))
+    if args.weight_decay is None:
+        filled["weight_decay"] = DEFAULT_DECAY[args.optimizer]
     if args.optimizer == "lbfgs":
         for name in ("lr", "schedule", "warmup", "clip_norm", "batch_size"):
             if getattr(args, name) is not None:
                 flag = f"--{name.replace('_', '-')}"
                 raise OptionError(f"{flag} came with --optimizer lbfgs, which has none", hint=f"leave {flag} out")
+        return argparse.Namespace(**filled)
+    schedule = args.schedule or "cosine"
+    defaults = {"lr": DEFAULT_LR[args.optimizer], "schedule": schedule, "warmup": SCHEDULES[schedule].warmup}
+    filled |= {name: value for name, value in defaults.items() if filled[name] is None}
+    return argparse.Namespace(**filled)
+
+
+def optimizer_of(args: argparse.Namespace) -> Optimizer:
+    """The optimiser and its schedule that the options, :func:`with_defaults`, ask for."""
+    decay = args.weight_decay
+    if args.optimizer == "lbfgs":
         return LBFGS(args.epochs, weight_decay=decay)
-    lr = args.lr if args.lr is not None else DEFAULT_LR[args.optimizer]
-    kind = SCHEDULES[args.schedule or "cosine"]
-    schedule = kind(lr) if args.warmup is None else kind(lr, warmup=args.warmup)
+    schedule = SCHEDULES[args.schedule](args.lr, warmup=args.warmup)
     if args.optimizer == "sgd":
         nesterov = args.momentum > 0
         return SGD(schedule, momentum=args.momentum, nesterov=nesterov, weight_decay=decay, clip_norm=args.clip_norm)

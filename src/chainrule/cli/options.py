@@ -6,15 +6,18 @@ import argparse
 import contextlib
 import csv
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from chainrule.backends import default_device
 from chainrule.backends.base import PRECISIONS, Backend
+from chainrule.cli.parser import OptionGroup
 from chainrule.errors import OptionError
 from chainrule.nn.losses import Loss
+from chainrule.random import check_seed
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: OptionGroup) -> None:
     """``--device``, without it the environment variable CHAINRULE_DEVICE, else auto; and ``--precision``."""
     parser.add_argument(
         "--device", default=default_device(), metavar="D", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
@@ -58,6 +61,36 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} came, a whole number from 1 up was expected")
     return number
+
+
+def seed(text: str) -> int:
+    """A seed, from 0 to 2^64 - 1."""
+    try:
+        return check_seed(int(text))
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(error.message) from None
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r:.60} came, a whole number from 0 up was expected") from None
+
+
+def source(text: str) -> str:
+    """A table: a path, or the name of a built-in data set."""
+    return text
+
+
+def held_out(text: str) -> float | str:
+    """A fraction of the rows, or the path of another table."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def picture(text: str) -> Path:
+    """A file for a picture."""
+    if not text.lower().endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} came, a file that ends in .svg was expected")
+    return Path(text)
 
 
 def option(text: str) -> tuple[str, Any]:

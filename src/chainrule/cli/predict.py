@@ -16,10 +16,10 @@ from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options import add_device
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
-from chainrule.model_file import write_whole
 from chainrule.nn.losses import GaussianNLL, Quantile
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
+from chainrule.sealed_file import write_whole
 from chainrule.tables.readers import read_table
 
 

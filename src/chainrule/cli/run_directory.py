@@ -1,7 +1,8 @@
 """A run on disk: what was asked for, what happened, and the model.
 
-``run.json`` (what and where, from start to end), ``metrics.jsonl`` (one line an epoch as it ends), ``history.csv`` and
-``curves.svg`` (when training ends), ``gradient_norms.svg`` (with a diagnosis), ``model.safetensors``.
+``config.toml`` (its options, for ``chainrule train --config``), ``run.json`` (what and where, from start to end),
+``metrics.jsonl`` (one line an epoch as it ends), ``history.csv`` and ``curves.svg`` (when training ends),
+``gradient_norms.svg`` (with a diagnosis), ``model.safetensors``.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ import safetensors
 import chainrule
 from chainrule.backends.numpy import blas, compiled
 from chainrule.errors import OptionError
-from chainrule.model_file import write_whole
 from chainrule.nn.network import Network
+from chainrule.sealed_file import write_whole
 from chainrule.train.callbacks import Callback
 from chainrule.train.loggers import json_line, plain
 from chainrule.train.run import EpochRecord, Run, StartRecord
 
-MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS = (
-    "model.safetensors", "run.json", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg",
+MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG = (
+    "model.safetensors", "run.json", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg", "config.toml",
 )  # fmt: skip
 
 
 class RunDirectory(Callback):
-    """Makes the folder when training starts, then keeps its files up to date. ``facts``: argv, seed and data.
+    """Makes the folder when training starts, then keeps its files up to date.
 
     Whatever is wrong with rows or options is refused before that: it leaves no folder behind, and of a run that is to
-    be overwritten nothing is lost.
+    be overwritten nothing is lost. ``facts``: argv, seed and data; ``config``: the text of config.toml.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, facts: Mapping[str, Any]) -> None:
-        self.path, self._facts = path, facts
+    def __init__(self, path: Path, *, overwrite: bool, facts: Mapping[str, Any], config: str) -> None:
+        self.path, self._facts, self._config = path, facts, config
         self._record: dict[str, Any] = {}
         if path.exists() and (not path.is_dir() or any(path.iterdir())) and not overwrite:
             raise OptionError(
@@ -50,8 +51,9 @@ class RunDirectory(Callback):
     def on_start(self, record: StartRecord) -> None:
         """Write down what is about to happen."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for name in (MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS):
+        for name in (MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG):
             (self.path / name).unlink(missing_ok=True)
+        write_whole(self.path / CONFIG, self._config.encode())
         net, backend = record.net, record.net.backend
         self._record = {
             "status": "running",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.cli.options import column_names, positive_int
+from chainrule.cli.options import column_names, held_out, positive_int, source
+from chainrule.cli.parser import Listed, OptionGroup
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.preparation import Preparation
@@ -26,21 +26,25 @@ TASKS = ("auto", "classify", "regress")
 NAMES_SHOWN = 4  # columns of each kind
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: OptionGroup) -> None:
     """The options that say what a table means."""
     add = parser.add_argument
+    add("data", type=source, nargs="?", metavar="DATA", help="a table (.csv, .parquet, .npy, ...), or `digits`")
     add("--target", metavar="COLUMN", help="the column to predict (CSV), or the array (npz: y)")
     add("--task", choices=TASKS, default="auto", help="what the target is for (auto: what its values look like)")
-    add("--drop", type=column_names, action="append", default=[], metavar="A,B", help="columns to leave out")
+    add("--drop", type=column_names, action=Listed, extend=True, metavar="A,B", help="columns to leave out")
     add(
-        "--categorical", type=column_names, action="append", default=[], metavar="A,B",
+        "--categorical", type=column_names, action=Listed, extend=True, metavar="A,B",
         help="columns whose numbers are names of categories: postcodes, codes",
     )  # fmt: skip
     add(
         "--max-categories", type=positive_int, default=MAX_CATEGORIES, metavar="N",
         help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES})",
     )  # fmt: skip
-    add("--valid", default="0.2", metavar="X", help="fraction of the rows to hold out, or a file; 0: none (0.2)")
+    add(
+        "--valid", type=held_out, default=0.2, metavar="X",
+        help="fraction of the rows to hold out, or a file; 0: none (0.2)",
+    )  # fmt: skip
 
 
 class Data(NamedTuple):
@@ -65,8 +69,9 @@ class Data(NamedTuple):
 
 def read_training_data(args: argparse.Namespace) -> Data:
     """The table of ``args.data``, split by ``args.valid``; only training rows decide how it is encoded."""
-    drop, categorical = [list(chain.from_iterable(lists)) for lists in (args.drop, args.categorical)]
-    table = read_table(args.data, target=args.target, drop=drop, categorical=categorical)
+    if args.data is None:
+        raise OptionError("no table came: DATA is needed", hint="chainrule train FILE.csv --target COLUMN, or digits")
+    table = read_table(args.data, target=args.target, drop=args.drop, categorical=args.categorical)
     if table.target is None:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
     plan = plan_target(table.target, loss=_loss(args), source=table.source)
@@ -109,18 +114,17 @@ def _matrix(table: Table, encoder: TableEncoder | None, rows: np.ndarray | None)
 
 def _split(args: argparse.Namespace, table: Table) -> tuple[np.ndarray | None, np.ndarray | None, Table | None]:
     """Training rows and validation rows (None for all and none), or another table to validate on."""
-    try:
-        fraction = float(args.valid)
-    except ValueError:
+    fraction = args.valid
+    if isinstance(fraction, str):
         kinds = {name: "category" if isinstance(c, Categorical) else "number" for name, c in table.columns.items()}
         other = read_table(
             args.valid, target=table.target_name or args.target, feature_names=table.feature_names, kinds=kinds
         )
         if other.target is None or other.width != table.width:
-            raise DataError(f"{other.source} does not have the columns of {table.source}") from None
+            raise DataError(f"{other.source} does not have the columns of {table.source}")
         return None, None, other
     if not 0 <= fraction < 1:
-        raise OptionError(f"--valid {args.valid} came, a fraction in [0, 1) or a file was expected")
+        raise OptionError(f"--valid {args.valid:g} came, a fraction in [0, 1) or a file was expected")
     if fraction == 0:
         return None, None, None
     if len(table) < 2:

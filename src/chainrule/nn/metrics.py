@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile
+from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile, Task
 from chainrule.nn.network import Network
 
 Weights = np.ndarray | None
@@ -29,6 +29,12 @@ def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray, sample_weight: 
     rows = np.bincount(classes, weights)
     right = np.bincount(classes, weights * (labels == predicted))
     return float((right[rows > 0] / rows[rows > 0]).mean()) if rows.any() else np.nan
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(classes, classes) int64: how many rows of class i were taken for class j."""
+    pairs = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray, sample_weight: Weights = None) -> float:
@@ -129,17 +135,33 @@ def gamma_deviance(y: np.ndarray, predicted: np.ndarray) -> float:
 def score(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """The metrics that belong to the net's task and loss, in the target's own units.
 
-    Classes: accuracy and log_loss. A regression: rmse, mae and r2 (of the quantile nearest to the median, where there
-    are several); then for quantiles ``pinball_u`` and ``coverage_u`` of each level u, for gaussian_nll ``nll`` and
-    ``coverage_0.9``, the fraction of targets within 1.645 deviations of the mean; for poisson and gamma ``deviance``.
+    Classes: accuracy, balanced_accuracy (not of several answers a row), log_loss, and roc_auc unless all rows are of
+    one class. A regression: rmse, mae and r2 (of the quantile nearest to the median, where there are several); then
+    for quantiles ``pinball_u`` and ``coverage_u`` of each level u, for gaussian_nll ``nll`` and ``coverage_0.9``, the
+    fraction of targets within 1.645 deviations of the mean; for poisson and gamma ``deviance``.
     """
     if net.loss.task == "regress":
         return _score_of_regression(net, X, y)
-    predicted, probabilities = np.asarray(net.predict(X)), np.asarray(net.predict_proba(X))
-    if net.loss.task == "classify":
-        return {"accuracy": accuracy(y, predicted), "log_loss": log_loss(y, probabilities)}
-    y = y.reshape(predicted.shape)
-    return {"accuracy": accuracy(y > 0.5, predicted > 0), "log_loss": binary_log_loss(y, probabilities)}
+    return score_classes(net.loss.task, y, np.asarray(net.predict(X)), np.asarray(net.predict_proba(X)))
+
+
+def score_classes(task: Task, y: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """:func:`score` of what a net says: its ``predict`` and ``predict_proba``."""
+    if task == "classify":
+        found = {
+            "accuracy": accuracy(y, predicted),
+            "balanced_accuracy": balanced_accuracy(y, predicted),
+            "log_loss": log_loss(y, probabilities),
+            "roc_auc": roc_auc(y, probabilities),
+        }
+    else:
+        y = y.reshape(predicted.shape)
+        found = {
+            "accuracy": accuracy(y > 0.5, predicted > 0),
+            "log_loss": binary_log_loss(y, probabilities),
+            "roc_auc": roc_auc(y, probabilities),
+        }
+    return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
 def point_prediction(net: Network, predicted: np.ndarray) -> np.ndarray:

@@ -47,6 +47,10 @@ class Groups:
         self.size, self._batches = size, batches
         self.updates = -(-batches.count // size)  # an epoch
 
+    def updates_before(self, batch: int) -> int:
+        """How many updates of the epoch are done once the batches before this one are."""
+        return self.updates if batch == self._batches.count else batch // self.size
+
     @property
     def collects(self) -> bool:
         """Whether there are batches without an update of their own."""

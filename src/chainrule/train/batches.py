@@ -65,12 +65,12 @@ class Batches(abc.ABC):
         self._read = InputReader(backend, Features(self._buffer[0], sources.pending), self.size, dtype)
 
     @abc.abstractmethod
-    def begin_epoch(self, epoch: int) -> None:
-        """Deal the rows anew; ``epoch`` counts from 0. The first batch is the next to be read."""
+    def begin_epoch(self, epoch: int, first: int = 0) -> None:
+        """Deal the rows anew; ``epoch`` counts from 0. Batch ``first`` is the next to be read."""
 
     @abc.abstractmethod
-    def blocks(self) -> Generator[range, None, None]:
-        """The numbers of the batches that may be asked for now, then of the next ones, until the epoch is over.
+    def blocks(self, first: int = 0) -> Generator[range, None, None]:
+        """The numbers, from ``first``, of the batches that may be asked for now, then of the next ones, to the last.
 
         Close the iterator where it is left early.
         """
@@ -118,13 +118,13 @@ class ResidentBatches(Batches):
         backend.assign(np.arange(len(rows)), out=order)
         super().__init__(backend, rows, order, cut_epoch(len(rows), size, drop_last=drop_last), dtype=dtype)
 
-    def begin_epoch(self, epoch: int) -> None:
-        self._seek(0)
+    def begin_epoch(self, epoch: int, first: int = 0) -> None:
+        self._seek(first)
         if self._shuffle:
             self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._order)
 
-    def blocks(self) -> Generator[range, None, None]:
-        yield range(self.count)
+    def blocks(self, first: int = 0) -> Generator[range, None, None]:
+        yield range(first, self.count)
 
     def load(self, number: int) -> None:
         self._seek(number)

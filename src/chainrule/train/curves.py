@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
+
+from chainrule.train.svg import Axis, colours, document, is_drawn, round_ticks, shown, value_axis
 
 WIDTH, HEIGHT = 460, 320  # of one panel
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 44, 48
 PANELS_A_ROW = 3
 KEY_WIDTH = 110  # of the names beside a panel with more curves than fit over it
-BLUE, ORANGE = (0x2F, 0x6F, 0xB5), (0xC8, 0x64, 0x1E)  # told apart by colour-blind eyes too
-LARGEST = 1e300
-DECADES = 1.5  # a loss that spans more than this many powers of ten is drawn on a logarithmic axis
-
-STYLE = (
-    "svg{font:13px system-ui,sans-serif;background:#fff;color:#222}text{fill:currentColor}"
-    ".axis{stroke:currentColor;stroke-opacity:.55}.grid{stroke:currentColor;stroke-opacity:.12}"
-    ".best{stroke:currentColor;stroke-opacity:.5;stroke-dasharray:3 3}.title{font-weight:600;font-size:15px}"
-    "@media(prefers-color-scheme:dark){svg{background:#16181c;color:#ddd}}"
-)
 
 
 class Curve(NamedTuple):
@@ -28,21 +18,6 @@ class Curve(NamedTuple):
 
     label: str
     values: Sequence[float]
-
-
-class Axis(NamedTuple):
-    """A range of values, the ticks on it, and whether it is logarithmic."""
-
-    low: float
-    high: float
-    ticks: tuple[float, ...]
-    logarithmic: bool = False
-
-    def fraction(self, value: float) -> float:
-        """Where ``value`` lies between ``low`` (0) and ``high`` (1)."""
-        if self.logarithmic:
-            return (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
-        return (value - self.low) / (self.high - self.low)
 
 
 def draw_curves(
@@ -57,47 +32,12 @@ def draw_curves(
         _panel(name, curves, (WIDTH * (i % columns), HEIGHT * (i // columns)), best_epoch, first_epoch)
         for i, (name, curves) in enumerate(panels)
     ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img"><title>{escape(title)}</title><style>{STYLE}</style>\n' + "\n".join(body) + "\n</svg>\n"
-    )
+    return document(body, width, height, title)
 
 
 def _is_beside(curves: Sequence[Curve]) -> bool:
     """Whether the names of the curves stand beside the (last) panel, for want of room over it."""
     return len(curves) > 2
-
-
-def colours(count: int) -> list[str]:
-    """From blue to orange, so that the order of the curves shows."""
-    shares = [i / max(1, count - 1) for i in range(count)]
-    mixed = [[round(a + (b - a) * share) for a, b in zip(BLUE, ORANGE, strict=True)] for share in shares]
-    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in mixed]
-
-
-def is_drawn(value: float) -> bool:
-    """Finite, and small enough that differences are finite too."""
-    return abs(value) < LARGEST
-
-
-def value_axis(values: Sequence[float]) -> Axis:
-    """An axis around the finite values: logarithmic where they are positive and span decades."""
-    finite = [v for v in values if is_drawn(v)] or [0.0]
-    low, high = min(finite), max(finite)
-    if low > 0 and math.log10(high / low) > DECADES:
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        return Axis(low, high, tuple(t for e in range(first, last + 1) if low <= (t := 10.0**e) <= high), True)
-    if high - low <= 1e-12 * max(abs(low), abs(high)):
-        low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
-    return Axis(low, high, _round_ticks(low, high, 5))
-
-
-def _round_ticks(low: float, high: float, count: int) -> tuple[float, ...]:
-    """Multiples of 1, 2 or 5 times a power of ten within the range."""
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
-    return tuple(k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1))
 
 
 def _panel(
@@ -106,7 +46,7 @@ def _panel(
     epochs = max((len(c.values) for c in curves), default=0) + first - 1
     y_axis = value_axis([v for c in curves for v in c.values])
     last = max(first + 1, epochs)
-    x_axis = Axis(first, last, tuple(t for t in _round_ticks(first, last, 6) if t == int(t) and t >= first))
+    x_axis = Axis(first, last, tuple(t for t in round_ticks(first, last, 6) if t == int(t) and t >= first))
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def x_of(epoch: float) -> float:
@@ -117,7 +57,7 @@ def _panel(
 
     parts = [
         f'<g transform="translate({offset[0]} {offset[1]})">',
-        f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
+        f'<text class="title" x="{LEFT}" y="24">{shown(title)}</text>',
     ]
     for tick in y_axis.ticks:
         y = y_of(tick)
@@ -143,5 +83,5 @@ def _panel(
             parts.append(f'<path fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round" d="M{line}"/>')
         x, y = (WIDTH - 8, TOP + spacing * i) if _is_beside(curves) else (right - 70 * (len(curves) - i), 20)
         parts.append(f'<path stroke="{colour}" stroke-width="3" d="M{x} {y}h16"/>')
-        parts.append(f'<text x="{x + 22}" y="{y + 4}">{escape(curve.label)}</text>')
+        parts.append(f'<text x="{x + 22}" y="{y + 4}">{shown(curve.label)}</text>')
     return "\n".join([*parts, "</g>"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chainrule.backends.base import Array
 from chainrule.errors import DivergenceError
+from chainrule.nn.losses import Baseline
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass
 
@@ -48,3 +49,21 @@ def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int) -> None:
             f"training diverged with its last update (step {step}, epoch {epoch}): {where} is not finite",
             step=step, epoch=epoch, where=where, hint="lower the learning rate, or set clip_norm",
         )  # fmt: skip
+
+
+def refuse_explosion(
+    loss: float, *, factor: float | None, first: float, baseline: Baseline | None, step: int, epoch: int
+) -> None:
+    """DivergenceError for an epoch whose mean loss is finite and yet beyond all reason; ``epoch`` counts from 1.
+
+    Beyond reason is ``factor`` times the largest of three: the loss before the first update, that of the best constant
+    prediction (targets may be in any unit; ``baseline``, where it is known), and 1.
+    """
+    constant = 0.0 if baseline is None else baseline.constant
+    if factor is None or not loss > factor * max(1.0, abs(first), abs(constant)):
+        return
+    raise DivergenceError(
+        f"training exploded in epoch {epoch}: its mean loss is {loss:.3g}, the first batch's was {first:.3g}",
+        step=step, epoch=epoch, where="the loss, which is still finite",
+        hint="lower the learning rate, or set clip_norm",
+    )  # fmt: skip

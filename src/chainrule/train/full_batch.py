@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from chainrule.backends.base import HALTED, LOSS, RUNNING
 from chainrule.errors import DivergenceError, OptionError
 from chainrule.optim.base import Segment, segments
 from chainrule.optim.lbfgs import LBFGS, find_minimize
-from chainrule.train.divergence import nonfinite_parameter
-from chainrule.train.fit import Fit, state_at
+from chainrule.train.fit import Fit
 from chainrule.train.memory import advice
 from chainrule.train.progress import Progress
+from chainrule.train.steps import state_at
 
 
-def refuse_options(optimizer: LBFGS, *, stream: bool | None, accumulate: int, ema: float | None) -> None:
+def refuse_options(
+    optimizer: LBFGS, *, stream: bool | None, accumulate: int, ema: float | None, checkpoints: Any = None
+) -> None:
     """OptionError for options of a Trainer that contradict an L-BFGS, and where SciPy is not installed."""
     for name, value, usual in (("stream", stream or None, None), ("accumulate", accumulate, 1), ("ema", ema, None)):
         if value != usual:
@@ -22,6 +25,11 @@ def refuse_options(optimizer: LBFGS, *, stream: bool | None, accumulate: int, em
                 f"{name}={value} came with LBFGS, which takes all rows at once and steps by line search",
                 hint=f"leave {name} out, or take another optimizer",
             )
+    if checkpoints is not None:
+        raise OptionError(
+            "checkpoints came with LBFGS, whose memory is SciPy's",
+            hint="leave them out: it is for small data, and begun anew it takes the same way",
+        )
     find_minimize()
 
 
@@ -35,7 +43,7 @@ class FullBatchFit(Fit):
     def _batch_hint(self) -> str:
         return "LBFGS passes all rows through the net at once: give it fewer, or train in batches with cr.Adam()"
 
-    def _train(self, progress: Progress, start: float) -> None:
+    def _train(self, progress: Progress) -> None:
         optimizer, run = self.trainer.optimizer, self.run
         assert isinstance(optimizer, LBFGS)
         objective = _Objective(self, _free_segments(self, optimizer))
@@ -44,14 +52,12 @@ class FullBatchFit(Fit):
             objective(point)  # mostly where the line search has just been, and then nothing is computed
             objective.reached = point.copy()
             epoch = run.history.epochs
-            record = self._end_epoch(epoch, start)
+            record = self._end_epoch(epoch)
             progress.update(epoch + 1, record.metrics)
             if self.trainer._stop_requested:
                 run.stopped = "interrupted"
-            elif self._is_patience_over(epoch):
-                run.stopped = "early"
-            elif self.callbacks.stop_requested:
-                run.stopped = "callback"
+            else:
+                run.stopped = self._end() or "completed"
             if run.stopped != "completed":
                 raise StopIteration
 
@@ -105,12 +111,13 @@ class _Objective:
         fit = self._fit
         be, net = fit.backend, fit.net
         self.move_to(point)
-        fit.batches.load(0)
-        be.assign(state_at(fit.run.history.epochs), out=fit.state)
-        fit.replay_full(1)
-        totals = be.download(fit.totals)
-        if int(be.download(fit.state)[HALTED]) != RUNNING:
-            raise self._divergence(totals)
+        steps = fit.steps
+        steps.batches.load(0)
+        be.assign(state_at(fit.run.history.epochs), out=steps.state)
+        steps.replay_full(1)
+        if steps.halted() is not None:
+            raise self._divergence()
+        totals = be.download(steps.totals)
         value = float(net.loss.value(totals))
         gradient = self._vector(be.download(net.gradient_arena.flat))
         for cut, part in zip(self._cuts, self._parts, strict=True):
@@ -118,11 +125,11 @@ class _Objective:
             gradient[part] += cut.weight_decay * point[part]
         return value, gradient
 
-    def _divergence(self, totals: np.ndarray) -> DivergenceError:
-        fit = self._fit
-        iteration, where = fit.run.history.epochs + 1, nonfinite_parameter(fit.net) or fit._nonfinite_output(0)
+    def _divergence(self) -> DivergenceError:
+        iteration = self._fit.run.history.epochs + 1
+        _, loss, where = self._fit.steps.first_nonfinite()
         return DivergenceError(
-            f"L-BFGS diverged in iteration {iteration}: the loss is {totals[0, LOSS]}; the first number that is not "
+            f"L-BFGS diverged in iteration {iteration}: the loss is {loss}; the first number that is not "
             f"finite stands in {where}",
             step=iteration - 1, epoch=iteration, where=where,
             hint="bring features and targets to a size near 1, or train with cr.Adam()",

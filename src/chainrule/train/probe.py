@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,9 @@ class LayerProbe:
     # ---- when ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Before the first step."""
-        self._measure(0)
+        """Before the first step, or where a fit goes on."""
+        if not self._losses:
+            self._measure(0)
         self._keep()
 
     def steps_to_next(self, step: int) -> int:
@@ -78,6 +80,16 @@ class LayerProbe:
         """The run is over: say what was found."""
         findings = judge(self._measurements, self._losses, diverged=run.stopped == "diverged")
         run.diagnosis = Diagnosis(findings, self._measurements, self._losses)
+
+    def state(self) -> dict[str, Any]:
+        """What has been measured so far, as JSON can hold it."""
+        return {"measurements": [list(m) for m in self._measurements], "losses": self._losses, "ratios": self._ratios}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state` was taken; the net has the parameters that it had then."""
+        self._measurements = [Measurement(*m) for m in state["measurements"]]
+        self._losses = [float(loss) for loss in state["losses"]]
+        self._ratios = dict(state["ratios"])
 
     # ---- what ---------------------------------------------------------------------------------------
 

@@ -83,35 +83,37 @@ class StreamedBatches(Batches):
         self._order_of_epoch: np.ndarray | None = None  # None: as the rows come
         self.is_unchecked = rows.may_be_nonfinite  # until all rows have been looked at once
 
-    def begin_epoch(self, epoch: int) -> None:
-        self._seek(0)
+    def begin_epoch(self, epoch: int, first: int = 0) -> None:
+        self._seek(first)
         if self._dealt is not None:
             self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._dealt)
             self._order_of_epoch = self.backend.download(self._dealt)
 
-    def blocks(self) -> Generator[range, None, None]:
+    def blocks(self, first: int = 0) -> Generator[range, None, None]:
         # What makes two halves enough, on either side:
         #   the ring      `send` copies after all work asked for so far. When block j + 1 is sent, that ends with the
         #                 steps of block j - 1, which had the same half; those of block j run beside the copy.
         #   the buffers   block j + 2 is gathered into the buffer of block j, after a wait until that copy is done.
         #   the staging   one is enough: block j has been converted out of it, in the order of work, before block
         #                 j + 1 is sent into it.
-        count = -(-self.count // self.block)
+        if first == self.count:
+            return
+        start, count = first // self.block, -(-self.count // self.block)
         coming: list[list[Transfer]] = []
         try:
-            self._gather(0)
-            coming.append(self._send(0))
-            if count > 1:
-                self._gather(1)
-            for block in range(count):
+            self._gather(start)
+            coming.append(self._send(start))
+            if start + 1 < count:
+                self._gather(start + 1)
+            for block in range(start, count):
                 self._receive(block, coming[0])
                 if block + 1 < count:
                     coming.append(self._send(block + 1))
-                yield range(block * self.block, min((block + 1) * self.block, self.count))
+                yield range(max(block * self.block, first), min((block + 1) * self.block, self.count))
                 _wait(coming.pop(0))
                 if block + 2 < count:
                     self._gather(block + 2)
-            if self.is_unchecked:  # rows of a ragged batch that is dropped: another epoch may train on them
+            if self.is_unchecked and not first:  # and rows of a ragged batch that is dropped: other epochs have them
                 self._rows.refuse_nonfinite(self._numbers(self._used, len(self._rows)))
                 self.is_unchecked = False
         finally:  # memory that a copy still writes to must not go to another array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
 from chainrule.train.batches import split_rows
 from chainrule.train.callbacks import Callback, EpochFunction, as_callbacks
+from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.checkpoints import Checkpoints, as_checkpoints, newest
 from chainrule.train.class_weights import ClassWeight, ClassWeights
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit, refuse_options
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice
+from chainrule.train.resuming import Identity
 from chainrule.train.run import EpochRecord, Run
 from chainrule.train.streaming import rows_need_streaming
 from chainrule.train.valid_metrics import Metric, MetricFunction, find_metrics
@@ -65,6 +69,11 @@ class Trainer:
     bias_from_targets : begin at the best constant prediction: where the output layer's bias is all 0, it is first set
         to the log of the training targets' mean (poisson, gamma), their quantiles (quantile) or their mean and log
         variance (gaussian_nll), by weight. Other losses begin where the net is; a bias that is not 0 stays
+    divergence_factor : stop as diverged after an epoch whose mean loss is so many times as large as that of the first
+        batch before any update and as that of the best constant prediction (and as 1): a run does not come back from
+        there. None: only where the loss is no longer finite
+    checkpoints : a folder, or Checkpoints that also say how often: what is written there while training, ``fit`` goes
+        on from with ``resume``. None: nothing is written
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class Trainer:
         monitor: str | None = None, metrics: bool | Sequence[str | Metric | MetricFunction] = True,
         progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
         accumulate: int = 1, ema: float | None = None, bias_from_targets: bool = True, l2: float = 0.0,
+        divergence_factor: float | None = 1e3, checkpoints: Checkpoints | str | Path | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
@@ -88,7 +98,7 @@ class Trainer:
         if not isinstance(bias_from_targets, bool):
             raise OptionError(f"bias_from_targets {bias_from_targets!r} came, True or False was expected")
         if isinstance(optimizer, LBFGS):
-            refuse_options(optimizer, stream=stream, accumulate=accumulate, ema=ema)
+            refuse_options(optimizer, stream=stream, accumulate=accumulate, ema=ema, checkpoints=checkpoints)
             batch_size, epochs, shuffle, drop_last = sys.maxsize, optimizer.max_iterations, False, False
         self.net = net
         self.optimizer = optimizer if optimizer is not None else Adam()
@@ -103,6 +113,10 @@ class Trainer:
         self.accumulate = whole_number("accumulate", accumulate)
         self.ema = None if ema is None else real_number("ema", ema, above=True, below=1.0)
         self.bias_from_targets = bias_from_targets
+        self.divergence_factor = None
+        if divergence_factor is not None:
+            self.divergence_factor = real_number("divergence_factor", divergence_factor, low=1.0, above=True)
+        self.checkpoints = as_checkpoints(checkpoints)
         self.l2 = real_number("l2", l2)
         if self.l2 and self.accumulate > 1:
             raise OptionError(
@@ -117,7 +131,7 @@ class Trainer:
 
     def fit(
         self, X: Any, y: Any, *, sample_weight: Any = None, class_weight: ClassWeight | None = None,
-        validation: Any = None, diagnose: bool = False,
+        validation: Any = None, diagnose: bool = False, resume: str | Path | None = None, resume_anywhere: bool = False,
     ) -> Run:  # fmt: skip
         """Train, and return what happened.
 
@@ -131,12 +145,17 @@ class Trainer:
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight)
         diagnose : look into the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
             wrong and what to do. The weights are the same with and without, to the bit
+        resume : a checkpoint, or a folder of them: go on from there, with the same settings and rows, to the same
+            weights as a fit that never stopped, bit for bit on the same device with the same versions. What the net had
+            does not matter; callbacks are told of a start, and of the epochs from there on
+        resume_anywhere : also where the device, a version or the number of threads differs
 
         With validation rows the net ends with the weights of its best epoch, also when it is interrupted (Ctrl-C or
         :meth:`stop`), which returns the Run so far instead of raising.
 
         Raises
         ------
+        OptionError, DataError, ModelFileError   if ``resume`` is of other settings or rows, or no checkpoint.
         ShapeError, DataError   if the rows do not fit the net. Of streamed rows the numbers in X are looked at in the
                                 first epoch, each before it is used; the net then has the weights that it came with.
         OutOfMemoryError        if there is not memory enough; the hint has the largest batch that fits. The net is as
@@ -152,9 +171,15 @@ class Trainer:
                 if isinstance(validation, tuple | list) and len(validation) in {2, 3}:
                     held_X, held_y, *held_weight = validation
                     validation = held_X, held_y, of_class.of_rows(held_y, held_weight[0] if held_weight else None)
+            checkpoint = None if resume is None else Checkpoint.read(newest(resume))
             rows, held_out = self._rows(X, y, sample_weight, validation)
+            identity = None
+            if checkpoint is not None or self.checkpoints is not None:
+                identity = Identity.of(self, X, y, sample_weight, validation)
+                if checkpoint is not None:
+                    identity.refuse_another(checkpoint, anywhere=resume_anywhere)
             kind = FullBatchFit if isinstance(self.optimizer, LBFGS) else Fit
-            return kind(self, rows, held_out, diagnose=diagnose).run_epochs()
+            return kind(self, rows, held_out, diagnose=diagnose, identity=identity, resume=checkpoint).run_epochs()
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> tuple[Rows | HostRows, Rows | None]:
         """The rows to train on and those that are held out, where they are to be."""

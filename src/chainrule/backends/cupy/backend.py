@@ -59,10 +59,14 @@ class CuPyBackend(FusedBackend):
             self.multiprocessors = int(facts["multiProcessorCount"])
             self._lanes = Lanes(cupy)
             self._transfers = Transfers(cupy, self._lanes.main)
-            self._multiplier = Multiplier(self, card=facts["name"].decode(), workspace_size=WORKSPACE_SIZE)
+            self.card = facts["name"].decode()
+            self._multiplier = Multiplier(self, card=self.card, workspace_size=WORKSPACE_SIZE)
 
     def __repr__(self) -> str:
         return f"<chainrule backend {self.name} on {self.device}, {self.precision}>"
+
+    def fingerprint(self) -> dict[str, str | int]:
+        return {**super().fingerprint(), "card": self.card, "cupy": self.xp.__version__}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.index, self.precision)  # streams and modules cannot be pickled

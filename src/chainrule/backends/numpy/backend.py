@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import platform
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT, Array
 from chainrule.backends.normalization import BATCH_SHIFT, threshold
+from chainrule.backends.numpy import blas
 from chainrule.backends.philox import philox4x32_in_place
 from chainrule.backends.reference import ReferenceBackend
 from chainrule.errors import DataError, DeviceError
@@ -66,6 +68,10 @@ class NumPyBackend(ReferenceBackend):
     def running(self) -> contextlib.AbstractContextManager[None]:
         # The types of numpy call errstate a class of its own; it is the context manager asked for.
         return np.errstate(all="ignore")
+
+    def fingerprint(self) -> dict[str, str | int]:
+        numbers = {"numpy": np.__version__, "processor": platform.machine()}
+        return {**super().fingerprint(), **numbers, "blas": blas.core_name(), "blas threads": blas.threads()}
 
     def synchronize(self) -> None:
         """Nothing is ever under way: a NumPy call returns when it is done."""

@@ -1,9 +1,10 @@
-"""Which kernels NumPy's OpenBLAS runs on this processor: half of a run's speed, and part of what its bits depend on."""
+"""What NumPy's OpenBLAS does on this processor: half of a run's speed, and part of what its bits depend on."""
 
 from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +13,28 @@ VARIABLE = "OPENBLAS_CORETYPE"  # overrides OpenBLAS's own choice when it is loa
 
 def core_name() -> str:
     """The kernels in use, "Haswell" or "SkylakeX" say; empty where NumPy has another BLAS."""
+    name = _function("get_corename")
+    if name is None:
+        return ""
+    name.restype = ctypes.c_char_p
+    return str(name().decode())
+
+
+def threads() -> int:
+    """How many threads a product may use, which decides how its sums are parted; 0 where NumPy has another BLAS."""
+    count = _function("get_num_threads")
+    return 0 if count is None else int(count())
+
+
+def _function(name: str) -> Any:
+    """A function of NumPy's OpenBLAS, or None."""
     for library in Path(np.__file__).parent.with_name("numpy.libs").glob("libscipy_openblas*"):
         try:
             loaded = ctypes.CDLL(str(library))  # the one that NumPy has loaded, not another
         except OSError:
             continue
-        for symbol in ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename", "openblas_get_corename"):
-            name = getattr(loaded, symbol, None)
-            if name is not None:
-                name.restype = ctypes.c_char_p
-                return str(name().decode())
-    return ""
+        for symbol in (f"scipy_openblas_{name}64_", f"scipy_openblas_{name}", f"openblas_{name}"):
+            function = getattr(loaded, symbol, None)
+            if function is not None:
+                return function
+    return None

@@ -1,0 +1,174 @@
+"""Arrays and what they mean in one file that is whole or refused: safetensors, JSON, a checksum over both.
+
+The safetensors metadata holds one string, under the name of the format: a JSON object of ``version``, ``description``
+(what the arrays mean) and ``sha256``, over the description and every array's name, dtype, shape and bytes. safetensors
+itself has no checksum, writes arrays that are not C-contiguous wrongly without a word, and puts several metadata
+strings in a random order (so the same arrays would give other bytes each time); all three are taken care of here.
+Nothing in a file is ever executed, and nothing is believed before it has been checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from chainrule.errors import DataError, ModelFileError, first_line
+
+PART = 1 << 20  # bytes read back at a time
+BRACKETS, BYTES_A_BRACKET = 10_000, 8  # of a description: a column has some 20 bytes for each, a layer more
+TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begins with a dot
+
+
+class Format(NamedTuple):
+    """A kind of sealed file.
+
+    ``key`` names it within the file, ``what`` in messages, ``version`` is the newest that is read, ``max_header``
+    bounds the bytes of names and description.
+    """
+
+    key: str
+    what: str
+    version: int
+    max_header: int
+
+
+class Content(NamedTuple):
+    """What a sealed file holds."""
+
+    version: int
+    description: Any
+    arrays: dict[str, np.ndarray]
+
+
+def write(
+    path: str | Path, kind: Format, version: int, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Write the file whole or not at all; see :func:`write_whole`. DataError where its header would be too long."""
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    envelope = {"version": version, "description": description, "sha256": checksum(description, arrays)}
+    metadata = {kind.key: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
+    content = safetensors.numpy.save(arrays, metadata)
+    if struct.unpack("<Q", content[:8])[0] > kind.max_header:
+        raise DataError(f"{path} would need more than {kind.max_header:,} bytes for names and categories")
+    write_whole(path, content)
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` in one step, whatever happens meanwhile: a reader sees the old file or the new.
+
+    The content goes to a temporary beside it, is flushed to the disk and read back; only then is the temporary renamed,
+    and the folder flushed, so that after a power cut too the name stands for one of the two. OSError where that fails;
+    the old file is as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _read_back(temporary, content)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _flush_folder(path.parent)
+
+
+def _read_back(path: Path, content: bytes) -> None:
+    rest = memoryview(content)
+    with path.open("rb") as file:
+        while part := file.read(PART):
+            if part != rest[: len(part)]:
+                break
+            rest = rest[len(part) :]
+    if part or rest:
+        raise OSError(None, "what was written is not what is read", str(path))
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed have left in ``folder``; for who knows that nobody is writing there."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
+def read(path: str | Path, kind: Format) -> Content:
+    """What a sealed file of this kind holds.
+
+    Raises
+    ------
+    ModelFileError   if the file is missing, foreign, damaged, or of an unknown version.
+    """
+    path = Path(path)
+    try:
+        _check_header(path, kind)
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            if kind.key not in metadata:
+                raise ModelFileError(f"{path} is a safetensors file, but not a chainrule {kind.what}")
+            envelope = json.loads(_bounded(path, metadata[kind.key], kind))
+            version = envelope["version"]
+            if type(version) is not int or not 1 <= version <= kind.version:
+                raise ModelFileError(
+                    f"{path} has format version {version!r:.40}, this chainrule reads 1 to {kind.version}",
+                    hint="open it with the chainrule that wrote it, or a newer one",
+                )
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        description = envelope["description"]
+        if envelope["sha256"] != checksum(description, arrays):
+            raise ModelFileError(f"{path} is damaged: its checksum does not fit", hint="take a copy that is intact")
+    except ModelFileError:
+        raise
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # safetensors raises several kinds, json and numpy more
+        raise ModelFileError(f"{path} is not a {kind.what} file: {first_line(error):.200}") from error
+    return Content(version, description, arrays)
+
+
+def _check_header(path: Path, kind: Format) -> None:
+    with path.open("rb") as file:
+        start = file.read(8)
+    if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= kind.max_header:
+        raise ModelFileError(f"{path} is not a safetensors file")
+
+
+def _bounded(path: Path, text: str, kind: Format) -> str:
+    """``text``, unless most of it is brackets: of two bytes that open and close a list Python makes ninety."""
+    if text.count("[") + text.count("{") > BRACKETS + len(text) // BYTES_A_BRACKET:
+        raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
+    return text
+
+
+def checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256, in hex, of all that a file means."""
+    digest = hashlib.sha256(json.dumps(description, ensure_ascii=False, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""A checkpoint: all that a fit needs to go on as if it had never stopped.
+
+Random numbers are functions of the seed and the step, so what is needed is little: the arenas that a step changes
+(parameters, moments, averages, gradients of a group under way), the weights of the best epoch, the totals of the epoch
+under way, and a few numbers: where the fit is, its history, and what feedback has made of the learning rate. Besides
+these it holds whose they are: the settings, the rows and the machine, so that nothing is mixed up without a word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule import sealed_file
+from chainrule.errors import ModelFileError
+from chainrule.sealed_file import Format
+from chainrule.train.loggers import plain
+
+FORMAT = Format("chainrule-checkpoint", "checkpoint", version=1, max_header=1 << 24)
+DTYPES = ("float32", "float64")
+FINITE = ("parameters.", "averages.", "best.")  # arrays that a fit does not go on with where they hold nan or inf
+MOST = 2**62  # epochs, batches, steps
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a fit is, what it has, and whose it is.
+
+    Parameters
+    ----------
+    epochs, batches : how many epochs are over, and how many batches of the one under way are done
+    steps : updates done; for people
+    seconds : trained so far
+    best_epoch, best_value : of the watched metric; epoch 0 for none yet
+    first_loss : of the very first batch, before any update
+    history : {name: [a number an epoch]}
+    rates : what feedback has left; see :class:`chainrule.train.rates.RatesOfRun`
+    probe : what a diagnosis has measured so far, or None
+    settings, rows, machine : whose it is; see :mod:`chainrule.train.fingerprint`
+    arrays : "parameters.dense0.W", "moments.m.dense0.W", "best.dense0.W", ..., and "totals" (batches, 3)
+    """
+
+    epochs: int
+    batches: int
+    steps: int
+    seconds: float
+    best_epoch: int
+    best_value: float
+    first_loss: float
+    history: dict[str, list[float]]
+    rates: dict[str, float]
+    probe: dict[str, Any] | None
+    settings: dict[str, Any]
+    rows: dict[str, Any]
+    machine: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(repr=False)
+
+    def write(self, path: Path) -> None:
+        """As a sealed file, whole or not at all."""
+        description = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "arrays"}
+        sealed_file.write(path, FORMAT, FORMAT.version, description, self.arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint:
+        """What :meth:`write` wrote; ModelFileError for a file that is missing, foreign, damaged or makes no sense."""
+        _, description, arrays = sealed_file.read(path, FORMAT)
+        try:
+            return cls(**_checked(description), arrays=_checked_arrays(arrays, description["batches"]))
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise ModelFileError(f"{path} is no checkpoint that makes sense: {error!s:.200}") from error
+
+    def arena(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of one arena, by the names that they have in it."""
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): value for key, value in self.arrays.items() if key.startswith(prefix)}
+
+
+def _checked(description: Any) -> dict[str, Any]:
+    """The fields of a description, numbers as numbers; ValueError, TypeError or LookupError where one is not."""
+    names = {f.name for f in dataclasses.fields(Checkpoint)} - {"arrays"}
+    if not isinstance(description, dict) or description.keys() != names:
+        raise ValueError("its description has other fields")
+    found = dict(description)
+    for name in ("epochs", "batches", "steps", "best_epoch"):
+        if type(found[name]) is not int or not 0 <= found[name] < MOST:
+            raise ValueError(f"{name} {found[name]!r:.40} came, a whole number from 0 up was expected")
+    for name in ("seconds", "best_value", "first_loss"):
+        found[name] = _number(found[name])
+    for name in ("history", "rates", "settings", "rows", "machine"):
+        if not isinstance(found[name], dict):
+            raise ValueError(f"{name} should be an object")
+    if not isinstance(found["probe"], dict | None):
+        raise ValueError("probe should be an object or null")
+    found["rates"] = {name: _number(value) for name, value in found["rates"].items()}
+    found["history"] = {name: [_number(value) for value in values] for name, values in found["history"].items()}
+    lengths = {len(values) for values in found["history"].values()}
+    if lengths != ({found["epochs"]} if found["epochs"] else set()):
+        raise ValueError(f"its history should have {found['epochs']} epochs")
+    if found["best_epoch"] > found["epochs"]:
+        raise ValueError("its best epoch is not over")
+    return found
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not (isinstance(value, int | float) or value in {"nan", "inf", "-inf"}):
+        raise ValueError(f"{value!r:.40} came, a number was expected")
+    return float(value)
+
+
+def _checked_arrays(arrays: dict[str, np.ndarray], batches: int) -> dict[str, np.ndarray]:
+    for name, array in arrays.items():
+        if str(array.dtype) not in DTYPES or (name.startswith(FINITE) and not np.isfinite(array).all()):
+            raise ValueError(f"{name} should be finite numbers of {' or '.join(DTYPES)}")
+    totals = arrays["totals"]
+    if totals.shape != (batches, 3) or totals.dtype != np.float64:
+        raise ValueError(f"totals of shape {totals.shape}, {totals.dtype} came, ({batches}, 3), float64 was expected")
+    return arrays

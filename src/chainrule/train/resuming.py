@@ -1,0 +1,120 @@
+"""From a fit to a checkpoint, and from a checkpoint into a fit that goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from chainrule.arena import Arena
+from chainrule.errors import DataError, ModelFileError, OptionError
+from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.fingerprint import differences, machine_of, rows_of, settings_of
+
+if TYPE_CHECKING:
+    from chainrule.train.fit import Fit
+    from chainrule.train.trainer import Trainer
+
+
+class Identity(NamedTuple):
+    """Whose a checkpoint is: settings and rows that must be the same, and the machine that decides about the bits."""
+
+    settings: dict[str, Any]
+    rows: dict[str, Any]
+    machine: dict[str, Any]
+
+    @classmethod
+    def of(cls, trainer: Trainer, X: Any, y: Any, weights: Any, validation: Any) -> Identity:
+        """Of a fit that is about to begin."""
+        backend = trainer.net.backend
+        parts = settings_of(trainer), rows_of(backend, X, y, weights, validation), machine_of(backend)
+        return cls(*json.loads(json.dumps(parts)))  # lists for tuples, as a file has them
+
+    def refuse_another(self, checkpoint: Checkpoint, *, anywhere: bool) -> None:
+        """OptionError or DataError, naming what differs, unless the checkpoint is of this fit.
+
+        ``anywhere`` admits another machine: then the run goes on, and ends with other last bits.
+        """
+        if found := differences(checkpoint.settings, self.settings):
+            raise OptionError(
+                f"the checkpoint is of other settings: {'; '.join(found)}",
+                hint="resume with the settings it began with",
+            )
+        if found := differences(checkpoint.rows, self.rows):
+            raise DataError(
+                f"the checkpoint is of other rows: {'; '.join(found)}",
+                hint="resume with the rows it began with, in the same order, and the same validation",
+            )
+        if (found := differences(checkpoint.machine, self.machine)) and not anywhere:
+            raise OptionError(
+                f"the checkpoint was written on another machine or with other versions: {'; '.join(found)}",
+                hint="`--anywhere`, in the library fit(resume_anywhere=True), goes on, and ends with other last bits",
+            )
+
+
+def take(fit: Fit, done: int, seconds: float) -> Checkpoint:
+    """The checkpoint of a fit after ``done`` batches of the epoch under way. Looks at the device."""
+    assert fit.identity is not None
+    arrays = {
+        f"{arena}.{name}": value for arena, memory in _arenas(fit).items() for name, value in memory.download().items()
+    }
+    arrays["totals"] = fit.backend.download(fit.steps.totals[:done])
+    best, history = fit.best, fit.run.history
+    return Checkpoint(
+        epochs=history.epochs, batches=done, steps=fit.run.steps, seconds=seconds,
+        best_epoch=best.epoch if best else 0, best_value=best.value if best else 0.0, first_loss=fit.first_loss,
+        history={name: list(values) for name, values in history.items()}, rates=fit.rates.state(),
+        probe=None if fit.probe is None else fit.probe.state(), **fit.identity._asdict(), arrays=arrays,
+    )  # fmt: skip
+
+
+def restore(fit: Fit, checkpoint: Checkpoint) -> None:
+    """Bring a fit, its memory laid out and nothing done, to where the checkpoint was taken.
+
+    ModelFileError where its arrays are not those of this fit; then nothing has changed.
+    """
+    arenas = _arenas(fit, with_best=bool(checkpoint.best_epoch))
+    _refuse_other_arrays(checkpoint, arenas)
+    if checkpoint.batches > fit.steps.batches.count or checkpoint.epochs > fit.trainer.epochs:
+        raise ModelFileError("the checkpoint is of more batches or epochs than there are")
+    for name, arena in arenas.items():
+        arena.assign(checkpoint.arena(name))
+    fit.backend.assign(checkpoint.arrays["totals"], out=fit.steps.totals[: checkpoint.batches])
+    run, fit.first_batch, fit.first_loss = fit.run, checkpoint.batches, checkpoint.first_loss
+    for number in range(checkpoint.epochs):
+        run.history.append({name: values[number] for name, values in checkpoint.history.items()})
+    run.steps, run.seconds = checkpoint.steps, checkpoint.seconds
+    fit.rates.restore(checkpoint.rates)
+    if fit.best is not None and checkpoint.best_epoch:
+        fit.best.epoch, fit.best.value = checkpoint.best_epoch, checkpoint.best_value
+    if fit.probe is not None and checkpoint.probe is not None:
+        fit.probe.restore(checkpoint.probe)
+
+
+def _arenas(fit: Fit, *, with_best: bool | None = None) -> dict[str, Arena]:
+    """What is kept of a fit's memory, by name; the best epoch's weights once there is one."""
+    found = fit.learner.arenas()
+    with_best = fit.best is not None and fit.best.epoch > 0 if with_best is None else with_best
+    if with_best and fit.best_weights is not None:
+        found["best"] = fit.best_weights
+    return found
+
+
+def _refuse_other_arrays(checkpoint: Checkpoint, arenas: dict[str, Arena]) -> None:
+    wanted = {
+        f"{name}.{part}": (slot.shape, arena.layout.dtype)
+        for name, arena in arenas.items()
+        for part, slot in arena.layout.slots.items()
+    }
+    found = {name: (a.shape, a.dtype) for name, a in checkpoint.arrays.items() if name != "totals"}
+    if found != wanted:
+        wrong = min(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        raise ModelFileError(
+            f"the checkpoint does not fit: {wrong} is {_described(found.get(wrong))}, "
+            f"{_described(wanted.get(wrong))} was expected"
+        )
+
+
+def _described(kind: tuple[tuple[int, ...], np.dtype] | None) -> str:
+    return "not there" if kind is None else f"{kind[0]}, {kind[1]}"

@@ -1,0 +1,118 @@
+"""The steps of a fit, recorded once, and the memory that they work in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP, Array
+from chainrule.nn.passes import Pass
+from chainrule.train.accumulation import Groups, Piece
+from chainrule.train.batches import Batches
+from chainrule.train.divergence import nonfinite_output, nonfinite_parameter
+from chainrule.train.learner import Learner
+
+
+class Steps:
+    """Memory is laid out here; from then on the steps of an epoch are replayed, piece by piece.
+
+    Parameters
+    ----------
+    learner : what is done with gradients, and the net
+    batches : what is trained on
+    state : of the steps; see :mod:`chainrule.backends.base`
+    accumulate : batches that make one update
+    counts : whether right predictions are counted
+    """
+
+    def __init__(self, learner: Learner, batches: Batches, state: Array, *, accumulate: int, counts: bool) -> None:
+        net = learner.net
+        self.net, self.backend, self.batches, self.state = net, net.backend, batches, state
+        self.lr = self.backend.empty((batches.count,), np.float64)
+        self.totals = self.backend.empty((batches.count, 3), np.float64)
+        self._whole = net.bind(batches.size, training=True, state=state)
+        self.groups = Groups(batches, accumulate)
+        self._learner, self._counts = learner, counts
+        self.replay_full = self.backend.capture(self._step_of(self._whole))
+        self.replay_ragged: Callable[[int], None] | None = None
+        if batches.ragged:
+            self.replay_ragged = self.backend.capture(self._step_of(self._whole.first(batches.ragged)))
+        if self.groups.collects:
+            self._replay_collecting = self.backend.capture(self._step_of(self._whole, updates=False))
+
+    def _step_of(self, batch: Pass, *, updates: bool = True) -> Callable[[], None]:
+        """One training step on batches of this pass's length; it obeys the law of the step.
+
+        Without ``updates`` it ends with a gradient, which the update of a later batch of its group takes in.
+        """
+        be, net, state, totals, lr = self.backend, self.net, self.state, self.totals, self.lr
+        read, counts = self.batches.reader(batch.n), self._counts
+        learn = self._learner.learn  # not `self`: a cycle would keep all memory of a fit until a collection
+
+        def step() -> None:
+            x, targets, weights = read()
+            logits = batch.forward(x)
+            net.loss(be, logits, targets, weights, state, totals=totals, dlogits=batch.dlogits)
+            if counts:  # after the loss: both write to totals, and nothing waits for the count
+                be.count_correct(logits, targets, weights, state, totals=totals)
+            batch.backward()
+            learn(totals, lr, state, updates=updates)
+            be.tick(state, updates=int(updates))
+
+        return step
+
+    # ---- an epoch -----------------------------------------------------------------------------------
+
+    def begin_epoch(self, epoch: int, rates: np.ndarray, first: int = 0) -> None:
+        """The next step is that of batch ``first`` of an epoch, both from 0; ``rates`` has one number an update."""
+        self.batches.begin_epoch(epoch, first)
+        self.backend.assign(self.groups.spread(rates), out=self.lr)
+        updates = epoch * self.groups.updates + self.groups.updates_before(first)
+        self.backend.assign(state_at(updates, first), out=self.state)
+
+    def replay(self, piece: Piece) -> None:
+        """Do the steps of these batches."""
+        if piece.ragged and self.replay_ragged is not None:
+            self.replay_ragged(piece.times)
+        elif piece.updates:
+            self.replay_full(piece.times)
+        else:
+            self._replay_collecting(piece.times)
+
+    # ---- looks at the device ------------------------------------------------------------------------
+
+    def halted(self) -> int | None:
+        """The update at which the loss left the finite numbers; None while all is well."""
+        step = int(self.backend.download(self.state)[HALTED])
+        return None if step == RUNNING else step
+
+    def last(self) -> tuple[float, float]:
+        """Loss and learning rate of the step that was done last."""
+        be = self.backend
+        batch = int(be.download(self.state)[BATCH]) - 1
+        loss = self.net.loss.value(be.download(self.totals[batch : batch + 1]))
+        return float(loss), float(be.download(self.lr[batch : batch + 1])[0])
+
+    def first_nonfinite(self) -> tuple[int, float, str]:
+        """Where a run was halted: the batch, its loss, and in words where the first number that is not finite stands.
+
+        The batch goes through the net once more; no update was applied since, so it fails as it failed then.
+        """
+        totals, batches = self.backend.download(self.totals), self.batches
+        # One update may be several batches: it is the first without a finite loss that halted the run.
+        batch = int(np.flatnonzero(~np.isfinite(totals[:, LOSS]))[0])
+        where = nonfinite_parameter(self.net)
+        if not where:
+            batches.load(batch)
+            n = batches.ragged if batch == batches.full else batches.size
+            x, _, _ = batches.reader(n)()
+            where = nonfinite_output(self._whole.first(n), x)
+        return batch, float(totals[batch, LOSS]), where
+
+
+def state_at(step: int, batch: int = 0) -> list[int]:
+    """``state`` before update ``step`` and batch ``batch`` of its epoch."""
+    state = [0, 0, 0]
+    state[STEP], state[BATCH], state[HALTED] = step, batch, RUNNING
+    return state
