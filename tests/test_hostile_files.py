@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -57,3 +58,15 @@ def test_a_version_that_is_no_whole_number(tmp_path, version):
     with pytest.raises(cr.ModelFileError, match="has format version") as caught:
         cr.load(tmp_path / "m")
     assert len(caught.value.message) < 400
+
+
+def test_a_description_of_brackets_costs_no_memory(tmp_path):
+    text = '{"version": 1, "sha256": "", "description": [' + "[]," * 1_000_000 + "[]]}"
+    (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT.key: text}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(cr.ModelFileError, match="nested too much"):
+            cr.load(tmp_path / "m")
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
+    finally:
+        tracemalloc.stop()

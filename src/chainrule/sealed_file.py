@@ -26,6 +26,7 @@ import safetensors.numpy
 from chainrule.errors import DataError, ModelFileError, first_line
 
 PART = 1 << 20  # bytes read back at a time
+BRACKETS, BYTES_A_BRACKET = 10_000, 8  # of a description: a column has some 20 bytes for each, a layer more
 TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begins with a dot
 
 
@@ -127,7 +128,7 @@ def read(path: str | Path, kind: Format) -> Content:
             metadata = file.metadata() or {}
             if kind.key not in metadata:
                 raise ModelFileError(f"{path} is a safetensors file, but not a chainrule {kind.what}")
-            envelope = json.loads(metadata[kind.key])
+            envelope = json.loads(_bounded(path, metadata[kind.key], kind))
             version = envelope["version"]
             if type(version) is not int or not 1 <= version <= kind.version:
                 raise ModelFileError(
@@ -154,6 +155,13 @@ def _check_header(path: Path, kind: Format) -> None:
         start = file.read(8)
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= kind.max_header:
         raise ModelFileError(f"{path} is not a safetensors file")
+
+
+def _bounded(path: Path, text: str, kind: Format) -> str:
+    """``text``, unless most of it is brackets: of two bytes that open and close a list Python makes ninety."""
+    if text.count("[") + text.count("{") > BRACKETS + len(text) // BYTES_A_BRACKET:
+        raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
+    return text
 
 
 def checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:

@@ -65,7 +65,8 @@ WRONG_Y = {
     "targets of one column": ("squared_error", Y["squared_error"][:, :1], ShapeError, r"\(6, 1\) came, \(n, 3\)"),
     "targets of one axis": ("squared_error", Y["squared_error"][:, 0], ShapeError, r"\(6,\) came, \(n, 3\)"),
     "nan target": ("squared_error", spoilt(Y["squared_error"], (3, 2), np.nan), DataError, "row 3, column 2 is nan"),
-    "large target": ("squared_error", spoilt(Y["squared_error"], (3, 2), 1e39), DataError, "does not fit float32"),
+    "large target": ("squared_error", spoilt(Y["squared_error"], (3, 2), 1e39), DataError,
+                     r"row 3, column 2 is 1e\+39, a number that fits float32"),
     "target objects": ("squared_error", Y["squared_error"].astype(object), DataError, "targets of dtype object"),
     "not 0 to 1": ("sigmoid_cross_entropy", spoilt(Y["sigmoid_cross_entropy"], (1, 0), 1.5), DataError,
                    "row 1, column 0 is 1.5, a number from 0 to 1"),
@@ -80,7 +81,7 @@ WRONG_WEIGHTS = {
     "nan": ([1, 1, 1, 1, 1, np.nan], DataError, "sample_weight at row 5 is nan"),
     "inf": ([np.inf, 1, 1, 1, 1, 1], DataError, "sample_weight at row 0 is inf"),
     "all zero": (np.zeros(N), DataError, "zero everywhere"),
-    "too large": ([1, 1, 1, 1, 1, 1e39], DataError, "a weight does not fit float32"),
+    "too large": ([1, 1, 1, 1, 1, 1e39], DataError, r"a weight at row 5 is 1e\+39, a number that fits"),
     "text": (["a"] * N, DataError, "sample_weight of dtype <U1"),
     "masked": (np.ma.masked_equal(np.arange(N), 1), DataError, "sample_weight is a masked array"),
 }

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.errors import DataError, OptionError
-from chainrule.tables import array_reader
+from chainrule.tables import array_reader, npy_format
 from chainrule.tables.readers import read_table
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -90,7 +90,7 @@ def test_every_real_dtype_comes_back(write, dtype, order):
 
 def test_an_array_larger_than_the_first_read(write, rng):
     big = rng.normal(size=(5000, 3))
-    assert big.nbytes > array_reader.HEAD
+    assert big.nbytes > npy_format.HEAD
     for name, content in [("a.npy", npy(big)), ("a.npz", npz({"X.npy": npy(big)}, zipfile.ZIP_DEFLATED))]:
         np.testing.assert_array_equal(read_table(write(content, name), need_target=False).features, big)
 
@@ -142,7 +142,8 @@ def test_names_of_arrays(write):
 TARGETS = {
     "classes": (np.array(["cat ", "dog", "Ä", "cat"]), np.array(["cat", "dog", "Ä", "cat"])),
     "big-endian classes": (np.array(["b", "c", "b", "c"], ">U3"), np.array(["b", "c", "b", "c"])),
-    "bool": (Y.astype(bool), Y.astype(np.uint8)),
+    "bool": (Y.astype(bool), np.array(["False", "True", "True", "False"])),
+    "several of yes or no": (X[:, :2] > 4, (X[:, :2] > 4).astype(np.uint8)),
     "several": (X[:, :2].astype(">f8"), X[:, :2].astype("f8")),
     "one column": (Y[:, None], Y[:, None]),
 }
@@ -170,9 +171,9 @@ BAD_ARRAYS = {
     "no axis": (npy(np.float64(3)), ["shape () came"]),
     "no rows": (npy(X[:0]), ["shape (0, 3) came, rows and columns were expected"]),
     "no columns": (npy(X[:, :0]), ["shape (4, 0) came, rows and columns were expected"]),
-    "nan": (npy(NAN), ["row 2, column 1 (from 0): nan came, a finite number was expected"]),
-    "inf": (npy(np.where(X == 11, -np.inf, X)), ["row 3, column 2 (from 0): -inf came"]),
-    "nan in Fortran order": (npy(np.asfortranarray(NAN)), ["row 2, column 1 (from 0): nan came"]),
+    "inf": (npy(np.where(X == 11, -np.inf, X)), ["row 3, column 2 (from 0): -inf came, a finite number, or nan"]),
+    "inf after nan": (npy(np.where(X == 11, np.inf, NAN)), ["row 3, column 2 (from 0): inf came"]),
+    "inf in Fortran order": (npy(np.asfortranarray(np.where(X == 7, np.inf, X))), ["row 2, column 1 (from 0): inf"]),
     "long double over float64": (npy(np.full((1, 1), np.longdouble("1e4000"))), ["row 0, column 0 (from 0): inf came"]),
     "cut off": (npy(X)[:-1], ["is cut off: (4, 3) of float32 is 48 bytes, 47 came"]),
     "bytes after the end": (npy(X) + b"\0", ["has bytes after its end: (4, 3) of float32 is 48 bytes, 49 came"]),
@@ -229,9 +230,10 @@ BAD_TARGETS = {
     "text in two axes": (np.array([["a"]] * 4), ["shape (4, 1) came, (n,) was expected"]),
     "three axes": (X[:, :, None], ["shape (4, 3, 1) came, (n,) or (n, k) was expected"]),
     "no columns": (X[:, :0], ["shape (4, 0) came"]),
+    "a hole among text": (np.array(["a", "b", "NA ", "a"]), ["row 2 (from 0): 'NA' came, a class was expected"]),
     "complex": (X[:, 0] * 1j, ["array 'y': dtype complex64 came, real numbers or str were expected"]),
     "bytes": (np.array([b"a"] * 4), ["array 'y': bytes came"]),
-    "half a character": (np.array(["a", "\ud800", "b", "a"]), ["is no valid .npz file"]),
+    "half a character": (np.array(["a", "\ud800", "b", "a"]), ["array 'y': text came with what is no character"]),
 }
 
 
@@ -243,7 +245,7 @@ def test_bad_targets_of_arrays(write, y, parts):
 def test_a_code_point_that_does_not_exist(write):
     y = np.array([0x7FFFFFFF] * 4, "<u4").tobytes()
     path = write(npz({"X.npy": npy(X), "y.npy": header(describe("'<U1'", "(4,)"), y)}), "a.npz")
-    check_refusal(path, ["is no valid .npz file"])
+    check_refusal(path, ["array 'y': text came with what is no character"])
 
 
 def patch(content: bytes, signature: bytes, offset: int, value: bytes) -> bytes:
@@ -257,8 +259,18 @@ def twice() -> bytes:
         return npz([("X.npy", npy(X)), ("X.npy", npy(X))])
 
 
+def directory_of_64_bits(content: bytes, length: int) -> bytes:
+    """The same archive with the end that archives over 4 GiB have, which says how long the list of names is."""
+    end, at = content[-22:], len(content) - 22
+    begin = struct.unpack("<I", end[16:20])[0]
+    record = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1, 1, length, begin)
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, at, 1)
+    return content[:-22] + record + locator + end
+
+
 WHOLE = npz({"X.npy": npy(X)})
 PACKED = npz({"X.npy": npy(np.zeros((400, 30)))}, zipfile.ZIP_DEFLATED)
+SHORTER = header(describe("'<f8'", "(100, 1)"), bytes(1600))
 LONGER = header(describe("'<f8'", "(200, 1)"), bytes(800))
 BAD_ARCHIVES = {
     "bad CRC": (WHOLE.replace(X.tobytes(), X.tobytes()[:-1] + b"\x7f"), ["is no valid .npz file: Bad CRC-32"]),
@@ -270,7 +282,7 @@ BAD_ARCHIVES = {
     "encrypted": (patch(patch(WHOLE, b"PK\1\2", 8, b"\1"), b"PK\3\4", 6, b"\1"), ["encrypted"]),
     "unknown packing": (
         patch(patch(WHOLE, b"PK\1\2", 10, b"\x63"), b"PK\3\4", 8, b"\x63"),
-        ["is no valid .npz file"],
+        ["array 'X': packing 99 came, stored (0) or deflated (8)"],
     ),
     "2 GiB declared": (
         patch(PACKED, b"PK\1\2", 24, struct.pack("<I", 2**31)),
@@ -285,6 +297,23 @@ BAD_ARCHIVES = {
         patch(npz({"X.npy": LONGER}, zipfile.ZIP_DEFLATED), b"PK\1\2", 24, struct.pack("<I", len(LONGER) + 800)),
         ["array 'X': 1,600 bytes were expected, fewer came"],
     ),
+    "more declared than deflate can pack": (
+        patch(PACKED, b"PK\1\2", 24, struct.pack("<I", 2**29)),
+        ["array 'X': 536,870,912 bytes out of", "at most 1032 times as many"],
+    ),
+    "less declared, and so in the array": (
+        patch(npz({"X.npy": SHORTER}, zipfile.ZIP_DEFLATED), b"PK\1\2", 24, struct.pack("<I", len(SHORTER) - 800)),
+        ["a.npz"],
+    ),
+    "bz2": (npz({"X.npy": npy(X)}, zipfile.ZIP_BZIP2), ["packing 12 came", "hint: np.savez"]),
+    "lzma": (npz({"X.npy": npy(X)}, zipfile.ZIP_LZMA), ["packing 14 came"]),
+    "an archive in an archive": (npz({"X.npy": WHOLE}), ["array 'X' is no valid .npy array: it begins with"]),
+    "a pickle in an archive": (npz({"X.npy": b"\x80\x04]\x94."}), ["array 'X' is no valid .npy array"]),
+    "names without end": (npz([(f"{i:060}.npy", b"") for i in range(11_000)]), ["bytes of names came, at most"]),
+    "names without end, in 64 bits": (directory_of_64_bits(WHOLE, 2**40), ["1,099,511,627,776 bytes of names came"]),
+    "an end that lies": (WHOLE[:-22] + WHOLE[-22:-6] + b"\xff\xff\xff\x7f\0\0", ["is no valid .npz file"]),
+    "the end alone": (b"PK\5\6" + bytes(18), ["holds no arrays"]),
+    "half an end": (b"PK\5\6" + bytes(17), ["is no valid .npz file"]),
     "names differ": (patch(WHOLE, b"PK\1\2", 46, b"Z"), ["is no valid .npz file"]),
 }
 
@@ -292,6 +321,91 @@ BAD_ARCHIVES = {
 @pytest.mark.parametrize(("content", "parts"), BAD_ARCHIVES.values(), ids=BAD_ARCHIVES.keys())
 def test_bad_archives(write, content, parts):
     check_refusal(write(content, "a.npz"), parts)
+
+
+def test_names_lead_nowhere(write, tmp_path):
+    """A member may be called what it likes: nothing is written under its name."""
+    for name in ("../../X", "/tmp/X", "a\\b", "C:X", "\x1b[31m"):
+        content = npz({f"{name}.npy": npy(X), "y.npy": npy(Y)})
+        before = sorted(tmp_path.parent.rglob("*"))
+        np.testing.assert_array_equal(read_table(write(content, "n.npz")).features, X)
+        assert len(sorted(tmp_path.parent.rglob("*"))) <= len(before) + 1
+
+
+def test_an_archive_with_a_comment_or_of_64_bits_is_read(write):
+    file = io.BytesIO(WHOLE)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.comment = b"made by hand, PK\5\6"
+    length = struct.unpack("<I", WHOLE[-10:-6])[0]
+    for content in (file.getvalue()[:-4] + b"else", directory_of_64_bits(WHOLE, length)):
+        np.testing.assert_array_equal(read_table(write(content, "c.npz"), need_target=False).features, X)
+
+
+HEADERS = {  # what other writers make of the same header
+    "no spaces": "{'descr':'<f4','fortran_order':False,'shape':(4,3)}",
+    "double quotes": '{"descr": "<f4", "fortran_order": False, "shape": (4, 3)}',
+    "another order": "{'shape': (4, 3,), 'fortran_order': False, 'descr': '<f4'}   \n",
+    "Python 2": "{'descr': '<f4', 'fortran_order': False, 'shape': (4L, 3L), }\n",
+    "lines": "{'descr': '<f4',\n 'fortran_order': False,\n 'shape': (4,\n3), }\n",
+}
+NO_HEADERS = {
+    "an expression": "{'descr': '<f4', 'fortran_order': 1 == 2, 'shape': (4, 3)}",
+    "a call": "{'descr': '<f4', 'fortran_order': print('x'), 'shape': (4, 3)}",
+    "twice": "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3), 'shape': (4, 3)}",
+    "something after": "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3)} + 1",
+    "something more": "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3), 'x': 1}",
+    "no commas": "{'descr': '<f4' 'fortran_order': False 'shape': (4, 3)}",
+    "no tuple": "{'descr': '<f4', 'fortran_order': False, 'shape': (12)}",
+    "long numbers": f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'9' * 5000}, 1)}}",
+    "many axes": f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1,' * 65})}}",
+    "no size": "{'descr': '<U0', 'fortran_order': False, 'shape': (4, 3)}",
+    "endless size": "{'descr': '<f99999999999999', 'fortran_order': False, 'shape': (4, 3)}",
+    "signs between": "{'descr': '<f4', 'fortran_order': False, 'shape': (4, -)}",
+    "commas": "{'descr': '<f4', 'fortran_order': False, 'shape': (4,, 3)}",
+    "comma alone": "{'descr': '<f4', 'fortran_order': False, 'shape': (,)}",
+}
+
+
+@pytest.mark.parametrize("text", HEADERS.values(), ids=HEADERS.keys())
+def test_headers_of_other_writers(write, text):
+    path = write(header(text, X.tobytes()), "a.npy")
+    with warnings.catch_warnings(action="ignore"):  # of NumPy, about Python 2
+        np.testing.assert_array_equal(np.load(path), X)
+    np.testing.assert_array_equal(read_table(path, need_target=False).features, X)
+
+
+@pytest.mark.parametrize("text", NO_HEADERS.values(), ids=NO_HEADERS.keys())
+def test_headers_that_are_none(write, text):
+    check_refusal(write(header(text, X.tobytes()), "a.npy"), ["a.npy"])
+
+
+def test_holes_make_columns(write):
+    """nan is a hole, as an empty cell of a text file is; without names the columns are called by their position."""
+    for content, name in ((npy(NAN), "a.npy"), (npz({"X.npy": npy(NAN)}), "a.npz"), (npy(NAN.astype(">f2")), "b.npy")):
+        table = read_table(write(content, name), need_target=False)
+        assert (table.matrix, table.feature_names, len(table), table.width) == (None, ("x0", "x1", "x2"), 4, 3)
+        np.testing.assert_array_equal(np.column_stack(list(table.columns.values())), NAN)
+        assert {column.dtype for column in table.columns.values()} == {np.dtype(np.float64)}
+    table = read_table(write(npy(NAN), "a.npy"), target="0")
+    np.testing.assert_array_equal(table.columns["x0"], NAN[:, 1])
+    assert read_table(write(npy(NAN), "a.npy"), feature_names=list("abc"), need_target=False).feature_names == (
+        "a",
+        "b",
+        "c",
+    )
+    with pytest.raises(DataError, match=r"row 2, column 1 \(from 0\): nan came, a finite number was expected"):
+        read_table(write(npy(NAN), "a.npy"), target="1")
+    with pytest.raises(DataError, match="has no names; the model has columns of text: 'b'"):
+        read_table(write(npy(NAN), "a.npy"), feature_names=list("abc"), kinds={"b": "category"}, need_target=False)
+
+
+def test_a_hole_far_down(write, monkeypatch, rng):
+    monkeypatch.setattr(array_reader, "PART", 7)
+    big = rng.normal(size=(50, 3))
+    big[40, 2] = np.nan
+    assert read_table(write(npy(big), "a.npy"), need_target=False).matrix is None
+    big[41, 1] = np.inf
+    check_refusal(write(npy(big), "a.npy"), ["row 41, column 1 (from 0): inf came"])
 
 
 def test_a_lying_header_costs_no_memory(write):
@@ -321,7 +435,9 @@ def test_no_single_changed_byte_raises_anything_but_a_data_error(tmp_path_factor
     except (DataError, OptionError) as error:
         check_message(error, path.name)
     else:
-        assert np.isfinite(table.features).all()
+        assert not any(
+            np.isinf(column).any() for column in [*table.columns.values(), table.matrix] if column is not None
+        )
 
 
 def test_memory_that_is_not_there(write, monkeypatch):
@@ -329,7 +445,7 @@ def test_memory_that_is_not_there(write, monkeypatch):
         raise MemoryError
 
     path = write(npy(X), "a.npy")
-    monkeypatch.setattr(array_reader.np, "empty", refuse)
+    monkeypatch.setattr(npy_format.np, "empty", refuse)
     check_refusal(path, ["does not fit into memory"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import random
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.table_columns import Categorical
 from chainrule.tables.readers import read_table
+from tables.formats import arrow_file
 
 NAN = np.nan
 DATA = {
@@ -187,7 +189,7 @@ def test_categories_of_pandas_are_categories_even_if_they_are_numbers():
     frame = pd.DataFrame({"b": pd.Categorical([7, None, 9]), "y": [1, 2, 3]})
     data = read_table(frame, target="y").columns["b"]
     assert [data.names[code] if code >= 0 else None for code in data.codes] == ["7", None, "9"]
-    with pytest.raises(DataError, match="several columns have the same name"):
+    with pytest.raises(DataError, match="without a name of their own: 'a'"):
         read_table(pd.DataFrame([[1, 2]], columns=["a", "a"]), target="a")
 
 
@@ -196,3 +198,22 @@ def test_what_is_no_table():
         read_table(3)
     with pytest.raises(DataError, match="ndarray came"):
         read_table(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".feather", ".arrow"])
+def test_damaged_files_are_read_or_refused(ending, tmp_path):
+    """Arrow itself believes a file's offsets: read where they point, the process would end."""
+    pytest.importorskip("pyarrow")
+    data = {"a": [1.5, None, 3.0] * 5, "b": ["u", "v", None] * 5, "c": [True, False, True] * 5, "y": [0, 1, 0] * 5}
+    path = arrow_file(ending)(data, tmp_path, "y")
+    content, refused = path.read_bytes(), 0
+    for number in range(300):
+        rng = random.Random(number)
+        at, length = rng.randrange(len(content)), rng.choice([1, 1, 2, 4, 30])
+        noise = rng.choice([b"", rng.randbytes(length), b"\xff" * length])
+        path.write_bytes(content[:at] + noise + content[at + rng.choice([0, length, length]) :])
+        try:
+            read_table(path, target="y")
+        except (DataError, OptionError):
+            refused += 1
+    assert refused > 100

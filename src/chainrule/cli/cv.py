@@ -15,7 +15,7 @@ from chainrule.cli.architecture import net_of
 from chainrule.cli.fitting import trainer_of, with_batch_size
 from chainrule.cli.options import describe_device, positive_int
 from chainrule.cli.reports import Say
-from chainrule.cli.signals import exit_code, signals_stop
+from chainrule.cli.signals import Signals
 from chainrule.cli.train_options import OUTPUT, add_options_of_a_fit
 from chainrule.cli.training_data import TrainingTable, data_of, named, read_training_table
 from chainrule.errors import OptionError
@@ -24,6 +24,7 @@ from chainrule.tables.splits import Split, hold_out, make_folds
 from chainrule.train.cross_validation import CrossValidation, cross_validate
 
 FOLDS = 5
+INTERRUPTED = 130
 USAGE = "chainrule cv DATA --target COLUMN [--folds N] [options], or chainrule cv --config FILE [options]"
 
 
@@ -50,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
     say("data", f"{read.table.source}: {len(read.table):,} rows in {len(folds)} folds {how}")
     for note in (*read.notes, *_rare(read, len(folds))):
         say("note", note)
-    caught: list[int] = []
 
     def train(training: np.ndarray) -> Network:
         data = data_of(args, read, _inner(args, read, training))
@@ -59,21 +59,20 @@ def run(args: argparse.Namespace) -> int:
             with_batch_size(args, len(data.y)), net, has_validation=data.valid is not None, callbacks=(),
             progress=not args.quiet,
         )  # fmt: skip
-        with signals_stop(trainer) as signals:
-            outcome = trainer.fit(data.X, data.y, class_weight=args.class_weight, validation=data.valid)
+        outcome = trainer.fit(data.X, data.y, class_weight=args.class_weight, validation=data.valid)
         if outcome.stopped == "interrupted":
-            caught.extend(signals)
             raise KeyboardInterrupt
         return net
 
     def say_fold(number: int, scores: dict[str, float]) -> None:
         say("fold", f"{number}/{len(folds)}  {', '.join(f'{name} {value:.4g}' for name, value in scores.items())}")
 
-    try:
-        found = cross_validate(train, read.table, read.plan.y, folds, on_fold=say_fold)
-    except KeyboardInterrupt:
-        say("stopped", "by a signal, before the last fold")
-        return exit_code(caught)
+    with Signals() as signals:  # nothing of a fold is worth keeping: a signal ends it where it is
+        try:
+            found = cross_validate(train, read.table, read.plan.y, folds, on_fold=say_fold)
+        except KeyboardInterrupt:
+            say("stopped", "by a signal, before the last fold")
+            return signals.exit_code or INTERRUPTED
     if args.json:
         each = [{"fold": i, "rows": n, **score} for i, (n, score) in _numbered(found)]
         facts = {"device": backend.device, "task": read.plan.task, "rows": len(read.table), "folds": len(folds)}

@@ -29,8 +29,9 @@ def result(text: str) -> None:
 
 
 def result_json(value: Mapping[str, Any]) -> None:
-    """A command's result as one JSON object on one line."""
-    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
+    """A command's result as one JSON object on one line, with escapes for all that is not printable."""
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    print(text if text.isprintable() else json.dumps(plain(value), allow_nan=False))
 
 
 def result_table(rows: Sequence[Sequence[str]]) -> None:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     p = net.preparation
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.
-    target = None if p.feature_names else args.target
+    target = args.target if not p.feature_names or Path(args.data).suffix.lower() == ".npy" else None
     table = read_table(args.data, target=target, like=net)
     X = matrix_for(p, table)
     if args.output is None:

@@ -36,6 +36,8 @@ MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
     "checkpoints",
 )  # fmt: skip
 
+LONGEST_RECORD, DEEPEST = 1 << 24, 20  # bytes and levels of a run.json; a real one has a few thousand, and five
+
 
 class RunDirectory(Callback):
     """Makes the folder when training starts, then keeps its files up to date: ``with directory: ...``.
@@ -188,14 +190,34 @@ def read_record(path: Path) -> dict[str, Any] | None:
     if not path.is_dir():
         return None
     try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        with (path / RECORD).open("rb") as file:
+            content = file.read(LONGEST_RECORD + 1)
+        if len(content) > LONGEST_RECORD:
+            raise ValueError(f"it has more than {LONGEST_RECORD:,} bytes")
+        record = json.loads(content.decode(), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DataError(f"{path} is no run directory: it has no {RECORD}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path / RECORD} cannot be read: {first_line(error)}") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{path / RECORD} should be a JSON object")
+        raise DataError(f"{path / RECORD} cannot be read: {first_line(error):.200}") from error
+    if not isinstance(record, dict) or _is_deep(record):
+        raise DataError(f"{path / RECORD} should be a JSON object of at most {DEEPEST} levels")
     return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
 
 
 def default_path(name: str) -> Path:

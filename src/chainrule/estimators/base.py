@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import math
 import warnings
 from collections.abc import Iterable
@@ -16,12 +17,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from chainrule.backends import Backend, backend, default_device
-from chainrule.errors import OptionError
+from chainrule.errors import DataError, OptionError
 from chainrule.estimators.solvers import Convergence, Watched, optimizer_of, schedule_of, weight_decay_of
 from chainrule.nn.losses import Loss
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.row_checks import refuse_masked
 from chainrule.options import one_of, real_number, whole_number
 from chainrule.train.run import Run
 from chainrule.train.trainer import Trainer
@@ -100,13 +102,15 @@ class BaseMLP(BaseEstimator, abc.ABC):
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> tuple[Any, Any, np.ndarray | None]:
         """Rows as scikit-learn wants them checked, in the dtype that is computed in."""
+        for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
+            _refuse_misread(values, name)
         X, y = validate_data(
             self, X, y, dtype=self._dtypes(), multi_output=True, y_numeric=self._are_targets_numbers, reset=first
         )
         if sample_weight is None:
             return X, y, None
         weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        if not weights.any():
+        if weights.sum() < np.finfo(weights.dtype).tiny:
             raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
         return X, y, weights
 
@@ -238,8 +242,21 @@ class BaseMLP(BaseEstimator, abc.ABC):
     def _read(self, X: Any) -> np.ndarray:
         """Rows to predict, checked."""
         check_is_fitted(self)
+        _refuse_misread(X, "X")
         checked: np.ndarray = validate_data(self, X, dtype=self._dtypes(), reset=False)
         return checked
+
+
+def _refuse_misread(values: Any, name: str) -> None:
+    """DataError for what scikit-learn takes for numbers that nobody meant: masked ones, and dates as their seconds."""
+    refuse_masked(values, name)
+    if isinstance(values, list | tuple):
+        with contextlib.suppress(ValueError):  # no regular array: scikit-learn says so
+            values = np.asarray(values[:1])
+    dtypes = getattr(values, "dtypes", None)  # of a DataFrame one a column; of a Series it is a single one
+    for dtype in dtypes if isinstance(dtypes, Iterable) else [getattr(values, "dtype", dtypes)]:
+        if getattr(dtype, "kind", "") in {"m", "M"}:
+            raise DataError(f"{name} of dtype {dtype} came, numbers were expected", hint="write dates as numbers")
 
 
 def _activation(activation: Any) -> Any:

@@ -100,6 +100,8 @@ def _finite(found: Standardization, x: np.ndarray, names: Sequence[str]) -> Stan
 
 
 def _checked(x: np.ndarray) -> np.ndarray:
+    if isinstance(x, np.ma.MaskedArray):
+        raise DataError("a masked array came, whose masked values would silently count", hint="fill or drop them first")
     x = np.asarray(x)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf" or not np.isfinite(x).all():

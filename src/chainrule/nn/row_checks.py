@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError, ShapeError
+from chainrule.nn.loss import refuse_where
 from chainrule.nn.losses import Loss, refuse_standardized
 from chainrule.nn.preparation import Standardization
 
@@ -28,22 +29,26 @@ def targets_and_weights(
         checked = _as_dtype(checked, dtype, "a target")
     if sample_weight is None:
         return checked, None
-    weights = _check_weights(on_host(backend, sample_weight, "sample_weight"), n)
-    return checked, _as_dtype(weights, dtype, "a weight")
+    weights = _as_dtype(_check_weights(on_host(backend, sample_weight, "sample_weight"), n), dtype, "a weight")
+    total = weights.real.sum(dtype=np.float64)  # complex where a gradient is checked
+    if total < np.finfo(weights.dtype).tiny:  # its reciprocal would be infinite
+        raise DataError(f"sample_weight is zero everywhere, or nearly so: its sum in {dtype} is {total:.3g}")
+    return checked, weights
 
 
 def _as_dtype(values: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         converted = values.astype(dtype, copy=False)
-    if not np.isfinite(converted).all():
-        raise DataError(f"{what} does not fit {dtype}")
+    refuse_where(~np.isfinite(converted), values, what, f"a number that fits {dtype}")
     return converted
 
 
-def refuse_masked(X: Any) -> None:
+def refuse_masked(values: Any, name: str = "X") -> None:
     """DataError for a masked array."""
-    if isinstance(X, np.ma.MaskedArray):
-        raise DataError("X is a masked array, whose masked values would silently count", hint="fill or drop them first")
+    if isinstance(values, np.ma.MaskedArray):
+        raise DataError(
+            f"{name} is a masked array, whose masked values would silently count", hint="fill or drop them first"
+        )
 
 
 def check_features(raw: Array, n_in: int, dtype: np.dtype) -> None:
@@ -72,15 +77,12 @@ def _check_weights(weights: np.ndarray, n: int) -> np.ndarray:
     if bad.any():
         row = int(bad.argmax())
         raise DataError(f"sample_weight at row {row} is {weights[row]}, a finite number from 0 up was expected")
-    if not weights.any():
-        raise DataError("sample_weight is zero everywhere")
     return weights
 
 
 def on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
     """``values`` as a NumPy array: labels and weights are small and are checked on the host, wherever they are."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise DataError(f"{name} is a masked array, whose masked values would silently count")
+    refuse_masked(values, name)
     array = array_of_the_host(values)
     if array is None:
         array = backend.download(backend.upload(values))
@@ -90,9 +92,12 @@ def on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
 
 
 def array_of_the_host(values: Any) -> np.ndarray | None:
-    """A NumPy array, or a list as one; None for what lies elsewhere or is no regular array: a backend says so."""
+    """A NumPy array, or a list as one; None for what lies elsewhere or is no regular array: a backend says so.
+
+    Of a subclass the plain array: the square of an ``np.matrix`` is a product, and its columns have two axes.
+    """
     if isinstance(values, np.ndarray) and not hasattr(values, "__cuda_array_interface__"):
-        return values
+        return np.asarray(values)
     if hasattr(values, "shape"):
         return None
     try:

@@ -5,26 +5,22 @@ A header is checked against the size of the file before memory is asked for, so 
 
 from __future__ import annotations
 
-import io
-import math
+import errno
 import os
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, DataError, OptionError
+from chainrule.errors import ChainruleError, DataError, OptionError, first_line
+from chainrule.tables.cells import BOOLEAN_NAMES, MISSING, kind_of
 from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
+from chainrule.tables.decide import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
+from chainrule.tables.npy_format import read_array
+from chainrule.tables.npz_archive import check_directory, list_arrays, read_member
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
-if TYPE_CHECKING:
-    import zipfile
-
-HEAD = 1 << 14  # bytes; NumPy itself refuses headers over 10,000
-MAX_RATIO = 1000  # of a zip member over 1 GiB: real data hardly packs better, a bomb does
-MAX_UNBOUNDED = 1 << 30
+PART = 1 << 20  # numbers looked at at a time, so that what is made on the way stays small
 
 
 def read_npy(path: Path, selection: Selection) -> Table:
@@ -32,18 +28,13 @@ def read_npy(path: Path, selection: Selection) -> Table:
 
     Raises
     ------
-    DataError     if the file is damaged or holds anything but finite real numbers in two axes.
+    DataError     if the file is damaged or holds anything but real numbers in two axes, finite or nan for a hole.
     OptionError   if the target column is needed and not said, or is no position of a column.
     """
     source, target = str(path), selection.target
-    try:
-        with path.open("rb") as file:
-            matrix = _read_array(file, os.fstat(file.fileno()).st_size, source)
-    except (ChainruleError, OSError, MemoryError):
-        raise
-    except Exception as error:  # NumPy's header parser raises a dozen kinds
-        raise _damaged(source, ".npy", error) from error
-    _check_features(matrix, source)
+    with path.open("rb") as file:
+        matrix = read_array(file, os.fstat(file.fileno()).st_size, source)
+    holes = _check_features(matrix, source)
     width = matrix.shape[1]
     position = find_position(target, width) if target else None
     if position is None and selection.need_target:
@@ -54,11 +45,11 @@ def read_npy(path: Path, selection: Selection) -> Table:
     y = None
     if position is not None:
         y = matrix[:, position].copy()
+        _check_values(y, source, column=position)
         matrix = np.delete(matrix, position, axis=1)
         if not matrix.shape[1]:
             raise DataError(f"{source} has no column besides the target")
-    check_width(source, matrix.shape[1], selection.feature_names)
-    return Table({}, matrix, (), y, "", source)
+    return _table(matrix, y, "", source, source, selection, holes=holes)
 
 
 def read_npz(path: Path, selection: Selection) -> Table:
@@ -73,27 +64,29 @@ def read_npz(path: Path, selection: Selection) -> Table:
     import zipfile  # not for everyone who imports chainrule
 
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = _list_arrays(archive, file, source)
-            if y_name not in members and selection.need_target:
-                raise OptionError(
-                    f"{source} has no array {show(y_name)}; its arrays are {show_names(list(members))}",
-                    hint=suggest(y_name, list(members)),
-                )
-            x_name = _choose_features(list(members), y_name, source)
-            X = _read_member(archive, members[x_name], f"{source}, array {show(x_name)}")
-            y = None
-            if y_name in members:
-                y = _read_member(archive, members[y_name], f"{source}, array {show(y_name)}", text=True)
-    except (ChainruleError, OSError, MemoryError):
+        with path.open("rb") as file:
+            check_directory(file, source)
+            with zipfile.ZipFile(file) as archive:
+                members = list_arrays(archive, path)
+                if y_name not in members and selection.need_target:
+                    raise OptionError(
+                        f"{source} has no array {show(y_name)}; its arrays are {show_names(list(members))}",
+                        hint=suggest(y_name, list(members)),
+                    )
+                x_name = _choose_features(list(members), y_name, source)
+                where, y_where = (f"{source}, array {show(name)}" for name in (x_name, y_name))
+                X = read_member(archive, members[x_name], where)
+                y = read_member(archive, members[y_name], y_where, text=True) if y_name in members else None
+    except (ChainruleError, MemoryError):
         raise
-    except Exception as error:  # zipfile, zlib, bz2 and NumPy's header parser raise a dozen kinds
-        raise _damaged(source, ".npz", error) from error
-    _check_features(X, f"{source}, array {show(x_name)}")
+    except Exception as error:  # zipfile and zlib raise several kinds
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a place before the file's beginning
+            raise
+        raise DataError(f"{source} is no valid .npz file: {first_line(error)[:120]}") from error
+    holes = _check_features(X, where)
     if y is not None:
-        _check_target(y, len(X), f"{source}, array {show(y_name)}")
-    check_width(f"{source}, array {show(x_name)}", X.shape[1], selection.feature_names)
-    return Table({}, X, (), y, "" if y is None else y_name, source)
+        _check_target(y, len(X), y_where)
+    return _table(X, y, "" if y is None else y_name, source, where, selection, holes=holes)
 
 
 def _choose_features(names: list[str], y_name: str, source: str) -> str:
@@ -109,92 +102,38 @@ def _choose_features(names: list[str], y_name: str, source: str) -> str:
     return others[0]
 
 
-def _list_arrays(archive: zipfile.ZipFile, file: BinaryIO, source: str) -> dict[str, zipfile.ZipInfo]:
-    """The members that are arrays, by name without ".npy"; what the directory claims is checked."""
-    size = file.seek(-22 - len(archive.comment), os.SEEK_END) + 22 + len(archive.comment)
-    if file.read(4) != b"PK\5\6":
-        raise DataError(f"{source} has bytes after its end, or is damaged")
-    members: dict[str, zipfile.ZipInfo] = {}
-    for info in archive.infolist():
-        name = info.filename.removesuffix(".npy")
-        if name in members:
-            raise DataError(f"{source} holds several arrays called {show(name)}")
-        if name != info.filename:
-            members[name] = info
-            packed = max(min(info.compress_size, size), 1)
-            if info.file_size > MAX_UNBOUNDED and info.file_size > MAX_RATIO * packed:
-                raise DataError(
-                    f"{source}, array {show(name)}: {info.file_size:,} bytes out of {packed:,} came, "
-                    f"at most {MAX_RATIO} times as many were expected"
-                )
-    return members
+def _table(
+    X: np.ndarray, y: np.ndarray | None, y_name: str, source: str, where: str, selection: Selection, *, holes: bool
+) -> Table:
+    """The matrix as it is; with holes its columns, called x0, x1, ... where nobody knows better names."""
+    names = selection.feature_names
+    check_width(where, X.shape[1], names)
+    if y is not None and y.dtype.kind == "b":  # yes or no are classes, as in a text file; several of them numbers
+        y = np.array(BOOLEAN_NAMES)[y.astype(np.int64)] if y.ndim == 1 else y.view(np.uint8)
+    if X.dtype.kind == "b":
+        X = X.view(np.uint8)
+    if not holes:
+        return Table({}, X, (), y, y_name, source)
+    texts = [name for name in names if selection.kind(name) == "category"]
+    if texts:
+        raise DataError(f"{where} has no names; the model has columns of text: {show(texts[0])}")
+    names = names or tuple(f"x{j}" for j in range(X.shape[1]))
+    with np.errstate(invalid="ignore"):  # of nans that want to be noticed
+        columns = {name: np.ascontiguousarray(X[:, j], np.float64) for j, name in enumerate(names)}
+    return Table(columns, None, names, y, y_name, source)
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, *, text: bool = False) -> np.ndarray:
-    with archive.open(info) as stream:
-        return _read_array(stream, info.file_size, where, text=text)  # type: ignore[arg-type]
+# ---- what the numbers may be ------------------------------------------------------------------------
 
 
-def _read_array(stream: BinaryIO, size: int, where: str, *, text: bool = False) -> np.ndarray:
-    """The array in ``stream``, which is ``size`` bytes long: native byte order, C order, memory of its own."""
-    head = stream.read(HEAD)
-    parser = io.BytesIO(head)
-    version = np.lib.format.read_magic(parser)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise DataError(f"{where}: npy version {version[0]}.{version[1]} came, 1.0 or 2.0 was expected")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a header written by Python 2 is read all the same
-        shape, fortran, dtype = readers[version](parser)
-    _check_dtype(dtype, where, text=text)
-    if not shape or min(shape) < 0:
-        raise DataError(f"{where}: shape {shape} came, rows were expected")
-    n_bytes = math.prod(shape) * dtype.itemsize
-    there = size - parser.tell()
-    if n_bytes != there:
-        what = "is cut off" if there < n_bytes else "has bytes after its end"
-        raise DataError(f"{where} {what}: {shape} of {dtype} is {n_bytes:,} bytes, {there:,} came")
-    raw = np.empty(n_bytes, np.uint8)
-    view, rest = raw.data, head[parser.tell() :]
-    view[: len(rest)] = rest
-    done = len(rest)
-    while done < n_bytes and (count := stream.readinto(view[done:])):  # type: ignore[attr-defined]
-        done += count
-    if done < n_bytes or stream.read(1):  # reading past the end is also what makes zipfile check the CRC
-        raise DataError(f"{where}: {n_bytes:,} bytes were expected, {'fewer' if done < n_bytes else 'more'} came")
-    flat = raw.view(np.uint8 if dtype.kind == "b" else dtype)
-    array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-    return _convert(array, dtype)
-
-
-def _check_dtype(dtype: np.dtype, where: str, *, text: bool) -> None:
-    if dtype.kind in "biuf" or (text and dtype.kind == "U"):
-        return
-    kinds = {"O": "Python objects, which are never loaded", "V": "a structured array", "S": "bytes", "U": "text"}
-    came = kinds.get(dtype.kind, f"dtype {dtype}")
-    raise DataError(f"{where}: {came} came, real numbers{' or str' if text else ''} were expected")
-
-
-def _convert(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Bool to uint8, long double to float64, big-endian to native, Fortran to C order; str is stripped."""
-    if dtype.kind == "U":
-        cells = [cell.strip() for cell in array.ravel().tolist()]
-        "".join(cells).encode()  # half a surrogate pair could not be written anywhere
-        return np.array(cells, np.str_).reshape(array.shape)
-    if dtype.kind == "b":
-        return np.ascontiguousarray(np.minimum(array, 1))
-    wanted = np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
-    with np.errstate(over="ignore"):  # it becomes inf, which is refused with its row and column
-        return np.ascontiguousarray(array, wanted)
-
-
-def _check_features(X: np.ndarray, where: str) -> None:
+def _check_features(X: np.ndarray, where: str) -> bool:
+    """Refuse what is no (n, d) without infinite numbers; whether there are holes."""
     if X.ndim != 2:
         hint = "one column still needs two axes: X[:, None]" if X.ndim == 1 else ""
         raise DataError(f"{where}: shape {X.shape} came, (n, d) was expected", hint=hint)
     if not X.size:
         raise DataError(f"{where}: shape {X.shape} came, rows and columns were expected")
-    _check_finite(X, where)
+    return _check_values(X, where, holes=True)
 
 
 def _check_target(y: np.ndarray, n: int, where: str) -> None:
@@ -202,21 +141,39 @@ def _check_target(y: np.ndarray, n: int, where: str) -> None:
         raise DataError(f"{where}: shape {y.shape} came, (n,){' or (n, k)' * (y.dtype.kind != 'U')} was expected")
     if len(y) != n:
         raise DataError(f"{where}: {len(y)} rows came, {n} were expected as in the features")
-    if y.dtype.kind == "U":
-        if (y == "").any():
-            raise DataError(f"{where}, row {int((y == '').argmax())} (from 0): empty text came, a class was expected")
-    else:
-        _check_finite(y, where)
+    if y.dtype.kind != "U":
+        _check_values(y, where)
+        return
+    for bad, expected, hint in (
+        (np.isin(y, sorted(MISSING)), "a class", NO_TARGET),
+        (np.strings.str_len(y) > LONGEST_CLASS_NAME, f"a class name of at most {LONGEST_CLASS_NAME} characters", ""),
+        (np.array([all(kind_of(cell) == "date" for cell in y)]), "a class, and no date,", NO_DATES),
+    ):
+        if bad.any():
+            row = int(bad.argmax())
+            came = show(str(y[row])) if y[row] else "empty text"
+            raise DataError(f"{where}, row {row} (from 0): {came} came, {expected} was expected", hint=hint)
 
 
-def _check_finite(array: np.ndarray, where: str) -> None:
-    bad = ~np.isfinite(array)
-    if bad.any():
-        at = np.unravel_index(int(bad.argmax()), array.shape)
-        position = ", ".join(f"{axis} {int(i)}" for axis, i in zip(("row", "column"), at, strict=False))
-        raise DataError(f"{where}, {position} (from 0): {array[at]} came, a finite number was expected")
+def _check_values(array: np.ndarray, where: str, *, holes: bool = False, column: int | None = None) -> bool:
+    """Refuse the first number that is not finite, by row and column; with ``holes`` a nan is none to refuse.
 
-
-def _damaged(source: str, what: str, error: Exception) -> DataError:
-    first = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
-    return DataError(f"{source} is no valid {what} file: {first}")
+    Whether there are nans. ``column`` is where (n,) numbers stood in a matrix.
+    """
+    found = False
+    if array.dtype.kind != "f":
+        return found
+    flat = array.reshape(-1)
+    for start in range(0, len(flat), PART):
+        part = flat[start : start + PART]
+        if np.isfinite(part).all():
+            continue
+        bad = np.isinf(part) if holes else ~np.isfinite(part)
+        if bad.any():
+            at = [int(i) for i in np.unravel_index(start + int(bad.argmax()), array.shape)]
+            value, at = array[tuple(at)], [*at, *([] if column is None else [column])]
+            position = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), at, strict=False))
+            wanted = "a finite number, or nan for a hole," if holes else "a finite number"
+            raise DataError(f"{where}, {position} (from 0): {value} came, {wanted} was expected")
+        found = True
+    return found

@@ -19,6 +19,7 @@ DATE = re.compile(
     re.ASCII,
 )
 WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
+WITH_COMMA = re.compile(r"[+-]?\d+,\d*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,12 @@ def kind_of(cell: str) -> str:
     return "miswritten" if MISWRITTEN.fullmatch(cell) else "text"
 
 
-def category_name(cell: str) -> str:
-    """The name of a category, the same from whatever file: 7 for 7.0 and 7., else the cell."""
+def category_name(cell: str, decimal: str = ".") -> str:
+    """The name of a category, the same from whatever file: 7 for 7.0, 7. and with decimal commas 7,0; else the cell."""
+    if decimal == ",":
+        if not WITH_COMMA.fullmatch(cell):  # 1.000 is a thousand there
+            return cell
+        cell = cell.replace(",", ".")
     whole = WHOLE.fullmatch(cell)
     return whole[1] if whole else cell
 

@@ -46,7 +46,7 @@ def decide(cells: Cells, refuse: Refuse, *, wanted: str = "", decimals: Collecti
     """
     texts, codes = cells.texts, cells.codes
     if wanted == "category":
-        return categories(cells)
+        return categories(cells, decimals)
     kinds = [kind_of(text) for text in texts]
     present = [text for text in texts if text not in MISSING]
     if all(kind in {"missing", "boolean"} for kind in kinds):
@@ -76,7 +76,7 @@ def decide(cells: Cells, refuse: Refuse, *, wanted: str = "", decimals: Collecti
         raise refuse_first("a number", PLAINLY, "miswritten" if "miswritten" in kinds else "number")
     if set(kinds) <= {"date", "missing"}:
         raise refuse_first("a number or a category", NO_DATES, "date")
-    return categories(cells)
+    return categories(cells, decimals)
 
 
 def decide_target(cells: Cells, refuse: Refuse, *, decimals: Collection[str] = ()) -> np.ndarray:
@@ -89,10 +89,7 @@ def decide_target(cells: Cells, refuse: Refuse, *, decimals: Collection[str] = (
     if set(kinds) == {"boolean"}:
         return _spread([BOOLEAN_NAMES[int(BOOLEANS[text.lower()])] for text in texts], codes)
     if set(kinds) <= {*NO_NUMBER}:
-        longest = max(range(len(texts)), key=lambda i: len(texts[i]))
-        if len(texts[longest]) > LONGEST_CLASS_NAME:
-            raise refuse(_row(codes, longest), f"a class name of at most {LONGEST_CLASS_NAME} characters", "")
-        return _spread(texts, codes)
+        return decide_classes(cells, refuse)
     notation = choose_notation(texts, decimals)
     if notation is not None:
         values = np.array([notation.number(text) for text in texts])
@@ -134,10 +131,25 @@ def sure_sign(texts: Sequence[str]) -> str:
     return decimal_sign(notation, present)
 
 
-def categories(cells: Cells) -> Categorical:
+def decide_classes(cells: Cells, refuse: Refuse) -> np.ndarray:
+    """A target that is text and stays text, (n,) str: no holes, no dates, no very long names."""
+    texts, codes = cells.texts, cells.codes
+    missing = next((i for i, text in enumerate(texts) if text in MISSING), None)
+    if missing is not None:
+        raise refuse(_row(codes, missing), "a value in every row", NO_TARGET)
+    if all(kind_of(text) == "date" for text in texts):
+        raise refuse(0, "a number or a class, and no date,", NO_DATES)
+    longest = max(range(len(texts)), key=lambda i: len(texts[i]))
+    if len(texts[longest]) > LONGEST_CLASS_NAME:
+        raise refuse(_row(codes, longest), f"a class name of at most {LONGEST_CLASS_NAME} characters", "")
+    return _spread(texts, codes)
+
+
+def categories(cells: Cells, decimals: Collection[str] = ()) -> Categorical:
     """The cells as categories."""
     names: dict[str, int] = {}
-    code = [-1 if text in MISSING else names.setdefault(category_name(text), len(names)) for text in cells.texts]
+    sign = "," if set(decimals) == {","} else "."
+    code = [-1 if text in MISSING else names.setdefault(category_name(text, sign), len(names)) for text in cells.texts]
     return Categorical(np.array(code, np.int32)[cells.codes], tuple(names))
 
 

@@ -6,8 +6,10 @@ numbers, dates are refused. In a column of Python objects each value counts as t
 
 from __future__ import annotations
 
+import datetime
 import importlib
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,22 @@ from chainrule.nn.table_columns import ColumnData
 from chainrule.tables.cells import BOOLEAN_NAMES, MISSING, kind_of
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.columns import choose_columns, show, show_names
-from chainrule.tables.decide import NO_DATES, NO_TARGET, Refuse, categories, decide, decide_target, whole_numbers
+from chainrule.tables.decide import (
+    NO_DATES,
+    NO_TARGET,
+    Refuse,
+    categories,
+    decide,
+    decide_classes,
+    decide_target,
+    whole_numbers,
+)
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
 NOTHING = {"None", "<NA>", "NaT"}  # how Python and pandas call it; nan is among the cells that count as missing
+CELLS = (int, float, Decimal, np.bool_, np.integer, np.floating, datetime.date)  # besides text; dates for their refusal
+NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
 Read = Callable[[str], "np.ndarray | Cells"]  # a column by its name: numbers, booleans, dates or objects; or text
 
 
@@ -38,9 +51,7 @@ def read_frame(data: Any, selection: Selection) -> Table:
         if hasattr(data, "__arrow_c_stream__"):
             return _from_arrow(_arrow("pyarrow").table(data), source, selection)
         return _from_arrow(_arrow("pyarrow.interchange").from_dataframe(data), source, selection)
-    names = {str(name): name for name in data.columns}
-    if len(names) < len(data.columns):
-        raise DataError(f"{source}: several columns have the same name", hint="give each column a name of its own")
+    names = dict(zip(_names(source, data.columns), data.columns, strict=True))
     return _table(source, list(names), len(data), lambda name: _of_series(data[names[name]]), selection)
 
 
@@ -51,11 +62,11 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
         with path.open("rb") as file:
             if path.suffix.lower() == ".parquet":
                 parquet = _arrow("pyarrow.parquet").ParquetFile(file)
-                names = list(parquet.schema_arrow.names)
-                _check_names(str(path), names)
+                there = parquet.schema_arrow.names
+                names = _names(str(path), there)
                 chosen, target = choose_columns(str(path), names, selection)
-                wanted = [names[i] for i in [*chosen, *([] if target is None else [target])]]
-                content = parquet.read(columns=wanted)
+                wanted = [there[i] for i in [*chosen, *([] if target is None else [target])]]
+                content = parquet.read(columns=wanted).select(wanted)  # "a" also reads what is called "a.b"
                 # A position counts among all the columns of the file.
                 said = selection if target is None else _with_target(selection, names[target])
                 return _from_arrow(content, str(path), said)
@@ -65,10 +76,11 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
             except pa.ArrowInvalid:
                 file.seek(0)
                 content = ipc.open_stream(file).read_all()
+            content.validate(full=True)  # Arrow believes the offsets of text in such a file, and reads where they point
             return _from_arrow(content, str(path), selection)
     except (ChainruleError, FileNotFoundError, PermissionError):
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
 
 
@@ -89,16 +101,24 @@ def _arrow(module: str) -> Any:
         ) from None
 
 
-def _check_names(source: str, names: Sequence[str]) -> None:
+def _names(source: str, there: Sequence[Any]) -> list[str]:
+    """The columns stripped of spaces, as in a text file; DataError where one has no name, or not one of its own."""
+    names = [str(name).strip() for name in there]
     if "" in names or len(set(names)) < len(names):
-        twice = [name for name in dict.fromkeys(names) if not name or names.count(name) > 1]
-        raise DataError(f"{source}: columns without a name of their own: {show_names(twice)}")
+        count = dict.fromkeys(names, 0)
+        for name in names:
+            count[name] += 1
+        twice = [name for name in count if not name or count[name] > 1]
+        raise DataError(
+            f"{source}: columns without a name of their own: {show_names(twice)}",
+            hint="give each column a name of its own",
+        )
+    return names
 
 
 def _from_arrow(content: Any, source: str, selection: Selection) -> Table:
-    names = list(content.column_names)
-    _check_names(source, names)
-    return _table(source, names, content.num_rows, lambda name: _of_arrow(content.column(name)), selection)
+    at = {name: i for i, name in enumerate(_names(source, content.column_names))}
+    return _table(source, list(at), content.num_rows, lambda name: _of_arrow(content.column(at[name])), selection)
 
 
 def _table(source: str, names: list[str], n: int, read: Read, selection: Selection) -> Table:
@@ -167,8 +187,11 @@ def _cells(codes: np.ndarray, texts: Sequence[str]) -> Cells:
     return Cells(np.array(renumbered, np.int32)[codes], list(at))
 
 
-def _of_objects(values: np.ndarray) -> tuple[Cells, bool]:
-    """The cells that these Python values would be in a text file; whether all that are there are text."""
+def _of_objects(values: np.ndarray, refuse: Refuse) -> tuple[Cells, bool]:
+    """The cells that these Python values would be in a text file; whether all that are there are text.
+
+    What a text file has no cell for, a list or bytes, is refused.
+    """
     at: dict[str, int] = {}
     codes, text = np.empty(len(values), np.int32), True
     for i, value in enumerate(values.tolist()):
@@ -177,6 +200,8 @@ def _of_objects(values: np.ndarray) -> tuple[Cells, bool]:
         else:
             cell = "" if str(value) in NOTHING else str(value)
             text = text and cell in MISSING
+            if cell and not isinstance(value, CELLS):
+                raise refuse(i, f"a number or text, and no {type(value).__name__},", NO_CELL)
         codes[i] = at.setdefault(cell, len(at))
     return Cells(codes, list(at)), text
 
@@ -192,7 +217,7 @@ def _feature(data: np.ndarray | Cells, refuse: Refuse, wanted: str) -> ColumnDat
     if isinstance(data, np.ndarray) and (
         data.dtype.kind == "O" or (wanted == "category" and data.dtype.kind in "biuf")
     ):
-        data, text = _of_objects(data.astype(object))
+        data, text = _of_objects(data.astype(object), refuse)
     if isinstance(data, Cells):
         numbers = not text or wanted == "number" or {kind_of(cell) for cell in data.texts} <= {"date", "missing"}
         return decide(data, refuse, wanted=wanted) if numbers else categories(data)
@@ -213,7 +238,7 @@ def _numbers(data: np.ndarray, refuse: Refuse) -> np.ndarray:
 def _target(data: np.ndarray | Cells, refuse: Refuse) -> np.ndarray:
     text = isinstance(data, Cells)
     if isinstance(data, np.ndarray) and data.dtype.kind == "O":
-        data, text = _of_objects(data)
+        data, text = _of_objects(data, refuse)
     if isinstance(data, np.ndarray):
         if data.dtype.kind == "b":
             return np.array(BOOLEAN_NAMES)[data.astype(np.int64)]
@@ -221,6 +246,4 @@ def _target(data: np.ndarray | Cells, refuse: Refuse) -> np.ndarray:
         if np.isnan(values).any():
             raise refuse(int(np.isnan(values).argmax()), "a value in every row", NO_TARGET)
         return data.astype(np.int64) if data.dtype.kind in "iu" and data.dtype != np.uint64 else whole_numbers(values)
-    if text and not MISSING.intersection(data.texts):
-        return np.array(data.texts).take(data.codes)
-    return decide_target(data, refuse)
+    return decide_classes(data, refuse) if text else decide_target(data, refuse)

@@ -15,7 +15,7 @@ from chainrule.nn.table_columns import Categorical, ColumnData
 class Table:
     """What a reader hands over; everything in it has been checked.
 
-    It holds either ``columns``, as files with a header and DataFrames do, or a ``matrix``, as arrays are.
+    It holds either ``columns``, as files with a header and DataFrames do, or a ``matrix``, as arrays without holes are.
 
     Parameters
     ----------

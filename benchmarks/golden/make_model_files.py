@@ -1,0 +1,65 @@
+"""Model files of the format version that is written today, with what they predict: ``make_model_files.py FOLDER``.
+
+Run once when a version is new, and the files kept: that later versions read them is what they are for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import chainrule as cr
+
+ROWS = np.random.default_rng(7).normal(size=(5, 3)).round(3)
+
+
+def nets() -> dict[str, cr.Network]:
+    """One of every kind of layer, one of options and scaled targets, one of a table with text and holes."""
+    block = cr.Residual([cr.LayerNorm(), cr.Dense(4, "gelu"), cr.Residual([cr.Dropout(0.2), cr.Dense(4)])])
+    layers = cr.Network([cr.BatchNorm(), cr.Dense(4, "relu"), block, cr.Activation("mish"), cr.Dense(3)], 3, seed=3)
+    layers.preparation = cr.Preparation(
+        cr.Standardization(np.array([0.5, -1.0, 0.0]), np.array([2.0, 0.5, 1.0]), 3.0), None, ("a", "b", "größe"),
+        "kind", ("x", "y", "z"),
+    )  # fmt: skip
+    scaled = cr.MLP([3, 5, 2], loss=cr.Quantile([0.2, 0.8]), dtype="float64", seed=4)
+    scaled.preparation = cr.Preparation(targets=cr.Standardization(np.array([5.0]), np.array([2.0])))
+    encoder = cr.TableEncoder.fit(table(), max_categories=2)
+    tabular = cr.MLP([len(encoder.names), 6, 1], loss="squared_error", dtype="float64", seed=5)
+    tabular.preparation = cr.Preparation(encoder=encoder)
+    for net, y in ((layers, [0, 1, 2, 0, 1]), (scaled, ROWS[:, 0]), (tabular, np.arange(6.0))):
+        x = encoder.encode(table()) if net is tabular else ROWS
+        cr.Trainer(net, cr.Adam(1e-2), epochs=3).fit(x, y)  # weights and running means that no initialiser makes
+    return {"layers": layers, "scaled": scaled, "table": tabular}
+
+
+def table() -> dict[str, cr.Categorical | np.ndarray]:
+    """Text with a rare category and a hole, and numbers with a hole."""
+    kinds = cr.Categorical(np.array([0, 1, -1, 1, 0, 2]), ("blue", "red", "rare"))
+    return {"kind": kinds, "size": np.array([1.0, np.nan, 3.0, 4.0, 5.0, 6.0])}
+
+
+CSV = "size,kind\n1,blue\n,red\n3,\n4,red\n5,violet\n6.25,rare\n"
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    for name, net in nets().items():
+        tabular = net.preparation.encoder is not None
+        stem = f"{name}-{2 if tabular else 1}"
+        net.save(folder / f"{stem}.safetensors")
+        if tabular:
+            (folder / "rows.csv").write_text(CSV)
+            found = {"csv": CSV, "predict": net.predict_table(cr.read_table(folder / "rows.csv", like=net)).tolist()}
+            (folder / "rows.csv").unlink()
+        else:
+            found = {"rows": ROWS.tolist(), "predict": net.predict(ROWS).tolist()}
+            if net.loss.task == "classify":
+                found["predict_proba"] = net.predict_proba(ROWS).tolist()
+        (folder / f"{stem}.json").write_text(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
