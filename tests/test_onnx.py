@@ -12,7 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule.errors import ChainruleError
 from chainrule.nn.activations import ACTIVATIONS
-from chainrule.onnx import agreement, export, layers
+from chainrule.onnx import agreement, cases, export, layers
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'chainrule[onnx]'")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'chainrule[onnx]'")
@@ -79,7 +79,7 @@ def test_every_activation(tmp_path, rng, activation, dtype):
     )  # fmt: skip
     rows = rng.normal(size=(64, 4)).astype(dtype) * np.geomspace(1e-3, 30, 64).astype(dtype)[:, None]
     found = export(shaken(net, rng), tmp_path / "net.onnx", rows=rows)
-    assert found.rows == agreement.ROWS + 64
+    assert found.rows == cases.ROWS + 64
     assert_same(net, tmp_path / "net.onnx", rows)
 
 
@@ -117,7 +117,7 @@ def test_every_layer(tmp_path, rng, dtype):
     )  # fmt: skip
     prepared(shaken(net, rng), rng)
     export(net, tmp_path / "net.onnx")
-    rows = agreement.random_rows(net, np.dtype(dtype))
+    rows = cases.random_rows(net, np.dtype(dtype))
     assert_same(net, tmp_path / "net.onnx", rows)
     kinds = {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
     assert (kinds >= {"LayerNormalization", "BatchNormalization"}) == (dtype == "float32")
@@ -264,7 +264,7 @@ def test_a_missing_package(tmp_path, net, monkeypatch, missing):
     if missing == "onnxruntime":
         assert net.export_onnx(tmp_path / "unchecked", unchecked=True) is None
         monkeypatch.undo()
-        assert_same(net, tmp_path / "unchecked", agreement.random_rows(net, np.dtype("f4")))
+        assert_same(net, tmp_path / "unchecked", cases.random_rows(net, np.dtype("f4")))
 
 
 # ---- the command -------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_the_command(tmp_path, net, capsys, monkeypatch):
     assert code == 0
     assert "checked  256 rows in onnxruntime" in said
     assert f"wrote    {file}: {file.stat().st_size:,} bytes" in said
-    assert_same(net, file, agreement.random_rows(net, np.dtype("f8")))
+    assert_same(net, file, cases.random_rows(net, np.dtype("f8")))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     code, said = command(capsys, "export", model, "--onnx", tmp_path / "other")
     assert code == 2

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn
     from chainrule.nn.table_encoder import TableEncoder
     from chainrule.optim.adam import Adam, AdamW
-    from chainrule.optim.base import ParameterGroup
+    from chainrule.optim.base import Moments, ParameterGroup
     from chainrule.optim.lbfgs import LBFGS
     from chainrule.optim.schedules import (
         Constant,
@@ -115,7 +115,7 @@ _HOMES: Final = {
     "chainrule.nn.table_columns": "Categorical CategoryColumn NumberColumn",
     "chainrule.nn.table_encoder": "TableEncoder",
     "chainrule.optim.adam": "Adam AdamW",
-    "chainrule.optim.base": "ParameterGroup",
+    "chainrule.optim.base": "Moments ParameterGroup",
     "chainrule.optim.lbfgs": "LBFGS",
     "chainrule.optim.schedules": "Constant Cosine Coslog4 Exponential FlatCosine OneCycle Plateau Schedule Step",
     "chainrule.optim.sgd": "SGD",
@@ -180,6 +180,7 @@ __all__ = [
     "LayerNorm",
     "Metric",
     "ModelFileError",
+    "Moments",
     "Network",
     "NumberColumn",
     "OneCycle",

@@ -51,7 +51,7 @@ def test_data_frames_a_pipeline_and_a_search():
     search = GridSearchCV(pipeline, {"mlpclassifier__hidden_layer_sizes": [(2,), (16, 8)]}, cv=2).fit(X, names)
     assert search.best_score_ > 0.8
     with pytest.raises(ValueError, match="could not convert string"):
-        clf.fit(X.assign(text="a"), names)
+        clf.fit(X.assign(text="a").to_numpy(), names)
 
 
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
@@ -90,6 +90,16 @@ def test_the_best_epoch_of_rows_held_out_is_kept(cancer, monitor):
     assert clf.score(Xt, yt) == clf.validation_scores_[clf.best_iteration_ - 1]
     if monitor == "valid_loss":
         np.testing.assert_allclose(log_loss(yt, clf.predict_proba(Xt)), best, rtol=1e-9)
+
+
+def test_rows_held_out_may_have_weights(cancer):
+    X, Xt, y, yt = cancer
+    weights = np.arange(len(yt)) % 3
+    clf = cr.MLPClassifier(**CPU, max_iter=10).fit(X, y, eval_set=(Xt, yt, weights))
+    assert abs(max(clf.validation_scores_) - clf.score(Xt, yt, sample_weight=weights)) < 1e-12
+    for wrong in (Xt, (Xt,)):
+        with pytest.raises(cr.OptionError, match="eval_set"):
+            clf.fit(X, y, eval_set=wrong)
 
 
 def test_a_metric_of_ones_own_is_watched(diabetes):
@@ -147,6 +157,8 @@ def test_a_warm_start_goes_on(rng):
     assert reg.fit(X, X[:, 0]).loss_curve_[0] < 1.1 * first
     assert reg.set_params(warm_start=False).fit(X, X[:, 0]).loss_curve_[0] > 1.3 * first
     assert len(reg.loss_curve_) == 10
+    with pytest.raises(cr.OptionError, match=r"(?s)\(8,\) came to go on from a net of \(16,\).*warm_start"):
+        reg.set_params(warm_start=True, hidden_layer_sizes=(8,)).fit(X, X[:, 0])
 
 
 @pytest.mark.parametrize("loss", ["huber", "poisson", "quantile", cr.Quantile([0.2, 0.7]), "gaussian_nll"])

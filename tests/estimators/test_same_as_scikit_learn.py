@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -36,16 +37,24 @@ class Start(cr.Callback):
         self.weights, self.seed = record.net.parameter_arena.download(), record.trainer.seed
 
 
-def fit_both(monkeypatch: pytest.MonkeyPatch, kind: str, X: np.ndarray, y: np.ndarray, **options: Any) -> list[Any]:
-    """Ours, then scikit-learn's from the same weights, in the same order of rows."""
-    start = Start()
-    ours = getattr(cr, kind)(**{**SHARED, **ITS_SETTINGS, **options}, callbacks=[start]).fit(X, y)
-    layers, epochs = iter(range(ours.n_layers_ - 1)), iter(range(10**6))
+def from_weights(kind: str, start: Start, **options: Any) -> Any:
+    """scikit-learn's estimator, which will begin with these weights."""
+    layers = iter(range(len(start.weights) // 2))
 
     class FromThere(getattr(neural_network, kind)):
         def _init_coef(self, *_: object) -> tuple[np.ndarray, np.ndarray]:
             i = next(layers)
             return start.weights[f"dense{i}.W"].copy(), start.weights[f"dense{i}.b"].copy()
+
+    known = getattr(neural_network, kind)().get_params()
+    return FromThere(**{k: v for k, v in (SHARED | options).items() if k in known})
+
+
+def fit_both(monkeypatch: pytest.MonkeyPatch, kind: str, X: np.ndarray, y: np.ndarray, **options: Any) -> list[Any]:
+    """Ours, then scikit-learn's from the same weights, in the same order of rows."""
+    start = Start()
+    ours = getattr(cr, kind)(**{**SHARED, **ITS_SETTINGS, **options}, callbacks=[start]).fit(X, y)
+    epochs = iter(range(10**6))
 
     def shuffle(rows: np.ndarray, **_: object) -> np.ndarray:
         order = np.empty(len(rows), np.int64)
@@ -53,8 +62,7 @@ def fit_both(monkeypatch: pytest.MonkeyPatch, kind: str, X: np.ndarray, y: np.nd
         return order
 
     monkeypatch.setattr(theirs, "shuffle", shuffle)
-    known = getattr(neural_network, kind)().get_params()
-    return [ours, FromThere(**{k: v for k, v in (SHARED | options).items() if k in known}).fit(X, y)]
+    return [ours, from_weights(kind, start, **options).fit(X, y)]
 
 
 def targets(kind: str, X: np.ndarray) -> np.ndarray:
@@ -97,6 +105,74 @@ def test_the_loss_curve_is_scikit_learns(monkeypatch, rng, kind, options):
     for name in ("n_layers_", "n_outputs_", "out_activation_", "t_", "n_features_in_"):
         assert getattr(ours, name) == getattr(sk, name), name
     np.testing.assert_array_equal(ours.predict(X[:20]), sk.predict(X[:20])) if kind != "numbers" else None
+
+
+# Without momentum where the rate changes: scikit-learn's velocity holds the rate that it was built with.
+SOLVERS = [
+    {"solver": "adam", "epsilon": 1e-3},
+    {"solver": "sgd", "learning_rate_init": 0.05},
+    {"solver": "sgd", "learning_rate_init": 0.1, "learning_rate": "invscaling", "power_t": 0.3, "momentum": 0.0},
+    {"solver": "sgd", "learning_rate_init": 0.3, "learning_rate": "adaptive", "momentum": 0.0, "tol": 0.05,
+     "n_iter_no_change": 2},
+]  # fmt: skip
+
+
+def assert_the_same(ours: Any, sk: Any, X: np.ndarray) -> None:
+    """Weights and predictions to rounding."""
+    for mine, its in zip([*ours.coefs_, *ours.intercepts_], [*sk.coefs_, *sk.intercepts_], strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-8, atol=1e-10)
+    assert (ours.t_, ours.n_iter_) == (sk.t_, sk.n_iter_)
+    np.testing.assert_array_equal(ours.predict(X), sk.predict(X))
+
+
+@pytest.mark.parametrize("options", SOLVERS, ids=lambda options: " ".join(str(v) for v in options.values()))
+@pytest.mark.parametrize("begun_by", ["partial_fit", "fit"])
+def test_partial_fit_goes_on_as_scikit_learns(rng, begun_by, options):
+    """Moments, Adam's count of steps, what a rate has come to: over calls with rows of their own, and a pickle."""
+    X = rng.normal(size=(170, 5))
+    y = targets("two classes", X)
+    start, options = Start(), {**options, "shuffle": False, "max_iter": 4}
+    ours = cr.MLPClassifier(**{**SHARED, **ITS_SETTINGS, **options}, callbacks=[start])
+    first = slice(0, 100)
+    getattr(ours, begun_by)(X[first], y[first], **({"classes": ["no", "yes"]} if begun_by == "partial_fit" else {}))
+    sk = from_weights("MLPClassifier", start, **options)
+    getattr(sk, begun_by)(X[first], y[first], **({"classes": ["no", "yes"]} if begun_by == "partial_fit" else {}))
+    for i in range(12):
+        part = slice(0, 100) if i % 3 else slice(60, 170)  # 110 rows: the last of three batches has 30
+        if i == 6:
+            ours = pickle.loads(pickle.dumps(ours.set_params(callbacks=None)))
+        ours.partial_fit(X[part], y[part])
+        sk.partial_fit(X[part], y[part])
+    np.testing.assert_allclose(ours.loss_curve_, sk.loss_curve_, rtol=1e-10, atol=1e-12)
+    assert_the_same(ours, sk, X)
+
+
+def test_epochs_one_at_a_time_are_a_fit(rng):
+    """To the bit, dropout included; and a fit begins anew."""
+    X = rng.normal(size=(100, 4))
+    options = {**SHARED, **ITS_SETTINGS, "shuffle": False, "max_iter": 5, "dropout": 0.2}
+    whole = cr.MLPRegressor(**options).fit(X, X[:, 0])
+    parts = cr.MLPRegressor(**options)
+    for _ in range(5):
+        parts.partial_fit(X, X[:, 0])
+    assert parts.loss_curve_ == whole.loss_curve_
+    np.testing.assert_array_equal(parts.predict(X), whole.predict(X))
+    assert parts.fit(X, X[:, 0]).loss_curve_ == whole.loss_curve_
+
+
+@pytest.mark.parametrize("options", SOLVERS[:3], ids=lambda options: " ".join(str(v) for v in options.values()))
+def test_a_warm_start_is_scikit_learns(rng, options):
+    """From the weights of the fit before, with a solver that begins anew; rows seen are counted on."""
+    X = rng.normal(size=(90, 5))
+    y = targets("three classes", X)
+    start, options = Start(), {**options, "shuffle": False, "max_iter": 4, "tol": 0.0, "warm_start": True}
+    ours = cr.MLPClassifier(**{**SHARED, **ITS_SETTINGS, **options}, callbacks=[start]).fit(X, y)
+    sk = from_weights("MLPClassifier", start, **options).fit(X, y)
+    for _ in range(2):
+        ours.fit(X, y)
+        sk.fit(X, y)
+    np.testing.assert_allclose(ours.loss_curve_, sk.loss_curve_[-4:], rtol=1e-10, atol=1e-12)
+    assert_the_same(ours, sk, X)
 
 
 def test_its_rows_may_have_weights(monkeypatch, rng):

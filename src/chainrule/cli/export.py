@@ -16,10 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")
     parser.add_argument(
         "--onnx", type=Path, required=True, metavar="FILE",
-        help="the ONNX file: raw features X in, predictions in the target's own units out (opset 17)",
+        help="the ONNX file: raw features in, predictions in the target's own units out (opset 17)",
     )  # fmt: skip
     parser.add_argument(
-        "--input-dtype", choices=INPUT_DTYPES, help="of X (the model's own); float64 where values are large and close"
+        "--input-dtype",
+        choices=INPUT_DTYPES,
+        help="of numbers (the model's own); float64 where values are large and close",
     )
     parser.add_argument(
         "--unchecked", action="store_true", help="write it without running it in onnxruntime and comparing it first"
@@ -34,5 +36,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         within = f"numbers within {found.difference:.2g} of the tolerance"
         output.say("checked", f"{found.rows} rows in onnxruntime: as the model, {within}")
+    if net.preparation.encoder is not None:
+        kinds = list(net.preparation.encoder.kinds.values())
+        n_numbers, dtype = kinds.count("number"), args.input_dtype or net.dtype
+        what = f"{n_numbers} numbers ({dtype}), {len(kinds) - n_numbers} of text"
+        output.say("inputs", f"{len(kinds)} columns of the table, (n, 1) each: {what}")
     output.say("wrote", f"{args.onnx}: {args.onnx.stat().st_size:,} bytes")
     return 0

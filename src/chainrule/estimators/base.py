@@ -6,7 +6,8 @@ import abc
 import contextlib
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,22 +15,24 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from chainrule.backends import Backend, backend, default_device
+from chainrule.backends.base import Array
 from chainrule.errors import DataError, OptionError
-from chainrule.estimators.solvers import Convergence, Watched, optimizer_of, schedule_of, weight_decay_of
+from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
+from chainrule.estimators.incoming import Incoming, read, standardization, take
+from chainrule.estimators.solvers import Convergence, Course, Watched, trainer_of
 from chainrule.nn.losses import Loss
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.row_checks import refuse_masked
-from chainrule.options import one_of, real_number, whole_number
+from chainrule.nn.table_encoder import TableEncoder
+from chainrule.options import one_of
 from chainrule.train.run import Run
-from chainrule.train.trainer import Trainer
 
 LIMIT = 3.0  # deviations at which features are bent over, so that none far out rules the net
-AUTO_BATCH = ((16_384, 256), (4_096, 128), (0, 64))  # (rows from here up, rows a batch)
 
 
 class BaseMLP(BaseEstimator, abc.ABC):
@@ -38,11 +41,13 @@ class BaseMLP(BaseEstimator, abc.ABC):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
+        tags.array_api_support = True
         return tags
 
     # ---- what a subclass says -----------------------------------------------------------------------
 
     _net: Network
+    _course: Course
     history_: dict[str, list[float]]
     _are_targets_numbers: bool
     _score_metric: str  # what its ``score`` measures, by the name that training knows
@@ -67,6 +72,10 @@ class BaseMLP(BaseEstimator, abc.ABC):
             raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
         return True
 
+    def _class_names(self) -> tuple[str, ...]:
+        """For the model file: the names of the classes 0, 1, ..., where a row has one."""
+        return ()
+
     def _is_of_classes(self) -> bool:
         """Whether a row has one class, so that a split may keep their shares."""
         return False
@@ -79,104 +88,97 @@ class BaseMLP(BaseEstimator, abc.ABC):
         first = not hasattr(self, "_net") or not (self.warm_start or one_epoch)
         if one_epoch and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        X, y, weights = self._checked(X, y, sample_weight, first=first)
-        y = self._encode(y, classes, first=first)
+        device = self._backend()
+        rows = self._take(X, y, sample_weight, device, first=first)
+        targets = self._encode(rows.y, classes, first=first)
         random = check_random_state(self.random_state)
         seed = int(random.randint(np.iinfo(np.int32).max))
+        splits = self.early_stopping and eval_set is None
+        train, valid = self._split(targets, random) if splits else (None, None)
+        encoder = rows.fit_encoder(train) if first else self._net.preparation.encoder
+        matrix = rows.matrix(encoder)
+
+        def part(chosen: np.ndarray | None) -> tuple[Array, np.ndarray, np.ndarray | None]:
+            if chosen is None:
+                return matrix, targets, rows.weights
+            return matrix[chosen], targets[chosen], None if rows.weights is None else rows.weights[chosen]
+
+        x, t, weights = part(train)
         if first:
-            self._begin(X, y, weights, seed)
-        elif self._net.backend.device != (device := self._backend()).device:
-            self._net = self._net.twin(backend=device)
-        validation = None if eval_set is None else self._held_out(eval_set)
-        if self.early_stopping and validation is None:
-            X, y, weights, validation = self._split(X, y, weights, random)
+            self._begin(x, t, weights, device, seed, rows, encoder)
+        else:
+            self._go_on(device)
+        if first or not one_epoch:
+            self._course = Course()
+        validation = part(valid) if splits else None if eval_set is None else self._held_out(eval_set)
         watched = Watched(self.monitor, self._score_metric, self._net.loss) if validation else None
-        trainer, convergence = self._trainer(len(X), seed, watched, one_epoch=one_epoch)
+        trainer, convergence = trainer_of(self, self._net, len(x), seed, watched, one_epoch=one_epoch)
         try:
-            run = trainer.fit(X, y, sample_weight=weights, class_weight=self._class_weights(), validation=validation)
+            run = trainer.fit(x, t, sample_weight=weights, class_weight=self._class_weights(), validation=validation)
         finally:
-            self._name_weights()
-        self._record(run, len(X), joins=one_epoch and not first)
+            self._bring(home_of(X))
+        self._record(run, len(x), joins=one_epoch and not first)
         self._warn(run, convergence, one_epoch=one_epoch)
         return self
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> tuple[Any, Any, np.ndarray | None]:
-        """Rows as scikit-learn wants them checked, in the dtype that is computed in."""
+    def _take(self, X: Any, y: Any, sample_weight: Any, device: Backend, *, first: bool) -> Incoming:
         for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
             _refuse_misread(values, name)
-        X, y = validate_data(
-            self, X, y, dtype=self._dtypes(), multi_output=True, y_numeric=self._are_targets_numbers, reset=first
-        )
-        if sample_weight is None:
-            return X, y, None
-        weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        if weights.sum() < np.finfo(weights.dtype).tiny:
-            raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
-        return X, y, weights
+        return take(
+            self, X, y, sample_weight, dtypes=self._dtypes(), numeric=self._are_targets_numbers, backend=device,
+            encoder=None if first else self._net.preparation.encoder, first=first,
+        )  # fmt: skip
 
     def _dtypes(self) -> Any:
         if one_of("dtype", self.dtype, ("auto", *DTYPES)) == "auto":
             return (np.float64, np.float32)
         return np.dtype(self.dtype)
 
-    def _begin(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, seed: int) -> None:
-        """A new net, with the first of its weights."""
+    def _begin(
+        self, X: Array, y: np.ndarray, weights: np.ndarray | None, device: Backend, seed: int, rows: Incoming,
+        encoder: TableEncoder | None,
+    ) -> None:  # fmt: skip
+        """A new net, with the first of its weights, for these training rows."""
         loss, n_out = self._loss()
-        hidden = [self.hidden_layer_sizes] if np.ndim(self.hidden_layer_sizes) == 0 else list(self.hidden_layer_sizes)
+        hidden = self._hidden()
         self._net = MLP(
             [X.shape[1], *hidden, n_out], activation=_activation(self.activation), dropout=self.dropout,
-            normalization=self.normalization, loss=loss, backend=self._backend(), dtype=str(X.dtype), seed=seed,
+            normalization=self.normalization, loss=loss, backend=device, dtype=str(rows.dtype), seed=seed,
         )  # fmt: skip
         scale = bool(self.standardize)
         self._net.preparation = Preparation(
-            standardization(X, weights, LIMIT) if scale else None, self._of_targets(loss, y, weights) if scale else None
-        )
+            standardization(on_host(X), weights, LIMIT) if scale else None,
+            self._of_targets(loss, y, weights) if scale else None,
+            target_name=rows.target_name, classes=self._class_names(), encoder=encoder,
+        )  # fmt: skip
         self.n_layers_, self.t_ = len(hidden) + 2, 0
 
-    def _trainer(
-        self, rows: int, seed: int, watched: Watched | None, *, one_epoch: bool
-    ) -> tuple[Trainer, Convergence | None]:
-        """What trains the net, and what decides when it has converged."""
-        batch_size = self._batch_size(rows)
-        schedule = schedule_of(self, rows, batch_size, one_epoch=one_epoch)
-        convergence = None
-        # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but rows held out.
-        if not one_epoch and self.solver != "lbfgs" and (watched or self.learning_rate != "cosine"):
-            convergence = Convergence(
-                watched.name if watched else "loss", higher_is_better=bool(watched and watched.higher_is_better),
-                tol=self.tol, patience=self.n_iter_no_change, schedule=schedule,
-            )  # fmt: skip
-        trainer = Trainer(
-            self._net, optimizer_of(self, schedule, weight_decay_of(self, rows, batch_size)),
-            batch_size=batch_size, seed=seed + self.t_,
-            epochs=1 if one_epoch else whole_number("max_iter", self.max_iter), shuffle=bool(self.shuffle),
-            monitor=watched.name if watched else None, metrics=watched.metrics if watched else True,
-            progress=bool(self.verbose), l2=real_number("alpha", self.alpha),
-            callbacks=[*(self.callbacks or ()), *([convergence] if convergence else [])],
-        )  # fmt: skip
-        return trainer, convergence
+    def _go_on(self, device: Backend) -> None:
+        """With the net that there is, on this device."""
+        if tuple(self._hidden()) != (had := self._net.widths[1:-1]):
+            raise OptionError(
+                f"hidden_layer_sizes {self.hidden_layer_sizes!r} came to go on from a net of {had}",
+                hint="warm_start=False, and fit",
+            )
+        if self._net.backend.device != device.device:
+            self._net = self._net.twin(backend=device)
 
-    def _batch_size(self, rows: int) -> int:
-        if isinstance(self.batch_size, str) and self.batch_size == "auto":
-            return min(rows, next(size for least, size in AUTO_BATCH if rows >= least))
-        if whole_number("batch_size", self.batch_size) > rows:
-            warnings.warn(f"batch_size {self.batch_size} came for {rows} rows: they are one batch", stacklevel=5)
-        return min(int(self.batch_size), rows)
+    def _hidden(self) -> list[Any]:
+        sizes = self.hidden_layer_sizes
+        return [sizes] if np.ndim(sizes) == 0 else list(sizes)
 
     def _held_out(self, eval_set: Any) -> tuple[Any, ...]:
         """(X, y) or (X, y, sample_weight) as the net wants them."""
         if not isinstance(eval_set, tuple | list) or len(eval_set) not in {2, 3}:
             raise OptionError("eval_set came that is no (X, y) or (X, y, sample_weight)")
         X, y, *rest = eval_set
-        X, y, weights = self._checked(X, y, rest[0] if rest else None, first=False)
-        y = self._encode(y, None, first=False)
-        return (X, y) if weights is None else (X, y, weights)
+        rows = self._take(X, y, rest[0] if rest else None, self._net.backend, first=False)
+        targets = self._encode(rows.y, None, first=False)
+        return rows.matrix(self._net.preparation.encoder), targets, rows.weights
 
-    def _split(
-        self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, random: np.random.RandomState
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[np.ndarray, ...]]:
-        """Rows to train on and rows held out, of classes as many each."""
-        rows = np.arange(len(X))
+    def _split(self, y: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of rows to train on and of rows held out, of classes as many each."""
+        rows = np.arange(len(y))
         train, valid = train_test_split(
             rows, random_state=random, test_size=self.validation_fraction, stratify=y if self._is_of_classes() else None
         )
@@ -184,9 +186,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        if weights is None:
-            return X[train], y[train], None, (X[valid], y[valid])
-        return X[train], y[train], weights[train], (X[valid], y[valid], weights[valid])
+        return train, valid
 
     # ---- what is known afterwards -------------------------------------------------------------------
 
@@ -229,22 +229,48 @@ class BaseMLP(BaseEstimator, abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
         if "_net" in state:  # as NumPy arrays, whatever it was trained on, and without what only a fit needs
-            state["_net"] = self._net.twin(backend=backend("cpu"))
+            there, host = type(self).__new__(type(self)), backend("cpu")
+            there.__dict__ = state
+            there._net, there._course = self._net.twin(backend=host), self._course.on(host)
+            there._bring(None)
         return state
 
-    def _name_weights(self) -> None:
-        """scikit-learn's names for the weights: NumPy copies."""
-        arrays = self._net.parameter_arena.download()
-        layers = range(self.n_layers_ - 1)
-        self.coefs_ = [arrays[f"dense{i}.W"] for i in layers]
-        self.intercepts_ = [arrays[f"dense{i}.b"] for i in layers]
+    def _bring(self, home: Home | None) -> None:
+        """What scikit-learn has names for: copies of the weights, in NumPy or where the rows live."""
+        self.coefs_, self.intercepts_ = self._weights(home)
 
-    def _read(self, X: Any) -> np.ndarray:
-        """Rows to predict, checked."""
+    def _weights(self, home: Home | None) -> tuple[list[Any], list[Any]]:
+        arrays = self._net.parameter_arena.download()
+        bring = (lambda values: values) if home is None else home.bring
+        layers = range(self.n_layers_ - 1)
+        return [bring(arrays[f"dense{i}.W"]) for i in layers], [bring(arrays[f"dense{i}.b"]) for i in layers]
+
+    @property
+    def _first_weights(self) -> Any:
+        """What says where the estimator lives."""
+        return self.coefs_[0]
+
+    def _ask(
+        self, X: Any, method: str, question: Callable[[Network, Array], Array], answer: Callable[[Any, Array], Any]
+    ) -> Any:
+        """What the net says of rows, where they live.
+
+        Parameters
+        ----------
+        method : whose rules these are, for messages
+        question : to the net and (n, n_in)
+        answer : ``answer(xp, what the net says)``, xp being NumPy or, for rows in a GPU's memory, CuPy
+        """
         check_is_fitted(self)
         _refuse_misread(X, "X")
-        checked: np.ndarray = validate_data(self, X, dtype=self._dtypes(), reset=False)
-        return checked
+        check_same_namespace(X, self, attribute="_first_weights", method=method)
+        net, be = self._net, self._net.backend
+        rows = read(self, X, dtypes=self._dtypes(), backend=be, preparation=net.preparation)
+        if is_on_gpu(rows):
+            # The module of the device's own arrays: those of another library are brought back to it at the end.
+            return be.returned(answer(import_module(be.name), question(net, rows)), like=X)
+        values, home = answer(np, np.asarray(question(net, rows))), home_of(X)
+        return values if home is None or values.dtype.kind not in NUMBERS else home.bring(values)
 
 
 def _refuse_misread(values: Any, name: str) -> None:
@@ -264,15 +290,3 @@ def _activation(activation: Any) -> Any:
     if isinstance(activation, str):
         return "sigmoid" if activation == "logistic" else activation
     return [_activation(name) for name in activation] if isinstance(activation, Iterable) else activation
-
-
-def standardization(x: np.ndarray, weights: np.ndarray | None, limit: float = math.inf) -> Standardization:
-    """Mean and deviation of each column, rows by their weights: a row of weight 2 counts as two rows."""
-    if weights is None:
-        return Standardization.fit(x, limit=limit)
-    x = x[:, None] if x.ndim == 1 else x
-    counted = Standardization.fit(x[weights > 0], limit=limit)
-    mean = np.average(x, axis=0, weights=weights)
-    scale = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
-    constant = np.ptp(x[weights > 0], axis=0) == 0
-    return Standardization(mean, np.where(constant, counted.scale, scale), limit)

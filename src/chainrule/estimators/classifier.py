@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from chainrule.errors import OptionError
 from chainrule.estimators.base import BaseMLP
+from chainrule.estimators.homes import NUMBERS, Home, on_host
 from chainrule.estimators.losses import BinaryLogLoss
 from chainrule.nn.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from chainrule.options import one_of
+from chainrule.tables.cells import category_name
+
+
+class Labels(NamedTuple):
+    """The labels of the classes 0, 1, ..., on the host wherever ``classes_`` are."""
+
+    values: np.ndarray
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -139,25 +149,29 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if first:
             self._multilabel = multilabel
             if multilabel:
-                self.classes_ = np.arange(np.shape(y)[1])
+                self._labels = Labels(np.arange(np.shape(y)[1]))
             else:
-                self.classes_ = unique_labels(y) if classes is None else unique_labels(classes)
-                if len(self.classes_) < 2:
-                    raise ValueError(f"y has one class, {self.classes_[0]!r}: a classifier needs at least two classes")
+                self._labels = Labels(unique_labels(y) if classes is None else unique_labels(classes))
+                if len(self._labels.values) < 2:
+                    raise ValueError(
+                        f"y has one class, {self._labels.values[0]!r}: a classifier needs at least two classes"
+                    )
         if self._multilabel:
             y = np.asarray(y)
-            if not multilabel or y.shape[1] != len(self.classes_):
-                raise ValueError(f"y of shape {np.shape(y)} came, an indicator of {len(self.classes_)} was expected")
+            if not multilabel or y.shape[1] != len(self._labels.values):
+                raise ValueError(
+                    f"y of shape {np.shape(y)} came, an indicator of {len(self._labels.values)} was expected"
+                )
             indicator: np.ndarray = y
             return indicator
-        unknown = np.setdiff1d(y, self.classes_)
+        unknown = np.setdiff1d(y, self._labels.values)
         if multilabel or len(unknown):
-            raise ValueError(f"`y` has classes not in `self.classes_`: {unknown}; known are {self.classes_}")
-        numbers: np.ndarray = np.searchsorted(self.classes_, y)
+            raise ValueError(f"`y` has classes not in `self.classes_`: {unknown}; known are {self._labels.values}")
+        numbers: np.ndarray = np.searchsorted(self._labels.values, y)
         return numbers
 
     def _loss(self) -> tuple[Loss, int]:
-        count, loss = len(self.classes_), self.loss
+        count, loss = len(self._labels.values), self.loss
         if isinstance(loss, str):
             names = [name for name, known in LOSSES.items() if known.task == "classify"]
             name = one_of("loss", loss, ("log_loss", *names))
@@ -177,11 +191,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weight = self.class_weight
         if weight is None or isinstance(weight, str):
             return weight
-        numbers = {label: i for i, label in enumerate(self.classes_.tolist())}
+        numbers = {label: i for i, label in enumerate(self._labels.values.tolist())}
         unknown = [label for label in weight if label not in numbers]
         if unknown:
-            raise OptionError(f"class_weight for {unknown[0]!r} came, the classes are {self.classes_.tolist()}")
+            raise OptionError(f"class_weight for {unknown[0]!r} came, the classes are {self._labels.values.tolist()}")
         return {numbers[label]: float(value) for label, value in weight.items()}
+
+    def _class_names(self) -> tuple[str, ...]:
+        return () if self._multilabel else tuple(category_name(str(label)) for label in self._labels.values.tolist())
+
+    def _bring(self, home: Home | None) -> None:
+        super()._bring(home)
+        values = self._labels.values
+        self.classes_ = home.bring(values) if home is not None and values.dtype.kind in NUMBERS else values
 
     def _is_of_classes(self) -> bool:
         return not self._multilabel
@@ -193,7 +215,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Parameters
         ----------
-        X : (n, n_features) numbers: an array, a DataFrame
+        X : (n, n_features) numbers; or a DataFrame, which may hold text and missing values
         y : (n,) labels, or (n, k) zeros and ones
         sample_weight : (n,) from 0 up, or None
         eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped
@@ -205,37 +227,55 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLPClassifier:
         """One epoch over these rows, from the weights that there are; ``classes`` are all that will ever come.
 
-        The features are standardised as the first call's rows want it; the moments of the solver begin at 0.
+        The solver goes on from where it was: its moments, its steps, and what the learning rate has come to. Features
+        are standardised, and the columns of a DataFrame encoded, as the first call's rows want it.
         """
-        known = getattr(self, "classes_", None)
+        known = self._labels.values if hasattr(self, "_labels") else None
+        y, classes = on_host(y), on_host(classes)
         if known is None and classes is None and not type_of_target(y).startswith("multilabel"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if known is not None and classes is not None and not np.array_equal(unique_labels(classes), known):
-            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, {self.classes_!r}")
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, {self._labels.values!r}"
+            )
         if self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' needs all rows at once: use a dict, or sample_weight")
         fitted: MLPClassifier = self._fit(X, y, sample_weight, classes=classes, one_epoch=True)
         return fitted
 
-    def predict(self, X: Any) -> np.ndarray:
-        """(n,) labels, or (n, k) zeros and ones."""
-        X = self._read(X)
-        answer = np.asarray(self.network_.predict(X))
-        if self._multilabel:
-            return answer.reshape(len(X), -1).astype(np.int64)
-        labels: np.ndarray = self.classes_[answer]
-        return labels
+    def predict(self, X: Any) -> Any:
+        """(n,) labels, or (n, k) zeros and ones; of the kind and on the device that X is. Names come as NumPy."""
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+        def answer(xp: Any, said: Any) -> Any:
+            labels = self._labels.values
+            if self._multilabel:
+                return said.reshape(len(said), -1).astype(np.int64)
+            return xp.take(xp.asarray(labels), said) if labels.dtype.kind in NUMBERS else labels[on_host(said)]
+
+        return self._ask(X, "predict", lambda net, rows: net.predict(rows), answer)
+
+    def predict_proba(self, X: Any) -> Any:
         """(n, k) the probability of each class, in the order of ``classes_``; of several labels a row, of each."""
-        X = self._read(X)
-        p: np.ndarray = np.asarray(self.network_.predict_proba(X))
-        if self._multilabel:
-            return p.reshape(len(X), -1)
-        return np.column_stack([1 - p, p]) if p.ndim == 1 else p
+        return self._probabilities(X, "predict_proba", lambda _, p: p)
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: Any) -> Any:
         """The logarithm of :meth:`predict_proba`."""
-        with np.errstate(divide="ignore"):
-            log: np.ndarray = np.log(self.predict_proba(X))
-        return log
+
+        def logarithm(xp: Any, p: Any) -> Any:
+            with np.errstate(divide="ignore"):
+                return xp.log(p)
+
+        return self._probabilities(X, "predict_log_proba", logarithm)
+
+    def _probabilities(self, X: Any, method: str, last: Callable[[Any, Any], Any]) -> Any:
+        def answer(xp: Any, p: Any) -> Any:
+            if self._multilabel:
+                p = p.reshape(len(p), -1)
+            return last(xp, xp.stack([1 - p, p], axis=1) if p.ndim == 1 else p)
+
+        return self._ask(X, method, lambda net, rows: net.predict_proba(rows), answer)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The fraction of rows whose label (of several: all labels) is right, by weight."""
+        predicted = on_host(self.predict(X))
+        return float(accuracy_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))

@@ -11,7 +11,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
 from chainrule.errors import OptionError
-from chainrule.estimators.base import BaseMLP, standardization
+from chainrule.estimators.base import BaseMLP
+from chainrule.estimators.homes import on_host
+from chainrule.estimators.incoming import standardization
 from chainrule.estimators.losses import HalfSquaredError
 from chainrule.nn.losses import LOSSES, Loss
 from chainrule.nn.metrics import point_prediction
@@ -116,7 +118,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
         Parameters
         ----------
-        X : (n, n_features) numbers: an array, a DataFrame
+        X : (n, n_features) numbers; or a DataFrame, which may hold text and missing values
         y : (n,) or (n, k) numbers
         sample_weight : (n,) from 0 up, or None
         eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped
@@ -128,16 +130,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """One epoch over these rows, from the weights that there are.
 
-        Features and targets are standardised as the first call's rows want it; the moments of the solver begin at 0.
+        The solver goes on from where it was: its moments, its steps, and what the learning rate has come to. Features
+        and targets are standardised, and the columns of a DataFrame encoded, as the first call's rows want it.
         """
         fitted: MLPRegressor = self._fit(X, y, sample_weight, one_epoch=True)
         return fitted
 
-    def predict(self, X: Any) -> np.ndarray:
-        """(n,) or (n, k) numbers; of quantiles (n, levels) or (n, k, levels)."""
-        return np.asarray(self.network_.predict(self._read(X)))
+    def predict(self, X: Any) -> Any:
+        """(n,) or (n, k) numbers; of quantiles (n, levels) or (n, k, levels). Of the kind and on the device of X."""
+        return self._ask(X, "predict", lambda net, rows: net.predict(rows), lambda _, numbers: numbers)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R2 of the predictions; of several quantiles, of the one nearest to the median."""
-        predicted = point_prediction(self.network_, self.predict(X))
-        return float(r2_score(y, predicted, sample_weight=sample_weight))
+        predicted = point_prediction(self.network_, on_host(self.predict(X)))
+        return float(r2_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from chainrule.backends import Backend
 from chainrule.nn.losses import METRICS, Loss
+from chainrule.nn.network import Network
 from chainrule.optim.adam import Adam, AdamW
-from chainrule.optim.base import Optimizer
+from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.lbfgs import LBFGS
 from chainrule.optim.schedules import Constant, Cosine, Schedule
 from chainrule.optim.sgd import SGD
 from chainrule.options import one_of, real_number, whole_number
 from chainrule.train.callbacks import Callback
-from chainrule.train.run import EpochRecord, StartRecord
+from chainrule.train.run import EpochRecord
+from chainrule.train.trainer import Trainer
 from chainrule.train.valid_metrics import Metric, find_metrics, higher_is_better
 
 SOLVERS = ("adam", "sgd", "lbfgs")
 LEARNING_RATES = ("cosine", "constant", "invscaling", "adaptive")
+AUTO_BATCH = ((16_384, 256), (4_096, 128), (0, 64))  # (rows from here up, rows a batch)
 LOWEST_RATE = 1e-6  # where "adaptive" gives up
 SHRINKS_BY = 5.0
 SHRINKAGE = (
@@ -30,17 +35,22 @@ SHRINKAGE = (
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """lr(e) = lr / (e n + 1)^power in epoch e = 0, 1, ... of n rows each."""
+    """lr(e) = lr / (seen + e n + 1)^power in epoch e = 0, 1, ... of n rows each.
+
+    A solver that begins does so with lr, whatever was seen before it: as in scikit-learn.
+    """
 
     power: float = 0.5
     rows: int = 1
     updates: int = 1  # an epoch
+    seen: int = 0  # rows, by the fits before
+    begins: bool = True
 
     def rates(self, start: int, count: int, total: int) -> np.ndarray:
         """lr(start), ..., lr(start + count - 1): (count,) float64."""
         epochs = np.arange(start, start + count) // self.updates
-        rates: np.ndarray = self.lr / (epochs * float(self.rows) + 1) ** self.power
-        return rates
+        rates: np.ndarray = self.lr / (self.seen + epochs * float(self.rows) + 1) ** self.power
+        return np.where(epochs == 0, self.lr, rates) if self.begins else rates
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Adaptive(Schedule):
         return True
 
 
-def schedule_of(estimator: Any, rows: int, batch_size: int, *, one_epoch: bool) -> Schedule:
+def schedule_of(estimator: Any, rows: int, batch_size: int, course: Course, *, one_epoch: bool) -> Schedule:
     """The learning rate of an estimator's fit. As in scikit-learn "invscaling" and "adaptive" are of sgd alone.
 
     An epoch of its own, as ``partial_fit`` asks for, has no end that a cosine could fall to: its rate is constant.
@@ -71,10 +81,12 @@ def schedule_of(estimator: Any, rows: int, batch_size: int, *, one_epoch: bool) 
     if kind == "cosine" and not one_epoch:
         return Cosine(lr)
     if estimator.solver == "sgd" and kind == "adaptive":
-        return Adaptive(lr)
+        return Adaptive(lr, present=course.present)
     if estimator.solver == "sgd" and kind == "invscaling":
         power = real_number("power_t", estimator.power_t)
-        return InverseScaling(lr, power=power, rows=rows, updates=-(-rows // batch_size))
+        return InverseScaling(
+            lr, power=power, rows=rows, updates=-(-rows // batch_size), seen=estimator.t_, begins=course.is_new
+        )
     return Constant(lr)
 
 
@@ -119,20 +131,21 @@ class Convergence(Callback):
     higher_is_better : of it
     patience : epochs; math.inf for no end
     schedule : an :class:`Adaptive` one is lowered first
+    before : of the fit that this one goes on from
     """
 
     def __init__(
-        self, monitor: str, *, higher_is_better: bool, tol: float, patience: float, schedule: Schedule
-    ) -> None:
+        self, monitor: str, *, higher_is_better: bool, tol: float, patience: float, schedule: Schedule,
+        before: Convergence | None = None,
+    ) -> None:  # fmt: skip
         self._monitor, self._sign = monitor, 1.0 if higher_is_better else -1.0
         self._tol = real_number("tol", tol)
         if patience != math.inf:
             whole_number("n_iter_no_change", patience)
         self._patience, self._schedule = patience, schedule
-        self.reached = False
-
-    def on_start(self, record: StartRecord) -> None:
         self._best, self._waited, self.reached = -math.inf, 0, False
+        if before is not None and before._monitor == monitor:
+            self._best, self._waited = before._best, before._waited
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         value = self._sign * record.metrics[self._monitor]
@@ -146,6 +159,31 @@ class Convergence(Callback):
                 return
             self.reached = True
             record.stop()
+
+
+@dataclass
+class Course:
+    """What a solver has come to: the next ``partial_fit`` goes on from it, while ``fit`` begins a new one.
+
+    Parameters
+    ----------
+    moments : of the optimiser, with the number of its steps
+    present : the rate of an :class:`Adaptive` schedule, once it is another than the first
+    convergence : what was the best so far, and for how long
+    """
+
+    moments: Moments = field(default_factory=Moments)
+    present: list[float] = field(default_factory=list)
+    convergence: Convergence | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no step was made."""
+        return not self.moments.steps
+
+    def on(self, device: Backend) -> Course:
+        """The same with its moments on a backend."""
+        return Course(self.moments.on(device), self.present, self.convergence)
 
 
 class Watched:
@@ -171,3 +209,39 @@ class Watched:
             self.metrics.append(short)
         found = higher_is_better(self.name, find_metrics(self.metrics, loss)[1])
         self.higher_is_better = self.name.removeprefix("valid_") in METRICS if found is None else found
+
+
+def trainer_of(
+    estimator: Any, net: Network, rows: int, seed: int, watched: Watched | None, *, one_epoch: bool
+) -> tuple[Trainer, Convergence | None]:
+    """What trains an estimator's net on so many rows, and what decides when it has converged."""
+    batch_size, course = _batch_size(estimator.batch_size, rows), estimator._course
+    schedule = schedule_of(estimator, rows, batch_size, course, one_epoch=one_epoch)
+    optimizer = optimizer_of(estimator, schedule, weight_decay_of(estimator, rows, batch_size))
+    if not course.moments.fits(optimizer.moment_names(), net.parameter_arena):  # another solver
+        course = estimator._course = Course()
+    # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but rows held out. Of an epoch of
+    # its own it is asked alone whether the rate is to fall.
+    asked = isinstance(schedule, Adaptive) if one_epoch else bool(watched) or estimator.learning_rate != "cosine"
+    convergence = None
+    if asked and estimator.solver != "lbfgs":
+        convergence = course.convergence = Convergence(
+            watched.name if watched else "loss", higher_is_better=bool(watched and watched.higher_is_better),
+            tol=estimator.tol, patience=estimator.n_iter_no_change, schedule=schedule, before=course.convergence,
+        )  # fmt: skip
+    trainer = Trainer(
+        net, optimizer, batch_size=batch_size, seed=seed + estimator.t_,
+        epochs=1 if one_epoch else whole_number("max_iter", estimator.max_iter), shuffle=bool(estimator.shuffle),
+        monitor=watched.name if watched else None, metrics=watched.metrics if watched else True,
+        progress=bool(estimator.verbose), l2=real_number("alpha", estimator.alpha), moments=course.moments,
+        callbacks=[*(estimator.callbacks or ()), *([convergence] if convergence else [])],
+    )  # fmt: skip
+    return trainer, convergence
+
+
+def _batch_size(asked: Any, rows: int) -> int:
+    if isinstance(asked, str) and asked == "auto":
+        return min(rows, next(size for least, size in AUTO_BATCH if rows >= least))
+    if whole_number("batch_size", asked) > rows:
+        warnings.warn(f"batch_size {asked} came for {rows} rows: they are one batch", stacklevel=6)
+    return min(int(asked), rows)

@@ -237,7 +237,7 @@ class Network:
         DataError   if columns are missing, all of which it names, or a cell is not what it was in training.
         """
         answers = np.asarray(self.predict(self.preparation.encode(table)))
-        named = self.loss.task == "classify" and self.preparation.classes
+        named = self.preparation.classes and (self.loss.task == "classify" or self.n_out == 1)
         return np.array(self.preparation.classes)[answers] if named else answers
 
     def predict_distribution(self, X: Any) -> Normal:

@@ -10,6 +10,9 @@ import numpy as np
 from chainrule.errors import DataError, OptionError
 from chainrule.options import whole_number
 
+# Cells that say that nothing is there; and how Python and pandas call nothing where they print it (nan is above).
+MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "null", "NULL", "Null", "?"})
+NOTHING = frozenset({"None", "<NA>", "NaT"})
 MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
 
 

@@ -10,9 +10,8 @@ from chainrule.errors import DataError, OptionError, first_line
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
+    from chainrule.onnx.cases import Case
 
-ROWS = 256
-WITHIN = 3.0  # deviations of the training rows
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # of the distance from the column's mean and of its deviation
 ROUNDING = 64  # units of roundoff of the number itself
 
@@ -27,8 +26,8 @@ class Agreement(NamedTuple):
     difference: float
 
 
-def compare(content: bytes, net: Network, rows: np.ndarray) -> Agreement:
-    """Run the ONNX file of these bytes in onnxruntime on ``rows``, all at once and the first alone.
+def compare(content: bytes, net: Network, case: Case) -> Agreement:
+    """Run the ONNX file of these bytes in onnxruntime on the rows of ``case``, all at once and the first alone.
 
     Labels are equal, but for rows where the net itself is undecided within the tolerance; numbers within
     :func:`allowed`.
@@ -38,19 +37,20 @@ def compare(content: bytes, net: Network, rows: np.ndarray) -> Agreement:
     OptionError   where onnxruntime is not installed.
     DataError     where they disagree, naming the output and the row; or where onnxruntime does not take the file.
     """
-    own = _own_answers(net, rows)
+    own, n_rows = _own_answers(net, case.X), len(case.X)
     runtime = import_runtime()
     try:
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors: it warns of machines, not of files
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        found, alone = (dict(zip(names, session.run(None, {"X": x}), strict=True)) for x in (rows, rows[:1]))
+        first = {name: values[:1] for name, values in case.feeds.items()}
+        found, alone = (dict(zip(names, session.run(None, feeds), strict=True)) for feeds in (case.feeds, first))
     except Exception as error:  # its errors have no common class
         raise DataError(f"onnxruntime does not run the exported file: {first_line(error)}") from error
     worst = 0.0
     for name, expected in own.items():
-        for answers, n in ((found, len(rows)), (alone, 1)):
+        for answers, n in ((found, n_rows), (alone, 1)):
             came, wanted = answers[name].shape, (n, *expected.shape[1:])
             if came != wanted:
                 raise DataError(f"{name} of the exported file has shape {came}, {wanted} was expected")
@@ -58,7 +58,7 @@ def compare(content: bytes, net: Network, rows: np.ndarray) -> Agreement:
             worst = max(worst, float(apart.max()))
             if not worst <= 1:
                 _refuse(name, apart, answers[name], expected[:n])
-    return Agreement(len(rows), worst)
+    return Agreement(n_rows, worst)
 
 
 def allowed(expected: np.ndarray) -> np.ndarray:
@@ -72,14 +72,6 @@ def allowed(expected: np.ndarray) -> np.ndarray:
     return np.asarray(
         TOLERANCE[str(expected.dtype)] * spread + ROUNDING * np.finfo(expected.dtype).eps * np.abs(expected)
     )
-
-
-def random_rows(net: Network, dtype: np.dtype) -> np.ndarray:
-    """Rows like those of the training, as far as the net remembers them; else normal ones. Always the same."""
-    z = np.random.default_rng(0).standard_normal((ROWS, net.n_in)).clip(-WITHIN, WITHIN)
-    features = net.preparation.features
-    rows = z if features is None else features.mean + features.scale * z
-    return np.ascontiguousarray(rows, dtype)
 
 
 def import_runtime() -> Any:

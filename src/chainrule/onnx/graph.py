@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from chainrule.errors import OptionError
 
 OPSET = 17
+LEARNING = "ai.onnx.ml"  # the operators on text; every onnxruntime has them
+LEARNING_OPSET = 3
 IR_VERSION = 8  # the one that belongs to this opset: every onnxruntime since 1.12 reads it
 
 
@@ -29,26 +31,34 @@ class Graph:
         self._scalars: dict[tuple[str, float], str] = {}
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._taken: set[str] = set()
 
     def input(self, name: str, dtype: np.dtype, columns: int) -> str:
-        """What comes in: (n, columns), any n."""
+        """What comes in: (n, columns), any n; text is of dtype object. Inputs come before all else."""
+        self._taken.add(name)
         self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._type(dtype), ["n", columns]))
         return name
 
     def output(self, name: str, value: str, dtype: np.dtype, shape: Sequence[int]) -> None:
-        """What goes out: (n, \\*shape), under a name of its own."""
+        """What goes out: (n, \\*shape), under a name of its own; OptionError where an input has that name."""
+        if name in self._taken:
+            raise OptionError(
+                f"a column of the table is called {name!r}, as an output of the file is",
+                hint="rename the column and train again",
+            )
         self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
         self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._type(dtype), ["n", *shape]))
 
     def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """The output of one more node, or a tuple of them."""
-        stem = f"{operator.lower()}{len(self._nodes)}"
-        names = [stem] if outputs == 1 else [f"{stem}.{i}" for i in range(outputs)]
+        stem = self._free(f"{operator.lower()}{len(self._nodes)}")
+        names = [stem] if outputs == 1 else [self._free(f"{stem}.{i}") for i in range(outputs)]
         self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), names, name=stem, **attributes))
         return stem if outputs == 1 else tuple(names)
 
     def constant(self, name: str, values: np.ndarray, dtype: np.dtype | None = None) -> str:
         """An array, by default in the dtype of the graph."""
+        name = self._free(name)
         array = np.ascontiguousarray(values, dtype or self.dtype)
         self._constants[name] = self._onnx.numpy_helper.from_array(array, name)
         return name
@@ -60,6 +70,15 @@ class Graph:
         if key not in self._scalars:
             self._scalars[key] = self.constant(f"scalar{len(self._scalars)}", np.asarray(value), kind)
         return self._scalars[key]
+
+    def codes(self, texts: str, code: Mapping[str, int], other: int) -> str:
+        """int64 of the shape of ``texts``: the code of each text, ``other`` for one that is not among them."""
+        return str(
+            self.node(
+                "LabelEncoder", texts, domain=LEARNING, keys_strings=list(code), values_int64s=list(code.values()),
+                default_int64=other,
+            )
+        )  # fmt: skip
 
     def integers(self, values: Sequence[int] | int) -> str:
         """Whole numbers that an operator takes as an input: a shape, an axis."""
@@ -73,14 +92,23 @@ class Graph:
         """The file's bytes, found sound by ``onnx.checker``, types and shapes included."""
         helper = self._onnx.helper
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._constants.values()))
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == LEARNING for node in self._nodes):
+            opsets.append(helper.make_opsetid(LEARNING, LEARNING_OPSET))
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="chainrule",
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="chainrule",
             producer_version=producer_version,
         )  # fmt: skip
         helper.set_model_props(model, metadata)
         content: bytes = model.SerializeToString()
         self._onnx.checker.check_model(content, full_check=True)
         return content
+
+    def _free(self, name: str) -> str:
+        """``name``, or where an input has it already, one that is like it."""
+        while name in self._taken:
+            name += "'"
+        return name
 
     def _type(self, dtype: np.dtype) -> int:
         return int(self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

@@ -17,10 +17,10 @@ from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.residual import Residual
 from chainrule.onnx.activations import activate
+from chainrule.onnx.columns import DOUBLE, encoded
 from chainrule.onnx.graph import Graph
 
-WRITTEN = {"features", "targets", "feature_names", "target_name", "classes"}  # what of a preparation gets into a file
-DOUBLE = np.dtype(np.float64)
+WRITTEN = {"features", "targets", "feature_names", "target_name", "classes", "encoder"}  # what gets into a file
 
 Parameters = Mapping[str, np.ndarray]
 
@@ -35,8 +35,15 @@ def check_preparation(preparation: Preparation) -> None:
             )
 
 
+def features(g: Graph, preparation: Preparation, came: np.dtype, n_in: int) -> str:
+    """From what comes in to what the first layer reads: the matrix X of dtype ``came``, or the columns of a table."""
+    if preparation.encoder is None:
+        return prepared(g, g.input("X", came, n_in), came, preparation.features)
+    return prepared(g, encoded(g, preparation.encoder, came), DOUBLE, preparation.features)
+
+
 def prepared(g: Graph, x: str, came: np.dtype, standardization: Standardization | None) -> str:
-    """Features as the first layer reads them; see :class:`Standardization`. ``came`` is their dtype."""
+    """X as the first layer reads it; see :class:`Standardization`. ``came`` is its dtype."""
     if standardization is None:
         return g.cast(x, came, g.dtype)
     z = standardized(g, g.cast(x, came, DOUBLE), standardization, "features")

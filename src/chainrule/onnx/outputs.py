@@ -10,13 +10,12 @@ from chainrule.errors import OptionError
 from chainrule.nn.loss import Loss
 from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile
 from chainrule.onnx.activations import softplus
+from chainrule.onnx.columns import DOUBLE, INTEGER
 from chainrule.onnx.graph import Graph
-from chainrule.onnx.layers import DOUBLE, standardized
+from chainrule.onnx.layers import standardized
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
-
-INTEGER = np.dtype(np.int64)
 
 
 def answer(g: Graph, net: Network, logits: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, OptionError, first_line
 from chainrule.nn.losses import description_of
-from chainrule.nn.row_checks import on_host
-from chainrule.onnx.agreement import Agreement, compare, import_runtime, random_rows
+from chainrule.onnx.agreement import Agreement, compare, import_runtime
+from chainrule.onnx.cases import cases_of
 from chainrule.onnx.graph import Graph, import_onnx
-from chainrule.onnx.layers import chained, check_preparation, prepared
+from chainrule.onnx.layers import chained, check_preparation, features
 from chainrule.onnx.outputs import answer
 from chainrule.options import one_of
 from chainrule.sealed_file import write_whole
@@ -32,21 +32,24 @@ def export(
 ) -> Agreement | None:
     """Write ``net`` as an ONNX file (opset 17): raw features in, predictions in the target's own units out.
 
-    Input ``X`` (n, n_in), any n, features as they came: standardisation is in the file. Outputs, with the shapes of
+    Input ``X`` (n, n_in), any n, features as they came: standardisation is in the file. A net that was trained on a
+    table has one input (n, 1) for each of its columns instead, under the column's name: numbers, nan for a hole, or
+    strings, "" for a hole; see :mod:`chainrule.onnx.columns`. Outputs, with the shapes of
     ``predict``: ``label`` (int64, numbers of classes) and ``probabilities``; ``prediction`` for a regression; ``mean``
     and ``variance`` for gaussian_nll. Numbers are computed and come out in the net's dtype. Names of classes and
     features, the loss and chainrule's version are JSON in the metadata under ``chainrule``.
 
     The file is run in onnxruntime and compared with the net on the CPU before it takes its name: 256 random rows around
-    the training mean, within three deviations, and ``rows``. See :func:`chainrule.onnx.agreement.compare` for what
-    counts as equal.
+    the training mean, within three deviations, and ``rows``; a table's with holes and new categories, and once more
+    with numbers far out. See :func:`chainrule.onnx.agreement.compare` for what counts as equal.
 
     Parameters
     ----------
     path : replaced in one step, or left as it was
-    input_dtype : of X, "float32" or "float64"; by default the net's. A float32 net may read float64: large values with
-        small differences (a time stamp) keep their digits up to the standardisation.
-    rows : (m, n_in) features of your own, to be compared as well
+    input_dtype : of numbers, "float32" or "float64"; by default the net's. A float32 net may read float64: large
+        values with small differences (a time stamp) keep their digits up to the standardisation.
+    rows : (m, n_in) features of your own, to be compared as well; of a net with an encoder a table, such as
+        ``cr.read_table(source, like=net)``
     unchecked : write the file without running it; onnxruntime need not be there
 
     Returns
@@ -66,10 +69,8 @@ def export(
     content = serialize(own, came)
     found = None
     if not unchecked:
-        found = compare(content, own, random_rows(own, came))
-        if rows is not None:
-            given = compare(content, own, np.ascontiguousarray(on_host(net.backend, rows, "rows"), came))
-            found = Agreement(found.rows + given.rows, max(found.difference, given.difference))
+        each = [compare(content, own, case) for case in cases_of(own, came, rows)]
+        found = Agreement(sum(one.rows for one in each), max(one.difference for one in each))
     write_whole(path, content)
     return found
 
@@ -87,14 +88,14 @@ def serialize(net: Network, came: np.dtype) -> bytes:
     check_preparation(net.preparation)
     p = net.preparation
     g = Graph(net.dtype)
-    x = prepared(g, g.input("X", came, net.n_in), came, p.features)
-    answer(g, net, chained(g, net.nodes, x, parameters))
+    answer(g, net, chained(g, net.nodes, features(g, p, came, net.n_in), parameters))
     about = {
         "version": chainrule.__version__,
         "loss": description_of(net.loss),
         "feature_names": list(p.feature_names),
         "target_name": p.target_name,
         "classes": list(p.classes),
+        **({} if p.encoder is None else {"columns": p.encoder.kinds}),
     }
     metadata = {METADATA: json.dumps(about, ensure_ascii=False)}
     try:

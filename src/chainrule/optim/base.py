@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends.base import Array, Backend
+from chainrule.errors import OptionError
 from chainrule.optim.schedules import Schedule, as_schedule
 from chainrule.options import real_number
 
@@ -112,19 +113,67 @@ class Optimizer(abc.ABC):
     ) -> None:  # fmt: skip
         """One step on one segment: the slices of all arrays are already taken."""
 
-    def bind(self, parameters: Arena, gradients: Arena) -> BoundOptimizer:
-        """This optimiser at work on these arenas, with moments of zero."""
-        return BoundOptimizer(self, parameters, gradients)
+    def bind(self, parameters: Arena, gradients: Arena, moments: Moments | None = None) -> BoundOptimizer:
+        """This optimiser at work on these arenas, going on from ``moments``, by default from zero."""
+        return BoundOptimizer(self, parameters, gradients, moments if moments is not None else Moments())
+
+
+class Moments:
+    """What an optimiser remembers from step to step: its moments, and how many steps it has made.
+
+    Handed from one fit to the next (``Trainer(moments=...)``) two fits are one: Adam's bias correction goes on too.
+
+    Attributes
+    ----------
+    steps : updates made so far
+    arenas : {name: array of the parameters' layout}; of the last fit
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.arenas: dict[str, Arena] = {}
+
+    def take(self, names: Sequence[str], parameters: Arena) -> dict[str, Arena]:
+        """The arenas of these ``names``, made of zeros where there are none, on the device of the parameters.
+
+        OptionError where they are those of another net or optimiser.
+        """
+        if not self.steps:
+            self.arenas = {name: parameters.like() for name in names}
+        if not self.fits(names, parameters):
+            raise OptionError(
+                f"moments {', '.join(self.arenas)} of another optimiser or net came, {', '.join(names) or 'none'} for "
+                f"{parameters.layout.size} numbers expected",
+                hint="begin with new ones: Moments()",
+            )
+        if any(arena.backend is not parameters.backend for arena in self.arenas.values()):
+            self.arenas = self.on(parameters.backend).arenas
+        return self.arenas
+
+    def fits(self, names: Sequence[str], parameters: Arena) -> bool:
+        """Whether an optimiser of these moments may go on from here."""
+        mine = [(arena.layout.slots, arena.layout.dtype) for arena in self.arenas.values()]
+        wanted = (parameters.layout.slots, parameters.layout.dtype)
+        return not self.steps or (tuple(self.arenas) == tuple(names) and all(one == wanted for one in mine))
+
+    def on(self, backend: Backend) -> Moments:
+        """A copy on another backend."""
+        other = Moments()
+        other.steps = self.steps
+        for name, arena in self.arenas.items():
+            other.arenas[name] = Arena(backend, arena.layout)
+            other.arenas[name].assign(arena.download())
+        return other
 
 
 class BoundOptimizer:
     """An optimiser and its moments; ``step`` reads the gradients and writes the parameters."""
 
-    def __init__(self, optimizer: Optimizer, parameters: Arena, gradients: Arena) -> None:
+    def __init__(self, optimizer: Optimizer, parameters: Arena, gradients: Arena, moments: Moments) -> None:
         self.optimizer = optimizer
         self.backend = parameters.backend
         self.gradients = gradients.flat
-        self.moments = {name: parameters.like() for name in optimizer.moment_names()}
+        self.moments = moments.take(optimizer.moment_names(), parameters)
         flats = [parameters.flat, gradients.flat, *(arena.flat for arena in self.moments.values())]
         cuts = segments(parameters.layout, optimizer.groups, optimizer.weight_decay)
         self._work = [(segment, [flat[segment.part] for flat in flats]) for segment in cuts]

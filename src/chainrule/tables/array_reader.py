@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
-from chainrule.tables.cells import BOOLEAN_NAMES, MISSING, kind_of
+from chainrule.nn.table_columns import MISSING
+from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
 from chainrule.tables.decide import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
 from chainrule.tables.npy_format import read_array

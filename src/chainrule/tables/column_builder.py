@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.tables.cells import MISSING, PLAIN, Notation, decimal_sign, looks_grouped, notations_of
+from chainrule.nn.table_columns import MISSING
+from chainrule.tables.cells import PLAIN, Notation, decimal_sign, looks_grouped, notations_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.table_columns import Categorical, ColumnData
+from chainrule.nn.table_columns import MISSING, Categorical, ColumnData
 from chainrule.tables.cells import (
     BOOLEAN_NAMES,
     BOOLEANS,
-    MISSING,
     PLAIN,
     Notation,
     category_name,

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
-from chainrule.nn.table_columns import ColumnData
-from chainrule.tables.cells import BOOLEAN_NAMES, MISSING, kind_of
+from chainrule.nn.table_columns import MISSING, NOTHING, ColumnData
+from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.columns import choose_columns, show, show_names
 from chainrule.tables.decide import (
@@ -33,7 +33,6 @@ from chainrule.tables.decide import (
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
-NOTHING = {"None", "<NA>", "NaT"}  # how Python and pandas call it; nan is among the cells that count as missing
 CELLS = (int, float, Decimal, np.bool_, np.integer, np.floating, datetime.date)  # besides text; dates for their refusal
 NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
 Read = Callable[[str], "np.ndarray | Cells"]  # a column by its name: numbers, booleans, dates or objects; or text

@@ -76,7 +76,10 @@ class Fit:
         with advice(be, self._batch_hint):
             counts = bool(trainer.metrics) and net.loss.metric == "accuracy"
             batches = self._batches()
-            self.steps = Steps(self.learner, batches, state, accumulate=trainer.accumulate, counts=counts)
+            self.steps = Steps(
+                self.learner, batches, state, accumulate=trainer.accumulate, counts=counts,
+                before=0 if trainer.moments is None else trainer.moments.steps,
+            )  # fmt: skip
         self.total_steps = trainer.epochs * self.steps.groups.updates
         self.run = Run()
         if probe is not None:
@@ -147,6 +150,8 @@ class Fit:
             if self.best is not None and self.best_weights is not None and self.best.epoch:
                 self.backend.copy(self.best_weights.flat, out=self.net.parameter_arena.flat)
                 run.best_epoch = self.best.epoch
+            if trainer.moments is not None:
+                trainer.moments.steps = self.steps.made()
             run.seconds = self._seconds()
         return run
 

@@ -19,7 +19,7 @@ class Learner:
 
     Parameters
     ----------
-    trainer : its net, optimiser, l2, accumulate and ema
+    trainer : its net, optimiser, moments, l2, accumulate and ema
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -27,7 +27,7 @@ class Learner:
         self.net = net
         self.accumulation = Accumulation(net, trainer.accumulate) if trainer.accumulate > 1 else None
         gradients = net.gradient_arena if self.accumulation is None else self.accumulation.gradients
-        self.optimizer = trainer.optimizer.bind(net.parameter_arena, gradients)
+        self.optimizer = trainer.optimizer.bind(net.parameter_arena, gradients, trainer.moments)
         self.averages = Averages(net, trainer.ema) if trainer.ema is not None else None
         self.judged = net if self.averages is None else self.averages.net  # what the end of an epoch looks at
         self.penalty = Penalty(net, trainer.l2) if trainer.l2 else None

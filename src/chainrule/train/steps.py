@@ -24,10 +24,13 @@ class Steps:
     state : of the steps; see :mod:`chainrule.backends.base`
     accumulate : batches that make one update
     counts : whether right predictions are counted
+    before : updates of the fits that this one goes on from
     """
 
-    def __init__(self, learner: Learner, batches: Batches, state: Array, *, accumulate: int, counts: bool) -> None:
-        net = learner.net
+    def __init__(
+        self, learner: Learner, batches: Batches, state: Array, *, accumulate: int, counts: bool, before: int = 0
+    ) -> None:
+        net, self._before = learner.net, before
         self.net, self.backend, self.batches, self.state = net, net.backend, batches, state
         self.lr = self.backend.empty((batches.count,), np.float64)
         self.totals = self.backend.empty((batches.count, 3), np.float64)
@@ -69,7 +72,7 @@ class Steps:
         self.batches.begin_epoch(epoch, first)
         self.backend.assign(self.groups.spread(rates), out=self.lr)
         updates = epoch * self.groups.updates + self.groups.updates_before(first)
-        self.backend.assign(state_at(updates, first), out=self.state)
+        self.backend.assign(state_at(self._before + updates, first), out=self.state)
 
     def replay(self, piece: Piece) -> None:
         """Do the steps of these batches."""
@@ -83,9 +86,13 @@ class Steps:
     # ---- looks at the device ------------------------------------------------------------------------
 
     def halted(self) -> int | None:
-        """The update at which the loss left the finite numbers; None while all is well."""
+        """The update of this fit at which the loss left the finite numbers; None while all is well."""
         step = int(self.backend.download(self.state)[HALTED])
-        return None if step == RUNNING else step
+        return None if step == RUNNING else step - self._before
+
+    def made(self) -> int:
+        """All updates so far, those of the fits before included."""
+        return max(self._before, int(self.backend.download(self.state)[STEP]))  # 0 where no epoch was begun
 
     def last(self) -> tuple[float, float]:
         """Loss and learning rate of the step that was done last."""

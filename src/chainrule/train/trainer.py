@@ -13,7 +13,7 @@ from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
 from chainrule.optim.adam import Adam
-from chainrule.optim.base import Optimizer
+from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.lbfgs import LBFGS
 from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
@@ -41,9 +41,9 @@ class Trainer:
     Parameters
     ----------
     net : the Network, changed in place
-    optimizer : its settings; moments start at zero with every fit. An LBFGS takes all rows at once and makes as many
-        iterations as it says, each an epoch of the history: batch_size, epochs, shuffle and drop_last mean nothing
-        to it and are not looked at; ema, accumulate and stream=True are refused
+    optimizer : its settings; without ``moments`` its moments start at zero with every fit. An LBFGS takes all rows at
+        once and makes as many iterations as it says, each an epoch of the history: batch_size, epochs, shuffle and
+        drop_last mean nothing to it and are not looked at; ema, accumulate and stream=True are refused
     batch_size : rows a step, at most as many as there are; the last batch of an epoch may have fewer
     epochs : passes over the rows, at most
     shuffle : deal the rows anew every epoch
@@ -66,6 +66,8 @@ class Trainer:
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
         trained on; None streams where they would take most of the device's free memory. The result is the same, to
         the bit; X is a NumPy array or a memory map
+    moments : Moments that a fit goes on from and leaves as they are in the end, so that the next fit may go on: the
+        optimiser's and the number of its steps. Shuffles and schedules begin anew
     bias_from_targets : begin at the best constant prediction: where the output layer's bias is all 0, it is first set
         to the log of the training targets' mean (poisson, gamma), their quantiles (quantile) or their mean and log
         variance (gaussian_nll), by weight. Other losses begin where the net is; a bias that is not 0 stays
@@ -83,6 +85,7 @@ class Trainer:
         progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
         accumulate: int = 1, ema: float | None = None, bias_from_targets: bool = True, l2: float = 0.0,
         divergence_factor: float | None = 1e3, checkpoints: Checkpoints | str | Path | None = None,
+        moments: Moments | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
@@ -122,6 +125,14 @@ class Trainer:
             raise OptionError(
                 f"l2={l2} came with accumulate={accumulate}: the penalty would count once a batch of each update",
                 hint="Adam(weight_decay=...), which counts once an update",
+            )
+        if not isinstance(moments, Moments | None):
+            raise OptionError(f"moments {moments!r:.60} came, Moments() or None was expected")
+        self.moments = moments
+        if moments is not None and self.checkpoints is not None:
+            raise OptionError(
+                "moments came with checkpoints: a fit is gone on with from the one or from the other",
+                hint="fit(resume=...), or Moments alone",
             )
         self._stop_requested = False
 

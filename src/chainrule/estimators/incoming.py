@@ -1,0 +1,152 @@
+"""What comes into ``fit`` and ``predict``, checked by scikit-learn's rules: arrays, arrays on a GPU, DataFrames.
+
+A DataFrame may hold text and holes: a :class:`TableEncoder`, fitted on the training rows, makes X of its columns, as it
+does for ``chainrule train``. Its columns are known by name, so a new frame has the same ones, in the same order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight, _check_y, check_consistent_length, validate_data
+
+from chainrule.backends.base import Array, Backend
+from chainrule.errors import DataError
+from chainrule.estimators.homes import is_on_gpu, on_host
+from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.table_columns import ColumnData
+from chainrule.nn.table_encoder import TableEncoder
+from chainrule.tables.frame_reader import is_frame, read_frame
+from chainrule.tables.selection import Selection
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """Rows to train on or to watch.
+
+    Parameters
+    ----------
+    X : (n, d) numbers on the host or on the net's device; or the columns of a table
+    y : targets as scikit-learn checks them
+    weights : (n,) from 0 up, not all 0; or None
+    dtype : that is computed in
+    target_name : of y, where it has one
+    """
+
+    X: Array | Mapping[str, ColumnData]
+    y: np.ndarray
+    weights: np.ndarray | None
+    dtype: np.dtype
+    target_name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def fit_encoder(self, training: np.ndarray | None) -> TableEncoder | None:
+        """Of the ``training`` rows that weigh anything; None where these are no columns."""
+        if not isinstance(self.X, Mapping):
+            return None
+        rows = np.arange(len(self)) if training is None else training
+        if self.weights is not None:
+            rows = rows[self.weights[rows] > 0]
+        return TableEncoder.fit(self.X, rows=rows)
+
+    def matrix(self, encoder: TableEncoder | None) -> Array:
+        """X (n, n_in) as the net takes it, before standardisation."""
+        if isinstance(self.X, Mapping):
+            assert encoder is not None
+            return encoder.encode(self.X).astype(self.dtype, copy=False)
+        return _encoded(encoder, self.X).astype(self.dtype, copy=False) if encoder is not None else self.X
+
+
+def take(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, dtypes: Any, numeric: bool, backend: Backend,
+    encoder: TableEncoder | None, first: bool,
+) -> Incoming:  # fmt: skip
+    """What a fit is given. ``first`` means that names and number of the features are learnt, not compared."""
+    name = getattr(y, "name", None)
+    y, sample_weight = on_host(y), on_host(sample_weight)
+    target = {"multi_output": True, "y_numeric": numeric}
+    framed = _is_table(X) and (first or encoder is not None)
+    if framed or (_stays_on(backend, X) and encoder is None):
+        validate_data(estimator, X, y, reset=first, skip_check_array=True)
+        y = _check_y(y, **target, estimator=estimator)
+        check_consistent_length(X, y)
+        dtype = _dtype(_dtype_of(X), dtypes)
+        X = _columns(X, encoder) if framed else backend.upload(X)
+    else:
+        finite = True if encoder is None else "allow-nan"
+        X, y = validate_data(
+            estimator, on_host(X), y, dtype=dtypes, ensure_all_finite=finite, reset=first, **target
+        )  # fmt: skip
+        dtype = X.dtype
+    weights = None
+    if sample_weight is not None:
+        weights = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
+        if weights.sum() < np.finfo(weights.dtype).tiny:
+            raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
+    return Incoming(X, y, weights, dtype, name if isinstance(name, str) else "")
+
+
+def read(estimator: Any, X: Any, *, dtypes: Any, backend: Backend, preparation: Preparation) -> Array:
+    """(n, n_in) rows to predict: on the net's device where they are there already, else on the host."""
+    encoder = preparation.encoder
+    if _stays_on(backend, X) and encoder is None:
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+        return backend.upload(X)
+    if _is_table(X) and encoder is not None:
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+        return encoder.encode(_columns(X, encoder)).astype(_dtype(_dtype_of(X), dtypes), copy=False)
+    if encoder is not None and "category" in encoder.kinds.values():
+        raise DataError(
+            f"{type(X).__name__} came to {type(estimator).__name__}, which was fitted on a DataFrame with text",
+            hint="give it a DataFrame with the same columns; in a Pipeline: .set_output(transform='pandas')",
+        )
+    finite = True if encoder is None else "allow-nan"
+    rows: np.ndarray = validate_data(estimator, on_host(X), dtype=dtypes, ensure_all_finite=finite, reset=False)
+    return rows if encoder is None else _encoded(encoder, rows).astype(rows.dtype, copy=False)
+
+
+def _is_table(X: Any) -> bool:
+    return is_frame(X) and hasattr(X, "columns")
+
+
+def _stays_on(backend: Backend, X: Any) -> bool:
+    return is_on_gpu(X) and backend.device != "cpu"
+
+
+def _columns(X: Any, encoder: TableEncoder | None) -> Mapping[str, ColumnData]:
+    """The columns of a frame, each read as what it was in training."""
+    known = {} if encoder is None else encoder.kinds
+    return read_frame(X, Selection(feature_names=tuple(known), need_target=False, kinds=known)).columns
+
+
+def _encoded(encoder: TableEncoder, rows: np.ndarray) -> np.ndarray:
+    """An array's columns are those of the table by position."""
+    return encoder.encode(dict(zip(encoder.table_names, rows.T.astype(np.float64), strict=True)))
+
+
+def _dtype_of(X: Any) -> np.dtype:
+    """float32 where all of it is that."""
+    dtypes = {str(X.dtype)} if hasattr(X, "dtype") else {str(dtype).lower() for dtype in getattr(X, "dtypes", ())}
+    return np.dtype(np.float32 if dtypes == {"float32"} else np.float64)
+
+
+def _dtype(came: np.dtype, dtypes: Any) -> np.dtype:
+    return came if isinstance(dtypes, tuple) else np.dtype(dtypes)
+
+
+def standardization(x: np.ndarray, weights: np.ndarray | None, limit: float = math.inf) -> Standardization:
+    """Mean and deviation of each column, rows by their weights: a row of weight 2 counts as two rows."""
+    if weights is None:
+        return Standardization.fit(x, limit=limit)
+    x = x[:, None] if x.ndim == 1 else x
+    counted = Standardization.fit(x[weights > 0], limit=limit)
+    mean = np.average(x, axis=0, weights=weights)
+    scale = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
+    constant = np.ptp(x[weights > 0], axis=0) == 0
+    return Standardization(mean, np.where(constant, counted.scale, scale), limit)

@@ -1,0 +1,95 @@
+"""What a file and its net are both asked: rows like those of the training, and for a table what may go wrong in one."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from chainrule.errors import DataError
+from chainrule.nn.row_checks import on_host
+from chainrule.nn.table_columns import Categorical, CategoryColumn, ColumnData
+from chainrule.onnx.columns import DOUBLE, fed
+
+if TYPE_CHECKING:
+    from chainrule.nn.network import Network
+
+ROWS = 256
+WITHIN = 3.0  # deviations of the training rows
+FAR = 1e9  # times further out: where there is a limit, it comes to rest there
+HOLES = 8  # one row in so many, in each column of numbers
+
+
+class Case(NamedTuple):
+    """Rows as the file takes them, {input: (n, columns)}, and as the net does, X (n, n_in)."""
+
+    feeds: dict[str, np.ndarray]
+    X: np.ndarray
+
+
+def cases_of(net: Network, came: np.dtype, rows: Any = None) -> list[Case]:
+    """Random rows, of a table also with numbers far out, and ``rows`` where they are given.
+
+    Parameters
+    ----------
+    came : of the inputs of numbers
+    rows : (m, n_in) features; of a net with an encoder a table
+    """
+    encoder = net.preparation.encoder
+    if encoder is None:
+        own = [] if rows is None else [np.ascontiguousarray(on_host(net.backend, rows, "rows"), came)]
+        return [Case({"X": X}, X) for X in (random_rows(net, came), *own)]
+    tables = [random_table(net, 1.0)]
+    features = net.preparation.features
+    if features is not None and np.isfinite(features.limit):
+        tables.append(random_table(net, FAR))
+    if rows is not None:
+        columns = getattr(rows, "columns", None)
+        if not columns or not set(encoder.table_names) <= set(columns):
+            raise DataError(
+                f"rows {type(rows).__name__} came, a table with the columns of the net was expected",
+                hint="rows=cr.read_table(source, like=net)",
+            )
+        tables.append(columns)
+    found = []
+    for table in tables:
+        # In the precision of the inputs, so that both are asked the same.
+        rounded = {name: _rounded(table[name], came) for name in encoder.table_names}
+        found.append(Case(fed(encoder, rounded, came), encoder.encode(rounded)))
+    return found
+
+
+def random_rows(net: Network, dtype: np.dtype) -> np.ndarray:
+    """Rows like those of the training, as far as the net remembers them; else normal ones. Always the same."""
+    z = np.random.default_rng(0).standard_normal((ROWS, net.n_in)).clip(-WITHIN, WITHIN)
+    features = net.preparation.features
+    rows = z if features is None else features.mean + features.scale * z
+    return np.ascontiguousarray(rows, dtype)
+
+
+def random_table(net: Network, far: float) -> dict[str, ColumnData]:
+    """The columns of the net's encoder: numbers as :func:`random_rows`, but ``far`` times as far out and with holes.
+
+    Text is each category, a new one and none, equally often. Always the same.
+    """
+    encoder, rng = net.preparation.encoder, np.random.default_rng(0)
+    assert encoder is not None
+    numbers, largest = random_rows(net, DOUBLE), float(np.finfo(np.float32).max) / 8
+    table: dict[str, ColumnData] = {}
+    at = 0
+    for column in encoder.columns:
+        if isinstance(column, CategoryColumn):
+            new = next(name for name in (f"new{i}" for i in count()) if name not in column.categories)
+            names = (*column.categories, new)
+            table[column.name] = Categorical(rng.integers(-1, len(names), ROWS).astype(np.int32), names)
+        else:
+            values = (numbers[:, at] * far).clip(-largest, largest)
+            values[rng.integers(0, HOLES, ROWS) == 0] = np.nan
+            table[column.name] = values
+        at += len(column.names)
+    return table
+
+
+def _rounded(data: ColumnData, dtype: np.dtype) -> ColumnData:
+    return data if isinstance(data, Categorical) else data.astype(dtype).astype(DOUBLE)

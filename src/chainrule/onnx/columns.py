@@ -1,0 +1,97 @@
+"""From the columns of a table to X, as :class:`TableEncoder` makes it: one input a column, (n, 1) each.
+
+Numbers come as floats, nan for a hole. Text comes as strings, and onnxruntime knows no string that is none: a hole is
+the empty string, or one of the marks that mean a hole in a file (``NA``, ``nan``, ...), or what onnxruntime makes of
+Python's own (``None``). A mark that is the name of a category is that category.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from chainrule.errors import OptionError
+from chainrule.nn.table_columns import MISSING, NOTHING, Categorical, CategoryColumn, ColumnData, NumberColumn
+from chainrule.nn.table_encoder import TableEncoder
+from chainrule.onnx.graph import Graph
+
+DOUBLE = np.dtype(np.float64)
+INTEGER = np.dtype(np.int64)
+TEXT = np.dtype(object)
+WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+OTHER = -1  # the code of a row that has no column of X: it gets the shares
+
+
+def encoded(g: Graph, encoder: TableEncoder, came: np.dtype) -> str:
+    """X (n, len(encoder.names)) in float64.
+
+    Parameters
+    ----------
+    came : of the inputs of numbers
+
+    Raises
+    ------
+    OptionError   for a kind of column that has no ONNX form here, or text whose holes could not be told.
+    """
+    inputs = [g.input(c.name, TEXT if isinstance(c, CategoryColumn) else came, 1) for c in encoder.columns]
+    parts: list[str] = []
+    for column, x in zip(encoder.columns, inputs, strict=True):
+        match column:
+            case NumberColumn():
+                parts += _number(g, column, g.cast(x, came, DOUBLE))
+            case CategoryColumn():
+                parts.append(_category(g, column, x))
+            case _:
+                raise OptionError(
+                    f"column {column.name!r:.60} is of kind {column.kind!r:.60}, which has no ONNX form here",
+                    hint="encode it before the net, or leave it out",
+                )
+    return str(g.node("Concat", *parts, axis=1)) if len(parts) > 1 else parts[0]
+
+
+def fed(encoder: TableEncoder, table: Mapping[str, ColumnData], came: np.dtype) -> dict[str, np.ndarray]:
+    """What onnxruntime is given of a table: {input: (n, 1)}, numbers of dtype ``came`` and text."""
+    feeds = {}
+    for name in encoder.table_names:
+        data = table[name]
+        if isinstance(data, Categorical):
+            feeds[name] = np.array([*data.names, ""], TEXT)[data.codes][:, None]  # -1 of a hole finds the last
+        else:
+            feeds[name] = data.astype(came)[:, None]
+    return feeds
+
+
+def _number(g: Graph, column: NumberColumn, x: str) -> list[str]:
+    hole = g.node("IsNaN", x)
+    filled = str(g.node("Where", hole, g.scalar(column.fill, DOUBLE), x))
+    return [filled, g.cast(hole, np.dtype(np.bool_), DOUBLE)] if column.indicator else [filled]
+
+
+def _category(g: Graph, column: CategoryColumn, x: str) -> str:
+    """1 in the column of X that the text has; the shares for text that has none."""
+    width = len(column.names)
+    codes = g.codes(x, _codes(column), len(column.categories) if column.rarer else OTHER)
+    hit = g.node("Equal", codes, g.integers(range(width)))
+    one_hot = g.cast(hit, np.dtype(np.bool_), DOUBLE)
+    if column.rarer and column.missing:
+        return one_hot
+    shares = g.constant(f"{column.name}.shares", np.array(column.shares), DOUBLE)
+    return str(g.node("Where", g.node("Equal", codes, g.integers(OTHER)), shares, one_hot))
+
+
+def _codes(column: CategoryColumn) -> dict[str, int]:
+    """The position among the columns of X of all text that has one, and of what means a hole."""
+    if "" in column.categories:
+        raise OptionError(
+            f"column {column.name!r:.60} has a category without a name, which in the file means a hole",
+            hint="give it a name and train again",
+        )
+    hole = len(column.categories) + column.rarer if column.missing else OTHER
+    codes = dict.fromkeys(sorted(MISSING | NOTHING), hole)
+    # 7.0 is 7, as where tables are read: numbers that are categories often come as floats.
+    for i, name in enumerate(column.categories):
+        if WHOLE.fullmatch(name):
+            codes |= {f"{name}.": i, f"{name}.0": i}
+    return codes | {name: i for i, name in enumerate(column.categories)}
