@@ -20,7 +20,7 @@ DATE = re.compile(
     re.ASCII,
 )
 WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
-WITH_COMMA = re.compile(r"[+-]?\d+,\d*", re.ASCII)
+WITH_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def category_name(cell: str, decimal: str = ".") -> str:
     if decimal == ",":
         if not WITH_COMMA.fullmatch(cell):  # 1.000 is a thousand there
             return cell
-        cell = cell.replace(",", ".")
+        cell = cell.replace(".", "").replace(",", ".")
     whole = WHOLE.fullmatch(cell)
     return whole[1] if whole else cell
 
