@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chainrule.nn.custom_loss import CustomLoss
     from chainrule.nn.dense import Dense
     from chainrule.nn.dropout import Dropout
+    from chainrule.nn.embedding import Embedding
     from chainrule.nn.losses import (
         AbsoluteError,
         Focal,
@@ -99,6 +100,7 @@ _HOMES: Final = {
     "chainrule.nn.custom_loss": "CustomLoss",
     "chainrule.nn.dense": "Dense",
     "chainrule.nn.dropout": "Dropout",
+    "chainrule.nn.embedding": "Embedding",
     "chainrule.nn.losses": (
         "AbsoluteError Focal Gamma GaussianNLL Huber Poisson Quantile SigmoidCrossEntropy "
         "SoftmaxCrossEntropy SquaredError"
@@ -157,6 +159,7 @@ __all__ = [
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "Embedding",
     "EpochRecord",
     "Exponential",
     "FlatCosine",
