@@ -14,11 +14,12 @@ import chainrule as cr
 NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
     "AbsoluteError Activation Adam AdamW Backend BatchNorm Callback Categorical CategoryColumn ChainruleError "
     "Constant Cosine Coslog4 CustomActivation CustomLoss DataError Dense DeviceError Diagnosis DivergenceError "
-    "Dropout EarlyStopping Embedding EpochRecord Exponential FlatCosine Focal Gamma GaussianNLL GradientError "
-    "GuardError GuardedBackend History Huber JSONLinesLogger LBFGS LayerNorm MLP Metric ModelFileError Network NumberColumn "
-    "OneCycle OptionError OutOfMemoryError ParameterGroup Plateau Poisson Preparation Quantile Residual Run SGD "
-    "Schedule ShapeError SigmoidCrossEntropy SoftmaxCrossEntropy SquaredError Standardization StartRecord Step "
-    "StepRecord Table TableEncoder TensorBoardLogger Trainer backend check_gradients load read_table "
+    "Dropout EarlyStopping EmbeddedColumn Embedding EpochRecord Exponential FlatCosine Focal Gamma GaussianNLL "
+    "GradientError GuardError GuardedBackend History Huber JSONLinesLogger LBFGS LayerNorm MLP Metric "
+    "ModelFileError Network NumberColumn OneCycle OptionError OutOfMemoryError ParameterGroup Plateau Poisson "
+    "Preparation Quantile Residual Run SGD Schedule ShapeError SigmoidCrossEntropy SoftmaxCrossEntropy SquaredError "
+    "Standardization StartRecord Step StepRecord Table TableEncoder TensorBoardLogger Trainer backend "
+    "check_gradients load read_table "
 ).split()
 
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from chainrule.nn.preparation import Preparation, Standardization
     from chainrule.nn.residual import Residual
     from chainrule.nn.saved import load
-    from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn
+    from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, NumberColumn
     from chainrule.nn.table_encoder import TableEncoder
     from chainrule.optim.adam import Adam, AdamW
     from chainrule.optim.base import ParameterGroup
@@ -111,7 +111,7 @@ _HOMES: Final = {
     "chainrule.nn.preparation": "Preparation Standardization",
     "chainrule.nn.residual": "Residual",
     "chainrule.nn.saved": "load",
-    "chainrule.nn.table_columns": "Categorical CategoryColumn NumberColumn",
+    "chainrule.nn.table_columns": "Categorical CategoryColumn EmbeddedColumn NumberColumn",
     "chainrule.nn.table_encoder": "TableEncoder",
     "chainrule.optim.adam": "Adam AdamW",
     "chainrule.optim.base": "ParameterGroup",
@@ -159,6 +159,7 @@ __all__ = [
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "EmbeddedColumn",
     "Embedding",
     "EpochRecord",
     "Exponential",

@@ -26,7 +26,7 @@ import safetensors.numpy
 from chainrule.errors import DataError, ModelFileError, first_line
 
 FORMAT = "chainrule-model"
-VERSION = 2  # written where a description needs it: 2 where it has "columns" (of a table, before they became X), else 1
+VERSION = 3  # the newest; each file has the least that its description needs, see version_of
 MAX_HEADER = 1 << 26  # bytes: 100,000 columns fit; safetensors itself takes at most 100 MB
 DTYPES = ("float32", "float64")
 
@@ -45,13 +45,24 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
 def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write the file whole or not at all: to a temporary beside it, flushed to disk, then renamed over it."""
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    version = VERSION if "columns" in description else 1
-    envelope = {"version": version, "description": description, "sha256": _checksum(description, arrays)}
+    envelope = {
+        "version": version_of(description),
+        "description": description,
+        "sha256": _checksum(description, arrays),
+    }
     metadata = {FORMAT: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
     content = safetensors.numpy.save(arrays, metadata)
     if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
         raise DataError(f"{path} would need more than {MAX_HEADER:,} bytes for names and categories")
     write_whole(path, content)
+
+
+def version_of(description: Mapping[str, Any]) -> int:
+    """3 with an embedding, 2 with "columns" (of a table, before they became X), else 1: what an old reader can read."""
+    parts = [*description.get("layers", ()), *description.get("columns", ())]
+    if any(isinstance(part, dict) and part.get("kind") == "embedding" for part in parts):
+        return 3
+    return 2 if "columns" in description else 1
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -126,9 +137,7 @@ def _checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
 def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray], *, version: int) -> None:
     if not isinstance(description, dict):
         raise ModelFileError(f"{path}: the description is no JSON object")
-    if ("columns" in description) != (version > 1):
-        raise ModelFileError(f"{path}: columns in the description belong to format version 2, and to no other")
-    for key, kind in (SCHEMA | ({"columns": list} if version > 1 else {})).items():
+    for key, kind in (SCHEMA | ({"columns": list} if "columns" in description else {})).items():
         if not isinstance(description.get(key), kind) or isinstance(description[key], bool):
             kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
             raise ModelFileError(f"{path}: {key} of the description should be of type {kinds}")
@@ -139,6 +148,10 @@ def _check_description(path: Path, description: Any, tensors: Mapping[str, np.nd
         for part in description.get(key, ()):
             if not isinstance(part, dict) or not isinstance(part.get("kind"), str):
                 raise ModelFileError(f"{path}: unknown kind of {what}: {part!r:.80}")
+    if version_of(description) != version:
+        raise ModelFileError(
+            f"{path}: format version {version} came, its layers and columns belong to {version_of(description)}"
+        )
     for name, array in tensors.items():
         if str(array.dtype) not in DTYPES or not np.isfinite(array).all():
             raise ModelFileError(f"{path}: {name} should be finite numbers of {' or '.join(DTYPES)}")

@@ -20,6 +20,7 @@ from chainrule.cli.training_data import DEFAULT_LOSS, Data, read_training_data
 from chainrule.errors import DivergenceError, OptionError
 from chainrule.nn import metrics
 from chainrule.nn.activations import ACTIVATIONS
+from chainrule.nn.embedding import Embedding
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.mlp import MLP, NORMALIZATIONS
 from chainrule.nn.network import DTYPES
@@ -86,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     say("data", _describe_data(data))
     if data.columns:
         say("columns", data.columns)
+    if isinstance(net.layers[0], Embedding):
+        say("embedding", _describe_embedding(net.layers[0], data))
     for note in data.notes:
         say("note", note)
     sizes = " -> ".join(map(str, net.widths))
@@ -167,9 +170,10 @@ def _describe_layers(args: argparse.Namespace) -> str:
 def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
     """The net, prepared for this table: standardised by its training rows, names kept."""
     loss = with_options(LOSSES[args.loss or DEFAULT_LOSS[data.plan.task]], dict(args.loss_option))
+    embedding = None if data.encoder is None else data.encoder.embedding()
     net = MLP(
         [data.X.shape[1], *args.hidden, loss.outputs_for(data.plan.n_out)], activation=args.activation,
-        dropout=args.dropout, normalization=args.normalization, residual=args.residual,
+        dropout=args.dropout, normalization=args.normalization, residual=args.residual, embedding=embedding,
         loss=loss, backend=backend, dtype=args.dtype, seed=args.seed,
     )  # fmt: skip
     target = [data.target_name or "y"] if data.y.ndim == 1 else []
@@ -182,6 +186,12 @@ def _net(args: argparse.Namespace, data: Data, backend: Any) -> MLP:
         encoder=data.encoder,
     )
     return net
+
+
+def _describe_embedding(embedding: Embedding, data: Data) -> str:
+    """Which columns have vectors, how many, and how long."""
+    sizes = zip(embedding.columns, embedding.counts, embedding.widths or (), strict=True)
+    return ", ".join(f"{data.feature_names[column]} ({count:,} x {width})" for column, count, width in sizes)
 
 
 def _describe_data(data: Data) -> str:

@@ -13,7 +13,7 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli.options import column_names, positive_int
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES
-from chainrule.nn.table_columns import MAX_CATEGORIES, Categorical
+from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS, Categorical
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.random import Purpose, stream
 from chainrule.tables.readers import read_table
@@ -36,8 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="columns whose numbers are names of categories: postcodes, codes",
     )  # fmt: skip
     add(
-        "--max-categories", type=positive_int, default=MAX_CATEGORIES, metavar="N",
-        help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES})",
+        "--max-categories", type=positive_int, metavar="N",
+        help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES}; embedded {MAX_VECTORS:,})",
+    )  # fmt: skip
+    add(
+        "--embed-above", type=positive_int, metavar="N",
+        help="learn a vector for each category of columns with more than N of them (none)",
     )  # fmt: skip
     add("--valid", default="0.2", metavar="X", help="fraction of the rows to hold out, or a file; 0: none (0.2)")
 
@@ -72,7 +76,9 @@ def read_training_data(args: argparse.Namespace) -> Data:
     training, validation, other = _split(args, table)
     encoder = None
     if table.matrix is None:
-        encoder = TableEncoder.fit(table.columns, rows=training, max_categories=args.max_categories)
+        encoder = TableEncoder.fit(
+            table.columns, rows=training, max_categories=args.max_categories, embed_above=args.embed_above
+        )
     X = _matrix(table, encoder, training)
     y, valid = plan.y, None
     if other is not None and other.target is not None:
@@ -83,7 +89,7 @@ def read_training_data(args: argparse.Namespace) -> Data:
     return Data(
         X, y if training is None else y[training], valid, plan, encoder, table.source, len(table),
         table.feature_names if encoder is None else encoder.names, table.target_name, describe_columns(table),
-        (*table.notes, *_doubts(table, args.max_categories)),
+        (*table.notes, *_doubts(table, args.max_categories or MAX_CATEGORIES)),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from chainrule.options import whole_number
 from chainrule.random import Purpose, stream
 
 MOST_CODES: Final = 1 << 24  # whole numbers up to here are exact in float32
+FIRST: Final = 0.05  # numbers of a vector begin between this and its negative
 CODES = np.dtype(np.int32)
 
 
@@ -27,7 +28,7 @@ def usual_width(count: int) -> int:
 
     Source: fastai's rule for tables (Howard, Gugger 2020, fastai: A Layered API for Deep Learning, tabular learner).
     """
-    return max(1, min(600, round(1.6 * float(count) ** 0.56)))
+    return max(1, min(600, round(1.6 * math.pow(count, 0.56))))
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class Embedding(Layer):
     """y_i = [numbers of x_i | E_0[c_i0] | E_1[c_i1] | ...], c_it the code in column ``columns[t]`` of x.
 
     Backward, dE_t[c] = sum of dy_i's part of table t over the rows i with code c. It is x @ W of one-hot columns
-    without the zeros: a row takes one row of W, and gives its gradient to that one alone. The first layer of a net, and
-    nowhere else: x is X, whose columns of codes are neither standardised nor rounded, and are checked when rows come in.
+    without the zeros: a row takes one row of W, and gives its gradient to that one alone. It is the first layer of a
+    net: x is X, whose columns of codes are neither standardised nor rounded, and are checked when rows come in.
 
-    A vector begins at U(-1, 1) / sqrt(width): about as long for any width, and near what one standardised number is.
-    Source: Gorishniy, Rubachev, Khrulkov, Babenko 2021 (Revisiting Deep Learning Models for Tabular Data), their code.
+    Vectors begin at U(-0.05, 0.05), small beside standardised numbers: the net starts without an opinion of a category.
+    Large ones, all different from the start, can be learned by heart (decision 16). Source: Keras, `layers.Embedding`.
 
     Parameters
     ----------
@@ -98,10 +99,8 @@ class Embedding(Layer):
 
     def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
         """Each table from numbers of its own."""
-        for t, width in enumerate(self._widths):
-            limit = 1 / math.sqrt(width)
-            numbers = stream(seed, Purpose.EMBEDDING, index=t)
-            backend.uniform(*numbers, low=-limit, high=limit, out=parameters[f"E{t}"])
+        for t in range(len(self.columns)):
+            backend.uniform(*stream(seed, Purpose.EMBEDDING, index=t), low=-FIRST, high=FIRST, out=parameters[f"E{t}"])
 
     def memory(self, n_in: int, use: Use) -> Memory:
         """y and dy, and the codes; in prediction the means that unseen codes stand for."""

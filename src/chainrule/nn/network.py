@@ -174,6 +174,7 @@ class Network:
 
     def upload_rows(self, X: Any, y: Any, sample_weight: Any = None, *, training: bool = True) -> Rows:
         """Rows checked, standardised and resident on the device; not for ``training`` they may have unseen codes."""
+        self.preparation.refuse_other_codes(self.codes())
         with self.backend.running():
             return upload_rows(
                 self.backend, X, y, sample_weight, n_in=self.n_in, dtype=self.dtype, loss=self.loss,

@@ -91,6 +91,7 @@ def load(
             classes=tuple(description["classes"]),
             encoder=_encoder(description),
         )
+        net.preparation.refuse_other_codes(net.codes())
         net.parameter_arena.assign({n.removeprefix(PREFIX): v for n, v in tensors.items() if n.startswith(PREFIX)})
     except ModelFileError:
         raise

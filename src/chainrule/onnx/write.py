@@ -87,7 +87,7 @@ def serialize(net: Network, came: np.dtype) -> bytes:
     check_preparation(net.preparation)
     p = net.preparation
     g = Graph(net.dtype)
-    x = prepared(g, g.input("X", came, net.n_in), came, p.features)
+    x = prepared(g, g.input("X", came, net.n_in), came, p.features, net.codes())
     answer(g, net, chained(g, net.nodes, x, parameters))
     about = {
         "version": chainrule.__version__,
