@@ -109,7 +109,8 @@ def _embedding(g: Graph, node: Node, layer: Embedding, x: str, parameters: Param
         table = parameters[f"{node.name}.E{t}"]
         if shares:
             table = np.vstack([table, np.asarray(shares) @ table])
-        code = g.cast(g.node("Gather", x, g.integers(column), axis=1), g.dtype, np.dtype(np.int64))
+        came = g.node("Reshape", g.node("Gather", x, g.integers([column]), axis=1), g.integers([-1]))
+        code = g.cast(came, g.dtype, np.dtype(np.int64))
         parts.append(g.node("Gather", g.constant(f"{node.name}.E{t}", table), code, axis=0))
     return str(g.node("Concat", *parts, axis=1))
 

@@ -155,8 +155,13 @@ class NumPyBackend(ReferenceBackend):
             part = self._scratch((n, width), dy.dtype, use="vectors")
             part[...] = dy[:, table.at : table.at + width]
             places = self._scratch((n, width), np.intp, use="places")
-            np.multiply(codes[:, t, None], width, out=places)
-            np.add(places, self._rows(width), out=places)
+            rows = self._scratch((n,), np.intp, use="codes")
+            rows[...] = codes[:, t]
+            np.multiply(rows, width, out=rows)
+            lanes = self._scratch((n, width), np.intp, use="lanes")
+            # Copied out first: a sum that broadcasts asks for a buffer of its own each time.
+            places[...], lanes[...] = rows[:, None], self._rows(width)
+            np.add(places, lanes, out=places)
             gradient = dtables[table.start : table.start + table.rows * width]
             gradient[...] = 0
             np.add.at(gradient, places.reshape(-1), part.reshape(-1))  # one by one, row after row
