@@ -246,11 +246,11 @@ def test_columns_with_many_categories_are_embedded(run, tmp_path):
     Path("towns.csv").write_text("town,color,price\n" + "\n".join(lines) + "\n")
     found = run("train", "towns.csv", "--target", "price", "--embed-above", 32, *TRAIN, "--run-dir", "m")
     assert found.code == 0, found.err
-    assert "embedding town (40 x 13)" in found.err
+    assert "vectors  town (40 x 13)" in found.err
     assert run("evaluate", "m", "towns.csv", "--device", "cpu", "--json").json["r2"] > 0.97
     text = run("show", "m").out
     for part in ("a vector for each of 40 categories; unseen ones count as an average row", "one each for blue, red",
-                 "40 vectors of town"):  # fmt: skip
+                 "40 vectors of town", "1 of codes as they come"):  # fmt: skip
         assert part in text
     town_column, color = run("show", "m", "--json").json["model"]["columns"]
     assert (town_column["kind"], color["kind"]) == ("embedding", "category")

@@ -114,10 +114,11 @@ def _model_facts(net: Network) -> dict[str, Any]:
 
 def _model_rows(net: Network) -> list[list[str]]:
     p = net.preparation
+    codes = f", {len(net.codes())} of codes as they come" if net.codes() and p.features is not None else ""
     rows = [
         ["model", f"{' -> '.join(map(str, net.widths))}, {net.parameter_count:,} parameters, {net.dtype}"],
         ["loss", f"{net.loss_name}: {net.loss.formula}"],
-        ["features", f"{net.n_in} columns{_names(p.feature_names)}; {_standardization(p.features)}"],
+        ["features", f"{net.n_in} columns{_names(p.feature_names)}; {_standardization(p.features)}{codes}"],
     ]
     if net.loss.task == "regress":
         rows.append(["target", f"{p.target_name or 'one number a row'}; {_standardization(p.targets)}"])

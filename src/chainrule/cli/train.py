@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if data.columns:
         say("columns", data.columns)
     if isinstance(net.layers[0], Embedding):
-        say("embedding", _describe_embedding(net.layers[0], data))
+        say("vectors", _describe_embedding(net.layers[0], data))
     for note in data.notes:
         say("note", note)
     sizes = " -> ".join(map(str, net.widths))
