@@ -19,6 +19,7 @@ BODIES = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark
 # Tests that also run the CUDA body on a simulated device (see `emulation`): slow, so these alone.
 SIMULATED = {
     "test_contract",
+    "test_embedding",
     "test_normalization",
     "test_gradients",
     "test_layers",

@@ -43,7 +43,11 @@ def nets() -> list[cr.Network]:
     encoder = cr.TableEncoder.fit(table, max_categories=2)
     tabular = cr.MLP([len(encoder.names), 3])
     tabular.preparation = cr.Preparation(encoder=encoder)
-    return [many, quantiles, tabular, cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
+    embedding_encoder = cr.TableEncoder.fit(table, embed_above=2)
+    embedded = cr.MLP([len(embedding_encoder.names), 3, 2], embedding=embedding_encoder.embedding())
+    embedded.preparation = cr.Preparation(encoder=embedding_encoder)
+    others = [cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
+    return [many, quantiles, tabular, embedded, *others]
 
 
 def nested(depth: int) -> Any:
@@ -59,11 +63,12 @@ VALUES: list[Any] = [
     1e-320, 1e308, float("nan"), float("inf"), "", "relu", "dense", "float64", "x" * 10_000, "\0", "\n", "\u202e", [],
     {}, [[]], [0.1, 0.2], [1] * 1000, {"kind": "dense"}, {"kind": "residual", "layers": []}, {"name": "huber"},
     {"kind": []}, {"kind": "custom_activation"}, {"kind": "number"}, {"kind": "category"},
+    {"kind": "embedding"}, {"kind": "embedding", "columns": [0], "counts": [2**24], "widths": [2**40], "shares": None},
     nested(50), nested(400), nested(900), {"kind": nested(900)},
 ]  # fmt: skip
 KEYS = (
     "kind", "columns", "fill", "categories", "shares", "indicator", "n_out", "n_in", "activation", "layers", "name",
-    "eps", "rate", "levels", "reduction", "", "self", "x",
+    "eps", "rate", "levels", "counts", "widths", "reduction", "", "self", "x",
 )  # fmt: skip
 
 

@@ -180,6 +180,7 @@ OTHER_LAYERS: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.1},
     "layer norm": {"normalization": "layer", "residual": True},
     "batch norm": {"normalization": "batch"},
+    "embedding": {"embedding": cr.Embedding([0, 5], [500, 20])},
 }
 
 
@@ -201,7 +202,10 @@ def test_a_step_asks_for_no_new_memory(workload, loss, optimizer, activation, la
     y = rng.integers(0, k, n) if loss == "softmax_cross_entropy" else rng.uniform(size=(n, k))
     net = cr.MLP(widths, loss=loss, activation=activation, backend=body_of(body), **OTHER_LAYERS[layers])
     be = net.backend
-    rows = net.upload_rows(rng.normal(size=(n, widths[0])), y, rng.uniform(size=n))
+    X = rng.normal(size=(n, widths[0]))
+    for column, count in net.codes(training=True).items():
+        X[:, column] = rng.integers(0, count, n)
+    rows = net.upload_rows(X, y, rng.uniform(size=n))
     with be.running():
         fit = Fit(cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=batch_size), rows, None)
         fit.steps.batches.begin_epoch(0)

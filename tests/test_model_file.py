@@ -137,10 +137,11 @@ def rewritten(envelope: dict[str, Any], description: Any = DESCRIPTION) -> bytes
 
 
 ENVELOPES = [
-    ({"version": 3}, "format version 3, this chainrule reads 1 to 2(?s:.*)chainrule that wrote it"),
+    ({"version": 4}, "format version 4, this chainrule reads 1 to 3(?s:.*)chainrule that wrote it"),
     ({"version": 0}, "format version 0"),
     ({"version": True}, "format version True"),
-    ({"version": 2}, "columns in the description belong to format version 2"),
+    ({"version": 2}, "format version 2 came, its layers and columns belong to 1"),
+    ({"version": 3}, "format version 3 came, its layers and columns belong to 1"),
     ({"version": 1, "description": DESCRIPTION | {"columns": []}}, "damaged"),
     ({"version": "1"}, "format version '1'"),
     ({"version": None}, "format version None"),

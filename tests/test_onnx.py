@@ -124,6 +124,22 @@ def test_every_layer(tmp_path, rng, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("standardized", [False, True], ids=["raw", "standardised"])
+@pytest.mark.parametrize("columns", [[3, 0], [0, 1, 2, 3]], ids=["between numbers", "alone"])
+def test_an_embedding(tmp_path, rng, columns, standardized, dtype):
+    """Codes as they come, and the code of what training never saw."""
+    counts = [5, 300, 2, 7][: len(columns)]
+    shares = [(0.1, 0.2, 0.3, 0.4, 0.0), *[()] * (len(columns) - 1)]
+    net = shaken(cr.Network([cr.Embedding(columns, counts, shares=shares), cr.Dense(3)], 4, dtype=dtype), rng)
+    if standardized:
+        prepared(net, rng)
+    rows = cases.random_rows(net, np.dtype(dtype))
+    assert rows[:, columns[0]].max() == 5
+    export(net, tmp_path / "net.onnx", rows=rows)
+    assert_same(net, tmp_path / "net.onnx", rows)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_layer_normalisation_of_large_numbers_that_are_close(tmp_path, rng, dtype):
     net = cr.Network([cr.LayerNorm(), cr.Dense(2)], 16, loss="squared_error", dtype=dtype)
     rows = (1000 + rng.normal(size=(50, 16))).astype(dtype)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chainrule.nn.custom_loss import CustomLoss
     from chainrule.nn.dense import Dense
     from chainrule.nn.dropout import Dropout
+    from chainrule.nn.embedding import Embedding
     from chainrule.nn.losses import (
         AbsoluteError,
         Focal,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from chainrule.nn.preparation import Preparation, Standardization
     from chainrule.nn.residual import Residual
     from chainrule.nn.saved import load
-    from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn
+    from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, NumberColumn
     from chainrule.nn.table_encoder import TableEncoder
     from chainrule.optim.adam import Adam, AdamW
     from chainrule.optim.base import Moments, ParameterGroup
@@ -102,6 +103,7 @@ _HOMES: Final = {
     "chainrule.nn.custom_loss": "CustomLoss",
     "chainrule.nn.dense": "Dense",
     "chainrule.nn.dropout": "Dropout",
+    "chainrule.nn.embedding": "Embedding",
     "chainrule.nn.losses": (
         "AbsoluteError Focal Gamma GaussianNLL Huber Poisson Quantile SigmoidCrossEntropy "
         "SoftmaxCrossEntropy SquaredError"
@@ -112,7 +114,7 @@ _HOMES: Final = {
     "chainrule.nn.preparation": "Preparation Standardization",
     "chainrule.nn.residual": "Residual",
     "chainrule.nn.saved": "load",
-    "chainrule.nn.table_columns": "Categorical CategoryColumn NumberColumn",
+    "chainrule.nn.table_columns": "Categorical CategoryColumn EmbeddedColumn NumberColumn",
     "chainrule.nn.table_encoder": "TableEncoder",
     "chainrule.optim.adam": "Adam AdamW",
     "chainrule.optim.base": "Moments ParameterGroup",
@@ -165,6 +167,8 @@ __all__ = [
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "EmbeddedColumn",
+    "Embedding",
     "EpochRecord",
     "Exponential",
     "FlatCosine",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,6 +95,11 @@ class Arena(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._views)
+
+    def span(self, names: Sequence[str]) -> Array:
+        """The flat memory from the first of these arrays to the end of the last."""
+        slots = [self.layout.slots[name] for name in names]
+        return self.flat[slots[0].start : slots[-1].start + slots[-1].size]
 
     def like(self) -> Arena:
         """A new arena of zeros with this layout."""

@@ -12,9 +12,9 @@ from chainrule import sealed_file
 from chainrule.errors import ModelFileError
 from chainrule.sealed_file import Format
 
-# Version 2 is written where a description needs it: where it has "columns" (of a table, before they became X), else 1.
-# The header's limit: 100,000 columns fit; safetensors itself takes at most 100 MB.
-FORMAT = Format("chainrule-model", "model", version=2, max_header=1 << 26)
+# The newest version; each file has the least that its description needs, see version_of. The header's limit: 100,000
+# columns fit; safetensors itself takes at most 100 MB.
+FORMAT = Format("chainrule-model", "model", version=3, max_header=1 << 26)
 DTYPES = ("float32", "float64")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -31,7 +31,15 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
 
 def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write the file whole or not at all."""
-    sealed_file.write(path, FORMAT, FORMAT.version if "columns" in description else 1, description, tensors)
+    sealed_file.write(path, FORMAT, version_of(description), description, tensors)
+
+
+def version_of(description: Mapping[str, Any]) -> int:
+    """3 with an embedding, 2 with "columns" (of a table, before they became X), else 1: what an old reader can read."""
+    parts = [*description.get("layers", ()), *description.get("columns", ())]
+    if any(isinstance(part, dict) and part.get("kind") == "embedding" for part in parts):
+        return 3
+    return 2 if "columns" in description else 1
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -49,9 +57,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray], *, version: int) -> None:
     if not isinstance(description, dict):
         raise ModelFileError(f"{path}: the description is no JSON object")
-    if ("columns" in description) != (version > 1):
-        raise ModelFileError(f"{path}: columns in the description belong to format version 2, and to no other")
-    for key, kind in (SCHEMA | ({"columns": list} if version > 1 else {})).items():
+    for key, kind in (SCHEMA | ({"columns": list} if "columns" in description else {})).items():
         if not isinstance(description.get(key), kind) or isinstance(description[key], bool):
             kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
             raise ModelFileError(f"{path}: {key} of the description should be of type {kinds}")
@@ -62,6 +68,10 @@ def _check_description(path: Path, description: Any, tensors: Mapping[str, np.nd
         for part in description.get(key, ()):
             if not isinstance(part, dict) or not isinstance(part.get("kind"), str):
                 raise ModelFileError(f"{path}: unknown kind of {what}: {part!r:.80}")
+    if version_of(description) != version:
+        raise ModelFileError(
+            f"{path}: format version {version} came, its layers and columns belong to {version_of(description)}"
+        )
     for name, array in tensors.items():
         if str(array.dtype) not in DTYPES or not np.isfinite(array).all():
             raise ModelFileError(f"{path}: {name} should be finite numbers of {' or '.join(DTYPES)}")

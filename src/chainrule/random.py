@@ -20,6 +20,7 @@ class Purpose(enum.IntEnum):
     DROPOUT = 3
     SPLIT = 4
     CHECK = 5
+    EMBEDDING = 6
 
 
 class Stream(NamedTuple):

@@ -235,3 +235,35 @@ def test_rows_held_out_decide_nothing(run):
     assert run(*train).code == 0
     (column,) = cr.load("m/model.safetensors", device="cpu").preparation.encoder.columns
     assert len(column.categories) == 6
+
+
+def test_columns_with_many_categories_are_embedded(run, tmp_path):
+    """A table whose price is a number of its own for each of 40 towns: trained, shown, evaluated, predicted."""
+    rng = np.random.default_rng(8)
+    level = rng.normal(size=40) * 1000
+    town = rng.integers(0, 40, 900)
+    lines = [f"t{t},{'red' if i % 2 else 'blue'},{level[t] + rng.normal() * 50:.2f}" for i, t in enumerate(town)]
+    Path("towns.csv").write_text("town,color,price\n" + "\n".join(lines) + "\n")
+    found = run("train", "towns.csv", "--target", "price", "--embed-above", 32, *TRAIN, "--run-dir", "m")
+    assert found.code == 0, found.err
+    assert "vectors  town (40 x 13)" in found.err
+    assert run("evaluate", "m", "towns.csv", "--device", "cpu", "--json").json["r2"] > 0.97
+    text = run("show", "m").out
+    for part in ("a vector for each of 40 categories; unseen ones count as an average row", "one each for blue, red",
+                 "40 vectors of town", "1 of codes as they come"):  # fmt: skip
+        assert part in text
+    town_column, color = run("show", "m", "--json").json["model"]["columns"]
+    assert (town_column["kind"], color["kind"]) == ("embedding", "category")
+    Path("new.csv").write_text("color,town\nred,t3\nred,nowhere\nred,\n")
+    found = run("predict", "m", "new.csv", "--device", "cpu")
+    assert found.code == 0, found.err
+    assert "column 'town': no vector of its own in the model for 'nowhere'" in found.err
+    known, new, hole = [float(line) for line in found.out.splitlines()[1:]]
+    assert abs(known - level[3]) < 150
+    assert new == pytest.approx(hole, rel=1e-5)
+    assert abs(new - np.mean(level[town])) < 400
+    found = run("predict", "m", "towns.csv", "--device", "cpu")
+    net = cr.load("m/model.safetensors", device="cpu")
+    predicted = net.predict_table(cr.read_table("towns.csv", like=net))
+    assert [np.float32(line) for line in found.out.splitlines()[1:]] == predicted.tolist()
+    assert run("train", "towns.csv", "--target", "price", "--embed-above", 0, *TRAIN).code == 2

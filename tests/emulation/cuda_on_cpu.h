@@ -175,6 +175,16 @@ inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst
 template <class T> T __shfl_xor_sync(unsigned, T v, int mask) { return on_cpu::exchange(v, (on_cpu::index.linear % 32) ^ mask); }
 template <class T> T __shfl_down_sync(unsigned, T v, int d) { return on_cpu::exchange(v, on_cpu::index.linear % 32 + d); }
 template <class T> T __shfl_sync(unsigned, T v, int from) { return on_cpu::exchange(v, from % 32); }
+inline unsigned __ballot_sync(unsigned, bool vote) {
+  on_cpu::Warp& w = *on_cpu::warps[on_cpu::index.linear / 32];
+  w.lane[on_cpu::index.linear % 32] = vote;
+  w.gate.wait();
+  unsigned votes = 0;
+  for (int lane = 0; lane < 32; ++lane) votes |= unsigned(w.lane[lane]) << lane;
+  w.gate.wait();
+  return votes;
+}
+inline int __ffs(unsigned x) { return x ? __builtin_ctz(x) + 1 : 0; }
 inline unsigned atomicInc(unsigned* p, unsigned last) {      // wraps to 0 after `last`
   std::atomic_ref<unsigned> at(*p);
   unsigned old = at.load();

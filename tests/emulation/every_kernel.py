@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import chainrule as cr
 from chainrule.backends.base import BF16, RUNNING, ActivationName, Array
 from chainrule.backends.cupy import kernels, layers
 from chainrule.backends.cupy.launches import Launch
@@ -159,6 +160,7 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     be.matmul(some((n, k), stored).T, y, out=some((k, 7)))
 
     every_normalization(be, real, stored, n, k)
+    every_embedding(be, real, stored, n, k)
 
     options: dict[str, Any] = {"scale": 0.5, "mean": True, "totals": totals}
     column, twice_as_wide = some((n, 1)), some((n, 2 * k))
@@ -230,6 +232,24 @@ def every_normalization(be: ExactBackend, real: np.dtype, stored: np.dtype, n: i
             back(dy, x, gain, mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)
 
 
+def every_embedding(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, k: int) -> None:
+    """Tables for the first and the last column, of k numbers."""
+    rng = np.random.default_rng(n + k)
+    x = exact(rng.normal(size=(n, k + 1)), real)
+    layer = cr.Embedding([0, k], [3, 2], [5, k])
+    for column, count in zip(layer.columns, layer.counts, strict=True):
+        x[:, column] = rng.integers(0, count + 1, n)
+    plan, width = layer.plan(k + 1, [0, 15]), layer.width(k + 1)
+    tables, means = exact(rng.normal(size=15 + 2 * k), real), exact(rng.normal(size=5 + k), real)
+    codes, y = np.empty((n, 2), np.int32), np.empty((n, width), stored)
+    be.embed_means(tables, exact(np.ones(5), real), plan, means=means)
+    be.embed(x, tables, means, plan, codes=codes, y=y)
+    for column, count in zip(layer.columns, layer.counts, strict=True):
+        x[:, column] = rng.integers(0, count, n)
+    be.embed(x, tables, None, plan, codes=codes, y=y)
+    be.embed_backward(y, codes, plan, dtables=exact(tables, real))
+
+
 def compile_what_is_wanted(sanitizer: str) -> None:
     """All libraries at once, rather than each when its first kernel is launched."""
     cases, wanted = CASES[sanitizer], set[tuple[str, str]]()
@@ -260,6 +280,8 @@ def run(sanitizer: str) -> set[str]:
             backend.activation_backward("tanh", dy, dy, dz=dy, db=np.empty(cases.also[1], dtype))
             backend.left = dict.fromkeys(kernels.signatures(), 0) | dict.fromkeys(BY_SEVERAL_BLOCKS, cases.often)
             every_normalization(backend, np.dtype(dtype), backend.storage(dtype), 2800, 3)
+            backend.left["embed_backward"] = cases.often
+            every_embedding(backend, np.dtype(dtype), backend.storage(dtype), 1100, 3)  # all warps of a block together
         launched |= backend.launched
     return launched
 

@@ -89,6 +89,7 @@ W, B = np.zeros((3, 2), np.float32), np.zeros(2, np.float32)
 TENSORS = {"parameters.dense0.W": W, "parameters.dense0.b": B}
 LAYER = DESCRIPTION["layers"][0]
 STANDARDIZATION = {"features.mean": np.zeros(3), "features.scale": np.ones(3)}
+EMBEDDING = {"kind": "embedding", "columns": [0], "counts": [2], "widths": [4], "shares": [[]]}
 NESTED: dict[str, Any] = {"kind": "dropout"}
 for _ in range(100):
     NESTED = {"kind": "residual", "layers": [NESTED]}
@@ -105,6 +106,19 @@ MISFITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a block of another width": ({"layers": [{"kind": "residual", "layers": [LAYER]}, LAYER]}, {}),
     "a block within itself": ({"layers": [NESTED, LAYER]}, {}),
     "a normalisation without its statistics": ({"layers": [{"kind": "batch_norm"}, LAYER]}, {}),
+    "an embedding without tables": ({"layers": [EMBEDDING, LAYER]}, {}),
+    "an embedding of a column that is not there": ({"layers": [EMBEDDING | {"columns": [3]}, LAYER]}, {}),
+    "an embedding of more than there is memory": ({"layers": [EMBEDDING | {"widths": [2**50]}, LAYER]}, {}),
+    "an embedding that is not the first": (
+        {"layers": [LAYER | {"n_out": 3}, EMBEDDING, LAYER]},
+        {
+            "parameters.dense1.W": np.zeros((6, 2)),
+            "parameters.dense1.b": B,
+            "parameters.dense0.W": np.zeros((3, 3)),
+            "parameters.dense0.b": np.zeros(3),
+            "parameters.embedding0.E0": np.zeros((2, 4)),
+        },
+    ),
     "no units": ({"layers": [LAYER | {"n_out": 0}]}, {}),
     "half a unit": ({"layers": [LAYER | {"n_out": 2.5}]}, {}),
     "a layer without its size": ({"layers": [{"kind": "dense", "activation": "identity"}]}, {}),

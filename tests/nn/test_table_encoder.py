@@ -9,7 +9,7 @@ import chainrule as cr
 from chainrule import model_file
 from chainrule.errors import DataError, ModelFileError, OptionError
 from chainrule.nn.preparation import Preparation, Standardization
-from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn
+from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, NumberColumn
 from chainrule.nn.table_encoder import TableEncoder
 
 NAN = np.nan
@@ -201,3 +201,103 @@ def test_what_reaches_too_far_is_refused_by_name(fit):
         fit(x, names=["a", "b"])
     with pytest.raises(DataError, match=r"column 1 .from 0. reaches"):
         fit(x)
+
+
+# ---- embedded columns -----------------------------------------------------------------------------
+
+
+def many(*counts: int, missing: int = 0) -> Categorical:
+    """Categories "c0", "c1", ... with so many rows each, then holes."""
+    codes = np.repeat(np.arange(len(counts)), counts)
+    return Categorical(
+        np.append(codes, np.full(missing, -1)).astype(np.int32), tuple(f"c{i}" for i in range(len(counts)))
+    )
+
+
+def test_columns_with_many_categories_become_codes_and_others_stay_as_they_are():
+    n = 12
+    table = {"few": texts(*"ab" * 6), "x": np.arange(n, dtype=float), "many": many(3, 1, 4, 2, 1, missing=1)}
+    assert TableEncoder.fit(table).names[3:] == (*(f"many = c{i}" for i in range(5)), "many is missing")
+    assert TableEncoder.fit(table).embedding() is None
+    assert TableEncoder.fit(table, embed_above=5).embedding() is None
+    encoder = TableEncoder.fit(table, embed_above=4)
+    assert encoder.names == ("few = a", "few = b", "x", "many")
+    assert encoder.kinds == {"few": "category", "x": "number", "many": "category"}
+    X = encoder.encode(table)
+    # c0, c2 and c3 have two rows and more; c1 and c4 are rarer; then the hole.
+    assert X[:, 3].tolist() == [0, 0, 0, 3, 1, 1, 1, 1, 2, 2, 3, 4]
+    layer = encoder.embedding(widths=[6])
+    assert (layer.columns, layer.counts, layer.widths, layer.shares) == ((3,), (5,), (6,), ((),))
+    new = encoder.encode({"few": texts("a", "a"), "x": np.zeros(2), "many": texts("zzz", None)})
+    assert new[:, 3].tolist() == [3, 4]
+    assert encoder.unseen({"few": texts("a"), "x": np.zeros(1), "many": texts("zzz")}) == {"many": ["zzz"]}
+
+
+def test_without_a_slot_for_it_a_new_category_is_an_average_row():
+    table = {"many": many(2, 6)}
+    encoder = TableEncoder.fit(table, embed_above=1)
+    assert encoder.columns == (EmbeddedColumn("many", ("c0", "c1"), False, False, (0.25, 0.75)),)
+    assert encoder.encode({"many": texts("zzz", None, "c1")})[:, 0].tolist() == [2, 2, 1]
+    net = cr.MLP([1, 4, 2], embedding=encoder.embedding(), dtype="float64")
+    E = net.parameters()["embedding0.E0"]
+    net.preparation = Preparation(encoder=encoder)
+    z = (0.25 * E[0] + 0.75 * E[1]) @ net.parameters()["dense0.W"]
+    z = np.maximum(z, 0) @ net.parameters()["dense1.W"]
+    np.testing.assert_allclose(net.predict_proba(np.array([[2.0]])), [np.exp(z) / np.exp(z).sum()], rtol=1e-12)
+
+
+def test_the_most_frequent_have_a_vector_each():
+    column = TableEncoder.fit({"c": many(2, 9, 5, 7)}, embed_above=1, max_categories=2).columns[0]
+    assert (column.categories, column.rarer, column.shares) == (("c1", "c3"), True, (9 / 23, 7 / 23, 7 / 23))
+    column = TableEncoder.fit({"c": many(*[1] * 8)}, embed_above=2).columns[0]
+    assert (column.categories, column.rarer, column.shares) == ((), True, (1.0,)), "each row its own: nothing to learn"
+    column = TableEncoder.fit({"c": many(2, 9, 5, 7)}, embed_above=4, max_categories=2).columns[0]
+    assert column.names == ("c = c1", "c = c3", "c is rarer")
+    wide = TableEncoder.fit({"c": many(*[1] * 40)}, embed_above=40).columns[0]
+    assert len(wide.names) == 40, "up to embed_above a column each"
+
+
+@pytest.mark.parametrize("option", ["embed_above", "max_categories"])
+@pytest.mark.parametrize("value", [0, -3, 1.5, "9", True])
+def test_options_of_the_encoder_are_checked(option, value):
+    with pytest.raises(OptionError, match=option):
+        TableEncoder.fit(TABLE, **{option: value})
+
+
+def embedded_net() -> cr.Network:
+    table = {"x": np.arange(9.0), "many": many(3, 2, 4)}
+    encoder = TableEncoder.fit(table, embed_above=2)
+    net = cr.MLP([2, 5, 3], embedding=encoder.embedding())
+    net.preparation = Preparation(Standardization.fit(encoder.encode(table), limit=3.0), encoder=encoder)
+    return net
+
+
+def test_a_net_that_does_not_embed_the_codes_is_refused(tmp_path):
+    encoder = embedded_net().preparation.encoder
+    net = cr.MLP([2, 3])
+    net.preparation = Preparation(encoder=encoder)
+    with pytest.raises(OptionError, match=r"codes to columns \[1\] of X(?s:.*)embedding=encoder.embedding\(\)"):
+        cr.Trainer(net).fit(np.zeros((9, 2)), np.arange(9) % 3)
+    net.save(tmp_path / "m")
+    with pytest.raises(ModelFileError, match="does not embed so"):
+        cr.load(tmp_path / "m", device="cpu")
+
+
+def test_a_file_with_an_embedding_has_version_3_and_others_what_they_had(tmp_path):
+    def version(net: cr.Network) -> int:
+        import json
+
+        import safetensors
+
+        net.save(tmp_path / "m")
+        with safetensors.safe_open(tmp_path / "m", framework="np") as file:
+            return json.loads(file.metadata()[model_file.FORMAT.key])["version"]
+
+    tabular = cr.MLP([2, 3])
+    tabular.preparation = Preparation(encoder=TableEncoder.fit({"c": texts("x", "y")}))
+    assert [version(net) for net in (cr.MLP([2, 3]), tabular, embedded_net())] == [1, 2, 3]
+    net, rows = embedded_net(), np.array([[0.5, 0], [1, 2], [2, 3]])
+    net.save(tmp_path / "m")
+    read = cr.load(tmp_path / "m", device="cpu")
+    assert read.preparation.encoder == net.preparation.encoder
+    assert read.predict_proba(rows).tobytes() == net.predict_proba(rows).tobytes()

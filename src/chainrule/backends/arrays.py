@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 # An array of the backend's own kind. NumPy's and CuPy's array types share no static base class, and a
 # type parameter on every layer would say no more than this name does.
@@ -12,3 +12,33 @@ ActivationName: TypeAlias = Literal[
     "identity", "relu", "leaky_relu", "elu", "selu", "softplus", "tanh", "sigmoid",
     "gelu", "gelu_tanh", "silu", "mish",
 ]  # fmt: skip
+
+
+class Run(NamedTuple):
+    """Columns ``start`` to before ``stop`` of x, which go to y from column ``at`` on."""
+
+    start: int
+    stop: int
+    at: int
+
+
+class CodeTable(NamedTuple):
+    """A column of codes and the table of their vectors: (rows, width), C-contiguous in a longer flat array."""
+
+    column: int  # of x, where the codes stand
+    rows: int  # vectors, one for each of the codes 0 .. rows - 1
+    width: int  # of a vector
+    start: int  # of the table in the flat array, in elements
+    at: int  # the first column of y that the vectors go to
+
+
+class EmbeddingPlan(NamedTuple):
+    """Where the columns of x go: numbers as they are, then the vectors of each column of codes."""
+
+    runs: tuple[Run, ...]
+    tables: tuple[CodeTable, ...]
+
+    @property
+    def plain(self) -> int:
+        """How many columns go as they are; the vectors come after them."""
+        return sum(run.stop - run.start for run in self.runs)

@@ -175,6 +175,10 @@ class Backend(LayerContract, LossContract, OptimiserContract):
         """out = source, converted to the dtype of ``out``; the shapes are equal."""
 
     @abc.abstractmethod
+    def copy_columns(self, source: Array, columns: Sequence[int], *, out: Array) -> None:
+        """out[:, j] = source[:, j] for these columns, converted to the dtype of ``out``. Outside a step only."""
+
+    @abc.abstractmethod
     def apply(self, function: Callable[..., Array], *arrays: Array, out: Array) -> None:
         """out = function(xp, *arrays), a function of the user's own in operations of the array module ``xp``.
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from chainrule.backends.activations import ACTIVATE, DERIVATIVE
 from chainrule.backends.base import ActivationName, Array
+from chainrule.backends.embedding import EmbeddingKernels
 from chainrule.backends.losses import ReferenceLosses
 from chainrule.backends.normalization import NormalizationKernels
 from chainrule.backends.philox import philox_words
@@ -24,7 +25,7 @@ from chainrule.backends.reference_optimisers import ReferenceOptimisers
 from chainrule.errors import ShapeError
 
 
-class ReferenceBackend(ReferenceLosses, NormalizationKernels, ReferenceOptimisers):
+class ReferenceBackend(ReferenceLosses, NormalizationKernels, EmbeddingKernels, ReferenceOptimisers):
     """The kernels; memory and execution are left to the bodies for NumPy and CuPy."""
 
     # ---- elements -------------------------------------------------------------------------------
@@ -34,6 +35,10 @@ class ReferenceBackend(ReferenceLosses, NormalizationKernels, ReferenceOptimiser
 
     def copy(self, source: Array, *, out: Array) -> None:
         out[...] = source
+
+    def copy_columns(self, source: Array, columns: Sequence[int], *, out: Array) -> None:
+        for j in columns:
+            out[:, j] = source[:, j]
 
     def apply(self, function: Callable[..., Array], *arrays: Array, out: Array) -> None:
         found = function(self.xp, *arrays)

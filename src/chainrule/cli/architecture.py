@@ -40,6 +40,7 @@ def net_of(args: argparse.Namespace, data: Data, backend: Backend) -> MLP:
     net = MLP(
         [data.X.shape[1], *args.hidden, loss.outputs_for(data.plan.n_out)], activation=args.activation,
         dropout=args.dropout, normalization=args.normalization, residual=args.residual,
+        embedding=None if data.encoder is None else data.encoder.embedding(),
         loss=loss, backend=backend, dtype=args.dtype, seed=args.seed,
     )  # fmt: skip
     target = [data.target_name or "y"] if data.y.ndim == 1 else []

@@ -12,12 +12,21 @@ from chainrule.cli.architecture import describe_net, net_of
 from chainrule.cli.config import config_text
 from chainrule.cli.fitting import trainer_of, with_batch_size
 from chainrule.cli.options import describe_device
-from chainrule.cli.reports import PlainLines, Say, describe_data, findings_of, say_findings, summary_of
+from chainrule.cli.reports import (
+    PlainLines,
+    Say,
+    describe_data,
+    describe_embedding,
+    findings_of,
+    say_findings,
+    summary_of,
+)
 from chainrule.cli.resolved import resolve
 from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, file_facts
 from chainrule.cli.signals import Signals
 from chainrule.cli.training_data import Data, read_training_data
 from chainrule.errors import DivergenceError
+from chainrule.nn.embedding import Embedding
 from chainrule.nn.network import Network
 from chainrule.train.callbacks import Callback
 from chainrule.train.loggers import JSONLinesLogger
@@ -44,6 +53,8 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
         say("data", describe_data(data))
         if data.columns:
             say("columns", data.columns)
+        if isinstance(net.layers[0], Embedding):
+            say("vectors", describe_embedding(net.layers[0], data))
         for note in data.notes:
             say("note", note)
         say("model", describe_net(args, net))

@@ -6,6 +6,7 @@ import numpy as np
 
 from chainrule.cli import output
 from chainrule.nn.preparation import Preparation
+from chainrule.nn.table_columns import EmbeddedColumn
 from chainrule.tables.table import Table
 
 SHOWN = 5  # unseen categories
@@ -16,8 +17,11 @@ def matrix_for(preparation: Preparation, table: Table) -> np.ndarray:
     for note in table.notes:
         output.say("note", note)
     encoder = preparation.encoder
+    columns = () if encoder is None else encoder.columns
+    embedded = {column.name for column in columns if isinstance(column, EmbeddedColumn)}
     for name, unseen in ({} if encoder is None or not table.columns else encoder.unseen(table.columns)).items():
         shown = ", ".join(f"{text!r:.60}" for text in unseen[:SHOWN])
         more = f" and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else ""
-        output.say("note", f"column {name!r:.60}: no column of its own in the model for {shown}{more}")
+        own = "vector" if name in embedded else "column"
+        output.say("note", f"column {name!r:.60}: no {own} of its own in the model for {shown}{more}")
     return preparation.encode(table)

@@ -8,6 +8,7 @@ from typing import Any
 from chainrule.cli import output
 from chainrule.cli.training_data import Data
 from chainrule.nn import metrics
+from chainrule.nn.embedding import Embedding
 from chainrule.nn.network import Network
 from chainrule.train.progress import describe
 from chainrule.train.run import EpochRecord, Run
@@ -34,6 +35,12 @@ def describe_data(data: Data) -> str:
     rows = f"{len(data.y):,} train" + (f", {len(data.valid[1]):,} valid" if data.valid is not None else "")
     built_in = " (built in)" if data.source == "digits" else ""
     return f"{data.source}{built_in}: {data.rows:,} rows x {data.X.shape[1]} features{what}; {rows}"
+
+
+def describe_embedding(embedding: Embedding, data: Data) -> str:
+    """Which columns have vectors, how many, and how long."""
+    sizes = zip(embedding.columns, embedding.counts, embedding.widths or (), strict=True)
+    return ", ".join(f"{data.feature_names[column]} ({count:,} x {width})" for column, count, width in sizes)
 
 
 def summary_of(net: Network, data: Data, outcome: Run) -> dict[str, Any]:

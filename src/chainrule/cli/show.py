@@ -7,15 +7,17 @@ import math
 from pathlib import Path
 from typing import Any
 
+from chainrule.backends.base import Array
 from chainrule.cli import output
 from chainrule.cli.run_directory import find_model, read_record
 from chainrule.nn.dense import Dense
-from chainrule.nn.layer import walk
+from chainrule.nn.embedding import Embedding
+from chainrule.nn.layer import Node, walk
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Standardization
 from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
-from chainrule.nn.table_columns import NumberColumn
+from chainrule.nn.table_columns import EmbeddedColumn, NumberColumn
 from chainrule.nn.table_encoder import TableEncoder
 
 NAMES_SHOWN = 12
@@ -96,10 +98,11 @@ def _model_facts(net: Network) -> dict[str, Any]:
 
 def _model_rows(net: Network) -> list[list[str]]:
     p = net.preparation
+    codes = f", {len(net.codes())} of codes as they come" if net.codes() and p.features is not None else ""
     rows = [
         ["model", f"{' -> '.join(map(str, net.widths))}, {net.parameter_count:,} parameters, {net.dtype}"],
         ["loss", f"{net.loss_name}: {net.loss.formula}"],
-        ["features", f"{net.n_in} columns{_names(p.feature_names)}; {_standardization(p.features)}"],
+        ["features", f"{net.n_in} columns{_names(p.feature_names)}; {_standardization(p.features)}{codes}"],
     ]
     if net.loss.task == "regress":
         rows.append(["target", f"{p.target_name or 'one number a row'}; {_standardization(p.targets)}"])
@@ -127,6 +130,10 @@ def _column_rows(encoder: TableEncoder) -> list[list[str]]:
     for column in encoder.columns[:COLUMNS_SHOWN]:
         if isinstance(column, NumberColumn):
             does = f"holes become {column.fill:.6g}, the median" + (", and have a column" if column.indicator else "")
+        elif isinstance(column, EmbeddedColumn):
+            does = f"a vector for each of {len(column.categories):,} categories"
+            does += "; one for rarer and unseen ones" if column.rarer else "; unseen ones count as an average row"
+            does += "; one for missing ones" if column.missing else ""
         else:
             does = f"one each for {', '.join(column.categories[:NAMES_SHOWN])}"
             does += f" and {len(column.categories) - NAMES_SHOWN} more" * (len(column.categories) > NAMES_SHOWN)
@@ -145,9 +152,29 @@ def _layer_rows(net: Network) -> list[list[str]]:
         settings = {name: value for name, value in node.layer.describe().items() if name not in {"kind", "n_out"}}
         if isinstance(node.layer, Residual):
             settings = {"around": " ".join(inner.name for inner in node.inner)}
+        if isinstance(node.layer, Embedding):
+            rows += _embedding_rows(node, net)
+            continue
         W, largest = parameters.get(f"{node.name}.W"), ("", "")
         if W is not None:
-            largest = (f"{abs(W).max():.3g}", f"{float((W.astype('float64') ** 2).mean() ** 0.5):.3g}")
+            largest = _sizes(W)
         does = ", ".join(str(v) if isinstance(v, str) else f"{name} {v:g}" for name, v in settings.items())
         rows.append([node.name, f"{node.n_in} -> {node.n_out}", does, *largest])
     return rows
+
+
+def _embedding_rows(node: Node, net: Network) -> list[list[str]]:
+    """One for the layer, one for each of its tables."""
+    layer, names, parameters = node.layer, net.preparation.feature_names, net.parameters()
+    assert isinstance(layer, Embedding)
+    rows = [[node.name, f"{node.n_in} -> {node.n_out}", "numbers as they are, beside a vector of each code", "", ""]]
+    for t, (column, count) in enumerate(zip(layer.columns, layer.counts, strict=True)):
+        E = parameters[f"{node.name}.E{t}"]
+        what = f"{count:,} vectors of {names[column] if names else f'column {column}'}"
+        rows.append([f"  E{t}", f"1 -> {E.shape[1]}", what, *_sizes(E)])
+    return rows
+
+
+def _sizes(W: Array) -> tuple[str, str]:
+    """The largest of these numbers, and their root mean square."""
+    return f"{abs(W).max():.3g}", f"{float((W.astype('float64') ** 2).mean() ** 0.5):.3g}"

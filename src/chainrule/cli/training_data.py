@@ -16,7 +16,7 @@ from chainrule.cli.parser import Listed, OptionGroup
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.preparation import Preparation
-from chainrule.nn.table_columns import MAX_CATEGORIES, Categorical
+from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS, Categorical
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
@@ -42,8 +42,12 @@ def add_arguments(parser: OptionGroup) -> None:
         help="columns whose numbers are names of categories: postcodes, codes",
     )  # fmt: skip
     add(
-        "--max-categories", type=positive_int, default=MAX_CATEGORIES, metavar="N",
-        help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES})",
+        "--max-categories", type=positive_int, metavar="N",
+        help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES}; embedded {MAX_VECTORS:,})",
+    )  # fmt: skip
+    add(
+        "--embed-above", type=positive_int, metavar="N",
+        help="learn a vector for each category of columns with more than N of them (none)",
     )  # fmt: skip
     add(
         "--valid", type=held_out, default=FRACTION, metavar="X",
@@ -103,7 +107,7 @@ def read_training_table(args: argparse.Namespace) -> TrainingTable:
     if table.target is None:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
     plan = plan_target(table.target, loss=_loss(args), source=table.source)
-    notes = [*table.notes, *doubts(table, args.max_categories)]
+    notes = [*table.notes, *doubts(table, args.max_categories or MAX_CATEGORIES)]
     notes += [f"column {name!r:.60} says which rows are held out, and is no feature" for name in beside]
     return TrainingTable(table, plan, groups, times, tuple(notes))
 
@@ -146,7 +150,7 @@ def _data(
 
 
 def _fit(args: argparse.Namespace, table: Table, rows: np.ndarray | None) -> TableEncoder:
-    return TableEncoder.fit(table.columns, rows=rows, max_categories=args.max_categories)
+    return TableEncoder.fit(table.columns, rows=rows, max_categories=args.max_categories, embed_above=args.embed_above)
 
 
 def _target(table: Table) -> np.ndarray:

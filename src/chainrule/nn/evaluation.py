@@ -41,7 +41,7 @@ def _pass_over_rows(
 ) -> Callable[[], None]:
     """A step, in the sense of the law of the step, that evaluates all rows."""
     be, state = net.backend, new_state(net.backend)
-    x, targets, weights, _ = rows
+    x, targets, weights = rows.x, rows.targets, rows.weights
 
     def step() -> None:
         be.fill(0, out=state)

@@ -62,6 +62,10 @@ class Layer(abc.ABC):
         """Columns of y, for an x of ``n_in`` columns. OptionError where such an x does not fit."""
         return n_in
 
+    def codes(self, *, training: bool) -> dict[int, int]:
+        """{column of x: how many codes it may hold, from 0 up}, of a layer that takes codes; else none."""
+        return {}
+
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
         """{name: shape} of what it learns, and of the statistics that it keeps beside."""
         return {}

@@ -12,6 +12,7 @@ from chainrule.nn.activation import Activation
 from chainrule.nn.activations import find_activation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
+from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Layer
 from chainrule.nn.losses import Loss
 from chainrule.nn.network import Network
@@ -34,13 +35,15 @@ class MLP(Network):
     dropout : the rate behind every hidden layer, in [0, 1)
     normalization : None, "layer" or "batch"; of what the products give, before the activation
     residual : a way around every hidden layer that is as wide as the one below it
+    embedding : the first layer, where columns of X hold codes of categories; ``encoder.embedding()`` says which
 
     The others as for :class:`Network`.
     """
 
     def __init__(
         self, widths: Sequence[int], *, activation: str | Sequence[str] = "relu", dropout: float = 0.0,
-        normalization: str | None = None, residual: bool = False, loss: str | Loss = "softmax_cross_entropy",
+        normalization: str | None = None, residual: bool = False, embedding: Embedding | None = None,
+        loss: str | Loss = "softmax_cross_entropy",
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
     ) -> None:  # fmt: skip
         if not isinstance(widths, Sequence | np.ndarray) or isinstance(widths, str):
@@ -50,7 +53,9 @@ class MLP(Network):
         n_in, *hidden, n_out = (whole_number("width", w) for w in widths)
         if normalization is not None:
             one_of("normalization", normalization, NORMALIZATIONS)
-        layers: list[Layer] = []
+        if not isinstance(embedding, Embedding | None):
+            raise OptionError(f"embedding {embedding!r:.80} came, an Embedding or None was expected")
+        layers: list[Layer] = [] if embedding is None else [embedding]
         for i, (width, name) in enumerate(zip(hidden, _activations(activation, len(hidden)), strict=True)):
             block = list(_hidden_layer(width, name, dropout, normalization))
             layers += [Residual(block)] if residual and i and width == hidden[i - 1] else block

@@ -67,6 +67,9 @@ class Network:
         self.layers = tuple(layers)
         self.n_in = whole_number("n_in", n_in)
         self.nodes = arrange(self.layers, self.n_in)
+        for node in walk(self.nodes):
+            if node is not self.nodes[0] and node.layer.codes(training=True):
+                raise OptionError(f"{node.name} takes codes, which X alone has: it must be the first layer")
         self.n_out = top.n_out
         # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
         self.dtype = np.dtype(one_of("dtype", dtype, DTYPES) if dtype != "complex128" else dtype)
@@ -165,12 +168,18 @@ class Network:
 
     # ---- data -------------------------------------------------------------------------------------
 
-    def upload_rows(self, X: Any, y: Any, sample_weight: Any = None) -> Rows:
-        """Rows checked, standardised and resident on the device."""
+    def codes(self, *, training: bool = False) -> dict[int, int]:
+        """{column of X: how many codes it may hold, from 0 up}; a prediction may take one more than training."""
+        return self.layers[0].codes(training=training)
+
+    def upload_rows(self, X: Any, y: Any, sample_weight: Any = None, *, training: bool = True) -> Rows:
+        """Rows checked, standardised and resident on the device; not for ``training`` they may have unseen codes."""
+        self.preparation.refuse_other_codes(self.codes())
         with self.backend.running():
             return upload_rows(
                 self.backend, X, y, sample_weight, n_in=self.n_in, dtype=self.dtype, loss=self.loss,
                 features=self.preparation.features, targets=self.preparation.targets,
+                codes=self.codes(training=training),
             )  # fmt: skip
 
     # ---- forward and backward ---------------------------------------------------------------------
@@ -256,7 +265,8 @@ class Network:
 
     def evaluation_rows(self, n: int) -> int:
         """How many of ``n`` rows to pass through the net at a time where no gradient is wanted."""
-        return min(n, max(64, self.backend.working_set // max(self.widths)))
+        widest = max(self.n_in, *(node.n_out for node in walk(self.nodes)))
+        return min(n, max(64, self.backend.working_set // widest))
 
     # ---- files ------------------------------------------------------------------------------------
 

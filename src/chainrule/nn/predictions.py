@@ -81,7 +81,7 @@ def _of_logits(
     """(n, *shape): what ``answer(logits, out)`` makes of the logits of each part of the rows."""
     be = net.backend
     with be.running():
-        features = upload_features(be, X, net.n_in, net.dtype, net.preparation.features)
+        features = upload_features(be, X, net.n_in, net.dtype, net.preparation.features, net.codes())
         n = len(features.x)
         out = be.empty((n, *shape), dtype)
         batch = net.bind(net.evaluation_rows(n), training=False)

@@ -153,6 +153,16 @@ class Preparation:
         elif self.feature_names != self.encoder.names:
             raise OptionError("feature_names that are not those of the encoder came", hint="leave them out")
 
+    def refuse_other_codes(self, codes: Mapping[int, int]) -> None:
+        """OptionError where the encoder writes codes and a net that takes ``codes`` does not embed them."""
+        embedding = None if self.encoder is None else self.encoder.embedding()
+        wanted = {} if embedding is None else embedding.codes(training=False)
+        if any(codes.get(column) != count for column, count in wanted.items()):
+            raise OptionError(
+                f"the encoder writes codes to columns {list(wanted)!s:.60} of X, which the net does not embed so",
+                hint="cr.MLP(..., embedding=encoder.embedding())",
+            )
+
     def encode(self, table: TableLike) -> np.ndarray:
         """X (n, n_in) before standardisation; DataError where a column is missing or holds the wrong kind."""
         encoder = self.encoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,34 @@ def check_features(raw: Array, n_in: int, dtype: np.dtype) -> None:
         raise ShapeError(f"X of shape {raw.shape} came, (n, {n_in}) was expected", hint=hint)
     if not len(raw):
         raise DataError("X has no rows")
+
+
+def refuse_bad_codes(
+    columns: Mapping[int, np.ndarray], codes: Mapping[int, int], *, numbers: np.ndarray | None = None
+) -> None:
+    """DataError for the first row in which a column of X has no whole number from 0 to below its ``codes``.
+
+    Parameters
+    ----------
+    columns : {column: (n,)}, on the host
+    codes : {column: how many codes it may hold}
+    numbers : (n,) of the rows in the table, where they are not 0, 1, ...
+    """
+    found: list[tuple[int, int, Any]] = []
+    for column, values in columns.items():
+        real = values.real
+        bad = ~((real >= 0) & (real < codes[column]) & (real == np.floor(real)))
+        if bad.any():
+            at = np.flatnonzero(bad)
+            rows = at if numbers is None else numbers[at]
+            first = int(rows.argmin())
+            found.append((int(rows[first]), column, real[at[first]]))
+    if found:
+        row, column, value = min(found, key=lambda one: one[:2])
+        raise DataError(
+            f"X at row {row}, column {column} is {value}; a code from 0 to {codes[column] - 1} was expected",
+            hint="the net embeds this column: the codes are numbers of categories, as in training",
+        )
 
 
 def nonfinite_feature(row: int, column: int, value: Any, dtype: np.dtype) -> DataError:

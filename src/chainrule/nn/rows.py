@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -14,11 +16,13 @@ from chainrule.nn.row_checks import (
     array_of_the_host,
     check_features,
     nonfinite_feature,
+    refuse_bad_codes,
     refuse_masked,
     targets_and_weights,
 )
 
 CHUNK = 65_536  # rows standardised at a time, so that the wide copy of a float64 table stays small
+NO_CODES: Final[Mapping[int, int]] = MappingProxyType({})
 NARROW = 2  # bytes: numbers of up to 16 bits are exact in float32, so they can be converted whenever it suits
 
 
@@ -31,10 +35,14 @@ class Pending(NamedTuple):
 
 
 class Features(NamedTuple):
-    """x (n, n_in) on the device as it is kept there, and what is still to be done to a batch of it."""
+    """x (n, n_in) on the device as it is kept there, and what is still to be done to a batch of it.
+
+    With ``exact`` the first layer reads the net's dtype, where it else reads that in which products are stored.
+    """
 
     x: Array
     pending: Pending | None = None
+    exact: bool = False
 
 
 class RowFormat(NamedTuple):
@@ -56,6 +64,7 @@ class Rows(NamedTuple):
     targets: Array
     weights: Array | None
     pending: Pending | None = None
+    exact: bool = False  # see Features
 
     def __len__(self) -> int:
         return len(self.x)
@@ -63,7 +72,7 @@ class Rows(NamedTuple):
     @property
     def features(self) -> Features:
         """The features alone."""
-        return Features(self.x, self.pending)
+        return Features(self.x, self.pending, self.exact)
 
     @property
     def arrays(self) -> tuple[Array, ...]:
@@ -83,13 +92,16 @@ class FeatureStorage:
     ----------
     raw_dtype : of the features as they came
     dtype : of the net that reads them
+    codes : columns that are not standardised
     """
 
     def __init__(
-        self, backend: Backend, raw_dtype: np.dtype, dtype: np.dtype, standardization: Standardization | None
-    ) -> None:
-        self._backend, self._asked = backend, None
+        self, backend: Backend, raw_dtype: np.dtype, dtype: np.dtype, standardization: Standardization | None,
+        codes: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        self._backend, self._asked, self._codes = backend, None, tuple(codes)
         narrow = backend.keeps_narrow_features and raw_dtype.itemsize <= NARROW and dtype.kind == "f"
+        narrow = narrow and not (self._codes and standardization is not None)
         if standardization is not None:
             mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
             self._asked = Pending(mean, scale, standardization.limit)
@@ -106,6 +118,8 @@ class FeatureStorage:
             for start in range(0, len(raw), CHUNK):
                 part = slice(start, start + CHUNK)
                 self._backend.standardize(raw[part], mean, scale, limit=limit, out=out[part])
+                if self._codes:
+                    self._backend.copy_columns(raw[part], self._codes, out=out[part])
 
 
 class InputReader:
@@ -115,12 +129,12 @@ class InputReader:
     ----------
     features : whose rows will be read
     n : how many at a time, at most
-    dtype : of the net; the result has the backend's storage dtype for it
+    dtype : of the net; the result has the backend's storage dtype for it, unless features are exact
     """
 
     def __init__(self, backend: Backend, features: Features, n: int, dtype: np.dtype) -> None:
         self._backend, self._pending = backend, features.pending
-        storage, x = backend.storage(dtype), features.x
+        storage, x = dtype if features.exact else backend.storage(dtype), features.x
         as_it_is = self._pending is None and x.dtype == storage
         self._buffer = None if as_it_is else backend.empty((n, x.shape[1]), storage)
 
@@ -137,9 +151,12 @@ class InputReader:
 
 
 def upload_features(
-    backend: Backend, X: Any, n_in: int, dtype: np.dtype, standardization: Standardization | None
-) -> Features:
+    backend: Backend, X: Any, n_in: int, dtype: np.dtype, standardization: Standardization | None,
+    codes: Mapping[int, int] = NO_CODES,
+) -> Features:  # fmt: skip
     """``X`` (n, n_in) on the device in ``dtype``, standardised; ShapeError or DataError where it cannot be.
+
+    Columns with ``codes``, {column: how many}, stay as they are, and are checked.
 
     Only read afterwards: where nothing has to be converted it is the caller's own memory. Narrow numbers (pixels) stay
     as they are where the backend wants that.
@@ -150,7 +167,9 @@ def upload_features(
         check_features(on_host, n_in, dtype)
     raw = backend.upload(X if on_host is None else on_host)
     check_features(raw, n_in, dtype)
-    storage = FeatureStorage(backend, raw.dtype, dtype, standardization)
+    if codes:
+        refuse_bad_codes({j: backend.download(raw[:, j : j + 1])[:, 0] for j in codes}, codes)
+    storage = FeatureStorage(backend, raw.dtype, dtype, standardization, tuple(codes))
     x = raw
     if storage.converts:
         x = backend.empty(raw.shape, dtype)
@@ -160,14 +179,14 @@ def upload_features(
         row, column = divmod(bad, n_in)
         value = backend.download(raw[row : row + 1, column : column + 1])[0, 0]
         raise nonfinite_feature(row, column, value, dtype)
-    return Features(x, storage.pending)
+    return Features(x, storage.pending, bool(codes))
 
 
 def upload_rows(
     backend: Backend, X: Any, y: Any, sample_weight: Any, *, n_in: int, dtype: np.dtype, loss: Loss,
-    features: Standardization | None, targets: Standardization | None,
+    features: Standardization | None, targets: Standardization | None, codes: Mapping[int, int] = NO_CODES,
 ) -> Rows:  # fmt: skip
     """Features, targets and weights on the device, checked."""
-    x, pending = upload_features(backend, X, n_in, dtype, features)
+    x, pending, exact = upload_features(backend, X, n_in, dtype, features, codes)
     on_host, weights = targets_and_weights(backend, y, sample_weight, len(x), dtype=dtype, loss=loss, targets=targets)
-    return Rows(x, backend.upload(on_host), None if weights is None else backend.upload(weights), pending)
+    return Rows(x, backend.upload(on_host), None if weights is None else backend.upload(weights), pending, exact)

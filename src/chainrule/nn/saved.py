@@ -17,6 +17,7 @@ from chainrule.nn.activation import Activation
 from chainrule.nn.custom import CustomActivation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
+from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Layer, arrange, parameter_shapes
 from chainrule.nn.losses import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import DTYPES, Network
@@ -28,7 +29,7 @@ from chainrule.nn.table_encoder import TableEncoder
 
 PREFIX = "parameters."
 LAYERS: dict[str, type[Layer]] = {
-    layer.kind: layer for layer in (Activation, BatchNorm, Dense, Dropout, LayerNorm, Residual)
+    layer.kind: layer for layer in (Activation, BatchNorm, Dense, Dropout, Embedding, LayerNorm, Residual)
 }
 DEEPEST = 8  # blocks within blocks
 
@@ -90,6 +91,7 @@ def load(
             classes=tuple(description["classes"]),
             encoder=_encoder(description),
         )
+        net.preparation.refuse_other_codes(net.codes())
         net.parameter_arena.assign({n.removeprefix(PREFIX): v for n, v in tensors.items() if n.startswith(PREFIX)})
     except ModelFileError:
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from chainrule.options import whole_number
 MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "null", "NULL", "Null", "?"})
 NOTHING = frozenset({"None", "<NA>", "NaT"})
 MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
+MAX_VECTORS = 1 << 16  # categories of an embedded column that may have a vector of their own
+TWICE = 2  # rows that a category must have for one: what one row alone has seen it cannot tell from that row's chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,19 +90,17 @@ class NumberColumn:
 
 
 @dataclass(frozen=True)
-class CategoryColumn:
-    """One column of X a category, 1 in the rows that have it, else 0; then "rarer" and "missing" where they are used.
+class _Categories:
+    """What is known of a column of text: which categories have a slot of their own, and how frequent they are.
 
-    A value that no training row had goes to "rarer", which learnt from the rarest; a missing one to "missing". Where
-    training rows filled no such column, its weights would be noise: then the row gets the ``shares`` instead, the
-    means of these columns, which standardisation makes zeros. They say nothing.
+    A value that no training row had goes to "rarer", which learnt from the rarest; a missing one to "missing".
 
     Parameters
     ----------
     name : of the table's column
-    categories : those with a column of their own, the most frequent of the training rows, in the order of their names
-    rarer, missing : whether there are columns for these
-    shares : of the training rows, one for each column of X; they sum to 1
+    categories : those with a slot of their own, the most frequent of the training rows, in the order of their names
+    rarer, missing : whether there are slots for these; only where training rows filled them
+    shares : of the training rows, one for each slot; they sum to 1
     """
 
     name: str
@@ -108,7 +108,6 @@ class CategoryColumn:
     rarer: bool
     missing: bool
     shares: tuple[float, ...]
-    kind: ClassVar[str] = "category"
 
     def __post_init__(self) -> None:
         texts = (self.name, *self.categories)
@@ -117,20 +116,61 @@ class CategoryColumn:
         if not isinstance(self.rarer, bool) or not isinstance(self.missing, bool):
             raise OptionError(f"rarer {self.rarer!r:.60} and missing {self.missing!r:.60} came, two of true and false")
         numbers = all(isinstance(share, int | float) and 0 <= share <= 1 for share in self.shares)
-        if not self.names or len(self.shares) != len(self.names) or not numbers or abs(sum(self.shares) - 1) > 1e-6:
-            raise OptionError(f"shares {self.shares!r:.60} came, {len(self.names)} that sum to 1 were expected")
+        if not self.slots or len(self.shares) != self.slots or not numbers or abs(sum(self.shares) - 1) > 1e-6:
+            raise OptionError(f"shares {self.shares!r:.60} came, {self.slots} that sum to 1 were expected")
 
     @classmethod
-    def fit(cls, name: str, data: Categorical, *, max_categories: int = MAX_CATEGORIES) -> CategoryColumn:
-        """The ``max_categories`` most frequent, equals by name, and the shares."""
+    def fit(cls, name: str, data: Categorical, *, max_categories: int = MAX_CATEGORIES, at_least: int = 1) -> Self:
+        """The ``max_categories`` most frequent, equals by name, with ``at_least`` so many rows each; and the shares."""
         counts = np.bincount(data.codes + 1, minlength=len(data.names) + 1)
         n_missing, counts = int(counts[0]), counts[1:]
         ranked = sorted(np.flatnonzero(counts).tolist(), key=lambda i: (-counts[i], data.names[i]))
-        kept = sorted(ranked[:max_categories], key=lambda i: data.names[i])
-        n_rarer = int(sum(counts[i] for i in ranked[max_categories:]))
+        most = min(max_categories, int((counts >= at_least).sum()))
+        kept = sorted(ranked[:most], key=lambda i: data.names[i])
+        n_rarer = int(sum(counts[i] for i in ranked[most:]))
         slots = [*(int(counts[i]) for i in kept), *([n_rarer] if n_rarer else []), *([n_missing] if n_missing else [])]
         shares = tuple(count / len(data) for count in slots)
         return cls(name, tuple(data.names[i] for i in kept), n_rarer > 0, n_missing > 0, shares)
+
+    @property
+    def slots(self) -> int:
+        """Of the categories, then "rarer" and "missing" where they are used."""
+        return len(self.categories) + self.rarer + self.missing
+
+    def slots_of(self, data: ColumnData) -> np.ndarray:
+        """(n,) int64: the slot of each row, -1 where there is none for what it holds."""
+        if not isinstance(data, Categorical):
+            raise DataError(f"column {self.name!r} holds numbers, categories were expected as in training")
+        last = len(self.categories)
+        slot = {category: i for i, category in enumerate(self.categories)}
+        rarer, missing = (last if self.rarer else -1), (last + self.rarer if self.missing else -1)
+        # -1 of a missing cell finds the last entry.
+        of_names = np.array([*(slot.get(name, rarer) for name in data.names), missing], np.int64)
+        found: np.ndarray = of_names[data.codes]
+        return found
+
+    def unseen(self, data: Categorical) -> list[str]:
+        """What stands in ``data`` and had no slot of its own in training."""
+        there = np.bincount(data.codes + 1, minlength=len(data.names) + 1)[1:]
+        known = set(self.categories)
+        return [name for name, count in zip(data.names, there, strict=True) if count and name not in known]
+
+    def _described(self, kind: str) -> dict[str, Any]:
+        return {
+            "kind": kind, "name": self.name, "categories": list(self.categories), "rarer": self.rarer,
+            "missing": self.missing, "shares": list(self.shares),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CategoryColumn(_Categories):
+    """One column of X a slot, 1 in the rows that have it, else 0; see :class:`_Categories` for the parameters.
+
+    Where training rows filled no slot for what a row holds, its weights would be noise: then the row gets the
+    ``shares`` instead, the means of these columns, which standardisation makes zeros. They say nothing.
+    """
+
+    kind: ClassVar[str] = "category"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,47 +180,75 @@ class CategoryColumn:
 
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
         """Write the columns of X, (n, len(names))."""
-        if not isinstance(data, Categorical):
-            raise DataError(f"column {self.name!r} holds numbers, categories were expected as in training")
-        last = len(self.categories)
-        slot = {category: i for i, category in enumerate(self.categories)}
-        rarer, missing = (last if self.rarer else -1), (last + self.rarer if self.missing else -1)
-        # -1 of a missing cell finds the last entry.
-        slots = np.array([*(slot.get(name, rarer) for name in data.names), missing], np.int64)[data.codes]
+        slots = self.slots_of(data)
         out[...] = 0
         known = np.flatnonzero(slots >= 0)
         out[known, slots[known]] = 1
         if len(known) < len(slots):
             out[slots < 0] = self.shares
 
-    def unseen(self, data: Categorical) -> list[str]:
-        """What stands in ``data`` and had no column of its own in training."""
-        there = np.bincount(data.codes + 1, minlength=len(data.names) + 1)[1:]
-        known = set(self.categories)
-        return [name for name, count in zip(data.names, there, strict=True) if count and name not in known]
+    def describe(self) -> dict[str, Any]:
+        """For the model file."""
+        return self._described(self.kind)
+
+
+@dataclass(frozen=True)
+class EmbeddedColumn(_Categories):
+    """One column of X: the number of the slot, for an :class:`Embedding`; see :class:`_Categories` for the parameters.
+
+    Where training rows filled no slot for what a row holds, it gets the number after the last, for which the embedding
+    has the mean of the slots' vectors by their ``shares``: an average row.
+    """
+
+    kind: ClassVar[str] = "embedding"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its column of X: that of the table's."""
+        return (self.name,)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a slot for whatever may come."""
+        return self.rarer and self.missing
+
+    def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
+        """Write the column of X, (n, 1)."""
+        slots = self.slots_of(data)
+        out[:, 0] = np.where(slots < 0, self.slots, slots)
 
     def describe(self) -> dict[str, Any]:
         """For the model file."""
-        return {
-            "kind": self.kind, "name": self.name, "categories": list(self.categories), "rarer": self.rarer,
-            "missing": self.missing, "shares": list(self.shares),
-        }  # fmt: skip
+        return self._described(self.kind)
 
 
-Column = NumberColumn | CategoryColumn
+Column = NumberColumn | CategoryColumn | EmbeddedColumn
 
 
-def fit_column(name: str, data: ColumnData, *, max_categories: int = MAX_CATEGORIES) -> Column:
-    """The column of X for these rows of a table's column."""
-    if isinstance(data, Categorical):
-        whole_number("max_categories", max_categories)
-        return CategoryColumn.fit(name, data, max_categories=max_categories)
-    return NumberColumn.fit(name, data)
+def fit_column(
+    name: str, data: ColumnData, *, max_categories: int | None = None, embed_above: int | None = None
+) -> Column:
+    """The columns of X for these rows of a table's column; see :meth:`TableEncoder.fit`."""
+    if not isinstance(data, Categorical):
+        return NumberColumn.fit(name, data)
+    for option, value in (("max_categories", max_categories), ("embed_above", embed_above)):
+        if value is not None:
+            whole_number(option, value)
+    if embed_above is None:
+        return CategoryColumn.fit(name, data, max_categories=max_categories or MAX_CATEGORIES)
+    if len(np.unique(data.codes[data.codes >= 0])) > embed_above:
+        return EmbeddedColumn.fit(name, data, max_categories=max_categories or MAX_VECTORS, at_least=TWICE)
+    return CategoryColumn.fit(name, data, max_categories=max_categories or embed_above)
 
 
 def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:
     """Those rows of a column."""
     return Categorical(data.codes[rows], data.names) if isinstance(data, Categorical) else data[rows]
+
+
+_OF_TEXT: dict[str, type[CategoryColumn] | type[EmbeddedColumn]] = {
+    column.kind: column for column in (CategoryColumn, EmbeddedColumn)
+}
 
 
 def column_from(description: dict[str, Any]) -> Column:
@@ -189,10 +257,10 @@ def column_from(description: dict[str, Any]) -> Column:
     kind = fields.pop("kind")
     if kind == NumberColumn.kind:
         return NumberColumn(**fields)
-    if kind != CategoryColumn.kind:
+    if kind not in _OF_TEXT:
         raise ValueError(f"unknown kind of column: {kind!r:.80}")
     for name in ("categories", "shares"):
         if not isinstance(fields[name], list):
             raise TypeError(f"{name} of a column should be a list")
         fields[name] = tuple(fields[name])
-    return CategoryColumn(**fields)
+    return _OF_TEXT[kind](**fields)

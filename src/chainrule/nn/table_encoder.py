@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.table_columns import (
-    MAX_CATEGORIES,
-    CategoryColumn,
     Column,
     ColumnData,
+    EmbeddedColumn,
+    NumberColumn,
     fit_column,
     take,
 )
+
+if TYPE_CHECKING:
+    from chainrule.nn.embedding import Embedding
 
 PART = 65_536  # rows encoded at a time, so that what is made on the way stays small
 
@@ -30,7 +34,7 @@ class TableEncoder:
 
     Parameters
     ----------
-    columns : NumberColumn or CategoryColumn each, with different names
+    columns : NumberColumn, CategoryColumn or EmbeddedColumn each, with different names
     """
 
     columns: tuple[Column, ...]
@@ -41,19 +45,26 @@ class TableEncoder:
 
     @classmethod
     def fit(
-        cls, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None, max_categories: int = MAX_CATEGORIES
-    ) -> TableEncoder:
+        cls, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None, max_categories: int | None = None,
+        embed_above: int | None = None,
+    ) -> TableEncoder:  # fmt: skip
         """Medians, categories and shares of these ``rows``, by default all; the table's other rows count for nothing.
 
         Parameters
         ----------
         table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`
         rows : positions of the training rows
-        max_categories : of a column of text; rarer ones share one column of X
+        max_categories : of a column of text; rarer ones share one column of X, or a vector. By default 32, where
+            ``embed_above`` is given that, and 65,536 of an embedded column
+        embed_above : columns of text with more categories than this become one column of X with codes, for
+            :meth:`embedding`; there categories with a single row count as rarer. By default none are
         """
         chosen = slice(None) if rows is None else rows
         return cls(
-            tuple(fit_column(name, take(data, chosen), max_categories=max_categories) for name, data in table.items())
+            tuple(
+                fit_column(name, take(data, chosen), max_categories=max_categories, embed_above=embed_above)
+                for name, data in table.items()
+            )
         )
 
     @property
@@ -69,7 +80,31 @@ class TableEncoder:
     @property
     def kinds(self) -> dict[str, str]:
         """{name of the table's column: "number" or "category"}."""
-        return {column.name: column.kind for column in self.columns}
+        return {c.name: "number" if isinstance(c, NumberColumn) else "category" for c in self.columns}
+
+    def embedding(self, *, widths: Sequence[int] | None = None) -> Embedding | None:
+        """The first layer of a net on X, for the columns that hold codes; None where there are none.
+
+        Parameters
+        ----------
+        widths : of the vectors of each of these columns, by default :func:`~chainrule.nn.embedding.usual_width`
+        """
+        from chainrule.nn.embedding import Embedding  # a layer knows rows, which know what prepares them: this
+
+        embedded: list[tuple[int, EmbeddedColumn]] = []
+        at = 0
+        for column in self.columns:
+            if isinstance(column, EmbeddedColumn):
+                embedded.append((at, column))
+            at += len(column.names)
+        if not embedded:
+            return None
+        return Embedding(
+            columns=[at for at, _ in embedded],
+            counts=[column.slots for _, column in embedded],
+            widths=widths,
+            shares=[() if column.is_complete else column.shares for _, column in embedded],
+        )
 
     def encode(self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None) -> np.ndarray:
         """X (n, len(names)) float64 of these ``rows`` of a table, by default all.
@@ -99,6 +134,6 @@ class TableEncoder:
         found = {
             column.name: column.unseen(data)
             for column in self.columns
-            if isinstance(column, CategoryColumn) and not isinstance(data := table[column.name], np.ndarray)
+            if not isinstance(column, NumberColumn) and not isinstance(data := table[column.name], np.ndarray)
         }
         return {name: names for name, names in found.items() if names}

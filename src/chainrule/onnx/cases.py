@@ -65,6 +65,8 @@ def random_rows(net: Network, dtype: np.dtype) -> np.ndarray:
     z = np.random.default_rng(0).standard_normal((ROWS, net.n_in)).clip(-WITHIN, WITHIN)
     features = net.preparation.features
     rows = z if features is None else features.mean + features.scale * z
+    for column, codes in net.codes().items():  # all of them, what training never saw too
+        rows[:, column] = np.arange(ROWS) % codes
     return np.ascontiguousarray(rows, dtype)
 
 

@@ -12,10 +12,13 @@ from chainrule.errors import OptionError
 from chainrule.nn.activation import Activation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
+from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Node
+from chainrule.nn.network import Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
 from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.residual import Residual
+from chainrule.nn.rows import NO_CODES
 from chainrule.onnx.activations import activate
 from chainrule.onnx.columns import DOUBLE, encoded
 from chainrule.onnx.graph import Graph
@@ -35,15 +38,21 @@ def check_preparation(preparation: Preparation) -> None:
             )
 
 
-def features(g: Graph, preparation: Preparation, came: np.dtype, n_in: int) -> str:
+def features(g: Graph, net: Network, came: np.dtype) -> str:
     """From what comes in to what the first layer reads: the matrix X of dtype ``came``, or the columns of a table."""
+    preparation = net.preparation
     if preparation.encoder is None:
-        return prepared(g, g.input("X", came, n_in), came, preparation.features)
-    return prepared(g, encoded(g, preparation.encoder, came), DOUBLE, preparation.features)
+        return prepared(g, g.input("X", came, net.n_in), came, preparation.features, net.codes())
+    return prepared(g, encoded(g, preparation.encoder, came), DOUBLE, preparation.features, net.codes())
 
 
-def prepared(g: Graph, x: str, came: np.dtype, standardization: Standardization | None) -> str:
-    """X as the first layer reads it; see :class:`Standardization`. ``came`` is its dtype."""
+def prepared(
+    g: Graph, x: str, came: np.dtype, standardization: Standardization | None, codes: Mapping[int, int] = NO_CODES
+) -> str:
+    """Features as the first layer reads them; see :class:`Standardization`. ``came`` is their dtype.
+
+    Columns with ``codes`` stay as they are.
+    """
     if standardization is None:
         return g.cast(x, came, g.dtype)
     z = standardized(g, g.cast(x, came, DOUBLE), standardization, "features")
@@ -51,7 +60,11 @@ def prepared(g: Graph, x: str, came: np.dtype, standardization: Standardization 
         ratio = g.node("Div", z, g.scalar(standardization.limit, DOUBLE))
         square = g.node("Add", g.node("Mul", ratio, ratio), g.scalar(1.0, DOUBLE))
         z = str(g.node("Div", z, g.node("Sqrt", square)))
-    return g.cast(z, DOUBLE, g.dtype)
+    z = g.cast(z, DOUBLE, g.dtype)
+    if not codes:
+        return z
+    is_code = np.isin(np.arange(len(standardization.mean)), list(codes))
+    return str(g.node("Where", g.constant("codes", is_code, np.dtype(np.bool_)), g.cast(x, came, g.dtype), z))
 
 
 def standardized(g: Graph, x: str, standardization: Standardization, name: str) -> str:
@@ -86,6 +99,8 @@ def _layer(g: Graph, node: Node, x: str, parameters: Parameters) -> str:
         case BatchNorm():
             values = [parameters[f"{node.name}.{name}"] for name in ("gain", "bias", "running_mean", "running_var")]
             return _batch_norm(g, x, node.name, *values, eps=layer.eps)
+        case Embedding():
+            return _embedding(g, node, layer, x, parameters)
         case Residual():
             return str(g.node("Add", x, chained(g, node.inner, x, parameters)))
         case _:
@@ -93,6 +108,20 @@ def _layer(g: Graph, node: Node, x: str, parameters: Parameters) -> str:
                 f"{layer.kind} {getattr(layer, 'name', '')!r} came, which has no ONNX form: only its maker knows it",
                 hint="use one of the library's own activations and layers",
             )
+
+
+def _embedding(g: Graph, node: Node, layer: Embedding, x: str, parameters: Parameters) -> str:
+    """The numbers, then the row of each table; the row after its last is the mean, for what training never saw."""
+    numbers = [column for column in range(node.n_in) if column not in layer.columns]
+    parts = [g.node("Gather", x, g.integers(numbers), axis=1)] if numbers else []
+    for t, (column, shares) in enumerate(zip(layer.columns, layer.shares or (), strict=True)):
+        table = parameters[f"{node.name}.E{t}"]
+        if shares:
+            table = np.vstack([table, np.asarray(shares) @ table])
+        came = g.node("Reshape", g.node("Gather", x, g.integers([column]), axis=1), g.integers([-1]))
+        code = g.cast(came, g.dtype, np.dtype(np.int64))
+        parts.append(g.node("Gather", g.constant(f"{node.name}.E{t}", table), code, axis=0))
+    return str(g.node("Concat", *parts, axis=1))
 
 
 # An attribute is float32, in which an eps of 1e-5 is another number: a float64 net has the formulas instead.

@@ -88,7 +88,7 @@ def serialize(net: Network, came: np.dtype) -> bytes:
     check_preparation(net.preparation)
     p = net.preparation
     g = Graph(net.dtype)
-    answer(g, net, chained(g, net.nodes, features(g, p, came, net.n_in), parameters))
+    answer(g, net, chained(g, net.nodes, features(g, net, came), parameters))
     about = {
         "version": chainrule.__version__,
         "loss": description_of(net.loss),

@@ -79,8 +79,9 @@ class Optimizer(abc.ABC):
     Parameters
     ----------
     lr : a number, or a schedule
-    weight_decay : from 0 up, of ``*.W`` alone (see ParameterGroup). In the gradient, dW + weight_decay W, which is that
-        of the loss + weight_decay / 2 sum W^2; AdamW subtracts lr weight_decay W beside the gradient's step instead
+    weight_decay : from 0 up, of ``*.W`` and the tables of embeddings (see ParameterGroup). In the gradient,
+        dW + weight_decay W, which is that of the loss + weight_decay / 2 sum W^2; AdamW subtracts lr weight_decay W
+        beside the gradient's step instead
     clip_norm : the largest norm of the whole gradient, or None for no clipping
     groups : ParameterGroups, the first that matches a parameter's name counts
     """

@@ -36,10 +36,12 @@ def cut_epoch(n: int, size: int, *, drop_last: bool = False) -> Cut:
     return Cut(size, full, 0 if drop_last else ragged)
 
 
-def batch_formats(backend: Backend, kept: Sequence[RowFormat], *, pending: bool, dtype: np.dtype) -> list[RowFormat]:
+def batch_formats(
+    backend: Backend, kept: Sequence[RowFormat], *, pending: bool, dtype: np.dtype, exact: bool = False
+) -> list[RowFormat]:
     """What a batch holds of each row: features as the first layer reads them, where nothing is still to be done."""
     x, *others = kept
-    return [x if pending else RowFormat(x.shape, backend.storage(dtype)), *others]
+    return [x if pending else RowFormat(x.shape, dtype if exact else backend.storage(dtype)), *others]
 
 
 class Batches(abc.ABC):
@@ -60,9 +62,10 @@ class Batches(abc.ABC):
         self.size, self.full, self.ragged, self.count = cut.size, cut.full, cut.ragged, cut.count
         self._sources, self._order = sources.arrays, order
         self._position = first_position(backend)
-        formats = batch_formats(backend, sources.formats, pending=sources.pending is not None, dtype=dtype)
+        pending, exact = sources.pending is not None, sources.exact
+        formats = batch_formats(backend, sources.formats, pending=pending, dtype=dtype, exact=exact)
         self._buffer = [backend.empty((self.size, *f.shape), f.dtype) for f in formats]
-        self._read = InputReader(backend, Features(self._buffer[0], sources.pending), self.size, dtype)
+        self._read = InputReader(backend, Features(self._buffer[0], sources.pending, exact), self.size, dtype)
 
     @abc.abstractmethod
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
@@ -165,4 +168,4 @@ def take_rows(backend: Backend, rows: Rows, order: Array) -> Rows:
     """A copy of the rows whose numbers ``order`` (m,) int64 on the device has."""
     taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
     backend.gather(rows.arrays, order, first_position(backend), stride=len(order), out=taken)
-    return Rows(taken[0], taken[1], taken[2] if len(taken) == 3 else None, rows.pending)
+    return Rows(taken[0], taken[1], taken[2] if len(taken) == 3 else None, rows.pending, rows.exact)

@@ -11,7 +11,13 @@ import numpy as np
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Standardization
-from chainrule.nn.row_checks import check_features, nonfinite_feature, refuse_masked, targets_and_weights
+from chainrule.nn.row_checks import (
+    check_features,
+    nonfinite_feature,
+    refuse_bad_codes,
+    refuse_masked,
+    targets_and_weights,
+)
 from chainrule.nn.rows import FeatureStorage, RowFormat, Rows, upload_features
 from chainrule.train.batches import refuse_weightless, split_order
 
@@ -39,7 +45,9 @@ class HostRows:
         check_features(self._x, net.n_in, net.dtype)
         be, preparation = net.backend, net.preparation
         came = be.upload(self._x[:1]).dtype.newbyteorder("=")  # DataError where the device does not know the dtype
-        self.storage = FeatureStorage(be, came, net.dtype, preparation.features)
+        self._codes = net.codes(training=True)
+        self.storage = FeatureStorage(be, came, net.dtype, preparation.features, tuple(self._codes))
+        self.exact = bool(self._codes)
         self.targets, self.weights = targets_and_weights(
             be, y, sample_weight, len(X), dtype=net.dtype, loss=net.loss, targets=preparation.targets
         )
@@ -68,7 +76,7 @@ class HostRows:
     @property
     def may_be_nonfinite(self) -> bool:
         """Whether there may be features for :meth:`refuse_nonfinite` to refuse."""
-        return self._bounds is not None
+        return self._bounds is not None or self.exact
 
     # ---- features -------------------------------------------------------------------------------
 
@@ -79,14 +87,19 @@ class HostRows:
             _take(source, order, target)
 
     def refuse_nonfinite(self, order: RowNumbers, x: np.ndarray | None = None) -> None:
-        """DataError for a number of these rows that is not finite, or not in the net's dtype.
+        """DataError for a number of these rows that is not finite, or not in the net's dtype; for a code that is none.
 
         ``x`` are their features, where they have been gathered already.
         """
-        if self._bounds is None:
+        if not self.may_be_nonfinite:
             return
         numbers = self._of_x(order)
         x = self._x[numbers] if x is None else x
+        if self.exact:
+            of_table = np.arange(len(self._x))[numbers] if isinstance(numbers, slice) else numbers
+            refuse_bad_codes({j: x[:, j] for j in self._codes}, self._codes, numbers=of_table)
+        if self._bounds is None:
+            return
         low, high = self._bounds
         with np.errstate(invalid="ignore"):
             if not len(x) or ((x.min(axis=0) >= low) & (x.max(axis=0) <= high)).all():  # a nan is neither
@@ -126,8 +139,8 @@ class HostRows:
         self.gather(everything, held)
         self.refuse_nonfinite(everything, held[0])
         features = self._net.preparation.features
-        x, pending = upload_features(be, held[0], self._net.n_in, self._net.dtype, features)
-        return Rows(x, be.upload(held[1]), be.upload(held[2]) if len(held) == 3 else None, pending)
+        x, pending, exact = upload_features(be, held[0], self._net.n_in, self._net.dtype, features, self._codes)
+        return Rows(x, be.upload(held[1]), be.upload(held[2]) if len(held) == 3 else None, pending, exact)
 
 
 def _take(source: np.ndarray, numbers: RowNumbers, out: np.ndarray) -> None:

@@ -35,8 +35,9 @@ def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
     each layer      what its ``memory`` says; a dense one y and dz, and z where its activation keeps that
     """
     be, dtype = net.backend, net.dtype
-    storage, pending = be.storage(dtype).itemsize, bool(rows.pending)
-    gathered = batch_formats(be, rows.formats, pending=pending, dtype=dtype)
+    pending, exact = bool(rows.pending), bool(net.codes())
+    storage = (dtype if exact else be.storage(dtype)).itemsize
+    gathered = batch_formats(be, rows.formats, pending=pending, dtype=dtype, exact=exact)
     total = sum(f.nbytes for f in gathered) + (net.n_in * storage if pending else 0)
     return total + sum(f.nbytes for memory in _layers_memory(net) for f in memory.rows.values())
 

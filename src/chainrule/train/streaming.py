@@ -34,7 +34,7 @@ def rows_need_streaming(net: Network, X: Any, y: Any, *, split: bool) -> bool:
     free = net.backend.free_memory()
     if free is None or not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "biuf":
         return False
-    storage = FeatureStorage(net.backend, X.dtype, net.dtype, net.preparation.features)
+    storage = FeatureStorage(net.backend, X.dtype, net.dtype, net.preparation.features, tuple(net.codes()))
     kept, raw = X.size * storage.dtype.itemsize, X.nbytes if storage.converts else 0
     targets = getattr(y, "size", len(X)) * net.dtype.itemsize
     return kept + max(raw, kept if split else 0) + targets > ROWS_SHARE * free
@@ -72,7 +72,8 @@ class StreamedBatches(Batches):
         ring = [backend.empty((2 * self._block_rows, *f.shape), f.dtype) for f in rows.formats]
         order = backend.empty((n,), np.int64)
         backend.assign(np.arange(n) % (2 * self._block_rows), out=order)
-        sources = Rows(ring[0], ring[1], ring[2] if len(ring) == 3 else None, rows.storage.pending)
+        weights = ring[2] if len(ring) == 3 else None
+        sources = Rows(ring[0], ring[1], weights, rows.storage.pending, rows.exact)
         super().__init__(backend, sources, order, cut, dtype=dtype)
         self._used = min(n, self.count * self.size)  # rows an epoch
         self._buffers = [[backend.host_buffer((self._block_rows, *f.shape), f.dtype) for f in rows.sent] for _ in "01"]

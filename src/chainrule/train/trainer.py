@@ -213,11 +213,11 @@ class Trainer:
                 on_host = HostRows(net, X, y, sample_weight)
                 if fraction is not None:
                     return on_host.split(fraction, self.seed)
-                return on_host, None if validation is None else net.upload_rows(*validation)
+                return on_host, None if validation is None else net.upload_rows(*validation, training=False)
             rows = net.upload_rows(X, y, sample_weight)
             if fraction is not None:
                 return split_rows(net.backend, rows, fraction, self.seed)
-            return rows, None if validation is None else net.upload_rows(*validation)
+            return rows, None if validation is None else net.upload_rows(*validation, training=False)
 
 
 def _rows_hint(streamed: bool) -> str:

@@ -64,7 +64,8 @@ def name_quantities(nodes: Sequence[Node], n: int) -> tuple[Place, ...]:
             texts = (f"{{{line.symbol}}} {line.text}" for part in formulas for line in part)
             for symbol in (*node.layer.parameter_shapes(node.n_in), *SYMBOL.findall(" ".join(texts))):
                 if symbol not in names and symbol != "inner":
-                    names[symbol] = f"{symbol}{counts.setdefault(symbol, 0)}"
+                    gap = "." if symbol[-1].isdigit() else ""  # of several embedding tables: E0.0, E1.0
+                    names[symbol] = f"{symbol}{gap}{counts.setdefault(symbol, 0)}"
                     counts[symbol] += 1
             places.append(Place(node, depth, formulas, names, inner))
             x = places[-1].output
@@ -189,8 +190,10 @@ def _off_fresh_values(point: Mapping[str, np.ndarray], rng: np.random.Generator)
 
 
 def random_rows(net: Network, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Normal features, and targets of the kind that the net's loss wants."""
+    """Normal features, codes where the net takes some, and targets of the kind that the net's loss wants."""
     X, shape = rng.normal(size=(n, net.n_in)), (n, net.loss.columns)
+    for column, count in net.codes(training=True).items():
+        X[:, column] = rng.integers(0, count, n)
     if net.loss.task == "classify":
         return X, rng.integers(0, net.n_out, n)
     if net.loss.support == "unit":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chainrule.backends.cupy.batches import Batches
 from chainrule.backends.cupy.custom import Custom
+from chainrule.backends.cupy.embedding import Embeddings
 from chainrule.backends.cupy.layers import Layers
 from chainrule.backends.cupy.normalization import Normalization
 from chainrule.backends.cupy.optimisers import Optimisers
@@ -15,5 +16,5 @@ from chainrule.backends.cupy.random import RandomNumbers
 from chainrule.backends.cupy.target_losses import TargetLosses
 
 
-class FusedBackend(Layers, TargetLosses, Normalization, Batches, Optimisers, RandomNumbers, Custom):
+class FusedBackend(Layers, TargetLosses, Normalization, Embeddings, Batches, Optimisers, RandomNumbers, Custom):
     """All topics together."""

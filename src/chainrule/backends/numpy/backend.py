@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.arrays import EmbeddingPlan
 from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT, Array
 from chainrule.backends.normalization import BATCH_SHIFT, threshold
 from chainrule.backends.numpy import blas
@@ -137,6 +138,39 @@ class NumPyBackend(ReferenceBackend):
     def _counter_now(self, state: Array, counter: tuple[int, int]) -> tuple[int, int, int]:
         step, batch = int(state[STEP]), int(state[BATCH])
         return step & _WORD, (counter[0] + (batch << BATCH_SHIFT)) & _WORD, counter[1]
+
+    def embed(
+        self, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
+    ) -> None:
+        for start, stop, at in plan.runs:
+            y[:, at : at + stop - start] = x[:, start:stop]
+        for t, table in enumerate(plan.tables):
+            part = y[:, table.at : table.at + table.width]
+            codes[:, t] = x[:, table.column].real
+            rows = self._scratch((len(x),), np.intp, use="codes")
+            rows[...] = codes[:, t]
+            found = self._scratch(part.shape, y.dtype, use="vectors")
+            self._vectors(tables, table).take(rows, axis=0, out=found, mode="clip")  # writes straight into `out`
+            part[...] = found
+            if means is not None and (unseen := rows == table.rows).any():
+                part[unseen] = self._mean_of(means, plan, table)
+
+    def embed_backward(self, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+        for t, table in enumerate(plan.tables):
+            n, width = len(dy), table.width
+            part = self._scratch((n, width), dy.dtype, use="vectors")
+            part[...] = dy[:, table.at : table.at + width]
+            places = self._scratch((n, width), np.intp, use="places")
+            rows = self._scratch((n,), np.intp, use="codes")
+            rows[...] = codes[:, t]
+            np.multiply(rows, width, out=rows)
+            lanes = self._scratch((n, width), np.intp, use="lanes")
+            # Copied out first: a sum that broadcasts asks for a buffer of its own each time.
+            places[...], lanes[...] = rows[:, None], self._rows(width)
+            np.add(places, lanes, out=places)
+            gradient = dtables[table.start : table.start + table.rows * width]
+            gradient[...] = 0
+            np.add.at(gradient, places.reshape(-1), part.reshape(-1))  # one by one, row after row
 
     def _record(self, loss: Array, weight: Array | int, state: Array, totals: Array) -> None:
         row = totals[state[BATCH]]

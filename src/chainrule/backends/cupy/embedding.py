@@ -1,0 +1,100 @@
+"""Embedding: rows of tables by code, and back: ``embedding.cu``."""
+
+from __future__ import annotations
+
+import functools
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from chainrule.backends.arrays import EmbeddingPlan
+from chainrule.backends.base import Array
+from chainrule.backends.cupy.kernels import VARIANT_OF
+from chainrule.backends.cupy.launcher import Launcher
+
+THREADS: Final = 256
+WARPS: Final = 8  # of a block
+LANES: Final = 32
+FEW_ROWS: Final = 1024  # up to here one warp looks through the codes for a vector, beyond all of a block
+
+
+class _Places(NamedTuple):
+    """A plan in numbers, as ``embedding.cu`` reads it."""
+
+    name: str  # of the constants on the device; another for another plan
+    places: np.ndarray  # (width of y, 4) int64
+    slots: np.ndarray  # (width of y, 2) int32
+    tables: np.ndarray  # (tables, 5) int64
+    means: np.ndarray  # the same with places among the means
+    widest: int
+
+
+@functools.lru_cache(maxsize=256)
+def _places(plan: EmbeddingPlan) -> _Places:
+    plain, width = plan.plain, plan.tables[-1].at + plan.tables[-1].width
+    places, slots = np.zeros((width, 4), np.int64), np.full((width, 2), -1, np.int32)
+    for start, stop, at in plan.runs:
+        places[at : at + stop - start, 0] = np.arange(start, stop)
+    tables, before = [], 0
+    for t, (column, count, wide, start, at) in enumerate(plan.tables):
+        part, numbers = slice(at, at + wide), np.arange(wide)
+        places[part] = np.column_stack(
+            [np.full(wide, column), start + numbers, np.full(wide, wide), at - plain + numbers]
+        )
+        slots[at, 0], slots[part, 1] = t, count
+        tables.append([before, count, wide, start, at])
+        before += count
+    of_means = [[*table[:4], table[4] - plain] for table in tables]
+    widest = max(table.width for table in plan.tables)
+    return _Places(f"embedding {plan}", places, slots, np.array(tables, np.int64), np.array(of_means, np.int64), widest)
+
+
+class Embeddings(Launcher):
+    """The part of the contract that embeds codes."""
+
+    def embed(
+        self, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
+    ) -> None:
+        if not _are_known(y, codes) or x.dtype != tables.dtype:
+            self._refuse_in_record(f"an embedding of {x.dtype} {x.shape} into {y.dtype}")
+            super().embed(x, tables, means, plan, codes=codes, y=y)
+            return
+        known = _places(plan)
+        blocks = min(-(-y.size // THREADS), 8 * self.multiprocessors)
+        self._launch(
+            "embed", VARIANT_OF[y.dtype], (blocks,), (THREADS,), x=x, tables=tables, means=means,
+            places=self._constant(known.places, use=f"{known.name} places"),
+            slots=self._constant(known.slots, use=f"{known.name} slots"),
+            codes=codes, y=y, rows=len(y), columns_in=x.shape[1], columns=y.shape[1], kinds=codes.shape[1],
+        )  # fmt: skip
+
+    def embed_backward(self, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+        if not _are_known(dy, codes):
+            self._refuse_in_record(f"the way back through an embedding of {dy.dtype} {dy.shape}")
+            super().embed_backward(dy, codes, plan, dtables=dtables)
+            return
+        known = _places(plan)
+        vectors, share = sum(table.rows for table in plan.tables), 1 if len(dy) <= FEW_ROWS else WARPS
+        grid = -(-vectors * share // WARPS), -(-known.widest // LANES)
+        self._launch(
+            "embed_backward", VARIANT_OF[dy.dtype], grid, (THREADS,),
+            dy=dy, codes=codes, tables=self._constant(known.tables, use=f"{known.name} tables"), dtables=dtables,
+            rows=len(dy), columns=dy.shape[1], kinds=codes.shape[1], vectors=vectors, share=share,
+        )  # fmt: skip
+
+    def embed_means(self, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
+        if tables.dtype not in VARIANT_OF:
+            self._refuse_in_record(f"means of {tables.dtype}")
+            super().embed_means(tables, shares, plan, means=means)
+            return
+        known = _places(plan)
+        self._launch(
+            "embed_means", VARIANT_OF[tables.dtype], (len(plan.tables), -(-known.widest // LANES)), (THREADS,),
+            vectors=tables, shares=shares, tables=self._constant(known.means, use=f"{known.name} means"), means=means,
+        )  # fmt: skip
+
+
+def _are_known(matrix: Array, codes: Array) -> bool:
+    """Whether there is something to do, in dtypes and an order that the kernels know."""
+    in_order = matrix.flags.c_contiguous and codes.flags.c_contiguous
+    return bool(matrix.ndim == 2 and matrix.dtype in VARIANT_OF and matrix.size and in_order)
