@@ -86,7 +86,7 @@ def test_what_a_new_frame_may_hold(frame):
         (frame.to_numpy(), "(?s)ndarray came to MLPClassifier, which was fitted on a DataFrame with text.*set_output"),
         (frame.assign(size="large"), "column 'size', row 0.*'large' came, a number as in training"),
         (frame.assign(floor=np.inf), "a finite number was expected"),
-        (frame.assign(city=pd.Timestamp("2026-11-23")), "no date"),
+        (frame.assign(city=pd.Timestamp("2026-11-23")), "dtype datetime64.* numbers were expected"),
     ):
         with pytest.raises(ValueError, match=match):
             clf.predict(wrong)
