@@ -266,6 +266,13 @@ def test_other_settings_are_named(classes, folder, options, words):
     assert weights(net) == before
 
 
+def test_moments_of_another_fit_are_refused(classes, folder):
+    moments, net = cr.Moments(), make_net(classes)
+    trainer(net, moments=moments, epochs=1).fit(classes.X, classes.y)
+    with pytest.raises(OptionError, match="steps before 0 -> 6"):
+        trainer(net, moments=moments).fit(classes.X, classes.y, resume=folder)
+
+
 def test_another_net_is_named(classes, folder):
     for net in (
         cr.MLP([5, 9, 3], seed=2),

@@ -38,6 +38,7 @@ def settings_of(trainer: Trainer) -> dict[str, Any]:
         "shuffle": trainer.shuffle,
         "drop_last": trainer.drop_last,
         "seed": trainer.seed,
+        "steps before": 0 if trainer.moments is None else trainer.moments.steps,
         "accumulate": trainer.accumulate,
         "ema": trainer.ema,
         "l2": trainer.l2,
