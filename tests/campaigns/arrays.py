@@ -1,4 +1,4 @@
-"""Arrays as nobody would hand them over, and as everybody does: ``python tests/hostile_arrays.py COUNT [FIRST]``.
+"""Arrays as nobody would hand them over, and as everybody does.
 
 Each case is drawn from its own number: features, targets and weights of any dtype, layout and container, some of them
 with what no net can take. A fit and a prediction are bit for bit those of clean copies, or the first offender is
@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import collections
 import importlib.util
-import os
 import random
 import re
-import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
+
+TITLE = "odd arrays"
+CASES = 2_000
 
 N_IN, N_OUT = 3, 3
 ESTIMATORS = importlib.util.find_spec("sklearn") is not None  # every fifth case is one of theirs
@@ -341,7 +341,7 @@ def outcome(number: int) -> str:
     return "used"
 
 
-def run(numbers: range) -> tuple[dict[str, int], dict[int, str]]:
+def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many were used and refused, and what went wrong, by number."""
     counts: collections.Counter[str] = collections.Counter(used=0, refused=0)
     findings: dict[int, str] = {}
@@ -360,21 +360,3 @@ def run(numbers: range) -> tuple[dict[str, int], dict[int, str]]:
         else:
             findings[number] = said
     return counts, findings
-
-
-def main() -> int:
-    count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    os.environ["CHAINRULE_COMPILED"] = "0"
-    start = time.monotonic()
-    counts, findings = run(range(first, first + count))
-    for number, said in findings.items():
-        print(f"case {number}: {said}")
-    print(
-        f"{count} sets of arrays: {counts['used']} used, {counts['refused']} refused, {len(findings)} went wrong; "
-        f"{time.monotonic() - start:.0f} s"
-    )
-    return bool(findings)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

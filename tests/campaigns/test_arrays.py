@@ -1,4 +1,4 @@
-"""Odd arrays: as good as a clean copy, or refused by their place. tests/hostile_arrays.py tries more of them."""
+"""Odd arrays: as good as a clean copy, or refused by their place. tests/arrays.py tries more of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-import hostile_arrays
+from campaigns import arrays
 
 CASES = 200
 
 
-def test_odd_arrays_are_as_good_as_clean_copies_or_refused():
-    counts, findings = hostile_arrays.run(range(CASES))
+def test_odd_arrays_are_as_good_as_clean_copies_or_refused(tmp_path):
+    counts, findings = arrays.run(range(CASES), tmp_path)
     assert findings == {}
     assert min(counts.values()) > CASES // 5, "both happen, or this tries nothing"
 
@@ -21,7 +21,7 @@ def test_a_matrix_is_not_multiplied_where_it_should_be_squared():
     """An ``np.matrix`` squared is a product of matrices, and a column of it has two axes."""
     X, y = np.eye(3), np.arange(9.0).reshape(3, 3)
     histories = []
-    for target in (y, y.view(hostile_arrays.Matrix)):
+    for target in (y, y.view(arrays.Matrix)):
         net = cr.MLP([3, 3], loss="squared_error")
         histories.append(cr.Trainer(net, epochs=2).fit(X, target).history["loss"])
     assert histories[0] == histories[1]

@@ -1,4 +1,4 @@
-"""Model files that someone made to do harm, or that a disk did: ``python tests/hostile_files.py COUNT [SEED]``.
+"""Model files that someone made to do harm, or that a disk did.
 
 Each case is drawn from its own seed, so a finding comes back with its number. The checksum is right wherever the
 damage is not to the bytes: a checksum keeps no one out who can compute it.
@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import resource
-import sys
-import tempfile
 import time
 import tracemalloc
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,9 @@ import safetensors.numpy
 
 import chainrule as cr
 from chainrule import model_file, sealed_file
+
+TITLE = "hostile model files"
+CASES = 100_000
 
 MEMORY = 64 << 20  # bytes that opening a file of a few kilobytes may take at the most
 SECONDS = 5.0
@@ -215,20 +213,3 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
         else:
             findings[number] = said
     return counts, findings
-
-
-def main() -> int:
-    count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    warnings.simplefilter("error")
-    os.environ["CHAINRULE_COMPILED"] = "0"  # loops that load themselves midway are no one's fault
-    with tempfile.TemporaryDirectory() as folder:
-        counts, findings = run(range(first, first + count), Path(folder))
-    for number, said in findings.items():
-        print(f"case {number}: {said}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{counts['refused']} refused, {counts['opened']} opened, {len(findings)} went wrong; {peak:.0f} MiB at most")
-    return bool(findings)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Files made to do harm: a ModelFileError or a net, in bounded memory and time.
 
-``scripts/fuzz-model-files`` tries more of them.
+campaigns/model_files.py tries more of them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import pytest
 import safetensors.numpy
 
 import chainrule as cr
-import hostile_files
+from campaigns import model_files
 from chainrule import model_file, sealed_file
 
 CASES = 150
 
 
 def test_hostile_files_are_opened_or_refused(tmp_path):
-    counts, findings = hostile_files.run(range(CASES), tmp_path)
+    counts, findings = model_files.run(range(CASES), tmp_path)
     assert findings == {}
     assert sum(counts.values()) == CASES
     assert min(counts.values()) > CASES // 30, "both happen, or this tries nothing"
