@@ -83,7 +83,7 @@ def test_a_matrix_with_its_target_by_position(run, tmp_path, rng):
     X = rng.normal(size=(90, 3))
     np.save(tmp_path / "a.npy", np.column_stack([X, X[:, 0] > 0]))
     np.save(tmp_path / "b.npy", X)
-    assert run("train", "a.npy", "--target", -1, "--epochs", 2, "--run-dir", "m", *QUICK).code == 0
+    assert run("train", "a.npy", "--target", -1, "--epochs", 20, "--run-dir", "m", *QUICK).code == 0
     bare = run("predict", "m", "b.npy", "--device", "cpu")
     assert bare.code == 0
     assert run("predict", "m", "a.npy", "--target", -1, "--device", "cpu").out == bare.out

@@ -20,9 +20,10 @@ from chainrule.optim.schedules import (
     Step,
 )
 from chainrule.optim.sgd import SGD
+from chainrule.train.recipe import LEARNING_RATE, weight_decay_for
 
-DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
-DEFAULT_DECAY = {"adamw": 0.3, "adam": 0.0, "sgd": 0.0, "lbfgs": 0.0}
+DEFAULT_LR = {"adamw": LEARNING_RATE, "adam": LEARNING_RATE, "sgd": 1e-2}
+OPTIMIZERS = ("adamw", "adam", "sgd", "lbfgs")
 SCHEDULES: dict[str, type[Schedule]] = {
     "cosine": Cosine,
     "constant": Constant,
@@ -44,20 +45,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     add(
-        "--optimizer", choices=DEFAULT_DECAY, default="adamw",
+        "--optimizer", choices=OPTIMIZERS, default="adamw",
         help="(adamw); lbfgs takes all rows at once, --epochs iterations of it, and wants SciPy",
     )  # fmt: skip
-    add("--lr", type=float, metavar="X", help="learning rate (0.001; sgd 0.01)")
+    add("--lr", type=float, metavar="X", help="learning rate (0.002; sgd 0.01)")
     add("--schedule", choices=SCHEDULES, help=ABOUT_SCHEDULES)
     add("--warmup", type=float, metavar="X", help="fraction of the run in which it rises (0; one-cycle 0.3)")
     add("--momentum", type=float, default=0.9, metavar="X", help="Nesterov momentum of sgd (0.9)")
-    add("--weight-decay", type=float, metavar="X", help="of weights, not of biases (adamw 0.3, others 0)")
+    add(
+        "--weight-decay",
+        type=float,
+        metavar="X",
+        help="of weights, not of biases (adamw 5 / (lr steps), at most 1; others 0)",
+    )
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
 
 
-def optimizer_of(args: argparse.Namespace) -> Optimizer:
-    """The optimiser and its schedule that the options ask for."""
-    decay = args.weight_decay if args.weight_decay is not None else DEFAULT_DECAY[args.optimizer]
+def optimizer_of(args: argparse.Namespace, rows: int) -> Optimizer:
+    """The optimiser and its schedule that the options ask for, for so many training rows."""
+    decay = args.weight_decay or 0.0
     if args.optimizer == "lbfgs":
         for name in ("lr", "schedule", "warmup", "clip_norm", "batch_size"):
             if getattr(args, name) is not None:
@@ -65,6 +71,9 @@ def optimizer_of(args: argparse.Namespace) -> Optimizer:
                 raise OptionError(f"{flag} came with --optimizer lbfgs, which has none", hint=f"leave {flag} out")
         return LBFGS(args.epochs, weight_decay=decay)
     lr = args.lr if args.lr is not None else DEFAULT_LR[args.optimizer]
+    if args.optimizer == "adamw" and args.weight_decay is None and lr > 0:
+        batches = -(-rows // min(rows, args.batch_size))
+        decay = weight_decay_for(lr, args.epochs * -(-batches // args.accumulate))
     kind = SCHEDULES[args.schedule or "cosine"]
     schedule = kind(lr) if args.warmup is None else kind(lr, warmup=args.warmup)
     if args.optimizer == "sgd":

@@ -29,10 +29,10 @@ from chainrule.train.callbacks import Callback
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.loggers import JSONLinesLogger
 from chainrule.train.progress import describe
+from chainrule.train.recipe import recipe_for
 from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
 
-BATCH_SIZES = (32, 64, 128, 256)  # by default the largest that still gives 32 steps an epoch
 SCALINGS = {"standard": Standardization.fit, "robust": Standardization.fit_robust}
 FEATURE_LIMIT = 3.0  # deviations; rarer values come to rest there
 PLAIN_LINES = 10  # progress lines in all where stderr is no terminal
@@ -45,9 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training_data.add_arguments(parser)
     add("--scaling", choices=SCALINGS, default="standard", help="of features: by mean and deviation, or by quartiles")
     add_device(parser)
-    add("--hidden", type=widths, default=[256, 128], metavar="N,N", help="units of the hidden layers (256,128)")
+    add("--hidden", type=widths, metavar="N,N", help="units of the hidden layers (256,128; below 1,000 rows 100)")
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
-    add("--dropout", type=float, default=0.0, metavar="X", help="rate behind every hidden layer (0)")
+    add(
+        "--dropout",
+        type=float,
+        metavar="X",
+        help="rate behind every hidden layer (0.2; below 1,000 rows, with --hidden 0)",
+    )
     add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
     add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
     add("--loss", choices=LOSSES, help="by default what the target asks for")
@@ -59,9 +64,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     optimisation.add_arguments(parser)
     add("--ema", type=float, metavar="X", help="decay of an average of the weights, which is kept; 0.999 say (none)")
     add("--accumulate", type=positive_int, default=1, metavar="N", help="batches that make one update (1)")
-    add("--batch-size", type=positive_int, metavar="N", help="rows a step (32 to 256, about 32 steps an epoch)")
-    add("--epochs", type=positive_int, default=60, metavar="N", help="passes over the rows (60)")
+    add(
+        "--batch-size",
+        type=positive_int,
+        metavar="N",
+        help="rows a step (64, from 4,096 rows up 128, from 16,384 up 256)",
+    )
+    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 1,000 rows up 100, from 4,096 200, from 65,536 60)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
+    add(
+        "--no-shrink",
+        action="store_true",
+        help="leave the net as it was trained, whatever the validation rows say of it",
+    )
     add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2, valid_d2)")
     add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
     add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and the split (0)")
@@ -77,11 +92,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
-    optimizer, loggers = optimisation.optimizer_of(args), _loggers(args)
+    loggers = _loggers(args)
     backend, why = choose_backend(args.device, precision=args.precision)
     say: Callable[[str, str], None] = (lambda *_: None) if args.quiet else output.say
     say("device", describe_device(backend, why))
     data = read_training_data(args)
+    _follow_recipe(args, len(data.y))
+    optimizer = optimisation.optimizer_of(args, len(data.y))
     net = _net(args, data, backend)
     say("data", _describe_data(data))
     if data.columns:
@@ -97,10 +114,10 @@ def run(args: argparse.Namespace) -> int:
 
     lines = _PlainLines(args.epochs) if not (args.quiet or sys.stderr.isatty()) else None
     trainer = Trainer(
-        net, optimizer, batch_size=args.batch_size or _batch_size(len(data.y)), epochs=args.epochs, seed=args.seed,
+        net, optimizer, batch_size=args.batch_size, epochs=args.epochs, seed=args.seed,
         monitor=args.monitor, early_stopping=_early_stopping(args, data), progress=not args.quiet,
         metrics=args.metrics or True, callbacks=[directory, *([lines] if lines else []), *loggers],
-        accumulate=args.accumulate, ema=args.ema,
+        accumulate=args.accumulate, ema=args.ema, shrink=not args.no_shrink,
     )  # fmt: skip
     try:
         with _signals_stop(trainer) as caught:
@@ -125,6 +142,11 @@ def run(args: argparse.Namespace) -> int:
     if outcome.best_epoch:
         part = "train" if data.valid is None else "valid"
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
+        if (drawn_to := outcome.shrinkage) is not None and drawn_to.factor < 1:
+            say(
+                "shrunk",
+                f"to {drawn_to.factor:g} of its way from the best constant: so much the validation rows trust it",
+            )
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     _say_findings(say, outcome)
     if interrupted:
@@ -146,8 +168,15 @@ def _loggers(args: argparse.Namespace) -> list[Callback]:
     return loggers
 
 
-def _batch_size(n: int) -> int:
-    return max((size for size in BATCH_SIZES if size * BATCH_SIZES[0] <= n), default=BATCH_SIZES[0])
+def _follow_recipe(args: argparse.Namespace, rows: int) -> None:
+    """Settings that nobody set become the recipe's; its dropout is for its own layers."""
+    recipe = recipe_for(rows)
+    if args.dropout is None:
+        args.dropout = recipe.dropout if args.hidden is None else 0.0
+    args.hidden = list(recipe.hidden) if args.hidden is None else args.hidden
+    args.epochs = args.epochs or recipe.epochs
+    if args.optimizer != "lbfgs":  # which has no batches, and refuses a size for them
+        args.batch_size = args.batch_size or recipe.batch_size
 
 
 def _early_stopping(args: argparse.Namespace, data: Data) -> EarlyStopping | None:
@@ -202,6 +231,8 @@ def _summary(net: MLP, data: Data, outcome: Run) -> dict[str, Any]:
                 parts[part][name.removeprefix("valid_")] = values[epoch - 1]
         if data.valid is not None:
             parts["valid"] |= metrics.score(net, *data.valid)
+            if outcome.shrinkage is not None:
+                parts["valid"]["loss"] = outcome.shrinkage.valid_loss
     return {
         "device": net.backend.device,
         "backend": net.backend.name,
@@ -210,6 +241,7 @@ def _summary(net: MLP, data: Data, outcome: Run) -> dict[str, Any]:
         "parameters": net.parameter_count,
         "epochs": history.epochs,
         "best_epoch": outcome.best_epoch or None,
+        "shrinkage": None if outcome.shrinkage is None else outcome.shrinkage.factor,
         "stopped": outcome.stopped,
         "steps": outcome.steps,
         **parts,

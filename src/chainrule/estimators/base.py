@@ -13,21 +13,33 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_X_y, validate_data
 
 from chainrule.backends import Backend, backend, default_device
 from chainrule.errors import OptionError
-from chainrule.estimators.solvers import Convergence, Watched, optimizer_of, schedule_of, weight_decay_of
+from chainrule.estimators.frames import encode, encoder_for, has_text_or_holes
+from chainrule.estimators.held_out import shrink_by_folds
+from chainrule.estimators.solvers import (
+    Convergence,
+    StopAfter,
+    Watched,
+    epochs_of,
+    is_auto,
+    layers_of,
+    optimizer_of,
+    schedule_of,
+)
 from chainrule.nn.losses import Loss
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.table_encoder import TableEncoder
 from chainrule.options import one_of, real_number, whole_number
+from chainrule.train.recipe import Recipe, recipe_for
 from chainrule.train.run import Run
 from chainrule.train.trainer import Trainer
 
 LIMIT = 3.0  # deviations at which features are bent over, so that none far out rules the net
-AUTO_BATCH = ((16_384, 256), (4_096, 128), (0, 64))  # (rows from here up, rows a batch)
 
 
 class BaseMLP(BaseEstimator, abc.ABC):
@@ -41,6 +53,8 @@ class BaseMLP(BaseEstimator, abc.ABC):
     # ---- what a subclass says -----------------------------------------------------------------------
 
     _net: Network
+    _encoder: TableEncoder | None
+    _recipe: Recipe
     history_: dict[str, list[float]]
     _are_targets_numbers: bool
     _score_metric: str  # what its ``score`` measures, by the name that training knows
@@ -89,9 +103,13 @@ class BaseMLP(BaseEstimator, abc.ABC):
         if self.early_stopping and validation is None:
             X, y, weights, validation = self._split(X, y, weights, random)
         watched = Watched(self.monitor, self._score_metric, self._net.loss) if validation else None
-        trainer, convergence = self._trainer(len(X), seed, watched, one_epoch=one_epoch)
+        trainer, convergence = self._trainer(self._net, len(X), seed, watched, one_epoch=one_epoch)
         try:
             run = trainer.fit(X, y, sample_weight=weights, class_weight=self._class_weights(), validation=validation)
+            self.shrinkage_ = None
+            # Rows that the user holds out have their say in the best epoch; a warm start wants the weights as they are.
+            if self.shrink and validation is None and not (one_epoch or self.warm_start):
+                self.shrinkage_ = shrink_by_folds(self, X, y, weights, seed, after=run)
         finally:
             self._name_weights()
         self._record(run, len(X), joins=one_epoch and not first)
@@ -100,15 +118,24 @@ class BaseMLP(BaseEstimator, abc.ABC):
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> tuple[Any, Any, np.ndarray | None]:
         """Rows as scikit-learn wants them checked, in the dtype that is computed in."""
-        X, y = validate_data(
-            self, X, y, dtype=self._dtypes(), multi_output=True, y_numeric=self._are_targets_numbers, reset=first
-        )
+        if first:
+            self._encoder = encoder_for(X) if has_text_or_holes(X) else None
+        checks = {"dtype": self._dtypes(), "multi_output": True, "y_numeric": self._are_targets_numbers}
+        if self._encoder is None:
+            X, y = validate_data(self, X, y, **checks, reset=first)
+        else:
+            X, y = check_X_y(self._encoded(X, self._encoder, first=first), y, **checks, estimator=self)
         if sample_weight is None:
             return X, y, None
         weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         if not weights.any():
             raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
         return X, y, weights
+
+    def _encoded(self, X: Any, encoder: TableEncoder, *, first: bool = False) -> np.ndarray:
+        """The numbers of a DataFrame with text or holes: in float32 unless another dtype was asked for."""
+        validate_data(self, X, reset=first, skip_check_array=True)  # names and number of columns
+        return encode(X, encoder).astype("float32" if self.dtype == "auto" else self.dtype)
 
     def _dtypes(self) -> Any:
         if one_of("dtype", self.dtype, ("auto", *DTYPES)) == "auto":
@@ -117,23 +144,36 @@ class BaseMLP(BaseEstimator, abc.ABC):
 
     def _begin(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, seed: int) -> None:
         """A new net, with the first of its weights."""
+        self._recipe = recipe_for(len(X) if weights is None else int(np.count_nonzero(weights)))
+        self._net = self._new_net(X, y, weights, seed)
+        self.n_layers_, self.t_ = len(self._net.widths), 0
+
+    def _new_net(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, seed: int) -> Network:
         loss, n_out = self._loss()
-        hidden = [self.hidden_layer_sizes] if np.ndim(self.hidden_layer_sizes) == 0 else list(self.hidden_layer_sizes)
-        self._net = MLP(
-            [X.shape[1], *hidden, n_out], activation=_activation(self.activation), dropout=self.dropout,
+        sizes, dropout = layers_of(self, self._recipe)
+        hidden = [sizes] if np.ndim(sizes) == 0 else list(sizes)
+        net = MLP(
+            [X.shape[1], *hidden, n_out], activation=_activation(self.activation), dropout=dropout,
             normalization=self.normalization, loss=loss, backend=self._backend(), dtype=str(X.dtype), seed=seed,
         )  # fmt: skip
         scale = bool(self.standardize)
-        self._net.preparation = Preparation(
-            standardization(X, weights, LIMIT) if scale else None, self._of_targets(loss, y, weights) if scale else None
+        net.preparation = Preparation(
+            standardization(X, weights, LIMIT) if scale else None,
+            self._of_targets(loss, y, weights) if scale else None,
+            encoder=self._encoder,
         )
-        self.n_layers_, self.t_ = len(hidden) + 2, 0
+        return net
 
     def _trainer(
-        self, rows: int, seed: int, watched: Watched | None, *, one_epoch: bool
-    ) -> tuple[Trainer, Convergence | None]:
-        """What trains the net, and what decides when it has converged."""
+        self, net: Network, rows: int, seed: int, watched: Watched | None = None, *, one_epoch: bool = False,
+        fold_epochs: int | None = None,
+    ) -> tuple[Trainer, Convergence | None]:  # fmt: skip
+        """What trains the net, and what decides when it has converged.
+
+        The net of a fold trains as many epochs as the estimator's did, and nobody is told of it.
+        """
         batch_size = self._batch_size(rows)
+        epochs = 1 if one_epoch else epochs_of(self, self._recipe)
         schedule = schedule_of(self, rows, batch_size, one_epoch=one_epoch)
         convergence = None
         # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but rows held out.
@@ -142,19 +182,20 @@ class BaseMLP(BaseEstimator, abc.ABC):
                 watched.name if watched else "loss", higher_is_better=bool(watched and watched.higher_is_better),
                 tol=self.tol, patience=self.n_iter_no_change, schedule=schedule,
             )  # fmt: skip
+        of_fold = fold_epochs is not None
+        callbacks = [StopAfter(fold_epochs)] if fold_epochs is not None else list(self.callbacks or ())
         trainer = Trainer(
-            self._net, optimizer_of(self, schedule, weight_decay_of(self, rows, batch_size)),
-            batch_size=batch_size, seed=seed + self.t_,
-            epochs=1 if one_epoch else whole_number("max_iter", self.max_iter), shuffle=bool(self.shuffle),
-            monitor=watched.name if watched else None, metrics=watched.metrics if watched else True,
-            progress=bool(self.verbose), l2=real_number("alpha", self.alpha),
-            callbacks=[*(self.callbacks or ()), *([convergence] if convergence else [])],
+            net, optimizer_of(self, schedule, epochs=epochs, steps=epochs * -(-rows // batch_size)),
+            batch_size=batch_size, seed=seed + self.t_, epochs=epochs, shuffle=bool(self.shuffle),
+            monitor=watched.name if watched else None, metrics=watched.metrics if watched else not of_fold,
+            progress=bool(self.verbose) and not of_fold, l2=real_number("alpha", self.alpha),
+            callbacks=[*callbacks, *([convergence] if convergence else [])],
         )  # fmt: skip
         return trainer, convergence
 
     def _batch_size(self, rows: int) -> int:
-        if isinstance(self.batch_size, str) and self.batch_size == "auto":
-            return min(rows, next(size for least, size in AUTO_BATCH if rows >= least))
+        if is_auto(self.batch_size):
+            return min(rows, self._recipe.batch_size)
         if whole_number("batch_size", self.batch_size) > rows:
             warnings.warn(f"batch_size {self.batch_size} came for {rows} rows: they are one batch", stacklevel=5)
         return min(int(self.batch_size), rows)
@@ -205,9 +246,10 @@ class BaseMLP(BaseEstimator, abc.ABC):
             warnings.warn("Training interrupted by user.", stacklevel=4)
         waits = self.solver == "lbfgs" or self.learning_rate != "cosine"  # a cosine is at its end after max_iter
         reached = convergence is not None and convergence.reached
-        if waits and not one_epoch and not reached and self.n_iter_ >= self.max_iter and run.stopped == "completed":
+        most = epochs_of(self, self._recipe)
+        if waits and not one_epoch and not reached and self.n_iter_ >= most and run.stopped == "completed":
             warnings.warn(
-                f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",
+                f"Maximum iterations ({most}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning, stacklevel=4,
             )  # fmt: skip
 
@@ -238,6 +280,8 @@ class BaseMLP(BaseEstimator, abc.ABC):
     def _read(self, X: Any) -> np.ndarray:
         """Rows to predict, checked."""
         check_is_fitted(self)
+        if self._encoder is not None:
+            return self._encoded(X, self._encoder)
         checked: np.ndarray = validate_data(self, X, dtype=self._dtypes(), reset=False)
         return checked
 

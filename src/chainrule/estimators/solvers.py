@@ -16,6 +16,7 @@ from chainrule.optim.schedules import Constant, Cosine, Schedule
 from chainrule.optim.sgd import SGD
 from chainrule.options import one_of, real_number, whole_number
 from chainrule.train.callbacks import Callback
+from chainrule.train.recipe import Recipe, weight_decay_for
 from chainrule.train.run import EpochRecord, StartRecord
 from chainrule.train.valid_metrics import Metric, find_metrics, higher_is_better
 
@@ -23,9 +24,6 @@ SOLVERS = ("adam", "sgd", "lbfgs")
 LEARNING_RATES = ("cosine", "constant", "invscaling", "adaptive")
 LOWEST_RATE = 1e-6  # where "adaptive" gives up
 SHRINKS_BY = 5.0
-SHRINKAGE = (
-    5.0  # times the mean of the schedule, 1/2 for a cosine, the logarithm by which a run's decay shrinks weights
-)
 
 
 @dataclass(frozen=True)
@@ -78,31 +76,42 @@ def schedule_of(estimator: Any, rows: int, batch_size: int, *, one_epoch: bool) 
     return Constant(lr)
 
 
-def weight_decay_of(estimator: Any, rows: int, batch_size: int) -> float:
-    """What ``weight_decay`` says; "auto" is min(1, SHRINKAGE / (lr steps)) for adam, 0 for the others.
+def is_auto(option: Any) -> bool:
+    """Whether an option is left to the recipe."""
+    return isinstance(option, str) and option == "auto"
 
-    A decay of d shrinks weights to exp(-d sum lr) by the end of a run: one number for all tables would hardly hold
-    back a net on few rows and flatten one on many. Source: Wang, Aitchison 2024 (arXiv 2405.13698).
+
+def layers_of(estimator: Any, recipe: Recipe) -> tuple[Any, Any]:
+    """Hidden layer sizes and dropout. The recipe's dropout is for the recipe's layers: with sizes of the user's own
+    "auto" is none."""
+    sizes, dropout = estimator.hidden_layer_sizes, estimator.dropout
+    if is_auto(dropout):
+        dropout = recipe.dropout if is_auto(sizes) else 0.0
+    return recipe.hidden if is_auto(sizes) else sizes, dropout
+
+
+def epochs_of(estimator: Any, recipe: Recipe) -> int:
+    """The most epochs of a fit."""
+    return recipe.epochs if is_auto(estimator.max_iter) else whole_number("max_iter", estimator.max_iter)
+
+
+def optimizer_of(estimator: Any, schedule: Schedule, *, epochs: int, steps: int) -> Optimizer:
+    """The optimiser of an estimator's fit; ``alpha`` is no part of it: it stands in the loss.
+
+    A ``weight_decay`` of "auto" is the recipe's for adam, 0 for the others.
     """
-    if not isinstance(estimator.weight_decay, str):
-        return real_number("weight_decay", estimator.weight_decay)
-    one_of("weight_decay", estimator.weight_decay, ("auto",))
-    if estimator.solver != "adam":
-        return 0.0
-    steps = whole_number("max_iter", estimator.max_iter) * -(-rows // batch_size)
-    lr = real_number("learning_rate_init", estimator.learning_rate_init, above=True)
-    return min(1.0, SHRINKAGE / (lr * steps))
-
-
-def optimizer_of(estimator: Any, schedule: Schedule, weight_decay: float) -> Optimizer:
-    """The optimiser of an estimator's fit; ``alpha`` is no part of it: it stands in the loss."""
-    decay: dict[str, Any] = {"weight_decay": weight_decay}
+    weight_decay = estimator.weight_decay
+    if isinstance(weight_decay, str):
+        one_of("weight_decay", weight_decay, ("auto",))
+        lr = real_number("learning_rate_init", estimator.learning_rate_init, above=True)
+        weight_decay = weight_decay_for(lr, steps) if estimator.solver == "adam" else 0.0
+    decay: dict[str, Any] = {"weight_decay": real_number("weight_decay", weight_decay)}
     if one_of("solver", estimator.solver, SOLVERS) == "lbfgs":
-        return LBFGS(estimator.max_iter, tolerance=estimator.tol, **decay)
+        return LBFGS(epochs, tolerance=estimator.tol, **decay)
     if estimator.solver == "sgd":
         momentum = real_number("momentum", estimator.momentum, below=1.0)
         return SGD(schedule, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum), **decay)
-    kind = AdamW if weight_decay else Adam
+    kind = AdamW if decay["weight_decay"] else Adam
     return kind(
         schedule, beta1=estimator.beta_1, beta2=estimator.beta_2, eps=estimator.epsilon, eps_hat=True, **decay
     )  # fmt: skip
@@ -145,6 +154,17 @@ class Convergence(Callback):
                 self._waited = 0
                 return
             self.reached = True
+            record.stop()
+
+
+class StopAfter(Callback):
+    """Ends a fit after so many epochs of a schedule that is longer."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        if record.epoch >= self._epochs:
             record.stop()
 
 

@@ -25,6 +25,7 @@ from chainrule.train.full_batch import FullBatchFit, refuse_options
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice
 from chainrule.train.run import EpochRecord, Run
+from chainrule.train.shrinkage import shrink_by
 from chainrule.train.streaming import rows_need_streaming
 from chainrule.train.valid_metrics import Metric, MetricFunction, find_metrics
 
@@ -65,6 +66,9 @@ class Trainer:
     bias_from_targets : begin at the best constant prediction: where the output layer's bias is all 0, it is first set
         to the log of the training targets' mean (poisson, gamma), their quantiles (quantile) or their mean and log
         variance (gaussian_nll), by weight. Other losses begin where the net is; a bias that is not 0 stays
+    shrink : with validation rows, draw the predictions towards the best constant one in the end, by as much as these
+        rows ask for (:mod:`chainrule.train.shrinkage`): a net that learnt noise ends as the constant. Changes the
+        output layer; Run.shrinkage has the factor. Nothing is done for a loss of one's own, whose constant is not known
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Trainer:
         monitor: str | None = None, metrics: bool | Sequence[str | Metric | MetricFunction] = True,
         progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
         accumulate: int = 1, ema: float | None = None, bias_from_targets: bool = True, l2: float = 0.0,
+        shrink: bool = False,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
@@ -102,7 +107,7 @@ class Trainer:
         self.stream = stream
         self.accumulate = whole_number("accumulate", accumulate)
         self.ema = None if ema is None else real_number("ema", ema, above=True, below=1.0)
-        self.bias_from_targets = bias_from_targets
+        self.bias_from_targets, self.shrink = bias_from_targets, bool(shrink)
         self.l2 = real_number("l2", l2)
         if self.l2 and self.accumulate > 1:
             raise OptionError(
@@ -154,7 +159,10 @@ class Trainer:
                     validation = held_X, held_y, of_class.of_rows(held_y, held_weight[0] if held_weight else None)
             rows, held_out = self._rows(X, y, sample_weight, validation)
             kind = FullBatchFit if isinstance(self.optimizer, LBFGS) else Fit
-            return kind(self, rows, held_out, diagnose=diagnose).run_epochs()
+            run = kind(self, rows, held_out, diagnose=diagnose).run_epochs()
+            if self.shrink and held_out is not None:
+                run.shrinkage = shrink_by(self.net, rows, held_out)
+            return run
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> tuple[Rows | HostRows, Rows | None]:
         """The rows to train on and those that are held out, where they are to be."""
