@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows a step (64, from 4,096 rows up 128, from 16,384 up 256)",
     )
-    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 1,000 rows up 100, from 4,096 200, from 65,536 60)")
+    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (60 to 200, by the number of rows)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
     add(
         "--no-shrink",

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.errors import DivergenceError
 from chainrule.train.class_weights import ClassWeights
-from chainrule.train.shrinkage import best_constant, losses_by_factor, shrink
+from chainrule.train.shrinkage import FACTORS, best_constant, losses_by_factor, shrink
 
 if TYPE_CHECKING:
     from chainrule.estimators.base import BaseMLP
@@ -36,7 +36,7 @@ def shrink_by_folds(
     constant = best_constant(net, net.upload_rows(X, y, weights))
     if constant is None:
         return None
-    losses = []
+    losses, weight = np.zeros(len(FACTORS)), 0.0
     for rows, held_out in folds(X, y, weights, seed, by_class=by_class):
         if by_class and len(np.unique(y[rows])) < len(np.unique(y)):
             continue  # these rows have the only ones of a class: the others say nothing of it
@@ -50,8 +50,9 @@ def shrink_by_folds(
             return None
         of_fold = best_constant(twin, twin.upload_rows(X[rows], y[rows], w))
         if of_fold is not None:
-            losses.append(losses_by_factor(twin, of_fold, twin.upload_rows(X[held_out], y[held_out], held_w)))
-    return shrink(net, constant, np.sum(losses, axis=0)) if losses else None
+            found = losses_by_factor(twin, of_fold, twin.upload_rows(X[held_out], y[held_out], held_w))
+            losses, weight = losses + found[0], weight + found[1]
+    return shrink(net, constant, losses, weight) if weight else None
 
 
 def folds(
