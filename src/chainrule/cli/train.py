@@ -45,7 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training_data.add_arguments(parser)
     add("--scaling", choices=SCALINGS, default="standard", help="of features: by mean and deviation, or by quartiles")
     add_device(parser)
-    add("--hidden", type=widths, metavar="N,N", help="units of the hidden layers (256,128; below 1,000 rows 100)")
+    add(
+        "--hidden",
+        type=widths,
+        metavar="N,N",
+        help="units of the hidden layers (256,128; below 4,096 rows 256, below 1,000 100)",
+    )
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
     add(
         "--dropout",
@@ -70,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows a step (64, from 4,096 rows up 128, from 16,384 up 256)",
     )
-    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (60 to 200, by the number of rows)")
+    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 65,536 rows up 60)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
     add(
         "--no-shrink",

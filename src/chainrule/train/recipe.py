@@ -25,7 +25,7 @@ class Recipe(NamedTuple):
 
 RECIPES = (
     Recipe(0, (100,), 0.0, 64, 200),  # without dropout a row of weight 2 is two rows, where all rows are one batch
-    Recipe(1_000, (256, 128), 0.2, 64, 100),
+    Recipe(1_000, (256,), 0.2, 64, 200),
     Recipe(4_096, (256, 128), 0.2, 128, 200),
     Recipe(16_384, (256, 128), 0.2, 256, 200),
     Recipe(65_536, (256, 128), 0.2, 256, 60),  # an epoch has steps enough

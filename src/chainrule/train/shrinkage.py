@@ -14,7 +14,7 @@ The factor was chosen by m rows, and must pay for that as one more parameter: wh
 with that of the constant, L_0, has m (L_0 - L_f) / L_f <= 2, f is 0. Of noise that leaves one table in ten with a net.
 
 Source: Copas 1983; van Houwelingen, le Cessie 1990, section 4 (shrinkage by cross-validation); Akaike 1974 (2 a
-parameter: of the squared error m log(L_0 / L_f), which is the ratio above in first order); Guo et al. 2017 (temperature).
+parameter: of the squared error m log(L_0 / L_f), in first order the ratio above); Guo et al. 2017 (temperature).
 """
 
 from __future__ import annotations
