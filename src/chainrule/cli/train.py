@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows a step (64, from 4,096 rows up 128, from 16,384 up 256)",
     )
-    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 65,536 rows up 60)")
+    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 32,768 rows up 60)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
     add(
         "--no-shrink",
@@ -147,11 +147,8 @@ def run(args: argparse.Namespace) -> int:
     if outcome.best_epoch:
         part = "train" if data.valid is None else "valid"
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
-        if (drawn_to := outcome.shrinkage) is not None and drawn_to.factor < 1:
-            say(
-                "shrunk",
-                f"to {drawn_to.factor:g} of its way from the best constant: so much the validation rows trust it",
-            )
+        if (shrinkage := outcome.shrinkage) is not None and shrinkage.factor < 1:
+            say("shrunk", f"to {shrinkage.factor:g} of the way from the best constant prediction: valid rows ask for it")
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     _say_findings(say, outcome)
     if interrupted:

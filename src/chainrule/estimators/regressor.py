@@ -117,7 +117,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
         Parameters
         ----------
-        X : (n, n_features) numbers: an array, a DataFrame
+        X : (n, n_features) numbers, or a DataFrame, which may have columns of text and holes
         y : (n,) or (n, k) numbers
         sample_weight : (n,) from 0 up, or None
         eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped

@@ -28,7 +28,7 @@ RECIPES = (
     Recipe(1_000, (256,), 0.2, 64, 200),
     Recipe(4_096, (256, 128), 0.2, 128, 200),
     Recipe(16_384, (256, 128), 0.2, 256, 200),
-    Recipe(65_536, (256, 128), 0.2, 256, 60),  # an epoch has steps enough
+    Recipe(32_768, (256, 128), 0.2, 256, 60),  # an epoch has steps enough
 )
 
 
