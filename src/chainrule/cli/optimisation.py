@@ -20,7 +20,7 @@ from chainrule.optim.schedules import (
     Step,
 )
 from chainrule.optim.sgd import SGD
-from chainrule.train.recipe import LEARNING_RATE, weight_decay_for
+from chainrule.train.recipe import LEARNING_RATE, recipe_for, weight_decay_for
 
 DEFAULT_LR = {"adamw": LEARNING_RATE, "adam": LEARNING_RATE, "sgd": 1e-2}
 OPTIMIZERS = ("adamw", "adam", "sgd", "lbfgs")
@@ -59,6 +59,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of weights, not of biases (adamw 5 / (lr steps), at most 1; others 0)",
     )
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
+
+
+def follow_recipe(args: argparse.Namespace, rows: int) -> None:
+    """Settings that nobody set become the recipe's for so many training rows; its dropout is for its own layers."""
+    recipe = recipe_for(rows)
+    if args.dropout is None:
+        args.dropout = recipe.dropout if args.hidden is None else 0.0
+    args.hidden = list(recipe.hidden) if args.hidden is None else args.hidden
+    args.epochs = args.epochs or recipe.epochs
+    if args.optimizer != "lbfgs":  # which has no batches, and refuses a size for them
+        args.batch_size = args.batch_size or recipe.batch_size
+
+
+def monitor_of(args: argparse.Namespace, *, validates: bool) -> str | None:
+    """Whose best epoch is kept; None for the trainer's own choice.
+
+    A cosine is for the steps at its end: the lowest training loss is kept, and the validation rows say how far to trust
+    it. They choose the epoch where nothing says how far, and where the rate does not fall to 0.
+    """
+    falls = args.schedule in {None, "cosine"} and args.optimizer != "lbfgs"
+    if args.monitor or not validates or args.patience or args.no_shrink or not falls:
+        return args.monitor  # type: ignore[no-any-return]
+    return "loss"
 
 
 def optimizer_of(args: argparse.Namespace, rows: int) -> Optimizer:

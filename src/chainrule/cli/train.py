@@ -29,7 +29,6 @@ from chainrule.train.callbacks import Callback
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.loggers import JSONLinesLogger
 from chainrule.train.progress import describe
-from chainrule.train.recipe import recipe_for
 from chainrule.train.tensorboard import TensorBoardLogger
 from chainrule.train.trainer import EpochRecord, Run, Trainer
 
@@ -46,17 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scaling", choices=SCALINGS, default="standard", help="of features: by mean and deviation, or by quartiles")
     add_device(parser)
     add(
-        "--hidden",
-        type=widths,
-        metavar="N,N",
-        help="units of the hidden layers (256,128; below 4,096 rows 256, below 1,000 100)",
+        "--hidden", type=widths, metavar="N,N", help="units of the hidden layers (by the rows: 100, or 256, or 256,128)"
     )
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
     add(
         "--dropout",
         type=float,
         metavar="X",
-        help="rate behind every hidden layer (0.2; below 1,000 rows, with --hidden 0)",
+        help="rate behind every hidden layer (from 1,000 rows 0.2; with --hidden 0)",
     )
     add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
     add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
@@ -73,16 +69,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=positive_int,
         metavar="N",
-        help="rows a step (64, from 4,096 rows up 128, from 16,384 up 256)",
+        help="rows a step (64, from 4,096 rows 128, from 16,384 rows 256)",
     )
     add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 32,768 rows up 60)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
+    add("--no-shrink", action="store_true", help="leave the net as it was trained, whatever the validation rows say")
     add(
-        "--no-shrink",
-        action="store_true",
-        help="leave the net as it was trained, whatever the validation rows say of it",
-    )
-    add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2, valid_d2)")
+        "--monitor", metavar="NAME",
+        help="whose best epoch is kept: valid_accuracy, valid_r2, ... (loss, as a cosine is for its last epochs; valid_loss "
+        "with another --schedule, --patience or --no-shrink)",
+    )  # fmt: skip
     add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
     add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and the split (0)")
     add("--dtype", choices=DTYPES, default="float32", help="(float32)")
@@ -102,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     say: Callable[[str, str], None] = (lambda *_: None) if args.quiet else output.say
     say("device", describe_device(backend, why))
     data = read_training_data(args)
-    _follow_recipe(args, len(data.y))
+    optimisation.follow_recipe(args, len(data.y))
     optimizer = optimisation.optimizer_of(args, len(data.y))
     net = _net(args, data, backend)
     say("data", _describe_data(data))
@@ -120,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     lines = _PlainLines(args.epochs) if not (args.quiet or sys.stderr.isatty()) else None
     trainer = Trainer(
         net, optimizer, batch_size=args.batch_size, epochs=args.epochs, seed=args.seed,
-        monitor=args.monitor, early_stopping=_early_stopping(args, data), progress=not args.quiet,
+        monitor=optimisation.monitor_of(args, validates=data.valid is not None), early_stopping=_early_stopping(args, data), progress=not args.quiet,
         metrics=args.metrics or True, callbacks=[directory, *([lines] if lines else []), *loggers],
         accumulate=args.accumulate, ema=args.ema, shrink=not args.no_shrink,
     )  # fmt: skip
@@ -148,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
         part = "train" if data.valid is None else "valid"
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
         if (shrinkage := outcome.shrinkage) is not None and shrinkage.factor < 1:
-            say("shrunk", f"to {shrinkage.factor:g} of the way from the best constant prediction: valid rows ask for it")
+            say("shrunk", f"to {shrinkage.factor:g} of the way from the best constant prediction, by the valid rows")
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     _say_findings(say, outcome)
     if interrupted:
@@ -168,17 +164,6 @@ def _loggers(args: argparse.Namespace) -> list[Callback]:
     if args.tensorboard is not None:
         loggers.append(TensorBoardLogger(args.tensorboard))
     return loggers
-
-
-def _follow_recipe(args: argparse.Namespace, rows: int) -> None:
-    """Settings that nobody set become the recipe's; its dropout is for its own layers."""
-    recipe = recipe_for(rows)
-    if args.dropout is None:
-        args.dropout = recipe.dropout if args.hidden is None else 0.0
-    args.hidden = list(recipe.hidden) if args.hidden is None else args.hidden
-    args.epochs = args.epochs or recipe.epochs
-    if args.optimizer != "lbfgs":  # which has no batches, and refuses a size for them
-        args.batch_size = args.batch_size or recipe.batch_size
 
 
 def _early_stopping(args: argparse.Namespace, data: Data) -> EarlyStopping | None:
