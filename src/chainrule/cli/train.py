@@ -76,8 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-shrink", action="store_true", help="leave the net as it was trained, whatever the validation rows say")
     add(
         "--monitor", metavar="NAME",
-        help="whose best epoch is kept: valid_accuracy, valid_r2, ... (loss, as a cosine is for its last epochs; valid_loss "
-        "with another --schedule, --patience or --no-shrink)",
+        help="whose best epoch is kept: valid_accuracy, valid_r2, ... (loss, as a cosine is for its last epochs; with "
+        "another --schedule, --patience or --no-shrink valid_loss)",
     )  # fmt: skip
     add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
     add("--seed", type=int, default=0, metavar="N", help="of weights, shuffles and the split (0)")
@@ -116,9 +116,10 @@ def run(args: argparse.Namespace) -> int:
     lines = _PlainLines(args.epochs) if not (args.quiet or sys.stderr.isatty()) else None
     trainer = Trainer(
         net, optimizer, batch_size=args.batch_size, epochs=args.epochs, seed=args.seed,
-        monitor=optimisation.monitor_of(args, validates=data.valid is not None), early_stopping=_early_stopping(args, data), progress=not args.quiet,
-        metrics=args.metrics or True, callbacks=[directory, *([lines] if lines else []), *loggers],
-        accumulate=args.accumulate, ema=args.ema, shrink=not args.no_shrink,
+        monitor=optimisation.monitor_of(args, validates=data.valid is not None),
+        early_stopping=_early_stopping(args, data), progress=not args.quiet, metrics=args.metrics or True,
+        callbacks=[directory, *([lines] if lines else []), *loggers], accumulate=args.accumulate, ema=args.ema,
+        shrink=not args.no_shrink,
     )  # fmt: skip
     try:
         with _signals_stop(trainer) as caught:
