@@ -60,13 +60,14 @@ def test_the_factor_is_the_slope_of_the_targets_on_the_predictions(backend, rng)
     np.testing.assert_allclose(net.predict([[3.0]]), [8.0], rtol=1e-12)
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(0.9, 0.0), (1.1, 0.6)])
-def test_the_factor_must_pay_for_itself(gain, expected):
-    """Of 20 rows: a tenth of the loss that is left."""
+@pytest.mark.parametrize(("rows", "least_gain"), [(2, 6 / 2), (22, 2.2 / 22)])
+def test_the_factor_must_pay_for_itself(rows, least_gain):
+    """Of two rows by three times the loss that is left, of 22 by a tenth."""
     net = cr.MLP([1, 1], loss="squared_error")
     losses = 10 + np.abs(FACTORS - 0.6)
-    losses[0] = losses.min() * (1 + gain * 0.1)
-    assert shrink(net, np.zeros(1), losses, 20.0) == expected
+    for factor, expected in ((0.95, 0.0), (1.05, 0.6)):
+        losses[0] = losses.min() * (1 + factor * least_gain)
+        assert shrink(net, np.zeros(1), losses, rows) == expected
 
 
 def test_rows_that_cannot_tell_leave_the_net_alone():

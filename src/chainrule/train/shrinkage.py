@@ -10,11 +10,12 @@ is the net as it was trained. Of the squared error f is the slope of the targets
 is its temperature, with the classes' shares where f = 0. Only the output layer changes:
 W -> f W, b -> f b + (1 - f) c.
 
-The factor was chosen by m rows, and must pay for that as one more parameter: where the loss L_f of these rows, compared
-with that of the constant, L_0, has m (L_0 - L_f) / L_f <= 2, f is 0. Of noise that leaves one table in ten with a net.
+The factor was chosen by m rows, and must pay for that as a parameter does: where the loss L_f of these rows, beside
+that of the constant, L_0, has m (L_0 - L_f) / L_f <= 2 + 4 / (m - 2), f is 0.
 
-Source: Copas 1983; van Houwelingen, le Cessie 1990, section 4 (shrinkage by cross-validation); Akaike 1974 (2 a
-parameter: of the squared error m log(L_0 / L_f), in first order the ratio above); Guo et al. 2017 (temperature).
+Source: Copas 1983; van Houwelingen, le Cessie 1990, section 4 (shrinkage by cross-validation); Hurvich, Tsai 1989 (the
+price of a parameter; of the squared error m log(L_0 / L_f), in first order the ratio above); Guo et al. 2017
+(temperature).
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from chainrule.nn.rows import Rows
 from chainrule.train.host_rows import HostRows
 
 FACTORS = np.arange(21) / 20
-PRICE = 2.0  # of a parameter
 
 
 class Shrinkage(NamedTuple):
@@ -81,7 +81,8 @@ def shrink(net: Network, constant: np.ndarray, losses: np.ndarray, weight: float
     least = float(finite.min())
     # Of equal losses the largest factor: rows that cannot tell leave the net as it is.
     factor = float(FACTORS[np.flatnonzero(finite == least)[-1]])
-    if least < finite[0] and (finite[0] - least) * weight <= PRICE * abs(least):
+    price = 2 + 4 / max(1.0, weight - 2)
+    if least < finite[0] and (finite[0] - least) * weight <= price * abs(least):
         factor = 0.0
     if factor < 1:
         net.assign_parameters(_drawn(_output(net), constant, factor))
