@@ -35,6 +35,25 @@ def test_digits_reach_the_promised_accuracy_in_seconds(run):
     assert "1,797 rows x 64 features, 10 classes; 1,437 train, 360 valid" in found.err
 
 
+def test_what_is_noise_becomes_the_mean(run, tmp_path, rng):
+    """The history is of the net as it was trained; the model, and what is said of it, are drawn to the mean."""
+    rows = "".join(f"{x!r},{y!r}\n" for x, y in rng.normal(size=(200, 2)).tolist())
+    (tmp_path / "noise.csv").write_text("x,y\n" + rows)
+    options = ("--target", "y", "--device", "cpu", "--lr", 0.03, "--hidden", "64,64", "--json", "--overwrite")
+    found = run("train", "noise.csv", *options, "--run-dir", "m")
+    assert found.json["shrinkage"] == 0
+    assert "shrunk   to 0 of the way from the best constant prediction" in found.err
+    assert found.json["best_epoch"] > 150, "the cosine is trained to its end"
+    score = run("evaluate", "m", "noise.csv", "--device", "cpu", "--json").json["r2"]
+    assert abs(score) < 0.01
+    kept = run("train", "noise.csv", *options, "--run-dir", "m", "--no-shrink")
+    assert kept.json["shrinkage"] is None
+    assert "shrunk" not in kept.err
+    history = list(csv.DictReader(Path("m", HISTORY).read_text(encoding="utf-8").splitlines()))
+    assert kept.json["best_epoch"] == 1 + int(np.argmin([float(row["valid_loss"]) for row in history]))
+    assert found.json["valid"]["loss"] < float(history[-1]["valid_loss"])
+
+
 def test_the_files_of_a_run(run, flowers):
     found = run("train", flowers, "--target", "kind", "--epochs", 12, *QUICK, "--run-dir", "out")
     assert found.code == 0, found.err
