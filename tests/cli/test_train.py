@@ -28,11 +28,12 @@ def test_digits_reach_the_promised_accuracy_in_seconds(run):
     assert {"ok", "device", "backend", "task", "epochs", "valid", "seconds", "run_dir"} <= set(summary)
     assert summary["ok"] is True
     assert (summary["device"], summary["backend"], summary["task"]) == ("cpu", "numpy", "classify")
-    assert summary["valid"]["accuracy"] >= 0.975
+    assert summary["valid"]["accuracy"] >= 0.97  # 0.978 of 360 rows; other seeds 0.983 to 0.992
     assert summary["seconds"] < 60  # 1 s on a machine that is not busy; the promise is 10
     for word in ("device", "data", "model", "epoch", "saved", "best"):
         assert f"\n{word} " in "\n" + found.err
     assert "1,797 rows x 64 features, 10 classes; 1,437 train, 360 valid" in found.err
+    assert "64 -> 256 -> 10, relu, dropout 0.2, 19,210 parameters" in found.err
 
 
 def test_what_is_noise_becomes_the_mean(run, tmp_path, rng):
