@@ -60,19 +60,26 @@ def test_who_asks_for_it(rng):
     assert signal.shrinkage_ > 0.8
 
 
-def test_callbacks_hear_of_one_training_alone(rng):
+def test_callbacks_hear_of_one_training_alone(rng, monkeypatch):
     """Also where one of them ends it: the nets of the folds train as many epochs."""
-    X, epochs = rng.normal(size=(60, 4)), []
+    X, heard, trained, fit = rng.normal(size=(60, 4)), [], [], cr.Trainer.fit
 
     def stop_after_seven(record):
-        epochs.append(record.epoch)
+        heard.append(record.epoch)
         if record.epoch == 7:
             record.stop()
 
+    def counted(*args, **options):
+        run = fit(*args, **options)
+        trained.append(run.history.epochs)
+        return run
+
+    monkeypatch.setattr(cr.Trainer, "fit", counted)
     clf = cr.MLPClassifier(**QUICK, callbacks=[stop_after_seven], class_weight="balanced").fit(X, X[:, 0] > 1)
-    assert epochs == [1, 2, 3, 4, 5, 6, 7]
-    assert clf.shrinkage_ is not None
+    assert heard == [1, 2, 3, 4, 5, 6, 7]
+    assert trained == [7] * 6
     assert clf.n_iter_ == 7
+    assert clf.shrinkage_ is not None
 
 
 def test_a_class_of_one_row(rng):

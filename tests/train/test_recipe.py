@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from chainrule.train.recipe import RECIPES, recipe_for, weight_decay_for
 
 
 def test_a_recipe_begins_at_its_number_of_rows():
-    for before, recipe in zip(RECIPES, RECIPES[1:], strict=False):
+    for before, recipe in itertools.pairwise(RECIPES):
         assert recipe_for(recipe.rows) == recipe
         assert recipe_for(recipe.rows - 1) == before
     assert recipe_for(10**9) == RECIPES[-1]
