@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import DivergenceError
 from chainrule.train.class_weights import ClassWeights
+from chainrule.train.host_rows import HostRows
 from chainrule.train.shrinkage import FACTORS, best_constant, losses_by_factor, shrink
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 ALL_FOLDS = 1_000  # rows, from which on one fold is enough to tell
+MOST_HELD_OUT = 65_536  # rows, of a fold
 MANY = 16_384  # rows, from which on duplicates are not looked for
 
 
@@ -33,7 +35,7 @@ def shrink_by_folds(
         return None
     if class_weight is not None:
         weights = ClassWeights(net, class_weight, y).of_rows(y, weights)
-    constant = best_constant(net, net.upload_rows(X, y, weights))
+    constant = best_constant(net, HostRows(net, X, y, weights))  # X itself may be more than the device holds
     if constant is None:
         return None
     losses, weight = np.zeros(len(FACTORS)), 0.0
@@ -48,7 +50,7 @@ def shrink_by_folds(
                 return None
         except DivergenceError:
             return None
-        of_fold = best_constant(twin, twin.upload_rows(X[rows], y[rows], w))
+        of_fold = best_constant(twin, HostRows(twin, X[rows], y[rows], w))
         if of_fold is not None:
             found = losses_by_factor(twin, of_fold, twin.upload_rows(X[held_out], y[held_out], held_w))
             losses, weight = losses + found[0], weight + found[1]
@@ -76,7 +78,7 @@ def folds(
     fold_of_group[order] = np.arange(count) % FOLDS
     fold = fold_of_group[group]
     for number in range(min(FOLDS, count) if len(rows) < ALL_FOLDS else 1):
-        yield rows[fold != number], rows[fold == number]
+        yield rows[fold != number], rows[fold == number][:MOST_HELD_OUT]
 
 
 def _equal_rows(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
