@@ -89,11 +89,11 @@ def test_predict_in_the_units_of_the_target(run, houses):
 def test_show(run, model):
     for path in (model, model / "model.safetensors"):
         text = run("show", path).out
-        for part in ("2 -> 256 -> 128 -> 3", "height, width", "aster, rose, tulip", "softmax_cross_entropy", "relu"):
+        for part in ("2 -> 100 -> 3", "height, width", "aster, rose, tulip", "softmax_cross_entropy", "relu"):
             assert part in text
     found = run("show", model, "--json").json
     assert found["run"]["status"] == "done"
-    assert found["model"]["layers"] == [2, 256, 128, 3]
+    assert found["model"]["layers"] == [2, 100, 3]
 
 
 def test_the_probability_of_one_output_is_that_of_the_second_class(run, tmp_path, rng):

@@ -75,14 +75,14 @@ def test_what_was_left_open_is_written_with_a_remark(run, flowers):
     text = Path("one/config.toml").read_text()
     found = tomllib.loads(text)
     assert found["data"] == str(flowers)
-    assert (found["batch-size"], found["lr"], found["weight-decay"]) == (32, 0.001, 0.3)
-    assert (found["task"], found["loss"], found["monitor"]) == ("classify", "softmax_cross_entropy", "valid_loss")
+    assert (found["batch-size"], found["lr"], found["weight-decay"]) == (64, 0.002, 1.0)
+    assert (found["task"], found["loss"], found["monitor"]) == ("classify", "softmax_cross_entropy", "loss")
     assert (found["schedule"], found["warmup"], found["valid"], found["drop"]) == ("cosine", 0.0, 0.2, [])
     assert found["loss-option"] == {"reduction": "mean", "label_smoothing": 0.0}
     assert found["device"] in {"cpu", "cuda:0"}
     for line in ('loss = "softmax_cross_entropy"  # chosen by the task', "# clip-norm: none", "# data"):
         assert line in text.splitlines()
-    assert "batch-size = 32  # chosen for 96 rows" in text
+    assert "batch-size = 64  # chosen for 96 rows" in text
     assert "# auto was asked for" in text
     assert not {"run-dir", "quiet", "overwrite", "json", "config"} & set(found)
 
@@ -113,7 +113,7 @@ def test_a_namespace_from_a_run(run, flowers):
     argv = ("train", flowers, "--target", "kind", *QUICK, "--loss-option", "label_smoothing=0.25", "--run-dir", "one")
     assert run(*argv).code == 0
     args = arguments_from(Path("one/config.toml"))
-    assert (args.data, args.target, args.hidden, args.batch_size) == (str(flowers), "kind", [8], 32)
+    assert (args.data, args.target, args.hidden, args.batch_size) == (str(flowers), "kind", [8], 64)
     assert args.loss_option == [("reduction", "mean"), ("label_smoothing", 0.25)]
     assert (args.clip_norm, args.run_dir, args.overwrite, args.drop) == (None, None, False, [])
     typed = Parser()

@@ -35,7 +35,7 @@ def columns(path: Path) -> list[list[str]]:
 
 
 def test_a_table_of_folds(run, flowers):
-    argv = ("cv", flowers, "--target", "kind", *QUICK, "--epochs", 20, "--lr", 0.01)
+    argv = ("cv", flowers, "--target", "kind", *QUICK, "--epochs", 60, "--lr", 0.02)
     found = run(*argv)
     assert (found.code, found.err) == (0, "")
     lines = [line.split() for line in found.out.splitlines()]

@@ -28,11 +28,31 @@ def test_digits_reach_the_promised_accuracy_in_seconds(run):
     assert {"ok", "device", "backend", "task", "epochs", "valid", "seconds", "run_dir"} <= set(summary)
     assert summary["ok"] is True
     assert (summary["device"], summary["backend"], summary["task"]) == ("cpu", "numpy", "classify")
-    assert summary["valid"]["accuracy"] >= 0.975
+    assert summary["valid"]["accuracy"] >= 0.97  # 0.978 of 360 rows; other seeds 0.983 to 0.992
     assert summary["seconds"] < 60  # 1 s on a machine that is not busy; the promise is 10
     for word in ("device", "data", "model", "epoch", "saved", "best"):
         assert f"\n{word} " in "\n" + found.err
     assert "1,797 rows x 64 features, 10 classes; 1,437 train, 360 valid" in found.err
+    assert "64 -> 256 -> 10, relu, dropout 0.2, 19,210 parameters" in found.err
+
+
+def test_what_is_noise_becomes_the_mean(run, tmp_path, rng):
+    """The history is of the net as it was trained; the model, and what is said of it, are drawn to the mean."""
+    rows = "".join(f"{x!r},{y!r}\n" for x, y in rng.normal(size=(200, 2)).tolist())
+    (tmp_path / "noise.csv").write_text("x,y\n" + rows)
+    options = ("--target", "y", "--device", "cpu", "--lr", 0.03, "--hidden", "64,64", "--json", "--overwrite")
+    found = run("train", "noise.csv", *options, "--run-dir", "m")
+    assert found.json["shrinkage"] == 0
+    assert "shrunk   to 0 of the way from the best constant prediction" in found.err
+    assert found.json["best_epoch"] > 150, "the cosine is trained to its end"
+    score = run("evaluate", "m", "noise.csv", "--device", "cpu", "--json").json["r2"]
+    assert abs(score) < 0.01
+    kept = run("train", "noise.csv", *options, "--run-dir", "m", "--no-shrink")
+    assert kept.json["shrinkage"] is None
+    assert "shrunk" not in kept.err
+    history = list(csv.DictReader(Path("m", HISTORY).read_text(encoding="utf-8").splitlines()))
+    assert kept.json["best_epoch"] == 1 + int(np.argmin([float(row["valid_loss"]) for row in history]))
+    assert found.json["valid"]["loss"] < float(history[-1]["valid_loss"])
 
 
 def test_the_files_of_a_run(run, flowers):
@@ -83,7 +103,7 @@ def test_a_matrix_with_its_target_by_position(run, tmp_path, rng):
     X = rng.normal(size=(90, 3))
     np.save(tmp_path / "a.npy", np.column_stack([X, X[:, 0] > 0]))
     np.save(tmp_path / "b.npy", X)
-    assert run("train", "a.npy", "--target", -1, "--epochs", 2, "--run-dir", "m", *QUICK).code == 0
+    assert run("train", "a.npy", "--target", -1, "--epochs", 20, "--run-dir", "m", *QUICK).code == 0
     bare = run("predict", "m", "b.npy", "--device", "cpu")
     assert bare.code == 0
     assert run("predict", "m", "a.npy", "--target", -1, "--device", "cpu").out == bare.out
@@ -266,7 +286,7 @@ def test_a_script_of_the_same_name_runs_the_same_command(tmp_path):
 def test_a_log_and_further_metrics(run, flowers):
     found = run(
         "train", flowers, "--target", "kind", "--epochs", 3, *QUICK, "--run-dir", "out", "--log-json", "log.jsonl",
-        "--metrics", "roc_auc,balanced_accuracy", "--monitor", "valid_roc_auc",
+        "--metrics", "roc_auc,balanced_accuracy", "--monitor", "valid_roc_auc", "--no-shrink",
     )  # fmt: skip
     assert found.code == 0, found.err
     lines = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]

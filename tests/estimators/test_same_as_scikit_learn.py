@@ -17,7 +17,9 @@ import chainrule as cr
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.random import Purpose, stream
 
-ITS_SETTINGS = {"standardize": False, "weight_decay": 0.0, "learning_rate": "constant", "device": "cpu"}
+ITS_SETTINGS = {
+    "standardize": False, "weight_decay": 0.0, "learning_rate": "constant", "device": "cpu", "shrink": False,
+}  # fmt: skip
 SHARED = {
     "learning_rate_init": 0.001,
     "hidden_layer_sizes": (12, 7),

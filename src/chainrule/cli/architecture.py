@@ -21,9 +21,15 @@ FEATURE_LIMIT = 3.0  # deviations; rarer values come to rest there
 def add_arguments(parser: OptionGroup) -> None:
     add = parser.add_argument
     add("--scaling", choices=SCALINGS, default="standard", help="of features: by mean and deviation, or by quartiles")
-    add("--hidden", type=widths, default=[256, 128], metavar="N,N", help="units of the hidden layers (256,128)")
+    add(
+        "--hidden", type=widths, metavar="N,N",
+        help="units of the hidden layers (100; from 1,000 rows 256; from 4,096 rows 256,128)",
+    )  # fmt: skip
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
-    add("--dropout", type=float, default=0.0, metavar="X", help="rate behind every hidden layer (0)")
+    add(
+        "--dropout", type=float, metavar="X",
+        help="rate behind every hidden layer (from 1,000 rows 0.2; with --hidden 0)",
+    )  # fmt: skip
     add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
     add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
     add("--loss", choices=LOSSES, help="by default what the target asks for")

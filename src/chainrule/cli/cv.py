@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.backends import choose_backend
 from chainrule.cli import optimisation, output
 from chainrule.cli.architecture import net_of
-from chainrule.cli.fitting import trainer_of, with_batch_size
+from chainrule.cli.fitting import trainer_of, with_recipe
 from chainrule.cli.options import describe_device, positive_int
 from chainrule.cli.reports import Say
 from chainrule.cli.signals import Signals
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     args = optimisation.with_defaults(args)
-    optimisation.optimizer_of(args)  # refuses what is wrong before a table is read
+    optimisation.optimizer_of(with_recipe(args, rows=1, has_validation=False))  # refuses before a table is read
     _check(args)
     backend, why = choose_backend(args.device, precision=args.precision)
     say: Say = (lambda *_: None) if args.quiet else output.say
@@ -54,11 +54,10 @@ def run(args: argparse.Namespace) -> int:
 
     def train(training: np.ndarray) -> Network:
         data = data_of(args, read, _inner(args, read, training))
-        net = net_of(args, data, backend)
-        trainer = trainer_of(
-            with_batch_size(args, len(data.y)), net, has_validation=data.valid is not None, callbacks=(),
-            progress=not args.quiet,
-        )  # fmt: skip
+        has_validation = data.valid is not None
+        used = with_recipe(args, len(data.y), has_validation=has_validation)
+        net = net_of(used, data, backend)
+        trainer = trainer_of(used, net, has_validation=has_validation, callbacks=(), progress=not args.quiet)
         outcome = trainer.fit(data.X, data.y, class_weight=args.class_weight, validation=data.valid)
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt

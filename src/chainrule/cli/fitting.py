@@ -17,21 +17,29 @@ from chainrule.nn.network import Network
 from chainrule.train.callbacks import Callback, EpochFunction
 from chainrule.train.checkpoints import Checkpoints
 from chainrule.train.early_stopping import EarlyStopping
+from chainrule.train.recipe import recipe_for, weight_decay_for
 from chainrule.train.trainer import Trainer
 
 SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
-BATCH_SIZES = (32, 64, 128, 256)  # by default the largest that still gives 32 steps an epoch
 
 
 def add_arguments(parser: OptionGroup) -> None:
     add = parser.add_argument
-    add("--epochs", type=positive_int, default=60, metavar="N", help="passes over the rows (60)")
-    add("--batch-size", type=positive_int, metavar="N", help="rows a step (32 to 256, about 32 steps an epoch)")
+    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 32,768 rows 60)")
+    add(
+        "--batch-size", type=positive_int, metavar="N",
+        help="rows a step (64; from 4,096 rows 128; from 16,384 rows 256)",
+    )  # fmt: skip
     add("--accumulate", type=positive_int, default=1, metavar="N", help="batches that make one update (1)")
     add("--class-weight", choices=["balanced"], help="weight rows so that all classes count the same")
     add("--ema", type=float, metavar="X", help="decay of an average of the weights, which is kept; 0.999 say (none)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
-    add("--monitor", metavar="NAME", help="whose best epoch is kept (valid_loss; valid_accuracy, valid_r2, valid_d2)")
+    add(
+        "--monitor", metavar="NAME",
+        help="whose best epoch is kept: valid_accuracy, valid_r2, ... (loss, as a cosine is for its last epochs; with "
+        "another --schedule, --patience or --no-shrink valid_loss)",
+    )  # fmt: skip
+    add("--no-shrink", action="store_true", help="leave the net as it was trained, whatever the validation rows say")
     add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
     add(
         "--checkpoint-every", type=interval, default="30s", metavar="N",
@@ -58,18 +66,44 @@ def _steps_or_seconds(text: str) -> dict[str, Any]:
     raise argparse.ArgumentTypeError(f"{text!r} came, a number of steps or a time (30s, 5m, 1h) was expected")
 
 
-def with_batch_size(args: argparse.Namespace, rows: int) -> argparse.Namespace:
-    """The options with a batch size for so many training rows, where none was given and one is needed."""
-    chosen = max((size for size in BATCH_SIZES if size * BATCH_SIZES[0] <= rows), default=BATCH_SIZES[0])
-    needed = args.batch_size is None and args.optimizer != "lbfgs"  # lbfgs takes all rows at once
-    return argparse.Namespace(**{**vars(args), "batch_size": chosen}) if needed else args
+def with_recipe(args: argparse.Namespace, rows: int, *, has_validation: bool) -> argparse.Namespace:
+    """The options with what nobody set filled in by the recipe for so many training rows.
+
+    ``args`` have their optimiser's defaults. The recipe's dropout is for the recipe's layers.
+    """
+    recipe, used = recipe_for(rows), argparse.Namespace(**vars(args))
+    if args.dropout is None:
+        used.dropout = recipe.dropout if args.hidden is None else 0.0
+    used.hidden = list(recipe.hidden) if args.hidden is None else args.hidden
+    used.epochs = args.epochs or recipe.epochs
+    used.monitor = _monitor(args, has_validation=has_validation)
+    if args.optimizer == "lbfgs":  # all rows at once
+        return used
+    used.batch_size = args.batch_size or recipe.batch_size
+    if args.weight_decay is None:
+        batches = -(-rows // min(rows, used.batch_size))
+        steps = used.epochs * -(-batches // args.accumulate)
+        used.weight_decay = weight_decay_for(args.lr, steps) if args.lr > 0 else 0.0
+    return used
+
+
+def _monitor(args: argparse.Namespace, *, has_validation: bool) -> str | None:
+    """Whose best epoch is kept; None where there is nothing to choose by but the training loss.
+
+    A cosine is for the steps at its end: the lowest training loss is kept, and the validation rows say how far to trust
+    it. They choose the epoch where nothing says how far, and where the rate does not fall to 0.
+    """
+    if args.monitor or not has_validation:
+        return args.monitor  # type: ignore[no-any-return]
+    falls = args.schedule == "cosine" and args.optimizer != "lbfgs"
+    return "loss" if falls and not args.patience and not args.no_shrink else "valid_loss"
 
 
 def trainer_of(
     args: argparse.Namespace, net: Network, *, has_validation: bool, callbacks: Sequence[Callback | EpochFunction],
     progress: bool, checkpoints: Path | None = None,
 ) -> Trainer:  # fmt: skip
-    """The trainer of these options, to which :func:`with_batch_size` has been applied.
+    """The trainer of these options, to which :func:`with_recipe` has been applied.
 
     ``checkpoints`` is the folder for them; a run of L-BFGS has none and is begun anew.
     """
@@ -85,4 +119,5 @@ def trainer_of(
         net, optimizer_of(args), batch_size=args.batch_size or 1, epochs=args.epochs, seed=args.seed,
         monitor=args.monitor, early_stopping=early_stopping, progress=progress, metrics=args.metrics or True,
         callbacks=callbacks, accumulate=args.accumulate, ema=args.ema, checkpoints=kept,
+        shrink=not args.no_shrink,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from chainrule.backends import choose_backend
 from chainrule.cli import optimisation, output
 from chainrule.cli.architecture import describe_net, net_of
 from chainrule.cli.config import config_text
-from chainrule.cli.fitting import trainer_of, with_batch_size
+from chainrule.cli.fitting import trainer_of, with_recipe
 from chainrule.cli.options import describe_device
 from chainrule.cli.reports import (
     PlainLines,
@@ -44,11 +44,12 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
     """
     say: Say = (lambda *_: None) if args.quiet else output.say
     with directory, Signals() as signals:
-        args, loggers = optimisation.with_defaults(args), _loggers(args)
-        optimisation.optimizer_of(args)  # refuses what is wrong before a table is read
+        asked, loggers = optimisation.with_defaults(args), _loggers(args)
+        optimisation.optimizer_of(with_recipe(asked, rows=1, has_validation=False))  # refuses before a table is read
         backend, why = choose_backend(args.device, precision=args.precision)
         say("device", describe_device(backend, why))
         data = read_training_data(args)
+        args = with_recipe(asked, len(data.y), has_validation=data.valid is not None)
         net = net_of(args, data, backend)
         say("data", describe_data(data))
         if data.columns:
@@ -60,11 +61,11 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
         say("model", describe_net(args, net))
         directory.describe(
             facts={"argv": ["chainrule", *args.argv], "seed": args.seed, "data": file_facts(args.data)},
-            config=config_text(*resolve(args, data, net)),
+            config=config_text(*resolve(asked, args, data, net)),
         )
         lines = [] if args.quiet or sys.stderr.isatty() else [PlainLines(args.epochs)]
         trainer = trainer_of(
-            with_batch_size(args, len(data.y)), net, has_validation=data.valid is not None, progress=not args.quiet,
+            args, net, has_validation=data.valid is not None, progress=not args.quiet,
             callbacks=[signals, directory, *lines, *loggers], checkpoints=directory.checkpoints,
         )  # fmt: skip
         resume = directory.last_checkpoint if goes_on else None
@@ -108,6 +109,8 @@ def _end(
     if outcome.best_epoch:
         part = "train" if data.valid is None else "valid"
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
+        if (shrinkage := outcome.shrinkage) is not None and shrinkage.factor < 1:
+            say("shrunk", f"to {shrinkage.factor:g} of the way from the best constant prediction, by the valid rows")
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     say_findings(say, outcome)
     if interrupted:

@@ -21,9 +21,10 @@ from chainrule.optim.schedules import (
     Step,
 )
 from chainrule.optim.sgd import SGD
+from chainrule.train.recipe import LEARNING_RATE
 
-DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
-DEFAULT_DECAY = {"adamw": 0.3, "adam": 0.0, "sgd": 0.0, "lbfgs": 0.0}
+DEFAULT_LR = {"adamw": LEARNING_RATE, "adam": LEARNING_RATE, "sgd": 1e-2}
+OPTIMIZERS = ("adamw", "adam", "sgd", "lbfgs")
 SCHEDULES: dict[str, type[Schedule]] = {
     "cosine": Cosine,
     "constant": Constant,
@@ -45,22 +46,25 @@ def add_arguments(parser: OptionGroup) -> None:
     """The options."""
     add = parser.add_argument
     add(
-        "--optimizer", choices=DEFAULT_DECAY, default="adamw",
+        "--optimizer", choices=OPTIMIZERS, default="adamw",
         help="(adamw); lbfgs takes all rows at once, --epochs iterations of it, and wants SciPy",
     )  # fmt: skip
-    add("--lr", type=float, metavar="X", help="learning rate (0.001; sgd 0.01)")
+    add("--lr", type=float, metavar="X", help="learning rate (0.002; sgd 0.01)")
     add("--schedule", choices=SCHEDULES, help=ABOUT_SCHEDULES)
     add("--warmup", type=float, metavar="X", help="fraction of the run in which it rises (0; one-cycle 0.3)")
     add("--momentum", type=float, default=0.9, metavar="X", help="Nesterov momentum of sgd (0.9)")
-    add("--weight-decay", type=float, metavar="X", help="of weights, not of biases (adamw 0.3, others 0)")
+    add(
+        "--weight-decay", type=float, metavar="X",
+        help="of weights, not of biases (adamw 5 / (lr steps), at most 1; others 0)",
+    )  # fmt: skip
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
 
 
 def with_defaults(args: argparse.Namespace) -> argparse.Namespace:
     """The options with what is left open filled in: what it is by default depends on the others."""
     filled = dict(vars(args))
-    if args.weight_decay is None:
-        filled["weight_decay"] = DEFAULT_DECAY[args.optimizer]
+    if args.weight_decay is None and args.optimizer != "adamw":  # whose own is the recipe's, by the number of steps
+        filled["weight_decay"] = 0.0
     if args.optimizer == "lbfgs":
         for name in ("lr", "schedule", "warmup", "clip_norm", "batch_size"):
             if getattr(args, name) is not None:

@@ -53,6 +53,8 @@ def summary_of(net: Network, data: Data, outcome: Run) -> dict[str, Any]:
                 part = "valid" if name.startswith("valid_") else "train"
                 parts[part][name.removeprefix("valid_")] = values[epoch - 1]
         if data.valid is not None:
+            if (shrinkage := outcome.shrinkage) is not None and shrinkage.factor < 1:
+                parts["valid"] = {"loss": shrinkage.valid_loss}  # what the epoch had was of the net before
             parts["valid"] |= metrics.score(net, *data.valid)
     return {
         "device": net.backend.device,
@@ -62,6 +64,7 @@ def summary_of(net: Network, data: Data, outcome: Run) -> dict[str, Any]:
         "parameters": net.parameter_count,
         "epochs": history.epochs,
         "best_epoch": outcome.best_epoch or None,
+        "shrinkage": None if outcome.shrinkage is None else outcome.shrinkage.factor,
         "stopped": outcome.stopped,
         "steps": outcome.steps,
         **parts,

@@ -6,18 +6,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from chainrule.cli.fitting import with_batch_size
 from chainrule.cli.training_data import DEFAULT_LOSS, TASKS, Data
 from chainrule.nn.network import Network
 from chainrule.tables.readers import BUILT_IN
 
+BY_ROWS = ("hidden", "dropout", "epochs", "batch_size", "weight_decay")  # what the recipe chooses
 
-def resolve(args: argparse.Namespace, data: Data, net: Network) -> tuple[argparse.Namespace, dict[str, str]]:
-    """The options with which the same net comes out again, and remarks by option.
 
-    ``args`` have their optimiser's defaults (:func:`chainrule.cli.optimisation.with_defaults`). Paths become absolute.
+def resolve(
+    asked: argparse.Namespace, args: argparse.Namespace, data: Data, net: Network
+) -> tuple[argparse.Namespace, dict[str, str]]:
+    """The options with which the same net comes out again, and remarks by option. Paths become absolute.
+
+    ``asked`` are those that came, with their optimiser's defaults; ``args`` those with the recipe's.
     """
-    used: dict[str, Any] = dict(vars(with_batch_size(args, len(data.y))))
+    used: dict[str, Any] = dict(vars(args))
     remarks = {}
     if args.data not in BUILT_IN:
         used["data"] = str(Path(args.data).resolve())
@@ -29,13 +32,16 @@ def resolve(args: argparse.Namespace, data: Data, net: Network) -> tuple[argpars
         used["task"] = data.plan.task
     used["loss"] = args.loss or DEFAULT_LOSS[data.plan.task]
     used["loss_option"] = [(name, value) for name, value in net.loss.options.items() if value is not None]
-    used["monitor"] = args.monitor or (None if data.valid is None else "valid_loss")
     used["device"] = net.backend.device
     for name, what in {
-        "batch_size": f"for {len(data.y):,} rows", "task": "by the target's values", "loss": "by the task",
+        **dict.fromkeys(BY_ROWS, f"for {len(data.y):,} rows"), "task": "by the target's values", "loss": "by the task",
     }.items():  # fmt: skip
-        if getattr(args, name) in {None, "auto"} and used[name] not in {None, "auto"}:
+        if _is_open(getattr(asked, name)) and not _is_open(used[name]):
             remarks[name] = f"chosen {what}"
-    if used["device"] != args.device:
-        remarks["device"] = f"{args.device} was asked for"
+    if used["device"] != asked.device:
+        remarks["device"] = f"{asked.device} was asked for"
     return argparse.Namespace(**used), remarks
+
+
+def _is_open(value: Any) -> bool:
+    return value is None or value == "auto"

@@ -20,9 +20,10 @@ from sklearn.utils.validation import check_is_fitted
 from chainrule.backends import Backend, backend, default_device
 from chainrule.backends.base import Array
 from chainrule.errors import DataError, OptionError
+from chainrule.estimators.held_out import shrink_by_folds
 from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
 from chainrule.estimators.incoming import Incoming, read, standardization, take
-from chainrule.estimators.solvers import Convergence, Course, Watched, trainer_of
+from chainrule.estimators.solvers import Convergence, Course, Watched, epochs_of, layers_of, trainer_of
 from chainrule.nn.losses import Loss
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import DTYPES, Network
@@ -30,6 +31,7 @@ from chainrule.nn.preparation import Preparation, Standardization
 from chainrule.nn.row_checks import refuse_masked
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.options import one_of
+from chainrule.train.recipe import Recipe, recipe_for
 from chainrule.train.run import Run
 
 LIMIT = 3.0  # deviations at which features are bent over, so that none far out rules the net
@@ -48,6 +50,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
 
     _net: Network
     _course: Course
+    _recipe: Recipe
     history_: dict[str, list[float]]
     _are_targets_numbers: bool
     _score_metric: str  # what its ``score`` measures, by the name that training knows
@@ -115,6 +118,10 @@ class BaseMLP(BaseEstimator, abc.ABC):
         trainer, convergence = trainer_of(self, self._net, len(x), seed, watched, one_epoch=one_epoch)
         try:
             run = trainer.fit(x, t, sample_weight=weights, class_weight=self._class_weights(), validation=validation)
+            self.shrinkage_ = None
+            # Rows that the user holds out have their say in the best epoch; a warm start wants the weights as they are.
+            if self.shrink and validation is None and not (one_epoch or self.warm_start):
+                self.shrinkage_ = shrink_by_folds(self, x, t, weights, seed, after=run)
         finally:
             self._bring(home_of(X))
         self._record(run, len(x), joins=one_epoch and not first)
@@ -139,19 +146,30 @@ class BaseMLP(BaseEstimator, abc.ABC):
         encoder: TableEncoder | None,
     ) -> None:  # fmt: skip
         """A new net, with the first of its weights, for these training rows."""
+        self._recipe = recipe_for(len(X) if weights is None else int(np.count_nonzero(weights)))
+        self._net = self._new_net(
+            X, y, weights, seed, device=device, dtype=str(rows.dtype), encoder=encoder, target_name=rows.target_name
+        )
+        self.n_layers_, self.t_ = len(self._hidden()) + 2, 0
+
+    def _new_net(
+        self, X: Array, y: np.ndarray, weights: np.ndarray | None, seed: int, *, device: Backend, dtype: str,
+        encoder: TableEncoder | None, target_name: str = "",
+    ) -> Network:  # fmt: skip
+        """A net with weights drawn by ``seed``, prepared for these training rows."""
         loss, n_out = self._loss()
-        hidden = self._hidden()
-        self._net = MLP(
-            [X.shape[1], *hidden, n_out], activation=_activation(self.activation), dropout=self.dropout,
-            normalization=self.normalization, loss=loss, backend=device, dtype=str(rows.dtype), seed=seed,
+        net = MLP(
+            [X.shape[1], *self._hidden(), n_out], activation=_activation(self.activation),
+            dropout=layers_of(self, self._recipe)[1], normalization=self.normalization, loss=loss, backend=device,
+            dtype=dtype, seed=seed,
         )  # fmt: skip
         scale = bool(self.standardize)
-        self._net.preparation = Preparation(
+        net.preparation = Preparation(
             standardization(on_host(X), weights, LIMIT) if scale else None,
             self._of_targets(loss, y, weights) if scale else None,
-            target_name=rows.target_name, classes=self._class_names(), encoder=encoder,
+            target_name=target_name, classes=self._class_names(), encoder=encoder,
         )  # fmt: skip
-        self.n_layers_, self.t_ = len(hidden) + 2, 0
+        return net
 
     def _go_on(self, device: Backend) -> None:
         """With the net that there is, on this device."""
@@ -164,7 +182,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
             self._net = self._net.twin(backend=device)
 
     def _hidden(self) -> list[Any]:
-        sizes = self.hidden_layer_sizes
+        sizes = layers_of(self, self._recipe)[0]
         return [sizes] if np.ndim(sizes) == 0 else list(sizes)
 
     def _held_out(self, eval_set: Any) -> tuple[Any, ...]:
@@ -209,9 +227,10 @@ class BaseMLP(BaseEstimator, abc.ABC):
             warnings.warn("Training interrupted by user.", stacklevel=4)
         waits = self.solver == "lbfgs" or self.learning_rate != "cosine"  # a cosine is at its end after max_iter
         reached = convergence is not None and convergence.reached
-        if waits and not one_epoch and not reached and self.n_iter_ >= self.max_iter and run.stopped == "completed":
+        most = epochs_of(self, self._recipe)
+        if waits and not one_epoch and not reached and self.n_iter_ >= most and run.stopped == "completed":
             warnings.warn(
-                f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",
+                f"Maximum iterations ({most}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning, stacklevel=4,
             )  # fmt: skip
 

@@ -38,7 +38,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters
     ----------
-    hidden_layer_sizes : units of each hidden layer; a number for one layer, () for none
+    hidden_layer_sizes : units of each hidden layer; a number for one layer, () for none; "auto": (100,), from 1,000
+        rows up (256,), from 4,096 up (256, 128)
     activation : "relu", "tanh", "logistic", "identity", "gelu", "silu", "mish", "selu", ...: one, or one a layer
     solver : "adam", "sgd" or "lbfgs" (all rows at once; needs SciPy)
     alpha : of a penalty in the loss: alpha / 2 sum W^2 over the rows of the batch
@@ -47,7 +48,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "invscaling" or "adaptive"
     learning_rate_init : the learning rate at the start
     power_t : of "invscaling": learning_rate_init / rows seen ^ power_t
-    max_iter : epochs, at most; iterations of lbfgs
+    max_iter : epochs, at most; iterations of lbfgs; "auto": 200, from 32,768 rows up 60
     shuffle : deal the rows anew every epoch
     random_state : seed of weights, shuffles, dropout and the split of early_stopping
     tol, n_iter_no_change : where the loss (the score, of rows held out) was not better by tol in more than so many
@@ -61,15 +62,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss : "log_loss", "focal", or a loss of chainrule's own: ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``
     weight_decay : of AdamW (times the learning rate, beside the gradient), for sgd and lbfgs in the gradient; "auto"
         with adam for min(1, 5 / (learning_rate_init * steps)), steps those of max_iter epochs, and 0 with the others
-    dropout : rate behind each hidden layer, in [0, 1)
+    dropout : rate behind each hidden layer, in [0, 1); "auto": 0.2 from 1,000 rows up where hidden_layer_sizes is
+        "auto" too, else 0
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}
     standardize : bring features to mean 0 and deviation 1 inside, bent over smoothly far out
+    shrink : draw the predictions towards the best constant ones by as much as rows held out ask for: fits further nets
+        on parts of the rows to learn that, five on four fifths each below 1,000 rows, one from there up. Not with
+        ``eval_set`` or ``early_stopping``, whose rows choose the epoch, nor with ``warm_start`` and ``partial_fit``
     monitor : of rows held out what is watched and whose best epoch is kept: "valid_accuracy" by default, "valid_loss",
         "valid_roc_auc", ..., or a ``cr.Metric``
     callbacks : ``cr.Callback`` objects, or functions of an EpochRecord
     device : "auto", "cpu", "cuda", "cuda:N"; None for the variable CHAINRULE_DEVICE, else "auto"
-    dtype : "auto" (float32 where X is float32, else float64), "float32" or "float64"
+    dtype : "auto" (float32 where X is float32 or a DataFrame with text or holes, else float64), "float32" or "float64"
 
     Attributes
     ----------
@@ -77,6 +82,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     coefs_, intercepts_ : copies of the weights, of the standardised features
     loss_curve_, loss_, best_loss_ : mean loss of each epoch's batches with the penalty; the last and the lowest
     validation_scores_, best_validation_score_, best_iteration_ : of rows held out; None without
+    shrinkage_ : 1 where the net is as it was trained, 0 where it is the constant; None where ``shrink`` did nothing
     history_ : {name: a number an epoch} of all that was recorded
     network_ : the net itself, to save, export or look into
     """
@@ -85,16 +91,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _score_metric = "accuracy"
 
     def __init__(
-        self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
+        self, hidden_layer_sizes: Any = "auto", activation: Any = "relu", *, solver: str = "adam",
         alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "cosine",
-        learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+        learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: Any = "auto", shuffle: bool = True,
         random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
         momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
         validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
         n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "log_loss",
-        weight_decay: float | str = "auto", dropout: float = 0.0, normalization: str | None = None,
-        class_weight: Any = None, standardize: bool = True, monitor: Any = None, callbacks: Any = None,
-        device: str | None = None, dtype: str = "auto",
+        weight_decay: float | str = "auto", dropout: float | str = "auto", normalization: str | None = None,
+        class_weight: Any = None, standardize: bool = True, shrink: bool = True, monitor: Any = None,
+        callbacks: Any = None, device: str | None = None, dtype: str = "auto",
     ) -> None:  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -125,6 +131,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.normalization = normalization
         self.class_weight = class_weight
         self.standardize = standardize
+        self.shrink = shrink
         self.monitor = monitor
         self.callbacks = callbacks
         self.device = device

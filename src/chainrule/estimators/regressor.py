@@ -40,16 +40,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     _score_metric = "r2"
 
     def __init__(
-        self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
+        self, hidden_layer_sizes: Any = "auto", activation: Any = "relu", *, solver: str = "adam",
         alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "cosine",
-        learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+        learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: Any = "auto", shuffle: bool = True,
         random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
         momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
         validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
         n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "squared_error",
-        weight_decay: float | str = "auto", dropout: float = 0.0, normalization: str | None = None,
-        standardize: bool = True, monitor: Any = None, callbacks: Any = None, device: str | None = None,
-        dtype: str = "auto",
+        weight_decay: float | str = "auto", dropout: float | str = "auto", normalization: str | None = None,
+        standardize: bool = True, shrink: bool = True, monitor: Any = None, callbacks: Any = None,
+        device: str | None = None, dtype: str = "auto",
     ) -> None:  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -79,6 +79,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.dropout = dropout
         self.normalization = normalization
         self.standardize = standardize
+        self.shrink = shrink
         self.monitor = monitor
         self.callbacks = callbacks
         self.device = device

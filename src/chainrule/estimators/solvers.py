@@ -19,18 +19,15 @@ from chainrule.optim.schedules import Constant, Cosine, Schedule
 from chainrule.optim.sgd import SGD
 from chainrule.options import one_of, real_number, whole_number
 from chainrule.train.callbacks import Callback
+from chainrule.train.recipe import Recipe, weight_decay_for
 from chainrule.train.run import EpochRecord
 from chainrule.train.trainer import Trainer
 from chainrule.train.valid_metrics import Metric, find_metrics, higher_is_better
 
 SOLVERS = ("adam", "sgd", "lbfgs")
 LEARNING_RATES = ("cosine", "constant", "invscaling", "adaptive")
-AUTO_BATCH = ((16_384, 256), (4_096, 128), (0, 64))  # (rows from here up, rows a batch)
 LOWEST_RATE = 1e-6  # where "adaptive" gives up
 SHRINKS_BY = 5.0
-SHRINKAGE = (
-    5.0  # times the mean of the schedule, 1/2 for a cosine, the logarithm by which a run's decay shrinks weights
-)
 
 
 @dataclass(frozen=True)
@@ -90,31 +87,42 @@ def schedule_of(estimator: Any, rows: int, batch_size: int, course: Course, *, o
     return Constant(lr)
 
 
-def weight_decay_of(estimator: Any, rows: int, batch_size: int) -> float:
-    """What ``weight_decay`` says; "auto" is min(1, SHRINKAGE / (lr steps)) for adam, 0 for the others.
+def is_auto(option: Any) -> bool:
+    """Whether an option is left to the recipe."""
+    return isinstance(option, str) and option == "auto"
 
-    A decay of d shrinks weights to exp(-d sum lr) by the end of a run: one number for all tables would hardly hold
-    back a net on few rows and flatten one on many. Source: Wang, Aitchison 2024 (arXiv 2405.13698).
+
+def layers_of(estimator: Any, recipe: Recipe) -> tuple[Any, Any]:
+    """Hidden layer sizes and dropout. The recipe's dropout is for the recipe's layers: with sizes of the user's own
+    "auto" is none."""
+    sizes, dropout = estimator.hidden_layer_sizes, estimator.dropout
+    if is_auto(dropout):
+        dropout = recipe.dropout if is_auto(sizes) else 0.0
+    return recipe.hidden if is_auto(sizes) else sizes, dropout
+
+
+def epochs_of(estimator: Any, recipe: Recipe) -> int:
+    """The most epochs of a fit."""
+    return recipe.epochs if is_auto(estimator.max_iter) else whole_number("max_iter", estimator.max_iter)
+
+
+def optimizer_of(estimator: Any, schedule: Schedule, *, epochs: int, steps: int) -> Optimizer:
+    """The optimiser of an estimator's fit; ``alpha`` is no part of it: it stands in the loss.
+
+    A ``weight_decay`` of "auto" is the recipe's for adam, 0 for the others.
     """
-    if not isinstance(estimator.weight_decay, str):
-        return real_number("weight_decay", estimator.weight_decay)
-    one_of("weight_decay", estimator.weight_decay, ("auto",))
-    if estimator.solver != "adam":
-        return 0.0
-    steps = whole_number("max_iter", estimator.max_iter) * -(-rows // batch_size)
-    lr = real_number("learning_rate_init", estimator.learning_rate_init, above=True)
-    return min(1.0, SHRINKAGE / (lr * steps))
-
-
-def optimizer_of(estimator: Any, schedule: Schedule, weight_decay: float) -> Optimizer:
-    """The optimiser of an estimator's fit; ``alpha`` is no part of it: it stands in the loss."""
-    decay: dict[str, Any] = {"weight_decay": weight_decay}
+    weight_decay = estimator.weight_decay
+    if isinstance(weight_decay, str):
+        one_of("weight_decay", weight_decay, ("auto",))
+        lr = real_number("learning_rate_init", estimator.learning_rate_init, above=True)
+        weight_decay = weight_decay_for(lr, steps) if estimator.solver == "adam" else 0.0
+    decay: dict[str, Any] = {"weight_decay": real_number("weight_decay", weight_decay)}
     if one_of("solver", estimator.solver, SOLVERS) == "lbfgs":
-        return LBFGS(estimator.max_iter, tolerance=estimator.tol, **decay)
+        return LBFGS(epochs, tolerance=estimator.tol, **decay)
     if estimator.solver == "sgd":
         momentum = real_number("momentum", estimator.momentum, below=1.0)
         return SGD(schedule, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum), **decay)
-    kind = AdamW if weight_decay else Adam
+    kind = AdamW if decay["weight_decay"] else Adam
     return kind(
         schedule, beta1=estimator.beta_1, beta2=estimator.beta_2, eps=estimator.epsilon, eps_hat=True, **decay
     )  # fmt: skip
@@ -186,6 +194,17 @@ class Course:
         return Course(self.moments.on(device), self.present, self.convergence)
 
 
+class StopAfter(Callback):
+    """Ends a fit after so many epochs of a schedule that is longer."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        if record.epoch >= self._epochs:
+            record.stop()
+
+
 class Watched:
     """What is watched of the rows held out: whose best epoch is kept, and what the convergence asks.
 
@@ -212,12 +231,18 @@ class Watched:
 
 
 def trainer_of(
-    estimator: Any, net: Network, rows: int, seed: int, watched: Watched | None, *, one_epoch: bool
-) -> tuple[Trainer, Convergence | None]:
-    """What trains an estimator's net on so many rows, and what decides when it has converged."""
-    batch_size, course = _batch_size(estimator.batch_size, rows), estimator._course
+    estimator: Any, net: Network, rows: int, seed: int, watched: Watched | None = None, *, one_epoch: bool = False,
+    fold_epochs: int | None = None,
+) -> tuple[Trainer, Convergence | None]:  # fmt: skip
+    """What trains an estimator's net on so many rows, and what decides when it has converged.
+
+    The net of a fold is trained for ``fold_epochs``, as many as the estimator's own were, and nobody is told of it.
+    """
+    recipe, of_fold = estimator._recipe, fold_epochs is not None
+    batch_size, course = _batch_size(estimator.batch_size, rows, recipe), Course() if of_fold else estimator._course
+    epochs = 1 if one_epoch else epochs_of(estimator, recipe)
     schedule = schedule_of(estimator, rows, batch_size, course, one_epoch=one_epoch)
-    optimizer = optimizer_of(estimator, schedule, weight_decay_of(estimator, rows, batch_size))
+    optimizer = optimizer_of(estimator, schedule, epochs=epochs, steps=epochs * -(-rows // batch_size))
     if not course.moments.fits(optimizer.moment_names(), net.parameter_arena):  # another solver
         course = estimator._course = Course()
     # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but rows held out. Of an epoch of
@@ -229,19 +254,20 @@ def trainer_of(
             watched.name if watched else "loss", higher_is_better=bool(watched and watched.higher_is_better),
             tol=estimator.tol, patience=estimator.n_iter_no_change, schedule=schedule, before=course.convergence,
         )  # fmt: skip
+    callbacks = list(estimator.callbacks or ()) if fold_epochs is None else [StopAfter(fold_epochs)]
     trainer = Trainer(
-        net, optimizer, batch_size=batch_size, seed=seed + estimator.t_,
-        epochs=1 if one_epoch else whole_number("max_iter", estimator.max_iter), shuffle=bool(estimator.shuffle),
-        monitor=watched.name if watched else None, metrics=watched.metrics if watched else True,
-        progress=bool(estimator.verbose), l2=real_number("alpha", estimator.alpha), moments=course.moments,
-        callbacks=[*(estimator.callbacks or ()), *([convergence] if convergence else [])],
+        net, optimizer, batch_size=batch_size, seed=seed + estimator.t_, epochs=epochs,
+        shuffle=bool(estimator.shuffle), monitor=watched.name if watched else None,
+        metrics=watched.metrics if watched else not of_fold, progress=bool(estimator.verbose) and not of_fold,
+        l2=real_number("alpha", estimator.alpha), moments=course.moments,
+        callbacks=[*callbacks, *([convergence] if convergence else [])],
     )  # fmt: skip
     return trainer, convergence
 
 
-def _batch_size(asked: Any, rows: int) -> int:
-    if isinstance(asked, str) and asked == "auto":
-        return min(rows, next(size for least, size in AUTO_BATCH if rows >= least))
+def _batch_size(asked: Any, rows: int, recipe: Recipe) -> int:
+    if is_auto(asked):
+        return min(rows, recipe.batch_size)
     if whole_number("batch_size", asked) > rows:
         warnings.warn(f"batch_size {asked} came for {rows} rows: they are one batch", stacklevel=6)
     return min(int(asked), rows)

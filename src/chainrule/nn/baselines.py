@@ -13,6 +13,7 @@ import numpy as np
 from chainrule.nn.loss import Baseline
 
 HALVINGS = 100  # of an interval: to the last bit, whatever its width
+SMALLEST_SHARE = 1e-6  # of a class that no row has: its logit is finite
 
 
 def mean_and_variance(targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -50,11 +51,11 @@ def pinball(targets: np.ndarray, weights: np.ndarray | None, levels: Sequence[fl
     return total
 
 
-def huber(targets: np.ndarray, weights: np.ndarray | None, delta: float) -> float:
-    """The Huber loss of the constant c with sum_i w_i clip(t_i - c, -delta, delta) = 0, found by halving."""
+def huber_center(targets: np.ndarray, weights: np.ndarray | None, delta: float) -> np.ndarray:
+    """(k,): the constant c with sum_i w_i clip(t_i - c, -delta, delta) = 0 of each column, found by halving."""
     targets, weights = _in_double(targets, weights)
-    total = 0.0
-    for column in targets.T:
+    centers = np.empty(targets.shape[1])
+    for j, column in enumerate(targets.T):
         order = np.argsort(column, kind="stable")
         t, w = column[order], weights[order]
         # Sums over the first rows, so that each halving looks at two of them rather than at all rows.
@@ -66,10 +67,30 @@ def huber(targets: np.ndarray, weights: np.ndarray | None, delta: float) -> floa
             inside = moment[last] - moment[first] - c * (count[last] - count[first])
             pull = inside + delta * (count[-1] - count[last] - count[first])
             low, high = (c, high) if pull > 0 else (low, c)
-        error = (low + high) / 2 - t
-        clipped = np.clip(error, -delta, delta)
-        total += float(np.average(clipped * (error - clipped / 2), weights=w))
-    return total
+        centers[j] = (low + high) / 2
+    return centers
+
+
+def huber(targets: np.ndarray, weights: np.ndarray | None, delta: float) -> float:
+    """The Huber loss of :func:`huber_center`."""
+    error = huber_center(targets, weights, delta) - targets.astype(np.float64)
+    clipped = np.clip(error, -delta, delta)
+    return float(np.average(clipped * (error - clipped / 2), axis=0, weights=weights).sum())
+
+
+def log_shares(labels: np.ndarray, weights: np.ndarray | None, k: int, *, smoothing: float = 0.0) -> np.ndarray:
+    """(k,): the logarithm of what each class has of the weight, (1 - s) share + s / k where labels are smoothed."""
+    counts = np.bincount(labels, weights, k).astype(np.float64)
+    shares = (1 - smoothing) * counts / counts.sum() + smoothing / k
+    logs: np.ndarray = np.log(np.maximum(shares, SMALLEST_SHARE))
+    return logs
+
+
+def log_odds(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """(k,): log(p / (1 - p)) of the mean p of each column of zeros and ones."""
+    p = np.clip(mean_and_variance(targets, weights)[0], SMALLEST_SHARE, 1 - SMALLEST_SHARE)
+    odds: np.ndarray = np.log(p / (1 - p))
+    return odds
 
 
 def poisson(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError, OptionError, ShapeError
+from chainrule.nn import baselines
 from chainrule.nn.loss import Loss, NumberLoss, Support, Task, refuse_where
 from chainrule.options import real_number
 
@@ -43,6 +44,10 @@ class _OneOfK(Loss):
         refuse_where((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}")
         return y.astype(np.int32)
 
+    def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """The logarithms of the classes' shares: their probabilities, whatever the loss makes of them."""
+        return baselines.log_shares(targets, weights, self.n_out)
+
 
 @dataclass(frozen=True, repr=False)
 class SoftmaxCrossEntropy(_OneOfK):
@@ -75,6 +80,9 @@ class SoftmaxCrossEntropy(_OneOfK):
     def gradient(self) -> str:
         s, n = self.label_smoothing, " / n" if self.mean else ""
         return f"(softmax(z) - {f'{1 - s:g} onehot(labels) - {s:g} / k' if s else 'onehot(labels)'}){n}"
+
+    def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        return baselines.log_shares(targets, weights, self.n_out, smoothing=self.label_smoothing)
 
     def __call__(
         self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
@@ -156,6 +164,10 @@ class SigmoidCrossEntropy(NumberLoss):
     def check_targets(self, y: np.ndarray) -> np.ndarray:
         y, s = super().check_targets(y), self.label_smoothing
         return (1 - s) * y + s / 2 if s else y
+
+    def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """The log odds of the targets' means."""
+        return baselines.log_odds(targets, weights)
 
     def __call__(
         self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,

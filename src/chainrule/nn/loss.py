@@ -155,6 +155,11 @@ class Loss(abc.ABC):
         weights (n,); None where zeros will do."""
         return None
 
+    def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """(n_out,) logits of the best prediction that is the same for every row, from targets as the kernels have them
+        and weights (n,); None where it is not known, as of a loss of one's own."""
+        return self.constant_logits(targets, weights)
+
     # ---- predictions of a regression --------------------------------------------------------------
 
     def to_predictions(self, backend: Backend, logits: Array) -> None:  # noqa: B027 - most have nothing to do

@@ -58,6 +58,10 @@ class SquaredError(_Elementwise):
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(baselines.spread(targets, weights), 0.0)
 
+    def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """The mean."""
+        return baselines.mean_and_variance(targets, weights)[0]
+
 
 @dataclass(frozen=True, repr=False)
 class AbsoluteError(_Elementwise):
@@ -69,6 +73,10 @@ class AbsoluteError(_Elementwise):
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(2 * baselines.pinball(targets, weights, [0.5]), 0.0)
+
+    def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """The median."""
+        return baselines.quantiles(targets, weights, [0.5])[:, 0]
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,6 +119,10 @@ class Huber(_Elementwise):
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(baselines.huber(targets, weights, self.delta), 0.0)
+
+    def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
+        """Where as much pulls up as down."""
+        return baselines.huber_center(targets, weights, self.delta)
 
 
 @dataclass(frozen=True, repr=False)

@@ -42,6 +42,7 @@ def settings_of(trainer: Trainer) -> dict[str, Any]:
         "accumulate": trainer.accumulate,
         "ema": trainer.ema,
         "l2": trainer.l2,
+        "shrink": trainer.shrink,
         "divergence_factor": trainer.divergence_factor,
         "early_stopping": plain(trainer.early_stopping),
         "monitor": monitor_of(trainer),

@@ -11,6 +11,7 @@ from chainrule.train.history import History
 
 if TYPE_CHECKING:
     from chainrule.train.diagnosis import Diagnosis
+    from chainrule.train.shrinkage import Shrinkage
     from chainrule.train.trainer import Trainer
 
 
@@ -25,6 +26,7 @@ class Run:
     steps: int = 0
     seconds: float = 0.0
     diagnosis: Diagnosis | None = None  # with fit(diagnose=True)
+    shrinkage: Shrinkage | None = None  # with Trainer(shrink=True) and validation rows
 
 
 class StartRecord(NamedTuple):

@@ -29,6 +29,7 @@ from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import advice
 from chainrule.train.resuming import Identity
 from chainrule.train.run import EpochRecord, Run
+from chainrule.train.shrinkage import shrink_by
 from chainrule.train.streaming import rows_need_streaming
 from chainrule.train.valid_metrics import Metric, MetricFunction, find_metrics
 
@@ -76,6 +77,9 @@ class Trainer:
         there. None: only where the loss is no longer finite
     checkpoints : a folder, or Checkpoints that also say how often: what is written there while training, ``fit`` goes
         on from with ``resume``. None: nothing is written
+    shrink : with validation rows, draw the predictions towards the best constant one in the end, by as much as these
+        rows ask for (:mod:`chainrule.train.shrinkage`): a net that learnt noise ends as the constant. Changes the
+        output layer; Run.shrinkage has the factor. Nothing is done for a loss of one's own, whose constant is not known
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class Trainer:
         progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
         accumulate: int = 1, ema: float | None = None, bias_from_targets: bool = True, l2: float = 0.0,
         divergence_factor: float | None = 1e3, checkpoints: Checkpoints | str | Path | None = None,
-        moments: Moments | None = None,
+        moments: Moments | None = None, shrink: bool = False,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
@@ -115,7 +119,7 @@ class Trainer:
         self.stream = stream
         self.accumulate = whole_number("accumulate", accumulate)
         self.ema = None if ema is None else real_number("ema", ema, above=True, below=1.0)
-        self.bias_from_targets = bias_from_targets
+        self.bias_from_targets, self.shrink = bias_from_targets, bool(shrink)
         self.divergence_factor = None
         if divergence_factor is not None:
             self.divergence_factor = real_number("divergence_factor", divergence_factor, low=1.0, above=True)
@@ -190,7 +194,10 @@ class Trainer:
                 if checkpoint is not None:
                     identity.refuse_another(checkpoint, anywhere=resume_anywhere)
             kind = FullBatchFit if isinstance(self.optimizer, LBFGS) else Fit
-            return kind(self, rows, held_out, diagnose=diagnose, identity=identity, resume=checkpoint).run_epochs()
+            run = kind(self, rows, held_out, diagnose=diagnose, identity=identity, resume=checkpoint).run_epochs()
+            if self.shrink and held_out is not None:
+                run.shrinkage = shrink_by(self.net, rows, held_out)
+            return run
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> tuple[Rows | HostRows, Rows | None]:
         """The rows to train on and those that are held out, where they are to be."""

@@ -1,0 +1,89 @@
+"""The folds by which an estimator learns how far to trust its net, and what a user sees of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+import chainrule as cr
+from chainrule.estimators.held_out import folds
+
+QUICK = {"device": "cpu", "random_state": 0, "hidden_layer_sizes": (8,), "max_iter": 20}
+
+
+def dealt(X, y, weights=None, **options):
+    return list(folds(X, y, weights, 0, **{"by_class": False, **options}))
+
+
+def test_every_row_is_held_out_once_and_equal_rows_together(rng):
+    X, y = rng.normal(size=(40, 2)), rng.normal(size=40)
+    X[10:20], y[10:20] = X[10], y[10]
+    found = dealt(X, y)
+    assert len(found) == 5
+    np.testing.assert_array_equal(np.sort(np.concatenate([held_out for _, held_out in found])), np.arange(40))
+    for rows, held_out in found:
+        assert not set(rows) & set(held_out)
+        assert len({*range(10, 20)} & set(held_out)) in {0, 10}
+
+
+def test_a_row_of_weight_two_is_two_rows_and_one_of_weight_zero_none(rng):
+    X, y = rng.normal(size=(30, 2)), rng.normal(size=30)
+    weights = rng.integers(0, 3, 30)
+    repeated = rng.permutation(np.repeat(np.arange(30), weights))
+    for (_, weighted), (_, twice) in zip(dealt(X, y, weights), dealt(X[repeated], y[repeated]), strict=True):
+        np.testing.assert_array_equal(np.repeat(weighted, weights[weighted]), np.sort(repeated[twice]))
+
+
+def test_classes_are_dealt_evenly_and_many_rows_once(rng):
+    y = np.repeat([0, 1], [45, 15])
+    for _, held_out in dealt(rng.normal(size=(60, 2)), y, by_class=True):
+        assert np.bincount(y[held_out]).tolist() == [9, 3]
+    ((rows, held_out),) = dealt(rng.normal(size=(1500, 2)), rng.normal(size=1500))
+    assert (len(rows), len(held_out)) == (1200, 300)
+    assert dealt(np.ones((5, 2)), np.ones(5)) == []
+
+
+def test_who_asks_for_it(rng):
+    X = rng.normal(size=(60, 4))
+    y = rng.normal(5.0, size=60)
+    reg = cr.MLPRegressor(**QUICK, learning_rate_init=0.05).fit(X, y)
+    assert reg.shrinkage_ == 0
+    np.testing.assert_allclose(reg.predict(X), y.mean())
+    for options, held_out in (({"shrink": False}, None), ({}, (X, y)), ({"early_stopping": True}, None)):
+        reg = cr.MLPRegressor(**QUICK, learning_rate_init=0.05, **options).fit(X, y, eval_set=held_out)
+        assert reg.shrinkage_ is None
+        assert np.ptp(reg.predict(X)) > 0.1
+    assert cr.MLPRegressor(**QUICK).partial_fit(X, y).shrinkage_ is None
+    signal = cr.MLPRegressor(**(QUICK | {"max_iter": 200})).fit(X, X[:, 0])
+    assert signal.shrinkage_ > 0.8
+
+
+def test_callbacks_hear_of_one_training_alone(rng, monkeypatch):
+    """Also where one of them ends it: the nets of the folds train as many epochs."""
+    X, heard, trained, fit = rng.normal(size=(60, 4)), [], [], cr.Trainer.fit
+
+    def stop_after_seven(record):
+        heard.append(record.epoch)
+        if record.epoch == 7:
+            record.stop()
+
+    def counted(*args, **options):
+        run = fit(*args, **options)
+        trained.append(run.history.epochs)
+        return run
+
+    monkeypatch.setattr(cr.Trainer, "fit", counted)
+    clf = cr.MLPClassifier(**QUICK, callbacks=[stop_after_seven], class_weight="balanced").fit(X, X[:, 0] > 1)
+    assert heard == [1, 2, 3, 4, 5, 6, 7]
+    assert trained == [7] * 6
+    assert clf.n_iter_ == 7
+    assert clf.shrinkage_ is not None
+
+
+def test_a_class_of_one_row(rng):
+    """Where it is held out nothing is learnt of it; the fit goes on."""
+    X, y = rng.normal(size=(30, 2)), np.repeat(["a", "b"], [29, 1])
+    clf = cr.MLPClassifier(**QUICK).fit(X, y)
+    assert set(clf.predict(X)) <= {"a", "b"}
