@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterable
@@ -19,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from chainrule.backends import Backend, backend, default_device
 from chainrule.backends.base import Array
-from chainrule.errors import DataError, OptionError
+from chainrule.errors import OptionError
 from chainrule.estimators.held_out import shrink_by_folds
 from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
 from chainrule.estimators.incoming import Incoming, read, standardization, take
@@ -28,7 +27,6 @@ from chainrule.nn.losses import Loss
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.preparation import Preparation, Standardization
-from chainrule.nn.row_checks import refuse_masked
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.options import one_of
 from chainrule.train.recipe import Recipe, recipe_for
@@ -98,7 +96,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         seed = int(random.randint(np.iinfo(np.int32).max))
         splits = self.early_stopping and eval_set is None
         train, valid = self._split(targets, random) if splits else (None, None)
-        encoder = rows.fit_encoder(train) if first else self._net.preparation.encoder
+        encoder = rows.fit_encoder(train, embed_above=self.embed_above) if first else self._net.preparation.encoder
         matrix = rows.matrix(encoder)
 
         def part(chosen: np.ndarray | None) -> tuple[Array, np.ndarray, np.ndarray | None]:
@@ -129,8 +127,6 @@ class BaseMLP(BaseEstimator, abc.ABC):
         return self
 
     def _take(self, X: Any, y: Any, sample_weight: Any, device: Backend, *, first: bool) -> Incoming:
-        for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
-            _refuse_misread(values, name)
         return take(
             self, X, y, sample_weight, dtypes=self._dtypes(), numeric=self._are_targets_numbers, backend=device,
             encoder=None if first else self._net.preparation.encoder, first=first,
@@ -161,7 +157,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         net = MLP(
             [X.shape[1], *self._hidden(), n_out], activation=_activation(self.activation),
             dropout=layers_of(self, self._recipe)[1], normalization=self.normalization, loss=loss, backend=device,
-            dtype=dtype, seed=seed,
+            dtype=dtype, seed=seed, embedding=None if encoder is None else encoder.embedding(),
         )  # fmt: skip
         scale = bool(self.standardize)
         net.preparation = Preparation(
@@ -281,27 +277,14 @@ class BaseMLP(BaseEstimator, abc.ABC):
         answer : ``answer(xp, what the net says)``, xp being NumPy or, for rows in a GPU's memory, CuPy
         """
         check_is_fitted(self)
-        _refuse_misread(X, "X")
         check_same_namespace(X, self, attribute="_first_weights", method=method)
         net, be = self._net, self._net.backend
-        rows = read(self, X, dtypes=self._dtypes(), backend=be, preparation=net.preparation)
+        rows = read(self, X, dtypes=self._dtypes(), net=net)
         if is_on_gpu(rows):
             # The module of the device's own arrays: those of another library are brought back to it at the end.
             return be.returned(answer(import_module(be.name), question(net, rows)), like=X)
         values, home = answer(np, np.asarray(question(net, rows))), home_of(X)
         return values if home is None or values.dtype.kind not in NUMBERS else home.bring(values)
-
-
-def _refuse_misread(values: Any, name: str) -> None:
-    """DataError for what scikit-learn takes for numbers that nobody meant: masked ones, and dates as their seconds."""
-    refuse_masked(values, name)
-    if isinstance(values, list | tuple):
-        with contextlib.suppress(ValueError):  # no regular array: scikit-learn says so
-            values = np.asarray(values[:1])
-    dtypes = getattr(values, "dtypes", None)  # of a DataFrame one a column; of a Series it is a single one
-    for dtype in dtypes if isinstance(dtypes, Iterable) else [getattr(values, "dtype", dtypes)]:
-        if getattr(dtype, "kind", "") in {"m", "M"}:
-            raise DataError(f"{name} of dtype {dtype} came, numbers were expected", hint="write dates as numbers")
 
 
 def _activation(activation: Any) -> Any:

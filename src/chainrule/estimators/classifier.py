@@ -67,6 +67,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}
     standardize : bring features to mean 0 and deviation 1 inside, bent over smoothly far out
+    embed_above : a column of text with more categories than this becomes a vector for each that is learned
+        (:class:`Embedding`), instead of a column of X for each of the 32 most frequent; None for no column
     shrink : draw the predictions towards the best constant ones by as much as rows held out ask for: fits further nets
         on parts of the rows to learn that, five on four fifths each below 1,000 rows, one from there up. Not with
         ``eval_set`` or ``early_stopping``, whose rows choose the epoch, nor with ``warm_start`` and ``partial_fit``
@@ -99,8 +101,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
         n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "log_loss",
         weight_decay: float | str = "auto", dropout: float | str = "auto", normalization: str | None = None,
-        class_weight: Any = None, standardize: bool = True, shrink: bool = True, monitor: Any = None,
-        callbacks: Any = None, device: str | None = None, dtype: str = "auto",
+        class_weight: Any = None, standardize: bool = True, embed_above: int | None = None,
+        shrink: bool = True, monitor: Any = None, callbacks: Any = None, device: str | None = None,
+        dtype: str = "auto",
     ) -> None:  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -131,6 +134,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.normalization = normalization
         self.class_weight = class_weight
         self.standardize = standardize
+        self.embed_above = embed_above
         self.shrink = shrink
         self.monitor = monitor
         self.callbacks = callbacks

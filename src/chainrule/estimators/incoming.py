@@ -6,8 +6,9 @@ does for ``chainrule train``. Its columns are known by name, so a new frame has 
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,10 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, check_consi
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError
 from chainrule.estimators.homes import is_on_gpu, on_host
-from chainrule.nn.preparation import Preparation, Standardization
-from chainrule.nn.table_columns import ColumnData
+from chainrule.nn.network import Network
+from chainrule.nn.preparation import Standardization
+from chainrule.nn.row_checks import refuse_masked
+from chainrule.nn.table_columns import Categorical, ColumnData
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.frame_reader import is_frame, read_frame
 from chainrule.tables.selection import Selection
@@ -46,14 +49,14 @@ class Incoming:
     def __len__(self) -> int:
         return len(self.y)
 
-    def fit_encoder(self, training: np.ndarray | None) -> TableEncoder | None:
+    def fit_encoder(self, training: np.ndarray | None, *, embed_above: int | None) -> TableEncoder | None:
         """Of the ``training`` rows that weigh anything; None where these are no columns."""
         if not isinstance(self.X, Mapping):
             return None
         rows = np.arange(len(self)) if training is None else training
         if self.weights is not None:
             rows = rows[self.weights[rows] > 0]
-        return TableEncoder.fit(self.X, rows=rows)
+        return TableEncoder.fit(self.X, rows=rows, embed_above=embed_above)
 
     def matrix(self, encoder: TableEncoder | None) -> Array:
         """X (n, n_in) as the net takes it, before standardisation."""
@@ -68,6 +71,8 @@ def take(
     encoder: TableEncoder | None, first: bool,
 ) -> Incoming:  # fmt: skip
     """What a fit is given. ``first`` means that names and number of the features are learnt, not compared."""
+    for values, what in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
+        _refuse_misread(values, what)
     name = getattr(y, "name", None)
     y, sample_weight = on_host(y), on_host(sample_weight)
     target = {"multi_output": True, "y_numeric": numeric}
@@ -78,6 +83,8 @@ def take(
         check_consistent_length(X, y)
         dtype = _dtype(_dtype_of(X), dtypes)
         X = _columns(X, encoder) if framed else backend.upload(X)
+        if framed and isinstance(dtypes, tuple) and _has_text_or_holes(X):
+            dtype = np.dtype(np.float32)  # nothing that scikit-learn would have done with it is to be equalled
     else:
         finite = True if encoder is None else "allow-nan"
         X, y = validate_data(
@@ -92,15 +99,16 @@ def take(
     return Incoming(X, y, weights, dtype, name if isinstance(name, str) else "")
 
 
-def read(estimator: Any, X: Any, *, dtypes: Any, backend: Backend, preparation: Preparation) -> Array:
+def read(estimator: Any, X: Any, *, dtypes: Any, net: Network) -> Array:
     """(n, n_in) rows to predict: on the net's device where they are there already, else on the host."""
-    encoder = preparation.encoder
+    _refuse_misread(X, "X")
+    encoder, backend = net.preparation.encoder, net.backend
     if _stays_on(backend, X) and encoder is None:
         validate_data(estimator, X, reset=False, skip_check_array=True)
         return backend.upload(X)
     if _is_table(X) and encoder is not None:
         validate_data(estimator, X, reset=False, skip_check_array=True)
-        return encoder.encode(_columns(X, encoder)).astype(_dtype(_dtype_of(X), dtypes), copy=False)
+        return encoder.encode(_columns(X, encoder)).astype(net.dtype, copy=False)
     if encoder is not None and "category" in encoder.kinds.values():
         raise DataError(
             f"{type(X).__name__} came to {type(estimator).__name__}, which was fitted on a DataFrame with text",
@@ -109,6 +117,18 @@ def read(estimator: Any, X: Any, *, dtypes: Any, backend: Backend, preparation: 
     finite = True if encoder is None else "allow-nan"
     rows: np.ndarray = validate_data(estimator, on_host(X), dtype=dtypes, ensure_all_finite=finite, reset=False)
     return rows if encoder is None else _encoded(encoder, rows).astype(rows.dtype, copy=False)
+
+
+def _refuse_misread(values: Any, name: str) -> None:
+    """DataError for what scikit-learn takes for numbers that nobody meant: masked ones, and dates as their seconds."""
+    refuse_masked(values, name)
+    if isinstance(values, list | tuple):
+        with contextlib.suppress(ValueError):  # no regular array: scikit-learn says so
+            values = np.asarray(values[:1])
+    dtypes = getattr(values, "dtypes", None)  # of a DataFrame one a column; of a Series it is a single one
+    for dtype in dtypes if isinstance(dtypes, Iterable) else [getattr(values, "dtype", dtypes)]:
+        if getattr(dtype, "kind", "") in {"m", "M"}:
+            raise DataError(f"{name} of dtype {dtype} came, numbers were expected", hint="write dates as numbers")
 
 
 def _is_table(X: Any) -> bool:
@@ -123,6 +143,10 @@ def _columns(X: Any, encoder: TableEncoder | None) -> Mapping[str, ColumnData]:
     """The columns of a frame, each read as what it was in training."""
     known = {} if encoder is None else encoder.kinds
     return read_frame(X, Selection(feature_names=tuple(known), need_target=False, kinds=known)).columns
+
+
+def _has_text_or_holes(columns: Mapping[str, ColumnData]) -> bool:
+    return any(isinstance(data, Categorical) or bool(np.isnan(data).any()) for data in columns.values())
 
 
 def _encoded(encoder: TableEncoder, rows: np.ndarray) -> np.ndarray:

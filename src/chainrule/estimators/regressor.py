@@ -48,8 +48,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
         n_iter_no_change: float = 10, max_fun: int = 15000, loss: str | Loss = "squared_error",
         weight_decay: float | str = "auto", dropout: float | str = "auto", normalization: str | None = None,
-        standardize: bool = True, shrink: bool = True, monitor: Any = None, callbacks: Any = None,
-        device: str | None = None, dtype: str = "auto",
+        standardize: bool = True, embed_above: int | None = None, shrink: bool = True, monitor: Any = None,
+        callbacks: Any = None, device: str | None = None, dtype: str = "auto",
     ) -> None:  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -79,6 +79,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.dropout = dropout
         self.normalization = normalization
         self.standardize = standardize
+        self.embed_above = embed_above
         self.shrink = shrink
         self.monitor = monitor
         self.callbacks = callbacks
