@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -14,6 +15,10 @@ from chainrule.backends.numpy import compiled
 from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.backend import EmulatedBackend, compiler_problem
 from emulation.simulated_cupy import simulated
+
+# On a busy machine an example may take seconds: how fast something is, is measured in benchmarks/.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 BODIES = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
 # Tests that also run the CUDA body on a simulated device (see `emulation`): slow, so these alone.

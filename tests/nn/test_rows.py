@@ -204,7 +204,7 @@ def odd_arrays(draw: st.DrawFn, top: int, shape: tuple[int, ...]) -> Any:
     return LAYOUTS[layout](array)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150, derandomize=True, database=None)
 @given(
     X=odd_arrays(9, (5, N_IN)), y=odd_arrays(N_OUT - 1, (5,)), w=odd_arrays(3, (5,)),
     guarded=st.booleans(), dtype=st.sampled_from(["float32", "float64"]),
