@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from chainrule.nn.network import Network
+from chainrule.sealed_file import naming
 from chainrule.train.callbacks import Callback
 from chainrule.train.run import EpochRecord, Run, StartRecord, StepRecord
 
@@ -56,8 +57,9 @@ class JSONLinesLogger(Callback):
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json_line(line))
-            self._file.flush()
+            with naming(self.path):
+                self._file.write(json_line(line))
+                self._file.flush()
 
 
 def json_line(value: dict[str, Any]) -> str:
