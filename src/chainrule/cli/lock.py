@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Self
 
 from chainrule.errors import OptionError
 
@@ -64,6 +65,12 @@ class RunLock:
         with contextlib.suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(number), self.path.stat())
         return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let others in; the file goes."""

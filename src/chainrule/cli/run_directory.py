@@ -8,6 +8,7 @@ while a process trains there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -69,12 +70,13 @@ class RunDirectory(Callback):
 
         DataError where there is none, OptionError where another process trains there.
         """
-        record = read_record(path)
-        if record is None:
+        if not any((path / name).exists() for name in (RECORD, LOCK)) and read_record(path) is None:
             raise DataError(f"{path} is no run directory: it is no folder")
         directory = cls(path, overwrite=True)
-        directory._lock = RunLock(path)
-        directory._record, directory._goes_on = read_record(path) or {}, True  # as it is now that nobody else writes
+        with contextlib.ExitStack() as undone:
+            directory._lock = undone.enter_context(RunLock(path))
+            directory._record, directory._goes_on = read_record(path) or {}, True  # which nobody else writes now
+            undone.pop_all()
         return directory
 
     def __enter__(self) -> Self:
