@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -89,7 +90,8 @@ class Commands:
     def __exit__(self, *_: object) -> None:
         for stream in (self._server.stdin, self._server.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # of a server that is gone
+                    stream.close()
         self._server.wait()
 
     def ask(self, **what: Any) -> Any:

@@ -1,9 +1,9 @@
 """Every system call with which a file is saved, killed in and failing, one after the other, by strace.
 
 The calls of saving a checkpoint over an older one, of saving a model file over an older one, and those of a whole run
-that change files, are counted once. Then each in its turn ends the process, or fails with EIO, or with ENOSPC. Right is:
-the old or the new file stands whole; an error names the file and leaves no temporary; the run, resumed, ends as one that
-nothing befell. A case is one share of them all; what is counted are calls.
+that change files, are counted once. Then each in its turn ends the process, or fails with EIO, or with ENOSPC. Right
+is: the old or the new file stands whole; an error names the file and leaves no temporary; the run, resumed, ends as one
+that nothing befell. A case is one share of them all; what is counted are calls.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from chainrule.cli.run_directory import CHECKPOINTS, RECORD
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import LAST
 
-TITLE = "every system call of a save and of a run, killed in or failing, in shares of a hundredth"
-CASES = SHARES = 100
+TITLE = "every system call of a save and of a run, killed in or failing, in fiftieths"
+CASES = SHARES = 50
 
 CHANGES = ("write", "pwrite64", "fsync", "rename", "unlink", "mkdir", "ftruncate")
 READS = ("openat", "close", "read", "fstat", "newfstatat", "lseek", "ioctl")

@@ -1,6 +1,6 @@
 """Runs that are asked to end, and runs whose readers go away.
 
-INT, TERM, HUP, a second INT, TERM in the middle of a save: the exit code is 128 and the signal's number, run, record and
+INT, TERM, HUP, a second INT, TERM in the middle of a save: the exit code is 128 and the signal's number, record and
 checkpoint agree to the step, and a resume ends as the run that nobody stopped. A reader of stdout or stderr that goes
 away, or was never there, stops nothing.
 """
