@@ -15,6 +15,7 @@ from chainrule.cli.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
 
 BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
+ELSEWHERE = "free space, or another place to write to"
 
 COMMANDS = {
     "train": "read a table, train a net, save a run directory",
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         output.silence(sys.stdout)
     except OSError as error:
         output.silence(sys.stdout)
-        return code or _fail(argv, f"stdout: {error.strerror or error}", "another place to write to", DISK)
+        return code or _fail(argv, f"stdout: {error.strerror or error}", ELSEWHERE, DISK)
     return code
 
 
@@ -66,7 +67,7 @@ def _guarded(argv: list[str]) -> int:
         if "--debug" in argv:
             raise
         path = f"{error.filename}: " if error.filename else ""
-        return _fail(argv, f"{path}{error.strerror or error}", "free space, or another place to write to", DISK)
+        return _fail(argv, f"{path}{error.strerror or error}", ELSEWHERE, DISK)
     except Exception as error:
         if "--debug" in argv:
             raise

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from chainrule.sealed_file import naming
 from chainrule.train.loggers import plain
 
 
@@ -48,20 +49,27 @@ def open_closed() -> None:
 
 def result(text: str) -> None:
     """One line of a command's result on stdout."""
-    print(printable(text))
+    write(f"{printable(text)}\n")
+
+
+def write(text: str) -> None:
+    """``text`` on stdout as it is; an OSError says that it was stdout."""
+    with naming("stdout"):
+        sys.stdout.write(text)
 
 
 def result_json(value: Mapping[str, Any]) -> None:
     """A command's result as one JSON object on one line, with escapes for all that is not printable."""
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
-    print(text if text.isprintable() else json.dumps(plain(value), allow_nan=False))
+    write(f"{text if text.isprintable() else json.dumps(plain(value), allow_nan=False)}\n")
 
 
 def result_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows of text in columns, as wide as they need to be."""
     widths = [max(len(printable(row[i])) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     for row in rows:
-        print("  ".join(f"{printable(cell):<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip())
+        line = "  ".join(f"{printable(cell):<{width}}" for cell, width in zip(row, widths, strict=False))
+        write(f"{line.rstrip()}\n")
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -56,10 +57,17 @@ class JSONLinesLogger(Callback):
             self._file = None
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             with naming(self.path):
                 self._file.write(json_line(line))
                 self._file.flush()
+        except OSError:
+            with contextlib.suppress(OSError):  # it would write once more what it still holds
+                self._file.close()
+            self._file = None
+            raise
 
 
 def json_line(value: dict[str, Any]) -> str:
