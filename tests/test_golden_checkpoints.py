@@ -1,4 +1,4 @@
-"""Checkpoints of every format version there ever was are read, and a fit goes on from them to the end that it had then."""
+"""Checkpoints of every format version there ever was: a fit goes on from them to the end that it had then."""
 
 from __future__ import annotations
 

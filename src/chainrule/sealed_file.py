@@ -124,6 +124,12 @@ def _flush_folder(folder: Path) -> None:
         os.close(number)
 
 
+def flush(path: str | Path) -> None:
+    """Bring what was written to a file to the disk."""
+    with naming(path), Path(path).open("ab") as file:
+        os.fsync(file.fileno())
+
+
 def make_folder(path: str | Path) -> None:
     """Make a folder, and those above it that are missing, to be there after a power cut too."""
     path = Path(path)

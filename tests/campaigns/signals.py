@@ -34,7 +34,7 @@ class Case:
     """One run in ``commands.folder / "run"``."""
 
     def __init__(self, number: int, commands: Commands, whole: runs.Outcome, seconds: float) -> None:
-        self.kind, self.rng = KINDS[number % len(KINDS)], random.Random(number)
+        self.number, self.kind, self.rng = number, KINDS[number % len(KINDS)], random.Random(number)
         self.commands, self.whole, self.seconds = commands, whole, seconds
         self.run, self.said = commands.folder / "run", commands.folder / "said"
 
@@ -107,11 +107,12 @@ class Case:
         wrong = self._refuse_code(code, number) or runs.damage(self.run)
         if not (self.run / RECORD).exists():
             return "before it began", wrong or self._end_anew()
-        return "ended at once", wrong or self._go_on()
+        status = json.loads((self.run / RECORD).read_text())["status"]
+        return "ended at once" if status == "running" else "over before the second", wrong or self._go_on()
 
     def _without_readers(self) -> tuple[str, str]:
         """stdout and stderr, one or both, have nobody at their other end, from the beginning or from some moment on."""
-        how = self.rng.choice(READERS)
+        how = READERS[self.number // len(KINDS) % len(READERS)]
         streams = self.rng.choice([{"out"}, {"err"}, {"out", "err"}])
         paths = {name: {"closed": "", "full": "/dev/full"}.get(how, self.commands.folder / name) for name in streams}
         readers = []

@@ -6,7 +6,7 @@ import json
 
 from campaigns import kills, runs
 from campaigns.commands import Commands
-from chainrule.cli.run_directory import METRICS, MODEL, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS, METRICS, MODEL, RECORD
 
 
 def test_runs_that_are_killed_end_as_those_that_are_not(folder):
@@ -25,7 +25,8 @@ def test_a_difference_would_be_seen(folder):
         assert runs.difference(run, whole) == runs.damage(run) == ""
         (run / METRICS).write_text((run / METRICS).read_text() * 2)
         (run / RECORD).write_text(json.dumps(json.loads((run / RECORD).read_text()) | {"status": "running"}))
-        (run / ".x.tmp").touch()
+        for folder_of_it in (run, run / CHECKPOINTS):
+            (folder_of_it / ".x.1-2.tmp").touch()
         assert runs.difference(run, whole) == "metrics, record, files"
         (run / MODEL).write_bytes((run / MODEL).read_bytes()[:-1])
         assert runs.damage(run).startswith(MODEL)

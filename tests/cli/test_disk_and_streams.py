@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,17 @@ def test_what_is_overwritten_loses_its_record_first(run, monkeypatch):
     assert removed[0] == RECORD
 
 
+def test_what_a_run_that_is_done_says_is_on_the_disk(run, monkeypatch):
+    """Lines of metrics are appended without waiting for the disk; the record is not to be there before them."""
+    flushed, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda number: (flushed.append(Path(f"/proc/self/fd/{number}").readlink().name), fsync(number))
+    )
+    assert run(*TRAIN, "--quiet").code == 0
+    record = next(name for name in reversed(flushed) if name.startswith(f".{RECORD}"))
+    assert flushed.index(METRICS) < len(flushed) - 1 - flushed[::-1].index(record)
+
+
 def test_a_run_that_never_began_says_what_to_do(run):
     Path("out").mkdir()
     Path("out", CONFIG).touch()
@@ -150,3 +162,22 @@ def test_a_result_that_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("nobody", ["2> /dev/full", "2>&-", "> /dev/full 2>&1 --json"])
 def test_an_error_that_nobody_reads_keeps_its_exit_code(tmp_path, nobody):
     assert shell(tmp_path, f"$CHAINRULE resume nowhere {nobody}").returncode == 3
+
+
+# ---- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [("INT", "INT"), ("TERM", "INT"), ("HUP", "TERM")], ids=str)
+def test_the_second_signal_ends_the_process_at_once(names):
+    code = """
+import os, signal, sys, time
+from types import SimpleNamespace
+from chainrule.cli.signals import Signals
+with Signals() as signals:
+    signals.on_start(SimpleNamespace(trainer=SimpleNamespace(stop=lambda: print("asked to stop", flush=True))))
+    for name in sys.argv[1:]:
+        os.kill(os.getpid(), signal.Signals["SIG" + name])
+        print("goes on", flush=True)
+"""
+    found = subprocess.run([sys.executable, "-c", code, *names], check=False, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (128 + signal.Signals[f"SIG{names[1]}"], "asked to stop\ngoes on\n")

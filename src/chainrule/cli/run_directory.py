@@ -26,7 +26,7 @@ from chainrule.backends.numpy import compiled
 from chainrule.cli.lock import LOCK, RunLock
 from chainrule.errors import DataError, OptionError, first_line
 from chainrule.nn.network import Network
-from chainrule.sealed_file import make_folder, naming, remove_temporaries, write_whole
+from chainrule.sealed_file import flush, make_folder, naming, remove_temporaries, write_whole
 from chainrule.train.callbacks import Callback
 from chainrule.train.checkpoints import Checkpoints
 from chainrule.train.loggers import json_line, plain
@@ -157,6 +157,7 @@ class RunDirectory(Callback):
         if not self._has_begun:
             return
         if run is not None and run.history.epochs:
+            flush(self.path / METRICS)
             write_whole(self.path / HISTORY, run.history.to_csv().encode())
             run.history.plot(self.path / CURVES, best_epoch=run.best_epoch or None)
         if run is not None and run.diagnosis is not None:
