@@ -10,12 +10,13 @@ Nothing in a file is ever executed, and nothing is believed before it has been c
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from chainrule.errors import DataError, ModelFileError, first_line
 
 PART = 1 << 20  # bytes read back at a time
 BRACKETS, BYTES_A_BRACKET = 10_000, 8  # of a description: a column has some 20 bytes for each, a layer more
+NO_FLUSH = {errno.EINVAL, errno.ENOTSUP}  # a file system that does not know how to flush a folder
 TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begins with a dot
 
 
@@ -68,23 +70,34 @@ def write_whole(path: str | Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step, whatever happens meanwhile: a reader sees the old file or the new.
 
     The content goes to a temporary beside it, is flushed to the disk and read back; only then is the temporary renamed,
-    and the folder flushed, so that after a power cut too the name stands for one of the two. OSError where that fails;
-    the old file is as it was.
+    and the folder flushed, so that after a power cut too the name stands for one of the two. OSError that names
+    ``path`` where that fails: the old file is as it was, or where only the flush of the folder failed the new one is
+    there.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}")
+    with naming(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            _read_back(temporary, content)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """An OSError from within names ``path``: a write or a flush that fails knows a number alone."""
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        _read_back(temporary, content)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _flush_folder(path.parent)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _read_back(path: Path, content: bytes) -> None:
@@ -104,8 +117,27 @@ def _flush_folder(folder: Path) -> None:
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
     finally:
         os.close(number)
+
+
+def flush(path: str | Path) -> None:
+    """Bring what was written to a file to the disk."""
+    with naming(path), Path(path).open("ab") as file:
+        os.fsync(file.fileno())
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder, and those above it that are missing, to be there after a power cut too."""
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        with naming(folder):
+            _flush_folder(folder.parent)
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -7,7 +7,9 @@ import sys
 
 from campaigns.playing import HEADER, play
 
-NAMES = ["model_files", "array_files", "arrays"]
+NAMES = [
+    "model_files", "array_files", "arrays", "kills", "failing_calls", "full_disk", "signals", "one_owner",
+]  # fmt: skip
 
 
 def main() -> int:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     numbers = [[name, f"{value:.6g}"] for name, value in found.metrics.items()]
     output.result_table([["rows", f"{len(table):,}"], *numbers])
     if found.confusion is not None:
-        print()
+        output.result("")
         for line in confusion_table(found.confusion, found.classes):
             output.result(line)
     return 0

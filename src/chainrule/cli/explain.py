@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for part in dict.fromkeys(line.part for line in found.lines):
             output.result_table(_table(part, [line for line in found.lines if line.part == part]))
-            print()
-        print(found.rule)
+            output.result("")
+        output.write(f"{found.rule}\n")
     if wrong:
         raise ChainruleError(
             f"the check disagrees with {', '.join(wrong)}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from typing import Any
 
 from chainrule.backends import choose_backend
 from chainrule.cli import optimisation, output
@@ -76,14 +77,17 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
                 data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose,
                 resume=resume, resume_anywhere=anywhere,
             )  # fmt: skip
+            summary = _keep(directory, net, data, outcome)
         except DivergenceError as error:
             _end_diverged(directory, net, error, say)
             raise
         except BaseException as error:
             with contextlib.suppress(OSError):  # the disk may be what failed, and that is what is to be said
                 directory.end("failed", net=None, run=None, summary={"error": str(error)})
+            if isinstance(error, OSError) and directory.can_go_on:
+                say("next", f"chainrule resume {directory.path}, once that is mended")
             raise
-        _end(args, directory, net, data, outcome, say)
+        _tell(args, directory, data, outcome, summary, say)
         interrupted = outcome.stopped == "interrupted" and not signals.caught  # by who called main() from a thread
         return INTERRUPTED if interrupted else signals.exit_code
 
@@ -97,13 +101,18 @@ def _end_diverged(directory: RunDirectory, net: Network, error: DivergenceError,
         say("kept", f"{error.checkpoint}, the last checkpoint from before")
 
 
-def _end(
-    args: argparse.Namespace, directory: RunDirectory, net: Network, data: Data, outcome: Run, say: Say
-) -> None:  # fmt: skip
-    """Save what came out and say it."""
-    interrupted = outcome.stopped == "interrupted"
+def _keep(directory: RunDirectory, net: Network, data: Data, outcome: Run) -> dict[str, Any]:
+    """Save what came out; the summary of it."""
     summary = summary_of(net, data, outcome)
-    directory.end("interrupted" if interrupted else "done", net=net, run=outcome, summary=summary)
+    directory.end("interrupted" if outcome.stopped == "interrupted" else "done", net=net, run=outcome, summary=summary)
+    return summary
+
+
+def _tell(
+    args: argparse.Namespace, directory: RunDirectory, data: Data, outcome: Run, summary: dict[str, Any], say: Say
+) -> None:  # fmt: skip
+    """Say what came out."""
+    interrupted = outcome.stopped == "interrupted"
     drawn = f"  {GRADIENT_NORMS}" if args.diagnose else ""
     say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg  config.toml{drawn}")
     if outcome.best_epoch:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import os
 import sys
 
 import chainrule
@@ -15,6 +15,7 @@ from chainrule.cli.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
 
 BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
+ELSEWHERE = "free space, or another place to write to"
 
 COMMANDS = {
     "train": "read a table, train a net, save a run directory",
@@ -33,6 +34,20 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    output.open_closed()
+    code = _guarded(argv)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has gone (`| head`): no error
+        output.silence(sys.stdout)
+    except OSError as error:
+        output.silence(sys.stdout)
+        return code or _fail(argv, f"stdout: {error.strerror or error}", ELSEWHERE, DISK)
+    return code
+
+
+def _guarded(argv: list[str]) -> int:
+    """Run one command; the exit code, of an error too."""
     try:
         return _run(argv)
     except ChainruleError as error:
@@ -46,14 +61,13 @@ def main(argv: list[str] | None = None) -> int:
             argv, f"out of memory: {error or 'the host has no more'}", "a smaller --batch-size or --hidden", MEMORY
         )
     except BrokenPipeError:
-        # Whoever read stdout has gone (`| head`): no error, but nothing more may be written either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.silence(sys.stdout)  # as in main
         return 0
     except OSError as error:
         if "--debug" in argv:
             raise
         path = f"{error.filename}: " if error.filename else ""
-        return _fail(argv, f"{path}{error.strerror or error}", "free space, or another place to write to", DISK)
+        return _fail(argv, f"{path}{error.strerror or error}", ELSEWHERE, DISK)
     except Exception as error:
         if "--debug" in argv:
             raise
@@ -92,14 +106,14 @@ def _run(argv: list[str]) -> int:
         if config is None or str(config) in error.message:
             raise
         raise OptionError(f"{error.message} (with the options of {config})", hint=error.hint) from error
-    sys.stdout.flush()
     return code
 
 
 def _fail(argv: list[str], message: str, hint: str, code: int) -> int:
     if "--json" in argv:
-        output.result_json({"ok": False, "error": message, "hint": hint, "exit_code": code})
-    print(f"error: {output.printable(message)}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # stdout may be what failed
+            output.result_json({"ok": False, "error": message, "hint": hint, "exit_code": code})
+    output.complain(f"error: {output.printable(message)}")
     if hint:
-        print(f"hint: {output.printable(hint)}", file=sys.stderr)
+        output.complain(f"hint: {output.printable(hint)}")
     return code

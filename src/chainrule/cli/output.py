@@ -6,39 +6,70 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
+from chainrule.sealed_file import naming
 from chainrule.train.loggers import plain
 
 
 def say(label: str, text: str) -> None:
-    """One line on stderr: a word, padded, and what there is to say.
+    """One line on stderr: a word, padded, and what there is to say."""
+    complain(f"{label:<8} {printable(text)}")
+
+
+def complain(line: str) -> None:
+    """One line on stderr.
 
     Where nobody reads it any more (a pipe or a terminal that has gone), nothing is said from now on: no work is lost
     for want of a reader.
     """
     try:
-        print(f"{label:<8} {printable(text)}", file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """What is written to it from now on goes nowhere, what it still holds included."""
+    number = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(number, stream.fileno())
+    os.close(number)
+
+
+def open_closed() -> None:
+    """Streams that were closed before the process began (``>&-``) go nowhere.
+
+    Else there would be none to write to, and the first file to be opened would have the number of one.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
 
 
 def result(text: str) -> None:
     """One line of a command's result on stdout."""
-    print(printable(text))
+    write(f"{printable(text)}\n")
+
+
+def write(text: str) -> None:
+    """``text`` on stdout as it is; an OSError says that it was stdout."""
+    with naming("stdout"):
+        sys.stdout.write(text)
 
 
 def result_json(value: Mapping[str, Any]) -> None:
     """A command's result as one JSON object on one line, with escapes for all that is not printable."""
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
-    print(text if text.isprintable() else json.dumps(plain(value), allow_nan=False))
+    write(f"{text if text.isprintable() else json.dumps(plain(value), allow_nan=False)}\n")
 
 
 def result_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows of text in columns, as wide as they need to be."""
     widths = [max(len(printable(row[i])) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     for row in rows:
-        print("  ".join(f"{printable(cell):<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip())
+        line = "  ".join(f"{printable(cell):<{width}}" for cell, width in zip(row, widths, strict=False))
+        write(f"{line.rstrip()}\n")
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

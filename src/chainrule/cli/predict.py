@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         text = as_csv(prediction_table(net, X))
         if sys.stdout.isatty():  # which obeys escapes; a file gets names as they are
             text = "".join(f"{output.printable(line)}\n" for line in text.split("\n")[:-1])
-        sys.stdout.write(text)
+        output.write(text)
         return 0
     if kind == ".npy":
         content = io.BytesIO()

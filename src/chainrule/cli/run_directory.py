@@ -8,6 +8,7 @@ while a process trains there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -25,7 +26,7 @@ from chainrule.backends.numpy import compiled
 from chainrule.cli.lock import LOCK, RunLock
 from chainrule.errors import DataError, OptionError, first_line
 from chainrule.nn.network import Network
-from chainrule.sealed_file import remove_temporaries, write_whole
+from chainrule.sealed_file import flush, make_folder, naming, remove_temporaries, write_whole
 from chainrule.train.callbacks import Callback
 from chainrule.train.checkpoints import Checkpoints
 from chainrule.train.loggers import json_line, plain
@@ -69,12 +70,13 @@ class RunDirectory(Callback):
 
         DataError where there is none, OptionError where another process trains there.
         """
-        record = read_record(path)
-        if record is None:
+        if not any((path / name).exists() for name in (RECORD, LOCK)) and read_record(path) is None:
             raise DataError(f"{path} is no run directory: it is no folder")
         directory = cls(path, overwrite=True)
-        directory._lock = RunLock(path)
-        directory._record, directory._goes_on = read_record(path) or {}, True  # as it is now that nobody else writes
+        with contextlib.ExitStack() as undone:
+            directory._lock = undone.enter_context(RunLock(path))
+            directory._record, directory._goes_on = read_record(path) or {}, True  # which nobody else writes now
+            undone.pop_all()
         return directory
 
     def __enter__(self) -> Self:
@@ -102,6 +104,11 @@ class RunDirectory(Callback):
         last = Checkpoints(self.checkpoints).last
         return last if last.exists() else None
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether training has begun in this process, and has left a checkpoint."""
+        return self._has_begun and self.last_checkpoint is not None
+
     def describe(self, *, facts: Mapping[str, Any], config: str) -> None:
         """``facts``: argv, seed and data; ``config``: the text of config.toml."""
         self._facts, self._config = facts, config
@@ -110,13 +117,12 @@ class RunDirectory(Callback):
 
     def on_start(self, record: StartRecord) -> None:
         """Write down what is about to happen."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         if self._lock is None:
             self._lock = RunLock(self.path)
             self._refuse_files()  # once more: another process may have been here since
         remove_temporaries(self.path)
         remove_temporaries(self.checkpoints)
-        self._has_begun = True
         facts = _facts_of(record)
         if self._goes_on:
             self._cut_back(record.run)
@@ -125,13 +131,14 @@ class RunDirectory(Callback):
             self._record |= {"status": "running", "resumed": [*(before if isinstance(before, list) else []), again]}
             self._record.pop("error", None)
         else:
-            for name in (MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG):
+            for name in (RECORD, MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG):  # first what speaks of them
                 (self.path / name).unlink(missing_ok=True)
             for file in (Checkpoints(self.checkpoints).last, Checkpoints(self.checkpoints).best):
                 file.unlink(missing_ok=True)
             write_whole(self.path / CONFIG, self._config.encode())
             self._record = {"status": "running", "started": _now(), **self._facts, **facts}
         self._write_record()
+        self._has_begun = True  # not before: what is in a run.json can be gone on with
 
     def _cut_back(self, run: Run) -> None:
         """Of the epochs that were written down those remain that the checkpoint has."""
@@ -141,7 +148,8 @@ class RunDirectory(Callback):
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """One line of metrics as soon as the epoch is over."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+        path = self.path / METRICS
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json_line({"epoch": record.epoch, **record.metrics}))
 
     def end(self, status: str, *, net: Network | None, run: Run | None, summary: Mapping[str, Any]) -> None:
@@ -149,6 +157,7 @@ class RunDirectory(Callback):
         if not self._has_begun:
             return
         if run is not None and run.history.epochs:
+            flush(self.path / METRICS)
             write_whole(self.path / HISTORY, run.history.to_csv().encode())
             run.history.plot(self.path / CURVES, best_epoch=run.best_epoch or None)
         if run is not None and run.diagnosis is not None:
@@ -196,7 +205,10 @@ def read_record(path: Path) -> dict[str, Any] | None:
             raise ValueError(f"it has more than {LONGEST_RECORD:,} bytes")
         record = json.loads(content.decode(), parse_constant=_refuse_constant)
     except FileNotFoundError:
-        raise DataError(f"{path} is no run directory: it has no {RECORD}") from None
+        raise DataError(
+            f"{path} is no run directory: it has no {RECORD}",
+            hint="a run that was killed before it wrote that had not begun: train once more, with --overwrite",
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path / RECORD} cannot be read: {first_line(error):.200}") from error
     if not isinstance(record, dict) or _is_deep(record):

@@ -38,15 +38,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if record is not None:
         output.result_table(_run_rows(record))
-        print()
+        output.result("")
     if net is None:
         output.result("no model: the run did not come to one")
         return 0
     output.result_table(_model_rows(net))
-    print()
+    output.result("")
     if net.preparation.encoder is not None:
         output.result_table(_column_rows(net.preparation.encoder))
-        print()
+        output.result("")
     output.result_table(_layer_rows(net))
     return 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.options import real_number, whole_number
+from chainrule.sealed_file import make_folder
 from chainrule.train.checkpoint import Checkpoint
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -110,7 +111,7 @@ class CheckpointWriter:
         if self.settings is None:
             return
         start = time.monotonic()
-        Path(self.settings.folder).mkdir(parents=True, exist_ok=True)
+        make_folder(self.settings.folder)
         if best is not None and checkpoint.best_epoch != self._best_epoch:
             best().save(self.settings.best)
             self._best_epoch = checkpoint.best_epoch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -14,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from chainrule.nn.network import Network
+from chainrule.sealed_file import naming
 from chainrule.train.callbacks import Callback
 from chainrule.train.run import EpochRecord, Run, StartRecord, StepRecord
 
@@ -55,9 +57,17 @@ class JSONLinesLogger(Callback):
             self._file = None
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json_line(line))
-            self._file.flush()
+        if self._file is None:
+            return
+        try:
+            with naming(self.path):
+                self._file.write(json_line(line))
+                self._file.flush()
+        except OSError:
+            with contextlib.suppress(OSError):  # it would write once more what it still holds
+                self._file.close()
+            self._file = None
+            raise
 
 
 def json_line(value: dict[str, Any]) -> str:

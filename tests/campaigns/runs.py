@@ -1,0 +1,117 @@
+"""The run that the campaigns stop in every way, and what is asked of it afterwards."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import random
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import chainrule as cr
+from campaigns.commands import Commands
+from chainrule.cli.lock import LOCK
+from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, CURVES, HISTORY, METRICS, MODEL, RECORD
+from chainrule.sealed_file import TEMPORARY
+from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.checkpoints import BEST, LAST
+
+ROWS = "rows.csv"
+EPOCHS = 6
+OPTIONS = (
+    "--target", "kind", "--hidden", "6", "--batch-size", "16", "--dropout", "0.2", "--ema", "0.9", "--accumulate", "2",
+    "--device", "cpu",
+)  # fmt: skip
+TRAIN = ("train", ROWS, *OPTIONS, "--epochs", EPOCHS, "--checkpoint-every", "2")
+FILES = {CONFIG, RECORD, METRICS, HISTORY, CURVES, MODEL, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{BEST}"}
+
+
+def write_rows(folder: Path, rows: int = 96) -> None:
+    """Three numbers, a word and three classes: ``rows.csv``."""
+    rng = random.Random(1)
+    lines = ["a,b,c,where,kind"]
+    for _ in range(rows):
+        k = rng.randrange(3)
+        numbers = [f"{rng.gauss(k * (j - 1), 1):.3f}" for j in range(3)]
+        lines.append(",".join([*numbers, rng.choice("xyz"), "pqr"[k]]))
+    (folder / ROWS).write_text("\n".join(lines) + "\n")
+
+
+class Outcome(NamedTuple):
+    """All of a run that must not depend on how often it was stopped."""
+
+    model: bytes
+    best: bytes
+    curves: bytes
+    metrics: list[dict[str, Any]]
+    history: list[dict[str, str]]
+    checkpoint: dict[str, Any]
+    record: dict[str, Any]
+    files: set[str]
+
+
+def outcome_of(run: Path) -> Outcome:
+    """Read from the files of a run that is done."""
+    metrics = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    history = list(csv.DictReader((run / HISTORY).read_text().splitlines()))
+    record = json.loads((run / RECORD).read_text())
+    checkpoint = dataclasses.asdict(Checkpoint.read(run / CHECKPOINTS / LAST))
+    for timed in (*metrics, *history, checkpoint, checkpoint["history"]):
+        del timed["seconds"]
+    checkpoint["arrays"] = {name: array.tobytes() for name, array in checkpoint["arrays"].items()}
+    kept = ("status", "epochs", "best_epoch", "steps", "stopped", "train", "valid", "data", "seed", "error")
+    return Outcome(
+        (run / MODEL).read_bytes(), (run / CHECKPOINTS / BEST).read_bytes(), (run / CURVES).read_bytes(), metrics,
+        history, checkpoint, {name: record.get(name) for name in kept},
+        {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()},
+    )  # fmt: skip
+
+
+def train_whole(commands: Commands) -> Outcome:
+    """The run that nothing stopped."""
+    if code := commands.run(*TRAIN, "--run-dir", "whole", err="said"):
+        raise AssertionError(f"exit code {code}: {(commands.seen / 'said').read_text()}")
+    whole = outcome_of(commands.seen / "whole")
+    assert whole.files == FILES
+    return whole
+
+
+def difference(run: Path, whole: Outcome) -> str:
+    """What a run that came to its end has otherwise than the whole one; "" for nothing."""
+    try:
+        found = outcome_of(run)
+    except (OSError, ValueError, LookupError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ", ".join(name for name in Outcome._fields if getattr(found, name) != getattr(whole, name))
+
+
+def damage(run: Path) -> str:
+    """What in a run that was stopped cannot be read; "" for nothing. Files may be missing, none may be half there."""
+    readers = {
+        f"{CHECKPOINTS}/{LAST}": Checkpoint.read, f"{CHECKPOINTS}/{BEST}": cr.load, MODEL: cr.load,
+        RECORD: lambda path: json.loads(path.read_bytes()), CURVES: _check_end,
+        METRICS: lambda path: list(map(json.loads, path.read_text().split("\n")[:-1])),  # but for the last
+    }  # fmt: skip
+    for name, read in readers.items():
+        if (run / name).exists():
+            try:
+                read(run / name)
+            except (cr.ChainruleError, ValueError) as error:
+                return f"{name}: {error}"
+    return ""
+
+
+def _check_end(path: Path) -> None:
+    if not path.read_text().endswith("</svg>\n"):
+        raise ValueError("it has no end")
+
+
+def temporaries(run: Path) -> list[str]:
+    """Names of files in it that somebody did not bring to their end."""
+    return [path.name for path in run.rglob(f".*{TEMPORARY}")]
+
+
+def is_free(run: Path) -> bool:
+    """Whether no lock lies there."""
+    return not (run / LOCK).exists()

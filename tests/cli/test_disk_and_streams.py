@@ -1,0 +1,183 @@
+"""What a command does where its files or its streams cannot be written: found by the campaigns, each mended since."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chainrule import sealed_file
+from chainrule.cli.lock import LOCK, RunLock
+from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RECORD
+from chainrule.train.checkpoints import LAST
+
+TRAIN = ("train", "digits", "--device", "cpu", "--hidden", "4", "--epochs", 2, "--run-dir", "out")
+FULL = os.strerror(errno.ENOSPC)
+
+
+def no_room_for(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Files of this name cannot be flushed."""
+    fsync = os.fsync
+
+    def flush(number: int) -> None:
+        if Path(f"/proc/self/fd/{number}").readlink().name.startswith(f".{name}"):
+            raise OSError(errno.ENOSPC, FULL)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", flush)
+
+
+@pytest.mark.parametrize("name", [CONFIG, RECORD, f"{CHECKPOINTS}/{LAST}", "history.csv", "curves.svg", MODEL])
+def test_a_file_for_which_there_is_no_room_is_named(run, monkeypatch, name):
+    whole = run(*TRAIN[:-1], "whole", "--quiet")
+    assert whole.code == 0
+    with monkeypatch.context() as patch:
+        no_room_for(patch, Path(name).name)
+        found = run(*TRAIN)
+        assert (found.code, found.error) == (5, f"out/{name}: {FULL}")
+        assert "hint: free space" in found.err
+    begun = Path("out", RECORD).exists()
+    assert begun == (name not in {CONFIG, RECORD}), "what can be gone on with has a run.json, what cannot has none"
+    kept = Path("out", CHECKPOINTS, LAST).exists()
+    assert ("next     chainrule resume out" in found.err) == kept
+    if begun:
+        assert json.loads(Path("out", RECORD).read_text())["status"] == "failed"
+    again = run("resume", "out", "--quiet") if begun else run(*TRAIN, "--overwrite")
+    assert again.code == 0, again.err
+    assert Path("out", MODEL).read_bytes() == Path("whole", MODEL).read_bytes()
+
+
+@pytest.mark.parametrize("options", [(), ("--log-json", "log")], ids=["metrics", "log"])
+def test_a_line_for_which_there_is_no_room(run, options):
+    """/dev/full takes what is buffered and fails when it is flushed, with an error that names no file."""
+    Path(options[1] if options else METRICS).symlink_to("/dev/full")
+    if not options:
+        Path("out").mkdir()
+        Path("out", "old").touch()
+        make_room = Path.unlink
+        with pytest.MonkeyPatch.context() as patch:  # the link is put where the file is to be, after the old one went
+            patch.setattr(
+                sealed_file, "_flush_folder",
+                lambda folder: Path("out", METRICS).is_symlink() or Path("out", METRICS).symlink_to("/dev/full"),
+            )  # fmt: skip
+            found = run(*TRAIN, "--overwrite")
+        make_room(Path("out", METRICS))
+    else:
+        found = run(*TRAIN, *options)
+    assert (found.code, found.error) == (5, f"{options[1] if options else f'out/{METRICS}'}: {FULL}")
+
+
+def test_what_is_overwritten_loses_its_record_first(run, monkeypatch):
+    """Else a kill in between left a run that says that it is done, without a model."""
+    assert run(*TRAIN, "--quiet").code == 0
+    removed, unlink = [], Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda p, **options: (removed.append(p.name), unlink(p, **options))[1])
+    assert run(*TRAIN, "--quiet", "--overwrite").code == 0
+    assert removed[0] == RECORD
+
+
+def test_what_a_run_that_is_done_says_is_on_the_disk(run, monkeypatch):
+    """Lines of metrics are appended without waiting for the disk; the record is not to be there before them."""
+    flushed, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda number: (flushed.append(Path(f"/proc/self/fd/{number}").readlink().name), fsync(number))
+    )
+    assert run(*TRAIN, "--quiet").code == 0
+    record = next(name for name in reversed(flushed) if name.startswith(f".{RECORD}"))
+    assert flushed.index(METRICS) < len(flushed) - 1 - flushed[::-1].index(record)
+
+
+def test_a_run_that_never_began_says_what_to_do(run):
+    Path("out").mkdir()
+    Path("out", CONFIG).touch()
+    found = run("resume", "out")
+    assert (found.code, found.error) == (3, "out is no run directory: it has no run.json")
+    assert "--overwrite" in found.err
+    assert not Path("out", LOCK).exists()
+
+
+def test_a_run_that_is_about_to_begin_has_an_owner(run):
+    """Between its lock and its run.json."""
+    Path("out").mkdir()
+    with RunLock(Path("out")):
+        found = run("resume", "out")
+    assert found.code == 2
+    assert f"process {os.getpid()}" in found.error
+    assert run("resume", "out").code == 3
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(run, monkeypatch, number):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert run(*TRAIN, "--quiet").code == 0
+    assert not Path("out", LOCK).exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, os.strerror(errno.EIO))))
+        assert run("resume", "out").error == f"out/lock: {os.strerror(errno.EIO)}"
+
+
+def test_a_lock_needs_no_room(tmp_path, monkeypatch):
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, FULL)
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    RunLock(tmp_path).release()
+
+
+# ---- streams --------------------------------------------------------------------------------------
+
+
+def shell(tmp_path: Path, command: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"CHAINRULE": f"{sys.executable} -m chainrule"}
+    return subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_nothing(tmp_path, closed):
+    argv = " ".join(map(str, TRAIN))
+    found = shell(tmp_path, f"$CHAINRULE {argv} --json {closed}")
+    assert found.returncode == 0
+    assert json.loads((tmp_path / "out" / RECORD).read_text())["status"] == "done"
+
+
+def test_a_result_that_cannot_be_written(tmp_path):
+    found = shell(tmp_path, f"$CHAINRULE {' '.join(map(str, TRAIN))} --quiet --json > /dev/full")
+    assert found.returncode == 5
+    assert found.stderr.splitlines() == [f"error: stdout: {FULL}", "hint: free space, or another place to write to"]
+    assert json.loads((tmp_path / "out" / RECORD).read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("nobody", ["2> /dev/full", "2>&-", "> /dev/full 2>&1 --json"])
+def test_an_error_that_nobody_reads_keeps_its_exit_code(tmp_path, nobody):
+    assert shell(tmp_path, f"$CHAINRULE resume nowhere {nobody}").returncode == 3
+
+
+# ---- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [("INT", "INT"), ("TERM", "INT"), ("HUP", "TERM")], ids=str)
+def test_the_second_signal_ends_the_process_at_once(names):
+    code = """
+import os, signal, sys, time
+from types import SimpleNamespace
+from chainrule.cli.signals import Signals
+with Signals() as signals:
+    signals.on_start(SimpleNamespace(trainer=SimpleNamespace(stop=lambda: print("asked to stop", flush=True))))
+    for name in sys.argv[1:]:
+        os.kill(os.getpid(), signal.Signals["SIG" + name])
+        print("goes on", flush=True)
+"""
+    found = subprocess.run([sys.executable, "-c", code, *names], check=False, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (128 + signal.Signals[f"SIG{names[1]}"], "asked to stop\ngoes on\n")
