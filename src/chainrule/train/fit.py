@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, DivergenceError
 from chainrule.nn.evaluation import baseline_of, metrics_of
 from chainrule.nn.losses import Baseline
@@ -21,7 +22,7 @@ from chainrule.train.divergence import diverged, refuse_explosion, refuse_nonfin
 from chainrule.train.first_bias import set_first_bias
 from chainrule.train.host_rows import HostRows
 from chainrule.train.learner import Learner
-from chainrule.train.memory import advice, batch_hint, bytes_of_net, free_at_start
+from chainrule.train.memory import batch_hint, bytes_of_net, free_at_start, refuse_what_cannot_fit
 from chainrule.train.probe import LayerProbe
 from chainrule.train.progress import Progress
 from chainrule.train.rates import RatesOfRun
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
 
 STEPS_A_LOOK = 64  # steps between two looks at whether to stop, at most; on a device, steps put in the queue at once
+CHECKPOINT_HINT = "a checkpoint takes the memory of parameters and moments up to three times: use a smaller net"
 SECONDS_A_LOOK = 0.05  # where steps are slow there are fewer of them: who asks to stop is not kept waiting
 
 
@@ -64,7 +66,7 @@ class Fit:
             net, trainer.optimizer, keeps_best=self.best is not None, averages=trainer.ema is not None,
             accumulates=trainer.accumulate > 1,
         )  # fmt: skip
-        with advice(be, self._net_hint):  # what a smaller batch does not make smaller
+        with advice(self._net_hint, backend=be):  # what a smaller batch does not make smaller
             self.learner = Learner(trainer)
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
             self.evaluate = valid_evaluator(self.learner.judged, held_out, trainer.valid_metrics)
@@ -73,7 +75,8 @@ class Fit:
             _ = net.factor_arena  # made when first asked for
             probe = LayerProbe(net, rows) if diagnose else None
         self.free = free_at_start(be)
-        with advice(be, self._batch_hint):
+        with advice(self._batch_hint, backend=be):
+            refuse_what_cannot_fit(net, rows, trainer.batch_size, self.free)
             counts = bool(trainer.metrics) and net.loss.metric == "accuracy"
             batches = self._batches()
             self.steps = Steps(
@@ -163,7 +166,7 @@ class Fit:
         run, count = self.run, self.steps.batches.count
         while (end := self._end()) is None:
             epoch = run.history.epochs
-            with self._undone_for_bad_rows(), advice(self.backend, self._batch_hint):
+            with self._undone_for_bad_rows(), advice(self._batch_hint, backend=self.backend):
                 done = self._one_epoch(epoch, progress)
             if done < count or self._is_asked_to_stop():
                 run.stopped = "callback" if self.callbacks.stop_requested else "interrupted"
@@ -284,8 +287,9 @@ class Fit:
             raise self._divergence(halted, epoch)
         run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
         refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1)
-        checkpoint = take(self, done, self._seconds())
-        self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
+        with advice(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
+            checkpoint = take(self, done, self._seconds())
+            self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
 
     def _best_net(self) -> Network:
         assert self.best_weights is not None
