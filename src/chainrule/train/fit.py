@@ -138,7 +138,9 @@ class Fit:
             with Progress(trainer.epochs, enabled=trainer.progress) as progress:
                 self._train(progress)
             if self.best is None or not self.best.epoch:
-                refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=run.history.epochs)
+                refuse_nonfinite_parameters(
+                    self.net, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate(max(0, run.steps - 1))
+                )
             self.learner.keep()
         except KeyboardInterrupt:
             run.stopped = "interrupted"
@@ -255,7 +257,7 @@ class Fit:
             metrics = {"loss": metrics["loss"]}
         if self.evaluate is not None:
             metrics |= {f"valid_{name}": value for name, value in self.evaluate().items()}
-        metrics["lr"] = float(self.rates.rates(run.steps - 1, 1, self.total_steps)[0])
+        metrics["lr"] = self._rate(run.steps - 1)
         metrics["seconds"] = self._seconds()
         run.history.append(metrics)
         self.rates.end_epoch(epoch + 1, metrics)
@@ -272,9 +274,12 @@ class Fit:
     def _divergence(self, step: int, epoch: int) -> DivergenceError:
         batch, loss, where = self.steps.first_nonfinite()
         return diverged(
-            step=step, epoch=epoch, batch=batch, batches=self.steps.batches.count, loss=loss, where=where,
-            rate=self.rates.rates(step, 1, self.total_steps)[0],
+            self.net, step=step, epoch=epoch, batch=batch, batches=self.steps.batches.count, loss=loss, where=where,
+            rate=self._rate(step),
         )  # fmt: skip
+
+    def _rate(self, step: int) -> float:
+        return float(self.rates.rates(step, 1, self.total_steps)[0])
 
     # ---- checkpoints --------------------------------------------------------------------------------
 
@@ -286,7 +291,9 @@ class Fit:
         if (halted := self.steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
-        refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1)
+        refuse_nonfinite_parameters(
+            self.net, step=run.steps - 1, epoch=epoch + 1, rate=self._rate(max(0, run.steps - 1))
+        )
         with advice(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
             checkpoint = take(self, done, self._seconds())
             self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
