@@ -7,7 +7,7 @@ import sys
 
 from campaigns.playing import HEADER, play
 
-NAMES = ["model_files", "array_files", "arrays", "allocations", "divergences"]
+NAMES = ["model_files", "array_files", "arrays", "allocations", "divergences", "threads", "soak"]
 
 
 def main() -> int:

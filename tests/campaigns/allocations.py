@@ -231,6 +231,8 @@ class Campaign:
         outcome = self.judge_run(
             code, text, expected, lambda: in_a_process(lambda: main(resume), self.folder / "resumed")
         )
+        if outcome.startswith("resume:"):
+            return f"{outcome}: {(self.folder / 'resumed').read_text()} after {text}"
         fits = re.search(r"batches of up to ([\d,]+) rows fit", text)
         if outcome != "refused" or not fits:
             return outcome

@@ -18,14 +18,15 @@ LIMITS = (("RLIMIT_AS", 0), ("RLIMIT_DATA", 5))  # and which number of statm cou
 
 @contextlib.contextmanager
 def advice(hint: str | Callable[[], str], *, doing: str = "", backend: Backend | None = None) -> Iterator[None]:
-    """Make an OutOfMemoryError of the host's MemoryError, and give one that has no hint of its own the ``hint``.
+    """Make an OutOfMemoryError of the host's MemoryError, and give one that has none but general advice
+    the ``hint``.
 
     Also a decorator. What the calls that failed held is given back first: their frames would keep it for as long as
     the error lives, and words take memory too.
 
     Parameters
     ----------
-    hint : what to do, or a function that finds it out once memory has run out
+    hint : what to do, or a function that finds it out once memory has run out; empty for general advice
     doing : in words; "making the net"
     backend : whose device a MemoryError may be of, where it is not the host's
     """
@@ -34,7 +35,7 @@ def advice(hint: str | Callable[[], str], *, doing: str = "", backend: Backend |
     except OutOfMemoryError as error:
         traceback.clear_frames(error.__traceback__)
         if error.hint in GENERAL_ADVICE:
-            error.hint = hint if isinstance(hint, str) else hint()
+            error.hint = (hint if isinstance(hint, str) else hint()) or error.hint
         raise
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)

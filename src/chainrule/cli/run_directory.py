@@ -116,7 +116,6 @@ class RunDirectory(Callback):
             self._refuse_files()  # once more: another process may have been here since
         remove_temporaries(self.path)
         remove_temporaries(self.checkpoints)
-        self._has_begun = True
         facts = _facts_of(record)
         if self._goes_on:
             self._cut_back(record.run)
@@ -132,6 +131,7 @@ class RunDirectory(Callback):
             write_whole(self.path / CONFIG, self._config.encode())
             self._record = {"status": "running", "started": _now(), **self._facts, **facts}
         self._write_record()
+        self._has_begun = True  # from here on there is a run that can be resumed: options and record
 
     def _cut_back(self, run: Run) -> None:
         """Of the epochs that were written down those remain that the checkpoint has."""
