@@ -78,15 +78,26 @@ class GuardError(DeviceError):
     """Raised by the guarded backend where a GPU would refuse, stall or corrupt."""
 
 
-class OutOfMemoryError(DeviceError):
-    """Less memory is free on ``device`` than was asked for; ``needed`` and ``free`` in bytes, None where unknown."""
+# What an OutOfMemoryError says to do where nobody knows better: on the host, and on a device.
+GENERAL_ADVICE = (
+    "use a smaller batch or net, or end other programs that hold memory",
+    "use a smaller batch or net, or free what other programs hold (`nvidia-smi`)",
+)
 
-    def __init__(self, device: str, *, needed: int | None, free: int | None, hint: str = "") -> None:
+
+class OutOfMemoryError(DeviceError):
+    """Less memory is free on ``device`` than was asked for; ``needed`` and ``free`` in bytes, None where unknown.
+
+    ``doing`` says what it was for; a host that is out of memory is the device "cpu".
+    """
+
+    def __init__(self, device: str, *, needed: int | None, free: int | None, hint: str = "", doing: str = "") -> None:
         counts = ((needed, "more are needed"), (free, "are free"))
         figures = [f"{count:,} bytes {what}" for count, what in counts if count is not None]
+        during = f" while {doing}" if doing else ""
         super().__init__(
-            f"{device} is out of memory{': ' if figures else ''}{' and '.join(figures)}",
-            hint=hint or "use a smaller batch or net, or free what other programs hold (`nvidia-smi`)",
+            f"{device} is out of memory{during}{': ' if figures else ''}{' and '.join(figures)}",
+            hint=hint or GENERAL_ADVICE[device != "cpu"],
         )
         self.device = device
         self.needed = needed

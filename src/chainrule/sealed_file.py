@@ -171,7 +171,7 @@ def read(path: str | Path, kind: Format) -> Content:
         description = envelope["description"]
         if envelope["sha256"] != checksum(description, arrays):
             raise ModelFileError(f"{path} is damaged: its checksum does not fit", hint="take a copy that is intact")
-    except ModelFileError:
+    except (ModelFileError, MemoryError):
         raise
     except FileNotFoundError:
         raise ModelFileError(f"{path} does not exist") from None

@@ -9,6 +9,7 @@ from campaigns.playing import HEADER, play
 
 NAMES = [
     "model_files", "array_files", "arrays", "kills", "failing_calls", "full_disk", "signals", "one_owner",
+    "allocations", "divergences", "threads", "soak",
 ]  # fmt: skip
 
 

@@ -231,6 +231,7 @@ class SimulatedCuPy(types.ModuleType):
             get_current_stream=lambda: DEVICE.current[-1], get_elapsed_time=_elapsed,
             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         )  # fmt: skip
+        self.__version__ = "14.2.0"
         self.ndarray, self.empty, self.asarray, self.asnumpy = ndarray, empty, asarray, asnumpy
         self.RawModule = RawModule
         self.get_default_memory_pool = _Pool

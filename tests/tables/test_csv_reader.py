@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainrule.errors import DataError, OptionError
+from chainrule.errors import DataError, OptionError, OutOfMemoryError
 from chainrule.tables import csv_reader, readers
 from chainrule.tables.cells import PLAIN, kind_of
 from chainrule.tables.readers import read_table
@@ -281,9 +281,13 @@ def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"), [(PermissionError(13, "Permission denied"), "Permission denied"), (MemoryError(), "memory")]
+    ("error", "kind", "words"),
+    [
+        (PermissionError(13, "Permission denied"), DataError, "Permission denied"),
+        (MemoryError(), OutOfMemoryError, "cpu is out of memory while reading .*csv"),
+    ],
 )
-def test_what_the_system_refuses(write, monkeypatch, error, words):
+def test_what_the_system_refuses(write, monkeypatch, error, kind, words):
     """As root every file is readable, so that the refusal is played."""
 
     def refuse(*args, **kwargs):
@@ -291,7 +295,7 @@ def test_what_the_system_refuses(write, monkeypatch, error, words):
 
     path = write(GOOD)
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(kind, match=words):
         read_table(path, target="y")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import errors
+from chainrule.backends import host_memory
 from chainrule.backends.base import BF16, Array
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli.main import main
 from chainrule.errors import OutOfMemoryError
 from chainrule.nn.rows import Rows
 from chainrule.optim.base import Optimizer
-from chainrule.train import memory, streaming
+from chainrule.train import fit, memory, streaming
 from chainrule.train.fit import Fit
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import KERNEL_SHARE, bytes_of_batches, bytes_of_net, bytes_per_row, largest_batch
@@ -298,7 +301,7 @@ def test_a_memory_error_that_says_nothing(monkeypatch, free):
 
     net = cr.MLP([N_IN, 3])
     monkeypatch.setattr(net.backend, "capture", nothing)
-    monkeypatch.setattr(memory, "free_on_host", lambda *_: free)
+    monkeypatch.setattr(host_memory, "free_on_host", lambda *_: free)
     with pytest.raises(OutOfMemoryError) as caught:
         cr.Trainer(net).fit(np.ones((10, N_IN)), np.arange(10) % 3)
     assert caught.value.message == "cpu is out of memory" + (": 5 bytes are free" if free else "")
@@ -307,16 +310,16 @@ def test_a_memory_error_that_says_nothing(monkeypatch, free):
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux's account of its memory")
 def test_what_the_host_has_free(monkeypatch):
-    available = memory.free_on_host()
+    available = host_memory.free_on_host()
     assert 1 << 20 < available < 1 << 50
     assert memory.free_at_start(cr.backend("cpu")) is None
-    assert memory.free_on_host(1000) == 1000
+    assert host_memory.free_on_host(1000) == 1000
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 60, 1 << 60))
     assert 1 << 59 < memory.free_at_start(cr.backend("cpu")) < 1 << 60
     monkeypatch.setattr(resource, "getrlimit", lambda _: (5, 5))
-    assert memory.free_at_start(cr.backend("cpu")) == memory.free_on_host() == 0
+    assert memory.free_at_start(cr.backend("cpu")) == host_memory.free_on_host() == 0
 
 
 def test_a_limit_on_the_address_space():
@@ -365,3 +368,98 @@ def test_the_command_says_it_in_two_lines(monkeypatch, tmp_path, capsys):
     assert lines[0].startswith("error: cpu is out of memory: 1,152,921,504,606,846,976 bytes more are needed")
     assert re.fullmatch(r"hint: .*each row of a batch takes [\d,]+ bytes", lines[1])
     assert not Path("out").exists()
+
+
+# ---- every other door -----------------------------------------------------------------------------
+
+
+def starved(*_: Any, **__: Any) -> None:
+    np.empty((2**50,), np.float64)
+
+
+def test_what_is_not_a_fit_says_it_too(monkeypatch, tmp_path):
+    """Making a net, gradients, predictions, files, columns: each with the figures and what helps there."""
+    X, y = np.ones((10, N_IN)), np.arange(10) % 3
+    net = cr.MLP([N_IN, 3])
+    net.save(tmp_path / "m")
+    doors = {
+        "making a net": (NumPyBackend, "empty", lambda: cr.MLP([N_IN, 3])),
+        "computing gradients": (cr.Network, "bind", lambda: net.loss_and_gradients(X, y)),
+        "predicting": (cr.Network, "bind", lambda: net.predict(X)),
+        "writing a model file": (Path, "open", lambda: net.save(tmp_path / "m")),
+        "reading a model file": (Path, "open", lambda: cr.load(tmp_path / "m")),
+        "standardizing": (np, "percentile", lambda: cr.Standardization.fit_robust(X)),
+        "dealing rows": (NumPyBackend, "permutation", lambda: cr.hold_out(10, 0.5)),
+    }
+    for doing, (owner, name, call) in doors.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, starved)
+            with pytest.raises(
+                OutOfMemoryError, match=f"cpu is out of memory while {doing}: 9,007,199,254,740,992"
+            ) as e:
+                call()
+        assert e.value.needed == 2**53
+        assert e.value.hint not in errors.GENERAL_ADVICE
+        call()
+
+
+@pytest.mark.parametrize(("name", "doing"), [("take", "writing a checkpoint"), ("metrics_of", "training")])
+def test_memory_that_runs_out_at_the_end_of_an_epoch(monkeypatch, name, doing, tmp_path):
+    """Outside the steps, and an error like any other."""
+    net = cr.MLP([N_IN, 3])
+    trainer = cr.Trainer(net, epochs=2, checkpoints=tmp_path)
+    monkeypatch.setattr(fit, name, starved)
+    with pytest.raises(OutOfMemoryError, match=f"cpu is out of memory while {doing}: 9,007,199,254,740,992 bytes more"):
+        trainer.fit(np.ones((10, N_IN)), np.arange(10) % 3, validation=0.5)
+    monkeypatch.undo()
+    assert np.isfinite(net.parameter_arena.flat).all()
+    trainer.fit(np.ones((10, N_IN)), np.arange(10) % 3, validation=0.5)
+
+
+def test_what_failed_is_given_back_before_anything_is_said():
+    """The frames of the calls that failed would hold their arrays for as long as the error lives."""
+    held = []
+
+    class Large:
+        pass
+
+    def fail() -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        raise MemoryError
+
+    def hint() -> str:
+        return "gone" if held[0]() is None else "still there"
+
+    with pytest.raises(OutOfMemoryError) as caught, host_memory.advice(hint):
+        fail()
+    assert caught.value.hint == "gone"
+
+
+def test_batches_that_the_host_could_only_promise_are_refused(monkeypatch):
+    """Linux hands out more than it has, and kills who uses it."""
+    monkeypatch.setattr(memory, "WORTH_ASKING", 10_000)
+    monkeypatch.setattr(memory, "free_on_host", lambda *_: 50_000)
+    net = cr.MLP([N_IN, 16, 3])
+    X, y = np.ones((N, N_IN)), np.arange(N) % 3
+    with pytest.raises(
+        OutOfMemoryError, match=r"cpu is out of memory: [\d,]+ bytes more .* 50,000 bytes are free"
+    ) as e:
+        cr.Trainer(net, batch_size=N, epochs=1).fit(X, y)
+    largest = int(re.search(r"batches of up to ([\d,]+) rows fit", e.value.hint)[1].replace(",", ""))
+    assert 50 < largest < N
+    cr.Trainer(net, batch_size=largest, epochs=1).fit(X, y)
+
+
+def test_what_a_control_group_leaves(monkeypatch, tmp_path):
+    """The limit of a container, or of a group around it; a cache of files could be given back."""
+    group = tmp_path / "outer" / "inner"
+    group.mkdir(parents=True)
+    for folder, limit in ((group, "max"), (group.parent, "1000")):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text("700\n")
+        (folder / "memory.stat").write_text("anon 500\ninactive_file 150\n")
+    monkeypatch.setattr(host_memory, "CGROUPS", tmp_path)
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda p, *a: "0::/outer/inner\n" if p.name == "cgroup" else read(p, *a))
+    assert host_memory.free_on_host() == 1000 - 700 + 150

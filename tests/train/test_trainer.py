@@ -428,6 +428,9 @@ def test_divergence_names_the_place(backend, case):
     assert (caught.value.step, caught.value.epoch) == (0, 1)
     assert where in str(caught.value)
     assert weights(net) == before
+    # No update was made: the learning rate had no part in it.
+    assert "learning rate" not in caught.value.hint
+    assert ("targets" if "loss" in where else "standardise X") in caught.value.hint
 
 
 def test_divergence_in_a_parameter(backend):
@@ -435,6 +438,9 @@ def test_divergence_in_a_parameter(backend):
     net = line(1e3, backend=backend)
     error, _ = diverge(net, lr=1e38)
     assert (error.step, error.where) == (1, "the parameter dense0.W")
+    assert (
+        "the update was too large, or its gradient was not finite: lower the learning rate (it is 1e+38)" in error.hint
+    )
 
 
 def test_divergence_in_a_ragged_last_batch(backend):

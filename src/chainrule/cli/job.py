@@ -82,7 +82,7 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
             _end_diverged(directory, net, error, say)
             raise
         except BaseException as error:
-            with contextlib.suppress(OSError):  # the disk may be what failed, and that is what is to be said
+            with contextlib.suppress(OSError, MemoryError):  # what failed may fail again, and it is what is to be said
                 directory.end("failed", net=None, run=None, summary={"error": str(error)})
             if isinstance(error, OSError) and directory.can_go_on:
                 say("next", f"chainrule resume {directory.path}, once that is mended")

@@ -10,11 +10,12 @@ import importlib
 import sys
 
 import chainrule
+from chainrule.backends.host_memory import out_of_memory
 from chainrule.cli import output
 from chainrule.cli.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
 
-BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
+BUG, DISK, INTERRUPTED = 1, 5, 130
 ELSEWHERE = "free space, or another place to write to"
 
 COMMANDS = {
@@ -57,9 +58,8 @@ def _guarded(argv: list[str]) -> int:
     except KeyboardInterrupt as error:
         return _fail(argv, "interrupted", "", getattr(error, "exit_code", INTERRUPTED))
     except MemoryError as error:
-        return _fail(
-            argv, f"out of memory: {error or 'the host has no more'}", "a smaller --batch-size or --hidden", MEMORY
-        )
+        known = out_of_memory(error, "a smaller --batch-size or --hidden, fewer rows, or columns left out with --drop")
+        return _fail(argv, known.message, known.hint, known.exit_code)
     except BrokenPipeError:
         output.silence(sys.stdout)  # as in main
         return 0

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from chainrule.backends import Backend, backend, default_device
 from chainrule.backends.base import Array
+from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError
 from chainrule.estimators.held_out import shrink_by_folds
 from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
@@ -83,6 +84,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
 
     # ---- fitting ------------------------------------------------------------------------------------
 
+    @advice("X as float32 is not copied where it is in order; or use fewer rows", doing="fitting")
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, eval_set: Any = None, *, classes: Any = None, one_epoch: bool = False
     ) -> Any:
@@ -265,6 +267,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         """What says where the estimator lives."""
         return self.coefs_[0]
 
+    @advice("predict fewer rows at a time", doing="predicting")
     def _ask(
         self, X: Any, method: str, question: Callable[[Network, Array], Array], answer: Callable[[Any, Array], Any]
     ) -> Any:

@@ -108,6 +108,8 @@ def check_derivative(backend: Backend, name: str, value: Function, derivative: F
         with backend.running():
             try:
                 backend.apply(function, backend.upload(at), out=found)
+            except MemoryError:
+                raise
             except Exception as error:
                 raise OptionError(f"{what} of {name} fails: {type(error).__name__}: {error}") from error
         return backend.download(found)

@@ -106,6 +106,8 @@ class CustomLoss(Loss):
                     backend.apply(function, backend.upload(at), targets, out=found)
                 except ChainruleError as error:
                     raise OptionError(f"{what} of {self.name}: {error}") from error
+                except MemoryError:
+                    raise
                 except Exception as error:
                     raise OptionError(f"{what} of {self.name} fails: {type(error).__name__}: {error}") from error
             return backend.download(found)

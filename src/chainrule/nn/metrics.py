@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from chainrule.backends.host_memory import advice
 from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile, Task
 from chainrule.nn.network import Network
 
@@ -132,6 +133,7 @@ def gamma_deviance(y: np.ndarray, predicted: np.ndarray) -> float:
     return float(2 * (np.log(p / y) + y / p - 1).mean())
 
 
+@advice("use fewer rows", doing="computing metrics")
 def score(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """The metrics that belong to the net's task and loss, in the target's own units.
 

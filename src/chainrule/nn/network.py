@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends import backend as make_backend
 from chainrule.backends.base import Array, Backend
+from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError
 from chainrule.nn import predictions
 from chainrule.nn.dense import Dense
@@ -49,8 +50,10 @@ class Network:
     Raises
     ------
     OptionError   for an option that does not exist.
+    OutOfMemoryError   if its parameters do not fit.
     """
 
+    @advice("use fewer units", doing="making a net")
     def __init__(
         self, layers: Sequence[Layer], n_in: int, *, loss: str | Loss = "softmax_cross_entropy",
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
@@ -188,6 +191,7 @@ class Network:
         """Memory for a batch of up to ``n`` rows, and the two ways through the net on it; see :class:`Pass`."""
         return Pass(self, n, training=training, state=state)
 
+    @advice("give it fewer rows", doing="computing gradients")
     def loss_and_gradients(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, dict[str, Array]]:
         """The loss over these rows and its gradient by every parameter; nothing in the net changes.
 

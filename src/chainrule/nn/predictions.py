@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.backends.base import Array
+from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError
 from chainrule.nn.losses import GaussianNLL, refuse_standardized
 from chainrule.nn.rows import InputReader, upload_features
@@ -75,6 +76,7 @@ def _numbers(net: Network, X: Any) -> Array:
     return _of_logits(net, X, answer, (net.n_out,), net.dtype)
 
 
+@advice("predict fewer rows at a time", doing="predicting")
 def _of_logits(
     net: Network, X: Any, answer: Callable[[Array, Array], None], shape: tuple[int, ...], dtype: np.dtype
 ) -> Array:

@@ -9,10 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
+from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.nn.table_columns import ColumnData
 from chainrule.nn.table_encoder import TableEncoder
 
+STANDARDIZING = "use fewer rows: mean and deviation of a part are nearly those of all"
 ELEMENTS = 1 << 23  # of the temporary in which deviations are squared
 
 
@@ -40,6 +42,7 @@ class Standardization:
             )
 
     @classmethod
+    @advice(STANDARDIZING, doing="standardizing")
     def fit(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
         """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column.
 
@@ -65,6 +68,7 @@ class Standardization:
         return mean, scale
 
     @classmethod
+    @advice(STANDARDIZING, doing="standardizing")
     def fit_robust(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
         """Median and distance of the quartiles of each column; half the range where both quartiles are the same.
 

@@ -12,6 +12,7 @@ import numpy as np
 from chainrule import model_file
 from chainrule.backends import Backend
 from chainrule.backends import backend as make_backend
+from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, ModelFileError, first_line
 from chainrule.nn.activation import Activation
 from chainrule.nn.custom import CustomActivation
@@ -34,6 +35,7 @@ LAYERS: dict[str, type[Layer]] = {
 DEEPEST = 8  # blocks within blocks
 
 
+@advice("a model file takes the memory of its parameters twice", doing="writing a model file")
 def save(net: Network, path: str | Path) -> None:
     """Write the model file: parameters and all that a prediction needs. See :mod:`chainrule.model_file`."""
     p = net.preparation
@@ -61,6 +63,7 @@ def save(net: Network, path: str | Path) -> None:
     model_file.write(path, description, tensors)
 
 
+@advice("a model file takes the memory of its parameters twice", doing="reading a model file")
 def load(
     path: str | Path, *, device: str = "auto", backend: Backend | None = None,
     custom: Sequence[CustomActivation | CustomLoss] = (),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.table_columns import (
     Column,
@@ -22,6 +23,7 @@ from chainrule.nn.table_columns import (
 if TYPE_CHECKING:
     from chainrule.nn.embedding import Embedding
 
+ENCODING = "X takes 8 bytes a number: use fewer rows or columns, or a lower max_categories"
 PART = 65_536  # rows encoded at a time, so that what is made on the way stays small
 
 
@@ -44,6 +46,7 @@ class TableEncoder:
             raise OptionError("an encoder of columns with different names was expected, at least one")
 
     @classmethod
+    @advice(ENCODING, doing="looking at columns")
     def fit(
         cls, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None, max_categories: int | None = None,
         embed_above: int | None = None,
@@ -106,6 +109,7 @@ class TableEncoder:
             shares=[() if column.is_complete else column.shares for _, column in embedded],
         )
 
+    @advice(ENCODING, doing="making numbers of a table")
     def encode(self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None) -> np.ndarray:
         """X (n, len(names)) float64 of these ``rows`` of a table, by default all.
 

@@ -46,6 +46,8 @@ def compare(content: bytes, net: Network, case: Case) -> Agreement:
         names = [output.name for output in session.get_outputs()]
         first = {name: values[:1] for name, values in case.feeds.items()}
         found, alone = (dict(zip(names, session.run(None, feeds), strict=True)) for feeds in (case.feeds, first))
+    except MemoryError:
+        raise
     except Exception as error:  # its errors have no common class
         raise DataError(f"onnxruntime does not run the exported file: {first_line(error)}") from error
     worst = 0.0

@@ -100,5 +100,7 @@ def serialize(net: Network, came: np.dtype) -> bytes:
     metadata = {METADATA: json.dumps(about, ensure_ascii=False)}
     try:
         return g.serialize("chainrule", producer_version=chainrule.__version__, metadata=metadata)
+    except MemoryError:
+        raise
     except Exception as error:  # of onnx.checker: a bug here, said in one line
         raise DataError(f"onnx.checker refuses the file: {first_line(error)}") from error

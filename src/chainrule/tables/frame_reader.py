@@ -77,7 +77,7 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
                 content = ipc.open_stream(file).read_all()
             content.validate(full=True)  # Arrow believes the offsets of text in such a file, and reads where they point
             return _from_arrow(content, str(path), selection)
-    except (ChainruleError, FileNotFoundError, PermissionError):
+    except (ChainruleError, FileNotFoundError, PermissionError, MemoryError):
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.network import Network
 from chainrule.tables.array_reader import read_npy, read_npz
@@ -24,6 +25,7 @@ READERS = {
     ".npz": read_npz,
     **dict.fromkeys((".parquet", ".arrow", ".feather"), read_arrow_file),
 }
+SMALLER = "a .npy file of float32 takes 4 bytes a number; or leave columns out"
 BUILT_IN = ("digits",)
 
 
@@ -60,6 +62,7 @@ def read_table(
 
     Raises
     ------
+    OutOfMemoryError   if its numbers do not fit.
     DataError     if the file cannot be read as such a table: one line that names file, line or row, and column.
     OptionError   if ``target`` is needed and not said, or not there: lists what is there.
     """
@@ -72,7 +75,8 @@ def read_table(
     if isinstance(source, str | os.PathLike) and str(source) in BUILT_IN:
         return _read_digits(selection)
     if is_frame(source):
-        return read_frame(source, selection)
+        with advice(SMALLER, doing="reading a DataFrame"):
+            return read_frame(source, selection)
     if not isinstance(source, str | os.PathLike):
         raise DataError(f"{type(source).__name__} came, a path, a data set's name or a DataFrame was expected")
     path = Path(source)
@@ -90,13 +94,12 @@ def read_table(
             raise DataError(f"{path}: the ending {show(path.suffix)} came, one of {known} was expected")
         if reader in {read_npy, read_npz} and (drop or categorical):
             raise OptionError(f"{path}: drop and categorical name columns, which an array does not have")
-        return reader(path, selection)
+        with advice(SMALLER, doing=f"reading {path}"):
+            return reader(path, selection)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", hint=suggest(str(source), BUILT_IN)) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise DataError(f"{path} does not fit into memory") from error
 
 
 def _read_digits(selection: Selection) -> Table:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.backends.host_memory import advice
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.options import real_number, whole_number
@@ -22,6 +23,7 @@ class Split(NamedTuple):
     held_out: np.ndarray
 
 
+@advice("use fewer rows", doing="dealing rows")
 def hold_out(n: int, fraction: float, *, seed: int = 0, groups: Any = None, times: Any = None) -> Split:
     """A split of ``n`` rows of which ``fraction`` is held out, at least one row and never all.
 
@@ -55,6 +57,7 @@ def hold_out(n: int, fraction: float, *, seed: int = 0, groups: Any = None, time
     return Split(np.sort(order[held_out:]), np.sort(order[:held_out]))
 
 
+@advice("use fewer rows", doing="dealing rows")
 def make_folds(
     n: int, folds: int = 5, *, seed: int = 0, classes: Any = None, groups: Any = None, times: Any = None
 ) -> list[Split]:

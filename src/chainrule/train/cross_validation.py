@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError, ShapeError
 from chainrule.nn import metrics
 from chainrule.nn.network import Network
@@ -46,6 +47,7 @@ class CrossValidation:
         return {name: [score[name] for score in self.scores if name in score] for name in self.names}
 
 
+@advice("use fewer rows", doing="cross-validating")
 def cross_validate(
     train: Callable[[np.ndarray], Network], X: Any, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]], *,
     on_fold: Callable[[int, dict[str, float]], None] | None = None,

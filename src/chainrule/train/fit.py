@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, DivergenceError
 from chainrule.nn.evaluation import baseline_of, metrics_of
 from chainrule.nn.losses import Baseline
@@ -21,7 +22,7 @@ from chainrule.train.divergence import diverged, refuse_explosion, refuse_nonfin
 from chainrule.train.first_bias import set_first_bias
 from chainrule.train.host_rows import HostRows
 from chainrule.train.learner import Learner
-from chainrule.train.memory import advice, batch_hint, bytes_of_net, free_at_start
+from chainrule.train.memory import batch_hint, bytes_of_net, free_at_start, refuse_what_cannot_fit
 from chainrule.train.probe import LayerProbe
 from chainrule.train.progress import Progress
 from chainrule.train.rates import RatesOfRun
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
 
 STEPS_A_LOOK = 64  # steps between two looks at whether to stop, at most; on a device, steps put in the queue at once
+CHECKPOINT_HINT = "a checkpoint takes the memory of parameters and moments up to three times: use a smaller net"
 SECONDS_A_LOOK = 0.05  # where steps are slow there are fewer of them: who asks to stop is not kept waiting
 
 
@@ -64,7 +66,7 @@ class Fit:
             net, trainer.optimizer, keeps_best=self.best is not None, averages=trainer.ema is not None,
             accumulates=trainer.accumulate > 1,
         )  # fmt: skip
-        with advice(be, self._net_hint):  # what a smaller batch does not make smaller
+        with advice(self._net_hint, backend=be):  # what a smaller batch does not make smaller
             self.learner = Learner(trainer)
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
             self.evaluate = valid_evaluator(self.learner.judged, held_out, trainer.valid_metrics)
@@ -73,7 +75,8 @@ class Fit:
             _ = net.factor_arena  # made when first asked for
             probe = LayerProbe(net, rows) if diagnose else None
         self.free = free_at_start(be)
-        with advice(be, self._batch_hint):
+        with advice(self._batch_hint, backend=be):
+            refuse_what_cannot_fit(net, rows, trainer.batch_size, self.free)
             counts = bool(trainer.metrics) and net.loss.metric == "accuracy"
             batches = self._batches()
             self.steps = Steps(
@@ -135,7 +138,9 @@ class Fit:
             with Progress(trainer.epochs, enabled=trainer.progress) as progress:
                 self._train(progress)
             if self.best is None or not self.best.epoch:
-                refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=run.history.epochs)
+                refuse_nonfinite_parameters(
+                    self.net, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate(max(0, run.steps - 1))
+                )
             self.learner.keep()
         except KeyboardInterrupt:
             run.stopped = "interrupted"
@@ -163,7 +168,7 @@ class Fit:
         run, count = self.run, self.steps.batches.count
         while (end := self._end()) is None:
             epoch = run.history.epochs
-            with self._undone_for_bad_rows(), advice(self.backend, self._batch_hint):
+            with self._undone_for_bad_rows(), advice(self._batch_hint, backend=self.backend):
                 done = self._one_epoch(epoch, progress)
             if done < count or self._is_asked_to_stop():
                 run.stopped = "callback" if self.callbacks.stop_requested else "interrupted"
@@ -252,7 +257,7 @@ class Fit:
             metrics = {"loss": metrics["loss"]}
         if self.evaluate is not None:
             metrics |= {f"valid_{name}": value for name, value in self.evaluate().items()}
-        metrics["lr"] = float(self.rates.rates(run.steps - 1, 1, self.total_steps)[0])
+        metrics["lr"] = self._rate(run.steps - 1)
         metrics["seconds"] = self._seconds()
         run.history.append(metrics)
         self.rates.end_epoch(epoch + 1, metrics)
@@ -269,9 +274,12 @@ class Fit:
     def _divergence(self, step: int, epoch: int) -> DivergenceError:
         batch, loss, where = self.steps.first_nonfinite()
         return diverged(
-            step=step, epoch=epoch, batch=batch, batches=self.steps.batches.count, loss=loss, where=where,
-            rate=self.rates.rates(step, 1, self.total_steps)[0],
+            self.net, step=step, epoch=epoch, batch=batch, batches=self.steps.batches.count, loss=loss, where=where,
+            rate=self._rate(step),
         )  # fmt: skip
+
+    def _rate(self, step: int) -> float:
+        return float(self.rates.rates(step, 1, self.total_steps)[0])
 
     # ---- checkpoints --------------------------------------------------------------------------------
 
@@ -283,9 +291,12 @@ class Fit:
         if (halted := self.steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
-        refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1)
-        checkpoint = take(self, done, self._seconds())
-        self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
+        refuse_nonfinite_parameters(
+            self.net, step=run.steps - 1, epoch=epoch + 1, rate=self._rate(max(0, run.steps - 1))
+        )
+        with advice(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
+            checkpoint = take(self, done, self._seconds())
+            self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
 
     def _best_net(self) -> Network:
         assert self.best_weights is not None

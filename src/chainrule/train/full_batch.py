@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.host_memory import advice
 from chainrule.errors import DivergenceError, OptionError
 from chainrule.optim.base import Segment, segments
 from chainrule.optim.lbfgs import LBFGS, find_minimize
 from chainrule.train.fit import Fit
-from chainrule.train.memory import advice
 from chainrule.train.progress import Progress
 from chainrule.train.steps import state_at
 
@@ -62,7 +62,7 @@ class FullBatchFit(Fit):
                 raise StopIteration
 
         try:
-            with advice(self.backend, self._batch_hint):
+            with advice(self._batch_hint, backend=self.backend):
                 optimizer.minimize(
                     objective, objective.reached, precision=np.finfo(self.net.dtype).eps,
                     after_iteration=after_iteration,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
 import math
-import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 from chainrule.backends.base import Backend
+from chainrule.backends.host_memory import free_on_host, left_of_limits
 from chainrule.errors import OutOfMemoryError
 from chainrule.nn.layer import Memory, walk
 from chainrule.nn.network import Network
@@ -23,6 +21,7 @@ from chainrule.train.streaming import streaming_bytes
 # Shares of what is free that are left to the kernels: on a device workspaces of products and a little scratch; on the
 # host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.
 KERNEL_SHARE, HOST_KERNEL_SHARE = 1 / 8, 1 / 2
+WORTH_ASKING = 1 << 28  # bytes: whether the host has less than this is not asked before a fit
 POSITION_BYTES = 8  # the counter of batches
 BATCH_BYTES = 8 * (1 + 3)  # of each batch of an epoch: its learning rate and its totals, in float64
 ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
@@ -92,63 +91,24 @@ def batch_hint(net: Network, rows: Rows | HostRows, size: int, free: int | None,
     return f"not even one row fits beside the net, which takes {net_bytes:,} bytes to train: use a smaller net"
 
 
+def refuse_what_cannot_fit(net: Network, rows: Rows | HostRows, size: int, free: int | None) -> None:
+    """OutOfMemoryError for batches that the host could promise and not give; ``free`` as in :func:`batch_hint`.
+
+    Linux hands out memory that it does not have, and ends the process that writes to it. Devices refuse by themselves.
+    """
+    needed = bytes_of_batches(net, rows, size, free)
+    if net.backend.free_memory() is not None or needed < WORTH_ASKING:
+        return
+    left = free_on_host(free)
+    if left is not None and needed > left:
+        raise OutOfMemoryError("cpu", needed=needed, free=left)
+
+
 def _room(backend: Backend, free: int) -> float:
     return free * (1 - (HOST_KERNEL_SHARE if backend.free_memory() is None else KERNEL_SHARE))
-
-
-@contextlib.contextmanager
-def advice(backend: Backend, hint: Callable[[], str]) -> Iterator[None]:
-    """Give an OutOfMemoryError the ``hint``; make one of the host's MemoryError."""
-    try:
-        yield
-    except OutOfMemoryError as error:
-        error.hint = hint()
-        raise
-    except MemoryError as error:
-        on_host = backend.free_memory() is None or hasattr(error, "shape")  # NumPy's, not CuPy's
-        free = free_on_host() if on_host else backend.free_memory()
-        device = "cpu" if on_host else backend.device
-        raise OutOfMemoryError(device, needed=_needed(error), free=free, hint=hint()) from error
-
-
-def _needed(error: MemoryError) -> int | None:
-    """Bytes that were asked for, where the error says so: NumPy's by shape and dtype, CuPy's in bytes."""
-    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
-    if shape is not None and dtype is not None:
-        return int(math.prod(shape) * dtype.itemsize)
-    size = getattr(error, "_size", None)
-    return None if size is None else int(size)
 
 
 def free_at_start(backend: Backend) -> int | None:
     """Bytes that are free for arrays, before a fit lays out its own; None where no limit is set, as mostly on a CPU."""
     free = backend.free_memory()
-    return free if free is not None else _address_space_left()
-
-
-def free_on_host(at_start: int | None = None) -> int | None:
-    """Bytes that this process could still have of the host, by Linux's account; None on other systems.
-
-    What has been laid out and never written to does not count as taken there, so it is enough to ask once memory has
-    run out. Where the address space is limited it does: so much was left ``at_start``.
-    """
-    limits = [at_start if at_start is not None else _address_space_left()]
-    with contextlib.suppress(OSError):
-        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
-        limits.append(int(found[1]) * 1024 if found else None)
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _address_space_left() -> int | None:
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY:
-        return None
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:
-        return None
-    return max(0, int(limit) - pages * resource.getpagesize())
+    return free if free is not None else left_of_limits()

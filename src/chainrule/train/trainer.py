@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
@@ -26,7 +27,6 @@ from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit, refuse_options
 from chainrule.train.host_rows import HostRows
-from chainrule.train.memory import advice
 from chainrule.train.resuming import Identity
 from chainrule.train.run import EpochRecord, Run
 from chainrule.train.shrinkage import shrink_by
@@ -173,13 +173,16 @@ class Trainer:
         OptionError, DataError, ModelFileError   if ``resume`` is of other settings or rows, or no checkpoint.
         ShapeError, DataError   if the rows do not fit the net. Of streamed rows the numbers in X are looked at in the
                                 first epoch, each before it is used; the net then has the weights that it came with.
-        OutOfMemoryError        if there is not memory enough; the hint has the largest batch that fits. The net is as
-                                it was.
+        OutOfMemoryError        if there is not memory enough, on the device or the host; the hint has the largest batch
+                                that fits. Before the first step, and nearly all memory is laid out there, the net is as
+                                it was. Later it has the weights of the best epoch, or without validation those of the
+                                last update, of which a part may be missing: the net can be used and trained on.
+                                Checkpoints hold whole updates alone.
         DivergenceError         if the loss stops being finite; ``error.run`` is the Run so far. The net has the weights
                                 of the best epoch, or without validation those with which the failing step began.
         """
         self._stop_requested = False
-        with self.net.backend.running():
+        with self.net.backend.running(), advice("", doing="training", backend=self.net.backend):
             if class_weight is not None:
                 of_class = ClassWeights(self.net, class_weight, y)
                 sample_weight = of_class.of_rows(y, sample_weight)
@@ -215,7 +218,7 @@ class Trainer:
         streamed = self.stream if not isinstance(self.optimizer, LBFGS) else False
         if streamed is None:
             streamed = rows_need_streaming(net, X, y, split=fraction is not None)
-        with advice(net.backend, lambda: _rows_hint(streamed)):
+        with advice(_rows_hint(streamed), backend=net.backend):
             if streamed:
                 on_host = HostRows(net, X, y, sample_weight)
                 if fraction is not None:

@@ -54,7 +54,7 @@ class CuPyBackend(FusedBackend):
         self.device = f"cuda:{index}"
         self.precision = precision
         self._modules: dict[tuple[str, str], Any] = {}
-        with cupy.cuda.Device(index):
+        with cupy.cuda.Device(index), self._memory():
             facts = cupy.cuda.runtime.getDeviceProperties(index)
             self.multiprocessors = int(facts["multiProcessorCount"])
             self._lanes = Lanes(cupy)
