@@ -30,7 +30,7 @@ from chainrule.train.run import EpochRecord, Run, StartRecord
 from chainrule.train.steps import Steps
 from chainrule.train.streaming import StreamedBatches
 from chainrule.train.valid_metrics import valid_evaluator
-from chainrule.train.watching import best_epoch_of, watchable
+from chainrule.train.watching import best_epoch_of, quantities_of, watchable
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -58,6 +58,7 @@ class Fit:
         net, be = trainer.net, trainer.net.backend
         self.trainer, self.net, self.backend, self.rows = trainer, net, be, rows
         known = watchable(trainer, with_validation=held_out is not None)
+        self.quantities = quantities_of(trainer, with_validation=held_out is not None)  # of each epoch of the history
         self.best = best_epoch_of(trainer, known, with_validation=held_out is not None)
         self.rates = RatesOfRun(trainer.optimizer.schedule, known)
         self.net_bytes = bytes_of_net(
