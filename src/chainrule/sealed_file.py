@@ -26,7 +26,7 @@ import safetensors.numpy
 from chainrule.errors import DataError, ModelFileError, first_line
 
 PART = 1 << 20  # bytes read back at a time
-BRACKETS, BYTES_A_BRACKET = 10_000, 8  # of a description: a column has some 20 bytes for each, a layer more
+BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
 TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begins with a dot
 
 

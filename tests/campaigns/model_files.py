@@ -57,7 +57,7 @@ def outcome(path: Path) -> str:
             net.predict(np.ones((2, net.n_in)))
         return "opened"
 
-    return outcome_of(use, refusal=cr.ModelFileError, size=path.stat().st_size)
+    return outcome_of(use, refusal=cr.ModelFileError, path=path)
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:

@@ -122,7 +122,7 @@ def _checked_arrays(arrays: dict[str, np.ndarray], batches: int) -> dict[str, np
         if str(array.dtype) not in DTYPES:
             raise ValueError(f"{name:.80} of {array.dtype} came, {' or '.join(DTYPES)} was expected")
         # A second moment may have grown beyond its dtype: inf there means an update of 0. Nothing comes of a nan.
-        if not np.isfinite(array).all() and (name.startswith(FINITE) or np.isnan(array).any()):
+        if not np.isfinite(array).all() and (name.startswith(FINITE) or not (array > -np.inf).all()):
             raise ValueError(f"{name:.80} should be finite numbers")
     totals = arrays["totals"]
     if totals.shape != (batches, 3) or totals.dtype != np.float64:

@@ -135,8 +135,9 @@ class Fit:
         try:
             with Progress(trainer.epochs, enabled=trainer.progress) as progress:
                 self._train(progress)
-            if self.best is None or not self.best.epoch:
-                refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=run.history.epochs)
+            # A weight of -inf before a relu leaves the loss finite, and so may be one of the best epoch.
+            kept = self._best_net() if self.best is not None and self.best.epoch else self.net
+            refuse_nonfinite_parameters(kept, step=run.steps - 1, epoch=run.history.epochs)
             self.learner.keep()
         except KeyboardInterrupt:
             run.stopped = "interrupted"

@@ -187,7 +187,7 @@ def _measurement(
     counts = [count for count in (dead, saturated) if count is not None]
     if type(epoch) is not int or type(units) is not int or any(type(count) is not int for count in counts):
         raise TypeError("whole numbers were expected")
-    if not isinstance(layer, str) or units < 0 or any(not 0 <= count <= units for count in counts):
+    if not isinstance(layer, str) or units < bool(counts) or any(not 0 <= count <= units for count in counts):
         raise ValueError(f"{counts!s:.40} of {units!r:.40} units came")
     numbers = _number_or_none(gradient_norm), _number_or_none(update_ratio)
     return Measurement(epoch, layer, units, dead, saturated, *numbers)
