@@ -7,7 +7,7 @@ import sys
 
 from campaigns.playing import HEADER, play
 
-NAMES = ["model_files", "checkpoint_files", "array_files", "arrays"]
+NAMES = ["model_files", "checkpoint_files", "shown_files", "array_files", "arrays"]
 
 
 def main() -> int:

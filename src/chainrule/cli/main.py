@@ -14,6 +14,7 @@ from chainrule.cli import output
 from chainrule.cli.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
 
+LONGEST = 4000  # characters of a message; one that names columns has half
 BUG, DISK, MEMORY, INTERRUPTED = 1, 5, 4, 130
 
 COMMANDS = {
@@ -22,7 +23,7 @@ COMMANDS = {
     "cv": "cross-validation: train on all folds of a table but one, score that one, each in turn",
     "predict": "predictions of a model for a table",
     "evaluate": "the metrics of a model on a table",
-    "show": "what a model file or a run directory holds",
+    "show": "what a model file, a run directory or a checkpoint holds",
     "export": "a model as an ONNX file, compared with the model before it is written",
     "explain": "the formulas of one training step, with shapes, each checked numerically",
     "verify": "the proof: gradients, agreement of devices, files; exit code 1 where something is wrong",
@@ -99,7 +100,7 @@ def _run(argv: list[str]) -> int:
 def _fail(argv: list[str], message: str, hint: str, code: int) -> int:
     if "--json" in argv:
         output.result_json({"ok": False, "error": message, "hint": hint, "exit_code": code})
-    print(f"error: {output.printable(message)}", file=sys.stderr)
+    print(f"error: {output.cut(output.printable(message), LONGEST)}", file=sys.stderr)
     if hint:
-        print(f"hint: {output.printable(hint)}", file=sys.stderr)
+        print(f"hint: {output.cut(output.printable(hint), LONGEST)}", file=sys.stderr)
     return code

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from chainrule.sealed_file import write_whole
 from chainrule.train.curves import Curve, draw_curves
 
 # From where on it is worth a word. Healthy nets stay far from each: some dead units are normal, an update of 1e-3 of
@@ -83,7 +84,7 @@ class Diagnosis:
                 norms.setdefault(m.layer, []).append(m.gradient_norm or math.nan)
         curves = [Curve(layer, values) for layer, values in norms.items()]
         picture = draw_curves([("gradient norm", curves)], title="gradient norm of each layer", first_epoch=0)
-        Path(path).write_text(picture, encoding="utf-8")
+        write_whole(path, picture.encode())
 
 
 def judge(measurements: Sequence[Measurement], losses: Sequence[float], *, diverged: bool = False) -> list[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from chainrule.nn.losses import METRICS
+from chainrule.sealed_file import write_whole
 from chainrule.train.curves import Curve, draw_curves
 
 
@@ -63,4 +64,4 @@ class History(Mapping[str, list[float]]):
             ]
             if curves:
                 panels.append((name, curves))
-        Path(path).write_text(draw_curves(panels, best_epoch=best_epoch), encoding="utf-8")
+        write_whole(path, draw_curves(panels, best_epoch=best_epoch).encode())
