@@ -19,6 +19,8 @@ about it, a ``hint`` of one line. The command line maps each class to its exit c
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -124,3 +126,12 @@ class DivergenceError(ChainruleError, ArithmeticError):
         self.where = where
         self.run: Any = None  # the Run so far, where a Trainer raised this
         self.checkpoint: Any = None  # the path of the last one from before, where there are checkpoints
+
+
+@contextlib.contextmanager
+def said_of(part: str) -> Iterator[None]:
+    """What is wrong with rows is said of that part: ``validation: X at row 3, column 1 is nan``."""
+    try:
+        yield
+    except (DataError, ShapeError) as error:
+        raise type(error)(f"{part}: {error.message}", hint=error.hint) from error

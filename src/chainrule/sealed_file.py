@@ -27,8 +27,17 @@ import safetensors.numpy
 from chainrule.errors import DataError, ModelFileError, first_line
 
 PART = 1 << 20  # bytes read back at a time
-BRACKETS, BYTES_A_BRACKET = 10_000, 8  # of a description: a column has some 20 bytes for each, a layer more
 NO_FLUSH = {errno.EINVAL, errno.ENOTSUP}  # a file system that does not know how to flush a folder
+BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
+DEEPEST = 40  # levels of a description; blocks of blocks have 20
+# What else a file may be, and what to do with it.
+KINDS = {
+    "chainrule-model": ("model", "`chainrule predict`, `evaluate` and `show` take it; cr.load opens it"),
+    "chainrule-checkpoint": (
+        "checkpoint", "`chainrule resume RUN` goes on from it, in the library fit(resume=...); a model is in "
+        "model.safetensors of the run, or in best.safetensors beside it",
+    ),
+}  # fmt: skip
 TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begins with a dot
 
 
@@ -159,7 +168,9 @@ def read(path: str | Path, kind: Format) -> Content:
         with safetensors.safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             if kind.key not in metadata:
-                raise ModelFileError(f"{path} is a safetensors file, but not a chainrule {kind.what}")
+                other, hint = next((KINDS[key] for key in KINDS if key in metadata), ("", ""))
+                came = f"a chainrule {other}" if other else "a safetensors file"
+                raise ModelFileError(f"{path} is {came}, but not a chainrule {kind.what}", hint=hint)
             envelope = json.loads(_bounded(path, metadata[kind.key], kind))
             version = envelope["version"]
             if type(version) is not int or not 1 <= version <= kind.version:
@@ -169,6 +180,8 @@ def read(path: str | Path, kind: Format) -> Content:
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         description = envelope["description"]
+        if is_deeper(description, DEEPEST):
+            raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
         if envelope["sha256"] != checksum(description, arrays):
             raise ModelFileError(f"{path} is damaged: its checksum does not fit", hint="take a copy that is intact")
     except (ModelFileError, MemoryError):
@@ -196,11 +209,34 @@ def _bounded(path: Path, text: str, kind: Format) -> str:
     return text
 
 
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects of JSON are within one another more than ``levels`` deep."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
+
+
+def is_of(path: str | Path, kind: Format) -> bool:
+    """Whether a file says that it is of this kind. What it holds is not looked at; False where it cannot be read."""
+    try:
+        _check_header(Path(path), kind)
+        with safetensors.safe_open(path, framework="np") as file:
+            return kind.key in (file.metadata() or {})
+    except Exception:  # as in read
+        return False
+
+
 def checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
     """sha256, in hex, of all that a file means."""
     digest = hashlib.sha256(json.dumps(description, ensure_ascii=False, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # not a copy of the bytes
     return digest.hexdigest()

@@ -61,9 +61,12 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
             say("note", note)
         say("model", describe_net(args, net))
         directory.describe(
-            facts={"argv": ["chainrule", *args.argv], "seed": args.seed, "data": file_facts(args.data)},
+            facts={
+                "argv": ["chainrule", *args.argv], "seed": args.seed, "data": file_facts(args.data),
+                **({"valid_data": file_facts(args.valid)} if isinstance(args.valid, str) else {}),
+            },
             config=config_text(*resolve(asked, args, data, net)),
-        )
+        )  # fmt: skip
         lines = [] if args.quiet or sys.stderr.isatty() else [PlainLines(args.epochs)]
         trainer = trainer_of(
             args, net, has_validation=data.valid is not None, progress=not args.quiet,

@@ -39,7 +39,8 @@ class RunLock:
         if fcntl is None:
             return
         while self._number is None:
-            number = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            # A link would be written through, to whatever it leads to.
+            number = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             try:
                 fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

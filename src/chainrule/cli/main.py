@@ -15,6 +15,7 @@ from chainrule.cli import output
 from chainrule.cli.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
 
+LONGEST = 4000  # characters of a message; one that names columns has half
 BUG, DISK, INTERRUPTED = 1, 5, 130
 ELSEWHERE = "free space, or another place to write to"
 
@@ -24,7 +25,7 @@ COMMANDS = {
     "cv": "cross-validation: train on all folds of a table but one, score that one, each in turn",
     "predict": "predictions of a model for a table",
     "evaluate": "the metrics of a model on a table",
-    "show": "what a model file or a run directory holds",
+    "show": "what a model file, a run directory or a checkpoint holds",
     "export": "a model as an ONNX file, compared with the model before it is written",
     "explain": "the formulas of one training step, with shapes, each checked numerically",
     "verify": "the proof: gradients, agreement of devices, files; exit code 1 where something is wrong",
@@ -113,7 +114,7 @@ def _fail(argv: list[str], message: str, hint: str, code: int) -> int:
     if "--json" in argv:
         with contextlib.suppress(OSError):  # stdout may be what failed
             output.result_json({"ok": False, "error": message, "hint": hint, "exit_code": code})
-    output.complain(f"error: {output.printable(message)}")
+    output.complain(f"error: {output.cut(output.printable(message), LONGEST)}")
     if hint:
-        output.complain(f"hint: {output.printable(hint)}")
+        output.complain(f"hint: {output.cut(output.printable(hint), LONGEST)}")
     return code

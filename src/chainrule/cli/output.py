@@ -66,9 +66,10 @@ def result_json(value: Mapping[str, Any]) -> None:
 
 def result_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows of text in columns, as wide as they need to be."""
-    widths = [max(len(printable(row[i])) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    for row in rows:
-        line = "  ".join(f"{printable(cell):<{width}}" for cell, width in zip(row, widths, strict=False))
+    cells = [[cut(printable(cell)) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells if i < len(row)) for i in range(max(map(len, cells)))]
+    for row in cells:
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
         write(f"{line.rstrip()}\n")
 
 
@@ -77,6 +78,11 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[j]) for row in table) for j in range(len(table[0]))]
     padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in table]
     return ["  ".join(row).rstrip() for row in padded]
+
+
+def cut(text: str, longest: int = 1000) -> str:
+    """``text``, and of a very long one the beginning: files may hold names of any length."""
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
                 setattr(options, name, getattr(args, name))
         for name in ("log_json", "tensorboard", "quiet", "json", "argv"):
             setattr(options, name, getattr(args, name))
-        _refuse_other_data(directory.record, options.data)
+        _refuse_other_data(directory.record.get("data"), options.data, "the run was trained")
+        _refuse_other_data(directory.record.get("valid_data"), options.valid, "the run is validated")
         return do_job(options, directory, goes_on=True, anywhere=args.anywhere)
 
 
@@ -60,13 +60,15 @@ def _say_done(args: argparse.Namespace, directory: RunDirectory) -> int:
     return 0
 
 
-def _refuse_other_data(record: Mapping[str, Any], source: str) -> None:
-    """DataError where the file that was trained on has changed since, or has gone."""
-    before, now = record.get("data"), file_facts(source)
-    if not isinstance(before, dict) or before.get("sha256") == now.get("sha256"):
+def _refuse_other_data(before: Any, source: Any, what: str) -> None:
+    """DataError where the file of which the record knows ``before`` has changed since, or has gone."""
+    if not isinstance(before, dict) or not isinstance(source, str):  # nothing is known, or no file was used
+        return
+    now = file_facts(source)
+    if before.get("sha256") == now.get("sha256"):
         return
     if "sha256" not in now:
-        raise DataError(f"{source}, on which the run was trained, does not exist")
+        raise DataError(f"{source}, on which {what}, does not exist")
     raise DataError(
         f"{source} has changed since the run began", hint="bring back the file as it was, or begin a run anew"
     )

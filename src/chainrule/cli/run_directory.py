@@ -26,7 +26,7 @@ from chainrule.backends.numpy import compiled
 from chainrule.cli.lock import LOCK, RunLock
 from chainrule.errors import DataError, OptionError, first_line
 from chainrule.nn.network import Network
-from chainrule.sealed_file import flush, make_folder, naming, remove_temporaries, write_whole
+from chainrule.sealed_file import flush, is_deeper, make_folder, naming, remove_temporaries, write_whole
 from chainrule.train.callbacks import Callback
 from chainrule.train.checkpoints import Checkpoints
 from chainrule.train.loggers import json_line, plain
@@ -168,7 +168,8 @@ class RunDirectory(Callback):
         self._write_record()
 
     def _write_record(self) -> None:
-        write_whole(self.path / RECORD, (json.dumps(plain(self._record), indent=2, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(plain(self._record), indent=2, ensure_ascii=False)
+        write_whole(self.path / RECORD, f"{text}\n".encode(errors="backslashreplace"))  # half a character of a path
 
 
 def _now() -> str:
@@ -211,25 +212,13 @@ def read_record(path: Path) -> dict[str, Any] | None:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path / RECORD} cannot be read: {first_line(error):.200}") from error
-    if not isinstance(record, dict) or _is_deep(record):
+    if not isinstance(record, dict) or is_deeper(record, DEEPEST):
         raise DataError(f"{path / RECORD} should be a JSON object of at most {DEEPEST} levels")
     return record
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return bool(level)
 
 
 def default_path(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""``chainrule show``: what a model file or a run directory holds."""
+"""``chainrule show``: what a model file, a run directory or a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.backends.base import Array
-from chainrule.cli import output
+from chainrule.cli import output, show_checkpoint
 from chainrule.cli.run_directory import find_model, read_record
 from chainrule.nn.dense import Dense
 from chainrule.nn.embedding import Embedding
@@ -19,17 +19,28 @@ from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
 from chainrule.nn.table_columns import EmbeddedColumn, NumberColumn
 from chainrule.nn.table_encoder import TableEncoder
+from chainrule.sealed_file import is_of
+from chainrule.train import checkpoint
 
 NAMES_SHOWN = 12
 COLUMNS_SHOWN = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="MODEL_OR_RUN", help="a model file or a run directory")
+    parser.add_argument(
+        "path", type=Path, metavar="MODEL_OR_RUN", help="a model file, a run directory, or a checkpoint of one"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
+    if is_of(args.path, checkpoint.FORMAT):
+        found = checkpoint.Checkpoint.read(args.path)
+        if args.json:
+            output.result_json({"ok": True, "run": None, "model": None, "checkpoint": show_checkpoint.facts_of(found)})
+        else:
+            output.result_table(show_checkpoint.rows_of(found, args.path))
+        return 0
     record = read_record(args.path)
     model = find_model(args.path)
     net = load(model, device="cpu") if record is None or model.exists() else None
@@ -68,7 +79,7 @@ def _run_rows(record: dict[str, Any]) -> list[list[str]]:
     ):
         if record.get(key) not in (None, {}):
             rows.append([key, _as_text(record[key])])
-    rows += [[key, _as_text(record[key])] for key in ("data", "versions") if key in record]
+    rows += [[key, _as_text(record[key])] for key in ("data", "valid_data", "versions") if key in record]
     return rows
 
 

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from chainrule.backends import Backend, backend, default_device
 from chainrule.backends.base import Array
 from chainrule.backends.host_memory import advice
-from chainrule.errors import OptionError
+from chainrule.errors import OptionError, said_of
 from chainrule.estimators.held_out import shrink_by_folds
 from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
 from chainrule.estimators.incoming import Incoming, read, standardization, take
@@ -188,8 +188,9 @@ class BaseMLP(BaseEstimator, abc.ABC):
         if not isinstance(eval_set, tuple | list) or len(eval_set) not in {2, 3}:
             raise OptionError("eval_set came that is no (X, y) or (X, y, sample_weight)")
         X, y, *rest = eval_set
-        rows = self._take(X, y, rest[0] if rest else None, self._net.backend, first=False)
-        targets = self._encode(rows.y, None, first=False)
+        with said_of("eval_set"):
+            rows = self._take(X, y, rest[0] if rest else None, self._net.backend, first=False)
+            targets = self._encode(rows.y, None, first=False)
         return rows.matrix(self._net.preparation.encoder), targets, rows.weights
 
     def _split(self, y: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

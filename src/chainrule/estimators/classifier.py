@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
-from chainrule.errors import OptionError
+from chainrule.errors import DataError, OptionError
 from chainrule.estimators.base import BaseMLP
 from chainrule.estimators.homes import NUMBERS, Home, on_host
 from chainrule.estimators.losses import BinaryLogLoss
@@ -177,7 +177,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return indicator
         unknown = np.setdiff1d(y, self._labels.values)
         if multilabel or len(unknown):
-            raise ValueError(f"`y` has classes not in `self.classes_`: {unknown}; known are {self._labels.values}")
+            row = "" if multilabel else f", the first at row {int(np.isin(y, unknown).argmax())}"
+            raise DataError(f"`y` has classes not in `self.classes_`: {unknown}{row}; known are {self._labels.values}")
         numbers: np.ndarray = np.searchsorted(self._labels.values, y)
         return numbers
 

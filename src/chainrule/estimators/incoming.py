@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,11 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_consistent_length, validate_data
 
 from chainrule.backends.base import Array, Backend
-from chainrule.errors import DataError
+from chainrule.errors import DataError, first_line
 from chainrule.estimators.homes import is_on_gpu, on_host
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Standardization
-from chainrule.nn.row_checks import refuse_masked
+from chainrule.nn.row_checks import place_of_nonfinite, refuse_masked
 from chainrule.nn.table_columns import Categorical, ColumnData
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.frame_reader import is_frame, read_frame
@@ -75,6 +75,17 @@ def take(
         _refuse_misread(values, what)
     name = getattr(y, "name", None)
     y, sample_weight = on_host(y), on_host(sample_weight)
+    with _first_named(X=X, y=y, sample_weight=sample_weight):
+        return _take(
+            estimator, X, y, sample_weight, dtypes=dtypes, numeric=numeric, backend=backend, encoder=encoder,
+            first=first, name=name if isinstance(name, str) else "",
+        )  # fmt: skip
+
+
+def _take(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, dtypes: Any, numeric: bool, backend: Backend,
+    encoder: TableEncoder | None, first: bool, name: str,
+) -> Incoming:  # fmt: skip
     target = {"multi_output": True, "y_numeric": numeric}
     framed = _is_table(X) and (first or encoder is not None)
     if framed or (_stays_on(backend, X) and encoder is None):
@@ -96,7 +107,27 @@ def take(
         weights = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
         if weights.sum() < np.finfo(weights.dtype).tiny:
             raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
-    return Incoming(X, y, weights, dtype, name if isinstance(name, str) else "")
+    return Incoming(X, y, weights, dtype, name)
+
+
+@contextlib.contextmanager
+def _first_named(**arrays: Any) -> Iterator[None]:
+    """scikit-learn says which array has a number that is none; the DataError says besides where the first one is."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ValueError as error:
+        said, place = first_line(error).rstrip("."), ""
+        for name, values in arrays.items():
+            if f"Input {name} contains" in said or f"passed to `{name}`" in said:
+                with contextlib.suppress(TypeError, ValueError):  # objects, and what is sparse
+                    numbers = np.asarray(values, np.float64)
+                    numbers = np.where(numbers < 0, np.nan, numbers) if "Negative" in said else numbers
+                    place = place_of_nonfinite(numbers)
+        if not place:
+            raise
+        raise DataError(f"{said}: the first is at {place}") from error
 
 
 def read(estimator: Any, X: Any, *, dtypes: Any, net: Network) -> Array:
@@ -115,7 +146,9 @@ def read(estimator: Any, X: Any, *, dtypes: Any, net: Network) -> Array:
             hint="give it a DataFrame with the same columns; in a Pipeline: .set_output(transform='pandas')",
         )
     finite = True if encoder is None else "allow-nan"
-    rows: np.ndarray = validate_data(estimator, on_host(X), dtype=dtypes, ensure_all_finite=finite, reset=False)
+    X = on_host(X)
+    with _first_named(X=X):
+        rows: np.ndarray = validate_data(estimator, X, dtype=dtypes, ensure_all_finite=finite, reset=False)
     return rows if encoder is None else _encoded(encoder, rows).astype(rows.dtype, copy=False)
 
 

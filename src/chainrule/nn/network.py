@@ -43,6 +43,7 @@ class Network:
     backend : where parameters live and everything is computed; the CPU by default
     dtype : "float32" or "float64"
     seed : initial weights, from 0 to 2^64 - 1
+    parameters : every array of ``parameter_arena`` by name, from the host, in the place of initial weights
 
     ``preparation`` says what happens to rows before the first layer and to predictions after the last; by default
     nothing. Predictions of one net may be asked for from several threads at once; training it may not.
@@ -57,6 +58,7 @@ class Network:
     def __init__(
         self, layers: Sequence[Layer], n_in: int, *, loss: str | Loss = "softmax_cross_entropy",
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         for layer in layers:
             if not isinstance(layer, Layer):
@@ -84,6 +86,9 @@ class Network:
         self._gradients: Arena | None = None
         self._factors: Arena | None = None
         self._parameters = Arena(self.backend, Layout(parameter_shapes(self.nodes), self.dtype))
+        if parameters is not None:
+            self._parameters.assign(parameters)
+            return
         with self.backend.running():
             for node in walk(self.nodes):
                 names = node.layer.parameter_shapes(node.n_in)
@@ -156,10 +161,9 @@ class Network:
         other = copy.copy(self)  # of the same class, so that what a subclass overrides is kept
         Network.__init__(
             other, self.layers, self.n_in, loss=self.loss, backend=backend or self.backend,
-            dtype=dtype or str(self.dtype), seed=self.seed,
+            dtype=dtype or str(self.dtype), seed=self.seed, parameters=self._parameters.download(),
         )  # fmt: skip
         other.preparation = self.preparation
-        other._parameters.assign(self._parameters.download())
         return other
 
     def on_parameters(self, parameters: Arena) -> Network:

@@ -108,8 +108,11 @@ def _checked(x: np.ndarray) -> np.ndarray:
         raise DataError("a masked array came, whose masked values would silently count", hint="fill or drop them first")
     x = np.asarray(x)
     x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+    if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf":
         raise DataError(f"{x.shape} of {x.dtype} came, rows of finite numbers were expected")
+    if not (finite := np.isfinite(x)).all():
+        row, column = np.argwhere(~finite)[0]
+        raise DataError(f"row {row}, column {column} is {x[row, column]}; finite numbers were expected")
     return x
 
 

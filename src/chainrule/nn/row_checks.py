@@ -30,7 +30,7 @@ def targets_and_weights(
         checked = _as_dtype(checked, dtype, "a target")
     if sample_weight is None:
         return checked, None
-    weights = _as_dtype(_check_weights(on_host(backend, sample_weight, "sample_weight"), n), dtype, "a weight")
+    weights = _as_dtype(check_weights(on_host(backend, sample_weight, "sample_weight"), n), dtype, "a weight")
     total = weights.real.sum(dtype=np.float64)  # complex where a gradient is checked
     if total < np.finfo(weights.dtype).tiny:  # its reciprocal would be infinite
         raise DataError(f"sample_weight is zero everywhere, or nearly so: its sum in {dtype} is {total:.3g}")
@@ -91,13 +91,20 @@ def refuse_bad_codes(
         )
 
 
+def place_of_nonfinite(values: np.ndarray) -> str:
+    """``row 3, column 1`` of the first number that is not finite, ``row 3`` of (n,); empty where there is none."""
+    bad = np.argwhere(~np.isfinite(values))
+    return ", ".join(f"{axis} {at}" for axis, at in zip(("row", "column"), bad[0], strict=False)) if len(bad) else ""
+
+
 def nonfinite_feature(row: int, column: int, value: Any, dtype: np.dtype) -> DataError:
     """The error for a feature that is no finite number, or none in ``dtype``."""
     fits = "" if not np.isfinite(value) else f", which does not fit {dtype}"
     return DataError(f"X at row {row}, column {column} is {value}{fits}; finite numbers were expected")
 
 
-def _check_weights(weights: np.ndarray, n: int) -> np.ndarray:
+def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
+    """The weights of ``n`` rows; ShapeError or DataError, with the first row, where they are none."""
     if weights.shape != (n,):
         raise ShapeError(f"sample_weight of shape {weights.shape} came, ({n},) was expected")
     if weights.dtype.kind not in "biuf":

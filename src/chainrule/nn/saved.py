@@ -85,6 +85,7 @@ def load(
         net = Network(
             layers, description["n_in"], loss=loss, backend=backend,
             dtype=description["dtype"], seed=description["seed"],
+            parameters={n.removeprefix(PREFIX): v for n, v in tensors.items() if n.startswith(PREFIX)},
         )  # fmt: skip
         net.preparation = Preparation(
             features=_standardization(tensors, "features"),
@@ -95,7 +96,6 @@ def load(
             encoder=_encoder(description),
         )
         net.preparation.refuse_other_codes(net.codes())
-        net.parameter_arena.assign({n.removeprefix(PREFIX): v for n, v in tensors.items() if n.startswith(PREFIX)})
     except ModelFileError:
         raise
     except (LookupError, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ these it holds whose they are: the settings, the rows and the machine, so that n
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from chainrule.train.loggers import plain
 
 FORMAT = Format("chainrule-checkpoint", "checkpoint", version=1, max_header=1 << 24)
 DTYPES = ("float32", "float64")
-FINITE = ("parameters.", "averages.", "best.")  # arrays that a fit does not go on with where they hold nan or inf
+FINITE = ("parameters.", "averages.", "best.", "totals")  # arrays that a fit does not go on with where they hold inf
 MOST = 2**62  # epochs, batches, steps
 
 
@@ -89,14 +90,18 @@ def _checked(description: Any) -> dict[str, Any]:
         if type(found[name]) is not int or not 0 <= found[name] < MOST:
             raise ValueError(f"{name} {found[name]!r:.40} came, a whole number from 0 up was expected")
     for name in ("seconds", "best_value", "first_loss"):
-        found[name] = _number(found[name])
+        found[name] = number_of(found[name])
+    if not 0 <= found["seconds"] < math.inf:
+        raise ValueError(f"seconds {found['seconds']} came")
     for name in ("history", "rates", "settings", "rows", "machine"):
         if not isinstance(found[name], dict):
             raise ValueError(f"{name} should be an object")
     if not isinstance(found["probe"], dict | None):
         raise ValueError("probe should be an object or null")
-    found["rates"] = {name: _number(value) for name, value in found["rates"].items()}
-    found["history"] = {name: [_number(value) for value in values] for name, values in found["history"].items()}
+    if not all(isinstance(values, list) for values in found["history"].values()):
+        raise ValueError("history should be lists of numbers")
+    found["rates"] = {name: number_of(value) for name, value in found["rates"].items()}
+    found["history"] = {name: [number_of(value) for value in values] for name, values in found["history"].items()}
     lengths = {len(values) for values in found["history"].values()}
     if lengths != ({found["epochs"]} if found["epochs"] else set()):
         raise ValueError(f"its history should have {found['epochs']} epochs")
@@ -105,7 +110,8 @@ def _checked(description: Any) -> dict[str, Any]:
     return found
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
+    """A number as JSON holds it, or "nan", "inf" or "-inf"; ValueError, TypeError or OverflowError for none."""
     if isinstance(value, bool) or not (isinstance(value, int | float) or value in {"nan", "inf", "-inf"}):
         raise ValueError(f"{value!r:.40} came, a number was expected")
     return float(value)
@@ -113,8 +119,11 @@ def _number(value: Any) -> float:
 
 def _checked_arrays(arrays: dict[str, np.ndarray], batches: int) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
-        if str(array.dtype) not in DTYPES or (name.startswith(FINITE) and not np.isfinite(array).all()):
-            raise ValueError(f"{name} should be finite numbers of {' or '.join(DTYPES)}")
+        if str(array.dtype) not in DTYPES:
+            raise ValueError(f"{name:.80} of {array.dtype} came, {' or '.join(DTYPES)} was expected")
+        # A second moment may have grown beyond its dtype: inf there means an update of 0. Nothing comes of a nan.
+        if not np.isfinite(array).all() and (name.startswith(FINITE) or not (array > -np.inf).all()):
+            raise ValueError(f"{name:.80} should be finite numbers")
     totals = arrays["totals"]
     if totals.shape != (batches, 3) or totals.dtype != np.float64:
         raise ValueError(f"totals of shape {totals.shape}, {totals.dtype} came, ({batches}, 3), float64 was expected")

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from chainrule.errors import DataError, OptionError, ShapeError
+from chainrule.errors import DataError, OptionError
 from chainrule.nn.network import Network
-from chainrule.nn.row_checks import on_host
+from chainrule.nn.row_checks import check_weights, on_host
 from chainrule.options import real_number
 
 ClassWeight: TypeAlias = "Literal['balanced'] | Mapping[int, float]"
@@ -58,10 +58,7 @@ class ClassWeights:
         """(n,) weights of rows with these labels and weights of their own (None for all ones)."""
         weights: np.ndarray = self._of_class[self._labels(y)]
         if sample_weight is not None:
-            own = on_host(self._net.backend, sample_weight, "sample_weight")
-            if own.shape != weights.shape:
-                raise ShapeError(f"sample_weight of shape {own.shape} came, {weights.shape} was expected")
-            weights = weights * own
+            weights = weights * check_weights(on_host(self._net.backend, sample_weight, "sample_weight"), len(weights))
         return weights
 
     def _labels(self, y: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError, ShapeError
 from chainrule.nn import metrics
+from chainrule.nn.loss import refuse_where
 from chainrule.nn.network import Network
 
 
@@ -71,6 +72,10 @@ def cross_validate(
     y = np.asarray(y)
     if len(X) != len(y):
         raise ShapeError(f"X has {len(X)} rows and y {len(y)}, as many were expected")
+    matrix = None if getattr(X, "columns", None) else getattr(X, "features", X)
+    if isinstance(matrix, np.ndarray) and matrix.dtype.kind == "f" and matrix.ndim == 2:
+        # Here, where rows have the numbers that the caller knows: a net sees those of a fold.
+        refuse_where(~np.isfinite(matrix), matrix, "X", "a finite number")
     scores = []
     for number, (training, held_out) in enumerate(folds, 1):
         if len(np.intersect1d(training, held_out)):

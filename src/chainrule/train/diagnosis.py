@@ -143,7 +143,7 @@ def _gradients(last: Sequence[Measurement]) -> list[Finding]:
 def _growth(measurements: Sequence[Measurement], last: Sequence[Measurement]) -> list[Finding]:
     """The gradient as a whole, since before the first step: while a net learns it falls."""
     before, after = (
-        math.sqrt(sum(m.gradient_norm**2 for m in moment if m.gradient_norm is not None))
+        math.hypot(*(m.gradient_norm for m in moment if m.gradient_norm is not None))
         for moment in ([m for m in measurements if m.epoch == 0], last)
     )
     if not before > 0 or after < GROWTH * before:

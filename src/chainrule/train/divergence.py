@@ -12,8 +12,8 @@ PARAMETER, LOSS_ITSELF = "the parameter", "the loss itself"
 
 
 def nonfinite_parameter(net: Network) -> str:
-    """The first parameter with a number that is not finite, in words; empty where there is none."""
-    for name, value in net.parameters().items():
+    """The first parameter or statistic with a number that is not finite, in words; empty where there is none."""
+    for name, value in (net.parameters() | dict(net.parameter_arena)).items():
         if net.backend.first_nonfinite(value) is not None:
             return f"{PARAMETER} {name}"
     return ""

@@ -19,6 +19,7 @@ from chainrule.train.watching import monitor_of
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
 
+SHOWN = 6  # differences that are named
 SAMPLE = 4096  # rows of X that are looked at, evenly spread: of targets and weights all are
 
 
@@ -66,12 +67,10 @@ def machine_of(backend: Backend) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``epochs 30 -> 60`` for each that is not the same."""
-    return [
-        f"{name} {_short(before.get(name))} -> {_short(now.get(name))}"
-        for name in dict.fromkeys([*now, *before])
-        if before.get(name) != now.get(name)
-    ]
+    """``epochs 30 -> 60`` for each that is not the same, a few of them."""
+    names = [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
+    found = [f"{name:.60} {_short(before.get(name))} -> {_short(now.get(name))}" for name in names[:SHOWN]]
+    return found + [f"and {len(names) - SHOWN} more"] * (len(names) > SHOWN)
 
 
 def _short(value: Any) -> str:

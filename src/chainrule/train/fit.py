@@ -31,7 +31,7 @@ from chainrule.train.run import EpochRecord, Run, StartRecord
 from chainrule.train.steps import Steps
 from chainrule.train.streaming import StreamedBatches
 from chainrule.train.valid_metrics import valid_evaluator
-from chainrule.train.watching import best_epoch_of, watchable
+from chainrule.train.watching import best_epoch_of, quantities_of, watchable
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -60,6 +60,7 @@ class Fit:
         net, be = trainer.net, trainer.net.backend
         self.trainer, self.net, self.backend, self.rows = trainer, net, be, rows
         known = watchable(trainer, with_validation=held_out is not None)
+        self.quantities = quantities_of(trainer, with_validation=held_out is not None)  # of each epoch of the history
         self.best = best_epoch_of(trainer, known, with_validation=held_out is not None)
         self.rates = RatesOfRun(trainer.optimizer.schedule, known)
         self.net_bytes = bytes_of_net(
@@ -137,10 +138,11 @@ class Fit:
         try:
             with Progress(trainer.epochs, enabled=trainer.progress) as progress:
                 self._train(progress)
-            if self.best is None or not self.best.epoch:
-                refuse_nonfinite_parameters(
-                    self.net, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate(max(0, run.steps - 1))
-                )
+            # A weight of -inf before a relu leaves the loss finite, and so may be one of the best epoch.
+            kept = self._best_net() if self.best is not None and self.best.epoch else self.net
+            refuse_nonfinite_parameters(
+                kept, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate(max(0, run.steps - 1))
+            )
             self.learner.keep()
         except KeyboardInterrupt:
             run.stopped = "interrupted"

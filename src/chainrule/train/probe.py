@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.base import Array
+from chainrule.errors import ModelFileError
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
 from chainrule.nn.rows import InputReader, Rows
 from chainrule.train.batches import take_rows
+from chainrule.train.checkpoint import number_of
 from chainrule.train.diagnosis import Diagnosis, Measurement, judge
 from chainrule.train.host_rows import HostRows
 from chainrule.train.run import Run
@@ -85,11 +87,25 @@ class LayerProbe:
         """What has been measured so far, as JSON can hold it."""
         return {"measurements": [list(m) for m in self._measurements], "losses": self._losses, "ratios": self._ratios}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where :meth:`state` was taken; the net has the parameters that it had then."""
-        self._measurements = [Measurement(*m) for m in state["measurements"]]
-        self._losses = [float(loss) for loss in state["losses"]]
-        self._ratios = dict(state["ratios"])
+    def restore(self, state: Mapping[str, Any], *, epochs: int) -> None:
+        """Go on where :meth:`state` was taken, after so many epochs; the net has the parameters that it had then.
+
+        ModelFileError where the state cannot be one of this net.
+        """
+        try:
+            losses = [number_of(loss) for loss in state["losses"]]
+            ratios = {layer: _number_or_none(ratio) for layer, ratio in state["ratios"].items()}
+            measurements = [_measurement(*m) for m in state["measurements"]]
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise ModelFileError(f"the checkpoint's diagnosis makes no sense: {error!s:.200}") from error
+        names = self._names()
+        moments = [(epoch, name) for epoch in range(epochs + 1) for name in names]
+        parameters = self._parameters()
+        if [(m.epoch, m.layer) for m in measurements] != moments or len(losses) != epochs + 1:
+            raise ModelFileError("the checkpoint's diagnosis is of other layers or epochs")
+        if ratios.keys() not in ({}.keys(), parameters.keys()):
+            raise ModelFileError("the checkpoint's diagnosis has update ratios of other layers")
+        self._measurements, self._losses, self._ratios = measurements, losses, ratios
 
     # ---- what ---------------------------------------------------------------------------------------
 
@@ -102,16 +118,24 @@ class LayerProbe:
         be.copy(self._net.parameter_arena.flat, out=twin.parameter_arena.flat)
         be.fill(0, out=self._state)
         logits = batch.forward(self._read(sample.x))
-        layers = {layer.name: self._look(layer) for layer in batch.chain.walk()}  # before backward uses memory again
+        layers = self._layers()  # before backward uses memory again
         twin.loss(be, logits, sample.targets, sample.weights, self._state, totals=self._totals, dlogits=batch.dlogits)
         batch.backward()
         self._losses.append(float(twin.loss.value(be.download(self._totals))))
         parameters = self._parameters()
         ratios = self._ratios if epoch else {}
-        for name in [*layers, *(name for name in parameters if name not in layers)]:
+        for name in self._names():
             norm = self._gradient_norm(parameters[name]) if name in parameters else None
             units, dead, saturated = layers.get(name, (0, None, None))
             self._measurements.append(Measurement(epoch, name, units, dead, saturated, norm, ratios.get(name)))
+
+    def _layers(self) -> dict[str, tuple[int, int | None, int | None]]:
+        return {layer.name: self._look(layer) for layer in self._pass.chain.walk()}
+
+    def _names(self) -> list[str]:
+        """Of the layers that are measured: those with outputs, then what else has parameters."""
+        layers = [layer.name for layer in self._pass.chain.walk()]
+        return [*dict.fromkeys(layers), *(name for name in self._parameters() if name not in layers)]
 
     def _look(self, layer: Any) -> tuple[int, int | None, int | None]:
         """Units of a layer, and how many are dead and saturated; None where its activation has no such thing."""
@@ -154,6 +178,28 @@ class LayerProbe:
             update += _squares(be.download(self._net.parameter_arena[name]) - before)
             weights += _squares(before)
         return math.sqrt(update / weights) if weights > 0 else None
+
+
+def _measurement(
+    epoch: Any, layer: Any, units: Any, dead: Any, saturated: Any, gradient_norm: Any, update_ratio: Any
+) -> Measurement:
+    """As JSON holds it; ValueError or TypeError where it is none."""
+    counts = [count for count in (dead, saturated) if count is not None]
+    if type(epoch) is not int or type(units) is not int or any(type(count) is not int for count in counts):
+        raise TypeError("whole numbers were expected")
+    if not isinstance(layer, str) or units < bool(counts) or any(not 0 <= count <= units for count in counts):
+        raise ValueError(f"{counts!s:.40} of {units!r:.40} units came")
+    numbers = _number_or_none(gradient_norm), _number_or_none(update_ratio)
+    return Measurement(epoch, layer, units, dead, saturated, *numbers)
+
+
+def _number_or_none(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = number_of(value)
+    if number < 0:
+        raise ValueError(f"{number} came, a number from 0 up was expected")
+    return number
 
 
 def _squares(values: np.ndarray) -> float:

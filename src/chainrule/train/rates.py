@@ -15,7 +15,7 @@ class RatesOfRun:
     """Tables of learning rates for the epochs of a run, one number an update.
 
     A schedule is a pure function of the update's number and stays one. A :class:`Plateau` also depends on the history:
-    that part lives here, in a few numbers. :meth:`state` and :meth:`restore` are all that resuming a run needs.
+    that part lives here, in a few numbers, :meth:`state`. A run that is resumed comes to them by its history.
 
     Parameters
     ----------
@@ -59,9 +59,3 @@ class RatesOfRun:
             "reductions": self.reductions, "waiting_since": self._waiting_since, "best_epoch": self._best.epoch,
             "best_value": self._best.value,
         }  # fmt: skip
-
-    def restore(self, state: Mapping[str, float]) -> None:
-        """Go on where :meth:`state` was taken."""
-        if self._best is not None and state:
-            self.reductions, self._waiting_since = int(state["reductions"]), int(state["waiting_since"])
-            self._best.epoch, self._best.value = int(state["best_epoch"]), float(state["best_value"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -72,24 +73,20 @@ def take(fit: Fit, done: int, seconds: float) -> Checkpoint:
 def restore(fit: Fit, checkpoint: Checkpoint) -> None:
     """Bring a fit, its memory laid out and nothing done, to where the checkpoint was taken.
 
-    ModelFileError where its arrays are not those of this fit; then nothing has changed.
+    ModelFileError where its arrays are not those of this fit, or its numbers do not follow from its history; then the
+    net has not changed.
     """
     arenas = _arenas(fit, with_best=bool(checkpoint.best_epoch))
     _refuse_other_arrays(checkpoint, arenas)
-    if checkpoint.batches > fit.steps.batches.count or checkpoint.epochs > fit.trainer.epochs:
-        raise ModelFileError("the checkpoint is of more batches or epochs than there are")
+    _refuse_other_numbers(fit, checkpoint)
+    _follow_history(fit, checkpoint)
+    if fit.probe is not None and checkpoint.probe is not None:
+        fit.probe.restore(checkpoint.probe, epochs=checkpoint.epochs)
     for name, arena in arenas.items():
         arena.assign(checkpoint.arena(name))
     fit.backend.assign(checkpoint.arrays["totals"], out=fit.steps.totals[: checkpoint.batches])
-    run, fit.first_batch, fit.first_loss = fit.run, checkpoint.batches, checkpoint.first_loss
-    for number in range(checkpoint.epochs):
-        run.history.append({name: values[number] for name, values in checkpoint.history.items()})
-    run.steps, run.seconds = checkpoint.steps, checkpoint.seconds
-    fit.rates.restore(checkpoint.rates)
-    if fit.best is not None and checkpoint.best_epoch:
-        fit.best.epoch, fit.best.value = checkpoint.best_epoch, checkpoint.best_value
-    if fit.probe is not None and checkpoint.probe is not None:
-        fit.probe.restore(checkpoint.probe)
+    fit.first_batch, fit.first_loss = checkpoint.batches, checkpoint.first_loss
+    fit.run.steps, fit.run.seconds = checkpoint.steps, checkpoint.seconds
 
 
 def _arenas(fit: Fit, *, with_best: bool | None = None) -> dict[str, Arena]:
@@ -99,6 +96,43 @@ def _arenas(fit: Fit, *, with_best: bool | None = None) -> dict[str, Arena]:
     if with_best and fit.best_weights is not None:
         found["best"] = fit.best_weights
     return found
+
+
+def _refuse_other_numbers(fit: Fit, checkpoint: Checkpoint) -> None:
+    """ModelFileError where there is no such place in this fit, or the history is of other quantities."""
+    epochs, batches, count, groups = checkpoint.epochs, checkpoint.batches, fit.steps.batches.count, fit.steps.groups
+    if epochs > fit.trainer.epochs or batches > (count if epochs < fit.trainer.epochs else 0):
+        raise ModelFileError(
+            f"the checkpoint is of batch {batches} after {epochs} epochs, there are {fit.trainer.epochs} of {count}"
+        )
+    steps = epochs * groups.updates + groups.updates_before(batches)
+    if checkpoint.steps != steps:
+        raise ModelFileError(
+            f"the checkpoint says {checkpoint.steps} steps, {epochs} epochs and {batches} batches make {steps}"
+        )
+    names = fit.quantities if epochs else []
+    if sorted(checkpoint.history) != sorted(names):
+        raise ModelFileError(f"the checkpoint has another history: {', '.join(names)} were expected")
+    if epochs and not math.isfinite(checkpoint.first_loss):
+        raise ModelFileError(f"the checkpoint says that the first loss was {checkpoint.first_loss}, and went on")
+
+
+def _follow_history(fit: Fit, checkpoint: Checkpoint) -> None:
+    """What feedback and the watched metric have come to follows from the history: once more, and compared."""
+    for number in range(checkpoint.epochs):
+        metrics = {name: values[number] for name, values in checkpoint.history.items()}
+        fit.run.history.append(metrics)
+        fit.rates.end_epoch(number + 1, metrics)
+        if fit.best is not None:
+            fit.best.improved(number + 1, metrics)
+    best = (fit.best.epoch, fit.best.value) if fit.best is not None else (0, 0.0)
+    if best != (checkpoint.best_epoch, checkpoint.best_value):
+        raise ModelFileError(
+            f"the checkpoint says that epoch {checkpoint.best_epoch} with {checkpoint.best_value:g} was the best, "
+            f"its history says epoch {best[0]} with {best[1]:g}"
+        )
+    if fit.rates.state() != checkpoint.rates:
+        raise ModelFileError("the checkpoint's learning rate does not follow from its history")
 
 
 def _refuse_other_arrays(checkpoint: Checkpoint, arenas: dict[str, Arena]) -> None:
@@ -111,7 +145,7 @@ def _refuse_other_arrays(checkpoint: Checkpoint, arenas: dict[str, Arena]) -> No
     if found != wanted:
         wrong = min(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
         raise ModelFileError(
-            f"the checkpoint does not fit: {wrong} is {_described(found.get(wrong))}, "
+            f"the checkpoint does not fit: {wrong:.80} is {_described(found.get(wrong))}, "
             f"{_described(wanted.get(wrong))} was expected"
         )
 

@@ -34,6 +34,8 @@ class Steps:
         self.net, self.backend, self.batches, self.state = net, net.backend, batches, state
         self.lr = self.backend.empty((batches.count,), np.float64)
         self.totals = self.backend.empty((batches.count, 3), np.float64)
+        with self.backend.running():
+            self.backend.fill(0, out=self.totals)  # what nobody counts is no memory of others in a checkpoint
         self._whole = net.bind(batches.size, training=True, state=state)
         self.groups = Groups(batches, accumulate)
         self._learner, self._counts = learner, counts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.host_memory import advice
-from chainrule.errors import OptionError
+from chainrule.errors import OptionError, said_of
 from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
 from chainrule.optim.adam import Adam
@@ -188,7 +188,9 @@ class Trainer:
                 sample_weight = of_class.of_rows(y, sample_weight)
                 if isinstance(validation, tuple | list) and len(validation) in {2, 3}:
                     held_X, held_y, *held_weight = validation
-                    validation = held_X, held_y, of_class.of_rows(held_y, held_weight[0] if held_weight else None)
+                    with said_of("validation"):
+                        held_weights = of_class.of_rows(held_y, held_weight[0] if held_weight else None)
+                    validation = held_X, held_y, held_weights
             checkpoint = None if resume is None else Checkpoint.read(newest(resume))
             rows, held_out = self._rows(X, y, sample_weight, validation)
             identity = None
@@ -223,11 +225,19 @@ class Trainer:
                 on_host = HostRows(net, X, y, sample_weight)
                 if fraction is not None:
                     return on_host.split(fraction, self.seed)
-                return on_host, None if validation is None else net.upload_rows(*validation, training=False)
+                return on_host, _held_out(net, validation)
             rows = net.upload_rows(X, y, sample_weight)
             if fraction is not None:
                 return split_rows(net.backend, rows, fraction, self.seed)
-            return rows, None if validation is None else net.upload_rows(*validation, training=False)
+            return rows, _held_out(net, validation)
+
+
+def _held_out(net: Network, validation: Any) -> Rows | None:
+    """The rows of (X, y) or (X, y, weights) on the device."""
+    if validation is None:
+        return None
+    with said_of("validation"):
+        return net.upload_rows(*validation, training=False)
 
 
 def _rows_hint(streamed: bool) -> str:

@@ -23,6 +23,15 @@ def watchable(trainer: Trainer, *, with_validation: bool) -> list[str]:
     return [*known, "valid_loss", *(f"valid_{name}" for name in usual + further)]
 
 
+def quantities_of(trainer: Trainer, *, with_validation: bool) -> list[str]:
+    """The names in the history."""
+    usual = [metric for metric in (trainer.net.loss.metric,) if metric]
+    found = ["loss", *(usual if trainer.metrics else [])]
+    if with_validation:
+        found += [f"valid_{name}" for name in ("loss", *usual, *(metric.name for metric in trainer.valid_metrics))]
+    return [*found, "lr", "seconds"]
+
+
 def monitor_of(trainer: Trainer) -> str:
     """The metric that is watched, where one is."""
     stopping = trainer.early_stopping
