@@ -41,7 +41,8 @@ def export(
 
     The file is run in onnxruntime and compared with the net on the CPU before it takes its name: 256 random rows around
     the training mean, within three deviations, and ``rows``; a table's with holes and new categories, as many as it
-    takes for each category, and once more with numbers far out. See :func:`chainrule.onnx.agreement.compare` for what counts as equal.
+    takes for each category, and once more with numbers far out. See :func:`chainrule.onnx.agreement.compare` for what
+    counts as equal.
 
     Parameters
     ----------
