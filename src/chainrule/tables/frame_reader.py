@@ -96,11 +96,12 @@ class ParquetColumns:
         self._read: dict[int, Any] = {}
 
     def column(self, position: int) -> Any:
-        """The column of this position, which nothing here holds any longer."""
+        """The column of this position, which is not held here any longer."""
         if position not in self._read:
             first = self._order.index(position)
             wanted = self._order[first : first + self._at_once]
             names = [self.column_names[i] for i in wanted]
+            _arrow("pyarrow").default_memory_pool().release_unused()  # it keeps what was freed, half a table in the end
             content = self._parquet.read(columns=names)  # "a" also reads what is called "a.b"
             self._read = {i: content.column(name) for i, name in zip(wanted, names, strict=True)}
         return self._read.pop(position)
@@ -132,7 +133,14 @@ def _names(source: str, there: Sequence[Any]) -> list[str]:
 
 def _from_arrow(content: Any, source: str, selection: Selection) -> Table:
     at = {name: i for i, name in enumerate(_names(source, content.column_names))}
-    return _table(source, list(at), content.num_rows, lambda name: _of_arrow(content.column(at[name])), selection)
+
+    def read(name: str) -> np.ndarray | Cells:
+        data = _of_arrow(content.column(at[name]))
+        if isinstance(content, ParquetColumns) and isinstance(data, np.ndarray) and not data.flags.owndata:
+            return data.copy()  # Arrow's memory goes, and this can be shortened
+        return data
+
+    return _table(source, list(at), content.num_rows, read, selection)
 
 
 def _table(source: str, names: list[str], n: int, read: Read, selection: Selection) -> Table:
