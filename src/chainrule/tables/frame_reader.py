@@ -155,14 +155,7 @@ def _table(source: str, names: list[str], n: int, read: Read, selection: Selecti
     if target is not None:
         data = read(names[target])
         y = _target(data, _refusal(source, names[target], data))
-    return Table(
-        columns=features,
-        matrix=None,
-        feature_names=tuple(names[i] for i in chosen),
-        target=y,
-        target_name="" if target is None else names[target],
-        source=source,
-    )
+    return Table.of_columns(features, y, "" if target is None else names[target], source)
 
 
 def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:
