@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.nn.table_columns import MISSING, NOTHING, CategoryColumn, NumberColumn
+from chainrule.nn.table_columns import MISSING, NOTHING, CategoryColumn, EmbeddedColumn, NumberColumn
 from chainrule.onnx import cases, columns, export
 from chainrule.onnx.columns import fed
 
@@ -32,16 +32,23 @@ def training(tmp_path) -> cr.Table:
     return cr.read_table(tmp_path / "t.csv", need_target=False, categorical=["postcode"])
 
 
-def net_of(training: cr.Table, *, limit: float = 3.0, **options) -> cr.Network:
+def net_of(training: cr.Table, *, limit: float = 3.0, embed_above: int | None = None, **options) -> cr.Network:
     """Numbers with and without holes, text with and without them, and with rarer categories; weights far from 0."""
     parts = [
-        cr.TableEncoder.fit({name: data}, max_categories=2 if name == "city" else 32)
+        cr.TableEncoder.fit({name: data}, max_categories=2 if name == "city" else 32, embed_above=embed_above)
         for name, data in training.columns.items()
     ]
     encoder = cr.TableEncoder(tuple(column for part in parts for column in part.columns))
     X = encoder.encode(training.columns)
-    net = cr.MLP([X.shape[1], 8, 3], seed=3, **options)
+    net = cr.MLP([X.shape[1], 8, 3], embedding=encoder.embedding(), seed=3, **options)
     net.preparation = cr.Preparation(features=cr.Standardization.fit(X, limit=limit), encoder=encoder)
+    return with_large_vectors(net)
+
+
+def with_large_vectors(net: cr.Network) -> cr.Network:
+    """Vectors as far apart as standardised numbers: where they begin, a wrong one would hardly show."""
+    values = net.parameter_arena.download()
+    net.assign_parameters({name: value * (30 if ".E" in name else 1) for name, value in values.items()})
     return net
 
 
@@ -65,9 +72,11 @@ NEW = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("limit", [3.0, np.inf])
-def test_it_answers_as_the_net_does(tmp_path, training, dtype, limit):
+@pytest.mark.parametrize("embed_above", [None, 2, 1], ids=["columns", "some vectors", "vectors"])
+def test_it_answers_as_the_net_does(tmp_path, training, dtype, limit, embed_above):
     """Labels equal, probabilities to rounding, without the package's own comparison."""
-    net = net_of(training, dtype=dtype, limit=limit)
+    net = net_of(training, dtype=dtype, limit=limit, embed_above=embed_above)
+    assert len(net.codes()) == {None: 0, 2: 2, 1: 3}[embed_above]
     table = table_of(tmp_path / "new.csv", net, NEW if limit == 3.0 else [NEW[i] for i in (0, 1, 3, 4)])
     found = net.export_onnx(tmp_path / "net.onnx", input_dtype="float64", rows=table)
     assert found.rows == (2 if limit == 3.0 else 1) * cases.ROWS + len(table)
@@ -110,15 +119,44 @@ def test_every_mark_is_a_hole_but_where_it_is_a_category(tmp_path):
     np.testing.assert_allclose(given["probabilities"], expected, atol=1e-12)
 
 
-def test_numbers_that_are_categories_may_come_as_floats(tmp_path):
+@pytest.mark.parametrize("kind", [CategoryColumn, EmbeddedColumn])
+def test_numbers_that_are_categories_may_come_as_floats(tmp_path, kind):
     """9001.0 is what pandas makes of 9001 in a column with a hole."""
-    net = cr.MLP([2, 2], seed=1, dtype="float64")
-    column = CategoryColumn("c", ("9000", "9001"), False, False, (0.5, 0.5))
-    net.preparation = cr.Preparation(encoder=cr.TableEncoder((column,)))
+    net = encoder_net(kind("c", ("9000", "9001"), False, False, (0.5, 0.5)))
     net.export_onnx(tmp_path / "net.onnx")
     given = answers(tmp_path / "net.onnx", {"c": np.array([["9001"], ["9001.0"], ["9001."], ["9001.5"]], object)})
-    expected = net.predict_proba(np.array([[0, 1], [0, 1], [0, 1], [0.5, 0.5]]))
-    np.testing.assert_allclose(given["probabilities"], expected, atol=1e-12)
+    X = [[0, 1], [0, 1], [0, 1], [0.5, 0.5]] if kind is CategoryColumn else [[1], [1], [1], [2]]
+    np.testing.assert_allclose(given["probabilities"], net.predict_proba(np.array(X, float)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("rarer", [False, True])
+def test_new_text_and_holes_find_their_vector(tmp_path, rarer, missing):
+    """That of the rarer, that of the holes, or where there is none the mean by the shares; told by hand."""
+    shares = (0.5, 0.2, *[0.1] * rarer, *[0.2] * missing)
+    shares = (*shares[:-1], 1 - sum(shares[:-1]))
+    net = encoder_net(EmbeddedColumn("c", ("NA", "b"), rarer, missing, shares))
+    net.export_onnx(tmp_path / "net.onnx")
+    p = net.parameter_arena.download()
+    table = p["embedding0.E0"]
+    mean = np.array(shares) @ table
+    new, hole = table[2] if rarer else mean, table[2 + rarer] if missing else mean
+    text = {"NA": table[0], "b": table[1], "new": new, "": hole, "NaN": hole, None: hole}
+    logits = np.array(list(text.values())) @ p["dense0.W"] + p["dense0.b"]
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    given = answers(tmp_path / "net.onnx", {"c": np.array(list(text), object)[:, None]})
+    np.testing.assert_allclose(given["probabilities"], expected, rtol=1e-5)
+
+
+def test_each_of_many_categories_is_compared(tmp_path, monkeypatch):
+    """Of 700 categories and 256 random rows most would never be asked for: the last but one is wrong here."""
+    names = tuple(f"c{i:03}" for i in range(700))
+    net = encoder_net(EmbeddedColumn("c", names, False, False, (1 / 700,) * 700), NumberColumn("a"))
+    assert net.export_onnx(tmp_path / "net.onnx").rows == 702
+    codes = columns._codes
+    monkeypatch.setattr(columns, "_codes", lambda column: codes(column) | {"c698": 3})
+    with pytest.raises(cr.DataError, match="nothing was written"):
+        net.export_onnx(tmp_path / "net.onnx")
 
 
 def test_float32_holds_seven_digits_of_a_number_and_float64_all(tmp_path, training):
@@ -138,9 +176,9 @@ def test_float32_holds_seven_digits_of_a_number_and_float64_all(tmp_path, traini
 
 def encoder_net(*columns_of: object) -> cr.Network:
     encoder = cr.TableEncoder(columns_of)
-    net = cr.MLP([len(encoder.names), 2])
+    net = cr.MLP([len(encoder.names), 2], embedding=encoder.embedding())
     net.preparation = cr.Preparation(encoder=encoder)
-    return net
+    return with_large_vectors(net)
 
 
 class Dated:
@@ -154,6 +192,7 @@ class Dated:
     [
         (Dated(), "column 'when' is of kind 'date', which has no ONNX form here"),
         (CategoryColumn("c", ("", "a"), False, False, (0.5, 0.5)), "a category without a name"),
+        (EmbeddedColumn("c", ("", "a"), False, False, (0.5, 0.5)), "a category without a name"),
         (NumberColumn("label"), "column of the table is called 'label'"),
     ],
 )
@@ -163,6 +202,15 @@ def test_what_has_no_place_in_the_file(tmp_path, column, match):
     assert not list(tmp_path.iterdir())
 
 
+def test_codes_that_the_net_does_not_embed(tmp_path):
+    """Refused also where nothing is compared."""
+    net = cr.MLP([1, 2])
+    column = EmbeddedColumn("c", ("a", "b"), False, False, (0.5, 0.5))
+    net.preparation = cr.Preparation(encoder=cr.TableEncoder((column,)))
+    with pytest.raises(cr.OptionError, match="does not embed"):
+        export(net, tmp_path / "net.onnx", unchecked=True)
+
+
 def test_rows_that_are_no_such_table(tmp_path, training):
     net = net_of(training)
     for rows in (np.zeros((2, net.n_in)), cr.read_table("digits")):
@@ -170,10 +218,11 @@ def test_rows_that_are_no_such_table(tmp_path, training):
             net.export_onnx(tmp_path / "net.onnx", rows=rows)
 
 
+@pytest.mark.parametrize("embed_above", [None, 1], ids=["columns", "vectors"])
 @pytest.mark.parametrize("wrong", ["fill", "shares", "slot", "indicator"])
-def test_a_file_that_disagrees_is_not_written(tmp_path, training, monkeypatch, wrong):
+def test_a_file_that_disagrees_is_not_written(tmp_path, training, monkeypatch, wrong, embed_above):
     """One mistake in what becomes of a hole, a new category or a known one is noticed."""
-    net = net_of(training)
+    net = net_of(training, embed_above=embed_above)
     if wrong in {"fill", "indicator"}:
         right = columns._number
 
@@ -203,10 +252,11 @@ def test_a_file_that_disagrees_is_not_written(tmp_path, training, monkeypatch, w
 # ---- the command and the page ----------------------------------------------------------------------------------
 
 
-def test_the_command(tmp_path, training, capsys):
+@pytest.mark.parametrize("embed_above", [None, 1], ids=["columns", "vectors"])
+def test_the_command(tmp_path, training, capsys, embed_above):
     from chainrule.cli.main import main
 
-    net = net_of(training)
+    net = net_of(training, embed_above=embed_above)
     net.save(tmp_path / "model.safetensors")
     assert main(["export", str(tmp_path / "model.safetensors"), "--onnx", str(tmp_path / "net.onnx")]) == 0
     said = capsys.readouterr().err

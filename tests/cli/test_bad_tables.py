@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -26,22 +29,26 @@ def arguments(case, name):
     return [*named, *more, *TRAIN]
 
 
+def tables(name, folder, *, refused):
+    """Title, case, what is expected of it, the file, and the arguments of ``train``."""
+    form = FORMATS[name]
+    for title, case in CASES.items():
+        expected = case.text if form.family == "text" and case.text is not None else case.expected
+        if isinstance(expected, Refused) != refused or not holds(case, form, name):
+            continue
+        options = arguments(case, name)
+        if options is None:
+            continue
+        with contextlib.suppress(CannotHoldError):
+            yield title, case, expected, form.write(case.data, folder, case.target), options
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_refused_is_one_line(run, tmp_path, name):
     form, count = FORMATS[name], 0
     if form.missing:
         pytest.skip(f"{form.missing} is not installed")
-    for title, case in CASES.items():
-        expected = case.text if form.family == "text" and case.text is not None else case.expected
-        if not isinstance(expected, Refused) or not holds(case, form, name):
-            continue
-        options = arguments(case, name)
-        if options is None:
-            continue
-        try:
-            path = form.write(case.data, tmp_path, case.target)
-        except CannotHoldError:
-            continue
+    for title, case, expected, path, options in tables(name, tmp_path, refused=True):
         found = run("train", path, *options)
         count += 1
         assert found.code == (2 if expected.kind is OptionError else 3), (title, found)
@@ -55,18 +62,8 @@ def test_what_is_refused_is_one_line(run, tmp_path, name):
 @pytest.mark.parametrize("name", ["CSV", "npz"])
 def test_what_is_read_is_trained_on_and_predicted_or_refused(run, tmp_path, name):
     """A table may be read and yet be nothing to learn from, one row or one class: that too is one line."""
-    form, trained = FORMATS[name], 0
-    for title, case in [*CASES.items()][:: 2 if name == "CSV" else 1]:
-        expected = case.text if form.family == "text" and case.text is not None else case.expected
-        if isinstance(expected, Refused) or not holds(case, form, name):
-            continue
-        options = arguments(case, name)
-        if options is None:
-            continue
-        try:
-            path = form.write(case.data, tmp_path, case.target)
-        except CannotHoldError:
-            continue
+    trained = 0
+    for title, _, _, path, options in islice(tables(name, tmp_path, refused=False), 0, None, 2 if name == "CSV" else 1):
         found = run("train", path, *options, "--valid", 0)
         assert found.code in {0, 3}, (title, found.err)
         if found.code:

@@ -12,6 +12,7 @@ import pytest
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when SciPy is imported
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+import sklearn
 from sklearn import config_context
 
 import chainrule as cr
@@ -44,6 +45,8 @@ KINDS = ["two classes", "three classes", "names", "several labels", "numbers", "
 @pytest.fixture
 def xp():
     strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 7):  # later ones bring it with them
+        pytest.importorskip("array_api_compat", reason="scikit-learn 1.6 needs array-api-compat, not installed")
     with config_context(array_api_dispatch=True):
         yield strict
 

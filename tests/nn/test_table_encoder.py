@@ -117,6 +117,29 @@ def test_long_tables_are_encoded_in_parts(monkeypatch):
     np.testing.assert_array_equal(encoder.encode(table, rows=rows), whole[rows])
 
 
+@pytest.mark.parametrize("part", [1, 7, 100])
+def test_columns_give_their_memory_back_while_they_are_encoded(monkeypatch, rng, part):
+    """Each set of rows is what encode makes of it; the columns end empty, but for those in the memory of others."""
+    monkeypatch.setattr("chainrule.nn.table_encoder.PART", part)
+    lent = rng.normal(size=(50, 2))
+    table = {
+        "a": np.where(rng.random(50) < 0.2, NAN, rng.normal(size=50)),
+        "b": lent[:, 1],
+        "c": texts(*rng.choice(["x", "y", None], 50)),
+        "d": texts(*rng.choice([f"t{i}" for i in range(9)], 50)),
+        "e": rng.normal(size=50),
+    }
+    encoder = TableEncoder.fit({name: table[name] for name in "dcba"}, embed_above=4)
+    one, other = np.arange(50)[::3], np.array([1, 2, 49])
+    expected = [encoder.encode(table, rows=rows) for rows in (one, other, one[:0])]
+    found = encoder.encode_and_release(table, (one, other, one[:0]))
+    for X, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(X, wanted)
+    assert {name: len(data) for name, data in table.items()} == {"a": 0, "b": 50, "c": 0, "d": 0, "e": 50}
+    with pytest.raises(DataError, match="lacks 1 of the 4 columns: 'd'"):
+        encoder.encode_and_release({name: table[name] for name in "abc"}, (one,))
+
+
 @pytest.fixture
 def net():
     net = cr.MLP([6, 3, 1], loss="squared_error")

@@ -13,8 +13,7 @@ class EmbeddingKernels(ArrayOperations):
     def embed(
         self, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
     ) -> None:
-        for start, stop, at in plan.runs:
-            y[:, at : at + stop - start] = x[:, start:stop]
+        self._pass_numbers(x, plan, y=y)
         for t, table in enumerate(plan.tables):
             codes[:, t] = x[:, table.column].real
             vectors = self._vectors(tables, table)
@@ -40,6 +39,12 @@ class EmbeddingKernels(ArrayOperations):
             mean = self._mean_of(means, plan, table).reshape((1, table.width))
             self.xp.matmul(of_table, self._vectors(tables, table), out=mean)
             first += table.rows
+
+    @staticmethod
+    def _pass_numbers(x: Array, plan: EmbeddingPlan, *, y: Array) -> None:
+        """What is no code, as it is."""
+        for start, stop, at in plan.runs:
+            y[:, at : at + stop - start] = x[:, start:stop]
 
     def _vectors(self, tables: Array, table: CodeTable) -> Array:
         """(rows, width)."""

@@ -19,6 +19,7 @@ from chainrule.nn.preparation import Preparation
 from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS, Categorical
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.columns import show
+from chainrule.tables.in_place import taken_apart
 from chainrule.tables.readers import read_table
 from chainrule.tables.side_columns import read_groups, read_times
 from chainrule.tables.splits import Split, hold_out
@@ -118,35 +119,41 @@ def read_training_data(args: argparse.Namespace) -> Data:
     table, plan = read.table, read.plan
     split, other = _split(args, read)
     if other is None:
-        return data_of(args, read, split)
+        return data_of(args, read, split, release=True)
     encoder = None if table.matrix is not None else _fit(args, table, None)
     y = encode_target(_target(other), plan.task, plan.classes, source=other.source)
-    valid = _matrix(other, encoder, None), y
-    return _data(read, encoder, _matrix(table, encoder, None), plan.y, valid)
+    about = _about(read, encoder)
+    X, _ = _released(table, encoder, None)
+    return Data(X, plan.y, (_matrix(other, encoder, None), y), *about)
 
 
-def data_of(args: argparse.Namespace, read: TrainingTable, split: Split | None) -> Data:
-    """What is trained on with this split of a table's rows; None to hold none out."""
+def data_of(args: argparse.Namespace, read: TrainingTable, split: Split | None, *, release: bool = False) -> Data:
+    """What is trained on with this split of a table's rows; None to hold none out.
+
+    With ``release`` the table gives its memory for it, and is of no use afterwards.
+    """
     table, y = read.table, read.plan.y
     training = None if split is None else split.training
     encoder = None if table.matrix is not None else _fit(args, table, training)
-    X = _matrix(table, encoder, training)
-    if split is None:
-        return _data(read, encoder, X, y, None)
-    valid = (_matrix(table, encoder, split.held_out), y[split.held_out]) if len(split.held_out) else None
-    return _data(read, encoder, X, y[split.training], valid)
+    about = _about(read, encoder)
+    if release:
+        X, held_out = _released(table, encoder, split)
+    else:
+        X = _matrix(table, encoder, training)
+        held_out = None if split is None else _matrix(table, encoder, split.held_out)
+    if split is None or held_out is None:
+        return Data(X, y, None, *about)
+    return Data(X, y[split.training], (held_out, y[split.held_out]) if len(held_out) else None, *about)
 
 
-def _data(
-    read: TrainingTable, encoder: TableEncoder | None, X: np.ndarray, y: np.ndarray,
-    valid: tuple[np.ndarray, np.ndarray] | None,
-) -> Data:  # fmt: skip
+def _about(
+    read: TrainingTable, encoder: TableEncoder | None
+) -> tuple[TargetPlan, TableEncoder | None, str, int, tuple[str, ...], str, str, tuple[str, ...]]:
+    """The fields of :class:`Data` beside the rows."""
     table = read.table
-    return Data(
-        X, y, valid, read.plan, encoder, table.source, len(table),
-        table.feature_names if encoder is None else encoder.names, table.target_name, describe_columns(table),
-        read.notes,
-    )  # fmt: skip
+    names = table.feature_names if encoder is None else encoder.names
+    about = describe_columns(table)
+    return read.plan, encoder, table.source, len(table), names, table.target_name, about, read.notes
 
 
 def _fit(args: argparse.Namespace, table: Table, rows: np.ndarray | None) -> TableEncoder:
@@ -176,6 +183,16 @@ def _matrix(table: Table, encoder: TableEncoder | None, rows: np.ndarray | None)
     if encoder is not None:  # other rows, in a matrix: its columns are those of the training by position
         return Preparation(encoder=encoder).encode(table)
     return table.features if rows is None else table.features[rows]
+
+
+def _released(table: Table, encoder: TableEncoder | None, split: Split | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows to train on, by default all, and those held out, made in the memory of a table that ends with it."""
+    if encoder is not None:
+        X, *others = encoder.encode_and_release(table.columns, (np.arange(len(table)),) if split is None else split)
+        return X, others[0] if others else None
+    if split is None:
+        return table.features, None
+    return taken_apart(table.features, split.training, split.held_out)
 
 
 def _split(args: argparse.Namespace, read: TrainingTable) -> tuple[Split | None, Table | None]:

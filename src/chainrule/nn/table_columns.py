@@ -246,6 +246,13 @@ def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:
     return Categorical(data.codes[rows], data.names) if isinstance(data, Categorical) else data[rows]
 
 
+def shorten(data: ColumnData, n: int) -> None:
+    """Keep the first ``n`` rows, in place, where the memory is the array's own: the rest of it is given back."""
+    array = data.codes if isinstance(data, Categorical) else data
+    if array.flags.owndata:
+        array.resize(n, refcheck=False)
+
+
 _OF_TEXT: dict[str, type[CategoryColumn] | type[EmbeddedColumn]] = {
     column.kind: column for column in (CategoryColumn, EmbeddedColumn)
 }

@@ -17,6 +17,7 @@ from chainrule.nn.table_columns import (
     EmbeddedColumn,
     NumberColumn,
     fit_column,
+    shorten,
     take,
 )
 
@@ -117,21 +118,49 @@ class TableEncoder:
         ------
         DataError   if the table lacks a column, naming all that it lacks, or a column holds the other kind.
         """
+        there = self._rows_of(table)
+        n = there if rows is None else len(rows)
+        X = np.empty((n, len(self.names)))
+        for start in range(0, n, PART):
+            part = slice(start, min(start + PART, n))
+            self._encode(table, part if rows is None else rows[part], out=X[part])
+        return X
+
+    def encode_and_release(self, table: Mapping[str, ColumnData], sets: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """X of each of these sets of rows, as :meth:`encode` makes it, while the columns give their memory back.
+
+        What has been encoded is cut off from the columns, from the last row on, so that columns and X together take
+        the room of one of them. In the end the columns are empty: only for who holds the table alone. Columns that lie
+        in memory of something else (Arrow's, a DataFrame's) stay as they are.
+
+        Parameters
+        ----------
+        sets : positions of rows, ascending
+        """
+        n = self._rows_of(table)
+        found = [np.empty((len(rows), len(self.names))) for rows in sets]
+        for start in reversed(range(0, n, PART)):
+            for rows, X in zip(sets, found, strict=True):
+                part = slice(*np.searchsorted(rows, (start, start + PART)))
+                self._encode(table, rows[part], out=X[part])
+            for name in self.table_names:
+                shorten(table[name], start)
+        return found
+
+    def _rows_of(self, table: Mapping[str, ColumnData]) -> int:
+        """How many rows it has; DataError where it lacks a column."""
         missing = [name for name in self.table_names if name not in table]
         if missing:
             shown = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
             raise DataError(f"the table lacks {len(missing)} of the {len(self.columns)} columns: {shown}")
-        n = len(table[self.columns[0].name]) if rows is None else len(rows)
-        X = np.empty((n, len(self.names)))
-        for start in range(0, n, PART):
-            part = slice(start, min(start + PART, n))
-            at = 0
-            for column in self.columns:
-                width = len(column.names)
-                data = take(table[column.name], part if rows is None else rows[part])
-                column.encode(data, out=X[part, at : at + width])
-                at += width
-        return X
+        return len(table[self.columns[0].name])
+
+    def _encode(self, table: Mapping[str, ColumnData], rows: np.ndarray | slice, *, out: np.ndarray) -> None:
+        at = 0
+        for column in self.columns:
+            width = len(column.names)
+            column.encode(take(table[column.name], rows), out=out[:, at : at + width])
+            at += width
 
     def unseen(self, table: Mapping[str, ColumnData]) -> dict[str, list[str]]:
         """{column: categories that no training row had or that were too rare for a column}, where there are any."""

@@ -9,13 +9,14 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.nn.row_checks import on_host
-from chainrule.nn.table_columns import Categorical, CategoryColumn, ColumnData
+from chainrule.nn.table_columns import MAX_VECTORS, Categorical, ColumnData, NumberColumn
 from chainrule.onnx.columns import DOUBLE, fed
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
 
-ROWS = 256
+ROWS = 256  # or more, until each category comes up
+MOST = MAX_VECTORS + 2  # rows: a new category and a hole besides
 WITHIN = 3.0  # deviations of the training rows
 FAR = 1e9  # times further out: where there is a limit, it comes to rest there
 HOLES = 8  # one row in so many, in each column of numbers
@@ -62,11 +63,12 @@ def cases_of(net: Network, came: np.dtype, rows: Any = None) -> list[Case]:
 
 def random_rows(net: Network, dtype: np.dtype) -> np.ndarray:
     """Rows like those of the training, as far as the net remembers them; else normal ones. Always the same."""
-    z = np.random.default_rng(0).standard_normal((ROWS, net.n_in)).clip(-WITHIN, WITHIN)
+    n = _rows_for(net)
+    z = np.random.default_rng(0).standard_normal((n, net.n_in)).clip(-WITHIN, WITHIN)
     features = net.preparation.features
     rows = z if features is None else features.mean + features.scale * z
     for column, codes in net.codes().items():  # all of them, what training never saw too
-        rows[:, column] = np.arange(ROWS) % codes
+        rows[:, column] = np.arange(n) % codes
     return np.ascontiguousarray(rows, dtype)
 
 
@@ -78,19 +80,27 @@ def random_table(net: Network, far: float) -> dict[str, ColumnData]:
     encoder, rng = net.preparation.encoder, np.random.default_rng(0)
     assert encoder is not None
     numbers, largest = random_rows(net, DOUBLE), float(np.finfo(np.float32).max) / 8
+    n = len(numbers)
     table: dict[str, ColumnData] = {}
     at = 0
     for column in encoder.columns:
-        if isinstance(column, CategoryColumn):
+        if not isinstance(column, NumberColumn):
             new = next(name for name in (f"new{i}" for i in count()) if name not in column.categories)
             names = (*column.categories, new)
-            table[column.name] = Categorical(rng.integers(-1, len(names), ROWS).astype(np.int32), names)
+            table[column.name] = Categorical((rng.permutation(n) % (len(names) + 1) - 1).astype(np.int32), names)
         else:
             values = (numbers[:, at] * far).clip(-largest, largest)
-            values[rng.integers(0, HOLES, ROWS) == 0] = np.nan
+            values[rng.integers(0, HOLES, n) == 0] = np.nan
             table[column.name] = values
         at += len(column.names)
     return table
+
+
+def _rows_for(net: Network) -> int:
+    """So many that each category comes up in each column of codes or text, and a new one and none."""
+    encoder = net.preparation.encoder
+    slots = [column.slots + 2 for column in encoder.columns if not isinstance(column, NumberColumn)] if encoder else []
+    return min(MOST, max([ROWS, *slots, *net.codes().values()]))
 
 
 def _rounded(data: ColumnData, dtype: np.dtype) -> ColumnData:

@@ -13,7 +13,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.nn.table_columns import MISSING, NOTHING, Categorical, CategoryColumn, ColumnData, NumberColumn
+from chainrule.nn.table_columns import (
+    MISSING,
+    NOTHING,
+    Categorical,
+    CategoryColumn,
+    ColumnData,
+    EmbeddedColumn,
+    NumberColumn,
+)
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.onnx.graph import Graph
 
@@ -21,7 +29,8 @@ DOUBLE = np.dtype(np.float64)
 INTEGER = np.dtype(np.int64)
 TEXT = np.dtype(object)
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-OTHER = -1  # the code of a row that has no column of X: it gets the shares
+OTHER = -1  # the code of a row for whose text there is no slot
+TextColumn = CategoryColumn | EmbeddedColumn
 
 
 def encoded(g: Graph, encoder: TableEncoder, came: np.dtype) -> str:
@@ -35,7 +44,7 @@ def encoded(g: Graph, encoder: TableEncoder, came: np.dtype) -> str:
     ------
     OptionError   for a kind of column that has no ONNX form here, or text whose holes could not be told.
     """
-    inputs = [g.input(c.name, TEXT if isinstance(c, CategoryColumn) else came, 1) for c in encoder.columns]
+    inputs = [g.input(c.name, TEXT if isinstance(c, TextColumn) else came, 1) for c in encoder.columns]
     parts: list[str] = []
     for column, x in zip(encoder.columns, inputs, strict=True):
         match column:
@@ -43,6 +52,8 @@ def encoded(g: Graph, encoder: TableEncoder, came: np.dtype) -> str:
                 parts += _number(g, column, g.cast(x, came, DOUBLE))
             case CategoryColumn():
                 parts.append(_category(g, column, x))
+            case EmbeddedColumn():
+                parts.append(_embedded(g, column, x))
             case _:
                 raise OptionError(
                     f"column {column.name!r:.60} is of kind {column.kind!r:.60}, which has no ONNX form here",
@@ -72,7 +83,7 @@ def _number(g: Graph, column: NumberColumn, x: str) -> list[str]:
 def _category(g: Graph, column: CategoryColumn, x: str) -> str:
     """1 in the column of X that the text has; the shares for text that has none."""
     width = len(column.names)
-    codes = g.codes(x, _codes(column), len(column.categories) if column.rarer else OTHER)
+    codes = _slot(g, column, x, OTHER)
     hit = g.node("Equal", codes, g.integers(range(width)))
     one_hot = g.cast(hit, np.dtype(np.bool_), DOUBLE)
     if column.rarer and column.missing:
@@ -81,8 +92,19 @@ def _category(g: Graph, column: CategoryColumn, x: str) -> str:
     return str(g.node("Where", g.node("Equal", codes, g.integers(OTHER)), shares, one_hot))
 
 
-def _codes(column: CategoryColumn) -> dict[str, int]:
-    """The position among the columns of X of all text that has one, and of what means a hole."""
+def _embedded(g: Graph, column: EmbeddedColumn, x: str) -> str:
+    """The number of the text's slot; the one after the last for text that has none."""
+    return g.cast(_slot(g, column, x, column.slots), INTEGER, DOUBLE)
+
+
+def _slot(g: Graph, column: TextColumn, x: str, other: int) -> str:
+    """int64 (n, 1): the slot of each text, ``other`` where there is none."""
+    codes = {text: other if slot == OTHER else slot for text, slot in _codes(column).items()}
+    return g.codes(x, codes, len(column.categories) if column.rarer else other)
+
+
+def _codes(column: TextColumn) -> dict[str, int]:
+    """The slots of all text that has one, and of what means a hole."""
     if "" in column.categories:
         raise OptionError(
             f"column {column.name!r:.60} has a category without a name, which in the file means a hole",

@@ -16,7 +16,7 @@ from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Node
 from chainrule.nn.network import Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
-from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.preparation import Standardization
 from chainrule.nn.residual import Residual
 from chainrule.nn.rows import NO_CODES
 from chainrule.onnx.activations import activate
@@ -28,8 +28,10 @@ WRITTEN = {"features", "targets", "feature_names", "target_name", "classes", "en
 Parameters = Mapping[str, np.ndarray]
 
 
-def check_preparation(preparation: Preparation) -> None:
-    """OptionError where rows are prepared in a way that would not be in the file."""
+def check_preparation(net: Network) -> None:
+    """OptionError where rows are prepared in a way that would not be in the file, or not as the net reads them."""
+    preparation = net.preparation
+    preparation.refuse_other_codes(net.codes())
     for field in fields(preparation):
         if field.name not in WRITTEN and getattr(preparation, field.name) is not field.default:
             raise OptionError(

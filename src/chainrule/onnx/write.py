@@ -40,8 +40,9 @@ def export(
     features, the loss and chainrule's version are JSON in the metadata under ``chainrule``.
 
     The file is run in onnxruntime and compared with the net on the CPU before it takes its name: 256 random rows around
-    the training mean, within three deviations, and ``rows``; a table's with holes and new categories, and once more
-    with numbers far out. See :func:`chainrule.onnx.agreement.compare` for what counts as equal.
+    the training mean, within three deviations, and ``rows``; a table's with holes and new categories, as many as it
+    takes for each category, and once more with numbers far out. See :func:`chainrule.onnx.agreement.compare` for what
+    counts as equal.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def serialize(net: Network, came: np.dtype) -> bytes:
             raise DataError(f"{name} is not finite: a net that predicts nothing is not exported")
     if sum(value.nbytes for value in parameters.values()) > LARGEST:
         raise OptionError("the net has more than 2 GiB of parameters, more than one ONNX file holds")
-    check_preparation(net.preparation)
+    check_preparation(net)
     p = net.preparation
     g = Graph(net.dtype)
     answer(g, net, chained(g, net.nodes, features(g, net, came), parameters))

@@ -16,6 +16,7 @@ from chainrule.nn.table_columns import MISSING
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
 from chainrule.tables.decide import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
+from chainrule.tables.in_place import without_column
 from chainrule.tables.npy_format import read_array
 from chainrule.tables.npz_archive import check_directory, list_arrays, read_member
 from chainrule.tables.selection import Selection
@@ -47,9 +48,9 @@ def read_npy(path: Path, selection: Selection) -> Table:
     if position is not None:
         y = matrix[:, position].copy()
         _check_values(y, source, column=position)
-        matrix = np.delete(matrix, position, axis=1)
-        if not matrix.shape[1]:
+        if width == 1:
             raise DataError(f"{source} has no column besides the target")
+        matrix = without_column(matrix, position)
     return _table(matrix, y, "", source, source, selection, holes=holes)
 
 

@@ -71,10 +71,10 @@ class ColumnBuilder:
             self.decimal = "" if self.grouped else decimal_sign(self.notation, present)
 
     def result(self) -> np.ndarray | Cells:
-        """(n,) float64 with nan for holes, or the cells."""
+        """(n,) float64 with nan for holes, or the cells; in memory of its own, which can be shortened."""
         if self.notation is not None:
-            return np.frombuffer(self._numbers)
-        return Cells(np.frombuffer(self._codes, np.int32), list(self._texts))
+            return np.array(self._numbers)
+        return Cells(np.array(self._codes, np.int32), list(self._texts))
 
 
 def to_numbers(cells: Sequence[str], notation: Notation = PLAIN) -> list[float]:

@@ -47,15 +47,7 @@ def read_csv(path: Path, selection: Selection) -> Table:
     if not selection.feature_names and target is not None and selection.target != names[target]:
         _refuse_missing_header(text, [names[i] for i in chosen])
     features, y = _read_columns(text, chosen, target, selection)
-    return Table(
-        columns=features,
-        matrix=None,
-        feature_names=tuple(names[i] for i in chosen),
-        target=y,
-        target_name="" if target is None else names[target],
-        source=text.source,
-        notes=tuple(text.notes),
-    )
+    return Table.of_columns(features, y, "" if target is None else names[target], text.source, text.notes)
 
 
 def _read_columns(

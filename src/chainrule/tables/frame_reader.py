@@ -34,6 +34,7 @@ from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
 CELLS = (int, float, Decimal, np.bool_, np.integer, np.floating, datetime.date)  # besides text; dates for their refusal
+CELLS_AT_ONCE = 1 << 22  # of a Parquet file, beside the columns that are made of them
 NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
 Read = Callable[[str], "np.ndarray | Cells"]  # a column by its name: numbers, booleans, dates or objects; or text
 
@@ -61,14 +62,10 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
         with path.open("rb") as file:
             if path.suffix.lower() == ".parquet":
                 parquet = _arrow("pyarrow.parquet").ParquetFile(file)
-                there = parquet.schema_arrow.names
-                names = _names(str(path), there)
+                names = _names(str(path), parquet.schema_arrow.names)
                 chosen, target = choose_columns(str(path), names, selection)
-                wanted = [there[i] for i in [*chosen, *([] if target is None else [target])]]
-                content = parquet.read(columns=wanted).select(wanted)  # "a" also reads what is called "a.b"
-                # A position counts among all the columns of the file.
-                said = selection if target is None else _with_target(selection, names[target])
-                return _from_arrow(content, str(path), said)
+                order = [*chosen, *([] if target is None else [target])]
+                return _from_arrow(ParquetColumns(parquet, order), str(path), selection)
             ipc = _arrow("pyarrow.ipc")
             try:
                 content = ipc.open_file(file).read_all()
@@ -83,12 +80,31 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
         raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
 
 
-def _with_target(selection: Selection, name: str) -> Selection:
-    return Selection(name, selection.feature_names, selection.need_target, (), (), _kinds(selection))
+class ParquetColumns:
+    """The columns of a Parquet file, read when they are asked for: a few at a time, each of them once.
 
+    Parameters
+    ----------
+    order : positions of those that will be asked for, in that order; others are not read
+    """
 
-def _kinds(selection: Selection) -> dict[str, str]:
-    return dict(selection.kinds) | dict.fromkeys(selection.categorical, "category")
+    def __init__(self, parquet: Any, order: Sequence[int]) -> None:
+        self.column_names: list[str] = parquet.schema_arrow.names
+        self.num_rows: int = parquet.metadata.num_rows
+        self._parquet, self._order = parquet, list(order)
+        self._at_once = max(1, CELLS_AT_ONCE // max(1, self.num_rows))
+        self._read: dict[int, Any] = {}
+
+    def column(self, position: int) -> Any:
+        """The column of this position, which is not held here any longer."""
+        if position not in self._read:
+            first = self._order.index(position)
+            wanted = self._order[first : first + self._at_once]
+            names = [self.column_names[i] for i in wanted]
+            _arrow("pyarrow").default_memory_pool().release_unused()  # it keeps what was freed, half a table in the end
+            content = self._parquet.read(columns=names)  # "a" also reads what is called "a.b"
+            self._read = {i: content.column(name) for i, name in zip(wanted, names, strict=True)}
+        return self._read.pop(position)
 
 
 def _arrow(module: str) -> Any:
@@ -117,7 +133,14 @@ def _names(source: str, there: Sequence[Any]) -> list[str]:
 
 def _from_arrow(content: Any, source: str, selection: Selection) -> Table:
     at = {name: i for i, name in enumerate(_names(source, content.column_names))}
-    return _table(source, list(at), content.num_rows, lambda name: _of_arrow(content.column(at[name])), selection)
+
+    def read(name: str) -> np.ndarray | Cells:
+        data = _of_arrow(content.column(at[name]))
+        if isinstance(content, ParquetColumns) and isinstance(data, np.ndarray) and not data.flags.owndata:
+            return data.copy()  # Arrow's memory goes, and this can be shortened
+        return data
+
+    return _table(source, list(at), content.num_rows, read, selection)
 
 
 def _table(source: str, names: list[str], n: int, read: Read, selection: Selection) -> Table:
@@ -132,14 +155,7 @@ def _table(source: str, names: list[str], n: int, read: Read, selection: Selecti
     if target is not None:
         data = read(names[target])
         y = _target(data, _refusal(source, names[target], data))
-    return Table(
-        columns=features,
-        matrix=None,
-        feature_names=tuple(names[i] for i in chosen),
-        target=y,
-        target_name="" if target is None else names[target],
-        source=source,
-    )
+    return Table.of_columns(features, y, "" if target is None else names[target], source)
 
 
 def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:

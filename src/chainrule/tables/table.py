@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +35,14 @@ class Table:
     target_name: str
     source: str
     notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of_columns(
+        cls, columns: Mapping[str, ColumnData], target: np.ndarray | None, target_name: str, source: str,
+        notes: Sequence[str] = (),
+    ) -> Table:  # fmt: skip
+        """A table that has names."""
+        return cls(columns, None, tuple(columns), target, target_name, source, tuple(notes))
 
     def __len__(self) -> int:
         return len(self.matrix) if self.matrix is not None else len(next(iter(self.columns.values())))

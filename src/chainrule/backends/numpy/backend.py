@@ -142,8 +142,7 @@ class NumPyBackend(ReferenceBackend):
     def embed(
         self, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
     ) -> None:
-        for start, stop, at in plan.runs:
-            y[:, at : at + stop - start] = x[:, start:stop]
+        self._pass_numbers(x, plan, y=y)
         for t, table in enumerate(plan.tables):
             part = y[:, table.at : table.at + table.width]
             codes[:, t] = x[:, table.column].real
