@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train import fit as fit_module
-from chainrule.train.fit import STEPS_A_LOOK
+from chainrule.train import steps as steps_module
+from chainrule.train.steps import STEPS_A_LOOK
 
 
 class Diary(cr.Callback):
@@ -98,7 +98,7 @@ def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
         return lambda times: (asked.append(times), replay(times))
 
     monkeypatch.setattr(type(cr.backend("cpu")), "capture", spying)
-    monkeypatch.setattr(fit_module, "SECONDS_A_LOOK", 1e9)  # however slow the steps are today
+    monkeypatch.setattr(steps_module, "SECONDS_A_LOOK", 1e9)  # however slow the steps are today
     X, y = np.tile(classes.X, (4, 1)), np.tile(classes.y, 4)
     for callbacks, expected in [
         ((), [STEPS_A_LOOK, STEPS_A_LOOK, 160 - 2 * STEPS_A_LOOK]),

@@ -14,7 +14,6 @@ from chainrule.nn.losses import Baseline
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
 from chainrule.nn.rows import Rows
-from chainrule.train.batches import Batches, ResidentBatches
 from chainrule.train.callbacks import CallbackLoop, as_callbacks
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import CheckpointWriter
@@ -28,17 +27,15 @@ from chainrule.train.progress import Progress
 from chainrule.train.rates import RatesOfRun
 from chainrule.train.resuming import Identity, restore, take
 from chainrule.train.run import EpochRecord, Run, StartRecord
-from chainrule.train.steps import Steps
-from chainrule.train.streaming import StreamedBatches
+from chainrule.train.steps import STEPS_A_LOOK, Steps, steps_a_look
+from chainrule.train.streaming import batches_of
 from chainrule.train.valid_metrics import valid_evaluator
 from chainrule.train.watching import best_epoch_of, quantities_of, watchable
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
 
-STEPS_A_LOOK = 64  # steps between two looks at whether to stop, at most; on a device, steps put in the queue at once
 CHECKPOINT_HINT = "a checkpoint takes the memory of parameters and moments up to three times: use a smaller net"
-SECONDS_A_LOOK = 0.05  # where steps are slow there are fewer of them: who asks to stop is not kept waiting
 
 
 class Fit:
@@ -79,7 +76,10 @@ class Fit:
         with advice(self._batch_hint, backend=be):
             refuse_what_cannot_fit(net, rows, trainer.batch_size, self.free)
             counts = bool(trainer.metrics) and net.loss.metric == "accuracy"
-            batches = self._batches()
+            batches = batches_of(
+                be, rows, trainer.batch_size, dtype=net.dtype, shuffle=trainer.shuffle, seed=trainer.seed,
+                drop_last=trainer.drop_last, free=self.free,
+            )  # fmt: skip
             self.steps = Steps(
                 self.learner, batches, state, accumulate=trainer.accumulate, counts=counts,
                 before=0 if trainer.moments is None else trainer.moments.steps,
@@ -96,15 +96,6 @@ class Fit:
         self.first_batch = 0  # of the next epoch; another one only where a fit goes on within an epoch
         self.first_loss = float("nan")  # of the very first batch, before any update
         self._look, self._start = STEPS_A_LOOK, time.perf_counter()
-
-    def _batches(self) -> Batches:
-        be, rows, trainer, dtype = self.backend, self.rows, self.trainer, self.net.dtype
-        size, shuffle, seed, drop_last = trainer.batch_size, trainer.shuffle, trainer.seed, trainer.drop_last
-        if isinstance(rows, HostRows):
-            return StreamedBatches(
-                be, rows, size, dtype=dtype, shuffle=shuffle, seed=seed, drop_last=drop_last, free=self.free
-            )
-        return ResidentBatches(be, rows, size, dtype=dtype, shuffle=shuffle, seed=seed, drop_last=drop_last)
 
     def _net_hint(self) -> str:
         return f"the net alone takes {self.net_bytes:,} bytes to train, whatever the batch: use a smaller net"
@@ -140,9 +131,7 @@ class Fit:
                 self._train(progress)
             # A weight of -inf before a relu leaves the loss finite, and so may be one of the best epoch.
             kept = self._best_net() if self.best is not None and self.best.epoch else self.net
-            refuse_nonfinite_parameters(
-                kept, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate(max(0, run.steps - 1))
-            )
+            self._refuse_nonfinite(kept, run.history.epochs)
             self.learner.keep()
         except KeyboardInterrupt:
             run.stopped = "interrupted"
@@ -231,7 +220,7 @@ class Fit:
                     if batches.full > STEPS_A_LOOK and not piece.ragged:
                         progress.update(epoch + piece.start / batches.count)
                     now = time.perf_counter()
-                    self._look, begun = _steps_a_look(piece.times, now - begun), now
+                    self._look, begun = steps_a_look(piece.times, now - begun), now
         return batches.count
 
     def _is_asked_to_stop(self) -> bool:
@@ -280,6 +269,10 @@ class Fit:
             rate=self._rate(step),
         )  # fmt: skip
 
+    def _refuse_nonfinite(self, net: Network, epoch: int) -> None:
+        last = self.run.steps - 1
+        refuse_nonfinite_parameters(net, step=last, epoch=epoch, rate=self._rate(max(0, last)))
+
     def _rate(self, step: int) -> float:
         return float(self.rates.rates(step, 1, self.total_steps)[0])
 
@@ -293,9 +286,7 @@ class Fit:
         if (halted := self.steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
-        refuse_nonfinite_parameters(
-            self.net, step=run.steps - 1, epoch=epoch + 1, rate=self._rate(max(0, run.steps - 1))
-        )
+        self._refuse_nonfinite(self.net, epoch + 1)
         with advice(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
             checkpoint = take(self, done, self._seconds())
             self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
@@ -307,8 +298,3 @@ class Fit:
 
 def _baseline_of(net: Network, rows: Rows | HostRows) -> Baseline | None:
     return net.loss.baseline(rows.targets, rows.weights) if isinstance(rows, HostRows) else baseline_of(net, rows)
-
-
-def _steps_a_look(times: int, seconds: float) -> int:
-    """How many steps to do before the next look, when ``times`` of them took so long."""
-    return max(1, min(STEPS_A_LOOK, int(SECONDS_A_LOOK * times / seconds) if seconds > 0 else STEPS_A_LOOK))

@@ -13,6 +13,9 @@ from chainrule.train.batches import Batches
 from chainrule.train.divergence import nonfinite_output, nonfinite_parameter
 from chainrule.train.learner import Learner
 
+STEPS_A_LOOK = 64  # steps between two looks at whether to stop, at most; on a device, steps put in the queue at once
+SECONDS_A_LOOK = 0.05  # where steps are slow there are fewer of them: who asks to stop is not kept waiting
+
 
 class Steps:
     """Memory is laid out here; from then on the steps of an epoch are replayed, piece by piece.
@@ -118,6 +121,11 @@ class Steps:
             x, _, _ = batches.reader(n)()
             where = nonfinite_output(self._whole.first(n), x)
         return batch, float(totals[batch, LOSS]), where
+
+
+def steps_a_look(times: int, seconds: float) -> int:
+    """How many steps to do before the next look, when ``times`` of them took so long."""
+    return max(1, min(STEPS_A_LOOK, int(SECONDS_A_LOOK * times / seconds) if seconds > 0 else STEPS_A_LOOK))
 
 
 def state_at(step: int, batch: int = 0) -> list[int]:

@@ -12,7 +12,7 @@ from chainrule.backends.transfers import Transfer
 from chainrule.nn.network import Network
 from chainrule.nn.rows import FeatureStorage, Rows
 from chainrule.random import Purpose, stream
-from chainrule.train.batches import Batches, cut_epoch
+from chainrule.train.batches import Batches, ResidentBatches, cut_epoch
 from chainrule.train.host_rows import HostRows, RowNumbers
 
 # The rows may take this share of the free memory; the rest is for gradients, moments, activations, the order of the
@@ -163,6 +163,18 @@ class StreamedBatches(Batches):
             start, stop = self._positions(block)
             n, half = stop - start, block % 2 * self._block_rows
             self._rows.storage.convert(self._staging[:n], out=self._sources[0][half : half + n])
+
+
+def batches_of(
+    backend: Backend, rows: Rows | HostRows, size: int, *, dtype: np.dtype, shuffle: bool, seed: int, drop_last: bool,
+    free: int | None,
+) -> Batches:  # fmt: skip
+    """The batches of rows that lie on the device, or of rows that stay on the host; the same batches, to the bit."""
+    if isinstance(rows, HostRows):
+        return StreamedBatches(
+            backend, rows, size, dtype=dtype, shuffle=shuffle, seed=seed, drop_last=drop_last, free=free
+        )
+    return ResidentBatches(backend, rows, size, dtype=dtype, shuffle=shuffle, seed=seed, drop_last=drop_last)
 
 
 def _wait(transfers: list[Transfer]) -> None:
