@@ -136,9 +136,7 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)
-        start = time.monotonic()
-        commands.run(*runs.TRAIN, "--run-dir", "timed")
-        seconds = time.monotonic() - start
+        seconds = runs.seconds_of_a_run(commands)
         for number in numbers:
             case = Case(number, commands, whole, seconds)
             said, wrong = case.outcome()
