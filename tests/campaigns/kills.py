@@ -61,7 +61,11 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
         whole = runs.train_whole(commands)
         seconds = runs.seconds_of_a_run(commands)
         for number in numbers:
-            if said := case(number, commands, whole, seconds, counts):
+            try:
+                said = case(number, commands, whole, seconds, counts)
+            except TimeoutError as error:
+                said = str(error)
+            if said:
                 findings[number] = said
             shutil.rmtree(folder / "run", ignore_errors=True)
             (folder / "said").unlink(missing_ok=True)

@@ -90,7 +90,11 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     runs.write_rows(folder)
     with Commands(folder) as commands:
         for number in numbers:
-            if said := case(number, commands):
+            try:
+                said = case(number, commands)
+            except TimeoutError as error:
+                said = str(error)
+            if said:
                 findings[number] = said
             else:
                 counts[PAIRS[number % len(PAIRS)]] += 1

@@ -139,7 +139,10 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
         seconds = runs.seconds_of_a_run(commands)
         for number in numbers:
             case = Case(number, commands, whole, seconds)
-            said, wrong = case.outcome()
+            try:
+                said, wrong = case.outcome()
+            except TimeoutError as error:
+                said, wrong = "", f"{error}: {(folder / 'said').read_text()}"
             if wrong:
                 findings[number] = f"{case.kind}: {wrong}"
             else:
