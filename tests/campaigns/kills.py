@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -60,11 +59,13 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)
-        start = time.monotonic()
-        commands.run(*runs.TRAIN, "--run-dir", "timed")
-        seconds = time.monotonic() - start
+        seconds = runs.seconds_of_a_run(commands)
         for number in numbers:
-            if said := case(number, commands, whole, seconds, counts):
+            try:
+                said = case(number, commands, whole, seconds, counts)
+            except TimeoutError as error:
+                said = str(error)
+            if said:
                 findings[number] = said
             shutil.rmtree(folder / "run", ignore_errors=True)
             (folder / "said").unlink(missing_ok=True)

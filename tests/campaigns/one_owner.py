@@ -74,7 +74,8 @@ def _is_taken_and_left(run: Path, commands: Commands) -> str:
     """After the owner was killed."""
     if wrong := runs.damage(run):
         return wrong
-    command = commands.start("resume", run, err="said")
+    begun = (run / RECORD).exists()  # else it was killed before there was anything to go on with
+    command = commands.start(*(("resume", run) if begun else (*TRAIN, "--run-dir", run)), err="said")
     command.is_over(0.1)
     if command.is_over():
         return f"it cannot be taken: {(commands.folder / 'said').read_text()}"
@@ -90,7 +91,11 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     runs.write_rows(folder)
     with Commands(folder) as commands:
         for number in numbers:
-            if said := case(number, commands):
+            try:
+                said = case(number, commands)
+            except TimeoutError as error:
+                said = str(error)
+            if said:
                 findings[number] = said
             else:
                 counts[PAIRS[number % len(PAIRS)]] += 1

@@ -136,12 +136,13 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)
-        start = time.monotonic()
-        commands.run(*runs.TRAIN, "--run-dir", "timed")
-        seconds = time.monotonic() - start
+        seconds = runs.seconds_of_a_run(commands)
         for number in numbers:
             case = Case(number, commands, whole, seconds)
-            said, wrong = case.outcome()
+            try:
+                said, wrong = case.outcome()
+            except TimeoutError as error:
+                said, wrong = "", f"{error}: {(folder / 'said').read_text()}"
             if wrong:
                 findings[number] = f"{case.kind}: {wrong}"
             else:

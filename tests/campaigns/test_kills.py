@@ -12,7 +12,7 @@ from chainrule.cli.run_directory import CHECKPOINTS, METRICS, MODEL, RECORD
 def test_runs_that_are_killed_end_as_those_that_are_not(folder):
     counts, findings = kills.run(range(4), folder)
     assert findings == {}
-    assert sum(counts.values()) - counts.get("too late", 0) > 4, "or this tries nothing"
+    assert sum(counts.values()) > counts.get("too late", 0), "or this tries nothing"
 
 
 def test_a_difference_would_be_seen(folder):

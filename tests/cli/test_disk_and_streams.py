@@ -9,13 +9,15 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
 from chainrule import sealed_file
 from chainrule.cli.lock import LOCK, RunLock
-from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RECORD, RunDirectory
+from chainrule.cli.signals import Stopped
 from chainrule.train.checkpoints import LAST
 
 TRAIN = ("train", "digits", "--device", "cpu", "--hidden", "4", "--epochs", 2, "--run-dir", "out")
@@ -181,3 +183,28 @@ with Signals() as signals:
 """
     found = subprocess.run([sys.executable, "-c", code, *names], check=False, capture_output=True, text=True)
     assert (found.returncode, found.stdout) == (128 + signal.Signals[f"SIG{names[1]}"], "asked to stop\ngoes on\n")
+
+
+def test_a_signal_whose_exception_nobody_heard_of_stops_the_run_all_the_same(run, monkeypatch):
+    """Within a weakref's callback, in the middle of an import say, an exception is printed and forgotten."""
+
+    class Thing:
+        pass
+
+    def describe(self: RunDirectory, **_: object) -> None:
+        thing = Thing()
+        callback = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "unraisablehook", lambda unraisable: forgotten.append(unraisable.exc_type))
+            del thing
+        assert callback() is None
+        DESCRIBE(self, **_)  # type: ignore[arg-type]
+
+    forgotten: list[object] = []
+    monkeypatch.setattr(RunDirectory, "describe", describe)
+    assert run(*TRAIN[:-3], 10_000, "--run-dir", "out", "--quiet").code == 143
+    assert forgotten == [Stopped]
+    assert json.loads(Path("out", RECORD).read_text())["status"] == "interrupted"
+
+
+DESCRIBE = RunDirectory.describe

@@ -84,7 +84,8 @@ class RunLock:
 def _holder(number: int) -> str:
     """What the file says; who has just locked it may be about to write that."""
     for _ in range(10):
-        if text := os.pread(number, 200, 0).decode(errors="replace").strip():
-            return text
+        with contextlib.suppress(OSError):  # on SMB what is locked cannot be read either
+            if text := os.pread(number, 200, 0).decode(errors="replace").strip():
+                return text
         time.sleep(0.01)
     return ""

@@ -48,6 +48,8 @@ class Signals(Callback):
 
     def on_start(self, record: StartRecord) -> None:
         self._stop = record.trainer.stop
+        if self.caught:  # Stopped was raised where Python only prints exceptions: a callback of a weakref, of ctypes
+            self._stop()
 
     def _on_signal(self, number: int, _: object) -> None:
         if self.caught:
