@@ -1,7 +1,8 @@
 """What checkpoints cost a run: ``python benchmarks/checkpoint_cost.py [--epochs 60] [--rounds 3] [--json FILE]``.
 
-Workload M of compare_cpu.py is trained with checkpoints at the default interval and without, in turn. Compared are wall time and processor time of all that a fit does; and, as other work on the
-machine weighs more than a checkpoint, the time spent in writing them is taken by itself, and its share of the run.
+Workload M of compare_cpu.py is trained with checkpoints at the default interval and without, in turn. Compared are wall
+time and processor time of all that a fit does; and, as other work on the machine weighs more than a checkpoint, the
+time spent in writing them is taken by itself, and its share of the run.
 """
 
 from __future__ import annotations

@@ -138,9 +138,7 @@ class Fit:
             with Progress(trainer.epochs, enabled=trainer.progress) as progress:
                 self._train(progress)
             if self.best is None or not self.best.epoch:
-                refuse_nonfinite_parameters(
-                    self.net, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate(max(0, run.steps - 1))
-                )
+                refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate)
             self.learner.keep()
         except KeyboardInterrupt:
             run.stopped = "interrupted"
@@ -279,7 +277,7 @@ class Fit:
         )  # fmt: skip
 
     def _rate(self, step: int) -> float:
-        return float(self.rates.rates(step, 1, self.total_steps)[0])
+        return float(self.rates.rates(max(0, step), 1, self.total_steps)[0])
 
     # ---- checkpoints --------------------------------------------------------------------------------
 
@@ -291,9 +289,7 @@ class Fit:
         if (halted := self.steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
-        refuse_nonfinite_parameters(
-            self.net, step=run.steps - 1, epoch=epoch + 1, rate=self._rate(max(0, run.steps - 1))
-        )
+        refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1, rate=self._rate)
         with advice(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
             checkpoint = take(self, done, self._seconds())
             self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
