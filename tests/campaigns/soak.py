@@ -47,7 +47,7 @@ class Watch(cr.Callback):
 
     def __init__(self, steps: int, warm: float) -> None:
         self.first, self.taken = int(warm * steps), list[int]()
-        self.every = max(1, steps // 40)
+        self.every = max(1, steps // 20)
 
     def on_step_end(self, record: cr.StepRecord) -> None:
         if record.step >= self.first:
