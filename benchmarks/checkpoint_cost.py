@@ -60,11 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=60, help="of each fit; 40 steps each")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a disk: /tmp may be memory")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     train(2, None)  # loads what is loaded once
     epochs = args.epochs
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # on a disk: elsewhere /tmp may be memory
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         runs = [(train(epochs, Path(folder)), train(epochs, None)) for _ in range(args.rounds)]
     kept, bare = [a for a, _ in runs], [b for _, b in runs]
     times = [seconds for run in kept for seconds in run["writing_wall_s"]]
