@@ -29,4 +29,4 @@ def test_the_handler_fails_the_array_that_it_is_told():
         with pytest.raises(MemoryError):
             np.empty(100)
         np.empty(100)
-        assert asked() == 3
+    assert asked() == 3
