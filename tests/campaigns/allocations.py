@@ -65,7 +65,7 @@ def fit(options: dict[str, Any], folder: Path, backend: cr.Backend | None = None
     net = cr.Network(layers, 4, loss=loss, dtype=dtype, seed=1, backend=backend)
     net.preparation = cr.Preparation(features=cr.Standardization.fit(X))
     try:
-        cr.Trainer(net, optimizer, batch_size=9, epochs=3, **options).fit(X, y, **fitted)
+        cr.Trainer(net, optimizer, batch_size=20, epochs=2, **options).fit(X, y, **fitted)
         net.predict(X)
     except cr.OutOfMemoryError as error:
         error.net = net
@@ -135,6 +135,7 @@ class Campaign:
             return asked(), weights(net)
 
         total, expected = self.of(n % len(LIBRARY), whole)
+        assert total > OF_EACH // 2, "or it is always the first"
         try:
             with failing_at(n * total // OF_EACH):
                 net = fit(options, self.folder)

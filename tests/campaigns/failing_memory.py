@@ -39,7 +39,8 @@ static struct {
   void (*put)(void *, void *, size_t);
 } handler = {"fails on purpose", 1, 0, get, zeros, resize, put};
 extern "C" void *the_handler() { return &handler; }
-extern "C" void fail_at(long n) { left = n; asked = 0; }
+extern "C" void fail_at(long n) { left = n; }
+extern "C" void count_anew() { asked = 0; }
 extern "C" long asked_for() { return asked; }
 """
 SET_HANDLER = 304  # its place in NumPy's table of functions
@@ -75,6 +76,7 @@ def failing_at(n: int) -> Iterator[Callable[[], int]]:
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     handler = library()
     before = _set_handler(new(handler.the_handler(), NAME, None))
+    handler.count_anew()
     handler.fail_at(n)
     try:
         yield handler.asked_for

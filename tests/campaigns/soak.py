@@ -47,7 +47,7 @@ class Watch(cr.Callback):
 
     def __init__(self, steps: int, warm: float) -> None:
         self.first, self.taken = int(warm * steps), list[int]()
-        self.every = max(1, steps // 100)
+        self.every = max(1, steps // 20)
 
     def on_step_end(self, record: cr.StepRecord) -> None:
         if record.step >= self.first:
@@ -79,7 +79,7 @@ def one_short_fit(number: int, folder: Path) -> None:
         [cr.Dense(48, "tanh"), cr.Residual([cr.Dense(48, "relu"), cr.Dense(48)]), cr.Dense(10)],
     ]
     net = cr.Network(layers[number % 3], 64, seed=number, dtype="float64" if number % 5 == 0 else "float32")
-    checkpoints = cr.Checkpoints(folder / "short", steps=20) if number % 2 else None
+    checkpoints = cr.Checkpoints(folder / "short", steps=40) if number % 4 == 1 else None
     lr = 1e20 if number % 10 == 9 else 1e-3
     trainer = cr.Trainer(
         net, cr.Adam(lr=lr), batch_size=32, epochs=3, checkpoints=checkpoints, ema=0.9 if number % 3 == 1 else None,

@@ -14,14 +14,13 @@ from emulation.compiled import compiler_problem
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or bool(compiler_problem()), reason="a compiler, and Linux")
 
 
-CASES = [0, 104, 308, 512, 716, 5, 201, 401, 701, 2, 122, 63]  # of each kind; those on a device take longest
+CASES = [0, 104, 308, 512, 716, 5, 201, 401, 701, 122, 63]  # of each kind; those on a device take longest
 
 
 def test_memory_that_is_not_there(tmp_path):
     counts, findings = allocations.run(CASES, tmp_path)
     assert findings == {}
-    assert counts["refused"] > 8
-    assert counts["refused, and the batch fits"] == 1
+    assert counts["done"] < 3
 
 
 def test_the_handler_fails_the_array_that_it_is_told():
@@ -30,4 +29,4 @@ def test_the_handler_fails_the_array_that_it_is_told():
         with pytest.raises(MemoryError):
             np.empty(100)
         np.empty(100)
-        assert asked() == 3
+    assert asked() == 3

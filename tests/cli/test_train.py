@@ -16,7 +16,11 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.cli import run_directory
 from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL, RECORD
+from chainrule.nn.evaluation import metrics_of
+from chainrule.sealed_file import write_whole
+from chainrule.train import fit
 
 QUICK = ("--device", "cpu", "--quiet", "--json")
 
@@ -382,3 +386,43 @@ def test_tensorboard_that_is_not_installed(run, flowers, monkeypatch):
     found = run("train", flowers, "--target", "kind", *QUICK, "--tensorboard", "events")
     assert found.code == 2
     assert "chainrule[tensorboard]" in found.err
+
+
+def test_memory_that_runs_out_before_a_run_has_begun_leaves_no_record(run, monkeypatch):
+    """A run.json without the options beside it could not be resumed."""
+
+    def starved(path: Path, content: bytes) -> None:
+        if path.name == CONFIG:
+            raise MemoryError
+        write_whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_directory, "write_whole", starved)
+        found = run("train", "digits", "--epochs", 1, "--device", "cpu", "--quiet", "--run-dir", "out")
+    assert found.code == 4
+    assert found.error.startswith("cpu is out of memory")
+    assert not [path.name for path in Path("out").iterdir()]
+
+
+def test_a_run_that_ran_out_of_memory_goes_on(run, monkeypatch):
+    """It says "failed", keeps its last checkpoint, and resumes to the bytes of one that never stopped."""
+    options = ["train", "digits", "--epochs", 3, "--hidden", 8, "--device", "cpu", "--checkpoint-every", 20, "--quiet"]
+    assert run(*options, "--run-dir", "whole").code == 0
+    calls = []
+
+    def starved(*args: object) -> dict[str, float]:
+        calls.append(None)
+        if len(calls) == 2:
+            np.empty(2**50)
+        return metrics_of(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "metrics_of", starved)
+        found = run(*options, "--run-dir", "out")
+    assert found.code == 4
+    assert found.error.startswith("cpu is out of memory while training: 9,007,199,254,740,992 bytes more are needed")
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["status"] == "failed"
+    assert "out of memory" in record["error"]
+    assert run("resume", "out", "--quiet").code == 0
+    assert Path("out/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from chainrule.errors import DataError, OptionError
+from chainrule.errors import DataError, OptionError, OutOfMemoryError
 from chainrule.nn.table_columns import Categorical
+from chainrule.tables import frame_reader
 from chainrule.tables.readers import read_table
 from tables.formats import arrow_file
 
@@ -217,3 +218,16 @@ def test_damaged_files_are_read_or_refused(ending, tmp_path):
         except (DataError, OptionError):
             refused += 1
     assert refused > 100
+
+
+def test_memory_that_arrow_cannot_have(tmp_path, monkeypatch):
+    """Its error is one of its own kind and a MemoryError: the file is not to blame."""
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.feather").write_feather(pa.table({"a": [1, 2], "y": [1, 2]}), tmp_path / "t.feather")
+
+    def starved(*_: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(frame_reader, "_from_arrow", starved)
+    with pytest.raises(OutOfMemoryError, match=r"cpu is out of memory while reading .*t\.feather"):
+        read_table(tmp_path / "t.feather", target="y")

@@ -25,6 +25,7 @@ from chainrule.train import fit, memory, streaming
 from chainrule.train.fit import Fit
 from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import KERNEL_SHARE, bytes_of_batches, bytes_of_net, bytes_per_row, largest_batch
+from emulation import simulated_cupy
 
 N, N_IN = 400, 6
 PLENTY = 1 << 40
@@ -463,3 +464,17 @@ def test_what_a_control_group_leaves(monkeypatch, tmp_path):
     read = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda p, *a: "0::/outer/inner\n" if p.name == "cgroup" else read(p, *a))
     assert host_memory.free_on_host() == 1000 - 700 + 150
+
+
+def test_a_device_too_full_for_a_backend(monkeypatch):
+    """Its workspace is the first thing that is laid out there."""
+
+    def full(size: int) -> None:
+        raise simulated_cupy.OutOfMemoryError(size, 0)
+
+    monkeypatch.setattr(simulated_cupy, "alloc", full)
+    with simulated_cupy.simulated():
+        from chainrule.backends.cupy.backend import CuPyBackend
+
+        with pytest.raises(OutOfMemoryError, match="cuda:0 is out of memory: 33,554,432 bytes more are needed"):
+            CuPyBackend()

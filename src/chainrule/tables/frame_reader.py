@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +36,7 @@ from chainrule.tables.table import Table
 
 CELLS = (int, float, Decimal, np.bool_, np.integer, np.floating, datetime.date)  # besides text; dates for their refusal
 CELLS_AT_ONCE = 1 << 22  # of a Parquet file, beside the columns that are made of them
+MOST_PACKED = 1000  # bytes that one of a compressed file may stand for
 NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
 Read = Callable[[str], "np.ndarray | Cells"]  # a column by its name: numbers, booleans, dates or objects; or text
 
@@ -74,8 +76,13 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
                 content = ipc.open_stream(file).read_all()
             content.validate(full=True)  # Arrow believes the offsets of text in such a file, and reads where they point
             return _from_arrow(content, str(path), selection)
-    except (ChainruleError, FileNotFoundError, PermissionError, MemoryError):
+    except (ChainruleError, FileNotFoundError, PermissionError):
         raise
+    except MemoryError as error:
+        asked = re.search(r"of size (-?\d+)", str(error))
+        if asked is None or 0 <= int(asked[1]) <= MOST_PACKED * path.stat().st_size:
+            raise  # else the file claims what it cannot hold
+        raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
 

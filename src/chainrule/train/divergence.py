@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chainrule.backends.base import Array
 from chainrule.errors import DivergenceError
 from chainrule.nn.losses import Baseline, CustomLoss
@@ -54,8 +56,8 @@ def diverged(
     )  # fmt: skip
 
 
-def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int, rate: float) -> None:
-    """DivergenceError for an update that overflowed; ``epoch`` counts from 1.
+def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int, rate: Callable[[int], float]) -> None:
+    """DivergenceError for an update that overflowed; ``epoch`` counts from 1, ``rate`` says the rate of a step.
 
     The loss of the next step would show it, but after the last step there is none.
     """
@@ -63,7 +65,7 @@ def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int, rate: fl
     if where:
         raise DivergenceError(
             f"training diverged with its last update (step {step}, epoch {epoch}): {where} is not finite",
-            step=step, epoch=epoch, where=where, hint=remedy(net, where, step=step, rate=rate),
+            step=step, epoch=epoch, where=where, hint=remedy(net, where, step=step, rate=rate(step)),
         )  # fmt: skip
 
 

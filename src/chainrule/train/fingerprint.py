@@ -67,8 +67,11 @@ def machine_of(backend: Backend) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``epochs 30 -> 60`` for each that is not the same, a few of them."""
-    names = [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
+    """``epochs 30 -> 60`` for each that is not the same, a few of them. What a version before did not know was off."""
+    names = [
+        name for name in dict.fromkeys([*now, *before])
+        if before.get(name) != now.get(name) and (name in before or now[name])
+    ]  # fmt: skip
     found = [f"{name:.60} {_short(before.get(name))} -> {_short(now.get(name))}" for name in names[:SHOWN]]
     return found + [f"and {len(names) - SHOWN} more"] * (len(names) > SHOWN)
 

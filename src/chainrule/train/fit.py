@@ -131,7 +131,7 @@ class Fit:
                 self._train(progress)
             # A weight of -inf before a relu leaves the loss finite, and so may be one of the best epoch.
             kept = self._best_net() if self.best is not None and self.best.epoch else self.net
-            self._refuse_nonfinite(kept, run.history.epochs)
+            refuse_nonfinite_parameters(kept, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate)
             self.learner.keep()
         except KeyboardInterrupt:
             run.stopped = "interrupted"
@@ -269,12 +269,8 @@ class Fit:
             rate=self._rate(step),
         )  # fmt: skip
 
-    def _refuse_nonfinite(self, net: Network, epoch: int) -> None:
-        last = self.run.steps - 1
-        refuse_nonfinite_parameters(net, step=last, epoch=epoch, rate=self._rate(max(0, last)))
-
     def _rate(self, step: int) -> float:
-        return float(self.rates.rates(step, 1, self.total_steps)[0])
+        return float(self.rates.rates(max(0, step), 1, self.total_steps)[0])
 
     # ---- checkpoints --------------------------------------------------------------------------------
 
@@ -286,7 +282,7 @@ class Fit:
         if (halted := self.steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
-        self._refuse_nonfinite(self.net, epoch + 1)
+        refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1, rate=self._rate)
         with advice(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
             checkpoint = take(self, done, self._seconds())
             self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)

@@ -96,9 +96,10 @@ def refuse_what_cannot_fit(net: Network, rows: Rows | HostRows, size: int, free:
 
     Linux hands out memory that it does not have, and ends the process that writes to it. Devices refuse by themselves.
     """
-    needed = bytes_of_batches(net, rows, size, free)
-    if net.backend.free_memory() is not None or needed < WORTH_ASKING:
+    numbers = 8 * min(size, len(rows)) * (net.n_in + sum(net.widths)) + 8 * len(rows)
+    if numbers * net.dtype.itemsize < WORTH_ASKING or net.backend.free_memory() is not None:  # at a glance: most fits
         return
+    needed = bytes_of_batches(net, rows, size, free)
     left = free_on_host(free)
     if left is not None and needed > left:
         raise OutOfMemoryError("cpu", needed=needed, free=left)
