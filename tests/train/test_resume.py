@@ -480,12 +480,13 @@ def test_a_best_epoch_that_is_not_finite_is_a_divergence(classes):
         every = 1
 
         def on_step_end(self, record: Any) -> None:
-            if record.step == 8:
+            if record.step == 12:
                 net.parameters()["dense0.b"][3] = -np.inf
 
+    # With the last update: of the bodies some make a nan of it with the next.
     with pytest.raises(cr.DivergenceError, match=r"dense0\.b is not finite") as caught:
-        trainer(net, callbacks=[Overflow()]).fit(classes.X, classes.y, validation=classes.valid)
-    assert caught.value.run.best_epoch > 1
+        trainer(net, callbacks=[Overflow()], epochs=2).fit(classes.X, classes.y, validation=classes.valid)
+    assert caught.value.run.best_epoch == 2
 
 
 def test_totals_that_nobody_counts_are_no_memory_of_others(regression, tmp_path):
