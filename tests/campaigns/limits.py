@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -34,6 +35,11 @@ def outcome_of(
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     took = time.process_time() - start
+    if took >= SECONDS:  # once more, without the tracing of memory, which takes a multiple
+        start = time.process_time()
+        with contextlib.suppress(Exception):
+            use()
+        took = time.process_time() - start
     if peak > allowed:
         return f"{said}, with {peak:,} bytes, {allowed:,} are allowed"
     return said if took < SECONDS else f"{said}, after {took:.1f} s"

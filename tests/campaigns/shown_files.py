@@ -227,7 +227,8 @@ def try_case(number: int, whole: Whole) -> str:
     at = whole.folder / f"case {rng.choice(WORDS[:8])}"
     shutil.copytree(whole.run, at)
     try:
-        for harm in rng.choices(HARMS, k=rng.choice([0, 1, 1, 1, 2])):
+        # Links come last: nothing here is to write through them.
+        for harm in sorted(rng.choices(HARMS, k=rng.choice([0, 1, 1, 1, 2])), key=HARMS.index):
             with contextlib.suppress(OSError, ValueError):  # the one before has left nothing to harm
                 harm(rng, at, whole)
         argv = commands(rng, at)

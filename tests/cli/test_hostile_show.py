@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.checkpoints import LAST
 
 NASTY = ("\x1b[31mred", "\x1b]0;title\x07", "\x9b2J", "\u202egnp.exe", "a\nerror: no", "\x7f", "\r", "\ud800", "\u2028")
 
@@ -81,3 +85,57 @@ def test_a_record_of_the_wrong_kinds_is_shown_all_the_same(run):
     (Path("m") / "run.json").write_text(json.dumps(record))
     assert "no model" in run("show", "m").out
     assert run("show", "m", "--json").json["run"] == record
+
+
+# ---- checkpoints ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def last(run, flowers):
+    """A checkpoint of a run of three epochs, which its settings say are four."""
+    options = ("--target", "kind", "--epochs", 3, "--hidden", "4", "--device", "cpu", "--quiet", "--run-dir", "out")
+    assert run("train", flowers, *options).code == 0
+    path = Path("out", "checkpoints", LAST)
+    found = Checkpoint.read(path)
+    dataclasses.replace(found, settings=found.settings | {"epochs": 4}).write(path)
+    return path
+
+
+def test_a_checkpoint_is_shown(run, last):
+    found = run("show", last)
+    assert found.code == 0, found.err
+    for words in ("3 of 4 epochs done", "valid_loss", "2 columns, dense 4 -> dense 3; 27 parameters", "AdamW"):
+        assert words in found.out
+    assert found.out.splitlines()[-1] == "to go on    chainrule resume out"
+    facts = run("show", last, "--json").json["checkpoint"]
+    assert (facts["epochs"], facts["batches"], len(facts["history"]["loss"])) == (3, 0, 3)
+    assert facts["arrays"]["parameters.dense0.W"] == {"shape": [2, 4], "dtype": "float32"}
+
+
+def test_a_checkpoint_is_no_model_and_what_it_is_is_said(run, last, flowers):
+    found = run("predict", last, flowers)
+    assert (found.code, "is a chainrule checkpoint, but not a chainrule model" in found.error) == (3, True)
+    assert "chainrule resume RUN" in found.err
+
+
+def test_a_hostile_checkpoint_is_shown_on_a_few_lines(run, last):
+    found = Checkpoint.read(last)
+    words = [*(word.replace("\ud800", "") for word in NASTY), "x" * 100_000]
+    nasty: dict[str, Any] = {word: word for word in words}
+    layers = {"layers": [{"kind": word, "n_out": words} for word in words], "loss": nasty, "optimizer": {"name": nasty}}
+    dataclasses.replace(found, settings=nasty | layers, machine=nasty, rows={"rows": nasty}).write(last)
+    for options in ([], ["--json"]):
+        shown = run("show", last, *options)
+        assert shown.code == 0, shown.err
+        assert is_clean(shown.out)
+        assert options or len(shown.out) < 20_000
+
+
+@pytest.mark.parametrize("value", ["{}", "[" * 39 + "]" * 39, "[" * 400 + "]" * 400])
+def test_descriptions_are_of_few_levels(run, last, value):
+    """What is nested deeper than Python prints is refused before anything prints it."""
+    found = Checkpoint.read(last)
+    dataclasses.replace(found, settings={"layers": json.loads(value)}).write(last)
+    shown = run("show", last)
+    assert shown.code == (0 if value == "{}" else 3)
+    assert shown.code == 0 or "nested too much" in shown.error

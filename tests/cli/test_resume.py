@@ -110,6 +110,55 @@ def test_data_that_has_changed_is_refused(run, flowers):
     assert "does not exist" in run("resume", "out").error
 
 
+def test_validation_rows_that_have_changed_are_refused(run, flowers, tmp_path):
+    """Any of them: of X the checkpoint knows a sample."""
+    held = tmp_path / "held.csv"
+    held.write_text(flowers.read_text())
+    folder = half_done(run, flowers, "--target", "kind", "--valid", held)
+    record = json.loads((folder / RECORD).read_text())
+    assert record["valid_data"]["source"] == str(held)
+    assert record["valid_data"]["sha256"] == record["data"]["sha256"]
+    held.write_text(held.read_text().replace("height", " height"))  # the same numbers in another file
+    found = run("resume", "out")
+    assert (found.code, found.error) == (3, f"{held} has changed since the run began")
+    held.unlink()
+    assert "on which the run is validated, does not exist" in run("resume", "out").error
+    held.write_text(flowers.read_text())
+    assert run("resume", "out", "--quiet").code == 0
+
+
+def test_validation_rows_that_nothing_is_recorded_of_are_known_by_the_checkpoint(run, flowers, tmp_path):
+    held = tmp_path / "held.csv"
+    held.write_text(flowers.read_text())
+    folder = half_done(run, flowers, "--target", "kind", "--valid", held)
+    record = json.loads((folder / RECORD).read_text())
+    del record["valid_data"]
+    (folder / RECORD).write_text(json.dumps(record))
+    held.write_text(flowers.read_text() + "1,2,rose\n")
+    found = run("resume", "out")
+    assert (found.code, "other rows" in found.error) == (3, True)
+
+
+def test_a_config_that_names_no_table(run):
+    folder = half_done(run)
+    (folder / CONFIG).write_text("epochs = 2\n")
+    found = run("resume", "out")
+    assert (found.code, found.error.startswith("no table came")) == (2, True)
+
+
+@pytest.mark.parametrize("name", [METRICS, "history.csv", "curves.svg", MODEL, RECORD, f"{CHECKPOINTS}/{LAST}", LOCK])
+def test_a_link_out_of_the_run_is_not_written_through(run, tmp_path, name):
+    folder, precious = half_done(run), tmp_path / "precious"
+    path = folder / name
+    precious.write_bytes(path.read_bytes() if path.exists() else b"precious")
+    before = precious.read_bytes()
+    path.unlink(missing_ok=True)
+    path.symlink_to(precious)
+    found = run("resume", "out", "--quiet")
+    assert found.code == (5 if name == LOCK else 0), found.err
+    assert precious.read_bytes() == before
+
+
 def test_other_settings_and_another_machine_are_named(run):
     folder = half_done(run)
     config = (folder / CONFIG).read_text()

@@ -14,6 +14,7 @@ import chainrule as cr
 from chainrule.errors import DataError, ModelFileError, OptionError
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import LAST, CheckpointWriter
+from chainrule.train.diagnosis import Measurement, judge
 
 # What a run can have that a checkpoint must hold: 40 rows, so 6 batches an epoch with a ragged last one.
 FEATURES: dict[str, dict[str, Any]] = {
@@ -378,6 +379,20 @@ NONSENSE: dict[str, Any] = {  # what is changed in a checkpoint that is otherwis
     "batches that are not there": {"batches": 3},
     "epochs that are not there": {"epochs": 3},
     "a best epoch that is not over": {"best_epoch": 2},
+    "a best epoch where none is watched": {"best_epoch": 1, "best_value": 0.5},
+    "steps of another place": {"steps": 9},
+    "batches of another place": {"batches": 1, "totals": np.ones((1, 3))},
+    "all batches of the last epoch and more": {"epochs": 4, "batches": 2},
+    "a time before the start": {"seconds": -1.0},
+    "a first loss that is nan": {"first_loss": "nan"},
+    "a quantity less": {"history": {"loss": [1.0]}},
+    "a quantity more": {"history": {name: [1.0] for name in ("loss", "accuracy", "lr", "seconds", "x")}},
+    "a history of a text": {"history": {"loss": "1"}},
+    "rates that nothing has reduced": {"rates": {"reductions": 1}},
+    "totals of nan": {"totals": np.full((2, 3), np.nan)},
+    "a moment of nan": {"moments.m.dense0.b": np.full(8, np.nan, np.float32)},
+    "a moment of minus infinity": {"moments.m.dense0.b": np.full(8, -np.inf, np.float32)},
+    "more machines than anyone names": {"machine": {f"{i}": "x" * 999 for i in range(999)}},
     "a negative epoch": {"epochs": -1},
     "a fraction of a batch": {"batches": 2.0},
     "history of words": {"history": {"loss": ["low"]}},
@@ -396,9 +411,87 @@ def test_a_whole_file_that_makes_no_sense_is_refused(classes, folder, change):
     dataclasses.replace(checkpoint, **changed, arrays=kept).write(folder / LAST)
     net = make_net(classes)
     before = weights(net)
-    with pytest.raises(ModelFileError):
+    with pytest.raises((ModelFileError, OptionError)) as caught:
         trainer(net).fit(classes.X, classes.y, resume=folder)
+    assert len(caught.value.message) < 1000
     assert weights(net) == before
+
+
+WATCHED: dict[str, dict[str, Any]] = {  # what does not follow from the history
+    "another epoch": {"best_epoch": 1},
+    "another value": {"best_value": 0.25},
+    "no reduction": {"rates": {}},
+}
+
+
+@pytest.mark.parametrize("change", WATCHED)
+def test_what_is_watched_must_follow_from_the_history(classes, tmp_path, change):
+    options = {"optimizer": cr.Adam(cr.Plateau(0.01, patience=1))}
+    fit = {"validation": classes.valid, "resume": tmp_path}
+    stopped = trainer(make_net(classes), callbacks=[StopAfter(15)], checkpoints=tmp_path, **options)
+    stopped.fit(classes.X, classes.y, validation=classes.valid)
+    checkpoint, net = Checkpoint.read(tmp_path / LAST), make_net(classes)
+    assert checkpoint.best_epoch == 2
+    assert checkpoint.rates
+    before = weights(net)
+    dataclasses.replace(checkpoint, **WATCHED[change]).write(tmp_path / LAST)
+    with pytest.raises(ModelFileError, match="history"):
+        trainer(net, **options).fit(classes.X, classes.y, **fit)
+    assert weights(net) == before
+
+
+PROBES: dict[str, Any] = {  # of a diagnosis: what its state is changed to
+    "nothing": lambda state: {},
+    "losses that are none": lambda state: state | {"losses": ["low", "x"]},
+    "a loss more": lambda state: state | {"losses": [*state["losses"], 1.0]},
+    "a layer more": lambda state: state | {"measurements": [*state["measurements"], [1, "x", 1, 0, None, 1.0, None]]},
+    "dead units of none": lambda state: (
+        state | {"measurements": [[0, m[1], 0, 0, *m[4:]] for m in state["measurements"]]}
+    ),
+    "half a layer": lambda state: state | {"measurements": [m[:4] for m in state["measurements"]]},
+    "ratios of others": lambda state: state | {"ratios": {"x": 1.0}},
+    "a ratio below zero": lambda state: state | {"ratios": dict.fromkeys(state["ratios"], -1.0)},
+}
+
+
+@pytest.mark.parametrize("change", PROBES)
+def test_a_diagnosis_that_makes_no_sense(classes, tmp_path, change):
+    stopped = trainer(make_net(classes), callbacks=[StopAfter(8)], checkpoints=tmp_path)
+    stopped.fit(classes.X, classes.y, diagnose=True)
+    checkpoint, net = Checkpoint.read(tmp_path / LAST), make_net(classes)
+    before = weights(net)
+    dataclasses.replace(checkpoint, probe=PROBES[change](checkpoint.probe)).write(tmp_path / LAST)
+    with pytest.raises(ModelFileError, match="diagnosis"):
+        trainer(net).fit(classes.X, classes.y, resume=tmp_path, diagnose=True)
+    assert weights(net) == before
+
+
+def test_a_gradient_norm_of_any_size_is_judged():
+    """Its square is beyond the finite numbers, and Python raises for that."""
+    found = judge([Measurement(0, "dense0", 3, None, None, 1e300, None)], [1.0])
+    assert [finding.kind for finding in found] == []
+
+
+def test_a_best_epoch_that_is_not_finite_is_a_divergence(classes):
+    """A bias of minus infinity before a relu leaves the loss finite."""
+    net = make_net(classes)
+
+    class Overflow(cr.Callback):
+        every = 1
+
+        def on_step_end(self, record: Any) -> None:
+            if record.step == 12:
+                net.parameters()["dense0.b"][3] = -np.inf
+
+    # With the last update: of the bodies some make a nan of it with the next.
+    with pytest.raises(cr.DivergenceError, match=r"dense0\.b is not finite") as caught:
+        trainer(net, callbacks=[Overflow()], epochs=2).fit(classes.X, classes.y, validation=classes.valid)
+    assert caught.value.run.best_epoch == 2
+
+
+def test_totals_that_nobody_counts_are_no_memory_of_others(regression, tmp_path):
+    trainer(make_net(regression), callbacks=[StopAfter(3)], checkpoints=tmp_path).fit(regression.X, regression.y)
+    assert not Checkpoint.read(tmp_path / LAST).arrays["totals"][:, 2].any()
 
 
 def test_what_is_written_is_read(folder):

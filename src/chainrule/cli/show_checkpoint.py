@@ -36,10 +36,10 @@ def rows_of(checkpoint: Checkpoint, path: Path) -> list[list[str]]:
     rows.append(["settings", ", ".join(f"{name} {_as_text(settings[name])}" for name in shown if settings.get(name))])
     rows.append(["rows", f"{_as_text(c.rows.get('rows', '?'))}, sha256 {_as_text(c.rows.get('sha256', '?')):.16}"])
     rows.append(["machine", ", ".join(f"{name} {_as_text(value)}" for name, value in c.machine.items())])
-    run = path.resolve().parent.parent
+    folder = path.parent if path.parent.name == CHECKPOINTS else path.resolve().parent
     is_over = c.epochs == settings.get("epochs")
-    if not is_over and path.resolve().parent.name == CHECKPOINTS and (run / RECORD).is_file():
-        rows.append(["to go on", f"chainrule resume {run}"])
+    if not is_over and folder.name == CHECKPOINTS and (folder.parent / RECORD).is_file():
+        rows.append(["to go on", f"chainrule resume {folder.parent}"])
     return rows
 
 
@@ -62,7 +62,8 @@ def _layers(settings: dict[str, Any]) -> str:
 def _as_text(value: Any) -> str:
     """A name and its fields; numbers in six digits."""
     if isinstance(value, dict):
-        fields = [f"{name} {_as_text(part)}" for name, part in value.items() if name != "name" and part is not None]
+        parts = {name: part for name, part in value.items() if name != "name" and part not in (None, [])}
+        fields = [f"{name} {_as_text(part)}" for name, part in parts.items()]
         return f"{value.get('name', '')}({', '.join(fields)})"
     if isinstance(value, list):
         return f"[{', '.join(map(_as_text, value))}]"
