@@ -7,8 +7,9 @@ read      ``cr.read_table``
 rows      what ``chainrule train`` does until it has its matrices: read, plan, encode, hold out a fifth
 command   ``chainrule train`` with one epoch of a small net, to the end
 
-Beside them pandas, pyarrow and NumPy read the same file. Seconds are of the wall and of the processor (pyarrow uses
-all cores); pages that the system holds of a file do not count as memory of the process. Linux alone.
+Beside them pandas, pyarrow and NumPy read the same file. Seconds are of the wall and of the processor, of which the
+ratios are: pyarrow uses all cores. Pages that the system holds of a file do not count as memory of the process. Linux
+alone.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the files are written, and kept; else they are removed")
     parser.add_argument("--files", nargs="+", choices=FILES, default=FILES)
     parser.add_argument("--jobs", nargs="+", default=["read", "rows", "command", "peers"])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="results are added to what it holds")
     parser.add_argument("--measure", nargs=2, metavar=("JOB", "PATH"), help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -150,33 +151,46 @@ def main() -> None:
             # In a process of its own: what it leaves in memory is none of ours.
             command = [sys.executable, __file__, "--rows", str(args.rows), "--write", str(folder)]
             subprocess.run(command, check=True)
-        results = {kind: of_file(kind, folder, args.rows, args.jobs) for kind in args.files}
-    if args.json is not None:
-        from environment import facts
-
-        import chainrule as cr
-
-        found = {"benchmark": "table_memory", **facts([cr.backend("cpu")]), "rows": args.rows, "columns": COLUMNS}
-        args.json.write_text(json.dumps({**found, "files": results}, indent=2) + "\n", encoding="utf-8")
+        for kind in args.files:
+            for job in args.jobs:
+                for one in PEERS[kind] if job == "peers" else (job,):
+                    found = of_job(one, kind, folder, args.rows)
+                    if args.json is not None:
+                        keep(args.json, args.rows, kind, one, found)
 
 
-def of_file(kind: str, folder: Path, rows: int, jobs: list[str]) -> dict[str, Any]:
-    """The figures of one file, printed as they come."""
-    path = path_of(folder, kind)
-    matrix = rows * COLUMNS * (4 if kind.endswith("32") else 8)
-    found: dict[str, Any] = {"file_bytes": path.stat().st_size, "matrix_bytes": matrix}
-    names = [job for job in jobs if job != "peers"] + (list(PEERS[kind]) if "peers" in jobs else [])
-    for job in names:
-        command = [sys.executable, __file__, "--measure", job, str(path)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found[job] = json.loads(done.stdout.splitlines()[-1])
-        found[job]["times_the_matrix"] = found[job]["bytes"] / matrix
-        line = f"{kind:<12} {job:<8} {found[job]['times_the_matrix']:6.2f} x the matrix"
-        print(f"{line} {found[job]['seconds']:8.2f} s, processor {found[job]['processor_seconds']:8.2f} s", flush=True)
-    if "read" in found and "peers" in jobs:
-        for peer in PEERS[kind]:
-            found[f"read_time_over_{peer}"] = found["read"]["seconds"] / found[peer]["seconds"]
+def of_job(job: str, kind: str, folder: Path, rows: int) -> dict[str, float]:
+    """The figures of one job with one file, printed."""
+    path, matrix = path_of(folder, kind), matrix_bytes(kind, rows)
+    command = [sys.executable, __file__, "--measure", job, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found["times_the_matrix"] = found["bytes"] / matrix
+    line = f"{kind:<12} {job:<8} {found['times_the_matrix']:6.2f} x the matrix"
+    print(f"{line} {found['seconds']:8.2f} s, processor {found['processor_seconds']:8.2f} s", flush=True)
     return found
+
+
+def matrix_bytes(kind: str, rows: int) -> int:
+    return rows * COLUMNS * (4 if kind.endswith("32") else 8)
+
+
+def keep(path: Path, rows: int, kind: str, job: str, found: dict[str, float]) -> None:
+    """Into the file of results, beside what is there already: large files take a while."""
+    from environment import facts
+
+    import chainrule as cr
+
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"files": {}}
+    files = results.pop("files")
+    of_kind = files.setdefault(kind, {"matrix_bytes": matrix_bytes(kind, rows)})
+    of_kind[job] = found
+    for peer in PEERS[kind]:
+        if {"read", peer} <= of_kind.keys():
+            seconds = [of_kind[name]["processor_seconds"] for name in ("read", peer)]
+            of_kind[f"processor_time_of_reading_over_{peer}"] = seconds[0] / seconds[1]
+    head = {"benchmark": "table_memory", **facts([cr.backend("cpu")]), "rows": rows, "columns": COLUMNS}
+    path.write_text(json.dumps({**head, "files": files}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

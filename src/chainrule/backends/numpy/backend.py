@@ -24,6 +24,7 @@ from chainrule.backends.reference import ReferenceBackend
 from chainrule.errors import DataError, DeviceError
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+LARGE = 1 << 20  # elements looked at at a time where nothing is written
 CHUNK = 16_384  # elements of a flat array at a time; seven float32 arrays of it fit a 1 MiB second-level cache
 _BLOCKS = np.arange(CHUNK // 4, dtype=np.uint64)  # of Philox, four words each
 _WORD = 0xFFFFFFFF
@@ -138,6 +139,17 @@ class NumPyBackend(ReferenceBackend):
     def _counter_now(self, state: Array, counter: tuple[int, int]) -> tuple[int, int, int]:
         step, batch = int(state[STEP]), int(state[BATCH])
         return step & _WORD, (counter[0] + (batch << BATCH_SHIFT)) & _WORD, counter[1]
+
+    def first_nonfinite(self, x: Array) -> int | None:
+        if not x.size:
+            return None
+        width = int(x.size) // len(x)
+        step = max(1, LARGE // width)
+        for start in range(0, len(x), step):  # the answers for all of a large table would be a quarter of it
+            finite = np.isfinite(x[start : start + step])
+            if not finite.all():
+                return start * width + int(finite.argmin())
+        return None
 
     def embed(
         self, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
