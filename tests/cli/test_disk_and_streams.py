@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from pathlib import Path
 
@@ -126,6 +127,16 @@ def test_a_file_system_without_locks(run, monkeypatch, number):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, os.strerror(errno.EIO))))
         assert run("resume", "out").error == f"out/lock: {os.strerror(errno.EIO)}"
+
+
+def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path):
+    """A child that a killed owner was about to start holds it until it has begun."""
+    number = os.open(tmp_path / LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(number, fcntl.LOCK_EX)
+    timer = threading.Timer(0.03, os.close, [number])
+    timer.start()
+    RunLock(tmp_path).release()
+    timer.join()
 
 
 def test_a_lock_needs_no_room(tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ class RunLock:
             # A link would be written through, to whatever it leads to.
             number = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             try:
-                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(number)
             except BlockingIOError as error:
                 holder = _holder(number)
                 os.close(number)
@@ -79,6 +79,18 @@ class RunLock:
             self.path.unlink(missing_ok=True)
             os.close(self._number)
             self._number = None
+
+
+def _lock(number: int) -> None:
+    """BlockingIOError where it is not free within a moment.
+
+    A process that was killed while it started another (``platform`` does) lets go once that one has begun.
+    """
+    for _ in range(10):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.01)
+    return fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _holder(number: int) -> str:
