@@ -14,20 +14,17 @@ import random
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import chainrule as cr
-from chainrule.backends.numpy import compiled
-from chainrule.backends.numpy.backend import NumPyBackend
+from campaigns.bodies import BODIES, backend_of
 from chainrule.cli.main import main
 from chainrule.cli.run_directory import CHECKPOINTS, RECORD
 from chainrule.train.checkpoint import Checkpoint
-from emulation.compiled import compiler_problem
-from emulation.simulated_cupy import simulated
 
 TITLE = "divergence"
 CASES = 30
@@ -35,7 +32,6 @@ CASES = 30
 ROWS, SIZE, EPOCHS, EVERY = 60, 8, 6, 3  # rows, a batch of them, passes, batches between two checkpoints
 BATCHES = -(-ROWS // SIZE)
 BAD = 37  # the row that a loss takes for inf, or has no gradient of
-BODIES = ["numpy", "compiled", "guarded", "simulated"]
 LAYERS: dict[str, list[cr.Layer]] = {
     "relu": [cr.Dense(8, "relu"), cr.Dense(8, "relu")],
     "gelu, dropout": [cr.Dense(8, "gelu"), cr.Dropout(0.2), cr.Dense(8, "silu")],
@@ -85,20 +81,6 @@ def nan_slope(xp: Any, z: Any, t: Any) -> Any:
 
 INF_LOSS = cr.CustomLoss("inf_for_one", value, slope)
 NAN_GRADIENT = cr.CustomLoss("nan_for_one", finite_value, nan_slope)
-
-
-@contextlib.contextmanager
-def backend_of(body: str) -> Iterator[cr.Backend]:
-    """A body by name; the compiled one with its loops."""
-    if body == "simulated" and not compiler_problem():
-        with simulated():
-            from chainrule.backends.cupy.backend import CuPyBackend
-
-            yield CuPyBackend()
-    elif body == "compiled" and compiled.is_available():
-        yield compiled.loaded()
-    else:
-        yield cr.GuardedBackend() if body == "guarded" else NumPyBackend()
 
 
 class Case:

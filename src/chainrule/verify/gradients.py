@@ -34,7 +34,7 @@ COMPLEX_STEP = 1e-30
 COMPLEX_TOLERANCE = 1e-12
 DIFFERENCE_STEP = 1e-5
 DIFFERENCE_TOLERANCE = 1e-6
-VANISHING = 1e-3  # of the largest gradient: of a bias that a normalisation takes away, only roundings are left
+VANISHING = 1e-2  # of the largest gradient: of a bias that a normalisation takes away, only roundings are left
 KINK_HALVINGS = 12  # a smooth loss converges long before; what still disagrees lies on a kink of ReLU
 
 Slope = Callable[[np.ndarray], tuple[float, float]]  # least and greatest slope along a direction that rounding allows
