@@ -26,7 +26,8 @@ import chainrule as cr
 from campaigns.failing_memory import failing_at, in_a_process
 from chainrule.cli.lock import LOCK
 from chainrule.cli.main import main
-from chainrule.cli.run_directory import MODEL, RECORD
+from chainrule.cli.run_directory import MODEL
+from chainrule.cli.run_record import RECORD
 from emulation import simulated_cupy
 from emulation.compiled import compiler_problem
 

@@ -23,7 +23,8 @@ import numpy as np
 import chainrule as cr
 from campaigns.bodies import BODIES, backend_of
 from chainrule.cli.main import main
-from chainrule.cli.run_directory import CHECKPOINTS, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS
+from chainrule.cli.run_record import RECORD
 from chainrule.train.checkpoint import Checkpoint
 
 TITLE = "divergence"

@@ -25,7 +25,8 @@ from typing import NamedTuple
 import chainrule as cr
 from campaigns import runs
 from campaigns.commands import TIMEOUT, Command, Commands
-from chainrule.cli.run_directory import CHECKPOINTS, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS
+from chainrule.cli.run_record import RECORD
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import LAST
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import Commands
-from chainrule.cli.run_directory import CHECKPOINTS, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS
+from chainrule.cli.run_record import RECORD
 from chainrule.train.checkpoints import LAST
 
 TITLE = "runs killed at random moments and resumed"

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import Command, Commands
-from chainrule.cli.run_directory import CHECKPOINTS, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS
+from chainrule.cli.run_record import RECORD
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import LAST
 

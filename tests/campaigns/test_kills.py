@@ -6,7 +6,8 @@ import json
 
 from campaigns import kills, runs
 from campaigns.commands import Commands
-from chainrule.cli.run_directory import CHECKPOINTS, METRICS, MODEL, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS, METRICS, MODEL
+from chainrule.cli.run_record import RECORD
 
 
 def test_runs_that_are_killed_end_as_those_that_are_not(folder):

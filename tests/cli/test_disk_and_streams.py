@@ -17,7 +17,8 @@ import pytest
 
 from chainrule import sealed_file
 from chainrule.cli.lock import LOCK, RunLock
-from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RECORD, RunDirectory
+from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RunDirectory
+from chainrule.cli.run_record import RECORD
 from chainrule.cli.signals import Stopped
 from chainrule.train.checkpoints import LAST
 

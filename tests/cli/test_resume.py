@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from chainrule.cli.lock import LOCK, RunLock
-from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL
+from chainrule.cli.run_record import RECORD
 from chainrule.errors import OptionError
 from chainrule.train.checkpoints import LAST
 

@@ -17,7 +17,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli import run_directory
-from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL
+from chainrule.cli.run_record import RECORD
 from chainrule.nn.evaluation import metrics_of
 from chainrule.sealed_file import write_whole
 from chainrule.train import fit

@@ -23,7 +23,8 @@ from chainrule.cli.reports import (
     summary_of,
 )
 from chainrule.cli.resolved import resolve
-from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory, file_facts
+from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory
+from chainrule.cli.run_record import file_facts
 from chainrule.cli.signals import Signals
 from chainrule.cli.training_data import Data, read_training_data
 from chainrule.errors import DivergenceError

@@ -11,7 +11,8 @@ from chainrule.cli import output
 from chainrule.cli.config import arguments_from
 from chainrule.cli.fitting import interval
 from chainrule.cli.job import do_job
-from chainrule.cli.run_directory import CONFIG, RunDirectory, file_facts
+from chainrule.cli.run_directory import CONFIG, RunDirectory
+from chainrule.cli.run_record import file_facts
 from chainrule.errors import DataError, OptionError
 
 

@@ -9,35 +9,27 @@ while a process trains there.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import platform
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-import safetensors
-
-import chainrule
 from chainrule.backends.numpy import compiled
 from chainrule.cli.lock import LOCK, RunLock
-from chainrule.errors import DataError, OptionError, first_line
+from chainrule.cli.run_record import RECORD, facts_of, now, read_record
+from chainrule.errors import DataError, OptionError
 from chainrule.nn.network import Network
-from chainrule.sealed_file import flush, is_deeper, make_folder, naming, remove_temporaries, write_whole
+from chainrule.sealed_file import flush, make_folder, naming, remove_temporaries, write_whole
 from chainrule.train.callbacks import Callback
 from chainrule.train.checkpoints import Checkpoints
 from chainrule.train.loggers import json_line, plain
 from chainrule.train.run import EpochRecord, Run, StartRecord
 
-MODEL, RECORD, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
-    "model.safetensors", "run.json", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg", "config.toml",
+MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
+    "model.safetensors", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg", "config.toml",
     "checkpoints",
 )  # fmt: skip
-
-LONGEST_RECORD, DEEPEST = 1 << 24, 20  # bytes and levels of a run.json; a real one has a few thousand, and five
 
 
 class RunDirectory(Callback):
@@ -123,11 +115,11 @@ class RunDirectory(Callback):
             self._refuse_files()  # once more: another process may have been here since
         remove_temporaries(self.path)
         remove_temporaries(self.checkpoints)
-        facts = _facts_of(record)
+        facts = facts_of(record)
         if self._goes_on:
             self._cut_back(record.run)
             before = self._record.get("resumed")
-            again = {"time": _now(), "epochs": record.run.history.epochs, "steps": record.run.steps, **facts}
+            again = {"time": now(), "epochs": record.run.history.epochs, "steps": record.run.steps, **facts}
             self._record |= {"status": "running", "resumed": [*(before if isinstance(before, list) else []), again]}
             self._record.pop("error", None)
         else:
@@ -136,7 +128,7 @@ class RunDirectory(Callback):
             for file in (Checkpoints(self.checkpoints).last, Checkpoints(self.checkpoints).best):
                 file.unlink(missing_ok=True)
             write_whole(self.path / CONFIG, self._config.encode())
-            self._record = {"status": "running", "started": _now(), **self._facts, **facts}
+            self._record = {"status": "running", "started": now(), **self._facts, **facts}
         self._write_record()
         self._has_begun = True  # not before: what is in a run.json can be gone on with
 
@@ -164,61 +156,12 @@ class RunDirectory(Callback):
             run.diagnosis.plot(self.path / GRADIENT_NORMS)
         if net is not None:
             net.save(self.path / MODEL)
-        self._record |= {"status": status, "compiled": compiled.describe(), "ended": _now(), **summary}
+        self._record |= {"status": status, "compiled": compiled.describe(), "ended": now(), **summary}
         self._write_record()
 
     def _write_record(self) -> None:
         text = json.dumps(plain(self._record), indent=2, ensure_ascii=False)
         write_whole(self.path / RECORD, f"{text}\n".encode(errors="backslashreplace"))  # half a character of a path
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def _facts_of(record: StartRecord) -> dict[str, Any]:
-    net, backend = record.net, record.net.backend
-    return {
-        "device": backend.device,
-        "backend": backend.name,
-        "dtype": str(net.dtype),
-        "layers": list(net.widths),
-        "loss": net.loss_name,
-        "versions": {
-            "chainrule": chainrule.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "safetensors": safetensors.__version__,
-            **({"cupy": sys.modules["cupy"].__version__} if backend.name == "cupy" else {}),
-        },
-        "machine": {"system": platform.platform(), **backend.fingerprint()},
-    }
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """What run.json of a folder says, None where ``path`` is no folder; DataError where it is no run's."""
-    if not path.is_dir():
-        return None
-    try:
-        with (path / RECORD).open("rb") as file:
-            content = file.read(LONGEST_RECORD + 1)
-        if len(content) > LONGEST_RECORD:
-            raise ValueError(f"it has more than {LONGEST_RECORD:,} bytes")
-        record = json.loads(content.decode(), parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} is no run directory: it has no {RECORD}",
-            hint="a run that was killed before it wrote that had not begun: train once more, with --overwrite",
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path / RECORD} cannot be read: {first_line(error):.200}") from error
-    if not isinstance(record, dict) or is_deeper(record, DEEPEST):
-        raise DataError(f"{path / RECORD} should be a JSON object of at most {DEEPEST} levels")
-    return record
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def default_path(name: str) -> Path:
@@ -233,13 +176,3 @@ def default_path(name: str) -> Path:
 def find_model(path: Path) -> Path:
     """The model file of a run directory, or the path itself."""
     return path / MODEL if path.is_dir() else path
-
-
-def file_facts(source: str) -> dict[str, Any]:
-    """Path, size and sha256 of a data file; the name alone of a built-in data set."""
-    path = Path(source)
-    if not path.is_file():
-        return {"source": source}
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"source": str(path.resolve()), "bytes": path.stat().st_size, "sha256": digest}

@@ -9,7 +9,8 @@ from typing import Any
 
 from chainrule.backends.base import Array
 from chainrule.cli import output, show_checkpoint
-from chainrule.cli.run_directory import find_model, read_record
+from chainrule.cli.run_directory import find_model
+from chainrule.cli.run_record import read_record
 from chainrule.nn.dense import Dense
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Node, walk

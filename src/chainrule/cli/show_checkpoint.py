@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from chainrule.cli.run_directory import CHECKPOINTS, RECORD
+from chainrule.cli.run_directory import CHECKPOINTS
+from chainrule.cli.run_record import RECORD
 from chainrule.train.checkpoint import Checkpoint
 
 

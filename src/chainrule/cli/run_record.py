@@ -1,0 +1,83 @@
+"""``run.json``: what a run was asked for, on what, and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+import chainrule
+from chainrule.errors import DataError, first_line
+from chainrule.sealed_file import is_deeper
+from chainrule.train.run import StartRecord
+
+RECORD = "run.json"
+LONGEST, DEEPEST = 1 << 24, 20  # bytes and levels; a real one has a few thousand, and five
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What run.json of a folder says, None where ``path`` is no folder; DataError where it is no run's."""
+    if not path.is_dir():
+        return None
+    try:
+        with (path / RECORD).open("rb") as file:
+            content = file.read(LONGEST + 1)
+        if len(content) > LONGEST:
+            raise ValueError(f"it has more than {LONGEST:,} bytes")
+        record = json.loads(content.decode(), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is no run directory: it has no {RECORD}",
+            hint="a run that was killed before it wrote that had not begun: train once more, with --overwrite",
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path / RECORD} cannot be read: {first_line(error):.200}") from error
+    if not isinstance(record, dict) or is_deeper(record, DEEPEST):
+        raise DataError(f"{path / RECORD} should be a JSON object of at most {DEEPEST} levels")
+    return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def facts_of(record: StartRecord) -> dict[str, Any]:
+    """Of the net, the versions and the machine."""
+    net, backend = record.net, record.net.backend
+    return {
+        "device": backend.device,
+        "backend": backend.name,
+        "dtype": str(net.dtype),
+        "layers": list(net.widths),
+        "loss": net.loss_name,
+        "versions": {
+            "chainrule": chainrule.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "safetensors": safetensors.__version__,
+            **({"cupy": sys.modules["cupy"].__version__} if backend.name == "cupy" else {}),
+        },
+        "machine": {"system": platform.platform(), **backend.fingerprint()},
+    }
+
+
+def file_facts(source: str) -> dict[str, Any]:
+    """Path, size and sha256 of a data file; the name alone of a built-in data set."""
+    path = Path(source)
+    if not path.is_file():
+        return {"source": source}
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"source": str(path.resolve()), "bytes": path.stat().st_size, "sha256": digest}
+
+
+def now() -> str:
+    """The time, with the zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
