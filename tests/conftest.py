@@ -34,6 +34,7 @@ SIMULATED = {
     "test_custom_loss",
     "test_transfers",
     "test_streaming",
+    "test_resume",
 }
 
 

@@ -325,18 +325,16 @@ def test_another_machine_is_named_and_admitted_on_request(classes, folder):
     assert run.history.epochs == 4
 
 
-def test_a_checkpoint_of_one_body_goes_on_on_another(classes, tmp_path):
-    """Begun on the guarded body, which obeys the rules of a GPU, and ended on the CPU's; and the other way round."""
+def test_a_checkpoint_of_one_body_goes_on_on_another(classes, backend, tmp_path):
+    """Begun on each body and ended on the CPU's, and the other way round."""
     whole = make_net(classes, dtype="float64")
     trainer(whole).fit(classes.X, classes.y)
-    from chainrule.backends.guarded import GuardedBackend
-
-    bodies = {"guarded": GuardedBackend(), "numpy": cr.backend("cpu")}
-    for number, (begun, ended) in enumerate([("guarded", "numpy"), ("numpy", "guarded")]):
-        folder, options = tmp_path / str(number), {"dtype": "float64"}
-        first = trainer(make_net(classes, bodies[begun], **options), callbacks=[StopAfter(10)], checkpoints=folder)
-        first.fit(classes.X, classes.y)
-        net = make_net(classes, bodies[ended], **options)
+    cpu = cr.backend("cpu")
+    for number, (begun, ended) in enumerate([(backend, cpu), (cpu, backend)]):
+        folder = tmp_path / str(number)
+        first = make_net(classes, begun, dtype="float64")
+        trainer(first, callbacks=[StopAfter(10)], checkpoints=folder).fit(classes.X, classes.y)
+        net = make_net(classes, ended, dtype="float64")
         trainer(net).fit(classes.X, classes.y, resume=folder, resume_anywhere=True)
         for name, value in net.parameter_arena.download().items():
             np.testing.assert_allclose(value, whole.parameter_arena.download()[name], rtol=1e-12, atol=1e-14)
