@@ -8,13 +8,13 @@ compiled and the guarded body to the bit, those of the simulated CUDA body withi
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 import chainrule as cr
 from campaigns.bodies import BODIES, backend_of
+from campaigns.tally import Tally
 from chainrule.backends.numpy.backend import NumPyBackend
 
 TITLE = "agreement of bodies: products, trainings"
@@ -94,6 +94,7 @@ def training(number: int) -> str:
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many agreed, of products and of trainings, and what went wrong, by number."""
-    said = {n: product(n) if n < 2 * SHAPES else training(n - 2 * SHAPES) for n in numbers}
-    good = {"products", "trainings"}
-    return Counter(s for s in said.values() if s in good), {n: s for n, s in said.items() if s not in good}
+    tally = Tally("products", "trainings")
+    for number in numbers:
+        tally.add(number, product(number) if number < 2 * SHAPES else training(number - 2 * SHAPES))
+    return tally.result()

@@ -24,6 +24,7 @@ import numpy as np
 
 import chainrule as cr
 from campaigns.failing_memory import failing_at, in_a_process
+from campaigns.tally import Tally
 from chainrule.cli.lock import LOCK
 from chainrule.cli.main import main
 from chainrule.cli.run_directory import MODEL
@@ -274,14 +275,11 @@ def said(argv: list[str], run: Path) -> tuple[int, str]:
 def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many came to which end, and what went wrong, by number."""
     campaign = Campaign(folder)
-    counts, findings = {"done": 0, "refused": 0, "refused, and the batch fits": 0}, {}
+    tally = Tally("done", "refused", "refused, and the batch fits")
     for number in numbers:
         try:
             outcome = campaign.outcome(number)
         except Exception as error:
             outcome = f"{type(error).__name__}: {error!s:.300}"
-        if outcome in counts:
-            counts[outcome] += 1
-        else:
-            findings[number] = outcome
-    return counts, findings
+        tally.add(number, outcome)
+    return tally.result()

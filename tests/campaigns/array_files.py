@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from campaigns.tally import Tally
 from chainrule.errors import DataError, OptionError
 from chainrule.tables.readers import read_table
 
@@ -215,7 +216,7 @@ def outcome(path: Path) -> str:
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many were read and refused, and what went wrong, by number."""
-    counts, findings = {"read": 0, "refused": 0}, {}
+    tally = Tally("read", "refused")
     whole = io.BytesIO()
     np.savez(whole, X=np.ones((2, 2)), y=np.array(["a", "b"]))
     (folder / "a.npz").write_bytes(whole.getvalue())
@@ -230,8 +231,5 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
             path.unlink()
             if left := list(folder.iterdir()):
                 said = f"{said}, and there is {left[0].name!r}"
-            if said in counts:
-                counts[said] += 1
-            else:
-                findings[number] = said
-    return counts, findings
+            tally.add(number, said)
+    return tally.result()

@@ -7,7 +7,6 @@ refused by its place; and nothing that was handed over is changed.
 
 from __future__ import annotations
 
-import collections
 import importlib.util
 import random
 import re
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
+from campaigns.tally import Tally
 
 TITLE = "odd arrays"
 CASES = 2_000
@@ -343,8 +343,7 @@ def outcome(number: int) -> str:
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many were used and refused, and what went wrong, by number."""
-    counts: collections.Counter[str] = collections.Counter(used=0, refused=0)
-    findings: dict[int, str] = {}
+    tally = Tally("used", "refused")
     for number in numbers:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -355,8 +354,5 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
             warnings.filterwarnings("ignore", category=PendingDeprecationWarning)  # of np.matrix
             warnings.filterwarnings("ignore", message="the matrix subclass")
             said = (outcome if number % 5 or not ESTIMATORS else outcome_of_estimator)(number)
-        if said in counts:
-            counts[said] += 1
-        else:
-            findings[number] = said
-    return counts, findings
+        tally.add(number, said)
+    return tally.result()

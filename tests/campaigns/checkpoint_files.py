@@ -17,6 +17,7 @@ import numpy as np
 import chainrule as cr
 from campaigns.damage import damaged
 from campaigns.limits import outcome_of
+from campaigns.tally import Tally
 from chainrule import sealed_file
 from chainrule.errors import DataError, OptionError
 from chainrule.sealed_file import Content
@@ -219,7 +220,7 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
             assert outcome(kind, folder / LAST) == "went on"
     for left in folder.iterdir():
         left.unlink()
-    counts, findings = {"went on": 0, "refused": 0, "diverged": 0}, {}
+    tally = Tally("went on", "refused", "diverged")
     with contextlib.chdir(folder):  # where something that was executed would leave its mark
         for number in numbers:
             kind, content = case(number, whole)
@@ -229,8 +230,5 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
             path.unlink()
             if left_behind := list(folder.iterdir()):
                 said = f"{said}, and there is {left_behind[0].name!r}"
-            if said in counts:
-                counts[said] += 1
-            else:
-                findings[number] = said
-    return counts, findings
+            tally.add(number, said)
+    return tally.result()

@@ -22,6 +22,7 @@ import numpy as np
 
 import chainrule as cr
 from campaigns.bodies import BODIES, backend_of
+from campaigns.tally import Tally
 from chainrule.cli.main import main
 from chainrule.cli.run_directory import CHECKPOINTS
 from chainrule.cli.run_record import RECORD
@@ -208,7 +209,7 @@ class Case:
 
 def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many diverged, how many did not, and what went wrong, by number."""
-    counts, findings = {"diverged": 0, "stayed finite": 0}, {}
+    tally = Tally("diverged", "stayed finite")
     for number in numbers:
         place = folder / str(number)
         place.mkdir()
@@ -220,8 +221,5 @@ def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int,
         except Exception as error:
             outcome = f"{type(error).__name__}: {error!s:.300}"
         shutil.rmtree(place)
-        if outcome in counts:
-            counts[outcome] += 1
-        else:
-            findings[number] = f"{case.way}, {case.body}, {case.loss}, {case.layers}: {outcome}"
-    return counts, findings
+        tally.add(number, outcome, f"{case.way}, {case.body}, {case.loss}, {case.layers}")
+    return tally.result()

@@ -6,13 +6,13 @@ in float32 against float64 to 1e-5 of the largest, to 1e-4 behind normalisations
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import chainrule as cr
+from campaigns.tally import Tally
 from chainrule.nn.activations import ACTIVATIONS
 from chainrule.nn.losses import LOSSES
 from chainrule.verify.explain import random_rows
@@ -84,5 +84,7 @@ def outcome(number: int) -> str:
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many were right, and what went wrong, by number."""
-    said = {number: outcome(number) for number in numbers}
-    return Counter(s for s in said.values() if s == "right"), {n: s for n, s in said.items() if s != "right"}
+    tally = Tally("right")
+    for number in numbers:
+        tally.add(number, outcome(number))
+    return tally.result()

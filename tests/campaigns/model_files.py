@@ -14,6 +14,7 @@ import numpy as np
 import chainrule as cr
 from campaigns.damage import damaged
 from campaigns.limits import outcome_of
+from campaigns.tally import Tally
 from chainrule import model_file, sealed_file
 from chainrule.sealed_file import Content
 
@@ -69,12 +70,9 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
         outcome(path)  # what is imported and made once is no one's fault
         assert outcome(path) == "opened"
         whole.append(sealed_file.read(path, model_file.FORMAT))
-    counts, findings = {"opened": 0, "refused": 0}, {}
+    tally = Tally("opened", "refused")
     for number in numbers:
         path.write_bytes(case(number, whole))
         said = outcome(path)
-        if said in counts:
-            counts[said] += 1
-        else:
-            findings[number] = said
-    return counts, findings
+        tally.add(number, said)
+    return tally.result()

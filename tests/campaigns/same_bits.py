@@ -8,9 +8,9 @@ import random
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
+from campaigns.tally import Tally
 from chainrule.cli.main import main
 
 TITLE = "the same command, the same bytes"
@@ -45,5 +45,7 @@ def outcome(number: int, folder: Path) -> str:
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many were the same, and which were not, by number."""
-    said = {number: outcome(number, folder) for number in numbers}
-    return Counter(s for s in said.values() if s == "the same"), {n: s for n, s in said.items() if s != "the same"}
+    tally = Tally("the same")
+    for number in numbers:
+        tally.add(number, outcome(number, folder))
+    return tally.result()

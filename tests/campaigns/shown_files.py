@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from campaigns.damage import damage_bytes, damage_description, damaged
+from campaigns.tally import Tally
 from chainrule import model_file, sealed_file
 from chainrule.cli.main import main
 from chainrule.train import checkpoint
@@ -256,14 +257,11 @@ def try_case(number: int, whole: Whole) -> str:
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many commands did what they were asked and refused it, and what went wrong, by number."""
-    counts, findings = {"done": 0, "refused": 0}, {}
+    tally = Tally("done", "refused")
     os.environ.pop("CHAINRULE_DEVICE", None)
     with contextlib.chdir(folder):
         whole = prepare(folder)
         for number in numbers:
             said = try_case(number, whole)
-            if said in counts:
-                counts[said] += 1
-            else:
-                findings[number] = said
-    return counts, findings
+            tally.add(number, said)
+    return tally.result()

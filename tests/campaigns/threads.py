@@ -25,6 +25,7 @@ import numpy as np
 
 import chainrule as cr
 from campaigns.failing_memory import in_a_process
+from campaigns.tally import Tally
 from chainrule.backends.numpy import compiled
 
 TITLE = "fits side by side (rounds of 8)"
@@ -177,15 +178,12 @@ def outcome(number: int, folder: Path) -> str:
 
 def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many rounds of each kind came to the same bits, and what went wrong, by number."""
-    counts, findings = dict.fromkeys(KINDS, 0), {}
+    tally = Tally(*KINDS)
     with mock.patch.dict(os.environ, {"CHAINRULE_COMPILED": "", "PYTHONWARNINGS": ""}):
         for number in numbers:
             try:
                 said = outcome(number, folder)
             except Exception as error:
                 said = f"{type(error).__name__}: {error!s:.300}"
-            if said in counts:
-                counts[said] += 1
-            else:
-                findings[number] = said
-    return {kind: count for kind, count in counts.items() if count}, findings
+            tally.add(number, said)
+    return tally.result()
