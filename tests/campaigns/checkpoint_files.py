@@ -24,6 +24,7 @@ from chainrule.sealed_file import Content
 from chainrule.train import checkpoint
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import LAST
+from stopping import StopAfter
 
 TITLE = "hostile checkpoints"
 CASES = 20_000
@@ -67,19 +68,6 @@ KINDS = [
     Kind({"activation": "tanh"}, lambda: {"stream": True, "metrics": False}, {"diagnose": True, "validation": 0.2}),
 ]  # fmt: skip
 STOPS = (1, 3, 7, 10, 12, 99)  # batches after which they stop
-
-
-class StopAfter(cr.Callback):
-    """Asks for the end once so many batches of the run are done."""
-
-    every = 1
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, record: Any) -> None:
-        if record.step == self.step:
-            record.stop()
 
 
 NUMBERS: list[Any] = [

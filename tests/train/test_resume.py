@@ -15,6 +15,7 @@ from chainrule.errors import DataError, ModelFileError, OptionError
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import LAST, CheckpointWriter
 from chainrule.train.diagnosis import Measurement, judge
+from stopping import StopAfter
 
 # What a run can have that a checkpoint must hold: 40 rows, so 6 batches an epoch with a ragged last one.
 FEATURES: dict[str, dict[str, Any]] = {
@@ -39,19 +40,6 @@ def make_net(task: Any, backend: cr.Backend | None = None, **options: Any) -> cr
 
 def weights(net: cr.Network) -> bytes:
     return net.backend.download(net.parameter_arena.flat).tobytes()
-
-
-class StopAfter(cr.Callback):
-    """Asks for the end once so many batches of the run are done."""
-
-    every = 1
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, record: Any) -> None:
-        if record.step == self.step:
-            record.stop()
 
 
 def trainer(net: cr.Network, **options: Any) -> cr.Trainer:

@@ -14,6 +14,7 @@ from chainrule.cli.options import names, positive_int
 from chainrule.cli.parser import OptionGroup
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
+from chainrule.train.batches import cut_epoch
 from chainrule.train.callbacks import Callback, EpochFunction
 from chainrule.train.checkpoints import Checkpoints
 from chainrule.train.early_stopping import EarlyStopping
@@ -81,8 +82,7 @@ def with_recipe(args: argparse.Namespace, rows: int, *, has_validation: bool) ->
         return used
     used.batch_size = args.batch_size or recipe.batch_size
     if args.weight_decay is None:
-        batches = -(-rows // min(rows, used.batch_size))
-        steps = used.epochs * -(-batches // args.accumulate)
+        steps = used.epochs * -(-cut_epoch(rows, used.batch_size).count // args.accumulate)
         used.weight_decay = weight_decay_for(args.lr, steps) if args.lr > 0 else 0.0
     return used
 

@@ -18,6 +18,7 @@ from chainrule.optim.lbfgs import LBFGS
 from chainrule.optim.schedules import Constant, Cosine, Schedule
 from chainrule.optim.sgd import SGD
 from chainrule.options import one_of, real_number, whole_number
+from chainrule.train.batches import cut_epoch
 from chainrule.train.callbacks import Callback
 from chainrule.train.recipe import Recipe, weight_decay_for
 from chainrule.train.run import EpochRecord
@@ -82,7 +83,12 @@ def schedule_of(estimator: Any, rows: int, batch_size: int, course: Course, *, o
     if estimator.solver == "sgd" and kind == "invscaling":
         power = real_number("power_t", estimator.power_t)
         return InverseScaling(
-            lr, power=power, rows=rows, updates=-(-rows // batch_size), seen=estimator.t_, begins=course.is_new
+            lr,
+            power=power,
+            rows=rows,
+            updates=cut_epoch(rows, batch_size).count,
+            seen=estimator.t_,
+            begins=course.is_new,
         )
     return Constant(lr)
 
@@ -242,7 +248,7 @@ def trainer_of(
     batch_size, course = _batch_size(estimator.batch_size, rows, recipe), Course() if of_fold else estimator._course
     epochs = 1 if one_epoch else epochs_of(estimator, recipe)
     schedule = schedule_of(estimator, rows, batch_size, course, one_epoch=one_epoch)
-    optimizer = optimizer_of(estimator, schedule, epochs=epochs, steps=epochs * -(-rows // batch_size))
+    optimizer = optimizer_of(estimator, schedule, epochs=epochs, steps=epochs * cut_epoch(rows, batch_size).count)
     if not course.moments.fits(optimizer.moment_names(), net.parameter_arena):  # another solver
         course = estimator._course = Course()
     # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but rows held out. Of an epoch of
