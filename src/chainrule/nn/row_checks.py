@@ -122,8 +122,9 @@ def relative_weights(weights: np.ndarray) -> np.ndarray:
 
     Divided by the largest first, so that no sum leaves the range of float64. The weights themselves if their mean is 1.
     """
-    largest = np.float64(weights.max())
-    shares = weights / largest
+    wide = weights.astype(np.result_type(weights.dtype, np.float64), copy=False)
+    largest = wide.max()
+    shares = (wide / largest).astype(np.float64)
     mean = shares[shares > 0].mean()
     relative: np.ndarray = weights if mean * largest == 1 else shares / mean
     return relative
