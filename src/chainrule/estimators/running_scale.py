@@ -24,7 +24,7 @@ from chainrule.nn.preparation import Preparation, Standardization
 if TYPE_CHECKING:
     from chainrule.estimators.base import BaseMLP
 
-FAR = 10.0  # deviations up to which a row counts as it is, however few rows came before it
+ENOUGH = 100  # rows, from which on a deviation is known well enough to say what lies far out
 OF_CONSTANT = float(Standardization.fit(np.zeros((1, 1))).scale[0])  # the scale of a column that never changes
 
 
@@ -51,12 +51,11 @@ class RunningMoments:
         x = x[:, None] if x.ndim == 1 else x
         counted = None if weights is None else np.flatnonzero(weights)
         mean, deviation = found.mean.copy(), found.scale.copy()
-        columns = np.flatnonzero(found.scale == OF_CONSTANT)  # a scale of 1 can be a deviation of 1 too
-        if len(columns):
-            values = on_host(x[:, columns])
-            values = values if counted is None else values[counted]
-            constant = values.min(axis=0) == values.max(axis=0)
-            mean[columns[constant]], deviation[columns[constant]] = values[0, constant], 0.0
+        for j in np.flatnonzero(found.scale == OF_CONSTANT):  # of any other column too, by chance
+            column = on_host(x[:, j])  # one at a time: together they could be as large as the table
+            column = column if counted is None else column[counted]
+            if column.min() == column.max():
+                mean[j], deviation[j] = column[0], 0.0
         if weights is None or counted is None:
             return cls(float(len(x)), len(x), mean, deviation)
         return cls(float(weights.sum(dtype=np.float64)), len(counted), mean, deviation)
@@ -75,7 +74,10 @@ class RunningMoments:
         ------
         DataError   if the moments are not finite.
         """
-        x = self._drawn_in(x[:, None] if x.ndim == 1 else x)
+        x = x[:, None] if x.ndim == 1 else x
+        if weights is not None and not weights.all():  # rows of weight 0 have no say in what is far out either
+            x, weights = x[weights > 0], weights[weights > 0]
+        x = self._drawn_in(x)
         more = RunningMoments.of(standardization(x, weights), x, weights)
         weight = self.weight + more.weight
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
@@ -93,17 +95,21 @@ class RunningMoments:
         return RunningMoments(weight, self.count + more.count, mean, deviation)
 
     def _drawn_in(self, x: np.ndarray) -> np.ndarray:
-        """``x`` with values farther out than max(10, sqrt(rows so far)) deviations set to that distance.
+        """``x`` with values farther out than sqrt(rows so far) deviations set to that distance.
 
-        None of n rows lies more than sqrt(n - 1) of their deviations from their mean, so a value beyond sqrt(n) is
-        like none before. If it is a single one it no more than doubles the variance, and does not press all other rows
-        into one point; if the column has moved, every row counts that much and the scale follows in a few chunks.
-        Source: Samuelson 1968, How Deviant Can You Be?
+        None of n rows lies more than sqrt(n - 1) of their deviations from their mean (Samuelson 1968, How Deviant Can
+        You Be?): a value beyond is like none before. A single one no more than doubles the variance, and does not press
+        all other rows into one point. Where most rows of a chunk are out there the column itself has moved, and they
+        count as they are; where a chunk is one row, every such row doubles the variance until it is no longer far out.
         """
-        reach = max(FAR, math.sqrt(self.count)) * self.deviation
+        if self.count < ENOUGH:
+            return x
+        reach = math.sqrt(self.count) * self.deviation
         low, high = (np.where(reach > 0, self.mean + side * reach, side * np.inf) for side in (-1, 1))
         if ((x.min(axis=0) >= low) & (x.max(axis=0) <= high)).all():
             return x
+        has_moved = (((x < low) | (x > high)).mean(axis=0) > 0.5) & (len(x) > 1)
+        low, high = np.where(has_moved, -np.inf, low), np.where(has_moved, np.inf, high)
         drawn_in: np.ndarray = np.clip(x.astype(np.float64, copy=False), low, high)
         return drawn_in
 
