@@ -144,3 +144,18 @@ def test_cupy_rows_held_out(rng, cupy):
     fitted = cr.MLPRegressor(**OPTIONS, device="cuda", early_stopping=True).fit(cupy.asarray(X), cupy.asarray(y))
     plain = cr.MLPRegressor(**OPTIONS, device="cpu", early_stopping=True).fit(X, y)
     np.testing.assert_allclose(fitted.validation_scores_, plain.validation_scores_, rtol=1e-6)
+
+
+def test_a_sorted_stream_on_cupy(rng, cupy):
+    """The standardisation follows it there as on the CPU."""
+    X = np.sort(rng.uniform(0, 1000, (300, 2)), axis=0)
+    y = np.sin(X[:, 0] / 200)
+    there, plain = (cr.MLPRegressor(**OPTIONS, device=device) for device in ("cuda", "cpu"))
+    for part in np.array_split(np.arange(300), 5):
+        there.partial_fit(cupy.asarray(X[part]), cupy.asarray(y[part]))
+        plain.partial_fit(X[part], y[part])
+    for name in ("features", "targets"):
+        mine, its = (getattr(m.network_.preparation, name) for m in (there, plain))
+        np.testing.assert_array_equal([mine.mean, mine.scale], [its.mean, its.scale])
+    np.testing.assert_allclose(mine.mean, y.mean(), rtol=1e-12)
+    np.testing.assert_allclose(there.predict(cupy.asarray(X)).get(), plain.predict(X), rtol=1e-6)

@@ -23,6 +23,7 @@ from chainrule.errors import OptionError, said_of
 from chainrule.estimators.held_out import shrink_by_folds
 from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
 from chainrule.estimators.incoming import Incoming, read, standardization, take
+from chainrule.estimators.running_scale import RunningScale, scale_followed_by
 from chainrule.estimators.solvers import Convergence, Course, Watched, epochs_of, layers_of, trainer_of
 from chainrule.nn.losses import Loss
 from chainrule.nn.mlp import MLP
@@ -50,6 +51,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
     _net: Network
     _course: Course
     _recipe: Recipe
+    _scale: RunningScale
     history_: dict[str, list[float]]
     _are_targets_numbers: bool
     _score_metric: str  # what its ``score`` measures, by the name that training knows
@@ -116,8 +118,10 @@ class BaseMLP(BaseEstimator, abc.ABC):
         validation = part(valid) if splits else None if eval_set is None else self._held_out(eval_set)
         watched = Watched(self.monitor, self._score_metric, self._net.loss) if validation else None
         trainer, convergence = trainer_of(self, self._net, len(x), seed, watched, one_epoch=one_epoch)
+        by_class = self._class_weights()
         try:
-            run = trainer.fit(x, t, sample_weight=weights, class_weight=self._class_weights(), validation=validation)
+            with scale_followed_by(self, x, t, weights, follow=one_epoch and not first):
+                run = trainer.fit(x, t, sample_weight=weights, class_weight=by_class, validation=validation)
             self.shrinkage_ = None
             # Rows that the user holds out have their say in the best epoch; a warm start wants the weights as they are.
             if self.shrink and validation is None and not (one_epoch or self.warm_start):
@@ -148,6 +152,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         self._net = self._new_net(
             X, y, weights, seed, device=device, dtype=str(rows.dtype), encoder=encoder, target_name=rows.target_name
         )
+        self._scale = RunningScale.of(self._net.preparation, X, y, weights)
         self.n_layers_, self.t_ = len(self._hidden()) + 2, 0
 
     def _new_net(

@@ -241,7 +241,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """One epoch over these rows, from the weights that there are; ``classes`` are all that will ever come.
 
         The solver goes on from where it was: its moments, its steps, and what the learning rate has come to. Features
-        are standardised, and the columns of a DataFrame encoded, as the first call's rows want it.
+        are standardised by all rows so far, the columns of a DataFrame encoded as the first call's rows want it.
         """
         known = self._labels.values if hasattr(self, "_labels") else None
         y, classes = on_host(y), on_host(classes)

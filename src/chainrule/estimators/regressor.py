@@ -133,7 +133,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """One epoch over these rows, from the weights that there are.
 
         The solver goes on from where it was: its moments, its steps, and what the learning rate has come to. Features
-        and targets are standardised, and the columns of a DataFrame encoded, as the first call's rows want it.
+        and targets are standardised by all rows so far, the columns of a DataFrame encoded as the first call's rows
+        want it. Losses are in units of the targets as they are standardised in this call.
         """
         fitted: MLPRegressor = self._fit(X, y, sample_weight, one_epoch=True)
         return fitted

@@ -1,0 +1,170 @@
+"""The standardisation of a stream: mean and deviation of all rows that ``fit`` and ``partial_fit`` have had so far.
+
+The net is a function of standardised rows to standardised targets. Only the way from a column's own units to these
+moves as rows come in; no weight is rewritten for it. docs/decisions/0023 says why, with figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.backends.base import Array
+from chainrule.errors import DataError
+from chainrule.estimators.homes import on_host
+from chainrule.estimators.incoming import standardization
+from chainrule.nn.preparation import Preparation, Standardization
+
+if TYPE_CHECKING:
+    from chainrule.estimators.base import BaseMLP
+
+ENOUGH = 100  # rows, from which on a deviation is known well enough to say what lies far out
+OF_CONSTANT = float(Standardization.fit(np.zeros((1, 1))).scale[0])  # the scale of a column that never changes
+
+
+@dataclass(frozen=True, eq=False)
+class RunningMoments:
+    """Weighted mean and deviation of each column over all rows so far.
+
+    Parameters
+    ----------
+    weight : sum of the rows' weights; only ratios of weights matter
+    count : rows of a weight above 0
+    mean, deviation : (n_columns,) float64 each; the deviation of a column that has not changed yet is exactly 0, its
+        mean exactly the value
+    """
+
+    weight: float
+    count: int
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, found: Standardization, x: Array, weights: np.ndarray | None) -> RunningMoments:
+        """The moments of rows ``x`` (n, n_columns), or (n,) as one column, whose standardisation is ``found``."""
+        x = x[:, None] if x.ndim == 1 else x
+        counted = None if weights is None else np.flatnonzero(weights)
+        mean, deviation = found.mean.copy(), found.scale.copy()
+        for j in np.flatnonzero(found.scale == OF_CONSTANT):  # of any other column too, by chance
+            column = on_host(x[:, j])  # one at a time: together they could be as large as the table
+            column = column if counted is None else column[counted]
+            if column.min() == column.max():
+                mean[j], deviation[j] = column[0], 0.0
+        if weights is None or counted is None:
+            return cls(float(len(x)), len(x), mean, deviation)
+        return cls(float(weights.sum(dtype=np.float64)), len(counted), mean, deviation)
+
+    def followed_by(self, x: np.ndarray, weights: np.ndarray | None) -> RunningMoments:
+        """These moments and those of further rows, (n, n_columns) or (n,), as one.
+
+        With shares p and q = 1 - p of the weight and d the difference of the means::
+
+            mean = mean_1 + q d        deviation^2 = p deviation_1^2 + q deviation_2^2 + p q d^2
+
+        in float64, without squares that could over- or underflow. Values far out are first drawn in: :meth:`_drawn_in`.
+        Source: Chan, Golub, LeVeque 1983, equation 2.1.
+
+        Raises
+        ------
+        DataError   if the moments are not finite.
+        """
+        x = x[:, None] if x.ndim == 1 else x
+        if weights is not None and not weights.all():  # rows of weight 0 have no say in what is far out either
+            x, weights = x[weights > 0], weights[weights > 0]
+        x = self._drawn_in(x)
+        more = RunningMoments.of(standardization(x, weights), x, weights)
+        weight = self.weight + more.weight
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+            p, q, d = self.weight / weight, more.weight / weight, more.mean - self.mean
+            within = np.hypot(math.sqrt(p) * self.deviation, math.sqrt(q) * more.deviation)
+            mean, deviation = self.mean + q * d, np.hypot(within, math.sqrt(p) * math.sqrt(q) * np.abs(d))
+        bad = ~(np.isfinite(mean) & np.isfinite(deviation))
+        if bad.any():
+            column = int(bad.argmax())
+            raise DataError(
+                f"column {column} (from 0) is around {more.mean[column]:.3g} after {self.mean[column]:.3g} in the rows "
+                "before: too far to be standardised",
+                hint="divide it, or take its logarithm",
+            )
+        return RunningMoments(weight, self.count + more.count, mean, deviation)
+
+    def _drawn_in(self, x: np.ndarray) -> np.ndarray:
+        """``x`` with values farther out than sqrt(rows so far) deviations set to that distance.
+
+        None of n rows lies more than sqrt(n - 1) of their deviations from their mean (Samuelson 1968, How Deviant Can
+        You Be?): a value beyond is like none before. A single one no more than doubles the variance, and does not press
+        all other rows into one point. Where most rows of a chunk are out there the column itself has moved, and they
+        count as they are; where a chunk is one row, every such row doubles the variance until it is no longer far out.
+        """
+        if self.count < ENOUGH:
+            return x
+        reach = math.sqrt(self.count) * self.deviation
+        low, high = (np.where(reach > 0, self.mean + side * reach, side * np.inf) for side in (-1, 1))
+        if ((x.min(axis=0) >= low) & (x.max(axis=0) <= high)).all():
+            return x
+        has_moved = (((x < low) | (x > high)).mean(axis=0) > 0.5) & (len(x) > 1)
+        low, high = np.where(has_moved, -np.inf, low), np.where(has_moved, np.inf, high)
+        drawn_in: np.ndarray = np.clip(x.astype(np.float64, copy=False), low, high)
+        return drawn_in
+
+    def standardization(self, limit: float) -> Standardization:
+        """These moments as what is done to a column."""
+        return Standardization(self.mean, np.where(self.deviation > 0, self.deviation, OF_CONSTANT), limit)
+
+
+@dataclass(frozen=True)
+class RunningScale:
+    """The moments behind a :class:`Preparation`; None for what is not standardised."""
+
+    features: RunningMoments | None
+    targets: RunningMoments | None
+
+    @classmethod
+    def of(cls, preparation: Preparation, x: Array, y: np.ndarray, weights: np.ndarray | None) -> RunningScale:
+        """Of the first rows, for which ``preparation`` was made."""
+        features, targets = preparation.features, preparation.targets
+        return cls(
+            None if features is None else RunningMoments.of(features, x, weights),
+            None if targets is None else RunningMoments.of(targets, y, weights),
+        )
+
+    def followed_by(self, x: Array, y: np.ndarray, weights: np.ndarray | None) -> RunningScale:
+        """With further rows; ``x`` (n, n_in) on the host or on a device, ``y`` as the loss has it."""
+        return RunningScale(
+            None if self.features is None else self.features.followed_by(on_host(x), weights),
+            None if self.targets is None else self.targets.followed_by(y, weights),
+        )
+
+    def applied_to(self, preparation: Preparation) -> Preparation:
+        """``preparation`` with these moments; limits stay."""
+        features, targets = preparation.features, preparation.targets
+        if self.features is not None and features is not None:
+            features = self.features.standardization(features.limit)
+        if self.targets is not None and targets is not None:
+            targets = self.targets.standardization(targets.limit)
+        return dataclasses.replace(preparation, features=features, targets=targets)
+
+
+@contextlib.contextmanager
+def scale_followed_by(
+    estimator: BaseMLP, x: Array, y: np.ndarray, weights: np.ndarray | None, *, follow: bool
+) -> Iterator[None]:
+    """Let an estimator's standardisation ``follow`` these rows, which are trained on inside.
+
+    If that fails the standardisation is what it was before, as if the rows had not come.
+    """
+    net, scale, preparation = estimator._net, estimator._scale, estimator._net.preparation
+    if follow:
+        estimator._scale = scale.followed_by(x, y, weights)
+        net.preparation = estimator._scale.applied_to(preparation)
+    try:
+        yield
+    except BaseException:
+        estimator._scale, net.preparation = scale, preparation
+        raise
