@@ -8,10 +8,13 @@
     |   +-- ModelFileError                a model file that is damaged, foreign or of an unknown version
     +-- DeviceError       (RuntimeError)  a device that cannot be had, or was asked for what it cannot do
     |   +-- GuardError                    code under test did what a GPU would refuse
-    |   +-- OutOfMemoryError              the device has less free memory than was asked for
+    |   +-- OutOfMemoryError  (MemoryError)  the device has less free memory than was asked for
     +-- GradientError     (AssertionError)  an analytic gradient disagrees with a numeric one
-    +-- DivergenceError   (ArithmeticError) training left the finite numbers
+    +-- DivergenceError   (ArithmeticError, ValueError) training left the finite numbers
     +-- OptionError       (ValueError)    an option of the library or of the command line
+
+Each is besides what NumPy, CuPy and scikit-learn raise there, so that code written for them catches it: their nets that
+diverge raise a ValueError, and memory that is out is a MemoryError.
 
 Each carries a message that says what came and what was expected, and where there is one thing to do
 about it, a ``hint`` of one line. The command line maps each class to its exit code.
@@ -87,7 +90,7 @@ GENERAL_ADVICE = (
 )
 
 
-class OutOfMemoryError(DeviceError):
+class OutOfMemoryError(DeviceError, MemoryError):
     """Less memory is free on ``device`` than was asked for; ``needed`` and ``free`` in bytes, None where unknown.
 
     ``doing`` says what it was for; a host that is out of memory is the device "cpu".
@@ -110,7 +113,7 @@ class GradientError(ChainruleError, AssertionError):
     """An analytic gradient that disagrees with a numeric one; names parameter, entry and both values."""
 
 
-class DivergenceError(ChainruleError, ArithmeticError):
+class DivergenceError(ChainruleError, ArithmeticError, ValueError):
     """Training left the finite numbers.
 
     ``step`` counts updates from 0, ``epoch`` from 1; ``where`` names the layer or parameter in which the

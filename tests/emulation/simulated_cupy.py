@@ -311,7 +311,13 @@ def simulated() -> Iterator[SimulatedCuPy]:
     from chainrule.backends.cupy import cublaslt
 
     DEVICE.reset()
-    module = SimulatedCuPy()
-    library = SimulatedLibrary()
-    with mock.patch.dict(sys.modules, {"cupy": module}), mock.patch.object(cublaslt, "load", return_value=library):
-        yield module
+    module, there = SimulatedCuPy(), sys.modules.get("cupy")
+    # This one name alone is put back: a module that is first imported within stays the one that code outside has too.
+    sys.modules["cupy"] = module
+    try:
+        with mock.patch.object(cublaslt, "load", return_value=SimulatedLibrary()):
+            yield module
+    finally:
+        del sys.modules["cupy"]
+        if there is not None:
+            sys.modules["cupy"] = there

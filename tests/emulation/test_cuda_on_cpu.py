@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import textwrap
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 
 from chainrule.backends.cupy import kernels
 from emulation import backend, compiled
+from emulation.simulated_cupy import simulated
 
 # What a test says about barriers and shuffles is only worth something in blocks of several warps.
 SOURCE = r"""
@@ -243,3 +246,26 @@ def test_a_source_that_does_not_compile_says_where(tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "HERE", tmp_path)
     with pytest.raises(AssertionError, match=r"(?s)probe.cu \(bf16\) does not compile.*probe.cu:2:.*nonsense"):
         compiled.library.__wrapped__("probe.cu", "bf16")
+
+
+def test_a_module_that_is_first_imported_with_the_simulated_cupy_stays_imported(monkeypatch, tmp_path):
+    """Else code inside and outside would have classes of the same name that are not the same."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "imported_within.py").write_text("class Thing: pass\n")
+    before = sys.modules.get("cupy")
+    try:
+        with simulated() as cupy:
+            assert sys.modules["cupy"] is cupy
+            within = importlib.import_module("imported_within")
+        assert sys.modules.get("cupy") is before
+        assert importlib.import_module("imported_within").Thing is within.Thing
+    finally:
+        sys.modules.pop("imported_within", None)
+
+
+def test_the_cupy_that_is_there_comes_back(monkeypatch):
+    there = types.ModuleType("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", there)
+    with pytest.raises(KeyError, match="within"), simulated():
+        raise KeyError("within")
+    assert sys.modules["cupy"] is there

@@ -11,6 +11,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn import datasets
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -215,3 +216,48 @@ def test_a_constant_rate_that_ran_out_warns(cancer):
 
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(3\)"):
         cr.MLPClassifier(**CPU, max_iter=3, learning_rate="constant").fit(X, y)
+
+
+def test_verbose_prints_a_line_for_each_epoch_where_there_is_no_terminal(capsys, cancer):
+    X, Xt, y, yt = cancer
+    clf = cr.MLPClassifier(**CPU, max_iter=3, verbose=True).fit(X, y, eval_set=(Xt, yt))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[::2] == [f"Iteration {i + 1}, loss = {loss:.8f}" for i, loss in enumerate(clf.loss_curve_)]
+    assert lines[1::2] == [f"Validation score: {score:.6f}" for score in clf.validation_scores_]
+    cr.MLPClassifier(**CPU, max_iter=3, verbose=True).fit(X, y)
+    assert len(capsys.readouterr().out.splitlines()) == 3  # of the folds of `shrink` nothing is said
+    cr.MLPClassifier(**CPU, max_iter=3).fit(X, y)
+    assert not capsys.readouterr().out
+
+
+def test_verbose_prints_no_lines_on_a_terminal_which_has_a_progress_line(capsys, monkeypatch, cancer):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    cr.MLPClassifier(**CPU, max_iter=3, verbose=True).fit(*cancer[::2])
+    assert "Iteration" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+def test_max_fun_limits_the_evaluations_of_lbfgs_with_a_convergence_warning(kind, cancer):
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    X, _, y, _ = cancer
+    options = {**CPU, "solver": "lbfgs", "tol": 1e-9, "shrink": False}
+    with pytest.warns(ConvergenceWarning, match=r"max_fun \(7\)"):
+        few = getattr(cr, kind)(**options, max_fun=7).fit(X, y)
+    assert few.n_iter_ <= 7
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(9\)"):
+        getattr(cr, kind)(**options, max_iter=9).fit(X, y)
+    with pytest.raises(cr.OptionError, match="max_evaluations"):
+        getattr(cr, kind)(**options, max_fun=0).fit(X, y)
+
+
+def test_lbfgs_that_has_converged_does_not_warn(rng):
+    X = rng.normal(size=(40, 2))
+    cr.MLPRegressor(**CPU | {"hidden_layer_sizes": ()}, solver="lbfgs", alpha=0.1).fit(X, X[:, 0])
+
+
+def test_early_stopping_names_the_label_that_has_too_few_rows():
+    labels = ["common"] * 9 + ["rare"]
+    with pytest.raises(ValueError, match="only 1 member") as caught:
+        cr.MLPClassifier(**CPU, early_stopping=True).fit(np.eye(10), labels)
+    message = str(caught.value)
+    assert "rare" in message or "few members are" not in message  # an older scikit-learn names no class

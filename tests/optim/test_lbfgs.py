@@ -90,6 +90,29 @@ def test_the_history_is_of_the_weights_after_each_iteration(rows):
     np.testing.assert_array_equal(net.parameter_arena.flat, seen[best].parameter_arena.flat)
 
 
+def test_a_limit_of_evaluations_ends_it_and_is_no_convergence(rows):
+    X, y, _ = rows
+    passes = []
+
+    class Counted(cr.LBFGS):
+        def minimize(self, function: Any, start: np.ndarray, **options: Any) -> bool:
+            return super().minimize(lambda point: passes.append(0) or function(point), start, **options)
+
+    whole = cr.Trainer(linear(), Counted(tolerance=1e-10)).fit(X, y)
+    needed = len(passes)
+    assert whole.converged
+    assert whole.history.epochs > 4
+    passes.clear()
+    cut = cr.Trainer(linear(), Counted(tolerance=1e-10, max_evaluations=4)).fit(X, y)
+    assert cut.converged is False
+    assert 4 <= len(passes) <= 6 < needed
+    assert cut.history["loss"] == whole.history["loss"][: cut.history.epochs]
+    assert cr.Trainer(linear(), cr.LBFGS(2)).fit(X, y).converged is False
+    stopped = cr.Trainer(linear(), cr.LBFGS(), callbacks=[lambda record: record.stop()]).fit(X, y)
+    assert (stopped.stopped, stopped.converged) == ("callback", False)
+    assert cr.Trainer(linear(), cr.SGD(), epochs=1).fit(X, y).converged is None
+
+
 def test_early_stopping_and_interruption(rows):
     X, y, _ = rows
     stopping = cr.EarlyStopping(patience=2, min_delta=10.0)
@@ -145,6 +168,7 @@ WRONG = [
     ({"max_iterations": 0}, {}, "max_iterations 0"),
     ({"tolerance": -1.0}, {}, "tolerance -1.0"),
     ({"memory": 0}, {}, "memory 0"),
+    ({"max_evaluations": 0}, {}, "max_evaluations 0"),
     ({"weight_decay": -1.0}, {}, "weight_decay -1.0"),
     ({}, {"ema": 0.9}, "ema=0.9 came with LBFGS"),
     ({}, {"accumulate": 2}, "accumulate=2 came with LBFGS"),

@@ -170,7 +170,8 @@ class ReferenceLosses(ArrayOperations):
 def _increasing(xp: Any, z: Array) -> Array:
     """q_1 = z_1, q_j = q_(j-1) + log(1 + exp(z_j)) along the last axis."""
     positive = xp.where(z.real > 0, z, 0)
-    steps = positive + xp.log1p(xp.exp(z - 2 * positive))
+    below = z - 2 * positive if z.dtype.kind == "c" else -xp.abs(z)  # the same; inf less inf would be nan
+    steps = positive + xp.log1p(xp.exp(below))
     steps[..., 0] = z[..., 0]
     return xp.cumsum(steps, axis=-1)
 

@@ -84,6 +84,10 @@ class BaseMLP(BaseEstimator, abc.ABC):
         """Whether a row has one class, so that a split may keep their shares."""
         return False
 
+    def _labels_of(self, y: np.ndarray) -> np.ndarray | None:
+        """The label of each row, by which a split keeps shares and names what it cannot; None for no classes."""
+        return None
+
     # ---- fitting ------------------------------------------------------------------------------------
 
     @advice("X as float32 is not copied where it is in order; or use fewer rows", doing="fitting")
@@ -202,7 +206,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         """Positions of rows to train on and of rows held out, of classes as many each."""
         rows = np.arange(len(y))
         train, valid = train_test_split(
-            rows, random_state=random, test_size=self.validation_fraction, stratify=y if self._is_of_classes() else None
+            rows, random_state=random, test_size=self.validation_fraction, stratify=self._labels_of(y)
         )
         if len(valid) < 2:
             raise ValueError(
@@ -229,14 +233,19 @@ class BaseMLP(BaseEstimator, abc.ABC):
     def _warn(self, run: Run, convergence: Convergence | None, *, one_epoch: bool) -> None:
         if run.stopped == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=4)
-        waits = self.solver == "lbfgs" or self.learning_rate != "cosine"  # a cosine is at its end after max_iter
-        reached = convergence is not None and convergence.reached
+        if one_epoch or run.stopped != "completed":
+            return
         most = epochs_of(self, self._recipe)
-        if waits and not one_epoch and not reached and self.n_iter_ >= most and run.stopped == "completed":
+        limit = f"Maximum iterations ({most})"
+        if self.solver == "lbfgs":
+            waits = not run.converged
+            limit = limit if self.n_iter_ >= most else f"Maximum evaluations of the loss, max_fun ({self.max_fun}),"
+        else:  # a cosine is at its end after max_iter
+            waits = self.learning_rate != "cosine" and not (convergence is not None and convergence.reached)
+        if waits and (self.n_iter_ >= most or self.solver == "lbfgs"):
             warnings.warn(
-                f"Maximum iterations ({most}) reached and the optimization hasn't converged yet.",
-                ConvergenceWarning, stacklevel=4,
-            )  # fmt: skip
+                f"{limit} reached and the optimization hasn't converged yet.", ConvergenceWarning, stacklevel=4
+            )
 
     # ---- the net ------------------------------------------------------------------------------------
 

@@ -57,9 +57,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     early_stopping : hold out a ``validation_fraction`` of the rows and stop by their score
     momentum, nesterovs_momentum : of sgd
     beta_1, beta_2, epsilon : of adam
-    max_fun : not looked at; lbfgs needs about max_iter evaluations
+    max_fun : of lbfgs: evaluations of the loss, at most; it needs about max_iter of them
     warm_start : ``fit`` goes on from the weights of the fit before
-    verbose : a progress line with the time left, on a terminal
+    verbose : a progress line with the time left, on a terminal; elsewhere, as there, a line an epoch on stdout
     loss : "log_loss", "focal", or a loss of chainrule's own: ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``
     weight_decay : of AdamW (times the learning rate, beside the gradient), for sgd and lbfgs in the gradient; "auto"
         with adam for min(1, 5 / (learning_rate_init * steps)), steps those of max_iter epochs, and 0 with the others
@@ -220,6 +220,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _is_of_classes(self) -> bool:
         return not self._multilabel
+
+    def _labels_of(self, y: np.ndarray) -> np.ndarray | None:
+        return None if self._multilabel else self._labels.values[y]
 
     # ---- scikit-learn's methods -----------------------------------------------------------------------
 

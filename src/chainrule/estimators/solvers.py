@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,7 +130,7 @@ def optimizer_of(estimator: Any, schedule: Schedule, *, epochs: int, steps: int)
         weight_decay = weight_decay_for(lr, steps) if estimator.solver == "adam" else 0.0
     decay: dict[str, Any] = {"weight_decay": real_number("weight_decay", weight_decay)}
     if one_of("solver", estimator.solver, SOLVERS) == "lbfgs":
-        return LBFGS(epochs, tolerance=estimator.tol, **decay)
+        return LBFGS(epochs, tolerance=estimator.tol, max_evaluations=estimator.max_fun, **decay)
     if estimator.solver == "sgd":
         momentum = real_number("momentum", estimator.momentum, below=1.0)
         return SGD(schedule, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum), **decay)
@@ -216,6 +217,23 @@ class StopAfter(Callback):
             record.stop()
 
 
+class IterationLines(Callback):
+    """``Iteration 3, loss = 0.21045368`` on stdout after each epoch, and the score of rows held out.
+
+    Parameters
+    ----------
+    score : its name in the history
+    """
+
+    def __init__(self, score: str) -> None:
+        self._score = score
+
+    def on_epoch_end(self, record: EpochRecord) -> None:
+        print(f"Iteration {record.epoch}, loss = {record.metrics['loss']:.8f}")
+        if (value := record.metrics.get(self._score)) is not None:
+            print(f"Validation score: {value:.6f}")
+
+
 class Watched:
     """What is watched of the rows held out: whose best epoch is kept, and what the convergence asks.
 
@@ -266,6 +284,8 @@ def trainer_of(
             tol=estimator.tol, patience=estimator.n_iter_no_change, schedule=schedule, before=course.convergence,
         )  # fmt: skip
     callbacks = list(estimator.callbacks or ()) if fold_epochs is None else [StopAfter(fold_epochs)]
+    if estimator.verbose and not of_fold and not sys.stderr.isatty():  # where there is a terminal, a progress line is
+        callbacks.append(IterationLines(f"valid_{estimator._score_metric}"))
     trainer = Trainer(
         net, optimizer, batch_size=batch_size, seed=seed + estimator.t_, epochs=epochs,
         shuffle=bool(estimator.shuffle), monitor=watched.name if watched else None,

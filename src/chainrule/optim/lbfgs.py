@@ -13,6 +13,8 @@ from chainrule.errors import OptionError
 from chainrule.optim.base import Optimizer, Segment
 from chainrule.options import real_number, whole_number
 
+AT_LIMIT = 1  # SciPy's status for a limit of iterations or evaluations
+
 
 @dataclass(frozen=True)
 class LBFGS(Optimizer):
@@ -28,6 +30,8 @@ class LBFGS(Optimizer):
     max_iterations : at most; each is an epoch of the history
     tolerance : it ends where no |df/dW| is larger, or where f no longer falls by more than its roundoff
     memory : pairs that are kept
+    max_evaluations : of f and its gradient, each a pass of all rows; it ends after the iteration in which there are
+        more. None for 100 an iteration
     weight_decay : from 0 up, of ``*.W`` alone (see ParameterGroup)
     groups : ParameterGroups; a lr_factor of 0 holds parameters where they are, any other than 1 is refused
 
@@ -40,12 +44,15 @@ class LBFGS(Optimizer):
     _: KW_ONLY
     tolerance: float = 1e-5
     memory: int = 10
+    max_evaluations: int | None = None
     clip_norm: ClassVar[None] = None  # type: ignore[misc]  # the same
 
     def __post_init__(self) -> None:
         super().__post_init__()
         whole_number("max_iterations", self.max_iterations)
         whole_number("memory", self.memory)
+        if self.max_evaluations is not None:
+            whole_number("max_evaluations", self.max_evaluations)
         real_number("tolerance", self.tolerance)
 
     def moment_names(self) -> tuple[str, ...]:
@@ -60,20 +67,23 @@ class LBFGS(Optimizer):
     def minimize(
         self, function: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, *, precision: float,
         after_iteration: Callable[[np.ndarray], None],
-    ) -> None:  # fmt: skip
+    ) -> bool:  # fmt: skip
         """Find a minimum of ``function``, which returns f and its gradient, from ``start`` (p,) float64.
+
+        True if it ended by itself, False at ``max_iterations`` or ``max_evaluations``.
 
         ``precision`` is the relative roundoff of f. ``after_iteration`` is told where each iteration has come to; it
         may raise StopIteration.
         """
+        evaluations = 100 * self.max_iterations if self.max_evaluations is None else self.max_evaluations
         found = find_minimize()(
             function, start, method="L-BFGS-B", jac=True, callback=_one_argument(after_iteration),
             options={
-                "maxiter": self.max_iterations, "maxfun": 100 * self.max_iterations, "maxcor": self.memory,
+                "maxiter": self.max_iterations, "maxfun": evaluations, "maxcor": self.memory,
                 "gtol": self.tolerance, "ftol": 10 * precision,
             },
         )  # fmt: skip
-        del found  # where it stopped, `after_iteration` was told
+        return bool(found.status != AT_LIMIT)  # where it stopped, `after_iteration` was told
 
 
 def _one_argument(function: Callable[[np.ndarray], None]) -> Callable[[np.ndarray], None]:

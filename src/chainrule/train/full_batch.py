@@ -63,10 +63,11 @@ class FullBatchFit(Fit):
 
         try:
             with advice(self._batch_hint, backend=self.backend):
-                optimizer.minimize(
+                ended = optimizer.minimize(
                     objective, objective.reached, precision=np.finfo(self.net.dtype).eps,
                     after_iteration=after_iteration,
                 )  # fmt: skip
+            run.converged = ended and run.stopped == "completed"
         finally:
             objective.move_to(objective.reached)  # not to where a line search was last
 

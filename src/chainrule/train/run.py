@@ -25,6 +25,7 @@ class Run:
     best_epoch: int = 0  # from 1; 0 where no metric was watched. Its weights are the net's.
     steps: int = 0
     seconds: float = 0.0
+    converged: bool | None = None  # of an LBFGS: by itself, not at max_iterations or max_evaluations
     diagnosis: Diagnosis | None = None  # with fit(diagnose=True)
     shrinkage: Shrinkage | None = None  # with Trainer(shrink=True) and validation rows
 

@@ -177,7 +177,8 @@ __device__ __forceinline__ void batch_norm_strip(
         for (int i = 0; i < UNROLL; ++i) distances += i < valid ? (d[i] - center) * (d[i] - center) : REAL(0);
         const REAL apart = center - mean[j];
         mean[j] += apart * share;
-        squares[j] += distances + apart * apart * (share * REAL(count - valid));
+        // Of the first rows there is no distance from those before: 0 times one whose square overflows would be nan.
+        squares[j] += distances + (count > valid ? apart * apart * (share * REAL(count - valid)) : REAL(0));
       }
     }
   }
@@ -188,7 +189,7 @@ __device__ __forceinline__ void batch_norm_strip(
   REAL sum = strip_sum<THREADS>(part, lanes, shared), center[N];
   to_columns(place, sum / rows_here, of_column, center);
 #pragma unroll
-  for (int j = 0; j < N; ++j) squares[j] += (mean[j] - center[j]) * (mean[j] - center[j]) * count;
+  for (int j = 0; j < N; ++j) squares[j] += count ? (mean[j] - center[j]) * (mean[j] - center[j]) * count : REAL(0);
   REAL distances = strip_sum<THREADS>(squares, lanes, shared);
   if (gridDim.y > 1) {
     REAL* more = partials + (i64)gridDim.y * columns;

@@ -75,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(256)
 struct Adam {
   REAL keep, step_size, step_eps, beta1, rest1, beta2, rest2, coupled_decay;
   __device__ __forceinline__ void operator()(REAL& p, REAL g, REAL& m, REAL& v) const {
-    g = p * coupled_decay + g;
+    if (coupled_decay != 0) g = p * coupled_decay + g;  // 0 times a weight that is infinite would be nan
     m = m * beta1 + g * rest1;
     v = v * beta2 + g * g * rest2;
     p = p * keep - m / (sqrt(v) + step_eps) * step_size;

@@ -5,9 +5,11 @@ const int WIDE = per_access<REAL>;
 
 // ---- element by element ----------------------------------------------------------------------------------------------
 
-// l and dl/dz of one element, formulas as in backends/base.py; d is the loss's parameter.
+// l and dl/dz of one element, formulas as in backends/base.py; d is the loss's parameter. FACTOR is what the gradient is
+// still to be multiplied by: with the rest of its factors, so that it does not overflow before they make it small.
 
 struct SigmoidCrossEntropy {  // no exponential is ever above 1
+  static constexpr REAL FACTOR = 1;
   __device__ __forceinline__ static void at(REAL z, REAL t, REAL, REAL& loss, REAL& gradient) {
     const REAL e = exp(-fabs(z));
     loss = (z > 0 ? z : REAL(0)) - z * t + log1p(e);
@@ -16,14 +18,15 @@ struct SigmoidCrossEntropy {  // no exponential is ever above 1
 };
 
 struct SquaredError {
+  static constexpr REAL FACTOR = 2;
   __device__ __forceinline__ static void at(REAL z, REAL t, REAL, REAL& loss, REAL& gradient) {
-    const REAL error = z - t;
-    loss = error * error;
-    gradient = 2 * error;
+    gradient = z - t;
+    loss = gradient * gradient;
   }
 };
 
 struct AbsoluteError {
+  static constexpr REAL FACTOR = 1;
   __device__ __forceinline__ static void at(REAL z, REAL t, REAL, REAL& loss, REAL& gradient) {
     const REAL error = z - t;
     loss = fabs(error);
@@ -32,6 +35,7 @@ struct AbsoluteError {
 };
 
 struct Huber {
+  static constexpr REAL FACTOR = 1;
   __device__ __forceinline__ static void at(REAL z, REAL t, REAL d, REAL& loss, REAL& gradient) {
     const REAL error = z - t;
     gradient = error < -d ? -d : error > d ? d : error;
@@ -40,6 +44,7 @@ struct Huber {
 };
 
 struct Poisson {
+  static constexpr REAL FACTOR = 1;
   __device__ __forceinline__ static void at(REAL z, REAL t, REAL, REAL& loss, REAL& gradient) {
     const REAL expected = exp(z);
     loss = expected - t * z;
@@ -48,6 +53,7 @@ struct Poisson {
 };
 
 struct Gamma {
+  static constexpr REAL FACTOR = 1;
   __device__ __forceinline__ static void at(REAL z, REAL t, REAL, REAL& loss, REAL& gradient) {
     const REAL ratio = t * exp(-z);
     loss = z + ratio;
@@ -61,7 +67,7 @@ __device__ __forceinline__ double loss_and_gradient(
     const Batch& batch, REAL parameter, const REAL* logits, const REAL* targets, const REAL* weights, STORED* dlogits,
     int columns, i64 at) {
   const Pack<REAL, N> z = load<N>(logits + at), t = load<N>(targets + at);
-  const REAL weight = weights ? weights[at / columns] : REAL(1), factor = batch.factor * weight;
+  const REAL weight = weights ? weights[at / columns] : REAL(1), factor = batch.factor * weight * Loss::FACTOR;
   Pack<STORED, N> d;
   double sum = 0;
 #pragma unroll
@@ -182,18 +188,19 @@ extern "C" __global__ void __launch_bounds__(512) quantile_loss(
       STORED* d = dlogits + i * count;
       const REAL t = targets[i];
       REAL q = 0;
-      int first_above = count;
+      int first_above = count, first_nan = count;  // a nan stays to the end
 #pragma unroll 1
       for (int j = 0; j < count; ++j) {
         q = j ? q + softplus(z[j]) : z[0];
         const REAL error = q - t;
         if (error > 0 && j < first_above) first_above = j;
+        if (error != error && j < first_nan) first_nan = j;
         loss += weight * (error * ((error > 0 ? REAL(1) : REAL(0)) - levels[j]));
       }
       REAL slope = 0;  // dl/dq_j + ... + dl/dq_L, for z_j moves q_j and all above it
 #pragma unroll 1
       for (int j = count - 1; j >= 0; --j) {
-        slope += (j < first_above ? REAL(0) : REAL(1)) - levels[j];
+        slope += (j < first_above || j >= first_nan ? REAL(0) : REAL(1)) - levels[j];
         const REAL steepness = j ? 1 / (1 + exp(-z[j])) : REAL(1);
         d[j] = narrow<STORED>(steepness * slope * factor);
       }

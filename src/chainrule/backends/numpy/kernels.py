@@ -205,8 +205,9 @@ def adam(
     step_eps: Any, step_size: Any,
 ) -> None:  # fmt: skip
     """``keep`` is 1 but for decoupled decay, ``decay`` 0 but for coupled decay."""
+    coupled = decay != 0
     for i in range(p.size):
-        gradient = g[i] + p[i] * decay
+        gradient = g[i] + p[i] * decay if coupled else g[i]  # 0 times a weight that is infinite would be nan
         first = m[i] * beta1 + gradient * rest1
         second = v[i] * beta2 + (gradient * gradient) * rest2
         m[i] = first
