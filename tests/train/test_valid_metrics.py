@@ -41,7 +41,8 @@ def test_they_are_of_the_predictions_for_the_validation_rows(backend, task):
         seen.append((y, predicted))
         return np.float32(7)
 
-    names = [name for name in METRICS[net.loss.task] if name not in ("accuracy", "r2")]
+    several = net.loss.task == "multilabel"
+    names = [n for n in METRICS[net.loss.task] if n not in ("accuracy", "r2") and not (several and "balanced" in n)]
     run = fit(task, [*names, mine], net, validation=(X, y, weights), epochs=1)
     predicted = np.asarray(net.predict(X))
     needs = predicted if net.loss.task == "regress" else np.asarray(net.predict_proba(X))

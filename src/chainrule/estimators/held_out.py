@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,29 +36,38 @@ def shrink_by_folds(
     net, by_class, class_weight = estimator._net, estimator._is_of_classes(), estimator._class_weights()
     if after.stopped == "interrupted":
         return None
-    if class_weight is not None:
-        weights = ClassWeights(net, class_weight, y).of_rows(y, weights)
-    host_X = on_host(X)
-    constant = best_constant(net, HostRows(net, host_X, y, weights))  # X itself may be more than the device holds
+
+    def by_class_too(rows: Any, trained_on: Any) -> np.ndarray | None:
+        """What these rows weigh in the loss, where "balanced" goes by the rows that are trained on."""
+        own = None if weights is None else weights[rows]
+        if class_weight is None:
+            return own
+        of_training = None if weights is None else weights[trained_on]
+        return ClassWeights(net, class_weight, y[trained_on], of_training).of_rows(y[rows], own)
+
+    host_X, everything = on_host(X), slice(None)
+    in_loss = by_class_too(everything, everything)
+    constant = best_constant(net, HostRows(net, host_X, y, in_loss))  # X itself may be more than the device holds
     if constant is None:
         return None
     losses, weight = np.zeros(len(FACTORS)), 0.0
-    for rows, held_out in folds(host_X, y, weights, seed, by_class=by_class):
+    for rows, held_out in folds(host_X, y, in_loss, seed, by_class=by_class):
         if by_class and len(np.unique(y[rows])) < len(np.unique(y)):
             continue  # these rows have the only ones of a class: the others say nothing of it
-        w, held_w = (None, None) if weights is None else (weights[rows], weights[held_out])
+        w = None if weights is None else weights[rows]
         twin = estimator._new_net(
             X[rows], y[rows], w, seed, device=net.backend, dtype=str(net.dtype), encoder=net.preparation.encoder
         )
         trainer, _ = trainer_of(estimator, twin, len(rows), seed, fold_epochs=after.history.epochs)
         try:
-            if trainer.fit(X[rows], y[rows], sample_weight=w).stopped == "interrupted":
+            if trainer.fit(X[rows], y[rows], sample_weight=w, class_weight=class_weight).stopped == "interrupted":
                 return None
         except DivergenceError:
             return None
-        of_fold = best_constant(twin, HostRows(twin, host_X[rows], y[rows], w))
+        of_fold = best_constant(twin, HostRows(twin, host_X[rows], y[rows], by_class_too(rows, rows)))
         if of_fold is not None:
-            found = losses_by_factor(twin, of_fold, twin.upload_rows(X[held_out], y[held_out], held_w))
+            held_rows = twin.upload_rows(X[held_out], y[held_out], by_class_too(held_out, rows))
+            found = losses_by_factor(twin, of_fold, held_rows)
             losses, weight = losses + found[0], weight + found[1]
     return shrink(net, constant, losses, weight) if weight else None
 

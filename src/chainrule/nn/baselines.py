@@ -16,11 +16,21 @@ HALVINGS = 100  # of an interval: to the last bit, whatever its width
 SMALLEST_SHARE = 1e-6  # of a class that no row has: its logit is finite
 
 
+def never_changes(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """(k,) bool: the columns that have one value in all rows that count. Asked of the values themselves: rounding
+    leaves a mean beside them, and so a variance above 0."""
+    counted = targets if weights is None else targets[np.asarray(weights) > 0]
+    same: np.ndarray = (counted == counted[:1]).all(axis=0)
+    return same
+
+
 def mean_and_variance(targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Both (k,), by weight."""
+    """Both (k,), by weight; of a column that never changes its value, exactly, and 0."""
+    same = never_changes(targets, weights)
     targets, weights = _in_double(targets, weights)
     mean = np.average(targets, axis=0, weights=weights)
-    return mean, np.average((targets - mean) ** 2, axis=0, weights=weights)
+    mean[same] = targets[int(np.argmax(weights > 0)), same]
+    return mean, np.where(same, 0.0, np.average((targets - mean) ** 2, axis=0, weights=weights))
 
 
 def spread(targets: np.ndarray, weights: np.ndarray | None) -> float:
@@ -95,18 +105,22 @@ def log_odds(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
 
 def poisson(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
     """exp(z) - t z for exp(z) = the mean, and for exp(z) = t, where t log t is 0 for t = 0."""
+    mean, _ = mean_and_variance(targets, weights)
+    same = never_changes(targets, weights)
     targets, weights = _in_double(targets, weights)
-    mean = np.average(targets, axis=0, weights=weights)
+    constant = mean - _t_log_t(mean)
     perfect = np.average(targets - _t_log_t(targets), axis=0, weights=weights)
-    return Baseline(float((mean - _t_log_t(mean)).sum()), float(perfect.sum()))
+    return Baseline(float(constant.sum()), float(np.where(same, constant, perfect).sum()))
 
 
 def gamma(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
     """z + t exp(-z) for exp(z) = the mean, and for exp(z) = t."""
+    mean, _ = mean_and_variance(targets, weights)
+    same = never_changes(targets, weights)
     targets, weights = _in_double(targets, weights)
-    mean = np.average(targets, axis=0, weights=weights)
+    constant = np.log(mean) + 1
     perfect = np.average(np.log(targets) + 1, axis=0, weights=weights)
-    return Baseline(float((np.log(mean) + 1).sum()), float(perfect.sum()))
+    return Baseline(float(constant.sum()), float(np.where(same, constant, perfect).sum()))
 
 
 def _t_log_t(t: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ class Run:
     seconds: float = 0.0
     diagnosis: Diagnosis | None = None  # with fit(diagnose=True)
     shrinkage: Shrinkage | None = None  # with Trainer(shrink=True) and validation rows
+    notes: list[str] = field(default_factory=list)  # what was warned of: a watched metric that says nothing
 
 
 class StartRecord(NamedTuple):
@@ -60,3 +61,4 @@ class EpochRecord(NamedTuple):
     net: Network
     history: History  # of all epochs so far
     stop: Callable[[], None]  # end the fit after this epoch
+    watched: str = ""  # the metric that decides at present which epoch is best; "" where none is watched
