@@ -15,6 +15,7 @@ from sklearn import metrics
 
 TARGET = Path(__file__).parents[2] / "tests" / "nn" / "sklearn_metrics.json"
 N, K = 40, 3
+SCALES = [1e-3, 1e3]  # of two target columns: each is to be measured by itself
 
 
 def main() -> None:
@@ -40,7 +41,11 @@ def main() -> None:
         ("mae", y, p, metrics.mean_absolute_error, {}),
         ("mae", Y, Q, metrics.mean_absolute_error, {}),
         ("r2", y, p, metrics.r2_score, {}),
-        ("r2", Y, Q, metrics.r2_score, {"multioutput": "variance_weighted"}),
+        ("r2", Y, Q, metrics.r2_score, {}),
+        ("rmse", Y * SCALES, Q * SCALES, metrics.root_mean_squared_error, {}),
+        ("mae", Y * SCALES, Q * SCALES, metrics.mean_absolute_error, {}),
+        ("r2", Y * SCALES, Q * SCALES, metrics.r2_score, {}),
+        ("balanced_accuracy", yes, (score > 0.5).astype(int), metrics.balanced_accuracy_score, {}),
     ]
     found = [
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -129,3 +131,55 @@ def test_a_class_that_is_never_there_or_never_said():
         ["precision", "1.000", "0.000"],
     ]
     assert {len(line) for line in lines[:3]} == {len(lines[0])}, "numbers end in the same column"
+
+
+# ---- one name, one number ---------------------------------------------------------------------------
+
+
+def write_constant(folder, *, two=False):
+    """60 rows to train on, and 20 to validate on whose target never changes."""
+    rows = np.random.default_rng(0).normal(size=(80, 3))
+    for name, part, still in (("t.csv", rows[:60], False), ("v.csv", rows[60:], True)):
+        target = np.full(len(part), 0.1) if still else part[:, 0]
+        lines = [f"{a!r},{b!r},{c!r},{y!r}" for (a, b, c), y in zip(part.tolist(), target.tolist(), strict=True)]
+        (folder / name).write_text("a,b,c,y\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_a_watched_metric_that_says_nothing_is_a_note(run, tmp_path):
+    write_constant(tmp_path)
+    options = ("--target", "y", "--task", "regress", "--valid", "v.csv", "--monitor", "valid_r2", "--patience", 3)
+    found = run("train", "t.csv", *options, "--epochs", 12, "--device", "cpu", "--json", "--run-dir", "m")
+    assert found.code == 0
+    said = "valid_r2 says nothing about which epoch is best: the target never changes in the validation rows"
+    assert found.err.count(f"note     {said}; valid_loss is watched instead") == 1
+    assert "Warning" not in found.err
+    assert found.json["notes"] == [f"{said}; valid_loss is watched instead"]
+    assert json.loads(Path("m", "run.json").read_text(encoding="utf-8"))["notes"] == found.json["notes"]
+    assert found.json["valid"]["r2"] == 0
+    assert run("evaluate", "m", "v.csv", "--device", "cpu", "--json").json["r2"] == 0
+
+
+@pytest.mark.parametrize("classes", ["two", "three"])
+def test_two_classes_have_the_metrics_of_three(run, tmp_path, classes):
+    rows = np.random.default_rng(0).normal(size=(90, 2))
+    known = np.array(["no", "yes", "so"] if classes == "three" else ["no", "yes", "yes"])
+    names = known[(rows[:, 0] > 0).astype(int) + (rows[:, 0] > 1)]
+    lines = [f"{a!r},{b!r},{name}" for (a, b), name in zip(rows.tolist(), names, strict=True)]
+    (tmp_path / "c.csv").write_text("a,b,y\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    asked = ("balanced_accuracy", "log_loss", "roc_auc")
+    losses = {"two": [None, "sigmoid_cross_entropy", "softmax_cross_entropy"], "three": [None]}[classes]
+    for loss in losses:
+        found = run(
+            "train", "c.csv", "--target", "y", "--epochs", 5, "--device", "cpu", "--json", "--run-dir", f"m{loss}",
+            "--metrics", ",".join(asked), "--monitor", "valid_balanced_accuracy", "--class-weight", "balanced",
+            "--valid", "c.csv", "--no-shrink", *(("--loss", loss) if loss else ()),
+        )  # fmt: skip
+        assert found.code == 0, found.err
+        scores = run("evaluate", f"m{loss}", "c.csv", "--device", "cpu", "--json").json
+        history = list(csv.DictReader(Path(f"m{loss}", "history.csv").read_text(encoding="utf-8").splitlines()))
+        for name in ("accuracy", *asked):
+            assert found.json["valid"][name] == pytest.approx(scores[name], rel=1e-6), name
+            assert float(history[found.json["best_epoch"] - 1][f"valid_{name}"]) == pytest.approx(
+                scores[name], rel=1e-6
+            )
+        assert len(scores["confusion_matrix"]) == len(set(names))

@@ -20,13 +20,19 @@ CASES = [  # metric, truth, prediction, value
     (metrics.accuracy, LABELS, P.argmax(axis=1), 0.5),
     (metrics.accuracy, [[0, 1], [1, 1]], [[0, 1], [1, 0]], 0.5),
     (metrics.log_loss, LABELS, P, -np.log([0.7, 0.4, 0.25, 0.1]).mean()),
-    (metrics.log_loss, np.array([1]), np.array([[1.0, 0.0]]), -np.log(np.finfo(np.float64).tiny)),
+    (metrics.log_loss, np.array([1]), np.array([[1.0, 0.0]]), -np.log(np.finfo(np.float64).eps)),
+    (metrics.log_loss, np.array([1]), np.array([[1, 0]], np.float32), -np.log(np.finfo(np.float32).eps)),
     (metrics.binary_log_loss, np.array([1, 0, 1]), np.array([0.9, 0.2, 0.5]), -np.log([0.9, 0.8, 0.5]).mean()),
     (metrics.binary_log_loss, np.array([[1, 0]]), np.array([[0.5, 0.25]]), -np.log([0.5, 0.75]).mean()),
     (metrics.rmse, Y, PREDICTED, 0.6123724356957945),
     (metrics.mae, Y, PREDICTED, 0.5),
     (metrics.r2, Y, PREDICTED, 0.9486081370449679),
-    (metrics.r2, TWO, TWO_PREDICTED, 1 - 4.25 / ((TWO - TWO.mean(axis=0)) ** 2).sum()),
+    (
+        metrics.r2,
+        TWO,
+        TWO_PREDICTED,
+        1 - (((TWO - TWO_PREDICTED) ** 2).sum(0) / ((TWO - TWO.mean(0)) ** 2).sum(0)).mean(),
+    ),
     (metrics.r2, np.ones(3), np.arange(3.0), 0.0),
 ]
 
@@ -37,8 +43,9 @@ def test_definitions(metric, y, predicted, value):
 
 
 @pytest.mark.parametrize("y", [0, 1])
-def test_a_sure_error_stays_finite(y):
-    assert 10 < metrics.binary_log_loss(np.array([y]), np.array([1.0 - y])) < 20
+@pytest.mark.parametrize(("dtype", "most"), [(np.float32, 16), (np.float64, 37)])
+def test_a_sure_error_stays_finite(y, dtype, most):
+    assert most - 1 < metrics.binary_log_loss(np.array([y]), np.array([1 - y], dtype)) < most
 
 
 @pytest.mark.parametrize("n_out", [1, 3])
@@ -53,9 +60,11 @@ def test_the_score_of_a_net_agrees_with_its_loss(loss, n_out, rng):
     value, _ = net.loss_and_gradients(X, y)
     if loss == "squared_error":
         assert set(got) == {"rmse", "mae", "r2"}
-        assert got["rmse"] ** 2 == pytest.approx(value, rel=1e-12)
+        by_column = np.sqrt(((np.reshape(net.predict(X), y.shape) - y) ** 2).mean(axis=0))
+        assert got["rmse"] == pytest.approx(by_column.mean(), rel=1e-12)
+        assert (by_column**2).mean() == pytest.approx(value, rel=1e-12)
     else:
-        balanced = {"balanced_accuracy"} if loss == "softmax_cross_entropy" else set()
+        balanced = {"balanced_accuracy"} if loss == "softmax_cross_entropy" or n_out == 1 else set()
         assert set(got) == {"accuracy", "log_loss", "roc_auc"} | balanced
         assert got["log_loss"] == pytest.approx(value, rel=1e-12)
         assert 0 <= got["accuracy"] <= 1
@@ -96,3 +105,24 @@ def test_metrics_that_are_not_defined():
 def test_a_confusion_matrix_has_true_classes_down_and_predicted_ones_across():
     found = metrics.confusion_matrix(np.array([0, 0, 0, 1, 3]), np.array([0, 1, 1, 1, 0], np.int32), 4)
     assert found.tolist() == [[1, 2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("weights", [None, [2.0, 1, 0.3, 1, 1, 0.7, 3]])
+@pytest.mark.parametrize("value", [0.1, 1e-170, 1e17 + 16, -3.7])
+def test_r2_of_a_target_that_never_changes_is_0(value, weights):
+    """Whatever rounding leaves beside its mean; an error of any size too, and none."""
+    y, w = np.full(7, value), None if weights is None else np.array(weights)
+    for predicted in (y * 1.1, y, np.zeros(7)):
+        assert metrics.r2(y, predicted, w) == 0
+    varied = np.c_[y, np.arange(7.0)]
+    assert metrics.r2(varied, np.c_[y * 2, np.arange(7.0)], w) == 0.5, "one column of two"
+    other = np.append(y, 5.0)
+    assert metrics.r2(other, other * 1.1, np.append(np.ones(7) if w is None else w, 0)) == 0, "a row of weight 0"
+
+
+def test_a_column_is_not_set_against_all_rows():
+    """(n,) and (n, 1) are one target: NumPy would make (n, n) of their difference."""
+    for metric in (metrics.r2, metrics.rmse, metrics.mae):
+        assert metric(Y, PREDICTED[:, None]) == metric(Y[:, None], PREDICTED) == metric(Y, PREDICTED)
+        with pytest.raises(cr.ShapeError, match=r"\(3, 2\) came with predictions of \(3, 1\)"):
+            metric(TWO, TWO[:, :1])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.train.batches import split_order
 
 X = np.random.default_rng(3).normal(size=(12, 2))
 Y = np.array([0] * 8 + [1] * 3 + [2])
@@ -46,13 +49,12 @@ def test_a_single_yes_or_no():
     assert train(yes, class_weight="balanced", **smoothed)[0] == train(yes, sample_weight=weights, **smoothed)[0]
 
 
-def test_validation_rows_get_the_weights_of_the_training():
+def test_the_loss_of_validation_rows_has_the_weights_of_the_training():
     held = (X[:6], np.array([0, 1, 2, 0, 1, 1]))
     of_training = np.array([12 / (3 * 8), 12 / (3 * 3), 12 / 3])
     _, history = train(class_weight="balanced", validation=held)
     _, want = train(sample_weight=of_training[Y], validation=(*held, of_training[held[1]]))
     assert history["valid_loss"] == want["valid_loss"]
-    assert history["valid_accuracy"] == want["valid_accuracy"]
 
 
 def test_a_class_that_does_not_occur_does_not_count():
@@ -91,3 +93,95 @@ def test_several_questions_have_no_classes():
 def test_a_target_between_yes_and_no_has_no_class():
     with pytest.raises(cr.DataError, match=r"a target at row 1 is 0\.5, with class_weight 0 or 1"):
         train(np.array([0, 0.5] * 6), loss="sigmoid_cross_entropy", n_out=1, class_weight="balanced")
+
+
+# ---- what "balanced" goes by, and what metrics go by ------------------------------------------------
+
+
+def balanced(y, w=None):
+    """scikit-learn's compute_class_weight, of sums of weights."""
+    w = np.ones(len(y)) if w is None else w
+    sums = np.bincount(y, w, 3)
+    return np.where(sums > 0, w.sum() / (np.count_nonzero(sums) * np.where(sums > 0, sums, 1)), 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_balanced_goes_by_sums_of_row_weights(stream):
+    own = np.array([2.0, 0, 0, 1, 0.5, 0, 0, 3, 1, 0, 0, 0.25])
+    got = train(class_weight="balanced", sample_weight=own, stream=stream)[0]
+    assert got == train(sample_weight=own * balanced(Y, own)[Y], stream=stream)[0]
+    kept = own > 0
+    assert (balanced(Y, own) == balanced(Y[kept], own[kept])).all(), "rows of weight 0 do not count"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_balanced_does_not_go_by_rows_that_are_held_out(stream, weighted):
+    own = np.random.default_rng(1).uniform(0.5, 2, 12) if weighted else None
+    net = cr.MLP([2, 3], dtype="float64")
+    training = net.backend.download(split_order(net.backend, 12, 0.4, 0)[0])
+    want = balanced(Y[training], None if own is None else own[training])[Y]
+    assert not np.allclose(want, balanced(Y, own)[Y])
+    got, history = train(class_weight="balanced", sample_weight=own, validation=0.4, stream=stream)
+    weights = want if own is None else want * own
+    other, expected = train(sample_weight=weights, validation=0.4, stream=stream)
+    assert got == pytest.approx(other, rel=1e-12)
+    assert history["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_class_without_weight_in_the_training_weighs_one_in_the_validation(weighted):
+    """Its weight was by a number of rows that there were not."""
+    y = np.minimum(Y, 1)
+    own = np.where(np.arange(12) % 5, 1.0, 2.0) if weighted else None
+    held = (X[:4], np.array([0, 1, 2, 2]))
+    _, history = train(y, class_weight="balanced", sample_weight=own, validation=held)
+    weights = balanced(y, own)
+    assert weights[2] == 1
+    all_weights = weights[y] if own is None else weights[y] * own
+    _, want = train(y, sample_weight=all_weights, validation=(*held, weights[held[1]]))
+    assert history["valid_loss"] == want["valid_loss"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_out", [1, 3])
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 0.1, 1: 7}])
+def test_accuracy_knows_row_weights_alone(backend, class_weight, n_out, weighted, drop_last, stream):
+    """Of training and of validation rows; no weight moves, so the accuracy of an epoch is that of the net."""
+    y = Y if n_out == 3 else np.minimum(Y, 1)
+    own = np.random.default_rng(2).integers(0, 4, 12).astype(float) if weighted else None
+    loss = "softmax_cross_entropy" if n_out == 3 else "sigmoid_cross_entropy"
+    net = cr.MLP([2, 4, n_out], loss=loss, backend=backend, seed=3)
+    trainer = cr.Trainer(
+        net, cr.SGD(1e-30), epochs=2, batch_size=5, stream=stream, drop_last=drop_last, shuffle=not drop_last,
+        metrics=["balanced_accuracy"],
+    )  # fmt: skip
+    validation = (X[:9], y[:9]) if own is None else (X[:9], y[:9], own[:9])
+    history = trainer.fit(X, y, sample_weight=own, class_weight=class_weight, validation=validation).history
+    right = np.asarray(net.predict(X)) == y
+    used = 10 if drop_last else 12
+    of = (lambda n: None) if own is None else (lambda n: own[:n])
+    assert history["accuracy"] == pytest.approx([np.average(right[:used], weights=of(used))] * 2, rel=1e-6)
+    assert history["valid_accuracy"] == pytest.approx([np.average(right[:9], weights=of(9))] * 2, rel=1e-6)
+    recalls = [np.average(right[:9][y[:9] == c], weights=None if own is None else own[:9][y[:9] == c]) for c in (0, 1)]
+    assert history["valid_balanced_accuracy"] == pytest.approx([np.mean(recalls)] * 2, rel=1e-6)
+    assert history["valid_loss"][0] != pytest.approx(
+        cr.Trainer(net, cr.SGD(1e-30), epochs=1).fit(X, y, validation=validation).history["valid_loss"][0]
+    )
+
+
+def test_accuracy_of_the_rows_that_an_epoch_has():
+    """Shuffled, with a ragged batch dropped: other rows in each epoch."""
+    own = 2.0 ** np.arange(12)
+    net = cr.MLP([2, 3], seed=3)
+    trainer = cr.Trainer(net, cr.SGD(1e-30), epochs=4, batch_size=5, drop_last=True)
+    history = trainer.fit(X, Y, sample_weight=own, class_weight="balanced").history
+    assert len(set(history["accuracy"])) > 1
+    right = np.asarray(net.predict(X)) == Y
+    possible = {
+        np.average(np.delete(right, out), weights=np.delete(own, out)) for out in itertools.combinations(range(12), 2)
+    }
+    for value in history["accuracy"]:
+        assert min(abs(value - p) for p in possible) < 1e-6

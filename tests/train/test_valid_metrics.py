@@ -9,6 +9,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.nn import metrics
+from chainrule.nn.evaluation import Evaluator
+from chainrule.nn.losses import LOSSES
 from chainrule.nn.network import Network
 from chainrule.train.progress import describe
 from chainrule.train.valid_metrics import METRICS
@@ -41,7 +43,8 @@ def test_they_are_of_the_predictions_for_the_validation_rows(backend, task):
         seen.append((y, predicted))
         return np.float32(7)
 
-    names = [name for name in METRICS[net.loss.task] if name not in ("accuracy", "r2")]
+    several = net.loss.task == "multilabel"
+    names = [n for n in METRICS[net.loss.task] if n not in ("accuracy", "r2") and not (several and "balanced" in n)]
     run = fit(task, [*names, mine], net, validation=(X, y, weights), epochs=1)
     predicted = np.asarray(net.predict(X))
     needs = predicted if net.loss.task == "regress" else np.asarray(net.predict_proba(X))
@@ -196,3 +199,85 @@ def test_metrics_of_several_quantiles_are_of_the_median(rng):
     assert run.history["valid_mae"][0] == pytest.approx(np.abs(net.predict(X)[:, 1] - y).mean(), rel=1e-5)
     assert {"valid_r2", "valid_d2"} <= set(run.history)
     assert seen == [((40,), (40, 3))]
+
+
+# ---- two classes are as three, several targets as one ------------------------------------------------
+
+
+@pytest.mark.parametrize("n_out", [1, 2, 3])
+def test_a_metric_of_three_classes_is_one_of_two(rng, n_out):
+    """By name, in the history and in a score, in the units of scikit-learn's functions."""
+    X = rng.normal(size=(60, 3))
+    y = np.clip(np.floor(X[:, 0] + 1), 0, max(1, n_out - 1)).astype(int)
+    net = cr.MLP([3, 6, n_out], loss="sigmoid_cross_entropy" if n_out == 1 else "softmax_cross_entropy")
+    asked = ["balanced_accuracy", "log_loss", "roc_auc"]
+    run = cr.Trainer(net, epochs=1, metrics=asked, monitor="valid_balanced_accuracy").fit(X, y, validation=(X, y))
+    scores = metrics.score(net, X, y)
+    assert set(scores) == {"accuracy", *asked}
+    for name, value in scores.items():
+        assert run.history[f"valid_{name}"] == pytest.approx([value], rel=1e-6), name
+    recalls = [(np.asarray(net.predict(X))[y == c] == c).mean() for c in np.unique(y)]
+    assert scores["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+
+
+def test_several_answers_a_row_have_no_balanced_accuracy():
+    net = cr.MLP([3, 2], loss="sigmoid_cross_entropy")
+    with pytest.raises(cr.OptionError, match="rows of one class each; this net has 2 answers per row"):
+        cr.Trainer(net, metrics=["balanced_accuracy"])
+
+
+@pytest.mark.parametrize("n_out", [1, 2])
+def test_smoothed_targets_are_measured_as_they_came(rng, n_out):
+    X, y = rng.normal(size=(40, 3)), rng.integers(0, 2, (40, n_out))
+    net = cr.MLP([3, n_out], loss=cr.SigmoidCrossEntropy(label_smoothing=0.1))
+    run = cr.Trainer(net, epochs=1, metrics=["log_loss", "roc_auc"]).fit(X, y, validation=(X, y))
+    scores = metrics.score(net, X, y)
+    for name in ("log_loss", "roc_auc", "accuracy"):
+        assert run.history[f"valid_{name}"] == pytest.approx([scores[name]], rel=1e-6)
+
+
+LOSSES_OF_NUMBERS = ["squared_error", "absolute_error", "huber", "poisson", "gamma", cr.Quantile([0.2, 0.7])]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", LOSSES_OF_NUMBERS, ids=str)
+def test_the_metric_of_several_targets_is_the_mean_of_theirs(backend, rng, loss, weighted):
+    """Whatever their scales; a target that never changes has 0."""
+    X = rng.normal(size=(30, 3))
+    y = np.exp(np.c_[0.1 * X[:, 0], 3 + X[:, 1], np.full(30, -1.7)])
+    w = rng.integers(0, 3, 30).astype(float) if weighted else None
+    loss = loss if isinstance(loss, cr.Quantile) else LOSSES[loss]
+    net = cr.MLP([3, 4, loss.outputs_for(3)], loss=loss, backend=backend, dtype="float64", seed=1)
+    each = loss.outputs_for(1)
+    alone = []
+    for j in range(3):
+        one = cr.MLP([3, 4, each], loss=loss, dtype="float64")
+        arrays = {name: net.backend.download(a) for name, a in net.parameters().items()}
+        for name in ("dense1.W", "dense1.b"):
+            arrays[name] = np.ascontiguousarray(arrays[name][..., j * each : (j + 1) * each])
+        one.assign_parameters(arrays)
+        alone.append(Evaluator(one, one.upload_rows(X, y[:, j], w))()[loss.metric])
+    assert alone[2] == 0
+    assert len({round(a, 3) for a in alone}) == 3
+    found = Evaluator(net, net.upload_rows(X, y, w))()
+    assert found[loss.metric] == pytest.approx(np.mean(alone), rel=1e-9)
+
+
+def test_r2_of_several_training_targets_is_not_to_be_watched(rng):
+    X = rng.normal(size=(30, 3))
+    with pytest.raises(cr.OptionError, match="no 'r2' to watch here: r2 of 2 target columns is recorded of validation"):
+        cr.Trainer(cr.MLP([3, 2], loss="squared_error"), monitor="r2").fit(X, X[:, :2])
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
+def test_the_metric_of_training_rows_has_no_penalty_in_it(rng, loss):
+    """The loss that is recorded has. The rate is so small that no weight moves."""
+    X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
+    nets = [cr.MLP([3, 8, 1], loss=loss, dtype="float64", seed=1) for _ in range(2)]
+    plain, held = (
+        cr.Trainer(net, cr.SGD(1e-30), epochs=1, batch_size=7, l2=l2).fit(X, y).history
+        for net, l2 in zip(nets, (0, 5), strict=True)
+    )
+    name = nets[0].loss.metric
+    assert held["loss"][0] > plain["loss"][0] + 1
+    assert held[name] == pytest.approx(plain[name], rel=1e-9)

@@ -14,7 +14,7 @@ from chainrule.cli import optimisation, output
 from chainrule.cli.architecture import net_of
 from chainrule.cli.fitting import trainer_of, with_recipe
 from chainrule.cli.options import describe_device, positive_int
-from chainrule.cli.reports import Say
+from chainrule.cli.reports import Say, warnings_as_notes
 from chainrule.cli.signals import Signals
 from chainrule.cli.train_options import OUTPUT, add_options_of_a_fit
 from chainrule.cli.training_data import TrainingTable, data_of, named, read_training_table
@@ -52,13 +52,17 @@ def run(args: argparse.Namespace) -> int:
     for note in (*read.notes, *_rare(read, len(folds))):
         say("note", note)
 
+    notes: dict[str, None] = {}
+
     def train(training: np.ndarray) -> Network:
         data = data_of(args, read, _inner(args, read, training))
         has_validation = data.valid is not None
         used = with_recipe(args, len(data.y), has_validation=has_validation)
         net = net_of(used, data, backend)
         trainer = trainer_of(used, net, has_validation=has_validation, callbacks=(), progress=not args.quiet)
-        outcome = trainer.fit(data.X, data.y, class_weight=args.class_weight, validation=data.valid)
+        with warnings_as_notes(say):
+            outcome = trainer.fit(data.X, data.y, class_weight=args.class_weight, validation=data.valid)
+        notes.update(dict.fromkeys(outcome.notes))
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt
         return net
@@ -76,7 +80,10 @@ def run(args: argparse.Namespace) -> int:
         each = [{"fold": i, "rows": n, **score} for i, (n, score) in _numbered(found)]
         facts = {"device": backend.device, "task": read.plan.task, "rows": len(read.table), "folds": len(folds)}
         spent = round(time.perf_counter() - started, 4)
-        output.result_json({"ok": True, **facts, **found.mean, "std": found.std, "each": each, "seconds": spent})
+        told = {"notes": list(notes)} if notes else {}
+        output.result_json(
+            {"ok": True, **facts, **found.mean, "std": found.std, "each": each, "seconds": spent, **told}
+        )
     else:
         lines = [[str(i), f"{n:,}", *_cells(score, found.names)] for i, (n, score) in _numbered(found)]
         lines += [["mean", "", *_cells(found.mean, found.names)], ["std", "", *_cells(found.std, found.names)]]

@@ -21,6 +21,7 @@ from chainrule.cli.reports import (
     findings_of,
     say_findings,
     summary_of,
+    warnings_as_notes,
 )
 from chainrule.cli.resolved import resolve
 from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory
@@ -77,10 +78,11 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
         if goes_on:
             say("resumes", "from the beginning: it has no checkpoint" if resume is None else str(resume))
         try:
-            outcome = trainer.fit(
-                data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose,
-                resume=resume, resume_anywhere=anywhere,
-            )  # fmt: skip
+            with warnings_as_notes(say):
+                outcome = trainer.fit(
+                    data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose,
+                    resume=resume, resume_anywhere=anywhere,
+                )  # fmt: skip
             summary = _keep(directory, net, data, outcome)
         except DivergenceError as error:
             _end_diverged(directory, net, error, say)

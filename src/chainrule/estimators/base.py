@@ -224,7 +224,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
         scores = self.history_.get(f"valid_{self._score_metric}")
         self.validation_scores_ = scores
-        self.best_validation_score_ = max(scores) if scores else None
+        self.best_validation_score_ = max((s for s in scores if not math.isnan(s)), default=None) if scores else None
         self.best_loss_ = min(self.loss_curve_, default=math.nan) if scores is None else None
         self.best_iteration_ = run.best_epoch or None
         self.n_iter_ = len(history.get("loss", []))

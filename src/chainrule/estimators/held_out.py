@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,10 +47,18 @@ def shrink_by_folds(
     net, by_class, class_weight = estimator._net, estimator._is_of_classes(), estimator._class_weights()
     if after.stopped == "interrupted":
         return None
-    if class_weight is not None:
-        weights = ClassWeights(net, class_weight, y).of_rows(y, weights)
-    host_X = on_host(X)
-    all_rows = HostRows(net, host_X, y, weights)  # X itself may be more than the device holds
+
+    def by_class_too(rows: Any, trained_on: Any) -> np.ndarray | None:
+        """What these rows weigh in the loss, where "balanced" goes by the rows that are trained on."""
+        own = None if weights is None else weights[rows]
+        if class_weight is None:
+            return own
+        of_training = None if weights is None else weights[trained_on]
+        return ClassWeights(net, class_weight, y[trained_on], of_training).of_rows(y[rows], own)
+
+    host_X, everything = on_host(X), slice(None)
+    in_loss = by_class_too(everything, everything)
+    all_rows = HostRows(net, host_X, y, in_loss)  # X itself may be more than the device holds
     constant = best_constant(net, all_rows)
     if constant is None:
         return None
@@ -59,21 +67,22 @@ def shrink_by_folds(
         draw(net, constant, found)
         return found.factor
     said: list[HeldOut] = []
-    for rows, held_out in folds(host_X, y, weights, seed, by_class=by_class, most=_most_held_out(net.n_out)):
-        w, held_w = (None, None) if weights is None else (weights[rows], weights[held_out])
+    for rows, held_out in folds(host_X, y, in_loss, seed, by_class=by_class, most=_most_held_out(net.n_out)):
+        w = None if weights is None else weights[rows]
         twin = estimator._new_net(
             X[rows], y[rows], w, seed, device=net.backend, dtype=str(net.dtype), encoder=net.preparation.encoder
         )
         trainer, _ = trainer_of(estimator, twin, len(rows), seed, fold_epochs=after.history.epochs)
         try:
-            if trainer.fit(X[rows], y[rows], sample_weight=w).stopped == "interrupted":
+            if trainer.fit(X[rows], y[rows], sample_weight=w, class_weight=class_weight).stopped == "interrupted":
                 return None
         except DivergenceError:
             return None
-        of_fold = best_constant(twin, HostRows(twin, host_X[rows], y[rows], w))
+        of_fold = best_constant(twin, HostRows(twin, host_X[rows], y[rows], by_class_too(rows, rows)))
         if of_fold is not None:
             part = on_held_out(twin, of_fold, twin.upload_rows(X[held_out], y[held_out]))
-            said.append(part._replace(weights=held_w))  # those of all folds beside each other
+            # As they are, so that the folds stand beside each other by their weights.
+            said.append(part._replace(weights=by_class_too(held_out, rows)))
     if not said:
         return None
     found = choose(net.loss, said)

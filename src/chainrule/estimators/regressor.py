@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
@@ -16,7 +18,7 @@ from chainrule.estimators.homes import on_host
 from chainrule.estimators.incoming import standardization
 from chainrule.estimators.losses import HalfSquaredError
 from chainrule.nn.losses import LOSSES, Loss
-from chainrule.nn.metrics import point_prediction
+from chainrule.nn.metrics import point_prediction, r2
 from chainrule.nn.preparation import Standardization
 from chainrule.options import one_of
 
@@ -144,6 +146,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._ask(X, "predict", lambda net, rows: net.predict(rows), lambda _, numbers: numbers)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R2 of the predictions; of several quantiles, of the one nearest to the median."""
+        """R2 of the predictions, of several targets the mean of theirs; of several quantiles, of the one nearest to the
+        median. A target that never changes has 0."""
+        y, weights = on_host(y), on_host(sample_weight)
         predicted = point_prediction(self.network_, on_host(self.predict(X)))
-        return float(r2_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UndefinedMetricWarning)  # of one row, which never changes
+            r2_score(y, predicted, sample_weight=weights)  # refuses in scikit-learn's words what has no r2
+        return r2(np.asarray(y), predicted, None if weights is None else np.asarray(weights))

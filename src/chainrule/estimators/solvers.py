@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from chainrule.backends import Backend
-from chainrule.nn.losses import METRICS, Loss
+from chainrule.nn.losses import Loss
+from chainrule.nn.metric_names import HIGHER_IS_BETTER, short_name
 from chainrule.nn.network import Network
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import Moments, Optimizer
@@ -24,7 +26,7 @@ from chainrule.train.callbacks import Callback
 from chainrule.train.recipe import Recipe, weight_decay_for
 from chainrule.train.run import EpochRecord
 from chainrule.train.trainer import Trainer
-from chainrule.train.valid_metrics import Metric, find_metrics, higher_is_better
+from chainrule.train.valid_metrics import Metric, direction_of, find_metrics
 
 SOLVERS = ("adam", "sgd", "lbfgs")
 LEARNING_RATES = ("cosine", "constant", "invscaling", "adaptive")
@@ -147,7 +149,7 @@ class Convergence(Callback):
 
     Parameters
     ----------
-    monitor : a name in the history
+    monitor : a name in the history; where it says nothing, the fit watches another one, and so does this
     higher_is_better : of it
     patience : epochs; math.inf for no end
     schedule : an :class:`Adaptive` one is lowered first
@@ -159,6 +161,7 @@ class Convergence(Callback):
         before: Convergence | None = None,
     ) -> None:  # fmt: skip
         self._monitor, self._sign = monitor, 1.0 if higher_is_better else -1.0
+        self._asked = self._monitor, self._sign
         self._tol = real_number("tol", tol)
         if patience != math.inf:
             whole_number("n_iter_no_change", patience)
@@ -168,17 +171,31 @@ class Convergence(Callback):
             self._best, self._waited = before._best, before._waited
 
     def on_epoch_end(self, record: EpochRecord) -> None:
-        value = self._sign * record.metrics[self._monitor]
-        # A nan is not better.
-        better = value >= self._best + self._tol if self._sign > 0 else -value <= -self._best - self._tol
-        self._waited = 0 if better else self._waited + 1
-        self._best = max(self._best, value)
+        if record.watched and record.watched != self._monitor:
+            self._follow(record.watched, record.history[record.watched][:-1])
+        self._take(record.metrics[self._monitor])
         if self._waited > self._patience:
             if isinstance(self._schedule, Adaptive) and self._schedule.shrink():
                 self._waited = 0
                 return
             self.reached = True
             record.stop()
+
+    def _take(self, value: float) -> None:
+        """A value of an epoch; a nan is not better."""
+        value *= self._sign
+        better = value >= self._best + self._tol if self._sign > 0 else -value <= -self._best - self._tol
+        self._waited = 0 if better else self._waited + 1
+        self._best = max(self._best, value)
+
+    def _follow(self, watched: str, values: Sequence[float]) -> None:
+        """Another metric, as if it had been followed from the first epoch: the fit has come to watch it."""
+        asked, sign = self._asked
+        self._monitor = watched
+        self._sign = sign if watched == asked else 1.0 if HIGHER_IS_BETTER[short_name(watched)] else -1.0
+        self._best, self._waited = -math.inf, 0
+        for value in values:
+            self._take(value)
 
 
 @dataclass
@@ -255,8 +272,9 @@ class Watched:
             "loss", loss.metric, *(getattr(m, "name", m) for m in self.metrics)
         }:  # fmt: skip
             self.metrics.append(short)
-        found = higher_is_better(self.name, find_metrics(self.metrics, loss)[1])
-        self.higher_is_better = self.name.removeprefix("valid_") in METRICS if found is None else found
+        further = find_metrics(self.metrics, loss)[1]
+        known = self.name in {f"valid_{metric.name}" for metric in further} or short_name(self.name) in HIGHER_IS_BETTER
+        self.higher_is_better = known and direction_of(self.name, further)  # a fit refuses a name that is not known
 
 
 def trainer_of(

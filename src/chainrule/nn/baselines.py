@@ -17,11 +17,25 @@ SMALLEST_SHARE = 1e-6  # of a class that no row has: its logit is finite
 SMALLEST_MEAN = 1e-6  # of counts that are all 0: its logarithm is finite
 
 
+def never_changes(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """(k,) bool: the columns that have one value in all rows that count. Asked of the values themselves: rounding
+    leaves a mean beside them, and so a variance above 0."""
+    counted = targets if weights is None else targets[np.asarray(weights) > 0]
+    same: np.ndarray = (counted == counted[:1]).all(axis=0)
+    return same
+
+
 def mean_and_variance(targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Both (k,), by weight."""
-    targets, weights = _in_double(targets, weights)
-    mean = np.average(targets, axis=0, weights=weights)
-    return mean, np.average((targets - mean) ** 2, axis=0, weights=weights)
+    """Both (k,), by weight; of a column that never changes its value, exactly, and 0."""
+    targets = targets.astype(np.float64)
+    mean = _average(targets, weights)
+    return mean, _average((targets - mean) ** 2, weights)
+
+
+def _average(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """(k,) means by weight; of a column that never changes its value, exactly."""
+    first = values[0] if weights is None else values[int(np.argmax(np.asarray(weights) > 0))]
+    return np.where(never_changes(values, weights), first, np.average(values, axis=0, weights=weights))
 
 
 def spread(targets: np.ndarray, weights: np.ndarray | None) -> float:
@@ -115,8 +129,8 @@ def poisson(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
 
 def perfect_poisson(targets: np.ndarray, weights: np.ndarray | None) -> float:
     """t - t log t, with 0 log 0 = 0."""
-    targets, weights = _in_double(targets, weights)
-    return float(np.average(targets - _t_log_t(targets), axis=0, weights=weights).sum())
+    t = targets.astype(np.float64)
+    return float(_average(t - _t_log_t(t), weights).sum())
 
 
 def gamma(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
@@ -127,8 +141,7 @@ def gamma(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
 
 def perfect_gamma(targets: np.ndarray, weights: np.ndarray | None) -> float:
     """log t + 1."""
-    targets, weights = _in_double(targets, weights)
-    return float(np.average(np.log(targets) + 1, axis=0, weights=weights).sum())
+    return float(_average(np.log(targets.astype(np.float64)) + 1, weights).sum())
 
 
 def _t_log_t(t: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from chainrule.backends.base import CORRECT, LOSS, WEIGHT, Array
+from chainrule.backends.base import CORRECT, LOSS, WEIGHT, Array, Backend
 from chainrule.nn.losses import Baseline, Loss
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
@@ -16,7 +16,8 @@ from chainrule.nn.rows import InputReader, Rows
 class Evaluator:
     """Call it for {"loss": ..., metric: ...} of the net's present parameters over ``rows``; one look at the device.
 
-    Which metric there is says the loss: ``accuracy``, ``r2``, ``d2`` or none.
+    Which metric there is says the loss: ``accuracy``, ``r2``, ``d2`` or none. Metrics go by the rows' own weights, the
+    loss by those of their classes too.
     """
 
     def __init__(self, net: Network, rows: Rows) -> None:
@@ -26,22 +27,28 @@ class Evaluator:
         parts = list(batch.parts(len(rows)))
         read = InputReader(be, rows.features, batch.n, net.dtype)
         self._totals = be.empty((len(parts), 3), np.float64)
-        self._baseline = baseline_of(net, rows)
-        self._replay = be.capture(_pass_over_rows(net, rows, read, parts, self._totals))
+        self._counted = weight_of(be, rows) if rows.by_class else None
+        self._columns = ColumnScores(net, rows, batch.dlogits.dtype) if is_by_column(net.loss) else None
+        self._baseline = None if self._columns is not None else baseline_of(net, rows)
+        logits = None if self._columns is None else self._columns.logits
+        self._replay = be.capture(_pass_over_rows(net, rows, read, parts, self._totals, logits))
 
     def __call__(self) -> dict[str, float]:
-        be = self.net.backend
+        be, loss = self.net.backend, self.net.loss
         with be.running():
             self._replay(1)
-        return metrics_of(self.net.loss, be.download(self._totals), self._baseline)
+            by_column = None if self._columns is None else self._columns()
+        found = metrics_of(loss, be.download(self._totals), self._baseline, counted=self._counted)
+        return found if by_column is None else found | {loss.metric: by_column}
 
 
 def _pass_over_rows(
-    net: Network, rows: Rows, read: InputReader, parts: Sequence[tuple[slice, Pass]], totals: Array
-) -> Callable[[], None]:
-    """A step, in the sense of the law of the step, that evaluates all rows."""
+    net: Network, rows: Rows, read: InputReader, parts: Sequence[tuple[slice, Pass]], totals: Array,
+    kept: Array | None,
+) -> Callable[[], None]:  # fmt: skip
+    """A step, in the sense of the law of the step, that evaluates all rows, and keeps their logits where asked."""
     be, state = net.backend, new_state(net.backend)
-    x, targets, weights = rows.x, rows.targets, rows.weights
+    x, targets, weights, counted = rows.x, rows.targets, rows.weights, rows.counted
 
     def step() -> None:
         be.fill(0, out=state)
@@ -50,23 +57,87 @@ def _pass_over_rows(
             part_targets, part_weights = targets[part], None if weights is None else weights[part]
             net.loss(be, logits, part_targets, part_weights, state, totals=totals, dlogits=batch.dlogits)
             if net.loss.metric == "accuracy":
-                be.count_correct(logits, part_targets, part_weights, state, totals=totals)
+                be.count_correct(
+                    logits, part_targets, None if counted is None else counted[part], state, totals=totals
+                )  # fmt: skip
+            if kept is not None:
+                be.copy(logits, out=kept[part])
             be.tick(state)
 
     return step
 
 
-def metrics_of(loss: Loss, totals: np.ndarray, baseline: Baseline | None) -> dict[str, float]:
-    """The metrics of the batches whose totals these are, beside the ``baseline`` of their rows."""
+class ColumnScores:
+    """Call it for the r2 or d2 of the ``logits`` of several target columns: the mean of what each has by itself.
+
+    That needs the error of each column, where the loss of a batch adds them up: the loss of one column at a time.
+    """
+
+    def __init__(self, net: Network, rows: Rows, dtype: np.dtype) -> None:
+        be, n, each = net.backend, len(rows), net.loss.outputs_each
+        self._backend, self._weights, self._state = be, rows.weights, new_state(be)
+        self._loss = net.loss.bind(each)
+        columns = np.split(be.download(rows.targets), net.loss.columns, axis=1)
+        weights = None if rows.weights is None else be.download(rows.weights)
+        self._baselines = [self._loss.baseline(column, weights) for column in columns]
+        self._targets = [be.upload(np.ascontiguousarray(column)) for column in columns]
+        self.logits = be.empty((n, net.n_out), dtype)
+        self._column, self._dlogits = be.empty((n, each), dtype), be.empty((n, each), dtype)
+        self._totals = be.empty((len(columns), 3), np.float64)
+
+    def __call__(self) -> float:
+        be, loss = self._backend, self._loss
+        for j, targets in enumerate(self._targets):
+            be.copy(self.logits[:, j * loss.n_out : (j + 1) * loss.n_out], out=self._column)
+            loss(
+                be, self._column, targets, self._weights, self._state, totals=self._totals[j : j + 1],
+                dlogits=self._dlogits,
+            )  # fmt: skip
+        totals = be.download(self._totals)
+        scores = [
+            explained(loss, totals[j : j + 1], baseline) for j, baseline in enumerate(self._baselines) if baseline
+        ]
+        return float(np.mean(scores))
+
+
+def metrics_of(
+    loss: Loss, totals: np.ndarray, baseline: Baseline | None, *, counted: float | None = None, penalty: float = 0.0
+) -> dict[str, float]:
+    """The loss of the batches whose totals these are, and its metric.
+
+    Parameters
+    ----------
+    baseline : of the batches' rows, of one target column; None for no r2 or d2
+    counted : the weight by which right rows were counted, where it is another than that of the loss
+    penalty : what the loss of each batch holds beside that of its rows
+    """
     found = {"loss": float(loss.value(totals))}
-    weight = totals[:, WEIGHT].sum()
     if loss.metric == "accuracy":
+        weight = float(totals[:, WEIGHT].sum()) if counted is None else counted
         found["accuracy"] = float(totals[:, CORRECT].sum() / weight) if weight > 0 else 0.0
     elif baseline is not None:
-        error, reach = totals[:, LOSS].sum() / loss.scale, baseline.constant - baseline.perfect
-        explained = reach > 0 and weight > 0
-        found[loss.metric] = float(1 - (error / weight - baseline.perfect) / reach) if explained else 0.0
+        found[loss.metric] = explained(loss, totals, baseline, penalty=penalty)
     return found
+
+
+def explained(loss: Loss, totals: np.ndarray, baseline: Baseline, *, penalty: float = 0.0) -> float:
+    """1 - (l - l_perfect) / (l_constant - l_perfect) of one target column; 0 where it never changes."""
+    weight, reach = totals[:, WEIGHT].sum(), baseline.constant - baseline.perfect
+    if not (reach > 0 and weight > 0):
+        return 0.0
+    error = (totals[:, LOSS].sum() - len(totals) * penalty) / loss.scale / weight
+    return float(1 - (error - baseline.perfect) / reach)
+
+
+def is_by_column(loss: Loss) -> bool:
+    """Whether the loss's metric is a mean over target columns, which the totals of batches do not tell apart."""
+    return loss.metric in {"r2", "d2"} and loss.columns > 1
+
+
+def weight_of(backend: Backend, rows: Rows) -> float:
+    """What the rows count in metrics, all together."""
+    counted = rows.counted
+    return float(len(rows) if counted is None else backend.download(counted).sum(dtype=np.float64))
 
 
 def baseline_of(net: Network, rows: Rows) -> Baseline | None:

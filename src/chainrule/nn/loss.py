@@ -22,8 +22,6 @@ from chainrule.nn.preparation import Standardization
 Task = Literal["classify", "multilabel", "regress"]
 Support = Literal["real", "unit", "nonnegative", "positive"]  # which numbers a target may be
 
-METRICS = ("accuracy", "r2", "d2")  # every metric that training records; higher is better
-
 OUTSIDE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "unit": (lambda y: (y < 0) | (y > 1), "a number from 0 to 1"),
     "nonnegative": (lambda y: y < 0, "a number from 0 up"),
@@ -32,7 +30,10 @@ OUTSIDE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 
 
 class Baseline(NamedTuple):
-    """What d2 is measured against: l averaged over rows, of the best constant prediction and of a perfect one."""
+    """What d2 is measured against: l averaged over rows, of the best constant prediction and of a perfect one.
+
+    They are equal, exactly, where the target never changes.
+    """
 
     constant: float
     perfect: float
@@ -43,8 +44,9 @@ class Loss(abc.ABC):
     """A loss with its options. ``reduction`` is "mean" (over rows and target columns) or "sum".
 
     A net binds it to its outputs: :meth:`bind`. ``metric`` is recorded beside the loss: "accuracy"; "d2", the fraction
-    of the loss explained, beside the best constant prediction, 1 - (l - l_perfect) / (l_constant - l_perfect), which
-    is "r2" for the squared error; or empty. Source: Hastie, Tibshirani, Wainwright 2015, equation 3.11, and
+    of the loss explained, beside the best constant prediction, 1 - (l - l_perfect) / (l_constant - l_perfect), of
+    several target columns the mean of theirs, 0 for one that never changes, which is "r2" for the squared error; or
+    empty. Source: Hastie, Tibshirani, Wainwright 2015, equation 3.11, and
     scikit-learn's d2_* scores.
     """
 

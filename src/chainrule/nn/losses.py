@@ -9,14 +9,13 @@ from chainrule.errors import ModelFileError, OptionError
 from chainrule.nn.class_losses import Focal, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from chainrule.nn.custom_loss import CustomLoss
 from chainrule.nn.distribution_losses import GaussianNLL, Quantile
-from chainrule.nn.loss import METRICS, Baseline, Loss, Task
+from chainrule.nn.loss import Baseline, Loss, Task
 from chainrule.nn.target_losses import AbsoluteError, Gamma, Huber, Poisson, SquaredError
 from chainrule.options import one_of
 
 __all__ = [
     "KINDS",
     "LOSSES",
-    "METRICS",
     "AbsoluteError",
     "Baseline",
     "CustomLoss",

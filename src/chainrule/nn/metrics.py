@@ -1,7 +1,8 @@
 """Metrics of predictions that are already on the host; in the target's own units.
 
 y (n,) or (n, k) what is true, p what the net says, w (n,) the weights of the rows, all ones where None is given; means
-over rows are sum_i w_i x_i / sum_i w_i. Each returns a float, nan where it is not defined.
+over rows are sum_i w_i x_i / sum_i w_i. Each returns a float, nan where it is not defined. Each is what scikit-learn
+has by this name, of several target columns the mean of theirs, as is its default; where it differs, it says so.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.backends.host_memory import advice
+from chainrule.errors import ShapeError
+from chainrule.nn import baselines
 from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile, Task
 from chainrule.nn.network import Network
 
@@ -23,7 +26,10 @@ def accuracy(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None
 
 
 def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
-    """Mean over the classes in ``labels`` of the fraction of their rows that are right: chance is 1 / k for any mix."""
+    """Mean over the classes in ``labels`` of the fraction of their rows that are right: chance is 1 / k for any mix.
+
+    Classes whose rows all have weight 0 are left out.
+    """
     labels = np.asarray(labels)
     _, classes = np.unique(labels, return_inverse=True)
     weights = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight, np.float64)
@@ -39,15 +45,22 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray, sample_weight: Weights = None) -> float:
-    """-mean_i log p_i[label_i], in nats; p is kept above the smallest normal number, so a sure error stays finite."""
-    p = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return _mean(-np.log(np.maximum(p, np.finfo(np.float64).tiny)), sample_weight)
+    """-mean_i log p_i[label_i], in nats; p is kept within eps of 0 and 1, eps that of its dtype, as in scikit-learn."""
+    p = np.asarray(probabilities)[np.arange(len(labels)), labels]
+    return _mean(-np.log(_within_eps(p)), sample_weight)
 
 
 def binary_log_loss(y: np.ndarray, probabilities: np.ndarray, sample_weight: Weights = None) -> float:
-    """-mean( y log p + (1 - y) log(1 - p) ), in nats, over rows and columns."""
-    p = np.clip(probabilities.astype(np.float64), np.finfo(np.float32).eps, 1 - np.finfo(np.float32).eps)
+    """-mean( y log p + (1 - y) log(1 - p) ), in nats, over rows and columns; p as in :func:`log_loss`."""
+    p = _within_eps(probabilities)
     return _mean(-(y * np.log(p) + (1 - y) * np.log1p(-p)), sample_weight)
+
+
+def _within_eps(p: np.ndarray) -> np.ndarray:
+    """Probabilities in float64, so that a sure error stays finite."""
+    p = np.asarray(p)
+    eps = np.finfo(p.dtype if p.dtype.kind == "f" else np.float64).eps
+    return np.clip(p.astype(np.float64), eps, 1 - eps)
 
 
 def roc_auc(y: np.ndarray, scores: np.ndarray, sample_weight: Weights = None) -> float:
@@ -81,20 +94,47 @@ def _binary_auc(positive: np.ndarray, scores: np.ndarray, sample_weight: Weights
 
 
 def rmse(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
-    """sqrt(mean (p - y)^2), in units of the target; over all columns together."""
-    return float(np.sqrt(_mean((predicted - y) ** 2, sample_weight)))
+    """sqrt(mean (p - y)^2), in units of the target; of several columns the mean of theirs."""
+    y, p = _columns(y, predicted)
+    return float(np.sqrt(_by_column((p - y) ** 2, sample_weight)).mean())
 
 
 def mae(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
-    """mean |p - y|, in units of the target."""
-    return _mean(np.abs(predicted - y), sample_weight)
+    """mean |p - y|, in units of the target; of several columns the mean of theirs."""
+    y, p = _columns(y, predicted)
+    return float(_by_column(np.abs(p - y), sample_weight).mean())
 
 
 def r2(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
-    """1 - sum (p - y)^2 / sum (y - mean y)^2, all columns together; 0 where y never changes."""
-    y = np.asarray(y, np.float64)
-    spread = _mean((y - np.average(y, axis=0, weights=sample_weight)) ** 2, sample_weight)
-    return float(1 - _mean((predicted - y) ** 2, sample_weight) / spread) if spread > 0 else 0.0
+    """1 - sum (p - y)^2 / sum (y - mean y)^2; of several columns the mean of theirs.
+
+    A column that never changes, in rows of a weight above 0, has 0: also where it is predicted exactly, which is 1 in
+    scikit-learn. All else is as there.
+    """
+    y, p = _columns(y, predicted)
+    varies = ~baselines.never_changes(y, sample_weight)
+    found = np.zeros(y.shape[1])
+    if not varies.any():
+        return 0.0
+    y, p = y[:, varies], p[:, varies]
+    spread = _by_column((y - np.average(y, axis=0, weights=sample_weight)) ** 2, sample_weight)
+    error = _by_column((p - y) ** 2, sample_weight)
+    found[varies] = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), 0)  # its square may be too small
+    return float(found.mean())
+
+
+def _columns(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both (n, k) in float64; (n,) and (n, 1) are the same, where NumPy would make (n, n) of their difference."""
+    y, p = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (y, predicted))
+    if y.shape != p.shape:
+        raise ShapeError(f"targets of shape {y.shape} came with predictions of {p.shape}, the same was expected")
+    return y, p
+
+
+def _by_column(values: np.ndarray, sample_weight: Weights) -> np.ndarray:
+    """(k,): the mean over rows, by their weights."""
+    found: np.ndarray = values.mean(axis=0) if sample_weight is None else np.average(values, 0, sample_weight)
+    return found
 
 
 def _mean(values: np.ndarray, sample_weight: Weights) -> float:
@@ -137,10 +177,11 @@ def gamma_deviance(y: np.ndarray, predicted: np.ndarray) -> float:
 def score(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """The metrics that belong to the net's task and loss, in the target's own units.
 
-    Classes: accuracy, balanced_accuracy (not of several answers a row), log_loss, and roc_auc unless all rows are of
-    one class. A regression: rmse, mae and r2 (of the quantile nearest to the median, where there are several); then
-    for quantiles ``pinball_u`` and ``coverage_u`` of each level u, for gaussian_nll ``nll`` and ``coverage_0.9``, the
-    fraction of targets within 1.645 deviations of the mean; for poisson and gamma ``deviance``.
+    Classes, also where they are two and the net has one output: accuracy, balanced_accuracy (not of several answers a
+    row), log_loss, and roc_auc unless all rows are of one class. A regression: rmse, mae and r2 (of the quantile
+    nearest to the median, where there are several); then for quantiles ``pinball_u`` and ``coverage_u`` of each level
+    u, for gaussian_nll ``nll`` and ``coverage_0.9``, the fraction of targets within 1.645 deviations of the mean; for
+    poisson and gamma ``deviance``.
     """
     if net.loss.task == "regress":
         return _score_of_regression(net, X, y)
@@ -158,8 +199,11 @@ def score_classes(task: Task, y: np.ndarray, predicted: np.ndarray, probabilitie
         }
     else:
         y = y.reshape(predicted.shape)
+        right = {"accuracy": accuracy(y > 0.5, predicted > 0)}
+        if predicted.ndim == 1:  # one yes or no is two classes
+            right["balanced_accuracy"] = balanced_accuracy(y > 0.5, predicted > 0)
         found = {
-            "accuracy": accuracy(y > 0.5, predicted > 0),
+            **right,
             "log_loss": binary_log_loss(y, probabilities),
             "roc_auc": roc_auc(y, probabilities),
         }

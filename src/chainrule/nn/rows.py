@@ -58,13 +58,18 @@ class RowFormat(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """n rows on the device: features, targets as the loss wants them, weights (n,) float or None."""
+    """n rows on the device: features, targets as the loss wants them, weights (n,) float or None.
+
+    With class weights ``by_class`` is true and ``weights`` hold them too; ``own`` are then the rows' own, or None.
+    """
 
     x: Array
     targets: Array
     weights: Array | None
     pending: Pending | None = None
     exact: bool = False  # see Features
+    own: Array | None = None
+    by_class: bool = False
 
     def __len__(self) -> int:
         return len(self.x)
@@ -75,9 +80,23 @@ class Rows(NamedTuple):
         return Features(self.x, self.pending, self.exact)
 
     @property
+    def counted(self) -> Array | None:
+        """The weights of metrics: those of the rows themselves, None for all ones."""
+        return self.own if self.by_class else self.weights
+
+    @property
     def arrays(self) -> tuple[Array, ...]:
         """The arrays that there are, one row a row of the table."""
-        return (self.x, self.targets) if self.weights is None else (self.x, self.targets, self.weights)
+        return (self.x, self.targets, *(w for w in (self.weights, self.own) if w is not None))
+
+    def with_arrays(self, arrays: Sequence[Array]) -> Rows:
+        """Other rows, whose :attr:`arrays` these are."""
+        x, targets, weights, own = (*arrays, None, None)[:4]
+        return Rows(x, targets, weights, self.pending, self.exact, own, self.by_class)
+
+    def weighing_classes(self, own: Array | None) -> Rows:
+        """The same, whose weights hold those of classes, with those of the rows themselves or None."""
+        return Rows(self.x, self.targets, self.weights, self.pending, self.exact, own, by_class=True)
 
     @property
     def formats(self) -> list[RowFormat]:

@@ -61,6 +61,7 @@ class Batches(abc.ABC):
         self.backend = backend
         self.size, self.full, self.ragged, self.count = cut.size, cut.full, cut.ragged, cut.count
         self._sources, self._order = sources.arrays, order
+        self._by_class = sources.by_class
         self._position = first_position(backend)
         pending, exact = sources.pending is not None, sources.exact
         formats = batch_formats(backend, sources.formats, pending=pending, dtype=dtype, exact=exact)
@@ -82,6 +83,15 @@ class Batches(abc.ABC):
     def load(self, number: int) -> None:
         """Batch ``number`` of this epoch is the next to be read, once more."""
 
+    @abc.abstractmethod
+    def numbers(self) -> np.ndarray:
+        """(m,): which rows this epoch's batches have. Looks at the device."""
+
+    def counted(self, n: int) -> Array | None:
+        """What the rows of a batch of ``n`` count in metrics, in the memory of :meth:`reader`; None for 1 each."""
+        place = 3 if self._by_class else 2
+        return self._buffer[place][:n] if place < len(self._buffer) else None
+
     def _seek(self, number: int) -> None:
         self.backend.assign([number], out=self._position)
 
@@ -91,7 +101,7 @@ class Batches(abc.ABC):
         Always the same memory, so a step may be recorded.
         """
         buffer = [array[:n] for array in self._buffer]
-        raw, targets, weights = (*buffer, None)[:3]
+        raw, targets, weights = (*buffer, None)[:3]  # the rows' own weights, behind class weights, are for `counted`
         be, sources, order, stride, prepare = self.backend, self._sources, self._order, self.size, self._read
         position = self._position
 
@@ -132,6 +142,9 @@ class ResidentBatches(Batches):
     def load(self, number: int) -> None:
         self._seek(number)
 
+    def numbers(self) -> np.ndarray:
+        return self.backend.download(self._order)[: self.full * self.size + self.ragged]
+
 
 def first_position(backend: Backend) -> Array:
     """The counter that ``gather`` reads and moves on, at the first batch."""
@@ -168,4 +181,4 @@ def take_rows(backend: Backend, rows: Rows, order: Array) -> Rows:
     """A copy of the rows whose numbers ``order`` (m,) int64 on the device has."""
     taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
     backend.gather(rows.arrays, order, first_position(backend), stride=len(order), out=taken)
-    return Rows(taken[0], taken[1], taken[2] if len(taken) == 3 else None, rows.pending, rows.exact)
+    return rows.with_arrays(taken)

@@ -9,7 +9,8 @@ import numpy as np
 
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.network import Network
-from chainrule.nn.row_checks import check_weights, on_host
+from chainrule.nn.row_checks import check_weights, on_host, relative_weights
+from chainrule.nn.rows import Rows
 from chainrule.options import real_number
 
 ClassWeight: TypeAlias = "Literal['balanced'] | Mapping[int, float]"
@@ -21,9 +22,12 @@ class ClassWeights:
     Parameters
     ----------
     net : whose loss is of classes: one of k, or a single yes or no
-    class_weight : "balanced", which is n / (classes that occur * rows of the class), so that all classes weigh the
-        same; or {label: weight}, 1 for a label that it does not have
-    y : the training rows' labels, which "balanced" counts
+    class_weight : "balanced", which is S / (classes that occur * S_c), S_c the sum of the weights of the class's rows
+        and S that of all, so that all classes weigh the same: of rows without weights n / (classes * rows of the
+        class). A class occurs that has a row of weight above 0; the weight of another is 1.
+        Or {label: weight}, 1 for a label that it does not have
+    y, sample_weight : the training rows' labels and their own weights or None, by which "balanced" goes: rows held out
+        have no say
 
     Raises
     ------
@@ -32,7 +36,7 @@ class ClassWeights:
     Source: King, Zeng 2001; the formula of scikit-learn's ``class_weight``.
     """
 
-    def __init__(self, net: Network, class_weight: Any, y: Any) -> None:
+    def __init__(self, net: Network, class_weight: Any, y: Any, sample_weight: Any = None) -> None:
         loss = net.loss
         if not (loss.task == "classify" or (loss.task == "multilabel" and net.n_out == 1)):
             raise OptionError(
@@ -43,8 +47,11 @@ class ClassWeights:
         self._classes = max(2, net.n_out)
         labels = self._labels(y)
         if isinstance(class_weight, str) and class_weight == "balanced":
-            counts = np.bincount(labels, minlength=self._classes)
-            self._of_class = len(labels) / (np.maximum(counts, 1) * (counts > 0).sum())
+            own = self.own(sample_weight, len(labels))
+            counts = np.bincount(labels, own, self._classes)
+            there = counts > 0
+            share = np.where(there, counts, 1.0) * max(1, there.sum())
+            self._of_class = np.where(there, counts.sum() / share, 1.0)
         elif isinstance(class_weight, Mapping):
             self._of_class = np.ones(self._classes)
             for label, weight in class_weight.items():
@@ -57,9 +64,14 @@ class ClassWeights:
     def of_rows(self, y: Any, sample_weight: Any) -> np.ndarray:
         """(n,) weights of rows with these labels and weights of their own (None for all ones)."""
         weights: np.ndarray = self._of_class[self._labels(y)]
-        if sample_weight is not None:
-            weights = weights * check_weights(on_host(self._net.backend, sample_weight, "sample_weight"), len(weights))
-        return weights
+        own = self.own(sample_weight, len(weights))
+        return weights if own is None else weights * own
+
+    def own(self, sample_weight: Any, n: int) -> np.ndarray | None:
+        """The rows' own weights on the host, checked, by their ratios; None where they have none."""
+        if sample_weight is None:
+            return None
+        return relative_weights(check_weights(on_host(self._net.backend, sample_weight, "sample_weight"), n))
 
     def _labels(self, y: Any) -> np.ndarray:
         values = on_host(self._net.backend, y, "y")
@@ -69,3 +81,27 @@ class ClassWeights:
             row = int(np.argmin(np.isin(labels, range(self._classes))))
             raise DataError(f"a target at row {row} is {labels[row]}, with class_weight 0 or 1 was expected")
         return labels.astype(np.int64)
+
+
+class OwnWeights:
+    """The weights of rows themselves, beside those with the weights of their classes, which are for the loss."""
+
+    def __init__(self, net: Network, of_class: ClassWeights) -> None:
+        self._net, self._of_class = net, of_class
+        self.training: np.ndarray | None = None
+        self.held_out: np.ndarray | None = None
+
+    def take(self, y: Any, sample_weight: Any = None, *, held_out: bool = False) -> np.ndarray:
+        """The weights for the loss, of rows whose own are kept."""
+        weights = self._of_class.of_rows(y, sample_weight)
+        own = self._of_class.own(sample_weight, len(weights))
+        own = None if own is None else own.astype(self._net.dtype)
+        if held_out:
+            self.held_out = own
+        else:
+            self.training = own
+        return weights
+
+    def on_device(self, rows: Rows, own: np.ndarray | None) -> Rows:
+        """``rows`` that know them."""
+        return rows.weighing_classes(None if own is None else self._net.backend.upload(own))

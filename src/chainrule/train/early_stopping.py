@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chainrule.errors import OptionError
-from chainrule.nn.losses import METRICS
+from chainrule.nn.metric_names import HIGHER_IS_BETTER, short_name
 from chainrule.options import real_number, whole_number
 
 
@@ -38,7 +38,7 @@ class BestEpoch:
         self.monitor = monitor
         self.min_delta = min_delta
         if higher_is_better is None:
-            higher_is_better = monitor.removeprefix("valid_") in METRICS
+            higher_is_better = HIGHER_IS_BETTER[short_name(monitor)]
         self.higher_is_better = higher_is_better
         self.epoch = 0
         self.value = -math.inf if self.higher_is_better else math.inf

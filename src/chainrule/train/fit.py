@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, DivergenceError
-from chainrule.nn.evaluation import baseline_of, metrics_of
+from chainrule.nn.evaluation import baseline_of, is_by_column, metrics_of
 from chainrule.nn.losses import Baseline
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
@@ -30,7 +33,7 @@ from chainrule.train.run import EpochRecord, Run, StartRecord
 from chainrule.train.steps import STEPS_A_LOOK, Steps, steps_a_look
 from chainrule.train.streaming import batches_of
 from chainrule.train.valid_metrics import valid_evaluator
-from chainrule.train.watching import best_epoch_of, quantities_of, watchable
+from chainrule.train.watching import RowsOfFit, quantities_of, watch, watch_of, watchable
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -56,19 +59,25 @@ class Fit:
     ) -> None:  # fmt: skip
         net, be = trainer.net, trainer.net.backend
         self.trainer, self.net, self.backend, self.rows = trainer, net, be, rows
-        known = watchable(trainer, with_validation=held_out is not None)
+        known, of_fit = watchable(trainer, with_validation=held_out is not None), RowsOfFit(net, rows, held_out)
         self.quantities = quantities_of(trainer, with_validation=held_out is not None)  # of each epoch of the history
-        self.best = best_epoch_of(trainer, known, with_validation=held_out is not None)
-        self.rates = RatesOfRun(trainer.optimizer.schedule, known)
+        self.best = watch_of(trainer, known, of_fit)
+        self.rates = RatesOfRun(
+            trainer.optimizer.schedule, known,
+            lambda monitor, min_delta: watch(monitor, trainer, known, of_fit, min_delta=min_delta),
+        )  # fmt: skip
+        keeps_aside = self.best is not None and self.best.may_return
         self.net_bytes = bytes_of_net(
-            net, trainer.optimizer, keeps_best=self.best is not None, averages=trainer.ema is not None,
-            accumulates=trainer.accumulate > 1,
+            net, trainer.optimizer, keeps_best=self.best is not None, keeps_aside=keeps_aside,
+            averages=trainer.ema is not None, accumulates=trainer.accumulate > 1,
         )  # fmt: skip
         with advice(self._net_hint, backend=be):  # what a smaller batch does not make smaller
             self.learner = Learner(trainer)
             self.best_weights = net.parameter_arena.like() if self.best is not None else None
+            self.weights_aside = net.parameter_arena.like() if keeps_aside else None
             self.evaluate = valid_evaluator(self.learner.judged, held_out, trainer.valid_metrics)
             self.baseline = _baseline_of(net, rows) if trainer.metrics else None
+            self.has_metric = bool(trainer.metrics) and not is_by_column(net.loss)  # of the training rows
             state = new_state(be)
             _ = net.factor_arena  # made when first asked for
             probe = LayerProbe(net, rows) if diagnose else None
@@ -108,6 +117,7 @@ class Fit:
     def run_epochs(self) -> Run:
         """All epochs, or as many as there will be."""
         self._begin()
+        self._say_what_says_nothing(ended=False)
         sizes = len(self.rows), self.valid_rows, self.steps.batches.count
         with self.callbacks.told(StartRecord(self.trainer, self.net, self.run, *sizes)):
             return self._run_epochs()
@@ -133,6 +143,7 @@ class Fit:
             kept = self._best_net() if self.best is not None and self.best.epoch else self.net
             refuse_nonfinite_parameters(kept, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate)
             self.learner.keep()
+            self._say_what_says_nothing(ended=True)
         except KeyboardInterrupt:
             run.stopped = "interrupted"
             self.learner.keep()
@@ -150,6 +161,14 @@ class Fit:
                 trainer.moments.steps = self.steps.made()
             run.seconds = self._seconds()
         return run
+
+    def _say_what_says_nothing(self, *, ended: bool) -> None:
+        """A UserWarning for a metric that is watched and tells no epoch from another; once each."""
+        for watched in (self.best, self.rates.watch):
+            complaint = "" if watched is None else watched.complaint(ended=ended)
+            if complaint and complaint not in self.run.notes:
+                self.run.notes.append(complaint)
+                warnings.warn(complaint, stacklevel=5)
 
     def _seconds(self) -> float:
         """Trained so far, what went before a resume included."""
@@ -237,7 +256,10 @@ class Fit:
         if (halted := steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = (epoch + 1) * steps.groups.updates
-        metrics = metrics_of(self.net.loss, totals, self.baseline)
+        metrics = metrics_of(
+            self.net.loss, totals, self.baseline if self.has_metric else None, counted=self._counted(),
+            penalty=self._penalty(),
+        )  # fmt: skip
         if not epoch:
             self.first_loss = float(self.net.loss.value(totals[:1]))
         refuse_explosion(
@@ -252,15 +274,46 @@ class Fit:
         metrics["seconds"] = self._seconds()
         run.history.append(metrics)
         self.rates.end_epoch(epoch + 1, metrics)
-        improved = self.best is not None and self.best.improved(epoch + 1, metrics)
-        judged = self.learner.judged
-        if improved and self.best_weights is not None:
-            be.copy(judged.parameter_arena.flat, out=self.best_weights.flat)
+        improved, judged = self._keep_best(epoch + 1, metrics), self.learner.judged
         record = EpochRecord(
-            epoch + 1, self.trainer.epochs, metrics, improved, judged, run.history, self.callbacks.stop
-        )
+            epoch + 1, self.trainer.epochs, metrics, improved, judged, run.history, self.callbacks.stop,
+            "" if self.best is None else self.best.monitor,
+        )  # fmt: skip
         self.callbacks.epoch_end(record)
         return record
+
+    def _keep_best(self, epoch: int, metrics: dict[str, float]) -> bool:
+        """The weights of the best epoch, by this one's metrics (from 1); whether it is this one."""
+        if self.best is None or self.best_weights is None:
+            return False
+        be, now, was_aside = self.backend, self.learner.judged.parameter_arena.flat, self.best.keeps_aside
+        improved = self.best.improved(epoch, metrics)
+        if improved:
+            be.copy(now, out=self.best_weights.flat)
+        if self.weights_aside is not None:
+            if self.best.is_aside(epoch):
+                be.copy(now, out=self.weights_aside.flat)
+            elif was_aside and not self.best.keeps_aside and not improved:  # an epoch before was the best after all
+                be.copy(self.weights_aside.flat, out=self.best_weights.flat)
+        return improved
+
+    def _counted(self) -> float | None:
+        """The weight of the rows that were counted as right, where class weights make it another than the loss's."""
+        rows, batches = self.rows, self.steps.batches
+        if not rows.by_class:
+            return None
+        used = batches.full * batches.size + batches.ragged
+        if rows.counted is None:
+            return float(used)
+        own = rows.counted if isinstance(rows, HostRows) else self.backend.download(rows.counted)
+        if used < len(own):  # a ragged batch is dropped, another one in each epoch
+            own = own[batches.numbers()]
+        return float(own.sum(dtype=np.float64))
+
+    def _penalty(self) -> float:
+        """What the loss of a batch holds of the weights, which is no error of a row: as they are now."""
+        penalty = self.learner.penalty
+        return 0.0 if penalty is None or self.baseline is None or not self.has_metric else penalty.value()
 
     def _divergence(self, step: int, epoch: int) -> DivergenceError:
         batch, loss, where = self.steps.first_nonfinite()

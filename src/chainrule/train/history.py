@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from chainrule.nn.losses import METRICS
+from chainrule.nn.metric_names import RECORDED
 from chainrule.sealed_file import write_whole
 from chainrule.train.curves import Curve, draw_curves
 
@@ -57,7 +57,7 @@ class History(Mapping[str, list[float]]):
     def plot(self, path: str | Path, *, best_epoch: int | None = None) -> None:
         """Write the curves as an SVG picture: the loss, and a panel for each metric."""
         panels = []
-        usual = ("loss", *METRICS)
+        usual = ("loss", *RECORDED)
         for name in (*usual, *(n for key in self if (n := key.removeprefix("valid_")) != key and n not in usual)):
             curves = [
                 Curve(label, self[key]) for label, key in (("train", name), ("valid", f"valid_{name}")) if key in self

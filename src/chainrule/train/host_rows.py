@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from chainrule.backends.base import Array
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Standardization
@@ -18,7 +19,7 @@ from chainrule.nn.row_checks import (
     refuse_masked,
     targets_and_weights,
 )
-from chainrule.nn.rows import FeatureStorage, RowFormat, Rows, upload_features
+from chainrule.nn.rows import FeatureStorage, Pending, RowFormat, Rows, upload_features
 from chainrule.train.batches import refuse_weightless, split_order
 
 RowNumbers: TypeAlias = "np.ndarray | slice"  # a slice is copied as one piece, numbers row by row
@@ -51,7 +52,9 @@ class HostRows:
         self.targets, self.weights = targets_and_weights(
             be, y, sample_weight, len(X), dtype=net.dtype, loss=net.loss, targets=preparation.targets
         )
-        self.sent = [RowFormat(a.shape[1:], a.dtype.newbyteorder("=")) for a in self._arrays]
+        self.own: np.ndarray | None = None
+        self.by_class = False
+        self._say_what_is_sent()
         self._numbers: np.ndarray | None = None  # of the rows that count; None for all
         self._bounds = _bounds(self._x.dtype, net.dtype, preparation.features)
         self._net = net
@@ -59,9 +62,26 @@ class HostRows:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def weigh_by_class(self, own: np.ndarray | None) -> None:
+        """The weights hold those of classes: ``own`` are those of the rows themselves, or None. See Rows."""
+        self.own, self.by_class = own, True
+        self._say_what_is_sent()
+
+    @property
+    def counted(self) -> np.ndarray | None:
+        """The weights of metrics: those of the rows themselves, None for all ones."""
+        return self.own if self.by_class else self.weights
+
+    def as_rows(self, arrays: Sequence[Array], pending: Pending | None) -> Rows:
+        """Such rows on a device, whose arrays these are."""
+        return Rows(arrays[0], arrays[1], None, pending, self.exact, by_class=self.by_class).with_arrays(arrays)
+
+    def _say_what_is_sent(self) -> None:
+        self.sent = [RowFormat(a.shape[1:], a.dtype.newbyteorder("=")) for a in self._arrays]
+
     @property
     def _arrays(self) -> list[np.ndarray]:
-        return [self._x, self.targets] if self.weights is None else [self._x, self.targets, self.weights]
+        return [self._x, self.targets, *(w for w in (self.weights, self.own) if w is not None)]
 
     @property
     def formats(self) -> list[RowFormat]:
@@ -131,6 +151,7 @@ class HostRows:
         other = copy.copy(self)
         other._numbers, other.targets = np.asarray(self._of_x(numbers)), self.targets[numbers]
         other.weights = None if self.weights is None else self.weights[numbers]
+        other.own = None if self.own is None else self.own[numbers]
         return other
 
     def _upload(self) -> Rows:
@@ -139,8 +160,8 @@ class HostRows:
         self.gather(everything, held)
         self.refuse_nonfinite(everything, held[0])
         features = self._net.preparation.features
-        x, pending, exact = upload_features(be, held[0], self._net.n_in, self._net.dtype, features, self._codes)
-        return Rows(x, be.upload(held[1]), be.upload(held[2]) if len(held) == 3 else None, pending, exact)
+        x, pending, _ = upload_features(be, held[0], self._net.n_in, self._net.dtype, features, self._codes)
+        return self.as_rows([x, *(be.upload(part) for part in held[1:])], pending)
 
 
 def _take(source: np.ndarray, numbers: RowNumbers, out: np.ndarray) -> None:

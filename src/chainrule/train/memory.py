@@ -56,12 +56,14 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
 
 
 def bytes_of_net(
-    net: Network, optimizer: Optimizer, *, keeps_best: bool, averages: bool = False, accumulates: bool = False
-) -> int:
-    """Bytes of parameters, gradients and moments; also of the best epoch's weights, averages and sums that are kept."""
+    net: Network, optimizer: Optimizer, *, keeps_best: bool, keeps_aside: bool = False, averages: bool = False,
+    accumulates: bool = False,
+) -> int:  # fmt: skip
+    """Bytes of parameters, gradients and moments; also of what is kept: the weights of the best epoch, and of one that
+    may turn out to be it, averages and sums."""
     layout, be = net.parameter_arena.layout, net.backend
     storage = be.storage(net.dtype)
-    arenas = 2 + len(optimizer.moment_names()) + keeps_best + averages + accumulates
+    arenas = 2 + len(optimizer.moment_names()) + keeps_best + keeps_aside + averages + accumulates
     factors = layout.size * storage.itemsize if storage != net.dtype else 0
     return arenas * layout.size * net.dtype.itemsize + factors
 

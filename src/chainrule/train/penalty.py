@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from chainrule.backends.base import Array
 from chainrule.nn.network import Network
 from chainrule.optim.base import segments
@@ -26,3 +28,8 @@ class Penalty:
         """To loss and gradient of the newest batch; part of a step, between the backward pass and the update."""
         for parameters, gradients in self._work:
             self._backend.penalize(parameters, gradients, totals, state, alpha=self._alpha, mean=self._mean)
+
+    def value(self) -> float:
+        """alpha / 2 sum W^2 of the present weights. Looks at the device."""
+        squares = (np.square(self._backend.download(p), dtype=np.float64).sum() for p, _ in self._work)
+        return self._alpha / 2 * float(sum(squares))

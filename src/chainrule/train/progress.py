@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from chainrule.nn.losses import METRICS
+from chainrule.nn.metric_names import RECORDED
 
 SECONDS_A_REFRESH = 0.1  # an epoch may take a millisecond, drawing takes as long
 
@@ -64,12 +64,12 @@ class Progress:
 
 def describe(metrics: Mapping[str, float]) -> str:
     """``train 0.021  valid 0.078  accuracy 0.981``: losses by the rows they are of, metrics of the validation rows."""
-    metric = next((name for name in METRICS if name in metrics), "")
+    metric = next((name for name in RECORDED if name in metrics), "")
     shown = [
         ("train", "loss"),
         ("valid", "valid_loss"),
         (metric, f"valid_{metric}" if "valid_loss" in metrics else metric),
     ]
-    known = {"valid_loss", *(f"valid_{name}" for name in METRICS)}
+    known = {"valid_loss", *(f"valid_{name}" for name in RECORDED)}
     shown += [(key.removeprefix("valid_"), key) for key in metrics if key.startswith("valid_") and key not in known]
     return "  ".join(f"{label} {metrics[key]:.4g}" for label, key in shown if key in metrics)

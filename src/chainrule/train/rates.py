@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from chainrule.errors import OptionError
 from chainrule.optim.schedules import Plateau, Schedule
 from chainrule.train.early_stopping import BestEpoch
+from chainrule.train.watch import Candidate, Watch
 
 
 class RatesOfRun:
@@ -21,18 +22,21 @@ class RatesOfRun:
     ----------
     schedule : of the optimiser
     metrics : what the history will have; OptionError where a Plateau watches something else
+    watch_of : what follows a metric of that name, better by so much; by default that metric alone
     """
 
-    def __init__(self, schedule: Schedule, metrics: Sequence[str]) -> None:
+    def __init__(
+        self, schedule: Schedule, metrics: Sequence[str], watch_of: Callable[[str, float], Watch] | None = None
+    ) -> None:
         self.schedule = schedule
         self.reductions = 0
         self._waiting_since = 0  # the epoch (from 1) of the best value or, if that is later, of the last reduction
-        self._best: BestEpoch | None = None
+        self.watch: Watch | None = None
         if isinstance(schedule, Plateau):
             monitor = schedule.monitor or ("valid_loss" if "valid_loss" in metrics else "loss")
             if monitor not in metrics:
                 raise OptionError(f"there is no {monitor!r} for Plateau to watch", hint=f"one of {', '.join(metrics)}")
-            self._best = BestEpoch(monitor, schedule.min_delta)
+            self.watch = (watch_of or _alone)(monitor, schedule.min_delta)
 
     def rates(self, start: int, count: int, total: int) -> np.ndarray:
         """The rates of updates ``start`` to ``start + count - 1`` of a run of ``total``: (count,) float64."""
@@ -43,9 +47,9 @@ class RatesOfRun:
 
     def end_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Take in the history's entries of an epoch (from 1); the rates of the next one may be lower."""
-        if self._best is None or not isinstance(self.schedule, Plateau):
+        if self.watch is None or not isinstance(self.schedule, Plateau):
             return
-        if self._best.improved(epoch, metrics):
+        if self.watch.improved(epoch, metrics):
             self._waiting_since = epoch
         elif epoch - self._waiting_since >= self.schedule.patience:
             self.reductions += 1
@@ -53,9 +57,13 @@ class RatesOfRun:
 
     def state(self) -> dict[str, float]:
         """What feedback has left so far, in numbers that JSON can hold; nothing for a pure schedule."""
-        if self._best is None or not self._best.epoch:
+        if self.watch is None or not self.watch.epoch:
             return {}
         return {
-            "reductions": self.reductions, "waiting_since": self._waiting_since, "best_epoch": self._best.epoch,
-            "best_value": self._best.value,
+            "reductions": self.reductions, "waiting_since": self._waiting_since, "best_epoch": self.watch.epoch,
+            "best_value": self.watch.value,
         }  # fmt: skip
+
+
+def _alone(monitor: str, min_delta: float) -> Watch:
+    return Watch([Candidate(BestEpoch(monitor, min_delta))])

@@ -76,10 +76,10 @@ def restore(fit: Fit, checkpoint: Checkpoint) -> None:
     ModelFileError where its arrays are not those of this fit, or its numbers do not follow from its history; then the
     net has not changed.
     """
-    arenas = _arenas(fit, with_best=bool(checkpoint.best_epoch))
-    _refuse_other_arrays(checkpoint, arenas)
     _refuse_other_numbers(fit, checkpoint)
     _follow_history(fit, checkpoint)
+    arenas = _arenas(fit)
+    _refuse_other_arrays(checkpoint, arenas)
     if fit.probe is not None and checkpoint.probe is not None:
         fit.probe.restore(checkpoint.probe, epochs=checkpoint.epochs)
     for name, arena in arenas.items():
@@ -89,12 +89,13 @@ def restore(fit: Fit, checkpoint: Checkpoint) -> None:
     fit.run.steps, fit.run.seconds = checkpoint.steps, checkpoint.seconds
 
 
-def _arenas(fit: Fit, *, with_best: bool | None = None) -> dict[str, Arena]:
+def _arenas(fit: Fit) -> dict[str, Arena]:
     """What is kept of a fit's memory, by name; the best epoch's weights once there is one."""
     found = fit.learner.arenas()
-    with_best = fit.best is not None and fit.best.epoch > 0 if with_best is None else with_best
-    if with_best and fit.best_weights is not None:
+    if fit.best is not None and fit.best.epoch > 0 and fit.best_weights is not None:
         found["best"] = fit.best_weights
+    if fit.best is not None and fit.best.keeps_aside and fit.weights_aside is not None:
+        found["aside"] = fit.weights_aside
     return found
 
 

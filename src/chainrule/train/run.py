@@ -28,6 +28,7 @@ class Run:
     converged: bool | None = None  # of an LBFGS: by itself, not at max_iterations or max_evaluations
     diagnosis: Diagnosis | None = None  # with fit(diagnose=True)
     shrinkage: Shrinkage | None = None  # with Trainer(shrink=True) and validation rows
+    notes: list[str] = field(default_factory=list)  # what was warned of: a watched metric that says nothing
 
 
 class StartRecord(NamedTuple):
@@ -61,3 +62,4 @@ class EpochRecord(NamedTuple):
     net: Network
     history: History  # of all epochs so far
     stop: Callable[[], None]  # end the fit after this epoch
+    watched: str = ""  # the metric that decides at present which epoch is best; "" where none is watched

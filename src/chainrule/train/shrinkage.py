@@ -36,6 +36,7 @@ import numpy as np
 
 from chainrule.backends.base import LOSS
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.nn import baselines
 from chainrule.nn.dense import Dense
 from chainrule.nn.evaluation import Evaluator
 from chainrule.nn.losses import GaussianNLL, Loss, Quantile
@@ -129,9 +130,7 @@ def best_constant(net: Network, rows: Rows | HostRows) -> np.ndarray | None:
 
 def never_changes(net: Network, rows: Rows | HostRows) -> bool:
     """Whether all ``rows`` that weigh anything have the same target: then there is nothing to learn but it."""
-    targets, weights = _targets_and_weights(net, rows)
-    targets = targets if weights is None else targets[weights > 0]
-    return bool((targets == targets[:1]).all())
+    return bool(np.all(baselines.never_changes(*_targets_and_weights(net, rows))))
 
 
 def on_held_out(net: Network, constant: np.ndarray, held_out: Rows) -> HeldOut:

@@ -55,7 +55,7 @@ class Steps:
         Without ``updates`` it ends with a gradient, which the update of a later batch of its group takes in.
         """
         be, net, state, totals, lr = self.backend, self.net, self.state, self.totals, self.lr
-        read, counts = self.batches.reader(batch.n), self._counts
+        read, counts, counted = self.batches.reader(batch.n), self._counts, self.batches.counted(batch.n)
         learn = self._learner.learn  # not `self`: a cycle would keep all memory of a fit until a collection
 
         def step() -> None:
@@ -63,7 +63,7 @@ class Steps:
             logits = batch.forward(x)
             net.loss(be, logits, targets, weights, state, totals=totals, dlogits=batch.dlogits)
             if counts:  # after the loss: both write to totals, and nothing waits for the count
-                be.count_correct(logits, targets, weights, state, totals=totals)
+                be.count_correct(logits, targets, counted, state, totals=totals)
             batch.backward()
             learn(totals, lr, state, updates=updates)
             be.tick(state, updates=int(updates))

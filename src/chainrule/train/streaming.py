@@ -72,8 +72,7 @@ class StreamedBatches(Batches):
         ring = [backend.empty((2 * self._block_rows, *f.shape), f.dtype) for f in rows.formats]
         order = backend.empty((n,), np.int64)
         backend.assign(np.arange(n) % (2 * self._block_rows), out=order)
-        weights = ring[2] if len(ring) == 3 else None
-        sources = Rows(ring[0], ring[1], weights, rows.storage.pending, rows.exact)
+        sources = rows.as_rows(ring, rows.storage.pending)
         super().__init__(backend, sources, order, cut, dtype=dtype)
         self._used = min(n, self.count * self.size)  # rows an epoch
         self._buffers = [[backend.host_buffer((self._block_rows, *f.shape), f.dtype) for f in rows.sent] for _ in "01"]
@@ -128,6 +127,9 @@ class StreamedBatches(Batches):
         transfers = self._send(block)
         self._receive(block, transfers)
         _wait(transfers)
+
+    def numbers(self) -> np.ndarray:
+        return np.arange(len(self._rows))[self._numbers(0, self._used)]
 
     # ---- one block ------------------------------------------------------------------------------
 

@@ -12,17 +12,18 @@ import numpy as np
 from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError, said_of
 from chainrule.nn.network import Network
+from chainrule.nn.row_checks import check_weights, on_host
 from chainrule.nn.rows import Rows
 from chainrule.optim.adam import Adam
 from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.lbfgs import LBFGS
 from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
-from chainrule.train.batches import split_rows
+from chainrule.train.batches import split_order, split_rows
 from chainrule.train.callbacks import Callback, EpochFunction, as_callbacks
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import Checkpoints, as_checkpoints, newest
-from chainrule.train.class_weights import ClassWeight, ClassWeights
+from chainrule.train.class_weights import ClassWeight, ClassWeights, OwnWeights
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit, refuse_options
@@ -156,8 +157,9 @@ class Trainer:
         y : what the net's loss wants, one a row
         sample_weight : (n,) numbers from 0 up, or None. Only their ratios mean anything if the loss is a mean: they are
             divided by their mean over the rows that weigh anything
-        class_weight : for a classification "balanced" or {label: weight}, by which rows are weighted besides, those of
-            the validation too; see :class:`chainrule.train.class_weights.ClassWeights`
+        class_weight : for a classification "balanced", by the rows that are trained on, or {label: weight}: rows are
+            weighted by it in the loss, ``valid_loss`` too, but not in metrics; see
+            :class:`chainrule.train.class_weights.ClassWeights`
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight)
         diagnose : look into the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
             wrong and what to do. The weights are the same with and without, to the bit
@@ -184,16 +186,17 @@ class Trainer:
         """
         self._stop_requested = False
         with self.net.backend.running(), advice("", doing="training", backend=self.net.backend):
+            fraction, own = self._fraction(validation), None
             if class_weight is not None:
-                of_class = ClassWeights(self.net, class_weight, y)
-                sample_weight = of_class.of_rows(y, sample_weight)
-                if isinstance(validation, tuple | list) and len(validation) in {2, 3}:
+                own = OwnWeights(self.net, self._class_weights(class_weight, y, sample_weight, fraction))
+                sample_weight = own.take(y, sample_weight)
+                if fraction is None and validation is not None:
                     held_X, held_y, *held_weight = validation
                     with said_of("validation"):
-                        held_weights = of_class.of_rows(held_y, held_weight[0] if held_weight else None)
+                        held_weights = own.take(held_y, *held_weight, held_out=True)
                     validation = held_X, held_y, held_weights
             checkpoint = None if resume is None else Checkpoint.read(newest(resume))
-            rows, held_out = self._rows(X, y, sample_weight, validation)
+            rows, held_out = self._rows(X, y, sample_weight, validation, fraction, own)
             identity = None
             if checkpoint is not None or self.checkpoints is not None:
                 identity = Identity.of(self, X, y, sample_weight, validation)
@@ -205,40 +208,63 @@ class Trainer:
                 run.shrinkage = shrink_by(self.net, rows, held_out)
             return run
 
-    def _rows(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> tuple[Rows | HostRows, Rows | None]:
-        """The rows to train on and those that are held out, where they are to be."""
-        net, fraction = self.net, None
+    def _fraction(self, validation: Any) -> float | None:
+        """The fraction of the rows to hold out; None for none, or rows of their own. OptionError for neither."""
         if isinstance(validation, tuple | list):
             if len(validation) not in {2, 3}:
                 raise OptionError(f"validation of {len(validation)} arrays came, (X, y) or (X, y, weights) expected")
-        elif isinstance(validation, np.ndarray):
+            return None
+        if isinstance(validation, np.ndarray):
             raise OptionError(
                 f"validation of one array {validation.shape} came, a fraction or (X, y) was expected",
                 hint="validation=(X, y), or 0.2 to hold out a fifth of the rows",
             )
-        elif validation is not None:
-            fraction = real_number("validation", validation, below=1.0, above=True)
+        return None if validation is None else real_number("validation", validation, below=1.0, above=True)
+
+    def _class_weights(
+        self, class_weight: ClassWeight, y: Any, sample_weight: Any, fraction: float | None
+    ) -> ClassWeights:
+        """By the rows that will be trained on: those that a split holds out have no say."""
+        if fraction is None:
+            return ClassWeights(self.net, class_weight, y, sample_weight)
+        be = self.net.backend
+        y = on_host(be, y, "y")
+        training = be.download(split_order(be, len(y), fraction, self.seed)[0])
+        if sample_weight is not None:
+            sample_weight = check_weights(on_host(be, sample_weight, "sample_weight"), len(y))[training]
+        return ClassWeights(self.net, class_weight, y[training], sample_weight)
+
+    def _rows(
+        self, X: Any, y: Any, sample_weight: Any, validation: Any, fraction: float | None, own: OwnWeights | None
+    ) -> tuple[Rows | HostRows, Rows | None]:
+        """The rows to train on and those that are held out, where they are to be."""
+        net = self.net
         streamed = self.stream if not isinstance(self.optimizer, LBFGS) else False
         if streamed is None:
             streamed = rows_need_streaming(net, X, y, split=fraction is not None)
         with advice(_rows_hint(streamed), backend=net.backend):
             if streamed:
-                on_host = HostRows(net, X, y, sample_weight)
+                host_rows = HostRows(net, X, y, sample_weight)
+                if own is not None:
+                    host_rows.weigh_by_class(own.training)
                 if fraction is not None:
-                    return on_host.split(fraction, self.seed)
-                return on_host, _held_out(net, validation)
+                    return host_rows.split(fraction, self.seed)
+                return host_rows, _held_out(net, validation, own)
             rows = net.upload_rows(X, y, sample_weight)
+            if own is not None:
+                rows = own.on_device(rows, own.training)
             if fraction is not None:
                 return split_rows(net.backend, rows, fraction, self.seed)
-            return rows, _held_out(net, validation)
+            return rows, _held_out(net, validation, own)
 
 
-def _held_out(net: Network, validation: Any) -> Rows | None:
+def _held_out(net: Network, validation: Any, own: OwnWeights | None) -> Rows | None:
     """The rows of (X, y) or (X, y, weights) on the device."""
     if validation is None:
         return None
     with said_of("validation"):
-        return net.upload_rows(*validation, training=False)
+        rows = net.upload_rows(*validation, training=False)
+        return rows if own is None else own.on_device(rows, own.held_out)
 
 
 def _rows_hint(streamed: bool) -> str:

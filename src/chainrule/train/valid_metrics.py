@@ -15,11 +15,13 @@ from chainrule.backends.base import Array
 from chainrule.errors import OptionError
 from chainrule.nn import metrics
 from chainrule.nn.evaluation import Evaluator
-from chainrule.nn.losses import Loss, Task
+from chainrule.nn.losses import Loss, SigmoidCrossEntropy, Task
+from chainrule.nn.metric_names import HIGHER_IS_BETTER, VALID, short_name
 from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
 from chainrule.options import one_of
 
+ROUNDING = 1e-6  # of a target that was smoothed, in float32
 MetricFunction: TypeAlias = Callable[..., Any]
 
 
@@ -76,30 +78,48 @@ def _has_weights(function: MetricFunction) -> bool:
         return False
 
 
-def _metric(function: MetricFunction, *, of: str = "predictions", greater: bool = True, name: str = "") -> Metric:
-    return Metric(function, name, needs=of, greater_is_better=greater)  # type: ignore[arg-type]
+def _metric(
+    function: MetricFunction, *, of: Literal["predictions", "probabilities"] = "predictions", name: str = ""
+) -> Metric:
+    name = name or function.__name__
+    return Metric(function, name, needs=of, greater_is_better=HIGHER_IS_BETTER[name])
 
 
-_ACCURACY = _metric(metrics.accuracy)
+_ACCURACY, _BALANCED = _metric(metrics.accuracy), _metric(metrics.balanced_accuracy)
 _AUC = _metric(metrics.roc_auc, of="probabilities")
 METRICS: dict[Task, dict[str, Metric]] = {
     "classify": {
         "accuracy": _ACCURACY,
-        "balanced_accuracy": _metric(metrics.balanced_accuracy),
-        "log_loss": _metric(metrics.log_loss, of="probabilities", greater=False),
+        "balanced_accuracy": _BALANCED,
+        "log_loss": _metric(metrics.log_loss, of="probabilities"),
         "roc_auc": _AUC,
     },
-    "multilabel": {
+    "multilabel": {  # and, where there is one answer a row, which is two classes, the accuracy of these
         "accuracy": _ACCURACY,
-        "log_loss": _metric(metrics.binary_log_loss, of="probabilities", greater=False, name="log_loss"),
+        "balanced_accuracy": _BALANCED,
+        "log_loss": _metric(metrics.binary_log_loss, of="probabilities", name="log_loss"),
         "roc_auc": _AUC,
     },
-    "regress": {
-        "r2": _metric(metrics.r2),
-        "rmse": _metric(metrics.rmse, greater=False),
-        "mae": _metric(metrics.mae, greater=False),
-    },
+    "regress": {"r2": _metric(metrics.r2), "rmse": _metric(metrics.rmse), "mae": _metric(metrics.mae)},
 }
+
+
+def built_in() -> tuple[Metric, ...]:
+    """The metrics that have a name, of all tasks."""
+    return tuple(metric for of_task in METRICS.values() for metric in of_task.values())
+
+
+def named_metric(name: str, loss: Loss) -> Metric:
+    """The metric of that name for a net with this loss; OptionError where it has none."""
+    known = dict(METRICS[loss.task])
+    if loss.task == "multilabel" and loss.n_out > 1:
+        del known["balanced_accuracy"]
+        if name == "balanced_accuracy":
+            raise OptionError(
+                f"balanced_accuracy is of rows of one class each; this net has {loss.n_out} answers per row",
+                hint=f"one of {', '.join(known)}",
+            )
+    return known[one_of(f"metric of a net that is to {loss.task}", name, known)]
 
 
 def find_metrics(
@@ -110,13 +130,13 @@ def find_metrics(
         return asked, ()
     if isinstance(asked, str) or not isinstance(asked, Sequence):
         raise OptionError(f"metrics {asked!r} came, True, False or a list was expected", hint='metrics=["roc_auc"]')
-    usual, known = loss.metric, METRICS[loss.task]
+    usual = loss.metric
     found: list[Metric] = []
     for one in asked:
         if isinstance(one, str) and one == usual:
             continue  # recorded anyway, and counted on the device
         if isinstance(one, str):
-            found.append(known[one_of(f"metric of a net that is to {loss.task}", one, known)])
+            found.append(named_metric(one, loss))
         else:
             found.append(one if isinstance(one, Metric) else Metric(one))
     names = ["loss", usual, *(metric.name for metric in found)]
@@ -125,15 +145,17 @@ def find_metrics(
     return True, tuple(found)
 
 
-def higher_is_better(monitor: str, further: Sequence[Metric]) -> bool | None:
-    """The direction of a watched metric that is one of ``further``; None for the others, whose direction is known."""
-    metric = next((m for m in further if monitor == f"valid_{m.name}"), None)
-    if metric is not None and metric.greater_is_better is None:
+def direction_of(monitor: str, further: Sequence[Metric]) -> bool:
+    """Whether higher is better of a watched metric; OptionError for one of the user's own of which nobody said it."""
+    metric = next((m for m in further if monitor == f"{VALID}{m.name}"), None)
+    if metric is None:
+        return HIGHER_IS_BETTER[short_name(monitor)]
+    if metric.greater_is_better is None:
         raise OptionError(
             f"{monitor} is watched and nobody said which values of {metric.name} are better",
             hint=f"cr.Metric({metric.name}, greater_is_better=True), or False",
         )
-    return None if metric is None else metric.greater_is_better
+    return metric.greater_is_better
 
 
 def valid_evaluator(
@@ -157,7 +179,7 @@ class MetricEvaluator:
         self._evaluate = Evaluator(net, rows)
         self._net, self._further, self._x = net, further, rows.x
         self._y = _targets(net, rows)
-        self._weights = None if rows.weights is None else be.download(rows.weights).astype(np.float64)
+        self._weights = None if rows.counted is None else be.download(rows.counted).astype(np.float64)
         # The net as one that takes these rows: they are standardised already, or else still `pending`.
         self._as_prepared = copy.copy(net)
         if rows.pending is None:
@@ -172,7 +194,8 @@ class MetricEvaluator:
             said = says[metric.needs]
             if metric in METRICS["regress"].values():
                 said = metrics.point_prediction(self._net, said)
-            found[metric.name] = metric(self._y, said, self._weights)
+            y = self._y > 0.5 if metric is _BALANCED and self._net.loss.task == "multilabel" else self._y
+            found[metric.name] = metric(y, said, self._weights)
         return found
 
     def _say(self, what: str) -> np.ndarray:
@@ -186,6 +209,9 @@ def _targets(net: Network, rows: Rows) -> np.ndarray:
     y: np.ndarray = net.backend.download(rows.targets)
     if net.loss.task == "regress" and (scaled := net.preparation.targets) is not None:
         y = y.astype(np.float64) * scaled.scale + scaled.mean
+    if isinstance(net.loss, SigmoidCrossEntropy) and (s := net.loss.label_smoothing):  # smoothed when they came in
+        y = (y.astype(np.float64) - s / 2) / (1 - s)
+        y = np.where(np.abs(y - np.rint(y)) < ROUNDING, np.rint(y), y)
     if net.loss.task == "multilabel" and np.isin(y, (0, 1)).all():  # shares between them stay as they are
         y = y.astype(np.int32)
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
