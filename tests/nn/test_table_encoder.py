@@ -205,7 +205,7 @@ def test_deviations_by_parts_have_the_same_bits(monkeypatch, rng):
         x = rng.normal(size=(40, width)) * 10 ** rng.normal(size=width)
         expected = x.std(axis=0, mean=x.mean(axis=0)[None])
         for elements in (1, 80, 120, 1 << 23):
-            monkeypatch.setattr("chainrule.nn.preparation.ELEMENTS", elements)
+            monkeypatch.setattr("chainrule.nn.standardization.ELEMENTS", elements)
             assert Standardization.fit(x).scale.tobytes() == expected.tobytes()
 
 

@@ -12,7 +12,6 @@ from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile
 from chainrule.onnx.activations import softplus
 from chainrule.onnx.columns import DOUBLE, INTEGER
 from chainrule.onnx.graph import Graph
-from chainrule.onnx.layers import standardized
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
@@ -37,8 +36,14 @@ def answer(g: Graph, net: Network, logits: str) -> None:
 
 
 def _regression(g: Graph, net: Network, logits: str) -> None:
-    loss, columns = net.loss, net.loss.columns
-    numbers = _in_own_units(g, net, _numbers(g, loss, logits))
+    loss, columns, targets = net.loss, net.loss.columns, net.preparation.targets
+    if targets is not None:  # from here on in float64, as `predict`
+        logits, g.dtype = g.cast(logits, g.dtype, DOUBLE), DOUBLE
+    numbers = _numbers(g, loss, logits)
+    if targets is not None:
+        scale, shift = loss.units(targets)
+        scaled = g.node("Mul", numbers, g.constant("targets.scale", scale))
+        numbers = str(g.node("Add", scaled, g.constant("targets.shift", shift)))
     shape = (columns,) if columns > 1 else ()
     if isinstance(loss, GaussianNLL):
         mean, variance = _halves(g, numbers, columns)
@@ -73,14 +78,6 @@ def _cumulated(g: Graph, logits: str, columns: int, levels: int) -> str:
     first, others = g.node("Split", z, g.integers([1, levels - 1]), outputs=2, axis=2)
     rising = g.node("CumSum", g.node("Concat", first, softplus(g, others), axis=2), g.integers(2))
     return str(g.node("Reshape", rising, g.integers([-1, columns * levels])))
-
-
-def _in_own_units(g: Graph, net: Network, numbers: str) -> str:
-    targets = net.preparation.targets
-    if targets is None:
-        return numbers
-    back = standardized(g, g.cast(numbers, g.dtype, DOUBLE), net.loss.units(targets), "targets")
-    return g.cast(back, DOUBLE, g.dtype)
 
 
 def _halves(g: Graph, x: str, columns: int) -> tuple[str, str]:

@@ -185,7 +185,7 @@ def _targets(net: Network, rows: Rows) -> np.ndarray:
     """The targets as :meth:`Network.predict` would say them."""
     y: np.ndarray = net.backend.download(rows.targets)
     if net.loss.task == "regress" and (scaled := net.preparation.targets) is not None:
-        y = y.astype(np.float64) * scaled.scale + scaled.mean
+        y = scaled.to_targets(y.astype(np.float64))
     if net.loss.task == "multilabel" and np.isin(y, (0, 1)).all():  # shares between them stay as they are
         y = y.astype(np.int32)
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
