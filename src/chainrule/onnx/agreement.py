@@ -118,7 +118,7 @@ def _bounds(net: Network, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _apart(
-    name: str, found: dict[str, np.ndarray], own: dict[str, np.ndarray], n: int, bounds: np.ndarray | None
+    name: str, found: dict[str, np.ndarray], own: dict[str, np.ndarray], n: int, bounds: np.ndarray | None = None
 ) -> np.ndarray:
     """The difference of each number over what is allowed; of a label 0 or infinity."""
     with np.errstate(over="ignore", invalid="ignore"):
