@@ -24,6 +24,7 @@ from chainrule.onnx.activations import activate
 from chainrule.onnx.columns import DOUBLE, encoded
 from chainrule.onnx.graph import Graph
 
+NO_SUMMAND = 1e-15  # a single number below is none to onnxruntime
 WRITTEN = {"features", "targets", "feature_names", "target_name", "classes", "encoder"}  # what gets into a file
 
 Parameters = Mapping[str, np.ndarray]
@@ -75,12 +76,23 @@ def _standardized(g: Graph, x: str, standardization: Standardization) -> str:
 
     As ``Backend.standardize``: x, mean and scale are halved where the difference could overflow.
     """
-    half = halves(standardization.mean)
-    if (half < 1).any():
-        x = g.node("Mul", x, g.constant("features.half", half, DOUBLE))
-    mean = g.constant("features.mean", standardization.mean * half, DOUBLE)
-    scale = g.constant("features.scale", standardization.scale * half, DOUBLE)
-    return str(g.node("Div", g.node("Sub", x, mean), scale))
+    mean, scale = standardization.mean, standardization.scale
+    factor = halves(mean) * power_for(mean, scale)
+    if (factor != 1).any():
+        x = g.node("Mul", x, g.constant("features.factor", factor, DOUBLE))
+    difference = g.node("Sub", x, g.constant("features.mean", mean * factor, DOUBLE))
+    return str(g.node("Div", difference, g.constant("features.scale", scale * factor, DOUBLE)))
+
+
+def power_for(offset: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(n_columns,) powers of two by which numbers of this ``offset`` and ``scale`` are multiplied; mostly 1.
+
+    onnxruntime leaves out a sum with a single number below 2.2e-16, as if that were 0: such columns are brought near 1.
+    """
+    if len(offset) > 1 or not 0 < abs(offset[0]) < NO_SUMMAND or not 0 < scale[0] < NO_SUMMAND:
+        return np.ones(len(offset))
+    power: np.ndarray = np.ldexp(1.0, -np.frexp(scale)[1])
+    return power
 
 
 def _bent(g: Graph, z: str, limit: float) -> str:

@@ -9,9 +9,11 @@ import numpy as np
 from chainrule.errors import OptionError
 from chainrule.nn.loss import Loss
 from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile
+from chainrule.nn.standardization import Units
 from chainrule.onnx.activations import softplus
 from chainrule.onnx.columns import DOUBLE, INTEGER
 from chainrule.onnx.graph import Graph
+from chainrule.onnx.layers import power_for
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
@@ -41,9 +43,7 @@ def _regression(g: Graph, net: Network, logits: str) -> None:
         logits, g.dtype = g.cast(logits, g.dtype, DOUBLE), DOUBLE
     numbers = _numbers(g, loss, logits)
     if targets is not None:
-        scale, shift = loss.units(targets)
-        scaled = g.node("Mul", numbers, g.constant("targets.scale", scale))
-        numbers = str(g.node("Add", scaled, g.constant("targets.shift", shift)))
+        numbers = _in_own_units(g, loss.units(targets), numbers)
     shape = (columns,) if columns > 1 else ()
     if isinstance(loss, GaussianNLL):
         mean, variance = _halves(g, numbers, columns)
@@ -78,6 +78,14 @@ def _cumulated(g: Graph, logits: str, columns: int, levels: int) -> str:
     first, others = g.node("Split", z, g.integers([1, levels - 1]), outputs=2, axis=2)
     rising = g.node("CumSum", g.node("Concat", first, softplus(g, others), axis=2), g.integers(2))
     return str(g.node("Reshape", rising, g.integers([-1, columns * levels])))
+
+
+def _in_own_units(g: Graph, units: Units, numbers: str) -> str:
+    """As ``Backend.scale_and_shift``."""
+    factor = power_for(units.shift, units.scale)
+    scaled = g.node("Mul", numbers, g.constant("targets.scale", units.scale * factor))
+    shifted = str(g.node("Add", scaled, g.constant("targets.shift", units.shift * factor)))
+    return str(g.node("Mul", shifted, g.constant("targets.factor", 1 / factor))) if (factor != 1).any() else shifted
 
 
 def _halves(g: Graph, x: str, columns: int) -> tuple[str, str]:
