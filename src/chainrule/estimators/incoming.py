@@ -117,7 +117,8 @@ def _take(
 def _first_named(**arrays: Any) -> Iterator[None]:
     """scikit-learn says which array has a number that is none; the DataError says besides where the first one is."""
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):  # it asks a sum, which overflows for the largest numbers
+            yield
     except DataError:
         raise
     except ValueError as error:
