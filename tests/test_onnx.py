@@ -43,7 +43,10 @@ def prepared(net: cr.Network, rng: np.random.Generator, *, limit: float = 3.0) -
 
 
 def answers(path: Path, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """``rows`` in the dtype that the file takes."""
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (x,) = session.get_inputs()
+    rows = rows.astype({"tensor(float)": np.float32, "tensor(double)": np.float64}[x.type])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, {"X": rows}), strict=True))
 
@@ -186,7 +189,7 @@ def test_the_file_says_what_it_is(tmp_path, net):
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
     assert (model.ir_version, model.producer_name, model.producer_version) == (8, "chainrule", cr.__version__)
     (x,) = model.graph.input
-    assert (x.name, x.type.tensor_type.elem_type) == ("X", onnx.TensorProto.FLOAT)
+    assert (x.name, x.type.tensor_type.elem_type) == ("X", onnx.TensorProto.DOUBLE)
     assert [d.dim_param or d.dim_value for d in x.type.tensor_type.shape.dim] == ["n", 3]
     about = {p.key: json.loads(p.value) for p in model.metadata_props}
     assert about == {

@@ -97,7 +97,7 @@ def test_what_the_file_takes(tmp_path, training):
     net.export_onnx(tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")
     kinds = {x.name: x.type.tensor_type.elem_type for x in model.graph.input}
-    number, text = onnx.TensorProto.FLOAT, onnx.TensorProto.STRING
+    number, text = onnx.TensorProto.DOUBLE, onnx.TensorProto.STRING
     assert kinds == {"size": number, "with": text, "age": number, "postcode": text, "city": text, "cast0": number}
     for x in model.graph.input:
         assert [d.dim_param or d.dim_value for d in x.type.tensor_type.shape.dim] == ["n", 1]
@@ -261,7 +261,7 @@ def test_the_command(tmp_path, training, capsys, embed_above):
     assert main(["export", str(tmp_path / "model.safetensors"), "--onnx", str(tmp_path / "net.onnx")]) == 0
     said = capsys.readouterr().err
     assert f"checked  {2 * cases.ROWS} rows in onnxruntime" in said
-    assert "inputs   6 columns of the table, (n, 1) each: 3 numbers (float32), 3 of text" in said
+    assert "inputs   6 columns of the table, (n, 1) each: 3 numbers (float64), 3 of text" in said
 
 
 def test_the_page(tmp_path, training, monkeypatch):

@@ -51,9 +51,10 @@ if TYPE_CHECKING:
     from chainrule.nn.mlp import MLP
     from chainrule.nn.network import Network
     from chainrule.nn.normalization import BatchNorm, LayerNorm
-    from chainrule.nn.preparation import Preparation, Standardization
+    from chainrule.nn.preparation import Preparation
     from chainrule.nn.residual import Residual
     from chainrule.nn.saved import load
+    from chainrule.nn.standardization import Standardization
     from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, NumberColumn
     from chainrule.nn.table_encoder import TableEncoder
     from chainrule.optim.adam import Adam, AdamW
@@ -111,7 +112,8 @@ _HOMES: Final = {
     "chainrule.nn.mlp": "MLP",
     "chainrule.nn.network": "Network",
     "chainrule.nn.normalization": "BatchNorm LayerNorm",
-    "chainrule.nn.preparation": "Preparation Standardization",
+    "chainrule.nn.preparation": "Preparation",
+    "chainrule.nn.standardization": "Standardization",
     "chainrule.nn.residual": "Residual",
     "chainrule.nn.saved": "load",
     "chainrule.nn.table_columns": "Categorical CategoryColumn EmbeddedColumn NumberColumn",

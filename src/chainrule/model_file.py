@@ -14,7 +14,7 @@ from chainrule.sealed_file import Format
 
 # The newest version; each file has the least that its description needs, see version_of. The header's limit: 100,000
 # columns fit; safetensors itself takes at most 100 MB.
-FORMAT = Format("chainrule-model", "model", version=3, max_header=1 << 26)
+FORMAT = Format("chainrule-model", "model", version=4, max_header=1 << 26)
 DTYPES = ("float32", "float64")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -27,6 +27,10 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
     "target_name": str,
     "classes": list,
 }
+OPTIONAL: dict[str, type] = {
+    "columns": list,
+    "constant_columns": int,  # how many scales are infinite: columns that never changed in training
+}
 
 
 def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
@@ -35,11 +39,21 @@ def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str
 
 
 def version_of(description: Mapping[str, Any]) -> int:
-    """3 with an embedding, 2 with "columns" (of a table, before they became X), else 1: what an old reader can read."""
+    """4 with constant columns, 3 with an embedding, 2 with "columns" (of a table, before they became X), else 1.
+
+    So an old reader reads all that it can.
+    """
+    if "constant_columns" in description:
+        return 4
     parts = [*description.get("layers", ()), *description.get("columns", ())]
     if any(isinstance(part, dict) and part.get("kind") == "embedding" for part in parts):
         return 3
     return 2 if "columns" in description else 1
+
+
+def is_scale(name: str) -> bool:
+    """Whether an array of this name may hold infinities: the scale of a column that never changed in training."""
+    return name in {"features.scale", "targets.scale"}
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -57,7 +71,8 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray], *, version: int) -> None:
     if not isinstance(description, dict):
         raise ModelFileError(f"{path}: the description is no JSON object")
-    for key, kind in (SCHEMA | ({"columns": list} if "columns" in description else {})).items():
+    optional = {key: kind for key, kind in OPTIONAL.items() if key in description}
+    for key, kind in (SCHEMA | optional).items():
         if not isinstance(description.get(key), kind) or isinstance(description[key], bool):
             kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
             raise ModelFileError(f"{path}: {key} of the description should be of type {kinds}")
@@ -73,5 +88,6 @@ def _check_description(path: Path, description: Any, tensors: Mapping[str, np.nd
             f"{path}: format version {version} came, its layers and columns belong to {version_of(description)}"
         )
     for name, array in tensors.items():
-        if str(array.dtype) not in DTYPES or not np.isfinite(array).all():
+        finite = np.isfinite(array) | (np.isposinf(array) if is_scale(name) else False)
+        if str(array.dtype) not in DTYPES or not finite.all():
             raise ModelFileError(f"{path}: {name} should be finite numbers of {' or '.join(DTYPES)}")

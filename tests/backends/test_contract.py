@@ -136,6 +136,63 @@ def test_standardize_within_a_limit(backend, memory, dtype, u, limit):
     assert np.abs(memory.read(out)).max() <= limit
 
 
+LARGEST = np.finfo(np.float64).max
+ENDS = [0.0, -0.0, 5e-324, 1e-308, 1e-170, 1.0, -1.5, 1e8, 1e9, -1e10, 1e154, 1e155, -1e200, 1e308, LARGEST, -LARGEST]
+
+
+@pytest.mark.parametrize("limit", [0.5, 3.0, 1e-300, 1e300, np.inf])
+@pytest.mark.parametrize(
+    ("mean", "scale"),
+    [(0, 1), (0, 1e-170), (0, 1e-308), (0, 1e200), (0, 1.7e308), (1.2e308, 1.7e308), (-1.5e308, 1e308), (1e300, 1e299)],
+)
+def test_standardize_right_up_to_the_largest_number(backend, memory, dtype, u, mean, scale, limit):
+    """No difference and no square overflows: what is far out comes to rest at the limit, never at 0 or nan."""
+    x = np.array([ENDS, ENDS[::-1]])
+    means, scales = np.full(len(ENDS), float(mean)), np.full(len(ENDS), float(scale))
+    out = memory.output(x.shape, dtype)
+    with backend.running():
+        backend.standardize(memory.array(x), memory.array(means), memory.array(scales), limit=limit, out=out)
+        wide = (x.astype(np.longdouble) - mean) / np.longdouble(scale)
+        want = (wide / np.hypot(1, wide / np.longdouble(limit))).astype(np.float64)
+        want = want.astype(dtype).astype(np.float64)
+    got = memory.read(out)
+    smallest = {"float32": 1e-37, "float64": 1e-307}[str(dtype)]  # 1 / 1e308 has lost digits
+    infinite = np.isinf(want)
+    assert (got[infinite] == want[infinite]).all()
+    assert_within(got[~infinite], want[~infinite], 8 * u * np.abs(want[~infinite]) + smallest)
+
+
+@pytest.mark.parametrize("limit", [3.0, np.inf])
+@pytest.mark.parametrize("source", ["float64", "float32", "float16", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("width", [4, 5])
+def test_standardize_a_constant_column_to_0_whatever_it_holds(backend, memory, rng, dtype, source, limit, width):
+    x = rng.integers(0, 2, (6, width)).astype(source)
+    if source == "float64":
+        x[:, 2] = [LARGEST, -LARGEST, 0, 5e-324, 1, -1e200]
+    mean, scale = rng.normal(size=width), rng.uniform(1, 2, width)
+    mean[2], scale[2] = (1.7e308 if source == "float64" else 0.5), np.inf
+    out = memory.output(x.shape, dtype)
+    with backend.running():
+        backend.standardize(backend.upload(x), memory.array(mean), memory.array(scale), limit=limit, out=out)
+    got = memory.read(out)
+    np.testing.assert_array_equal(got[:, 2], 0)
+    assert (np.abs(got) > 0)[:, [0, 1, 3]].all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3)])
+def test_scale_and_shift_rounds_a_product_and_a_sum_in_float64(backend, memory, rng, dtype, shape):
+    """Also into the memory it reads, and by a scale of 0."""
+    x, scale, shift = rng.normal(size=shape), rng.uniform(1, 20, shape[1]), 1.7e9 + rng.normal(size=shape[1])
+    scale[-1] = 0
+    source, out = memory.array(x, dtype), memory.output(shape, np.float64)
+    backend.scale_and_shift(source, memory.array(scale), memory.array(shift), out=out)
+    want = x.astype(dtype).astype(np.float64) * scale + shift
+    np.testing.assert_array_equal(memory.read(out), want)
+    wide = memory.array(x)
+    backend.scale_and_shift(wide, memory.array(scale), memory.array(shift), out=wide)
+    np.testing.assert_array_equal(memory.read(wide), x * scale + shift)
+
+
 @pytest.mark.parametrize("shape", [(1,), (40,), (8, 5)])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_first_nonfinite(backend, memory, rng, dtype, shape, value, monkeypatch):

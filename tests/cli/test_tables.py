@@ -186,7 +186,7 @@ def test_the_library_predicts_what_the_command_predicts(run, model, wares):
     table = cr.read_table(wares, like=net)
     assert table.target is None
     rows = csv.DictReader(io.StringIO(run("predict", model, wares, "--device", "cpu").out))
-    np.testing.assert_array_equal(net.predict_table(table), [np.float32(row["price"]) for row in rows])
+    np.testing.assert_array_equal(net.predict_table(table), [float(row["price"]) for row in rows])
     np.testing.assert_array_equal(net.predict_table(table), net.predict(net.preparation.encoder.encode(table.columns)))
     assert cr.read_table(wares, like=net, target="price").target.shape == (300,)
 
@@ -200,8 +200,8 @@ def test_the_library_answers_with_the_names_of_classes(run, wares):
 
 
 BAD = {
-    "1e300": ("a,y\n1e300,1\n-1e300,2\n1,3\n2,4\n", "column 'a' reaches 1e+300: too far to be standardised"),
-    "a target of 1e300": ("a,y\n1,1e300\n2,-1e300\n3,.5\n4,1\n", "column 'y' reaches 1e+300"),
+    "1e300": ("a,y\n1e300,1\n-1e300,2\n1,3\n2,4\n", None),
+    "a target of 1e300": ("a,y\n1,1e300\n2,-1e300\n3,.5\n4,1\n", None),
     "one row": ("a,y\n1,1\n", "the target is '1' in every row, two classes were expected"),
     "ragged": ("a,y\n1,1,5\n", "line 2: 3 cells came, 2 were expected"),
     "empty": ("", "the file is empty"),

@@ -197,4 +197,4 @@ inline unsigned __float_as_uint(float x) { unsigned u; std::memcpy(&u, &x, 4); r
 inline double __dmul_rn(double a, double b) { return a * b; }  // built with -ffp-contract=off
 inline double __dadd_rn(double a, double b) { return a + b; }
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
-using std::erfc, std::exp, std::expm1, std::fabs, std::isfinite, std::isinf, std::isnan, std::log, std::log1p, std::max, std::min, std::pow, std::sqrt, std::tanh;
+using std::copysign, std::erfc, std::exp, std::expm1, std::fabs, std::fma, std::fmin, std::isfinite, std::isinf, std::isnan, std::log, std::log1p, std::max, std::min, std::pow, std::sqrt, std::tanh;

@@ -249,7 +249,7 @@ def test_its_net_is_exported_with_the_columns(frame, tmp_path):
     session = runtime.InferenceSession(tmp_path / "net.onnx")
     feeds = {
         x.name: frame[[x.name]].astype(object).fillna("").astype(str).to_numpy(object)
-        if x.type == "tensor(string)" else frame[[x.name]].to_numpy(np.float32)
+        if x.type == "tensor(string)" else frame[[x.name]].to_numpy(np.float64)
         for x in session.get_inputs()
     }  # fmt: skip
     (said,) = session.run(["label"], feeds)

@@ -85,7 +85,7 @@ def test_a_constant_an_empty_and_a_single_row_column():
     encoder = TableEncoder.fit(table)
     X = encoder.encode(table)
     np.testing.assert_array_equal(X, [[7, 0, 1, 1], [7, 0, 1, 1]])
-    assert np.isfinite(Standardization.fit(X).scale).all()
+    assert Standardization.fit(X).is_constant.all()
     one = {"n": np.array([3.0])}
     assert TableEncoder.fit(one).encode(one).tolist() == [[3.0]]
 
@@ -205,7 +205,7 @@ def test_deviations_by_parts_have_the_same_bits(monkeypatch, rng):
         x = rng.normal(size=(40, width)) * 10 ** rng.normal(size=width)
         expected = x.std(axis=0, mean=x.mean(axis=0)[None])
         for elements in (1, 80, 120, 1 << 23):
-            monkeypatch.setattr("chainrule.nn.preparation.ELEMENTS", elements)
+            monkeypatch.setattr("chainrule.nn.standardization.ELEMENTS", elements)
             assert Standardization.fit(x).scale.tobytes() == expected.tobytes()
 
 
@@ -213,17 +213,8 @@ def test_robust_scaling():
     x = np.array([[0.0, 1, 0, 5], [1, 1, 0, 5], [2, 1, 0, 5], [3, 1, 8, 5], [1000, 1, 0, 5]])
     found = Standardization.fit_robust(x, limit=3.0)
     assert found.mean.tolist() == [2, 1, 0, 5]
-    assert found.scale.tolist() == [2, 1, 4, 1]
+    assert found.scale.tolist() == [2, np.inf, 4, np.inf]
     assert found.limit == 3
-
-
-@pytest.mark.parametrize("fit", [Standardization.fit, Standardization.fit_robust])
-def test_what_reaches_too_far_is_refused_by_name(fit):
-    x = np.array([[1.0, 1.7e308], [2.0, -1.7e308], [3.0, 1.7e308], [4.0, -1.7e308]])
-    with pytest.raises(DataError, match=r"column 'b' reaches 1.7e\+308: too far(?s:.*)logarithm"):
-        fit(x, names=["a", "b"])
-    with pytest.raises(DataError, match=r"column 1 .from 0. reaches"):
-        fit(x)
 
 
 # ---- embedded columns -----------------------------------------------------------------------------

@@ -68,6 +68,11 @@ LOSS: Final = 0
 WEIGHT: Final = 1
 CORRECT: Final = 2
 
+# Of the standardisation: a difference of doubles can overflow where one of them is at least 2^970; and from
+# FAR * limit on, a number is bent to the limit, to the last bit.
+HALVED_ABOVE: Final = 2.0**960
+FAR: Final = 1e9
+
 PRECISIONS: Final = ("fp32", "tf32", "bf16")  # how float32 products may be computed on a device
 
 # The bits of a bfloat16. NumPy has no such number; as a record, nothing computes with it by accident.
@@ -193,6 +198,17 @@ class Backend(LayerContract, LossContract, OptimiserContract):
         The second step keeps abs(out) below ``limit`` and hardly touches what is far below it; inf leaves it out.
         Computed in the wider dtype of ``x`` and ``mean``, then rounded to that of ``out``: large values with
         small differences (a year, a time stamp) keep their digits.
+
+        x and mean are finite, scale is above 0 and may be inf, which makes z 0. Right up to the largest double: where
+        |mean| > ``HALVED_ABOVE``, x, mean and scale are halved (which is exact), so that no difference overflows; and z
+        is clipped to ``FAR * limit``, so that no square does, where z / sqrt(1 + (z / limit)^2) is the limit already.
+        """
+
+    @abc.abstractmethod
+    def scale_and_shift(self, x: Array, scale: Array, shift: Array, *, out: Array) -> None:
+        """out = x scale + shift.   x, out (n, k), which may be one memory; scale, shift (k,). Outside a step only.
+
+        A product and a sum, each rounded once in the widest dtype of these, then rounded to that of ``out``.
         """
 
     @abc.abstractmethod

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 
 from chainrule.backends.activations import ACTIVATE, DERIVATIVE
-from chainrule.backends.base import ActivationName, Array
+from chainrule.backends.base import FAR, HALVED_ABOVE, ActivationName, Array
 from chainrule.backends.embedding import EmbeddingKernels
 from chainrule.backends.losses import ReferenceLosses
 from chainrule.backends.normalization import NormalizationKernels
 from chainrule.backends.philox import philox_words
 from chainrule.backends.reference_optimisers import ReferenceOptimisers
 from chainrule.errors import ShapeError
+
+LARGEST = sys.float_info.max
 
 
 class ReferenceBackend(ReferenceLosses, NormalizationKernels, EmbeddingKernels, ReferenceOptimisers):
@@ -48,8 +51,23 @@ class ReferenceBackend(ReferenceLosses, NormalizationKernels, EmbeddingKernels, 
         out[...] = found
 
     def standardize(self, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
-        z = (x - mean) / scale
-        out[...] = z if math.isinf(limit) else z / self.xp.sqrt(1 + (z / limit) ** 2)
+        xp = self.xp
+        half = xp.where(xp.abs(mean) > HALVED_ABOVE, 0.5, 1.0).astype(mean.dtype)
+        z = x * half
+        z -= mean * half
+        z /= scale * half
+        if math.isfinite(limit):
+            if z.dtype.kind == "f":
+                most = min(FAR * limit, LARGEST)
+                xp.clip(z, -most, most, out=z)
+            bend = z / limit
+            bend *= bend
+            bend += 1
+            z /= xp.sqrt(bend)
+        out[...] = z
+
+    def scale_and_shift(self, x: Array, scale: Array, shift: Array, *, out: Array) -> None:
+        out[...] = x * scale + shift
 
     def first_nonfinite(self, x: Array) -> int | None:
         bad = ~self.xp.isfinite(x).reshape(-1)

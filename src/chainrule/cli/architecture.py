@@ -12,7 +12,8 @@ from chainrule.nn.activations import ACTIVATIONS
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.mlp import MLP, NORMALIZATIONS
 from chainrule.nn.network import DTYPES
-from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.preparation import Preparation
+from chainrule.nn.standardization import Standardization
 
 SCALINGS = {"standard": Standardization.fit, "robust": Standardization.fit_robust}
 FEATURE_LIMIT = 3.0  # deviations; rarer values come to rest there

@@ -9,7 +9,7 @@ from chainrule.cli import output
 from chainrule.cli.run_directory import find_model
 from chainrule.nn.saved import load
 from chainrule.onnx import export
-from chainrule.onnx.write import INPUT_DTYPES
+from chainrule.onnx.write import INPUT_DTYPES, usual_input_dtype
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-dtype",
         choices=INPUT_DTYPES,
-        help="of numbers (the model's own); float64 where values are large and close",
+        help="of numbers (float64; the model's own where it takes numbers as they come)",
     )
     parser.add_argument(
         "--unchecked", action="store_true", help="write it without running it in onnxruntime and comparing it first"
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         output.say("checked", f"{found.rows} rows in onnxruntime: as the model, {within}")
     if net.preparation.encoder is not None:
         kinds = list(net.preparation.encoder.kinds.values())
-        n_numbers, dtype = kinds.count("number"), args.input_dtype or net.dtype
+        n_numbers, dtype = kinds.count("number"), args.input_dtype or usual_input_dtype(net)
         what = f"{n_numbers} numbers ({dtype}), {len(kinds) - n_numbers} of text"
         output.say("inputs", f"{len(kinds)} columns of the table, (n, 1) each: {what}")
     output.say("wrote", f"{args.onnx}: {args.onnx.stat().st_size:,} bytes")

@@ -15,9 +15,9 @@ from chainrule.nn.dense import Dense
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Node, walk
 from chainrule.nn.network import Network
-from chainrule.nn.preparation import Standardization
 from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
+from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_columns import EmbeddedColumn, NumberColumn
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.sealed_file import is_of
@@ -132,9 +132,12 @@ def _names(names: tuple[str, ...]) -> str:
 def _standardization(s: Standardization | None) -> str:
     if s is None:
         return "as they come"
+    constant = int(s.is_constant.sum())
     if len(s.mean) == 1:
-        return f"standardised with mean {s.mean[0]:.6g}, scale {s.scale[0]:.6g}"
-    return "standardised column by column" + (f", limited to {s.limit:g}" if math.isfinite(s.limit) else "")
+        moments = f"standardised with mean {s.mean[0]:.6g}, scale {s.scale[0]:.6g}"
+        return f"always {s.mean[0]:.6g} in training" if constant else moments
+    limit = f", limited to {s.limit:g}" if math.isfinite(s.limit) else ""
+    return f"standardised column by column{limit}" + (f", {constant:,} constant in training" if constant else "")
 
 
 def _column_rows(encoder: TableEncoder) -> list[list[str]]:

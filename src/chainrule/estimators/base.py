@@ -22,13 +22,14 @@ from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError, said_of
 from chainrule.estimators.held_out import shrink_by_folds
 from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
-from chainrule.estimators.incoming import Incoming, read, standardization, take
+from chainrule.estimators.incoming import WIDE, Incoming, read, standardization, take
 from chainrule.estimators.running_scale import RunningScale, scale_followed_by
 from chainrule.estimators.solvers import Convergence, Course, Watched, epochs_of, layers_of, trainer_of
 from chainrule.nn.losses import Loss
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import DTYPES, Network
-from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.preparation import Preparation
+from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.options import one_of
 from chainrule.train.recipe import Recipe, recipe_for
@@ -144,7 +145,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
 
     def _dtypes(self) -> Any:
         if one_of("dtype", self.dtype, ("auto", *DTYPES)) == "auto":
-            return (np.float64, np.float32)
+            return WIDE
         return np.dtype(self.dtype)
 
     def _begin(
@@ -297,7 +298,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="_first_weights", method=method)
         net, be = self._net, self._net.backend
-        rows = read(self, X, dtypes=self._dtypes(), net=net)
+        rows = read(self, X, net=net)
         if is_on_gpu(rows):
             # The module of the device's own arrays: those of another library are brought back to it at the end.
             return be.returned(answer(import_module(be.name), question(net, rows)), like=X)

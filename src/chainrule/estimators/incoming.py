@@ -19,12 +19,15 @@ from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError, first_line
 from chainrule.estimators.homes import is_on_gpu, on_host
 from chainrule.nn.network import Network
-from chainrule.nn.preparation import Standardization
 from chainrule.nn.row_checks import place_of_nonfinite, refuse_masked, relative_weights
+from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_columns import Categorical, ColumnData
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.frame_reader import is_frame, read_frame
 from chainrule.tables.selection import Selection
+
+# What X may stay as: other numbers become float64. The dtype that is computed in comes after the standardisation.
+WIDE = (np.float64, np.float32)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Incoming:
     X : (n, d) numbers on the host or on the net's device; or the columns of a table
     y : targets as scikit-learn checks them
     weights : (n,) from 0 up, not all 0; or None
-    dtype : that is computed in
+    dtype : that the net computes in
     target_name : of y, where it has one
     """
 
@@ -59,11 +62,11 @@ class Incoming:
         return TableEncoder.fit(self.X, rows=rows, embed_above=embed_above)
 
     def matrix(self, encoder: TableEncoder | None) -> Array:
-        """X (n, n_in) as the net takes it, before standardisation."""
+        """X (n, n_in) before standardisation, which is to see every digit: not yet in the net's dtype."""
         if isinstance(self.X, Mapping):
             assert encoder is not None
-            return encoder.encode(self.X).astype(self.dtype, copy=False)
-        return _encoded(encoder, self.X).astype(self.dtype, copy=False) if encoder is not None else self.X
+            return encoder.encode(self.X)
+        return _encoded(encoder, self.X) if encoder is not None else self.X
 
 
 def take(
@@ -99,9 +102,9 @@ def _take(
     else:
         finite = True if encoder is None else "allow-nan"
         X, y = validate_data(
-            estimator, on_host(X), y, dtype=dtypes, ensure_all_finite=finite, reset=first, **target
+            estimator, on_host(X), y, dtype=WIDE, ensure_all_finite=finite, reset=first, **target
         )  # fmt: skip
-        dtype = X.dtype
+        dtype = _dtype(X.dtype, dtypes)
     weights = None
     if sample_weight is not None:
         weights = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
@@ -115,7 +118,8 @@ def _take(
 def _first_named(**arrays: Any) -> Iterator[None]:
     """scikit-learn says which array has a number that is none; the DataError says besides where the first one is."""
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):  # it asks a sum, which overflows for the largest numbers
+            yield
     except DataError:
         raise
     except ValueError as error:
@@ -131,7 +135,7 @@ def _first_named(**arrays: Any) -> Iterator[None]:
         raise DataError(f"{said}: the first is at {place}") from error
 
 
-def read(estimator: Any, X: Any, *, dtypes: Any, net: Network) -> Array:
+def read(estimator: Any, X: Any, *, net: Network) -> Array:
     """(n, n_in) rows to predict: on the net's device where they are there already, else on the host."""
     _refuse_misread(X, "X")
     encoder, backend = net.preparation.encoder, net.backend
@@ -140,7 +144,7 @@ def read(estimator: Any, X: Any, *, dtypes: Any, net: Network) -> Array:
         return backend.upload(X)
     if _is_table(X) and encoder is not None:
         validate_data(estimator, X, reset=False, skip_check_array=True)
-        return encoder.encode(_columns(X, encoder)).astype(net.dtype, copy=False)
+        return encoder.encode(_columns(X, encoder))
     if encoder is not None and "category" in encoder.kinds.values():
         raise DataError(
             f"{type(X).__name__} came to {type(estimator).__name__}, which was fitted on a DataFrame with text",
@@ -149,8 +153,8 @@ def read(estimator: Any, X: Any, *, dtypes: Any, net: Network) -> Array:
     finite = True if encoder is None else "allow-nan"
     X = on_host(X)
     with _first_named(X=X):
-        rows: np.ndarray = validate_data(estimator, X, dtype=dtypes, ensure_all_finite=finite, reset=False)
-    return rows if encoder is None else _encoded(encoder, rows).astype(rows.dtype, copy=False)
+        rows: np.ndarray = validate_data(estimator, X, dtype=WIDE, ensure_all_finite=finite, reset=False)
+    return rows if encoder is None else _encoded(encoder, rows)
 
 
 def _refuse_misread(values: Any, name: str) -> None:
@@ -200,11 +204,4 @@ def _dtype(came: np.dtype, dtypes: Any) -> np.dtype:
 
 def standardization(x: np.ndarray, weights: np.ndarray | None, limit: float = math.inf) -> Standardization:
     """Mean and deviation of each column, rows by their weights: a row of weight 2 counts as two rows."""
-    if weights is None:
-        return Standardization.fit(x, limit=limit)
-    x = x[:, None] if x.ndim == 1 else x
-    counted = Standardization.fit(x[weights > 0], limit=limit)
-    mean = np.average(x, axis=0, weights=weights)
-    scale = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
-    constant = np.ptp(x[weights > 0], axis=0) == 0
-    return Standardization(mean, np.where(constant, counted.scale, scale), limit)
+    return Standardization.fit(x, limit=limit, sample_weight=weights)

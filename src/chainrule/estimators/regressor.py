@@ -19,7 +19,7 @@ from chainrule.estimators.incoming import standardization
 from chainrule.estimators.losses import HalfSquaredError
 from chainrule.nn.losses import LOSSES, Loss
 from chainrule.nn.metrics import point_prediction, r2
-from chainrule.nn.preparation import Standardization
+from chainrule.nn.standardization import Standardization
 from chainrule.options import one_of
 
 

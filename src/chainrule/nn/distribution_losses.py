@@ -13,7 +13,7 @@ from chainrule.backends.base import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.nn import baselines
 from chainrule.nn.loss import Baseline, NumberLoss, Task
-from chainrule.nn.preparation import Standardization
+from chainrule.nn.standardization import LARGEST, SMALLEST, Standardization, Units
 from chainrule.options import real_number
 
 SMALLEST_GAP = 1e-3  # of the targets' range, between two quantiles at the start: equal ones leave no slope to learn by
@@ -86,9 +86,9 @@ class Quantile(NumberLoss):
     def to_predictions(self, backend: Backend, logits: Array) -> None:
         backend.quantiles(logits, count=len(self.levels), out=logits)
 
-    def units(self, targets: Standardization) -> Standardization:
-        back, count = targets.inverse(), len(self.levels)
-        return Standardization(np.repeat(back.mean, count), np.repeat(back.scale, count))
+    def units(self, targets: Standardization) -> Units:
+        back, count = targets.units(), len(self.levels)
+        return Units(np.repeat(back.scale, count), np.repeat(back.shift, count))
 
     def point(self, numbers: Array) -> Array:
         return numbers if self.columns == 1 else numbers.reshape(len(numbers), self.columns, len(self.levels))
@@ -140,10 +140,13 @@ class GaussianNLL(NumberLoss):
         mean, variance = baselines.mean_and_variance(targets, weights)
         return np.concatenate([mean, np.log(np.where(variance > 0, variance, 1.0))])
 
-    def units(self, targets: Standardization) -> Standardization:
-        back = targets.inverse()
-        return Standardization(
-            np.concatenate([back.mean, np.zeros(self.columns)]), np.concatenate([back.scale, back.scale**2])
+    def units(self, targets: Standardization) -> Units:
+        """A variance is at least the smallest normal number, so that it has a logarithm: of a constant target too."""
+        back = targets.units()
+        with np.errstate(over="ignore"):
+            squares = np.minimum(back.scale**2, LARGEST)
+        return Units(
+            np.concatenate([back.scale, squares]), np.concatenate([back.shift, np.full(self.columns, SMALLEST)])
         )
 
     def point(self, numbers: Array) -> Array:

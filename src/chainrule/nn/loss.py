@@ -17,7 +17,7 @@ import numpy as np
 
 from chainrule.backends.base import LOSS, WEIGHT, Array, Backend
 from chainrule.errors import DataError, OptionError, ShapeError
-from chainrule.nn.preparation import Standardization
+from chainrule.nn.standardization import Standardization, Units
 
 Task = Literal["classify", "multilabel", "regress"]
 Support = Literal["real", "unit", "nonnegative", "positive"]  # which numbers a target may be
@@ -171,9 +171,9 @@ class Loss(abc.ABC):
     def to_predictions(self, backend: Backend, logits: Array) -> None:  # noqa: B027 - most have nothing to do
         """Turn logits (n, n_out) into numbers of the target, in place."""
 
-    def units(self, targets: Standardization) -> Standardization:
+    def units(self, targets: Standardization) -> Units:
         """The way from those numbers to the target's own units, output by output."""
-        return targets.inverse()
+        return targets.units()
 
     def point(self, numbers: Array) -> Array:
         """What ``predict`` answers, of :meth:`to_predictions` in the target's units: (n,), (n, k), ..."""

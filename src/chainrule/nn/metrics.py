@@ -218,6 +218,7 @@ def point_prediction(net: Network, predicted: np.ndarray) -> np.ndarray:
     return central
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the squares of targets beyond 1e154 are inf
 def _score_of_regression(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     loss, own = net.loss, dict[str, float]()
     if isinstance(loss, GaussianNLL):

@@ -58,22 +58,28 @@ def probabilities(net: Network, X: Any) -> Array:
 
 
 def _numbers(net: Network, X: Any) -> Array:
-    """(n, n_out): what a regression predicts, in the target's own units."""
-    be, loss, targets = net.backend, net.loss, net.preparation.targets
-    units = None
-    if targets is not None:
-        refuse_standardized(loss)
-        back = loss.units(targets)
-        units = be.upload(back.mean), be.upload(back.scale)
+    """(n, n_out): what a regression predicts, in the target's own units.
 
-    def answer(logits: Array, out: Array) -> None:
-        loss.to_predictions(be, logits)
-        if units is not None:
-            be.standardize(logits, *units, out=out)
-        else:
+    Targets that were standardised come back in float64, which has the digits for small differences of large numbers.
+    """
+    be, loss, targets = net.backend, net.loss, net.preparation.targets
+    if targets is None:
+
+        def answer(logits: Array, out: Array) -> None:
+            loss.to_predictions(be, logits)
             be.copy(logits, out=out)
 
-    return _of_logits(net, X, answer, (net.n_out,), net.dtype)
+        return _of_logits(net, X, answer, (net.n_out,), net.dtype)
+
+    refuse_standardized(loss)
+    scale, shift = (be.upload(part) for part in loss.units(targets))
+
+    def answer_in_units(logits: Array, out: Array) -> None:
+        be.copy(logits, out=out)
+        loss.to_predictions(be, out)
+        be.scale_and_shift(out, scale, shift, out=out)
+
+    return _of_logits(net, X, answer_in_units, (net.n_out,), np.result_type(net.dtype, np.float64))
 
 
 @advice("predict fewer rows at a time", doing="predicting")

@@ -11,7 +11,7 @@ from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError, ShapeError
 from chainrule.nn.loss import refuse_where
 from chainrule.nn.losses import Loss, refuse_standardized
-from chainrule.nn.preparation import Standardization
+from chainrule.nn.standardization import Standardization
 
 
 def targets_and_weights(
@@ -25,7 +25,7 @@ def targets_and_weights(
     checked = loss.check_targets(y_host)
     if targets is not None:
         refuse_standardized(loss)
-        checked = (checked - targets.mean) / targets.scale
+        checked = targets.of_targets(checked)
     if checked.dtype.kind != "i" or loss.task != "classify":
         checked = _as_dtype(checked, dtype, "a target")
     if sample_weight is None:

@@ -11,7 +11,6 @@ import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.nn.losses import Loss
-from chainrule.nn.preparation import Standardization
 from chainrule.nn.row_checks import (
     array_of_the_host,
     check_features,
@@ -20,6 +19,7 @@ from chainrule.nn.row_checks import (
     refuse_masked,
     targets_and_weights,
 )
+from chainrule.nn.standardization import Standardization
 
 CHUNK = 65_536  # rows standardised at a time, so that the wide copy of a float64 table stays small
 NO_CODES: Final[Mapping[int, int]] = MappingProxyType({})
@@ -190,10 +190,14 @@ def upload_features(
         refuse_bad_codes({j: backend.download(raw[:, j : j + 1])[:, 0] for j in codes}, codes)
     storage = FeatureStorage(backend, raw.dtype, dtype, standardization, tuple(codes))
     x = raw
-    if storage.converts:
+    # Within a limit all that is finite stays so, and what is not is looked for before it comes to rest there.
+    limited = standardization is not None and math.isfinite(standardization.limit)
+    bad = backend.first_nonfinite(raw) if limited and raw.dtype.kind in "fc" else None
+    if storage.converts and bad is None:
         x = backend.empty(raw.shape, dtype)
         storage.convert(raw, out=x)
-    bad = backend.first_nonfinite(x)
+    if not limited:
+        bad = backend.first_nonfinite(x)
     if bad is not None:
         row, column = divmod(bad, n_in)
         value = backend.download(raw[row : row + 1, column : column + 1])[0, 0]

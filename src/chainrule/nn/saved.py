@@ -23,8 +23,9 @@ from chainrule.nn.layer import Layer, arrange, parameter_shapes
 from chainrule.nn.losses import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
-from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.preparation import Preparation
 from chainrule.nn.residual import Residual
+from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_columns import column_from
 from chainrule.nn.table_encoder import TableEncoder
 
@@ -46,7 +47,7 @@ def save(net: Network, path: str | Path) -> None:
             if math.isfinite(standardization.limit):
                 tensors[f"{name}.limit"] = np.array([standardization.limit])
     for name, value in tensors.items():
-        if not np.isfinite(value).all():
+        if not np.isfinite(value).all() and not (model_file.is_scale(name) and (value > 0).all()):
             raise DataError(f"{name} is not finite: a net that predicts nothing is not saved")
     description = {
         "n_in": net.n_in,
@@ -58,6 +59,8 @@ def save(net: Network, path: str | Path) -> None:
         "target_name": p.target_name,
         "classes": list(p.classes),
     }
+    if constant := _constant_columns(tensors):
+        description["constant_columns"] = constant
     if p.encoder is not None:
         description["columns"] = [column.describe() for column in p.encoder.columns]
     model_file.write(path, description, tensors)
@@ -143,6 +146,8 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
             raise ValueError(f"{name} should be above 0")
     if "targets.mean" in tensors:
         refuse_standardized(loss)
+    if _constant_columns(tensors) != description.get("constant_columns", 0):
+        raise ValueError(f"constant_columns should be {_constant_columns(tensors)}, the scales that are infinite")
     if description["dtype"] not in DTYPES:
         raise ValueError(f"dtype {description['dtype']!r:.80} was not expected")
     largest = np.finfo(description["dtype"]).max
@@ -151,6 +156,11 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
             raise ValueError(f"{name} does not fit {description['dtype']}")
     if len(description["feature_names"]) not in {0, n_in} or len(description["classes"]) not in {0, max(2, n_out)}:
         raise ValueError(f"names for {n_in} features and {n_out} outputs were expected")
+
+
+def _constant_columns(tensors: dict[str, np.ndarray]) -> int:
+    """How many columns, of features and targets, never changed in training."""
+    return sum(int(np.isinf(array).sum()) for name, array in tensors.items() if model_file.is_scale(name))
 
 
 def _encoder(description: dict[str, Any]) -> TableEncoder | None:

@@ -66,7 +66,7 @@ class NumberColumn:
         """The median and whether there are holes; a column without any number is filled with 0."""
         holes = np.isnan(values)
         present = values[~holes] if holes.any() else values
-        return cls(name, float(np.median(present)) if present.size else 0.0, bool(holes.any()))
+        return cls(name, _median(present) if present.size else 0.0, bool(holes.any()))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +87,13 @@ class NumberColumn:
     def describe(self) -> dict[str, Any]:
         """For the model file."""
         return {"kind": self.kind, "name": self.name, "fill": self.fill, "indicator": self.indicator}
+
+
+def _median(values: np.ndarray) -> float:
+    """Also of numbers so large that the sum of the two in the middle overflows."""
+    with np.errstate(over="ignore"):
+        median = float(np.median(values))
+    return median if np.isfinite(median) else 2 * float(np.median(values / 2))
 
 
 @dataclass(frozen=True)

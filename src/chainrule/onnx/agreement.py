@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.errors import DataError, OptionError, first_line
+from chainrule.nn.losses import GaussianNLL
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
@@ -50,30 +51,37 @@ def compare(content: bytes, net: Network, case: Case) -> Agreement:
         raise
     except Exception as error:  # its errors have no common class
         raise DataError(f"onnxruntime does not run the exported file: {first_line(error)}") from error
-    worst = 0.0
+    worst, bounds = 0.0, _bounds(net, own)
     for name, expected in own.items():
         for answers, n in ((found, n_rows), (alone, 1)):
             came, wanted = answers[name].shape, (n, *expected.shape[1:])
             if came != wanted:
                 raise DataError(f"{name} of the exported file has shape {came}, {wanted} was expected")
-            apart = _apart(name, answers, own, n)
+            apart = _apart(name, answers, own, n, bounds.get(name))
             worst = max(worst, float(apart.max()))
             if not worst <= 1:
                 _refuse(name, apart, answers[name], expected[:n])
     return Agreement(n_rows, worst)
 
 
-def allowed(expected: np.ndarray) -> np.ndarray:
+def allowed(expected: np.ndarray, dtype: np.dtype | None = None, unit: Any = 0.0) -> np.ndarray:
     """How far a number may be from ``expected`` (n, ...).
 
     1e-4 (float64: 1e-10) of its distance from the mean over rows and of their deviation, and 64 units of roundoff:
     a price in the hundred thousands is held by how prices differ.
+
+    Parameters
+    ----------
+    dtype : that the net computes in, by default that of ``expected``
+    unit : of a standardised target its deviation, of which 8 units of roundoff (float32: 1e-6) are free: the net's
+        logits are rounded to it, however little they differ
     """
-    mean, deviation = expected.mean(axis=0, dtype=np.float64), expected.std(axis=0, dtype=np.float64)
-    spread = np.abs(expected - mean) + deviation
-    return np.asarray(
-        TOLERANCE[str(expected.dtype)] * spread + ROUNDING * np.finfo(expected.dtype).eps * np.abs(expected)
-    )
+    dtype = expected.dtype if dtype is None else dtype
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = expected.mean(axis=0, dtype=np.float64), expected.std(axis=0, dtype=np.float64)
+        spread = np.nan_to_num(np.abs(expected - mean) + deviation)  # 0 where it overflows: the deviation is left
+    rounding = ROUNDING * np.finfo(expected.dtype).eps * np.abs(expected) + 8 * np.finfo(dtype).eps * unit
+    return np.asarray(TOLERANCE[str(dtype)] * spread + rounding)
 
 
 def import_runtime() -> Any:
@@ -89,18 +97,33 @@ def import_runtime() -> Any:
 
 
 def _own_answers(net: Network, rows: np.ndarray) -> dict[str, np.ndarray]:
-    if net.loss.name == "gaussian_nll":
+    if isinstance(net.loss, GaussianNLL):
         return {name: np.asarray(values) for name, values in net.predict_distribution(rows)._asdict().items()}
     if net.loss.task == "regress":
         return {"prediction": np.asarray(net.predict(rows))}
     return {"label": np.asarray(net.predict(rows)), "probabilities": np.asarray(net.predict_proba(rows))}
 
 
-def _apart(name: str, found: dict[str, np.ndarray], own: dict[str, np.ndarray], n: int) -> np.ndarray:
+def _bounds(net: Network, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """How far each number may be off, by output; labels have no such bound."""
+    units = {name: np.asarray(0.0) for name in own if name != "label"}
+    targets, loss = net.preparation.targets, net.loss
+    if net.loss.task == "regress" and targets is not None:
+        scale = loss.units(targets).scale[None]
+        if isinstance(loss, GaussianNLL):
+            units = {"mean": loss.point(scale), "variance": loss.variance(scale)}
+        else:
+            units = {"prediction": loss.point(scale)}
+    return {name: allowed(own[name], net.dtype, unit) for name, unit in units.items()}
+
+
+def _apart(
+    name: str, found: dict[str, np.ndarray], own: dict[str, np.ndarray], n: int, bounds: np.ndarray | None = None
+) -> np.ndarray:
     """The difference of each number over what is allowed; of a label 0 or infinity."""
     with np.errstate(over="ignore", invalid="ignore"):
-        if name != "label":
-            bound = allowed(own[name])[:n]
+        if bounds is not None:
+            bound = bounds[:n]
             difference = np.abs(found[name] - own[name][:n])
             return np.where(found[name] == own[name][:n], 0.0, difference / np.where(bound > 0, bound, np.nan))
         probabilities, label = own["probabilities"][:n], found["label"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.nn.row_checks import on_host
+from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_columns import MAX_VECTORS, Categorical, ColumnData, NumberColumn
 from chainrule.onnx.columns import DOUBLE, fed
 
@@ -41,10 +42,10 @@ def cases_of(net: Network, came: np.dtype, rows: Any = None) -> list[Case]:
     if encoder is None:
         own = [] if rows is None else [np.ascontiguousarray(on_host(net.backend, rows, "rows"), came)]
         return [Case({"X": X}, X) for X in (random_rows(net, came), *own)]
-    tables = [random_table(net, 1.0)]
+    tables = [random_table(net, 1.0, came)]
     features = net.preparation.features
     if features is not None and np.isfinite(features.limit):
-        tables.append(random_table(net, FAR))
+        tables.append(random_table(net, FAR, came))
     if rows is not None:
         columns = getattr(rows, "columns", None)
         if not columns or not set(encoder.table_names) <= set(columns):
@@ -62,24 +63,39 @@ def cases_of(net: Network, came: np.dtype, rows: Any = None) -> list[Case]:
 
 
 def random_rows(net: Network, dtype: np.dtype) -> np.ndarray:
-    """Rows like those of the training, as far as the net remembers them; else normal ones. Always the same."""
+    """Rows like those of the training, as far as the net remembers them; else normal ones. Always the same.
+
+    A column that never changed in training changes here: it must make no difference.
+    """
     n = _rows_for(net)
     z = np.random.default_rng(0).standard_normal((n, net.n_in)).clip(-WITHIN, WITHIN)
     features = net.preparation.features
-    rows = z if features is None else features.mean + features.scale * z
+    rows = z if features is None else _around(features, z, _largest(dtype))
     for column, codes in net.codes().items():  # all of them, what training never saw too
         rows[:, column] = np.arange(n) % codes
     return np.ascontiguousarray(rows, dtype)
 
 
-def random_table(net: Network, far: float) -> dict[str, ColumnData]:
+def _around(features: Standardization, z: np.ndarray, largest: float) -> np.ndarray:
+    mean = features.mean
+    with np.errstate(over="ignore"):
+        spread = np.where(features.is_constant, np.maximum(np.abs(mean), 1.0), features.scale)
+        rows: np.ndarray = (mean + spread * z).clip(-largest, largest)
+    return rows
+
+
+def _largest(dtype: np.dtype) -> float:
+    return float(np.finfo(dtype).max)
+
+
+def random_table(net: Network, far: float, dtype: np.dtype) -> dict[str, ColumnData]:
     """The columns of the net's encoder: numbers as :func:`random_rows`, but ``far`` times as far out and with holes.
 
     Text is each category, a new one and none, equally often. Always the same.
     """
     encoder, rng = net.preparation.encoder, np.random.default_rng(0)
     assert encoder is not None
-    numbers, largest = random_rows(net, DOUBLE), float(np.finfo(np.float32).max) / 8
+    numbers, largest = random_rows(net, DOUBLE), _largest(dtype) / 8
     n = len(numbers)
     table: dict[str, ColumnData] = {}
     at = 0
@@ -89,7 +105,8 @@ def random_table(net: Network, far: float) -> dict[str, ColumnData]:
             names = (*column.categories, new)
             table[column.name] = Categorical((rng.permutation(n) % (len(names) + 1) - 1).astype(np.int32), names)
         else:
-            values = (numbers[:, at] * far).clip(-largest, largest)
+            with np.errstate(over="ignore"):
+                values = (numbers[:, at] * far).clip(-largest, largest)
             values[rng.integers(0, HOLES, n) == 0] = np.nan
             table[column.name] = values
         at += len(column.names)

@@ -8,6 +8,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from chainrule.backends.base import FAR
 from chainrule.errors import OptionError
 from chainrule.nn.activation import Activation
 from chainrule.nn.dense import Dense
@@ -16,13 +17,14 @@ from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Node
 from chainrule.nn.network import Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
-from chainrule.nn.preparation import Standardization
 from chainrule.nn.residual import Residual
 from chainrule.nn.rows import NO_CODES
+from chainrule.nn.standardization import LARGEST, Standardization, halves
 from chainrule.onnx.activations import activate
 from chainrule.onnx.columns import DOUBLE, encoded
 from chainrule.onnx.graph import Graph
 
+NO_SUMMAND = 1e-15  # a single number below is none to onnxruntime
 WRITTEN = {"features", "targets", "feature_names", "target_name", "classes", "encoder"}  # what gets into a file
 
 Parameters = Mapping[str, np.ndarray]
@@ -57,11 +59,11 @@ def prepared(
     """
     if standardization is None:
         return g.cast(x, came, g.dtype)
-    z = standardized(g, g.cast(x, came, DOUBLE), standardization, "features")
+    wide = g.cast(x, came, DOUBLE)
+    z = _standardized(g, wide, standardization)
     if math.isfinite(standardization.limit):
-        ratio = g.node("Div", z, g.scalar(standardization.limit, DOUBLE))
-        square = g.node("Add", g.node("Mul", ratio, ratio), g.scalar(1.0, DOUBLE))
-        z = str(g.node("Div", z, g.node("Sqrt", square)))
+        # The net refuses an infinite feature; here it becomes nan rather than one at the limit.
+        z = str(g.node("Add", _bent(g, z, standardization.limit), g.node("Mul", wide, g.scalar(0.0, DOUBLE))))
     z = g.cast(z, DOUBLE, g.dtype)
     if not codes:
         return z
@@ -69,11 +71,38 @@ def prepared(
     return str(g.node("Where", g.constant("codes", is_code, np.dtype(np.bool_)), g.cast(x, came, g.dtype), z))
 
 
-def standardized(g: Graph, x: str, standardization: Standardization, name: str) -> str:
-    """(x - mean) / scale of an ``x`` in float64: large values with small differences keep their digits."""
-    mean = g.constant(f"{name}.mean", standardization.mean, DOUBLE)
-    scale = g.constant(f"{name}.scale", standardization.scale, DOUBLE)
-    return str(g.node("Div", g.node("Sub", x, mean), scale))
+def _standardized(g: Graph, x: str, standardization: Standardization) -> str:
+    """(x - mean) / scale of an ``x`` in float64: large values with small differences keep their digits.
+
+    As ``Backend.standardize``: x, mean and scale are halved where the difference could overflow.
+    """
+    mean, scale = standardization.mean, standardization.scale
+    factor = halves(mean) * power_for(mean, scale)
+    if (factor != 1).any():
+        x = g.node("Mul", x, g.constant("features.factor", factor, DOUBLE))
+    difference = g.node("Sub", x, g.constant("features.mean", mean * factor, DOUBLE))
+    return str(g.node("Div", difference, g.constant("features.scale", scale * factor, DOUBLE)))
+
+
+def power_for(offset: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(n_columns,) powers of two by which numbers of this ``offset`` and ``scale`` are multiplied; mostly 1.
+
+    onnxruntime leaves out a sum with a single number below 2.2e-16, as if that were 0: such columns are brought near 1.
+    """
+    if len(offset) > 1 or not 0 < abs(offset[0]) < NO_SUMMAND or not 0 < scale[0] < NO_SUMMAND:
+        return np.ones(len(offset))
+    power: np.ndarray = np.ldexp(1.0, -np.frexp(scale)[1])
+    return power
+
+
+def _bent(g: Graph, z: str, limit: float) -> str:
+    """z / sqrt(1 + (z / limit)^2), of a z that is clipped where its square would overflow."""
+    most = g.scalar(min(FAR * limit, LARGEST), DOUBLE)
+    is_far = g.node("Greater", g.node("Abs", z), most)
+    clipped = g.node("Where", is_far, g.node("Mul", g.node("Sign", z), most), z)
+    ratio = g.node("Div", clipped, g.scalar(limit, DOUBLE))
+    square = g.node("Add", g.node("Mul", ratio, ratio), g.scalar(1.0, DOUBLE))
+    return str(g.node("Div", clipped, g.node("Sqrt", square)))
 
 
 def chained(g: Graph, nodes: Sequence[Node], x: str, parameters: Parameters) -> str:

@@ -9,10 +9,11 @@ import numpy as np
 from chainrule.errors import OptionError
 from chainrule.nn.loss import Loss
 from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile
+from chainrule.nn.standardization import Units
 from chainrule.onnx.activations import softplus
 from chainrule.onnx.columns import DOUBLE, INTEGER
 from chainrule.onnx.graph import Graph
-from chainrule.onnx.layers import standardized
+from chainrule.onnx.layers import power_for
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
@@ -37,8 +38,12 @@ def answer(g: Graph, net: Network, logits: str) -> None:
 
 
 def _regression(g: Graph, net: Network, logits: str) -> None:
-    loss, columns = net.loss, net.loss.columns
-    numbers = _in_own_units(g, net, _numbers(g, loss, logits))
+    loss, columns, targets = net.loss, net.loss.columns, net.preparation.targets
+    if targets is not None:  # from here on in float64, as `predict`
+        logits, g.dtype = g.cast(logits, g.dtype, DOUBLE), DOUBLE
+    numbers = _numbers(g, loss, logits)
+    if targets is not None:
+        numbers = _in_own_units(g, loss.units(targets), numbers)
     shape = (columns,) if columns > 1 else ()
     if isinstance(loss, GaussianNLL):
         mean, variance = _halves(g, numbers, columns)
@@ -75,12 +80,12 @@ def _cumulated(g: Graph, logits: str, columns: int, levels: int) -> str:
     return str(g.node("Reshape", rising, g.integers([-1, columns * levels])))
 
 
-def _in_own_units(g: Graph, net: Network, numbers: str) -> str:
-    targets = net.preparation.targets
-    if targets is None:
-        return numbers
-    back = standardized(g, g.cast(numbers, g.dtype, DOUBLE), net.loss.units(targets), "targets")
-    return g.cast(back, DOUBLE, g.dtype)
+def _in_own_units(g: Graph, units: Units, numbers: str) -> str:
+    """As ``Backend.scale_and_shift``."""
+    factor = power_for(units.shift, units.scale)
+    scaled = g.node("Mul", numbers, g.constant("targets.scale", units.scale * factor))
+    shifted = str(g.node("Add", scaled, g.constant("targets.shift", units.shift * factor)))
+    return str(g.node("Mul", shifted, g.constant("targets.factor", 1 / factor))) if (factor != 1).any() else shifted
 
 
 def _halves(g: Graph, x: str, columns: int) -> tuple[str, str]:

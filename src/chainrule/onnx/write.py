@@ -36,7 +36,8 @@ def export(
     table has one input (n, 1) for each of its columns instead, under the column's name: numbers, nan for a hole, or
     strings, "" for a hole; see :mod:`chainrule.onnx.columns`. Outputs, with the shapes of
     ``predict``: ``label`` (int64, numbers of classes) and ``probabilities``; ``prediction`` for a regression; ``mean``
-    and ``variance`` for gaussian_nll. Numbers are computed and come out in the net's dtype. Names of classes and
+    and ``variance`` for gaussian_nll. Numbers are computed and come out in the net's dtype, those of a regression whose
+    targets were standardised in float64. Names of classes and
     features, the loss and chainrule's version are JSON in the metadata under ``chainrule``.
 
     The file is run in onnxruntime and compared with the net on the CPU before it takes its name: 256 random rows around
@@ -47,8 +48,8 @@ def export(
     Parameters
     ----------
     path : replaced in one step, or left as it was
-    input_dtype : of numbers, "float32" or "float64"; by default the net's. A float32 net may read float64: large
-        values with small differences (a time stamp) keep their digits up to the standardisation.
+    input_dtype : of numbers, "float32" or "float64"; by default float64 if the net standardises its features or has an
+        encoder, else the net's. Large values with small differences (a time stamp) keep their digits in float64 alone.
     rows : (m, n_in) features of your own, to be compared as well; of a net with an encoder a table, such as
         ``cr.read_table(source, like=net)``
     unchecked : write the file without running it; onnxruntime need not be there
@@ -65,7 +66,7 @@ def export(
     import_onnx()
     if not unchecked:
         import_runtime()
-    came = np.dtype(one_of("input_dtype", input_dtype or str(net.dtype), INPUT_DTYPES))
+    came = np.dtype(one_of("input_dtype", input_dtype or usual_input_dtype(net), INPUT_DTYPES))
     own = net if net.backend.device == "cpu" else net.twin(backend=make_backend("cpu"))
     content = serialize(own, came)
     found = None
@@ -74,6 +75,12 @@ def export(
         found = Agreement(sum(one.rows for one in each), max(one.difference for one in each))
     write_whole(path, content)
     return found
+
+
+def usual_input_dtype(net: Network) -> str:
+    """Of numbers: float64 where digits count up to the standardisation, else the net's."""
+    prepared = net.preparation.features is not None or net.preparation.encoder is not None
+    return "float64" if prepared else str(net.dtype)
 
 
 def serialize(net: Network, came: np.dtype) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 import chainrule
 from chainrule.backends.base import Backend
 from chainrule.nn.losses import description_of
-from chainrule.nn.preparation import Standardization
+from chainrule.nn.standardization import Standardization
 from chainrule.train.loggers import plain
 from chainrule.train.watching import monitor_of
 

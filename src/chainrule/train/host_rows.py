@@ -11,7 +11,6 @@ import numpy as np
 from chainrule.backends.base import Array
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
-from chainrule.nn.preparation import Standardization
 from chainrule.nn.row_checks import (
     check_features,
     nonfinite_feature,
@@ -20,6 +19,7 @@ from chainrule.nn.row_checks import (
     targets_and_weights,
 )
 from chainrule.nn.rows import FeatureStorage, Pending, RowFormat, Rows, upload_features
+from chainrule.nn.standardization import Standardization
 from chainrule.train.batches import refuse_weightless, split_order
 
 RowNumbers: TypeAlias = "np.ndarray | slice"  # a slice is copied as one piece, numbers row by row

@@ -208,7 +208,7 @@ def _targets(net: Network, rows: Rows) -> np.ndarray:
     """The targets as :meth:`Network.predict` would say them."""
     y: np.ndarray = net.backend.download(rows.targets)
     if net.loss.task == "regress" and (scaled := net.preparation.targets) is not None:
-        y = y.astype(np.float64) * scaled.scale + scaled.mean
+        y = scaled.to_targets(y.astype(np.float64))
     if isinstance(net.loss, SigmoidCrossEntropy) and (s := net.loss.label_smoothing):  # smoothed when they came in
         y = (y.astype(np.float64) - s / 2) / (1 - s)
         y = np.where(np.abs(y - np.rint(y)) < ROUNDING, np.rint(y), y)

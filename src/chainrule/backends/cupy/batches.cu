@@ -188,19 +188,27 @@ extern "C" __global__ void __launch_bounds__(256)
 //
 // For a narrower destination the divisions by scale and limit become products with 1 / scale and 1 / limit: a unit of
 // roundoff in double precision does not show there. A thread first reads what it is going to write: `out` may be `x`.
+//
+// A difference can overflow where |mean| is large: there all is halved, which is exact. From far * limit on z is clipped,
+// where it is bent to the limit anyway: its square would overflow.
+const double HALVED_ABOVE = 9.7453140114e288, FAR = 1e9, LARGEST = 1.7976931348623157e308;  // 2^960
+
 template <class D, int V>
 __device__ __forceinline__ void standardize_rows(const void* x, void* out, int kind, const double* mean,
                                                  const double* scale, double limit, i64 n, i64 units, int log_lanes) {
   const int N = V == 1 ? 4 : 1;  // rows on their way at a time: more would not find the registers
   const bool exact = sizeof(D) == sizeof(double), limited = !isinf(limit);
+  const double most = fmin(FAR * limit, LARGEST);
   const Rows mine(log_lanes);
 #pragma unroll 1
   for (i64 unit = mine.lane; unit < units; unit += mine.lanes) {
-    double center[V], by[V];
+    double half[V], center[V], by[V];
 #pragma unroll
     for (int j = 0; j < V; ++j) {
-      center[j] = mean[unit * V + j];
-      by[j] = exact ? scale[unit * V + j] : 1 / scale[unit * V + j];
+      half[j] = fabs(mean[unit * V + j]) > HALVED_ABOVE ? 0.5 : 1;
+      center[j] = mean[unit * V + j] * half[j];
+      by[j] = scale[unit * V + j] * half[j];
+      if (!exact) by[j] = fmin(1 / by[j], LARGEST);
     }
 #pragma unroll 1
     for (i64 row = mine.first; row < n; row += N * mine.step) {
@@ -217,12 +225,13 @@ __device__ __forceinline__ void standardize_rows(const void* x, void* out, int k
         if (at[k] == NOWHERE) continue;
 #pragma unroll
         for (int j = 0; j < V; ++j) {
-          const double distance = z[k].at[j] - center[j];
+          const double distance = fma(z[k].at[j], half[j], -center[j]);
           z[k].at[j] = exact ? distance / by[j] : distance * by[j];
         }
         if (limited)
 #pragma unroll
           for (int j = 0; j < V; ++j) {
+            if (fabs(z[k].at[j]) > most) z[k].at[j] = copysign(most, z[k].at[j]);
             const double q = exact ? z[k].at[j] / limit : z[k].at[j] * (1 / limit);
             z[k].at[j] /= sqrt(__dadd_rn(1, __dmul_rn(q, q)));
           }
