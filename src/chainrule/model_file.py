@@ -14,7 +14,7 @@ from chainrule.sealed_file import Format
 
 # The newest version; each file has the least that its description needs, see version_of. The header's limit: 100,000
 # columns fit; safetensors itself takes at most 100 MB.
-FORMAT = Format("chainrule-model", "model", version=3, max_header=1 << 26)
+FORMAT = Format("chainrule-model", "model", version=4, max_header=1 << 26)
 DTYPES = ("float32", "float64")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -35,8 +35,15 @@ def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str
 
 
 def version_of(description: Mapping[str, Any]) -> int:
-    """3 with an embedding, 2 with "columns" (of a table, before they became X), else 1: what an old reader can read."""
-    parts = [*description.get("layers", ()), *description.get("columns", ())]
+    """The least that knows all of it, so that an old reader can read what it can.
+
+    4 with "marks" in a column (text with nulls of its own), 3 with an embedding, 2 with "columns" (of a table, before
+    they became X), else 1.
+    """
+    columns = description.get("columns", ())
+    if any(isinstance(column, dict) and "marks" in column for column in columns):
+        return 4
+    parts = [*description.get("layers", ()), *columns]
     if any(isinstance(part, dict) and part.get("kind") == "embedding" for part in parts):
         return 3
     return 2 if "columns" in description else 1

@@ -16,7 +16,7 @@ from chainrule.cli.parser import Listed, OptionGroup
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.preparation import Preparation
-from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS, Categorical
+from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.columns import show
 from chainrule.tables.in_place import taken_apart
@@ -205,10 +205,7 @@ def _split(args: argparse.Namespace, read: TrainingTable) -> tuple[Split | None,
                 hint="a fraction for --valid, or leave them out",
             )
         _refuse_column(args.valid, table)
-        kinds = {name: "category" if isinstance(c, Categorical) else "number" for name, c in table.columns.items()}
-        other = read_table(
-            args.valid, target=table.target_name or args.target, feature_names=table.feature_names, kinds=kinds
-        )
+        other = read_table(args.valid, target=table.target_name or args.target, like=table)
         if other.target is None or other.width != table.width:
             raise DataError(f"{other.source} does not have the columns of {table.source}")
         return None, other
