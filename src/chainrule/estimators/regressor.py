@@ -88,7 +88,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     # ---- targets ------------------------------------------------------------------------------------
 
-    def _encode(self, y: Any, classes: Any, *, first: bool) -> np.ndarray:
+    def _encode(self, y: Any, classes: Any, *, first: bool, same: bool = False) -> np.ndarray:
         """(n,) or (n, k) numbers."""
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -96,7 +96,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if first:
             self.n_outputs_ = columns
         elif columns != self.n_outputs_:
-            raise ValueError(f"y has {columns} columns, {self.n_outputs_} were expected")
+            raise ValueError(f"expected y of {self.n_outputs_} columns as in the previous fit, got {columns}")
         numbers: np.ndarray = y
         return numbers
 

@@ -72,13 +72,9 @@ def of_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
 
 
 def _of_dictionary(column: Any) -> Cells:
-    column = column.unify_dictionaries()
-    chunks = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    codes = np.concatenate([np.asarray(chunk, np.int64) for chunk in chunks])
-    if not column.chunks:
-        return _cells(codes, [])
-    levels = column.chunk(0).dictionary
-    return _of_levels(codes, lambda used: levels.take(arrow_module("pyarrow").array(used)).to_pylist())
+    pa, whole = arrow_module("pyarrow"), column.unify_dictionaries()
+    indices = [chunk.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False) for chunk in whole.chunks]
+    return _of_levels(np.concatenate(indices), lambda used: whole.chunk(0).dictionary.take(pa.array(used)).to_pylist())
 
 
 def of_series(series: Any, *, exact: bool) -> np.ndarray | Cells:
@@ -109,6 +105,9 @@ def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]]) 
     used, position = np.unique(codes, return_inverse=True)
     nothing = int(used[0] < 0) if len(used) else 0
     values = levels_at(used[nothing:])
+    wrong = next((value for value in values if isinstance(value, bytes | list | dict | tuple | set)), None)
+    if wrong is not None:
+        raise TypeError(f"expected categories of numbers or text, got {type(wrong).__name__}")
     names = ["" if _is_nothing(value) else label_name(value) for value in values]
     kind: dict[str, type] = {}
     for name, value in zip(names, values, strict=True):
