@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from chainrule.errors import DataError
+from chainrule.nn.table_columns import NOTHING
 
 ONE_KIND = "write all of them as text: y.astype(str)"
 
@@ -42,20 +43,17 @@ def _array(values: list[Any] | tuple[Any, ...]) -> np.ndarray | None:
 
 
 def _of_frame(y: Any) -> Any:
-    """Of a Series or DataFrame with dtypes of its own; itself if it has nulls, or is what scikit-learn knows."""
+    """Of a Series or DataFrame with dtypes of its own."""
     if hasattr(y, "columns") and hasattr(y, "iloc"):  # pandas
         if all(isinstance(dtype, np.dtype) for dtype in y.dtypes):
             return y
         columns = [_of_frame(y.iloc[:, j]) for j in range(y.shape[1])]
-        if not all(isinstance(column, np.ndarray) for column in columns):
-            return y
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     try:
         values = np.asarray(y.to_numpy())
     except Exception:  # Polars: whole numbers of 128 bits
-        listed = y.to_list()
-        return y if None in listed else _native(np.fromiter(listed, object, len(listed)))
-    return y if values.dtype.kind == "f" and np.isnan(values).any() else _native(values)
+        values = np.fromiter(y.to_list(), object, len(y))
+    return _native(values)
 
 
 def _native(values: np.ndarray) -> Any:
@@ -65,11 +63,18 @@ def _native(values: np.ndarray) -> Any:
     if values.dtype.kind != "O" or values.ndim != 1 or not len(values):
         return values
     listed = values.tolist()
+    row = next((i for i, value in enumerate(listed) if _is_nothing(value)), None)
+    if row is not None:
+        raise DataError(f"Input y contains NaN, or what else is no value: the first is at row {row}")
     for kinds in ((bool, np.bool_), (int, np.integer)):
         if all(isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)) for value in listed):
             found = np.asarray(listed)
             return found if found.dtype.kind in "biu" else values
     return values
+
+
+def _is_nothing(value: Any) -> bool:
+    return not isinstance(value, str) and str(value) in {"nan", *NOTHING}
 
 
 def refuse_large(y: Any) -> None:

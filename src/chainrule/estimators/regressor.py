@@ -14,6 +14,7 @@ from chainrule.errors import OptionError
 from chainrule.estimators.base import BaseMLP
 from chainrule.estimators.homes import on_host
 from chainrule.estimators.incoming import standardization
+from chainrule.estimators.labels import as_they_came
 from chainrule.estimators.losses import HalfSquaredError
 from chainrule.nn.losses import LOSSES, Loss
 from chainrule.nn.metrics import point_prediction
@@ -97,7 +98,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             self.n_outputs_ = columns
         elif columns != self.n_outputs_:
             raise ValueError(f"expected y of {self.n_outputs_} columns as in the previous fit, got {columns}")
-        numbers: np.ndarray = y
+        # Whole numbers beyond 2**53 may differ and have no deviation in float64: there they are constant.
+        numbers: np.ndarray = y.astype(np.float64) if y.dtype.kind in "iu" else y
         return numbers
 
     def _loss(self) -> tuple[Loss, int]:
@@ -145,4 +147,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R2 of the predictions; of several quantiles, of the one nearest to the median."""
         predicted = point_prediction(self.network_, on_host(self.predict(X)))
-        return float(r2_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))
+        return float(r2_score(as_they_came(on_host(y)), predicted, sample_weight=on_host(sample_weight)))

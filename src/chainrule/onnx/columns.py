@@ -113,9 +113,9 @@ def _codes(column: TextColumn) -> dict[str, int]:
     hole = len(column.categories) + column.rarer if column.missing else OTHER
     holes = MISSING | NOTHING if column.marks is None else {"", "nan"} | NOTHING
     codes = dict.fromkeys(sorted(holes), hole)
-    # 7.0 is 7, as where tables are read: numbers that are categories often come as floats.
+    # 7.0 is 7, as where tables are read: numbers that are categories often come as floats. Typed text is what it is.
     for i, name in enumerate(column.categories):
-        if WHOLE.fullmatch(name):
+        if column.marks is None and WHOLE.fullmatch(name):
             codes |= {f"{name}.": i, f"{name}.0": i}
     rare = dict.fromkeys(column.marks or (), len(column.categories) if column.rarer else OTHER)
     return codes | rare | {name: i for i, name in enumerate(column.categories)}

@@ -114,19 +114,19 @@ def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]]) 
         if kind.setdefault(name.strip(), type(value)) is not type(value) and name:
             types = f"{kind[name.strip()].__name__} and as {type(value).__name__}"
             raise TypeError(f"expected categories with names of their own, got {name:.60} as {types}")
-    return _cells(position - nothing, names)
+    return _cells(position - nothing, names, named=not all(isinstance(value, str) for value in values))
 
 
 def _is_nothing(value: Any) -> bool:
     return not isinstance(value, str) and str(value) in PRINTED_NOTHING
 
 
-def _cells(codes: np.ndarray, texts: Sequence[str | None]) -> Cells:
+def _cells(codes: np.ndarray, texts: Sequence[str | None], *, named: bool = False) -> Cells:
     """Codes of texts, -1 for none, as cells: stripped, each once, and "" for none."""
     at: dict[str, int] = {}
     nothing = [""] if (codes < 0).any() else []  # last, where -1 finds it
     renumbered = [at.setdefault((text or "").strip(), len(at)) for text in [*texts, *nothing]]
-    return Cells(np.array(renumbered, np.int32)[codes], list(at))
+    return Cells(np.array(renumbered, np.int32)[codes], list(at), named)
 
 
 def cells_of_objects(values: np.ndarray, refuse: Refuse, *, labels: bool = False) -> tuple[Cells, bool]:

@@ -193,15 +193,15 @@ def _feature(data: np.ndarray | Cells, refuse: Refuse, wanted: str, known: Known
         texts, codes = np.unique(np.datetime_as_string(data), return_inverse=True)
         data = Cells(codes, ["" if text in NOTHING else text for text in texts.tolist()])
         return categories(data, known=known, typed=True)
-    typed = True
+    levels, typed = isinstance(data, Cells), not isinstance(data, Cells) or not data.named
     if isinstance(data, np.ndarray) and (
         data.dtype.kind == "O" or (wanted == "category" and data.dtype.kind in "biuf")
     ):
         data, typed = cells_of_objects(data.astype(object), refuse)
     if not isinstance(data, Cells):
         return _numbers(data, refuse)
-    if typed and wanted != "number" and (wanted or not _is_dates_or_nothing(data)):
-        return categories(data, known=known, typed=True)
+    if (typed or levels) and wanted != "number" and (wanted or not _is_dates_or_nothing(data)):
+        return categories(data, known=known, typed=typed)
     return decide(data, refuse, wanted=wanted, known=known)
 
 

@@ -157,7 +157,8 @@ class Trainer:
         sample_weight : (n,) numbers from 0 up, or None
         class_weight : for a classification "balanced" or {label: weight}, by which rows are weighted besides, those of
             the validation too; see :class:`chainrule.train.class_weights.ClassWeights`
-        validation : None, a fraction in (0, 1) of the rows to hold out (never all of a class), (X, y) or (X, y, weights)
+        validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight). Of a
+            fraction no class has all of its rows held out
         diagnose : look into the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
             wrong and what to do. The weights are the same with and without, to the bit
         resume : a checkpoint, or a folder of them: go on from there, with the same settings and rows, to the same
