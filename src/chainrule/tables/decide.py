@@ -87,11 +87,15 @@ def decide_target(
 ) -> np.ndarray:
     """A target: (n,) str where no cell is a number; whole numbers exactly, as int64 or uint64; else float64; no holes.
 
-    Where the names of the ``classes`` are known and every cell is one of them, it is these names.
+    Where the names of the ``classes`` are known and every cell is one of them, it is these names, and so it is if they
+    are text that no number could be.
     """
     texts, codes = cells.texts, cells.codes
     named = [text if text in classes else category_name(text) for text in texts]
-    if classes and set(named) <= set(classes):
+    if classes and (set(named) <= set(classes) or _are_words(classes)):
+        unnamed = next((i for i, text in enumerate(texts) if text in MISSING and text not in classes), None)
+        if unnamed is not None:
+            raise refuse(_row(codes, unnamed), "a value in every row", NO_TARGET)
         return _spread(named, codes)
     kinds = [kind_of(text) for text in texts]
     missing = first_of(kinds, "missing")
@@ -115,6 +119,12 @@ def decide_target(
     expected = f"{'a number' if most else 'text'} as in most rows"
     hint = "a target holds either numbers or names of classes; let such a name begin with a letter"
     raise refuse(_row(codes, numeric.index(not most)), expected, hint)
+
+
+def _are_words(classes: Collection[str]) -> bool:
+    """Whether these names of classes are not those of numbers or truths."""
+    folded = {category_name(name) for name in classes}
+    return len(folded) < len(classes) or any(kind_of(name) not in {"number", "boolean"} for name in classes)
 
 
 def whole_numbers(values: np.ndarray) -> np.ndarray:
