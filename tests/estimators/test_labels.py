@@ -263,3 +263,14 @@ def test_words_for_holes_are_text_in_a_typed_column(dtype):
     assert reg.network_.preparation.encoder.columns[0].categories == ("NA", "ZA")
     folds = cross_val_score(reg, frame, y, cv=3)
     assert folds.min() > 0.9
+
+
+def test_rows_are_read_as_training_read_its_own():
+    """Objects of several kinds are read as a text file is: there a word is a hole, in new rows of one kind too."""
+    frame = pd.DataFrame({"a": pd.Series(["u", "NA", 7.0, "v"] * 20, dtype=object), "b": range(80)})
+    y = np.arange(80) % 4
+    reg = cr.MLPRegressor(**QUICK).fit(frame, y)
+    column = reg.network_.preparation.encoder.columns[0]
+    assert (column.categories, column.missing, column.marks) == (("7", "u", "v"), True, None)
+    new = [pd.DataFrame({"a": values, "b": range(3)}) for values in (["NA", "u", "7.0"], [None, "u", "7"])]
+    np.testing.assert_array_equal(*(reg.predict(rows) for rows in new))

@@ -178,8 +178,11 @@ def _stays_on(backend: Backend, X: Any) -> bool:
 
 def _columns(X: Any, encoder: TableEncoder | None) -> Mapping[str, ColumnData]:
     """The columns of a frame, each read as what it was in training."""
-    known = {} if encoder is None else encoder.kinds
-    return read_frame(X, Selection(feature_names=tuple(known), need_target=False, kinds=known)).columns
+    if encoder is None:
+        return read_frame(X, Selection(need_target=False)).columns
+    names = tuple(encoder.table_names)
+    known = Selection(feature_names=names, need_target=False, kinds=encoder.kinds, texts=encoder.texts)
+    return read_frame(X, known).columns
 
 
 def _has_text_or_holes(columns: Mapping[str, ColumnData]) -> bool:
