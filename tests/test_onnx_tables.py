@@ -274,3 +274,28 @@ def test_the_page(tmp_path, training, monkeypatch):
     names: dict[str, object] = {}
     exec(compile(block.replace('"prediction"', '"label"'), str(PAGE), "exec"), names)
     np.testing.assert_array_equal(names["prices"], net.predict_table(table))
+
+
+@pytest.mark.parametrize("embed_above", [None, 1], ids=["columns", "vectors"])
+@pytest.mark.parametrize("most", [32, 2], ids=["all", "the most frequent"])
+def test_words_for_holes_that_were_text_in_training_are_text(tmp_path, most, embed_above):
+    """A typed column has nulls of its own: in the file too NA is what training had, and 1.0 is not 1."""
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+
+    def read(texts, **options):
+        land = pd.Series(texts, dtype=object)
+        return cr.read_table(pd.DataFrame({"land": land, "x": np.arange(len(land)) / 7}), need_target=False, **options)
+
+    training = read(["NA", "ZA", None, "1.0", "1", "NA", "ZA", "nan"] * 9 + ["?"])
+    encoder = cr.TableEncoder.fit(training.columns, max_categories=most, embed_above=embed_above)
+    X = encoder.encode(training.columns)
+    net = cr.MLP([X.shape[1], 8, 3], embedding=encoder.embedding(), seed=3)
+    net.preparation = cr.Preparation(features=cr.Standardization.fit(X, limit=3.0), encoder=encoder)
+    with_large_vectors(net)
+    new = read(["NA", "ZA", None, "1.0", "1", "01", "2.0", "?", "null", "", "nan", "elsewhere"], like=net)
+    net.export_onnx(tmp_path / "net.onnx", input_dtype="float64", rows=new)
+    given = answers(tmp_path / "net.onnx", fed(encoder, new.columns, np.dtype(np.float64)))
+    expected = net.predict_proba(net.preparation.encode(new))
+    np.testing.assert_allclose(given["probabilities"], expected, atol=1e-5)
+    if most == 32:
+        assert len({row.tobytes() for row in expected[[0, 1, 2, 3, 4]] - expected[[5]]}) == 5

@@ -39,13 +39,15 @@ def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str
 
 
 def version_of(description: Mapping[str, Any]) -> int:
-    """4 with constant columns, 3 with an embedding, 2 with "columns" (of a table, before they became X), else 1.
+    """The least that knows all of it, so that an old reader can read what it can.
 
-    So an old reader reads all that it can.
+    4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with an embedding, 2 with "columns" (of a table, before
+    they became X), else 1.
     """
-    if "constant_columns" in description:
+    columns = description.get("columns", ())
+    if "constant_columns" in description or any(isinstance(column, dict) and "marks" in column for column in columns):
         return 4
-    parts = [*description.get("layers", ()), *description.get("columns", ())]
+    parts = [*description.get("layers", ()), *columns]
     if any(isinstance(part, dict) and part.get("kind") == "embedding" for part in parts):
         return 3
     return 2 if "columns" in description else 1

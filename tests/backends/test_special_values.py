@@ -163,9 +163,7 @@ def norm_backward(to: Setting, kind: str, special: str) -> Arrays:
     # The largest is far from an ordinary mean; what a forward pass would have written is not the question here.
     mean, inverse_std = to.array(np.zeros(n, to.dtype)), to.ones(n)
     dx, dgain, dbias = to.ones(n, n), to.ones(n), to.ones(n)
-    getattr(to.backend, f"{kind}_norm_backward")(
-        dy, x, to.ones(n), mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias
-    )
+    getattr(to.backend, f"{kind}_norm_backward")(dy, x, to.ones(n), mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)
     return {"dx": dx, "dgain": dgain, "dbias": dbias}
 
 

@@ -103,10 +103,29 @@ CASES: dict[str, Case] = {
     "holes among truths": Case({"a": [True, None, False], "y": Y}, {"a": [1, None, 0], "y": Y}, only=NAMED),
     **{
         f"{word!r} is a hole": Case({"a": ["u", word, "v"], "y": Y}, {"a": ["u", None, "v"], "y": Y})
-        for word in ("", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "NULL", "?", "   ", " NA ")
+        for word in ("", "   ")
     },
+    **{
+        f"{word!r} is a hole in text files, and text in a typed column": Case(
+            {"a": ["u", word, "v"], "y": Y},
+            {"a": ["u", word.strip(), "v"], "y": Y},
+            text={"a": ["u", None, "v"], "y": Y},
+        )
+        for word in ("NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "NULL", "?", " NA ")
+    },
+    "a word for a hole beside a real one": Case(
+        {"a": ["NA", None, "v"], "y": Y}, {"a": ["NA", None, "v"], "y": Y}, text={"a": [None, None, "v"], "y": Y}
+    ),
     "words for holes alone": Case(
-        {"a": ["NA", "?", "null"], "b": [1, 2, 3], "y": Y}, {"a": [None] * 3, "b": [1, 2, 3], "y": Y}
+        {"a": ["NA", "?", "null"], "b": [1, 2, 3], "y": Y},
+        {"a": ["NA", "?", "null"], "b": [1, 2, 3], "y": Y},
+        text={"a": [None] * 3, "b": [1, 2, 3], "y": Y},
+    ),
+    "words for holes where the model has numbers": Case(
+        {"a": ["1", "NA", "2"], "y": Y},
+        {"a": [1, None, 2], "y": Y},
+        options={"feature_names": ["a"], "kinds": {"a": "number"}},
+        only=NAMED,
     ),
     # ---- truths
     "truths": Case({"a": [True, False, True], "y": Y}, {"a": [1, 0, 1], "y": Y}),
@@ -250,7 +269,48 @@ CASES: dict[str, Case] = {
     "a hole in the target": Case({"a": [1, 2, 3], "y": [0, None, 1]}, cell(1, "y", FILLED)),
     "a hole in a real target": Case({"a": [1, 2, 3], "y": [0.5, 1.5, None]}, cell(2, "y", FILLED)),
     "a hole among classes": Case({"a": [1, 2, 3], "y": ["u", "v", None]}, cell(2, "y", FILLED), only=NAMED),
-    "a word for a hole among classes": Case({"a": [1, 2, 3], "y": ["u", "NA", "v"]}, cell(1, "y")),
+    "a word for a hole among classes": Case(
+        {"a": [1, 2, 3], "y": ["u", "NA", "v"]},
+        {"a": [1, 2, 3], "y": ["u", "NA", "v"]},
+        text=cell(1, "y", FILLED),
+        only=NAMED,
+    ),
+    "a word for a hole among classes of an array": Case(
+        {"a": [1, 2, 3], "y": ["u", "NA", "v"]}, cell(1, "y", FILLED), only=("arrays",)
+    ),
+    "empty text among classes": Case({"a": [1, 2, 3], "y": ["u", "", "v"]}, cell(1, "y", FILLED)),
+    "whole numbers beyond int64 as the target": same({"a": [1, 2, 3], "y": [2**64 - 1, 2**64 - 2, 2**63]}, only=NAMED),
+    "whole numbers beyond 64 bits that float64 would merge, as the target": Case(
+        {"a": [1, 2], "y": [2**70, 2**70 + 1]}, cell(1, "y", "at most 64 bits"), only=("text", "objects")
+    ),
+    "whole numbers beyond 64 bits as the target": same({"a": [1, 2], "y": [2.0**70, 2.0**71]}),
+    "large whole numbers, one of them with a decimal point, as the target": Case(
+        {"a": [1, 2, 3], "y": [2**60, 2**60 + 1, 1.0]}, {"a": [1, 2, 3], "y": [2**60, 2**60 + 1, 1]}, only=("text",)
+    ),
+    "labels of text that are numbers": Case(
+        {"a": [1, 2, 3], "y": ["1", "1.0", "2"]},
+        {"a": [1, 2, 3], "y": ["1", "1.0", "2"]},
+        text={"a": [1, 2, 3], "y": [1, 1, 2]},
+    ),
+    "categories of text that are numbers": Case(
+        {"a": ["1", "1.0", "x"], "y": Y},
+        {"a": ["1", "1.0", "x"], "y": Y},
+        text=cell(2, "a", NOT_AS_MOST),
+    ),
+    "categories that are numbers among words": Case(
+        {"a": ["1", "1.0", "x", "z", "z"], "y": [0, 1, 0, 1, 1]},
+        {"a": ["1", "1.0", "x", "z", "z"], "y": [0, 1, 0, 1, 1]},
+        text={"a": ["1", "1", "x", "z", "z"], "y": [0, 1, 0, 1, 1]},
+    ),
+    "large numbers with a hole that are categories": Case(
+        {"a": [2**60, 2**60 + 1, None], "y": Y},
+        {"a": [str(2**60), str(2**60 + 1), None], "y": Y},
+        options={"categorical": ["a"]},
+        only=("text", "frames"),
+    ),
+    "a number and its text as labels": Case(
+        {"a": [1, 2, 3], "y": [1, "1", 2]}, cell(1, "y", "either text or a number"), only=OBJECTS
+    ),
     "holes alone in the target": Case({"a": [1, 2, 3], "y": [None, None, None]}, cell(0, "y", FILLED)),
     "inf in the target": Case({"a": [1, 2, 3], "y": [0.5, INF, 1.0]}, cell(1, "y", FINITE)),
     "text among numbers in the target": Case(

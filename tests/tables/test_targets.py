@@ -20,7 +20,7 @@ PLANS = {
     "text": (TEXT, None, "classify", [3, 2, 3, 0, 1], ("Zebra", "ant", "cat", "dog"), 4),
     "integers sort as numbers": (np.array([10, 9, 100]), None, "classify", [1, 0, 2], ("9", "10", "100"), 3),
     "negative": (np.array([1, -1, 1]), None, "classify", [1, 0, 1], ("-1", "1"), 2),
-    "bool": (np.array([True, False]), None, "classify", [1, 0], ("0", "1"), 2),
+    "bool": (np.array([True, False]), None, "classify", [1, 0], ("False", "True"), 2),
     "small unsigned": (np.array([3, 7, 3], np.uint8), None, "classify", [0, 1, 0], ("3", "7"), 2),
     "whole floats": (np.array([2.0, 0.0, 2.0]), None, "classify", [1, 0, 1], ("0", "2"), 2),
     "one column": (np.array([[1], [0]]), None, "classify", [1, 0], ("0", "1"), 2),

@@ -102,10 +102,9 @@ def _cells(scores: dict[str, float], names: Sequence[str]) -> list[str]:
 
 def folds_of(args: argparse.Namespace, read: TrainingTable) -> list[Split]:
     """The folds: by time, by group, by class where there are any, or by chance."""
-    classes = read.plan.y if read.plan.task == "classify" or len(read.plan.classes) == 2 else None
     with named(args, read.table):
         return make_folds(
-            len(read.table), args.folds, seed=args.seed, classes=classes, groups=read.groups, times=read.times
+            len(read.table), args.folds, seed=args.seed, classes=read.classes, groups=read.groups, times=read.times
         )
 
 
@@ -122,9 +121,10 @@ def _inner(args: argparse.Namespace, read: TrainingTable, training: np.ndarray) 
     """Of a fold's training rows those to train on, and those that choose its best epoch; never a row to be scored."""
     if args.valid == 0:
         return Split(training, training[:0])
-    groups, times = (None if column is None else column[training] for column in (read.groups, read.times))
+    beside = (read.classes, read.groups, read.times)
+    classes, groups, times = (None if column is None else column[training] for column in beside)
     with named(args, read.table):
-        inner = hold_out(len(training), args.valid, seed=args.seed, groups=groups, times=times)
+        inner = hold_out(len(training), args.valid, seed=args.seed, classes=classes, groups=groups, times=times)
     return Split(training[inner.training], training[inner.held_out])
 
 

@@ -16,9 +16,9 @@ from chainrule.cli.parser import Listed, OptionGroup
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.preparation import Preparation
-from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS, Categorical
+from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS
 from chainrule.nn.table_encoder import TableEncoder
-from chainrule.tables.columns import show
+from chainrule.tables.columns import show, show_names
 from chainrule.tables.in_place import taken_apart
 from chainrule.tables.readers import read_table
 from chainrule.tables.side_columns import read_groups, read_times
@@ -90,6 +90,21 @@ class TrainingTable(NamedTuple):
     times: np.ndarray | None
     notes: tuple[str, ...]
 
+    @property
+    def classes(self) -> np.ndarray | None:
+        """(n,) the class of each row, where a row has one."""
+        return self.plan.y if self.plan.task == "classify" or len(self.plan.classes) == 2 else None
+
+    def without_rows(self, training: np.ndarray) -> list[str]:
+        """A note where no row of some class is trained on, which groups and times cannot rule out."""
+        if self.classes is None:
+            return []
+        there = np.isin(np.unique(self.classes), self.classes[training])
+        lacking = [name for name, known in zip(self.plan.classes, there, strict=True) if not known]
+        return [f"no training row of {show_names(lacking)}: which rows are held out is said by a column"] * bool(
+            lacking
+        )
+
 
 def read_training_table(args: argparse.Namespace) -> TrainingTable:
     """The table of ``args.data``."""
@@ -119,6 +134,8 @@ def read_training_data(args: argparse.Namespace) -> Data:
     table, plan = read.table, read.plan
     split, other = _split(args, read)
     if other is None:
+        notes = () if split is None else read.without_rows(split.training)
+        read = read._replace(notes=(*read.notes, *notes))
         return data_of(args, read, split, release=True)
     encoder = None if table.matrix is not None else _fit(args, table, None)
     y = encode_target(_target(other), plan.task, plan.classes, source=other.source)
@@ -205,10 +222,7 @@ def _split(args: argparse.Namespace, read: TrainingTable) -> tuple[Split | None,
                 hint="a fraction for --valid, or leave them out",
             )
         _refuse_column(args.valid, table)
-        kinds = {name: "category" if isinstance(c, Categorical) else "number" for name, c in table.columns.items()}
-        other = read_table(
-            args.valid, target=table.target_name or args.target, feature_names=table.feature_names, kinds=kinds
-        )
+        other = read_table(args.valid, target=table.target_name or args.target, like=table)
         if other.target is None or other.width != table.width:
             raise DataError(f"{other.source} does not have the columns of {table.source}")
         return None, other
@@ -219,7 +233,9 @@ def _split(args: argparse.Namespace, read: TrainingTable) -> tuple[Split | None,
     if len(table) < 2:
         raise DataError(f"{table.source} has one row, too few to hold any out", hint="--valid 0")
     with named(args, table):
-        return hold_out(len(table), args.valid, seed=args.seed, groups=read.groups, times=read.times), None
+        return hold_out(
+            len(table), args.valid, seed=args.seed, classes=read.classes, groups=read.groups, times=read.times
+        ), None
 
 
 def _refuse_column(valid: str, table: Table) -> None:

@@ -20,6 +20,7 @@ from chainrule.backends import Backend, backend, default_device
 from chainrule.backends.base import Array
 from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError, said_of
+from chainrule.estimators.early_stopping import split_by_class
 from chainrule.estimators.held_out import shrink_by_folds
 from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
 from chainrule.estimators.incoming import WIDE, Incoming, read, standardization, take
@@ -58,8 +59,9 @@ class BaseMLP(BaseEstimator, abc.ABC):
     _score_metric: str  # what its ``score`` measures, by the name that training knows
 
     @abc.abstractmethod
-    def _encode(self, y: Any, classes: Any, *, first: bool) -> np.ndarray:
-        """Targets as the loss wants them; at the ``first`` fit classes or columns are learnt."""
+    def _encode(self, y: Any, classes: Any, *, first: bool, same: bool = False) -> np.ndarray:
+        """Targets as the loss wants them; at the ``first`` fit classes or columns are learnt, later, with ``same``, all
+        of them must come again."""
 
     @abc.abstractmethod
     def _loss(self) -> tuple[Loss, int]:
@@ -100,7 +102,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
             raise ValueError("partial_fit does not support early_stopping=True")
         device = self._backend()
         rows = self._take(X, y, sample_weight, device, first=first)
-        targets = self._encode(rows.y, classes, first=first)
+        targets = self._encode(rows.y, classes, first=first, same=not first and not one_epoch)
         random = check_random_state(self.random_state)
         seed = int(random.randint(np.iinfo(np.int32).max))
         splits = self.early_stopping and eval_set is None
@@ -204,11 +206,11 @@ class BaseMLP(BaseEstimator, abc.ABC):
         return rows.matrix(self._net.preparation.encoder), targets, rows.weights
 
     def _split(self, y: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of rows to train on and of rows held out, of classes as many each."""
-        rows = np.arange(len(y))
-        train, valid = train_test_split(
-            rows, random_state=random, test_size=self.validation_fraction, stratify=self._labels_of(y)
-        )
+        """Positions of rows to train on and of rows held out: of each class its share, but never all of its rows."""
+        if self._is_of_classes():
+            train, valid = split_by_class(y, self.validation_fraction, random)
+        else:
+            train, valid = train_test_split(np.arange(len(y)), random_state=random, test_size=self.validation_fraction)
         if len(valid) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."

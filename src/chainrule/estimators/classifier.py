@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +15,11 @@ from sklearn.utils.validation import column_or_1d
 from chainrule.errors import DataError, OptionError
 from chainrule.estimators.base import BaseMLP
 from chainrule.estimators.homes import NUMBERS, Home, on_host
+from chainrule.estimators.labels import as_they_came, is_one_of_kind, numbers_of, refuse_large
 from chainrule.estimators.losses import BinaryLogLoss
 from chainrule.nn.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from chainrule.options import one_of
-from chainrule.tables.cells import category_name
+from chainrule.tables.cells import label_name
 
 
 class Labels(NamedTuple):
@@ -149,8 +150,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     # ---- targets ------------------------------------------------------------------------------------
 
-    def _encode(self, y: Any, classes: Any, *, first: bool) -> np.ndarray:
+    def _encode(self, y: Any, classes: Any, *, first: bool, same: bool = False) -> np.ndarray:
         """Class numbers (n,), or zeros and ones (n, k); ``classes_`` are known from the first fit on."""
+        refuse_large(y)
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":
@@ -168,6 +170,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     raise ValueError(
                         f"y has one class, {self._labels.values[0]!r}: a classifier needs at least two classes"
                     )
+        if same and multilabel == self._multilabel:
+            self._refuse_other_classes(y)
         if self._multilabel:
             y = np.asarray(y)
             if not multilabel or y.shape[1] != len(self._labels.values):
@@ -176,12 +180,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 )
             indicator: np.ndarray = y
             return indicator
-        unknown = np.setdiff1d(y, self._labels.values)
-        if multilabel or len(unknown):
-            row = "" if multilabel else f", the first at row {int(np.isin(y, unknown).argmax())}"
-            raise DataError(f"`y` has classes not in `self.classes_`: {unknown}{row}; known are {self._labels.values}")
-        numbers: np.ndarray = np.searchsorted(self._labels.values, y)
+        if multilabel:
+            raise DataError(f"expected one label per row, got an indicator of shape {np.shape(y)}; {self._known()}")
+        numbers = numbers_of(self._labels.values, y)
+        if (numbers < 0).any():
+            unknown, row = np.unique(y[numbers < 0]), int((numbers < 0).argmax())
+            raise DataError(
+                f"`y` has classes not in `self.classes_`: {unknown}, the first at row {row}; {self._known()}"
+            )
         return numbers
+
+    def _known(self) -> str:
+        return f"known are {self._labels.values}"
+
+    def _refuse_other_classes(self, y: Any) -> None:
+        """A warm start goes on with the same outputs, so with the same classes: scikit-learn's rule and words."""
+        classes = unique_labels(y)
+        if set(classes.tolist()) != set(self._labels.values.tolist()):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                f"Previously got {self._labels.values}, `y` has {classes}"
+            )
 
     def _loss(self) -> tuple[Loss, int]:
         count, loss = len(self._labels.values), self.loss
@@ -204,14 +223,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weight = self.class_weight
         if weight is None or isinstance(weight, str):
             return weight
-        numbers = {label: i for i, label in enumerate(self._labels.values.tolist())}
-        unknown = [label for label in weight if label not in numbers]
-        if unknown:
-            raise OptionError(f"class_weight for {unknown[0]!r} came, the classes are {self._labels.values.tolist()}")
-        return {numbers[label]: float(value) for label, value in weight.items()}
+        if not isinstance(weight, Mapping):
+            raise OptionError(f"expected class_weight 'balanced' or {{label: weight}}, got {weight!r:.60}")
+        labels = self._labels.values.tolist()
+        numbers = {label: i for i, label in enumerate(labels)}
+        for label in weight:
+            if not is_one_of_kind(label, labels):
+                raise OptionError(f"class_weight for {label!r} came, the classes are {labels}")
+        # The rows of a fold may lack a class: its weight is then of no use, and no mistake.
+        return {numbers[label]: value for label, value in weight.items() if label in numbers}
 
     def _class_names(self) -> tuple[str, ...]:
-        return () if self._multilabel else tuple(category_name(str(label)) for label in self._labels.values.tolist())
+        return () if self._multilabel else tuple(label_name(label) for label in self._labels.values.tolist())
 
     def _bring(self, home: Home | None) -> None:
         super()._bring(home)
@@ -232,7 +255,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         X : (n, n_features) numbers; or a DataFrame, which may hold text and missing values
-        y : (n,) labels, or (n, k) zeros and ones
+        y : (n,) labels, or (n, k) zeros and ones, which may be sparse
         sample_weight : (n,) from 0 up, or None
         eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped
         """
@@ -247,7 +270,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         are standardised by all rows so far, the columns of a DataFrame encoded as the first call's rows want it.
         """
         known = self._labels.values if hasattr(self, "_labels") else None
-        y, classes = on_host(y), on_host(classes)
+        y, classes = as_they_came(on_host(y)), as_they_came(on_host(classes))
         if known is None and classes is None and not type_of_target(y).startswith("multilabel"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if known is not None and classes is not None and not np.array_equal(unique_labels(classes), known):
@@ -294,4 +317,4 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The fraction of rows whose label (of several: all labels) is right, by weight."""
         predicted = on_host(self.predict(X))
-        return float(accuracy_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))
+        return float(accuracy_score(as_they_came(on_host(y)), predicted, sample_weight=on_host(sample_weight)))

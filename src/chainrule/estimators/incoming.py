@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_consistent_length, validate_data
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError, first_line
 from chainrule.estimators.homes import is_on_gpu, on_host
+from chainrule.estimators.labels import as_they_came
 from chainrule.nn.network import Network
 from chainrule.nn.row_checks import place_of_nonfinite, refuse_masked, relative_weights
 from chainrule.nn.standardization import Standardization
@@ -77,7 +79,9 @@ def take(
     for values, what in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
         _refuse_misread(values, what)
     name = getattr(y, "name", None)
-    y, sample_weight = on_host(y), on_host(sample_weight)
+    if numeric and issparse(y):
+        raise TypeError("Sparse data was passed for y, but dense data is required: y.toarray()")
+    y, sample_weight = as_they_came(on_host(y)), on_host(sample_weight)
     with _first_named(X=X, y=y, sample_weight=sample_weight):
         return _take(
             estimator, X, y, sample_weight, dtypes=dtypes, numeric=numeric, backend=backend, encoder=encoder,
@@ -179,8 +183,11 @@ def _stays_on(backend: Backend, X: Any) -> bool:
 
 def _columns(X: Any, encoder: TableEncoder | None) -> Mapping[str, ColumnData]:
     """The columns of a frame, each read as what it was in training."""
-    known = {} if encoder is None else encoder.kinds
-    return read_frame(X, Selection(feature_names=tuple(known), need_target=False, kinds=known)).columns
+    if encoder is None:
+        return read_frame(X, Selection(need_target=False)).columns
+    names = tuple(encoder.table_names)
+    known = Selection(feature_names=names, need_target=False, kinds=encoder.kinds, texts=encoder.texts)
+    return read_frame(X, known).columns
 
 
 def _has_text_or_holes(columns: Mapping[str, ColumnData]) -> bool:

@@ -16,6 +16,7 @@ from chainrule.errors import OptionError
 from chainrule.estimators.base import BaseMLP
 from chainrule.estimators.homes import on_host
 from chainrule.estimators.incoming import standardization
+from chainrule.estimators.labels import as_they_came
 from chainrule.estimators.losses import HalfSquaredError
 from chainrule.nn.losses import LOSSES, Loss
 from chainrule.nn.metrics import point_prediction, r2
@@ -90,7 +91,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     # ---- targets ------------------------------------------------------------------------------------
 
-    def _encode(self, y: Any, classes: Any, *, first: bool) -> np.ndarray:
+    def _encode(self, y: Any, classes: Any, *, first: bool, same: bool = False) -> np.ndarray:
         """(n,) or (n, k) numbers."""
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -98,8 +99,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if first:
             self.n_outputs_ = columns
         elif columns != self.n_outputs_:
-            raise ValueError(f"y has {columns} columns, {self.n_outputs_} were expected")
-        numbers: np.ndarray = y
+            raise ValueError(f"expected y of {self.n_outputs_} columns as in the previous fit, got {columns}")
+        # Whole numbers beyond 2**53 may differ and have no deviation in float64: there they are constant.
+        numbers: np.ndarray = y.astype(np.float64) if y.dtype.kind in "iu" else y
         return numbers
 
     def _loss(self) -> tuple[Loss, int]:
@@ -148,7 +150,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R2 of the predictions, of several targets the mean of theirs; of several quantiles, of the one nearest to the
         median. A target that never changes has 0."""
-        y, weights = on_host(y), on_host(sample_weight)
+        y, weights = as_they_came(on_host(y)), on_host(sample_weight)
         predicted = point_prediction(self.network_, on_host(self.predict(X)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UndefinedMetricWarning)  # of one row, which never changes

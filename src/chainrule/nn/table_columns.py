@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -26,16 +27,42 @@ class Categorical:
     ----------
     codes : (n,) int32, positions in ``names``; -1 where the cell is missing
     names : the different texts
+    typed : whether the column had nulls of its own, so that no word in it stood for one: "NA" is text there
     """
 
     codes: np.ndarray
     names: tuple[str, ...]
+    typed: bool = False
 
     def __len__(self) -> int:
         return len(self.codes)
 
 
 ColumnData = np.ndarray | Categorical  # numbers: (n,) float64, nan where missing
+
+
+@dataclass(frozen=True)
+class KnownTexts:
+    """What is known of a column of text before it is read.
+
+    Parameters
+    ----------
+    names : its categories
+    marks : words for holes that stood in it as text; None if such words were holes
+    """
+
+    names: frozenset[str]
+    marks: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, data: Categorical) -> KnownTexts:
+        """Of a column that was read."""
+        return cls(frozenset(data.names), frozenset(marks_in(data.names)) if data.typed else None)
+
+
+def marks_in(names: Iterable[str]) -> list[str]:
+    """Those of the texts that would be a hole in a text file, or are how nothing is printed."""
+    return sorted({*names} & (MISSING | NOTHING))
 
 
 @dataclass(frozen=True)
@@ -108,6 +135,8 @@ class _Categories:
     categories : those with a slot of their own, the most frequent of the training rows, in the order of their names
     rarer, missing : whether there are slots for these; only where training rows filled them
     shares : of the training rows, one for each slot; they sum to 1
+    marks : words for holes that stood in a column with nulls of its own, as text; None for a column without nulls of
+        its own (of a text file), where all such words were holes
     """
 
     name: str
@@ -115,8 +144,11 @@ class _Categories:
     rarer: bool
     missing: bool
     shares: tuple[float, ...]
+    marks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.marks is not None and not set(self.marks) <= MISSING | NOTHING:
+            raise OptionError(f"expected words for holes as marks of {self.name!r:.60}, got {self.marks!r:.60}")
         texts = (self.name, *self.categories)
         if not all(isinstance(text, str) for text in texts) or len(set(self.categories)) < len(self.categories):
             raise OptionError(f"categories {self.categories!r:.60} of {self.name!r:.60} came, different texts expected")
@@ -137,7 +169,8 @@ class _Categories:
         n_rarer = int(sum(counts[i] for i in ranked[most:]))
         slots = [*(int(counts[i]) for i in kept), *([n_rarer] if n_rarer else []), *([n_missing] if n_missing else [])]
         shares = tuple(count / len(data) for count in slots)
-        return cls(name, tuple(data.names[i] for i in kept), n_rarer > 0, n_missing > 0, shares)
+        marks = tuple(marks_in(data.names[i] for i in ranked)) if data.typed else None
+        return cls(name, tuple(data.names[i] for i in kept), n_rarer > 0, n_missing > 0, shares, marks)
 
     @property
     def slots(self) -> int:
@@ -156,6 +189,11 @@ class _Categories:
         found: np.ndarray = of_names[data.codes]
         return found
 
+    @property
+    def known(self) -> KnownTexts:
+        """For who reads the column again."""
+        return KnownTexts(frozenset(self.categories), None if self.marks is None else frozenset(self.marks))
+
     def unseen(self, data: Categorical) -> list[str]:
         """What stands in ``data`` and had no slot of its own in training."""
         there = np.bincount(data.codes + 1, minlength=len(data.names) + 1)[1:]
@@ -166,6 +204,7 @@ class _Categories:
         return {
             "kind": kind, "name": self.name, "categories": list(self.categories), "rarer": self.rarer,
             "missing": self.missing, "shares": list(self.shares),
+            **({} if self.marks is None else {"marks": list(self.marks)}),
         }  # fmt: skip
 
 
@@ -250,7 +289,7 @@ def fit_column(
 
 def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:
     """Those rows of a column."""
-    return Categorical(data.codes[rows], data.names) if isinstance(data, Categorical) else data[rows]
+    return Categorical(data.codes[rows], data.names, data.typed) if isinstance(data, Categorical) else data[rows]
 
 
 def shorten(data: ColumnData, n: int) -> None:
@@ -273,7 +312,7 @@ def column_from(description: dict[str, Any]) -> Column:
         return NumberColumn(**fields)
     if kind not in _OF_TEXT:
         raise ValueError(f"unknown kind of column: {kind!r:.80}")
-    for name in ("categories", "shares"):
+    for name in ("categories", "shares", *(["marks"] if "marks" in fields else [])):
         if not isinstance(fields[name], list):
             raise TypeError(f"{name} of a column should be a list")
         fields[name] = tuple(fields[name])

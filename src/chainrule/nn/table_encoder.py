@@ -15,6 +15,7 @@ from chainrule.nn.table_columns import (
     Column,
     ColumnData,
     EmbeddedColumn,
+    KnownTexts,
     NumberColumn,
     fit_column,
     shorten,
@@ -85,6 +86,11 @@ class TableEncoder:
     def kinds(self) -> dict[str, str]:
         """{name of the table's column: "number" or "category"}."""
         return {c.name: "number" if isinstance(c, NumberColumn) else "category" for c in self.columns}
+
+    @property
+    def texts(self) -> dict[str, KnownTexts]:
+        """{name of a column of text: what is known of it}, for who reads such a table again."""
+        return {c.name: c.known for c in self.columns if not isinstance(c, NumberColumn)}
 
     def embedding(self, *, widths: Sequence[int] | None = None) -> Embedding | None:
         """The first layer of a net on X, for the columns that hold codes; None where there are none.

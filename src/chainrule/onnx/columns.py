@@ -1,8 +1,8 @@
 """From the columns of a table to X, as :class:`TableEncoder` makes it: one input a column, (n, 1) each.
 
 Numbers come as floats, nan for a hole. Text comes as strings, and onnxruntime knows no string that is none: a hole is
-the empty string, or one of the marks that mean a hole in a file (``NA``, ``nan``, ...), or what onnxruntime makes of
-Python's own (``None``). A mark that is the name of a category is that category.
+the empty string, or what onnxruntime makes of Python's own (``None``, ``nan``), or, if the column came from a text file
+in training, one of the marks that mean a hole there (``NA``, ``?``, ...). A mark that was text in training is text.
 """
 
 from __future__ import annotations
@@ -111,9 +111,11 @@ def _codes(column: TextColumn) -> dict[str, int]:
             hint="give it a name and train again",
         )
     hole = len(column.categories) + column.rarer if column.missing else OTHER
-    codes = dict.fromkeys(sorted(MISSING | NOTHING), hole)
-    # 7.0 is 7, as where tables are read: numbers that are categories often come as floats.
+    holes = MISSING | NOTHING if column.marks is None else {"", "nan"} | NOTHING
+    codes = dict.fromkeys(sorted(holes), hole)
+    # 7.0 is 7, as where tables are read: numbers that are categories often come as floats. Typed text is what it is.
     for i, name in enumerate(column.categories):
-        if WHOLE.fullmatch(name):
+        if column.marks is None and WHOLE.fullmatch(name):
             codes |= {f"{name}.": i, f"{name}.0": i}
-    return codes | {name: i for i, name in enumerate(column.categories)}
+    rare = dict.fromkeys(column.marks or (), len(column.categories) if column.rarer else OTHER)
+    return codes | rare | {name: i for i, name in enumerate(column.categories)}

@@ -87,7 +87,7 @@ def read_npz(path: Path, selection: Selection) -> Table:
         raise DataError(f"{source} is no valid .npz file: {first_line(error)[:120]}") from error
     holes = _check_features(X, where)
     if y is not None:
-        _check_target(y, len(X), y_where)
+        _check_target(y, len(X), y_where, selection.classes)
     return _table(X, y, "" if y is None else y_name, source, where, selection, holes=holes)
 
 
@@ -138,7 +138,7 @@ def _check_features(X: np.ndarray, where: str) -> bool:
     return _check_values(X, where, holes=True)
 
 
-def _check_target(y: np.ndarray, n: int, where: str) -> None:
+def _check_target(y: np.ndarray, n: int, where: str, classes: frozenset[str]) -> None:
     if y.ndim not in {1, 2} or (y.ndim == 2 and (y.dtype.kind == "U" or not y.shape[1])):
         raise DataError(f"{where}: shape {y.shape} came, (n,){' or (n, k)' * (y.dtype.kind != 'U')} was expected")
     if len(y) != n:
@@ -147,9 +147,9 @@ def _check_target(y: np.ndarray, n: int, where: str) -> None:
         _check_values(y, where)
         return
     for bad, expected, hint in (
-        (np.isin(y, sorted(MISSING)), "a class", NO_TARGET),
+        (np.isin(y, sorted(MISSING - classes)), "a class", NO_TARGET),
         (np.strings.str_len(y) > LONGEST_CLASS_NAME, f"a class name of at most {LONGEST_CLASS_NAME} characters", ""),
-        (np.array([all(kind_of(cell) == "date" for cell in y)]), "a class, and no date,", NO_DATES),
+        (np.array([all(kind_of(cell) == "date" for cell in y.tolist())]), "a class, and no date,", NO_DATES),
     ):
         if bad.any():
             row = int(bad.argmax())

@@ -6,7 +6,10 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
+
+import numpy as np
 
 from chainrule.nn.table_columns import MISSING
 
@@ -39,6 +42,13 @@ class Notation:
             sign = f"[{re.escape(self.thousands)}]"
             whole = rf"(?:\d{{1,3}}(?:{sign}\d{{3}})+|\d+)"
         return re.compile(rf"[+-]?(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+
+    def whole(self, cell: str) -> int | None:
+        """The whole number in a cell that :meth:`number` reads, exactly; None if it is not whole."""
+        for sign in self.thousands:
+            cell = cell.replace(sign, "")
+        value = Decimal(cell.replace(self.decimal, "."))
+        return int(value) if value == value.to_integral_value() else None
 
     def number(self, cell: str) -> float:
         """The number in a stripped cell; nan for a missing one; ValueError where there is none or it is not finite."""
@@ -121,6 +131,20 @@ def category_name(cell: str, decimal: str = ".") -> str:
         cell = cell.replace(".", "").replace(",", ".")
     whole = WHOLE.fullmatch(cell)
     return whole[1] if whole else cell
+
+
+def label_name(value: object) -> str:
+    """The name of a label: text as it stands, True and False, 3 for 3 and for 3.0, other numbers as Python has them.
+
+    Labels of one type that differ have different names.
+    """
+    if isinstance(value, bool | np.bool_):
+        return BOOLEAN_NAMES[int(value)]
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, float | np.floating | Decimal) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return format(value, "f").rstrip("0") if isinstance(value, Decimal) else str(value)
 
 
 def first_of(kinds: Sequence[str], *wanted: str) -> int | None:

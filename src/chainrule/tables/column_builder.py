@@ -15,10 +15,11 @@ from chainrule.tables.cells import PLAIN, Notation, decimal_sign, looks_grouped,
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """A column as text: row i holds ``texts[codes[i]]``."""
+    """A column as text: row i holds ``texts[codes[i]]``. ``named``: they are names of values that are no text."""
 
     codes: np.ndarray
     texts: list[str]
+    named: bool = False
 
 
 class ColumnBuilder:

@@ -56,7 +56,10 @@ def _read_columns(
     """The features by name and the target. What surprises in the first reading is read once more, as text."""
     names = text.names
     wanted = [*chosen, *([] if target is None else [target])]
-    builders = {i: ColumnBuilder(as_text=i != target and selection.kind(names[i]) == "category") for i in wanted}
+    builders = {
+        i: ColumnBuilder(as_text=bool(selection.classes) if i == target else selection.kind(names[i]) == "category")
+        for i in wanted
+    }
     _fill(text, builders)
     signs = {builder.decimal for builder in builders.values()} - {""}
     again = {
@@ -74,9 +77,12 @@ def _read_columns(
         features[names[i]] = (
             column
             if isinstance(column, np.ndarray)
-            else decide(column, _refusal(text, i), wanted=selection.kind(names[i]), decimals=signs)
-        )
-    return features, None if target is None else _target(text, columns[target], target, signs)
+            else decide(
+                column, _refusal(text, i), wanted=selection.kind(names[i]), decimals=signs,
+                known=selection.texts.get(names[i]),
+            )
+        )  # fmt: skip
+    return features, None if target is None else _target(text, columns[target], target, signs, selection.classes)
 
 
 def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:
@@ -98,12 +104,14 @@ def _is_large(builder: ColumnBuilder) -> bool:
     return isinstance(column, np.ndarray) and bool((np.abs(column) >= 2**53).any())
 
 
-def _target(text: CsvText, column: np.ndarray | Cells, position: int, signs: set[str]) -> np.ndarray:
+def _target(
+    text: CsvText, column: np.ndarray | Cells, position: int, signs: set[str], classes: frozenset[str]
+) -> np.ndarray:
     if isinstance(column, np.ndarray) and not np.isnan(column).any():
         return whole_numbers(column)
     if isinstance(column, np.ndarray):  # only to find the words
         column = Cells(np.isnan(column).astype(np.int32), ["0", ""])
-    return decide_target(column, _refusal(text, position), decimals=signs)
+    return decide_target(column, _refusal(text, position), decimals=signs, classes=classes)
 
 
 def _refusal(text: CsvText, column: int) -> Refuse:

@@ -1,23 +1,22 @@
 """Tables from columns that have a type already: Parquet, Arrow and Feather files, and DataFrames of any library.
 
 A column keeps the kind that it has: numbers and booleans are numbers, text is categories even where it looks like
-numbers, dates are refused. In a column of Python objects each value counts as the cell of a text file would.
+numbers, dates are refused. Such a column has nulls of its own, so that the text "NA" is text (Namibia); empty text is a
+hole. In a column of Python objects of several kinds each value counts as the cell of a text file would.
 """
 
 from __future__ import annotations
 
-import datetime
-import importlib
 import re
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, DataError, OptionError, first_line
-from chainrule.nn.table_columns import MISSING, NOTHING, ColumnData
+from chainrule.errors import ChainruleError, DataError, first_line
+from chainrule.nn.table_columns import NOTHING, ColumnData, KnownTexts
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.columns import choose_columns, show, show_names
@@ -31,14 +30,14 @@ from chainrule.tables.decide import (
     decide_target,
     whole_numbers,
 )
+from chainrule.tables.foreign_columns import NO_CELL, arrow_module, cells_of_objects, of_arrow, of_series
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
-CELLS = (int, float, Decimal, np.bool_, np.integer, np.floating, datetime.date)  # besides text; dates for their refusal
 CELLS_AT_ONCE = 1 << 22  # of a Parquet file, beside the columns that are made of them
 MOST_PACKED = 1000  # bytes that one of a compressed file may stand for
-NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
-Read = Callable[[str], "np.ndarray | Cells"]  # a column by its name: numbers, booleans, dates or objects; or text
+# A column by its name, and whether whole numbers must be exact: numbers, booleans, dates or objects; or text.
+Read = Callable[[str, bool], "np.ndarray | Cells"]
 
 
 def is_frame(data: Any) -> bool:
@@ -51,24 +50,26 @@ def read_frame(data: Any, selection: Selection) -> Table:
     source = f"the {type(data).__module__.partition('.')[0]} {type(data).__name__}"
     if not hasattr(data, "to_numpy"):
         if hasattr(data, "__arrow_c_stream__"):
-            return _from_arrow(_arrow("pyarrow").table(data), source, selection)
-        return _from_arrow(_arrow("pyarrow.interchange").from_dataframe(data), source, selection)
+            return _from_arrow(arrow_module("pyarrow").table(data), source, selection)
+        return _from_arrow(arrow_module("pyarrow.interchange").from_dataframe(data), source, selection)
     names = dict(zip(_names(source, data.columns), data.columns, strict=True))
-    return _table(source, list(names), len(data), lambda name: _of_series(data[names[name]]), selection)
+    return _table(
+        source, list(names), len(data), lambda name, exact: of_series(data[names[name]], exact=exact), selection
+    )
 
 
 def read_arrow_file(path: Path, selection: Selection) -> Table:
     """The table of a .parquet, .arrow or .feather file; pyarrow reads it (extra ``tables``)."""
-    pa = _arrow("pyarrow")
+    pa = arrow_module("pyarrow")
     try:
         with path.open("rb") as file:
             if path.suffix.lower() == ".parquet":
-                parquet = _arrow("pyarrow.parquet").ParquetFile(file)
+                parquet = arrow_module("pyarrow.parquet").ParquetFile(file)
                 names = _names(str(path), parquet.schema_arrow.names)
                 chosen, target = choose_columns(str(path), names, selection)
                 order = [*chosen, *([] if target is None else [target])]
                 return _from_arrow(ParquetColumns(parquet, order), str(path), selection)
-            ipc = _arrow("pyarrow.ipc")
+            ipc = arrow_module("pyarrow.ipc")
             try:
                 content = ipc.open_file(file).read_all()
             except pa.ArrowInvalid:
@@ -108,19 +109,12 @@ class ParquetColumns:
             first = self._order.index(position)
             wanted = self._order[first : first + self._at_once]
             names = [self.column_names[i] for i in wanted]
-            _arrow("pyarrow").default_memory_pool().release_unused()  # it keeps what was freed, half a table in the end
+            arrow_module(
+                "pyarrow"
+            ).default_memory_pool().release_unused()  # it keeps what was freed, half a table in the end
             content = self._parquet.read(columns=names)  # "a" also reads what is called "a.b"
             self._read = {i: content.column(name) for i, name in zip(wanted, names, strict=True)}
         return self._read.pop(position)
-
-
-def _arrow(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise OptionError(
-            "Parquet, Arrow and Feather need pyarrow, which is not installed", hint='pip install "chainrule[tables]"'
-        ) from None
 
 
 def _names(source: str, there: Sequence[Any]) -> list[str]:
@@ -141,8 +135,8 @@ def _names(source: str, there: Sequence[Any]) -> list[str]:
 def _from_arrow(content: Any, source: str, selection: Selection) -> Table:
     at = {name: i for i, name in enumerate(_names(source, content.column_names))}
 
-    def read(name: str) -> np.ndarray | Cells:
-        data = _of_arrow(content.column(at[name]))
+    def read(name: str, exact: bool) -> np.ndarray | Cells:
+        data = of_arrow(content.column(at[name]), exact=exact)
         if isinstance(content, ParquetColumns) and isinstance(data, np.ndarray) and not data.flags.owndata:
             return data.copy()  # Arrow's memory goes, and this can be shortened
         return data
@@ -156,13 +150,28 @@ def _table(source: str, names: list[str], n: int, read: Read, selection: Selecti
         raise DataError(f"{source} has no rows")
     features: dict[str, ColumnData] = {}
     for name in (names[i] for i in chosen):
-        data = read(name)
-        features[name] = _feature(data, _refusal(source, name, data), selection.kind(name))
+        wanted = selection.kind(name)
+        with _readable(source, name):
+            data = read(name, wanted == "category")
+            features[name] = _feature(data, _refusal(source, name, data), wanted, selection.texts.get(name))
     y = None
     if target is not None:
-        data = read(names[target])
-        y = _target(data, _refusal(source, names[target], data))
+        with _readable(source, names[target]):
+            data = read(names[target], True)
+            y = _target(data, _refusal(source, names[target], data), selection.classes)
     return Table.of_columns(features, y, "" if target is None else names[target], source)
+
+
+@contextmanager
+def _readable(source: str, name: str) -> Iterator[None]:
+    """What another library cannot do with a column of its own is said of this column."""
+    try:
+        yield
+    except (ChainruleError, MemoryError, OSError):
+        raise
+    except Exception as error:  # libraries have exceptions of their own
+        said = first_line(error)[:120] or type(error).__name__
+        raise DataError(f"{source}, column {show(name)} cannot be read: {said}", hint=NO_CELL) from error
 
 
 def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:
@@ -176,96 +185,52 @@ def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:
     return refuse
 
 
-# ---- a column of another library ------------------------------------------------------------------
-
-
-def _of_arrow(column: Any) -> np.ndarray | Cells:
-    pa = _arrow("pyarrow")
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type).cast(pa.large_string())
-        kind = column.type
-    if any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
-        encoded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
-        codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int32)
-        return _cells(codes, encoded.dictionary.to_pylist())
-    if pa.types.is_decimal(kind) or pa.types.is_null(kind) or (pa.types.is_integer(kind) and column.null_count):
-        column = column.cast(pa.float64())
-    return np.asarray(column.to_numpy())
-
-
-def _of_series(series: Any) -> np.ndarray | Cells:
-    if str(series.dtype) == "category":  # of pandas: categories, also where they are numbers
-        return _cells(series.cat.codes.to_numpy(), [str(name) for name in series.cat.categories])
-    values = np.asarray(series.to_numpy())
-    return np.array(values.tolist(), object) if values.dtype.kind in "UT" else values
-
-
-def _cells(codes: np.ndarray, texts: Sequence[str]) -> Cells:
-    """Codes of texts, -1 for none, as cells: stripped, each once, and "" for none."""
-    at: dict[str, int] = {}
-    nothing = [""] if (codes < 0).any() else []  # last, where -1 finds it
-    renumbered = [at.setdefault(text.strip(), len(at)) for text in [*texts, *nothing]]
-    return Cells(np.array(renumbered, np.int32)[codes], list(at))
-
-
-def _of_objects(values: np.ndarray, refuse: Refuse) -> tuple[Cells, bool]:
-    """The cells that these Python values would be in a text file; whether all that are there are text.
-
-    What a text file has no cell for, a list or bytes, is refused.
-    """
-    at: dict[str, int] = {}
-    codes, text = np.empty(len(values), np.int32), True
-    for i, value in enumerate(values.tolist()):
-        if isinstance(value, str):
-            cell = value.strip()
-        else:
-            cell = "" if str(value) in NOTHING else str(value)
-            text = text and cell in MISSING
-            if cell and not isinstance(value, CELLS):
-                raise refuse(i, f"a number or text, and no {type(value).__name__},", NO_CELL)
-        codes[i] = at.setdefault(cell, len(at))
-    return Cells(codes, list(at)), text
-
-
 # ---- what it means ----------------------------------------------------------------------------------
 
 
-def _feature(data: np.ndarray | Cells, refuse: Refuse, wanted: str) -> ColumnData:
+def _feature(data: np.ndarray | Cells, refuse: Refuse, wanted: str, known: KnownTexts | None) -> ColumnData:
     if wanted == "category" and isinstance(data, np.ndarray) and data.dtype.kind == "M":
         texts, codes = np.unique(np.datetime_as_string(data), return_inverse=True)
-        return categories(Cells(codes, ["" if text in NOTHING else text for text in texts.tolist()]))
-    text = isinstance(data, Cells)
+        data = Cells(codes, ["" if text in NOTHING else text for text in texts.tolist()])
+        return categories(data, known=known, typed=True)
+    levels, typed = isinstance(data, Cells), not isinstance(data, Cells) or not data.named
     if isinstance(data, np.ndarray) and (
         data.dtype.kind == "O" or (wanted == "category" and data.dtype.kind in "biuf")
     ):
-        data, text = _of_objects(data.astype(object), refuse)
-    if isinstance(data, Cells):
-        numbers = not text or wanted == "number" or {kind_of(cell) for cell in data.texts} <= {"date", "missing"}
-        return decide(data, refuse, wanted=wanted) if numbers else categories(data)
-    return _numbers(data, refuse)
+        data, typed = cells_of_objects(data.astype(object), refuse)
+    if not isinstance(data, Cells):
+        return _numbers(data, refuse)
+    if (typed or levels) and wanted != "number" and (wanted or not _is_dates_or_nothing(data)):
+        return categories(data, known=known, typed=typed)
+    return decide(data, refuse, wanted=wanted, known=known)
+
+
+def _is_dates_or_nothing(cells: Cells) -> bool:
+    kinds = {kind_of(cell) for cell in cells.texts if cell}
+    return kinds <= {"date", "missing"} and (not kinds or "date" in kinds)
 
 
 def _numbers(data: np.ndarray, refuse: Refuse) -> np.ndarray:
     if data.dtype.kind in "mM":
         raise refuse(0, "a number or a category, and no date,", NO_DATES)
     if data.dtype.kind not in "biuf" or data.ndim != 1:
-        raise refuse(0, f"a number or text, and no {data.dtype},", "leave the column out (--drop)")
+        came = data.dtype if data.ndim == 1 else "array of them"
+        raise refuse(0, f"a number or text, and no {came},", NO_CELL)
     values = np.ascontiguousarray(data, np.float64)
     if np.isinf(values).any():
         raise refuse(int(np.isinf(values).argmax()), "a finite number", "mark a hole as missing")
     return values
 
 
-def _target(data: np.ndarray | Cells, refuse: Refuse) -> np.ndarray:
+def _target(data: np.ndarray | Cells, refuse: Refuse, classes: frozenset[str]) -> np.ndarray:
     text = isinstance(data, Cells)
     if isinstance(data, np.ndarray) and data.dtype.kind == "O":
-        data, text = _of_objects(data, refuse)
+        data, text = cells_of_objects(data, refuse, labels=True)
     if isinstance(data, np.ndarray):
         if data.dtype.kind == "b":
             return np.array(BOOLEAN_NAMES)[data.astype(np.int64)]
         values = _numbers(data, refuse)
         if np.isnan(values).any():
             raise refuse(int(np.isnan(values).argmax()), "a value in every row", NO_TARGET)
-        return data.astype(np.int64) if data.dtype.kind in "iu" and data.dtype != np.uint64 else whole_numbers(values)
-    return decide_classes(data, refuse) if text else decide_target(data, refuse)
+        return whole_numbers(data if data.dtype.kind in "iu" else values)
+    return decide_classes(data, refuse, typed=True) if text else decide_target(data, refuse, classes=classes)

@@ -9,9 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.network import Network
+from chainrule.nn.preparation import Preparation
+from chainrule.nn.table_columns import Categorical, KnownTexts
 from chainrule.tables.array_reader import read_npy, read_npz
 from chainrule.tables.columns import choose_columns, show, suggest
 from chainrule.tables.csv_reader import read_csv
@@ -32,12 +36,13 @@ BUILT_IN = ("digits",)
 def read_table(
     source: Any, *, target: str | None = None, feature_names: Sequence[str] = (), need_target: bool = True,
     drop: Sequence[str] = (), categorical: Sequence[str] = (), kinds: Mapping[str, str] | None = None,
-    like: Network | None = None,
+    like: Network | Table | None = None,
 ) -> Table:  # fmt: skip
     """A table from a file, a DataFrame or, by its name, a built-in data set ("digits").
 
     Files: .csv, .tsv, .txt, .npy, .npz; with pyarrow .parquet, .arrow, .feather. DataFrames: those of pandas and
-    Polars, Arrow tables, and whatever has ``__arrow_c_stream__``. The same data gives the same table.
+    Polars, Arrow tables, and whatever has ``__arrow_c_stream__``. The same data gives the same table, but that text
+    files have neither types nor nulls: there a word such as NA is a hole, and 7.0 is 7.
 
     Every value is checked here, so that nothing is ever read as something else than it is; see
     :mod:`chainrule.tables.csv_reader`, :mod:`chainrule.tables.frame_reader` and :mod:`chainrule.tables.array_reader`.
@@ -54,7 +59,7 @@ def read_table(
     categorical : columns whose cells are categories even where they look like numbers, by name
     kinds : {column: "number" or "category"} where that is known; other columns are what they look like
     like : a net trained on such a table: its columns are read as what they were then, whatever they look like now; a
-        target is read only where one is given
+        target is read only where one is given. Or such a table itself
 
     Returns
     -------
@@ -66,12 +71,11 @@ def read_table(
     DataError     if the file cannot be read as such a table: one line that names file, line or row, and column.
     OptionError   if ``target`` is needed and not said, or not there: lists what is there.
     """
-    if like is not None:
-        p = like.preparation
-        encoder, need_target = p.encoder, target is not None
-        feature_names = p.feature_names if encoder is None else encoder.table_names
-        kinds = dict.fromkeys(feature_names, "number") if encoder is None else encoder.kinds
     selection = Selection(target, tuple(feature_names), need_target, tuple(drop), tuple(categorical), kinds or {})
+    if isinstance(like, Table):
+        selection = _as_table(selection, like)
+    elif like is not None:
+        selection = _as_trained(selection, like.preparation)
     if isinstance(source, str | os.PathLike) and str(source) in BUILT_IN:
         return _read_digits(selection)
     if is_frame(source):
@@ -100,6 +104,34 @@ def read_table(
         raise DataError(f"{path} does not exist", hint=suggest(str(source), BUILT_IN)) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _as_trained(selection: Selection, p: Preparation) -> Selection:
+    """The columns of a net, each as what it was in training."""
+    encoder = p.encoder
+    names = p.feature_names if encoder is None else encoder.table_names
+    return replace(
+        selection,
+        need_target=selection.target is not None,
+        feature_names=tuple(names),
+        kinds=dict.fromkeys(names, "number") if encoder is None else encoder.kinds,
+        texts={} if encoder is None else encoder.texts,
+        classes=frozenset(p.classes),
+    )
+
+
+def _as_table(selection: Selection, table: Table) -> Selection:
+    """The columns of another table, each as what it is there."""
+    texts = {name: data for name, data in table.columns.items() if isinstance(data, Categorical)}
+    target = table.target
+    named = target is not None and target.dtype.kind == "U"
+    return replace(
+        selection,
+        feature_names=table.feature_names,
+        kinds={name: "category" if name in texts else "number" for name in table.columns},
+        texts={name: KnownTexts.of(data) for name, data in texts.items()},
+        classes=frozenset(np.unique(target).tolist()) if target is not None and named else frozenset(),
+    )
 
 
 def _read_digits(selection: Selection) -> Table:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from chainrule.nn.table_columns import KnownTexts
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -17,6 +19,8 @@ class Selection:
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    texts: Mapping[str, KnownTexts] = field(default_factory=lambda: MappingProxyType({}))  # of columns read before
+    classes: frozenset[str] = frozenset()  # of the target, if they are known
 
     def kind(self, name: str) -> str:
         """ "number" or "category" where this is said of the column, else empty."""

@@ -12,6 +12,7 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.options import real_number, whole_number
 from chainrule.random import Purpose, stream
+from chainrule.tables.class_shares import hold_out_by_class
 
 GROUPS, CLASSES = 1, 2  # what is dealt by chance besides rows, so that each has draws of its own
 
@@ -24,12 +25,16 @@ class Split(NamedTuple):
 
 
 @advice("use fewer rows", doing="dealing rows")
-def hold_out(n: int, fraction: float, *, seed: int = 0, groups: Any = None, times: Any = None) -> Split:
+def hold_out(
+    n: int, fraction: float, *, seed: int = 0, classes: Any = None, groups: Any = None, times: Any = None
+) -> Split:
     """A split of ``n`` rows of which ``fraction`` is held out, at least one row and never all.
 
     Parameters
     ----------
     fraction : in (0, 1)
+    classes : (n,) labels; of each this fraction is held out (stratified), and never all of its rows. Groups and times
+        cannot keep that: with them classes are not looked at
     groups : (n,) labels; whole groups are held out, this fraction of them: no group has rows on both sides
     times : (n,) numbers or datetimes; the latest rows are held out, all of them later than every training row. Rows of
         one time stay on one side, so that somewhat more or fewer may be held out
@@ -37,7 +42,7 @@ def hold_out(n: int, fraction: float, *, seed: int = 0, groups: Any = None, time
     Raises
     ------
     OptionError   for a fraction outside (0, 1), or groups together with times.
-    DataError     where there is one row, one group or one time alone.
+    DataError     where there is one row, one group or one time alone, or one row of each class.
     """
     fraction = real_number("fraction", fraction, below=1.0, above=True)
     whole_number("n", n)
@@ -54,6 +59,8 @@ def hold_out(n: int, fraction: float, *, seed: int = 0, groups: Any = None, time
         raise DataError("one row came, two are needed to hold one out")
     order = _dealt(n, seed)
     held_out = min(math.ceil(fraction * n), n - 1)
+    if classes is not None:
+        return _of(hold_out_by_class(_ranks(classes, n, "class", least=1), held_out, order))
     return Split(np.sort(order[held_out:]), np.sort(order[:held_out]))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES, Task
+from chainrule.tables.cells import label_name
 from chainrule.tables.columns import show, show_names
 
 MAX_CLASSES = 20  # whole numbers with more distinct values are taken for quantities
@@ -65,7 +65,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
                 f"{_of(source)}a target of shape {target.shape} came, one class a row, (n,), was expected",
                 hint="several answers a row are for loss sigmoid_cross_entropy",
             )
-        classes = tuple(_name(value) for value in np.unique(target))
+        classes = tuple(label_name(value) for value in np.unique(target))
         if len(classes) < 2:
             raise DataError(f"{_of(source)}the target is {show(classes[0])} in every row, two classes were expected")
         if task == "multilabel" and len(classes) > 2:
@@ -80,7 +80,8 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
 def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, source: str = "") -> np.ndarray:
     """The target coded as :func:`plan_target` coded that of the training.
 
-    A class is known by its name, so that 3 of a text file, 3.0 and the int8 of an array file are all the class "3".
+    A class is known by its name, :func:`~chainrule.tables.cells.label_name`, so that 3 of a text file, 3.0 and the
+    int8 of an array file are all the class "3".
 
     Parameters
     ----------
@@ -120,12 +121,13 @@ def _guess_task(target: np.ndarray) -> Task:
 def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> np.ndarray:
     values, inverse = np.unique(target, return_inverse=True)
     codes = {name: code for code, name in enumerate(classes)}
-    found = np.array([codes.get(_name(value), -1) for value in values], np.int64)
+    codes = {name.strip(): code for name, code in codes.items()} | codes  # tables are read without spaces around text
+    found = np.array([codes.get(label_name(value), -1) for value in values], np.int64)
     y = found[inverse]
     if (y < 0).any():
         row = int((y < 0).argmax())
         raise DataError(
-            f"{_of(source)}row {row} (from 0) of the target is {show(_name(target[row]))}, "
+            f"{_of(source)}row {row} (from 0) of the target is {show(label_name(target[row]))}, "
             f"one of the classes of the training was expected: {show_names(classes)}"
         )
     return y
@@ -146,7 +148,7 @@ def _refuse_where(bad: np.ndarray, target: np.ndarray, expected: str, source: st
 
 
 def _check_target(target: np.ndarray, source: str) -> np.ndarray:
-    """Finite, not empty; (n, 1) as (n,), bool as uint8."""
+    """Finite, not empty; (n, 1) as (n,), several columns of bool as uint8."""
     if target.dtype.kind not in "biufU" or target.ndim not in {1, 2} or not target.size:
         raise DataError(
             f"{_of(source)}a target of shape {target.shape} and dtype {target.dtype} came, "
@@ -154,13 +156,8 @@ def _check_target(target: np.ndarray, source: str) -> np.ndarray:
         )
     if target.dtype.kind == "f":
         _refuse_where(~np.isfinite(target), target, "a finite number", source)
-    target = target.astype(np.uint8) if target.dtype.kind == "b" else target
-    return target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target
-
-
-def _name(value: Any) -> str:
-    """``str(value)``, but 3 for 3.0: the same class whichever file it comes from."""
-    return str(int(value)) if not isinstance(value, str) and value == np.floor(value) else str(value)
+    target = target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target
+    return target.astype(np.uint8) if target.dtype.kind == "b" and target.ndim == 2 else target
 
 
 def _of(source: str) -> str:

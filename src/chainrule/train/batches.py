@@ -11,8 +11,10 @@ import numpy as np
 
 from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError
+from chainrule.nn.losses import Loss
 from chainrule.nn.rows import Features, InputReader, RowFormat, Rows
 from chainrule.random import Purpose, stream
+from chainrule.tables.class_shares import keep_each_class
 
 
 @dataclass(frozen=True)
@@ -153,14 +155,31 @@ def first_position(backend: Backend) -> Array:
     return position
 
 
-def split_order(backend: Backend, n: int, fraction: float, seed: int) -> tuple[Array, Array]:
-    """Numbers of the training rows and of the validation rows: a random ``fraction``, at least one, is held out."""
+def split_order(
+    backend: Backend, n: int, fraction: float, seed: int, classes: np.ndarray | None = None
+) -> tuple[Array, Array]:
+    """Numbers of the training rows and of the validation rows: a random ``fraction``, at least one, is held out.
+
+    Where all rows of one of the ``classes`` (n,) would be, one of them is exchanged for another row.
+    """
     if n < 2:
         raise DataError("one row came, too few to hold any out for validation")
     held_out = min(math.ceil(fraction * n), n - 1)
     order = backend.empty((n,), np.int64)
     backend.permutation(*stream(seed, Purpose.SPLIT), out=order)
+    if classes is not None:
+        numbers = backend.download(order)
+        kept = keep_each_class(classes, numbers[held_out:], numbers[:held_out])
+        backend.assign(np.concatenate(kept[::-1]), out=order)
     return order[held_out:], order[:held_out]
+
+
+def classes_of(loss: Loss, targets: np.ndarray) -> np.ndarray | None:
+    """(n,) the class of each row, where a row has one: of k, or yes or no; else None."""
+    if loss.task == "classify":
+        return targets.reshape(-1)
+    of_one = loss.task == "multilabel" and targets.size == len(targets) and bool(np.isin(targets, (0, 1)).all())
+    return targets.reshape(-1) if of_one else None
 
 
 def refuse_weightless(training: np.ndarray | None, validation: np.ndarray | None) -> None:
@@ -170,9 +189,11 @@ def refuse_weightless(training: np.ndarray | None, validation: np.ndarray | None
             raise DataError(f"all {name} rows of the split have weight 0", hint="another seed, or a validation set")
 
 
-def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Training and validation rows, as :func:`split_order` says."""
-    training, validation = (take_rows(backend, rows, part) for part in split_order(backend, len(rows), fraction, seed))
+def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int, loss: Loss | None = None) -> tuple[Rows, Rows]:
+    """Training and validation rows, of a net with this ``loss``, as :func:`split_order` says."""
+    classes = None if loss is None or loss.task == "regress" else classes_of(loss, backend.download(rows.targets))
+    order = split_order(backend, len(rows), fraction, seed, classes)
+    training, validation = (take_rows(backend, rows, part) for part in order)
     refuse_weightless(*(None if p.weights is None else backend.download(p.weights) for p in (training, validation)))
     return training, validation
 

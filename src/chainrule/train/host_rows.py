@@ -20,7 +20,7 @@ from chainrule.nn.row_checks import (
 )
 from chainrule.nn.rows import FeatureStorage, Pending, RowFormat, Rows, upload_features
 from chainrule.nn.standardization import Standardization
-from chainrule.train.batches import refuse_weightless, split_order
+from chainrule.train.batches import classes_of, refuse_weightless, split_order
 
 RowNumbers: TypeAlias = "np.ndarray | slice"  # a slice is copied as one piece, numbers row by row
 
@@ -138,7 +138,8 @@ class HostRows:
     def split(self, fraction: float, seed: int) -> tuple[HostRows, Rows]:
         """Training rows that stay here, and validation rows on the device: those that ``split_rows`` would take."""
         be = self._net.backend
-        training, validation = (be.download(part) for part in split_order(be, len(self), fraction, seed))
+        order = split_order(be, len(self), fraction, seed, classes_of(self._net.loss, self.targets))
+        training, validation = (be.download(part) for part in order)
         kept, held_out = self._only(training), self._only(validation)
         refuse_weightless(kept.weights, held_out.weights)
         return kept, held_out._upload()

@@ -160,7 +160,8 @@ class Trainer:
         class_weight : for a classification "balanced", by the rows that are trained on, or {label: weight}: rows are
             weighted by it in the loss, ``valid_loss`` too, but not in metrics; see
             :class:`chainrule.train.class_weights.ClassWeights`
-        validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight)
+        validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight). Of a
+            fraction no class has all of its rows held out
         diagnose : look into the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
             wrong and what to do. The weights are the same with and without, to the bit
         resume : a checkpoint, or a folder of them: go on from there, with the same settings and rows, to the same
@@ -254,7 +255,7 @@ class Trainer:
             if own is not None:
                 rows = own.on_device(rows, own.training)
             if fraction is not None:
-                return split_rows(net.backend, rows, fraction, self.seed)
+                return split_rows(net.backend, rows, fraction, self.seed, net.loss)
             return rows, _held_out(net, validation, own)
 
 

@@ -1,0 +1,27 @@
+"""The rows that ``early_stopping`` holds out of classes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from chainrule.tables.class_shares import hold_out_by_class
+
+
+def split_by_class(y: np.ndarray, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out, of each class its share: scikit-learn's split wherever it has one.
+
+    It refuses a class of one row, and more classes than rows held out; and with a large fraction it may hold out all
+    rows of a class. Then each class keeps a row to train on.
+    """
+    n, (labels, sizes) = len(y), np.unique(y, return_counts=True)
+    count = math.ceil(fraction * n) if 0 < fraction < 1 else 0
+    if not count or (sizes.min() > 1 and min(count, n - count) >= len(labels)):
+        train, valid = train_test_split(np.arange(n), random_state=random, test_size=fraction, stratify=y)
+        if len(np.unique(y[train])) == len(labels):
+            return train, valid
+    order = random.permutation(n)
+    held_out = hold_out_by_class(y, min(count, n - 1), order)[order]
+    return order[~held_out], order[held_out]

@@ -1,0 +1,177 @@
+"""Labels and text as they came: large numbers, text that looks like a number, words for holes that are text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, KnownTexts
+from chainrule.tables.cells import label_name
+from chainrule.tables.targets import encode_target, plan_target
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
+
+COUNTRIES = ["NA", "ZA", None, "?"]
+
+
+def frame_of(countries, n: int = 40):
+    return pd.DataFrame({"land": pd.Series(countries * n, dtype=object)[:n], "x": np.arange(n) / n})
+
+
+def texts(data: Categorical) -> list[str | None]:
+    return [None if code < 0 else data.names[code] for code in data.codes.tolist()]
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(*cells: str, name: str = "land", beside: str = "x"):
+        path = tmp_path / "t.csv"
+        path.write_text(f"{name},{beside}\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+        return path
+
+    return write
+
+
+def net_of(table: cr.Table, **options) -> cr.Network:
+    encoder = cr.TableEncoder.fit(table.columns, **options)
+    net = cr.MLP([len(encoder.names), 2, 1], loss="squared_error", embedding=encoder.embedding())
+    net.preparation = cr.Preparation(encoder=encoder)
+    return net
+
+
+def read_land(source, net: cr.Network) -> list[str | None]:
+    return texts(cr.read_table(source, like=net).columns["land"])
+
+
+NAMES = [
+    ("3", "3"), ("3.0", "3.0"), (3, "3"), (3.0, "3"), (np.float32(3), "3"), (np.int8(3), "3"), (True, "True"),
+    (np.bool_(False), "False"), (2**64 - 1, str(2**64 - 1)), (np.uint64(2**64 - 1), str(2**64 - 1)), (0.5, "0.5"),
+    (np.str_(" a"), " a"), (1e17, "1" + "0" * 17),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("label", "name"), NAMES, ids=[repr(label) for label, _ in NAMES])
+def test_the_name_of_a_label(label, name):
+    assert label_name(label) == name
+
+
+def test_labels_that_differ_have_names_that_differ():
+    for labels in (np.array([2**64 - 1, 2**64 - 2], np.uint64), np.array([2**60, 2**60 + 1]), np.array(["1", "1.0"])):
+        plan = plan_target(np.tile(labels, 50))
+        assert plan.classes == tuple(sorted(map(str, labels.tolist())))
+        np.testing.assert_array_equal(
+            encode_target(labels[:1], "classify", plan.classes), [plan.classes.index(str(labels[0]))]
+        )
+
+
+def test_a_class_with_spaces_around_is_found_without_them():
+    assert encode_target(np.array(["a", "b"]), "classify", (" a", "b ")).tolist() == [0, 1]
+    assert encode_target(np.array(["a", " a"]), "classify", (" a", "a")).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("decimal", ["1.0", "1,0", "1e0"])
+def test_large_whole_numbers_are_exact_however_another_one_is_written(tmp_path, decimal):
+    large = ["1152921504606846976", "1152921504606846977", "18446744073709551615"]
+    (tmp_path / "t.csv").write_text("a;y\n" + "".join(f"{i};{y}\n" for i, y in enumerate([*large, decimal])))
+    target = cr.read_table(tmp_path / "t.csv", target="y").target
+    assert target.dtype == np.uint64
+    assert target.tolist() == [*map(int, large), 1]
+
+
+def test_large_whole_numbers_with_signs_between_thousands_are_exact(tmp_path):
+    (tmp_path / "t.csv").write_text("a;y\n1;9.007.199.254.740.993\n2;9.007.199.254.740.992\n")
+    assert cr.read_table(tmp_path / "t.csv", target="y").target.tolist() == [2**53 + 1, 2**53]
+
+
+def test_a_large_quantity_is_a_float(tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n1,6.02e23\n2,1.5\n3,1e300\n")
+    assert cr.read_table(tmp_path / "t.csv", target="y").target.tolist() == [6.02e23, 1.5, 1e300]
+
+
+# ---- words for holes --------------------------------------------------------------------------------
+
+
+def test_a_model_of_a_typed_column_keeps_its_words(csv, tmp_path):
+    """Text in typed columns is text; in a text file a word is a hole unless training had it as text."""
+    net = net_of(cr.read_table(frame_of(COUNTRIES), need_target=False))
+    assert net.preparation.encoder.columns[0].marks == ("?", "NA")
+    net.save(tmp_path / "m")
+    for trained in (net, cr.load(tmp_path / "m", device="cpu")):
+        assert read_land(csv("NA", "", "?", "null", "ZA"), trained) == ["NA", None, "?", None, "ZA"]
+        assert read_land(frame_of(["NA", "null", "", None], 4), trained) == ["NA", "null", None, None]
+
+
+def test_a_model_of_a_text_file_has_its_holes_in_typed_columns_too(csv):
+    net = net_of(cr.read_table(csv("NA", "ZA", "7.0", "DE", ""), need_target=False))
+    assert net.preparation.encoder.columns[0].marks is None
+    assert read_land(frame_of(["NA", "7.0", "?", "7"], 4), net) == [None, "7", None, "7"]
+
+
+def test_a_rare_word_is_still_text(csv):
+    """A word that has no slot of its own goes where training had it: to the rarer ones."""
+    table = cr.read_table(frame_of(["NA", "ZA", "ZA", "DE", None], 5), need_target=False)
+    encoder = cr.TableEncoder.fit(table.columns, max_categories=1)
+    column = encoder.columns[0]
+    assert (column.categories, column.rarer, column.missing, column.marks) == (("ZA",), True, True, ("NA",))
+    net = net_of(table, max_categories=1)
+    new = cr.read_table(csv("NA", "?"), like=net)
+    assert column.slots_of(new.columns["land"]).tolist() == [1, 2]
+
+
+def test_text_that_looks_like_a_number_stays_in_typed_columns(csv):
+    net = net_of(cr.read_table(frame_of(["1", "1.0", "x", "8.0"]), need_target=False))
+    assert net.preparation.encoder.columns[0].categories == ("1", "1.0", "8.0", "x")
+    assert read_land(csv("1", "1.0", "8.0", "8", "01.0"), net) == ["1", "1.0", "8.0", "8", "01"]
+    assert read_land(frame_of(["1.0", "1.00", "8", "x"], 4), net) == ["1.0", "1.00", "8", "x"]
+
+
+def test_folds_without_a_null_read_as_those_with_one():
+    for countries in (["NA", "ZA"], ["NA", "ZA", None]):
+        for dtype in (object, "str", "string", "category"):
+            frame = pd.DataFrame({"land": pd.Series(countries * 4, dtype=dtype), "x": range(4 * len(countries))})
+            column = cr.read_table(frame, need_target=False).columns["land"]
+            assert texts(column) == countries * 4
+            assert column.typed
+
+
+def test_old_columns_have_holes_for_words():
+    for kind in (CategoryColumn, EmbeddedColumn):
+        column = kind("a", ("x",), False, False, (1.0,))
+        assert "marks" not in column.describe()
+        assert column.known == KnownTexts(frozenset({"x"}))
+    with pytest.raises(cr.OptionError, match="expected words for holes as marks of 'a'"):
+        CategoryColumn("a", ("x",), False, False, (1.0,), ("Bonn",))
+
+
+# ---- a target that is known -------------------------------------------------------------------------
+
+
+def test_another_table_is_read_as_the_first(csv):
+    training = pd.DataFrame({"land": pd.Series(["NA", "1.0", "1", None], dtype=object), "y": ["NA", "1", "1.0", "1"]})
+    first = cr.read_table(training, target="y")
+    path = csv("NA", "1.0", "1", "?")
+    path.write_text("land,y\nNA,NA\n1.0,1\n1,1.0\n?,1.00\n")
+    other = cr.read_table(path, target="y", like=first)
+    assert texts(other.columns["land"]) == ["NA", "1.0", "1", None]
+    assert other.target.tolist() == ["NA", "1", "1.0", "1"]
+    path.write_text("land,y\nNA,NA\n1.0,2\n")
+    with pytest.raises(cr.DataError, match=r"row 1 .* is '2', one of the classes"):
+        encode_target(cr.read_table(path, target="y", like=first).target, "classify", ("1", "1.0", "NA"))
+
+
+def test_classes_of_text_are_known_in_a_text_file(csv):
+    net = cr.MLP([1, 3])
+    net.preparation = cr.Preparation(feature_names=("x",), target_name="y", classes=("1", "1.0", "NA"))
+    table = cr.read_table(csv("1.0", "1", "NA", "1.00", name="y"), target="y", like=net)
+    assert encode_target(table.target, "classify", net.preparation.classes).tolist() == [1, 0, 2, 0]
+    with pytest.raises(cr.DataError, match="column 'y': '\\?' came, a value in every row"):
+        cr.read_table(csv("1.0", "?", name="y"), target="y", like=net)
+
+
+@pytest.mark.parametrize("truths", [["true", "FALSE"], ["True", "False"]])
+def test_classes_of_truths_are_known_in_any_case(csv, truths):
+    net = cr.MLP([1, 2])
+    net.preparation = cr.Preparation(feature_names=("x",), target_name="y", classes=("False", "True"))
+    table = cr.read_table(csv(*truths, name="y"), target="y", like=net)
+    assert encode_target(table.target, "classify", net.preparation.classes).tolist() == [1, 0]
