@@ -34,7 +34,7 @@ INVARIANTS: dict[str, list[Invariant]] = {
         values.columns_plus_a_constant, values.columns_times_a_constant, values.column_of_one_value,
         values.columns_in_another_order, values.rows_in_another_order,
     ],
-    "labels": [values.labels_by_other_names, values.labels_in_another_order],
+    "labels": [values.labels_by_other_names, values.labels_in_another_order, forms.labels_of_commands],
     "arrays and tables": [
         forms.layouts_of_arrays, forms.float32_and_float64_rows, forms.kinds_of_tables,
         forms.estimators_on_kinds_of_tables, forms.arrays_and_frames_of_numbers, forms.commands_on_kinds_of_tables,

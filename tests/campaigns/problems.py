@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ LIMIT = 1e-6
 # One rounding of float32 in a weight or a feature is 6e-8; 20 epochs make it larger than LIMIT.
 SINGLE_LIMIT = 1e-3
 SINGLE_EPOCHS = 20
+ROUNDS = 3  # of partial fits
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Problem:
     X, y, weights, eval_set : as ``fit`` takes them
     new : rows like X to predict
     options : of the estimator
+    calls : of ``partial_fit``, a part of the rows each, in each of three rounds; 0 for one ``fit``
     """
 
     loss: str
@@ -45,6 +48,7 @@ class Problem:
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: Any = None
     eval_set: tuple[Any, ...] | None = None
+    calls: int = 0
 
     @property
     def is_of_classes(self) -> bool:
@@ -98,7 +102,7 @@ class Said:
 
 def draw(
     rng: np.random.Generator, losses: tuple[str, ...] = LOSSES, *, rows: tuple[int, int] = (24, 60),
-    columns: int | None = None, several: bool = True, eval_set: float = 0.25,
+    columns: int | None = None, several: bool = True, eval_set: float = 0.25, calls: bool = False,
 ) -> Problem:  # fmt: skip
     """A problem of one of the losses.
 
@@ -107,16 +111,19 @@ def draw(
     rows : the fewest and the most; up to 64 are one batch
     several : whether there may be two columns of targets
     eval_set : the probability that rows are held out
+    calls : whether it may be for ``partial_fit``
     """
     loss = str(rng.choice(losses))
     n, d = int(rng.integers(rows[0], rows[1] + 1)), columns or int(rng.integers(2, 6))
     several = several and bool(rng.random() < 0.25)
     noise = float(rng.choice([0.1, 1.0, 4.0]))
     X, y = _rows(rng, loss, n, d, noise, several=several)
-    held_out = None
+    options, new, held_out = options_of(rng), _features(rng, 20, d), None
+    if calls and rng.random() < 0.2 and options.get("solver") != "lbfgs":
+        return Problem(loss, X, y, new, options, calls=int(rng.integers(1, 4)))
     if rng.random() < eval_set:
         held_out = _rows(rng, loss, max(12, n // 3), d, noise, several=several)
-    return Problem(loss, X, y, _features(rng, 20, d), options_of(rng), None, held_out)
+    return Problem(loss, X, y, new, options, None, held_out)
 
 
 def options_of(rng: np.random.Generator) -> dict[str, Any]:
@@ -176,8 +183,7 @@ def say(problem: Problem, estimator: Any | None = None) -> Said:
     with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
         estimator = problem.estimator() if estimator is None else estimator
-        options = {} if problem.eval_set is None else {"eval_set": problem.eval_set}
-        estimator.fit(problem.X, problem.y, problem.weights, **options)
+        _fit(estimator, problem)
         predictions = {"predict": np.asarray(estimator.predict(problem.new))}
         if problem.is_of_classes:
             predictions["predict_proba"] = np.asarray(estimator.predict_proba(problem.new))
@@ -185,9 +191,22 @@ def say(problem: Problem, estimator: Any | None = None) -> Said:
             predictions["variance"] = np.asarray(estimator.network_.predict_distribution(problem.new).variance)
         predictions["score"] = np.array(estimator.score(problem.X, problem.y, problem.weights))
     return Said(
-        predictions, estimator.history_, estimator.shrinkage_, estimator.best_iteration_,
+        predictions, untimed(estimator.history_), estimator.shrinkage_, estimator.best_iteration_,
         tuple(sorted(str(message.message) for message in messages)),
     )  # fmt: skip
+
+
+def _fit(estimator: Any, problem: Problem) -> None:
+    X, y, weights = problem.X, problem.y, problem.weights
+    if not problem.calls:
+        estimator.fit(X, y, weights, **({} if problem.eval_set is None else {"eval_set": problem.eval_set}))
+        return
+    classes = {"classes": np.unique(np.asarray(y))} if problem.is_of_classes and problem.loss != "multilabel" else {}
+    cuts = np.linspace(0, len(y), problem.calls + 1).astype(int).tolist()
+    for _ in range(ROUNDS):
+        for start, stop in itertools.pairwise(cuts):
+            part = slice(start, stop)
+            estimator.partial_fit(X[part], y[part], None if weights is None else weights[part], **classes)
 
 
 def say_trained(
@@ -206,7 +225,7 @@ def say_trained(
         trainer = cr.Trainer(net, **{"batch_size": 1000, "epochs": 30, "seed": 1} | settings)
         run = trainer.fit(problem.X, problem.y, sample_weight=problem.weights, validation=problem.eval_set)
     return Said(
-        asked(net, problem.new), {name: list(values) for name, values in run.history.items()},
+        asked(net, problem.new), untimed(run.history),
         None if run.shrinkage is None else run.shrinkage.factor, run.best_epoch,
         tuple(sorted(str(message.message) for message in messages)),
     )  # fmt: skip
@@ -220,6 +239,11 @@ def asked(net: cr.Network, new: Any) -> dict[str, np.ndarray]:
     elif net.loss.name == "gaussian_nll":
         found["variance"] = np.asarray(net.predict_distribution(new).variance)
     return found
+
+
+def untimed(history: Mapping[str, Any]) -> dict[str, list[float]]:
+    """A history without what the clock says."""
+    return {name: [float(value) for value in values] for name, values in history.items() if name != "seconds"}
 
 
 def loss_of(problem: Problem) -> tuple[Any, int]:
@@ -259,7 +283,7 @@ def difference(a: Said, b: Said, *, unit: Any = 1.0, limit: float = LIMIT, shift
     unit : in which predictions are measured, a number or one for each column of the targets
     shifts : of the history only the metrics are compared: losses differ by a constant
     """
-    found = []
+    found: list[str] = []
     if a.messages != b.messages:
         found.append(f"messages {a.messages} and {b.messages}")
     if (a.factor is None) != (b.factor is None) or abs((a.factor or 0) - (b.factor or 0)) > limit:
@@ -277,7 +301,7 @@ def _of_histories(
     if a.keys() != b.keys():
         return [f"histories of {sorted(a)} and {sorted(b)}"]
     for name in a:
-        if name == "seconds" or (shifts and name.endswith("loss")):
+        if shifts and name.endswith("loss"):
             continue
         if len(a[name]) != len(b[name]):
             return [f"{len(a[name])} and {len(b[name])} epochs"]
@@ -286,9 +310,7 @@ def _of_histories(
     return []
 
 
-def _of_predictions(
-    a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], unit: Any, limit: float
-) -> list[str]:
+def _of_predictions(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], unit: Any, limit: float) -> list[str]:
     found = []
     sure = _sure_labels(a)
     for name, values in a.items():
