@@ -69,6 +69,8 @@ def layouts_of_arrays(rng: np.random.Generator) -> str | None:
 def float32_and_float64_rows(rng: np.random.Generator) -> str | None:
     """The same values in both, and in whole numbers where they are whole, for a net of one dtype."""
     problem = draw(rng, calls=True).with_options(dtype=str(rng.choice(["float32", "float64"])))
+    if problem.options["dtype"] == "float32" and problem.options.get("solver") == "lbfgs":
+        problem = problem.with_options(solver="adam")  # lbfgs makes much of a rounding
     kind: Any = np.float32
     if rng.random() < 0.4:
         kind = rng.choice([np.int8, np.int16, np.int64, np.float16])

@@ -41,14 +41,13 @@ OFFSET_LIMITS = {1e3: LIMIT, 1e6: 1e-5, 1e9: 1e-3}
 
 def weights_times_a_constant(rng: np.random.Generator) -> str | None:
     """Of an estimator: only ratios of weights count, also of rows held out, of every loss."""
-    problem, limit = _maybe_single(rng, draw(rng, rows=(24, 130), calls=True))
+    problem, limit = _maybe_single(rng, _watched(rng, draw(rng, rows=(24, 130), calls=True)))
     n = len(problem.y)
     problem = problem.with_options(alpha=float(rng.choice([0.0, 1e-4, 0.1]))) if rng.random() < 0.5 else problem
     is_fit = problem.eval_set is None and not problem.calls
     if is_fit and problem.options.get("solver") != "lbfgs" and rng.random() < 0.2:
         problem = problem.with_options(early_stopping=True, validation_fraction=0.25)
-    if problem.is_of_classes and problem.loss != "multilabel" and not problem.calls and rng.random() < 0.3:
-        problem = problem.with_options(class_weight="balanced")
+    problem = problem if problem.calls else _balanced(rng, problem)
     weights = _weights(rng, n)
     first, other = problem.but(weights=weights), problem.but(weights=_times(rng, weights, n))
     if problem.eval_set is not None:
@@ -73,6 +72,8 @@ def trainer_weights_times_a_constant(rng: np.random.Generator) -> str | None:
         settings["accumulate"] = 3
     else:
         settings["l2"] = float(rng.choice([0.0, 0.1]))
+    if "class_weight" in _balanced(rng, problem).options:
+        settings["class_weight"] = "balanced"
     n, held_n = len(problem.y), len(problem.eval_set[1])
     said = [
         say_trained(problem.but(weights=w, eval_set=(*problem.eval_set, *(() if v is None else (v,)))), **settings)
@@ -83,7 +84,7 @@ def trainer_weights_times_a_constant(rng: np.random.Generator) -> str | None:
 
 def weight_two_is_a_row_twice(rng: np.random.Generator) -> str | None:
     """Where all rows are one batch, of an estimator and of a Trainer, also of rows held out."""
-    problem = _by_epochs(draw(rng, rows=ONE_BATCH))
+    problem = _by_epochs(_watched(rng, draw(rng, rows=ONE_BATCH)))
     problem = _framed(rng, problem) if rng.random() < 0.25 else problem
     w = _counts(rng, len(problem.y), 1, 3)
     first, other = problem.but(weights=w), _repeated(problem, w)
@@ -98,7 +99,7 @@ def weight_two_is_a_row_twice(rng: np.random.Generator) -> str | None:
 
 def weight_zero_is_no_row(rng: np.random.Generator) -> str | None:
     """Where all rows are one batch; a row of weight 0 may be far out, and of any target that the loss allows."""
-    problem = _by_epochs(draw(rng, rows=(24, 60)))
+    problem = _by_epochs(_watched(rng, draw(rng, rows=(24, 60))))
     w = _counts(rng, len(problem.y), 0, 2)
     if problem.is_of_classes and problem.loss != "multilabel":
         w[np.unique(problem.y, return_index=True)[1]] = 1.0  # no class goes
@@ -162,13 +163,35 @@ def _by_epochs(problem: Problem) -> Problem:
     return problem.with_options(learning_rate="cosine") if "learning_rate" in problem.options else problem
 
 
+def _balanced(rng: np.random.Generator, problem: Problem) -> Problem:
+    """With classes that weigh the same, now and then, where it has classes."""
+    if not problem.is_of_classes or problem.loss == "multilabel" or rng.random() > 0.3:
+        return problem
+    return problem.with_options(class_weight="balanced")
+
+
+def _watched(rng: np.random.Generator, problem: Problem) -> Problem:
+    """With another metric of the rows held out that chooses the epoch, now and then."""
+    names = ["loss", "roc_auc", "balanced_accuracy", "log_loss"]
+    if not problem.is_of_classes:
+        names = ["loss"] if problem.loss in {"quantile", "gaussian_nll"} else ["loss", "rmse", "mae"]
+    elif problem.loss == "multilabel":
+        names = ["loss", "roc_auc"]
+    if problem.eval_set is None or rng.random() < 0.5:
+        return problem
+    return problem.with_options(monitor=f"valid_{rng.choice(names)}")
+
+
 def _by_either(rng: np.random.Generator, whole: Problem, first: Problem, other: Problem) -> str | None:
     """The two by an estimator or, prepared by the ``whole``, by a Trainer."""
     if isinstance(whole.X, pd.DataFrame):
         return difference(say(first), say(other), unit=whole.deviation, limit=SINGLE_LIMIT)
     if rng.random() < 0.7:
-        return difference(say(first), say(other), unit=whole.deviation)
-    settings = {"shrink": first.eval_set is not None, "optimizer": cr.AdamW()}
+        balanced = _balanced(rng, first).options
+        return difference(*(say(p.with_options(**balanced)) for p in (first, other)), unit=whole.deviation)
+    settings: dict[str, Any] = {"shrink": first.eval_set is not None, "optimizer": cr.AdamW()}
+    if "class_weight" in _balanced(rng, first).options:
+        settings["class_weight"] = "balanced"
     said = (say_trained(problem, like=whole, **settings) for problem in (first, other))
     return difference(*said, unit=whole.deviation)
 
@@ -177,7 +200,13 @@ def _maybe_single(rng: np.random.Generator, problem: Problem) -> tuple[Problem, 
     """The same in float32, for a few epochs, one time in six."""
     if rng.random() > 1 / 6:
         return problem, LIMIT
-    return problem.with_options(dtype="float32", max_iter=SINGLE_EPOCHS), SINGLE_LIMIT
+    return _for_single(problem).with_options(dtype="float32"), SINGLE_LIMIT
+
+
+def _for_single(problem: Problem) -> Problem:
+    """For a few epochs, and not by lbfgs, whose line searches make much of a rounding."""
+    solver = {"solver": "adam"} if problem.options.get("solver") == "lbfgs" else {}
+    return problem.with_options(max_iter=SINGLE_EPOCHS, **solver)
 
 
 # ---- targets ---------------------------------------------------------------------------------------
@@ -205,10 +234,8 @@ def target_plus_a_constant(rng: np.random.Generator) -> str | None:
 
 def target_from_float32_rows(rng: np.random.Generator) -> str | None:
     """A net of float32 says its numbers in the target's units in float64: an offset of 1e9 costs it nothing."""
-    problem = draw(rng, NUMBERS, several=False)
-    problem = problem.with_options(max_iter=SINGLE_EPOCHS).but(
-        X=problem.X.astype(np.float32), new=problem.new.astype(np.float32)
-    )
+    problem = _for_single(draw(rng, NUMBERS, several=False))
+    problem = problem.but(X=problem.X.astype(np.float32), new=problem.new.astype(np.float32))
     shift = float(rng.choice([1e6, 1e9]))
     other = problem.but(y=problem.y + shift, eval_set=_with_target(problem.eval_set, 1.0, shift))
     said = say(problem), say(other).in_units(1.0, -shift)
@@ -329,7 +356,7 @@ def _framed(rng: np.random.Generator, problem: Problem) -> Problem:
 
     held_out = problem.eval_set and (frame(problem.eval_set[0]), *problem.eval_set[1:])
     framed = problem.but(X=frame(problem.X), new=frame(problem.new), eval_set=held_out)
-    return framed.with_options(max_iter=SINGLE_EPOCHS)
+    return _for_single(framed)
 
 
 def _warm(problem: Problem, change: Any = None, like: Problem | None = None) -> Said:

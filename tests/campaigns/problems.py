@@ -211,7 +211,7 @@ def _fit(estimator: Any, problem: Problem) -> None:
 
 def say_trained(
     problem: Problem, *, change: Callable[[cr.Network], None] | None = None, like: Problem | None = None,
-    **settings: Any,
+    class_weight: str | None = None, **settings: Any,
 ) -> Said:  # fmt: skip
     """What a Trainer makes of the rows, with a net that is prepared by those of ``like``, by default its own.
 
@@ -223,7 +223,10 @@ def say_trained(
     with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
         trainer = cr.Trainer(net, **{"batch_size": 1000, "epochs": 30, "seed": 1} | settings)
-        run = trainer.fit(problem.X, problem.y, sample_weight=problem.weights, validation=problem.eval_set)
+        run = trainer.fit(
+            problem.X, problem.y, sample_weight=problem.weights, class_weight=class_weight,
+            validation=problem.eval_set,
+        )  # fmt: skip
     return Said(
         asked(net, problem.new), untimed(run.history),
         None if run.shrinkage is None else run.shrinkage.factor, run.best_epoch,
