@@ -184,16 +184,24 @@ def say(problem: Problem, estimator: Any | None = None) -> Said:
         warnings.simplefilter("always")
         estimator = problem.estimator() if estimator is None else estimator
         _fit(estimator, problem)
-        predictions = {"predict": np.asarray(estimator.predict(problem.new))}
-        if problem.is_of_classes:
-            predictions["predict_proba"] = np.asarray(estimator.predict_proba(problem.new))
-        elif problem.loss == "gaussian_nll" and isinstance(problem.new, np.ndarray):
-            predictions["variance"] = np.asarray(estimator.network_.predict_distribution(problem.new).variance)
-        predictions["score"] = np.array(estimator.score(problem.X, problem.y, problem.weights))
+        predictions = asked_of(estimator, problem, problem.new)
+        sure = _sure_labels(asked_of(estimator, problem, problem.X))
+        if sure is None or sure.all():  # else a rounding would decide what the score is
+            predictions["score"] = np.array(estimator.score(problem.X, problem.y, problem.weights))
     return Said(
         predictions, untimed(estimator.history_), estimator.shrinkage_, estimator.best_iteration_,
         tuple(sorted(str(message.message) for message in messages)),
     )  # fmt: skip
+
+
+def asked_of(estimator: Any, problem: Problem, rows: Any) -> dict[str, np.ndarray]:
+    """All that an estimator says of rows."""
+    found = {"predict": np.asarray(estimator.predict(rows))}
+    if problem.is_of_classes:
+        found["predict_proba"] = np.asarray(estimator.predict_proba(rows))
+    elif problem.loss == "gaussian_nll" and isinstance(rows, np.ndarray):
+        found["variance"] = np.asarray(estimator.network_.predict_distribution(rows).variance)
+    return found
 
 
 def _fit(estimator: Any, problem: Problem) -> None:
@@ -317,7 +325,7 @@ def _of_predictions(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], un
     found = []
     sure = _sure_labels(a)
     for name, values in a.items():
-        other = b[name]
+        other = b.get(name, values)
         if values.shape != other.shape:
             found.append(f"{name} of {values.shape} and {other.shape}")
         elif name == "predict" and sure is not None:
