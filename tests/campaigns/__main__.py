@@ -8,8 +8,9 @@ import sys
 from campaigns.playing import HEADER, play
 
 NAMES = [
-    "gradients", "agreement", "same_bits", "model_files", "checkpoint_files", "shown_files", "array_files", "arrays",
-    "kills", "failing_calls", "full_disk", "signals", "one_owner", "allocations", "divergences", "threads", "soak",
+    "gradients", "agreement", "invariances", "same_bits", "model_files", "checkpoint_files", "shown_files",
+    "array_files", "arrays", "kills", "failing_calls", "full_disk", "signals", "one_owner", "allocations",
+    "divergences", "threads", "soak",
 ]  # fmt: skip
 
 
