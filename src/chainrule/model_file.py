@@ -41,8 +41,8 @@ def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str
 def version_of(description: Mapping[str, Any]) -> int:
     """The least that knows all of it, so that an old reader can read what it can.
 
-    4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with an embedding, 2 with "columns" (of a table, before
-    they became X), else 1.
+    4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with an embedding, 2 with "columns"
+    (of a table, before they became X), else 1.
     """
     columns = description.get("columns", ())
     if "constant_columns" in description or any(isinstance(column, dict) and "marks" in column for column in columns):

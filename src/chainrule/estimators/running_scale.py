@@ -19,7 +19,8 @@ from chainrule.backends.base import Array
 from chainrule.errors import DataError
 from chainrule.estimators.homes import on_host
 from chainrule.estimators.incoming import standardization
-from chainrule.nn.preparation import Preparation, Standardization
+from chainrule.nn.preparation import Preparation
+from chainrule.nn.standardization import Standardization
 
 if TYPE_CHECKING:
     from chainrule.estimators.base import BaseMLP
