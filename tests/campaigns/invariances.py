@@ -42,7 +42,7 @@ INVARIANTS: dict[str, list[Invariant]] = {
     "doors": [forms.estimator_and_trainer, forms.estimator_and_command, forms.command_and_trainer],
 }  # fmt: skip
 ALL = [(kind, invariant) for kind, invariants in INVARIANTS.items() for invariant in invariants]
-CASES = 10 * len(ALL)
+CASES = 36 * len(ALL)
 
 
 def outcome(number: int) -> tuple[str, str]:
