@@ -141,6 +141,6 @@ def _copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _numbered(table: np.ndarray) -> tuple[np.ndarray, int]:
     """(n,) the rank of each row among the different ones, and how many these are."""
-    table = np.ascontiguousarray(table)
-    different, number = np.unique(table.view(np.dtype((np.void, table.shape[1] * 8))).ravel(), return_inverse=True)
+    different, number = np.unique(table, axis=0, return_inverse=True)
+    number = number.reshape(-1)
     return number, len(different)

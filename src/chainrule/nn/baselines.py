@@ -50,7 +50,7 @@ def quantiles(targets: np.ndarray, weights: np.ndarray | None, levels: Sequence[
     for column, out in zip(targets.T, found, strict=True):
         order = np.argsort(column, kind="stable")
         below = np.cumsum(weights[order])
-        at = np.searchsorted(below, np.asarray(levels) * below[-1])
+        at = np.searchsorted(below, np.asarray(levels) * (1 - 1e-12) * below[-1])
         out[:] = column[order[np.minimum(at, len(order) - 1)]]
     return found
 

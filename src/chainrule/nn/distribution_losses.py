@@ -79,7 +79,7 @@ class Quantile(NumberLoss):
     def constant_logits(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
         """z_1 = q_1, z_j = log(exp(q_j - q_(j-1)) - 1) of the targets' own quantiles q."""
         best = baselines.quantiles(targets, weights, self.levels)
-        reach = np.ptp(targets, axis=0)[:, None]
+        reach = np.ptp(targets if weights is None else targets[weights > 0], axis=0)[:, None]
         gaps = np.maximum(np.diff(best, axis=1), SMALLEST_GAP * np.where(reach > 0, reach, 1.0))
         return np.concatenate([best[:, :1], gaps + np.log(-np.expm1(-gaps))], axis=1).ravel()
 
