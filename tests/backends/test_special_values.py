@@ -1,8 +1,8 @@
 """Every implementation on numbers that are none, infinite, largest, denormal or a signed zero: as the reference.
 
 The compiled loops have its bits, but for the sign of a zero. The CUDA kernels, emulated on the CPU, have a nan or an
-infinity where it has one, and elsewhere its numbers to rounding. Sums get one special number each, since among several of
-them the order decides.
+infinity where it has one, and elsewhere its numbers to rounding. Sums get one special number each, since among several
+of them the order decides.
 """
 
 from __future__ import annotations
@@ -163,9 +163,7 @@ def norm_backward(to: Setting, kind: str, special: str) -> Arrays:
     # The largest is far from an ordinary mean; what a forward pass would have written is not the question here.
     mean, inverse_std = to.array(np.zeros(n, to.dtype)), to.ones(n)
     dx, dgain, dbias = to.ones(n, n), to.ones(n), to.ones(n)
-    getattr(to.backend, f"{kind}_norm_backward")(
-        dy, x, to.ones(n), mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias
-    )
+    getattr(to.backend, f"{kind}_norm_backward")(dy, x, to.ones(n), mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)
     return {"dx": dx, "dgain": dgain, "dbias": dbias}
 
 
