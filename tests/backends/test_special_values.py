@@ -1,8 +1,8 @@
 """Every implementation on numbers that are none, infinite, largest, denormal or a signed zero: as the reference.
 
 The compiled loops have its bits, but for the sign of a zero. The CUDA kernels, emulated on the CPU, have a nan or an
-infinity where it has one, and elsewhere its numbers to rounding. Sums get one special number each, since among several of
-them the order decides.
+infinity where it has one, and elsewhere its numbers to rounding. Sums get one special number each, since among several
+of them the order decides.
 """
 
 from __future__ import annotations

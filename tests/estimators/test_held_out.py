@@ -131,3 +131,15 @@ def test_a_class_of_one_row(rng):
     X, y = rng.normal(size=(30, 2)), np.repeat(["a", "b"], [29, 1])
     clf = cr.MLPClassifier(**QUICK).fit(X, y)
     assert set(clf.predict(X)) <= {"a", "b"}
+
+
+def test_the_factor_of_shrink_is_found_with_class_weights_as_with_the_weights_of_their_rows():
+    rng = np.random.default_rng(7)
+    X = rng.normal(size=(150, 4))
+    y = (X[:, 0] + 2 * rng.normal(size=150) > 1).astype(int)
+    options = {"hidden_layer_sizes": (8,), "max_iter": 30, "standardize": False, "random_state": 0, "device": "cpu"}
+    by_class = cr.MLPClassifier(**options, class_weight={0: 1.0, 1: 6.0}).fit(X, y)
+    by_row = cr.MLPClassifier(**options).fit(X, y, sample_weight=np.where(y == 1, 6.0, 1.0))
+    assert 0 < by_class.shrinkage_ < 1
+    assert by_class.shrinkage_ == by_row.shrinkage_
+    np.testing.assert_allclose(by_class.predict_proba(X), by_row.predict_proba(X), rtol=1e-9)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.nn import preparation
 
 LARGEST = np.finfo(np.float64).max
 
@@ -168,3 +169,13 @@ def test_shapes_that_do_not_fit(mean, scale):
 def test_by_default_nothing_is_prepared():
     p = cr.Preparation()
     assert (p.features, p.targets, p.feature_names, p.target_name, p.classes) == (None, None, (), "", ())
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("elements", [1, 2500, 5000])
+def test_deviations_of_some_columns_at_a_time_have_the_bits_of_all_at_once(rng, monkeypatch, n_columns, elements):
+    """Blocks of two columns or three, and never one alone: NumPy adds a single column up in another order."""
+    x = rng.normal(size=(1000, n_columns)) * 10.0 ** rng.integers(-3, 4, n_columns)
+    whole = cr.Standardization.fit(x)
+    monkeypatch.setattr(preparation, "ELEMENTS", elements)
+    np.testing.assert_array_equal(cr.Standardization.fit(x).scale, whole.scale)

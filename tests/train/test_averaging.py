@@ -9,6 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.nn.evaluation import Evaluator
+from chainrule.nn.losses import LOSSES
 
 DECAY = 0.8
 
@@ -111,3 +112,34 @@ def test_rows_that_are_refused_leave_the_net_as_it_was(classes):
 def test_wrong_options(classes, ema):
     with pytest.raises(cr.OptionError, match=r"ema .* came, a finite number above 0 to below 1"):
         cr.Trainer(make_net(classes), ema=ema)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "quantile", "gaussian_nll"])
+def test_averages_begin_at_the_output_bias_from_the_targets(rng, loss):
+    """Not where the net was before its bias was set: with ten updates that would be most of the average."""
+    X = rng.normal(size=(60, 3))
+    y = rng.gamma(2.0, 50.0, 60)
+    starts: list[np.ndarray] = []
+    found: dict[float | None, list[np.ndarray]] = {}
+
+    class Watch(cr.Callback):
+        def __init__(self, seen: list[np.ndarray]) -> None:
+            self.seen = seen
+
+        def on_start(self, record: cr.StartRecord) -> None:
+            starts.append(weights_of(record.net))
+
+        def on_epoch_end(self, record: cr.EpochRecord) -> None:
+            self.seen.append(weights_of(record.net))
+
+    for ema in (None, 0.99):
+        found[ema] = []
+        net = cr.MLP([3, 4, LOSSES[loss].outputs_for(1)], loss=loss, dtype="float64", seed=2)
+        before = weights_of(net)
+        cr.Trainer(net, cr.SGD(1e-4), batch_size=60, epochs=10, ema=ema, callbacks=[Watch(found[ema])]).fit(X, y)
+    assert np.abs(starts[0] - before).max() > 1  # the bias was set
+    average = starts[0]
+    for t, (weights, got) in enumerate(zip(found[None], found[0.99], strict=True), start=1):
+        d = min(0.99, (1 + t) / (10 + t))
+        average = d * average + (1 - d) * weights
+        np.testing.assert_allclose(got, average, rtol=1e-11, atol=1e-13)

@@ -15,6 +15,7 @@ from chainrule.errors import DataError, ModelFileError, OptionError
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import LAST, CheckpointWriter
 from chainrule.train.diagnosis import Measurement, judge
+from chainrule.train.fingerprint import rows_of
 from stopping import StopAfter
 
 # What a run can have that a checkpoint must hold: 40 rows, so 6 batches an epoch with a ragged last one.
@@ -506,3 +507,35 @@ def test_lbfgs_has_no_checkpoints(tmp_path):
     pytest.importorskip("scipy")
     with pytest.raises(OptionError, match="LBFGS"):
         cr.Trainer(make_net(make_task("squared_error")), cr.LBFGS(), checkpoints=tmp_path)
+
+
+@pytest.mark.parametrize("n", [4096, 5000, 8191, 20_000, 100_000])
+def test_rows_are_looked_at_from_the_first_to_the_last(rng, n):
+    """Of many rows some are, evenly spread: a change of a stretch of rows shows wherever it is."""
+    backend = cr.backend("cpu")
+    X, y = rng.normal(size=(n, 2)), np.zeros(n)
+    before = rows_of(backend, X, y, None, None)
+    stretch = max(1, n // 1000)
+    # Of fewer than 8,192 rows all are looked at; of more every n // 4096-th.
+    for start in [*range(0, n - 2 * (n // 4096), n // 13), n - 2 * (n // 4096)]:
+        changed = X.copy()
+        changed[start : start + max(stretch, 2 * (n // 4096)), 1] += 1e-9
+        assert rows_of(backend, changed, y, None, None) != before, start
+        assert rows_of(backend, X, y, None, (changed, y)) != rows_of(backend, X, y, None, (X, y)), start
+    for part in ("y", "weights"):
+        changed = np.ones(n) if part == "weights" else y.copy()
+        changed[-1] += 1
+        weights_before = rows_of(backend, X, y, np.ones(n), None)
+        now = rows_of(backend, X, *((y, changed) if part == "weights" else (changed, np.ones(n))), None)
+        assert now != weights_before, part
+
+
+def test_a_fit_of_many_rows_does_not_resume_on_rows_that_changed_far_behind(rng, tmp_path):
+    X, y = rng.normal(size=(12_288, 2)), rng.integers(0, 2, 12_288)
+    make = lambda **options: cr.Trainer(cr.MLP([2, 2]), batch_size=1024, epochs=2, **options)
+    make(callbacks=[StopAfter(3)], checkpoints=tmp_path).fit(X, y)
+    changed = X.copy()
+    changed[9_000:9_100] *= 1.01
+    with pytest.raises(DataError, match="other rows"):
+        make().fit(changed, y, resume=tmp_path)
+    assert make().fit(X, y, resume=tmp_path).stopped == "completed"

@@ -1,0 +1,149 @@
+"""Each check of ``chainrule verify`` fails for what is wrong by a little more than its limit, and for no less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule.backends.base import LOSS, STEP
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.verify import checks
+
+LAST_STEP = 99
+
+
+class WrongPhilox(NumPyBackend):
+    """One unit in the last place of its 24 bits."""
+
+    def __init__(self, much: float) -> None:
+        super().__init__()
+        self.much = much
+
+    def uniform(self, key: Any, counter: Any, *, low: float, high: float, out: Any) -> None:
+        super().uniform(key, counter, low=low, high=high, out=out)
+        if out.dtype == np.float64:
+            out[-1] += self.much * 2.0**-24
+
+
+class WrongProducts(NumPyBackend):
+    """Off by ``much`` times u |A||B| for one dtype."""
+
+    def __init__(self, much: float, dtype: str) -> None:
+        super().__init__()
+        self.much, self.wrong = much, np.dtype(dtype)
+
+    def matmul(self, a: Any, b: Any, *, out: Any) -> None:
+        super().matmul(a, b, out=out)
+        if out.dtype == self.wrong:
+            wide = np.abs(a.astype(np.longdouble)) @ np.abs(b.astype(np.longdouble))
+            out[...] = out + self.much * (np.finfo(out.dtype).eps / 2) * wide
+
+
+class WrongGradient(NumPyBackend):
+    """That of the loss, by a factor of 1 + ``much`` for one dtype."""
+
+    def __init__(self, much: float, dtype: str) -> None:
+        super().__init__()
+        self.much, self.wrong = much, np.dtype(dtype)
+
+    def _finish(self, *args: Any, **options: Any) -> None:
+        super()._finish(*args, **options)
+        dlogits = args[6]
+        if dlogits.dtype == self.wrong:
+            dlogits *= dlogits.dtype.type(1 + self.much)
+
+
+class WrongValue(NumPyBackend):
+    """The loss alone, by a factor of 1 + ``much``: neither its gradient nor the reference knows."""
+
+    def __init__(self, much: float) -> None:
+        super().__init__()
+        self.much = much
+
+    def _record(self, loss: Any, weight: Any, state: Any, totals: Any) -> None:
+        super()._record(loss, weight, state, totals)
+        totals[:, LOSS] *= 1 + self.much
+
+
+class WrongUpdate(NumPyBackend):
+    """The weights after a hundred steps, by a factor of 1 + ``much`` for one dtype."""
+
+    def __init__(self, much: float, dtype: str) -> None:
+        super().__init__()
+        self.much, self.wrong = much, np.dtype(dtype)
+
+    def adam(self, params: Any, grads: Any, m: Any, v: Any, lr: Any, state: Any, **options: Any) -> None:
+        super().adam(params, grads, m, v, lr, state, **options)
+        if state[STEP] == LAST_STEP and params.dtype == self.wrong:
+            params *= params.dtype.type(1 + self.much)
+
+
+class OtherBits(NumPyBackend):
+    """Every other run ends one unit in the last place away, in one weight of each group."""
+
+    def __init__(self, much: float) -> None:
+        super().__init__()
+        self.much, self.runs = much, 0
+
+    def adam(self, params: Any, grads: Any, m: Any, v: Any, lr: Any, state: Any, **options: Any) -> None:
+        super().adam(params, grads, m, v, lr, state, **options)
+        if state[STEP] == LAST_STEP and params.dtype == np.float32 and self.much:
+            self.runs += 1
+            if self.runs % 2:
+                params[0] = np.nextafter(params[0], np.float32(9))
+
+
+# Numbers, not the limits of the code: raised limits are to be seen.
+UNITS, ROUGHLY = 8.0, 4.0  # the limit of products; NumPy's own are within 4 of these units
+CASES = {
+    "random numbers: Philox known answers": (WrongPhilox, (), 1.0, 0.0),
+    "products: element by element, float32": (WrongProducts, ("float32",), UNITS + ROUGHLY, UNITS - ROUGHLY),
+    "products: element by element, float64": (WrongProducts, ("float64",), UNITS + ROUGHLY, UNITS - ROUGHLY),
+    # Along a random direction, entries of both signs cancel for a part.
+    "gradients of squared_error by complex step": (
+        WrongGradient, ("float64",), 3e-11, 3e-14
+    ),
+    "gradients of squared_error by central difference": (
+        WrongValue, (), 3e-5, 3e-8
+    ),
+    "gradients: float32 against float64": (WrongGradient, ("float32",), 2e-5, 0.5e-5),
+    "100 steps in float64": (WrongUpdate, ("float64",), 2e-12, 0.5e-12),
+    "100 steps in float32": (WrongUpdate, ("float32",), 2e-5, 0.5e-5),
+    "same command, same bits": (OtherBits, (), 1.0, 0.0),
+}  # fmt: skip
+
+
+def failed(backend: NumPyBackend, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(checks, "LOSSES", {"squared_error": checks.LOSSES["squared_error"]})
+    return [outcome.name for outcome in checks.run_checks(backend) if outcome.status == "FAILED"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_check_fails_for_a_little_more_than_its_limit_and_no_less(monkeypatch, name):
+    kind, options, too_much, tolerated = CASES[name]
+    check = name.partition(", float")[0]
+    assert not any(line.startswith(check) for line in failed(kind(tolerated, *options), monkeypatch))
+    assert any(line.startswith(check) for line in failed(kind(too_much, *options), monkeypatch))
+
+
+def test_every_check_is_shown_to_fail():
+    names = [
+        outcome.name for outcome in checks.run_checks(NumPyBackend()) if not outcome.name.startswith("gradients of")
+    ]
+    shown = [*(name.partition(", float")[0] for name in CASES), "saved and loaded"]
+    assert all(any(name.startswith(part) for part in shown) for name in names), names
+
+
+def test_saved_and_loaded_fails_for_one_bit(monkeypatch):
+    right = checks.load
+
+    def load(*args: Any, **options: Any) -> Any:
+        net = right(*args, **options)
+        W = net.parameters()["dense1.W"]
+        W[0, 0] = np.nextafter(W[0, 0], np.float32(9))
+        return net
+
+    monkeypatch.setattr(checks, "load", load)
+    assert failed(NumPyBackend(), monkeypatch) == ["saved and loaded: same predictions"]
