@@ -270,6 +270,25 @@ def test_a_call_that_fails_leaves_the_standardisation(rng):
     np.testing.assert_allclose(model.network_.preparation.features.mean, X.mean(axis=0), rtol=1e-12)
 
 
+def test_after_a_first_call_that_failed_a_stream_begins_anew(rng):
+    X, y = rng.normal(size=(100, 2)), rng.poisson(3.0, 100)
+    model = cr.MLPRegressor(**QUICK, loss="poisson")
+    with pytest.raises(DataError, match="a number from 0 up"):
+        model.partial_fit(1000 + X[:50], y[:50] - 20)
+    fresh = cr.MLPRegressor(**QUICK, loss="poisson").partial_fit(X, y)
+    np.testing.assert_array_equal(model.partial_fit(X, y).predict(X), fresh.predict(X))
+
+
+def test_after_a_first_call_that_failed_other_classes_may_come(rng):
+    X, y = rng.normal(size=(100, 2)), rng.integers(0, 2, 100)
+    model = cr.MLPClassifier(**QUICK)
+    with pytest.raises(DataError, match="classes not in"):
+        model.partial_fit(X, y, classes=[1, 2])
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        model.partial_fit(X, y)
+    assert model.partial_fit(X, y, classes=[0, 1]).classes_.tolist() == [0, 1]
+
+
 def test_only_ratios_of_weights_count(rng):
     X, y = sorted_sine(rng, n=600)
     weights = rng.uniform(size=600)
