@@ -14,6 +14,7 @@ from chainrule.nn.loss import Baseline
 
 HALVINGS = 100  # of an interval: to the last bit, whatever its width
 SMALLEST_SHARE = 1e-6  # of a class that no row has: its logit is finite
+SMALLEST_MEAN = 1e-6  # of counts that are all 0: its logarithm is finite
 
 
 def mean_and_variance(targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -93,20 +94,41 @@ def log_odds(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     return odds
 
 
+def entropy(shares: np.ndarray) -> np.ndarray:
+    """-sum p log p over the last axis, in nats, with 0 log 0 = 0."""
+    found: np.ndarray = -_t_log_t(shares).sum(axis=-1)
+    return found
+
+
+def log_mean(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """(k,): the logarithm of the mean of each column, of targets from 0 up."""
+    mean, _ = mean_and_variance(targets, weights)
+    logs: np.ndarray = np.log(np.where(mean > 0, mean, SMALLEST_MEAN))
+    return logs
+
+
 def poisson(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
-    """exp(z) - t z for exp(z) = the mean, and for exp(z) = t, where t log t is 0 for t = 0."""
+    """exp(z) - t z for exp(z) = the mean, and for exp(z) = t."""
+    mean, _ = mean_and_variance(targets, weights)
+    return Baseline(float((mean - _t_log_t(mean)).sum()), perfect_poisson(targets, weights))
+
+
+def perfect_poisson(targets: np.ndarray, weights: np.ndarray | None) -> float:
+    """t - t log t, with 0 log 0 = 0."""
     targets, weights = _in_double(targets, weights)
-    mean = np.average(targets, axis=0, weights=weights)
-    perfect = np.average(targets - _t_log_t(targets), axis=0, weights=weights)
-    return Baseline(float((mean - _t_log_t(mean)).sum()), float(perfect.sum()))
+    return float(np.average(targets - _t_log_t(targets), axis=0, weights=weights).sum())
 
 
 def gamma(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
     """z + t exp(-z) for exp(z) = the mean, and for exp(z) = t."""
+    mean, _ = mean_and_variance(targets, weights)
+    return Baseline(float((np.log(mean) + 1).sum()), perfect_gamma(targets, weights))
+
+
+def perfect_gamma(targets: np.ndarray, weights: np.ndarray | None) -> float:
+    """log t + 1."""
     targets, weights = _in_double(targets, weights)
-    mean = np.average(targets, axis=0, weights=weights)
-    perfect = np.average(np.log(targets) + 1, axis=0, weights=weights)
-    return Baseline(float((np.log(mean) + 1).sum()), float(perfect.sum()))
+    return float(np.average(np.log(targets) + 1, axis=0, weights=weights).sum())
 
 
 def _t_log_t(t: np.ndarray) -> np.ndarray:

@@ -60,8 +60,8 @@ class Trainer:
     accumulate : batches that make one update, whose gradient is that of one batch of all their rows: the memory of
         ``batch_size`` rows, the steps of ``accumulate * batch_size``. The last update of an epoch may have fewer
     l2 : alpha of a penalty in the loss, alpha / 2 sum W^2 a batch, of what weight decay is of; where the loss is a mean
-        it is divided by the rows (the sum of the weights) of the batch, and so is its gradient. That is scikit-learn's
-        ``alpha``: the loss that is recorded holds it, the loss of validation rows does not
+        it is divided by the rows (the sum of their weights, whose mean is 1) of the batch, and so is its gradient. That
+        is scikit-learn's ``alpha``: the loss that is recorded holds it, the loss of validation rows does not
     ema : decay of an exponential moving average of the weights, in (0, 1), 0.999 say; None for none. Validation, the
         best epoch, callbacks and the net in the end have the averages; training goes on with the raw weights
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
@@ -154,7 +154,8 @@ class Trainer:
         ----------
         X : (n, n_in) numbers, finite
         y : what the net's loss wants, one a row
-        sample_weight : (n,) numbers from 0 up, or None
+        sample_weight : (n,) numbers from 0 up, or None. Only their ratios mean anything if the loss is a mean: they are
+            divided by their mean over the rows that weigh anything
         class_weight : for a classification "balanced" or {label: weight}, by which rows are weighted besides, those of
             the validation too; see :class:`chainrule.train.class_weights.ClassWeights`
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight)
