@@ -294,10 +294,20 @@ def test_only_ratios_of_weights_count(rng):
     weights = rng.uniform(size=600)
     a, b = (
         stream(cr.MLPRegressor(**QUICK), X, y, weights=weights * size).network_.preparation.features
-        for size in (1.0, 1e-6)
+        for size in (1.0, 1e-300)
     )
     np.testing.assert_allclose([a.mean, a.scale], [b.mean, b.scale], rtol=1e-12)
     np.testing.assert_allclose(a.mean[0], np.average(X[:, 0], weights=weights), rtol=1e-12)
+
+
+def test_calls_are_weighed_against_each_other(rng):
+    """Rows of weight 3 in one call are three rows beside those of weight 1, or of none, in another."""
+    X, y = sorted_sine(rng, n=400)
+    weights = np.repeat([3.0, 1.0], 200)
+    model = stream(cr.MLPRegressor(**QUICK), X, y, weights=weights)
+    np.testing.assert_allclose(model.network_.preparation.features.mean[0], np.average(X[:, 0], weights=weights))
+    model = cr.MLPRegressor(**QUICK).partial_fit(X[:200], y[:200], weights[:200]).partial_fit(X[200:], y[200:])
+    np.testing.assert_allclose(model.network_.preparation.targets.mean[0], np.average(y, weights=weights))
 
 
 def test_what_does_not_move(rng):

@@ -120,7 +120,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         trainer, convergence = trainer_of(self, self._net, len(x), seed, watched, one_epoch=one_epoch)
         class_weight = self._class_weights()
         try:
-            with scale_followed_by(self, x, t, weights, follow=one_epoch and not first):
+            with scale_followed_by(self, x, t, weights, rows.unit, follow=one_epoch and not first):
                 run = trainer.fit(x, t, sample_weight=weights, class_weight=class_weight, validation=validation)
             self.shrinkage_ = None
             # Rows that the user holds out have their say in the best epoch; a warm start wants the weights as they are.
@@ -152,7 +152,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         self._net = self._new_net(
             X, y, weights, seed, device=device, dtype=str(rows.dtype), encoder=encoder, target_name=rows.target_name
         )
-        self._scale = RunningScale.of(self._net.preparation, X, y, weights)
+        self._scale = RunningScale.of(self._net.preparation, X, y, weights, rows.unit)
         self.n_layers_, self.t_ = len(self._hidden()) + 2, 0
 
     def _new_net(

@@ -38,6 +38,7 @@ class Incoming:
     weights : (n,) from 0 up, not all 0; or None
     dtype : that is computed in
     target_name : of y, where it has one
+    unit : a weight of 1 in ``weights`` as it was given: calls of ``partial_fit`` are weighed against each other by it
     """
 
     X: Array | Mapping[str, ColumnData]
@@ -45,6 +46,7 @@ class Incoming:
     weights: np.ndarray | None
     dtype: np.dtype
     target_name: str = ""
+    unit: float = 1.0
 
     def __len__(self) -> int:
         return len(self.y)
@@ -102,13 +104,14 @@ def _take(
             estimator, on_host(X), y, dtype=dtypes, ensure_all_finite=finite, reset=first, **target
         )  # fmt: skip
         dtype = X.dtype
-    weights = None
+    weights, unit = None, 1.0
     if sample_weight is not None:
         weights = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
         if not weights.any():
             raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
-        weights = relative_weights(weights)
-    return Incoming(X, y, weights, dtype, name)
+        largest, weights = weights.max(), relative_weights(weights)
+        unit = float(largest / weights.max())
+    return Incoming(X, y, weights, dtype, name, unit)
 
 
 @contextlib.contextmanager
