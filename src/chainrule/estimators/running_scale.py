@@ -62,7 +62,8 @@ class RunningMoments:
                 mean[j], deviation[j] = column[0], 0.0
         if weights is None or counted is None:
             return cls(float(len(x)), len(x), mean, deviation)
-        weight = float(np.clip(weights.sum(dtype=np.float64) * unit, sys.float_info.min, sys.float_info.max))
+        weight = float(weights.sum(dtype=np.float64)) * unit
+        weight = min(max(weight, sys.float_info.min), sys.float_info.max)
         return cls(weight, len(counted), mean, deviation)
 
     def followed_by(self, x: np.ndarray, weights: np.ndarray | None, unit: float = 1.0) -> RunningMoments:
