@@ -270,15 +270,44 @@ def test_a_call_that_fails_leaves_the_standardisation(rng):
     np.testing.assert_allclose(model.network_.preparation.features.mean, X.mean(axis=0), rtol=1e-12)
 
 
+def test_after_a_first_call_that_failed_a_stream_begins_anew(rng):
+    X, y = rng.normal(size=(100, 2)), rng.poisson(3.0, 100)
+    model = cr.MLPRegressor(**QUICK, loss="poisson")
+    with pytest.raises(DataError, match="a number from 0 up"):
+        model.partial_fit(1000 + X[:50], y[:50] - 20)
+    fresh = cr.MLPRegressor(**QUICK, loss="poisson").partial_fit(X, y)
+    np.testing.assert_array_equal(model.partial_fit(X, y).predict(X), fresh.predict(X))
+
+
+def test_after_a_first_call_that_failed_other_classes_may_come(rng):
+    X, y = rng.normal(size=(100, 2)), rng.integers(0, 2, 100)
+    model = cr.MLPClassifier(**QUICK)
+    with pytest.raises(DataError, match="classes not in"):
+        model.partial_fit(X, y, classes=[1, 2])
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        model.partial_fit(X, y)
+    assert model.partial_fit(X, y, classes=[0, 1]).classes_.tolist() == [0, 1]
+
+
 def test_only_ratios_of_weights_count(rng):
     X, y = sorted_sine(rng, n=600)
     weights = rng.uniform(size=600)
     a, b = (
         stream(cr.MLPRegressor(**QUICK), X, y, weights=weights * size).network_.preparation.features
-        for size in (1.0, 1e-6)
+        for size in (1.0, 1e-300)
     )
     np.testing.assert_allclose([a.mean, a.scale], [b.mean, b.scale], rtol=1e-12)
     np.testing.assert_allclose(a.mean[0], np.average(X[:, 0], weights=weights), rtol=1e-12)
+
+
+def test_calls_are_weighed_against_each_other(rng):
+    """Rows of weight 3 in one call are three rows beside those of weight 1, or of none, in another."""
+    X, y = sorted_sine(rng, n=400)
+    weights = np.repeat([3.0, 1.0], 200)
+    model = stream(cr.MLPRegressor(**QUICK), X, y, weights=weights)
+    np.testing.assert_allclose(model.network_.preparation.features.mean[0], np.average(X[:, 0], weights=weights))
+    model = cr.MLPRegressor(**QUICK).partial_fit(X[:200], y[:200], weights[:200]).partial_fit(X[200:], y[200:])
+    np.testing.assert_allclose(model.network_.preparation.targets.mean[0], np.average(y, weights=weights))
 
 
 def test_what_does_not_move(rng):

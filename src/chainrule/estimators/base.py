@@ -97,7 +97,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, eval_set: Any = None, *, classes: Any = None, one_epoch: bool = False
     ) -> Any:
-        first = not hasattr(self, "_net") or not (self.warm_start or one_epoch)
+        first = not hasattr(self, "history_") or not (self.warm_start or one_epoch)  # none: no fit has come to its end
         if one_epoch and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         device = self._backend()
@@ -125,10 +125,10 @@ class BaseMLP(BaseEstimator, abc.ABC):
         validation = part(valid) if splits else None if eval_set is None else self._held_out(eval_set)
         watched = Watched(self.monitor, self._score_metric, self._net.loss) if validation else None
         trainer, convergence = trainer_of(self, self._net, len(x), seed, watched, one_epoch=one_epoch)
-        by_class = self._class_weights()
+        class_weight = self._class_weights()
         try:
-            with scale_followed_by(self, x, t, weights, follow=one_epoch and not first):
-                run = trainer.fit(x, t, sample_weight=weights, class_weight=by_class, validation=validation)
+            with scale_followed_by(self, x, t, weights, rows.unit, follow=one_epoch and not first):
+                run = trainer.fit(x, t, sample_weight=weights, class_weight=class_weight, validation=validation)
             self.shrinkage_ = None
             # Rows that the user holds out have their say in the best epoch; a warm start wants the weights as they are.
             if self.shrink and validation is None and not (one_epoch or self.warm_start):
@@ -159,7 +159,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         self._net = self._new_net(
             X, y, weights, seed, device=device, dtype=str(rows.dtype), encoder=encoder, target_name=rows.target_name
         )
-        self._scale = RunningScale.of(self._net.preparation, X, y, weights)
+        self._scale = RunningScale.of(self._net.preparation, X, y, weights, rows.unit)
         self.n_layers_, self.t_ = len(self._hidden()) + 2, 0
 
     def _new_net(

@@ -269,7 +269,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The solver goes on from where it was: its moments, its steps, and what the learning rate has come to. Features
         are standardised by all rows so far, the columns of a DataFrame encoded as the first call's rows want it.
         """
-        known = self._labels.values if hasattr(self, "_labels") else None
+        known = self._labels.values if hasattr(self, "history_") else None  # of a fit that came to its end
         y, classes = as_they_came(on_host(y)), as_they_came(on_host(classes))
         if known is None and classes is None and not type_of_target(y).startswith("multilabel"):
             raise ValueError("classes must be passed on the first call to partial_fit.")

@@ -43,6 +43,7 @@ class Incoming:
     weights : (n,) from 0 up, not all 0; or None
     dtype : that the net computes in
     target_name : of y, where it has one
+    unit : a weight of 1 in ``weights`` as it was given: calls of ``partial_fit`` are weighed against each other by it
     """
 
     X: Array | Mapping[str, ColumnData]
@@ -50,6 +51,7 @@ class Incoming:
     weights: np.ndarray | None
     dtype: np.dtype
     target_name: str = ""
+    unit: float = 1.0
 
     def __len__(self) -> int:
         return len(self.y)
@@ -109,13 +111,14 @@ def _take(
             estimator, on_host(X), y, dtype=WIDE, ensure_all_finite=finite, reset=first, **target
         )  # fmt: skip
         dtype = _dtype(X.dtype, dtypes)
-    weights = None
+    weights, unit = None, 1.0
     if sample_weight is not None:
         weights = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
         if not weights.any():
             raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
-        weights = relative_weights(weights)
-    return Incoming(X, y, weights, dtype, name)
+        largest, weights = weights.max(), relative_weights(weights)
+        unit = float(largest / weights.max())
+    return Incoming(X, y, weights, dtype, name, unit)
 
 
 @contextlib.contextmanager

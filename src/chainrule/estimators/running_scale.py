@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,8 +48,11 @@ class RunningMoments:
     deviation: np.ndarray
 
     @classmethod
-    def of(cls, found: Standardization, x: Array, weights: np.ndarray | None) -> RunningMoments:
-        """The moments of rows ``x`` (n, n_columns), or (n,) as one column, whose standardisation is ``found``."""
+    def of(cls, found: Standardization, x: Array, weights: np.ndarray | None, unit: float = 1.0) -> RunningMoments:
+        """The moments of rows ``x`` (n, n_columns), or (n,) as one column, whose standardisation is ``found``.
+
+        ``unit`` is what a weight of 1 was given as, in the weights of the whole stream.
+        """
         x = x[:, None] if x.ndim == 1 else x
         counted = None if weights is None else np.flatnonzero(weights)
         mean, deviation = found.mean.copy(), found.scale.copy()
@@ -59,9 +63,11 @@ class RunningMoments:
                 mean[j], deviation[j] = column[0], 0.0
         if weights is None or counted is None:
             return cls(float(len(x)), len(x), mean, deviation)
-        return cls(float(weights.sum(dtype=np.float64)), len(counted), mean, deviation)
+        weight = float(weights.sum(dtype=np.float64)) * unit
+        weight = min(max(weight, sys.float_info.min), sys.float_info.max)
+        return cls(weight, len(counted), mean, deviation)
 
-    def followed_by(self, x: np.ndarray, weights: np.ndarray | None) -> RunningMoments:
+    def followed_by(self, x: np.ndarray, weights: np.ndarray | None, unit: float = 1.0) -> RunningMoments:
         """These moments and those of further rows, (n, n_columns) or (n,), as one.
 
         With shares p and q = 1 - p of the weight and d the difference of the means::
@@ -79,10 +85,11 @@ class RunningMoments:
         if weights is not None and not weights.all():  # rows of weight 0 have no say in what is far out either
             x, weights = x[weights > 0], weights[weights > 0]
         x = self._drawn_in(x)
-        more = RunningMoments.of(standardization(x, weights), x, weights)
-        weight = self.weight + more.weight
+        more = RunningMoments.of(standardization(x, weights), x, weights, unit)
+        weight = min(self.weight + more.weight, sys.float_info.max)
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
-            p, q, d = self.weight / weight, more.weight / weight, more.mean - self.mean
+            q, d = 1 / (1 + self.weight / more.weight), more.mean - self.mean
+            p = 1 - q
             within = np.hypot(math.sqrt(p) * self.deviation, math.sqrt(q) * more.deviation)
             mean, deviation = self.mean + q * d, np.hypot(within, math.sqrt(p) * math.sqrt(q) * np.abs(d))
         bad = ~(np.isfinite(mean) & np.isfinite(deviation))
@@ -127,19 +134,21 @@ class RunningScale:
     targets: RunningMoments | None
 
     @classmethod
-    def of(cls, preparation: Preparation, x: Array, y: np.ndarray, weights: np.ndarray | None) -> RunningScale:
+    def of(
+        cls, preparation: Preparation, x: Array, y: np.ndarray, weights: np.ndarray | None, unit: float
+    ) -> RunningScale:
         """Of the first rows, for which ``preparation`` was made."""
         features, targets = preparation.features, preparation.targets
         return cls(
-            None if features is None else RunningMoments.of(features, x, weights),
-            None if targets is None else RunningMoments.of(targets, y, weights),
+            None if features is None else RunningMoments.of(features, x, weights, unit),
+            None if targets is None else RunningMoments.of(targets, y, weights, unit),
         )
 
-    def followed_by(self, x: Array, y: np.ndarray, weights: np.ndarray | None) -> RunningScale:
+    def followed_by(self, x: Array, y: np.ndarray, weights: np.ndarray | None, unit: float) -> RunningScale:
         """With further rows; ``x`` (n, n_in) on the host or on a device, ``y`` as the loss has it."""
         return RunningScale(
-            None if self.features is None else self.features.followed_by(on_host(x), weights),
-            None if self.targets is None else self.targets.followed_by(y, weights),
+            None if self.features is None else self.features.followed_by(on_host(x), weights, unit),
+            None if self.targets is None else self.targets.followed_by(y, weights, unit),
         )
 
     def applied_to(self, preparation: Preparation) -> Preparation:
@@ -154,7 +163,7 @@ class RunningScale:
 
 @contextlib.contextmanager
 def scale_followed_by(
-    estimator: BaseMLP, x: Array, y: np.ndarray, weights: np.ndarray | None, *, follow: bool
+    estimator: BaseMLP, x: Array, y: np.ndarray, weights: np.ndarray | None, unit: float, *, follow: bool
 ) -> Iterator[None]:
     """Let an estimator's standardisation ``follow`` these rows, which are trained on inside.
 
@@ -162,7 +171,7 @@ def scale_followed_by(
     """
     net, scale, preparation = estimator._net, estimator._scale, estimator._net.preparation
     if follow:
-        estimator._scale = scale.followed_by(x, y, weights)
+        estimator._scale = scale.followed_by(x, y, weights, unit)
         net.preparation = estimator._scale.applied_to(preparation)
     try:
         yield
