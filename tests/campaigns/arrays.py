@@ -221,17 +221,15 @@ def judge_all(arrays: Arrays, dtype: np.dtype, loss: str) -> tuple[Arrays | None
     allowed = {"softmax_cross_entropy": labels, "sigmoid_cross_entropy": chances}.get(loss, anything)
     X = judge(arrays.X, dtype, anything, (2,))
     y = judge(arrays.y, dtype, allowed, (1, 2))
-    w = judge(arrays.weights, dtype, lambda a: a >= 0, (1,)) if arrays.weights is not None else Verdict(np.ones(1))
+    w = Verdict(np.ones(1))
+    if arrays.weights is not None:  # of any size: only their ratios count
+        w = judge(arrays.weights, np.dtype(np.longdouble), lambda a: a >= 0, (1,))
     if X.clean is None or y.clean is None or w.clean is None:
         return None, [verdict.place for verdict in (X, y, w) if verdict.clean is None]
     n, shape = len(X.clean), y.clean.shape
     wanted = {(n,), (n, 1)} if loss == "softmax_cross_entropy" else {(n, N_OUT)}
     weighted = arrays.weights is not None
-    if (
-        X.clean.shape[1] != N_IN
-        or shape not in wanted
-        or (weighted and (w.clean.shape != (n,) or w.clean.astype(dtype).sum() < np.finfo(dtype).tiny))
-    ):
+    if X.clean.shape[1] != N_IN or shape not in wanted or (weighted and (w.clean.shape != (n,) or not w.clean.any())):
         return None, [""]
     return Arrays(X.clean, y.clean, w.clean if weighted else None), []
 

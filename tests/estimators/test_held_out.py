@@ -45,6 +45,50 @@ def test_classes_are_dealt_evenly_and_many_rows_once(rng):
     assert dealt(np.ones((5, 2)), np.ones(5)) == []
 
 
+def test_rows_of_a_table_of_few_different_ones_are_no_copies(rng):
+    """Two columns of yes or no: a new row will be like one of the table, and the rows held out are to be that too."""
+    X = rng.integers(0, 2, (200, 2)).astype(float)
+    y = np.where(rng.random(200) < 0.9, X[:, 0], 1 - X[:, 0]).astype(int)
+    for rows, held_out in dealt(X, y, by_class=True):
+        assert len(held_out) == 40
+        assert {tuple(row) for row in X[held_out]} <= {tuple(row) for row in X[rows]}
+    clf = cr.MLPClassifier(device="cpu", random_state=0, max_iter=60).fit(X, y)
+    assert clf.shrinkage_ > 0.5
+    assert clf.score(X, y) > 0.85
+
+
+def test_the_only_row_of_a_class_is_never_held_out(rng):
+    y = np.repeat([0, 1, 2], [30, 20, 1])
+    found = dealt(rng.normal(size=(51, 2)), y, by_class=True)
+    assert all(50 in rows for rows, _ in found)
+    np.testing.assert_array_equal(np.sort(np.concatenate([held_out for _, held_out in found])), np.arange(50))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson", "gaussian_nll", "quantile", "log_loss"])
+@pytest.mark.parametrize("factor", [1e-6, 1e3])
+def test_row_weights_times_a_constant_are_the_same_fit(rng, loss, factor):
+    X, w = rng.normal(size=(80, 3)), rng.uniform(0.1, 2, 80)
+    options = {"device": "cpu", "random_state": 0, "max_iter": 30, "loss": loss}
+    if loss == "log_loss":
+        make, y = cr.MLPClassifier, (X[:, 0] + rng.normal(size=80) > 0).astype(int)
+    else:
+        make, y = cr.MLPRegressor, np.exp(X[:, 0] / 2 + 0.3 * rng.normal(size=80))
+    one, other = (make(**options).fit(X, y, sample_weight=weights) for weights in (w, factor * w))
+    assert one.shrinkage_ == other.shrinkage_
+    np.testing.assert_allclose(one.predict(X).astype(float), other.predict(X), rtol=1e-6)
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+
+
+def test_a_spread_that_is_too_sure_does_not_cost_the_mean(rng):
+    """Of gaussian_nll on an easy table: what was learnt of the mean stays, and variances suit rows held out."""
+    X = rng.normal(size=(400, 5))
+    y = X @ np.arange(1.0, 6) + 0.1 * rng.normal(size=400)
+    reg = cr.MLPRegressor(loss="gaussian_nll", random_state=0, device="cpu").fit(X[:200], y[:200])
+    assert reg.score(X[200:], y[200:]) > 0.95
+    mean, variance = reg.network_.predict_distribution(X[200:])
+    assert np.mean(np.abs(y[200:] - mean) < 1.645 * np.sqrt(variance)) > 0.8
+
+
 def test_who_asks_for_it(rng):
     X = rng.normal(size=(60, 4))
     y = rng.normal(5.0, size=60)

@@ -178,10 +178,10 @@ def test_a_warm_start_is_scikit_learns(rng, options):
 
 
 def test_its_rows_may_have_weights(monkeypatch, rng):
-    """A mean by weights, and the penalty by their sum: with a batch of all rows, rows that weigh 2 are rows twice."""
+    """A mean by weights: with a batch of all rows and no penalty, rows that weigh 2 are rows twice."""
     X, w = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
     y = targets("numbers", X)
-    options = {**SHARED, **ITS_SETTINGS, "batch_size": 1000, "shuffle": False}
+    options = {**SHARED, **ITS_SETTINGS, "batch_size": 1000, "shuffle": False, "alpha": 0.0}
     with pytest.warns(UserWarning, match="one batch"):
         weighted = cr.MLPRegressor(**options).fit(X, y, sample_weight=w)
     with pytest.warns(UserWarning, match="one batch"):

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.shrinkage import FACTORS, best_constant, losses_by_factor, shrink
+from chainrule.nn.losses import find_loss
+from chainrule.train.shrinkage import (
+    FACTORS,
+    Drawing,
+    HeldOut,
+    best_constant,
+    choose,
+    deviance,
+    draw,
+    effective_rows,
+    least,
+    on_held_out,
+)
 
 LOSSES = [
     "squared_error", "absolute_error", cr.Huber(delta=0.7), "poisson", "gamma", cr.Quantile([0.2, 0.8]), "gaussian_nll",
@@ -30,52 +42,157 @@ def test_no_constant_nearby_is_better(backend, rng, loss):
     net, y = net_and_targets(loss, backend, rng)
     rows = net.upload_rows(rng.normal(size=(60, 3)), y, rng.uniform(0, 2, 60))
     constant = best_constant(net, rows)
-    arrays = {name: np.zeros_like(value) for name, value in net.parameter_arena.download().items()}
-
-    def loss_of(logits):
-        net.assign_parameters(arrays | {"dense1.b": logits.astype("float32")})
-        return losses_by_factor(net, logits, rows)[0][-1]
-
-    best = loss_of(constant)
     if loss == "focal":
         shares = np.bincount(np.asarray(y), backend.download(rows.weights), 4)
         np.testing.assert_allclose(np.exp(constant), shares / shares.sum(), rtol=1e-6)
         return
+    held_out = on_held_out(net, constant, rows)
+
+    def loss_of(logits):
+        return deviance(net.loss, [held_out._replace(constant=logits)], 0.0)
+
+    best = loss_of(constant)
     for j in range(net.n_out):
         for step in (-0.05, 0.05):
             assert loss_of(constant + step * (np.arange(net.n_out) == j)) >= best * (1 - 1e-6)
 
 
-def test_the_factor_is_the_slope_of_the_targets_on_the_predictions(backend, rng):
-    """A linear net that says twice the truth is believed by half; the losses are those of the predictions."""
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_a_prediction_that_is_right_for_every_row_has_no_deviance(rng, loss):
+    """And every other has one: the constant of all rows. A density has no such prediction."""
+    net, y = net_and_targets(loss, cr.backend("cpu"), rng)
+    if loss == "gaussian_nll":
+        return
+    s = getattr(net.loss, "label_smoothing", 0.0)
+    with np.errstate(divide="ignore"):
+        if net.loss.task == "classify":
+            right = np.log((1 - s) * np.eye(net.n_out)[y] + s / net.n_out)
+        elif net.loss.task == "multilabel":
+            right = np.where(y > 0, np.inf, -np.inf)
+        elif isinstance(net.loss, cr.Quantile):
+            right = np.column_stack([y, np.full(len(y), -np.inf)])  # a gap of 0
+        else:
+            right = np.log(y) if loss in ("poisson", "gamma") else y
+    right = np.clip(right, -40, 40) if net.loss.task != "regress" else np.maximum(right, -40)
+    part = HeldOut(right, np.zeros(net.n_out), net.loss.check_targets(y), rng.uniform(0, 2, 60))
+    assert deviance(net.loss, [part], 1.0) == pytest.approx(0, abs=1e-9)
+    assert deviance(net.loss, [part], 0.0) > 1
+
+
+def linear(slope, rng, n=200, weights=None):
+    """What a linear net that says ``slope`` times the truth says of n rows, whose mean is 5."""
+    t = rng.normal(size=(n, 1))
+    return HeldOut(5 + slope * t, np.array([5.0]), 5 + t, weights)
+
+
+def test_the_factor_is_the_slope_of_the_targets_on_the_predictions(rng):
+    """A net that says twice the truth is believed by half, whatever the folds."""
+    loss, weights = cr.SquaredError().bind(1), rng.uniform(0, 2, 200)
+    part = linear(2.0, rng, weights=weights)
+    errors = [weights @ (part.targets[:, 0] - part.drawn(f)[:, 0]) ** 2 for f in FACTORS]
+    np.testing.assert_allclose([deviance(loss, [part], f) for f in FACTORS], errors, rtol=1e-12)
+    halves = [HeldOut(part.logits[i::2], part.constant, part.targets[i::2], weights[i::2]) for i in range(2)]
+    for parts in ([part], halves):
+        assert choose(loss, parts).factor == 0.5
+
+
+def test_a_net_is_drawn_by_its_output_layer(backend):
     net = cr.MLP([1, 1], loss="squared_error", backend=backend, dtype="float64")
     net.assign_parameters({"dense0.W": [[2.0]], "dense0.b": [5.0]})
-    X, weight = rng.normal(size=(200, 1)), rng.uniform(0, 2, 200)
-    rows = net.upload_rows(X, X + 5, weight)
-    losses, total = losses_by_factor(net, np.array([5.0]), rows)
-    np.testing.assert_allclose(losses, [weight @ (X[:, 0] * (1 - 2 * f)) ** 2 for f in FACTORS], rtol=1e-12)
-    assert total == pytest.approx(weight.sum())
-    assert float(net.predict([[3.0]])[0]) == 11, "only looked at"
-    assert shrink(net, np.array([5.0]), losses, total) == 0.5
+    draw(net, np.array([5.0]), Drawing(np.array([0.5]), np.zeros(1), 0.5))
     np.testing.assert_allclose(net.predict([[3.0]]), [8.0], rtol=1e-12)
+    before = net.parameter_arena.download()["dense0.W"]
+    draw(net, np.array([0.1]), Drawing(np.ones(1), np.zeros(1), 1.0))
+    np.testing.assert_array_equal(net.parameter_arena.download()["dense0.W"], before)
 
 
 @pytest.mark.parametrize(("rows", "least_gain"), [(2, 6 / 2), (22, 2.2 / 22)])
 def test_the_factor_must_pay_for_itself(rows, least_gain):
-    """Of two rows by three times the loss that is left, of 22 by a tenth."""
-    net = cr.MLP([1, 1], loss="squared_error")
-    losses = 10 + np.abs(FACTORS - 0.6)
+    """Of two rows by three times the deviance that is left, of 22 by a tenth."""
+    deviances = 10 + np.abs(FACTORS - 0.6)
     for factor, expected in ((0.95, 0.0), (1.05, 0.6)):
-        losses[0] = losses.min() * (1 + factor * least_gain)
-        assert shrink(net, np.zeros(1), losses, rows) == expected
+        deviances[0] = deviances.min() * (1 + factor * least_gain)
+        assert least(deviances, rows) == expected
 
 
 def test_rows_that_cannot_tell_leave_the_net_alone():
-    net = cr.MLP([1, 1], loss="squared_error")
-    before = net.predict([[1.0]])
-    assert shrink(net, np.zeros(1), np.zeros(len(FACTORS)), 5.0) == 1
-    assert shrink(net, np.zeros(1), np.full(len(FACTORS), np.nan), 5.0) == 1
-    np.testing.assert_array_equal(net.predict([[1.0]]), before)
+    assert least(np.zeros(len(FACTORS)), 5.0) == 1
+    assert least(np.full(len(FACTORS), np.nan), 5.0) == 1
+
+
+def test_rows_are_counted_by_the_ratios_of_their_weights():
+    for factor in (1e-9, 1.0, 1e6):
+        weights = factor * np.array([1.0, 1, 1, 1, 0])
+        assert effective_rows([(5, weights)]) == pytest.approx(4)
+    assert effective_rows([(3, None), (2, None)]) == 5
+    assert effective_rows([(1000, np.array([1e6, *[1.0] * 999]))]) == pytest.approx(1, rel=0.01)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+@pytest.mark.parametrize("unit", [1e-3, 500.0])
+def test_the_factor_is_the_same_in_any_unit_of_the_target(rng, loss, unit):
+    """Deviances are multiplied by the unit (poisson), or by nothing (gamma): constants of the target do not count."""
+    z, t = rng.normal(size=(60, 1)), rng.gamma(1.0, size=(60, 1))
+    t *= np.exp(0.2 * z)
+    bound = find_loss(loss, 1)
+    one = choose(bound, [HeldOut(z, np.zeros(1), t, None)])
+    other = choose(bound, [HeldOut(z + np.log(unit), np.log([unit]), unit * t, None)])
+    assert one.factor == other.factor
+
+
+def test_a_variance_that_is_too_small_widens_the_spread_and_leaves_the_mean(rng):
+    """The net's mean is right and its standard deviation a tenth of what it should be."""
+    x = rng.normal(size=(400, 1))
+    t = x + 0.3 * rng.normal(size=(400, 1))
+    sure = HeldOut(np.column_stack([x, np.full(400, 2 * np.log(0.03))]), np.array([0.0, 0.1]), t, None)
+    found = choose(find_loss("gaussian_nll", 2), [sure])
+    assert found.factor > 0.95
+    after = sure.drawn(found.factors, found.shift)
+    np.testing.assert_allclose(np.exp(after[:, 1] / 2), 0.3, rtol=0.1)
+    assert found.spread_factor == 0, "a spread that is the same for all rows has nothing to pay for"
+
+
+def test_a_spread_that_depends_on_the_row_is_kept(rng):
+    x = rng.normal(size=(400, 1))
+    sd = np.exp(x)
+    t = 2 * x + sd * rng.normal(size=(400, 1))
+    right = HeldOut(np.column_stack([2 * x, 2 * np.log(sd)]), np.array([0.0, 2.0]), t, None)
+    found = choose(find_loss("gaussian_nll", 2), [right])
+    assert found.spread_factor > 0.8
+    assert 0.9 < found.widened < 1.2
+
+
+def test_quantiles_that_are_too_near_are_set_wider_and_stay_where_they_are(rng):
+    """Location right, gaps a twentieth of what they should be: the constant's gaps, and the net's location."""
+    x = rng.normal(size=(600, 1))
+    t = 10 * x + rng.normal(size=(600, 1))
+    gap = 2.56  # between the quantiles 0.1 and 0.9
+    z = np.column_stack([10 * x - gap / 2, np.full(600, np.log(np.expm1(gap / 20)))])
+    constant = np.array([-gap / 2, np.log(np.expm1(gap))])
+    found = choose(cr.Quantile([0.1, 0.9]).bind(2), [HeldOut(z, constant, t, None)])
+    assert found.factor > 0.95
+    assert found.spread_factor < 0.2
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_a_target_that_never_changes_gives_the_constant(backend, rng, loss):
+    """However sure the net; rows of weight 0 do not count."""
+    net, y = net_and_targets(loss, backend, rng)
+    y = np.concatenate([np.repeat(y[:1], 59, axis=0), y[1:2] + (1 if net.loss.task == "regress" else 0)])
+    X, weight = rng.normal(size=(60, 3)), np.array([1.0] * 59 + [0.0])
+    run = cr.Trainer(net, epochs=1, shrink=True).fit(X, y, sample_weight=weight, validation=(X[:9], y[:9]))
+    assert run.shrinkage.factor == 0
+    answers = np.asarray(net.predict(X))
+    np.testing.assert_array_equal(answers, np.broadcast_to(answers[0], answers.shape))
+    if net.loss.task == "regress" and not isinstance(net.loss, cr.Quantile):
+        np.testing.assert_allclose(answers[0], y[0], rtol=1e-5)
+
+
+def test_counts_that_are_all_0_are_predicted_as_next_to_none(rng):
+    net = cr.MLP([3, 8, 1], loss="poisson")
+    X = rng.normal(size=(60, 3))
+    cr.Trainer(net, epochs=2, shrink=True).fit(X, np.zeros(60), validation=0.2)
+    assert 0 < net.predict(X).max() < 1e-5
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "softmax_cross_entropy"])

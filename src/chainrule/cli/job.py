@@ -124,8 +124,8 @@ def _tell(
     if outcome.best_epoch:
         part = "train" if data.valid is None else "valid"
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
-        if (shrinkage := outcome.shrinkage) is not None and shrinkage.factor < 1:
-            say("shrunk", f"to {shrinkage.factor:g} of the way from the best constant prediction, by the valid rows")
+        if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
+            say("shrunk", f"{shrinkage}, by the valid rows")
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     say_findings(say, outcome)
     if interrupted:

@@ -72,7 +72,7 @@ def summary_of(net: Network, data: Data, outcome: Run) -> dict[str, Any]:
                 part = "valid" if name.startswith("valid_") else "train"
                 parts[part][name.removeprefix("valid_")] = values[epoch - 1]
         if data.valid is not None:
-            if (shrinkage := outcome.shrinkage) is not None and shrinkage.factor < 1:
+            if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
                 parts["valid"] = {"loss": shrinkage.valid_loss}  # what the epoch had was of the net before
             parts["valid"] |= metrics.score(net, *data.valid)
     return {

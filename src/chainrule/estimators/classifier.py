@@ -42,7 +42,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         rows up (256,), from 4,096 up (256, 128)
     activation : "relu", "tanh", "logistic", "identity", "gelu", "silu", "mish", "selu", ...: one, or one a layer
     solver : "adam", "sgd" or "lbfgs" (all rows at once; needs SciPy)
-    alpha : of a penalty in the loss: alpha / 2 sum W^2 over the rows of the batch
+    alpha : of a penalty in the loss: alpha / 2 sum W^2 over the rows of the batch, by their weights, whose mean is 1;
+        "auto": 0, from 1,000 rows up 1e-4
     batch_size : rows a step, or "auto": 64, from 4,096 rows up 128, from 16,384 up 256; all rows where there are fewer
     learning_rate : "cosine" (down to 0 over max_iter epochs, all of which are trained), "constant"; for sgd alone
         "invscaling" or "adaptive"
@@ -94,7 +95,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def __init__(
         self, hidden_layer_sizes: Any = "auto", activation: Any = "relu", *, solver: str = "adam",
-        alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "cosine",
+        alpha: float | str = "auto", batch_size: Any = "auto", learning_rate: str = "cosine",
         learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: Any = "auto", shuffle: bool = True,
         random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
         momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,

@@ -13,7 +13,15 @@ from chainrule.estimators.homes import on_host
 from chainrule.estimators.solvers import trainer_of
 from chainrule.train.class_weights import ClassWeights
 from chainrule.train.host_rows import HostRows
-from chainrule.train.shrinkage import FACTORS, best_constant, losses_by_factor, shrink
+from chainrule.train.shrinkage import (
+    HeldOut,
+    best_constant,
+    choose,
+    draw,
+    never_changes,
+    on_held_out,
+    to_the_constant,
+)
 
 if TYPE_CHECKING:
     from chainrule.estimators.base import BaseMLP
@@ -22,7 +30,10 @@ if TYPE_CHECKING:
 FOLDS = 5
 ALL_FOLDS = 1_000  # rows, from which on one fold is enough to tell
 MOST_HELD_OUT = 65_536  # rows, of a fold
-MANY = 16_384  # rows, from which on duplicates are not looked for
+LEAST_HELD_OUT = 2_048  # rows, however many outputs there are
+MANY_OUTPUTS = 64  # for which MOST_HELD_OUT rows are no matter
+MANY = 16_384  # rows, from which on copies are not looked for
+MOST_COPIES = 4  # of a row, on average
 
 
 def shrink_by_folds(
@@ -31,7 +42,7 @@ def shrink_by_folds(
     """Draw the predictions of a fitted net to the best constant one by the factor that rows held out ask for.
 
     Each fold has a net of its own, trained on the other rows as the estimator's net was on all. None, and nothing is
-    changed, where the constant is not known, there are no folds, or the training of one diverges or is interrupted.
+    changed, if the constant is not known, there are no folds, or the training of one diverges or is interrupted.
     """
     net, by_class, class_weight = estimator._net, estimator._is_of_classes(), estimator._class_weights()
     if after.stopped == "interrupted":
@@ -47,13 +58,16 @@ def shrink_by_folds(
 
     host_X, everything = on_host(X), slice(None)
     in_loss = by_class_too(everything, everything)
-    constant = best_constant(net, HostRows(net, host_X, y, in_loss))  # X itself may be more than the device holds
+    all_rows = HostRows(net, host_X, y, in_loss)  # X itself may be more than the device holds
+    constant = best_constant(net, all_rows)
     if constant is None:
         return None
-    losses, weight = np.zeros(len(FACTORS)), 0.0
-    for rows, held_out in folds(host_X, y, in_loss, seed, by_class=by_class):
-        if by_class and len(np.unique(y[rows])) < len(np.unique(y)):
-            continue  # these rows have the only ones of a class: the others say nothing of it
+    if never_changes(net, all_rows):
+        found = to_the_constant(net.loss)
+        draw(net, constant, found)
+        return found.factor
+    said: list[HeldOut] = []
+    for rows, held_out in folds(host_X, y, in_loss, seed, by_class=by_class, most=_most_held_out(net.n_out)):
         w = None if weights is None else weights[rows]
         twin = estimator._new_net(
             X[rows], y[rows], w, seed, device=net.backend, dtype=str(net.dtype), encoder=net.preparation.encoder
@@ -66,39 +80,66 @@ def shrink_by_folds(
             return None
         of_fold = best_constant(twin, HostRows(twin, host_X[rows], y[rows], by_class_too(rows, rows)))
         if of_fold is not None:
-            held_rows = twin.upload_rows(X[held_out], y[held_out], by_class_too(held_out, rows))
-            found = losses_by_factor(twin, of_fold, held_rows)
-            losses, weight = losses + found[0], weight + found[1]
-    return shrink(net, constant, losses, weight) if weight else None
+            part = on_held_out(twin, of_fold, twin.upload_rows(X[held_out], y[held_out]))
+            said.append(part._replace(weights=by_class_too(held_out, rows)))  # those of all folds beside each other
+    if not said:
+        return None
+    found = choose(net.loss, said)
+    draw(net, constant, found)
+    return found.factor
+
+
+def _most_held_out(n_out: int) -> int:
+    """Rows of a fold, so that the logits of many classes stay small."""
+    return max(LEAST_HELD_OUT, MOST_HELD_OUT // max(1, n_out // MANY_OUTPUTS))
 
 
 def folds(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, seed: int, *, by_class: bool
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, seed: int, *, by_class: bool, most: int = MOST_HELD_OUT
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(rows to train on, rows held out) of each fold: a fifth each in turn, from ``ALL_FOLDS`` rows up once.
 
-    Equal rows go together, and rows of weight 0 nowhere, so that a row of weight 2 is two rows here too. ``by_class``
-    deals the rows of each class of ``y`` evenly. Of fewer than two different rows there are no folds.
+    Copies of a row go together, and rows of weight 0 nowhere, so that a row of weight 2 is two rows here too.
+    ``by_class`` deals the rows of each class of ``y`` evenly; the only row of a class is never held out. Of fewer than
+    two different rows there are no folds.
     """
     rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
-    group, count = _equal_rows(X[rows], y[rows]) if len(rows) < MANY else (np.arange(len(rows)), len(rows))
+    group, count = _copies(X[rows], y[rows]) if len(rows) < MANY else (np.arange(len(rows)), len(rows))
     if count < 2:
         return
     order = np.random.RandomState(seed).permutation(count)
+    alone = np.zeros(count, bool)
     if by_class:
         first = np.empty(count, np.int64)
         first[group[::-1]] = np.arange(len(rows))[::-1]
-        order = order[np.argsort(y[rows][first][order], kind="stable")]
-    fold_of_group = np.empty(count, np.int64)
-    fold_of_group[order] = np.arange(count) % FOLDS
+        _, of_class, sizes = np.unique(y[rows][first], return_inverse=True, return_counts=True)
+        order = order[np.argsort(of_class[order], kind="stable")]
+        alone = sizes[of_class] < 2
+    order = order[~alone[order]]
+    fold_of_group = np.full(count, -1)
+    fold_of_group[order] = np.arange(len(order)) % FOLDS
     fold = fold_of_group[group]
-    for number in range(min(FOLDS, count) if len(rows) < ALL_FOLDS else 1):
-        yield rows[fold != number], rows[fold == number][:MOST_HELD_OUT]
+    for number in range(min(FOLDS, len(order)) if len(rows) < ALL_FOLDS else 1):
+        yield rows[fold != number], rows[fold == number][:most]
 
 
-def _equal_rows(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
-    """(n,) a number for each row, the same for equal ones, and how many there are; their order is that of the bytes,
-    so that it does not depend on the order of the rows."""
-    table = np.ascontiguousarray(np.column_stack([X, y]).astype(np.float64))
-    different, group = np.unique(table.view(np.dtype((np.void, table.shape[1] * 8))).ravel(), return_inverse=True)
-    return group, len(different)
+def _copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
+    """(n,) a number for each row, the same for copies of one, and how many there are; their order is that of the
+    bytes, so that it does not depend on the order of the rows.
+
+    Equal rows are copies if they are not what the table consists of: where few different rows come up again and
+    again (some columns of yes or no), or equal features have different targets, a new row will be like one of them,
+    and the rows held out are to be that too.
+    """
+    features, targets = (np.ascontiguousarray(part, np.float64) for part in (X, y.reshape(len(y), -1)))
+    group, different = _numbered(np.column_stack([features, targets]))
+    if different > 1 and (different * MOST_COPIES < len(X) or _numbered(features)[1] < different):
+        return np.argsort(np.argsort(group, kind="stable"), kind="stable"), len(X)
+    return group, different
+
+
+def _numbered(table: np.ndarray) -> tuple[np.ndarray, int]:
+    """(n,) the rank of each row among the different ones, and how many these are."""
+    table = np.ascontiguousarray(table)
+    different, number = np.unique(table.view(np.dtype((np.void, table.shape[1] * 8))).ravel(), return_inverse=True)
+    return number, len(different)

@@ -20,7 +20,7 @@ from chainrule.errors import DataError, first_line
 from chainrule.estimators.homes import is_on_gpu, on_host
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Standardization
-from chainrule.nn.row_checks import place_of_nonfinite, refuse_masked
+from chainrule.nn.row_checks import place_of_nonfinite, refuse_masked, relative_weights
 from chainrule.nn.table_columns import Categorical, ColumnData
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.frame_reader import is_frame, read_frame
@@ -105,8 +105,9 @@ def _take(
     weights = None
     if sample_weight is not None:
         weights = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
-        if weights.sum() < np.finfo(weights.dtype).tiny:
+        if not weights.any():
             raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
+        weights = relative_weights(weights)
     return Incoming(X, y, weights, dtype, name)
 
 

@@ -43,7 +43,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def __init__(
         self, hidden_layer_sizes: Any = "auto", activation: Any = "relu", *, solver: str = "adam",
-        alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "cosine",
+        alpha: float | str = "auto", batch_size: Any = "auto", learning_rate: str = "cosine",
         learning_rate_init: float = 0.002, power_t: float = 0.5, max_iter: Any = "auto", shuffle: bool = True,
         random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
         momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,

@@ -114,6 +114,11 @@ def epochs_of(estimator: Any, recipe: Recipe) -> int:
     return recipe.epochs if is_auto(estimator.max_iter) else whole_number("max_iter", estimator.max_iter)
 
 
+def alpha_of(estimator: Any, recipe: Recipe) -> float:
+    """The penalty on the weights in the loss."""
+    return recipe.alpha if is_auto(estimator.alpha) else real_number("alpha", estimator.alpha)
+
+
 def optimizer_of(estimator: Any, schedule: Schedule, *, epochs: int, steps: int) -> Optimizer:
     """The optimiser of an estimator's fit; ``alpha`` is no part of it: it stands in the loss.
 
@@ -283,7 +288,7 @@ def trainer_of(
         net, optimizer, batch_size=batch_size, seed=seed + estimator.t_, epochs=epochs,
         shuffle=bool(estimator.shuffle), monitor=watched.name if watched else None,
         metrics=watched.metrics if watched else not of_fold, progress=bool(estimator.verbose) and not of_fold,
-        l2=real_number("alpha", estimator.alpha), moments=course.moments,
+        l2=alpha_of(estimator, recipe), moments=course.moments,
         callbacks=[*callbacks, *([convergence] if convergence else [])],
     )  # fmt: skip
     return trainer, convergence

@@ -14,6 +14,7 @@ from chainrule.nn.loss import Baseline
 
 HALVINGS = 100  # of an interval: to the last bit, whatever its width
 SMALLEST_SHARE = 1e-6  # of a class that no row has: its logit is finite
+SMALLEST_MEAN = 1e-6  # of counts that are all 0: its logarithm is finite
 
 
 def never_changes(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
@@ -103,23 +104,49 @@ def log_odds(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     return odds
 
 
-def poisson(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
-    """exp(z) - t z for exp(z) = the mean, and for exp(z) = t, where t log t is 0 for t = 0."""
+def entropy(shares: np.ndarray) -> np.ndarray:
+    """-sum p log p over the last axis, in nats, with 0 log 0 = 0."""
+    found: np.ndarray = -_t_log_t(shares).sum(axis=-1)
+    return found
+
+
+def log_mean(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """(k,): the logarithm of the mean of each column, of targets from 0 up."""
     mean, _ = mean_and_variance(targets, weights)
-    same = never_changes(targets, weights)
+    logs: np.ndarray = np.log(np.where(mean > 0, mean, SMALLEST_MEAN))
+    return logs
+
+
+def poisson(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
+    """exp(z) - t z for exp(z) = the mean, and for exp(z) = t."""
+    mean, _ = mean_and_variance(targets, weights)
+    constant, perfect = mean - _t_log_t(mean), perfect_poisson(targets, weights)
+    return _baseline(constant, perfect, targets, weights)
+
+
+def perfect_poisson(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """(k,): t - t log t, with 0 log 0 = 0."""
     targets, weights = _in_double(targets, weights)
-    constant = mean - _t_log_t(mean)
-    perfect = np.average(targets - _t_log_t(targets), axis=0, weights=weights)
-    return Baseline(float(constant.sum()), float(np.where(same, constant, perfect).sum()))
+    found: np.ndarray = np.average(targets - _t_log_t(targets), axis=0, weights=weights)
+    return found
 
 
 def gamma(targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
     """z + t exp(-z) for exp(z) = the mean, and for exp(z) = t."""
     mean, _ = mean_and_variance(targets, weights)
-    same = never_changes(targets, weights)
+    return _baseline(np.log(mean) + 1, perfect_gamma(targets, weights), targets, weights)
+
+
+def perfect_gamma(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """(k,): log t + 1."""
     targets, weights = _in_double(targets, weights)
-    constant = np.log(mean) + 1
-    perfect = np.average(np.log(targets) + 1, axis=0, weights=weights)
+    found: np.ndarray = np.average(np.log(targets) + 1, axis=0, weights=weights)
+    return found
+
+
+def _baseline(constant: np.ndarray, perfect: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> Baseline:
+    """Of both (k,); equal, whatever rounding says, for a column that never changes."""
+    same = never_changes(targets, weights)
     return Baseline(float(constant.sum()), float(np.where(same, constant, perfect).sum()))
 
 

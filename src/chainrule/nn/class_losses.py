@@ -84,6 +84,11 @@ class SoftmaxCrossEntropy(_OneOfK):
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
         return baselines.log_shares(targets, weights, self.n_out, smoothing=self.label_smoothing)
 
+    def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
+        """The entropy of a smoothed label."""
+        s, k = self.label_smoothing, self.n_out
+        return float(baselines.entropy(np.array([1 - s + s / k, *[s / k] * (k - 1)])))
+
     def __call__(
         self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
         totals: Array, dlogits: Array,
@@ -168,6 +173,12 @@ class SigmoidCrossEntropy(NumberLoss):
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
         """The log odds of the targets' means."""
         return baselines.log_odds(targets, weights)
+
+    def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
+        """The entropy of targets between yes and no, smoothed ones among them."""
+        t = targets.astype(np.float64)
+        rows = baselines.entropy(np.stack([t, 1 - t], axis=-1)).sum(axis=1)
+        return float(np.average(rows, weights=weights))
 
     def __call__(
         self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,

@@ -30,10 +30,9 @@ def targets_and_weights(
         checked = _as_dtype(checked, dtype, "a target")
     if sample_weight is None:
         return checked, None
-    weights = _as_dtype(check_weights(on_host(backend, sample_weight, "sample_weight"), n), dtype, "a weight")
-    total = weights.real.sum(dtype=np.float64)  # complex where a gradient is checked
-    if total < np.finfo(weights.dtype).tiny:  # its reciprocal would be infinite
-        raise DataError(f"sample_weight is zero everywhere, or nearly so: its sum in {dtype} is {total:.3g}")
+    weights = check_weights(on_host(backend, sample_weight, "sample_weight"), n)
+    # The gradient of a sum goes by the weights as they are, that of a mean by their ratios.
+    weights = _as_dtype(relative_weights(weights) if loss.mean else weights, dtype, "a weight")
     return checked, weights
 
 
@@ -113,7 +112,22 @@ def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
     if bad.any():
         row = int(bad.argmax())
         raise DataError(f"sample_weight at row {row} is {weights[row]}, a finite number from 0 up was expected")
+    if not weights.any():
+        raise DataError("sample_weight is zero everywhere, at least one weight above 0 was expected")
     return weights
+
+
+def relative_weights(weights: np.ndarray) -> np.ndarray:
+    """w_i / mean of those above 0, in float64: only ratios of weights mean anything, 1/n as much as 1.
+
+    Divided by the largest first, so that no sum leaves the range of float64. The weights themselves if their mean is 1.
+    """
+    wide = weights.astype(np.result_type(weights.dtype, np.float64), copy=False)
+    largest = wide.max()
+    shares = (wide / largest).astype(np.float64)
+    mean = shares[shares > 0].mean()
+    relative: np.ndarray = weights if mean * largest == 1 else shares / mean
+    return relative
 
 
 def on_host(backend: Backend, values: Any, name: str) -> np.ndarray:

@@ -136,8 +136,7 @@ class _LogLink(_Elementwise):
 
     def constant_logits(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
         """log(mean): from a mean of 1, which zeros say, large targets throw the first steps far off."""
-        mean, _ = baselines.mean_and_variance(targets, weights)
-        return np.log(np.where(mean > 0, mean, 1.0))
+        return baselines.log_mean(targets, weights)
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,6 +155,10 @@ class Poisson(_LogLink):
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return baselines.poisson(targets, weights)
 
+    def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
+        """Of z = log t."""
+        return float(baselines.perfect_poisson(targets, weights).sum())
+
 
 @dataclass(frozen=True, repr=False)
 class Gamma(_LogLink):
@@ -172,3 +175,7 @@ class Gamma(_LogLink):
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return baselines.gamma(targets, weights)
+
+    def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
+        """Of z = log t."""
+        return float(baselines.perfect_gamma(targets, weights).sum())

@@ -21,10 +21,12 @@ class Recipe(NamedTuple):
     dropout: float
     batch_size: int
     epochs: int
+    alpha: float = 1e-4  # of the estimators' penalty in the loss
 
 
 RECIPES = (
-    Recipe(0, (100,), 0.0, 64, 200),  # without dropout a row of weight 2 is two rows, where all rows are one batch
+    # Without dropout and a penalty that goes by the number of rows, a row of weight 2 is two rows in a batch of all.
+    Recipe(0, (100,), 0.0, 64, 200, alpha=0.0),
     Recipe(1_000, (256,), 0.2, 64, 200),
     Recipe(4_096, (256, 128), 0.2, 128, 200),
     Recipe(16_384, (256, 128), 0.2, 256, 200),

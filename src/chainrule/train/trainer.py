@@ -63,8 +63,8 @@ class Trainer:
     accumulate : batches that make one update, whose gradient is that of one batch of all their rows: the memory of
         ``batch_size`` rows, the steps of ``accumulate * batch_size``. The last update of an epoch may have fewer
     l2 : alpha of a penalty in the loss, alpha / 2 sum W^2 a batch, of what weight decay is of; where the loss is a mean
-        it is divided by the rows (the sum of the weights) of the batch, and so is its gradient. That is scikit-learn's
-        ``alpha``: the loss that is recorded holds it, the loss of validation rows does not
+        it is divided by the rows (the sum of their weights, whose mean is 1) of the batch, and so is its gradient. That
+        is scikit-learn's ``alpha``: the loss that is recorded holds it, the loss of validation rows does not
     ema : decay of an exponential moving average of the weights, in (0, 1), 0.999 say; None for none. Validation, the
         best epoch, callbacks and the net in the end have the averages; training goes on with the raw weights
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
@@ -157,7 +157,8 @@ class Trainer:
         ----------
         X : (n, n_in) numbers, finite
         y : what the net's loss wants, one a row
-        sample_weight : (n,) numbers from 0 up, or None
+        sample_weight : (n,) numbers from 0 up, or None. Only their ratios mean anything if the loss is a mean: they are
+            divided by their mean over the rows that weigh anything
         class_weight : for a classification "balanced", by the rows that are trained on, or {label: weight}: rows are
             weighted by it in the loss, ``valid_loss`` too, but not in metrics; see
             :class:`chainrule.train.class_weights.ClassWeights`
@@ -233,6 +234,8 @@ class Trainer:
         training = be.download(split_order(be, len(y), fraction, self.seed)[0])
         if sample_weight is not None:
             sample_weight = check_weights(on_host(be, sample_weight, "sample_weight"), len(y))[training]
+            if not sample_weight.any():
+                sample_weight = None  # the split itself is refused
         return ClassWeights(self.net, class_weight, y[training], sample_weight)
 
     def _rows(

@@ -32,7 +32,7 @@ class Metric:
     Parameters
     ----------
     function : (y, predicted) -> number, both NumPy arrays, one row a row. One that has a parameter ``sample_weight``,
-        as those of scikit-learn have, is given the rows' weights, or None where they have none.
+        as those of scikit-learn have, is given the rows' weights (divided by their mean), or None where they have none.
     name : by default that of the function
     needs : "predictions", what ``predict`` says, or "probabilities", what ``predict_proba`` says
     greater_is_better : has to be said where it is watched (``monitor``)
