@@ -229,3 +229,15 @@ def test_json_of_a_fold_without_a_metric_is_json(run):
     found = run("cv", "t.csv", "--target", "y", *QUICK, "--folds", 2, "--json")
     assert "roc_auc" not in found.json["std"]
     json.loads(found.out, parse_constant=pytest.fail)
+
+
+def test_a_watched_metric_that_says_nothing_is_noted_once_for_all_folds(run, tmp_path, rng):
+    rows = rng.normal(size=(60, 2))
+    lines = [f"{a!r},{b!r},{0.1 if i < 58 else a!r}" for i, (a, b) in enumerate(rows.tolist())]
+    (tmp_path / "t.csv").write_text("a,b,y\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    options = ("--target", "y", "--task", "regress", "--folds", 3, "--epochs", 2, "--monitor", "valid_r2")
+    found = run("cv", "t.csv", *options, "--device", "cpu", "--json")
+    (note,) = found.json["notes"]
+    assert note.startswith("valid_r2 says nothing about which epoch is best")
+    assert f"note     {note}" in found.err
+    assert "Warning" not in found.err

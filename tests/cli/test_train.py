@@ -411,11 +411,11 @@ def test_a_run_that_ran_out_of_memory_goes_on(run, monkeypatch):
     assert run(*options, "--run-dir", "whole").code == 0
     calls = []
 
-    def starved(*args: object) -> dict[str, float]:
+    def starved(*args: object, **measured: object) -> dict[str, float]:
         calls.append(None)
         if len(calls) == 2:
             np.empty(2**50)
-        return metrics_of(*args)
+        return metrics_of(*args, **measured)
 
     with monkeypatch.context() as patch:
         patch.setattr(fit, "metrics_of", starved)

@@ -67,7 +67,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     dropout : rate behind each hidden layer, in [0, 1); "auto": 0.2 from 1,000 rows up where hidden_layer_sizes is
         "auto" too, else 0
     normalization : None, "layer" or "batch"
-    class_weight : None, "balanced" or {label: weight}
+    class_weight : None, "balanced" or {label: weight}: of the loss, "balanced" by the weights of the training rows
     standardize : bring features to mean 0 and deviation 1 inside, bent over smoothly far out
     embed_above : a column of text with more categories than this becomes a vector for each that is learned
         (:class:`Embedding`), instead of a column of X for each of the 32 most frequent; None for no column

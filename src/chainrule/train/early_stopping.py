@@ -18,7 +18,8 @@ class EarlyStopping:
     Parameters
     ----------
     patience : epochs, at least 1
-    monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "valid_d2", "loss", ...
+    monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "valid_d2", "loss", ...; for as long as
+        it says nothing (nan in all epochs, r2 of a target that never changes) the validation loss
     min_delta : what counts as better, in units of the metric
     """
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, DivergenceError
-from chainrule.nn.evaluation import baseline_of, is_by_column, metrics_of
-from chainrule.nn.losses import Baseline
+from chainrule.nn.evaluation import metrics_of
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
 from chainrule.nn.rows import Rows
+from chainrule.train.best_weights import BestWeights
 from chainrule.train.callbacks import CallbackLoop, as_callbacks
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import CheckpointWriter
@@ -32,8 +29,9 @@ from chainrule.train.resuming import Identity, restore, take
 from chainrule.train.run import EpochRecord, Run, StartRecord
 from chainrule.train.steps import STEPS_A_LOOK, Steps, steps_a_look
 from chainrule.train.streaming import batches_of
+from chainrule.train.training_metric import TrainingMetric
 from chainrule.train.valid_metrics import valid_evaluator
-from chainrule.train.watching import RowsOfFit, quantities_of, watch, watch_of, watchable
+from chainrule.train.watching import RowsOfFit, quantities_of, warn_of_silent, watch, watch_of, watchable
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -73,11 +71,9 @@ class Fit:
         )  # fmt: skip
         with advice(self._net_hint, backend=be):  # what a smaller batch does not make smaller
             self.learner = Learner(trainer)
-            self.best_weights = net.parameter_arena.like() if self.best is not None else None
-            self.weights_aside = net.parameter_arena.like() if keeps_aside else None
+            self.best_weights = BestWeights(self.best, net.parameter_arena) if self.best is not None else None
             self.evaluate = valid_evaluator(self.learner.judged, held_out, trainer.valid_metrics)
-            self.baseline = _baseline_of(net, rows) if trainer.metrics else None
-            self.has_metric = bool(trainer.metrics) and not is_by_column(net.loss)  # of the training rows
+            self.metric = TrainingMetric(net, rows, self.learner.penalty) if trainer.metrics else None
             state = new_state(be)
             _ = net.factor_arena  # made when first asked for
             probe = LayerProbe(net, rows) if diagnose else None
@@ -155,7 +151,7 @@ class Fit:
             raise
         finally:
             if self.best is not None and self.best_weights is not None and self.best.epoch:
-                self.backend.copy(self.best_weights.flat, out=self.net.parameter_arena.flat)
+                self.backend.copy(self.best_weights.arena.flat, out=self.net.parameter_arena.flat)
                 run.best_epoch = self.best.epoch
             if trainer.moments is not None:
                 trainer.moments.steps = self.steps.made()
@@ -163,12 +159,7 @@ class Fit:
         return run
 
     def _say_what_says_nothing(self, *, ended: bool) -> None:
-        """A UserWarning for a metric that is watched and tells no epoch from another; once each."""
-        for watched in (self.best, self.rates.watch):
-            complaint = "" if watched is None else watched.complaint(ended=ended)
-            if complaint and complaint not in self.run.notes:
-                self.run.notes.append(complaint)
-                warnings.warn(complaint, stacklevel=5)
+        warn_of_silent([self.best, self.rates.watch], self.run, ended=ended)
 
     def _seconds(self) -> float:
         """Trained so far, what went before a resume included."""
@@ -256,64 +247,36 @@ class Fit:
         if (halted := steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = (epoch + 1) * steps.groups.updates
-        metrics = metrics_of(
-            self.net.loss, totals, self.baseline if self.has_metric else None, counted=self._counted(),
-            penalty=self._penalty(),
-        )  # fmt: skip
+        metric = self.metric
+        if metric is None:
+            metrics = {"loss": float(self.net.loss.value(totals))}
+        else:
+            metrics = metrics_of(
+                self.net.loss, totals, metric.measured_by, counted=metric.counted(steps.batches),
+                penalty=metric.penalty(),
+            )  # fmt: skip
         if not epoch:
             self.first_loss = float(self.net.loss.value(totals[:1]))
         refuse_explosion(
-            metrics["loss"], factor=self.trainer.divergence_factor, first=self.first_loss, baseline=self.baseline,
-            step=run.steps - 1, epoch=epoch + 1,
+            metrics["loss"], factor=self.trainer.divergence_factor, first=self.first_loss,
+            baseline=None if metric is None else metric.baseline, step=run.steps - 1, epoch=epoch + 1,
         )  # fmt: skip
-        if not self.trainer.metrics:
-            metrics = {"loss": metrics["loss"]}
         if self.evaluate is not None:
             metrics |= {f"valid_{name}": value for name, value in self.evaluate().items()}
         metrics["lr"] = self._rate(run.steps - 1)
         metrics["seconds"] = self._seconds()
         run.history.append(metrics)
         self.rates.end_epoch(epoch + 1, metrics)
-        improved, judged = self._keep_best(epoch + 1, metrics), self.learner.judged
+        judged = self.learner.judged
+        improved = self.best_weights is not None and self.best_weights.improved(
+            epoch + 1, metrics, judged.parameter_arena
+        )
         record = EpochRecord(
             epoch + 1, self.trainer.epochs, metrics, improved, judged, run.history, self.callbacks.stop,
             "" if self.best is None else self.best.monitor,
         )  # fmt: skip
         self.callbacks.epoch_end(record)
         return record
-
-    def _keep_best(self, epoch: int, metrics: dict[str, float]) -> bool:
-        """The weights of the best epoch, by this one's metrics (from 1); whether it is this one."""
-        if self.best is None or self.best_weights is None:
-            return False
-        be, now, was_aside = self.backend, self.learner.judged.parameter_arena.flat, self.best.keeps_aside
-        improved = self.best.improved(epoch, metrics)
-        if improved:
-            be.copy(now, out=self.best_weights.flat)
-        if self.weights_aside is not None:
-            if self.best.is_aside(epoch):
-                be.copy(now, out=self.weights_aside.flat)
-            elif was_aside and not self.best.keeps_aside and not improved:  # an epoch before was the best after all
-                be.copy(self.weights_aside.flat, out=self.best_weights.flat)
-        return improved
-
-    def _counted(self) -> float | None:
-        """The weight of the rows that were counted as right, where class weights make it another than the loss's."""
-        rows, batches = self.rows, self.steps.batches
-        if not rows.by_class:
-            return None
-        used = batches.full * batches.size + batches.ragged
-        if rows.counted is None:
-            return float(used)
-        own = rows.counted if isinstance(rows, HostRows) else self.backend.download(rows.counted)
-        if used < len(own):  # a ragged batch is dropped, another one in each epoch
-            own = own[batches.numbers()]
-        return float(own.sum(dtype=np.float64))
-
-    def _penalty(self) -> float:
-        """What the loss of a batch holds of the weights, which is no error of a row: as they are now."""
-        penalty = self.learner.penalty
-        return 0.0 if penalty is None or self.baseline is None or not self.has_metric else penalty.value()
 
     def _divergence(self, step: int, epoch: int) -> DivergenceError:
         batch, loss, where = self.steps.first_nonfinite()
@@ -342,8 +305,4 @@ class Fit:
 
     def _best_net(self) -> Network:
         assert self.best_weights is not None
-        return self.net.on_parameters(self.best_weights)
-
-
-def _baseline_of(net: Network, rows: Rows | HostRows) -> Baseline | None:
-    return net.loss.baseline(rows.targets, rows.weights) if isinstance(rows, HostRows) else baseline_of(net, rows)
+        return self.net.on_parameters(self.best_weights.arena)

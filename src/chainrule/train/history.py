@@ -16,7 +16,8 @@ class History(Mapping[str, list[float]]):
     """One list a quantity, one number an epoch: ``history["loss"]``, ``history["valid_accuracy"]``, ...
 
     ``loss`` and the metrics without prefix are means over the epoch's training batches, each taken before its
-    update; those with ``valid_`` are of the validation rows at the end of the epoch. ``lr`` is the last rate of the
+    update; those with ``valid_`` are of the validation rows at the end of the epoch. Losses have the class weights in
+    them, metrics the rows' own weights alone. ``lr`` is the last rate of the
     epoch, ``seconds`` the time since the start.
     """
 

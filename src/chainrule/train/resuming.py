@@ -92,11 +92,7 @@ def restore(fit: Fit, checkpoint: Checkpoint) -> None:
 def _arenas(fit: Fit) -> dict[str, Arena]:
     """What is kept of a fit's memory, by name; the best epoch's weights once there is one."""
     found = fit.learner.arenas()
-    if fit.best is not None and fit.best.epoch > 0 and fit.best_weights is not None:
-        found["best"] = fit.best_weights
-    if fit.best is not None and fit.best.keeps_aside and fit.weights_aside is not None:
-        found["aside"] = fit.weights_aside
-    return found
+    return found if fit.best_weights is None else found | fit.best_weights.arenas()
 
 
 def _refuse_other_numbers(fit: Fit, checkpoint: Checkpoint) -> None:

@@ -53,9 +53,11 @@ class Trainer:
     seed : of the shuffles and of a validation split
     early_stopping : an EarlyStopping, or None to train all epochs
     monitor : the metric whose best epoch's weights are kept when there is a validation set (or early stopping);
-        "valid_loss" by default
+        "valid_loss" by default. Of one that says nothing (nan, or the same whatever the net says) there is a
+        UserWarning, and the validation loss is watched
     metrics : also record the metric of the loss (accuracy, r2, d2), not the loss alone; or a list of further ones, of
-        the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics
+        the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics.
+        r2 and d2 of several target columns are recorded of validation rows alone
     progress : a progress line on stderr, where that is a terminal
     callbacks : Callbacks, or functions called with an EpochRecord at the end of every epoch
     accumulate : batches that make one update, whose gradient is that of one batch of all their rows: the memory of
@@ -233,6 +235,8 @@ class Trainer:
         training = be.download(split_order(be, len(y), fraction, self.seed)[0])
         if sample_weight is not None:
             sample_weight = check_weights(on_host(be, sample_weight, "sample_weight"), len(y))[training]
+            if not sample_weight.any():
+                sample_weight = None  # the split itself is refused
         return ClassWeights(self.net, class_weight, y[training], sample_weight)
 
     def _rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
 from chainrule.train.early_stopping import BestEpoch
 from chainrule.train.host_rows import HostRows
+from chainrule.train.run import Run
 from chainrule.train.valid_metrics import Metric, built_in, direction_of
 from chainrule.train.watch import Candidate, Watch
 
@@ -114,3 +116,12 @@ def _silent(monitor: str, net: Network, rows: RowsOfFit) -> str:
     if not never_changes(targets, weights).all():
         return ""
     return f"all {what} rows are of one class" if name == "roc_auc" else f"the target never changes in the {what} rows"
+
+
+def warn_of_silent(watches: Sequence[Watch | None], run: Run, *, ended: bool) -> None:
+    """A UserWarning for a metric that is watched and tells no epoch from another; once each."""
+    for watched in watches:
+        complaint = "" if watched is None else watched.complaint(ended=ended)
+        if complaint and complaint not in run.notes:
+            run.notes.append(complaint)
+            warnings.warn(complaint, stacklevel=6)
