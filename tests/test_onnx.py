@@ -162,6 +162,47 @@ def test_standardisation_far_out_and_of_large_numbers_that_are_close(tmp_path, r
         assert_same(net, tmp_path / "net.onnx", np.array([[1e30, -1e25], [-1e18, 1e6]]))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("limit", [np.inf, 3.0])
+@pytest.mark.parametrize("unit", [1e-17, 1e-40, 1e-170, 1e-307, 1e170, 1.2e308])
+def test_a_single_column_as_small_or_large_as_numbers_are(tmp_path, rng, unit, limit, dtype):
+    """onnxruntime leaves out a sum with a number near 0; and a difference of large numbers overflows."""
+    net = shaken(cr.MLP([1, 8, 1], loss="squared_error", dtype=dtype), rng)
+    one = cr.Standardization(np.array([unit]), np.array([unit / 3]))
+    net.preparation = cr.Preparation(cr.Standardization(one.mean, one.scale, limit), one)
+    rows = unit * np.linspace(-1.4, 1.4, 57)[:, None]
+    found = net.export_onnx(tmp_path / "net.onnx", rows=rows)
+    assert found.difference <= 1
+    got, want = answers(tmp_path / "net.onnx", rows)["prediction"], net.predict(rows)
+    finite = np.isfinite(want)
+    assert finite[28]
+    np.testing.assert_allclose(got[finite] / one.scale, want[finite] / one.scale, **CLOSE[dtype])
+    assert np.ptp(want[finite]) > 0
+
+
+def test_an_infinite_feature_is_no_number_in_the_file(tmp_path, rng):
+    net = prepared(shaken(cr.MLP([2, 8, 3]), rng), rng)
+    net.export_onnx(tmp_path / "net.onnx")
+    said = answers(tmp_path / "net.onnx", np.array([[np.inf, 0], [0, np.nan], [0, 1e308]]))["probabilities"]
+    assert np.isnan(said[:2]).all()
+    assert np.isfinite(said[2]).all()
+
+
+def test_a_file_that_lets_a_constant_column_count_is_not_written(tmp_path, rng, monkeypatch):
+    """The rows that are compared have another value there."""
+    net = shaken(cr.MLP([3, 5, 1], loss="squared_error"), rng)
+    X = np.c_[rng.normal(size=(50, 2)), np.full(50, 2024.0)]
+    net.preparation = cr.Preparation(cr.Standardization.fit(X, limit=3.0))
+    assert np.ptp(cases.random_rows(net, np.dtype("f8"))[:, 2]) > 1000
+    right = layers._standardized
+
+    def as_before(g, x, s):
+        return right(g, x, cr.Standardization(s.mean, np.where(s.is_constant, 1.0, s.scale)))
+
+    monkeypatch.setattr(layers, "_standardized", as_before)
+    assert_refused(net, tmp_path, cr.DataError, "nothing was written")
+
+
 def test_a_trained_net(tmp_path, rng):
     X = rng.normal(size=(300, 4)) * [1, 5, 100, 0.1] + [0, 10, 1000, 3]
     y = (X[:, 0] + X[:, 1] / 5 > 2).astype(int)

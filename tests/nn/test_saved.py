@@ -89,6 +89,7 @@ W, B = np.zeros((3, 2), np.float32), np.zeros(2, np.float32)
 TENSORS = {"parameters.dense0.W": W, "parameters.dense0.b": B}
 LAYER = DESCRIPTION["layers"][0]
 STANDARDIZATION = {"features.mean": np.zeros(3), "features.scale": np.ones(3)}
+CONSTANT = STANDARDIZATION | {"features.scale": np.array([1, 1, np.inf])}
 EMBEDDING = {"kind": "embedding", "columns": [0], "counts": [2], "widths": [4], "shares": [[]]}
 NESTED: dict[str, Any] = {"kind": "dropout"}
 for _ in range(100):
@@ -151,6 +152,20 @@ MISFITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a mean without a scale": ({}, {"features.mean": np.zeros(3)}),
     "a mean of another width": ({}, STANDARDIZATION | {"features.mean": np.zeros(2), "features.scale": np.ones(2)}),
     "a mean and a scale that differ": ({}, STANDARDIZATION | {"features.scale": np.ones(4)}),
+    "a constant column too few": ({}, CONSTANT),
+    "a constant column too many": ({"constant_columns": 2}, CONSTANT),
+    "constant columns without a scale": ({"constant_columns": 1}, {}),
+    "constant columns that are none": ({"constant_columns": True}, CONSTANT),
+    "an infinite mean": ({"constant_columns": 1}, CONSTANT | {"features.mean": np.array([0, 0, np.inf])}),
+    "an infinite limit": ({"constant_columns": 1}, CONSTANT | {"features.limit": np.array([np.inf])}),
+    "an infinite weight": ({"constant_columns": 1}, CONSTANT | {"parameters.dense0.b": np.full(2, np.inf, "f4")}),
+    **{
+        f"a scale of {value}": (
+            {"constant_columns": 1},
+            STANDARDIZATION | {"features.scale": np.array([1, np.inf, value])},
+        )
+        for value in (0, -1, -np.inf, np.nan)
+    },
 }
 
 
@@ -167,6 +182,18 @@ def test_descriptions_that_do_not_fit_their_arrays(tmp_path, name):
 def test_the_file_that_these_start_from_is_fine(tmp_path):
     model_file.write(tmp_path / "m", DESCRIPTION, TENSORS | STANDARDIZATION)
     assert cr.load(tmp_path / "m", device="cpu").widths == (3, 2)
+    model_file.write(tmp_path / "m", DESCRIPTION | {"constant_columns": 1}, TENSORS | CONSTANT)
+    found = cr.load(tmp_path / "m", device="cpu").preparation.features
+    assert found.is_constant.tolist() == [False, False, True]
+
+
+def test_a_net_whose_scale_or_mean_is_none_is_not_saved(tmp_path):
+    for mean, scale in ((np.nan, 1), (np.inf, np.inf), (0, np.nan), (0, -np.inf)):
+        net = cr.MLP([1, 1], loss="squared_error")
+        net.preparation = cr.Preparation(cr.Standardization(np.array([mean], float), np.array([scale], float)))
+        with pytest.raises(cr.DataError, match="not finite"):
+            net.save(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_device_that_is_none(tmp_path):

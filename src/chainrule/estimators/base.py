@@ -23,7 +23,7 @@ from chainrule.errors import OptionError, said_of
 from chainrule.estimators.early_stopping import split_by_class
 from chainrule.estimators.held_out import shrink_by_folds
 from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
-from chainrule.estimators.incoming import WIDE, Incoming, read, standardization, take
+from chainrule.estimators.incoming import WIDE, Incoming, prepared_further, read, standardization, take
 from chainrule.estimators.running_scale import RunningScale, scale_followed_by
 from chainrule.estimators.solvers import Convergence, Course, Watched, epochs_of, layers_of, trainer_of
 from chainrule.nn.losses import Loss
@@ -120,6 +120,8 @@ class BaseMLP(BaseEstimator, abc.ABC):
             self._begin(x, t, weights, device, seed, rows, encoder)
         else:
             self._go_on(device)
+            if not one_epoch:  # whose scale goes on by itself
+                self._net.preparation = prepared_further(self._net.preparation, x, t, weights)
         if first or not one_epoch:
             self._course = Course()
         validation = part(valid) if splits else None if eval_set is None else self._held_out(eval_set)

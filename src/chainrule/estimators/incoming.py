@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from chainrule.errors import DataError, first_line
 from chainrule.estimators.homes import is_on_gpu, on_host
 from chainrule.estimators.labels import as_they_came
 from chainrule.nn.network import Network
+from chainrule.nn.preparation import Preparation
 from chainrule.nn.row_checks import place_of_nonfinite, refuse_masked, relative_weights
 from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_columns import Categorical, ColumnData
@@ -210,6 +211,32 @@ def _dtype_of(X: Any) -> np.dtype:
 
 def _dtype(came: np.dtype, dtypes: Any) -> np.dtype:
     return came if isinstance(dtypes, tuple) else np.dtype(dtypes)
+
+
+def prepared_further(preparation: Preparation, X: Array, y: np.ndarray, weights: np.ndarray | None) -> Preparation:
+    """The preparation of a net whose fit goes on with rows X (n, n_in) and targets y, (n,) or (n, k).
+
+    Columns that never changed before take mean and deviation of these rows: now there is something to learn from them.
+    """
+    return replace(
+        preparation,
+        features=_where_it_changes_now(preparation.features, X, weights),
+        targets=_where_it_changes_now(preparation.targets, y, weights),
+    )
+
+
+def _where_it_changes_now(
+    found: Standardization | None, x: Array, weights: np.ndarray | None
+) -> Standardization | None:
+    if found is None or not found.is_constant.any():
+        return found
+    constant = np.flatnonzero(found.is_constant)
+    now = standardization(on_host(x if x.ndim == 1 else x[:, constant]), weights)
+    changes = ~now.is_constant
+    mean, scale = found.mean.copy(), found.scale.copy()
+    at = constant[changes]
+    mean[at], scale[at] = now.mean[changes], now.scale[changes]
+    return Standardization(mean, scale, found.limit)
 
 
 def standardization(x: np.ndarray, weights: np.ndarray | None, limit: float = math.inf) -> Standardization:
