@@ -200,8 +200,9 @@ def test_the_library_answers_with_the_names_of_classes(run, wares):
 
 
 BAD = {
-    "1e300": ("a,y\n1e300,1\n-1e300,2\n1,3\n2,4\n", None),
+    "1e300": ("a,y\n1e300,1\n-1e300,2\n1,1\n2,2\n", None),
     "a target of 1e300": ("a,y\n1,1e300\n2,-1e300\n3,.5\n4,1\n", None),
+    "one row of each class": ("a,y\n1,1\n2,2\n3,3\n", "expected a class of at least two rows"),
     "one row": ("a,y\n1,1\n", "the target is '1' in every row, two classes were expected"),
     "ragged": ("a,y\n1,1,5\n", "line 2: 3 cells came, 2 were expected"),
     "empty": ("", "the file is empty"),

@@ -28,7 +28,7 @@ def hold_out_by_class(classes: np.ndarray, count: int, order: np.ndarray) -> np.
     if sizes.max() < 2:
         raise DataError(
             "expected a class of at least two rows to hold one out, got one row of each class",
-            hint="train on all rows, or hold out a table of its own",
+            hint="train on all rows (--valid 0); numbers that are no classes are for a regression (--task regress)",
         )
     share = count * sizes / len(classes)
     held = np.minimum(np.floor(share).astype(np.int64), sizes - 1)
