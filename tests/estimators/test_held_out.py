@@ -22,8 +22,8 @@ def test_every_row_is_held_out_once_and_equal_rows_together(rng):
     X[10:20], y[10:20] = X[10], y[10]
     found = dealt(X, y)
     assert len(found) == 5
-    np.testing.assert_array_equal(np.sort(np.concatenate([held_out for _, held_out in found])), np.arange(40))
-    for rows, held_out in found:
+    np.testing.assert_array_equal(np.sort(np.concatenate([held_out for _, held_out, _ in found])), np.arange(40))
+    for rows, held_out, _ in found:
         assert not set(rows) & set(held_out)
         assert len({*range(10, 20)} & set(held_out)) in {0, 10}
 
@@ -32,15 +32,15 @@ def test_a_row_of_weight_two_is_two_rows_and_one_of_weight_zero_none(rng):
     X, y = rng.normal(size=(30, 2)), rng.normal(size=30)
     weights = rng.integers(0, 3, 30)
     repeated = rng.permutation(np.repeat(np.arange(30), weights))
-    for (_, weighted), (_, twice) in zip(dealt(X, y, weights), dealt(X[repeated], y[repeated]), strict=True):
+    for (_, weighted, _), (_, twice, _) in zip(dealt(X, y, weights), dealt(X[repeated], y[repeated]), strict=True):
         np.testing.assert_array_equal(np.repeat(weighted, weights[weighted]), np.sort(repeated[twice]))
 
 
 def test_classes_are_dealt_evenly_and_many_rows_once(rng):
     y = np.repeat([0, 1], [45, 15])
-    for _, held_out in dealt(rng.normal(size=(60, 2)), y, by_class=True):
+    for _, held_out, _ in dealt(rng.normal(size=(60, 2)), y, by_class=True):
         assert np.bincount(y[held_out]).tolist() == [9, 3]
-    ((rows, held_out),) = dealt(rng.normal(size=(1500, 2)), rng.normal(size=1500))
+    ((rows, held_out, _),) = dealt(rng.normal(size=(1500, 2)), rng.normal(size=1500))
     assert (len(rows), len(held_out)) == (1200, 300)
     assert dealt(np.ones((5, 2)), np.ones(5)) == []
 
@@ -49,7 +49,7 @@ def test_rows_of_a_table_of_few_different_ones_are_no_copies(rng):
     """Two columns of yes or no: a new row will be like one of the table, and the rows held out are to be that too."""
     X = rng.integers(0, 2, (200, 2)).astype(float)
     y = np.where(rng.random(200) < 0.9, X[:, 0], 1 - X[:, 0]).astype(int)
-    for rows, held_out in dealt(X, y, by_class=True):
+    for rows, held_out, _ in dealt(X, y, by_class=True):
         assert len(held_out) == 40
         assert {tuple(row) for row in X[held_out]} <= {tuple(row) for row in X[rows]}
     clf = cr.MLPClassifier(device="cpu", random_state=0, max_iter=60).fit(X, y)
@@ -57,11 +57,23 @@ def test_rows_of_a_table_of_few_different_ones_are_no_copies(rng):
     assert clf.score(X, y) > 0.85
 
 
+def test_targets_are_dealt_evenly(rng):
+    """Of five neighbours one goes to each fold, whatever the units of rows and targets."""
+    X, y = rng.normal(size=(100, 2)), rng.normal(size=100)
+    found = dealt(X, y)
+    ranks = np.argsort(np.argsort(y))
+    for _, held_out, _ in found:
+        np.testing.assert_array_equal(np.sort(ranks[held_out] // 5), np.arange(20))
+    for other in (dealt(1e9 + 1e3 * X, y), dealt(X, 1e-9 * y)):
+        for one, two in zip(found, other, strict=True):
+            np.testing.assert_array_equal(one.held_out, two.held_out)
+
+
 def test_the_only_row_of_a_class_is_never_held_out(rng):
     y = np.repeat([0, 1, 2], [30, 20, 1])
     found = dealt(rng.normal(size=(51, 2)), y, by_class=True)
-    assert all(50 in rows for rows, _ in found)
-    np.testing.assert_array_equal(np.sort(np.concatenate([held_out for _, held_out in found])), np.arange(50))
+    assert all(50 in rows for rows, _, _ in found)
+    np.testing.assert_array_equal(np.sort(np.concatenate([held_out for _, held_out, _ in found])), np.arange(50))
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "gaussian_nll", "quantile", "log_loss"])
@@ -136,7 +148,7 @@ def test_a_class_of_one_row(rng):
 def test_the_factor_of_shrink_is_found_with_class_weights_as_with_the_weights_of_their_rows():
     rng = np.random.default_rng(7)
     X = rng.normal(size=(150, 4))
-    y = (X[:, 0] + 2 * rng.normal(size=150) > 1).astype(int)
+    y = (X[:, 0] + 1.5 * rng.normal(size=150) > 1).astype(int)
     options = {"hidden_layer_sizes": (8,), "max_iter": 30, "standardize": False, "random_state": 0, "device": "cpu"}
     by_class = cr.MLPClassifier(**options, class_weight={0: 1.0, 1: 6.0}).fit(X, y)
     by_row = cr.MLPClassifier(**options).fit(X, y, sample_weight=np.where(y == 1, 6.0, 1.0))

@@ -315,3 +315,24 @@ def test_a_file_with_an_embedding_has_version_3_and_others_what_they_had(tmp_pat
     read = cr.load(tmp_path / "m", device="cpu")
     assert read.preparation.encoder == net.preparation.encoder
     assert read.predict_proba(rows).tobytes() == net.predict_proba(rows).tobytes()
+
+
+def test_a_row_of_weight_two_is_two_rows_in_medians_categories_and_shares(rng):
+    """And only ratios of weights mean anything."""
+    n = 40
+    table = {
+        "number": np.where(rng.random(n) < 0.2, np.nan, rng.normal(size=n).round(1)),
+        "text": Categorical(rng.integers(-1, 9, n).astype(np.int32), tuple("abcdefghi")),
+    }
+    weights = rng.integers(1, 4, n)
+    repeated = np.repeat(np.arange(n), weights)
+    twice = TableEncoder.fit(table, rows=repeated, max_categories=4)
+    for factor in (1.0, 1e-6, 1 / weights.sum()):
+        weighted = TableEncoder.fit(table, sample_weight=factor * weights, max_categories=4)
+        assert [c.describe() | {"shares": 0} for c in weighted.columns] == [
+            c.describe() | {"shares": 0} for c in twice.columns
+        ]
+        np.testing.assert_allclose(weighted.columns[1].shares, twice.columns[1].shares, rtol=1e-12)
+    plain = TableEncoder.fit(table, max_categories=4)
+    assert TableEncoder.fit(table, sample_weight=np.full(n, 0.3), max_categories=4).columns[0] == plain.columns[0]
+    assert plain.columns[0].fill != twice.columns[0].fill, "or this tries nothing"

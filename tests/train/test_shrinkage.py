@@ -122,10 +122,20 @@ def test_rows_that_cannot_tell_leave_the_net_alone():
 
 def test_rows_are_counted_by_the_ratios_of_their_weights():
     for factor in (1e-9, 1.0, 1e6):
-        weights = factor * np.array([1.0, 1, 1, 1, 0])
-        assert effective_rows([(5, weights)]) == pytest.approx(4)
-    assert effective_rows([(3, None), (2, None)]) == 5
-    assert effective_rows([(1000, np.array([1e6, *[1.0] * 999]))]) == pytest.approx(1, rel=0.01)
+        assert effective_rows(factor * np.array([1.0, 1, 1, 1, 0])) == pytest.approx(4)
+    assert effective_rows(np.array([1e6, *[1.0] * 999])) == pytest.approx(1, rel=0.01)
+
+
+def test_copies_of_a_row_are_one_row_of_their_weight(rng):
+    z, t = rng.normal(size=(5, 1)), rng.normal(size=(5, 1))
+    w = np.array([1, 3, 2, 1, 1])
+    weighted, repeated = HeldOut(z, np.zeros(1), t, w.astype(float)), np.repeat(np.arange(5), w)
+    copied = HeldOut(z[repeated], np.zeros(1), t[repeated], None, repeated)
+    np.testing.assert_array_equal(weighted.row_weights, copied.row_weights)
+    assert (
+        choose(find_loss("squared_error", 1), [weighted]).factor
+        == choose(find_loss("squared_error", 1), [copied]).factor
+    )
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def shrink_by_folds(
         draw(net, constant, found)
         return found.factor
     said: list[HeldOut] = []
-    for rows, held_out in folds(host_X, y, in_loss, seed, by_class=by_class, most=_most_held_out(net.n_out)):
+    for rows, held_out, copies in folds(host_X, y, in_loss, seed, by_class=by_class, most=_most_held_out(net.n_out)):
         w = None if weights is None else weights[rows]
         twin = estimator._new_net(
             X[rows], y[rows], w, seed, device=net.backend, dtype=str(net.dtype), encoder=net.preparation.encoder
@@ -82,7 +82,7 @@ def shrink_by_folds(
         if of_fold is not None:
             part = on_held_out(twin, of_fold, twin.upload_rows(X[held_out], y[held_out]))
             # As they are, so that the folds stand beside each other by their weights.
-            said.append(part._replace(weights=by_class_too(held_out, rows)))
+            said.append(part._replace(weights=by_class_too(held_out, rows), copies=copies))
     if not said:
         return None
     found = choose(net.loss, said)
@@ -95,38 +95,50 @@ def _most_held_out(n_out: int) -> int:
     return max(LEAST_HELD_OUT, MOST_HELD_OUT // max(1, n_out // MANY_OUTPUTS))
 
 
+class Fold(NamedTuple):
+    """Positions of rows, and for each of those held out a number, the same for copies of a row."""
+
+    training: np.ndarray
+    held_out: np.ndarray
+    copies: np.ndarray
+
+
 def folds(
     X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, seed: int, *, by_class: bool, most: int = MOST_HELD_OUT
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows to train on, rows held out) of each fold: a fifth each in turn, from ``ALL_FOLDS`` rows up once.
+) -> Iterator[Fold]:
+    """A fifth of the rows held out each in turn, from ``ALL_FOLDS`` rows up once.
 
     Copies of a row go together, and rows of weight 0 nowhere, so that a row of weight 2 is two rows here too.
-    ``by_class`` deals the rows of each class of ``y`` evenly; the only row of a class is never held out. Of fewer than
-    two different rows there are no folds.
+    ``by_class`` deals the rows of each class of ``y`` evenly, and the only row of a class is never held out; else rows
+    are dealt evenly by their (first) target. Of fewer than two different rows there are no folds.
     """
     rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
     group, count = _copies(X[rows], y[rows]) if len(rows) < MANY else (np.arange(len(rows)), len(rows))
     if count < 2:
         return
-    order = np.random.RandomState(seed).permutation(count)
-    alone = np.zeros(count, bool)
+    random = np.random.RandomState(seed)
+    order, first = random.permutation(count), np.empty(count, np.int64)
+    first[group[::-1]] = np.arange(len(rows))[::-1]
+    target, alone = y[rows][first].reshape(count, -1)[:, 0], np.zeros(count, bool)
+    order = order[np.argsort(target[order], kind="stable")]
     if by_class:
-        first = np.empty(count, np.int64)
-        first[group[::-1]] = np.arange(len(rows))[::-1]
-        _, of_class, sizes = np.unique(y[rows][first], return_inverse=True, return_counts=True)
-        order = order[np.argsort(of_class[order], kind="stable")]
+        _, of_class, sizes = np.unique(target, return_inverse=True, return_counts=True)
         alone = sizes[of_class] < 2
-    order = order[~alone[order]]
+        order = order[~alone[order]]
+        dealt = np.arange(len(order)) % FOLDS
+    else:  # of each FOLDS neighbours by target one goes to each fold
+        dealt = np.argsort(random.rand(-(-count // FOLDS), FOLDS), axis=1).ravel()[:count]
     fold_of_group = np.full(count, -1)
-    fold_of_group[order] = np.arange(len(order)) % FOLDS
+    fold_of_group[order] = dealt
     fold = fold_of_group[group]
     for number in range(min(FOLDS, len(order)) if len(rows) < ALL_FOLDS else 1):
-        yield rows[fold != number], rows[fold == number][:most]
+        held_out = np.flatnonzero(fold == number)[:most]
+        yield Fold(rows[fold != number], rows[held_out], group[held_out])
 
 
 def _copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
-    """(n,) a number for each row, the same for copies of one, and how many there are; their order is that of the
-    bytes, so that it does not depend on the order of the rows.
+    """(n,) a number for each row, the same for copies of one, and how many there are; their order is that of their
+    values, so that it depends neither on the order of the rows nor on the unit of a column.
 
     Equal rows are copies if they are not what the table consists of: where few different rows come up again and
     again (some columns of yes or no), or equal features have different targets, a new row will be like one of them,
@@ -142,5 +154,4 @@ def _copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
 def _numbered(table: np.ndarray) -> tuple[np.ndarray, int]:
     """(n,) the rank of each row among the different ones, and how many these are."""
     different, number = np.unique(table, axis=0, return_inverse=True)
-    number = number.reshape(-1)
-    return number, len(different)
+    return number.reshape(-1), len(different)

@@ -61,10 +61,11 @@ class Incoming:
         """Of the ``training`` rows that weigh anything; None where these are no columns."""
         if not isinstance(self.X, Mapping):
             return None
-        rows = np.arange(len(self)) if training is None else training
+        rows, weights = np.arange(len(self)) if training is None else training, None
         if self.weights is not None:
             rows = rows[self.weights[rows] > 0]
-        return TableEncoder.fit(self.X, rows=rows, embed_above=embed_above)
+            weights = self.weights[rows]
+        return TableEncoder.fit(self.X, rows=rows, sample_weight=weights, embed_above=embed_above)
 
     def matrix(self, encoder: TableEncoder | None) -> Array:
         """X (n, n_in) before standardisation, which is to see every digit: not yet in the net's dtype."""

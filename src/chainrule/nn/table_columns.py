@@ -89,11 +89,12 @@ class NumberColumn:
             raise OptionError(f"fill {self.fill!r:.60}, indicator {self.indicator!r:.60} of {self.name!r:.60} came")
 
     @classmethod
-    def fit(cls, name: str, values: np.ndarray) -> NumberColumn:
-        """The median and whether there are holes; a column without any number is filled with 0."""
+    def fit(cls, name: str, values: np.ndarray, sample_weight: np.ndarray | None = None) -> NumberColumn:
+        """The median by weight, and whether there are holes; a column without any number is filled with 0."""
         holes = np.isnan(values)
         present = values[~holes] if holes.any() else values
-        return cls(name, _median(present) if present.size else 0.0, bool(holes.any()))
+        weights = sample_weight if sample_weight is None or not holes.any() else sample_weight[~holes]
+        return cls(name, _median(present, weights) if present.size else 0.0, bool(holes.any()))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,8 +117,17 @@ class NumberColumn:
         return {"kind": self.kind, "name": self.name, "fill": self.fill, "indicator": self.indicator}
 
 
-def _median(values: np.ndarray) -> float:
-    """Also of numbers so large that the sum of the two in the middle overflows."""
+def _median(values: np.ndarray, weights: np.ndarray | None) -> float:
+    """Half of the weight is on either side of it; the mean of two values if that holds between them.
+
+    Also of numbers so large that the sum of the two in the middle overflows.
+    """
+    if weights is not None:
+        order = np.argsort(values, kind="stable")
+        below = np.cumsum(weights[order])
+        # Sums of weights that are the same by their ratios may differ by their roundings.
+        middle = np.searchsorted(below, below[-1] / 2 * np.array([1 - 1e-12, 1 + 1e-12])).clip(max=len(order) - 1)
+        values = values[order[middle]]
     with np.errstate(over="ignore"):
         median = float(np.median(values))
     return median if np.isfinite(median) else 2 * float(np.median(values / 2))
@@ -159,18 +169,25 @@ class _Categories:
             raise OptionError(f"shares {self.shares!r:.60} came, {self.slots} that sum to 1 were expected")
 
     @classmethod
-    def fit(cls, name: str, data: Categorical, *, max_categories: int = MAX_CATEGORIES, at_least: int = 1) -> Self:
-        """The ``max_categories`` most frequent, equals by name, with ``at_least`` so many rows each; and the shares."""
-        counts = np.bincount(data.codes + 1, minlength=len(data.names) + 1)
-        n_missing, counts = int(counts[0]), counts[1:]
-        ranked = sorted(np.flatnonzero(counts).tolist(), key=lambda i: (-counts[i], data.names[i]))
-        most = min(max_categories, int((counts >= at_least).sum()))
-        kept = sorted(ranked[:most], key=lambda i: data.names[i])
-        n_rarer = int(sum(counts[i] for i in ranked[most:]))
-        slots = [*(int(counts[i]) for i in kept), *([n_rarer] if n_rarer else []), *([n_missing] if n_missing else [])]
-        shares = tuple(count / len(data) for count in slots)
+    def fit(
+        cls, name: str, data: Categorical, sample_weight: np.ndarray | None = None, *,
+        max_categories: int = MAX_CATEGORIES, at_least: int = 1,
+    ) -> Self:  # fmt: skip
+        """The ``max_categories`` most frequent by weight, equals by name, of those with ``at_least`` so many rows each;
+        and the shares of the weight."""
+        rows = np.bincount(data.codes + 1, minlength=len(data.names) + 1)
+        frequencies = rows if sample_weight is None else np.bincount(data.codes + 1, sample_weight, len(rows))
+        # Ten digits: equals by name, whatever the order in which the weights were added up.
+        _, *of_names = np.round(frequencies / frequencies.sum(), 10).tolist()
+        ranked = sorted(
+            np.flatnonzero(rows[1:]).tolist(), key=lambda i: (rows[i + 1] < at_least, -of_names[i], data.names[i])
+        )
+        most = min(max_categories, int((rows[1:] >= at_least).sum()))
+        kept, rarer = sorted(ranked[:most], key=lambda i: data.names[i]), ranked[most:]
+        slots = [*([i + 1] for i in kept), *([[i + 1 for i in rarer]] if rarer else []), *([[0]] if rows[0] else [])]
+        shares = tuple(float(frequencies[slot].sum() / frequencies.sum()) for slot in slots)
         marks = tuple(marks_in(data.names[i] for i in ranked)) if data.typed else None
-        return cls(name, tuple(data.names[i] for i in kept), n_rarer > 0, n_missing > 0, shares, marks)
+        return cls(name, tuple(data.names[i] for i in kept), bool(rarer), bool(rows[0]), shares, marks)
 
     @property
     def slots(self) -> int:
@@ -272,19 +289,21 @@ Column = NumberColumn | CategoryColumn | EmbeddedColumn
 
 
 def fit_column(
-    name: str, data: ColumnData, *, max_categories: int | None = None, embed_above: int | None = None
-) -> Column:
+    name: str, data: ColumnData, sample_weight: np.ndarray | None = None, *, max_categories: int | None = None,
+    embed_above: int | None = None,
+) -> Column:  # fmt: skip
     """The columns of X for these rows of a table's column; see :meth:`TableEncoder.fit`."""
     if not isinstance(data, Categorical):
-        return NumberColumn.fit(name, data)
+        return NumberColumn.fit(name, data, sample_weight)
     for option, value in (("max_categories", max_categories), ("embed_above", embed_above)):
         if value is not None:
             whole_number(option, value)
     if embed_above is None:
-        return CategoryColumn.fit(name, data, max_categories=max_categories or MAX_CATEGORIES)
+        return CategoryColumn.fit(name, data, sample_weight, max_categories=max_categories or MAX_CATEGORIES)
     if len(np.unique(data.codes[data.codes >= 0])) > embed_above:
-        return EmbeddedColumn.fit(name, data, max_categories=max_categories or MAX_VECTORS, at_least=TWICE)
-    return CategoryColumn.fit(name, data, max_categories=max_categories or embed_above)
+        most = max_categories or MAX_VECTORS
+        return EmbeddedColumn.fit(name, data, sample_weight, max_categories=most, at_least=TWICE)
+    return CategoryColumn.fit(name, data, sample_weight, max_categories=max_categories or embed_above)
 
 
 def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:

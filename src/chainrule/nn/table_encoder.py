@@ -50,8 +50,8 @@ class TableEncoder:
     @classmethod
     @advice(ENCODING, doing="looking at columns")
     def fit(
-        cls, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None, max_categories: int | None = None,
-        embed_above: int | None = None,
+        cls, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None, max_categories: int | None = None, embed_above: int | None = None,
     ) -> TableEncoder:  # fmt: skip
         """Medians, categories and shares of these ``rows``, by default all; the table's other rows count for nothing.
 
@@ -59,18 +59,16 @@ class TableEncoder:
         ----------
         table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`
         rows : positions of the training rows
+        sample_weight : (len(rows),) of these rows, above 0; None for all ones
         max_categories : of a column of text; rarer ones share one column of X, or a vector. By default 32, where
             ``embed_above`` is given that, and 65,536 of an embedded column
         embed_above : columns of text with more categories than this become one column of X with codes, for
             :meth:`embedding`; there categories with a single row count as rarer. By default none are
         """
         chosen = slice(None) if rows is None else rows
-        return cls(
-            tuple(
-                fit_column(name, take(data, chosen), max_categories=max_categories, embed_above=embed_above)
-                for name, data in table.items()
-            )
-        )
+        options = {"max_categories": max_categories, "embed_above": embed_above}
+        columns = (fit_column(name, take(data, chosen), sample_weight, **options) for name, data in table.items())
+        return cls(tuple(columns))
 
     @property
     def table_names(self) -> tuple[str, ...]:

@@ -157,7 +157,7 @@ class Poisson(_LogLink):
 
     def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
         """Of z = log t."""
-        return float(baselines.perfect_poisson(targets, weights).sum())
+        return baselines.perfect_poisson(targets, weights)
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,4 +178,4 @@ class Gamma(_LogLink):
 
     def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
         """Of z = log t."""
-        return float(baselines.perfect_gamma(targets, weights).sum())
+        return baselines.perfect_gamma(targets, weights)

@@ -34,8 +34,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule.backends import backend
 from chainrule.backends.base import LOSS
-from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn import baselines
 from chainrule.nn.dense import Dense
 from chainrule.nn.evaluation import Evaluator
@@ -45,7 +45,7 @@ from chainrule.nn.passes import new_state
 from chainrule.nn.rows import InputReader, Rows
 from chainrule.train.host_rows import HostRows
 
-FACTORS = np.arange(21) / 20
+FACTORS = np.arange(101) / 100
 
 
 class Shrinkage(NamedTuple):
@@ -77,12 +77,23 @@ class HeldOut(NamedTuple):
     constant : (n_out,) logits of the best constant prediction for the rows that it was trained on
     targets : as the kernels have them
     weights : (m,), None for all ones
+    copies : (m,) a number for each row, the same for copies of one; None if each stands for itself
     """
 
     logits: np.ndarray
     constant: np.ndarray
     targets: np.ndarray
     weights: np.ndarray | None
+    copies: np.ndarray | None = None
+
+    @property
+    def row_weights(self) -> np.ndarray:
+        """Of the different rows: that of a row and all its copies."""
+        weights = np.ones(len(self.logits)) if self.weights is None else self.weights
+        if self.copies is None:
+            return weights
+        _, number = np.unique(self.copies, return_inverse=True)
+        return np.bincount(number, weights)
 
     def drawn(self, factors: np.ndarray | float, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """c + f (z - c) + shift, with an f for all outputs or one for each."""
@@ -167,7 +178,7 @@ def to_the_constant(loss: Loss) -> Drawing:
 
 def choose(loss: Loss, held_out: Sequence[HeldOut]) -> Drawing:
     """How far to draw predictions by what one or several nets (of folds) said of rows held out; see the module."""
-    rows = effective_rows([(len(part.logits), part.weights) for part in held_out])
+    rows = effective_rows(np.concatenate([part.row_weights for part in held_out]))
     if isinstance(loss, GaussianNLL):
         return _mean_and_spread(loss, held_out, rows)
     if _has_gaps(loss):
@@ -176,11 +187,10 @@ def choose(loss: Loss, held_out: Sequence[HeldOut]) -> Drawing:
     return Drawing(np.full(loss.n_out, factor), np.zeros(loss.n_out), factor)
 
 
-def effective_rows(parts: Sequence[tuple[int, np.ndarray | None]]) -> float:
-    """(sum w)^2 / sum w^2 over all parts: how many rows of equal weight know as much."""
-    total = sum(float(n) if weights is None else float(weights.sum()) for n, weights in parts)
-    squares = sum(float(n) if weights is None else float((weights**2).sum()) for n, weights in parts)
-    return total**2 / squares if squares else 0.0
+def effective_rows(weights: np.ndarray) -> float:
+    """(sum w)^2 / sum w^2: how many rows of equal weight know as much."""
+    squares = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
 def price(rows: float) -> float:
@@ -211,7 +221,7 @@ def deviance(
 
 def _summed_loss(loss: Loss, part: HeldOut, logits: np.ndarray) -> float:
     """sum_i w_i l_i, by the loss's own kernel on the host."""
-    be = NumPyBackend()
+    be = backend("cpu")
     totals, state = be.empty((1, 3), np.float64), new_state(be)
     with be.running():
         logits = np.ascontiguousarray(logits)
