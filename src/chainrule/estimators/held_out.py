@@ -12,6 +12,7 @@ from chainrule.errors import DivergenceError
 from chainrule.estimators.homes import on_host
 from chainrule.estimators.solvers import trainer_of
 from chainrule.train.class_weights import ClassWeights
+from chainrule.train.copied_rows import number_copies
 from chainrule.train.host_rows import HostRows
 from chainrule.train.shrinkage import (
     HeldOut,
@@ -32,8 +33,6 @@ ALL_FOLDS = 1_000  # rows, from which on one fold is enough to tell
 MOST_HELD_OUT = 65_536  # rows, of a fold
 LEAST_HELD_OUT = 2_048  # rows, however many outputs there are
 MANY_OUTPUTS = 64  # for which MOST_HELD_OUT rows are no matter
-MANY = 16_384  # rows, from which on copies are not looked for
-MOST_COPIES = 4  # of a row, on average
 
 
 def shrink_by_folds(
@@ -113,7 +112,7 @@ def folds(
     are dealt evenly by their (first) target. Of fewer than two different rows there are no folds.
     """
     rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
-    group, count = _copies(X[rows], y[rows]) if len(rows) < MANY else (np.arange(len(rows)), len(rows))
+    group, count = number_copies(X[rows], y[rows])
     if count < 2:
         return
     random = np.random.RandomState(seed)
@@ -134,24 +133,3 @@ def folds(
     for number in range(min(FOLDS, len(order)) if len(rows) < ALL_FOLDS else 1):
         held_out = np.flatnonzero(fold == number)[:most]
         yield Fold(rows[fold != number], rows[held_out], group[held_out])
-
-
-def _copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
-    """(n,) a number for each row, the same for copies of one, and how many there are; their order is that of their
-    values, so that it depends neither on the order of the rows nor on the unit of a column.
-
-    Equal rows are copies if they are not what the table consists of: where few different rows come up again and
-    again (some columns of yes or no), or equal features have different targets, a new row will be like one of them,
-    and the rows held out are to be that too.
-    """
-    features, targets = (np.ascontiguousarray(part, np.float64) for part in (X, y.reshape(len(y), -1)))
-    group, different = _numbered(np.column_stack([features, targets]))
-    if different > 1 and (different * MOST_COPIES < len(X) or _numbered(features)[1] < different):
-        return np.argsort(np.argsort(group, kind="stable"), kind="stable"), len(X)
-    return group, different
-
-
-def _numbered(table: np.ndarray) -> tuple[np.ndarray, int]:
-    """(n,) the rank of each row among the different ones, and how many these are."""
-    different, number = np.unique(table, axis=0, return_inverse=True)
-    return number.reshape(-1), len(different)

@@ -12,7 +12,8 @@ is its temperature, with the classes' shares at f = 0. Only the output layer cha
 The factor was chosen by m rows, and must pay for that as a parameter does. With D_f the deviance of these rows, their
 loss less that of a prediction that is right for each of them, f is 0 if m (D_0 - D_f) / D_f <= 2 + 4 / (m - 2). Of a
 deviance the unit of the target cancels, as do constants that a loss leaves out (log t! of a Poisson). Of weighted rows
-m = (sum w)^2 / sum w^2, so that only ratios of weights matter. A target that never changes gives f = 0.
+m = (sum w)^2 / sum w^2, so that only ratios of weights matter; copies of a row are one row of their weight. A target
+that never changes gives f = 0.
 
 A loss of several parameters of a distribution (mean and variance, location and gaps of quantiles) has a factor for
 each, as one that is sure of its mean may be wrong about its spread:
@@ -43,6 +44,7 @@ from chainrule.nn.losses import GaussianNLL, Loss, Quantile
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
 from chainrule.nn.rows import InputReader, Rows
+from chainrule.train.copied_rows import number_copies
 from chainrule.train.host_rows import HostRows
 
 FACTORS = np.arange(101) / 100
@@ -122,7 +124,9 @@ def shrink_by(net: Network, rows: Rows | HostRows, held_out: Rows) -> Shrinkage 
     if never_changes(net, rows):
         found = to_the_constant(net.loss)
     else:
-        found = choose(net.loss, [on_held_out(net, constant, held_out)])
+        said = on_held_out(net, constant, held_out)
+        copies, _ = number_copies(said.logits, said.targets)
+        found = choose(net.loss, [said._replace(copies=copies)])
     draw(net, constant, found)
     valid_loss = Evaluator(net, held_out)()["loss"]
     return Shrinkage(found.factor, valid_loss, found.spread_factor, found.widened)
