@@ -57,16 +57,14 @@ def test_rows_of_a_table_of_few_different_ones_are_no_copies(rng):
     assert clf.score(X, y) > 0.85
 
 
-def test_targets_are_dealt_evenly(rng):
-    """Of five neighbours one goes to each fold, whatever the units of rows and targets."""
+def test_folds_are_the_same_in_any_unit_and_order_of_rows(rng):
     X, y = rng.normal(size=(100, 2)), rng.normal(size=100)
-    found = dealt(X, y)
-    ranks = np.argsort(np.argsort(y))
-    for _, held_out, _ in found:
-        np.testing.assert_array_equal(np.sort(ranks[held_out] // 5), np.arange(20))
+    found, order = dealt(X, y), rng.permutation(100)
     for other in (dealt(1e9 + 1e3 * X, y), dealt(X, 1e-9 * y)):
         for one, two in zip(found, other, strict=True):
             np.testing.assert_array_equal(one.held_out, two.held_out)
+    for one, two in zip(found, dealt(X[order], y[order]), strict=True):
+        np.testing.assert_array_equal(one.held_out, np.sort(order[two.held_out]))
 
 
 def test_the_only_row_of_a_class_is_never_held_out(rng):

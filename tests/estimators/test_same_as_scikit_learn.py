@@ -249,8 +249,12 @@ def test_of_several_targets_the_weights_are_scikit_learns_and_the_loss_is_their_
 @pytest.mark.parametrize("kind", ["two classes", "three classes", "several labels", "numbers"])
 @pytest.mark.parametrize("batch_size", [40, 170])
 def test_with_sample_weights_the_weights_are_scikit_learns_and_the_loss_if_there_is_one_batch(rng, kind, batch_size):
-    """An epoch's loss is the mean over its rows by their weights; scikit-learn's is that of batches by their rows."""
+    """An epoch's loss is the mean over its rows by their weights; scikit-learn's is that of batches by their rows.
+
+    The penalty goes by weights of mean 1, where scikit-learn's goes by the weights as they are.
+    """
     X, w = rng.normal(size=(170, 5)), rng.uniform(0.2, 3, 170)
+    w /= w.mean()
     y, start = targets(kind, X), Start()
     options = {"batch_size": batch_size, "shuffle": False, "tol": 0.0}
     ours = getattr(cr, name_of_kind(kind))(**{**SHARED, **ITS_SETTINGS, **options}, callbacks=[start])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.nn import preparation
+from chainrule.nn import standardization
 
 LARGEST = np.finfo(np.float64).max
 
@@ -177,5 +177,5 @@ def test_deviations_of_some_columns_at_a_time_have_the_bits_of_all_at_once(rng, 
     """Blocks of two columns or three, and never one alone: NumPy adds a single column up in another order."""
     x = rng.normal(size=(1000, n_columns)) * 10.0 ** rng.integers(-3, 4, n_columns)
     whole = cr.Standardization.fit(x)
-    monkeypatch.setattr(preparation, "ELEMENTS", elements)
+    monkeypatch.setattr(standardization, "ELEMENTS", elements)
     np.testing.assert_array_equal(cr.Standardization.fit(x).scale, whole.scale)

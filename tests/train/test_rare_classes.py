@@ -22,7 +22,7 @@ def parts(y, seed: int, stream: bool, net: cr.Network):
         training, held_out = HostRows(net, X, y).split(0.2, seed)
         return training.targets, net.backend.download(held_out.targets)
     trainer = cr.Trainer(net, seed=seed, stream=False)
-    return [net.backend.download(rows.targets) for rows in trainer._rows(X, y, None, 0.2)]
+    return [net.backend.download(rows.targets) for rows in trainer._rows(X, y, None, None, 0.2, None)]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -108,27 +108,23 @@ def folds(
     """A fifth of the rows held out each in turn, from ``ALL_FOLDS`` rows up once.
 
     Copies of a row go together, and rows of weight 0 nowhere, so that a row of weight 2 is two rows here too.
-    ``by_class`` deals the rows of each class of ``y`` evenly, and the only row of a class is never held out; else rows
-    are dealt evenly by their (first) target. Of fewer than two different rows there are no folds.
+    ``by_class`` deals the rows of each class of ``y`` evenly, and the only row of a class is never held out. Of fewer
+    than two different rows there are no folds.
     """
     rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
     group, count = number_copies(X[rows], y[rows])
     if count < 2:
         return
-    random = np.random.RandomState(seed)
-    order, first = random.permutation(count), np.empty(count, np.int64)
-    first[group[::-1]] = np.arange(len(rows))[::-1]
-    target, alone = y[rows][first].reshape(count, -1)[:, 0], np.zeros(count, bool)
-    order = order[np.argsort(target[order], kind="stable")]
+    order, alone = np.random.RandomState(seed).permutation(count), np.zeros(count, bool)
     if by_class:
-        _, of_class, sizes = np.unique(target, return_inverse=True, return_counts=True)
+        first = np.empty(count, np.int64)
+        first[group[::-1]] = np.arange(len(rows))[::-1]
+        _, of_class, sizes = np.unique(y[rows][first], return_inverse=True, return_counts=True)
+        order = order[np.argsort(of_class[order], kind="stable")]
         alone = sizes[of_class] < 2
-        order = order[~alone[order]]
-        dealt = np.arange(len(order)) % FOLDS
-    else:  # of each FOLDS neighbours by target one goes to each fold
-        dealt = np.argsort(random.rand(-(-count // FOLDS), FOLDS), axis=1).ravel()[:count]
+    order = order[~alone[order]]
     fold_of_group = np.full(count, -1)
-    fold_of_group[order] = dealt
+    fold_of_group[order] = np.arange(len(order)) % FOLDS
     fold = fold_of_group[group]
     for number in range(min(FOLDS, len(order)) if len(rows) < ALL_FOLDS else 1):
         held_out = np.flatnonzero(fold == number)[:most]

@@ -219,11 +219,11 @@ def prepared_further(preparation: Preparation, X: Array, y: np.ndarray, weights:
 
     Columns that never changed before take mean and deviation of these rows: now there is something to learn from them.
     """
-    return replace(
-        preparation,
-        features=_where_it_changes_now(preparation.features, X, weights),
-        targets=_where_it_changes_now(preparation.targets, y, weights),
-    )
+    features = _where_it_changes_now(preparation.features, X, weights)
+    targets = _where_it_changes_now(preparation.targets, y, weights)
+    if features is preparation.features and targets is preparation.targets:
+        return preparation
+    return replace(preparation, features=features, targets=targets)
 
 
 def _where_it_changes_now(
@@ -234,6 +234,8 @@ def _where_it_changes_now(
     constant = np.flatnonzero(found.is_constant)
     now = standardization(on_host(x if x.ndim == 1 else x[:, constant]), weights)
     changes = ~now.is_constant
+    if not changes.any():
+        return found
     mean, scale = found.mean.copy(), found.scale.copy()
     at = constant[changes]
     mean[at], scale[at] = now.mean[changes], now.scale[changes]
