@@ -84,6 +84,9 @@ def test_the_history_is_of_the_weights_after_each_iteration(rows):
         part = (X[:60], y[:60], w[:60]) if data == "train" else (X[60:], y[60:])
         prefix = "" if data == "train" else "valid_"
         for name, value in Evaluator(twin, twin.upload_rows(*part))().items():
+            if data == "train" and name == "r2":
+                assert "r2" not in run.history, "of several targets it is recorded of validation rows alone"
+                continue
             assert run.history[prefix + name][i // 2] == pytest.approx(value, rel=1e-12)
     best = int(np.argmin(run.history["valid_loss"]))
     assert run.best_epoch == best + 1
