@@ -126,3 +126,11 @@ def test_a_column_is_not_set_against_all_rows():
         assert metric(Y, PREDICTED[:, None]) == metric(Y[:, None], PREDICTED) == metric(Y, PREDICTED)
         with pytest.raises(cr.ShapeError, match=r"\(3, 2\) came with predictions of \(3, 1\)"):
             metric(TWO, TWO[:, :1])
+
+
+@pytest.mark.parametrize("size", [1e300, 1.5e307, 1e-160, 1e-300])
+@pytest.mark.filterwarnings("error")
+def test_r2_of_targets_whose_squares_no_float64_holds(size):
+    assert metrics.r2(Y * size, PREDICTED * size) == pytest.approx(metrics.r2(Y, PREDICTED), rel=1e-14)
+    both, predicted = np.c_[Y * size, Y], np.c_[PREDICTED * size, PREDICTED]
+    assert metrics.r2(both, predicted) == pytest.approx(metrics.r2(Y, PREDICTED), rel=1e-14)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d
 from chainrule.errors import DataError, OptionError
 from chainrule.estimators.base import BaseMLP
 from chainrule.estimators.homes import NUMBERS, Home, on_host
-from chainrule.estimators.labels import as_they_came, is_one_of_kind, numbers_of, refuse_large
+from chainrule.estimators.labels import as_they_came, is_one_of_kind, numbers_of, refuse_no_labels
 from chainrule.estimators.losses import BinaryLogLoss
 from chainrule.nn.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from chainrule.options import one_of
@@ -152,7 +152,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _encode(self, y: Any, classes: Any, *, first: bool, same: bool = False) -> np.ndarray:
         """Class numbers (n,), or zeros and ones (n, k); ``classes_`` are known from the first fit on."""
-        refuse_large(y)
+        refuse_no_labels(y)
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":

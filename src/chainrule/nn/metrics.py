@@ -116,11 +116,17 @@ def r2(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> f
     found = np.zeros(y.shape[1])
     if not varies.any():
         return 0.0
-    y, p = y[:, varies], p[:, varies]
+    y, p = _of_like_size(y[:, varies], p[:, varies])
     spread = _by_column((y - np.average(y, axis=0, weights=sample_weight)) ** 2, sample_weight)
     error = _by_column((p - y) ** 2, sample_weight)
     found[varies] = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), 0)  # its square may be too small
     return float(found.mean())
+
+
+def _of_like_size(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both columns by a power of two, which rounds nothing, so that squares neither overflow nor come to 0."""
+    exponents = -np.frexp(np.maximum(np.abs(y), np.abs(p)).max(axis=0))[1]
+    return np.ldexp(y, exponents), np.ldexp(p, exponents)
 
 
 def _columns(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
