@@ -117,6 +117,18 @@ def test_labels_that_are_none(y, words):
         cr.MLPClassifier(**QUICK).fit(X, y)
 
 
+def test_labels_of_two_types_in_every_place():
+    clf = cr.MLPClassifier(**QUICK).fit(X, TEXT)
+    for asked in (
+        lambda: clf.score(X, ["1", 2] * 30),
+        lambda: clf.fit(X, TEXT, eval_set=(X, ["1", 2] * 30)),
+        lambda: cr.MLPClassifier(**QUICK).partial_fit(X, TEXT, classes=["1", "1.0", 1]),
+        lambda: cr.MLPClassifier(**QUICK).partial_fit(X, ["1", 2] * 30, classes=["1", "1.0"]),
+    ):
+        with pytest.raises(cr.DataError, match=r"expected labels of one type, got '1' at row 0 and [12] at row"):
+            asked()
+
+
 def test_targets_of_a_regression_of_arrow():
     y = X[:, 0].round(2)
     as_numpy = cr.MLPRegressor(**QUICK).fit(X, y)

@@ -271,6 +271,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         known = self._labels.values if hasattr(self, "history_") else None  # of a fit that came to its end
         y, classes = as_they_came(on_host(y)), as_they_came(on_host(classes))
+        refuse_no_labels(classes, "classes")
         if known is None and classes is None and not type_of_target(y).startswith("multilabel"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if known is not None and classes is not None and not np.array_equal(unique_labels(classes), known):
@@ -317,4 +318,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The fraction of rows whose label (of several: all labels) is right, by weight."""
         predicted = on_host(self.predict(X))
-        return float(accuracy_score(as_they_came(on_host(y)), predicted, sample_weight=on_host(sample_weight)))
+        y = as_they_came(on_host(y))
+        refuse_no_labels(y)
+        return float(accuracy_score(y, predicted, sample_weight=on_host(sample_weight)))

@@ -86,7 +86,7 @@ def _is_nothing(value: Any) -> bool:
     return not isinstance(value, str) and str(value) in {"nan", *NOTHING}
 
 
-def refuse_no_labels(y: Any) -> None:
+def refuse_no_labels(y: Any, name: str = "y") -> None:
     """DataError for objects that can be no labels, by row; scikit-learn would call all of them an unknown type.
 
     Whole numbers that no array of 64 bits holds together are none, nor are text beside numbers, half a surrogate pair,
@@ -97,15 +97,15 @@ def refuse_no_labels(y: Any) -> None:
     listed = y.tolist()
     for row, label in enumerate(listed):
         if isinstance(label, int) and not -(2**63) <= label < 2**63:
-            raise DataError(f"expected labels of at most 64 bits, got {label} at row {row} of y", hint=ONE_KIND)
+            raise DataError(f"expected labels of at most 64 bits, got {label} at row {row} of {name}", hint=ONE_KIND)
         if not isinstance(label, str | int | float | np.generic | bytes):
             kind = type(label).__name__
-            raise DataError(f"expected labels that are text, whole numbers or bool, got {kind} at row {row} of y")
+            raise DataError(f"expected labels that are text, whole numbers or bool, got {kind} at row {row} of {name}")
         if isinstance(label, str) != isinstance(listed[0], str):
-            pair = f"{listed[0]!r:.60} at row 0 and {label!r:.60} at row {row} of y"
+            pair = f"{listed[0]!r:.60} at row 0 and {label!r:.60} at row {row} of {name}"
             raise DataError(f"expected labels of one type, got {pair}", hint=ONE_KIND)
         if isinstance(label, str) and not label.isascii() and SURROGATE.search(label):
-            raise DataError(f"expected labels of Unicode characters, got half a surrogate pair at row {row} of y")
+            raise DataError(f"expected labels of Unicode characters, got half a surrogate pair at row {row} of {name}")
 
 
 def numbers_of(labels: np.ndarray, y: np.ndarray) -> np.ndarray:
