@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -84,3 +87,29 @@ def test_memory_that_is_out_is_a_memory_error_with_its_hint():
         cr.Trainer(net, epochs=1, callbacks=[fail]).fit(np.eye(2), np.ones(2))
     assert isinstance(caught.value, cr.OutOfMemoryError)
     assert caught.value.hint
+
+
+MADE = [
+    cr.DataError("row 3 is nan", hint="leave it out"),
+    cr.OutOfMemoryError("cpu", needed=3, free=None, doing="reading"),
+    cr.DivergenceError("it diverged", step=4, epoch=2, where="dense0", hint="lower the learning rate"),
+]
+
+
+@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+def test_an_error_that_crosses_processes_is_what_it_was(error, again):
+    """joblib pickles what a worker raises: an error that cannot be unpickled is a pool that broke."""
+    other = again(error)
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+    assert vars(other) == vars(error)
+
+
+def test_a_pickled_divergence_holds_the_run_so_far():
+    X = np.random.default_rng(0).normal(size=(64, 3))
+    with pytest.raises(cr.DivergenceError) as caught:
+        cr.Trainer(cr.MLP([3, 8, 1], loss="squared_error"), cr.SGD(1e6), epochs=50).fit(X, X[:, 0])
+    other = pickle.loads(pickle.dumps(caught.value))
+    assert other.run.stopped == caught.value.run.stopped == "diverged"
+    assert (other.step, other.epoch, other.where) == (caught.value.step, caught.value.epoch, caught.value.where)

@@ -278,3 +278,10 @@ def test_what_killed_writers_left_is_removed(path):
     leftover.write_bytes(b"half")
     sealed_file.remove_temporaries(path.parent)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_names_that_no_file_can_hold_are_named(tmp_path):
+    """Half a surrogate pair, which Python's text may have and UTF-8 has not."""
+    with pytest.raises(DataError, match=r"Unicode characters, got .*ud800"):
+        model_file.write(tmp_path / "m.safetensors", DESCRIPTION | {"classes": ["\ud800", "b"]}, TENSORS)
+    assert not list(tmp_path.iterdir())

@@ -45,10 +45,20 @@ class ChainruleError(Exception):
         message = super().__str__()
         return f"{message}\nhint: {self.hint}" if self.hint else message
 
+    def __reduce__(self) -> Any:
+        """Pickled with all it holds, whatever its class needs to be made: it crosses processes (``n_jobs=2``)."""
+        return _as_it_was, (type(self), self.args, vars(self))
+
     @property
     def message(self) -> str:
         """The message without its hint."""
         return super().__str__()
+
+
+def _as_it_was(kind: type[ChainruleError], args: tuple[Any, ...], values: dict[str, Any]) -> ChainruleError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(values)
+    return error
 
 
 class OptionError(ChainruleError, ValueError):

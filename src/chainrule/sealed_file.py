@@ -65,9 +65,13 @@ class Content(NamedTuple):
 def write(
     path: str | Path, kind: Format, version: int, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write the file whole or not at all; see :func:`write_whole`. DataError where its header would be too long."""
+    """Write the file whole or not at all; see :func:`write_whole`. DataError for a header too long, or no Unicode."""
     arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    envelope = {"version": version, "description": description, "sha256": checksum(description, arrays)}
+    try:
+        envelope = {"version": version, "description": description, "sha256": checksum(description, arrays)}
+    except UnicodeEncodeError as error:
+        name = error.object[max(error.start - 20, 0) : error.end + 20]
+        raise DataError(f"{path}: expected names and categories of Unicode characters, got {name!a}") from error
     metadata = {kind.key: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
     content = safetensors.numpy.save(arrays, metadata)
     if struct.unpack("<Q", content[:8])[0] > kind.max_header:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,12 @@ LABELS = {
     "real": (np.array([3.0, 4.0])[B], ("3", "4")),
     "Float64": (pd.Series(np.array([3.0, 4.0])[B], dtype="Float64"), ("3", "4")),
     "int8": (B.astype(np.int8), ("0", "1")),
+    "a list on both sides of int64": ([[3, 2**63][i] for i in B.tolist()], ("3", str(2**63))),
+    "objects on both sides of int64": (np.array([3, 2**64 - 1], object)[B], ("3", str(2**64 - 1))),
+    "an array of Arrow": (pa.array(TEXT.tolist()), ("1", "1.0")),
+    "categories of Arrow": (pa.array(TEXT.tolist()).dictionary_encode(), ("1", "1.0")),
+    "runs of Arrow": (pa.chunked_array([pa.array(TEXT.tolist())]), ("1", "1.0")),
+    "an array of bool of Arrow": (pa.array((B > 0).tolist()), ("False", "True")),
 }
 
 
@@ -89,6 +97,16 @@ BAD = {
     "a null of Int64": (pd.Series([*LARGE[:-1].tolist(), None], dtype="Int64"), "the first is at row 59"),
     "a null of Polars": (pl.Series([None, *(B > 0)[1:].tolist()]), "the first is at row 0"),
     "a null of Int128": (pl.Series([None, *LARGE[1:].tolist()], dtype=pl.Int128), "the first is at row 0"),
+    "a null of Arrow": (pa.array([None, *TEXT.tolist()[1:]]), "the first is at row 0"),
+    "nan in a list of text": (["a", float("nan"), *["b"] * 58], "the first is at row 1"),
+    "a number in a list of text": (["1", 1, *["2"] * 58], "one type, got '1' at row 0 and 1 at row 1"),
+    "objects of text and numbers": (np.array([1, "1", *["2"] * 58], object), "one type, got 1 at row 0 and '1' at row"),
+    "decimals": (pa.array([Decimal(i) for i in B.tolist()]), "got Decimal at row 0"),
+    "lists": (pa.array([[1]] * 60), "bool, got ndarray at row 0"),
+    "half a surrogate pair": (np.array(["\ud800", "b"])[B], "half a surrogate pair at row"),
+    "dates of Polars": (pl.Series(pd.date_range("2020", periods=60)), "dtype datetime64.* came"),
+    "dates of Arrow": (pa.array(range(60), pa.date32()), "dtype datetime64.* came"),
+    "dates as categories": (pd.Series(pd.Categorical(pd.date_range("2020", periods=60))), "dtype datetime64.* came"),
     "a null among text": (np.array(["a", None, *["b"] * 58], object), "the first is at row 1"),
 }
 
@@ -97,6 +115,29 @@ BAD = {
 def test_labels_that_are_none(y, words):
     with pytest.raises(cr.DataError, match=words):
         cr.MLPClassifier(**QUICK).fit(X, y)
+
+
+def test_labels_of_two_types_in_every_place():
+    clf = cr.MLPClassifier(**QUICK).fit(X, TEXT)
+    for asked in (
+        lambda: clf.score(X, ["1", 2] * 30),
+        lambda: clf.fit(X, TEXT, eval_set=(X, ["1", 2] * 30)),
+        lambda: cr.MLPClassifier(**QUICK).partial_fit(X, TEXT, classes=["1", "1.0", 1]),
+        lambda: cr.MLPClassifier(**QUICK).partial_fit(X, ["1", 2] * 30, classes=["1", "1.0"]),
+    ):
+        with pytest.raises(cr.DataError, match=r"expected labels of one type, got '1' at row 0 and [12] at row"):
+            asked()
+
+
+def test_targets_of_a_regression_of_arrow():
+    y = X[:, 0].round(2)
+    as_numpy = cr.MLPRegressor(**QUICK).fit(X, y)
+    for same in (pa.array([Decimal(f"{v:.2f}") for v in y]), pa.chunked_array([y.tolist()])):
+        np.testing.assert_array_equal(cr.MLPRegressor(**QUICK).fit(X, same).predict(X), as_numpy.predict(X))
+    with pytest.raises(cr.DataError, match="the first is at row 0"):
+        cr.MLPRegressor(**QUICK).fit(X, pa.array([None, *y.tolist()[1:]]))
+    with pytest.raises(cr.DataError, match="write dates as numbers"):
+        cr.MLPRegressor(**QUICK).fit(X, pl.Series(pd.date_range("2020", periods=60)))
 
 
 def test_a_regression_on_numbers_that_float64_cannot_tell_apart():

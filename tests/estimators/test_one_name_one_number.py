@@ -116,6 +116,14 @@ def test_the_score_of_a_target_that_never_changes_is_0():
         m.score(X, np.ones(3))
 
 
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+@pytest.mark.filterwarnings("error")
+def test_the_score_of_targets_whose_squares_no_float64_holds(size):
+    y = Y[:, 1] * size
+    m = cr.MLPRegressor(**QUICK, monitor="valid_r2").fit(X[T], y[T], eval_set=(X[V], y[V]))
+    assert m.score(X[V], y[V]) == pytest.approx(m.history_["valid_r2"][m.best_iteration_ - 1], rel=1e-9)
+
+
 # ---- watched --------------------------------------------------------------------------------------
 
 

@@ -126,3 +126,24 @@ def test_a_column_is_not_set_against_all_rows():
         assert metric(Y, PREDICTED[:, None]) == metric(Y[:, None], PREDICTED) == metric(Y, PREDICTED)
         with pytest.raises(cr.ShapeError, match=r"\(3, 2\) came with predictions of \(3, 1\)"):
             metric(TWO, TWO[:, :1])
+
+
+@pytest.mark.parametrize("size", [1e300, 1.5e307, 1e-160, 1e-300])
+@pytest.mark.filterwarnings("error")
+def test_r2_and_rmse_of_targets_whose_squares_no_float64_holds(size):
+    assert metrics.r2(Y * size, PREDICTED * size) == pytest.approx(metrics.r2(Y, PREDICTED), rel=1e-14)
+    assert metrics.rmse(Y * size, PREDICTED * size) == pytest.approx(metrics.rmse(Y, PREDICTED) * size, rel=1e-14)
+    both, predicted = np.c_[Y * size, Y], np.c_[PREDICTED * size, PREDICTED]
+    assert metrics.r2(both, predicted) == pytest.approx(metrics.r2(Y, PREDICTED), rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint64, np.float32, np.float64])
+def test_the_score_of_labels_of_any_dtype(dtype):
+    """NumPy takes bool for a mask and refuses float as a position."""
+    net, X = cr.MLP([3, 4, 2], seed=0), np.random.default_rng(0).normal(size=(2, 3))
+    y = np.array([1, 0])
+    assert metrics.score(net, X, y.astype(dtype)) == metrics.score(net, X, y)
+    with pytest.raises(cr.DataError, match="a whole number was expected"):
+        metrics.score(net, X, np.array([0.5, 1.0]))
+    with pytest.raises(cr.DataError, match="a class from 0 to 1 was expected"):
+        metrics.score(net, X, np.array([0, 2]))

@@ -179,3 +179,9 @@ def test_deviations_of_some_columns_at_a_time_have_the_bits_of_all_at_once(rng, 
     whole = cr.Standardization.fit(x)
     monkeypatch.setattr(standardization, "ELEMENTS", elements)
     np.testing.assert_array_equal(cr.Standardization.fit(x).scale, whole.scale)
+
+
+@pytest.mark.parametrize("source", ["new.csv", {"a": [1.0]}, np.ones((2, 3))], ids=lambda source: type(source).__name__)
+def test_predict_table_of_what_is_no_table(source):
+    with pytest.raises(cr.DataError, match=r"expected a table, got (str|dict|ndarray)\nhint: chainrule\.read_table"):
+        cr.MLP([3, 4, 2]).predict_table(source)

@@ -68,3 +68,18 @@ def test_what_cannot_be_right_is_refused(rng):
         cr.cross_validate(lambda rows: None, X, y, [(np.arange(6), np.arange(5, 10))])
     with pytest.raises(cr.ShapeError, match="X has 10 rows and y 9"):
         cr.cross_validate(lambda rows: None, X, y[:9], cr.make_folds(9, 2))
+
+
+def test_folds_of_bool_labels():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    y, net = X[:, 0] > 0, cr.MLP([2, 4, 2], seed=0)
+    folds = cr.make_folds(30, 3, classes=y)
+    assert cr.cross_validate(lambda rows: net, X, y, folds) == cr.cross_validate(lambda rows: net, X, y * 1, folds)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_spread_of_folds_of_the_largest_numbers():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    net, folds = cr.MLP([2, 4, 1], loss="squared_error", seed=0), cr.make_folds(30, 3)
+    of_ones, of_large = (cr.cross_validate(lambda rows: net, X * 0, X[:, 0] * size, folds) for size in (1.0, 2.0**1000))
+    assert of_large.std["rmse"] == pytest.approx(of_ones.std["rmse"] * 2.0**1000, rel=1e-12)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d
 from chainrule.errors import DataError, OptionError
 from chainrule.estimators.base import BaseMLP
 from chainrule.estimators.homes import NUMBERS, Home, on_host
-from chainrule.estimators.labels import as_they_came, is_one_of_kind, numbers_of, refuse_large
+from chainrule.estimators.labels import as_they_came, is_one_of_kind, numbers_of, refuse_no_labels
 from chainrule.estimators.losses import BinaryLogLoss
 from chainrule.nn.losses import LOSSES, Loss, SoftmaxCrossEntropy
 from chainrule.options import one_of
@@ -152,7 +152,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _encode(self, y: Any, classes: Any, *, first: bool, same: bool = False) -> np.ndarray:
         """Class numbers (n,), or zeros and ones (n, k); ``classes_`` are known from the first fit on."""
-        refuse_large(y)
+        refuse_no_labels(y)
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":
@@ -271,6 +271,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         known = self._labels.values if hasattr(self, "history_") else None  # of a fit that came to its end
         y, classes = as_they_came(on_host(y)), as_they_came(on_host(classes))
+        refuse_no_labels(classes, "classes")
         if known is None and classes is None and not type_of_target(y).startswith("multilabel"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if known is not None and classes is not None and not np.array_equal(unique_labels(classes), known):
@@ -317,4 +318,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The fraction of rows whose label (of several: all labels) is right, by weight."""
         predicted = on_host(self.predict(X))
-        return float(accuracy_score(as_they_came(on_host(y)), predicted, sample_weight=on_host(sample_weight)))
+        y = as_they_came(on_host(y))
+        refuse_no_labels(y)
+        return float(accuracy_score(y, predicted, sample_weight=on_host(sample_weight)))

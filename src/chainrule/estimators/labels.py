@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,8 @@ from chainrule.errors import DataError
 from chainrule.nn.table_columns import NOTHING
 
 ONE_KIND = "write all of them as text: y.astype(str)"
+SURROGATE = re.compile("[\ud800-\udfff]")
+AS_NUMBERS = "write dates as numbers, or as text if they are labels"
 
 
 def as_they_came(y: Any) -> Any:
@@ -37,7 +40,9 @@ def _array(values: list[Any] | tuple[Any, ...]) -> np.ndarray | None:
         found = np.asarray(values)
     except (ValueError, TypeError, OverflowError):
         return None
-    if found.dtype.kind == "f" and found.ndim == 1 and all(isinstance(v, int | np.integer) for v in values):
+    whole = found.dtype.kind == "f" and all(isinstance(v, int | np.integer) for v in values)
+    mixed = found.dtype.kind in "SU" and not all(isinstance(v, str) for v in values)  # NumPy: all of it as text
+    if found.ndim == 1 and (whole or mixed):
         return np.fromiter(values, object, len(values))
     return found
 
@@ -50,9 +55,9 @@ def _of_frame(y: Any) -> Any:
         columns = [_of_frame(y.iloc[:, j]) for j in range(y.shape[1])]
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     try:
-        values = np.asarray(y.to_numpy())
+        values = np.asarray(y.to_numpy(zero_copy_only=False) if hasattr(y, "to_pylist") else y.to_numpy())
     except Exception:  # Polars: whole numbers of 128 bits
-        values = np.fromiter(y.to_list(), object, len(y))
+        values = np.fromiter(y.to_pylist() if hasattr(y, "to_pylist") else y.to_list(), object, len(y))
     return _native(values)
 
 
@@ -60,6 +65,8 @@ def _native(values: np.ndarray) -> Any:
     """Objects that are all whole numbers or all truths as an array of these; Python's own text as objects."""
     if values.dtype.kind == "T":
         return values.astype(object)
+    if values.dtype.kind in "mM":  # of Polars, Arrow or a categorical: NumPy's own are refused before
+        raise DataError(f"y of dtype {values.dtype} came, labels or numbers were expected", hint=AS_NUMBERS)
     if values.dtype.kind != "O" or values.ndim != 1 or not len(values):
         return values
     listed = values.tolist()
@@ -69,6 +76,8 @@ def _native(values: np.ndarray) -> Any:
     for kinds in ((bool, np.bool_), (int, np.integer)):
         if all(isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)) for value in listed):
             found = np.asarray(listed)
+            if found.dtype.kind == "f" and min(listed) >= 0 and max(listed) < 2**64:  # NumPy: int64 beside uint64
+                found = np.asarray(listed, np.uint64)
             return found if found.dtype.kind in "biu" else values
     return values
 
@@ -77,12 +86,26 @@ def _is_nothing(value: Any) -> bool:
     return not isinstance(value, str) and str(value) in {"nan", *NOTHING}
 
 
-def refuse_large(y: Any) -> None:
-    """DataError for whole numbers that no array of 64 bits holds together: scikit-learn would call them unknown."""
-    if isinstance(y, np.ndarray) and y.dtype.kind == "O" and y.ndim == 1 and len(y):
-        row = next((i for i, v in enumerate(y.tolist()) if isinstance(v, int) and not -(2**63) <= v < 2**63), None)
-        if row is not None:
-            raise DataError(f"expected labels of at most 64 bits, got {y[row]} at row {row} of y", hint=ONE_KIND)
+def refuse_no_labels(y: Any, name: str = "y") -> None:
+    """DataError for objects that can be no labels, by row; scikit-learn would call all of them an unknown type.
+
+    Whole numbers that no array of 64 bits holds together are none, nor are text beside numbers, half a surrogate pair,
+    which no file can hold, decimals, lists or dates. Fractions are left to scikit-learn's own words.
+    """
+    if not (isinstance(y, np.ndarray) and y.dtype.kind in "OU" and y.ndim == 1 and len(y)):
+        return
+    listed = y.tolist()
+    for row, label in enumerate(listed):
+        if isinstance(label, int) and not -(2**63) <= label < 2**63:
+            raise DataError(f"expected labels of at most 64 bits, got {label} at row {row} of {name}", hint=ONE_KIND)
+        if not isinstance(label, str | int | float | np.generic | bytes):
+            kind = type(label).__name__
+            raise DataError(f"expected labels that are text, whole numbers or bool, got {kind} at row {row} of {name}")
+        if isinstance(label, str) != isinstance(listed[0], str):
+            pair = f"{listed[0]!r:.60} at row 0 and {label!r:.60} at row {row} of {name}"
+            raise DataError(f"expected labels of one type, got {pair}", hint=ONE_KIND)
+        if isinstance(label, str) and not label.isascii() and SURROGATE.search(label):
+            raise DataError(f"expected labels of Unicode characters, got half a surrogate pair at row {row} of {name}")
 
 
 def numbers_of(labels: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -96,7 +96,9 @@ def _binary_auc(positive: np.ndarray, scores: np.ndarray, sample_weight: Weights
 def rmse(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
     """sqrt(mean (p - y)^2), in units of the target; of several columns the mean of theirs."""
     y, p = _columns(y, predicted)
-    return float(np.sqrt(_by_column((p - y) ** 2, sample_weight)).mean())
+    exponents = _exponents(y, p)  # so that no square overflows or comes to 0
+    errors = np.ldexp(p, -exponents) - np.ldexp(y, -exponents)
+    return float(np.ldexp(np.sqrt(_by_column(errors**2, sample_weight)), exponents).mean())
 
 
 def mae(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
@@ -116,11 +118,19 @@ def r2(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> f
     found = np.zeros(y.shape[1])
     if not varies.any():
         return 0.0
-    y, p = y[:, varies], p[:, varies]
+    exponents = _exponents(y, p)[varies]
+    y, p = np.ldexp(y[:, varies], -exponents), np.ldexp(p[:, varies], -exponents)
     spread = _by_column((y - np.average(y, axis=0, weights=sample_weight)) ** 2, sample_weight)
     error = _by_column((p - y) ** 2, sample_weight)
     found[varies] = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), 0)  # its square may be too small
     return float(found.mean())
+
+
+def _exponents(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """(k,) e of the power of two 2^e that is above all numbers of a column: dividing by it rounds nothing."""
+    largest = np.maximum(np.abs(y), np.abs(p)).max(axis=0)
+    found: np.ndarray = np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1]
+    return found
 
 
 def _columns(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,6 +195,8 @@ def score(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """
     if net.loss.task == "regress":
         return _score_of_regression(net, X, y)
+    if net.loss.task == "classify":
+        y = net.loss.check_targets(np.asarray(y))  # bool and whole float64, which are no positions to NumPy
     return score_classes(net.loss.task, y, np.asarray(net.predict(X)), np.asarray(net.predict_proba(X)))
 
 

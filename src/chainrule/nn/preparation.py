@@ -71,6 +71,10 @@ class Preparation:
     def encode(self, table: TableLike) -> np.ndarray:
         """X (n, n_in) before standardisation; DataError where a column is missing or holds the wrong kind."""
         encoder = self.encoder
+        if not hasattr(table, "source"):  # features are not asked for yet: of columns of text there are none
+            raise DataError(
+                f"expected a table, got {type(table).__name__}", hint="chainrule.read_table(source, like=net) makes one"
+            )
         if encoder is None:
             return table.features
         if table.columns:

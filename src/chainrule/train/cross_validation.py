@@ -42,10 +42,17 @@ class CrossValidation:
     @property
     def std(self) -> dict[str, float]:
         """sqrt(sum (x - mean)^2 / (folds - 1)), the spread of the folds; of metrics that two folds have."""
-        return {name: float(np.std(v, ddof=1)) for name, v in self._columns().items() if len(v) > 1}
+        return {name: _deviation(v) for name, v in self._columns().items() if len(v) > 1}
 
     def _columns(self) -> dict[str, list[float]]:
         return {name: [score[name] for score in self.scores if name in score] for name in self.names}
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """By a power of two, so that no square overflows or comes to 0."""
+    largest = np.abs(values).max()
+    exponent = np.frexp(largest if np.isfinite(largest) else 1.0)[1]
+    return float(np.ldexp(np.std(np.ldexp(values, -exponent), ddof=1), exponent))
 
 
 @advice("use fewer rows", doing="cross-validating")

@@ -119,7 +119,8 @@ def named_metric(name: str, loss: Loss) -> Metric:
                 f"balanced_accuracy is of rows of one class each; this net has {loss.n_out} answers per row",
                 hint=f"one of {', '.join(known)}",
             )
-    return known[one_of(f"metric of a net that is to {loss.task}", name, known)]
+    task = "say yes or no" if loss.task == "multilabel" else loss.task
+    return known[one_of(f"metric of a net that is to {task}", name, known)]
 
 
 def find_metrics(
