@@ -152,7 +152,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         median. A target that never changes has 0."""
         y, weights = as_they_came(on_host(y)), on_host(sample_weight)
         predicted = point_prediction(self.network_, on_host(self.predict(X)))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(all="ignore"):  # its squares of 1e200 overflow, those of r2 do not
             warnings.simplefilter("ignore", UndefinedMetricWarning)  # of one row, which never changes
             r2_score(y, predicted, sample_weight=weights)  # refuses in scikit-learn's words what has no r2
         return r2(np.asarray(y), predicted, None if weights is None else np.asarray(weights))
