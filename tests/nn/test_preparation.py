@@ -179,3 +179,9 @@ def test_deviations_of_some_columns_at_a_time_have_the_bits_of_all_at_once(rng, 
     whole = cr.Standardization.fit(x)
     monkeypatch.setattr(standardization, "ELEMENTS", elements)
     np.testing.assert_array_equal(cr.Standardization.fit(x).scale, whole.scale)
+
+
+@pytest.mark.parametrize("table", [np.zeros((3, 2)), "new.csv", None])
+def test_predict_table_says_what_a_table_is(table):
+    with pytest.raises(cr.DataError, match=r"expected a table of chainrule.read_table, got (ndarray|str|NoneType)"):
+        cr.MLP([2, 1], loss="squared_error").predict_table(table)

@@ -70,6 +70,11 @@ class Preparation:
 
     def encode(self, table: TableLike) -> np.ndarray:
         """X (n, n_in) before standardisation; DataError where a column is missing or holds the wrong kind."""
+        if not isinstance(getattr(table, "source", None), str):  # a DataFrame has columns too, of another kind
+            raise DataError(
+                f"expected a table of chainrule.read_table, got {type(table).__name__}",
+                hint="chainrule.read_table(it, like=net), or net.predict for an array of numbers",
+            )
         encoder = self.encoder
         if encoder is None:
             return table.features
