@@ -153,3 +153,16 @@ def test_the_factor_of_shrink_is_found_with_class_weights_as_with_the_weights_of
     assert 0 < by_class.shrinkage_ < 1
     assert by_class.shrinkage_ == by_row.shrinkage_
     np.testing.assert_allclose(by_class.predict_proba(X), by_row.predict_proba(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 70])
+def test_nets_of_folds_take_as_many_steps_as_the_net(rng, batch_size):
+    """Of 80 rows an epoch is two batches, of the 64 of a fold one: half trained, they had a good net thrown away."""
+    X = rng.integers(0, 2, (80, 3)).astype(float)
+    y = X @ [1.0, 2, 4]
+    options = {"loss": "gaussian_nll", "max_iter": 60, "batch_size": batch_size, "random_state": 0}
+    alone = cr.MLPRegressor(shrink=False, **options).fit(X, y).score(X, y)
+    drawn = cr.MLPRegressor(**options).fit(X, y)
+    assert alone > 0.7
+    assert drawn.shrinkage_ >= 0.9
+    assert drawn.score(X, y) > alone - 0.05

@@ -325,3 +325,16 @@ def test_a_model_file_has_the_standardisation_of_the_whole_stream(rng, tmp_path)
     model = stream(cr.MLPRegressor(**QUICK), X, y)
     model.network_.save(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(cr.load(tmp_path / "m.safetensors").predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("part", ["features", "target"])
+@pytest.mark.filterwarnings("error")
+def test_a_stream_of_numbers_near_the_largest(rng, part):
+    """The distance from which on a value is far out may be beyond the largest number: then none is."""
+    X = rng.uniform(-1.7, 1.7, (240, 2))
+    features, target = X * (1e308 if part == "features" else 1), X[:, 0] * (1e308 if part == "target" else 1)
+    model = cr.MLPRegressor(random_state=0)
+    for _ in range(20):
+        for rows in np.split(np.arange(240), 8):
+            model.partial_fit(features[rows], target[rows])
+    assert model.score(features, target) > 0.9

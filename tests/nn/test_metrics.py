@@ -147,3 +147,23 @@ def test_the_score_of_labels_of_any_dtype(dtype):
         metrics.score(net, X, np.array([0.5, 1.0]))
     with pytest.raises(cr.DataError, match="a class from 0 to 1 was expected"):
         metrics.score(net, X, np.array([0, 2]))
+
+
+@pytest.mark.parametrize("weights", [None, [2.0, 1, 0.3, 4], [1e-308, 1e-308, 5e-309, 2e-308]])
+@pytest.mark.parametrize("unit", [1e-300, 1e-170, 1e153, 1e200, 2e307])
+@pytest.mark.filterwarnings("error")
+def test_metrics_of_numbers_whose_squares_are_none(unit, weights):
+    """Of a target in another unit rmse and mae are in that unit, and r2 is the same."""
+    y, p = np.c_[Y, -Y], np.c_[PREDICTED, Y / 2]
+    for metric in (metrics.rmse, metrics.mae):
+        assert metric(y * unit, p * unit, weights) / unit == pytest.approx(metric(y, p, weights), rel=1e-13)
+    assert metrics.r2(y * unit, p * unit, weights) == pytest.approx(metrics.r2(y, p, weights), rel=1e-13)
+
+
+@pytest.mark.filterwarnings("error")
+def test_metrics_up_to_the_largest_number():
+    y = np.array([1.5e308, -1.5e308, 0.0, 1.0])
+    assert metrics.mae(y, -y) == pytest.approx(1.5e308)
+    assert metrics.r2(y, -y) == -3
+    assert metrics.r2(Y, Y + 1e300) == -np.inf, "the quotient of squares, which is no number of float64"
+    assert metrics.rmse(Y, Y + 1e300) == pytest.approx(1e300)

@@ -235,3 +235,11 @@ def test_what_is_learnt_stays(rng):
     own = cr.CustomLoss("own", lambda xp, z, t: ((z - t) ** 2).sum(axis=-1), lambda xp, z, t: 2 * (z - t))
     run = cr.Trainer(cr.MLP([3, 1], loss=own), epochs=1, shrink=True).fit(X, X[:, :1], validation=0.25)
     assert run.shrinkage is None
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1.0, 1e200, 1e300])
+@pytest.mark.filterwarnings("error")
+def test_effective_rows_in_any_unit_of_the_weights(unit):
+    """Their squares may be no numbers of float64."""
+    assert effective_rows(np.array([1.0, 2, 3]) * unit) == pytest.approx(36 / 14)
+    assert effective_rows(np.zeros(3)) == effective_rows(np.zeros(0)) == 0

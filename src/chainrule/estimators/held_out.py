@@ -71,7 +71,7 @@ def shrink_by_folds(
         twin = estimator._new_net(
             X[rows], y[rows], w, seed, device=net.backend, dtype=str(net.dtype), encoder=net.preparation.encoder
         )
-        trainer, _ = trainer_of(estimator, twin, len(rows), seed, fold_epochs=after.history.epochs)
+        trainer, _ = trainer_of(estimator, twin, len(rows), seed, fold_epochs=after.history.epochs, fold_of=len(host_X))
         try:
             if trainer.fit(X[rows], y[rows], sample_weight=w, class_weight=class_weight).stopped == "interrupted":
                 return None

@@ -112,8 +112,9 @@ class RunningMoments:
         """
         if self.count < ENOUGH:
             return x
-        reach = math.sqrt(self.count) * self.deviation
-        low, high = (np.where(reach > 0, self.mean + side * reach, side * np.inf) for side in (-1, 1))
+        with np.errstate(over="ignore"):  # beyond the largest number is beyond every number
+            reach = math.sqrt(self.count) * self.deviation
+            low, high = (np.where(reach > 0, self.mean + side * reach, side * np.inf) for side in (-1, 1))
         if ((x.min(axis=0) >= low) & (x.max(axis=0) <= high)).all():
             return x
         has_moved = (((x < low) | (x > high)).mean(axis=0) > 0.5) & (len(x) > 1)

@@ -279,14 +279,20 @@ class Watched:
 
 def trainer_of(
     estimator: Any, net: Network, rows: int, seed: int, watched: Watched | None = None, *, one_epoch: bool = False,
-    fold_epochs: int | None = None,
+    fold_epochs: int | None = None, fold_of: int = 1,
 ) -> tuple[Trainer, Convergence | None]:  # fmt: skip
     """What trains an estimator's net on so many rows, and what decides when it has converged.
 
-    The net of a fold is trained for ``fold_epochs``, as many as the estimator's own were, and nobody is told of it.
+    The net of a fold is trained for ``fold_epochs``, as many as the estimator's own were, with as many steps in each as
+    the ``fold_of`` rows of the fit had, and nobody is told of it.
     """
     recipe, of_fold = estimator._recipe, fold_epochs is not None
-    batch_size, course = _batch_size(estimator.batch_size, rows, recipe), Course() if of_fold else estimator._course
+    if not of_fold and not is_auto(asked := estimator.batch_size) and whole_number("batch_size", asked) > rows:
+        warnings.warn(f"batch_size {asked} came for {rows} rows: they are one batch", stacklevel=5)
+    batch_size = _batch_size(estimator, fold_of if of_fold else rows, recipe)
+    course = Course() if of_fold else estimator._course
+    if of_fold:  # 64 rows of 80 would be one batch for two, and their net half trained
+        batch_size = math.ceil(rows / cut_epoch(fold_of, batch_size).count)
     epochs = 1 if one_epoch else epochs_of(estimator, recipe)
     schedule = schedule_of(estimator, rows, batch_size, course, one_epoch=one_epoch)
     optimizer = optimizer_of(estimator, schedule, epochs=epochs, steps=epochs * cut_epoch(rows, batch_size).count)
@@ -314,9 +320,6 @@ def trainer_of(
     return trainer, convergence
 
 
-def _batch_size(asked: Any, rows: int, recipe: Recipe) -> int:
-    if is_auto(asked):
-        return min(rows, recipe.batch_size)
-    if whole_number("batch_size", asked) > rows:
-        warnings.warn(f"batch_size {asked} came for {rows} rows: they are one batch", stacklevel=6)
-    return min(int(asked), rows)
+def _batch_size(estimator: Any, rows: int, recipe: Recipe) -> int:
+    asked = estimator.batch_size
+    return min(rows, recipe.batch_size if is_auto(asked) else int(asked))

@@ -25,11 +25,24 @@ def never_changes(targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray
     return same
 
 
+def near_one(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns as values (n, k) of at most 1 times 2^exponents (k,), so that sums and squares neither overflow nor
+    underflow; a power of two changes no digit. Columns of 0, or with a number that is not finite, are as they are."""
+    largest = np.abs(values).max(axis=0)
+    exponents = np.where(np.isfinite(largest), np.frexp(np.where(np.isfinite(largest), largest, 0))[1], 0)
+    # In two steps: 2^1074, by which the smallest numbers come near 1, is not a number of float64.
+    half = exponents // 2
+    return np.ldexp(np.ldexp(values, -half), half - exponents), exponents
+
+
 def mean_and_variance(targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Both (k,), by weight; of a column that never changes its value, exactly, and 0."""
     targets = targets.astype(np.float64)
+    targets, exponents = near_one(targets)
     mean = _average(targets, weights)
-    return mean, _average((targets - mean) ** 2, weights)
+    variance = _average((targets - mean) ** 2, weights)
+    with np.errstate(over="ignore", under="ignore"):  # of the square, which float64 may not hold
+        return np.ldexp(mean, exponents), np.ldexp(variance, 2 * exponents)
 
 
 def _average(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -16,6 +16,8 @@ from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile, Task
 from chainrule.nn.network import Network
 
 Weights = np.ndarray | None
+HEADROOM = 64  # powers of two, for sums of the largest numbers
+LARGE = float(np.ldexp(1.0, 1023 - HEADROOM))  # from which on they are taken
 CENTRAL_90 = 1.6448536269514722  # deviations on either side of the mean that hold nine tenths of a normal distribution
 
 
@@ -95,42 +97,54 @@ def _binary_auc(positive: np.ndarray, scores: np.ndarray, sample_weight: Weights
 
 def rmse(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
     """sqrt(mean (p - y)^2), in units of the target; of several columns the mean of theirs."""
-    y, p = _columns(y, predicted)
-    exponents = _exponents(y, p)  # so that no square overflows or comes to 0
-    errors = np.ldexp(p, -exponents) - np.ldexp(y, -exponents)
-    return float(np.ldexp(np.sqrt(_by_column(errors**2, sample_weight)), exponents).mean())
+    errors, exponents = _errors(*_columns(y, predicted))
+    squares, of_squares = _mean_squares(errors, sample_weight)
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(np.sqrt(squares), exponents + of_squares).mean())
 
 
 def mae(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
     """mean |p - y|, in units of the target; of several columns the mean of theirs."""
-    y, p = _columns(y, predicted)
-    return float(_by_column(np.abs(p - y), sample_weight).mean())
+    errors, exponents = _errors(*_columns(y, predicted))
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(_by_column(np.abs(errors), sample_weight), exponents).mean())
 
 
 def r2(y: np.ndarray, predicted: np.ndarray, sample_weight: Weights = None) -> float:
     """1 - sum (p - y)^2 / sum (y - mean y)^2; of several columns the mean of theirs.
 
     A column that never changes, in rows of a weight above 0, has 0: also where it is predicted exactly, which is 1 in
-    scikit-learn. All else is as there.
+    scikit-learn. All else is as there, but that squares neither overflow nor underflow.
     """
     y, p = _columns(y, predicted)
     varies = ~baselines.never_changes(y, sample_weight)
     found = np.zeros(y.shape[1])
     if not varies.any():
         return 0.0
-    exponents = _exponents(y, p)[varies]
-    y, p = np.ldexp(y[:, varies], -exponents), np.ldexp(p[:, varies], -exponents)
-    spread = _by_column((y - np.average(y, axis=0, weights=sample_weight)) ** 2, sample_weight)
-    error = _by_column((p - y) ** 2, sample_weight)
-    found[varies] = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), 0)  # its square may be too small
+    y, p = y[:, varies], p[:, varies]
+    errors, exponents = _errors(y, p)
+    near_one, of_target = baselines.near_one(y)
+    error, of_error = _mean_squares(errors, sample_weight)
+    spread, of_spread = _mean_squares(near_one - _by_column(near_one, sample_weight), sample_weight)
+    moved = 2 * (exponents + of_error - of_target - of_spread)
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = np.ldexp(error / np.where(spread > 0, spread, 1), moved)
+    found[varies] = np.where(spread > 0, 1 - ratio, 0)
     return float(found.mean())
 
 
-def _exponents(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """(k,) e of the power of two 2^e that is above all numbers of a column: dividing by it rounds nothing."""
-    largest = np.maximum(np.abs(y), np.abs(p)).max(axis=0)
-    found: np.ndarray = np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1]
-    return found
+def _errors(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """p - y as errors (n, k) and exponents (k,), errors 2^exponents: halved where a difference could overflow."""
+    with np.errstate(invalid="ignore"):
+        large = np.maximum(np.abs(y).max(axis=0), np.abs(p).max(axis=0)) > LARGE
+    exponents = np.where(large, HEADROOM, 0)
+    return np.ldexp(p, -exponents) - np.ldexp(y, -exponents), exponents
+
+
+def _mean_squares(values: np.ndarray, sample_weight: Weights) -> tuple[np.ndarray, np.ndarray]:
+    """Means of squares (k,) and exponents (k,), the mean square of a column being mean 4^exponent."""
+    values, exponents = baselines.near_one(values)
+    return _by_column(values**2, sample_weight), exponents
 
 
 def _columns(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,7 +157,7 @@ def _columns(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _by_column(values: np.ndarray, sample_weight: Weights) -> np.ndarray:
     """(k,): the mean over rows, by their weights."""
-    found: np.ndarray = values.mean(axis=0) if sample_weight is None else np.average(values, 0, sample_weight)
+    found: np.ndarray = values.mean(axis=0) if sample_weight is None else np.average(values, 0, _ratios(sample_weight))
     return found
 
 
@@ -151,7 +165,12 @@ def _mean(values: np.ndarray, sample_weight: Weights) -> float:
     """The mean over rows and columns, rows by their weights."""
     rows = np.asarray(values, np.float64)
     rows = rows if rows.ndim == 1 else rows.reshape(len(rows), -1).mean(axis=1)
-    return float(rows.mean() if sample_weight is None else np.average(rows, weights=sample_weight))
+    return float(rows.mean() if sample_weight is None else np.average(rows, weights=_ratios(sample_weight)))
+
+
+def _ratios(sample_weight: np.ndarray) -> np.ndarray:
+    """Weights times a power of two: sums of 1e308 overflow, and products of 1e-308 are 0."""
+    return baselines.near_one(np.asarray(sample_weight, np.float64))[0]
 
 
 def pinball(y: np.ndarray, predicted: np.ndarray, level: float) -> float:
@@ -230,7 +249,7 @@ def point_prediction(net: Network, predicted: np.ndarray) -> np.ndarray:
     return central
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the squares of targets beyond 1e154 are inf
+@np.errstate(over="ignore", invalid="ignore")  # gaussian_nll of targets beyond 1e154, and what is not finite
 def _score_of_regression(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     loss, own = net.loss, dict[str, float]()
     if isinstance(loss, GaussianNLL):

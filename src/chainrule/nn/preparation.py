@@ -70,11 +70,12 @@ class Preparation:
 
     def encode(self, table: TableLike) -> np.ndarray:
         """X (n, n_in) before standardisation; DataError where a column is missing or holds the wrong kind."""
-        encoder = self.encoder
-        if not hasattr(table, "source"):  # features are not asked for yet: of columns of text there are none
+        if not isinstance(getattr(table, "source", None), str):  # a DataFrame has columns too, of another kind
             raise DataError(
-                f"expected a table, got {type(table).__name__}", hint="chainrule.read_table(source, like=net) makes one"
+                f"expected a table of chainrule.read_table, got {type(table).__name__}",
+                hint="chainrule.read_table(it, like=net), or net.predict for an array of numbers",
             )
+        encoder = self.encoder
         if encoder is None:
             return table.features
         if table.columns:

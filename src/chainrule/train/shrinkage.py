@@ -193,8 +193,11 @@ def choose(loss: Loss, held_out: Sequence[HeldOut]) -> Drawing:
 
 def effective_rows(weights: np.ndarray) -> float:
     """(sum w)^2 / sum w^2: how many rows of equal weight know as much."""
-    squares = float((weights**2).sum())
-    return float(weights.sum()) ** 2 / squares if squares else 0.0
+    largest = float(weights.max(initial=0.0))
+    if not largest:
+        return 0.0
+    shares = weights / largest  # squares of 1e300 overflow and those of 1e-300 are 0
+    return float(shares.sum()) ** 2 / float((shares**2).sum())
 
 
 def price(rows: float) -> float:
