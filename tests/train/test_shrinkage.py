@@ -198,6 +198,22 @@ def test_a_target_that_never_changes_gives_the_constant(backend, rng, loss):
         np.testing.assert_allclose(answers[0], y[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "poisson", "gaussian_nll", "quantile", "sigmoid_cross_entropy"])
+def test_of_several_targets_one_that_never_changes_is_the_constant(rng, loss):
+    """And has no say in how far the other is drawn."""
+    X, n_out = rng.normal(size=(200, 3)), find_loss(loss, 6).outputs_for(2)
+    signal = np.exp(X[:, 0]) if loss != "sigmoid_cross_entropy" else (X[:, 0] > 0).astype(float)
+    y = np.column_stack([signal, np.ones(200)])
+    net = cr.MLP([3, 16, n_out], loss=loss)
+    run = cr.Trainer(net, cr.Adam(0.01), epochs=40, batch_size=16, shrink=True).fit(X, y, validation=0.25)
+    said = np.asarray(net.predict_proba(X) if loss == "sigmoid_cross_entropy" else net.predict(X))
+    assert run.shrinkage.factor > 0.6
+    assert np.ptp(said[:, 0], axis=0).min() > 0.3
+    assert np.ptp(said[:, 1], axis=0).max() == 0
+    point = said[:, 1] if loss != "quantile" else said[:, 1, 1]
+    np.testing.assert_allclose(point, 1, atol=2e-3)
+
+
 def test_counts_that_are_all_0_are_predicted_as_next_to_none(rng):
     net = cr.MLP([3, 8, 1], loss="poisson")
     X = rng.normal(size=(60, 3))

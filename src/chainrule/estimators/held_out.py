@@ -18,8 +18,8 @@ from chainrule.train.shrinkage import (
     HeldOut,
     best_constant,
     choose,
+    constant_outputs,
     draw,
-    never_changes,
     on_held_out,
     to_the_constant,
 )
@@ -61,10 +61,10 @@ def shrink_by_folds(
     constant = best_constant(net, all_rows)
     if constant is None:
         return None
-    if never_changes(net, all_rows):
-        found = to_the_constant(net.loss)
-        draw(net, constant, found)
-        return found.factor
+    fixed = constant_outputs(net, all_rows)
+    if fixed.all():
+        draw(net, constant, to_the_constant(net.loss))
+        return 0.0
     said: list[HeldOut] = []
     for rows, held_out, copies in folds(host_X, y, in_loss, seed, by_class=by_class, most=_most_held_out(net.n_out)):
         w = None if weights is None else weights[rows]
@@ -84,7 +84,7 @@ def shrink_by_folds(
             said.append(part._replace(weights=by_class_too(held_out, rows), copies=copies))
     if not said:
         return None
-    found = choose(net.loss, said)
+    found = choose(net.loss, said, fixed)
     draw(net, constant, found)
     return found.factor
 

@@ -13,7 +13,7 @@ The factor was chosen by m rows, and must pay for that as a parameter does. With
 loss less that of a prediction that is right for each of them, f is 0 if m (D_0 - D_f) / D_f <= 2 + 4 / (m - 2). Of a
 deviance the unit of the target cancels, as do constants that a loss leaves out (log t! of a Poisson). Of weighted rows
 m = (sum w)^2 / sum w^2, so that only ratios of weights matter; copies of a row are one row of their weight. A target
-that never changes gives f = 0.
+that never changes gives f = 0 for its outputs.
 
 A loss of several parameters of a distribution (mean and variance, location and gaps of quantiles) has a factor for
 each, as one that is sure of its mean may be wrong about its spread:
@@ -121,12 +121,9 @@ def shrink_by(net: Network, rows: Rows | HostRows, held_out: Rows) -> Shrinkage 
     constant = best_constant(net, rows)
     if constant is None:
         return None
-    if never_changes(net, rows):
-        found = to_the_constant(net.loss)
-    else:
-        said = on_held_out(net, constant, held_out)
-        copies, _ = number_copies(said.logits, said.targets)
-        found = choose(net.loss, [said._replace(copies=copies)])
+    fixed, said = constant_outputs(net, rows), on_held_out(net, constant, held_out)
+    copies, _ = number_copies(said.logits, said.targets)
+    found = choose(net.loss, [said._replace(copies=copies)], fixed)
     draw(net, constant, found)
     valid_loss = Evaluator(net, held_out)()["loss"]
     return Shrinkage(found.factor, valid_loss, found.spread_factor, found.widened)
@@ -143,9 +140,13 @@ def best_constant(net: Network, rows: Rows | HostRows) -> np.ndarray | None:
     return net.loss.best_constant(*_targets_and_weights(net, rows))
 
 
-def never_changes(net: Network, rows: Rows | HostRows) -> bool:
-    """Whether all ``rows`` that weigh anything have the same target: then there is nothing to learn but it."""
-    return bool(np.all(baselines.never_changes(*_targets_and_weights(net, rows))))
+def constant_outputs(net: Network, rows: Rows | HostRows) -> np.ndarray:
+    """(n_out,) bool: the outputs for targets that are the same in all ``rows`` that weigh anything: there is nothing to
+    learn but it."""
+    loss, same = net.loss, np.atleast_1d(baselines.never_changes(*_targets_and_weights(net, rows)))
+    if loss.task == "classify":
+        return np.full(loss.n_out, same.all())
+    return np.tile(same, 2) if isinstance(loss, GaussianNLL) else np.repeat(same, loss.outputs_each)
 
 
 def on_held_out(net: Network, constant: np.ndarray, held_out: Rows) -> HeldOut:
@@ -180,8 +181,22 @@ def to_the_constant(loss: Loss) -> Drawing:
     return Drawing(np.zeros(loss.n_out), np.zeros(loss.n_out), 0.0, spread)
 
 
-def choose(loss: Loss, held_out: Sequence[HeldOut]) -> Drawing:
-    """How far to draw predictions by what one or several nets (of folds) said of rows held out; see the module."""
+def choose(loss: Loss, held_out: Sequence[HeldOut], fixed: np.ndarray | None = None) -> Drawing:
+    """How far to draw predictions by what one or several nets (of folds) said of rows held out; see the module.
+
+    Parameters
+    ----------
+    fixed : (n_out,) bool, outputs that are to be the constant and have no say; by default none
+    """
+    if fixed is None or not fixed.any():
+        return _chosen(loss, held_out)
+    if fixed.all():
+        return to_the_constant(loss)
+    found = _chosen(loss, [part._replace(logits=np.where(fixed, part.constant, part.logits)) for part in held_out])
+    return found._replace(factors=np.where(fixed, 0.0, found.factors), shift=np.where(fixed, 0.0, found.shift))
+
+
+def _chosen(loss: Loss, held_out: Sequence[HeldOut]) -> Drawing:
     rows = effective_rows(np.concatenate([part.row_weights for part in held_out]))
     if isinstance(loss, GaussianNLL):
         return _mean_and_spread(loss, held_out, rows)
@@ -271,7 +286,7 @@ def _mean_and_spread(loss: GaussianNLL, held_out: Sequence[HeldOut], rows: float
     spread_factor, q = float(FACTORS[at]), found[at][1]
     # -log q + q - 1 is what twice the log likelihood gains a row and column. Wider is the safe side and costs nothing.
     gains = rows * (q - 1 - np.log(q)) > price(rows)
-    q = np.where((q > 1) | gains, q, 1.0)
+    q = np.where(((q > 1) | gains) & square.any(axis=0), q, 1.0)
     if factor == 0 and spread_factor == 0:
         q = np.ones(k)  # the constant prediction, whose variance all training rows have chosen
     shift = np.concatenate([np.zeros(k), np.log(q)])
