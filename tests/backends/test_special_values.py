@@ -349,11 +349,11 @@ def test_the_compiled_loops_have_the_bits_of_the_reference(body, case, dtype):
         np.testing.assert_array_equal(found[name], expected, err_msg=f"{case}: {name}")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_cuda_kernels_have_a_nan_or_an_infinity_where_the_reference_has_one(case, dtype):
+def test_the_cuda_kernels_have_a_nan_or_an_infinity_where_the_reference_has_one(case, dtype="float32"):
+    """In float32 alone: kernels are one text for both, and emulating them takes time."""
     if problem := compiler_problem():
         pytest.skip(problem)
-    found, rtol = outcome(EmulatedBackend(), case, dtype), 1e-4 if dtype == "float32" else 1e-10
+    found = outcome(EmulatedBackend(), case, dtype)
     for name, expected in outcome(NumPyBackend(), case, dtype).items():
-        np.testing.assert_allclose(found[name], expected, rtol=rtol, atol=rtol, err_msg=f"{case}: {name}")
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-4, err_msg=f"{case}: {name}")
