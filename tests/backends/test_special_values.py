@@ -350,10 +350,10 @@ def test_the_compiled_loops_have_the_bits_of_the_reference(body, case, dtype):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_cuda_kernels_have_a_nan_or_an_infinity_where_the_reference_has_one(case, dtype="float32"):
+def test_the_cuda_kernels_have_a_nan_or_an_infinity_where_the_reference_has_one(case):
     """In float32 alone: kernels are one text for both, and emulating them takes time."""
     if problem := compiler_problem():
         pytest.skip(problem)
-    found = outcome(EmulatedBackend(), case, dtype)
-    for name, expected in outcome(NumPyBackend(), case, dtype).items():
+    found = outcome(EmulatedBackend(), case, "float32")
+    for name, expected in outcome(NumPyBackend(), case, "float32").items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-4, err_msg=f"{case}: {name}")
