@@ -48,7 +48,7 @@ class ClassWeights:
         labels = self._labels(y)
         if isinstance(class_weight, str) and class_weight == "balanced":
             own = self.own(sample_weight, len(labels))
-            counts = np.bincount(labels, None if own is None else relative_weights(own), self._classes)
+            counts = np.bincount(labels, own, self._classes)
             there = counts > 0
             share = np.where(there, counts, 1.0) * max(1, there.sum())
             self._of_class = np.where(there, counts.sum() / share, 1.0)
@@ -95,7 +95,7 @@ class OwnWeights:
         """The weights for the loss, of rows whose own are kept."""
         weights = self._of_class.of_rows(y, sample_weight)
         own = self._of_class.own(sample_weight, len(weights))
-        own = None if own is None else relative_weights(own).astype(self._net.dtype)
+        own = None if own is None else own.astype(self._net.dtype)
         if held_out:
             self.held_out = own
         else:
