@@ -137,7 +137,7 @@ def rewritten(envelope: dict[str, Any], description: Any = DESCRIPTION) -> bytes
 
 
 ENVELOPES = [
-    ({"version": 5}, "format version 5, this chainrule reads 1 to 4(?s:.*)chainrule that wrote it"),
+    ({"version": 6}, "format version 6, this chainrule reads 1 to 5(?s:.*)chainrule that wrote it"),
     ({"version": 0}, "format version 0"),
     ({"version": True}, "format version True"),
     ({"version": 2}, "format version 2 came, its layers and columns belong to 1"),

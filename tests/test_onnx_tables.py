@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.nn.table_columns import MISSING, NOTHING, CategoryColumn, EmbeddedColumn, NumberColumn
+from chainrule.nn.notation import MISSING, NOTHING
+from chainrule.nn.table_columns import CategoryColumn, EmbeddedColumn, NumberColumn
 from chainrule.onnx import cases, columns, export
 from chainrule.onnx.columns import fed
 

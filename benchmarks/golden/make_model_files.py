@@ -16,8 +16,10 @@ import chainrule as cr
 ROWS = np.random.default_rng(7).normal(size=(5, 3)).round(3)
 
 
-def nets() -> dict[str, cr.Network]:
-    """One of every kind of layer, one of options and scaled targets, one of a table with text and holes."""
+def nets(folder: Path) -> dict[str, cr.Network]:
+    """One of every kind of layer, one of options and scaled targets, one of a table with text and holes, one of a file
+    with decimal commas."""
+    (folder / "german.csv").write_text(GERMAN)
     block = cr.Residual([cr.LayerNorm(), cr.Dense(4, "gelu"), cr.Residual([cr.Dropout(0.2), cr.Dense(4)])])
     layers = cr.Network([cr.BatchNorm(), cr.Dense(4, "relu"), block, cr.Activation("mish"), cr.Dense(3)], 3, seed=3)
     layers.preparation = cr.Preparation(
@@ -29,10 +31,19 @@ def nets() -> dict[str, cr.Network]:
     encoder = cr.TableEncoder.fit(table(), max_categories=2)
     tabular = cr.MLP([len(encoder.names), 6, 1], loss="squared_error", dtype="float64", seed=5)
     tabular.preparation = cr.Preparation(encoder=encoder)
-    for net, y in ((layers, [0, 1, 2, 0, 1]), (scaled, ROWS[:, 0]), (tabular, np.arange(6.0))):
-        x = encoder.encode(table()) if net is tabular else ROWS
+    german = cr.read_table(folder / "german.csv", target="y", categorical=["code"])
+    of_german = cr.TableEncoder.fit(german.columns)
+    written = cr.MLP([len(of_german.names), 6, 1], loss="squared_error", dtype="float64", seed=6)
+    written.preparation = cr.Preparation(
+        cr.Standardization.fit(of_german.encode(german.columns)), encoder=of_german,
+        target_notation=german.columns.target_notation,
+    )  # fmt: skip
+    for net, x, y in (
+        (layers, ROWS, [0, 1, 2, 0, 1]), (scaled, ROWS, ROWS[:, 0]), (tabular, encoder.encode(table()), np.arange(6.0)),
+        (written, of_german.encode(german.columns), german.target / 1e3),
+    ):  # fmt: skip
         cr.Trainer(net, cr.Adam(1e-2), epochs=3).fit(x, y)  # weights and running means that no initialiser makes
-    return {"layers": layers, "scaled": scaled, "table": tabular}
+    return {"layers-1": layers, "scaled-1": scaled, "table-2": tabular, "notation-5": written}
 
 
 def table() -> dict[str, cr.Categorical | np.ndarray]:
@@ -41,24 +52,26 @@ def table() -> dict[str, cr.Categorical | np.ndarray]:
     return {"kind": kinds, "size": np.array([1.0, np.nan, 3.0, 4.0, 5.0, 6.0])}
 
 
+GERMAN = "price;area;code;y\n7.311;3,25;7,0;1.000,5\n1.204;1;8,0;2.000\n512;2;7,0;3.000\n2.001;4,5;8,0;4.000\n"
+NEW = "price;area;code\n5.000;3;7,0\n1.024;2;8\n900;1;9\n"
 CSV = "size,kind\n1,blue\n,red\n3,\n4,red\n5,violet\n6.25,rare\n"
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    for name, net in nets().items():
-        tabular = net.preparation.encoder is not None
-        stem = f"{name}-{2 if tabular else 1}"
+    for stem, net in nets(folder).items():
         net.save(folder / f"{stem}.safetensors")
-        if tabular:
-            (folder / "rows.csv").write_text(CSV)
-            found = {"csv": CSV, "predict": net.predict_table(cr.read_table(folder / "rows.csv", like=net)).tolist()}
+        if net.preparation.encoder is not None:
+            text = NEW if stem.startswith("notation") else CSV
+            (folder / "rows.csv").write_text(text)
+            found = {"csv": text, "predict": net.predict_table(cr.read_table(folder / "rows.csv", like=net)).tolist()}
             (folder / "rows.csv").unlink()
         else:
             found = {"rows": ROWS.tolist(), "predict": net.predict(ROWS).tolist()}
             if net.loss.task == "classify":
                 found["predict_proba"] = net.predict_proba(ROWS).tolist()
         (folder / f"{stem}.json").write_text(json.dumps(found) + "\n")
+    (folder / "german.csv").unlink()
 
 
 if __name__ == "__main__":

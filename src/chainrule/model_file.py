@@ -14,7 +14,7 @@ from chainrule.sealed_file import Format
 
 # The newest version; each file has the least that its description needs, see version_of. The header's limit: 100,000
 # columns fit; safetensors itself takes at most 100 MB.
-FORMAT = Format("chainrule-model", "model", version=4, max_header=1 << 26)
+FORMAT = Format("chainrule-model", "model", version=5, max_header=1 << 26)
 DTYPES = ("float32", "float64")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -30,6 +30,7 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
 OPTIONAL: dict[str, type] = {
     "columns": list,
     "constant_columns": int,  # how many scales are infinite: columns that never changed in training
+    "target_notation": dict,  # how the numbers of the target are written
 }
 
 
@@ -41,11 +42,13 @@ def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str
 def version_of(description: Mapping[str, Any]) -> int:
     """The least that knows all of it, so that an old reader can read what it can.
 
-    4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with an embedding, 2 with "columns"
-    (of a table, before they became X), else 1.
+    5 with a "notation" of numbers, 4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with
+    an embedding, 2 with "columns" (of a table, before they became X), else 1.
     """
-    columns = description.get("columns", ())
-    if "constant_columns" in description or any(isinstance(column, dict) and "marks" in column for column in columns):
+    columns = [column for column in description.get("columns", ()) if isinstance(column, dict)]
+    if "target_notation" in description or any("notation" in column for column in columns):
+        return 5
+    if "constant_columns" in description or any("marks" in column for column in columns):
         return 4
     parts = [*description.get("layers", ()), *columns]
     if any(isinstance(part, dict) and part.get("kind") == "embedding" for part in parts):

@@ -61,22 +61,30 @@ def test_train_evaluate_and_show(run, model, wares):
     assert code["missing"] is False
 
 
-def test_predict_takes_other_orders_more_columns_and_other_notations(run, model, wares):
+def test_predict_takes_other_orders_more_columns_and_other_delimiters(run, model, wares):
     plain = run("predict", model, wares, "--device", "cpu")
     assert plain.code == 0
     rows = list(csv.DictReader(wares.read_text().splitlines(), delimiter=";"))
     with Path("other.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["code", "extra", "size", "color"])
-        writer.writerows([[r["code"], "x", r["size"].replace(",", ".") or "?", r["color"]] for r in rows])
+        writer.writerows([[r["code"], "x", r["size"] or "?", r["color"]] for r in rows])
     other = run("predict", model, "other.csv", "--device", "cpu")
     assert other.out == plain.out
     assert other.err == ""
 
 
+def test_decimal_points_for_a_model_of_decimal_commas_are_refused_by_line_and_column(run, model):
+    Path("other.csv").write_text("size,color,code\n1,red,100\n0.5,red,101\n")
+    found = run("predict", model, "other.csv", "--device", "cpu")
+    assert found.code == 3
+    assert "other.csv, line 3, column 'size': '0.5' came, a number written as in training, such as 1234,5" in found.err
+    assert "; written like 1234,5" in run("show", model).out
+
+
 def test_one_row_reads_each_column_as_training_did(run, model):
     """Alone, this row's color could be a number and its size text: the model knows better."""
-    Path("one.csv").write_text("size,color,code\n0.5,12,101\n")
+    Path("one.csv").write_text("size;color;code\n0,5;12;101\n")
     found = run("predict", model, "one.csv", "--device", "cpu")
     assert found.code == 0, found.err
     assert "column 'color': no column of its own in the model for '12'" in found.err

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.errors import DataError, OptionError, OutOfMemoryError
+from chainrule.nn.notation import PLAIN
 from chainrule.tables import csv_reader, readers
-from chainrule.tables.cells import PLAIN, kind_of
+from chainrule.tables.cells import kind_of
 from chainrule.tables.readers import read_table
 
 GOOD = "a,b,y\n1,2,0\n3,4,1\n"
@@ -166,7 +167,7 @@ def test_quoted_names_hold_delimiters_quotes_and_newlines(write):
         (["0", "1.5"], np.float64, [0, 1.5]),
         (["9007199254740993", "-9007199254740992"], np.int64, [2**53 + 1, -(2**53)]),
         (["1e300", "2"], np.float64, [1e300, 2]),
-        (["9" * 30, "2"], np.float64, [1e30, 2]),
+        (["1" + "0" * 22, "2"], np.float64, [1e22, 2]),
         (["cat ", "dog", '"a, b"'], "<U4", ["cat", "dog", "a, b"]),
         (["Größe", "日本"], "<U5", ["Größe", "日本"]),
     ],

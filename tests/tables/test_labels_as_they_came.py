@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.errors import DataError
 from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, KnownTexts
 from chainrule.tables.cells import label_name
 from chainrule.tables.targets import encode_target, plan_target
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed")
+pl = pytest.importorskip("polars", reason="Polars is not installed")
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 
 COUNTRIES = ["NA", "ZA", None, "?"]
 
@@ -87,6 +93,70 @@ def test_large_whole_numbers_with_signs_between_thousands_are_exact(tmp_path):
 def test_a_large_quantity_is_a_float(tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n1,6.02e23\n2,1.5\n3,1e300\n")
     assert cr.read_table(tmp_path / "t.csv", target="y").target.tolist() == [6.02e23, 1.5, 1e300]
+
+
+WHOLE = {
+    "beside a float": [2**60 + 1, 2**60, 1.0],
+    "beside a quantity": [2**60 + 1, 1e3],
+    "of both signs": [2**63, -1],
+    "of both signs, which float64 rounds": [2**63 + 1, -1],
+    "beyond int64": [2**64 - 1, 0.0],
+    "beyond 64 bits": [2**64 + 1, 1],
+    "beyond any bits": [10**25 + 1, 1],
+    "decimals": [Decimal(2**60 + 1), 1],
+    "of several types": [np.int64(2**60 + 1), np.uint64(2**63 + 1)],
+}
+
+
+def as_csv(values, folder):
+    cells = [repr(value) if isinstance(value, float) else str(int(value)) for value in values]
+    (folder / "t.csv").write_text("a,y\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells)))
+    return folder / "t.csv"
+
+
+def as_parquet(values, folder):
+    decimals = pa.array([Decimal(int(value)) for value in values], pa.decimal256(50, 2))
+    pq.write_table(pa.table({"a": list(range(len(values))), "y": decimals}), folder / "t.parquet")
+    return folder / "t.parquet"
+
+
+FORMS = {
+    "csv": as_csv,
+    "parquet": as_parquet,
+    "objects": lambda values, _: pd.DataFrame({"a": range(len(values)), "y": np.array(values, object)}),
+    "polars": lambda values, _: pl.DataFrame({"a": range(len(values)), "y": pl.Series(values, dtype=pl.Object)}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("values", WHOLE.values(), ids=WHOLE)
+def test_whole_targets_are_exact_whatever_stands_beside_them_or_are_refused(tmp_path, values, form):
+    low, high = int(min(values)), int(max(values))
+    source = form(values, tmp_path)
+    if high >= 2**64 or (low < 0 and int(float(high)) != high):
+        with pytest.raises(DataError, match="a whole number of at most 64 bits"):
+            cr.read_table(source, target="y")
+    else:
+        target = cr.read_table(source, target="y").target
+        assert [int(value) for value in target.tolist()] == [int(value) for value in values]
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is float64 on this platform")
+@pytest.mark.parametrize("value", [2**60 + 1, 2**64 - 1])
+def test_whole_long_doubles_that_float64_rounds_are_refused(tmp_path, value):
+    X, y = np.zeros((2, 1)), np.array([value, 1], np.uint64).astype(np.longdouble)
+    np.savez(tmp_path / "t.npz", X=X, y=y)
+    with pytest.raises(DataError, match="a whole number that float64 holds"):
+        cr.read_table(tmp_path / "t.npz", target="y")
+    with pytest.raises(DataError, match=r"row 0 (?s:.*) a whole number that float64 holds"):
+        cr.read_table(pd.DataFrame({"a": X[:, 0], "y": y}), target="y")
+    np.savez(tmp_path / "t.npz", X=X, y=y * 0 + np.longdouble(2) ** 70)
+    assert cr.read_table(tmp_path / "t.npz", target="y").target.tolist() == [2.0**70] * 2
+
+
+def test_whole_targets_of_64_bits_are_never_refused(tmp_path):
+    for values in ([2**60 + 1, 1.0], [2**64 - 1, 0.0], [2**63, -1], [-(2**63), 2**63 - 1]):
+        assert [int(v) for v in cr.read_table(as_csv(values, tmp_path), target="y").target.tolist()] == values
 
 
 # ---- words for holes --------------------------------------------------------------------------------

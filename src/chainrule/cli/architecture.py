@@ -58,6 +58,7 @@ def net_of(args: argparse.Namespace, data: Data, backend: Backend) -> MLP:
         target_name=data.target_name,
         classes=data.plan.classes,
         encoder=data.encoder,
+        target_notation=data.target_notation,
     )
     return net
 

@@ -15,6 +15,7 @@ from chainrule.nn.dense import Dense
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Node, walk
 from chainrule.nn.network import Network
+from chainrule.nn.notation import PLAIN
 from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
 from chainrule.nn.standardization import Standardization
@@ -145,6 +146,8 @@ def _column_rows(encoder: TableEncoder) -> list[list[str]]:
     for column in encoder.columns[:COLUMNS_SHOWN]:
         if isinstance(column, NumberColumn):
             does = f"holes become {column.fill:.6g}, the median" + (", and have a column" if column.indicator else "")
+            if column.notation is not None and column.notation != PLAIN:
+                does += f"; written like {column.notation.example}"
         elif isinstance(column, EmbeddedColumn):
             does = f"a vector for each of {len(column.categories):,} categories"
             does += "; one for rarer and unseen ones" if column.rarer else "; unseen ones count as an average row"

@@ -15,6 +15,7 @@ from chainrule.cli.options import column_names, held_out, positive_int, source
 from chainrule.cli.parser import Listed, OptionGroup
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES
+from chainrule.nn.notation import Notation
 from chainrule.nn.preparation import Preparation
 from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS
 from chainrule.nn.table_encoder import TableEncoder
@@ -25,6 +26,7 @@ from chainrule.tables.side_columns import read_groups, read_times
 from chainrule.tables.splits import Split, hold_out
 from chainrule.tables.table import Table
 from chainrule.tables.targets import TargetPlan, encode_target, plan_target
+from chainrule.tables.unchanged import unchanged
 
 DEFAULT_LOSS = {"classify": "softmax_cross_entropy", "multilabel": "sigmoid_cross_entropy", "regress": "squared_error"}
 TASKS = ("auto", "classify", "regress")
@@ -79,6 +81,7 @@ class Data(NamedTuple):
     target_name: str
     columns: str
     notes: tuple[str, ...]
+    target_notation: Notation | None
 
 
 class TrainingTable(NamedTuple):
@@ -116,10 +119,11 @@ def read_training_table(args: argparse.Namespace) -> TrainingTable:
     for name in beside:
         if name == args.target:
             raise OptionError(f"the target {show(name)} is also to say which rows are held out")
-    groups = None if args.group is None else read_groups(args.data, args.group)
-    times = None if args.time is None else read_times(args.data, args.time)
     drop = list(dict.fromkeys([*args.drop, *beside]))
-    table = read_table(args.data, target=args.target, drop=drop, categorical=args.categorical)
+    with unchanged(args.data):  # these rows belong to each other
+        groups = None if args.group is None else read_groups(args.data, args.group)
+        times = None if args.time is None else read_times(args.data, args.time)
+        table = read_table(args.data, target=args.target, drop=drop, categorical=args.categorical)
     if table.target is None:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
     plan = plan_target(table.target, loss=_loss(args), source=table.source)
@@ -165,12 +169,12 @@ def data_of(args: argparse.Namespace, read: TrainingTable, split: Split | None, 
 
 def _about(
     read: TrainingTable, encoder: TableEncoder | None
-) -> tuple[TargetPlan, TableEncoder | None, str, int, tuple[str, ...], str, str, tuple[str, ...]]:
+) -> tuple[TargetPlan, TableEncoder | None, str, int, tuple[str, ...], str, str, tuple[str, ...], Notation | None]:
     """The fields of :class:`Data` beside the rows."""
     table = read.table
     names = table.feature_names if encoder is None else encoder.names
-    about = describe_columns(table)
-    return read.plan, encoder, table.source, len(table), names, table.target_name, about, read.notes
+    about, notation = describe_columns(table), table.columns.target_notation
+    return read.plan, encoder, table.source, len(table), names, table.target_name, about, read.notes, notation
 
 
 def _fit(args: argparse.Namespace, table: Table, rows: np.ndarray | None) -> TableEncoder:

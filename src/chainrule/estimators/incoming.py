@@ -191,7 +191,9 @@ def _columns(X: Any, encoder: TableEncoder | None) -> Mapping[str, ColumnData]:
     if encoder is None:
         return read_frame(X, Selection(need_target=False)).columns
     names = tuple(encoder.table_names)
-    known = Selection(feature_names=names, need_target=False, kinds=encoder.kinds, texts=encoder.texts)
+    known = Selection(
+        feature_names=names, need_target=False, kinds=encoder.kinds, texts=encoder.texts, notations=encoder.notations
+    )
     return read_frame(X, known).columns
 
 

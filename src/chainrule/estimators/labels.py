@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from chainrule.errors import DataError
-from chainrule.nn.table_columns import NOTHING
+from chainrule.nn.notation import NOTHING
 
 ONE_KIND = "write all of them as text: y.astype(str)"
 SURROGATE = re.compile("[\ud800-\udfff]")

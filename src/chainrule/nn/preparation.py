@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.notation import Notation
 from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_columns import ColumnData
 from chainrule.nn.table_encoder import TableEncoder
@@ -41,6 +42,7 @@ class Preparation:
     target_name : the column that is predicted; empty where it had no name
     classes : the names of the classes 0, 1, ...; empty for a regression or classes without names
     encoder : makes X from a table with names, where the net was trained on one; ``feature_names`` are then its names
+    target_notation : how the numbers of the target are written in text files; None if the training did not say
     """
 
     features: Standardization | None = None
@@ -49,6 +51,7 @@ class Preparation:
     target_name: str = ""
     classes: tuple[str, ...] = ()
     encoder: TableEncoder | None = None
+    target_notation: Notation | None = None
 
     def __post_init__(self) -> None:
         if self.encoder is None:

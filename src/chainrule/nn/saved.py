@@ -23,6 +23,7 @@ from chainrule.nn.layer import Layer, arrange, parameter_shapes
 from chainrule.nn.losses import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
+from chainrule.nn.notation import Notation
 from chainrule.nn.preparation import Preparation
 from chainrule.nn.residual import Residual
 from chainrule.nn.standardization import Standardization
@@ -63,6 +64,8 @@ def save(net: Network, path: str | Path) -> None:
         description["constant_columns"] = constant
     if p.encoder is not None:
         description["columns"] = [column.describe() for column in p.encoder.columns]
+    if p.target_notation is not None:
+        description["target_notation"] = p.target_notation.describe()
     model_file.write(path, description, tensors)
 
 
@@ -97,6 +100,7 @@ def load(
             target_name=description["target_name"],
             classes=tuple(description["classes"]),
             encoder=_encoder(description),
+            target_notation=_target_notation(description),
         )
         net.preparation.refuse_other_codes(net.codes())
     except ModelFileError:
@@ -170,6 +174,11 @@ def _encoder(description: dict[str, Any]) -> TableEncoder | None:
     if list(encoder.names) != description["feature_names"]:
         raise ValueError("feature_names should be those that the columns make")
     return encoder
+
+
+def _target_notation(description: dict[str, Any]) -> Notation | None:
+    found = description.get("target_notation")
+    return None if found is None else Notation.from_description(found)
 
 
 def _standardization(tensors: dict[str, np.ndarray], name: str) -> Standardization | None:

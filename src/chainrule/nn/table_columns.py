@@ -9,11 +9,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.notation import MISSING, NOTHING, Notation
 from chainrule.options import whole_number
 
-# Cells that say that nothing is there; and how Python and pandas call nothing where they print it (nan is above).
-MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "null", "NULL", "Null", "?"})
-NOTHING = frozenset({"None", "<NA>", "NaT"})
 MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
 MAX_VECTORS = 1 << 16  # categories of an embedded column that may have a vector of their own
 TWICE = 2  # rows that a category must have for one: what one row alone has seen it cannot tell from that row's chance
@@ -75,11 +73,13 @@ class NumberColumn:
     fill : stands for what is missing: the median of the training rows
     indicator : whether holes have a column of X of their own. It exists only where training rows had holes; without it
         a hole is the fill and nothing else, because nothing was learnt about holes
+    notation : how numbers are written in text files of such a table; None if the training did not say
     """
 
     name: str
     fill: float = 0.0
     indicator: bool = False
+    notation: Notation | None = None
     kind: ClassVar[str] = "number"
 
     def __post_init__(self) -> None:
@@ -87,14 +87,17 @@ class NumberColumn:
             raise OptionError(f"a column {self.name!r:.60} with fill {self.fill!r:.60} came, text and number expected")
         if not np.isfinite(self.fill) or not isinstance(self.indicator, bool):
             raise OptionError(f"fill {self.fill!r:.60}, indicator {self.indicator!r:.60} of {self.name!r:.60} came")
+        _check_notation(self.name, self.notation)
 
     @classmethod
-    def fit(cls, name: str, values: np.ndarray, sample_weight: np.ndarray | None = None) -> NumberColumn:
+    def fit(
+        cls, name: str, values: np.ndarray, sample_weight: np.ndarray | None = None, *, notation: Notation | None = None
+    ) -> NumberColumn:
         """The median by weight, and whether there are holes; a column without any number is filled with 0."""
         holes = np.isnan(values)
         present = values[~holes] if holes.any() else values
         weights = sample_weight if sample_weight is None or not holes.any() else sample_weight[~holes]
-        return cls(name, _median(present, weights) if present.size else 0.0, bool(holes.any()))
+        return cls(name, _median(present, weights) if present.size else 0.0, bool(holes.any()), notation)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,7 +117,19 @@ class NumberColumn:
 
     def describe(self) -> dict[str, Any]:
         """For the model file."""
-        return {"kind": self.kind, "name": self.name, "fill": self.fill, "indicator": self.indicator}
+        return {
+            "kind": self.kind, "name": self.name, "fill": self.fill, "indicator": self.indicator,
+            **_describe_notation(self.notation),
+        }  # fmt: skip
+
+
+def _check_notation(name: str, notation: Any) -> None:
+    if not isinstance(notation, Notation | None):
+        raise OptionError(f"expected a Notation or None for {name!r:.60}, got {notation!r:.60}")
+
+
+def _describe_notation(notation: Notation | None) -> dict[str, Any]:
+    return {} if notation is None else {"notation": notation.describe()}
 
 
 def _median(values: np.ndarray, weights: np.ndarray | None) -> float:
@@ -147,6 +162,7 @@ class _Categories:
     shares : of the training rows, one for each slot; they sum to 1
     marks : words for holes that stood in a column with nulls of its own, as text; None for a column without nulls of
         its own (of a text file), where all such words were holes
+    notation : of the file that it came from, which names 7,0 and 7.0 alike; None if the training did not say
     """
 
     name: str
@@ -155,8 +171,10 @@ class _Categories:
     missing: bool
     shares: tuple[float, ...]
     marks: tuple[str, ...] | None = None
+    notation: Notation | None = None
 
     def __post_init__(self) -> None:
+        _check_notation(self.name, self.notation)
         if self.marks is not None and not set(self.marks) <= MISSING | NOTHING:
             raise OptionError(f"expected words for holes as marks of {self.name!r:.60}, got {self.marks!r:.60}")
         texts = (self.name, *self.categories)
@@ -171,7 +189,7 @@ class _Categories:
     @classmethod
     def fit(
         cls, name: str, data: Categorical, sample_weight: np.ndarray | None = None, *,
-        max_categories: int = MAX_CATEGORIES, at_least: int = 1,
+        max_categories: int = MAX_CATEGORIES, at_least: int = 1, notation: Notation | None = None,
     ) -> Self:  # fmt: skip
         """The ``max_categories`` most frequent by weight, equals by name, of those with ``at_least`` so many rows each;
         and the shares of the weight."""
@@ -187,7 +205,7 @@ class _Categories:
         slots = [*([i + 1] for i in kept), *([[i + 1 for i in rarer]] if rarer else []), *([[0]] if rows[0] else [])]
         shares = tuple(float(frequencies[slot].sum() / frequencies.sum()) for slot in slots)
         marks = tuple(marks_in(data.names[i] for i in ranked)) if data.typed else None
-        return cls(name, tuple(data.names[i] for i in kept), bool(rarer), bool(rows[0]), shares, marks)
+        return cls(name, tuple(data.names[i] for i in kept), bool(rarer), bool(rows[0]), shares, marks, notation)
 
     @property
     def slots(self) -> int:
@@ -221,7 +239,7 @@ class _Categories:
         return {
             "kind": kind, "name": self.name, "categories": list(self.categories), "rarer": self.rarer,
             "missing": self.missing, "shares": list(self.shares),
-            **({} if self.marks is None else {"marks": list(self.marks)}),
+            **({} if self.marks is None else {"marks": list(self.marks)}), **_describe_notation(self.notation),
         }  # fmt: skip
 
 
@@ -290,20 +308,22 @@ Column = NumberColumn | CategoryColumn | EmbeddedColumn
 
 def fit_column(
     name: str, data: ColumnData, sample_weight: np.ndarray | None = None, *, max_categories: int | None = None,
-    embed_above: int | None = None,
+    embed_above: int | None = None, notation: Notation | None = None,
 ) -> Column:  # fmt: skip
     """The columns of X for these rows of a table's column; see :meth:`TableEncoder.fit`."""
     if not isinstance(data, Categorical):
-        return NumberColumn.fit(name, data, sample_weight)
+        return NumberColumn.fit(name, data, sample_weight, notation=notation)
     for option, value in (("max_categories", max_categories), ("embed_above", embed_above)):
         if value is not None:
             whole_number(option, value)
-    if embed_above is None:
-        return CategoryColumn.fit(name, data, sample_weight, max_categories=max_categories or MAX_CATEGORIES)
-    if len(np.unique(data.codes[data.codes >= 0])) > embed_above:
+    distinct = len(np.unique(data.codes[data.codes >= 0])) if embed_above is not None else 0
+    if embed_above is not None and distinct > embed_above:
         most = max_categories or MAX_VECTORS
-        return EmbeddedColumn.fit(name, data, sample_weight, max_categories=most, at_least=TWICE)
-    return CategoryColumn.fit(name, data, sample_weight, max_categories=max_categories or embed_above)
+        return EmbeddedColumn.fit(
+            name, data, sample_weight, max_categories=most, at_least=TWICE, notation=notation
+        )  # fmt: skip
+    most = max_categories or embed_above or MAX_CATEGORIES
+    return CategoryColumn.fit(name, data, sample_weight, max_categories=most, notation=notation)
 
 
 def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:
@@ -327,6 +347,8 @@ def column_from(description: dict[str, Any]) -> Column:
     """The column that ``describe`` described; LookupError, TypeError or ValueError where it is none."""
     fields = dict(description)
     kind = fields.pop("kind")
+    if "notation" in fields:
+        fields["notation"] = Notation.from_description(fields["notation"])
     if kind == NumberColumn.kind:
         return NumberColumn(**fields)
     if kind not in _OF_TEXT:

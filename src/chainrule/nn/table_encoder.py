@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.notation import Notation, TableColumns
 from chainrule.nn.table_columns import (
     Column,
     ColumnData,
@@ -57,7 +58,8 @@ class TableEncoder:
 
         Parameters
         ----------
-        table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`
+        table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`. The columns that
+            :func:`chainrule.read_table` found also know how their numbers were written, which the encoder keeps
         rows : positions of the training rows
         sample_weight : (len(rows),) of these rows, above 0; None for all ones
         max_categories : of a column of text; rarer ones share one column of X, or a vector. By default 32, where
@@ -67,7 +69,11 @@ class TableEncoder:
         """
         chosen = slice(None) if rows is None else rows
         options = {"max_categories": max_categories, "embed_above": embed_above}
-        columns = (fit_column(name, take(data, chosen), sample_weight, **options) for name, data in table.items())
+        notations = table.notations if isinstance(table, TableColumns) else {}
+        columns = (
+            fit_column(name, take(data, chosen), sample_weight, notation=notations.get(name), **options)
+            for name, data in table.items()
+        )
         return cls(tuple(columns))
 
     @property
@@ -84,6 +90,17 @@ class TableEncoder:
     def kinds(self) -> dict[str, str]:
         """{name of the table's column: "number" or "category"}."""
         return {c.name: "number" if isinstance(c, NumberColumn) else "category" for c in self.columns}
+
+    @property
+    def notations(self) -> dict[str, Notation]:
+        """{name of the table's column: how its numbers are written}, of those of which it is known."""
+        return {c.name: c.notation for c in self.columns if c.notation is not None}
+
+    @property
+    def notation(self) -> Notation | None:
+        """How the numbers of all columns are written; None if that is not known or differs."""
+        found = {column.notation for column in self.columns}
+        return found.pop() if len(found) == 1 else None
 
     @property
     def texts(self) -> dict[str, KnownTexts]:

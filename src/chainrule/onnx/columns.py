@@ -13,9 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from chainrule.errors import OptionError
+from chainrule.nn.notation import MISSING, NOTHING
 from chainrule.nn.table_columns import (
-    MISSING,
-    NOTHING,
     Categorical,
     CategoryColumn,
     ColumnData,

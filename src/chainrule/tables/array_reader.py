@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
-from chainrule.nn.table_columns import MISSING
+from chainrule.nn.notation import MISSING, TableColumns
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
 from chainrule.tables.decide import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
@@ -115,14 +115,14 @@ def _table(
     if X.dtype.kind == "b":
         X = X.view(np.uint8)
     if not holes:
-        return Table({}, X, (), y, y_name, source)
+        return Table(TableColumns({}), X, (), y, y_name, source)
     texts = [name for name in names if selection.kind(name) == "category"]
     if texts:
         raise DataError(f"{where} has no names; the model has columns of text: {show(texts[0])}")
     names = names or tuple(f"x{j}" for j in range(X.shape[1]))
     with np.errstate(invalid="ignore"):  # of nans that want to be noticed
         columns = {name: np.ascontiguousarray(X[:, j], np.float64) for j, name in enumerate(names)}
-    return Table(columns, None, names, y, y_name, source)
+    return Table(TableColumns(columns), None, names, y, y_name, source)
 
 
 # ---- what the numbers may be ------------------------------------------------------------------------

@@ -1,17 +1,15 @@
-"""What the cells of a text table say: a number and in which notation, yes or no, a date, nothing, or text."""
+"""What the cells of a text table say: a number, yes or no, a date, nothing, or text."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from decimal import Decimal
-from functools import cached_property
 
 import numpy as np
 
-from chainrule.nn.table_columns import MISSING
+from chainrule.nn.notation import MISSING
 
 BOOLEANS = {"true": 1.0, "false": 0.0}
 BOOLEAN_NAMES = ("False", "True")
@@ -24,88 +22,6 @@ DATE = re.compile(
 )
 WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
 WITH_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d*", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Notation:
-    """How numbers are written: the decimal sign, and the signs that may stand between thousands."""
-
-    decimal: str
-    thousands: str
-
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """Of a whole cell."""
-        d = re.escape(self.decimal)
-        whole = r"\d+"
-        if self.thousands:
-            sign = f"[{re.escape(self.thousands)}]"
-            whole = rf"(?:\d{{1,3}}(?:{sign}\d{{3}})+|\d+)"
-        return re.compile(rf"[+-]?(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-
-    def whole(self, cell: str) -> int | None:
-        """The whole number in a cell that :meth:`number` reads, exactly; None if it is not whole."""
-        for sign in self.thousands:
-            cell = cell.replace(sign, "")
-        value = Decimal(cell.replace(self.decimal, "."))
-        return int(value) if value == value.to_integral_value() else None
-
-    def number(self, cell: str) -> float:
-        """The number in a stripped cell; nan for a missing one; ValueError where there is none or it is not finite."""
-        if cell in MISSING:
-            return math.nan
-        if not self.pattern.fullmatch(cell):
-            raise ValueError("no number in this notation")
-        for sign in self.thousands:
-            cell = cell.replace(sign, "")
-        value = float(cell.replace(self.decimal, "."))
-        if not math.isfinite(value):
-            raise ValueError("no finite number")
-        return value
-
-
-PLAIN = Notation(".", "")
-SPACES = " \xa0\u202f"
-NOTATIONS = (
-    PLAIN,
-    Notation(",", ""),
-    *(Notation(",", sign) for sign in (".", SPACES, "'\u2019")),
-    *(Notation(".", sign) for sign in (",", SPACES, "'\u2019")),
-)
-
-
-def notations_of(cells: Iterable[str]) -> list[Notation]:
-    """The notations in which every cell (stripped, none missing) is a finite number; the first of each meaning.
-
-    Where there are several, they disagree about some cell: 1,234 may be 1234 or 1.234.
-    """
-    cells = list(cells)
-    found: list[Notation] = []
-    readings: list[list[float]] = []
-    for notation in NOTATIONS:
-        try:
-            numbers = [notation.number(cell) for cell in cells]
-        except ValueError:
-            continue
-        if notation == PLAIN:
-            return [PLAIN]
-        if numbers not in readings:
-            readings.append(numbers)
-            found.append(notation)
-    return found
-
-
-def decimal_sign(notation: Notation, cells: Iterable[str]) -> str:
-    """The decimal sign that these numbers are sure to use; empty where none of them has decimals."""
-    other = "," if notation.decimal == "." else "."
-    sure = notation.thousands == other  # 1.234,5: what separates thousands is not the decimal sign
-    return notation.decimal if sure or any(notation.decimal in cell for cell in cells) else ""
-
-
-def looks_grouped(cells: Iterable[str]) -> bool:
-    """Whether every point among these numbers could stand between thousands: 1.234 in a file of decimal commas."""
-    pointed = [cell for cell in cells if "." in cell]
-    return bool(pointed) and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", cell, re.ASCII) for cell in pointed)
 
 
 def kind_of(cell: str) -> str:

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.table_columns import ColumnData
+from chainrule.nn.notation import PLAIN, Notation, TableColumns
 from chainrule.tables.cells import kind_of
 from chainrule.tables.column_builder import Cells, ColumnBuilder
 from chainrule.tables.columns import choose_columns, show_names
 from chainrule.tables.csv_text import CsvText
-from chainrule.tables.decide import Refuse, decide, decide_target, sure_sign, whole_numbers
+from chainrule.tables.decide import Decided, Refuse, Target, decide, decide_target, whole_numbers
+from chainrule.tables.notations import of_file
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
@@ -46,43 +47,94 @@ def read_csv(path: Path, selection: Selection) -> Table:
     chosen, target = choose_columns(text.source, names, selection)
     if not selection.feature_names and target is not None and selection.target != names[target]:
         _refuse_missing_header(text, [names[i] for i in chosen])
-    features, y = _read_columns(text, chosen, target, selection)
-    return Table.of_columns(features, y, "" if target is None else names[target], text.source, text.notes)
+    columns, y = _read_columns(text, chosen, target, selection)
+    return Table.of_columns(columns, y, "" if target is None else names[target], text.source, text.notes)
 
 
 def _read_columns(
     text: CsvText, chosen: Sequence[int], target: int | None, selection: Selection
-) -> tuple[dict[str, ColumnData], np.ndarray | None]:
-    """The features by name and the target. What surprises in the first reading is read once more, as text."""
-    names = text.names
+) -> tuple[TableColumns, np.ndarray | None]:
+    """The features by name and the target. What surprises in the first reading is read once more, as text.
+
+    What 1.234 is says the whole file: columns that could be read either way wait for all others, unselected ones too,
+    so that neither the order of the rows nor the choice of columns changes a number.
+    """
+    names, known = text.names, _known_notations(text.names, target, selection)
     wanted = [*chosen, *([] if target is None else [target])]
     builders = {
-        i: ColumnBuilder(as_text=bool(selection.classes) if i == target else selection.kind(names[i]) == "category")
+        i: ColumnBuilder(
+            as_text=bool(selection.classes) if i == target else selection.kind(names[i]) == "category",
+            known=known.get(i),
+        )
         for i in wanted
     }
     _fill(text, builders)
-    signs = {builder.decimal for builder in builders.values()} - {""}
-    again = {
-        i: ColumnBuilder(as_text=True)
-        for i, builder in builders.items()
-        if builder.surprised or (builder.grouped and signs == {","}) or (i == target and _is_large(builder))
-    }
-    if again:
-        _fill(text, again)
-    columns = {i: (again.get(i) or builders.pop(i)).result() for i in wanted}
-    signs |= {sure_sign(column.texts) for column in columns.values() if isinstance(column, Cells)} - {""}
-    features: dict[str, ColumnData] = {}
+    again = [i for i, builder in builders.items() if builder.surprised or (i == target and _is_large(builder))]
+    _read_again(text, builders, again)
+    signs = {i: builder.sure_sign() for i, builder in builders.items()}
+    unsure = [i for i, sign in signs.items() if sign is None and i not in known]
+    if unsure:
+        signs |= _signs_of(text, [i for i in range(len(names)) if i not in builders])
+    decimals = {sign for sign in signs.values() if sign}
+    if decimals == {","}:
+        _read_again(text, builders, [i for i in unsure if builders[i].notation == PLAIN])
+    elif not decimals and text.delimiter == ";":
+        text.notes += [_note_of_points(names[i]) for i in unsure if builders[i].notation == PLAIN]
+
+    found: dict[int, Decided] = {}
     for i in chosen:
-        column = columns.pop(i)
-        features[names[i]] = (
-            column
+        builder = builders.pop(i)
+        column = builder.result()
+        found[i] = (
+            Decided(column, builder.shown)
             if isinstance(column, np.ndarray)
             else decide(
-                column, _refusal(text, i), wanted=selection.kind(names[i]), decimals=signs,
-                known=selection.texts.get(names[i]),
+                column, _refusal(text, i), wanted=selection.kind(names[i]), decimals=decimals,
+                known=selection.texts.get(names[i]), notation=known.get(i),
             )
         )  # fmt: skip
-    return features, None if target is None else _target(text, columns[target], target, signs, selection.classes)
+    y = None
+    if target is not None:
+        y = _target(builders[target], _refusal(text, target), decimals, selection, known.get(target))
+    if len({len(column.data) for column in found.values()} | ({len(y.values)} if y else set())) > 1:
+        raise text.refuse("its columns differ in length: it changed while it was read")
+    shown = {names[i]: column.notation for i, column in found.items()}
+    notations = of_file(shown if target is None or y is None else {**shown, names[target]: y.notation})
+    columns = TableColumns(
+        {names[i]: column.data for i, column in found.items()},
+        notations={name: notation for name, notation in notations.items() if name in shown},
+        target=None if target is None else notations.get(names[target]),
+    )
+    return columns, None if y is None else y.values
+
+
+def _known_notations(names: Sequence[str], target: int | None, selection: Selection) -> dict[int, Notation]:
+    """By position, those that a model knows."""
+    known = {i: selection.notations[name] for i, name in enumerate(names) if name in selection.notations}
+    if target is not None and selection.target_notation is not None:
+        known[target] = selection.target_notation
+    return known
+
+
+def _read_again(text: CsvText, builders: dict[int, ColumnBuilder], which: Sequence[int]) -> None:
+    """Let these columns be text."""
+    again = {i: ColumnBuilder(as_text=True) for i in which}
+    if again:
+        _fill(text, again)
+        builders |= again
+
+
+def _signs_of(text: CsvText, others: Sequence[int]) -> dict[int, str | None]:
+    """The decimal signs that columns which nobody asked for are sure to use."""
+    builders = {i: ColumnBuilder() for i in others}
+    if builders:
+        _fill(text, builders)
+        _read_again(text, builders, [i for i, builder in builders.items() if builder.surprised])
+    return {i: builder.sure_sign() for i, builder in builders.items()}
+
+
+def _note_of_points(name: str) -> str:
+    return f"column {name!r:.60}: 1.234 is read as 1.234, not as 1234, as no cell of the file has a decimal comma"
 
 
 def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:
@@ -105,13 +157,14 @@ def _is_large(builder: ColumnBuilder) -> bool:
 
 
 def _target(
-    text: CsvText, column: np.ndarray | Cells, position: int, signs: set[str], classes: frozenset[str]
-) -> np.ndarray:
+    builder: ColumnBuilder, refuse: Refuse, decimals: set[str], selection: Selection, notation: Notation | None
+) -> Target:  # fmt: skip
+    column = builder.result()
     if isinstance(column, np.ndarray) and not np.isnan(column).any():
-        return whole_numbers(column)
+        return Target(whole_numbers(column), builder.shown)
     if isinstance(column, np.ndarray):  # only to find the words
         column = Cells(np.isnan(column).astype(np.int32), ["0", ""])
-    return decide_target(column, _refusal(text, position), decimals=signs, classes=classes)
+    return decide_target(column, refuse, decimals=decimals, classes=selection.classes, notation=notation)
 
 
 def _refusal(text: CsvText, column: int) -> Refuse:

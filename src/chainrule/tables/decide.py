@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.table_columns import MISSING, Categorical, ColumnData, KnownTexts
-from chainrule.tables.cells import (
-    BOOLEAN_NAMES,
-    BOOLEANS,
-    PLAIN,
-    Notation,
-    category_name,
-    decimal_sign,
-    first_of,
-    kind_of,
-    looks_grouped,
-    notations_of,
-)
+from chainrule.nn.notation import MISSING, Notation
+from chainrule.nn.table_columns import Categorical, ColumnData, KnownTexts
+from chainrule.tables.cells import BOOLEAN_NAMES, BOOLEANS, category_name, first_of, kind_of
 from chainrule.tables.column_builder import Cells
+from chainrule.tables.notations import choose_notation, notation_as_known, notations_of, shown
 
 Refuse = Callable[[int, str, str], DataError]  # row from 0, what was expected, a hint
 
@@ -31,42 +23,67 @@ NO_DATES = "leave the column out (--drop), or write the date as numbers: days, o
 NO_TARGET = "fill the cell or leave the row out: a row without its target teaches nothing"
 LARGE = "float64 cannot tell it from another one: write labels as text that begins with a letter, divide quantities"
 NO_NUMBER = ("text", "date", "boolean")
+WRITTEN = {
+    ",": "the model learned this column from numbers with a decimal comma: write them so, or train anew",
+    ".": "the model learned this column from numbers with a decimal point: write them so, or train anew",
+}
+
+
+class Decided(NamedTuple):
+    """A column, and how its numbers (also those that are names of categories) are written if a cell says so."""
+
+    data: ColumnData
+    notation: Notation | None = None
 
 
 def decide(
-    cells: Cells, refuse: Refuse, *, wanted: str = "", decimals: Collection[str] = (), known: KnownTexts | None = None
-) -> ColumnData:
+    cells: Cells, refuse: Refuse, *, wanted: str = "", decimals: Collection[str] = (), known: KnownTexts | None = None,
+    notation: Notation | None = None,
+) -> Decided:  # fmt: skip
     """A column of features.
 
-    Numbers where every cell that is not missing is one, in one notation; True and False, in any case, are 1 and 0;
+    Numbers if every cell that is not missing is one, in one notation; True and False, in any case, are 1 and 0;
     text is categories. A column in which most rows are numbers and some are not is refused, and so are dates.
 
     Parameters
     ----------
-    wanted : "number" or "category" where this is already known
-    decimals : decimal signs that other columns are sure to use: they decide what 1,234 is
+    wanted : "number" or "category" if this is already known
+    decimals : decimal signs that the columns of the file are sure to use: they decide what 1,234 is
     known : categories that the column had before
+    notation : how the numbers of the column were written before: a cell that contradicts it is refused
     """
     texts, codes = cells.texts, cells.codes
+    signs = set(decimals) if notation is None else {notation.decimal}
+    folded_by = Notation(*signs) if len(signs) == 1 else None
     if wanted == "category":
-        return categories(cells, decimals, known=known)
+        return Decided(categories(cells, signs, known=known), folded_by)
     kinds = [kind_of(text) for text in texts]
     present = [text for text in texts if text not in MISSING]
     if all(kind in {"missing", "boolean"} for kind in kinds):
-        return _spread([BOOLEANS.get(text.lower(), np.nan) for text in texts], codes)
-    notation = choose_notation(present, decimals)
+        return Decided(_spread([BOOLEANS.get(text.lower(), np.nan) for text in texts], codes))
     if notation is not None:
-        return _spread([notation.number(text) for text in texts], codes)
+        return Decided(_spread(_as_known(notation, cells, kinds, refuse), codes))
+    found = choose_notation(present, decimals)
+    if found is not None:
+        return Decided(_spread([found.number(text) for text in texts], codes), shown(found, present))
+    _refuse_no_numbers(cells, kinds, present, wanted, refuse)
+    return Decided(categories(cells, signs, known=known), folded_by)
+
+
+def _refuse_no_numbers(
+    cells: Cells, kinds: Sequence[str], present: Sequence[str], wanted: str, refuse: Refuse
+) -> None:  # fmt: skip
+    """An error, unless the column is categories; it names the first cell that keeps it from being numbers."""
 
     def refuse_first(expected: str, hint: str, *which: str) -> DataError:
         positions = [first_of(kinds, kind) for kind in which]
-        return refuse(_row(codes, min(at for at in positions if at is not None)), expected, hint)
+        return refuse(_row(cells.codes, min(at for at in positions if at is not None)), expected, hint)
 
     if notations_of(present):
         raise refuse_first(
             "a number", f"1,234 may be 1234 or 1.234: {PLAINLY}", "miswritten" if "miswritten" in kinds else "number"
         )
-    rows = np.bincount(codes, minlength=len(texts))
+    rows = np.bincount(cells.codes, minlength=len(cells.texts))
     n_text = sum(int(n) for n, kind in zip(rows, kinds, strict=True) if kind in NO_NUMBER)
     n_numbers = sum(int(n) for n, kind in zip(rows, kinds, strict=True) if kind in {"number", "miswritten", "infinite"})
     if wanted == "number" and n_text:
@@ -79,46 +96,85 @@ def decide(
         raise refuse_first("a number", PLAINLY, "miswritten" if "miswritten" in kinds else "number")
     if set(kinds) <= {"date", "missing"}:
         raise refuse_first("a number or a category", NO_DATES, "date")
-    return categories(cells, decimals, known=known)
+
+
+def _as_known(known: Notation, cells: Cells, kinds: Sequence[str], refuse: Refuse) -> list[float]:
+    """The numbers of the different texts by the notation of the training; the first that contradicts it is refused."""
+    numbers = []
+    for code, text in enumerate(cells.texts):
+        found = known if text in MISSING else notation_as_known(known, text)
+        if found is None:
+            raise _refuse_contradiction(known, code, cells, kinds, refuse)
+        numbers.append(found.number(text))
+    return numbers
+
+
+def _refuse_contradiction(
+    known: Notation, code: int, cells: Cells, kinds: Sequence[str], refuse: Refuse
+) -> DataError:  # fmt: skip
+    row = _row(cells.codes, code)
+    if kinds[code] in NO_NUMBER:
+        return refuse(row, "a number as in training", "mark a hole as NA")
+    if kinds[code] == "infinite":
+        return refuse(row, "a finite number", OR_ELSE)
+    return refuse(row, f"a number written as in training, such as {known.example},", WRITTEN[known.decimal])
+
+
+class Target(NamedTuple):
+    """A target column, and how its numbers are written if a cell says so."""
+
+    values: np.ndarray
+    notation: Notation | None = None
 
 
 def decide_target(
-    cells: Cells, refuse: Refuse, *, decimals: Collection[str] = (), classes: Collection[str] = ()
-) -> np.ndarray:
-    """A target: (n,) str where no cell is a number; whole numbers exactly, as int64 or uint64; else float64; no holes.
+    cells: Cells, refuse: Refuse, *, decimals: Collection[str] = (), classes: Collection[str] = (),
+    notation: Notation | None = None,
+) -> Target:  # fmt: skip
+    """A target: (n,) str if no cell is a number; whole numbers exactly, as int64 or uint64; else float64; no holes.
 
-    Where the names of the ``classes`` are known and every cell is one of them, it is these names, and so it is if they
-    are text that no number could be.
+    If the names of the ``classes`` are known and every cell is one of them, it is these names, and so it is if they
+    are text that no number could be. ``notation`` is that of the training, if it is known.
     """
     texts, codes = cells.texts, cells.codes
-    named = [text if text in classes else category_name(text) for text in texts]
+    sign = "." if notation is None else notation.decimal
+    named = [text if text in classes else category_name(text, sign) for text in texts]
     if classes and (set(named) <= set(classes) or _are_words(classes)):
         unnamed = next((i for i, text in enumerate(texts) if text in MISSING and text not in classes), None)
         if unnamed is not None:
             raise refuse(_row(codes, unnamed), "a value in every row", NO_TARGET)
-        return _spread(named, codes)
+        return Target(_spread(named, codes))
     kinds = [kind_of(text) for text in texts]
     missing = first_of(kinds, "missing")
     if missing is not None:
         raise refuse(_row(codes, missing), "a value in every row", NO_TARGET)
     if set(kinds) == {"boolean"}:
-        return _spread([BOOLEAN_NAMES[int(BOOLEANS[text.lower()])] for text in texts], codes)
+        return Target(_spread([BOOLEAN_NAMES[int(BOOLEANS[text.lower()])] for text in texts], codes))
     if set(kinds) <= {*NO_NUMBER}:
-        return decide_classes(cells, refuse)
-    notation = choose_notation(texts, decimals)
-    if notation is not None:
-        return _spread(_exact(notation, cells, refuse), codes)
+        return Target(decide_classes(cells, refuse))
+    if notation is not None and not set(kinds) & {*NO_NUMBER}:
+        _as_known(notation, cells, kinds, refuse)  # refuses what contradicts it
+        notations = [notation_as_known(notation, text) or notation for text in texts]
+        return Target(_spread(_exact(notations, cells, refuse), codes))
+    found = choose_notation(texts, decimals)
+    if found is not None:
+        return Target(_spread(_exact([found] * len(texts), cells, refuse), codes), shown(found, texts))
+    raise _no_target(cells, kinds, refuse)
+
+
+def _no_target(cells: Cells, kinds: Sequence[str], refuse: Refuse) -> DataError:
+    """The error for a target that is neither numbers nor names of classes."""
     if not set(kinds) & {*NO_NUMBER}:
         infinite = first_of(kinds, "infinite")
         if infinite is not None:
-            raise refuse(_row(codes, infinite), "a finite number", NO_TARGET)
-        raise refuse(_row(codes, first_of(kinds, "miswritten") or 0), "a number", PLAINLY)
-    rows = np.bincount(codes, minlength=len(texts))
+            return refuse(_row(cells.codes, infinite), "a finite number", NO_TARGET)
+        return refuse(_row(cells.codes, first_of(kinds, "miswritten") or 0), "a number", PLAINLY)
+    rows = np.bincount(cells.codes, minlength=len(cells.texts))
     numeric = [kind not in NO_NUMBER for kind in kinds]
-    most = 2 * sum(int(n) for n, number in zip(rows, numeric, strict=True) if number) >= len(codes)
+    most = 2 * sum(int(n) for n, number in zip(rows, numeric, strict=True) if number) >= len(cells.codes)
     expected = f"{'a number' if most else 'text'} as in most rows"
     hint = "a target holds either numbers or names of classes; let such a name begin with a letter"
-    raise refuse(_row(codes, numeric.index(not most)), expected, hint)
+    return refuse(_row(cells.codes, numeric.index(not most)), expected, hint)
 
 
 def _are_words(classes: Collection[str]) -> bool:
@@ -139,23 +195,12 @@ def whole_numbers(values: np.ndarray) -> np.ndarray:
     return values.astype(np.uint64) if low >= 0 and high < 2**64 else values
 
 
-def choose_notation(cells: Sequence[str], decimals: Collection[str]) -> Notation | None:
-    """How the numbers are written, where every cell is one and there is no doubt; None else."""
-    found = notations_of(cells) if cells else [PLAIN]
-    if found == [PLAIN] and set(decimals) == {","} and looks_grouped(cells):
-        found.append(Notation(",", "."))
-    if len(found) > 1 and len(set(decimals)) == 1:
-        found = [notation for notation in found if notation.decimal in decimals]
-    return found[0] if len(found) == 1 else None
-
-
-def sure_sign(texts: Sequence[str]) -> str:
-    """The decimal sign that a column of these cells is sure to use; empty where that is open, or it holds text."""
-    present = [text for text in texts if text not in MISSING]
-    notation = choose_notation(present, ())
-    if notation is None or (notation == PLAIN and looks_grouped(present)):
-        return ""
-    return decimal_sign(notation, present)
+def first_rounded(values: np.ndarray, rounded: np.ndarray) -> int | None:
+    """The position of the first whole number that changed when long doubles became float64; None if there is none."""
+    if values.dtype.kind != "f" or values.dtype.itemsize <= 8:
+        return None
+    changed = ((rounded != values) & (values == np.floor(values)) & np.isfinite(rounded)).reshape(-1)
+    return int(changed.argmax()) if changed.any() else None
 
 
 def decide_classes(cells: Cells, refuse: Refuse, *, typed: bool = False) -> np.ndarray:
@@ -199,12 +244,16 @@ def categories(
     return Categorical(np.array(code, np.int32)[cells.codes], tuple(names), typed)
 
 
-def _exact(notation: Notation, cells: Cells, refuse: Refuse) -> np.ndarray:
-    """The numbers of the different texts; whole ones from the text, as float64 would merge neighbours beyond 2**53."""
-    values = np.array([notation.number(text) for text in cells.texts])
+def _exact(notations: Sequence[Notation], cells: Cells, refuse: Refuse) -> np.ndarray:
+    """The numbers of the different texts, each in its notation; whole ones from the text, exactly.
+
+    As float64 neighbours beyond 2**53 would merge. If no 64 bits hold all of them, those that float64 cannot hold are
+    refused, unless they are written as a quantity (1e25).
+    """
+    values = np.array([notation.number(text) for notation, text in zip(notations, cells.texts, strict=True)])
     if (values != np.floor(values)).any() or (abs(values) < 2**53).all():
         return whole_numbers(values)
-    whole = [notation.whole(text) for text in cells.texts]
+    whole = [notation.whole(text) for notation, text in zip(notations, cells.texts, strict=True)]
     if None in whole:
         return values
     numbers = [number for number in whole if number is not None]
@@ -212,8 +261,9 @@ def _exact(notation: Notation, cells: Cells, refuse: Refuse) -> np.ndarray:
     if low >= -(2**63) and high < 2**64 and (low >= 0 or high < 2**63):
         return np.array(numbers, np.int64 if high < 2**63 else np.uint64)
     first: dict[float, int] = {}
-    for i, (value, number) in enumerate(zip(values.tolist(), numbers, strict=True)):
-        if first.setdefault(value, number) != number:
+    for i, (value, number, text) in enumerate(zip(values.tolist(), numbers, cells.texts, strict=True)):
+        digits = "e" not in text.lower()
+        if first.setdefault(value, number) != number or (digits and int(value) != number):
             raise refuse(_row(cells.codes, i), "a whole number of at most 64 bits", LARGE)
     return values
 

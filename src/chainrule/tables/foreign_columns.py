@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.nn.table_columns import NOTHING
+from chainrule.nn.notation import NOTHING
 from chainrule.tables.cells import label_name
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.decide import Refuse

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, first_line
-from chainrule.nn.table_columns import NOTHING, ColumnData, KnownTexts
+from chainrule.nn.notation import NOTHING, Notation, TableColumns
+from chainrule.nn.table_columns import ColumnData, KnownTexts
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.columns import choose_columns, show, show_names
 from chainrule.tables.decide import (
+    LARGE,
     NO_DATES,
     NO_TARGET,
     Refuse,
@@ -28,6 +30,7 @@ from chainrule.tables.decide import (
     decide,
     decide_classes,
     decide_target,
+    first_rounded,
     whole_numbers,
 )
 from chainrule.tables.foreign_columns import NO_CELL, arrow_module, cells_of_objects, of_arrow, of_series
@@ -153,13 +156,14 @@ def _table(source: str, names: list[str], n: int, read: Read, selection: Selecti
         wanted = selection.kind(name)
         with _readable(source, name):
             data = read(name, wanted == "category")
-            features[name] = _feature(data, _refusal(source, name, data), wanted, selection.texts.get(name))
+            known, notation = selection.texts.get(name), selection.notations.get(name)
+            features[name] = _feature(data, _refusal(source, name, data), wanted, known, notation)
     y = None
     if target is not None:
         with _readable(source, names[target]):
             data = read(names[target], True)
             y = _target(data, _refusal(source, names[target], data), selection.classes)
-    return Table.of_columns(features, y, "" if target is None else names[target], source)
+    return Table.of_columns(TableColumns(features), y, "" if target is None else names[target], source)
 
 
 @contextmanager
@@ -188,7 +192,9 @@ def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:
 # ---- what it means ----------------------------------------------------------------------------------
 
 
-def _feature(data: np.ndarray | Cells, refuse: Refuse, wanted: str, known: KnownTexts | None) -> ColumnData:
+def _feature(
+    data: np.ndarray | Cells, refuse: Refuse, wanted: str, known: KnownTexts | None, notation: Notation | None
+) -> ColumnData:
     if wanted == "category" and isinstance(data, np.ndarray) and data.dtype.kind == "M":
         texts, codes = np.unique(np.datetime_as_string(data), return_inverse=True)
         data = Cells(codes, ["" if text in NOTHING else text for text in texts.tolist()])
@@ -202,7 +208,8 @@ def _feature(data: np.ndarray | Cells, refuse: Refuse, wanted: str, known: Known
         return _numbers(data, refuse)
     if (typed or levels) and wanted != "number" and (wanted or not _is_dates_or_nothing(data)):
         return categories(data, known=known, typed=typed)
-    return decide(data, refuse, wanted=wanted, known=known)
+    # Only text is written in some notation: numbers among objects have none.
+    return decide(data, refuse, wanted=wanted, known=known, notation=notation if typed else None).data
 
 
 def _is_dates_or_nothing(cells: Cells) -> bool:
@@ -232,5 +239,7 @@ def _target(data: np.ndarray | Cells, refuse: Refuse, classes: frozenset[str]) -
         values = _numbers(data, refuse)
         if np.isnan(values).any():
             raise refuse(int(np.isnan(values).argmax()), "a value in every row", NO_TARGET)
+        if (row := first_rounded(data, values)) is not None:
+            raise refuse(row, "a whole number that float64 holds", LARGE)
         return whole_numbers(data if data.dtype.kind in "iu" else values)
-    return decide_classes(data, refuse, typed=True) if text else decide_target(data, refuse, classes=classes)
+    return decide_classes(data, refuse, typed=True) if text else decide_target(data, refuse, classes=classes).values

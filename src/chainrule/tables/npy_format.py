@@ -15,6 +15,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.tables.columns import show
+from chainrule.tables.decide import first_rounded
 
 MAGIC = b"\x93NUMPY"
 LENGTHS = {(1, 0): "<H", (2, 0): "<I"}  # version to how the length of the header is written
@@ -156,7 +157,13 @@ def _convert(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
         return _stripped(np.ascontiguousarray(array, dtype.newbyteorder("=")), where)
     wanted = np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
     with np.errstate(over="ignore", invalid="ignore"):  # it becomes inf or nan, which shows later
-        return np.ascontiguousarray(array, wanted)
+        converted = np.ascontiguousarray(array, wanted)
+    if (at := first_rounded(array, converted)) is not None:
+        raise DataError(
+            f"{where}: {array.reshape(-1)[at]} as {dtype} came, a whole number that float64 holds was expected",
+            hint="save whole numbers as int64, quantities as float64",
+        )
+    return converted
 
 
 def _stripped(texts: np.ndarray, where: str) -> np.ndarray:

@@ -22,6 +22,7 @@ from chainrule.tables.csv_reader import read_csv
 from chainrule.tables.frame_reader import is_frame, read_arrow_file, read_frame
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
+from chainrule.tables.unchanged import unchanged
 
 READERS = {
     **dict.fromkeys((".csv", ".tsv", ".txt"), read_csv),
@@ -68,7 +69,8 @@ def read_table(
     Raises
     ------
     OutOfMemoryError   if its numbers do not fit.
-    DataError     if the file cannot be read as such a table: one line that names file, line or row, and column.
+    DataError     if the file cannot be read as such a table, or changes meanwhile: one line that names file, line or
+        row, and column.
     OptionError   if ``target`` is needed and not said, or not there: lists what is there.
     """
     selection = Selection(target, tuple(feature_names), need_target, tuple(drop), tuple(categorical), kinds or {})
@@ -98,7 +100,7 @@ def read_table(
             raise DataError(f"{path}: the ending {show(path.suffix)} came, one of {known} was expected")
         if reader in {read_npy, read_npz} and (drop or categorical):
             raise OptionError(f"{path}: drop and categorical name columns, which an array does not have")
-        with advice(SMALLER, doing=f"reading {path}"):
+        with advice(SMALLER, doing=f"reading {path}"), unchanged(path):
             return reader(path, selection)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", hint=suggest(str(source), BUILT_IN)) from None
@@ -116,6 +118,8 @@ def _as_trained(selection: Selection, p: Preparation) -> Selection:
         feature_names=tuple(names),
         kinds=dict.fromkeys(names, "number") if encoder is None else encoder.kinds,
         texts={} if encoder is None else encoder.texts,
+        notations={} if encoder is None else encoder.notations,
+        target_notation=p.target_notation or (None if encoder is None else encoder.notation),
         classes=frozenset(p.classes),
     )
 
@@ -130,6 +134,8 @@ def _as_table(selection: Selection, table: Table) -> Selection:
         feature_names=table.feature_names,
         kinds={name: "category" if name in texts else "number" for name in table.columns},
         texts={name: KnownTexts.of(data) for name, data in texts.items()},
+        notations=table.columns.notations,
+        target_notation=table.columns.target_notation,
         classes=frozenset(np.unique(target).tolist()) if target is not None and named else frozenset(),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from chainrule.nn.notation import Notation
 from chainrule.nn.table_columns import KnownTexts
 
 
@@ -20,6 +21,8 @@ class Selection:
     categorical: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     texts: Mapping[str, KnownTexts] = field(default_factory=lambda: MappingProxyType({}))  # of columns read before
+    notations: Mapping[str, Notation] = field(default_factory=lambda: MappingProxyType({}))  # as the model knows them
+    target_notation: Notation | None = None
     classes: frozenset[str] = frozenset()  # of the target, if they are known
 
     def kind(self, name: str) -> str:

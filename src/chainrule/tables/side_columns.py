@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.errors import DataError
 from chainrule.nn.table_columns import Categorical
 from chainrule.tables.columns import show
-from chainrule.tables.decide import choose_notation
+from chainrule.tables.notations import choose_notation
 from chainrule.tables.readers import BUILT_IN, read_table
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,7 +19,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def read_groups(source: Any, name: str) -> np.ndarray:
     """(n,) int32: the group of each row, by the cell of this column; DataError where one is empty."""
-    return _read(source, name).codes
+    return _read(source, name)[0].codes
 
 
 def read_times(source: Any, name: str) -> np.ndarray:
@@ -28,9 +28,9 @@ def read_times(source: Any, name: str) -> np.ndarray:
     The cells are all numbers, or all dates as ISO 8601 writes them (2026-11-23, 2026-11-23T10:30, with or without a
     time zone): nothing is guessed. DataError naming the first row that is neither.
     """
-    column = _read(source, name)
+    column, decimals = _read(source, name)
     texts = list(column.names)
-    notation = choose_notation(texts, ())
+    notation = choose_notation(texts, decimals)
     if notation is not None:
         return np.array([notation.number(text) for text in texts]).take(column.codes)
     moments, zones = [], set()
@@ -55,13 +55,14 @@ def read_times(source: Any, name: str) -> np.ndarray:
     return np.array(microseconds, np.int64).take(column.codes)
 
 
-def _read(source: Any, name: str) -> Categorical:
-    """The column as text, each cell once; no hole."""
+def _read(source: Any, name: str) -> tuple[Categorical, set[str]]:
+    """The column as text, each cell once, no hole; and the decimal signs of its file."""
     if isinstance(source, str | os.PathLike) and (
         str(source) in BUILT_IN or str(source).lower().endswith((".npy", ".npz"))
     ):
         raise DataError(f"{source} has no columns by name, {show(name)} was expected")
-    column = read_table(source, feature_names=[name], need_target=False, kinds={name: "category"}).columns[name]
+    columns = read_table(source, feature_names=[name], need_target=False, kinds={name: "category"}).columns
+    column = columns[name]
     if not isinstance(column, Categorical):
         raise DataError(f"{_source(source)}: column {show(name)} cannot be read as text")
     if (column.codes < 0).any():
@@ -69,7 +70,7 @@ def _read(source: Any, name: str) -> Categorical:
         raise DataError(
             f"{_source(source)}: row {row} (from 0) of column {show(name)} is empty, a value in every row was expected"
         )
-    return column
+    return column, {notation.decimal for notation in columns.notations.values()}
 
 
 def _source(source: Any) -> str:

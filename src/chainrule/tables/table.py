@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.table_columns import Categorical, ColumnData
+from chainrule.nn.notation import TableColumns
+from chainrule.nn.table_columns import Categorical
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,8 @@ class Table:
 
     Parameters
     ----------
-    columns : name to column, in order: (n,) float64 with nan for holes, or :class:`Categorical`
+    columns : name to column, in order: (n,) float64 with nan for holes, or :class:`Categorical`; and how the numbers
+        of a text file were written, see :class:`~chainrule.nn.notation.TableColumns`
     matrix : (n, d) array, n and d at least 1, finite, of the array's own real dtype; None where there are columns
     feature_names : the columns in order; empty where they have no names
     target : (n,) or (n, k) finite numbers, or (n,) str; None where none was asked for or there is none
@@ -28,7 +30,7 @@ class Table:
     notes : what was taken for granted while reading, one line each
     """
 
-    columns: Mapping[str, ColumnData]
+    columns: TableColumns
     matrix: np.ndarray | None
     feature_names: tuple[str, ...]
     target: np.ndarray | None
@@ -38,7 +40,7 @@ class Table:
 
     @classmethod
     def of_columns(
-        cls, columns: Mapping[str, ColumnData], target: np.ndarray | None, target_name: str, source: str,
+        cls, columns: TableColumns, target: np.ndarray | None, target_name: str, source: str,
         notes: Sequence[str] = (),
     ) -> Table:  # fmt: skip
         """A table that has names."""

@@ -1,0 +1,291 @@
+"""How numbers are written (decimal and thousands signs): by the whole file, and later as the model knows it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import chainrule as cr
+from chainrule.errors import DataError, OptionError
+from chainrule.nn.notation import APOSTROPHES, PLAIN, SPACES, Notation
+from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn, column_from
+from chainrule.tables import csv_reader
+from chainrule.tables.notations import notation_as_known
+from chainrule.tables.side_columns import read_times
+
+COMMA, GERMAN, ENGLISH = Notation(","), Notation(",", "."), Notation(".", ",")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str, name: str = "t.csv"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def semicolons(**columns: list[str]) -> str:
+    rows = [list(columns), *zip(*columns.values(), strict=True)]
+    return "".join(f"{';'.join(row)}\n" for row in rows)
+
+
+def same(one, other) -> None:
+    """Two tables with the same columns, target and notations."""
+    assert list(one.columns) == list(other.columns)
+    for name, data in one.columns.items():
+        if isinstance(data, Categorical):
+            texts = [np.array([*c.names, ""], object)[c.codes].tolist() for c in (data, other.columns[name])]
+            assert texts[0] == texts[1]
+        else:
+            np.testing.assert_array_equal(data, other.columns[name])
+    np.testing.assert_array_equal(one.target, other.target)
+    assert one.columns.notations == other.columns.notations
+    assert one.columns.target_notation == other.columns.target_notation
+
+
+# ---- a file is one thing -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [0, 5460, 5461, 5999])
+def test_a_decimal_comma_anywhere_in_the_file_makes_points_thousands_separators(write, at):
+    others = ["2"] * 6000
+    others[at] = "1,5"
+    table = cr.read_table(write(semicolons(a=["1.500"] * 6000, b=others, y=["3"] * 6000)), target="y")
+    assert set(table.columns["a"].tolist()) == {1500.0}
+    assert table.columns["b"][at] == 1.5
+
+
+FILES = {
+    "decimal comma once": {"a": ["1.500", "2.750"], "b": ["7", "7", "7", "1,5"]},
+    "decimal point once": {"a": ["1,500", "2,750"], "b": ["7", "7", "7", "1.5"]},
+    "points of two kinds in a column": {"a": ["1.500"] * 5 + ["2.25"], "b": ["1,234", "7,1"]},
+    "thousands and decimals": {"a": ["1.500", "2"], "b": ["1.234,5", "3", "4"], "c": ["1.234.567", "1", "2"]},
+    "spaces, then a comma": {"a": ["1 234"] * 5 + ["1 234,5"], "b": ["1.500"]},
+    "a comma in text columns alone": {"a": ["1.500"], "b": ["x", "1,5", "y"]},
+    "categories with decimals": {"a": ["1.500", "2.500"], "b": ["7,0", "7", "red", "blue", "green"]},
+    "exponents are decimals": {"a": ["1.500"] * 5 + ["1.500e0"], "b": ["7", "1,5"]},
+    "holes first": {"a": ["", "", "", "1.500"], "b": ["NA", "?", "1,5"]},
+    "the target decides": {"a": ["1.500", "3.500"], "y": ["0", "1", "2", "1,5"]},
+}
+
+
+@pytest.mark.parametrize("columns", FILES.values(), ids=FILES)
+def test_the_order_of_rows_does_not_change_a_number(write, monkeypatch, columns):
+    monkeypatch.setattr(csv_reader, "PART", 1)
+    monkeypatch.setattr(csv_reader, "LEAST", 4)
+    rng = np.random.default_rng(0)
+    n = 23
+    cells = {name: [texts[min(i, len(texts) - 1)] for i in range(n)] for name, texts in columns.items()}
+    cells.setdefault("y", [str(i) for i in range(n)])
+    tables = []
+    for _ in range(8):
+        order = rng.permutation(n)
+        text = semicolons(**{name: [column[i] for i in order] for name, column in cells.items()})
+        try:
+            table = cr.read_table(write(text), target="y")
+        except DataError as error:
+            tables.append(error.message.partition("column")[2].partition(":")[0])
+            continue
+        back = np.argsort(order)
+        tables.append((table, back))
+    if isinstance(tables[0], str):
+        assert set(tables) == {tables[0]}
+        return
+    first, back = tables[0]
+    for table, order in tables[1:]:
+        for name, data in table.columns.items():
+            of_first = first.columns[name]
+            if isinstance(data, Categorical):
+                found = [np.array([*c.names, ""], object)[c.codes[o]] for c, o in ((of_first, back), (data, order))]
+            else:
+                found = [of_first[back], data[order]]
+            assert list(map(str, found[0].tolist())) == list(map(str, found[1].tolist()))
+        assert first.target[back].tolist() == table.target[order].tolist()
+        assert first.columns.notations == table.columns.notations
+
+
+def test_columns_that_are_left_out_still_say_how_the_file_is_written(write):
+    path = write(semicolons(a=["1.500", "2.500"], b=["1,5", "2"], y=["1", "2"]))
+    for options in ({}, {"drop": ["b"]}, {"feature_names": ["a"]}):
+        table = cr.read_table(path, target="y", **options)
+        assert table.columns["a"].tolist() == [1500, 2500], options
+        assert table.columns.notations["a"] == GERMAN
+
+
+def test_points_in_a_file_of_semicolons_without_a_comma_are_noted(write):
+    table = cr.read_table(write(semicolons(a=["1.500", "2.500"], y=["1", "2"])), target="y")
+    assert table.columns["a"].tolist() == [1.5, 2.5]
+    assert "1.234 is read as 1.234" in table.notes[0]
+    assert cr.read_table(write("a,y\n1.500,1\n2.500,2\n"), target="y").notes == ()
+
+
+def test_a_number_with_exponent_has_no_thousands_separator(write):
+    """1.234e3 beside decimal commas is no 1,234,000: it contradicts them."""
+    assert notation_as_known(GERMAN, "1.234e3") is None
+    with pytest.raises(DataError, match="column 'a'"):
+        cr.read_table(write(semicolons(a=["1.234e3", "1,5"], y=["1", "2"])), target="y")
+
+
+def test_times_are_ordered_as_their_file_writes_numbers(write):
+    path = write(semicolons(t=["1.500", "999", "2.000"], b=["1,5", "2", "3"], y=["1", "2", "3"]))
+    assert read_times(path, "t").tolist() == [1500, 999, 2000]
+
+
+# ---- what a notation is ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "cell", "value"),
+    [
+        (GERMAN, "1.234", 1234), (GERMAN, "1.234,5", 1234.5), (GERMAN, "7", 7), (GERMAN, "0,5", 0.5),
+        (GERMAN, "1 234", 1234), (GERMAN, "1.5", None), (GERMAN, "0.500", 500), (GERMAN, "1,234.5", None),
+        (COMMA, "1.234", None), (COMMA, "1.234,5", 1234.5), (COMMA, "1.234.567", 1234567), (COMMA, "1,234", 1.234),
+        (PLAIN, "1,234", None), (PLAIN, "1,5", None), (PLAIN, "1,234.5", 1234.5), (PLAIN, "1.234", 1.234),
+        (PLAIN, "1,234,567", 1234567), (ENGLISH, "1,234", 1234), (ENGLISH, "1.234", 1.234), (ENGLISH, "1.234,5", None),
+        (Notation(",", SPACES), "1.234", None), (Notation(",", APOSTROPHES), "1\u2019234,5", 1234.5),
+        (GERMAN, "x", None), (GERMAN, "1e999", None),
+    ],
+)  # fmt: skip
+def test_a_cell_is_read_as_known_or_not_at_all(known, cell, value):
+    found = notation_as_known(known, cell)
+    assert (None if found is None else found.number(cell)) == value
+
+
+@pytest.mark.parametrize("signs", [("",), (".", "."), (",", ","), (".", "x"), ("x", "")])
+def test_a_notation_of_other_signs_is_refused(signs):
+    with pytest.raises(OptionError, match="a point or a comma as the decimal sign"):
+        Notation(*signs)
+
+
+# ---- a model keeps it --------------------------------------------------------------------------------
+
+TRAINING = semicolons(
+    price=["7.311", "1.204", "512", "2.001"], area=["3,25", "1", "2", "4,5"], rooms=["3", "4", "5", "6"],
+    code=["7,0", "8,0", "7,0", "8,0"], y=["1.000,5", "2", "3.000", "4"],
+)  # fmt: skip
+
+
+@pytest.fixture
+def net(write, tmp_path):
+    """A net of the file above, saved and opened."""
+    table = cr.read_table(write(TRAINING, "training.csv"), target="y", categorical=["code"])
+    encoder = cr.TableEncoder.fit(table.columns)
+    net = cr.MLP([len(encoder.names), 1], loss="squared_error")
+    net.preparation = cr.Preparation(encoder=encoder, target_name="y", target_notation=table.columns.target_notation)
+    net.save(tmp_path / "net")
+    return cr.load(tmp_path / "net", device="cpu")
+
+
+def test_the_notation_of_the_training_is_kept_in_the_model_file(net):
+    assert net.preparation.encoder.notations == dict.fromkeys(("price", "area", "rooms", "code"), GERMAN)
+    assert net.preparation.target_notation == GERMAN
+
+
+def test_a_later_file_without_decimals_is_read_as_the_training_was(net, write):
+    new = semicolons(
+        price=["5.000", "6.000"], area=["3", "4"], rooms=["1.024", "2"], code=["7,0", "9"], y=["7.311", "2"]
+    )
+    table = cr.read_table(write(new), target="y", like=net)
+    assert table.columns["price"].tolist() == [5000, 6000]
+    assert table.columns["rooms"].tolist() == [1024, 2]
+    assert table.columns["code"].names == ("7", "9")
+    assert table.target.tolist() == [7311, 2]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"), [("price", "5.5"), ("area", "0.25"), ("rooms", "1,234.5"), ("y", "1.5"), ("y", "1e-1.5")]
+)
+def test_a_cell_that_contradicts_the_training_is_refused_by_line_and_column(net, write, column, cell):
+    new = {"price": ["1", "5.000"], "area": ["3", "4"], "rooms": ["2", "2"], "code": ["7", "8"], "y": ["1", "2"]}
+    new[column][1] = cell
+    with pytest.raises(DataError, match=f"line 3, column '{column}': '{cell}' came"):
+        cr.read_table(write(semicolons(**new)), target="y", like=net)
+
+
+def test_points_where_training_had_commas_name_the_notation(net, write):
+    new = semicolons(price=["1"], area=["0.25"], rooms=["2"], code=["7"])
+    with pytest.raises(DataError, match=r"written as in training, such as 1\.234,5(?s:.*)decimal comma"):
+        cr.read_table(write(new), like=net)
+
+
+def test_commas_where_training_had_points_are_refused(write):
+    table = cr.read_table(write("a,b,y\n1.5,2,1\n2.5,3,2\n"), target="y")
+    assert table.columns.notations == {"a": PLAIN, "b": PLAIN}
+    for cells in (["1,5", "2"], ["1,234", "2"]):
+        with pytest.raises(DataError, match="line 2, column 'a'"):
+            cr.read_table(write(semicolons(a=cells, b=["1", "2"])), like=table, need_target=False)
+
+
+def test_text_of_a_frame_is_read_in_the_notation_of_the_training(net):
+    frame = pd.DataFrame({"price": ["5.000", "6"], "area": ["3,5", "4"], "rooms": [3.5, 4], "code": ["7", "8"]})
+    for data in (frame, pa.Table.from_pandas(frame)):
+        table = cr.read_table(data, like=net)
+        assert [table.columns[name].tolist() for name in ("price", "area", "rooms")] == [[5000, 6], [3.5, 4], [3.5, 4]]
+        with pytest.raises(DataError, match=r"column 'area', row 1 \(from 0\): '0\.25' came"):
+            cr.read_table(
+                frame.assign(area=["3", "0.25"])
+                if data is frame
+                else pa.Table.from_pandas(frame.assign(area=["3", "0.25"])),
+                like=net,
+            )
+
+
+def test_numbers_among_objects_have_no_notation(net):
+    frame = pd.DataFrame({"price": np.array([1.5, "2"], object), "area": [1.5, 2], "rooms": [3, 4], "code": ["7", "8"]})
+    assert cr.read_table(frame, like=net).columns["price"].tolist() == [1.5, 2]
+
+
+def test_typed_columns_have_no_notation_and_files_decide_for_themselves(write):
+    table = cr.read_table(pd.DataFrame({"a": [1.5, 2], "y": [1, 2]}), target="y")
+    assert table.columns.notations == {}
+    assert cr.read_table(write(semicolons(a=["1,5", "2"], more=["x", "y"])), like=table, need_target=False).columns[
+        "a"
+    ].tolist() == [
+        1.5,
+        2,
+    ]
+
+
+def test_whole_numbers_alone_leave_the_notation_open(write):
+    table = cr.read_table(write("a,y\n1,1\n2,2\n"), target="y")
+    assert table.columns.notations == {}
+    assert cr.read_table(write(semicolons(a=["1,5", "2"], more=["x", "y"])), like=table, need_target=False).columns[
+        "a"
+    ].tolist() == [
+        1.5,
+        2,
+    ]
+
+
+def test_a_file_with_both_decimal_signs_keeps_them_by_column(write):
+    table = cr.read_table(write(semicolons(a=["1.5", "2"], b=["1,5", "2"], c=["1", "2"], y=["1", "2"])), target="y")
+    assert table.columns.notations == {"a": PLAIN, "b": COMMA}
+
+
+def test_truths_and_holes_are_read_in_any_notation(net, write):
+    new = semicolons(price=["NA", "5.000"], area=["?", ""], rooms=["True", "false"], code=["7", "8"])
+    table = cr.read_table(write(new), like=net)
+    assert table.columns["price"].tolist()[1] == 5000
+    assert table.columns["rooms"].tolist() == [1, 0]
+    assert np.isnan(table.columns["area"]).all()
+
+
+@pytest.mark.parametrize(
+    "notation",
+    [{"decimal": ";", "thousands": ""}, {"decimal": ",", "thousands": ","}, {"decimal": 1, "thousands": ""}, ",.", None,
+     {"decimal": ",", "thousands": ".", "more": "x"}, {"decimal": ",", "thousands": ["."]}, {"thousands": "."}],
+)  # fmt: skip
+def test_a_description_with_another_notation_is_refused(notation):
+    with pytest.raises((TypeError, OptionError)):
+        column_from({"kind": "number", "name": "a", "notation": notation})
+
+
+def test_columns_with_a_notation_are_equal_only_with_the_same_one():
+    assert NumberColumn("a", notation=COMMA) != NumberColumn("a")
+    assert CategoryColumn("a", ("x",), False, False, (1.0,), notation=COMMA).describe()["notation"] == COMMA.describe()
+    with pytest.raises(OptionError, match="a Notation or None"):
+        NumberColumn("a", notation=",")

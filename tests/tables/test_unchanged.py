@@ -1,0 +1,101 @@
+"""A file that changes while it is read is refused: its rows would be those of two files, side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.cli.main import main
+from chainrule.errors import DataError
+from chainrule.tables import csv_reader
+from chainrule.tables.unchanged import unchanged
+
+BEFORE = "a,b,y\n" + "".join(f"{i},x,{i}\n" for i in range(50))
+AFTER = "a,b,y\n" + "".join(f"{i},x,{i}\n" for i in reversed(range(50)))  # of the same size
+
+
+def rewritten(path, times):
+    path.write_text(AFTER)
+    os.utime(path, ns=times)
+
+
+def replaced(path, times):
+    path.with_name("new").write_text(AFTER)
+    path.with_name("new").replace(path)
+
+
+CHANGES = {
+    "the same size, and the times put back": rewritten,
+    "more rows": lambda path, times: path.write_text(BEFORE + "7,x,7\n"),
+    "fewer rows": lambda path, times: path.write_text(BEFORE[:-30]),
+    "another header": lambda path, times: path.write_text("a;b;y\n1;2;3\n"),
+    "a line of another width": lambda path, times: path.write_text(BEFORE + "7,x\n"),
+    "no text": lambda path, times: path.write_bytes(b"\0\xff"),
+    "cut to nothing": lambda path, times: path.write_text(""),
+    "another file in its place": replaced,
+    "removed": lambda path, times: path.unlink(),
+}  # fmt: skip
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A file that changes after its first reading, by the change that is asked for."""
+    path = tmp_path / "t.csv"
+    path.write_text(BEFORE)
+    fill, found = csv_reader._fill, path.stat()
+
+    def prepare(change):
+        def fill_and_change(text, builders):
+            fill(text, builders)
+            monkeypatch.setattr(csv_reader, "_fill", fill)
+            time.sleep(0.02)  # a tick of the clock that dates files
+            change(path, (found.st_atime_ns, found.st_mtime_ns))
+
+        monkeypatch.setattr(csv_reader, "_fill", fill_and_change)
+        return path
+
+    return prepare
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("surprise", ["", "50,x,2.5.1\n"], ids=["one reading", "two readings"])
+def test_a_csv_that_changes_between_its_readings_is_refused(table, monkeypatch, change, surprise):
+    monkeypatch.setattr(csv_reader, "PART", 1)
+    path = table(change)
+    if surprise:
+        path.write_text(BEFORE + surprise)
+    with pytest.raises(DataError, match=r"changed while it was read(?s:.*)let whoever writes it finish"):
+        cr.read_table(path, target="y")
+
+
+def test_groups_and_rows_of_two_states_are_refused(tmp_path, monkeypatch, capsys):
+    from chainrule.cli import training_data
+
+    path, read = tmp_path / "t.csv", training_data.read_groups
+    path.write_text(BEFORE)
+
+    def read_and_change(source, name):
+        groups = read(source, name)
+        path.write_text(AFTER)
+        return groups
+
+    monkeypatch.setattr(training_data, "read_groups", read_and_change)
+    assert main(["train", str(path), "--target", "y", "--group", "a", "--run-dir", str(tmp_path / "run")]) == 3
+    assert "changed while it was read" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_stays_is_read(tmp_path):
+    np.save(tmp_path / "t.npy", np.eye(3))
+    with unchanged(tmp_path / "t.npy"), unchanged("digits"), unchanged(np.eye(3)), unchanged("no\0path"):
+        assert len(cr.read_table(tmp_path / "t.npy", target="0")) == 3
+
+
+def test_what_goes_wrong_in_a_file_that_stays_is_said_as_it_is(tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n1,x\n2,\n")
+    with pytest.raises(ZeroDivisionError), unchanged(tmp_path / "t.csv"):
+        raise ZeroDivisionError
