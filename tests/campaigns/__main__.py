@@ -9,8 +9,8 @@ from campaigns.playing import HEADER, play
 
 NAMES = [
     "gradients", "agreement", "invariances", "same_bits", "model_files", "checkpoint_files", "shown_files",
-    "array_files", "arrays", "kills", "failing_calls", "full_disk", "signals", "one_owner", "allocations",
-    "divergences", "threads", "soak",
+    "array_files", "arrays", "permutations", "kills", "failing_calls", "full_disk", "signals", "one_owner",
+    "allocations", "divergences", "threads", "soak",
 ]  # fmt: skip
 
 
