@@ -54,15 +54,22 @@ class Column:
             values = [rng.choice([0.0, 1.0]) for _ in range(n)]
             cells = [rng.choice(["true", "True"]) if value else rng.choice(["false", "FALSE"]) for value in values]
         else:
-            digits, large = rng.choice(DECIMALS), 10 ** rng.choice([1, 3, 5])
-            values = [round(rng.uniform(-1 if kind == "number" else 1, 1) * large, digits) for _ in range(n)]
-            cells = [written(float(value), digits, signs) for value in values if isinstance(value, float)]
+            values, cells = map(list, zip(*numbers_drawn(rng, n, signs), strict=True))
             if kind == "category":
                 cells = ["word" if i % 2 == 0 or rng.random() < 0.3 else cell for i, cell in enumerate(cells)]
         for i in range(n):
             if kind != "category" and rng.random() < 0.1:
                 values[i], cells[i] = None, rng.choice(["", "NA", "?"])
         return cls(values, cells)
+
+
+def numbers_drawn(rng: random.Random, n: int, signs: tuple[str, str], largest: int = 5) -> Iterator[tuple[float, str]]:
+    """Numbers and their cells; of some columns few rows have decimals, which say how the rest is written."""
+    digits, share, large = rng.choice(DECIMALS), rng.choice([1.0, 1.0, 0.1]), 10 ** rng.randint(1, largest)
+    for _ in range(n):
+        decimals = digits if rng.random() < share else 0
+        value = round(rng.uniform(-1, 1) * large, decimals)
+        yield value, written(value, decimals, signs)
 
 
 def written(value: float, digits: int, signs: tuple[str, str]) -> str:
@@ -122,7 +129,7 @@ def readings(rng: random.Random, columns: dict[str, Column], folder: Path) -> It
 def part_differs(rng: random.Random, columns: dict[str, Column], whole: Table, folder: Path) -> str:
     """What is wrong with some of the rows, read as the whole table was."""
     n = len(whole)
-    some = sorted(rng.sample(range(n), rng.randint(1, n)))
+    some = sorted(rng.sample(range(n), rng.randint(1, min(n, 5))))
     (folder / "part.csv").write_bytes(as_text(rng, columns, some))
     try:
         part = cr.read_table(folder / "part.csv", target="y", like=whole)
@@ -149,9 +156,7 @@ def outcome(number: int, folder: Path) -> str:
     rng = random.Random(number)
     n, signs = rng.randint(2, 40), rng.choice(SIGNS)
     columns = {f"c{j}": Column.draw(rng, n, signs) for j in range(rng.randint(1, 4))}
-    target: Values = [round(rng.uniform(0, 5_000), 2) for _ in range(n)]
-    digits = rng.choice([2, 3])
-    columns["y"] = Column(target, [written(float(str(value)), digits, signs) for value in target])
+    columns["y"] = Column(*map(list, zip(*numbers_drawn(rng, n, signs), strict=True)))
     found = list(readings(rng, columns, folder))
     if any(reading != found[0] for reading in found):
         return "another order of the rows gives other numbers"
@@ -162,7 +167,8 @@ def outcome(number: int, folder: Path) -> str:
         return wrong
     drawn = {name: list[object](column.values) for name, column in columns.items()}
     categories = {name for name, column in columns.items() if "word" in column.cells}
-    if any(is_sure(cell, signs) for column in columns.values() for cell in column.cells):
+    of_numbers = [cell for name, column in columns.items() if name not in categories for cell in column.cells]
+    if any(is_sure(cell, signs) for cell in of_numbers):
         if wrong := next((name for name in found[0] if name not in categories and found[0][name] != drawn[name]), ""):
             return f"{wrong} is not what was drawn"
         if not categories and (wrong := typed_differs(found[0], columns, folder)):
