@@ -123,6 +123,22 @@ def test_points_in_a_file_of_semicolons_without_a_comma_are_noted(write):
     assert cr.read_table(write("a,y\n1.500,1\n2.500,2\n"), target="y").notes == ()
 
 
+@pytest.mark.parametrize("cells", [["0,713", "-1,749"], ["1,749", "-0,713"]])
+def test_a_zero_before_the_comma_makes_it_a_decimal_comma(write, cells):
+    table = cr.read_table(write(semicolons(a=cells, b=["1.500", "2.500"], y=cells)), target="y")
+    assert (
+        sorted(table.columns["a"].tolist())
+        == sorted(table.target.tolist())
+        == sorted(float(cell.replace(",", ".")) for cell in cells)
+    )
+    assert table.columns["b"].tolist() == [1500, 2500]
+
+
+def test_a_target_that_may_be_read_either_way_says_so(write):
+    with pytest.raises(DataError, match=r"column 'y': '1,500' came(?s:.*)1,234 may be 1234 or 1\.234"):
+        cr.read_table(write(semicolons(a=["1", "2"], y=["1,500", "2,500"])), target="y")
+
+
 def test_a_number_with_exponent_has_no_thousands_separator(write):
     """1.234e3 beside decimal commas is no 1,234,000: it contradicts them."""
     assert notation_as_known(GERMAN, "1.234e3") is None
@@ -142,7 +158,7 @@ def test_times_are_ordered_as_their_file_writes_numbers(write):
     ("known", "cell", "value"),
     [
         (GERMAN, "1.234", 1234), (GERMAN, "1.234,5", 1234.5), (GERMAN, "7", 7), (GERMAN, "0,5", 0.5),
-        (GERMAN, "1 234", 1234), (GERMAN, "1.5", None), (GERMAN, "0.500", 500), (GERMAN, "1,234.5", None),
+        (GERMAN, "1 234", 1234), (GERMAN, "1.5", None), (GERMAN, "0.500", None), (GERMAN, "1,234.5", None),
         (COMMA, "1.234", None), (COMMA, "1.234,5", 1234.5), (COMMA, "1.234.567", 1234567), (COMMA, "1,234", 1.234),
         (PLAIN, "1,234", None), (PLAIN, "1,5", None), (PLAIN, "1,234.5", 1234.5), (PLAIN, "1.234", 1.234),
         (PLAIN, "1,234,567", 1234567), (ENGLISH, "1,234", 1234), (ENGLISH, "1.234", 1.234), (ENGLISH, "1.234,5", None),

@@ -53,8 +53,8 @@ class Notation:
         """Of a whole cell."""
         d = re.escape(self.decimal)
         number = rf"(?:\d+(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+)?"
-        if self.thousands:  # nobody writes 1.234e3 for 1234e3
-            number = rf"(?:\d{{1,3}}(?:[{re.escape(self.thousands)}]\d{{3}})+(?:{d}\d*)?|{number})"
+        if self.thousands:  # nobody writes 1.234e3 for 1234e3, or 0.234 for 234
+            number = rf"(?:[1-9]\d{{0,2}}(?:[{re.escape(self.thousands)}]\d{{3}})+(?:{d}\d*)?|{number})"
         return re.compile(rf"[+-]?{number}", re.ASCII)
 
     def number(self, cell: str) -> float:

@@ -17,6 +17,7 @@ from chainrule.tables.notations import choose_notation, notation_as_known, notat
 Refuse = Callable[[int, str, str], DataError]  # row from 0, what was expected, a hint
 
 LONGEST_CLASS_NAME = 200  # characters; NumPy gives every row of a text array the room of the longest
+EITHER = "1,234 may be 1234 or 1.234: "
 PLAINLY = "write it like 1234.5: a point before the decimals, nothing between the thousands"
 OR_ELSE = "mark a hole as NA, or leave the column out (--drop), or take it as categories (--categorical)"
 NO_DATES = "leave the column out (--drop), or write the date as numbers: days, or year, month and weekday"
@@ -80,9 +81,7 @@ def _refuse_no_numbers(
         return refuse(_row(cells.codes, min(at for at in positions if at is not None)), expected, hint)
 
     if notations_of(present):
-        raise refuse_first(
-            "a number", f"1,234 may be 1234 or 1.234: {PLAINLY}", "miswritten" if "miswritten" in kinds else "number"
-        )
+        raise refuse_first("a number", f"{EITHER}{PLAINLY}", "miswritten" if "miswritten" in kinds else "number")
     rows = np.bincount(cells.codes, minlength=len(cells.texts))
     n_text = sum(int(n) for n, kind in zip(rows, kinds, strict=True) if kind in NO_NUMBER)
     n_numbers = sum(int(n) for n, kind in zip(rows, kinds, strict=True) if kind in {"number", "miswritten", "infinite"})
@@ -168,7 +167,8 @@ def _no_target(cells: Cells, kinds: Sequence[str], refuse: Refuse) -> DataError:
         infinite = first_of(kinds, "infinite")
         if infinite is not None:
             return refuse(_row(cells.codes, infinite), "a finite number", NO_TARGET)
-        return refuse(_row(cells.codes, first_of(kinds, "miswritten") or 0), "a number", PLAINLY)
+        hint = f"{EITHER}{PLAINLY}" if notations_of(cells.texts) else PLAINLY
+        return refuse(_row(cells.codes, first_of(kinds, "miswritten") or 0), "a number", hint)
     rows = np.bincount(cells.codes, minlength=len(cells.texts))
     numeric = [kind not in NO_NUMBER for kind in kinds]
     most = 2 * sum(int(n) for n, number in zip(rows, numeric, strict=True) if number) >= len(cells.codes)
