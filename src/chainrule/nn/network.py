@@ -17,6 +17,7 @@ from chainrule.errors import OptionError
 from chainrule.nn import predictions
 from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Layer, arrange, parameter_shapes, walk
+from chainrule.nn.layout import Plan, use_of
 from chainrule.nn.losses import Loss, find_loss, name_of
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.predictions import Normal
@@ -85,6 +86,7 @@ class Network:
         self.preparation = Preparation()
         self._gradients: Arena | None = None
         self._factors: Arena | None = None
+        self._prediction_plan: Plan | None = None
         self._parameters = Arena(self.backend, Layout(parameter_shapes(self.nodes), self.dtype))
         if parameters is not None:
             self._parameters.assign(parameters)
@@ -152,6 +154,15 @@ class Network:
         return self._gradients
 
     @property
+    def prediction_plan(self) -> Plan:
+        """Where the intermediate results of a prediction lie; made when first asked for, and the same ever after."""
+        if self._prediction_plan is None:
+            self._prediction_plan = Plan(
+                self.nodes, lambda node: node.layer.memory(node.n_in, use_of(self, node, training=False))
+            )
+        return self._prediction_plan
+
+    @property
     def parameter_count(self) -> int:
         """How many numbers are trained."""
         return sum(slot.size for name, slot in self._parameters.layout.slots.items() if is_trained(name))
@@ -191,9 +202,9 @@ class Network:
 
     # ---- forward and backward ---------------------------------------------------------------------
 
-    def bind(self, n: int, *, training: bool, state: Array = None) -> Pass:
+    def bind(self, n: int, *, training: bool, state: Array = None, apart: bool = False) -> Pass:
         """Memory for a batch of up to ``n`` rows, and the two ways through the net on it; see :class:`Pass`."""
-        return Pass(self, n, training=training, state=state)
+        return Pass(self, n, training=training, state=state, apart=apart)
 
     @advice("give it fewer rows", doing="computing gradients")
     def loss_and_gradients(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, dict[str, Array]]:

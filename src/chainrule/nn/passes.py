@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.backends.base import HALTED, RUNNING, Array, Backend
 from chainrule.nn.chain import Chain
-from chainrule.nn.layer import Binding, LayerPass, Node, Use, walk
+from chainrule.nn.layer import Binding, LayerPass, Node
+from chainrule.nn.layout import Memories, lay_out
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
-
-Memories = Mapping[str, dict[str, Array]]  # of each layer, by name
 
 
 class Pass:
     """A net at work on a batch of n rows: all intermediate results, laid out once and used again every step.
 
-    Forward, each layer keeps its input and output. Backward, the loss has left its gradient by the logits in
-    ``dlogits``, and each layer turns the gradient by its output into the gradients by its parameters and its input.
+    Forward, each layer keeps its input and output; where nothing is trained, only until the layer above has read it
+    (:mod:`chainrule.nn.layout`). Backward, the loss has left its gradient by the logits in ``dlogits``, and each layer
+    turns the gradient by its output into the gradients by its parameters and its input.
 
     Parameters
     ----------
     training : whether layers do what they do in training (drop out, measure) and there is room for gradients
+    apart : every output stays as it is until the next pass, to be looked at, also where nothing is trained
     state : of the step, for layers that draw random numbers or keep statistics; by default that of step 0
     """
 
     def __init__(
-        self, net: Network, n: int, *, training: bool, state: Array = None,
+        self, net: Network, n: int, *, training: bool, state: Array = None, apart: bool = False,
         rows: Memories | None = None, fixed: Memories | None = None,
     ) -> None:  # fmt: skip
         be = net.backend
         self.net, self.backend, self.n, self.training = net, be, n, training
         self._parameters, self._factors = net.parameter_arena, net.factor_arena
         if rows is None or fixed is None:
-            rows, fixed = _lay_out(net, n, training=training)
+            rows, fixed = lay_out(net, n, training=training, apart=apart)
         self._rows, self._fixed = rows, fixed
         self.state = new_state(be) if state is None else state
         gradients = net.gradient_arena if training else None
@@ -68,21 +69,6 @@ class Pass:
     def backward(self) -> None:
         """The gradient arena, from ``dlogits``."""
         self.chain.backward(None)
-
-
-def use_of(net: Network, node: Node, *, training: bool) -> Use:
-    """What the memory of a layer of this net depends on."""
-    return Use(net.dtype, net.backend.storage(net.dtype), training, node.is_last)
-
-
-def _lay_out(net: Network, n: int, *, training: bool) -> tuple[Memories, Memories]:
-    rows: dict[str, dict[str, Array]] = {}
-    fixed: dict[str, dict[str, Array]] = {}
-    for node in walk(net.nodes):
-        wanted = node.layer.memory(node.n_in, use_of(net, node, training=training))
-        rows[node.name] = {name: net.backend.empty((n, *f.shape), f.dtype) for name, f in wanted.rows.items()}
-        fixed[node.name] = {name: net.backend.empty(f.shape, f.dtype) for name, f in wanted.fixed.items()}
-    return rows, fixed
 
 
 def _bind(node: Node, binding: Binding, rows: Memories, fixed: Memories) -> LayerPass:

@@ -11,7 +11,7 @@ from chainrule.backends.host_memory import free_on_host, left_of_limits
 from chainrule.errors import OutOfMemoryError
 from chainrule.nn.layer import Memory, walk
 from chainrule.nn.network import Network
-from chainrule.nn.passes import use_of
+from chainrule.nn.layout import use_of
 from chainrule.nn.rows import Rows
 from chainrule.optim.base import Optimizer
 from chainrule.train.batches import batch_formats, cut_epoch

@@ -90,7 +90,8 @@ class Step:
         be = net.backend
         self.rows = net.upload_rows(*random_rows(net, n, self.rng))
         self._state, totals = new_state(be, halted=0), be.empty((1, 3), np.float64)  # halted: statistics stay
-        batch, prediction = net.bind(n, training=True, state=self._state), net.bind(n, training=False)
+        batch = net.bind(n, training=True, state=self._state)
+        prediction = net.bind(n, training=False, apart=True)
         self._at_work = _by_name(batch)
         with be.running():
             logits = batch.forward(self.rows.x)
