@@ -29,6 +29,7 @@ from chainrule.errors import DataError, ModelFileError, first_line
 PART = 1 << 20  # bytes read back at a time
 NO_FLUSH = {errno.EINVAL, errno.ENOTSUP}  # a file system that does not know how to flush a folder
 BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
+BYTES_AN_ARRAY = 120  # of a header: what safetensors says of an array beside its name
 DEEPEST = 40  # levels of a description; blocks of blocks have 20
 # What else a file may be, and what to do with it.
 KINDS = {
@@ -75,8 +76,22 @@ def write(
     metadata = {kind.key: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
     content = safetensors.numpy.save(arrays, metadata)
     if struct.unpack("<Q", content[:8])[0] > kind.max_header:
-        raise DataError(f"{path} would need more than {kind.max_header:,} bytes for names and categories")
+        raise too_long(path, kind)
     write_whole(path, content)
+
+
+def too_long(path: str | Path, kind: Format) -> DataError:
+    """The error for a description that no file of this kind has room for."""
+    return DataError(
+        f"{path} would need more than {kind.max_header:,} bytes for names and categories",
+        hint="fewer or shorter names of columns, classes and categories",
+    )
+
+
+def header_bytes(description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How long the names and the description are in a file, within a few hundred bytes an array."""
+    text = json.dumps(json.dumps(description, ensure_ascii=False), ensure_ascii=False)  # a text within JSON
+    return len(text.encode(errors="replace")) + sum(len(name) + BYTES_AN_ARRAY for name in shapes)
 
 
 def write_whole(path: str | Path, content: bytes) -> None:

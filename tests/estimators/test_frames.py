@@ -216,7 +216,7 @@ import numpy as np
 import chainrule as cr
 net = cr.load(sys.argv[1], device="cpu")
 said = net.predict_table(cr.read_table(sys.argv[2], like=net))
-np.save(sys.argv[3], said)
+np.save(sys.argv[3], said.astype(str) if said.dtype == object else said)
 """
 
 

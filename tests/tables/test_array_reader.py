@@ -140,9 +140,9 @@ def test_names_of_arrays(write):
 
 
 TARGETS = {
-    "classes": (np.array(["cat ", "dog", "Ä", "cat"]), np.array(["cat", "dog", "Ä", "cat"])),
-    "big-endian classes": (np.array(["b", "c", "b", "c"], ">U3"), np.array(["b", "c", "b", "c"])),
-    "bool": (Y.astype(bool), np.array(["False", "True", "True", "False"])),
+    "classes": (np.array(["cat ", "dog", "Ä", "cat"]), np.array(["cat", "dog", "Ä", "cat"], object)),
+    "big-endian classes": (np.array(["b", "c", "b", "c"], ">U3"), np.array(["b", "c", "b", "c"], object)),
+    "bool": (Y.astype(bool), np.array(["False", "True", "True", "False"], object)),
     "several of yes or no": (X[:, :2] > 4, (X[:, :2] > 4).astype(np.uint8)),
     "several": (X[:, :2].astype(">f8"), X[:, :2].astype("f8")),
     "one column": (Y[:, None], Y[:, None]),

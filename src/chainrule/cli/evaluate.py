@@ -24,6 +24,8 @@ from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 from chainrule.train.score_pictures import draw_confusion, draw_predictions
 
+MOST_CLASSES = 1000  # of a confusion matrix: it has the square of that
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")
@@ -92,13 +94,17 @@ def evaluate(net: Network, X: np.ndarray, y: np.ndarray, *, source: str) -> Eval
     labels, k = (y, k) if task == "classify" else ((y > 0.5).astype(np.int64), 2)
     p = net.preparation
     classes = list(p.classes) if len(p.classes) == k else [str(i) for i in range(k)]
-    confusion = metrics.confusion_matrix(labels, predicted, k)
-    return Evaluation(scores, predicted, classes, confusion, _missing(confusion, classes))
+    notes = _missing(np.bincount(labels, minlength=k), classes)
+    if k > MOST_CLASSES:
+        return Evaluation(
+            scores, predicted, classes, None, [*notes, f"{k:,} classes: a matrix has up to {MOST_CLASSES:,}"]
+        )
+    return Evaluation(scores, predicted, classes, metrics.confusion_matrix(labels, predicted, k), notes)
 
 
-def _missing(confusion: np.ndarray, classes: list[str]) -> list[str]:
+def _missing(rows_of_class: np.ndarray, classes: list[str]) -> list[str]:
     """What a class without rows does to the metrics."""
-    missing = [name for name, rows in zip(classes, confusion.sum(axis=1), strict=True) if not rows]
+    missing = [name for name, rows in zip(classes, rows_of_class, strict=True) if not rows]
     if not missing:
         return []
     shown = ", ".join(show(name) for name in missing[:4]) + (f" and {len(missing) - 4} more" * (len(missing) > 4))
@@ -113,6 +119,7 @@ def picture_of(found: Evaluation, net: Network, y: np.ndarray, *, title: str) ->
     if found.confusion is not None:
         return draw_confusion(found.confusion, found.classes, title=title)
     if net.loss.task != "regress":
-        raise DataError("several answers a row have no confusion matrix", hint="leave --plot out")
+        came = f"{len(found.classes):,} classes" if found.classes else "several answers a row"
+        raise DataError(f"{came} have no confusion matrix", hint="leave --plot out")
     numbers = metrics.point_prediction(net, found.predicted)
     return draw_predictions(y.reshape(numbers.shape), numbers, title=title)

@@ -31,6 +31,7 @@ from chainrule.cli.training_data import Data, read_training_data
 from chainrule.errors import DivergenceError
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.network import Network
+from chainrule.nn.saved import refuse_unsavable
 from chainrule.train.callbacks import Callback
 from chainrule.train.loggers import JSONLinesLogger
 from chainrule.train.run import Run
@@ -54,6 +55,7 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
         data = read_training_data(args)
         args = with_recipe(asked, len(data.y), has_validation=data.valid is not None)
         net = net_of(args, data, backend)
+        refuse_unsavable(net, directory.path / MODEL)
         say("data", describe_data(data))
         if data.columns:
             say("columns", data.columns)

@@ -13,6 +13,8 @@ from chainrule.errors import OptionError
 from chainrule.nn.losses import GaussianNLL, Quantile
 from chainrule.nn.network import Network
 
+CELLS_AT_ONCE = 1 << 16  # held as text beside what is written
+
 
 class Column(NamedTuple):
     """A name and (n,) numbers or texts; probabilities are shown with six digits."""
@@ -34,7 +36,7 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
     if isinstance(net.loss, Quantile):
         of_target = [name] if net.loss.columns == 1 else [f"{name}_{j}" for j in range(net.loss.columns)]
         names = [f"{column}_q{level:g}" for column in of_target for level in net.loss.levels]
-    said = np.array(p.classes)[values.astype(np.int64)] if p.classes else values
+    said = np.array(p.classes, object)[values.astype(np.int64)] if p.classes else values
     table = [Column(name, column) for name, column in zip(names, said.T, strict=True)]
     if isinstance(net.loss, GaussianNLL):
         deviations = np.sqrt(np.asarray(net.predict_distribution(X).variance)).reshape(len(predicted), -1)
@@ -53,15 +55,18 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
 
 def as_csv(table: list[Column]) -> str:
     """A header and one line a row."""
-    cells = [
-        [f"{v:.6g}" for v in column.values] if column.is_probability else list(map(str, column.values.tolist()))
-        for column in table
-    ]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([column.name for column in table])
-    writer.writerows(zip(*cells, strict=True))
+    step = max(1, CELLS_AT_ONCE // len(table))
+    for start in range(0, len(table[0].values), step):
+        writer.writerows(zip(*(_cells(column, slice(start, start + step)) for column in table), strict=True))
     return out.getvalue()
+
+
+def _cells(column: Column, rows: slice) -> list[str]:
+    values = column.values[rows]
+    return [f"{v:.6g}" for v in values] if column.is_probability else list(map(str, values.tolist()))
 
 
 def parquet_writer() -> Any:
@@ -77,9 +82,7 @@ def parquet_writer() -> Any:
 def as_parquet(table: list[Column]) -> bytes:
     """The columns with their own types: text, the net's numbers."""
     parquet, pa = parquet_writer(), importlib.import_module("pyarrow")
-    arrays = [
-        pa.array(column.values.tolist() if column.values.dtype.kind == "U" else column.values) for column in table
-    ]
+    arrays = [pa.array(column.values.tolist() if column.values.dtype == object else column.values) for column in table]
     out = pa.BufferOutputStream()
     parquet.write_table(pa.Table.from_arrays(arrays, names=[column.name for column in table]), out)
     content: bytes = out.getvalue().to_pybytes()

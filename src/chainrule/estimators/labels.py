@@ -14,6 +14,7 @@ from chainrule.nn.notation import NOTHING
 
 ONE_KIND = "write all of them as text: y.astype(str)"
 SURROGATE = re.compile("[\ud800-\udfff]")
+LONGEST = 200  # characters: NumPy gives every row of a text array the width of the longest, an object eight bytes
 AS_NUMBERS = "write dates as numbers, or as text if they are labels"
 
 
@@ -36,6 +37,8 @@ def as_they_came(y: Any) -> Any:
 
 
 def _array(values: list[Any] | tuple[Any, ...]) -> np.ndarray | None:
+    if any(isinstance(value, str) and len(value) > LONGEST for value in values):
+        return np.fromiter(values, object, len(values))
     try:
         found = np.asarray(values)
     except (ValueError, TypeError, OverflowError):

@@ -20,6 +20,8 @@ from chainrule.errors import OptionError
 from chainrule.nn.formulas import Formulas
 from chainrule.nn.rows import RowFormat
 
+MOST_LAYERS = 10_000  # of a net: one without parameters is 20 bytes in a model file, and thousands at work
+
 
 class Use(NamedTuple):
     """What the memory of a layer depends on."""
@@ -118,7 +120,7 @@ class Node(NamedTuple):
 
 
 def arrange(layers: Sequence[Layer], n_in: int) -> tuple[Node, ...]:
-    """``layers`` in a row behind ``n_in`` columns. OptionError where two do not fit each other."""
+    """``layers`` in a row behind ``n_in`` columns. OptionError where two do not fit each other, or for very many."""
     counts: dict[str, int] = {}
 
     def place(layer: Layer, n_in: int, *, is_last: bool) -> Node:
@@ -126,6 +128,7 @@ def arrange(layers: Sequence[Layer], n_in: int) -> tuple[Node, ...]:
         inner = row(layer.inner(), n_in, ends=False)
         number = counts.setdefault(layer.kind, 0)
         counts[layer.kind] += 1
+        refuse_very_many(sum(counts.values()))
         return Node(layer, f"{layer.kind}{number}", number, n_in, n_out, is_last, inner)
 
     def row(layers: Sequence[Layer], n_in: int, *, ends: bool) -> tuple[Node, ...]:
@@ -136,6 +139,12 @@ def arrange(layers: Sequence[Layer], n_in: int) -> tuple[Node, ...]:
         return tuple(nodes)
 
     return row(layers, n_in, ends=True)
+
+
+def refuse_very_many(layers: int) -> None:
+    """OptionError for a net of more than 10,000 layers."""
+    if layers > MOST_LAYERS:
+        raise OptionError(f"expected at most {MOST_LAYERS:,} layers, those within blocks included, got more")
 
 
 def walk(nodes: Sequence[Node]) -> Iterator[Node]:

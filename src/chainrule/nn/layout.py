@@ -108,7 +108,8 @@ class Plan:
             formats = self._memory[node.name].rows
             mine = {what: self._take(f) for what, f in formats.items()}
             self.places[node.name] = [
-                Place(what, buffer, math.prod(formats[what].shape), formats[what].shape) for what, buffer in mine.items()
+                Place(what, buffer, math.prod(formats[what].shape), formats[what].shape)
+                for what, buffer in mine.items()
             ]
             if node.inner:
                 self._let_go(inside)

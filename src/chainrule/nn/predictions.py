@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from chainrule.backends.base import Array
-from chainrule.backends.host_memory import advice
+from chainrule.backends.host_memory import advice, refuse_what_is_not_free
 from chainrule.errors import OptionError
 from chainrule.nn.losses import GaussianNLL, refuse_standardized
 from chainrule.nn.rows import InputReader, upload_features
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
+
+
+FEWER = "predict fewer rows at a time"
 
 
 class Normal(NamedTuple):
@@ -82,7 +86,7 @@ def _numbers(net: Network, X: Any) -> Array:
     return _of_logits(net, X, answer_in_units, (net.n_out,), np.result_type(net.dtype, np.float64))
 
 
-@advice("predict fewer rows at a time", doing="predicting")
+@advice(FEWER, doing="predicting")
 def _of_logits(
     net: Network, X: Any, answer: Callable[[Array, Array], None], shape: tuple[int, ...], dtype: np.dtype
 ) -> Array:
@@ -91,6 +95,8 @@ def _of_logits(
     with be.running():
         features = upload_features(be, X, net.n_in, net.dtype, net.preparation.features, net.codes())
         n = len(features.x)
+        if be.free_memory() is None:  # a device refuses by itself
+            refuse_what_is_not_free(n * math.prod(shape) * dtype.itemsize, doing="predicting", hint=FEWER)
         out = be.empty((n, *shape), dtype)
         batch = net.bind(net.evaluation_rows(n), training=False)
         read = InputReader(be, features, batch.n, net.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +12,7 @@ import numpy as np
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.notation import Notation
 from chainrule.nn.standardization import Standardization
-from chainrule.nn.table_columns import ColumnData
+from chainrule.nn.table_columns import ColumnData, refuse_long_names
 from chainrule.nn.table_encoder import TableEncoder
 
 
@@ -40,9 +41,11 @@ class Preparation:
     features, targets : Standardization or None
     feature_names : the columns of X, in order; empty where they had no names
     target_name : the column that is predicted; empty where it had no name
-    classes : the names of the classes 0, 1, ...; empty for a regression or classes without names
+    classes : the names of the classes 0, 1, ..., all different; empty for a regression or classes without names
     encoder : makes X from a table with names, where the net was trained on one; ``feature_names`` are then its names
     target_notation : how the numbers of the target are written in text files; None if the training did not say
+
+    A name has at most 65,536 characters, else it is a DataError. OptionError for what does not fit together.
     """
 
     features: Standardization | None = None
@@ -54,7 +57,13 @@ class Preparation:
     target_notation: Notation | None = None
 
     def __post_init__(self) -> None:
+        refuse_long_names("a name of a target", (self.target_name,))
+        refuse_long_names("a name of a class", self.classes)
+        if len(set(self.classes)) < len(self.classes):
+            twice = next(name for name, count in Counter(self.classes).items() if count > 1)
+            raise OptionError(f"expected classes with names of their own, got {twice!r:.60} twice")
         if self.encoder is None:
+            refuse_long_names("a name of a feature", self.feature_names)
             return
         if not self.feature_names:
             object.__setattr__(self, "feature_names", self.encoder.names)

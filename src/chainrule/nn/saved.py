@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import model_file
+from chainrule import model_file, sealed_file
 from chainrule.backends import Backend
 from chainrule.backends import backend as make_backend
 from chainrule.backends.host_memory import advice
@@ -19,7 +19,7 @@ from chainrule.nn.custom import CustomActivation
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
 from chainrule.nn.embedding import Embedding
-from chainrule.nn.layer import Layer, arrange, parameter_shapes
+from chainrule.nn.layer import Layer, arrange, parameter_shapes, refuse_very_many
 from chainrule.nn.losses import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import DTYPES, Network
 from chainrule.nn.normalization import BatchNorm, LayerNorm
@@ -50,7 +50,22 @@ def save(net: Network, path: str | Path) -> None:
     for name, value in tensors.items():
         if not np.isfinite(value).all() and not (model_file.is_scale(name) and (value > 0).all()):
             raise DataError(f"{name} is not finite: a net that predicts nothing is not saved")
-    description = {
+    description = _describe(net)
+    if constant := _constant_columns(tensors):
+        description["constant_columns"] = constant
+    model_file.write(path, description, tensors)
+
+
+def refuse_unsavable(net: Network, path: str | Path) -> None:
+    """DataError where a model file has no room for the names that this net goes by: to be asked before training."""
+    shapes = {f"{PREFIX}{name}": slot.shape for name, slot in net.parameter_arena.layout.slots.items()}
+    if sealed_file.header_bytes(_describe(net), shapes) > model_file.FORMAT.max_header:
+        raise sealed_file.too_long(path, model_file.FORMAT)
+
+
+def _describe(net: Network) -> dict[str, Any]:
+    p = net.preparation
+    description: dict[str, Any] = {
         "n_in": net.n_in,
         "layers": [layer.describe() for layer in net.layers],
         "loss": description_of(net.loss),
@@ -60,13 +75,11 @@ def save(net: Network, path: str | Path) -> None:
         "target_name": p.target_name,
         "classes": list(p.classes),
     }
-    if constant := _constant_columns(tensors):
-        description["constant_columns"] = constant
     if p.encoder is not None:
         description["columns"] = [column.describe() for column in p.encoder.columns]
     if p.target_notation is not None:
         description["target_notation"] = p.target_notation.describe()
-    model_file.write(path, description, tensors)
+    return description
 
 
 @advice("a model file takes the memory of its parameters twice", doing="reading a model file")
@@ -85,6 +98,7 @@ def load(
     description, tensors = model_file.read(path)
     backend = backend if backend is not None else make_backend(device)
     try:
+        refuse_very_many(_count(description["layers"]))  # before objects are made of them
         layers = [_layer(layer, custom) for layer in description["layers"]]
         loss = from_description(description["loss"], custom)
         _check(description, layers, loss, tensors)
@@ -108,6 +122,12 @@ def load(
     except (LookupError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: the description does not fit the arrays: {first_line(error):.200}") from error
     return net
+
+
+def _count(layers: Any) -> int:
+    """Of layers described, those within blocks included."""
+    inner = (layer["layers"] for layer in layers if isinstance(layer, dict) and isinstance(layer.get("layers"), list))
+    return len(layers) + sum(map(_count, inner))
 
 
 def _layer(description: dict[str, Any], custom: Sequence[CustomActivation | CustomLoss], depth: int = 0) -> Layer:

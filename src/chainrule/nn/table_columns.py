@@ -14,6 +14,7 @@ from chainrule.options import whole_number
 
 MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
 MAX_VECTORS = 1 << 16  # categories of an embedded column that may have a vector of their own
+LONGEST_NAME = 1 << 16  # characters of a name of a column, class or category
 TWICE = 2  # rows that a category must have for one: what one row alone has seen it cannot tell from that row's chance
 
 
@@ -34,6 +35,16 @@ class Categorical:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+
+def refuse_long_names(what: str, names: Iterable[str]) -> None:
+    """DataError for one of more than 65,536 characters, which no model file takes."""
+    longest = max(names, key=len, default="")
+    if len(longest) > LONGEST_NAME:
+        raise DataError(
+            f"expected {what} of at most {LONGEST_NAME:,} characters, got {longest[:40]!r}... of {len(longest):,}",
+            hint="shorten it, or leave it out",
+        )
 
 
 ColumnData = np.ndarray | Categorical  # numbers: (n,) float64, nan where missing
@@ -85,6 +96,7 @@ class NumberColumn:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not isinstance(self.fill, int | float) or isinstance(self.fill, bool):
             raise OptionError(f"a column {self.name!r:.60} with fill {self.fill!r:.60} came, text and number expected")
+        refuse_long_names("a name of a column", (self.name,))
         if not np.isfinite(self.fill) or not isinstance(self.indicator, bool):
             raise OptionError(f"fill {self.fill!r:.60}, indicator {self.indicator!r:.60} of {self.name!r:.60} came")
         _check_notation(self.name, self.notation)
@@ -103,6 +115,11 @@ class NumberColumn:
     def names(self) -> tuple[str, ...]:
         """Of its columns of X."""
         return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
+
+    @property
+    def name_characters(self) -> int:
+        """Of :attr:`names` together."""
+        return sum(map(len, self.names))
 
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
         """Write the columns of X, (n, len(names))."""
@@ -180,6 +197,8 @@ class _Categories:
         texts = (self.name, *self.categories)
         if not all(isinstance(text, str) for text in texts) or len(set(self.categories)) < len(self.categories):
             raise OptionError(f"categories {self.categories!r:.60} of {self.name!r:.60} came, different texts expected")
+        refuse_long_names("a name of a column", (self.name,))
+        refuse_long_names(f"a category of column {self.name!r:.60}", self.categories)
         if not isinstance(self.rarer, bool) or not isinstance(self.missing, bool):
             raise OptionError(f"rarer {self.rarer!r:.60} and missing {self.missing!r:.60} came, two of true and false")
         numbers = all(isinstance(share, int | float) and 0 <= share <= 1 for share in self.shares)
@@ -259,6 +278,11 @@ class CategoryColumn(_Categories):
         extra = [f"{self.name} is rarer"] * self.rarer + [f"{self.name} is missing"] * self.missing
         return (*(f"{self.name} = {category}" for category in self.categories), *extra)
 
+    @property
+    def name_characters(self) -> int:
+        """Of :attr:`names` together, within ten a name."""
+        return self.slots * len(self.name) + sum(map(len, self.categories))
+
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
         """Write the columns of X, (n, len(names))."""
         slots = self.slots_of(data)
@@ -287,6 +311,11 @@ class EmbeddedColumn(_Categories):
     def names(self) -> tuple[str, ...]:
         """Of its column of X: that of the table's."""
         return (self.name,)
+
+    @property
+    def name_characters(self) -> int:
+        """Of :attr:`names` together."""
+        return len(self.name)
 
     @property
     def is_complete(self) -> bool:

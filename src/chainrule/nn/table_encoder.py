@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chainrule.nn.embedding import Embedding
 
 ENCODING = "X takes 8 bytes a number: use fewer rows or columns, or a lower max_categories"
+MOST_CHARACTERS = 1 << 26  # of the names of X together: a model file has no room for more
 PART = 65_536  # rows encoded at a time, so that what is made on the way stays small
 
 
@@ -47,6 +48,12 @@ class TableEncoder:
     def __post_init__(self) -> None:
         if not self.columns or len(set(self.table_names)) < len(self.columns):
             raise OptionError("an encoder of columns with different names was expected, at least one")
+        characters = sum(column.name_characters for column in self.columns)
+        if characters > MOST_CHARACTERS:  # counted before the names are made: each category has that of its column too
+            raise OptionError(
+                f"expected names of X of at most {MOST_CHARACTERS:,} characters together, got {characters:,}",
+                hint="a lower max_categories, or shorter names of columns and categories",
+            )
 
     @classmethod
     @advice(ENCODING, doing="looking at columns")

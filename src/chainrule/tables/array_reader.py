@@ -6,19 +6,22 @@ A header is checked against the size of the file before memory is asked for, so 
 from __future__ import annotations
 
 import errno
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 
+from chainrule.backends.host_memory import refuse_what_is_not_free
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
 from chainrule.nn.notation import MISSING, TableColumns
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
 from chainrule.tables.decide import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
 from chainrule.tables.in_place import without_column
-from chainrule.tables.npy_format import read_array
-from chainrule.tables.npz_archive import check_directory, list_arrays, read_member
+from chainrule.tables.labels import TEXT, distinct, spread_texts
+from chainrule.tables.npy_format import Header, read_array
+from chainrule.tables.npz_archive import check_directory, header_of, list_arrays, read_member
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
@@ -77,6 +80,14 @@ def read_npz(path: Path, selection: Selection) -> Table:
                     )
                 x_name = _choose_features(list(members), y_name, source)
                 where, y_where = (f"{source}, array {show(name)}" for name in (x_name, y_name))
+                x_header = header_of(archive, members[x_name], where)
+                _check_shape(x_header.shape, where)
+                n_bytes = x_header.nbytes
+                if y_name in members:
+                    y_header = header_of(archive, members[y_name], y_where, text=True)
+                    _check_target_shape(y_header, x_header.shape[0], y_where)
+                    n_bytes += y_header.nbytes
+                refuse_what_is_not_free(n_bytes, doing=f"reading {source}")
                 X = read_member(archive, members[x_name], where)
                 y = read_member(archive, members[y_name], y_where, text=True) if y_name in members else None
     except (ChainruleError, MemoryError):
@@ -87,7 +98,7 @@ def read_npz(path: Path, selection: Selection) -> Table:
         raise DataError(f"{source} is no valid .npz file: {first_line(error)[:120]}") from error
     holes = _check_features(X, where)
     if y is not None:
-        _check_target(y, len(X), y_where, selection.classes)
+        _check_target(y, y_where, selection.classes)
     return _table(X, y, "" if y is None else y_name, source, where, selection, holes=holes)
 
 
@@ -111,7 +122,7 @@ def _table(
     names = selection.feature_names
     check_width(where, X.shape[1], names)
     if y is not None and y.dtype.kind == "b":  # yes or no are classes, as in a text file; several of them numbers
-        y = np.array(BOOLEAN_NAMES)[y.astype(np.int64)] if y.ndim == 1 else y.view(np.uint8)
+        y = spread_texts(BOOLEAN_NAMES, y.view(np.uint8)) if y.ndim == 1 else y.view(np.uint8)
     if X.dtype.kind == "b":
         X = X.view(np.uint8)
     if not holes:
@@ -130,30 +141,43 @@ def _table(
 
 def _check_features(X: np.ndarray, where: str) -> bool:
     """Refuse what is no (n, d) without infinite numbers; whether there are holes."""
-    if X.ndim != 2:
-        hint = "one column still needs two axes: X[:, None]" if X.ndim == 1 else ""
-        raise DataError(f"{where}: shape {X.shape} came, (n, d) was expected", hint=hint)
-    if not X.size:
-        raise DataError(f"{where}: shape {X.shape} came, rows and columns were expected")
+    _check_shape(X.shape, where)
     return _check_values(X, where, holes=True)
 
 
-def _check_target(y: np.ndarray, n: int, where: str, classes: frozenset[str]) -> None:
-    if y.ndim not in {1, 2} or (y.ndim == 2 and (y.dtype.kind == "U" or not y.shape[1])):
-        raise DataError(f"{where}: shape {y.shape} came, (n,){' or (n, k)' * (y.dtype.kind != 'U')} was expected")
-    if len(y) != n:
-        raise DataError(f"{where}: {len(y)} rows came, {n} were expected as in the features")
-    if y.dtype.kind != "U":
+def _check_shape(shape: tuple[int, ...], where: str) -> None:
+    if len(shape) != 2:
+        hint = "one column still needs two axes: X[:, None]" if len(shape) == 1 else ""
+        raise DataError(f"{where}: shape {shape} came, (n, d) was expected", hint=hint)
+    if not math.prod(shape):
+        raise DataError(f"{where}: shape {shape} came, rows and columns were expected")
+
+
+def _check_target_shape(header: Header, n: int, where: str) -> None:
+    shape, text = header.shape, header.dtype.kind == "U"
+    if len(shape) not in {1, 2} or (len(shape) == 2 and (text or not shape[1])):
+        raise DataError(f"{where}: shape {shape} came, (n,){' or (n, k)' * (not text)} was expected")
+    if shape[0] != n:
+        raise DataError(f"{where}: {shape[0]} rows came, {n} were expected as in the features")
+
+
+def _check_target(y: np.ndarray, where: str, classes: frozenset[str]) -> None:
+    if y.dtype != TEXT:
         _check_values(y, where)
         return
+    names, codes = distinct(y)
+    holes = MISSING - classes
     for bad, expected, hint in (
-        (np.isin(y, sorted(MISSING - classes)), "a class", NO_TARGET),
-        (np.strings.str_len(y) > LONGEST_CLASS_NAME, f"a class name of at most {LONGEST_CLASS_NAME} characters", ""),
-        (np.array([all(kind_of(cell) == "date" for cell in y.tolist())]), "a class, and no date,", NO_DATES),
-    ):
-        if bad.any():
-            row = int(bad.argmax())
-            came = show(str(y[row])) if y[row] else "empty text"
+        ([name in holes for name in names], "a class", NO_TARGET),
+        (
+            [len(name) > LONGEST_CLASS_NAME for name in names],
+            f"a class name of at most {LONGEST_CLASS_NAME} characters", "",
+        ),
+        ([all(kind_of(name) == "date" for name in names)] * len(names), "a class, and no date,", NO_DATES),
+    ):  # fmt: skip
+        if any(bad):
+            row = int(np.array(bad)[codes].argmax())
+            came = show(y[row]) if y[row] else "empty text"
             raise DataError(f"{where}, row {row} (from 0): {came} came, {expected} was expected", hint=hint)
 
 

@@ -12,11 +12,12 @@ from chainrule.nn.notation import MISSING, Notation
 from chainrule.nn.table_columns import Categorical, ColumnData, KnownTexts
 from chainrule.tables.cells import BOOLEAN_NAMES, BOOLEANS, category_name, first_of, kind_of
 from chainrule.tables.column_builder import Cells
+from chainrule.tables.labels import spread_texts
 from chainrule.tables.notations import choose_notation, notation_as_known, notations_of, shown
 
 Refuse = Callable[[int, str, str], DataError]  # row from 0, what was expected, a hint
 
-LONGEST_CLASS_NAME = 200  # characters; NumPy gives every row of a text array the room of the longest
+LONGEST_CLASS_NAME = 200  # characters: longer text is prose, and no name of a class
 EITHER = "1,234 may be 1234 or 1.234: "
 PLAINLY = "write it like 1234.5: a point before the decimals, nothing between the thousands"
 OR_ELSE = "mark a hole as NA, or leave the column out (--drop), or take it as categories (--categorical)"
@@ -130,7 +131,7 @@ def decide_target(
     cells: Cells, refuse: Refuse, *, decimals: Collection[str] = (), classes: Collection[str] = (),
     notation: Notation | None = None,
 ) -> Target:  # fmt: skip
-    """A target: (n,) str if no cell is a number; whole numbers exactly, as int64 or uint64; else float64; no holes.
+    """A target: (n,) text if no cell is a number; whole numbers exactly, as int64 or uint64; else float64; no holes.
 
     If the names of the ``classes`` are known and every cell is one of them, it is these names, and so it is if they
     are text that no number could be. ``notation`` is that of the training, if it is known.
@@ -142,13 +143,13 @@ def decide_target(
         unnamed = next((i for i, text in enumerate(texts) if text in MISSING and text not in classes), None)
         if unnamed is not None:
             raise refuse(_row(codes, unnamed), "a value in every row", NO_TARGET)
-        return Target(_spread(named, codes))
+        return Target(spread_texts(named, codes))
     kinds = [kind_of(text) for text in texts]
     missing = first_of(kinds, "missing")
     if missing is not None:
         raise refuse(_row(codes, missing), "a value in every row", NO_TARGET)
     if set(kinds) == {"boolean"}:
-        return Target(_spread([BOOLEAN_NAMES[int(BOOLEANS[text.lower()])] for text in texts], codes))
+        return Target(spread_texts([BOOLEAN_NAMES[int(BOOLEANS[text.lower()])] for text in texts], codes))
     if set(kinds) <= {*NO_NUMBER}:
         return Target(decide_classes(cells, refuse))
     if notation is not None and not set(kinds) & {*NO_NUMBER}:
@@ -204,7 +205,7 @@ def first_rounded(values: np.ndarray, rounded: np.ndarray) -> int | None:
 
 
 def decide_classes(cells: Cells, refuse: Refuse, *, typed: bool = False) -> np.ndarray:
-    """A target that is text and stays text, (n,) str: no holes, no dates, no very long names.
+    """A target that is text and stays text: no holes, no dates, no very long names.
 
     In a ``typed`` column, which has nulls of its own, only empty text is a hole.
     """
@@ -218,7 +219,7 @@ def decide_classes(cells: Cells, refuse: Refuse, *, typed: bool = False) -> np.n
     longest = max(range(len(texts)), key=lambda i: len(texts[i]))
     if len(texts[longest]) > LONGEST_CLASS_NAME:
         raise refuse(_row(codes, longest), f"a class name of at most {LONGEST_CLASS_NAME} characters", "")
-    return _spread(texts, codes)
+    return spread_texts(texts, codes)
 
 
 def categories(
@@ -268,7 +269,7 @@ def _exact(notations: Sequence[Notation], cells: Cells, refuse: Refuse) -> np.nd
     return values
 
 
-def _spread(values: Sequence[float] | Sequence[str] | np.ndarray, codes: np.ndarray) -> np.ndarray:
+def _spread(values: Sequence[float] | np.ndarray, codes: np.ndarray) -> np.ndarray:
     spread: np.ndarray = np.asarray(values).take(codes)
     return spread
 

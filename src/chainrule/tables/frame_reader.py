@@ -34,6 +34,7 @@ from chainrule.tables.decide import (
     whole_numbers,
 )
 from chainrule.tables.foreign_columns import NO_CELL, arrow_module, cells_of_objects, of_arrow, of_series
+from chainrule.tables.labels import spread_texts
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
@@ -235,7 +236,7 @@ def _target(data: np.ndarray | Cells, refuse: Refuse, classes: frozenset[str]) -
         data, text = cells_of_objects(data, refuse, labels=True)
     if isinstance(data, np.ndarray):
         if data.dtype.kind == "b":
-            return np.array(BOOLEAN_NAMES)[data.astype(np.int64)]
+            return spread_texts(BOOLEAN_NAMES, data.astype(np.int8))
         values = _numbers(data, refuse)
         if np.isnan(values).any():
             raise refuse(int(np.isnan(values).argmax()), "a value in every row", NO_TARGET)

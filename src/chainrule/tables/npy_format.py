@@ -13,16 +13,20 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from chainrule.backends.host_memory import refuse_what_is_not_free
 from chainrule.errors import DataError
 from chainrule.tables.columns import show
 from chainrule.tables.decide import first_rounded
+from chainrule.tables.labels import TEXT
 
 MAGIC = b"\x93NUMPY"
 LENGTHS = {(1, 0): "<H", (2, 0): "<I"}  # version to how the length of the header is written
 HEAD = 1 << 14  # bytes read at first
 MAX_HEADER = 10_000  # bytes, NumPy's own bound
 MAX_AXES = 64  # also NumPy's
+MOST_NUMBERS = 1 << 48  # more than any memory has
 LAST_CHARACTER = 0x10FFFF
+CHARACTERS_AT_ONCE = 1 << 20  # of text, four bytes each, while it becomes objects
 
 # What a real number, a text or a time is called; everything else is named in a refusal and never made a dtype.
 _DTYPE = re.compile(r"[<>|=]?[biufcmMSU]\d{1,4}(?:\[\w{1,20}\])?", re.ASCII)
@@ -44,22 +48,27 @@ class Header(NamedTuple):
     dtype: np.dtype
     end: int
 
+    @property
+    def nbytes(self) -> int:
+        """Of its numbers or characters."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 def read_array(stream: BinaryIO, size: int, where: str, *, text: bool = False) -> np.ndarray:
     """The array in ``stream``, which is ``size`` bytes long: native byte order, C order, memory of its own.
 
-    Long double comes as float64, text (only where ``text``) stripped.
+    Long double comes as float64, text (only where ``text``) stripped, as objects of which equal ones are one.
 
     Raises
     ------
     DataError   with ``where`` if it is damaged, of other numbers of bytes than it claims, or holds no real numbers.
+    OutOfMemoryError   if it is larger than what is free; nothing has been taken for it then.
     """
     head = stream.read(HEAD)
-    shape, fortran, dtype, end = parse_header(head, where, text=text)
-    n_bytes, there = math.prod(shape) * dtype.itemsize, size - end
-    if n_bytes != there:
-        what = "is cut off" if there < n_bytes else "has bytes after its end"
-        raise DataError(f"{where} {what}: {shape} of {dtype} is {n_bytes:,} bytes, {there:,} came")
+    header = read_header(head, size, where, text=text)
+    shape, fortran, dtype, end = header
+    n_bytes = header.nbytes
+    refuse_what_is_not_free(n_bytes, doing=f"reading {where}")
     raw = np.empty(n_bytes, np.uint8)
     view, rest = raw.data, head[end:]
     done = min(len(rest), n_bytes)  # an archive may unpack to more than its directory says
@@ -71,6 +80,18 @@ def read_array(stream: BinaryIO, size: int, where: str, *, text: bool = False) -
     flat = raw.view(np.uint8 if dtype.kind == "b" else dtype)
     array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
     return _convert(array, dtype, where)
+
+
+def read_header(head: bytes, size: int, where: str, *, text: bool = False) -> Header:
+    """What an array of ``size`` bytes that begins with ``head`` claims to be; DataError where it cannot be that."""
+    header = parse_header(head, where, text=text)
+    n_bytes, there = header.nbytes, size - header.end
+    if n_bytes != there:
+        what = "is cut off" if there < n_bytes else "has bytes after its end"
+        raise DataError(f"{where} {what}: {header.shape} of {header.dtype} is {n_bytes:,} bytes, {there:,} came")
+    if math.prod(max(axis, 1) for axis in header.shape) >= MOST_NUMBERS:  # beside an axis of 0, which NumPy refuses
+        raise DataError(f"{where}: shape {header.shape} came, rows and columns were expected")
+    return header
 
 
 def parse_header(head: bytes, where: str, *, text: bool = False) -> Header:
@@ -154,7 +175,7 @@ def _convert(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
     if dtype.kind == "b":
         return np.ascontiguousarray(np.minimum(array, 1, out=array)).view(np.bool_)
     if dtype.kind == "U":
-        return _stripped(np.ascontiguousarray(array, dtype.newbyteorder("=")), where)
+        return _as_objects(array, where)
     wanted = np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
     with np.errstate(over="ignore", invalid="ignore"):  # it becomes inf or nan, which shows later
         converted = np.ascontiguousarray(array, wanted)
@@ -166,9 +187,16 @@ def _convert(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
     return converted
 
 
-def _stripped(texts: np.ndarray, where: str) -> np.ndarray:
-    """Without spaces around; no Python text is made of a cell before all of it is known to be characters."""
-    points = texts.reshape(-1).view(np.uint32)
-    if points.size and (points.max() > LAST_CHARACTER or ((points >= 0xD800) & (points < 0xE000)).any()):
-        raise DataError(f"{where}: text came with what is no character")  # half a surrogate pair, or beyond Unicode
-    return np.strings.strip(texts)
+def _as_objects(array: np.ndarray, where: str) -> np.ndarray:
+    """Text without spaces around, some rows at a time; none is made of a cell before it is known to be characters."""
+    cells, found = array.reshape(-1), np.empty(array.size, TEXT)
+    width = array.dtype.itemsize // 4
+    step = max(1, CHARACTERS_AT_ONCE // width)
+    one: dict[str, str] = {}
+    for start in range(0, len(cells), step):
+        part = np.ascontiguousarray(cells[start : start + step], array.dtype.newbyteorder("="))
+        points = part.view(np.uint32)
+        if points.max() > LAST_CHARACTER or ((points >= 0xD800) & (points < 0xE000)).any():
+            raise DataError(f"{where}: text came with what is no character")  # half a surrogate pair, or beyond Unicode
+        found[start : start + step] = [one.setdefault(text, text) for text in map(str.strip, part.tolist())]
+    return found.reshape(array.shape)

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.tables.columns import show
-from chainrule.tables.npy_format import read_array
+from chainrule.tables.npy_format import HEAD, Header, read_array, read_header
 
 if TYPE_CHECKING:
     import zipfile
@@ -76,6 +76,12 @@ def _check_packing(info: zipfile.ZipInfo, size: int, where: str) -> None:
         raise DataError(
             f"{where}: {info.file_size:,} bytes out of {packed:,} came, at most {most} times as many were expected"
         )
+
+
+def header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, *, text: bool = False) -> Header:
+    """What one member claims to be, of which no more than the beginning is unpacked."""
+    with archive.open(info) as stream:
+        return read_header(stream.read(HEAD), info.file_size, where, text=text)
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, *, text: bool = False) -> np.ndarray:

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.network import Network
@@ -20,6 +18,7 @@ from chainrule.tables.array_reader import read_npy, read_npz
 from chainrule.tables.columns import choose_columns, show, suggest
 from chainrule.tables.csv_reader import read_csv
 from chainrule.tables.frame_reader import is_frame, read_arrow_file, read_frame
+from chainrule.tables.labels import TEXT
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 from chainrule.tables.unchanged import unchanged
@@ -128,7 +127,6 @@ def _as_table(selection: Selection, table: Table) -> Selection:
     """The columns of another table, each as what it is there."""
     texts = {name: data for name, data in table.columns.items() if isinstance(data, Categorical)}
     target = table.target
-    named = target is not None and target.dtype.kind == "U"
     return replace(
         selection,
         feature_names=table.feature_names,
@@ -136,7 +134,7 @@ def _as_table(selection: Selection, table: Table) -> Selection:
         texts={name: KnownTexts.of(data) for name, data in texts.items()},
         notations=table.columns.notations,
         target_notation=table.columns.target_notation,
-        classes=frozenset(np.unique(target).tolist()) if target is not None and named else frozenset(),
+        classes=frozenset(target.tolist()) if target is not None and target.dtype == TEXT else frozenset(),
     )
 
 

@@ -13,6 +13,7 @@ from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.options import real_number, whole_number
 from chainrule.random import Purpose, stream
 from chainrule.tables.class_shares import hold_out_by_class
+from chainrule.tables.labels import distinct
 
 GROUPS, CLASSES = 1, 2  # what is dealt by chance besides rows, so that each has draws of its own
 
@@ -142,7 +143,7 @@ def _ranks(labels: Any, n: int, what: str, *, least: int = 2) -> np.ndarray:
         raise ShapeError(f"a {what} for each row came as {labels.shape}, ({n},) was expected")
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise DataError(f"row {int(np.isnan(labels).argmax())} (from 0) has no {what}")
-    different, ranks = np.unique(labels, return_inverse=True)
+    different, ranks = distinct(labels)
     if len(different) < least:
         raise DataError(f"all rows have the same {what}, at least two were expected")
     return ranks.astype(np.int64)

@@ -24,7 +24,8 @@ class Table:
         of a text file were written, see :class:`~chainrule.nn.notation.TableColumns`
     matrix : (n, d) array, n and d at least 1, finite, of the array's own real dtype; None where there are columns
     feature_names : the columns in order; empty where they have no names
-    target : (n,) or (n, k) finite numbers, or (n,) str; None where none was asked for or there is none
+    target : (n,) or (n, k) finite numbers, or the names of classes: (n,) object, Python's texts, of which rows of one
+        class share one. None where none was asked for or there is none
     target_name : empty where the target has no name
     source : the path or the data set's name, for messages
     notes : what was taken for granted while reading, one line each

@@ -11,6 +11,7 @@ from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses import LOSSES, Task
 from chainrule.tables.cells import label_name
 from chainrule.tables.columns import show, show_names
+from chainrule.tables.labels import TEXT, distinct, is_text
 
 MAX_CLASSES = 20  # whole numbers with more distinct values are taken for quantities
 ROWS_PER_CLASS = 5
@@ -44,7 +45,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
 
     Parameters
     ----------
-    target : (n,) or (n, k) finite numbers, or (n,) str, as in :class:`chainrule.tables.table.Table`
+    target : (n,) or (n, k) finite numbers, or (n,) text, as in :class:`chainrule.tables.table.Table`
     loss : a name of :data:`chainrule.nn.losses.LOSSES`, or None
     source : for messages
 
@@ -57,7 +58,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
         raise OptionError(f"unknown loss {loss!r}", hint=f"one of {', '.join(LOSSES)}")
     target = _check_target(target, source)
     task = _guess_task(target) if loss is None else LOSSES[loss].task
-    text = target.dtype.kind == "U"
+    text = target.dtype == TEXT
     classes: tuple[str, ...] = ()
     if task == "classify" or (task == "multilabel" and text):
         if target.ndim != 1:
@@ -65,7 +66,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
                 f"{_of(source)}a target of shape {target.shape} came, one class a row, (n,), was expected",
                 hint="several answers a row are for loss sigmoid_cross_entropy",
             )
-        classes = tuple(label_name(value) for value in np.unique(target))
+        classes = tuple(label_name(value) for value in distinct(target)[0])
         if len(classes) < 2:
             raise DataError(f"{_of(source)}the target is {show(classes[0])} in every row, two classes were expected")
         if task == "multilabel" and len(classes) > 2:
@@ -99,7 +100,7 @@ def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, sour
             raise DataError(f"{_of(source)}a target of shape {target.shape} came, (n,) was expected")
         codes = _encode_classes(target, classes, source) if classes else _check_codes(target, source)
         return codes if task == "classify" else codes.astype(np.float64)
-    if target.dtype.kind == "U":
+    if target.dtype == TEXT:
         raise DataError(f"{_of(source)}text came ({show(str(target[0]))}, ...), numbers were expected in the target")
     y = target.astype(np.float64)
     if task == "multilabel":
@@ -108,7 +109,7 @@ def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, sour
 
 
 def _guess_task(target: np.ndarray) -> Task:
-    if target.dtype.kind == "U":
+    if target.dtype == TEXT:
         return "classify"
     if target.dtype.kind == "f" and (target.ndim == 2 or (target != np.floor(target)).any()):
         return "regress"
@@ -119,11 +120,11 @@ def _guess_task(target: np.ndarray) -> Task:
 
 
 def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> np.ndarray:
-    values, inverse = np.unique(target, return_inverse=True)
+    values, inverse = distinct(target)
     codes = {name: code for code, name in enumerate(classes)}
     codes = {name.strip(): code for name, code in codes.items()} | codes  # tables are read without spaces around text
     found = np.array([codes.get(label_name(value), -1) for value in values], np.int64)
-    y = found[inverse]
+    y: np.ndarray = found[inverse]
     if (y < 0).any():
         row = int((y < 0).argmax())
         raise DataError(
@@ -134,7 +135,7 @@ def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> 
 
 
 def _check_codes(target: np.ndarray, source: str) -> np.ndarray:
-    if target.dtype.kind == "U":
+    if target.dtype == TEXT:
         raise DataError(f"{_of(source)}text came ({show(str(target[0]))}, ...), codes 0, 1, ... were expected")
     _refuse_where((target < 0) | (target != np.floor(target)), target, "a code 0, 1, ...", source)
     return target.astype(np.int64)
@@ -148,12 +149,15 @@ def _refuse_where(bad: np.ndarray, target: np.ndarray, expected: str, source: st
 
 
 def _check_target(target: np.ndarray, source: str) -> np.ndarray:
-    """Finite, not empty; (n, 1) as (n,), several columns of bool as uint8."""
-    if target.dtype.kind not in "biufU" or target.ndim not in {1, 2} or not target.size:
+    """Finite, not empty; (n, 1) as (n,), several columns of bool as uint8, text as objects."""
+    text = is_text(target)
+    if not (text or target.dtype.kind in "biuf") or target.ndim not in {1, 2} or not target.size:
         raise DataError(
             f"{_of(source)}a target of shape {target.shape} and dtype {target.dtype} came, "
             "numbers (n,) or (n, k) or str (n,) were expected"
         )
+    if text:
+        target = target.astype(TEXT, copy=False)
     if target.dtype.kind == "f":
         _refuse_where(~np.isfinite(target), target, "a finite number", source)
     target = target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target

@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterator
 
 from chainrule.backends.base import Backend
-from chainrule.backends.host_memory import free_on_host, left_of_limits
+from chainrule.backends.host_memory import WORTH_ASKING, free_on_host, left_of_limits
 from chainrule.errors import OutOfMemoryError
 from chainrule.nn.layer import Memory, walk
-from chainrule.nn.network import Network
 from chainrule.nn.layout import use_of
+from chainrule.nn.network import Network
 from chainrule.nn.rows import Rows
 from chainrule.optim.base import Optimizer
 from chainrule.train.batches import batch_formats, cut_epoch
@@ -21,7 +21,6 @@ from chainrule.train.streaming import streaming_bytes
 # Shares of what is free that are left to the kernels: on a device workspaces of products and a little scratch; on the
 # host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.
 KERNEL_SHARE, HOST_KERNEL_SHARE = 1 / 8, 1 / 2
-WORTH_ASKING = 1 << 28  # bytes: whether the host has less than this is not asked before a fit
 POSITION_BYTES = 8  # the counter of batches
 BATCH_BYTES = 8 * (1 + 3)  # of each batch of an epoch: its learning rate and its totals, in float64
 ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
