@@ -56,24 +56,34 @@ def of_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
         storage = pa.bool_() if kind.extension_name == "arrow.bool8" else kind.storage_type
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type).cast(storage)
         kind = storage
-    if types.is_dictionary(kind):
-        return _of_dictionary(column)
-    if any(test(kind) for test in (types.is_string, types.is_large_string, types.is_string_view)):
-        encoded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
-        codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int32)
-        return _cells(codes, encoded.dictionary.to_pylist())
+    if types.is_dictionary(kind) or is_arrow_text(kind):
+        return _of_dictionary(pa.chunked_array([coded(chunk) for chunk in column.chunks]))
     if types.is_decimal(kind) or (types.is_integer(kind) and column.null_count):
         if exact:
             return _objects(column.to_pylist())
         column = column.cast(pa.float64(), safe=False)
     if types.is_null(kind):
-        column = column.cast(pa.float64())
+        return np.full(len(column), np.nan)
     return np.asarray(column.to_numpy())
+
+
+def is_arrow_text(kind: Any) -> bool:
+    """Whether a type of Arrow's is text."""
+    types = arrow_module("pyarrow").types
+    return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_string_view))
+
+
+def coded(chunk: Any) -> Any:
+    """An array of text as codes and its different texts; what is no text as it is."""
+    if not is_arrow_text(chunk.type):
+        return chunk
+    pa = arrow_module("pyarrow")
+    return (chunk.cast(pa.large_string()) if pa.types.is_string_view(chunk.type) else chunk).dictionary_encode()
 
 
 def _of_dictionary(column: Any) -> Cells:
     pa, whole = arrow_module("pyarrow"), column.unify_dictionaries()
-    indices = [chunk.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False) for chunk in whole.chunks]
+    indices = [chunk.indices.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False) for chunk in whole.chunks]
     return _of_levels(np.concatenate(indices), lambda used: whole.chunk(0).dictionary.take(pa.array(used)).to_pylist())
 
 
@@ -102,9 +112,12 @@ def _objects(values: Sequence[Any]) -> np.ndarray:
 
 def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]]) -> Cells:
     """Categories, of which only those that some row has are asked for; ``codes`` are -1 for none."""
-    used, position = np.unique(codes, return_inverse=True)
-    nothing = int(used[0] < 0) if len(used) else 0
-    values = levels_at(used[nothing:])
+    there = np.zeros(int(codes.max(initial=-1)) + 2, bool)  # the last is where -1 points
+    there[codes] = True
+    used = np.flatnonzero(there[:-1])
+    position = np.full(len(there), -1, np.int32)
+    position[used] = np.arange(len(used))
+    values = levels_at(used)
     wrong = next((value for value in values if isinstance(value, bytes | list | dict | tuple | set)), None)
     if wrong is not None:
         raise TypeError(f"expected categories of numbers or text, got {type(wrong).__name__}")
@@ -114,7 +127,7 @@ def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]]) 
         if kind.setdefault(name.strip(), type(value)) is not type(value) and name:
             types = f"{kind[name.strip()].__name__} and as {type(value).__name__}"
             raise TypeError(f"expected categories with names of their own, got {name:.60} as {types}")
-    return _cells(position - nothing, names, named=not all(isinstance(value, str) for value in values))
+    return _cells(position[codes], names, named=not all(isinstance(value, str) for value in values))
 
 
 def _is_nothing(value: Any) -> bool:

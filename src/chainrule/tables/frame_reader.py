@@ -18,6 +18,7 @@ import numpy as np
 from chainrule.errors import ChainruleError, DataError, first_line
 from chainrule.nn.notation import NOTHING, Notation, TableColumns
 from chainrule.nn.table_columns import ColumnData, KnownTexts
+from chainrule.tables.arrow_files import ColumnsOfFile, IpcColumns, ParquetColumns
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.columns import choose_columns, show, show_names
@@ -38,7 +39,6 @@ from chainrule.tables.labels import spread_texts
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
-CELLS_AT_ONCE = 1 << 22  # of a Parquet file, beside the columns that are made of them
 MOST_PACKED = 1000  # bytes that one of a compressed file may stand for
 # A column by its name, and whether whole numbers must be exact: numbers, booleans, dates or objects; or text.
 Read = Callable[[str, bool], "np.ndarray | Cells"]
@@ -67,20 +67,11 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
     pa = arrow_module("pyarrow")
     try:
         with path.open("rb") as file:
-            if path.suffix.lower() == ".parquet":
-                parquet = arrow_module("pyarrow.parquet").ParquetFile(file)
-                names = _names(str(path), parquet.schema_arrow.names)
-                chosen, target = choose_columns(str(path), names, selection)
-                order = [*chosen, *([] if target is None else [target])]
-                return _from_arrow(ParquetColumns(parquet, order), str(path), selection)
-            ipc = arrow_module("pyarrow.ipc")
-            try:
-                content = ipc.open_file(file).read_all()
-            except pa.ArrowInvalid:
-                file.seek(0)
-                content = ipc.open_stream(file).read_all()
-            content.validate(full=True)  # Arrow believes the offsets of text in such a file, and reads where they point
-            return _from_arrow(content, str(path), selection)
+            kind = ParquetColumns if path.suffix.lower() == ".parquet" else IpcColumns
+            opened: ColumnsOfFile = kind(file, str(path))
+            chosen, target = choose_columns(str(path), _names(str(path), opened.column_names), selection)
+            opened.choose([*chosen, *([] if target is None else [target])], doing=f"reading {path}")
+            return _from_arrow(opened, str(path), selection)
     except (ChainruleError, FileNotFoundError, PermissionError):
         raise
     except MemoryError as error:
@@ -90,35 +81,6 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
         raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
-
-
-class ParquetColumns:
-    """The columns of a Parquet file, read when they are asked for: a few at a time, each of them once.
-
-    Parameters
-    ----------
-    order : positions of those that will be asked for, in that order; others are not read
-    """
-
-    def __init__(self, parquet: Any, order: Sequence[int]) -> None:
-        self.column_names: list[str] = parquet.schema_arrow.names
-        self.num_rows: int = parquet.metadata.num_rows
-        self._parquet, self._order = parquet, list(order)
-        self._at_once = max(1, CELLS_AT_ONCE // max(1, self.num_rows))
-        self._read: dict[int, Any] = {}
-
-    def column(self, position: int) -> Any:
-        """The column of this position, which is not held here any longer."""
-        if position not in self._read:
-            first = self._order.index(position)
-            wanted = self._order[first : first + self._at_once]
-            names = [self.column_names[i] for i in wanted]
-            arrow_module(
-                "pyarrow"
-            ).default_memory_pool().release_unused()  # it keeps what was freed, half a table in the end
-            content = self._parquet.read(columns=names)  # "a" also reads what is called "a.b"
-            self._read = {i: content.column(name) for i, name in zip(wanted, names, strict=True)}
-        return self._read.pop(position)
 
 
 def _names(source: str, there: Sequence[Any]) -> list[str]:
@@ -141,7 +103,7 @@ def _from_arrow(content: Any, source: str, selection: Selection) -> Table:
 
     def read(name: str, exact: bool) -> np.ndarray | Cells:
         data = of_arrow(content.column(at[name]), exact=exact)
-        if isinstance(content, ParquetColumns) and isinstance(data, np.ndarray) and not data.flags.owndata:
+        if isinstance(content, ColumnsOfFile) and isinstance(data, np.ndarray) and not data.flags.owndata:
             return data.copy()  # Arrow's memory goes, and this can be shortened
         return data
 
