@@ -1,7 +1,7 @@
 """The columns of a Parquet, Arrow or Feather file, read when they are asked for: a few at a time, each of them once.
 
-Text is never spread out: a file may hold a million rows of one long text in a few hundred bytes, and so do codes. What a
-file claims to hold is compared with the memory that is free before any of it is read.
+Text is never spread out: a file may hold a million rows of one long text in a few hundred bytes, and so do codes. What
+a file claims to hold is compared with the memory that is free before any of it is read.
 """
 
 from __future__ import annotations
