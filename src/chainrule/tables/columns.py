@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from chainrule.errors import DataError, OptionError
 from chainrule.tables.selection import Selection
 
+MOST_COLUMNS = 250_000  # with names: a kilobyte each, and ten seconds together; a model file has room for so many
 POSITION = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 WIDEST_SEARCH = 2_000  # names among which a near miss is looked for; difflib takes 50 us a name
 
@@ -74,12 +75,18 @@ def choose_columns(source: str, names: Sequence[str], selection: Selection) -> t
 
     Raises
     ------
-    DataError     if a wanted column is not there, or no feature is left.
+    DataError     if a wanted column is not there, no feature is left, or there are more than 250,000 columns.
     OptionError   if the target is needed and not said, or a column of ``drop`` or ``categorical`` is not there.
     """
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            f"{source}: expected at most {MOST_COLUMNS:,} columns with names, got {len(names):,}",
+            hint="a matrix in a .npy file has no names and no such bound",
+        )
+    there = set(names)
     for option, listed in (("drop", selection.drop), ("categorical", selection.categorical)):
         for name in listed:
-            if name not in names:
+            if name not in there:
                 raise OptionError(
                     f"{source} has no column {show(name)} for {option}; its columns are {show_names(names)}",
                     hint=suggest(name, names),

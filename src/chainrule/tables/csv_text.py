@@ -17,6 +17,7 @@ DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 WESTERN = "cp1252"  # Windows-1252: latin-1, and letters where that has control characters
 BLOCK = 1 << 20  # bytes checked at a time
+LONGEST_LINE = 1 << 24  # characters of a line of the header: 250,000 names of sixty
 LONGEST_HEADER = 1 << 20  # characters of several lines; a quote that is still open then was never closed
 
 
@@ -115,7 +116,11 @@ class CsvText:
         counts = dict.fromkeys(DELIMITERS, 0)
         length, quoted, may_open, number = 0, False, True, 0
         with self._lines() as lines:
-            for number, line in enumerate(lines, 1):  # noqa: B007 - the last one goes into the message
+            for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), ""), 1):
+                if len(line) > LONGEST_LINE:
+                    raise self.refuse(
+                        f"line {number}: expected a header of at most {LONGEST_LINE:,} characters, got more"
+                    )
                 for sign in line:
                     if sign == '"' and (quoted or may_open):
                         quoted, may_open = not quoted, True

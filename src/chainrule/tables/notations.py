@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from chainrule.nn.notation import MISSING, NOTATIONS, PLAIN, Notation
 
+LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,'\u2019 \xa0\u202f]+(?:[eE][+-]?\d+)?", re.ASCII)  # in any notation
 GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
 
 
@@ -16,6 +17,8 @@ def notations_of(cells: Iterable[str]) -> list[Notation]:
     If there are several, they disagree about some cell: 1,234 may be 1234 or 1.234.
     """
     cells = list(cells)
+    if cells and cells[0] not in MISSING and not LIKE_A_NUMBER.fullmatch(cells[0]):
+        return []  # most columns of text are known by their first cell, and a table may have very many
     found: list[Notation] = []
     readings: list[list[float]] = []
     for notation in NOTATIONS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
 from chainrule.nn.notation import Notation
@@ -27,4 +28,8 @@ class Selection:
 
     def kind(self, name: str) -> str:
         """ "number" or "category" where this is said of the column, else empty."""
-        return "category" if name in self.categorical else self.kinds.get(name, "")
+        return "category" if name in self._categorical else self.kinds.get(name, "")
+
+    @cached_property
+    def _categorical(self) -> frozenset[str]:
+        return frozenset(self.categorical)
