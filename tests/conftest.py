@@ -28,6 +28,7 @@ SIMULATED = {
     "test_normalization",
     "test_gradients",
     "test_layers",
+    "test_layout",
     "test_law_of_the_step",
     "test_batches",
     "test_custom",

@@ -16,7 +16,7 @@ from chainrule.backends.host_memory import refuse_what_is_not_free
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
 from chainrule.nn.notation import MISSING, TableColumns
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
-from chainrule.tables.columns import check_width, find_position, show, show_names, suggest
+from chainrule.tables.columns import check_width, find_position, refuse_very_many, show, show_names, suggest
 from chainrule.tables.decide import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
 from chainrule.tables.in_place import without_column
 from chainrule.tables.labels import TEXT, distinct, spread_texts
@@ -130,6 +130,7 @@ def _table(
     texts = [name for name in names if selection.kind(name) == "category"]
     if texts:
         raise DataError(f"{where} has no names; the model has columns of text: {show(texts[0])}")
+    refuse_very_many(where, X.shape[1])
     names = names or tuple(f"x{j}" for j in range(X.shape[1]))
     with np.errstate(invalid="ignore"):  # of nans that want to be noticed
         columns = {name: np.ascontiguousarray(X[:, j], np.float64) for j, name in enumerate(names)}

@@ -33,6 +33,15 @@ def suggest(name: str, names: Sequence[str]) -> str:
     return f"did you mean {show(near[0])}?" if near else ""
 
 
+def refuse_very_many(source: str, width: int) -> None:
+    """DataError for more than 250,000 columns that are to be arrays of their own."""
+    if width > MOST_COLUMNS:
+        raise DataError(
+            f"{source}: expected at most {MOST_COLUMNS:,} columns with names or holes, got {width:,}",
+            hint="a matrix of finite numbers in a .npy file has no such bound",
+        )
+
+
 def find_position(target: str, width: int) -> int | None:
     """The column that ``target`` means as a position: "0" is the first, "-1" the last; None where it is none."""
     if not POSITION.fullmatch(target) or not -width <= int(target) < width:
@@ -78,11 +87,7 @@ def choose_columns(source: str, names: Sequence[str], selection: Selection) -> t
     DataError     if a wanted column is not there, no feature is left, or there are more than 250,000 columns.
     OptionError   if the target is needed and not said, or a column of ``drop`` or ``categorical`` is not there.
     """
-    if len(names) > MOST_COLUMNS:
-        raise DataError(
-            f"{source}: expected at most {MOST_COLUMNS:,} columns with names, got {len(names):,}",
-            hint="a matrix in a .npy file has no names and no such bound",
-        )
+    refuse_very_many(source, len(names))
     there = set(names)
     for option, listed in (("drop", selection.drop), ("categorical", selection.categorical)):
         for name in listed:
