@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +44,37 @@ def nets() -> list[cr.Network]:
     return [many, quantiles, tabular, embedded, *others]
 
 
+def much_for_little(rng: random.Random, description: dict[str, Any], _: Any) -> None:
+    """Layers without parameters, nests of them, and names, all of which cost a file little and could cost memory."""
+    layer = rng.choice([
+        {"kind": "activation", "activation": "tanh"}, {"kind": "dropout", "rate": 0.5}, {"kind": "layer_norm"},
+    ])  # fmt: skip
+    within = 1
+    for _ in range(rng.randint(0, 4)):
+        layer = {"kind": "residual", "layers": [layer] * (times := rng.choice([1, 2, 5]))}
+        within *= times
+    name = rng.choice(["a", "\x01", "\U0001f600", '"', "\\"]) * rng.choice([1, 100, 60_000, 70_000])
+    match rng.randrange(5):
+        case 0 | 1:
+            at = rng.randrange(len(description["layers"]) + 1)
+            description["layers"][at:at] = [layer] * max(1, rng.choice([1, 30, 300, 3000, 12_000]) // within)
+        case 2:
+            description["classes"] = [name + str(i) for i in range(rng.choice([2, 3, 20]))]
+        case 3:
+            description["feature_names"] = [name] * rng.choice([1, 2, 9])
+        case _:
+            for column in description.get("columns", []):
+                column["name"] = name
+                column["categories"] = [f"{name}{i}" for i in range(rng.choice([2, 3, 20]))]
+
+
 def case(number: int, whole: list[Content]) -> bytes:
     """The content of the file of this number, made from one of the ``whole`` ones."""
     rng = random.Random(number)
+    if rng.random() < 0.15:
+        return damaged(
+            rng, model_file.FORMAT, rng.choice(whole), version_of=model_file.version_of, harm=much_for_little
+        )
     return damaged(rng, model_file.FORMAT, rng.choice(whole), version_of=model_file.version_of)
 
 

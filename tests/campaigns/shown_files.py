@@ -13,6 +13,7 @@ import json
 import os
 import random
 import shutil
+import tracemalloc
 import unicodedata
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -36,6 +37,8 @@ WORDS = (
 )  # fmt: skip
 BUG, USAGE, DATA, MEMORY, DISK, DIVERGED = 1, 2, 3, 4, 5, 6
 ALLOWED = {0, USAGE, DATA, MEMORY, DISK, DIVERGED}
+# Bytes that a command may take: what it makes of rows.csv and of itself, and so much for each byte of the run.
+MEMORY, MEMORY_A_BYTE = 16 << 20, 32
 # A traceback, a bug, and what a terminal, a log or a reader would obey.
 CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -233,13 +236,20 @@ def try_case(number: int, whole: Whole) -> str:
             with contextlib.suppress(OSError, ValueError):  # the one before has left nothing to harm
                 harm(rng, at, whole)
         argv = commands(rng, at)
+        allowed = MEMORY + MEMORY_A_BYTE * sum(path.stat().st_size for path in at.rglob("*") if path.is_file())
+        tracemalloc.start()
         try:
             code, out, err = call(argv)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
             return f"{argv[0]}: {type(error).__name__}: {error!s:.200}"
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
         found = wrong(code, out, err)
+        if not found and peak > allowed:
+            found = f"{peak:,} bytes, {allowed:,} are allowed"
         if not found and code == 0 and "plot.svg" in argv:
             ET.parse("plot.svg")
         if (whole.folder / "outside" / "precious").read_text() != "precious":

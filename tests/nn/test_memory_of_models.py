@@ -19,7 +19,7 @@ from chainrule.cli.main import main
 from peaks import peak_of, saved_rows
 
 MARGIN = 4 << 20
-OF_ARRAYS, OF_HEADER = 2, 32  # bytes a byte of the file
+OF_ARRAYS, OF_HEADER = 2, 40  # bytes a byte of the file
 
 # ---- model files ------------------------------------------------------------------------------------
 

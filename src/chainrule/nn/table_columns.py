@@ -116,11 +116,6 @@ class NumberColumn:
         """Of its columns of X."""
         return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
 
-    @property
-    def name_characters(self) -> int:
-        """Of :attr:`names` together."""
-        return sum(map(len, self.names))
-
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
         """Write the columns of X, (n, len(names))."""
         if isinstance(data, Categorical):
@@ -311,11 +306,6 @@ class EmbeddedColumn(_Categories):
     def names(self) -> tuple[str, ...]:
         """Of its column of X: that of the table's."""
         return (self.name,)
-
-    @property
-    def name_characters(self) -> int:
-        """Of :attr:`names` together."""
-        return len(self.name)
 
     @property
     def is_complete(self) -> bool:

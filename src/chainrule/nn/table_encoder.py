@@ -13,6 +13,7 @@ from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.notation import Notation, TableColumns
 from chainrule.nn.table_columns import (
+    CategoryColumn,
     Column,
     ColumnData,
     EmbeddedColumn,
@@ -48,7 +49,7 @@ class TableEncoder:
     def __post_init__(self) -> None:
         if not self.columns or len(set(self.table_names)) < len(self.columns):
             raise OptionError("an encoder of columns with different names was expected, at least one")
-        characters = sum(column.name_characters for column in self.columns)
+        characters = sum(column.name_characters for column in self.columns if isinstance(column, CategoryColumn))
         if characters > MOST_CHARACTERS:  # counted before the names are made: each category has that of its column too
             raise OptionError(
                 f"expected names of X of at most {MOST_CHARACTERS:,} characters together, got {characters:,}",

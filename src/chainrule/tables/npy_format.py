@@ -179,7 +179,8 @@ def _convert(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
     wanted = np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
     with np.errstate(over="ignore", invalid="ignore"):  # it becomes inf or nan, which shows later
         converted = np.ascontiguousarray(array, wanted)
-    if (at := first_rounded(array, converted)) is not None:
+        at = first_rounded(array, converted)
+    if at is not None:
         raise DataError(
             f"{where}: {array.reshape(-1)[at]} as {dtype} came, a whole number that float64 holds was expected",
             hint="save whole numbers as int64, quantities as float64",
