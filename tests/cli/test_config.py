@@ -228,3 +228,18 @@ def test_the_page_of_the_commands(tmp_path, capsys):
     (python,) = re.findall(r"```python\n(.*?)```", page, re.S)
     exec(compile(python, "commands.md", "exec"), {})
     assert float(capsys.readouterr().out.split()[0]) > 0.85
+
+
+@pytest.mark.parametrize("key", ["a" + ".a" * 200_000, '"a"' + ' . "a"' * 200, "[" + "b-1." * 150 + "c]"])
+def test_a_key_of_very_many_words_ends_at_once(tmp_path, key):
+    """tomllib takes the square of their number: of these hours, or minutes."""
+    path = tmp_path / "config.toml"
+    path.write_text(key if key.startswith("[") else f"{key} = 1")
+    with pytest.raises(cr.OptionError, match=r"config\.toml: expected keys of one word, got one of very many"):
+        read_config(path)
+
+
+def test_names_with_many_dots_are_no_keys(tmp_path):
+    path, folders, name = tmp_path / "config.toml", "v1.2/" * 300, "a.b." * 20
+    path.write_text(f'data = "{folders}t.csv"\ndrop = ["{name}", "1.5", "2.5"]\n')
+    assert read_config(path)["drop"] == [name, "1.5", "2.5"]

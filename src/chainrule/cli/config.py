@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from chainrule.tables.columns import show, suggest
 from chainrule.tables.readers import BUILT_IN
 
 LARGEST = 1 << 20  # bytes of a file of options
+# A key of a hundred parts. tomllib takes the square of their number: a megabyte of "a.a.a" would take hours.
+DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""", re.ASCII)
 
 
 def arguments_from(path: Path) -> argparse.Namespace:
@@ -76,7 +79,10 @@ def _load(path: Path) -> dict[str, Any]:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise OptionError(f"{path} has more than {LARGEST:,} bytes, a file of options was expected")
-        return tomllib.loads(content.decode())
+        text = content.decode()
+        if DOTTED.search(text):
+            raise OptionError(f"{path}: expected keys of one word, got one of very many with dots between them")
+        return tomllib.loads(text)
     except OSError as error:
         raise OptionError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
