@@ -216,3 +216,15 @@ def test_predictions_that_do_not_fit_are_refused_before_they_are_made(monkeypatc
     with pytest.raises(cr.OutOfMemoryError, match=r"12,000 bytes more are needed and 1,000 bytes are free") as caught:
         net.predict_proba(np.ones((10, 2)))
     assert "fewer rows" in caught.value.hint
+
+
+def test_names_that_are_longer_than_what_is_free_are_not_written(tmp_path, monkeypatch, capsys):
+    write_model(tmp_path / "m", {"classes": ["a" * 60_000, "b"]}, dense(2))
+    path = saved_rows(tmp_path, np.zeros((100, 2)))
+    monkeypatch.setattr(host_memory, "WORTH_ASKING", 1 << 20)
+    monkeypatch.setattr(host_memory, "free_on_host", lambda: 10_000_000)
+    with peak_of() as peak:
+        assert main(["predict", str(tmp_path / "m"), str(path), "-o", str(tmp_path / "out.csv")]) == 4
+    assert peak.bytes < 4 << 20
+    assert "18,000,000 bytes more are needed and 10,000,000 bytes are free" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()

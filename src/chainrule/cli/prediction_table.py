@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.backends.host_memory import refuse_what_is_not_free
 from chainrule.errors import OptionError
 from chainrule.nn.losses import GaussianNLL, Quantile
 from chainrule.nn.network import Network
 
+COPIES = 3  # of what is written: as it grows, as a text, as bytes
 CELLS_AT_ONCE = 1 << 16  # held as text beside what is written
 
 
@@ -55,6 +57,7 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
 
 def as_csv(table: list[Column]) -> str:
     """A header and one line a row."""
+    _refuse_much_text(table)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([column.name for column in table])
@@ -62,6 +65,12 @@ def as_csv(table: list[Column]) -> str:
     for start in range(0, len(table[0].values), step):
         writer.writerows(zip(*(_cells(column, slice(start, start + step)) for column in table), strict=True))
     return out.getvalue()
+
+
+def _refuse_much_text(table: list[Column]) -> None:
+    """OutOfMemoryError where names of classes are longer in all rows together than what is free."""
+    letters = sum(sum(map(len, column.values)) for column in table if column.values.dtype == object)
+    refuse_what_is_not_free(COPIES * letters, doing="writing predictions", hint="predict fewer rows at a time")
 
 
 def _cells(column: Column, rows: slice) -> list[str]:
@@ -81,6 +90,7 @@ def parquet_writer() -> Any:
 
 def as_parquet(table: list[Column]) -> bytes:
     """The columns with their own types: text, the net's numbers."""
+    _refuse_much_text(table)
     parquet, pa = parquet_writer(), importlib.import_module("pyarrow")
     arrays = [pa.array(column.values.tolist() if column.values.dtype == object else column.values) for column in table]
     out = pa.BufferOutputStream()
