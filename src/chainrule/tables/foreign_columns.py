@@ -84,7 +84,9 @@ def coded(chunk: Any) -> Any:
 def _of_dictionary(column: Any) -> Cells:
     pa, whole = arrow_module("pyarrow"), column.unify_dictionaries()
     indices = [chunk.indices.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False) for chunk in whole.chunks]
-    return _of_levels(np.concatenate(indices), lambda used: whole.chunk(0).dictionary.take(pa.array(used)).to_pylist())
+    levels = whole.chunk(0).dictionary
+    codes = np.concatenate(indices)
+    return _of_levels(codes, lambda used: levels.take(pa.array(used)).to_pylist(), text=is_arrow_text(levels.type))
 
 
 def of_series(series: Any, *, exact: bool) -> np.ndarray | Cells:
@@ -110,14 +112,19 @@ def _objects(values: Sequence[Any]) -> np.ndarray:
     return np.fromiter(values, object, len(values))
 
 
-def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]]) -> Cells:
-    """Categories, of which only those that some row has are asked for; ``codes`` are -1 for none."""
+def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]], *, text: bool = False) -> Cells:
+    """Categories, of which only those that some row has are asked for; ``codes`` are -1 for none.
+
+    ``text``: all of them are known to be text, or None.
+    """
     there = np.zeros(int(codes.max(initial=-1)) + 2, bool)  # the last is where -1 points
     there[codes] = True
     used = np.flatnonzero(there[:-1])
     position = np.full(len(there), -1, np.int32)
     position[used] = np.arange(len(used))
     values = levels_at(used)
+    if text:
+        return _cells(position[codes], values)
     wrong = next((value for value in values if isinstance(value, bytes | list | dict | tuple | set)), None)
     if wrong is not None:
         raise TypeError(f"expected categories of numbers or text, got {type(wrong).__name__}")
