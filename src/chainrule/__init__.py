@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chainrule.backends.guarded import GuardedBackend
     from chainrule.errors import (
         ChainruleError,
+        CompiledLoopsWarning,
         DataError,
         DeviceError,
         DivergenceError,
@@ -96,8 +97,8 @@ _HOMES: Final = {
     "chainrule.backends.base": "Backend",
     "chainrule.backends.guarded": "GuardedBackend",
     "chainrule.errors": (
-        "ChainruleError DataError DeviceError DivergenceError GradientError GuardError ModelFileError "
-        "OptionError OutOfMemoryError ShapeError"
+        "ChainruleError CompiledLoopsWarning DataError DeviceError DivergenceError GradientError GuardError "
+        "ModelFileError OptionError OutOfMemoryError ShapeError"
     ),
     "chainrule.nn.activation": "Activation",
     "chainrule.nn.custom": "CustomActivation",
@@ -156,6 +157,7 @@ __all__ = [
     "CategoryColumn",
     "ChainruleError",
     "Checkpoints",
+    "CompiledLoopsWarning",
     "Constant",
     "Cosine",
     "Coslog4",

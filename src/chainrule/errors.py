@@ -141,6 +141,13 @@ class DivergenceError(ChainruleError, ArithmeticError, ValueError):
         self.checkpoint: Any = None  # the path of the last one from before, where there are checkpoints
 
 
+class CompiledLoopsWarning(UserWarning):
+    """The compiled loops of the CPU cannot be had or kept: the numbers are the same, a long run takes longer.
+
+    Once a process, and never made an error by a filter: nothing that is only faster ends a fit.
+    """
+
+
 @contextlib.contextmanager
 def said_of(part: str) -> Iterator[None]:
     """What is wrong with rows is said of that part: ``validation: X at row 3, column 1 is nan``."""

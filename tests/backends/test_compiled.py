@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy import compiled, loading, loop_cache
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.activations import ACTIVATIONS
 from chainrule.nn.losses import LOSSES
@@ -124,7 +124,7 @@ def test_eight_threads_train_what_one_trains():
 def test_a_forked_child_trains_the_same():
     code = """
 import os, sys, numpy as np, chainrule as cr
-from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy import compiled, loading, loop_cache
 def train():
     net = cr.MLP([4, 8, 3], backend=compiled.loaded())
     cr.Trainer(net, epochs=2).fit(np.eye(4).repeat(9, 0), np.arange(36) % 3)
@@ -142,7 +142,7 @@ def test_workers_of_joblib_train_the_same():
     pytest.importorskip("joblib", reason="joblib is not installed")
     code = """
 import joblib, numpy as np, chainrule as cr
-from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy import compiled, loading, loop_cache
 def train(seed):
     net = cr.MLP([4, 8, 3], backend=compiled.loaded(), seed=seed)
     cr.Trainer(net, epochs=2).fit(np.eye(4).repeat(9, 0), np.arange(36) % 3)
@@ -164,7 +164,7 @@ def test_nothing_of_the_host_process_changes():
 
 SHORT_RUN = """
 import json, sys, numpy as np, chainrule as cr
-from chainrule.backends.numpy import compiled
+from chainrule.backends.numpy import compiled, loading, loop_cache
 net = cr.MLP([4, 8, 3])
 cr.Trainer(net, epochs=2).fit(np.eye(4).repeat(9, 0), np.arange(36) % 3)
 print(json.dumps([type(net.backend).__name__, "numba" in sys.modules, compiled.describe()]))
@@ -186,20 +186,9 @@ def test_when_the_loops_are_loaded(wanted, expected):
 
 
 def test_a_long_run_loads_them_once_they_pay(monkeypatch):
-    loops = compiled._Loops()
-    monkeypatch.setattr(compiled, "_is_cached", lambda: True)
-    loops.spend(compiled.LOADING * 0.6)
+    loops = loading.Loops()
+    monkeypatch.setattr(loop_cache, "has_loops", lambda: True)
+    loops.spend(loading.LOADING * 0.6)
     assert loops.module is None
-    loops.spend(compiled.LOADING * 0.6)
+    loops.spend(loading.LOADING * 0.6)
     assert loops.module is not None
-
-
-def test_a_numba_that_cannot_be_loaded_leaves_numpy(monkeypatch):
-    loops = compiled._Loops()
-    monkeypatch.setitem(sys.modules, "chainrule.backends.numpy.kernels", None)
-    monkeypatch.delattr("chainrule.backends.numpy.kernels", raising=False)
-    loops.load()
-    assert loops.module is None
-    monkeypatch.setattr(compiled, "LOOPS", loops)
-    assert "cannot be loaded" in compiled.describe()
-    assert same(train(compiled.CompiledBackend()), train(NumPyBackend()))

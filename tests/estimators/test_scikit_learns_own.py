@@ -100,9 +100,6 @@ def its_tests() -> dict[str, Callable[..., None]]:
 ITS_TESTS = its_tests()
 globals().update(ITS_TESTS)
 
-if "'True'" not in inspect.getsource(ITS_TESTS["test_early_stopping_stratified"]):
-    del DIFFERS["test_early_stopping_stratified"]  # older ones name no class
-
 
 @pytest.fixture
 def global_random_seed() -> int:

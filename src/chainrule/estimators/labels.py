@@ -11,6 +11,7 @@ from scipy.sparse import issparse
 
 from chainrule.errors import DataError
 from chainrule.nn.notation import NOTHING
+from chainrule.tables.foreign_columns import WIDE
 
 ONE_KIND = "write all of them as text: y.astype(str)"
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -57,11 +58,11 @@ def _of_frame(y: Any) -> Any:
             return y
         columns = [_of_frame(y.iloc[:, j]) for j in range(y.shape[1])]
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
-    try:
-        values = np.asarray(y.to_numpy(zero_copy_only=False) if hasattr(y, "to_pylist") else y.to_numpy())
-    except Exception:  # Polars: whole numbers of 128 bits
-        values = np.fromiter(y.to_pylist() if hasattr(y, "to_pylist") else y.to_list(), object, len(y))
-    return _native(values)
+    if hasattr(y, "to_pylist"):
+        return _native(np.asarray(y.to_numpy(zero_copy_only=False)))
+    if WIDE in str(getattr(y, "dtype", "")):
+        return _native(np.fromiter(y.to_list(), object, len(y)))
+    return _native(np.asarray(y.to_numpy()))
 
 
 def _native(values: np.ndarray) -> Any:

@@ -25,6 +25,7 @@ NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
 NO_MIXTURE = "write all labels as text, or none of them"
 PRINTED_NOTHING = NOTHING | {"nan", "NaN"}  # of what is not text
 WHOLE = re.compile(r"u?int\d+", re.IGNORECASE)
+WIDE = "Int128"  # and UInt128 of Polars, which has no NumPy array for them and in older versions panics
 
 
 def arrow_module(module: str) -> Any:
@@ -94,10 +95,7 @@ def of_series(series: Any, *, exact: bool) -> np.ndarray | Cells:
     dtype = str(series.dtype)
     if dtype == "category":  # of pandas: categories, also where they are numbers
         return _of_levels(series.cat.codes.to_numpy(), lambda used: series.cat.categories.take(used).tolist())
-    try:
-        values = np.asarray(series.to_numpy())
-    except Exception:  # Polars: whole numbers of 128 bits
-        values = _objects(_python_values(series))
+    values = _objects(_python_values(series)) if WIDE in dtype else np.asarray(series.to_numpy())
     if exact and values.dtype.kind == "f" and WHOLE.search(dtype):  # nulls made floats of them
         values = _objects(_python_values(series))
     return _objects(values.tolist()) if values.dtype.kind in "UT" else values

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from chainrule.backends.cache_directory import cache_directory
 from chainrule.backends.cupy.cublaslt import Algorithm, CublasLtError, Library, PlannedProduct
 from chainrule.backends.cupy.detection import COMPONENTS
 from chainrule.backends.cupy.matrix_product import Product
@@ -42,19 +43,6 @@ GAIN: Final = 0.03  # by how much a later guess must be quicker than an earlier 
 FILE_NAME: Final = "products-1.json"  # the number is that of the format
 
 _log = logging.getLogger(__name__)
-
-
-def cache_directory() -> Path | None:
-    """Where the choices lie between runs; None for a user without a home."""
-    own, xdg = os.environ.get("CHAINRULE_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    if own:
-        return Path(own)
-    if xdg and Path(xdg).is_absolute():  # the standard has a relative one ignored
-        return Path(xdg) / "chainrule"
-    try:
-        return Path.home() / ".cache" / "chainrule"
-    except RuntimeError:
-        return None
 
 
 class ChoiceFile:

@@ -16,8 +16,8 @@ import numpy as np
 from chainrule.backends.activations import SLOPE
 from chainrule.backends.gated_activations import GELU_TANH_ENDS, MISH_ENDS, SILU_ENDS, TANH_1, TANH_3
 from chainrule.backends.normal_tail import DENSITY, DOUBLE, FAR, SHIFT, SINGLE, Polynomial
+from chainrule.backends.numpy.jit import loop
 
-loop: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 within: Any = numba.njit(inline="always", error_model="numpy")  # a part of a loop
 
 

@@ -1,22 +1,11 @@
-"""The compiled body: the loops of :mod:`kernels` in place of NumPy's passes, where numba is installed.
-
-**When.** Loading numba takes half a second, compiling for the first time some ten; a run of a second must not pay for
-either. So this is rented before it is bought: work starts on NumPy, and when the process has spent as long on it
-as loading will take, the loops are loaded. No run takes more than twice the time of the better choice,
-and a long one hardly more than that. The loops give the same bits as NumPy, so it does not matter when they come.
-
-``CHAINRULE_COMPILED=1`` loads them with the first CPU backend, ``0`` never.
-"""
+"""The compiled body: the loops of :mod:`kernels` in place of NumPy's passes once they are loaded (:mod:`loading`)."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,70 +16,9 @@ from chainrule.backends.base import HALTED, RUNNING, ActivationName, Array
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.numpy.compiled_losses import CompiledLosses
 from chainrule.backends.numpy.compiled_normalization import COMPILED, CompiledNormalization
+from chainrule.backends.numpy.loading import LOOPS, describe, is_available, or_numpy
 
-LOADING = 1.0  # seconds to import numba and take the loops from its cache
-COMPILING = 10.0  # seconds to compile them first
-
-
-class _Loops:
-    """The loops of this process, and when to load them."""
-
-    def __init__(self) -> None:
-        self.module: ModuleType | None = None
-        self.activations: ModuleType | None = None
-        self.normalization: ModuleType | None = None
-        self.problem = ""  # why they cannot be had
-        self.spent = 0.0
-        self._price: float | None = None
-
-    def wanted(self) -> str:
-        return os.environ.get("CHAINRULE_COMPILED", "")
-
-    def spend(self, seconds: float) -> None:
-        """Book time spent computing; load when it has become worth it."""
-        self.spent += seconds
-        if self.spent < LOADING:
-            return
-        if self._price is None:  # asks the disk, so once
-            self._price = LOADING if _is_cached() else COMPILING
-        if self.spent >= self._price:
-            self.load()
-
-    def load(self) -> None:
-        if self.module is not None or self.problem:
-            return
-        try:
-            from chainrule.backends.numpy import activation_loops, kernels, normalization_kernels
-        except Exception as error:  # a numba that does not fit this NumPy, a cache that cannot be written, ...
-            self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
-        else:
-            self.module, self.activations, self.normalization = kernels, activation_loops, normalization_kernels
-
-
-LOOPS = _Loops()
-
-
-def is_available() -> bool:
-    """Whether numba is installed and not switched off; imports nothing."""
-    return LOOPS.wanted() != "0" and importlib.util.find_spec("numba") is not None
-
-
-def describe() -> str:
-    """The state of the compiled loops in this process, for ``doctor`` and ``run.json``."""
-    if LOOPS.wanted() == "0":
-        return "off (CHAINRULE_COMPILED=0)"
-    if importlib.util.find_spec("numba") is None:
-        return "not installed (pip install 'chainrule[fast]')"
-    if LOOPS.problem:
-        return f"cannot be loaded: {LOOPS.problem}"
-    return "in use" if LOOPS.module is not None else "installed, loaded by runs that are long enough"
-
-
-def _is_cached() -> bool:
-    """Whether numba has compiled the loops before, in any of the places where it keeps them."""
-    here = Path(__file__).parent
-    places = [here / "__pycache__", Path(os.environ.get("NUMBA_CACHE_DIR", here)), Path.home() / ".cache" / "numba"]
-    return any(next(place.rglob("kernels.adam-*.nbi"), None) for place in places if place.is_dir())
+__all__ = ["LOOPS", "CompiledBackend", "cpu_backend", "describe", "is_available", "loaded"]
 
 
 class CompiledBackend(CompiledLosses, CompiledNormalization):
@@ -127,6 +55,7 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
 
     # ---- layers -----------------------------------------------------------------------------------
 
+    @or_numpy
     def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
         loops = LOOPS.module
         if loops is None or z is not y or z.ndim != 2 or y.dtype.char not in COMPILED:
@@ -140,8 +69,10 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
             if activation != "identity":
                 self.activate(activation, y, out=y)
 
+    @or_numpy
     def activate(self, activation: ActivationName, z: Array, *, out: Array) -> None:
-        gated = None if LOOPS.activations is None else LOOPS.activations.GATED.get((activation, z.dtype.char))
+        loops = LOOPS.activations
+        gated = None if loops is None else loops.GATED.get((activation, z.dtype.char))
         if gated is None or out.dtype != z.dtype:
             super().activate(activation, z, out=out)
             return
@@ -156,6 +87,7 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
         np.exp(e, out=e)
         function(z, e)
 
+    @or_numpy
     def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
         loops = LOOPS.activations
         single_column = dz.shape[-1] == 1  # which NumPy sums in another order
@@ -176,6 +108,7 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
 
     # ---- random numbers ---------------------------------------------------------------------------
 
+    @or_numpy
     def _words(self, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
         loops = LOOPS.module
         if loops is None:
@@ -186,6 +119,7 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
 
     # ---- optimisers -------------------------------------------------------------------------------
 
+    @or_numpy
     def sgd(
         self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
         lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
@@ -203,6 +137,7 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
         else:
             loops.sgd_momentum(params, grads, velocity, rate, real(weight_decay), real(momentum), nesterov)
 
+    @or_numpy
     def adam(
         self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
         lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
@@ -224,11 +159,13 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
             step_eps, step_size,
         )  # fmt: skip
 
+    @or_numpy
     def _approach(self, target: Array, share: Any, out: Array) -> None:
-        if LOOPS.module is None:
+        loops = LOOPS.module
+        if loops is None:
             super()._approach(target, share, out)
         else:
-            LOOPS.module.approach(target, share, out)
+            loops.approach(target, share, out)
 
 
 def cpu_backend() -> NumPyBackend:

@@ -11,6 +11,7 @@ from chainrule.backends.base import Array
 from chainrule.backends.loss_contract import ElementwiseLossName
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.numpy.compiled_normalization import COMPILED
+from chainrule.backends.numpy.loading import compile_for, or_numpy
 
 
 class CompiledLosses(NumPyBackend):
@@ -21,6 +22,7 @@ class CompiledLosses(NumPyBackend):
     def _loss_loops(self) -> ModuleType | None:
         """The loops; None while they are not loaded."""
 
+    @or_numpy
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
         label_smoothing: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
@@ -34,6 +36,8 @@ class CompiledLosses(NumPyBackend):
             return
         chosen = self._scratch(labels.shape, logits.dtype, use="chosen")
         losses = self._scratch(labels.shape, logits.dtype, use="losses")
+        compile_for(loops.choose, dlogits, labels, chosen)  # the next line may write over the logits
+        compile_for(loops.normalize_less_onehot, dlogits, labels, losses)
         loops.subtract_row_max(logits, dlogits)
         loops.choose(dlogits, labels, chosen)
         np.exp(dlogits, out=dlogits)
@@ -42,6 +46,7 @@ class CompiledLosses(NumPyBackend):
         np.subtract(losses, chosen, out=losses)
         self._finish(losses, weights, state, scale, mean, totals, dlogits)
 
+    @or_numpy
     def elementwise_loss(
         self, kind: ElementwiseLossName, logits: Array, targets: Array, weights: Array | None, state: Array, *,
         parameter: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
@@ -61,6 +66,7 @@ class CompiledLosses(NumPyBackend):
             factor = 2.0
         elif kind == "sigmoid_cross_entropy":
             log1p = self._scratch(logits.shape, logits.dtype, use="elements")
+            compile_for(loops.sigmoid_less_targets, dlogits, targets)
             loops.less_twice_positive_part(logits, log1p)
             np.exp(log1p, out=log1p)
             np.log1p(log1p, out=log1p)
@@ -83,11 +89,13 @@ class CompiledLosses(NumPyBackend):
             loops.gamma(logits, targets, inverse, dlogits, row, losses)
         self._finish(losses, weights, state, scale, mean, totals, dlogits, factor=factor)
 
+    @or_numpy
     def softmax(self, logits: Array, *, out: Array) -> None:
         loops = self._loss_loops
         if loops is None or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
             super().softmax(logits, out=out)
             return
+        compile_for(loops.divide_by_sum, out)
         loops.subtract_row_max(logits, out)
         np.exp(out, out=out)
         loops.divide_by_sum(out)

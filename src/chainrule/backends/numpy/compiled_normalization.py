@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.backends.base import Array
 from chainrule.backends.normalization import threshold
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.numpy.loading import or_numpy
 
 COMPILED: Final = "fd"  # float32 and float64; what else passes through is a check in complex numbers or long double
 
@@ -27,6 +28,7 @@ class CompiledNormalization(NumPyBackend):
         """The loops, where they can do this: a single column NumPy sums in another order."""
         return self._normalization_loops if x.ndim == 2 and x.shape[1] > 1 and x.dtype.char in COMPILED else None
 
+    @or_numpy
     def dropout(
         self, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
     ) -> None:
@@ -40,6 +42,7 @@ class CompiledNormalization(NumPyBackend):
             x.dtype.type(1 / (1 - rate)), words, out.reshape(-1),
         )  # fmt: skip
 
+    @or_numpy
     def _moments(self, x: Array, axis: int, *, mean: Array, var: Array) -> None:
         loops = self._loops_for(x)
         if loops is None:
@@ -55,6 +58,7 @@ class CompiledNormalization(NumPyBackend):
             loops.column_moments(x, mean, var)
             np.add(mean, x[0], out=mean)
 
+    @or_numpy
     def _normalize(
         self, x: Array, mean: Array, inverse_std: Array, gain: Array, bias: Array, axis: int, *, out: Array
     ) -> None:
@@ -64,6 +68,7 @@ class CompiledNormalization(NumPyBackend):
         else:
             (loops.normalize_rows if axis else loops.normalize_columns)(x, mean, inverse_std, gain, bias, out)
 
+    @or_numpy
     def layer_norm_backward(
         self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
         dx: Array | None, dgain: Array, dbias: Array,
@@ -84,6 +89,7 @@ class CompiledNormalization(NumPyBackend):
         self._mean(g, -1, out=along_one)
         loops.row_input_gradient(g, x, mean, inverse_std, along_x, along_one, dx)
 
+    @or_numpy
     def batch_norm_backward(
         self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
         dx: Array | None, dgain: Array, dbias: Array,

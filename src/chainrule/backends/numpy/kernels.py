@@ -14,12 +14,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
-PAIRWISE = 128  # up to here NumPy's sum over a contiguous axis is one unrolled loop; beyond, it recurses
+from chainrule.backends.numpy.jit import loop
 
-loop: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+PAIRWISE = 128  # up to here NumPy's sum over a contiguous axis is one unrolled loop; beyond, it recurses
 
 
 @loop

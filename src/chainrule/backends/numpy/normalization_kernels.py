@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.numpy.kernels import loop
+from chainrule.backends.numpy.jit import loop
 
 TILE = 1024  # blocks of Philox at a time
 
