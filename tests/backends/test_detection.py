@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import sys
 import types
 
@@ -150,3 +151,23 @@ def test_the_environment_variable_is_the_default_of_commands(monkeypatch):
     assert default_device() == "auto"
     monkeypatch.setenv("CHAINRULE_DEVICE", "cpu")
     assert default_device() == "cpu"
+
+
+def test_a_cache_that_cupy_cannot_write_is_done_without(install, monkeypatch):
+    """CuPy compiles in memory then; by default it would raise at the first kernel, in the middle of a step."""
+    cupy = fake_cupy()
+    works = cupy.ElementwiseKernel
+
+    def kernel(*args):
+        if os.environ.get("CUPY_CACHE_IN_MEMORY") != "1":
+            raise PermissionError(13, "Permission denied", "/.cupy")
+        return works(*args)
+
+    monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "0")
+    cupy.ElementwiseKernel = kernel
+    install(cupy)
+    assert detection.find_problem(0) is None
+    cupy.ElementwiseKernel = lambda *args: (_ for _ in ()).throw(OSError("no NVRTC"))
+    problem = detection.find_problem(0)
+    assert problem is not None
+    assert "no NVRTC" in problem.what

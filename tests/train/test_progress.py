@@ -63,3 +63,16 @@ def test_the_terminal_is_given_back_when_a_fit_fails(monkeypatch, classes):
     with pytest.raises(RuntimeError, match="mine"):
         cr.Trainer(cr.MLP(classes.widths), progress=True, callbacks=[fail]).fit(classes.X, classes.y)
     assert stream.getvalue().rfind("\x1b[?25h") > stream.getvalue().rfind("\x1b[?25l"), "the cursor is still hidden"
+
+
+def test_a_terminal_that_rich_cannot_draw_on_ends_no_training(monkeypatch):
+    from rich.console import Console
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UnicodeEncodeError("ascii", "━", 0, 1, "ordinal not in range(128)")
+
+    monkeypatch.setattr(sys, "stderr", Stream(terminal=True))
+    monkeypatch.setattr(Console, "print", refuse)
+    net = cr.MLP([2, 3, 2], backend=cr.backend("cpu"))
+    run = cr.Trainer(net, epochs=3, progress=True).fit(np.eye(2), np.arange(2))
+    assert run.history.epochs == 3

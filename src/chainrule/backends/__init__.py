@@ -35,7 +35,8 @@ def backend(device: str = "auto", *, precision: str = "fp32") -> Backend:
 def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Backend, str]:
     """As :func:`backend`, with the reason for the choice: empty where the device was named."""
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
-        raise OptionError(f"unknown device {device!r}", hint="one of auto, cpu, cuda, cuda:N")
+        source = "CHAINRULE_DEVICE: " if device == os.environ.get("CHAINRULE_DEVICE") else ""
+        raise OptionError(f"{source}unknown device {device!r}", hint="one of auto, cpu, cuda, cuda:N")
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}", hint=f"one of {', '.join(PRECISIONS)}")
     if device == "cpu":

@@ -84,7 +84,7 @@ def free_on_host(at_start: int | None = None) -> int | None:
     only by the last, so it is enough to ask once memory has run out: so much was left ``at_start``.
     """
     limits = [at_start if at_start is not None else left_of_limits(), _left_of_group()]
-    with contextlib.suppress(OSError, MemoryError):
+    with contextlib.suppress(OSError, MemoryError, ValueError):
         found = re.findall(r"^(?:MemAvailable|SwapFree):\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
         limits.append(sum(map(int, found)) * 1024 if found else None)
     return min((limit for limit in limits if limit is not None), default=None)
@@ -100,9 +100,9 @@ def left_of_limits() -> int | None:
         if not bounds:
             return None
         pages = [int(number) for number in Path("/proc/self/statm").read_text().split()]
-    except (ImportError, OSError, MemoryError):
+        return max(0, min(limit - pages[column] * resource.getpagesize() for limit, column in bounds))
+    except (ImportError, OSError, MemoryError, ValueError, LookupError):  # another /proc than Linux has
         return None
-    return max(0, min(limit - pages[column] * resource.getpagesize() for limit, column in bounds))
 
 
 def _left_of_group() -> int | None:
@@ -111,7 +111,7 @@ def _left_of_group() -> int | None:
         found = re.search(r"^0::(/.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
         group = CGROUPS / found[1].lstrip("/") if found else CGROUPS
         left = [_left_of(folder) for folder in (group, *group.parents) if folder.is_relative_to(CGROUPS)]
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, ValueError):
         return None
     return min((limit for limit in left if limit is not None), default=None)
 

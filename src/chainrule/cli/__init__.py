@@ -1,0 +1,3 @@
+from chainrule.cli.spare_threads import settle_for_one_thread
+
+settle_for_one_thread()  # here, for all else in this room imports NumPy

@@ -14,7 +14,7 @@ from chainrule.cli import optimisation, output
 from chainrule.cli.architecture import net_of
 from chainrule.cli.fitting import trainer_of, with_recipe
 from chainrule.cli.options import describe_device, positive_int
-from chainrule.cli.reports import Say, warnings_as_notes
+from chainrule.cli.reports import Say
 from chainrule.cli.signals import Signals
 from chainrule.cli.train_options import OUTPUT, add_options_of_a_fit
 from chainrule.cli.training_data import TrainingTable, data_of, named, read_training_table
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         used = with_recipe(args, len(data.y), has_validation=has_validation)
         net = net_of(used, data, backend)
         trainer = trainer_of(used, net, has_validation=has_validation, callbacks=(), progress=not args.quiet)
-        with warnings_as_notes(say):
+        with output.warnings_as_notes(say):
             outcome = trainer.fit(data.X, data.y, class_weight=args.class_weight, validation=data.valid)
         notes.update(dict.fromkeys(outcome.notes))
         if outcome.stopped == "interrupted":

@@ -16,8 +16,9 @@ from chainrule.backends import choose_backend, default_device
 from chainrule.backends.cupy import detection
 from chainrule.backends.numpy import blas, compiled
 from chainrule.cli import output
+from chainrule.cli.run_record import system
 
-PACKAGES = ("numpy", "safetensors", "rich", "numba", "scikit-learn", "pyarrow", "onnxruntime", "matplotlib")
+PACKAGES = ("numpy", "safetensors", "rich", "numba", "scikit-learn", "pyarrow", "onnxruntime")
 CUPY_WHEELS = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
 
 
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.result_json({"ok": True, **facts})
         return 0
-    rows = [["chainrule", f"{chainrule.__version__} on Python {platform.python_version()}, {platform.platform()}"]]
+    rows = [["chainrule", f"{chainrule.__version__} on Python {platform.python_version()}, {system()}"]]
     rows += [[name, version or "not installed"] for name, version in facts["packages"].items()]
     rows.append(["BLAS", facts["blas"]])
     rows.append(["compiled", facts["compiled"]])

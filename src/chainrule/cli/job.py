@@ -21,7 +21,6 @@ from chainrule.cli.reports import (
     findings_of,
     say_findings,
     summary_of,
-    warnings_as_notes,
 )
 from chainrule.cli.resolved import resolve
 from chainrule.cli.run_directory import GRADIENT_NORMS, MODEL, RunDirectory
@@ -47,7 +46,7 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
     written on another machine.
     """
     say: Say = (lambda *_: None) if args.quiet else output.say
-    with directory, Signals() as signals:
+    with directory, Signals() as signals, output.warnings_as_notes(say):
         asked, loggers = optimisation.with_defaults(args), _loggers(args)
         optimisation.optimizer_of(with_recipe(asked, rows=1, has_validation=False))  # refuses before a table is read
         backend, why = choose_backend(args.device, precision=args.precision)
@@ -80,11 +79,10 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
         if goes_on:
             say("resumes", "from the beginning: it has no checkpoint" if resume is None else str(resume))
         try:
-            with warnings_as_notes(say):
-                outcome = trainer.fit(
-                    data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose,
-                    resume=resume, resume_anywhere=anywhere,
-                )  # fmt: skip
+            outcome = trainer.fit(
+                data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose,
+                resume=resume, resume_anywhere=anywhere,
+            )  # fmt: skip
             summary = _keep(directory, net, data, outcome)
         except DivergenceError as error:
             _end_diverged(directory, net, error, say)

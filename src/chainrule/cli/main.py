@@ -102,7 +102,8 @@ def _run(argv: list[str]) -> int:
         args = parser.parse_args(argv)
     args.argv = argv
     try:
-        code: int = module.run(args)
+        with output.warnings_as_notes(output.say):
+            code: int = module.run(args)
     except OptionError as error:  # it may be an option that nobody typed here
         if config is None or str(config) in error.message:
             raise

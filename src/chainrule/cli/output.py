@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +19,23 @@ from chainrule.train.loggers import plain
 def say(label: str, text: str) -> None:
     """One line on stderr: a word, padded, and what there is to say."""
     complain(f"{label:<8} {printable(text)}")
+
+
+@contextlib.contextmanager
+def warnings_as_notes(say: Callable[[str, str], None]) -> Iterator[None]:
+    """What is warned of is said in a line like all else; run.json has what a fit warns of by ``Run.notes``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+            if issubclass(category, UserWarning):
+                say("note", str(message))
+            else:
+                shown(message, category, *where, **options)
+
+        warnings.showwarning = show
+        yield
 
 
 def complain(line: str) -> None:
@@ -48,20 +68,30 @@ def open_closed() -> None:
 
 
 def result(text: str) -> None:
-    """One line of a command's result on stdout."""
-    write(f"{printable(text)}\n")
+    """One line of a command's result on stdout, with escapes for what its encoding has not."""
+    write(f"{_encodable(printable(text))}\n")
 
 
 def write(text: str) -> None:
-    """``text`` on stdout as it is; an OSError says that it was stdout."""
+    """``text`` on stdout as it is; an OSError says that it was stdout, also if its encoding lacks a character."""
     with naming("stdout"):
-        sys.stdout.write(text)
+        try:
+            sys.stdout.write(text)
+        except UnicodeEncodeError as error:
+            what = f"its encoding, {error.encoding}, has no {error.object[error.start]!a}"
+            raise OSError(errno.EILSEQ, f"{what}: set PYTHONIOENCODING=utf-8") from error
+
+
+def _encodable(text: str) -> str:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def result_json(value: Mapping[str, Any]) -> None:
     """A command's result as one JSON object on one line, with escapes for all that is not printable."""
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
-    write(f"{text if text.isprintable() else json.dumps(plain(value), allow_nan=False)}\n")
+    shown = text.isprintable() and _encodable(text) == text
+    write(f"{text if shown else json.dumps(plain(value), allow_nan=False)}\n")
 
 
 def result_table(rows: Sequence[Sequence[str]]) -> None:
@@ -70,7 +100,7 @@ def result_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in cells if i < len(row)) for i in range(max(map(len, cells)))]
     for row in cells:
         line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
-        write(f"{line.rstrip()}\n")
+        write(f"{_encodable(line.rstrip())}\n")
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

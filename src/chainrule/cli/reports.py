@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from chainrule.cli import output
@@ -18,23 +16,6 @@ from chainrule.train.run import EpochRecord, Run
 PLAIN_LINES = 10  # progress lines in all where stderr is no terminal
 
 Say = Callable[[str, str], None]
-
-
-@contextmanager
-def warnings_as_notes(say: Say) -> Iterator[None]:
-    """What a fit warns of is said in a line like all else; run.json has it by ``Run.notes``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        shown = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
-            if issubclass(category, UserWarning):
-                say("note", str(message))
-            else:
-                shown(message, category, *where, **options)
-
-        warnings.showwarning = show
-        yield
 
 
 class PlainLines:

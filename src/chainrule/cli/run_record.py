@@ -64,7 +64,7 @@ def facts_of(record: StartRecord) -> dict[str, Any]:
             "safetensors": safetensors.__version__,
             **({"cupy": sys.modules["cupy"].__version__} if backend.name == "cupy" else {}),
         },
-        "machine": {"system": platform.platform(), **backend.fingerprint()},
+        "machine": {"system": system(), **backend.fingerprint()},
     }
 
 
@@ -76,6 +76,14 @@ def file_facts(source: str) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"source": str(path.resolve()), "bytes": path.stat().st_size, "sha256": digest}
+
+
+def system() -> str:
+    """What runs here, "Linux-6.1.0-x86_64-with-glibc2.36"; Python may start a process to find it out."""
+    try:
+        return platform.platform()
+    except Exception:
+        return sys.platform
 
 
 def now() -> str:

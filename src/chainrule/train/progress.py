@@ -21,44 +21,52 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._shown = 0.0
-        if enabled and sys.stderr.isatty():
-            # rich takes a tenth of a second to import: only where it shows something.
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        if enabled:
+            with self._unless_it_fails():
+                self._begin()
 
-            self._bar = Progress(
-                TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(20),
-                TextColumn("{task.fields[metrics]}"), TimeRemainingColumn(compact=True), TextColumn("left"),
-                console=Console(stderr=True), auto_refresh=False, transient=True,
-            )  # fmt: skip
-            self._task = self._bar.add_task("", total=float(epochs), epoch=0, epochs=epochs, metrics="")
+    def _begin(self) -> None:
+        if sys.stderr is None or not sys.stderr.isatty():
+            return
+        # rich takes a tenth of a second to import: only where it shows something.
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(20),
+            TextColumn("{task.fields[metrics]}"), TimeRemainingColumn(compact=True), TextColumn("left"),
+            console=Console(stderr=True), auto_refresh=False, transient=True,
+        )  # fmt: skip
+        self._task = bar.add_task("", total=float(self.epochs), epoch=0, epochs=self.epochs, metrics="")
+        self._bar = bar
 
     def __enter__(self) -> Self:
         if self._bar is not None:
-            self._bar.start()
+            with self._unless_it_fails():
+                self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            with self._unless_nobody_looks():
+            with self._unless_it_fails():
                 self._bar.stop()
 
     @contextlib.contextmanager
-    def _unless_nobody_looks(self) -> Iterator[None]:
-        """Where the terminal has gone there is no bar from now on; training is not to end for that."""
+    def _unless_it_fails(self) -> Iterator[None]:
+        """No bar from now on if the terminal has gone, or is one that rich cannot draw on; training goes on."""
         try:
             yield
-        except OSError:
+        except Exception:
             self._bar = None
 
     def update(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
         """``done`` epochs so far, parts of one too; ``metrics`` are those of the last whole one."""
         if self._bar is not None:
             fields = {} if metrics is None else {"metrics": describe(metrics)}
-            self._bar.update(self._task, completed=done, epoch=int(done), **fields)
-            if (now := time.monotonic()) - self._shown >= SECONDS_A_REFRESH:
-                self._shown = now
-                with self._unless_nobody_looks():
+            with self._unless_it_fails():
+                self._bar.update(self._task, completed=done, epoch=int(done), **fields)
+                if (now := time.monotonic()) - self._shown >= SECONDS_A_REFRESH:
+                    self._shown = now
                     self._bar.refresh()
 
 

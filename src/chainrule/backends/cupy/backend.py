@@ -22,6 +22,7 @@ from chainrule.backends.cupy.lanes import WORKSPACE_SIZE, Lanes
 from chainrule.backends.cupy.launches import Launch
 from chainrule.backends.cupy.multiplier import Multiplier
 from chainrule.backends.cupy.transfers import Transfers, free_memory
+from chainrule.backends.environment import switch
 from chainrule.backends.numpy.backend import as_host_array
 from chainrule.backends.transfers import Transfer
 from chainrule.errors import DataError, DeviceError, OutOfMemoryError
@@ -96,7 +97,7 @@ class CuPyBackend(FusedBackend):
             self._lanes.main.synchronize()
 
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
-        if os.environ.get("CHAINRULE_GRAPHS") == "0" or not self._multiplier.can_be_captured:
+        if switch("CHAINRULE_GRAPHS") == "0" or not self._multiplier.can_be_captured:
             return super().capture(step)
         captured = CapturedStep(step, self, self.instantiate)
 

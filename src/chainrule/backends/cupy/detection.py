@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from chainrule.backends.cupy.backend import CuPyBackend
 
 NO_DEVICE = 100  # cudaErrorNoDevice, the same number in the driver and the runtime
+IN_MEMORY = "CUPY_CACHE_IN_MEMORY"  # read by CuPy each time it compiles
 DRIVER_TOO_OLD = 35  # cudaErrorInsufficientDriver
 
 INSTALL = "pip install 'chainrule[cuda13x]' (driver 580 or newer) or 'chainrule[cuda12x]' (driver 525 or newer)"
@@ -99,6 +101,9 @@ def component_problem(cupy: Any, index: int) -> Problem | None:
             x = cupy.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
             kernel_right = bool((cupy.asnumpy(kernel(x.astype(np.float16))) == np.arange(1, 7).reshape(2, 3)).all())
         except Exception as error:
+            if isinstance(error, OSError) and os.environ.get(IN_MEMORY) != "1":
+                os.environ[IN_MEMORY] = "1"  # no process can use a cache that this one cannot write
+                return component_problem(cupy, index)
             return Problem(
                 f"a kernel cannot be compiled or run: {first_line(error)}",
                 f"NVRTC or CUDA headers missing? {COMPONENTS}",

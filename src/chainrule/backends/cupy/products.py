@@ -26,10 +26,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from chainrule.backends.cache_directory import cache_directory
 from chainrule.backends.cupy.cublaslt import Algorithm, CublasLtError, Library, PlannedProduct
 from chainrule.backends.cupy.detection import COMPONENTS
 from chainrule.backends.cupy.matrix_product import Product
+from chainrule.backends.environment import cache_directory, switch
 from chainrule.errors import DeviceError, first_line
 
 # Runs the plan, with the algorithm that it has at the time, on arrays of the timer's own, and says how many seconds
@@ -152,7 +152,7 @@ class Products:
 
     def _choose(self, plan: PlannedProduct) -> Algorithm:
         """The algorithm on file, or the best one, which is then on file."""
-        if os.environ.get("CHAINRULE_TUNE") == "0":
+        if switch("CHAINRULE_TUNE") == "0":
             return self._candidates(plan)[0]
         key = self._key(plan.product)
         known = self._known(plan, key)

@@ -22,9 +22,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from chainrule.backends.environment import switch
 from chainrule.backends.host_memory import free_on_host
 from chainrule.backends.numpy import loop_cache
-from chainrule.errors import CompiledLoopsWarning, OptionError, first_line
+from chainrule.errors import CompiledLoopsWarning, first_line
 
 LOADING = 1.0  # seconds to import numba and take the loops from the cache
 COMPILING = 10.0  # seconds to compile them first
@@ -49,13 +50,8 @@ class Loops:
         self._warned = False
 
     def wanted(self) -> str:
-        """ "1", "0" or "" for as soon as it pays; OptionError for another CHAINRULE_COMPILED."""
-        wanted = os.environ.get("CHAINRULE_COMPILED", "")
-        if wanted not in {"", "0", "1"}:
-            raise OptionError(
-                f"CHAINRULE_COMPILED: expected 0 or 1, got {wanted!r}", hint="unset it to load the loops when it pays"
-            )
-        return wanted
+        """Whether to have them at once, "1", never, "0", or once they pay, ""; OptionError for another setting."""
+        return switch("CHAINRULE_COMPILED")
 
     def spend(self, seconds: float) -> None:
         """Book time spent computing; load when it has become worth it."""
@@ -99,7 +95,7 @@ class Loops:
 
     def _give_up(self, problem: str) -> None:
         self.problem = self.problem or problem
-        self._warn(f"compiled loops are {problem}; NumPy goes on with the same numbers, slower")
+        self._warn(f"compiled loops: {problem}; NumPy goes on with the same numbers, slower")
 
     def _warn(self, text: str) -> None:
         """Once a process. Where warnings are made errors, nothing: an error here would end what it is to save."""

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from chainrule.backends.cache_directory import cache_directory
+from chainrule.backends.environment import cache_directory
 from chainrule.errors import first_line
 
 MAGIC: Final = b"chainrule loop 1\n"

@@ -1,9 +1,19 @@
-"""Where on this host lies what is only faster to keep: choices of algorithms, compiled loops."""
+"""What environment variables ask of the backends: switches, and where to keep what is only faster to have."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from chainrule.errors import OptionError
+
+
+def switch(name: str) -> str:
+    """Whether an environment variable is "0", "1" or, when it is not set, ""; OptionError for another value."""
+    value = os.environ.get(name, "")
+    if value not in {"", "0", "1"}:
+        raise OptionError(f"{name}: expected 0 or 1, got {value!r}", hint=f"unset {name} for the default")
+    return value
 
 
 def cache_directory() -> Path | None:
