@@ -6,7 +6,6 @@ import concurrent.futures
 import importlib
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -33,7 +32,16 @@ def try_cases(name: str, numbers: range) -> Part:
     os.environ["CHAINRULE_COMPILED"] = "0"  # loops that load themselves midway are no one's fault
     with tempfile.TemporaryDirectory() as folder:
         counts, findings = importlib.import_module(f"campaigns.{name}").run(numbers, Path(folder))
-    return Part(counts, findings, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return Part(counts, findings, _peak())
+
+
+def _peak() -> int:
+    """Bytes; 0 on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def play(name: str, count: int | None = None, first: int = 0) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import resource
 import shutil
 import sys
 import threading
@@ -30,6 +29,8 @@ PAGES = Path("/proc/self/statm")
 
 def resident() -> int:
     """Bytes of this process in memory, what nobody holds given back first; the most it ever had, where only that is."""
+    import resource  # not on Windows, where these tests are skipped
+
     gc.collect()
     if not PAGES.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

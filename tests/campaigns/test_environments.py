@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
 from campaigns import environments
 
 
-@pytest.mark.skipif(os.name == "nt", reason="processes are prepared between fork and exec, which Windows has not")
 def test_environments_make_no_difference_but_where_there_is_no_place_for_a_run(folder):
     counts, findings = environments.run([0, 1, 6], folder)
     assert findings == {}

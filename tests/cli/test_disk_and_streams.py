@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -21,6 +20,10 @@ from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, Run
 from chainrule.cli.run_record import RECORD
 from chainrule.cli.signals import Stopped
 from chainrule.train.checkpoints import LAST
+
+if sys.platform != "linux":
+    pytest.skip("full disks and closed streams are tried with Linux's /dev/full and /proc", allow_module_level=True)
+fcntl = pytest.importorskip("fcntl", reason="this system has no locks of this kind")
 
 TRAIN = ("train", "digits", "--device", "cpu", "--hidden", "4", "--epochs", 2, "--run-dir", "out")
 FULL = os.strerror(errno.ENOSPC)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,8 @@ SANITIZERS = {
 
 def compiler_problem() -> str:
     """Why kernels cannot be compiled for this CPU; empty if they can."""
+    if sys.platform != "linux":
+        return "CUDA kernels are compiled for the CPU as shared objects of Linux"
     return "" if shutil.which(compiler()) else f"needs a C++20 compiler, and {compiler()} is not there"
 
 

@@ -275,6 +275,7 @@ def test_a_misspelt_data_set():
         read_table("digts")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
     os.mkfifo(tmp_path / "p.csv")
     with pytest.raises(DataError, match="no regular file"):
@@ -300,7 +301,9 @@ def test_what_the_system_refuses(write, monkeypatch, error, kind, words):
         read_table(path, target="y")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root, and everyone on Windows, may read every file"
+)
 def test_an_unreadable_file(write):
     path = write(GOOD)
     path.chmod(stat.S_IWUSR)
