@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import stat
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from chainrule.backends.numpy.loading import LOOPS, Loops
 
 pytest.importorskip("numba", reason="numba is not installed")
 
-from chainrule.backends.numpy import jit
+from chainrule.backends.normal_tail import DOUBLE, SINGLE
+from chainrule.backends.numpy import activation_loops, jit
 
 needs_uids = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user ids")
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
@@ -58,6 +60,16 @@ def test_a_second_process_takes_a_loop_from_disk(folder):
     (path,) = files(folder)
     assert path.name.startswith("test_loop_cache.double-")
     assert LOOPS.unkept == ""
+
+
+def test_a_loop_that_closes_over_another_has_the_same_key_in_each_process():
+    """numba's has not: gelu was compiled anew by every process, and left two files each time."""
+    codegen = types.SimpleNamespace(magic_tuple=lambda: ("x86_64", "", ""))
+    made = [activation_loops._gelu(real, p) for real, p in 2 * [(np.float32, SINGLE), (np.float64, DOUBLE)]]
+    for part in ("argument", "function", "derivative"):
+        one, other, again, other_again = (getattr(gated, part)._cache._key((), codegen) for gated in made)
+        assert (one, other) == (again, other_again)
+        assert one != other, "it closes over other numbers"
 
 
 def cut(path: Path) -> None:
