@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import subprocess
 import sys
 import threading
 import warnings
@@ -124,3 +125,20 @@ def test_a_setting_that_means_nothing_is_refused_by_name(name, value, said, monk
     assert main(["train", "digits", "--epochs", "1", "--run-dir", str(tmp_path / "run")]) == 2
     assert f"error: {said}" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+CLOSED = """
+import os, sys
+for number in (0, 1, 2):
+    os.close(number)
+sys.stdout = sys.stderr = None
+from chainrule.cli import output
+output.open_closed()
+opened = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+os.write(2, b"a library in C complains")
+os._exit(0 if opened > 2 and os.path.getsize(sys.argv[1]) == 0 else 1)
+"""
+
+
+def test_what_c_libraries_say_on_a_closed_stderr_is_written_into_no_file(tmp_path):
+    assert subprocess.run([sys.executable, "-c", CLOSED, str(tmp_path / "model")], check=False).returncode == 0

@@ -60,8 +60,17 @@ def silence(stream: TextIO) -> None:
 def open_closed() -> None:
     """Streams that were closed before the process began (``>&-``) go nowhere.
 
-    Else there would be none to write to, and the first file to be opened would have the number of one.
+    Else there would be none to write to, and the first file to be opened would have the number of one: what a library
+    in C says on stderr (LLVM's warnings) would be written into a model.
     """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # has the lowest number that is free
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
