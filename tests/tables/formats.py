@@ -84,7 +84,9 @@ def pandas_objects(data: Data, folder: Path, target: str | None) -> Any:
 
 def pandas_nullable(data: Data, folder: Path, target: str | None) -> Any:
     """With masks for holes."""
-    return pandas_frame(data, folder, target).convert_dtypes()
+    frame = pandas_frame(data, folder, target)
+    has_complex = any(dtype.kind == "c" for dtype in frame.dtypes)  # of which pandas before 3 makes an error
+    return frame if has_complex else frame.convert_dtypes()
 
 
 def polars_frame(data: Data, folder: Path, target: str | None) -> Any:
