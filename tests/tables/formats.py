@@ -85,8 +85,10 @@ def pandas_objects(data: Data, folder: Path, target: str | None) -> Any:
 def pandas_nullable(data: Data, folder: Path, target: str | None) -> Any:
     """With masks for holes."""
     frame = pandas_frame(data, folder, target)
-    has_complex = any(dtype.kind == "c" for dtype in frame.dtypes)  # of which pandas before 3 makes an error
-    return frame if has_complex else frame.convert_dtypes()
+    try:
+        return frame.convert_dtypes()
+    except (TypeError, OverflowError):  # of complex numbers and very large ones, in pandas before 3
+        return frame
 
 
 def polars_frame(data: Data, folder: Path, target: str | None) -> Any:
