@@ -21,8 +21,8 @@ FLOORS = [
     {"nn", "onnx", "optim"},
     {"arena", "random", "model_file", "sealed_file"},
     {"backends", "data"},
-    {"options"},
-    {"errors"},
+    {"options", "folder"},
+    {"errors", "regular_file"},
 ]
 # Rooms that import others of their floor.
 NEIGHBOURS = {"nn", "onnx", "optim", "arena", "random", "model_file", "sealed_file", "cli", "train"}

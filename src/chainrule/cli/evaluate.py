@@ -15,10 +15,10 @@ from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options import add_device, picture
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import DataError
+from chainrule.folder import write_whole
 from chainrule.nn import metrics
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
-from chainrule.sealed_file import write_whole
 from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from chainrule.sealed_file import naming
+from chainrule.folder import naming
 from chainrule.train.loggers import plain
 
 
@@ -78,6 +79,12 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[j]) for row in table) for j in range(len(table[0]))]
     padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in table]
     return ["  ".join(row).rstrip() for row in padded]
+
+
+def command(word: str, path: Path) -> str:
+    """``chainrule WORD PATH`` as a shell takes it, whatever the path is called."""
+    text = str(path)
+    return f"chainrule {word} {shlex.quote(f'./{text}' if text.startswith('-') else text)}"
 
 
 def cut(text: str, longest: int = 1000) -> str:

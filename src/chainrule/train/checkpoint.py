@@ -11,13 +11,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule import sealed_file
 from chainrule.errors import ModelFileError
+from chainrule.regular_file import FilePath
 from chainrule.sealed_file import Format
 from chainrule.train.loggers import plain
 
@@ -60,13 +60,13 @@ class Checkpoint:
     machine: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(repr=False)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: FilePath) -> None:
         """As a sealed file, whole or not at all."""
         description = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "arrays"}
         sealed_file.write(path, FORMAT, FORMAT.version, description, self.arrays)
 
     @classmethod
-    def read(cls, path: Path) -> Checkpoint:
+    def read(cls, path: FilePath) -> Checkpoint:
         """What :meth:`write` wrote; ModelFileError for a file that is missing, foreign, damaged or makes no sense."""
         _, description, arrays = sealed_file.read(path, FORMAT)
         try:
