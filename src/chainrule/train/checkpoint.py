@@ -20,6 +20,7 @@ from chainrule.errors import ModelFileError
 from chainrule.regular_file import FilePath
 from chainrule.sealed_file import Format
 from chainrule.train.loggers import plain
+from chainrule.train.plausible import refuse_implausible_array, refuse_implausible_numbers
 
 FORMAT = Format("chainrule-checkpoint", "checkpoint", version=1, max_header=1 << 24)
 DTYPES = ("float32", "float64")
@@ -107,6 +108,7 @@ def _checked(description: Any) -> dict[str, Any]:
         raise ValueError(f"its history should have {found['epochs']} epochs")
     if found["best_epoch"] > found["epochs"]:
         raise ValueError("its best epoch is not over")
+    refuse_implausible_numbers(found)
     return found
 
 
@@ -124,6 +126,7 @@ def _checked_arrays(arrays: dict[str, np.ndarray], batches: int) -> dict[str, np
         # A second moment may have grown beyond its dtype: inf there means an update of 0. Nothing comes of a nan.
         if not np.isfinite(array).all() and (name.startswith(FINITE) or not (array > -np.inf).all()):
             raise ValueError(f"{name:.80} should be finite numbers")
+        refuse_implausible_array(name, array)
     totals = arrays["totals"]
     if totals.shape != (batches, 3) or totals.dtype != np.float64:
         raise ValueError(f"totals of shape {totals.shape}, {totals.dtype} came, ({batches}, 3), float64 was expected")
