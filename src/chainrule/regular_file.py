@@ -32,9 +32,9 @@ def kind_of(mode: int) -> str:
 
 
 def refuse_irregular(mode: int, path: FilePath) -> None:
-    """OSError that names ``path``, where it is no regular file."""
+    """OSError that names ``path``, if it is no regular file."""
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, f"expected a file, got {kind_of(mode)}", os.fspath(path))
+        raise OSError(errno.EEXIST, f"expected a file, got {kind_of(mode)}", os.fspath(path))
 
 
 def open_regular(path: FilePath, *, name: str | None = None, folder: int | None = None) -> io.BufferedReader:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
     "model.safetensors", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg", "config.toml",
     "checkpoints",
 )  # fmt: skip
+OF_CHECKPOINTS = (LAST, BEST)
 FILES = (RECORD, MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG)  # first what speaks of the others
 
 
@@ -73,7 +74,7 @@ class RunDirectory(Callback):
         with contextlib.ExitStack() as undone:
             directory._claim = Claim(path, [])
             undone.callback(directory.__exit__)
-            directory._refuse_other_folders(but_links=False)
+            directory._refuse_other_kinds(but_links=False)
             directory._record, directory._goes_on = record_in(directory.folder), True  # which nobody else writes now
             undone.pop_all()
         return directory
@@ -83,7 +84,7 @@ class RunDirectory(Callback):
             path = self._named
             self._claim = claim_new(self._name) if path is None else claim(path, overwrite=self._overwrite)
             try:
-                self._refuse_other_folders(but_links=True)
+                self._refuse_other_kinds(but_links=True)
                 self._refuse_long_paths()
             except BaseException:
                 self.__exit__()
@@ -94,11 +95,16 @@ class RunDirectory(Callback):
         if self._claim is not None:
             self._claim.release()
 
-    def _refuse_other_folders(self, *, but_links: bool) -> None:
-        """DataError for what is no folder in the place of ``checkpoints``; a link may be about to be replaced."""
+    def _refuse_other_kinds(self, *, but_links: bool) -> None:
+        """DataError for a folder in the place of a file, or something else in that of the folder of checkpoints.
+
+        ``but_links``: a link there is about to be replaced.
+        """
         facts = self.folder.facts(CHECKPOINTS)
         if facts is not None and not (but_links and stat.S_ISLNK(facts.st_mode)):
-            self.folder.within(CHECKPOINTS).close()
+            with self.folder.within(CHECKPOINTS) as checkpoints:
+                _refuse_folders(checkpoints, OF_CHECKPOINTS)
+        _refuse_folders(self.folder, FILES)
 
     def _refuse_long_paths(self) -> None:
         """What is written must be found again by its path."""
@@ -151,18 +157,19 @@ class RunDirectory(Callback):
     def on_start(self, record: StartRecord) -> None:
         """Write down what is about to happen."""
         assert self._claim is not None
-        self.folder.remove_temporaries(FILES)
         facts = facts_of(record)
         if self._goes_on:
-            self._remove_checkpoints(temporaries_alone=True)
+            _tidy(self.folder, FILES)
+            if self.folder.facts(CHECKPOINTS) is not None:
+                with self.folder.within(CHECKPOINTS) as checkpoints:
+                    _tidy(checkpoints, OF_CHECKPOINTS)
             self._write_metrics(record.run.history)  # of the epochs that were written down those that it still has
             before = self._record.get("resumed")
             again = {"time": now(), "epochs": record.run.history.epochs, "steps": record.run.steps, **facts}
             self._record |= {"status": "running", "resumed": [*(before if isinstance(before, list) else []), again]}
             self._record.pop("error", None)
         else:
-            for name in FILES:
-                self.folder.unlink(name)
+            _remove(self.folder, FILES)
             self._remove_checkpoints()
             self.folder.write_whole(CONFIG, self._config.encode())
             self._record = {"status": "running", "started": now(), **self._facts, **facts}
@@ -170,19 +177,14 @@ class RunDirectory(Callback):
         self._has_begun = True  # not before: what is in a run.json can be gone on with
         self._claim.keep()
 
-    def _remove_checkpoints(self, *, temporaries_alone: bool = False) -> None:
+    def _remove_checkpoints(self) -> None:
         """Of a run before this one; a link in the place of their folder, and nothing of where it leads."""
         facts = self.folder.facts(CHECKPOINTS)
-        if facts is None:
-            return
-        if stat.S_ISLNK(facts.st_mode) and not temporaries_alone:
+        if facts is not None and stat.S_ISLNK(facts.st_mode):
             self.folder.unlink(CHECKPOINTS)
-            return
-        with self.folder.within(CHECKPOINTS) as checkpoints:
-            checkpoints.remove_temporaries((LAST, BEST))
-            if not temporaries_alone:
-                for name in (LAST, BEST):
-                    checkpoints.unlink(name)
+        elif facts is not None:
+            with self.folder.within(CHECKPOINTS) as checkpoints:
+                _remove(checkpoints, OF_CHECKPOINTS)
 
     def _write_metrics(self, history: History) -> None:
         """All epochs so far."""
@@ -215,6 +217,27 @@ class RunDirectory(Callback):
     def _write_record(self) -> None:
         text = json.dumps(plain(self._record), indent=2, ensure_ascii=False)
         self.folder.write_whole(RECORD, f"{text}\n".encode(errors="backslashreplace"))  # half a character of a path
+
+
+def _refuse_folders(folder: Folder, names: Sequence[str]) -> None:
+    for name in names:
+        if (facts := folder.facts(name)) is not None and stat.S_ISDIR(facts.st_mode):
+            raise DataError(f"{folder / name}: expected a file, got a directory", hint="move it away")
+
+
+def _remove(folder: Folder, names: Sequence[str]) -> None:
+    """These files, or what else has their names, and what writers of them have left."""
+    for name in names:
+        folder.unlink(name)
+    folder.remove_temporaries(names)
+
+
+def _tidy(folder: Folder, names: Sequence[str]) -> None:
+    """Keep these files, remove what is none: links and pipes, which are not written to, and temporaries."""
+    for name in names:
+        if (facts := folder.facts(name)) is not None and not stat.S_ISREG(facts.st_mode):
+            folder.unlink(name)
+    folder.remove_temporaries(names)
 
 
 def find_model(path: Path) -> Path:
