@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -244,3 +246,84 @@ def test_names_with_many_dots_are_no_keys(tmp_path):
     path, folders, name = tmp_path / "config.toml", "v1.2/" * 300, "a.b." * 20
     path.write_text(f'data = "{folders}t.csv"\ndrop = ["{name}", "1.5", "2.5"]\n')
     assert read_config(path)["drop"] == [name, "1.5", "2.5"]
+
+
+# ---- files of somebody else -----------------------------------------------------------------------
+
+WRITES = {
+    "run-dir": 'run-dir = "precious"', "overwrite": "overwrite = true", "log-json": 'log-json = "precious/log"',
+    "tensorboard": 'tensorboard = "precious"',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", WRITES)
+def test_a_config_does_not_say_where_to_write(run, key):
+    Path("precious").mkdir()
+    Path("precious/model.safetensors").write_text("precious")
+    Path("my.toml").write_text(f'data = "digits"\nepochs = 1\nhidden = [4]\ndevice = "cpu"\n{WRITES[key]}\n')
+    for typed in ((), ("--run-dir", "out", "--quiet")):
+        found = run("train", "--config", "my.toml", *typed)
+        assert found.code == 2
+        assert found.error == f"my.toml: {key} says where to write, and is taken from the command line alone"
+        assert f"hint: type --{key}, or --trust-config if you know who wrote my.toml" in found.err
+    assert [p.name for p in Path("precious").iterdir()] == ["model.safetensors"]
+    assert not Path("out").exists()
+    assert not Path("runs").exists()
+
+
+def test_a_config_that_is_trusted_says_where_to_write(run):
+    Path("my.toml").write_text(
+        'data = "digits"\nepochs = 1\nhidden = [4]\ndevice = "cpu"\n'
+        'run-dir = "out"\noverwrite = true\nlog-json = "log"\n'
+    )
+    Path("out").mkdir()
+    Path("out/mine").touch()
+    assert run("train", "--trust-config", "--config", "my.toml", "--quiet").code == 0
+    assert Path("out/model.safetensors").exists()
+    assert Path("log").exists()
+    Path("more.toml").write_text(Path("my.toml").read_text() + "trust-config = true\n")
+    assert "unknown key 'trust-config'" in run("train", "--config", "more.toml").error
+
+
+def test_what_a_runs_config_says_of_writing_has_no_effect_on_resume(run):
+    assert run("train", "digits", *QUICK, "--quiet", "--run-dir", "out").code == 0
+    record = json.loads(Path("out/run.json").read_text())
+    Path("out/run.json").write_text(json.dumps(record | {"status": "running"}))
+    Path("precious").mkdir()
+    Path("precious/model.safetensors").write_text("precious")
+    config = Path("out/config.toml").read_text()
+    Path("out/config.toml").write_text(
+        f'{config}run-dir = "../precious"\noverwrite = true\nlog-json = "../precious/log"\n'
+        'tensorboard = "../precious"\n'
+    )
+    assert run("resume", "out", "--quiet").code == 0
+    assert [p.read_text() for p in Path("precious").iterdir()] == ["precious"]
+
+
+NAMES = [b"d\xff.csv", b"d%41\xff\xc3.csv", b"new\nline.csv", b"q'\"\\.csv", "字".encode() * 83 + b".csv", b"-d.csv"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name[:8]))
+def test_a_run_of_a_table_of_any_name_is_resumed_repeated_and_shown(run, flowers, name):
+    """Its name may be no UTF-8, which TOML cannot hold."""
+    Path(os.fsdecode(name)).write_bytes(flowers.read_bytes())
+    table = f"./{os.fsdecode(name)}"
+    assert run("train", table, "--target", "kind", *QUICK, "--valid", table, "--run-dir", "out").code == 0
+    model = Path("out/model.safetensors").read_bytes()
+    found = arguments_from(Path("out/config.toml"))
+    assert found.data == found.valid == str(Path(table).resolve())
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["data"]["source"] == found.data
+    Path("out/run.json").write_text(json.dumps(record | {"status": "running"}))
+    assert run("resume", "out", "--quiet").code == 0
+    assert run("train", "--config", "out/config.toml", "--run-dir", "again", "--quiet").code == 0
+    assert Path("out/model.safetensors").read_bytes() == Path("again/model.safetensors").read_bytes() == model
+    assert run("show", "out").code == 0
+    assert run("show", "out", "--json").json["run"]["data"]["source"].isprintable() == found.data.isprintable()
+    assert run("train", table, "--target", "kind", *QUICK).code == 0
+
+
+def test_a_config_may_have_file_uris(run, flowers):
+    Path("my.toml").write_text(f'data = "{flowers.as_uri()}"\ntarget = "kind"\n')
+    assert run("train", "--config", "my.toml", *QUICK, "--run-dir", "out").code == 0
+    assert arguments_from(Path("out/config.toml")).data == str(flowers)

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from chainrule.cli.lock import LOCK, RunLock
@@ -16,6 +16,7 @@ from chainrule.regular_file import kind_of
 
 RUNS = Path("runs")
 NUMBERS = len("-YYYYMMDD-HHMM-100000")  # bytes behind a name
+ATTEMPTS = 100  # to take a folder that others remove
 NOT_ON_WINDOWS = '<>:"/\\|?*'
 
 
@@ -56,33 +57,43 @@ class Claim:
 
 def claim(path: Path, *, overwrite: bool) -> Claim:
     """The folder of ``--run-dir``, made where it is missing. OptionError where it holds files, or has an owner."""
-    while True:
+
+    def make() -> tuple[Path, list[Path]]:
         _refuse_files(path, overwrite=overwrite)
-        made = make_folder(path)
-        try:
-            found = Claim(path, made)
-        except FileNotFoundError:  # another process, which was refused, has removed what it had made
-            continue
-        except BaseException:
-            remove_empty(made)
-            raise
-        try:
-            _refuse_files(path, overwrite=overwrite)  # once more: another process may have been here since
-        except BaseException:
-            found.release()
-            raise
-        return found
+        return path, make_folder(path)
+
+    found = _claimed(make)
+    try:
+        _refuse_files(path, overwrite=overwrite)  # once more: another process may have been here since
+    except BaseException:
+        found.release()
+        raise
+    return found
 
 
 def claim_new(name: str) -> Claim:
     """A new folder runs/NAME-YYYYMMDD-HHMM, with -2, -3, ... behind it if that is taken."""
-    while True:
+
+    def make() -> tuple[Path, list[Path]]:
         made = make_folder(RUNS)
+        path = _make_first(default_paths(name))
+        return path, [path, *made]
+
+    return _claimed(make)
+
+
+def _claimed(make: Callable[[], tuple[Path, list[Path]]]) -> Claim:
+    """What ``make`` has made, taken; once more if another process, which was refused, has removed it meanwhile."""
+    for attempt in range(ATTEMPTS):
+        made: list[Path] = []
         try:
-            path = _make_first(default_paths(name))
-            return Claim(path, [path, *made])
-        except FileNotFoundError:  # as in claim
-            continue
+            path, made = make()
+            return Claim(path, made)
+        except BaseException as error:
+            remove_empty(made)
+            if not isinstance(error, FileNotFoundError) or attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt has raised")
 
 
 def default_paths(name: str) -> Iterator[Path]:

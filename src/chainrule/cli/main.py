@@ -67,7 +67,7 @@ def _guarded(argv: list[str]) -> int:
     except OSError as error:
         if "--debug" in argv:
             raise
-        path = f"{error.filename}: " if error.filename else ""
+        path = f"{output.cut(str(error.filename))}: " if error.filename else ""  # the reason is what must be read
         return _fail(argv, f"{path}{error.strerror or error}", hint_of(error), DISK)
     except Exception as error:
         if "--debug" in argv:

@@ -19,7 +19,7 @@ import numpy as np
 from chainrule.errors import OptionError
 from chainrule.folder import naming
 from chainrule.nn.network import Network
-from chainrule.regular_file import NO_WAITING, kind_of
+from chainrule.regular_file import AS_BYTES, NO_WAITING, kind_of
 from chainrule.train.callbacks import Callback
 from chainrule.train.run import EpochRecord, Run, StartRecord, StepRecord
 
@@ -76,7 +76,7 @@ class JSONLinesLogger(Callback):
 
 def _open_to_append(path: Path) -> TextIO:
     """A file, or what stands for a stream of this process; a named pipe only if somebody reads it, who may be slow."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_WAITING
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_WAITING | AS_BYTES
     try:
         number = os.open(path, flags, 0o666)
     except OSError as error:
@@ -84,7 +84,7 @@ def _open_to_append(path: Path) -> TextIO:
             kind = kind_of(path.stat().st_mode)
             raise OptionError(f"{path}: expected a file, got {kind} that nobody reads") from error
         raise
-    if hasattr(os, "set_blocking"):
+    if NO_WAITING:
         os.set_blocking(number, True)
     return open(number, "a", encoding="utf-8")  # noqa: PTH123 - of a descriptor
 
