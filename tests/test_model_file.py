@@ -287,3 +287,20 @@ def test_names_that_no_file_can_hold_are_named(tmp_path):
     with pytest.raises(DataError, match=r"Unicode characters, got .*ud800"):
         model_file.write(tmp_path / "m.safetensors", DESCRIPTION | {"classes": ["\ud800", "b"]}, TENSORS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read(path, monkeypatch):
+    """Copied over in place, say: of mapped memory that is the end of the process."""
+    model_file.write(path, DESCRIPTION, {"parameters.dense0.W": np.ones(100_000)})
+    opened = safetensors.safe_open
+    if not hasattr(opened, "offset_keys"):
+        pytest.skip("safetensors before 0.6 maps the file")
+
+    def shorten(*args: object, **options: object) -> object:
+        found = opened(*args, **options)
+        os.truncate(path, 400_000)
+        return found
+
+    monkeypatch.setattr(safetensors, "safe_open", shorten)
+    with pytest.raises(ModelFileError, match="it has become shorter while it was read"):
+        model_file.read(path)

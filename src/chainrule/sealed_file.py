@@ -10,10 +10,11 @@ Nothing in a file is ever executed, and nothing is believed before it has been c
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import struct
 from collections.abc import Mapping
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -26,6 +27,10 @@ from chainrule.regular_file import FilePath, open_regular, path_of_open
 BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
 BYTES_AN_ARRAY = 120  # of a header: what safetensors says of an array beside its name
 DEEPEST = 40  # levels of a description; blocks of blocks have 20
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
+    "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
 # What else a file may be, and what to do with it.
 KINDS = {
     "chainrule-model": ("model", "`chainrule predict`, `evaluate` and `show` take it; cr.load opens it"),
@@ -112,7 +117,7 @@ def read(path: FilePath, kind: Format) -> Content:
                     f"{path} has format version {version!r:.40}, this chainrule reads 1 to {kind.version}",
                     hint="open it with the chainrule that wrote it, or a newer one",
                 )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            arrays = _read_arrays(opened, file)
         description = envelope["description"]
         if is_deeper(description, DEEPEST):
             raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
@@ -129,12 +134,33 @@ def read(path: FilePath, kind: Format) -> Content:
     return Content(version, description, arrays)
 
 
-def _safe_open(opened: IO[bytes], path: FilePath, kind: Format) -> Any:
+def _safe_open(opened: io.BufferedReader, path: FilePath, kind: Format) -> Any:
     """safetensors' view of a file that is open, once the length of its header has been looked at."""
     start = opened.read(8)
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= kind.max_header:
         raise ModelFileError(f"{path} is not a safetensors file")
     return safetensors.safe_open(path_of_open(opened, path), framework="np")
+
+
+def _read_arrays(opened: io.BufferedReader, file: Any) -> dict[str, np.ndarray]:
+    """All arrays, in the order in which they stand in the file, one after the other behind the header.
+
+    safetensors has seen that they fill the file, and would map it into memory: a process that touches mapped bytes of a
+    file which has become shorter meanwhile is ended by the system.
+    """
+    if not hasattr(file, "offset_keys"):  # safetensors before 0.6 does not say what stands where
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    opened.seek(0)
+    opened.seek(8 + struct.unpack("<Q", opened.read(8))[0])
+    arrays = {}
+    for name in file.offset_keys():
+        claimed = file.get_slice(name)
+        array = np.empty(claimed.get_shape(), DTYPES[claimed.get_dtype()])
+        content = array.reshape(-1).view(np.uint8).data
+        if opened.readinto(content) != len(content):
+            raise ValueError("it has become shorter while it was read")
+        arrays[name] = array
+    return arrays
 
 
 def _bounded(path: FilePath, text: str, kind: Format) -> str:
