@@ -173,3 +173,26 @@ def test_a_lock_that_is_no_file(run, kind, make):
     make(Path("out", LOCK))
     found = run("train", "digits", "--run-dir", "out", *QUICK)
     assert (found.code, found.error) == (2, f"out/lock: expected the lock of a run, got {kind}")
+
+
+def test_a_lock_that_was_removed_is_not_that_of_the_next_owner(tmp_path):
+    with Folder(tmp_path) as home:
+        first = RunLock(home)
+        (tmp_path / LOCK).unlink()
+        second = RunLock(home)
+        first.release()
+        assert (tmp_path / LOCK).exists()
+        second.release()
+        assert not (tmp_path / LOCK).exists()
+
+
+def test_a_folder_that_never_stays_is_given_up(run, monkeypatch):
+    """Where a file system makes folders in which nothing can be made, say."""
+
+    def gone(self: RunLock, folder: Folder) -> None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "lock")
+
+    monkeypatch.setattr(RunLock, "__init__", gone)
+    found = run("train", "digits", "--run-dir", "out", *QUICK)
+    assert (found.code, found.error) == (5, f"lock: {os.strerror(errno.ENOENT)}")
+    assert list(Path().iterdir()) == []

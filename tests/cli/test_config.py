@@ -156,6 +156,9 @@ WRONG = {
     "size": ("#" * (1 << 20) + "\n", "has more than 1,048,576 bytes", ""),
     "found later": ('data = "digits"\nlr = -1', "learning rate -1", ""),
     "found in the table": ('data = "flowers.csv"\ntarget = "kin"', "has no column 'kin'", "did you mean 'kind'?"),
+    "a null character": ('data = "a\\u0000.csv"', "data: expected a path, got 'a\\x00.csv'", ""),
+    "a null character in a URI": ('valid = "file:///a%00.csv"', "valid: expected a path, got ", ""),
+    "a null character where to write": ('log-json = "a\\u0000"', "log-json: expected a path, got 'a\\x00'", ""),
     "no table": ("epochs = 1", "no table came: DATA is needed", "chainrule train FILE.csv"),
 }
 

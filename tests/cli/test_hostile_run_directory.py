@@ -118,6 +118,21 @@ def test_metrics_that_become_a_link_are_a_file_again(run, done, monkeypatch, how
     assert epochs[0] == epochs[1]
 
 
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("how", ["removed", "link"])
+def test_metrics_that_are_removed_at_any_time_are_there_in_the_end(run, done, monkeypatch, epoch, how):
+    def remove() -> None:
+        Path("out", METRICS).unlink()
+        if how == "link":
+            Path("out", METRICS).symlink_to("nowhere")
+
+    at_the_end_of_epoch(monkeypatch, epoch, remove)
+    assert run(*TRAIN, "--run-dir", "out").code == 0
+    lines = [json.loads(line) for line in Path("out", METRICS).read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert not Path("out", "nowhere").exists()
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name not in {RECORD, CONFIG, CHECKPOINT}])
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.link("precious", path)], ids=["pipe", "hard link"])
 def test_what_is_no_file_of_the_run_is_replaced_by_resume(run, out, done, name, make):

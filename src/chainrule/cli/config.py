@@ -134,7 +134,10 @@ class Kind(NamedTuple):
 
 def _path(text: str) -> str:
     """A path, or a file URI (RFC 8089), which has a form for the bytes of every path, as a path."""
-    return os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))) if text.startswith(URI) else text
+    path = os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))) if text.startswith(URI) else text
+    if "\0" in path:
+        raise argparse.ArgumentTypeError(f"expected a path, got {text!a:.80} with a null character")
+    return path
 
 
 def _is_whole(value: Any) -> bool:

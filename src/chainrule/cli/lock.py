@@ -105,6 +105,9 @@ class RunLock:
         """Let others in; the file goes."""
         if self._number is not None:
             number, self._number = self._number, None
+            if not self._is_at_its_path(number):  # somebody has removed it, and it may be another's by now
+                os.close(number)
+                return
             if msvcrt is not None:  # an open file cannot be removed on Windows, and another process may open it first
                 os.close(number)
                 with contextlib.suppress(PermissionError):

@@ -195,8 +195,13 @@ class RunDirectory(Callback):
     def on_epoch_end(self, record: EpochRecord) -> None:
         """One line of metrics as soon as the epoch is over."""
         line = json_line({"epoch": record.epoch, **record.metrics})
-        if not self.folder.append(METRICS, line.encode()):
-            self._write_metrics(record.history)  # somebody has put a link in its place: a file of our own again
+        if not self._append_metrics(line, is_first=record.epoch == 1):
+            self._write_metrics(record.history)
+
+    def _append_metrics(self, line: str, *, is_first: bool = False) -> bool:
+        """False where somebody has removed the file, or put a link in its place."""
+        is_there = is_first or self.folder.facts(METRICS) is not None
+        return is_there and self.folder.append(METRICS, line.encode())
 
     def end(self, status: str, *, net: Network | None, run: Run | None, summary: Mapping[str, Any]) -> None:
         """Write down what happened, if anything has begun; the model where there is one worth keeping."""
@@ -204,7 +209,10 @@ class RunDirectory(Callback):
             return
         folder = self.folder
         if run is not None and run.history.epochs:
-            folder.flush_file(METRICS)
+            if self._append_metrics(""):
+                folder.flush_file(METRICS)
+            else:
+                self._write_metrics(run.history)
             folder.write_whole(HISTORY, run.history.to_csv().encode())
             run.history.plot(folder / CURVES, best_epoch=run.best_epoch or None)
         if run is not None and run.diagnosis is not None:
