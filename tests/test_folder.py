@@ -121,6 +121,16 @@ def test_a_file_that_is_replaced_keeps_its_permissions(opened, mode):
     assert (opened.path / "a").read_bytes() == b"new"
 
 
+def test_what_replaces_a_private_file_is_never_readable_to_others(opened, monkeypatch):
+    opened.write_whole("a", b"old")
+    (opened.path / "a").chmod(0o600)
+    modes, write = [], os.write
+    monkeypatch.setattr(os, "fchmod", lambda *_: pytest.fail("it was made with other permissions"))
+    monkeypatch.setattr(os, "write", lambda n, c: (modes.append(stat.S_IMODE(os.fstat(n).st_mode)), write(n, c))[1])
+    opened.write_whole("a", b"new")
+    assert modes == [0o600]
+
+
 def test_a_new_file_has_the_permissions_that_the_umask_leaves(opened):
     before = os.umask(0o027)
     try:

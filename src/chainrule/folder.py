@@ -102,9 +102,9 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def open_descriptor(self, name: str, flags: int) -> int:
-        """``os.open`` of a name in it, a new file with the permissions that the umask leaves."""
-        return os.open(self._at(name), flags, 0o666, dir_fd=self.number)
+    def open_descriptor(self, name: str, flags: int, mode: int = 0o666) -> int:
+        """``os.open`` of a name in it, a new file with what the umask leaves of these permissions."""
+        return os.open(self._at(name), flags, mode, dir_fd=self.number)
 
     def open_regular(self, name: str) -> io.BufferedReader:
         """A file of it, to be read; as :func:`chainrule.regular_file.open_regular`."""
@@ -152,11 +152,12 @@ class Folder:
             facts = self.facts(name)
             if facts is not None and not stat.S_ISLNK(facts.st_mode):
                 refuse_irregular(facts.st_mode, path)
-            temporary, number = self._make_temporary(name)
+            mode = None if facts is None or not stat.S_ISREG(facts.st_mode) else _readable(facts.st_mode)
+            temporary, number = self._make_temporary(name, 0o666 if mode is None else mode)
             try:
                 try:
-                    if facts is not None and stat.S_ISREG(facts.st_mode):
-                        _take_permissions(number, facts.st_mode)
+                    if mode is not None:
+                        _take_permissions(number, mode)
                     write_all(number, content)
                     to_disk(number)
                 finally:
@@ -170,14 +171,14 @@ class Folder:
                 raise
             self.flush()
 
-    def _make_temporary(self, name: str) -> tuple[str, int]:
+    def _make_temporary(self, name: str, mode: int) -> tuple[str, int]:
         """A new file: its name and its descriptor."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINKS | AS_BYTES
         while True:
             end = f".{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}"
             temporary = f".{shortened(name, LONGEST_NAME - 1 - len(end))}{end}"
             with contextlib.suppress(FileExistsError):
-                return temporary, self.open_descriptor(temporary, flags)
+                return temporary, self.open_descriptor(temporary, flags, mode)
 
     def _read_back(self, name: str, content: bytes) -> None:
         rest = memoryview(content)
@@ -318,10 +319,16 @@ def shortened(name: str, longest: int) -> str:
     return name
 
 
+def _readable(mode: int) -> int:
+    """The permissions of a file, and that its owner may read it, for it is read back."""
+    return (mode & 0o777) | stat.S_IRUSR
+
+
 def _take_permissions(number: int, mode: int) -> None:
-    if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(number).st_mode) != mode & 0o777:
+    """Those that the umask took from a new file."""
+    if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(number).st_mode) != mode:
         with contextlib.suppress(PermissionError, NotImplementedError):  # a file system that has none
-            os.fchmod(number, mode & 0o777)
+            os.fchmod(number, mode)
 
 
 def _is_here_alone(facts: os.stat_result) -> bool:
