@@ -103,6 +103,20 @@ def test_a_folder_that_another_process_removes_is_made_once_more(run, monkeypatc
     assert len(removed) == 2
 
 
+def test_a_folder_that_is_renamed_while_it_is_locked_is_not_the_one_that_was_named(run, monkeypatch):
+    class Late(RunLock):
+        def __init__(self, folder: Folder) -> None:
+            if not Path("moved").exists():
+                folder.path.rename("moved")
+                folder.path.mkdir()
+            super().__init__(folder)
+
+    monkeypatch.setattr(claim, "RunLock", Late)
+    assert run("train", "digits", "--run-dir", "out", *QUICK).code == 0
+    assert Path("out", RECORD).exists()
+    assert list(Path("moved").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "folder"),
     [

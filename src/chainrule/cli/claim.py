@@ -44,12 +44,8 @@ class Claim:
             self.folder.close()
             raise
 
-    def keep(self) -> None:
-        """A run has begun: the folders stay."""
-        self._made = []
-
     def release(self) -> None:
-        """Let others in; without a run, what was made is removed, if nobody has put anything there."""
+        """Let others in; what was made is removed, unless there is a run in it by now, or anything else."""
         self._lock.release()
         self.folder.close()
         remove_empty(self._made)

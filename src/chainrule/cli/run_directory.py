@@ -156,7 +156,6 @@ class RunDirectory(Callback):
 
     def on_start(self, record: StartRecord) -> None:
         """Write down what is about to happen."""
-        assert self._claim is not None
         facts = facts_of(record)
         if self._goes_on:
             _tidy(self.folder, FILES)
@@ -175,7 +174,6 @@ class RunDirectory(Callback):
             self._record = {"status": "running", "started": now(), **self._facts, **facts}
         self._write_record()
         self._has_begun = True  # not before: what is in a run.json can be gone on with
-        self._claim.keep()
 
     def _remove_checkpoints(self) -> None:
         """Of a run before this one; a link in the place of their folder, and nothing of where it leads."""
