@@ -47,8 +47,11 @@ class Claim:
     def release(self) -> None:
         """Let others in; what was made is removed, unless there is a run in it by now, or anything else."""
         self._lock.release()
+        made, self._made = self._made, []
+        is_there = self.folder.is_at(self.folder.path)  # another may be by now
         self.folder.close()
-        remove_empty(self._made)
+        if is_there:
+            remove_empty(made)
 
 
 def claim(path: Path, *, overwrite: bool) -> Claim:
