@@ -21,7 +21,9 @@ FLOORS = [
     {"nn", "onnx", "optim"},
     {"arena", "random", "model_file", "sealed_file"},
     {"backends", "data"},
-    {"options", "folder"},
+    {"options", "writing"},
+    {"folder"},
+    {"open_file"},
     {"errors", "regular_file"},
 ]
 # Rooms that import others of their floor.

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from chainrule import folder
+from chainrule import folder, open_file
 from chainrule.errors import DataError
-from chainrule.folder import Folder, make_folder, shortened, to_disk, write_whole
+from chainrule.folder import Folder
+from chainrule.open_file import shortened, to_disk
+from chainrule.writing import make_folder, write_whole
 
 
 @pytest.fixture(params=["by descriptor", "by path"])
@@ -237,7 +239,7 @@ def test_macos_flushes_past_the_memory_of_the_disk_where_it_can(monkeypatch, ref
         if refused is not None:
             raise OSError(refused, os.strerror(refused))
 
-    monkeypatch.setattr(folder, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
+    monkeypatch.setattr(open_file, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
     monkeypatch.setattr(os, "fsync", called.append)
     to_disk(7)
     assert called == ([(7, 51)] if refused is None else [(7, 51), 7])
@@ -247,14 +249,14 @@ def test_an_error_of_the_disk_is_none_of_the_platform(monkeypatch):
     def fcntl(number: int, command: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(folder, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
+    monkeypatch.setattr(open_file, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         to_disk(7)
 
 
 def test_without_fcntl_files_are_flushed(monkeypatch):
     called = []
-    monkeypatch.setattr(folder, "fcntl", None)
+    monkeypatch.setattr(open_file, "fcntl", None)
     monkeypatch.setattr(os, "fsync", called.append)
     to_disk(7)
     assert called == [7]

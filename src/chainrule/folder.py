@@ -13,24 +13,29 @@ import io
 import os
 import re
 import stat
-import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from chainrule.errors import DataError
-from chainrule.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, FilePath, kind_of, open_regular, refuse_irregular
+from chainrule.open_file import (
+    LONGEST_NAME,
+    NO_FLUSH,
+    holds,
+    is_here_alone,
+    is_mine,
+    naming,
+    not_a_folder,
+    path_of_descriptor,
+    readable,
+    shortened,
+    take_permissions,
+    to_disk,
+    write_all,
+)
+from chainrule.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, FilePath, open_regular, refuse_irregular
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-PART = 1 << 20  # bytes read back at a time
-LONGEST_NAME = 255  # bytes
 TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begins with a dot
-NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}  # what a file system says that cannot
 HAS_DESCRIPTORS = {os.open, os.mkdir, os.rename, os.unlink, os.stat} <= os.supports_dir_fd
 IS_FOLDER = getattr(os, "O_DIRECTORY", 0)
 
@@ -83,13 +88,8 @@ class Folder:
         """Where it is now, if somebody has renamed it and the platform knows; else the path it was opened by."""
         if self.number is None or self.is_at(self.path):
             return self.path
-        with contextlib.suppress(OSError, AttributeError):
-            if sys.platform == "darwin":
-                path = Path(os.fsdecode(fcntl.fcntl(self.number, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
-            else:
-                path = Path(f"/proc/self/fd/{self.number}").readlink()
-            return path if self.is_at(path) else self.path
-        return self.path
+        path = path_of_descriptor(self.number)
+        return path if path is not None and self.is_at(path) else self.path
 
     def names(self) -> list[str]:
         """Of all that is in it, sorted."""
@@ -123,7 +123,7 @@ class Folder:
                 os.mkdir(self._at(name), dir_fd=self.number)
                 self.flush()
         if (facts := self.facts(name)) is not None and not stat.S_ISDIR(facts.st_mode):
-            raise _not_a_folder(path, facts.st_mode)
+            raise not_a_folder(path, facts.st_mode)
         found = Folder.__new__(Folder)
         found.path, found.number = path, None
         if self.number is not None:
@@ -152,12 +152,12 @@ class Folder:
             facts = self.facts(name)
             if facts is not None and not stat.S_ISLNK(facts.st_mode):
                 refuse_irregular(facts.st_mode, path)
-            mode = None if facts is None or not stat.S_ISREG(facts.st_mode) else _readable(facts.st_mode)
+            mode = None if facts is None or not stat.S_ISREG(facts.st_mode) else readable(facts.st_mode)
             temporary, number = self._make_temporary(name, 0o666 if mode is None else mode)
             try:
                 try:
                     if mode is not None:
-                        _take_permissions(number, mode)
+                        take_permissions(number, mode)
                     write_all(number, content)
                     to_disk(number)
                 finally:
@@ -181,16 +181,12 @@ class Folder:
                 return temporary, self.open_descriptor(temporary, flags, mode)
 
     def _read_back(self, name: str, content: bytes) -> None:
-        rest = memoryview(content)
         number = self.open_descriptor(name, os.O_RDONLY | NO_LINKS | NO_WAITING | AS_BYTES)
         try:
-            while part := os.read(number, PART):
-                if part != rest[: len(part)]:
-                    break
-                rest = rest[len(part) :]
+            is_same = holds(number, content)
         finally:
             os.close(number)
-        if part or rest:
+        if not is_same:
             raise OSError(None, "what was written is not what is read", str(self.path / name))
 
     def append(self, name: str, content: bytes) -> bool:
@@ -201,11 +197,11 @@ class Folder:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINKS | NO_WAITING | AS_BYTES
         with naming(self.path / name):
             facts = self.facts(name)
-            if facts is not None and not _is_here_alone(facts):
+            if facts is not None and not is_here_alone(facts):
                 return False
             number = self.open_descriptor(name, flags)
             try:
-                if not _is_here_alone(os.fstat(number)):
+                if not is_here_alone(os.fstat(number)):
                     return False
                 write_all(number, content)
             finally:
@@ -238,7 +234,7 @@ class Folder:
         ours = re.compile(rf"\.(?:{'|'.join(map(re.escape, names))})\.\d+-[0-9a-f]+{re.escape(TEMPORARY)}")
         for name in filter(ours.fullmatch, self.names()):
             facts = self.facts(name)
-            if facts is not None and stat.S_ISREG(facts.st_mode) and _is_mine(facts):
+            if facts is not None and stat.S_ISREG(facts.st_mode) and is_mine(facts):
                 self.unlink(name)
 
 
@@ -253,91 +249,3 @@ class Place:
         return str(self.folder.path / self.name)
 
     __str__ = __fspath__
-
-
-def write_whole(path: FilePath, content: bytes) -> None:
-    """As :meth:`Folder.write_whole`, in the folder of ``path``."""
-    if isinstance(path, Place):
-        path.folder.write_whole(path.name, content)
-        return
-    with naming(path), Folder(Path(path).parent) as folder:
-        folder.write_whole(Path(path).name, content)
-
-
-def make_folder(path: FilePath) -> list[Path]:
-    """Make a folder, and those above it that are missing, to be there after a power cut too; those, the lowest first.
-
-    DataError where ``path`` is something else.
-    """
-    path = Path(path)
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise _not_a_folder(path, path.lstat().st_mode) from None
-    for made in missing:
-        with naming(made), Folder(made.parent) as above:
-            above.flush()
-    return missing
-
-
-@contextlib.contextmanager
-def naming(path: FilePath) -> Iterator[None]:
-    """An OSError from within names ``path``: a write or a flush that fails knows a number alone."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
-
-
-def write_all(number: int, content: bytes) -> None:
-    """Write to a descriptor, to the last byte."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(number, rest) :]
-
-
-def to_disk(number: int) -> None:
-    """Bring a file to the disk: on macOS past the disk's own memory too, where ``fsync`` ends."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is not None:
-        try:
-            fcntl.fcntl(number, full)
-            return
-        except OSError as error:  # a file system that does not know it
-            if error.errno not in NO_FLUSH:
-                raise
-    os.fsync(number)
-
-
-def shortened(name: str, longest: int) -> str:
-    """``name``, and of one that has more than ``longest`` bytes the beginning, in whole characters."""
-    kept = os.fsencode(name)
-    while len(kept) > longest:
-        name = name[: -max(1, (len(kept) - longest) // 4)]
-        kept = os.fsencode(name)
-    return name
-
-
-def _readable(mode: int) -> int:
-    """The permissions of a file, and that its owner may read it, for it is read back."""
-    return (mode & 0o777) | stat.S_IRUSR
-
-
-def _take_permissions(number: int, mode: int) -> None:
-    """Those that the umask took from a new file."""
-    if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(number).st_mode) != mode:
-        with contextlib.suppress(PermissionError, NotImplementedError):  # a file system that has none
-            os.fchmod(number, mode)
-
-
-def _is_here_alone(facts: os.stat_result) -> bool:
-    return stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
-
-
-def _is_mine(facts: os.stat_result) -> bool:
-    return not hasattr(os, "geteuid") or facts.st_uid == os.geteuid()
-
-
-def _not_a_folder(path: Path, mode: int) -> DataError:
-    return DataError(f"{path}: expected a folder, got {kind_of(mode)}", hint="move it away, or take another folder")

@@ -21,8 +21,8 @@ import safetensors
 import safetensors.numpy
 
 from chainrule.errors import DataError, ModelFileError, first_line
-from chainrule.folder import write_whole
 from chainrule.regular_file import FilePath, open_regular, path_of_open
+from chainrule.writing import write_whole
 
 BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
 BYTES_AN_ARRAY = 120  # of a header: what safetensors says of an array beside its name
@@ -65,7 +65,7 @@ class Content(NamedTuple):
 def write(
     path: FilePath, kind: Format, version: int, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write the file whole or not at all: :func:`chainrule.folder.write_whole`.
+    """Write the file whole or not at all: :func:`chainrule.writing.write_whole`.
 
     DataError for a header that is too long, and for names that are no Unicode.
     """

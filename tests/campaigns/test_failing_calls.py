@@ -13,7 +13,7 @@ import pytest
 
 import chainrule as cr
 from campaigns import failing_calls
-from chainrule import folder
+from chainrule import writing
 from chainrule.folder import Folder
 
 
@@ -84,7 +84,7 @@ def test_the_file_is_on_the_disk_before_it_takes_its_name_and_the_folder_after(t
 
     monkeypatch.setattr(os, "fsync", flush)
     monkeypatch.setattr(os, "replace", lambda *args, **to: (said.append("rename"), replace(*args, **to))[1])
-    folder.write_whole(tmp_path / "a", b"content")
+    writing.write_whole(tmp_path / "a", b"content")
     assert said == [".tmp", "rename", "folder"]
 
 
@@ -98,7 +98,7 @@ def test_what_is_read_back_otherwise_is_refused(tmp_path, monkeypatch):
                 lambda f, name, c, wrong=wrong: ((tmp_path / name).write_bytes(wrong), READ_BACK(f, name, c)),
             )  # fmt: skip
             with pytest.raises(OSError, match="not what is read") as caught:
-                folder.write_whole(path, b"content")
+                writing.write_whole(path, b"content")
         assert caught.value.filename == str(path)
         assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
@@ -120,7 +120,7 @@ def test_a_file_system_that_cannot_flush_folders(tmp_path, monkeypatch):
 def test_folders_that_are_made_are_flushed_into_those_above(tmp_path, monkeypatch):
     flushed = []
     monkeypatch.setattr(Folder, "flush", lambda above: flushed.append(above.path))
-    folder.make_folder(tmp_path / "a" / "b")
+    writing.make_folder(tmp_path / "a" / "b")
     assert flushed == [tmp_path / "a", tmp_path]
-    folder.make_folder(tmp_path / "a" / "b")
+    writing.make_folder(tmp_path / "a" / "b")
     assert len(flushed) == 2

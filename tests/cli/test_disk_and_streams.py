@@ -21,6 +21,7 @@ from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, Run
 from chainrule.cli.run_record import RECORD
 from chainrule.cli.signals import Stopped
 from chainrule.folder import Folder
+from chainrule.open_file import naming
 from chainrule.train.checkpoints import LAST
 
 TRAIN = ("train", "digits", "--device", "cpu", "--hidden", "4", "--epochs", 2, "--run-dir", "out")
@@ -67,7 +68,7 @@ def test_a_line_for_which_there_is_no_room(run, monkeypatch, options):
     else:
 
         def append(self: folder.Folder, name: str, content: bytes) -> bool:
-            with folder.naming(self.path / name):
+            with naming(self.path / name):
                 raise OSError(errno.ENOSPC, FULL)
 
         monkeypatch.setattr(folder.Folder, "append", append)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from chainrule.cli.lock import LOCK, RunLock
 from chainrule.errors import OptionError
-from chainrule.folder import LONGEST_NAME, Folder, make_folder, naming, shortened
+from chainrule.folder import Folder
+from chainrule.open_file import LONGEST_NAME, naming, shortened
 from chainrule.regular_file import kind_of
+from chainrule.writing import make_folder
 
 RUNS = Path("runs")
 NUMBERS = len("-YYYYMMDD-HHMM-100000")  # bytes behind a name

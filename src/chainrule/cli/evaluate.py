@@ -15,7 +15,6 @@ from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options import add_device, picture
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import DataError
-from chainrule.folder import write_whole
 from chainrule.nn import metrics
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
@@ -23,6 +22,7 @@ from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 from chainrule.train.score_pictures import draw_confusion, draw_predictions
+from chainrule.writing import write_whole
 
 MOST_CLASSES = 1000  # of a confusion matrix: it has the square of that
 

@@ -11,7 +11,8 @@ import time
 from typing import Self
 
 from chainrule.errors import OptionError
-from chainrule.folder import Folder, naming, write_all
+from chainrule.folder import Folder
+from chainrule.open_file import naming, write_all
 from chainrule.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, kind_of
 
 try:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from chainrule.folder import naming
+from chainrule.open_file import naming
 from chainrule.train.loggers import plain
 
 

@@ -16,9 +16,9 @@ from chainrule.cli.options import add_device
 from chainrule.cli.prediction_table import as_csv, as_parquet, parquet_writer, prediction_table
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
-from chainrule.folder import write_whole
 from chainrule.nn.saved import load
 from chainrule.tables.readers import read_table
+from chainrule.writing import write_whole
 
 KINDS = (".csv", ".parquet", ".npy")
 

@@ -16,7 +16,8 @@ import safetensors
 
 import chainrule
 from chainrule.errors import DataError, first_line
-from chainrule.folder import Folder, naming
+from chainrule.folder import Folder
+from chainrule.open_file import naming
 from chainrule.regular_file import open_regular
 from chainrule.sealed_file import is_deeper
 from chainrule.train.run import StartRecord

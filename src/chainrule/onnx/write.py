@@ -10,7 +10,6 @@ import numpy as np
 
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, OptionError, first_line
-from chainrule.folder import write_whole
 from chainrule.nn.losses import description_of
 from chainrule.onnx.agreement import Agreement, compare, import_runtime
 from chainrule.onnx.cases import cases_of
@@ -18,6 +17,7 @@ from chainrule.onnx.graph import Graph, import_onnx
 from chainrule.onnx.layers import chained, check_preparation, features
 from chainrule.onnx.outputs import answer
 from chainrule.options import one_of
+from chainrule.writing import write_whole
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.errors import OptionError
-from chainrule.folder import Folder, Place, make_folder, naming
+from chainrule.folder import Folder, Place
 from chainrule.nn.network import Network
+from chainrule.open_file import naming
 from chainrule.options import real_number, whole_number
 from chainrule.regular_file import FilePath
 from chainrule.train.checkpoint import Checkpoint
+from chainrule.writing import make_folder
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 SECONDS = 30.0  # between two checkpoints, where nobody says otherwise

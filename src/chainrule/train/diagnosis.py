@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from chainrule.folder import write_whole
 from chainrule.regular_file import FilePath
 from chainrule.train.curves import Curve, draw_curves
+from chainrule.writing import write_whole
 
 # From where on it is worth a word. Healthy nets stay far from each: some dead units are normal, an update of 1e-3 of
 # the weights is usual, and gradient norms of layers differ by a factor of ten or so.

@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 
-from chainrule.folder import write_whole
 from chainrule.nn.metric_names import RECORDED
 from chainrule.regular_file import FilePath
 from chainrule.train.curves import Curve, draw_curves
+from chainrule.writing import write_whole
 
 
 class History(Mapping[str, list[float]]):

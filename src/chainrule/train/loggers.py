@@ -17,8 +17,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.folder import naming
 from chainrule.nn.network import Network
+from chainrule.open_file import naming
 from chainrule.regular_file import AS_BYTES, NO_WAITING, kind_of
 from chainrule.train.callbacks import Callback
 from chainrule.train.run import EpochRecord, Run, StartRecord, StepRecord
