@@ -185,7 +185,7 @@ def test_a_config_that_is_not_there_or_no_text(run):
     "value",
     [
         "", 'a "b" \\ c', "\x00\x1b[31m\n\r\t\x7f\u2028\U000e0001", "größe 字", True, False, 0, -(2**62), 1e-05, 1e300,
-        0.1, -0.0, [], ["a, b", "c"], [1, 2], {"a b": 1.0, "c": [0.5], "": "x"}, {},
+        0.1, -0.0, "a." * 150, [], ["a, b", "c"], [1, 2], {"a b": 1.0, "c": [0.5], "": "x"}, {},
     ],
 )  # fmt: skip
 def test_values_come_back(value):
@@ -303,7 +303,15 @@ def test_what_a_runs_config_says_of_writing_has_no_effect_on_resume(run):
     assert [p.read_text() for p in Path("precious").iterdir()] == ["precious"]
 
 
-NAMES = [b"d\xff.csv", b"d%41\xff\xc3.csv", b"new\nline.csv", b"q'\"\\.csv", "字".encode() * 83 + b".csv", b"-d.csv"]
+NAMES = [
+    b"d\xff.csv",
+    b"d%41\xff\xc3.csv",
+    b"new\nline.csv",
+    b"q'\"\\.csv",
+    "字".encode() * 83 + b".csv",
+    b"-d.csv",
+    b"a." * 120 + b"csv",
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name[:8]))

@@ -56,7 +56,7 @@ def save(net: Network, path: FilePath) -> None:
     model_file.write(path, description, tensors)
 
 
-def refuse_unsavable(net: Network, path: str | Path) -> None:
+def refuse_unsavable(net: Network, path: FilePath) -> None:
     """DataError where a model file has no room for the names that this net goes by: to be asked before training."""
     shapes = {f"{PREFIX}{name}": slot.shape for name, slot in net.parameter_arena.layout.slots.items()}
     if sealed_file.header_bytes(_describe(net), shapes) > model_file.FORMAT.max_header:
