@@ -21,8 +21,10 @@ FLOORS = [
     {"nn", "onnx", "optim"},
     {"arena", "random", "model_file", "sealed_file"},
     {"backends", "data"},
-    {"options"},
-    {"errors"},
+    {"options", "writing"},
+    {"folder"},
+    {"open_file"},
+    {"errors", "regular_file"},
 ]
 # Rooms that import others of their floor.
 NEIGHBOURS = {"nn", "onnx", "optim", "arena", "random", "model_file", "sealed_file", "cli", "train"}

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule import sealed_file
 from chainrule.errors import ModelFileError
+from chainrule.regular_file import FilePath
 from chainrule.sealed_file import Format
 
 # The newest version; each file has the least that its description needs, see version_of. The header's limit: 100,000
@@ -34,7 +35,7 @@ OPTIONAL: dict[str, type] = {
 }
 
 
-def write(path: str | Path, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+def write(path: FilePath, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write the file whole or not at all."""
     sealed_file.write(path, FORMAT, version_of(description), description, tensors)
 
@@ -61,7 +62,7 @@ def is_scale(name: str) -> bool:
     return name in {"features.scale", "targets.scale"}
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(path: FilePath) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Description and arrays of a model file.
 
     Raises

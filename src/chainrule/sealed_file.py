@@ -9,15 +9,11 @@ Nothing in a file is ever executed, and nothing is believed before it has been c
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
+import io
 import json
-import os
 import struct
-import threading
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,12 +21,16 @@ import safetensors
 import safetensors.numpy
 
 from chainrule.errors import DataError, ModelFileError, first_line
+from chainrule.regular_file import FilePath, open_regular, path_of_open
+from chainrule.writing import write_whole
 
-PART = 1 << 20  # bytes read back at a time
-NO_FLUSH = {errno.EINVAL, errno.ENOTSUP}  # a file system that does not know how to flush a folder
 BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
 BYTES_AN_ARRAY = 120  # of a header: what safetensors says of an array beside its name
 DEEPEST = 40  # levels of a description; blocks of blocks have 20
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
+    "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
 # What else a file may be, and what to do with it.
 KINDS = {
     "chainrule-model": ("model", "`chainrule predict`, `evaluate` and `show` take it; cr.load opens it"),
@@ -39,7 +39,6 @@ KINDS = {
         "model.safetensors of the run, or in best.safetensors beside it",
     ),
 }  # fmt: skip
-TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begins with a dot
 
 
 class Format(NamedTuple):
@@ -64,9 +63,12 @@ class Content(NamedTuple):
 
 
 def write(
-    path: str | Path, kind: Format, version: int, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    path: FilePath, kind: Format, version: int, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write the file whole or not at all; see :func:`write_whole`. DataError for a header too long, or no Unicode."""
+    """Write the file whole or not at all: :func:`chainrule.writing.write_whole`.
+
+    DataError for a header that is too long, and for names that are no Unicode.
+    """
     arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     try:
         envelope = {"version": version, "description": description, "sha256": checksum(description, arrays)}
@@ -80,7 +82,7 @@ def write(
     write_whole(path, content)
 
 
-def too_long(path: str | Path, kind: Format) -> DataError:
+def too_long(path: FilePath, kind: Format) -> DataError:
     """The error for a description that no file of this kind has room for."""
     return DataError(
         f"{path} would need more than {kind.max_header:,} bytes for names and categories",
@@ -94,97 +96,15 @@ def header_bytes(description: Mapping[str, Any], shapes: Mapping[str, tuple[int,
     return len(text.encode(errors="replace")) + sum(len(name) + BYTES_AN_ARRAY for name in shapes)
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` in one step, whatever happens meanwhile: a reader sees the old file or the new.
-
-    The content goes to a temporary beside it, is flushed to the disk and read back; only then is the temporary renamed,
-    and the folder flushed, so that after a power cut too the name stands for one of the two. OSError that names
-    ``path`` where that fails: the old file is as it was, or where only the flush of the folder failed the new one is
-    there.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}")
-    with naming(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            _read_back(temporary, content)
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        _flush_folder(path.parent)
-
-
-@contextlib.contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """An OSError from within names ``path``: a write or a flush that fails knows a number alone."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-def _read_back(path: Path, content: bytes) -> None:
-    rest = memoryview(content)
-    with path.open("rb") as file:
-        while part := file.read(PART):
-            if part != rest[: len(part)]:
-                break
-            rest = rest[len(part) :]
-    if part or rest:
-        raise OSError(None, "what was written is not what is read", str(path))
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened
-        return
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in NO_FLUSH:
-            raise
-    finally:
-        os.close(number)
-
-
-def flush(path: str | Path) -> None:
-    """Bring what was written to a file to the disk."""
-    with naming(path), Path(path).open("ab") as file:
-        os.fsync(file.fileno())
-
-
-def make_folder(path: str | Path) -> None:
-    """Make a folder, and those above it that are missing, to be there after a power cut too."""
-    path = Path(path)
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
-        with naming(folder):
-            _flush_folder(folder.parent)
-
-
-def remove_temporaries(folder: Path) -> None:
-    """Remove what writers that were killed have left in ``folder``; for who knows that nobody is writing there."""
-    for path in folder.glob(f".*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
-
-
-def read(path: str | Path, kind: Format) -> Content:
+def read(path: FilePath, kind: Format) -> Content:
     """What a sealed file of this kind holds.
 
     Raises
     ------
     ModelFileError   if the file is missing, foreign, damaged, or of an unknown version.
     """
-    path = Path(path)
     try:
-        _check_header(path, kind)
-        with safetensors.safe_open(path, framework="np") as file:
+        with open_regular(path) as opened, _safe_open(opened, path, kind) as file:
             metadata = file.metadata() or {}
             if kind.key not in metadata:
                 other, hint = next((KINDS[key] for key in KINDS if key in metadata), ("", ""))
@@ -197,7 +117,7 @@ def read(path: str | Path, kind: Format) -> Content:
                     f"{path} has format version {version!r:.40}, this chainrule reads 1 to {kind.version}",
                     hint="open it with the chainrule that wrote it, or a newer one",
                 )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            arrays = _read_arrays(opened, file)
         description = envelope["description"]
         if is_deeper(description, DEEPEST):
             raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
@@ -214,14 +134,36 @@ def read(path: str | Path, kind: Format) -> Content:
     return Content(version, description, arrays)
 
 
-def _check_header(path: Path, kind: Format) -> None:
-    with path.open("rb") as file:
-        start = file.read(8)
+def _safe_open(opened: io.BufferedReader, path: FilePath, kind: Format) -> Any:
+    """safetensors' view of a file that is open, once the length of its header has been looked at."""
+    start = opened.read(8)
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= kind.max_header:
         raise ModelFileError(f"{path} is not a safetensors file")
+    return safetensors.safe_open(path_of_open(opened, path), framework="np")
 
 
-def _bounded(path: Path, text: str, kind: Format) -> str:
+def _read_arrays(opened: io.BufferedReader, file: Any) -> dict[str, np.ndarray]:
+    """All arrays, in the order in which they stand in the file, one after the other behind the header.
+
+    safetensors has seen that they fill the file, and would map it into memory: a process that touches mapped bytes of a
+    file which has become shorter meanwhile is ended by the system.
+    """
+    if not hasattr(file, "offset_keys"):  # safetensors before 0.6 does not say what stands where
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    opened.seek(0)
+    opened.seek(8 + struct.unpack("<Q", opened.read(8))[0])
+    arrays = {}
+    for name in file.offset_keys():
+        claimed = file.get_slice(name)
+        array = np.empty(claimed.get_shape(), DTYPES[claimed.get_dtype()])
+        content = array.reshape(-1).view(np.uint8).data
+        if opened.readinto(content) != len(content):
+            raise ValueError("it has become shorter while it was read")
+        arrays[name] = array
+    return arrays
+
+
+def _bounded(path: FilePath, text: str, kind: Format) -> str:
     """``text``, unless most of it is brackets: of two bytes that open and close a list Python makes ninety."""
     if text.count("[") + text.count("{") > BRACKETS + len(text) // BYTES_A_BRACKET:
         raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
@@ -241,11 +183,10 @@ def is_deeper(value: Any, levels: int) -> bool:
     return bool(level)
 
 
-def is_of(path: str | Path, kind: Format) -> bool:
+def is_of(path: FilePath, kind: Format) -> bool:
     """Whether a file says that it is of this kind. What it holds is not looked at; False where it cannot be read."""
     try:
-        _check_header(Path(path), kind)
-        with safetensors.safe_open(path, framework="np") as file:
+        with open_regular(path) as opened, _safe_open(opened, path, kind) as file:
             return kind.key in (file.metadata() or {})
     except Exception:  # as in read
         return False

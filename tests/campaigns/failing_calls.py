@@ -33,9 +33,9 @@ from chainrule.train.checkpoints import LAST
 TITLE = "every system call of a save and of a run, killed in or failing, in fiftieths"
 CASES = SHARES = 50
 
-CHANGES = ("write", "pwrite64", "fsync", "rename", "unlink", "mkdir", "ftruncate")
+CHANGES = ("write", "fsync", "rename", "renameat", "unlink", "unlinkat", "mkdir", "mkdirat", "ftruncate", "fchmod")
 READS = ("openat", "close", "read", "fstat", "newfstatat", "lseek", "ioctl")
-OPENS_OR_GROWS = {"openat", "write", "pwrite64", "fsync", "rename", "mkdir"}  # what fails where there is no room
+OPENS_OR_GROWS = {"openat", "write", "fsync", "rename", "renameat", "mkdir", "mkdirat"}  # what fails without room
 TRAIN = (*runs.TRAIN, "--epochs", 2, "--quiet")
 PR_SET_PTRACER = 0x59616D61  # linux/prctl.h
 SAVES = ("checkpoint", "model")
@@ -168,7 +168,7 @@ def outcome(commands: Commands, fault: Fault, whole: runs.Outcome) -> tuple[str,
     left = runs.temporaries(path if path.is_dir() else folder)
     for name in left:
         (folder / name).unlink(missing_ok=True)
-    if left and code >= 0 and fault.call != "unlink":
+    if left and code >= 0 and not fault.call.startswith("unlink"):
         return "", f"{left[0]} is left, exit code {code}"
     come_to = {0: "no matter or not made", 5: "an error", -signal.SIGKILL: "killed"}[code]
     if fault.target in SAVES:

@@ -15,7 +15,7 @@ from campaigns.commands import Commands
 from chainrule.cli.lock import LOCK
 from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, CURVES, HISTORY, METRICS, MODEL
 from chainrule.cli.run_record import RECORD
-from chainrule.sealed_file import TEMPORARY
+from chainrule.folder import TEMPORARY
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.checkpoints import BEST, LAST
 

@@ -13,7 +13,8 @@ import pytest
 
 import chainrule as cr
 from campaigns import failing_calls
-from chainrule import sealed_file
+from chainrule import writing
+from chainrule.folder import Folder
 
 
 def test_system_calls_that_kill_or_fail(folder):
@@ -39,39 +40,15 @@ class Failing:
 
         return counted
 
-    def open(self, path: Path, *args: Any, **kwargs: Any) -> Any:
-        return _File(self(OPEN)(path, *args, **kwargs), self)
 
-
-class _File:
-    """A file whose calls are counted too."""
-
-    def __init__(self, file: Any, failing: Failing) -> None:
-        self._file = file
-        self.fileno = file.fileno
-        self.read, self.write, self.flush = (failing(f) for f in (file.read, file.write, file.flush))
-        self._close = failing(file.close)
-
-    def __enter__(self) -> _File:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._close()
-        finally:
-            self._file.close()
-
-
-OPEN, READ_BACK = Path.open, sealed_file._read_back
+READ_BACK = Folder._read_back
 
 
 def failing_save(monkeypatch: pytest.MonkeyPatch, save: Callable[[], object], n: int, number: int) -> int:
     """How many calls ``save`` made, of which the ``n``-th failed."""
     failing = Failing(n, number)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda *args, **kwargs: failing.open(*args, **kwargs))  # noqa: PLW0108 - a method
-        patch.setattr(Path, "replace", failing(Path.replace))
-        for name in ("fsync", "open", "close"):
+        for name in ("open", "write", "fsync", "close", "read", "replace"):
             patch.setattr(os, name, failing(getattr(os, name)))
         save()
     return failing.calls
@@ -95,19 +72,19 @@ def test_every_call_of_a_save_that_fails_leaves_one_of_two_files(tmp_path, monke
         found.append(path.read_bytes())
     renamed = found.index(after)
     assert found == [before] * renamed + [after] * (calls - renamed), "new once it was renamed"
-    assert calls - renamed == 3, "the folder is opened, flushed and closed after that"
+    assert calls - renamed == 2, "the folder is flushed and closed after that"
 
 
 def test_the_file_is_on_the_disk_before_it_takes_its_name_and_the_folder_after(tmp_path, monkeypatch):
-    said, fsync, replace = [], os.fsync, Path.replace
+    said, fsync, replace = [], os.fsync, os.replace
 
     def flush(number: int) -> None:
         said.append(Path(f"/proc/self/fd/{number}").readlink().suffix or "folder")
         fsync(number)
 
     monkeypatch.setattr(os, "fsync", flush)
-    monkeypatch.setattr(Path, "replace", lambda *args: (said.append("rename"), replace(*args))[1])
-    sealed_file.write_whole(tmp_path / "a", b"content")
+    monkeypatch.setattr(os, "replace", lambda *args, **to: (said.append("rename"), replace(*args, **to))[1])
+    writing.write_whole(tmp_path / "a", b"content")
     assert said == [".tmp", "rename", "folder"]
 
 
@@ -116,9 +93,12 @@ def test_what_is_read_back_otherwise_is_refused(tmp_path, monkeypatch):
     path.write_bytes(b"old")
     for wrong in (b"contenT", b"conten", b"content."):
         with monkeypatch.context() as patch:
-            patch.setattr(sealed_file, "_read_back", lambda p, c, wrong=wrong: (p.write_bytes(wrong), READ_BACK(p, c)))
+            patch.setattr(
+                Folder, "_read_back",
+                lambda f, name, c, wrong=wrong: ((tmp_path / name).write_bytes(wrong), READ_BACK(f, name, c)),
+            )  # fmt: skip
             with pytest.raises(OSError, match="not what is read") as caught:
-                sealed_file.write_whole(path, b"content")
+                writing.write_whole(path, b"content")
         assert caught.value.filename == str(path)
         assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
@@ -139,8 +119,8 @@ def test_a_file_system_that_cannot_flush_folders(tmp_path, monkeypatch):
 
 def test_folders_that_are_made_are_flushed_into_those_above(tmp_path, monkeypatch):
     flushed = []
-    monkeypatch.setattr(sealed_file, "_flush_folder", flushed.append)
-    sealed_file.make_folder(tmp_path / "a" / "b")
+    monkeypatch.setattr(Folder, "flush", lambda above: flushed.append(above.path))
+    writing.make_folder(tmp_path / "a" / "b")
     assert flushed == [tmp_path / "a", tmp_path]
-    sealed_file.make_folder(tmp_path / "a" / "b")
+    writing.make_folder(tmp_path / "a" / "b")
     assert len(flushed) == 2

@@ -8,6 +8,7 @@ from campaigns import kills, runs
 from campaigns.commands import Commands
 from chainrule.cli.run_directory import CHECKPOINTS, METRICS, MODEL
 from chainrule.cli.run_record import RECORD
+from chainrule.train.checkpoints import LAST
 
 
 def test_runs_that_are_killed_end_as_those_that_are_not(folder):
@@ -26,8 +27,8 @@ def test_a_difference_would_be_seen(folder):
         assert runs.difference(run, whole) == runs.damage(run) == ""
         (run / METRICS).write_text((run / METRICS).read_text() * 2)
         (run / RECORD).write_text(json.dumps(json.loads((run / RECORD).read_text()) | {"status": "running"}))
-        for folder_of_it in (run, run / CHECKPOINTS):
-            (folder_of_it / ".x.1-2.tmp").touch()
+        for folder_of_it, name in ((run, MODEL), (run / CHECKPOINTS, LAST)):
+            (folder_of_it / f".{name}.1-2.tmp").touch()
         assert runs.difference(run, whole) == "metrics, record, files"
         (run / MODEL).write_bytes((run / MODEL).read_bytes()[:-1])
         assert runs.damage(run).startswith(MODEL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -93,19 +95,20 @@ def test_what_is_typed_wins_and_lists_are_replaced(run, flowers):
         'data = "../flowers.csv"\ntarget = "kind"\ndrop = ["height"]\nhidden = [4]\nepochs = 3\ndevice = "cpu"\n'
         'lr = 1\nvalid = 0\nrun-dir = "../beside"\nquiet = true\nloss-option = { label_smoothing = 0.1 }\n'
     )
-    assert run("train", "--config", "more/my.toml").code == 0
+    train = ("train", "--config", "more/my.toml", "--trust-config")
+    assert run(*train).code == 0
     net = cr.load("beside/model.safetensors", device="cpu")
     assert (net.preparation.feature_names, net.widths) == (("width",), (1, 4, 3))
     assert net.loss.label_smoothing == 0.1
     typed = ("--drop", "width", "--hidden", "5,6", "--loss-option", "reduction=sum", "--run-dir", "typed")
-    assert run("train", "--config", "more/my.toml", *typed).code == 0
+    assert run(*train, *typed).code == 0
     net = cr.load("typed/model.safetensors", device="cpu")
     assert (net.preparation.feature_names, net.widths) == (("height",), (1, 5, 6, 3))
     assert (net.loss.label_smoothing, net.loss.reduction) == (0.0, "sum")
-    other = run("train", "--epochs", 1, "--config", "more/my.toml", "digits", "--target", "digit", "--drop", "pixel0")
+    other = run(*train, "--epochs", 1, "digits", "--target", "digit", "--drop", "pixel0")
     assert "beside is not empty" in other.error
     twice = ("--drop", "pixel0", "--drop", "pixel1,pixel2", "--run-dir", "d")
-    assert run("train", "--epochs", 1, "--config", "more/my.toml", "digits", "--target", "digit", *twice).code == 0
+    assert run(*train, "--epochs", 1, "digits", "--target", "digit", *twice).code == 0
     assert cr.load("d/model.safetensors", device="cpu").n_in == 61
 
 
@@ -153,6 +156,9 @@ WRONG = {
     "size": ("#" * (1 << 20) + "\n", "has more than 1,048,576 bytes", ""),
     "found later": ('data = "digits"\nlr = -1', "learning rate -1", ""),
     "found in the table": ('data = "flowers.csv"\ntarget = "kin"', "has no column 'kin'", "did you mean 'kind'?"),
+    "a null character": ('data = "a\\u0000.csv"', "data: expected a path, got 'a\\x00.csv'", ""),
+    "a null character in a URI": ('valid = "file:///a%00.csv"', "valid: expected a path, got ", ""),
+    "a null character where to write": ('log-json = "a\\u0000"', "log-json: expected a path, got 'a\\x00'", ""),
     "no table": ("epochs = 1", "no table came: DATA is needed", "chainrule train FILE.csv"),
 }
 
@@ -170,7 +176,7 @@ def test_a_config_with_something_wrong_names_file_and_key(run, flowers, content,
 
 def test_a_config_that_is_not_there_or_no_text(run):
     assert "missing.toml cannot be read: No such file" in run("train", "--config", "missing.toml").error
-    assert ". cannot be read: Is a directory" in run("train", "--config", ".").error
+    assert ". cannot be read: expected a file, got a directory" in run("train", "--config", ".").error
     Path("latin.toml").write_bytes('target = "größe"'.encode("latin-1"))
     assert "latin.toml is no TOML file" in run("train", "--config", "latin.toml").error
 
@@ -179,7 +185,7 @@ def test_a_config_that_is_not_there_or_no_text(run):
     "value",
     [
         "", 'a "b" \\ c', "\x00\x1b[31m\n\r\t\x7f\u2028\U000e0001", "größe 字", True, False, 0, -(2**62), 1e-05, 1e300,
-        0.1, -0.0, [], ["a, b", "c"], [1, 2], {"a b": 1.0, "c": [0.5], "": "x"}, {},
+        0.1, -0.0, "a." * 150, [], ["a, b", "c"], [1, 2], {"a b": 1.0, "c": [0.5], "": "x"}, {},
     ],
 )  # fmt: skip
 def test_values_come_back(value):
@@ -243,3 +249,92 @@ def test_names_with_many_dots_are_no_keys(tmp_path):
     path, folders, name = tmp_path / "config.toml", "v1.2/" * 300, "a.b." * 20
     path.write_text(f'data = "{folders}t.csv"\ndrop = ["{name}", "1.5", "2.5"]\n')
     assert read_config(path)["drop"] == [name, "1.5", "2.5"]
+
+
+# ---- files of somebody else -----------------------------------------------------------------------
+
+WRITES = {
+    "run-dir": 'run-dir = "precious"', "overwrite": "overwrite = true", "log-json": 'log-json = "precious/log"',
+    "tensorboard": 'tensorboard = "precious"',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", WRITES)
+def test_a_config_does_not_say_where_to_write(run, key):
+    Path("precious").mkdir()
+    Path("precious/model.safetensors").write_text("precious")
+    Path("my.toml").write_text(f'data = "digits"\nepochs = 1\nhidden = [4]\ndevice = "cpu"\n{WRITES[key]}\n')
+    for typed in ((), ("--run-dir", "out", "--quiet")):
+        found = run("train", "--config", "my.toml", *typed)
+        assert found.code == 2
+        assert found.error == f"my.toml: {key} says where to write, and is taken from the command line alone"
+        assert f"hint: type --{key}, or --trust-config if you know who wrote my.toml" in found.err
+    assert [p.name for p in Path("precious").iterdir()] == ["model.safetensors"]
+    assert not Path("out").exists()
+    assert not Path("runs").exists()
+
+
+def test_a_config_that_is_trusted_says_where_to_write(run):
+    Path("my.toml").write_text(
+        'data = "digits"\nepochs = 1\nhidden = [4]\ndevice = "cpu"\n'
+        'run-dir = "out"\noverwrite = true\nlog-json = "log"\n'
+    )
+    Path("out").mkdir()
+    Path("out/mine").touch()
+    assert run("train", "--trust-config", "--config", "my.toml", "--quiet").code == 0
+    assert Path("out/model.safetensors").exists()
+    assert Path("log").exists()
+    Path("more.toml").write_text(Path("my.toml").read_text() + "trust-config = true\n")
+    assert "unknown key 'trust-config'" in run("train", "--config", "more.toml").error
+
+
+def test_what_a_runs_config_says_of_writing_has_no_effect_on_resume(run):
+    assert run("train", "digits", *QUICK, "--quiet", "--run-dir", "out").code == 0
+    record = json.loads(Path("out/run.json").read_text())
+    Path("out/run.json").write_text(json.dumps(record | {"status": "running"}))
+    Path("precious").mkdir()
+    Path("precious/model.safetensors").write_text("precious")
+    config = Path("out/config.toml").read_text()
+    Path("out/config.toml").write_text(
+        f'{config}run-dir = "../precious"\noverwrite = true\nlog-json = "../precious/log"\n'
+        'tensorboard = "../precious"\n'
+    )
+    assert run("resume", "out", "--quiet").code == 0
+    assert [p.read_text() for p in Path("precious").iterdir()] == ["precious"]
+
+
+NAMES = [
+    b"d\xff.csv",
+    b"d%41\xff\xc3.csv",
+    b"new\nline.csv",
+    b"q'\"\\.csv",
+    "字".encode() * 83 + b".csv",
+    b"-d.csv",
+    b"a." * 120 + b"csv",
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name[:8]))
+def test_a_run_of_a_table_of_any_name_is_resumed_repeated_and_shown(run, flowers, name):
+    """Its name may be no UTF-8, which TOML cannot hold."""
+    Path(os.fsdecode(name)).write_bytes(flowers.read_bytes())
+    table = f"./{os.fsdecode(name)}"
+    assert run("train", table, "--target", "kind", *QUICK, "--valid", table, "--run-dir", "out").code == 0
+    model = Path("out/model.safetensors").read_bytes()
+    found = arguments_from(Path("out/config.toml"))
+    assert found.data == found.valid == str(Path(table).resolve())
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["data"]["source"] == found.data
+    Path("out/run.json").write_text(json.dumps(record | {"status": "running"}))
+    assert run("resume", "out", "--quiet").code == 0
+    assert run("train", "--config", "out/config.toml", "--run-dir", "again", "--quiet").code == 0
+    assert Path("out/model.safetensors").read_bytes() == Path("again/model.safetensors").read_bytes() == model
+    assert run("show", "out").code == 0
+    assert run("show", "out", "--json").json["run"]["data"]["source"].isprintable() == found.data.isprintable()
+    assert run("train", table, "--target", "kind", *QUICK).code == 0
+
+
+def test_a_config_may_have_file_uris(run, flowers):
+    Path("my.toml").write_text(f'data = "{flowers.as_uri()}"\ntarget = "kind"\n')
+    assert run("train", "--config", "my.toml", *QUICK, "--run-dir", "out").code == 0
+    assert arguments_from(Path("out/config.toml")).data == str(flowers)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from chainrule import sealed_file
+from chainrule import folder
 from chainrule.cli.lock import LOCK, RunLock
 from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RunDirectory
 from chainrule.cli.run_record import RECORD
 from chainrule.cli.signals import Stopped
+from chainrule.folder import Folder
+from chainrule.open_file import naming
 from chainrule.train.checkpoints import LAST
 
 if sys.platform != "linux":
@@ -62,30 +64,26 @@ def test_a_file_for_which_there_is_no_room_is_named(run, monkeypatch, name):
 
 
 @pytest.mark.parametrize("options", [(), ("--log-json", "log")], ids=["metrics", "log"])
-def test_a_line_for_which_there_is_no_room(run, options):
+def test_a_line_for_which_there_is_no_room(run, monkeypatch, options):
     """/dev/full takes what is buffered and fails when it is flushed, with an error that names no file."""
-    Path(options[1] if options else METRICS).symlink_to("/dev/full")
-    if not options:
-        Path("out").mkdir()
-        Path("out", "old").touch()
-        make_room = Path.unlink
-        with pytest.MonkeyPatch.context() as patch:  # the link is put where the file is to be, after the old one went
-            patch.setattr(
-                sealed_file, "_flush_folder",
-                lambda folder: Path("out", METRICS).is_symlink() or Path("out", METRICS).symlink_to("/dev/full"),
-            )  # fmt: skip
-            found = run(*TRAIN, "--overwrite")
-        make_room(Path("out", METRICS))
+    if options:
+        Path(options[1]).symlink_to("/dev/full")
     else:
-        found = run(*TRAIN, *options)
+
+        def append(self: folder.Folder, name: str, content: bytes) -> bool:
+            with naming(self.path / name):
+                raise OSError(errno.ENOSPC, FULL)
+
+        monkeypatch.setattr(folder.Folder, "append", append)
+    found = run(*TRAIN, *options)
     assert (found.code, found.error) == (5, f"{options[1] if options else f'out/{METRICS}'}: {FULL}")
 
 
 def test_what_is_overwritten_loses_its_record_first(run, monkeypatch):
     """Else a kill in between left a run that says that it is done, without a model."""
     assert run(*TRAIN, "--quiet").code == 0
-    removed, unlink = [], Path.unlink
-    monkeypatch.setattr(Path, "unlink", lambda p, **options: (removed.append(p.name), unlink(p, **options))[1])
+    removed, unlink = [], os.unlink
+    monkeypatch.setattr(os, "unlink", lambda name, **options: (removed.append(name), unlink(name, **options))[1])
     assert run(*TRAIN, "--quiet", "--overwrite").code == 0
     assert removed[0] == RECORD
 
@@ -113,7 +111,7 @@ def test_a_run_that_never_began_says_what_to_do(run):
 def test_a_run_that_is_about_to_begin_has_an_owner(run):
     """Between its lock and its run.json."""
     Path("out").mkdir()
-    with RunLock(Path("out")):
+    with Folder("out") as out, RunLock(out):
         found = run("resume", "out")
     assert found.code == 2
     assert f"process {os.getpid()}" in found.error
@@ -139,7 +137,8 @@ def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path):
     fcntl.flock(number, fcntl.LOCK_EX)
     timer = threading.Timer(0.03, os.close, [number])
     timer.start()
-    RunLock(tmp_path).release()
+    with Folder(tmp_path) as folder:
+        RunLock(folder).release()
     timer.join()
 
 
@@ -147,8 +146,9 @@ def test_a_lock_needs_no_room(tmp_path, monkeypatch):
     def refuse(*_: object) -> int:
         raise OSError(errno.ENOSPC, FULL)
 
-    monkeypatch.setattr(os, "pwrite", refuse)
-    RunLock(tmp_path).release()
+    monkeypatch.setattr(os, "write", refuse)
+    with Folder(tmp_path) as folder:
+        RunLock(folder).release()
 
 
 # ---- streams --------------------------------------------------------------------------------------

@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.cli import run_directory
 from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, CURVES, GRADIENT_NORMS, HISTORY, METRICS, MODEL
 from chainrule.cli.run_record import RECORD
+from chainrule.folder import Folder
 from chainrule.nn.evaluation import metrics_of
-from chainrule.sealed_file import write_whole
 from chainrule.train import fit
 
 QUICK = ("--device", "cpu", "--quiet", "--json")
@@ -392,17 +391,18 @@ def test_tensorboard_that_is_not_installed(run, flowers, monkeypatch):
 def test_memory_that_runs_out_before_a_run_has_begun_leaves_no_record(run, monkeypatch):
     """A run.json without the options beside it could not be resumed."""
 
-    def starved(path: Path, content: bytes) -> None:
-        if path.name == CONFIG:
+    def starved(folder: Folder, name: str, content: bytes) -> None:
+        if name == CONFIG:
             raise MemoryError
-        write_whole(path, content)
+        write_whole(folder, name, content)
 
+    write_whole = Folder.write_whole
     with monkeypatch.context() as patch:
-        patch.setattr(run_directory, "write_whole", starved)
+        patch.setattr(Folder, "write_whole", starved)
         found = run("train", "digits", "--epochs", 1, "--device", "cpu", "--quiet", "--run-dir", "out")
     assert found.code == 4
     assert found.error.startswith("cpu is out of memory")
-    assert not [path.name for path in Path("out").iterdir()]
+    assert not Path("out").exists()
 
 
 def test_a_run_that_ran_out_of_memory_goes_on(run, monkeypatch):

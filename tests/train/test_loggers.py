@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
 import sys
 
 import numpy as np
@@ -109,3 +111,31 @@ def test_event_files_read_back(classes, tmp_path):
         np.testing.assert_allclose(scalars(tag), list(enumerate(run.history[name], start=1)), rtol=1e-6)
     assert [step for step, _ in scalars("step/loss")] == [5, 10]
     assert set(events.Tags()["tensors"]) == {*names, "accuracy/train", "step/loss", "step/lr"}
+
+
+# ---- where a log is written -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["a named pipe", "a socket"])
+def test_a_log_into_a_pipe_that_nobody_reads_does_not_wait(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    if kind == "a named pipe":
+        os.mkfifo("log")
+    else:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("log")
+    net = cr.MLP([2, 1], loss="squared_error")
+    with pytest.raises(cr.OptionError, match=f"log: expected a file, got {kind} that nobody reads"):
+        cr.Trainer(net, epochs=1, callbacks=[cr.JSONLinesLogger("log")]).fit(np.ones((4, 2)), np.ones((4, 1)))
+
+
+def test_a_log_into_a_pipe_that_somebody_reads(tmp_path):
+    """`--log-json >(jq ...)`: the reader may be slower than the fit."""
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    net = cr.MLP([2, 1], loss="squared_error")
+    logger = cr.JSONLinesLogger(tmp_path / "log")
+    cr.Trainer(net, epochs=2, callbacks=[logger]).fit(np.ones((4, 2)), np.ones((4, 1)))
+    events = [json.loads(line)["event"] for line in os.read(reader, 1 << 16).splitlines()]
+    os.close(reader)
+    assert events == ["start", "epoch", "epoch", "end"]

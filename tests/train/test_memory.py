@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import errors
+from chainrule import errors, sealed_file
 from chainrule.backends import host_memory
 from chainrule.backends.base import BF16, Array
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli.main import main
 from chainrule.errors import OutOfMemoryError
+from chainrule.folder import Folder
 from chainrule.nn.rows import Rows
 from chainrule.optim.base import Optimizer
 from chainrule.train import fit, memory, streaming
@@ -387,8 +388,8 @@ def test_what_is_not_a_fit_says_it_too(monkeypatch, tmp_path):
         "making a net": (NumPyBackend, "empty", lambda: cr.MLP([N_IN, 3])),
         "computing gradients": (cr.Network, "bind", lambda: net.loss_and_gradients(X, y)),
         "predicting": (cr.Network, "bind", lambda: net.predict(X)),
-        "writing a model file": (Path, "open", lambda: net.save(tmp_path / "m")),
-        "reading a model file": (Path, "open", lambda: cr.load(tmp_path / "m")),
+        "writing a model file": (Folder, "write_whole", lambda: net.save(tmp_path / "m")),
+        "reading a model file": (sealed_file, "open_regular", lambda: cr.load(tmp_path / "m")),
         "standardizing": (np, "percentile", lambda: cr.Standardization.fit_robust(X)),
         "dealing rows": (NumPyBackend, "permutation", lambda: cr.hold_out(10, 0.5)),
     }

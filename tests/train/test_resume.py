@@ -388,6 +388,43 @@ NONSENSE: dict[str, Any] = {  # what is changed in a checkpoint that is otherwis
 }
 
 
+IMPLAUSIBLE: dict[str, Any] = {  # what no fit has: the fields or arrays instead, made from the checkpoint
+    "a first loss below 0": lambda c: {"first_loss": -0.5},
+    "a first loss of infinity": lambda c: {"first_loss": "inf"},
+    "a best value of nan": lambda c: {"best_value": "nan"},
+    "a best value without an epoch": lambda c: {"best_epoch": 0, "best_value": 3.0},
+    "a loss of nan in the history": lambda c: {"history": c.history | {"loss": ["nan"]}},
+    "a loss below 0 in the history": lambda c: {"history": c.history | {"loss": [-1.0]}},
+    "an accuracy above 1": lambda c: {"history": c.history | {"accuracy": [1.5]}},
+    "an accuracy below 0": lambda c: {"history": c.history | {"accuracy": [-0.5]}},
+    "a rate of nan": lambda c: {"history": c.history | {"lr": ["nan"]}},
+    "a rate below 0": lambda c: {"history": c.history | {"lr": [-1e-3]}},
+    "a rate that the schedule has not": lambda c: {"history": c.history | {"lr": [c.history["lr"][0] * 1.01]}},
+    "an epoch longer than the run": lambda c: {"history": c.history | {"seconds": [c.seconds + 1.0]}},
+    "seconds of nan": lambda c: {"history": c.history | {"seconds": ["nan"]}},
+    "half a reduction": lambda c: {"rates": {"reductions": 0.5}},
+    "a sum of losses below 0": lambda c: {"totals": c.arrays["totals"] * [[-1.0, 1.0, 1.0]]},
+    "weights below 0": lambda c: {"totals": c.arrays["totals"] * [[1.0, -1.0, 1.0]]},
+    "predictions right less than never": lambda c: {"totals": c.arrays["totals"] - [[0.0, 0.0, 99.0]]},
+    "a mean of squares below 0": lambda c: {"moments.v.dense0.b": np.full(8, -1e-3, np.float32)},
+}
+
+
+@pytest.mark.parametrize("change", IMPLAUSIBLE)
+def test_a_checkpoint_with_a_number_that_no_fit_has_is_refused(classes, folder, change):
+    checkpoint, net = Checkpoint.read(folder / LAST), make_net(classes)
+    assert checkpoint.epochs == 1
+    assert checkpoint.arrays["totals"].size
+    fields, changed = {f.name for f in dataclasses.fields(Checkpoint)}, IMPLAUSIBLE[change](checkpoint)
+    arrays = checkpoint.arrays | {name: value for name, value in changed.items() if name not in fields}
+    parts = {name: value for name, value in changed.items() if name in fields}
+    dataclasses.replace(checkpoint, **parts, arrays=arrays).write(folder / LAST)
+    before = weights(net)
+    with pytest.raises(ModelFileError):
+        trainer(net).fit(classes.X, classes.y, resume=folder)
+    assert weights(net) == before
+
+
 @pytest.mark.parametrize("change", NONSENSE)
 def test_a_whole_file_that_makes_no_sense_is_refused(classes, folder, change):
     checkpoint = Checkpoint.read(folder / LAST)
@@ -482,9 +519,9 @@ def test_totals_that_nobody_counts_are_no_memory_of_others(regression, tmp_path)
 
 
 def test_what_is_written_is_read(folder):
-    checkpoint = Checkpoint.read(folder / LAST)
-    again = dataclasses.replace(checkpoint, best_value=float("-inf"), first_loss=float("nan"))
-    again.write(folder / LAST)
+    before_an_epoch = {"epochs": 0, "best_epoch": 0, "history": {}, "rates": {}}
+    checkpoint = dataclasses.replace(Checkpoint.read(folder / LAST), **before_an_epoch)
+    dataclasses.replace(checkpoint, best_value=float("-inf"), first_loss=float("nan")).write(folder / LAST)
     read = Checkpoint.read(folder / LAST)
     assert read.best_value == -np.inf
     assert np.isnan(read.first_loss)

@@ -1,20 +1,23 @@
 """``config.toml``: the options of a run as a file that ``chainrule train --config`` takes.
 
 A key is an option without its dashes (``batch-size = 64``), the table is ``data``; lists are arrays, the options of a
-loss an inline table. Relative paths count from the folder of the file. What a run writes has every option that decides
-which net comes out, with the value used, and absolute paths; those of one call (:data:`train_options.OUTPUT`: the
-folder, logs, what is printed) may stand in a file, and are not written.
+loss an inline table. Relative paths count from the folder of the file; one that is no UTF-8, which TOML cannot hold,
+is a file URI. What a run writes has every option that decides which net comes out, with the value used, and absolute
+paths; those of one call (:data:`train_options.OUTPUT`: the folder, logs, what is printed) are not written. In a file
+of the user's those that say where to write are refused, unless the file is trusted: it may be somebody else's.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import chainrule
 from chainrule.cli import train_options
@@ -24,12 +27,16 @@ from chainrule.cli.output import printable
 from chainrule.cli.parser import Parser
 from chainrule.cli.toml_text import toml_value
 from chainrule.errors import OptionError
+from chainrule.regular_file import open_regular
 from chainrule.tables.columns import show, suggest
 from chainrule.tables.readers import BUILT_IN
 
 LARGEST = 1 << 20  # bytes of a file of options
 # A key of a hundred parts. tomllib takes the square of their number: a megabyte of "a.a.a" would take hours.
 DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""", re.ASCII)
+WRITES = ("run_dir", "overwrite", "log_json", "tensorboard")  # the options by which files are written or replaced
+OF_A_FILE = ("config", "trust_config")  # no keys
+URI = "file:///"
 
 
 def arguments_from(path: Path) -> argparse.Namespace:
@@ -39,16 +46,26 @@ def arguments_from(path: Path) -> argparse.Namespace:
     """
     parser = Parser(prog="chainrule train")
     train_options.add_arguments(parser)
-    take_defaults(parser, path)
+    take_defaults(parser, path, trust=True)  # the run has its folder, and says itself what else it writes
     args = parser.parse_args([])
     args.argv = ["train", "--config", str(path)]
     return args
 
 
-def take_defaults(parser: argparse.ArgumentParser, path: Path) -> None:
-    """Let a parser's defaults be what the file says, so that what is typed wins; options that it lacks are left out."""
+def take_defaults(parser: argparse.ArgumentParser, path: Path, *, trust: bool = False) -> None:
+    """Let a parser's defaults be what the file says, so that what is typed wins; options that it lacks are left out.
+
+    OptionError for one that says where to write, unless ``trust``: the file may be somebody else's.
+    """
     values = read_config(path)
     known = {action.dest for action in parser._actions}
+    for name in () if trust else WRITES:
+        if name in values and name in known:
+            key = name.replace("_", "-")
+            raise OptionError(
+                f"{path}: {key} says where to write, and is taken from the command line alone",
+                hint=f"type --{key}, or --trust-config if you know who wrote {path.name}",
+            )
     parser.set_defaults(**{name: value for name, value in values.items() if name in known})
 
 
@@ -59,7 +76,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """{name of the option as in the Namespace: value as its argument would give it}."""
     parser = Parser(add_help=False)
     train_options.add_arguments(parser)
-    actions = {key_of(action): action for action in parser._actions if action.dest != "config"}
+    actions = {key_of(action): action for action in parser._actions if action.dest not in OF_A_FILE}
     found = {}
     for key, value in _load(path).items():
         if key not in actions:
@@ -75,7 +92,7 @@ def key_of(action: argparse.Action) -> str:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise OptionError(f"{path} has more than {LARGEST:,} bytes, a file of options was expected")
@@ -115,6 +132,14 @@ class Kind(NamedTuple):
     convert: Callable[[Any, Path], Any]
 
 
+def _path(text: str) -> str:
+    """A path, or a file URI (RFC 8089), which has a form for the bytes of every path, as a path."""
+    path = os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))) if text.startswith(URI) else text
+    if "\0" in path:
+        raise argparse.ArgumentTypeError(f"expected a path, got {text!a:.80} with a null character")
+    return path
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -152,14 +177,14 @@ FLAG = Kind("true or false", lambda value: isinstance(value, bool), lambda value
 TEXT_LIST = Kind("an array of texts", _is_list(_is_text), lambda value, _: list(value))
 KINDS: Mapping[Any, Kind] = {
     None: Kind("text", _is_text, lambda value, _: value),
-    Path: Kind("a path", _is_text, lambda value, folder: folder / value),
+    Path: Kind("a path", _is_text, lambda value, folder: folder / _path(value)),
     source: Kind(
         "a path or a built-in data set", _is_text,
-        lambda value, folder: value if value in BUILT_IN else str(folder / value),
+        lambda value, folder: value if value in BUILT_IN else str(folder / _path(value)),
     ),
     held_out: Kind(
         "a fraction or a path", lambda value: _is_number(value) or _is_text(value),
-        lambda value, folder: str(folder / value) if isinstance(value, str) else float(value),
+        lambda value, folder: str(folder / _path(value)) if isinstance(value, str) else float(value),
     ),
     float: Kind("a finite number", _is_number, lambda value, _: float(value)),
     positive_int: Kind("a whole number from 1 up", _is_whole, lambda value, _: positive_int(str(value))),
@@ -197,6 +222,22 @@ def config_text(args: argparse.Namespace, remarks: Mapping[str, str]) -> str:
             if value is None:
                 lines.append(f"# {key_of(action)}: none")
             else:
-                pairs = action.type is option
-                lines.append(f"{key_of(action)} = {toml_value(dict(value) if pairs else value)}{remark}")
+                lines.append(f"{key_of(action)} = {toml_value(_writable(action, value))}{remark}")
     return "\n".join(lines) + "\n"
+
+
+def _writable(action: argparse.Action, value: Any) -> Any:
+    """Of an option's value what TOML can hold: a path that is not UTF-8 as a URI."""
+    if action.type is option:
+        return dict(value)
+    if action.type in {source, held_out} and isinstance(value, str) and not _is_unicode(value):
+        return f"file://{quote_from_bytes(os.fsencode(value))}"
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -18,11 +18,11 @@ from chainrule.errors import DataError
 from chainrule.nn import metrics
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
-from chainrule.sealed_file import write_whole
 from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 from chainrule.train.score_pictures import draw_confusion, draw_predictions
+from chainrule.writing import write_whole
 
 MOST_CLASSES = 1000  # of a confusion matrix: it has the square of that
 

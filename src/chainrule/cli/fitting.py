@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from chainrule.cli.optimisation import optimizer_of
@@ -14,6 +13,7 @@ from chainrule.cli.options import names, positive_int
 from chainrule.cli.parser import OptionGroup
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
+from chainrule.regular_file import FilePath
 from chainrule.train.batches import cut_epoch
 from chainrule.train.callbacks import Callback, EpochFunction
 from chainrule.train.checkpoints import Checkpoints
@@ -101,7 +101,7 @@ def _monitor(args: argparse.Namespace, *, has_validation: bool) -> str | None:
 
 def trainer_of(
     args: argparse.Namespace, net: Network, *, has_validation: bool, callbacks: Sequence[Callback | EpochFunction],
-    progress: bool, checkpoints: Path | None = None,
+    progress: bool, checkpoints: FilePath | None = None,
 ) -> Trainer:  # fmt: skip
     """The trainer of these options, to which :func:`with_recipe` has been applied.
 

@@ -46,7 +46,7 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
     written on another machine.
     """
     say: Say = (lambda *_: None) if args.quiet else output.say
-    with directory, Signals() as signals, output.warnings_as_notes(say):
+    with Signals() as signals, directory, output.warnings_as_notes(say):
         asked, loggers = optimisation.with_defaults(args), _loggers(args)
         optimisation.optimizer_of(with_recipe(asked, rows=1, has_validation=False))  # refuses before a table is read
         backend, why = choose_backend(args.device, precision=args.precision)
@@ -73,7 +73,7 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
         lines = [] if args.quiet or sys.stderr.isatty() else [PlainLines(args.epochs)]
         trainer = trainer_of(
             args, net, has_validation=data.valid is not None, progress=not args.quiet,
-            callbacks=[signals, directory, *lines, *loggers], checkpoints=directory.checkpoints,
+            callbacks=[signals, *loggers, directory, *lines], checkpoints=directory.checkpoints,
         )  # fmt: skip
         resume = directory.last_checkpoint if goes_on else None
         if goes_on:
@@ -91,7 +91,7 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
             with contextlib.suppress(OSError, MemoryError):  # what failed may fail again, and it is what is to be said
                 directory.end("failed", net=None, run=None, summary={"error": str(error)})
             if isinstance(error, OSError) and directory.can_go_on:
-                say("next", f"chainrule resume {directory.path}, once that is mended")
+                say("next", f"{output.command('resume', directory.found)}, once that is mended")
             raise
         _tell(args, directory, data, outcome, summary, say)
         interrupted = outcome.stopped == "interrupted" and not signals.caught  # by who called main() from a thread
@@ -102,7 +102,7 @@ def _end_diverged(directory: RunDirectory, net: Network, error: DivergenceError,
     kept = net if error.run.best_epoch else None
     directory.end("diverged", net=kept, run=error.run, summary={"error": error.message} | findings_of(error.run))
     say_findings(say, error.run)
-    say("saved", f"{directory.path}/  {f'{MODEL} of the best epoch' if kept else 'no model: no epoch was good'}")
+    say("saved", f"{directory.found}/  {f'{MODEL} of the best epoch' if kept else 'no model: no epoch was good'}")
     if error.checkpoint is not None:
         say("kept", f"{error.checkpoint}, the last checkpoint from before")
 
@@ -119,8 +119,10 @@ def _tell(
 ) -> None:  # fmt: skip
     """Say what came out."""
     interrupted = outcome.stopped == "interrupted"
-    drawn = f"  {GRADIENT_NORMS}" if args.diagnose else ""
-    say("saved", f"{directory.path}/  model.safetensors  history.csv  curves.svg  config.toml{drawn}")
+    drawn, found = f"  {GRADIENT_NORMS}" if args.diagnose else "", directory.found
+    if found != directory.path:
+        say("note", f"{directory.path} was moved while the run wrote to it: all of the run is where it is now")
+    say("saved", f"{found}/  model.safetensors  history.csv  curves.svg  config.toml{drawn}")
     if outcome.best_epoch:
         part = "train" if data.valid is None else "valid"
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
@@ -131,9 +133,9 @@ def _tell(
     if interrupted:
         say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")
         if directory.last_checkpoint is not None:
-            say("next", f"chainrule resume {directory.path}")
+            say("next", output.command("resume", found))
     if args.json:
-        output.result_json({"ok": not interrupted, **summary, "run_dir": str(directory.path)})
+        output.result_json({"ok": not interrupted, **summary, "run_dir": str(found)})
 
 
 def _loggers(args: argparse.Namespace) -> list[Callback]:

@@ -12,12 +12,12 @@ import sys
 import chainrule
 from chainrule.backends.host_memory import out_of_memory
 from chainrule.cli import output
+from chainrule.cli.disk_errors import hint_of
 from chainrule.cli.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
 
 LONGEST = 4000  # characters of a message; one that names columns has half
 BUG, DISK, INTERRUPTED = 1, 5, 130
-ELSEWHERE = "free space, or another place to write to"
 
 COMMANDS = {
     "train": "read a table, train a net, save a run directory",
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         output.silence(sys.stdout)
     except OSError as error:
         output.silence(sys.stdout)
-        return code or _fail(argv, f"stdout: {error.strerror or error}", ELSEWHERE, DISK)
+        return code or _fail(argv, f"stdout: {error.strerror or error}", hint_of(error), DISK)
     return code
 
 
@@ -67,8 +67,8 @@ def _guarded(argv: list[str]) -> int:
     except OSError as error:
         if "--debug" in argv:
             raise
-        path = f"{error.filename}: " if error.filename else ""
-        return _fail(argv, f"{path}{error.strerror or error}", ELSEWHERE, DISK)
+        path = f"{output.cut(str(error.filename))}: " if error.filename else ""  # the reason is what must be read
+        return _fail(argv, f"{path}{error.strerror or error}", hint_of(error), DISK)
     except Exception as error:
         if "--debug" in argv:
             raise
@@ -98,7 +98,7 @@ def _run(argv: list[str]) -> int:
     if (config := getattr(args, "config", None)) is not None:
         from chainrule.cli.config import take_defaults  # only for the commands that train
 
-        take_defaults(parser_of_chosen, config)
+        take_defaults(parser_of_chosen, config, trust=getattr(args, "trust_config", False))
         args = parser.parse_args(argv)
     args.argv = argv
     try:

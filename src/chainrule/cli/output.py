@@ -6,13 +6,14 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from chainrule.sealed_file import naming
+from chainrule.open_file import naming
 from chainrule.train.loggers import plain
 
 
@@ -117,6 +118,12 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[j]) for row in table) for j in range(len(table[0]))]
     padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in table]
     return ["  ".join(row).rstrip() for row in padded]
+
+
+def command(word: str, path: Path) -> str:
+    """``chainrule WORD PATH`` as a shell takes it, whatever the path is called."""
+    text = str(path)
+    return f"chainrule {word} {shlex.quote(f'./{text}' if text.startswith('-') else text)}"
 
 
 def cut(text: str, longest: int = 1000) -> str:

@@ -17,8 +17,8 @@ from chainrule.cli.prediction_table import as_csv, as_parquet, parquet_writer, p
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
 from chainrule.nn.saved import load
-from chainrule.sealed_file import write_whole
 from chainrule.tables.readers import read_table
+from chainrule.writing import write_whole
 
 KINDS = (".csv", ".parquet", ".npy")
 

@@ -23,9 +23,9 @@ def resolve(
     used: dict[str, Any] = dict(vars(args))
     remarks = {}
     if args.data not in BUILT_IN:
-        used["data"] = str(Path(args.data).resolve())
+        used["data"] = _absolute(args.data)
     if isinstance(args.valid, str):
-        used["valid"] = str(Path(args.valid).resolve())
+        used["valid"] = _absolute(args.valid)
     if data.target_name and (data.encoder is not None or args.target is None):
         used["target"] = data.target_name
     if data.plan.task in TASKS:  # a multilabel target is known by its loss
@@ -45,3 +45,10 @@ def resolve(
 
 def _is_open(value: Any) -> bool:
     return value is None or value == "auto"
+
+
+def _absolute(path: str) -> str:
+    """OSError where the whole path is longer than the system takes, though the relative one was not."""
+    found = Path(path).resolve()
+    found.stat()
+    return str(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import sys
 import time
@@ -15,6 +16,9 @@ import safetensors
 
 import chainrule
 from chainrule.errors import DataError, first_line
+from chainrule.folder import Folder
+from chainrule.open_file import naming
+from chainrule.regular_file import open_regular
 from chainrule.sealed_file import is_deeper
 from chainrule.train.run import StartRecord
 
@@ -26,8 +30,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """What run.json of a folder says, None where ``path`` is no folder; DataError where it is no run's."""
     if not path.is_dir():
         return None
+    with naming(path), Folder(path) as folder:
+        return record_in(folder)
+
+
+def record_in(folder: Folder) -> dict[str, Any]:
+    """What run.json of an open folder says; DataError where it is no run's."""
+    path = folder.path
     try:
-        with (path / RECORD).open("rb") as file:
+        with folder.open_regular(RECORD) as file:
             content = file.read(LONGEST + 1)
         if len(content) > LONGEST:
             raise ValueError(f"it has more than {LONGEST:,} bytes")
@@ -38,7 +49,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
             hint="a run that was killed before it wrote that had not begun: train once more, with --overwrite",
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path / RECORD} cannot be read: {first_line(error):.200}") from error
+        said = error.strerror if isinstance(error, OSError) else None
+        raise DataError(f"{path / RECORD} cannot be read: {said or first_line(error):.200}") from error
     if not isinstance(record, dict) or is_deeper(record, DEEPEST):
         raise DataError(f"{path / RECORD} should be a JSON object of at most {DEEPEST} levels")
     return record
@@ -73,9 +85,10 @@ def file_facts(source: str) -> dict[str, Any]:
     path = Path(source)
     if not path.is_file():
         return {"source": source}
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"source": str(path.resolve()), "bytes": path.stat().st_size, "sha256": digest}
+        size = os.fstat(file.fileno()).st_size
+    return {"source": str(path.resolve()), "bytes": size, "sha256": digest}
 
 
 def system() -> str:

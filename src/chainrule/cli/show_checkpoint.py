@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from chainrule.cli import output
 from chainrule.cli.run_directory import CHECKPOINTS
 from chainrule.cli.run_record import RECORD
 from chainrule.train.checkpoint import Checkpoint
@@ -40,7 +41,7 @@ def rows_of(checkpoint: Checkpoint, path: Path) -> list[list[str]]:
     folder = path.parent if path.parent.name == CHECKPOINTS else path.resolve().parent
     is_over = c.epochs == settings.get("epochs")
     if not is_over and folder.name == CHECKPOINTS and (folder.parent / RECORD).is_file():
-        rows.append(["to go on", f"chainrule resume {folder.parent}"])
+        rows.append(["to go on", output.command("resume", folder.parent)])
     return rows
 
 

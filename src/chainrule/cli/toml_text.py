@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+DOTS, DOT = 100, "\\u002E"  # a text with so many might be taken for a key of very many words, which is refused
 SHORT = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -17,7 +18,8 @@ def toml_value(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)  # inf, nan and 1e-05 are TOML too
     if isinstance(value, str):
-        return f'"{"".join(map(_escaped, value))}"'
+        text = "".join(map(_escaped, value))
+        return f'"{text if text.count(".") < DOTS else text.replace(".", DOT)}"'
     if isinstance(value, Mapping):
         inner = ", ".join(f"{_key(name)} = {toml_value(part)}" for name, part in value.items())
         return f"{{ {inner} }}" if inner else "{}"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from chainrule.cli.job import do_job
-from chainrule.cli.run_directory import RunDirectory, default_path
+from chainrule.cli.run_directory import RunDirectory
 from chainrule.cli.train_options import add_arguments
 
 __all__ = ["USAGE", "add_arguments", "run"]
@@ -15,5 +15,5 @@ USAGE = "chainrule train DATA --target COLUMN [options], or chainrule train --co
 
 
 def run(args: argparse.Namespace) -> int:
-    path = args.run_dir or default_path(Path(args.data or "run").stem)  # without data the job is refused
-    return do_job(args, RunDirectory(path, overwrite=args.overwrite))
+    name = Path(args.data or "run").stem  # without data the job is refused
+    return do_job(args, RunDirectory(args.run_dir, name=name, overwrite=args.overwrite))

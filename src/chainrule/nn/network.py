@@ -25,6 +25,7 @@ from chainrule.nn.preparation import Preparation, TableLike
 from chainrule.nn.rows import InputReader, Rows, upload_rows
 from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
+from chainrule.regular_file import FilePath
 
 if TYPE_CHECKING:
     from chainrule.onnx import Agreement
@@ -290,7 +291,7 @@ class Network:
 
     # ---- files ------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the model file: parameters and all that a prediction needs; :func:`chainrule.load` opens it."""
         from chainrule.nn.saved import save  # the file format knows the net, not the other way round
 

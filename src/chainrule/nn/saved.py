@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from chainrule.nn.residual import Residual
 from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_columns import column_from
 from chainrule.nn.table_encoder import TableEncoder
+from chainrule.regular_file import FilePath
 
 PREFIX = "parameters."
 LAYERS: dict[str, type[Layer]] = {
@@ -38,7 +38,7 @@ DEEPEST = 8  # blocks within blocks
 
 
 @advice("a model file takes the memory of its parameters twice", doing="writing a model file")
-def save(net: Network, path: str | Path) -> None:
+def save(net: Network, path: FilePath) -> None:
     """Write the model file: parameters and all that a prediction needs. See :mod:`chainrule.model_file`."""
     p = net.preparation
     tensors = {f"{PREFIX}{name}": value for name, value in net.parameter_arena.download().items()}
@@ -56,7 +56,7 @@ def save(net: Network, path: str | Path) -> None:
     model_file.write(path, description, tensors)
 
 
-def refuse_unsavable(net: Network, path: str | Path) -> None:
+def refuse_unsavable(net: Network, path: FilePath) -> None:
     """DataError where a model file has no room for the names that this net goes by: to be asked before training."""
     shapes = {f"{PREFIX}{name}": slot.shape for name, slot in net.parameter_arena.layout.slots.items()}
     if sealed_file.header_bytes(_describe(net), shapes) > model_file.FORMAT.max_header:
@@ -84,7 +84,7 @@ def _describe(net: Network) -> dict[str, Any]:
 
 @advice("a model file takes the memory of its parameters twice", doing="reading a model file")
 def load(
-    path: str | Path, *, device: str = "auto", backend: Backend | None = None,
+    path: FilePath, *, device: str = "auto", backend: Backend | None = None,
     custom: Sequence[CustomActivation | CustomLoss] = (),
 ) -> Network:  # fmt: skip
     """The net of a model file, on the ``device`` of that name, or on ``backend`` where one is given.

@@ -17,7 +17,7 @@ from chainrule.onnx.graph import Graph, import_onnx
 from chainrule.onnx.layers import chained, check_preparation, features
 from chainrule.onnx.outputs import answer
 from chainrule.options import one_of
-from chainrule.sealed_file import write_whole
+from chainrule.writing import write_whole
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network

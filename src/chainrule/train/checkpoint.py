@@ -11,15 +11,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule import sealed_file
 from chainrule.errors import ModelFileError
+from chainrule.regular_file import FilePath
 from chainrule.sealed_file import Format
 from chainrule.train.loggers import plain
+from chainrule.train.plausible import refuse_implausible_array, refuse_implausible_numbers
 
 FORMAT = Format("chainrule-checkpoint", "checkpoint", version=1, max_header=1 << 24)
 DTYPES = ("float32", "float64")
@@ -60,13 +61,13 @@ class Checkpoint:
     machine: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(repr=False)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: FilePath) -> None:
         """As a sealed file, whole or not at all."""
         description = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "arrays"}
         sealed_file.write(path, FORMAT, FORMAT.version, description, self.arrays)
 
     @classmethod
-    def read(cls, path: Path) -> Checkpoint:
+    def read(cls, path: FilePath) -> Checkpoint:
         """What :meth:`write` wrote; ModelFileError for a file that is missing, foreign, damaged or makes no sense."""
         _, description, arrays = sealed_file.read(path, FORMAT)
         try:
@@ -107,6 +108,7 @@ def _checked(description: Any) -> dict[str, Any]:
         raise ValueError(f"its history should have {found['epochs']} epochs")
     if found["best_epoch"] > found["epochs"]:
         raise ValueError("its best epoch is not over")
+    refuse_implausible_numbers(found)
     return found
 
 
@@ -124,6 +126,7 @@ def _checked_arrays(arrays: dict[str, np.ndarray], batches: int) -> dict[str, np
         # A second moment may have grown beyond its dtype: inf there means an update of 0. Nothing comes of a nan.
         if not np.isfinite(array).all() and (name.startswith(FINITE) or not (array > -np.inf).all()):
             raise ValueError(f"{name:.80} should be finite numbers")
+        refuse_implausible_array(name, array)
     totals = arrays["totals"]
     if totals.shape != (batches, 3) or totals.dtype != np.float64:
         raise ValueError(f"totals of shape {totals.shape}, {totals.dtype} came, ({batches}, 3), float64 was expected")

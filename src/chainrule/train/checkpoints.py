@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.errors import OptionError
+from chainrule.folder import Folder, Place
 from chainrule.nn.network import Network
+from chainrule.open_file import naming
 from chainrule.options import real_number, whole_number
-from chainrule.sealed_file import make_folder
+from chainrule.regular_file import FilePath
 from chainrule.train.checkpoint import Checkpoint
+from chainrule.writing import make_folder
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 SECONDS = 30.0  # between two checkpoints, where nobody says otherwise
@@ -30,19 +34,19 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : made where it does not exist
+    folder : made where it does not exist; of a run, a :class:`chainrule.folder.Place` in the run's own
     steps : batches trained on between two checkpoints, or None to go by time
     seconds : between two checkpoints; without ``steps`` 30 where nothing is said
 
     ``trainer.fit(..., resume=folder)`` goes on from it.
     """
 
-    folder: str | Path
+    folder: FilePath
     steps: int | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.folder, str | Path):
+        if not isinstance(self.folder, str | os.PathLike):
             raise OptionError(f"folder {self.folder!r} came, a path was expected")
         if self.steps is not None:
             whole_number("steps", self.steps)
@@ -59,13 +63,21 @@ class Checkpoints:
         """The model file of the best epoch so far."""
         return Path(self.folder) / BEST
 
+    def opened(self) -> Folder:
+        """The folder, made where it is missing; one in a run's folder by that folder's descriptor, never by a link."""
+        if isinstance(self.folder, Place):
+            return self.folder.folder.within(self.folder.name, make=True)
+        make_folder(self.folder)
+        with naming(self.folder):
+            return Folder(self.folder)
+
     @property
     def interval(self) -> float | None:
         """Seconds between two checkpoints; None where only steps count."""
         return self.seconds if self.seconds is not None or self.steps is not None else SECONDS
 
 
-def as_checkpoints(checkpoints: Checkpoints | str | Path | None) -> Checkpoints | None:
+def as_checkpoints(checkpoints: Checkpoints | FilePath | None) -> Checkpoints | None:
     """A folder as Checkpoints; OptionError for what is neither."""
     if checkpoints is None or isinstance(checkpoints, Checkpoints):
         return checkpoints
@@ -111,11 +123,11 @@ class CheckpointWriter:
         if self.settings is None:
             return
         start = time.monotonic()
-        make_folder(self.settings.folder)
-        if best is not None and checkpoint.best_epoch != self._best_epoch:
-            best().save(self.settings.best)
-            self._best_epoch = checkpoint.best_epoch
-        checkpoint.write(self.settings.last)
+        with self.settings.opened() as folder:
+            if best is not None and checkpoint.best_epoch != self._best_epoch:
+                best().save(folder / BEST)
+                self._best_epoch = checkpoint.best_epoch
+            checkpoint.write(folder / LAST)
         self.written = self.settings.last
         self._at = time.monotonic()
         self._cost = self._at - start

@@ -10,13 +10,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from chainrule.sealed_file import write_whole
+from chainrule.regular_file import FilePath
 from chainrule.train.curves import Curve, draw_curves
+from chainrule.writing import write_whole
 
 # From where on it is worth a word. Healthy nets stay far from each: some dead units are normal, an update of 1e-3 of
 # the weights is usual, and gradient norms of layers differ by a factor of ten or so.
@@ -76,7 +76,7 @@ class Diagnosis:
     def __str__(self) -> str:
         return "\n".join(map(str, self.findings)) or "nothing found that is wrong"
 
-    def plot(self, path: str | Path) -> None:
+    def plot(self, path: FilePath) -> None:
         """Write the gradient norm of each layer over the epochs as an SVG picture; epoch 0 is before training."""
         norms: dict[str, list[float]] = {}
         for m in self.measurements:

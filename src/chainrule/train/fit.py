@@ -137,7 +137,7 @@ class Fit:
                 self._train(progress)
             # A weight of -inf before a relu leaves the loss finite, and so may be one of the best epoch.
             kept = self._best_net() if self.best is not None and self.best.epoch else self.net
-            refuse_nonfinite_parameters(kept, step=run.steps - 1, epoch=run.history.epochs, rate=self._rate)
+            refuse_nonfinite_parameters(kept, step=run.steps - 1, epoch=run.history.epochs, rate=self.rate)
             self.learner.keep()
             self._say_what_says_nothing(ended=True)
         except KeyboardInterrupt:
@@ -263,7 +263,7 @@ class Fit:
         )  # fmt: skip
         if self.evaluate is not None:
             metrics |= {f"valid_{name}": value for name, value in self.evaluate().items()}
-        metrics["lr"] = self._rate(run.steps - 1)
+        metrics["lr"] = self.rate(run.steps - 1)
         metrics["seconds"] = self._seconds()
         run.history.append(metrics)
         self.rates.end_epoch(epoch + 1, metrics)
@@ -282,10 +282,10 @@ class Fit:
         batch, loss, where = self.steps.first_nonfinite()
         return diverged(
             self.net, step=step, epoch=epoch, batch=batch, batches=self.steps.batches.count, loss=loss, where=where,
-            rate=self._rate(step),
+            rate=self.rate(step),
         )  # fmt: skip
 
-    def _rate(self, step: int) -> float:
+    def rate(self, step: int) -> float:
         return float(self.rates.rates(max(0, step), 1, self.total_steps)[0])
 
     # ---- checkpoints --------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class Fit:
         if (halted := self.steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
-        refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1, rate=self._rate)
+        refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1, rate=self.rate)
         with advice(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
             checkpoint = take(self, done, self._seconds())
             self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)

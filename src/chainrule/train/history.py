@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from chainrule.nn.metric_names import RECORDED
-from chainrule.sealed_file import write_whole
+from chainrule.regular_file import FilePath
 from chainrule.train.curves import Curve, draw_curves
+from chainrule.writing import write_whole
 
 
 class History(Mapping[str, list[float]]):
@@ -55,7 +55,7 @@ class History(Mapping[str, list[float]]):
             writer.writerow([epoch, *(repr(v) for v in row)])
         return out.getvalue()
 
-    def plot(self, path: str | Path, *, best_epoch: int | None = None) -> None:
+    def plot(self, path: FilePath, *, best_epoch: int | None = None) -> None:
         """Write the curves as an SVG picture: the loss, and a panel for each metric."""
         panels = []
         usual = ("loss", *RECORDED)

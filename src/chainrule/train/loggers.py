@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -14,8 +16,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from chainrule.errors import OptionError
 from chainrule.nn.network import Network
-from chainrule.sealed_file import naming
+from chainrule.open_file import naming
+from chainrule.regular_file import AS_BYTES, NO_WAITING, kind_of
 from chainrule.train.callbacks import Callback
 from chainrule.train.run import EpochRecord, Run, StartRecord, StepRecord
 
@@ -39,7 +43,7 @@ class JSONLinesLogger(Callback):
         self._file: TextIO | None = None
 
     def on_start(self, record: StartRecord) -> None:
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = _open_to_append(self.path)
         self._write({"event": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **settings(record)})
 
     def on_step_end(self, record: StepRecord) -> None:
@@ -68,6 +72,21 @@ class JSONLinesLogger(Callback):
                 self._file.close()
             self._file = None
             raise
+
+
+def _open_to_append(path: Path) -> TextIO:
+    """A file, or what stands for a stream of this process; a named pipe only if somebody reads it, who may be slow."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_WAITING | AS_BYTES
+    try:
+        number = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a pipe or a socket
+            kind = kind_of(path.stat().st_mode)
+            raise OptionError(f"{path}: expected a file, got {kind} that nobody reads") from error
+        raise
+    if NO_WAITING:
+        os.set_blocking(number, True)
+    return open(number, "a", encoding="utf-8")  # noqa: PTH123 - of a descriptor
 
 
 def json_line(value: dict[str, Any]) -> str:

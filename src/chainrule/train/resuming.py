@@ -12,10 +12,14 @@ from chainrule.arena import Arena
 from chainrule.errors import DataError, ModelFileError, OptionError
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.fingerprint import differences, machine_of, rows_of, settings_of
+from chainrule.train.plausible import refuse_implausible_losses
 
 if TYPE_CHECKING:
     from chainrule.train.fit import Fit
     from chainrule.train.trainer import Trainer
+
+
+SAME_RATE = 1e-6  # relative
 
 
 class Identity(NamedTuple):
@@ -110,14 +114,19 @@ def _refuse_other_numbers(fit: Fit, checkpoint: Checkpoint) -> None:
     names = fit.quantities if epochs else []
     if sorted(checkpoint.history) != sorted(names):
         raise ModelFileError(f"the checkpoint has another history: {', '.join(names)} were expected")
-    if epochs and not math.isfinite(checkpoint.first_loss):
-        raise ModelFileError(f"the checkpoint says that the first loss was {checkpoint.first_loss}, and went on")
+    try:
+        refuse_implausible_losses(
+            fit.net.loss, checkpoint.first_loss, checkpoint.history, checkpoint.arrays["totals"]
+        )  # fmt: skip
+    except ValueError as error:
+        raise ModelFileError(f"the checkpoint makes no sense: {error}") from None
 
 
 def _follow_history(fit: Fit, checkpoint: Checkpoint) -> None:
     """What feedback and the watched metric have come to follows from the history: once more, and compared."""
     for number in range(checkpoint.epochs):
         metrics = {name: values[number] for name, values in checkpoint.history.items()}
+        _refuse_other_rate(fit, metrics["lr"], number)
         fit.run.history.append(metrics)
         fit.rates.end_epoch(number + 1, metrics)
         if fit.best is not None:
@@ -130,6 +139,15 @@ def _follow_history(fit: Fit, checkpoint: Checkpoint) -> None:
         )
     if fit.rates.state() != checkpoint.rates:
         raise ModelFileError("the checkpoint's learning rate does not follow from its history")
+
+
+def _refuse_other_rate(fit: Fit, rate: float, epoch: int) -> None:
+    """``epoch`` counts from 0. Another machine's cosine may have other last bits."""
+    expected = fit.rate((epoch + 1) * fit.steps.groups.updates - 1)
+    if not math.isclose(rate, expected, rel_tol=SAME_RATE, abs_tol=SAME_RATE * fit.trainer.optimizer.schedule.lr):
+        raise ModelFileError(
+            f"the checkpoint says that epoch {epoch + 1} ended with a rate of {rate:g}, its settings say {expected:g}"
+        )
 
 
 def _refuse_other_arrays(checkpoint: Checkpoint, arenas: dict[str, Arena]) -> None:
