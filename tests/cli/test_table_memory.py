@@ -28,10 +28,10 @@ from chainrule.cli.parser import Parser
 from chainrule.cli.train import add_arguments
 from chainrule.cli.training_data import read_training_data
 from chainrule.nn import table_encoder
-from chainrule.tables import array_reader, csv_reader, frame_reader, in_place
+from chainrule.tables import array_reader, arrow_files, csv_reader, in_place
 
 # As small beside this table as they are beside a large one.
-table_encoder.PART, csv_reader.PART, frame_reader.CELLS_AT_ONCE = 1 << 12, 1 << 12, 1
+table_encoder.PART, csv_reader.PART, arrow_files.CELLS_AT_ONCE = 1 << 12, 1 << 12, 1
 array_reader.PART = in_place.PART = 1 << 16
 
 def resident(name):
