@@ -1,0 +1,117 @@
+"""config.toml: keys that there are, with values of the right and of other types; or bytes as they come."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from campaigns import shown_files
+from chainrule.cli import optimisation, train_options
+from chainrule.cli.config import arguments_from, config_text, key_of
+from chainrule.cli.fitting import with_recipe
+from chainrule.cli.parser import Parser
+from chainrule.cli.toml_text import toml_value
+from chainrule.errors import OptionError
+from chainrule.nn.activations import ACTIVATIONS
+from chainrule.nn.losses import LOSSES
+from fuzzing import values
+from fuzzing.choices import Choices
+from fuzzing.limits import Outcome, outcome_of
+from fuzzing.targets import Target
+
+ROWS = "a,b,y\n" + "".join(f"{i % 7},{'rgb'[i % 3]},{i % 2}\n" for i in range(24))
+WIDEST, MOST = 64, 3  # hidden layers and epochs of what is trained
+WORDS = [
+    "auto", "classify", "regress", "y", "a", "b", "-1", "30s", "1h", "9s", "1", "cpu", "valid_loss", "valid_accuracy",
+    "levels", "delta", "label_smoothing", *LOSSES, *ACTIVATIONS, *optimisation.SCHEDULES, *optimisation.OPTIMIZERS,
+]  # fmt: skip
+
+
+def _actions() -> list[argparse.Action]:
+    parser = Parser(add_help=False)
+    train_options.add_options_of_a_fit(parser)
+    return parser._actions
+
+
+class OptionFiles(Target):
+    """Read, written and read again as the same; then a net is trained so, where it is a small one."""
+
+    good = frozenset({"read", "refused", "trained", "not trained"})
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.actions, self.path = _actions(), folder / "config.toml"
+        (folder / "rows.csv").write_text(ROWS)
+
+    def seeds(self) -> list[bytes]:
+        whole = (b'\0hidden = [3]\nloss-option = { levels = [0.1, 0.9] }\nlr = 0.1\nvalid = 0.2\n', b'\0epochs = 2\n')
+        return [*whole, *(bytes([1, 2, i, 1, *range(30)]) for i in range(len(self.actions)))]
+
+    def _value(self, choices: Choices, action: argparse.Action) -> Any:
+        """One that the option may have, mostly."""
+        match choices.randrange(8):
+            case 0:
+                return values.value(choices)
+            case 1:
+                return values.number(choices)
+            case 2:
+                return choices.choice(WORDS)
+            case 3:
+                return {choices.choice(WORDS): choices.choice([values.number(choices), choices.choice(WORDS)])}
+            case 4:
+                return [choices.randrange(9) for _ in range(choices.randrange(4))]
+            case 5 if action.choices is not None:
+                return choices.choice(list(action.choices))
+            case 6:
+                return choices.randrange(4)
+            case _:
+                return choices.randrange(256) / 128
+
+    def _text(self, choices: Choices) -> str:
+        lines = []
+        for _ in range(choices.randrange(6)):
+            action = choices.choice(self.actions)
+            value = self._value(choices, action)
+            value = True if action.nargs == 0 and choices.randrange(4) else value
+            with contextlib.suppress(TypeError, RecursionError):  # null has no form in TOML, nor has any depth
+                lines.append(f"{key_of(action)} = {toml_value(value)}")
+        return "\n".join(dict.fromkeys(lines))
+
+    def outcome(self, data: bytes) -> Outcome:
+        choices = Choices(data)
+        content = self._text(choices).encode("utf-8", "replace") if choices.randrange(2) else choices.rest()
+        self.path.write_bytes(content)
+        found = outcome_of(self._read, refusal=OptionError)
+        return outcome_of(self._train, refusal=()) if found.said == "read" else found
+
+    def _read(self) -> str:
+        args = arguments_from(self.path)
+        again = self.folder / "again.toml"
+        again.write_text(config_text(args, {}))
+        there, back = vars(args), vars(arguments_from(again))
+        names = [action.dest for action in self.actions]
+        if [repr(there[name]) for name in names] != [repr(back[name]) for name in names]:
+            return f"written and read again as {[(there[n], back[n]) for n in names if repr(there[n]) != repr(back[n])]}"
+        filled = optimisation.with_defaults(args)
+        optimisation.optimizer_of(with_recipe(filled, rows=24, has_validation=False))
+        return "read"
+
+    def _train(self) -> str:
+        args = arguments_from(self.path)
+        small = max(args.hidden or [0]) <= WIDEST and len(args.hidden or []) < MOST and not isinstance(args.valid, str)
+        if not small or (args.epochs or 0) > MOST or args.log_json or args.tensorboard or args.run_dir:
+            return "not trained"
+        argv = ["train", "rows.csv", "--config", str(self.path), "--run-dir", "new", "--overwrite", "--device", "cpu"]
+        argv += ["--target", "y", *([] if args.epochs else ["--epochs", "2"])]
+        with contextlib.chdir(self.folder):
+            code, out, err = shown_files.call(argv)
+        if said := shown_files.wrong(code, out, err):
+            return f"train: {said}"
+        if code == 0:
+            json.loads((self.folder / "new" / "run.json").read_text())
+        return "trained"
+
+
