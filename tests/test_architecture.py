@@ -23,6 +23,7 @@ FLOORS = [
     {"backends", "data"},
     {"options"},
     {"errors"},
+    {"plain_text"},
 ]
 # Rooms that import others of their floor.
 NEIGHBOURS = {"nn", "onnx", "optim", "arena", "random", "model_file", "sealed_file", "cli", "train"}

@@ -40,7 +40,9 @@ def fuzz(name: str, seconds: float, corpus: Path, found: Path) -> Result:
     before = set(found.glob(f"{name}-*"))
     argv = [sys.executable, "-m", "fuzzing.guided", name, str(seconds), str(corpus / name), str(found)]
     try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds + SPARE, check=False)
+        done = subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds + SPARE, check=False
+        )
         log, code = done.stdout.decode(errors="replace"), done.returncode
     except subprocess.TimeoutExpired as error:
         log, code = (error.stdout or b"").decode(errors="replace"), -1

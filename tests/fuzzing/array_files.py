@@ -1,4 +1,4 @@
-"""Arrays in .npy files and .npz archives: headers that lie, members of any name, archives packed anew with right sums."""
+"""Arrays in .npy files and .npz archives: headers that lie, members of any name, archives with right sums."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def npy(choices: Choices) -> bytes:
             case 2:
                 return hostile.as_npy(hostile.whole_array(choices))
             case _:
-                descr, shape = choices.choice(values.DTYPES), [choices.randrange(6) for _ in range(choices.randrange(4))]
+                descr, shape = (
+                    choices.choice(values.DTYPES),
+                    [choices.randrange(6) for _ in range(choices.randrange(4))],
+                )
                 order, extra = choices.choice(["True", "False", "None", "0"]), values.text(choices)
                 said = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {tuple(shape)}, {extra}}}"
                 return hostile.header(said, choices.choice([(1, 0), (2, 0), (3, 0)])) + choices.rest()

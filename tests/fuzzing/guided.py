@@ -1,6 +1,6 @@
 """Fuzzes one target, guided by the coverage of chainrule: atheris (libFuzzer for Python) changes the inputs.
 
-A process of its own, for libFuzzer never gives a process back: ``python -m fuzzing.guided TARGET SECONDS CORPUS FOUND``.
+A process of its own, for libFuzzer never returns: ``python -m fuzzing.guided TARGET SECONDS KEPT FOUND``.
 """
 
 from __future__ import annotations

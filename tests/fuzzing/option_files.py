@@ -47,7 +47,7 @@ class OptionFiles(Target):
         (folder / "rows.csv").write_text(ROWS)
 
     def seeds(self) -> list[bytes]:
-        whole = (b'\0hidden = [3]\nloss-option = { levels = [0.1, 0.9] }\nlr = 0.1\nvalid = 0.2\n', b'\0epochs = 2\n')
+        whole = (b"\0hidden = [3]\nloss-option = { levels = [0.1, 0.9] }\nlr = 0.1\nvalid = 0.2\n", b"\0epochs = 2\n")
         return [*whole, *(bytes([1, 2, i, 1, *range(30)]) for i in range(len(self.actions)))]
 
     def _value(self, choices: Choices, action: argparse.Action) -> Any:
@@ -94,7 +94,9 @@ class OptionFiles(Target):
         there, back = vars(args), vars(arguments_from(again))
         names = [action.dest for action in self.actions]
         if [repr(there[name]) for name in names] != [repr(back[name]) for name in names]:
-            return f"written and read again as {[(there[n], back[n]) for n in names if repr(there[n]) != repr(back[n])]}"
+            return (
+                f"written and read again as {[(there[n], back[n]) for n in names if repr(there[n]) != repr(back[n])]}"
+            )
         filled = optimisation.with_defaults(args)
         optimisation.optimizer_of(with_recipe(filled, rows=24, has_validation=False))
         return "read"
@@ -113,5 +115,3 @@ class OptionFiles(Target):
         if code == 0:
             json.loads((self.folder / "new" / "run.json").read_text())
         return "trained"
-
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +12,9 @@ import numpy as np
 import chainrule as cr
 from campaigns import checkpoint_files, model_files, shown_files
 from campaigns.damage import MODEL_ARRAYS, Harm, damaged, sealed
-from campaigns.shown_files import Terminal
 from chainrule import model_file, sealed_file
-from chainrule.cli.main import main
 from chainrule.cli.prediction_table import as_csv, prediction_table
-from chainrule.errors import DataError, DeviceError, ModelFileError, OptionError
+from chainrule.errors import DataError, ModelFileError, OptionError
 from chainrule.sealed_file import Content, Format
 from chainrule.train import checkpoint
 from chainrule.train.checkpoints import LAST

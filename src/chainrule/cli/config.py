@@ -20,10 +20,10 @@ import chainrule
 from chainrule.cli import train_options
 from chainrule.cli.fitting import interval
 from chainrule.cli.options import column_names, held_out, names, option, positive_int, seed, source, widths
-from chainrule.cli.output import printable
 from chainrule.cli.parser import Parser
 from chainrule.cli.toml_text import toml_value
 from chainrule.errors import OptionError
+from chainrule.plain_text import printable
 from chainrule.tables.columns import show, suggest
 from chainrule.tables.readers import BUILT_IN
 

@@ -9,7 +9,6 @@ while a process trains there.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from chainrule.nn.network import Network
 from chainrule.sealed_file import flush, make_folder, naming, remove_temporaries, write_whole
 from chainrule.train.callbacks import Callback
 from chainrule.train.checkpoints import Checkpoints
-from chainrule.train.loggers import json_line, plain
+from chainrule.train.loggers import json_line, json_text
 from chainrule.train.run import EpochRecord, Run, StartRecord
 
 MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
@@ -160,8 +159,7 @@ class RunDirectory(Callback):
         self._write_record()
 
     def _write_record(self) -> None:
-        text = json.dumps(plain(self._record), indent=2, ensure_ascii=False)
-        write_whole(self.path / RECORD, f"{text}\n".encode(errors="backslashreplace"))  # half a character of a path
+        write_whole(self.path / RECORD, f"{json_text(self._record, indent=2)}\n".encode())
 
 
 def default_path(name: str) -> Path:

@@ -120,6 +120,8 @@ def select_features(source: str, names: Sequence[str], wanted: Sequence[str], ta
     """
     if not wanted:
         chosen = [i for i in range(len(names)) if i != target]
+        if not names:
+            raise DataError(f"{source} has no columns")
         if not chosen:
             raise DataError(f"{source} has no column besides the target {show(names[target or 0])}")
         return chosen
