@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import importlib.util
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -34,11 +36,11 @@ class Result(NamedTuple):
     log: str
 
 
-def fuzz(name: str, seconds: float, corpus: Path, found: Path) -> Result:
+def fuzz(name: str, seconds: float, corpus: Path, found: Path, seed: int) -> Result:
     """Fuzz one target in a process of its own."""
     (corpus / name).mkdir(parents=True, exist_ok=True)
     before = set(found.glob(f"{name}-*"))
-    argv = [sys.executable, "-m", "fuzzing.guided", name, str(seconds), str(corpus / name), str(found)]
+    argv = [sys.executable, "-m", "fuzzing.guided", name, str(seconds), str(corpus / name), str(found), str(seed)]
     try:
         done = subprocess.run(
             argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds + SPARE, check=False
@@ -69,19 +71,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzzing", description=__doc__)
     parser.add_argument("seconds", nargs="?", type=float, default=60.0, help="of all targets together (60)")
     parser.add_argument("--target", action="append", choices=TARGETS, help="one of them; may come several times (all)")
-    parser.add_argument("--corpus", type=Path, default=Path("fuzz/corpus"), help="inputs to begin with, and those kept")
-    parser.add_argument("--found", type=Path, default=Path("fuzz/found"), help="where what went wrong is kept")
+    parser.add_argument(
+        "--corpus", type=Path, default=Path(".fuzz/corpus"), help="inputs to begin with, and those kept"
+    )
+    parser.add_argument("--found", type=Path, default=Path(".fuzz/found"), help="where what went wrong is kept")
     parser.add_argument("--again", type=Path, metavar="FILE", help="try this input once more")
+    parser.add_argument("--seed", type=int, default=0, help="of the changes; 0, the default, is another one each time")
     args = parser.parse_args()
     if args.again is not None:
         return 0 if again(args.again) else 1
+    if importlib.util.find_spec("atheris") is None:
+        print(f"fuzzing skipped: no atheris for {platform.python_implementation()} {platform.python_version()} on "
+              f"{platform.system()} {platform.machine()} (pip install 'chainrule[fuzz]')", file=sys.stderr)  # fmt: skip
+        return 0
     names, jobs = args.target or list(TARGETS), os.cpu_count() or 1
     args.found.mkdir(parents=True, exist_ok=True)
     seconds = args.seconds * min(jobs, len(names)) / len(names)
     print(HEADER, flush=True)
     right = True
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        results = pool.map(lambda name: fuzz(name, seconds, args.corpus, args.found), names)
+        results = pool.map(lambda name: fuzz(name, seconds, args.corpus, args.found, args.seed), names)
         for name, result in zip(names, results, strict=True):
             right = _report(name, result, args.found) and right
     return 0 if right else 1

@@ -1,6 +1,6 @@
 """Fuzzes one target, guided by the coverage of chainrule: atheris (libFuzzer for Python) changes the inputs.
 
-A process of its own, for libFuzzer never returns: ``python -m fuzzing.guided TARGET SECONDS KEPT FOUND``.
+A process of its own, for libFuzzer never returns: ``python -m fuzzing.guided TARGET SECONDS KEPT FOUND SEED``.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ class Session:
 
     Parameters
     ----------
+    end : by the monotonic clock
     name : of the target; found inputs are ``NAME-HASH``, with the traceback in ``NAME-HASH.txt``
     """
 
-    def __init__(self, name: str, seconds: float, found: Path, folder: Path) -> None:
+    def __init__(self, name: str, end: float, found: Path, folder: Path) -> None:
         from fuzzing.names import TARGETS  # imports chainrule, which has to be instrumented before
 
-        self.name, self.found, self.end = name, found, time.monotonic() + seconds
+        self.name, self.found, self.end = name, found, end
         self.target = TARGETS[name](folder)
         self.outcomes, self.places = Counter[str](), Counter[str]()
 
@@ -70,7 +71,7 @@ class Session:
         if self.target.is_good(outcome):
             self.outcomes[outcome.said] += 1
             return
-        place = outcome.place or outcome.said
+        place = outcome.key
         self.places[place] += 1
         if self.places[place] == 1:
             path = self.found / f"{self.name}-{hashlib.sha256(data).hexdigest()[:16]}"
@@ -85,22 +86,24 @@ class Session:
         os._exit(0)
 
 
-def main(name: str, seconds: str, corpus: str, found: str) -> None:
+def main(name: str, seconds: str, corpus: str, found: str, seed: str) -> None:
+    end = time.monotonic() + float(seconds)  # with what it takes to begin
     os.environ["CHAINRULE_COMPILED"] = "0"  # what numba compiles must not be instrumented
     os.environ.pop("CHAINRULE_DEVICE", None)
     warnings.simplefilter("error")
     instrument()
     with tempfile.TemporaryDirectory() as inputs, tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        session = Session(name, float(seconds), Path(found), Path(folder))
-        for number, seed in enumerate(session.target.seeds()):
-            Path(inputs, str(number)).write_bytes(seed)
-            session.target.outcome(seed)  # what is imported and made once is no case's fault
+        session = Session(name, end, Path(found), Path(folder))
+        for number, whole in enumerate(session.target.seeds()):
+            Path(inputs, str(number)).write_bytes(whole)
+            session.target.outcome(whole)  # what is imported and made once is no case's fault
         _limit_memory()
         # Time and memory of a case are measured in it; libFuzzer's own limits are for what Python cannot end.
         atheris.Setup(
             [
                 sys.argv[0], corpus, inputs, f"-artifact_prefix={found}/{name}-", f"-max_len={LONGEST}",
                 f"-timeout={HANG}", f"-rss_limit_mb={RESIDENT}", "-use_value_profile=1", "-len_control=20",
+                f"-seed={seed}",
             ],
             session.try_input,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import time
 import traceback
@@ -26,6 +27,11 @@ class Outcome(NamedTuple):
     said: str
     place: str = ""
     details: str = ""
+
+    @property
+    def key(self) -> str:
+        """The same for what went wrong in the same way: the place, or the words without numbers and paths."""
+        return self.place or re.sub(r"\d[\d.,]*|/\S+", "_", self.said[self.said.rfind("error: ") + 1 :])[:200]
 
 
 class TooSlowError(BaseException):

@@ -59,8 +59,11 @@ def find_target(
 
     Raises
     ------
+    DataError     if there are no columns at all.
     OptionError   if it is needed and not said, or not there; lists the columns.
     """
+    if not names:
+        raise DataError(f"{source} has no columns")
     if target in names:
         return names.index(target)
     if target and not (selected and not need_target):
@@ -120,8 +123,6 @@ def select_features(source: str, names: Sequence[str], wanted: Sequence[str], ta
     """
     if not wanted:
         chosen = [i for i in range(len(names)) if i != target]
-        if not names:
-            raise DataError(f"{source} has no columns")
         if not chosen:
             raise DataError(f"{source} has no column besides the target {show(names[target or 0])}")
         return chosen
