@@ -15,7 +15,9 @@ from campaigns.damage import MODEL_ARRAYS, Harm, damaged, sealed
 from chainrule import model_file, sealed_file
 from chainrule.cli.prediction_table import as_csv, prediction_table
 from chainrule.errors import DataError, ModelFileError, OptionError
+from chainrule.nn.table_columns import ColumnData
 from chainrule.sealed_file import Content, Format
+from chainrule.tables.table import Table
 from chainrule.train import checkpoint
 from chainrule.train.checkpoints import LAST
 from fuzzing import values
@@ -32,7 +34,7 @@ def changed(
     names: tuple[str, ...] = MODEL_ARRAYS, harm: Harm | None = None,
 ) -> bytes:  # fmt: skip
     """The sealed file of what the choices make of ``content``."""
-    what = choices.randrange(4)
+    what = choices.randrange(5)  # with 4 nothing
     if what == 0:
         return damaged(choices, kind, content, version_of=version_of, names=names, harm=harm)
     description, arrays = copy.deepcopy(content.description), dict(content.arrays)
@@ -57,7 +59,7 @@ class ModelFiles(Target):
         self.whole += [sealed_file.read(path, model_file.FORMAT) for path in sorted(GOLDEN.glob("*.safetensors"))]
 
     def seeds(self) -> list[bytes]:
-        return [bytes([i, what, *range(20)]) for i in range(len(self.whole)) for what in range(4)]
+        return [bytes([i, what, *range(20)]) for i in range(len(self.whole)) for what in range(5)]
 
     def outcome(self, data: bytes) -> Outcome:
         choices = Choices(data)
@@ -72,6 +74,8 @@ class ModelFiles(Target):
             rows = np.ones((2, net.n_in))
             net.predict(rows)
             as_csv(prediction_table(net, rows))
+            if net.preparation.encoder is not None:
+                net.predict_table(_table_for(net.preparation.encoder))
         return "opened"
 
     def _show(self) -> str:
@@ -80,6 +84,19 @@ class ModelFiles(Target):
             if said := shown_files.wrong(code, out, err):
                 return f"show: {said}"
         return "opened"
+
+
+def _table_for(encoder: cr.TableEncoder) -> Table:
+    """Four rows: a number or a category that is known, one that is not, and holes."""
+    columns: dict[str, ColumnData] = {}
+    for column in encoder.columns:
+        known = getattr(column, "categories", ())[:1]
+        columns[column.name] = (
+            np.array([0.5, -1e300, np.nan, np.nan])
+            if column.kind == "number"
+            else cr.Categorical(np.array([0, len(known), -1, -1], np.int32), (*known, "=unknown"))
+        )
+    return Table.of_columns(columns, None, "", "four rows")
 
 
 class CheckpointFiles(Target):
@@ -96,7 +113,7 @@ class CheckpointFiles(Target):
                 self.whole.append((kind, sealed_file.read(self.path, checkpoint.FORMAT)))
 
     def seeds(self) -> list[bytes]:
-        return [bytes([i, what, *range(20)]) for i in range(len(self.whole)) for what in range(4)]
+        return [bytes([i, what, *range(20)]) for i in range(len(self.whole)) for what in range(5)]
 
     def outcome(self, data: bytes) -> Outcome:
         choices = Choices(data)
