@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from campaigns import shown_files
-from chainrule.cli import optimisation, train_options
+from chainrule.cli import optimisation, options, train_options
 from chainrule.cli.config import arguments_from, config_text, key_of
-from chainrule.cli.fitting import with_recipe
+from chainrule.cli.fitting import interval, with_recipe
 from chainrule.cli.parser import Parser
 from chainrule.cli.toml_text import toml_value
 from chainrule.errors import OptionError
@@ -28,6 +29,42 @@ WORDS = [
     "auto", "classify", "regress", "y", "a", "b", "-1", "30s", "1h", "9s", "1", "cpu", "valid_loss", "valid_accuracy",
     "levels", "delta", "label_smoothing", *LOSSES, *ACTIVATIONS, *optimisation.SCHEDULES, *optimisation.OPTIMIZERS,
 ]  # fmt: skip
+
+
+def _word(choices: Choices) -> str:
+    return choices.choice(WORDS)
+
+
+def _several(draw: Callable[[Choices], Any]) -> Callable[[Choices], list[Any]]:
+    return lambda choices: [draw(choices) for _ in range(1 + choices.randrange(3))]
+
+
+def _small(choices: Choices) -> int:
+    return 1 + choices.randrange(12)
+
+
+def _fraction(choices: Choices) -> float:
+    return choices.randrange(256) / 128
+
+
+# By the type of an option, what it may be.
+FITTING: dict[Any, Callable[[Choices], Any]] = {
+    None: _word,
+    Path: _word,
+    options.source: _word,
+    options.held_out: lambda choices: choices.randrange(256) / 256,
+    float: _fraction,
+    options.positive_int: _small,
+    interval: lambda choices: choices.choice([_small(choices), f"{_small(choices)}s", f"{_fraction(choices)}m"]),
+    options.seed: lambda choices: choices.randrange(1 << 63),
+    options.widths: _several(_small),
+    options.names: _several(_word),
+    options.column_names: _several(_word),
+    options.option: lambda choices: {
+        _word(choices): choices.choice([_fraction(choices), _several(_fraction)(choices), _word(choices)])
+        for _ in range(1 + choices.randrange(2))
+    },
+}
 
 
 def _actions() -> list[argparse.Action]:
@@ -51,34 +88,23 @@ class OptionFiles(Target):
         return [*whole, *(bytes([1, 2, i, 1, *range(30)]) for i in range(len(self.actions)))]
 
     def _value(self, choices: Choices, action: argparse.Action) -> Any:
-        """One that the option may have, mostly."""
-        match choices.randrange(8):
-            case 0:
-                return values.value(choices)
-            case 1:
-                return values.number(choices)
-            case 2:
-                return choices.choice(WORDS)
-            case 3:
-                return {choices.choice(WORDS): choices.choice([values.number(choices), choices.choice(WORDS)])}
-            case 4:
-                return [choices.randrange(9) for _ in range(choices.randrange(4))]
-            case 5 if action.choices is not None:
-                return choices.choice(list(action.choices))
-            case 6:
-                return choices.randrange(4)
-            case _:
-                return choices.randrange(256) / 128
+        """One that the option may have, or any."""
+        if choices.randrange(5) == 0:
+            return choices.choice([values.value(choices), values.number(choices), choices.choice(WORDS)])
+        if action.nargs == 0:
+            return bool(choices.randrange(2))
+        if action.choices is not None:
+            return choices.choice(list(action.choices))
+        return FITTING[action.type](choices)
 
     def _text(self, choices: Choices) -> str:
-        lines = []
+        lines = dict[str, str]()
         for _ in range(choices.randrange(6)):
             action = choices.choice(self.actions)
             value = self._value(choices, action)
-            value = True if action.nargs == 0 and choices.randrange(4) else value
             with contextlib.suppress(TypeError, RecursionError):  # null has no form in TOML, nor has any depth
-                lines.append(f"{key_of(action)} = {toml_value(value)}")
-        return "\n".join(dict.fromkeys(lines))
+                lines[key_of(action)] = toml_value(value)
+        return "\n".join(f"{key} = {value}" for key, value in lines.items())
 
     def outcome(self, data: bytes) -> Outcome:
         choices = Choices(data)

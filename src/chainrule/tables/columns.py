@@ -63,7 +63,7 @@ def find_target(
     OptionError   if it is needed and not said, or not there; lists the columns.
     """
     if not names:
-        raise DataError(f"{source} has no columns")
+        raise DataError(f"expected a table with columns, {source} has no columns", hint="was it written whole?")
     if target in names:
         return names.index(target)
     if target and not (selected and not need_target):
