@@ -16,6 +16,7 @@ from chainrule.cli.prediction_table import as_csv, prediction_table
 from chainrule.nn.predictions import named
 from chainrule.train.loggers import json_line
 from chainrule.train.progress import Progress, describe
+from chainrule.train.tensorboard import _tag
 
 CLASSES = ("=1+1", "-1", "@SUM(A1)", "\x1b[31mred", "a\nb", "plain")
 TARGET = "=cmd|' /C calc'!A0"
@@ -95,6 +96,10 @@ def test_metric_names_on_a_terminal_are_no_escapes_and_no_markup(monkeypatch):
     with Progress(2, enabled=True) as progress:
         progress.update(1, {"loss": 1.0, "valid_[/red]": 2.0})
     assert "[/red] 2" in err.getvalue()
+
+
+def test_metric_names_in_tensorboard_tags_are_printable():
+    assert _tag("valid_\ud800\x1b") == r"\ud800\x1b/valid"
 
 
 def test_names_in_json_lines_are_printable():
