@@ -7,7 +7,8 @@ import re
 # What spreadsheets take for a formula: a cell that begins with one of these, the full-width ones included. A program
 # that splits lines at another sign, or does not know quotes, begins cells inside of ours.
 FORMULA = re.compile("(^|[,;|\"'])(\\s*)(?=[=+\\-@\uff1d\uff0b\uff0d\uff20])")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# A number, or a sign alone, as classes are called in many tables: neither is computed.
+HARMLESS = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[=+@-]", re.ASCII)
 
 
 def printable(text: str) -> str:
@@ -25,7 +26,7 @@ def _spelt_out(character: str) -> str:
 def csv_cell(text: str) -> str:
     """``text`` as a cell that no spreadsheet computes: printable, with a ``'`` before each sign that begins a formula.
 
-    Numbers stay as they are: ``-1.5``. Source: OWASP, CSV Injection.
+    Numbers stay as they are, and a sign alone: ``-1.5``, ``+``. Source: OWASP, CSV Injection.
     """
     text = printable(text)
-    return text if NUMBER.fullmatch(text) else FORMULA.sub(r"\1'\2", text)
+    return text if HARMLESS.fullmatch(text) else FORMULA.sub(r"\1'\2", text)
