@@ -25,6 +25,7 @@ from fuzzing.targets import Target
 
 ROWS = "a,b,y\n" + "".join(f"{i % 7},{'rgb'[i % 3]},{i % 2}\n" for i in range(24))
 WIDEST, MOST = 64, 3  # hidden layers and epochs of what is trained
+HUGE = [2**31, 2**53 + 1, 2**63, 10**18, 10**30]
 WORDS = [
     "auto", "classify", "regress", "y", "a", "b", "-1", "30s", "1h", "9s", "1", "cpu", "valid_loss", "valid_accuracy",
     "levels", "delta", "label_smoothing", *LOSSES, *ACTIVATIONS, *optimisation.SCHEDULES, *optimisation.OPTIMIZERS,
@@ -40,7 +41,7 @@ def _several(draw: Callable[[Choices], Any]) -> Callable[[Choices], list[Any]]:
 
 
 def _small(choices: Choices) -> int:
-    return 1 + choices.randrange(12)
+    return 1 + choices.randrange(12) if choices.randrange(8) else choices.choice(HUGE)
 
 
 def _fraction(choices: Choices) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from typing import Any
 
@@ -12,6 +13,10 @@ from campaigns.damage import KEYS, VALUES, places
 from fuzzing.choices import Choices
 
 DEPTH = 3  # of a value that is made here
+ENDS: list[int | float] = [
+    0, -1, 2**24, 2**31, 2**53 + 1, 2**63, 2**64, 10**30, 10**400, math.nan, math.inf, -math.inf, -0.0, 1e300,
+    3.5e38, 5e-324,
+]  # fmt: skip
 
 
 def text(choices: Choices, longest: int = 40) -> str:
@@ -24,8 +29,8 @@ def text(choices: Choices, longest: int = 40) -> str:
 
 
 def number(choices: Choices) -> int | float:
-    """A whole number of up to 8 bytes, or any float."""
-    match choices.randrange(5):
+    """A whole number of up to 8 bytes, any float, or one at which something ends."""
+    match choices.randrange(6):
         case 0:
             return choices.randrange(256)
         case 1:
@@ -33,9 +38,17 @@ def number(choices: Choices) -> int | float:
         case 2:
             return choices.randrange(1 << 64) - (1 << 63)
         case 3:
+            return choices.choice(ENDS)
+        case 4:
             return float(struct.unpack("<f", choices.randbytes(4))[0])
         case _:
             return float(struct.unpack("<d", choices.randbytes(8))[0])
+
+
+def real(choices: Choices) -> float:
+    """As :func:`number`, among the floats."""
+    drawn = number(choices)
+    return drawn if isinstance(drawn, float) else float(min(drawn, 10**300))
 
 
 def value(choices: Choices, depth: int = DEPTH) -> Any:
@@ -83,11 +96,11 @@ def array(choices: Choices, like: np.ndarray) -> np.ndarray:
     if choices.randrange(2) and like.size:
         changed = like.copy()
         with np.errstate(all="ignore"):
-            changed.flat[choices.randrange(like.size)] = np.float64(number(choices)).astype(like.dtype)
+            changed.flat[choices.randrange(like.size)] = np.float64(real(choices)).astype(like.dtype)
         return changed
     shape = tuple(choices.randrange(5) for _ in range(choices.randrange(4)))
     with np.errstate(all="ignore"):
-        numbers = [np.float64(number(choices)) for _ in range(min(4, int(np.prod(shape))))]
+        numbers = [real(choices) for _ in range(min(4, int(np.prod(shape))))]
         return np.resize(np.array(numbers or [0.0]), shape).astype(choices.choice(DTYPES))
 
 
