@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from fuzzing.targets import Target
 
 ROWS = "a,b,y\n" + "".join(f"{i % 7},{'rgb'[i % 3]},{i % 2}\n" for i in range(24))
 WIDEST, MOST = 64, 3  # hidden layers and epochs of what is trained
+ONE_OF = 3  # that are read is trained with: it takes most of the time
 HUGE = [2**31, 2**53 + 1, 2**63, 10**18, 10**30]
 WORDS = [
     "auto", "classify", "regress", "y", "a", "b", "-1", "30s", "1h", "9s", "1", "cpu", "valid_loss", "valid_accuracy",
@@ -112,7 +114,8 @@ class OptionFiles(Target):
         content = self._text(choices).encode("utf-8", "replace") if choices.randrange(2) else choices.rest()
         self.path.write_bytes(content)
         found = outcome_of(self._read, refusal=OptionError)
-        return outcome_of(self._train, refusal=()) if found.said == "read" else found
+        trains = found.said == "read" and zlib.crc32(data) % ONE_OF == 0
+        return outcome_of(self._train, refusal=()) if trains else found
 
     def _read(self) -> str:
         args = arguments_from(self.path)
