@@ -18,6 +18,11 @@ class Choices(random.Random):
     def seed(self, *_: object) -> None:
         """There is none: the bytes are all that decides."""
 
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self.data) - self.at
+
     def take(self, count: int) -> bytes:
         """The next ``count`` bytes, fewer at the end."""
         taken = self.data[self.at : self.at + count]

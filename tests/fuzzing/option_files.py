@@ -26,6 +26,7 @@ from fuzzing.targets import Target
 
 ROWS = "a,b,y\n" + "".join(f"{i % 7},{'rgb'[i % 3]},{i % 2}\n" for i in range(24))
 WIDEST, MOST = 64, 3  # hidden layers and epochs of what is trained
+MOST_KEYS = 8
 ONE_OF = 3  # that are read is trained with: it takes most of the time
 HUGE = [2**31, 2**53 + 1, 2**63, 10**18, 10**30]
 WORDS = [
@@ -102,7 +103,7 @@ class OptionFiles(Target):
 
     def _text(self, choices: Choices) -> str:
         lines = dict[str, str]()
-        for _ in range(choices.randrange(6)):
+        while choices.left and len(lines) < MOST_KEYS:
             action = choices.choice(self.actions)
             value = self._value(choices, action)
             with contextlib.suppress(TypeError, RecursionError):  # null has no form in TOML, nor has any depth
