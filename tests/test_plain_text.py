@@ -8,7 +8,7 @@ import io
 import pytest
 
 import chainrule as cr
-from chainrule.plain_text import csv_cell, printable
+from chainrule.plain_text import csv_cell, printable, show
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,12 @@ def test_a_csv_cell_is_no_formula_in_a_spreadsheet(text, cell):
 )
 def test_numbers_and_ordinary_names_are_csv_cells_as_they_are(text):
     assert csv_cell(text) == text
+
+
+def test_a_value_in_a_message_is_short_whatever_it_is():
+    assert show("a\n") == r"'a\n'"
+    assert show("x" * 99) == f"'{'x' * 47}... (101 characters)"
+    assert show(1 << 20_000) == "<int of too many digits>", "Python writes no more than 4,300"
 
 
 def test_an_error_message_is_printable_whatever_the_names_in_it():

@@ -9,6 +9,7 @@ import re
 FORMULA = re.compile("(^|[,;|\"'])(\\s*)(?=[=+\\-@\uff1d\uff0b\uff0d\uff20])")
 # A number, or a sign alone, as classes are called in many tables: neither is computed.
 HARMLESS = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[=+@-]", re.ASCII)
+LONGEST = 60  # characters of a value in a message
 
 
 def printable(text: str) -> str:
@@ -21,6 +22,15 @@ def printable(text: str) -> str:
 
 def _spelt_out(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def show(value: object) -> str:
+    """The repr for a message: on one line, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"<{type(value).__name__} of too many digits>"
+    return text if len(text) <= LONGEST else f"{text[:48]}... ({len(text)} characters)"
 
 
 def csv_cell(text: str) -> str:

@@ -107,7 +107,7 @@ class OptionFiles(Target):
             action = choices.choice(self.actions)
             value = self._value(choices, action)
             with contextlib.suppress(TypeError, RecursionError):  # null has no form in TOML, nor has any depth
-                lines[key_of(action)] = toml_value(value)
+                lines[key_of(action)] = toml_value(value) if choices.randrange(32) else f"0x{'f' * 4000}"
         return "\n".join(f"{key} = {value}" for key, value in lines.items())
 
     def outcome(self, data: bytes) -> Outcome:

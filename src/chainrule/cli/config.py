@@ -27,6 +27,7 @@ from chainrule.plain_text import printable
 from chainrule.tables.columns import show, suggest
 from chainrule.tables.readers import BUILT_IN
 
+MOST_BITS = 4096  # of a whole number: Python reads more of them (0xfff...) than it writes in a message
 LARGEST = 1 << 20  # bytes of a file of options
 # A key of a hundred parts. tomllib takes the square of their number: a megabyte of "a.a.a" would take hours.
 DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""", re.ASCII)
@@ -116,7 +117,7 @@ class Kind(NamedTuple):
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MOST_BITS
 
 
 def _is_number(value: Any) -> bool:
