@@ -40,14 +40,8 @@ def fuzz(name: str, seconds: float, corpus: Path, found: Path, seed: int) -> Res
     """Fuzz one target in a process of its own."""
     (corpus / name).mkdir(parents=True, exist_ok=True)
     before = set(found.glob(f"{name}-*"))
-    argv = [sys.executable, "-m", "fuzzing.guided", name, str(seconds), str(corpus / name), str(found), str(seed)]
-    try:
-        done = subprocess.run(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds + SPARE, check=False
-        )
-        log, code = done.stdout.decode(errors="replace"), done.returncode
-    except subprocess.TimeoutExpired as error:
-        log, code = (error.stdout or b"").decode(errors="replace"), -1
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+        log, code = _run([name, str(seconds), str(corpus / name), str(found), str(seed), folder], seconds + SPARE)
     new = sorted(path.name for path in {*found.glob(f"{name}-*")} - before if path.suffix != ".txt")
     said = re.search(r"^RESULT (.*)$", log, re.MULTILINE)
     outcomes = json.loads(said[1]) if said else {"outcomes": {}, "places": {}}
@@ -55,6 +49,21 @@ def fuzz(name: str, seconds: float, corpus: Path, found: Path, seed: int) -> Res
     if code:
         new.append(f"exit code {code}")
     return Result({**outcomes["outcomes"], **outcomes["places"]}, *last, new, log)
+
+
+def _run(arguments: list[str], seconds: float) -> tuple[str, int]:
+    """What :mod:`fuzzing.guided` writes, and its exit code; -1 for one that does not end."""
+    argv = [sys.executable, "-m", "fuzzing.guided", *arguments]
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, check=False)
+        return done.stdout.decode(errors="replace"), done.returncode
+    except subprocess.TimeoutExpired as error:
+        return (error.stdout or b"").decode(errors="replace"), -1
+
+
+def _memory() -> str | None:
+    """A folder in memory, if there is one: files are written by the thousand."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def again(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Fuzzes one target, guided by the coverage of chainrule: atheris (libFuzzer for Python) changes the inputs.
 
-A process of its own, for libFuzzer never returns: ``python -m fuzzing.guided TARGET SECONDS KEPT FOUND SEED``.
+A process of its own, for libFuzzer never returns: ``python -m fuzzing.guided TARGET SECONDS KEPT FOUND SEED FOLDER``.
+It ends without tidying up: FOLDER is whose who began it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import os
 import pkgutil
 import resource
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -27,17 +27,7 @@ LONGEST = 4096  # bytes of an input
 HANG = 60  # seconds until libFuzzer ends what Python cannot
 ADDRESSES = 3 << 30  # bytes that a case may ask the system for beside what the process has
 RESIDENT = 2048  # MiB of the process, over all cases
-LEFT_OUT = (
-    "cupy",
-    "numpy.",
-    "__main__",
-    "estimators",
-    "verify",
-    "onnx",
-    "doctor",
-    "explain",
-    "export",
-)  # not of readers
+LEFT_OUT = ("cupy", "numpy.", "__main__", "estimators", "verify", "onnx", "doctor", "explain", "export")  # read nothing
 
 
 def instrument() -> None:
@@ -96,39 +86,36 @@ class Session:
         os._exit(0)
 
 
-def main(name: str, seconds: str, corpus: str, found: str, seed: str) -> None:
+def main(name: str, seconds: str, corpus: str, found: str, seed: str, folder: str) -> None:
     end = time.monotonic() + float(seconds)  # with what it takes to begin
     os.environ["CHAINRULE_COMPILED"] = "0"  # what numba compiles must not be instrumented
     os.environ.pop("CHAINRULE_DEVICE", None)
     warnings.simplefilter("error")
     instrument()
-    with tempfile.TemporaryDirectory() as inputs, tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        session = Session(name, end, Path(found), Path(folder))
-        for number, whole in enumerate(session.target.seeds()):
-            Path(inputs, str(number)).write_bytes(whole)
-            session.target.outcome(whole)  # what is imported and made once is no case's fault
-        _limit_memory()
-        # Time and memory of a case are measured in it; libFuzzer's own limits are for what Python cannot end.
-        atheris.Setup(
-            [
-                sys.argv[0], corpus, inputs, f"-artifact_prefix={found}/{name}-", f"-max_len={LONGEST}",
-                f"-timeout={HANG}", f"-rss_limit_mb={RESIDENT}", "-use_value_profile=1", "-len_control=20",
-                f"-seed={seed}",
-            ],
-            session.try_input,
-        )  # fmt: skip
-        atheris.Fuzz()
+    inputs, files = Path(folder, "inputs"), Path(folder, "files")
+    inputs.mkdir()
+    files.mkdir()
+    session = Session(name, end, Path(found), files)
+    for number, whole in enumerate(session.target.seeds()):
+        (inputs / str(number)).write_bytes(whole)
+        session.target.outcome(whole)  # what is imported and made once is no case's fault
+    _limit_memory()
+    # Time and memory of a case are measured in it; libFuzzer's own limits are for what Python cannot end.
+    atheris.Setup(
+        [
+            sys.argv[0], corpus, str(inputs), f"-artifact_prefix={found}/{name}-", f"-max_len={LONGEST}",
+            f"-timeout={HANG}", f"-rss_limit_mb={RESIDENT}", "-use_value_profile=1", "-len_control=20",
+            f"-seed={seed}",
+        ],
+        session.try_input,
+    )  # fmt: skip
+    atheris.Fuzz()
 
 
 def _limit_memory() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _memory() -> str | None:
-    """A folder in memory, where there is one: files are written by the thousand."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 if __name__ == "__main__":
