@@ -105,7 +105,7 @@ def _broken(table: Table) -> str:
         elif np.isinf(data).any():
             return "inf in a column"
     target = table.target
-    if target is not None and target.dtype.kind != "U" and not np.isfinite(target).all():
+    if target is not None and target.dtype.kind not in "UO" and not np.isfinite(target).all():
         return "not finite in the target"
     return "" if len(lengths) == 1 else f"columns of {lengths} rows"
 
