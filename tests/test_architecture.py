@@ -25,6 +25,7 @@ FLOORS = [
     {"folder"},
     {"open_file"},
     {"errors", "regular_file"},
+    {"plain_text"},
 ]
 # Rooms that import others of their floor.
 NEIGHBOURS = {"nn", "onnx", "optim", "arena", "random", "model_file", "sealed_file", "cli", "train"}

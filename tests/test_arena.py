@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import chainrule as cr
 from chainrule.arena import ALIGNMENT, Arena, Layout
 from chainrule.errors import ShapeError
 
@@ -80,3 +81,10 @@ def test_arrays_that_do_not_fit_are_refused_before_any_is_written(backend, value
     with pytest.raises(ShapeError, match=message):
         arena.assign(values)
     assert set(backend.download(arena.flat)) == {5.0}
+
+
+@pytest.mark.parametrize("width", [10**18, 2**63, 10**400], ids=["1e18", "2^63", "1e400"])
+def test_a_net_that_no_machine_can_hold_is_out_of_memory(backend, width):
+    """Libraries have errors of their own for what has no address: ValueError, OverflowError."""
+    with pytest.raises(cr.OutOfMemoryError, match="bytes more are needed"):
+        cr.MLP([3, width, 2], backend=backend)

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.backends.base import Array, Backend
-from chainrule.errors import ShapeError
+from chainrule.backends.host_memory import free_on_host
+from chainrule.errors import OutOfMemoryError, ShapeError
 
+ADDRESSES = 1 << 62  # bytes: more than these are on no machine
 ALIGNMENT = 64  # bytes: every view starts on a cache line, and a GPU may read it 16 bytes at a time
 
 
@@ -65,12 +67,21 @@ class Layout:
         return other
 
 
+def _refuse_more_than_addresses(backend: Backend, layout: Layout) -> None:
+    """OutOfMemoryError for what no machine could hold: libraries have other errors for it, each its own."""
+    needed = layout.size * layout.dtype.itemsize
+    if needed >= ADDRESSES:
+        free = backend.free_memory()
+        raise OutOfMemoryError(backend.device, needed=needed, free=free_on_host() if free is None else free)
+
+
 class Arena(Mapping[str, Array]):
     """A flat buffer on a backend and its named views: ``arena["dense0.W"]`` is a view into ``arena.flat``."""
 
     def __init__(self, backend: Backend, layout: Layout) -> None:
         self.backend = backend
         self.layout = layout
+        _refuse_more_than_addresses(backend, layout)
         self.flat = backend.empty((layout.size,), layout.dtype)
         with backend.running():
             backend.fill(0, out=self.flat)

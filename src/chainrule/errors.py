@@ -26,6 +26,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from chainrule.plain_text import printable
+
 
 def first_line(error: BaseException) -> str:
     """What another library's error says, on one line."""
@@ -33,13 +35,16 @@ def first_line(error: BaseException) -> str:
 
 
 class ChainruleError(Exception):
-    """Base class; ``hint`` is one line saying what to do, or empty."""
+    """Base class; ``hint`` is one line saying what to do, or empty.
+
+    Both are printable: names in them may come from a file, and a traceback goes to a terminal.
+    """
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message))
+        self.hint = printable(hint)
 
     def __str__(self) -> str:
         message = super().__str__()

@@ -8,6 +8,9 @@ import operator
 from typing import Any
 
 from chainrule.errors import OptionError
+from chainrule.plain_text import show
+
+ENDLESS = 2**31  # a limit that nobody means who gives less than the least
 
 
 def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = None) -> int:
@@ -17,8 +20,8 @@ def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = Non
     except TypeError:
         number = low - 1
     if isinstance(value, bool) or number < low or (below is not None and number >= below):
-        limit = "up" if below is None else f"to below {below}"
-        raise OptionError(f"{name} {value!r} came, a whole number from {low} {limit} was expected")
+        limit = "up" if below is None or (number < low and below >= ENDLESS) else f"to below {below}"
+        raise OptionError(f"{name} {show(value)} came, a whole number from {low} {limit} was expected")
     return number
 
 
@@ -31,12 +34,12 @@ def real_number(name: str, value: Any, *, low: float = 0.0, below: float = math.
     if not good or not (low < value if above else low <= value) or not value < below:
         start = f"above {low:g}" if above else f"from {low:g}"
         limit = ("" if above else " up") if math.isinf(below) else f" to below {below:g}"
-        raise OptionError(f"{name} {value!r} came, a finite number {start}{limit} was expected")
+        raise OptionError(f"{name} {show(value)} came, a finite number {start}{limit} was expected")
     return float(value)
 
 
 def one_of(name: str, value: Any, choices: Any) -> Any:
     """One of a few names."""
     if not isinstance(value, str) or value not in choices:
-        raise OptionError(f"unknown {name} {value!r}", hint=f"one of {', '.join(choices)}")
+        raise OptionError(f"unknown {name} {show(value)}", hint=f"one of {', '.join(choices)}")
     return value

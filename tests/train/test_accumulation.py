@@ -118,3 +118,10 @@ def test_the_batch_that_diverged_is_named(backend):
 def test_wrong_options(classes, group):
     with pytest.raises(cr.OptionError, match=f"accumulate {group}"):
         cr.Trainer(cr.MLP(classes.widths), accumulate=group)
+
+
+@pytest.mark.parametrize("many", [10**12, 10**30])
+def test_more_batches_in_an_update_than_an_epoch_has_are_all_of_the_epoch(classes, backend, many):
+    """Whatever the number: neither memory for so many, nor a whole number that is too large for the device."""
+    epoch = train(classes, backend=backend, batch_size=4, accumulate=14)
+    assert_equal_training(train(classes, backend=backend, batch_size=4, accumulate=many), epoch, rtol=0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.train.recipe import weight_decay_for
 
 X, labels = np.zeros((6, 2)), np.array([0, 1, 2] * 2)
 
@@ -48,3 +49,13 @@ def test_one_milestone_is_enough():
 
 def test_widths_may_be_an_array():
     assert cr.MLP(np.array([2, 4, 3])).widths == (2, 4, 3)
+
+
+@pytest.mark.parametrize("epochs", [2**63, 10**400, 1 << 20_000], ids=["2^63", "1e400", "2^20000"])
+def test_more_epochs_than_are_counted_are_an_option_error(epochs):
+    with pytest.raises(cr.OptionError, match=r"epochs .* came, a whole number from 1 to below"):
+        cr.Trainer(cr.MLP([3, 2]), epochs=epochs)
+
+
+def test_the_decay_of_any_number_of_steps_is_finite():
+    assert weight_decay_for(0.002, 10**400) == pytest.approx(0, abs=1e-12)

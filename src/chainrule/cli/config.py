@@ -23,14 +23,15 @@ import chainrule
 from chainrule.cli import train_options
 from chainrule.cli.fitting import interval
 from chainrule.cli.options import column_names, held_out, names, option, positive_int, seed, source, widths
-from chainrule.cli.output import printable
 from chainrule.cli.parser import Parser
 from chainrule.cli.toml_text import toml_value
 from chainrule.errors import OptionError
+from chainrule.plain_text import printable
 from chainrule.regular_file import open_regular
 from chainrule.tables.columns import show, suggest
 from chainrule.tables.readers import BUILT_IN
 
+MOST_BITS = 4096  # of a whole number: Python reads more of them (0xfff...) than it writes in a message
 LARGEST = 1 << 20  # bytes of a file of options
 # A key of a hundred parts. tomllib takes the square of their number: a megabyte of "a.a.a" would take hours.
 DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""", re.ASCII)
@@ -141,7 +142,7 @@ def _path(text: str) -> str:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MOST_BITS
 
 
 def _is_number(value: Any) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.cli.output import aligned, printable
+from chainrule.cli.output import aligned
+from chainrule.plain_text import printable
 
 MOST_CLASSES = 20  # of a matrix on a terminal; of more the most frequent mistakes are listed
 MISTAKES = 15

@@ -15,6 +15,7 @@ from chainrule.cli import output
 from chainrule.cli.disk_errors import hint_of
 from chainrule.cli.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
+from chainrule.plain_text import printable
 
 LONGEST = 4000  # characters of a message; one that names columns has half
 BUG, DISK, INTERRUPTED = 1, 5, 130
@@ -105,7 +106,7 @@ def _run(argv: list[str]) -> int:
         with output.warnings_as_notes(output.say):
             code: int = module.run(args)
     except OptionError as error:  # it may be an option that nobody typed here
-        if config is None or str(config) in error.message:
+        if config is None or printable(str(config)) in error.message:
             raise
         raise OptionError(f"{error.message} (with the options of {config})", hint=error.hint) from error
     return code
@@ -115,7 +116,7 @@ def _fail(argv: list[str], message: str, hint: str, code: int) -> int:
     if "--json" in argv:
         with contextlib.suppress(OSError):  # stdout may be what failed
             output.result_json({"ok": False, "error": message, "hint": hint, "exit_code": code})
-    output.complain(f"error: {output.cut(output.printable(message), LONGEST)}")
+    output.complain(f"error: {output.cut(printable(message), LONGEST)}")
     if hint:
-        output.complain(f"hint: {output.cut(output.printable(hint), LONGEST)}")
+        output.complain(f"hint: {output.cut(printable(hint), LONGEST)}")
     return code

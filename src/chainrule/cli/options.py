@@ -16,6 +16,8 @@ from chainrule.errors import OptionError
 from chainrule.nn.losses import Loss
 from chainrule.random import check_seed
 
+LARGEST = 2**63  # whole numbers from here on are none that a machine counts with
+
 
 def add_device(parser: OptionGroup) -> None:
     """``--device``, without it the environment variable CHAINRULE_DEVICE, else auto; and ``--precision``."""
@@ -37,8 +39,10 @@ def widths(text: str) -> list[int]:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} came, whole numbers from 1 up with commas between were expected")
+    if not numbers or min(numbers) < 1 or max(numbers) >= LARGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.60} came, whole numbers from 1 up with commas between were expected"
+        )
     return numbers
 
 
@@ -53,13 +57,14 @@ def column_names(text: str) -> list[str]:
 
 
 def positive_int(text: str) -> int:
-    """A whole number from 1 up."""
+    """A whole number from 1 to below 2^63."""
     try:
         number = int(text)
     except ValueError:
         number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} came, a whole number from 1 up was expected")
+    if not 1 <= number < LARGEST:
+        limit = "up" if number < 1 else "to below 2^63"
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 {limit}, got {text!r:.60}")
     return number
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from chainrule.open_file import naming
-from chainrule.train.loggers import plain
+from chainrule.plain_text import printable
+from chainrule.train.loggers import json_text, plain
 
 
 def say(label: str, text: str) -> None:
@@ -99,9 +100,8 @@ def _encodable(text: str) -> str:
 
 def result_json(value: Mapping[str, Any]) -> None:
     """A command's result as one JSON object on one line, with escapes for all that is not printable."""
-    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
-    shown = text.isprintable() and _encodable(text) == text
-    write(f"{text if shown else json.dumps(plain(value), allow_nan=False)}\n")
+    text = json_text(value)
+    write(f"{text if _encodable(text) == text else json.dumps(plain(value), allow_nan=False)}\n")
 
 
 def result_table(rows: Sequence[Sequence[str]]) -> None:
@@ -129,8 +129,3 @@ def command(word: str, path: Path) -> str:
 def cut(text: str, longest: int = 1000) -> str:
     """``text``, and of a very long one the beginning: files may hold names of any length."""
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
-
-
-def printable(text: str) -> str:
-    """``text`` without control characters: a column name may come from anywhere, and a terminal obeys escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

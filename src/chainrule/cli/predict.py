@@ -17,6 +17,7 @@ from chainrule.cli.prediction_table import as_csv, as_parquet, parquet_writer, p
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
 from chainrule.nn.saved import load
+from chainrule.plain_text import printable
 from chainrule.tables.readers import read_table
 from chainrule.writing import write_whole
 
@@ -30,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="OUT", help=".csv, .parquet or .npy (without: CSV on stdout)"
     )
     parser.add_argument("--target", metavar="POSITION", help="the column of a .npy matrix to leave out")
+    parser.add_argument(
+        "--no-escape", action="store_true",
+        help="class names in CSV cells as they are, even where a spreadsheet takes them for a formula (=1+1)",
+    )  # fmt: skip
     add_device(parser)
 
 
@@ -47,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     table = read_table(args.data, target=target, like=net)
     X = matrix_for(p, table)
     if args.output is None:
-        text = as_csv(prediction_table(net, X))
-        if sys.stdout.isatty():  # which obeys escapes; a file gets names as they are
-            text = "".join(f"{output.printable(line)}\n" for line in text.split("\n")[:-1])
+        text = as_csv(prediction_table(net, X), escape=not args.no_escape)
+        if sys.stdout.isatty():  # which obeys what it should show
+            text = "".join(f"{printable(line)}\n" for line in text.split("\n")[:-1])
         output.write(text)
         return 0
     if kind == ".npy":
@@ -57,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         np.save(content, np.asarray(net.predict(X)), allow_pickle=False)
         write_whole(args.output, content.getvalue())
     else:
-        predictions = prediction_table(net, X)
-        write_whole(args.output, as_parquet(predictions) if kind == ".parquet" else as_csv(predictions).encode())
+        found = prediction_table(net, X)
+        escape = not args.no_escape
+        write_whole(args.output, as_parquet(found) if kind == ".parquet" else as_csv(found, escape=escape).encode())
     output.say("wrote", f"{args.output}: {len(table):,} predictions")
     return 0

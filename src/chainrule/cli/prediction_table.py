@@ -13,6 +13,8 @@ from chainrule.backends.host_memory import refuse_what_is_not_free
 from chainrule.errors import OptionError
 from chainrule.nn.losses import GaussianNLL, Quantile
 from chainrule.nn.network import Network
+from chainrule.nn.predictions import named
+from chainrule.plain_text import csv_cell
 
 COPIES = 3  # of what is written: as it grows, as a text, as bytes
 CELLS_AT_ONCE = 1 << 16  # held as text beside what is written
@@ -38,7 +40,7 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
     if isinstance(net.loss, Quantile):
         of_target = [name] if net.loss.columns == 1 else [f"{name}_{j}" for j in range(net.loss.columns)]
         names = [f"{column}_q{level:g}" for column in of_target for level in net.loss.levels]
-    said = np.array(p.classes, object)[values.astype(np.int64)] if p.classes else values
+    said = named(net, values)
     table = [Column(name, column) for name, column in zip(names, said.T, strict=True)]
     if isinstance(net.loss, GaussianNLL):
         deviations = np.sqrt(np.asarray(net.predict_distribution(X).variance)).reshape(len(predicted), -1)
@@ -47,23 +49,28 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
         probabilities = np.asarray(net.predict_proba(X)).reshape(len(predicted), -1)
         k = probabilities.shape[1]
         shown = range(k) if k > 1 else [1]  # one output has the probability of yes, the second class
-        named = len(p.classes) == max(k, 2)
+        has_names = len(p.classes) == max(k, 2)
         table += [
-            Column(f"p_{p.classes[j] if named else j}", column, is_probability=True)
+            Column(f"p_{p.classes[j] if has_names else j}", column, is_probability=True)
             for j, column in zip(shown, probabilities.T, strict=True)
         ]
     return table
 
 
-def as_csv(table: list[Column]) -> str:
-    """A header and one line a row."""
+def as_csv(table: list[Column], *, escape: bool = True) -> str:
+    """A header and one line a row.
+
+    Names of classes and columns may come from anywhere: no spreadsheet takes one for a formula, and control characters
+    are spelt out (:func:`chainrule.plain_text.csv_cell`). Without ``escape`` cells are as they are; a header never is.
+    """
     _refuse_much_text(table)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.name for column in table])
+    writer.writerow([csv_cell(column.name) for column in table])
     step = max(1, CELLS_AT_ONCE // len(table))
     for start in range(0, len(table[0].values), step):
-        writer.writerows(zip(*(_cells(column, slice(start, start + step)) for column in table), strict=True))
+        rows = slice(start, start + step)
+        writer.writerows(zip(*(_cells(column, rows, escape=escape) for column in table), strict=True))
     return out.getvalue()
 
 
@@ -73,9 +80,15 @@ def _refuse_much_text(table: list[Column]) -> None:
     refuse_what_is_not_free(COPIES * letters, doing="writing predictions", hint="predict fewer rows at a time")
 
 
-def _cells(column: Column, rows: slice) -> list[str]:
+def _cells(column: Column, rows: slice, *, escape: bool) -> list[str]:
     values = column.values[rows]
-    return [f"{v:.6g}" for v in values] if column.is_probability else list(map(str, values.tolist()))
+    if column.is_probability:
+        return [f"{v:.6g}" for v in values]
+    texts = list(map(str, values.tolist()))
+    if not escape or values.dtype != object:
+        return texts
+    safe = {text: csv_cell(text) for text in set(texts)}
+    return [safe[text] for text in texts]
 
 
 def parquet_writer() -> Any:

@@ -9,7 +9,6 @@ while a process trains there.
 from __future__ import annotations
 
 import contextlib
-import json
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from chainrule.nn.network import Network
 from chainrule.train.callbacks import Callback
 from chainrule.train.checkpoints import BEST, LAST
 from chainrule.train.history import History
-from chainrule.train.loggers import json_line, plain
+from chainrule.train.loggers import json_line, json_text
 from chainrule.train.run import EpochRecord, Run, StartRecord
 
 MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
@@ -221,8 +220,8 @@ class RunDirectory(Callback):
         self._write_record()
 
     def _write_record(self) -> None:
-        text = json.dumps(plain(self._record), indent=2, ensure_ascii=False)
-        self.folder.write_whole(RECORD, f"{text}\n".encode(errors="backslashreplace"))  # half a character of a path
+        text = json_text(self._record, indent=2)
+        self.folder.write_whole(RECORD, f"{text}\n".encode())
 
 
 def _refuse_folders(folder: Folder, names: Sequence[str]) -> None:

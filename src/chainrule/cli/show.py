@@ -195,4 +195,7 @@ def _embedding_rows(node: Node, net: Network) -> list[list[str]]:
 
 def _sizes(W: Array) -> tuple[str, str]:
     """The largest of these numbers, and their root mean square."""
-    return f"{abs(W).max():.3g}", f"{float((W.astype('float64') ** 2).mean() ** 0.5):.3g}"
+    sizes = abs(W.astype("float64"))
+    largest = float(sizes.max())
+    relative = sizes / (largest or 1.0)  # squares of the numbers themselves may not be finite
+    return f"{largest:.3g}", f"{largest * float((relative**2).mean() ** 0.5):.3g}"

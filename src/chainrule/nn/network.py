@@ -267,8 +267,7 @@ class Network:
         DataError   if columns are missing, all of which it names, or a cell is not what it was in training.
         """
         answers = np.asarray(self.predict(self.preparation.encode(table)))
-        named = self.preparation.classes and (self.loss.task == "classify" or self.n_out == 1)
-        return np.array(self.preparation.classes, object)[answers] if named else answers
+        return predictions.named(self, answers)
 
     def predict_distribution(self, X: Any) -> Normal:
         """Mean and variance of the target, as a net of loss gaussian_nll sees them: two arrays, as ``predict`` answers.

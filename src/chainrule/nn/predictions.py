@@ -38,6 +38,16 @@ def answers(net: Network, X: Any) -> Array:
     return loss.point(_of_logits(net, X, lambda z, out: be.positive(z, out=out), (net.n_out,), np.dtype(np.int32)))
 
 
+def named(net: Network, answered: np.ndarray) -> np.ndarray:
+    """What a net predicts with the names of its classes in the place of their numbers, where they have names.
+
+    A regression answers with no class, and of several yes-or-no answers a row none is the number of one.
+    """
+    names = net.preparation.classes
+    is_class = net.loss.task == "classify" or (net.loss.task != "regress" and net.n_out == 1)
+    return np.array(names, object)[answered] if is_class and names else answered
+
+
 def distribution(net: Network, X: Any) -> Normal:
     """What :meth:`Network.predict_distribution` says."""
     if not isinstance(net.loss, GaussianNLL):

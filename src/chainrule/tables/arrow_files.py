@@ -7,7 +7,6 @@ a file claims to hold is compared with the memory that is free before any of it 
 from __future__ import annotations
 
 import abc
-import itertools
 import os
 from collections.abc import Sequence
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from chainrule.tables.foreign_columns import arrow_module, coded, is_arrow_text
 
 CELLS_AT_ONCE = 1 << 22  # beside the columns that are made of them
 CELL_BYTES = 8  # of a table: a number, or a code and what it is made of
+PACKED = 16  # bytes that one of a Parquet file stands for, in files of which nothing is suspected
 PARTS = 2  # buffers of a column that may be as large as the largest: where texts begin, and the texts
 
 
@@ -69,10 +69,12 @@ class ParquetColumns(ColumnsOfFile):
         texts = [field.name for field in schema if is_arrow_text(field.type)]
         self._parquet = parquet.ParquetFile(file, metadata=metadata, read_dictionary=texts)
         self.column_names, self.num_rows = schema.names, metadata.num_rows
-        pieces = itertools.product(range(metadata.num_row_groups), range(metadata.num_columns))
-        sizes = (metadata.row_group(i).column(j).total_uncompressed_size for i, j in pieces)
-        self.largest = max(sizes, default=0)
-        check_rows(self.num_rows, file.seek(0, os.SEEK_END), source)
+        size = file.seek(0, os.SEEK_END)
+        check_rows(self.num_rows, size, source)
+        # Not what each column says: pyarrow ends the process there if that contradicts the schema. Of a file that packs
+        # as real data do, a page of a column is small beside the table.
+        groups = (metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        self.largest = max((group for group in groups if group > PACKED * size), default=0)
 
     def _columns(self, positions: Sequence[int]) -> list[Any]:
         names = [self.column_names[i] for i in positions]

@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from chainrule import plain_text
 from chainrule.errors import DataError, OptionError
 from chainrule.tables.selection import Selection
 
 MOST_COLUMNS = 250_000  # with names: a kilobyte each, and ten seconds together; a model file has room for so many
+show = plain_text.show  # names and cells
 POSITION = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 WIDEST_SEARCH = 2_000  # names among which a near miss is looked for; difflib takes 50 us a name
-
-
-def show(value: object) -> str:
-    """The repr on one line, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:48]}... ({len(text)} characters)"
 
 
 def show_names(names: Sequence[str]) -> str:
@@ -59,8 +55,11 @@ def find_target(
 
     Raises
     ------
+    DataError     if there are no columns at all.
     OptionError   if it is needed and not said, or not there; lists the columns.
     """
+    if not names:
+        raise DataError(f"expected a table with columns, {source} has no columns", hint="was it written whole?")
     if target in names:
         return names.index(target)
     if target and not (selected and not need_target):

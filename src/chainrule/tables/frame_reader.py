@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.host_memory import free_on_host
 from chainrule.errors import ChainruleError, DataError, first_line
 from chainrule.nn.notation import NOTHING, Notation, TableColumns
 from chainrule.nn.table_columns import ColumnData, KnownTexts
@@ -75,12 +76,21 @@ def read_arrow_file(path: Path, selection: Selection) -> Table:
     except (ChainruleError, FileNotFoundError, PermissionError):
         raise
     except MemoryError as error:
-        asked = re.search(r"of size (-?\d+)", str(error))
-        if asked is None or 0 <= int(asked[1]) <= MOST_PACKED * path.stat().st_size:
-            raise  # else the file claims what it cannot hold
+        if not _is_too_much(error, path.stat().st_size):
+            raise
         raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no valid {path.suffix} file: {first_line(error)[:120]}") from error
+
+
+def _is_too_much(error: MemoryError, size: int) -> bool:
+    """Whether Arrow ran out of memory because a file of ``size`` bytes claims what it cannot hold."""
+    most = MOST_PACKED * size
+    asked = re.search(r"of size (-?\d+)", str(error))
+    if asked is not None:
+        return not 0 <= int(asked[1]) <= most
+    free = free_on_host()  # where it does not say how much it asked for
+    return free is not None and most < free
 
 
 def _names(source: str, there: Sequence[Any]) -> list[str]:

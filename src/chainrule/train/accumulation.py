@@ -22,9 +22,8 @@ class Accumulation:
 
     def add(self, totals: Array, state: Array) -> None:
         """Take in the gradient of the newest batch; part of a step, between the backward pass and the update."""
-        self._backend.accumulate(
-            self._newest, totals, state, group=self._group, mean=self._mean, out=self.gradients.flat
-        )
+        group = min(self._group, len(totals))  # no larger than an epoch: bodies take memory for each batch of a group
+        self._backend.accumulate(self._newest, totals, state, group=group, mean=self._mean, out=self.gradients.flat)
 
 
 class Piece(NamedTuple):
@@ -44,8 +43,8 @@ class Groups:
     """
 
     def __init__(self, batches: Batches, size: int) -> None:
-        self.size, self._batches = size, batches
-        self.updates = -(-batches.count // size)  # an epoch
+        self.size, self._batches = min(size, batches.count), batches
+        self.updates = -(-batches.count // self.size)  # an epoch
 
     def updates_before(self, batch: int) -> int:
         """How many updates of the epoch are done once the batches before this one are."""

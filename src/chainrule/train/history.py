@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 
 from chainrule.nn.metric_names import RECORDED
+from chainrule.plain_text import csv_cell
 from chainrule.regular_file import FilePath
 from chainrule.train.curves import Curve, draw_curves
 from chainrule.writing import write_whole
@@ -47,10 +48,13 @@ class History(Mapping[str, list[float]]):
             self._columns.setdefault(name, []).append(float(value))
 
     def to_csv(self) -> str:
-        """A table with a header, one line an epoch, numbers that read back exactly."""
+        """A table with a header, one line an epoch, numbers that read back exactly.
+
+        Names of metrics are written so that no spreadsheet takes one for a formula; see :mod:`chainrule.plain_text`.
+        """
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["epoch", *self])
+        writer.writerow(["epoch", *map(csv_cell, self)])
         for epoch, row in enumerate(zip(*self.values(), strict=True), start=1):
             writer.writerow([epoch, *(repr(v) for v in row)])
         return out.getvalue()

@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -89,11 +90,18 @@ def _open_to_append(path: Path) -> TextIO:
     return open(number, "a", encoding="utf-8")  # noqa: PTH123 - of a descriptor
 
 
-def json_line(value: dict[str, Any]) -> str:
+def json_line(value: Mapping[str, Any]) -> str:
     """``value`` as strict JSON on one line; numbers that JSON lacks as "nan", "inf", "-inf", dataclasses as
-    objects with their class as "name", and what else there is by repr.
+    objects with their class as "name", and what else there is by repr. What is not printable is a JSON escape.
     """
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n"
+    return f"{json_text(value)}\n"
+
+
+def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
+    """As :func:`json_line`, on one line or with so many spaces before what is inside."""
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    is_printable = text.replace("\n", "").isprintable()  # a line's end in a text is an escape, others are the layout's
+    return text if is_printable else json.dumps(plain(value), allow_nan=False, indent=indent)
 
 
 def plain(value: Any) -> Any:
@@ -102,7 +110,7 @@ def plain(value: Any) -> Any:
         return {"name": type(value).__name__} | {
             f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
         }
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(name): plain(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]

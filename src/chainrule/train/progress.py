@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from chainrule.nn.metric_names import RECORDED
+from chainrule.plain_text import printable
 
 SECONDS_A_REFRESH = 0.1  # an epoch may take a millisecond, drawing takes as long
 
@@ -34,7 +35,7 @@ class Progress:
 
         bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(20),
-            TextColumn("{task.fields[metrics]}"), TimeRemainingColumn(compact=True), TextColumn("left"),
+            TextColumn("{task.fields[metrics]}", markup=False), TimeRemainingColumn(compact=True), TextColumn("left"),
             console=Console(stderr=True), auto_refresh=False, transient=True,
         )  # fmt: skip
         self._task = bar.add_task("", total=float(self.epochs), epoch=0, epochs=self.epochs, metrics="")
@@ -80,4 +81,4 @@ def describe(metrics: Mapping[str, float]) -> str:
     ]
     known = {"valid_loss", *(f"valid_{name}" for name in RECORDED)}
     shown += [(key.removeprefix("valid_"), key) for key in metrics if key.startswith("valid_") and key not in known]
-    return "  ".join(f"{label} {metrics[key]:.4g}" for label, key in shown if key in metrics)
+    return "  ".join(f"{printable(label)} {metrics[key]:.4g}" for label, key in shown if key in metrics)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 LEARNING_RATE = 2e-3  # of Adam, falling to 0 along a cosine
 DECAY = 5.0  # times the mean of the schedule, 1/2 of a cosine: the logarithm by which a run's decay shrinks weights
 MOST_DECAY = 1.0  # for tables of 100 rows, whose few steps would ask for so much that it outweighs the loss
+MOST_STEPS = 1 << 63  # that are told apart: a whole number may be larger than every float
 
 
 class Recipe(NamedTuple):
@@ -45,4 +46,4 @@ def weight_decay_for(learning_rate: float, steps: int) -> float:
     A decay of d shrinks weights to exp(-d sum lr) by the end of a run: one number for all tables would hardly hold
     back a net on few rows and flatten one on many. Source: Wang, Aitchison 2024 (arXiv 2405.13698).
     """
-    return min(MOST_DECAY, DECAY / (learning_rate * steps))
+    return min(MOST_DECAY, DECAY / (learning_rate * min(steps, MOST_STEPS)))

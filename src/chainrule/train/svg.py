@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from chainrule.plain_text import printable
+
 BLUE, ORANGE = (0x2F, 0x6F, 0xB5), (0xC8, 0x64, 0x1E)  # told apart by colour-blind eyes too
 LARGEST = 1e300
 DECADES = 1.5  # a loss that spans more than this many powers of ten is drawn on a logarithmic axis
@@ -31,7 +33,7 @@ def document(body: Sequence[str], width: int, height: int, title: str) -> str:
 def shown(text: str, longest: int | None = None) -> str:
     """``text`` as XML takes it: escaped, control characters spelt out, cut where it is longer than ``longest``."""
     text = text if longest is None or len(text) <= longest else f"{text[: longest - 1]}\u2026"
-    return escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
+    return escape(printable(text))
 
 
 class Axis(NamedTuple):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.errors import OptionError
+from chainrule.plain_text import printable
 from chainrule.train.callbacks import Callback
 from chainrule.train.run import EpochRecord, Run, StartRecord, StepRecord
 
@@ -56,6 +57,7 @@ def _tag(name: str) -> str:
     """``valid_loss`` as ``loss/valid``: what belongs together is drawn together."""
     if name == "lr":
         return name
+    name = printable(name)  # protocol buffers take no half characters
     return f"{name.removeprefix('valid_')}/valid" if name.startswith("valid_") else f"{name}/train"
 
 

@@ -28,6 +28,7 @@ from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit, refuse_options
 from chainrule.train.host_rows import HostRows
+from chainrule.train.recipe import MOST_STEPS
 from chainrule.train.resuming import Identity
 from chainrule.train.run import EpochRecord, Run
 from chainrule.train.shrinkage import shrink_by
@@ -112,7 +113,10 @@ class Trainer:
             batch_size, epochs, shuffle, drop_last = sys.maxsize, optimizer.max_iterations, False, False
         self.net = net
         self.optimizer = optimizer if optimizer is not None else Adam()
-        self.batch_size, self.epochs = whole_number("batch_size", batch_size), whole_number("epochs", epochs)
+        self.batch_size, self.epochs = (
+            whole_number("batch_size", batch_size),
+            whole_number("epochs", epochs, below=MOST_STEPS),
+        )
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
         self.early_stopping = early_stopping
         self.monitor = monitor
