@@ -10,8 +10,6 @@ from typing import Any
 from chainrule.errors import OptionError
 from chainrule.plain_text import show
 
-ENDLESS = 2**31  # a limit that nobody means who gives less than the least
-
 
 def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = None) -> int:
     """An integer (NumPy's too) from ``low`` up, under ``below`` where that is given."""
@@ -20,7 +18,7 @@ def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = Non
     except TypeError:
         number = low - 1
     if isinstance(value, bool) or number < low or (below is not None and number >= below):
-        limit = "up" if below is None or (number < low and below >= ENDLESS) else f"to below {below}"
+        limit = "up" if below is None else f"to below {below}"
         raise OptionError(f"{name} {show(value)} came, a whole number from {low} {limit} was expected")
     return number
 

@@ -483,7 +483,7 @@ WRONG = [
     ({"batch_size": 0}, "batch_size 0 came, a whole number from 1 up"),
     ({"batch_size": 1.5}, "batch_size 1.5"),
     ({"batch_size": True}, "batch_size True"),
-    ({"epochs": -3}, "epochs -3 came, a whole number from 1 up"),
+    ({"epochs": -3}, "epochs -3 came, a whole number from 1 to below"),
     ({"epochs": "3"}, "epochs '3'"),
     ({"seed": -1}, "seed -1 came, a whole number from 0"),
     ({"seed": 2**64}, "seed 18446744073709551616"),
