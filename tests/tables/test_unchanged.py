@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.cli import job
 from chainrule.cli.main import main
 from chainrule.errors import DataError
 from chainrule.tables import csv_reader
@@ -87,6 +88,33 @@ def test_groups_and_rows_of_two_states_are_refused(tmp_path, monkeypatch, capsys
     assert main(["train", str(path), "--target", "y", "--group", "a", "--run-dir", str(tmp_path / "run")]) == 3
     assert "changed while it was read" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "resume"])
+def test_what_is_trained_on_is_what_the_record_has_the_hash_of(tmp_path, monkeypatch, capsys, command):
+    """Another file between reading and hashing, or between comparing hashes and reading, is refused."""
+    path, run = tmp_path / "t.csv", tmp_path / "run"
+    path.write_text(BEFORE)
+    argv = ["train", str(path), "--target", "y", "--device", "cpu", "--epochs", "2", "--run-dir", str(run), "--quiet"]
+    if command == "resume":
+        assert main(argv) == 0
+        record = (run / "run.json").read_text()
+        (run / "run.json").write_text(record.replace('"done"', '"running"'))
+        argv = ["resume", str(run), "--quiet"]
+    read = job.read_training_data
+
+    def read_and_change(args):
+        time.sleep(0.02)
+        if command == "resume":
+            path.write_text(AFTER)
+            return read(args)
+        data = read(args)
+        path.write_text(AFTER)
+        return data
+
+    monkeypatch.setattr(job, "read_training_data", read_and_change)
+    assert main(argv) == 3
+    assert "changed while it was read" in capsys.readouterr().err
 
 
 def test_a_file_that_stays_is_read(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from chainrule.backends import choose_backend
@@ -31,6 +32,7 @@ from chainrule.errors import DivergenceError
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.network import Network
 from chainrule.nn.saved import refuse_unsavable
+from chainrule.tables.unchanged import SameFile
 from chainrule.train.callbacks import Callback
 from chainrule.train.loggers import JSONLinesLogger
 from chainrule.train.run import Run
@@ -39,11 +41,14 @@ from chainrule.train.tensorboard import TensorBoardLogger
 INTERRUPTED = 130
 
 
-def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool = False, anywhere: bool = False) -> int:
+def do_job(
+    args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool = False, anywhere: bool = False,
+    files: Sequence[SameFile] = (),
+) -> int:  # fmt: skip
     """Train as the options say and keep the run in ``directory``; the exit code.
 
-    ``goes_on``: from its last checkpoint, or where it has none from the beginning; ``anywhere``: also one that was
-    written on another machine.
+    ``goes_on``: from its last checkpoint, or if it has none from the beginning, on ``files`` as they were when they
+    were compared with those of the run; ``anywhere``: also one that was written on another machine.
     """
     say: Say = (lambda *_: None) if args.quiet else output.say
     with Signals() as signals, directory, output.warnings_as_notes(say):
@@ -51,7 +56,11 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
         optimisation.optimizer_of(with_recipe(asked, rows=1, has_validation=False))  # refuses before a table is read
         backend, why = choose_backend(args.device, precision=args.precision)
         say("device", describe_device(backend, why))
+        files = files or [SameFile(args.data), SameFile(args.valid)]
         data = read_training_data(args)
+        facts = {} if goes_on else _facts_of_data(args)
+        for file in files:  # what was read is what the record speaks of
+            file.check()
         args = with_recipe(asked, len(data.y), has_validation=data.valid is not None)
         net = net_of(args, data, backend)
         refuse_unsavable(net, directory.path / MODEL)
@@ -64,10 +73,7 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
             say("note", note)
         say("model", describe_net(args, net))
         directory.describe(
-            facts={
-                "argv": ["chainrule", *args.argv], "seed": args.seed, "data": file_facts(args.data),
-                **({"valid_data": file_facts(args.valid)} if isinstance(args.valid, str) else {}),
-            },
+            facts={"argv": ["chainrule", *args.argv], "seed": args.seed, **facts},
             config=config_text(*resolve(asked, args, data, net)),
         )  # fmt: skip
         lines = [] if args.quiet or sys.stderr.isatty() else [PlainLines(args.epochs)]
@@ -96,6 +102,11 @@ def do_job(args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool =
         _tell(args, directory, data, outcome, summary, say)
         interrupted = outcome.stopped == "interrupted" and not signals.caught  # by who called main() from a thread
         return INTERRUPTED if interrupted else signals.exit_code
+
+
+def _facts_of_data(args: argparse.Namespace) -> dict[str, Any]:
+    valid = {"valid_data": file_facts(args.valid)} if isinstance(args.valid, str) else {}
+    return {"data": file_facts(args.data), **valid}
 
 
 def _end_diverged(directory: RunDirectory, net: Network, error: DivergenceError, say: Say) -> None:

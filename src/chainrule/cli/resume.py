@@ -14,6 +14,7 @@ from chainrule.cli.job import do_job
 from chainrule.cli.run_directory import CONFIG, RunDirectory
 from chainrule.cli.run_record import file_facts
 from chainrule.errors import DataError, OptionError
+from chainrule.tables.unchanged import SameFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +49,10 @@ def run(args: argparse.Namespace) -> int:
                 setattr(options, name, getattr(args, name))
         for name in ("log_json", "tensorboard", "quiet", "json", "argv"):
             setattr(options, name, getattr(args, name))
+        files = [SameFile(options.data), SameFile(options.valid)]
         _refuse_other_data(directory.record.get("data"), options.data, "the run was trained")
         _refuse_other_data(directory.record.get("valid_data"), options.valid, "the run is validated")
-        return do_job(options, directory, goes_on=True, anywhere=args.anywhere)
+        return do_job(options, directory, goes_on=True, anywhere=args.anywhere, files=files)
 
 
 def _say_done(args: argparse.Namespace, directory: RunDirectory) -> int:
