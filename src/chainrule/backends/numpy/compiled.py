@@ -55,19 +55,23 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
 
     # ---- layers -----------------------------------------------------------------------------------
 
-    @or_numpy
     def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
         loops = LOOPS.module
         if loops is None or z is not y or z.ndim != 2 or y.dtype.char not in COMPILED:
             super().dense(x, W, b, activation, z=z, y=y)
             return
         self.matmul(x, W, out=y)
-        if activation == "relu":
-            loops.add_bias_relu(y, b)
-        else:
+        try:
+            if activation == "relu":
+                loops.add_bias_relu(y, b)
+                return
             loops.add_bias(y, b)
-            if activation != "identity":
-                self.activate(activation, y, out=y)
+        except Exception as error:
+            LOOPS.withdraw(error)
+            self.dense(x, W, b, activation, z=z, y=y)
+            return
+        if activation != "identity":
+            self.activate(activation, y, out=y)
 
     @or_numpy
     def activate(self, activation: ActivationName, z: Array, *, out: Array) -> None:
@@ -87,7 +91,6 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
         np.exp(e, out=e)
         function(z, e)
 
-    @or_numpy
     def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
         loops = LOOPS.activations
         single_column = dz.shape[-1] == 1  # which NumPy sums in another order
@@ -96,15 +99,20 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
             return
         if dz is not dy:
             dz[...] = dy
-        if backward := loops.BACKWARD.get(activation):
-            backward(saved, dz, db)
-            return
-        derivative = self._scratch(saved.shape, saved.dtype, use="derivative")
-        if gated := loops.GATED.get((activation, saved.dtype.char)):
-            self._by_exp(gated.argument, gated.derivative, saved, derivative)
-        else:
-            DERIVATIVE[activation](np, saved, derivative, functools.partial(self._scratch, saved.shape, saved.dtype))
-        loops.multiply_backward(derivative, dz, db)
+        try:
+            if backward := loops.BACKWARD.get(activation):
+                backward(saved, dz, db)
+                return
+            derivative = self._scratch(saved.shape, saved.dtype, use="derivative")
+            if gated := loops.GATED.get((activation, saved.dtype.char)):
+                self._by_exp(gated.argument, gated.derivative, saved, derivative)
+            else:
+                scratch = functools.partial(self._scratch, saved.shape, saved.dtype)
+                DERIVATIVE[activation](np, saved, derivative, scratch)
+            loops.multiply_backward(derivative, dz, db)
+        except Exception as error:
+            LOOPS.withdraw(error)
+            self.activation_backward(activation, saved, dy, dz=dz, db=db)
 
     # ---- random numbers ---------------------------------------------------------------------------
 
@@ -119,7 +127,6 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
 
     # ---- optimisers -------------------------------------------------------------------------------
 
-    @or_numpy
     def sgd(
         self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
         lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
@@ -132,12 +139,18 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
             )  # fmt: skip
             return
         rate = real(self._learning_rate(lr, state, lr_factor))
-        if velocity is None:
-            loops.sgd(params, grads, rate, real(weight_decay))
-        else:
-            loops.sgd_momentum(params, grads, velocity, rate, real(weight_decay), real(momentum), nesterov)
+        try:
+            if velocity is None:
+                loops.sgd(params, grads, rate, real(weight_decay))
+            else:
+                loops.sgd_momentum(params, grads, velocity, rate, real(weight_decay), real(momentum), nesterov)
+        except Exception as error:
+            LOOPS.withdraw(error)
+            self.sgd(
+                params, grads, velocity, lr, state, lr_factor=lr_factor, momentum=momentum, nesterov=nesterov,
+                weight_decay=weight_decay,
+            )  # fmt: skip
 
-    @or_numpy
     def adam(
         self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
         lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
@@ -154,10 +167,17 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
         step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
         keep = real(1 - rate * weight_decay) if decoupled else real(1)
         decay = real(0) if decoupled else real(weight_decay)
-        loops.adam(
-            params, grads, m, v, keep, decay, real(beta1), real(1 - beta1), real(beta2), real(1 - beta2),
-            step_eps, step_size,
-        )  # fmt: skip
+        try:
+            loops.adam(
+                params, grads, m, v, keep, decay, real(beta1), real(1 - beta1), real(beta2), real(1 - beta2),
+                step_eps, step_size,
+            )  # fmt: skip
+        except Exception as error:
+            LOOPS.withdraw(error)
+            self.adam(
+                params, grads, m, v, lr, state, lr_factor=lr_factor, beta1=beta1, beta2=beta2, eps=eps,
+                weight_decay=weight_decay, decoupled=decoupled, eps_hat=eps_hat,
+            )  # fmt: skip
 
     @or_numpy
     def _approach(self, target: Array, share: Any, out: Array) -> None:

@@ -11,7 +11,9 @@ from chainrule.backends.base import Array
 from chainrule.backends.loss_contract import ElementwiseLossName
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.numpy.compiled_normalization import COMPILED
-from chainrule.backends.numpy.loading import compile_for, or_numpy
+from chainrule.backends.numpy.loading import LOOPS, compile_for, or_numpy
+
+_softmax_ready: set[str] = set()  # dtypes for which the loops that follow the first are compiled
 
 
 class CompiledLosses(NumPyBackend):
@@ -22,7 +24,6 @@ class CompiledLosses(NumPyBackend):
     def _loss_loops(self) -> ModuleType | None:
         """The loops; None while they are not loaded."""
 
-    @or_numpy
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
         label_smoothing: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
@@ -36,12 +37,22 @@ class CompiledLosses(NumPyBackend):
             return
         chosen = self._scratch(labels.shape, logits.dtype, use="chosen")
         losses = self._scratch(labels.shape, logits.dtype, use="losses")
-        compile_for(loops.choose, dlogits, labels, chosen)  # the next line may write over the logits
-        compile_for(loops.normalize_less_onehot, dlogits, labels, losses)
-        loops.subtract_row_max(logits, dlogits)
-        loops.choose(dlogits, labels, chosen)
-        np.exp(dlogits, out=dlogits)
-        loops.normalize_less_onehot(dlogits, labels, losses)
+        try:
+            if logits.dtype.char not in _softmax_ready:  # dlogits may lie in the memory of the logits
+                compile_for(loops.choose, dlogits, labels, chosen)
+                compile_for(loops.normalize_less_onehot, dlogits, labels, losses)
+                _softmax_ready.add(logits.dtype.char)
+            loops.subtract_row_max(logits, dlogits)
+            loops.choose(dlogits, labels, chosen)
+            np.exp(dlogits, out=dlogits)
+            loops.normalize_less_onehot(dlogits, labels, losses)
+        except Exception as error:
+            LOOPS.withdraw(error)
+            self.softmax_cross_entropy(
+                logits, labels, weights, state, label_smoothing=label_smoothing, scale=scale, mean=mean, totals=totals,
+                dlogits=dlogits,
+            )  # fmt: skip
+            return
         np.log(losses, out=losses)
         np.subtract(losses, chosen, out=losses)
         self._finish(losses, weights, state, scale, mean, totals, dlogits)

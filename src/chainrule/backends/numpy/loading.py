@@ -77,13 +77,12 @@ class Loops:
         else:
             self.module, self.activations, self.normalization = kernels, activation_loops, normalization_kernels
 
-    def withdraw(self, error: Exception) -> bool:
-        """Give the loops up when it was numba that raised ``error``; False for an error of anyone else."""
+    def withdraw(self, error: Exception) -> None:
+        """Give the loops up if it was numba that raised ``error``; an error of anyone else is raised again."""
         if (self.module is None and not self.problem) or not _is_of_numba(error):
-            return False
+            raise error
         self.module = self.activations = self.normalization = None
         self._give_up(f"given up: {type(error).__name__}: {first_line(error)}")
-        return True
 
     def is_not_kept(self, why: str) -> None:
         """Note why loops are compiled that an earlier process has compiled, or a later one will."""
@@ -122,8 +121,9 @@ def _is_of_numba(error: Exception) -> bool:
 def or_numpy(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Run a method once more, with NumPy's passes, when a loop that it calls cannot be had.
 
-    What it reads must be as it was when a loop is called for the first time: where it is written over earlier, the
-    later loops are called on no rows before (:func:`compile_for`).
+    What it reads must be as it was when a loop is called for the first time: if it is written over earlier, the later
+    loops are called on no rows before (:func:`compile_for`). Kernels of every step say the same in their own body, as a
+    call more would cost a small net's step some percent.
     """
 
     @functools.wraps(method)
@@ -131,8 +131,7 @@ def or_numpy(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, 
         try:
             return method(self, *args, **options)
         except Exception as error:
-            if not LOOPS.withdraw(error):
-                raise
+            LOOPS.withdraw(error)
         return method(self, *args, **options)
 
     return run
