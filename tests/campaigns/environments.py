@@ -90,8 +90,8 @@ class Case:
             found.variables[name], self.forbidden, self.code = value, name, 2
         elif self._is(0.15):
             self._draw_place(self.rng.choice(PLACES))
-        if found.umask == 0o777 and found.user is not None and not self.forbidden:
-            self.forbidden, self.code = str(self.run.parent), 5  # what it makes it may not enter
+        if found.umask == 0o777 and found.user is not None:  # what it makes it may not enter; found before settings
+            self.forbidden, self.code = str(self.run.parent), 5
 
     def _draw_process(self) -> None:
         found = self.found
