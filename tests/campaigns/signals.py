@@ -49,7 +49,8 @@ class Case:
         if self.kind.endswith("saves"):
             self._wait_for_a_save(command)
         else:
-            command.is_over(self.rng.uniform(0, self.seconds))
+            began = self.rng.random() < 0.5 and self._wait_until_it_trains(command)
+            command.is_over(self.rng.uniform(0, self.seconds / 4 if began else self.seconds))
         command.signal(number)
         if self.kind.endswith("twice"):
             return self._end_at_once(command, number)
@@ -88,6 +89,12 @@ class Case:
         if code := self.commands.run(*runs.TRAIN, "--overwrite", "--run-dir", self.run, err=self.said):
             return f"exit code {code} of another run: {self.said.read_text()}"
         return runs.difference(self.run, self.whole)
+
+    def _wait_until_it_trains(self, command: Command) -> bool:
+        while not command.is_over(0.002):
+            if (self.run / RECORD).exists():
+                return True
+        return False
 
     def _wait_for_a_save(self, command: Command) -> None:
         wanted = self.rng.randint(1, 6)

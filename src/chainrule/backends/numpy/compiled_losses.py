@@ -13,8 +13,6 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.numpy.compiled_normalization import COMPILED
 from chainrule.backends.numpy.loading import LOOPS, compile_for, or_numpy
 
-_softmax_ready: set[str] = set()  # dtypes for which the loops that follow the first are compiled
-
 
 class CompiledLosses(NumPyBackend):
     """What differs from the reference; the losses that are not here are left to it."""
@@ -38,10 +36,10 @@ class CompiledLosses(NumPyBackend):
         chosen = self._scratch(labels.shape, logits.dtype, use="chosen")
         losses = self._scratch(labels.shape, logits.dtype, use="losses")
         try:
-            if logits.dtype.char not in _softmax_ready:  # dlogits may lie in the memory of the logits
+            if logits.dtype.char not in LOOPS.softmax_ready:  # dlogits may lie in the memory of the logits
                 compile_for(loops.choose, dlogits, labels, chosen)
                 compile_for(loops.normalize_less_onehot, dlogits, labels, losses)
-                _softmax_ready.add(logits.dtype.char)
+                LOOPS.softmax_ready.add(logits.dtype.char)
             loops.subtract_row_max(logits, dlogits)
             loops.choose(dlogits, labels, chosen)
             np.exp(dlogits, out=dlogits)

@@ -45,6 +45,7 @@ class Loops:
         self.normalization: ModuleType | None = None
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
+        self.softmax_ready: set[str] = set()  # dtypes for which all loops of softmax_cross_entropy are compiled
         self.spent = 0.0
         self._price: float | None = None
         self._warned = False
