@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
 from chainrule.nn.notation import MISSING, NOTHING
-from chainrule.nn.table_columns import CategoryColumn, EmbeddedColumn, NumberColumn
+from chainrule.nn.number_column import NumberColumn
 from chainrule.onnx import cases, columns, export
 from chainrule.onnx.columns import fed
 

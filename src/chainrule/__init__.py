@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         ShapeError,
     )
     from chainrule.nn.activation import Activation
+    from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
+    from chainrule.nn.column_data import Categorical
     from chainrule.nn.custom import CustomActivation
     from chainrule.nn.custom_loss import CustomLoss
     from chainrule.nn.dense import Dense
@@ -52,11 +54,11 @@ if TYPE_CHECKING:
     from chainrule.nn.mlp import MLP
     from chainrule.nn.network import Network
     from chainrule.nn.normalization import BatchNorm, LayerNorm
+    from chainrule.nn.number_column import NumberColumn
     from chainrule.nn.preparation import Preparation
     from chainrule.nn.residual import Residual
     from chainrule.nn.saved import load
     from chainrule.nn.standardization import Standardization
-    from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, NumberColumn
     from chainrule.nn.table_encoder import TableEncoder
     from chainrule.optim.adam import Adam, AdamW
     from chainrule.optim.base import Moments, ParameterGroup
@@ -101,6 +103,8 @@ _HOMES: Final = {
         "ModelFileError OptionError OutOfMemoryError ShapeError"
     ),
     "chainrule.nn.activation": "Activation",
+    "chainrule.nn.category_columns": "CategoryColumn EmbeddedColumn",
+    "chainrule.nn.column_data": "Categorical",
     "chainrule.nn.custom": "CustomActivation",
     "chainrule.nn.custom_loss": "CustomLoss",
     "chainrule.nn.dense": "Dense",
@@ -113,11 +117,11 @@ _HOMES: Final = {
     "chainrule.nn.mlp": "MLP",
     "chainrule.nn.network": "Network",
     "chainrule.nn.normalization": "BatchNorm LayerNorm",
+    "chainrule.nn.number_column": "NumberColumn",
     "chainrule.nn.preparation": "Preparation",
     "chainrule.nn.standardization": "Standardization",
     "chainrule.nn.residual": "Residual",
     "chainrule.nn.saved": "load",
-    "chainrule.nn.table_columns": "Categorical CategoryColumn EmbeddedColumn NumberColumn",
     "chainrule.nn.table_encoder": "TableEncoder",
     "chainrule.optim.adam": "Adam AdamW",
     "chainrule.optim.base": "Moments ParameterGroup",

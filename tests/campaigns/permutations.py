@@ -23,7 +23,7 @@ import pandas as pd
 import chainrule as cr
 from campaigns.tally import Tally
 from chainrule.errors import DataError
-from chainrule.nn.table_columns import Categorical
+from chainrule.nn.column_data import Categorical
 from chainrule.tables import csv_reader
 from chainrule.tables.table import Table
 

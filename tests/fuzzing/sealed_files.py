@@ -15,7 +15,7 @@ from campaigns.damage import MODEL_ARRAYS, Harm, damaged, sealed
 from chainrule import model_file, sealed_file
 from chainrule.cli.prediction_table import as_csv, prediction_table
 from chainrule.errors import DataError, ModelFileError, OptionError
-from chainrule.nn.table_columns import ColumnData
+from chainrule.nn.column_data import ColumnData
 from chainrule.sealed_file import Content, Format
 from chainrule.tables.table import Table
 from chainrule.train import checkpoint

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
-from chainrule.nn.table_columns import Categorical, ColumnData
+from chainrule.nn.column_data import Categorical, ColumnData
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.readers import read_table
 from chainrule.tables.table import Table

@@ -8,8 +8,10 @@ import pytest
 import chainrule as cr
 from chainrule import model_file
 from chainrule.errors import DataError, ModelFileError, OptionError
+from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.column_data import Categorical
+from chainrule.nn.number_column import NumberColumn
 from chainrule.nn.preparation import Preparation, Standardization
-from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, NumberColumn
 from chainrule.nn.table_encoder import TableEncoder
 
 NAN = np.nan

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chainrule.errors import ChainruleError
-from chainrule.nn.table_columns import Categorical
+from chainrule.nn.column_data import Categorical
 from chainrule.tables.readers import read_table
 from chainrule.tables.table import Table
 from tables import test_array_reader

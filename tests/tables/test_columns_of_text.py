@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chainrule.errors import DataError, OptionError
-from chainrule.nn.table_columns import Categorical
+from chainrule.nn.column_data import Categorical
 from chainrule.tables import csv_reader, csv_text
 from chainrule.tables.readers import read_table
 

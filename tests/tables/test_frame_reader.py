@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from chainrule.errors import DataError, OptionError, OutOfMemoryError
-from chainrule.nn.table_columns import Categorical
+from chainrule.nn.column_data import Categorical
 from chainrule.tables import frame_reader
 from chainrule.tables.readers import read_table
 from tables.formats import arrow_file

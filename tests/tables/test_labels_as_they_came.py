@@ -9,7 +9,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.errors import DataError
-from chainrule.nn.table_columns import Categorical, CategoryColumn, EmbeddedColumn, KnownTexts
+from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.column_data import Categorical, KnownTexts
 from chainrule.tables.cells import label_name
 from chainrule.tables.targets import encode_target, plan_target
 

@@ -9,8 +9,11 @@ import pytest
 
 import chainrule as cr
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.category_columns import CategoryColumn
+from chainrule.nn.column_data import Categorical
 from chainrule.nn.notation import APOSTROPHES, PLAIN, SPACES, Notation
-from chainrule.nn.table_columns import Categorical, CategoryColumn, NumberColumn, column_from
+from chainrule.nn.number_column import NumberColumn
+from chainrule.nn.table_columns import column_from
 from chainrule.tables import csv_reader
 from chainrule.tables.notations import notation_as_known
 from chainrule.tables.side_columns import read_times

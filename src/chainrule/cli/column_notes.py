@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.nn.table_columns import Categorical
+from chainrule.nn.column_data import Categorical
 from chainrule.tables.table import Table
 
 NAMES_SHOWN = 4  # columns of each kind

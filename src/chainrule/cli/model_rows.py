@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.cli import output
+from chainrule.nn.category_columns import EmbeddedColumn
 from chainrule.nn.preparation import Preparation
-from chainrule.nn.table_columns import EmbeddedColumn
 from chainrule.tables.table import Table
 
 SHOWN = 5  # unseen categories

@@ -11,15 +11,16 @@ from chainrule.backends.base import Array
 from chainrule.cli import output, show_checkpoint
 from chainrule.cli.run_directory import find_model
 from chainrule.cli.run_record import read_record
+from chainrule.nn.category_columns import EmbeddedColumn
 from chainrule.nn.dense import Dense
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.layer import Node, walk
 from chainrule.nn.network import Network
 from chainrule.nn.notation import PLAIN
+from chainrule.nn.number_column import NumberColumn
 from chainrule.nn.residual import Residual
 from chainrule.nn.saved import load
 from chainrule.nn.standardization import Standardization
-from chainrule.nn.table_columns import EmbeddedColumn, NumberColumn
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.sealed_file import is_of
 from chainrule.train import checkpoint

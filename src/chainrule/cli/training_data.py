@@ -14,10 +14,11 @@ from chainrule.cli.column_notes import describe_columns, doubts
 from chainrule.cli.options import column_names, held_out, positive_int, source
 from chainrule.cli.parser import Listed, OptionGroup
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.category_columns import MAX_CATEGORIES
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.notation import Notation
 from chainrule.nn.preparation import Preparation
-from chainrule.nn.table_columns import MAX_CATEGORIES, MAX_VECTORS
+from chainrule.nn.table_columns import MAX_VECTORS
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.columns import show, show_names
 from chainrule.tables.in_place import taken_apart

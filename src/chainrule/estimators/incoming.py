@@ -20,11 +20,11 @@ from chainrule.backends.base import Array, Backend
 from chainrule.errors import DataError, first_line
 from chainrule.estimators.homes import is_on_gpu, on_host
 from chainrule.estimators.labels import as_they_came
+from chainrule.nn.column_data import Categorical, ColumnData
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Preparation
 from chainrule.nn.row_checks import place_of_nonfinite, refuse_masked, relative_weights
 from chainrule.nn.standardization import Standardization
-from chainrule.nn.table_columns import Categorical, ColumnData
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.tables.frame_reader import is_frame, read_frame
 from chainrule.tables.selection import Selection

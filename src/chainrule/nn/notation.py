@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from chainrule.errors import OptionError
-
-if TYPE_CHECKING:
-    from chainrule.nn.table_columns import ColumnData
 
 # Cells that say that nothing is there; and how Python and pandas call nothing where they print it (nan is above).
 MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "null", "NULL", "Null", "?"})
@@ -103,21 +99,12 @@ NOTATIONS = (
 )
 
 
-class TableColumns(dict[str, "ColumnData"]):
-    """The columns of a table by name, in order, and how the numbers were written.
+def check_notation(name: str, notation: Any) -> None:
+    """OptionError if the notation of column ``name`` is neither a Notation nor None."""
+    if not isinstance(notation, Notation | None):
+        raise OptionError(f"expected a Notation or None for {name!r:.60}, got {notation!r:.60}")
 
-    Parameters
-    ----------
-    columns : name to column
-    notations : of the columns whose cells said how their numbers are written, or that share a file with such cells;
-        none of a typed column (Parquet, a DataFrame)
-    target : the same of the target
-    """
 
-    def __init__(
-        self, columns: Mapping[str, ColumnData], *, notations: Mapping[str, Notation] | None = None,
-        target: Notation | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(columns)
-        self.notations: Mapping[str, Notation] = dict(notations or {})
-        self.target_notation = target
+def describe_notation(notation: Notation | None) -> dict[str, Any]:
+    """The entry of a column's description in the model file; none for a column without a notation."""
+    return {} if notation is None else {"notation": notation.describe()}

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.column_data import ColumnData, refuse_long_names
 from chainrule.nn.notation import Notation
 from chainrule.nn.standardization import Standardization
-from chainrule.nn.table_columns import ColumnData, refuse_long_names
 from chainrule.nn.table_encoder import TableEncoder
 
 

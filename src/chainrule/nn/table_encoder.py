@@ -11,18 +11,11 @@ import numpy as np
 
 from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
-from chainrule.nn.notation import Notation, TableColumns
-from chainrule.nn.table_columns import (
-    CategoryColumn,
-    Column,
-    ColumnData,
-    EmbeddedColumn,
-    KnownTexts,
-    NumberColumn,
-    fit_column,
-    shorten,
-    take,
-)
+from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.column_data import ColumnData, KnownTexts, TableColumns, shorten, take
+from chainrule.nn.notation import Notation
+from chainrule.nn.number_column import NumberColumn
+from chainrule.nn.table_columns import Column, fit_column
 
 if TYPE_CHECKING:
     from chainrule.nn.embedding import Embedding

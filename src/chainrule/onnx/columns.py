@@ -13,14 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from chainrule.errors import OptionError
+from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.column_data import Categorical, ColumnData
 from chainrule.nn.notation import MISSING, NOTHING
-from chainrule.nn.table_columns import (
-    Categorical,
-    CategoryColumn,
-    ColumnData,
-    EmbeddedColumn,
-    NumberColumn,
-)
+from chainrule.nn.number_column import NumberColumn
 from chainrule.nn.table_encoder import TableEncoder
 from chainrule.onnx.graph import Graph
 

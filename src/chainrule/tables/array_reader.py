@@ -14,7 +14,8 @@ import numpy as np
 
 from chainrule.backends.host_memory import refuse_what_is_not_free
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
-from chainrule.nn.notation import MISSING, TableColumns
+from chainrule.nn.column_data import TableColumns
+from chainrule.nn.notation import MISSING
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.columns import check_width, find_position, refuse_very_many, show, show_names, suggest
 from chainrule.tables.decide import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.notation import PLAIN, Notation, TableColumns
+from chainrule.nn.column_data import TableColumns
+from chainrule.nn.notation import PLAIN, Notation
 from chainrule.tables.cells import kind_of
 from chainrule.tables.column_builder import Cells, ColumnBuilder
 from chainrule.tables.columns import choose_columns, show_names

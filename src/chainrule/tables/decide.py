@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from chainrule.errors import DataError
+from chainrule.nn.column_data import Categorical, ColumnData, KnownTexts
 from chainrule.nn.notation import MISSING, Notation
-from chainrule.nn.table_columns import Categorical, ColumnData, KnownTexts
 from chainrule.tables.cells import BOOLEAN_NAMES, BOOLEANS, category_name, first_of, kind_of
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.labels import spread_texts

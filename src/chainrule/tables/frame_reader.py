@@ -17,8 +17,8 @@ import numpy as np
 
 from chainrule.backends.host_memory import free_on_host
 from chainrule.errors import ChainruleError, DataError, first_line
-from chainrule.nn.notation import NOTHING, Notation, TableColumns
-from chainrule.nn.table_columns import ColumnData, KnownTexts
+from chainrule.nn.column_data import ColumnData, KnownTexts, TableColumns
+from chainrule.nn.notation import NOTHING, Notation
 from chainrule.tables.arrow_files import ColumnsOfFile, IpcColumns, ParquetColumns
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.column_builder import Cells

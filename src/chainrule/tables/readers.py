@@ -11,9 +11,9 @@ from typing import Any
 
 from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.column_data import Categorical, KnownTexts
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Preparation
-from chainrule.nn.table_columns import Categorical, KnownTexts
 from chainrule.tables.array_reader import read_npy, read_npz
 from chainrule.tables.columns import choose_columns, show, suggest
 from chainrule.tables.csv_reader import read_csv

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
+from chainrule.nn.column_data import KnownTexts
 from chainrule.nn.notation import Notation
-from chainrule.nn.table_columns import KnownTexts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.table_columns import Categorical
+from chainrule.nn.column_data import Categorical
 from chainrule.tables.columns import show
 from chainrule.tables.notations import choose_notation
 from chainrule.tables.readers import BUILT_IN, read_table
