@@ -9,11 +9,11 @@ from decimal import Decimal
 
 import numpy as np
 
-from chainrule.nn.notation import MISSING
+from chainrule.nn.notation import MISSING, PLAIN
 
 BOOLEANS = {"true": 1.0, "false": 0.0}
 BOOLEAN_NAMES = ("False", "True")
-NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+NUMBER = PLAIN.pattern
 MISWRITTEN = re.compile(r"[+-]?(?:\d{1,3}(?:[., '\xa0\u202f\u2019_]\d{3})+(?:[.,]\d+)?|\d+,\d+(?:[eE][+-]?\d+)?)")
 INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 DATE = re.compile(

@@ -7,7 +7,7 @@ memory than a part. ``np.loadtxt`` was measured against it (100,000 x 30 numbers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
 PART = 1 << 14  # cells held as text at a time: more of them leave the caches, and take half as long again
-
 LEAST = 16  # rows, so that very wide tables are not taken one cell a column
 
 
@@ -55,45 +54,20 @@ def read_csv(path: Path, selection: Selection) -> Table:
 def _read_columns(
     text: CsvText, chosen: Sequence[int], target: int | None, selection: Selection
 ) -> tuple[TableColumns, np.ndarray | None]:
-    """The features by name and the target. What surprises in the first reading is read once more, as text.
-
-    What 1.234 is says the whole file: columns that could be read either way wait for all others, unselected ones too,
-    so that neither the order of the rows nor the choice of columns changes a number.
-    """
+    """The features by name and the target. What surprises in the first reading is read once more, as text."""
     names, known = text.names, _known_notations(text.names, target, selection)
-    wanted = [*chosen, *([] if target is None else [target])]
     builders = {
         i: ColumnBuilder(
             as_text=bool(selection.classes) if i == target else selection.kind(names[i]) == "category",
             known=known.get(i),
         )
-        for i in wanted
+        for i in [*chosen, *([] if target is None else [target])]
     }
     _fill(text, builders)
     again = [i for i, builder in builders.items() if builder.surprised or (i == target and _is_large(builder))]
     _read_again(text, builders, again)
-    signs = {i: builder.sure_sign() for i, builder in builders.items()}
-    unsure = [i for i, sign in signs.items() if sign is None and i not in known]
-    if unsure:
-        signs |= _signs_of(text, [i for i in range(len(names)) if i not in builders])
-    decimals = {sign for sign in signs.values() if sign}
-    if decimals == {","}:
-        _read_again(text, builders, [i for i in unsure if builders[i].notation == PLAIN])
-    elif not decimals and text.delimiter == ";":
-        text.notes += [_note_of_points(names[i]) for i in unsure if builders[i].notation == PLAIN]
-
-    found: dict[int, Decided] = {}
-    for i in chosen:
-        builder = builders.pop(i)
-        column = builder.result()
-        found[i] = (
-            Decided(column, builder.shown)
-            if isinstance(column, np.ndarray)
-            else decide(
-                column, _refusal(text, i), wanted=selection.kind(names[i]), decimals=decimals,
-                known=selection.texts.get(names[i]), notation=known.get(i),
-            )
-        )  # fmt: skip
+    decimals = _decimals(text, builders, known)
+    found = {i: _feature(builders.pop(i), text, i, decimals, selection, known.get(i)) for i in chosen}
     y = None
     if target is not None:
         y = _target(builders[target], _refusal(text, target), decimals, selection, known.get(target))
@@ -107,6 +81,38 @@ def _read_columns(
         target=None if target is None else notations.get(names[target]),
     )
     return columns, None if y is None else y.values
+
+
+def _decimals(text: CsvText, builders: dict[int, ColumnBuilder], known: Mapping[int, Notation]) -> set[str]:
+    """The decimal signs that the columns of the file are sure to use; columns that this contradicts are read again.
+
+    What 1.234 is says the whole file: columns that could be read either way wait for all others, unselected ones too,
+    so that neither the order of the rows nor the choice of columns changes a number.
+    """
+    signs = {i: builder.sure_sign() for i, builder in builders.items()}
+    unsure = [i for i, sign in signs.items() if sign is None and i not in known]
+    if unsure:
+        signs |= _signs_of(text, [i for i in range(len(text.names)) if i not in builders])
+    decimals = {sign for sign in signs.values() if sign}
+    pointed = [i for i in unsure if builders[i].notation == PLAIN]
+    if decimals == {","}:
+        _read_again(text, builders, pointed)
+    elif not decimals and text.delimiter == ";":
+        text.notes += [_note_of_points(text.names[i]) for i in pointed]
+    return decimals
+
+
+def _feature(
+    builder: ColumnBuilder, text: CsvText, position: int, decimals: set[str], selection: Selection,
+    notation: Notation | None,
+) -> Decided:  # fmt: skip
+    column, name = builder.result(), text.names[position]
+    if isinstance(column, np.ndarray):
+        return Decided(column, builder.shown)
+    return decide(
+        column, _refusal(text, position), wanted=selection.kind(name), decimals=decimals,
+        known=selection.texts.get(name), notation=notation,
+    )  # fmt: skip
 
 
 def _known_notations(names: Sequence[str], target: int | None, selection: Selection) -> dict[int, Notation]:

@@ -22,12 +22,12 @@ from typing import Final
 
 from chainrule.backends.environment import cache_directory
 from chainrule.errors import first_line
+from chainrule.regular_file import AS_BYTES, NO_LINKS, NO_WAITING
 
 MAGIC: Final = b"chainrule loop 1\n"
 DIGEST: Final = 32  # bytes of a sha256
 LARGEST: Final = 1 << 24  # bytes; a loop has some ten thousand
 HERE: Final = Path(__file__).parent
-OPTIONS: Final = ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC")  # those that the system has
 
 
 def folder() -> Path | None:
@@ -64,7 +64,7 @@ def has_loops() -> bool:
 def read(path: Path) -> bytes | None:
     """What was written there; None if that is nothing, stale, damaged or not to be trusted. OSError if unreadable."""
     try:
-        number = os.open(path, functools.reduce(int.__or__, (getattr(os, name, 0) for name in OPTIONS), os.O_RDONLY))
+        number = os.open(path, os.O_RDONLY | NO_LINKS | NO_WAITING | AS_BYTES)
     except FileNotFoundError:
         return None
     with os.fdopen(number, "rb") as file:
@@ -88,7 +88,7 @@ def write(path: Path, content: bytes) -> None:
     """Whole or not at all, for this user to write and for others to read at most. OSError when it cannot be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
+    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | AS_BYTES, 0o644)
     try:
         with os.fdopen(number, "wb") as file:
             file.write(MAGIC + stamp() + hashlib.sha256(content).digest() + content)
