@@ -62,7 +62,7 @@ class Folder:
         self.close()
 
     def close(self) -> None:
-        """Let it go; it is of no use afterwards."""
+        """Close the descriptor; the object is of no use afterwards."""
         if self.number is not None:
             number, self.number = self.number, None
             with naming(self.path):
@@ -72,7 +72,7 @@ class Folder:
         return Place(self, name)
 
     def _at(self, name: str) -> str:
-        """Where a name is looked up, together with the descriptor."""
+        """What the calls take as the path of a name, beside the descriptor."""
         return name if self.number is not None else str(self.path / name)
 
     # ---- what it is -------------------------------------------------------------------------------
@@ -92,11 +92,11 @@ class Folder:
         return path if path is not None and self.is_at(path) else self.path
 
     def names(self) -> list[str]:
-        """Of all that is in it, sorted."""
+        """The names of all that is in it, sorted."""
         return sorted(os.listdir(self.path if self.number is None else self.number))  # noqa: PTH208 - of a descriptor
 
     def facts(self, name: str) -> os.stat_result | None:
-        """Of what has this name, a link itself; None where nothing has."""
+        """``lstat`` of a name in it, of a link itself; None if there is no such name."""
         try:
             return os.stat(self._at(name), dir_fd=self.number, follow_symlinks=False)
         except FileNotFoundError:
@@ -113,9 +113,9 @@ class Folder:
     # ---- what is changed in it --------------------------------------------------------------------
 
     def within(self, name: str, *, make: bool = False) -> Folder:
-        """A folder in it, open, made where it is missing and ``make`` says so.
+        """A folder in it, opened; made if it is missing and ``make`` is set.
 
-        DataError where the name is something else, a link to a folder included: what is written stays in this folder.
+        DataError if the name is something else, a link to a folder included: what is written stays in this folder.
         """
         path = self.path / name
         if make:
@@ -134,7 +134,7 @@ class Folder:
         return found
 
     def unlink(self, name: str) -> None:
-        """Remove a file, or a link and not what it leads to; nothing happens where there is none."""
+        """Remove a file, or a link and not what it leads to; nothing happens if there is none."""
         with naming(self.path / name), contextlib.suppress(FileNotFoundError):
             os.unlink(self._at(name), dir_fd=self.number)
 
@@ -144,8 +144,8 @@ class Folder:
         The content goes to a temporary beside it, which nobody else can have made, is flushed to the disk and read
         back; only then is the temporary renamed, and the folder flushed, so that after a power cut too the name stands
         for one of the two. The permissions of a file that is replaced are kept; a link is replaced, not followed.
-        OSError naming the file where that fails: the old file is as it was, or if only the flush of the folder failed
-        the new one is there. OSError for a directory, a pipe or a device.
+        OSError naming the file if that fails: the old file is as it was; if only the flush of the folder failed, the
+        new one is there. OSError for a directory, a pipe or a device.
         """
         path = self.path / name
         with naming(path):
@@ -190,9 +190,9 @@ class Folder:
             raise OSError(None, "what was written is not what is read", str(self.path / name))
 
     def append(self, name: str, content: bytes) -> bool:
-        """Add to the end of a file, made where it is missing; False, and nothing is written, if it may lie elsewhere.
+        """Add to the end of a file, made if it is missing. False, and nothing is written, if it may lie elsewhere:
 
-        It may if it is a link, has another name besides (a hard link), or is no regular file.
+        if it is a link, has another name besides (a hard link), or is no regular file.
         """
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINKS | NO_WAITING | AS_BYTES
         with naming(self.path / name):
@@ -218,7 +218,7 @@ class Folder:
                 os.close(number)
 
     def flush(self) -> None:
-        """Bring names that were made, changed or removed to the disk; where the platform opens no folder it does so."""
+        """Bring names that were made, changed or removed to the disk; nothing to do if the platform opens no folder."""
         if self.number is not None:
             try:
                 to_disk(self.number)
@@ -227,7 +227,7 @@ class Folder:
                     raise
 
     def remove_temporaries(self, names: Collection[str]) -> None:
-        """Remove what writers of these files that were killed have left; for who knows that nobody is writing there.
+        """Remove what killed writers of these files have left. Only for a caller that knows that nobody writes there.
 
         Only regular files of this user with a name that :meth:`write_whole` makes are removed.
         """

@@ -59,7 +59,7 @@ def path_of_descriptor(number: int) -> Path | None:
 
 
 def to_disk(number: int) -> None:
-    """Bring a file to the disk: on macOS past the disk's own memory too, where ``fsync`` ends."""
+    """Bring a file to the disk: on macOS past the disk's own cache too, at which ``fsync`` stops."""
     full = getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:
         try:
@@ -86,7 +86,7 @@ def readable(mode: int) -> int:
 
 
 def take_permissions(number: int, mode: int) -> None:
-    """Those that the umask took from a new file."""
+    """Give a new file the permissions that the umask took from it."""
     if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(number).st_mode) != mode:
         with contextlib.suppress(PermissionError, NotImplementedError):  # a file system that has none
             os.fchmod(number, mode)
@@ -98,7 +98,7 @@ def is_here_alone(facts: os.stat_result) -> bool:
 
 
 def is_mine(facts: os.stat_result) -> bool:
-    """Whether this user owns it; where files have no owners, yes."""
+    """Whether this user owns it; True on a system whose files have no owners."""
     return not hasattr(os, "geteuid") or facts.st_uid == os.geteuid()
 
 

@@ -25,7 +25,7 @@ def _spelt_out(character: str) -> str:
 
 
 def show(value: object) -> str:
-    """The repr for a message: on one line, cut where it is long."""
+    """The repr for a message: on one line, cut if it is long."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no whole number of more than 4,300 digits

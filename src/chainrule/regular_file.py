@@ -64,6 +64,6 @@ def open_regular(path: FilePath, *, name: str | None = None, folder: int | None 
 
 
 def path_of_open(file: IO[bytes], path: FilePath) -> str:
-    """A path that opens the very file that is open, for libraries that take paths; ``path`` where there is none."""
+    """A path that opens the very file that is open, for libraries that take paths; ``path`` if there is none."""
     again = OPEN_FILES / str(file.fileno())
     return str(again) if again.exists() else os.fspath(path)

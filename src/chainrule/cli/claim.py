@@ -30,7 +30,7 @@ class Claim:
     path : of the folder
     made : the folders that were made for it, the lowest first
 
-    FileNotFoundError where the folder has gone again.
+    FileNotFoundError if the folder has gone again.
     """
 
     def __init__(self, path: Path, made: list[Path]) -> None:
@@ -57,7 +57,10 @@ class Claim:
 
 
 def claim(path: Path, *, overwrite: bool) -> Claim:
-    """The folder of ``--run-dir``, made where it is missing. OptionError where it holds files, or has an owner."""
+    """The folder of ``--run-dir``, made if it is missing.
+
+    OptionError if it holds files, or another process trains there.
+    """
 
     def make() -> tuple[Path, list[Path]]:
         _refuse_files(path, overwrite=overwrite)

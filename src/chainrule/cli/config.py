@@ -43,7 +43,7 @@ URI = "file:///"
 def arguments_from(path: Path) -> argparse.Namespace:
     """The options of ``chainrule train --config path``, as its run takes them: nothing else was typed.
 
-    OptionError naming the file, and the key where one is wrong.
+    OptionError naming the file, and the key if one is wrong.
     """
     parser = Parser(prog="chainrule train")
     train_options.add_arguments(parser)

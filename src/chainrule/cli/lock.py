@@ -125,7 +125,7 @@ def _not_a_lock(path: object, came: str) -> OptionError:
 
 
 def _lock(number: int) -> None:
-    """BlockingIOError where it is not free within a moment.
+    """BlockingIOError if it is not free within 0.1 s.
 
     A process that was killed while it started another (``platform`` does) lets go once that one has begun.
     """

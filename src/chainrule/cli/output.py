@@ -43,7 +43,7 @@ def warnings_as_notes(say: Callable[[str, str], None]) -> Iterator[None]:
 def complain(line: str) -> None:
     """One line on stderr.
 
-    Where nobody reads it any more (a pipe or a terminal that has gone), nothing is said from now on: no work is lost
+    If nobody reads it any more (a pipe or a terminal that has gone), nothing is said from now on: no work is lost
     for want of a reader.
     """
     try:

@@ -29,7 +29,7 @@ class Column(NamedTuple):
 
 
 def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
-    """The prediction, then the probability of each class where there are any.
+    """The prediction, then the probability of each class if there are any.
 
     Quantiles have a column each (``target_q0.1``); a net that knows its spread adds the standard deviation.
     """
@@ -75,7 +75,7 @@ def as_csv(table: list[Column], *, escape: bool = True) -> str:
 
 
 def _refuse_much_text(table: list[Column]) -> None:
-    """OutOfMemoryError where names of classes are longer in all rows together than what is free."""
+    """OutOfMemoryError if names of classes are longer in all rows together than what is free."""
     letters = sum(sum(map(len, column.values)) for column in table if column.values.dtype == object)
     refuse_what_is_not_free(COPIES * letters, doing="writing predictions", hint="predict fewer rows at a time")
 
@@ -92,7 +92,7 @@ def _cells(column: Column, rows: slice, *, escape: bool) -> list[str]:
 
 
 def parquet_writer() -> Any:
-    """pyarrow.parquet; OptionError where it is not installed."""
+    """pyarrow.parquet; OptionError if it is not installed."""
     try:
         return importlib.import_module("pyarrow.parquet")
     except ImportError:

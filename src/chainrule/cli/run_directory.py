@@ -44,7 +44,7 @@ class RunDirectory(Callback):
 
     Parameters
     ----------
-    path : of the folder, made where it is missing; None for a new one in ``runs``
+    path : of the folder, made if it is missing; None for a new one in ``runs``
     name : in the new one's name
     overwrite : whether it may hold files, which are replaced
 
@@ -63,7 +63,7 @@ class RunDirectory(Callback):
     def reopen(cls, path: Path) -> Self:
         """A run that is to go on, this process's from now on.
 
-        DataError where there is none, OptionError where another process trains there.
+        DataError if there is none, OptionError if another process trains there.
         """
         if not path.is_dir():
             raise DataError(f"{path} is no run directory: it is no folder")
@@ -118,12 +118,12 @@ class RunDirectory(Callback):
 
     @property
     def path(self) -> Path:
-        """Where it was opened."""
+        """The path by which it was opened."""
         return self.folder.path
 
     @property
     def found(self) -> Path:
-        """Where it is now: somebody may have renamed it."""
+        """Its path now: somebody may have renamed it."""
         return self.folder.found()
 
     @property
@@ -138,7 +138,7 @@ class RunDirectory(Callback):
 
     @property
     def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint, where there is one."""
+        """The newest checkpoint; None before the first."""
         last = self.found / CHECKPOINTS / LAST
         return last if last.exists() else None
 
@@ -196,12 +196,12 @@ class RunDirectory(Callback):
             self._write_metrics(record.history)
 
     def _append_metrics(self, line: str, *, is_first: bool = False) -> bool:
-        """False where somebody has removed the file, or put a link in its place."""
+        """False if somebody has removed the file, or put a link in its place."""
         is_there = is_first or self.folder.facts(METRICS) is not None
         return is_there and self.folder.append(METRICS, line.encode())
 
     def end(self, status: str, *, net: Network | None, run: Run | None, summary: Mapping[str, Any]) -> None:
-        """Write down what happened, if anything has begun; the model where there is one worth keeping."""
+        """Write down what happened, if anything has begun; the model if there is one worth keeping."""
         if not self._has_begun:
             return
         folder = self.folder

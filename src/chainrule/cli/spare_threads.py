@@ -7,7 +7,9 @@ import sys
 import threading
 
 SETTINGS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
-NOTE = "note     not as many threads as cores can be started (ulimit -u, or a container's limit): products take one"
+NOTE = (
+    "note     not as many threads as cores can be started (ulimit -u, or a container's limit): products take one thread"
+)
 
 
 def settle_for_one_thread() -> None:

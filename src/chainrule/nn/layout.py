@@ -1,4 +1,4 @@
-"""Where the arrays of a batch lie: in memory of their own, or where nothing goes back, in memory used again and again.
+"""The memory of a batch's arrays: each its own in training; in a prediction a few that layers share.
 
 In training each layer keeps what the way back reads. In a prediction an output is read by the layer above and then by
 nobody, so that layers in a row take turns in two buffers as wide as the widest, however many layers there are.
@@ -33,8 +33,8 @@ def lay_out(net: Network, n: int, *, training: bool, apart: bool) -> tuple[Memor
 
     Parameters
     ----------
-    apart : no array shares its memory with another; else, where nothing is trained, outputs that nobody reads any more
-        give theirs to later layers
+    apart : no array shares its memory with another; else, unless ``training``, outputs that nobody reads any more give
+        theirs to later layers
     """
     if not training and not apart:
         return net.prediction_plan.lay_out(net.backend, n)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from chainrule.errors import OptionError
 
-# Cells that say that nothing is there; and how Python and pandas call nothing where they print it (nan is above).
+# Cells that say that nothing is there; and what Python and pandas print for a missing value (nan is above).
 MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "null", "NULL", "Null", "?"})
 NOTHING = frozenset({"None", "<NA>", "NaT"})
 

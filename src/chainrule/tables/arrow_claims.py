@@ -35,7 +35,7 @@ class Claims(NamedTuple):
 
 
 def claims_of(file: BinaryIO, source: str) -> Claims:
-    """What the file says of itself; DataError where that makes no sense."""
+    """What the file says of itself; DataError if that makes no sense."""
     rows = largest = said = 0
     try:
         size = file.seek(0, os.SEEK_END)
@@ -55,7 +55,7 @@ def claims_of(file: BinaryIO, source: str) -> Claims:
 
 
 def check_rows(rows: int, size: int, source: str) -> None:
-    """DataError where a file of ``size`` bytes claims a number of rows that cannot be: nobody repeats one so often."""
+    """DataError if a file of ``size`` bytes claims more rows than such a file can hold."""
     if not 0 <= rows <= ROWS + ROWS_A_BYTE * size:
         raise DataError(f"{source} is no valid {Path(source).suffix} file: it claims {rows:,} rows in {size:,} bytes")
 
@@ -68,7 +68,7 @@ class Fields:
         self._directory = at - _read(data, "<i", at)
 
     def place(self, field: int) -> int | None:
-        """Where the field is; None where it has its default."""
+        """The position of the field; None if it has its default."""
         entry = 4 + 2 * field
         if entry >= _read(self._data, "<H", self._directory):
             return None

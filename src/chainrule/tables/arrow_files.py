@@ -37,7 +37,7 @@ class ColumnsOfFile(abc.ABC):
     def choose(self, order: Sequence[int], *, doing: str) -> None:
         """Say which columns will be asked for, in which order: others are not read.
 
-        OutOfMemoryError where they take more than is free.
+        OutOfMemoryError if they take more than is free.
         """
         self._place = {position: i for i, position in enumerate(order)}
         self._order, self._read = list(order), dict[int, Any]()

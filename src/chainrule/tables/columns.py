@@ -22,7 +22,7 @@ def show_names(names: Sequence[str]) -> str:
 
 
 def suggest(name: str, names: Sequence[str]) -> str:
-    """A hint where a name there is comes near to ``name``; else empty."""
+    """A hint if a name there is comes near to ``name``; else empty."""
     import difflib  # takes a while, and is wanted only where something went wrong
 
     near = difflib.get_close_matches(name, names, n=1) if len(names) <= WIDEST_SEARCH else []
