@@ -21,7 +21,7 @@ def write_whole(path: FilePath, content: bytes) -> None:
 def make_folder(path: FilePath) -> list[Path]:
     """Make a folder, and those above it that are missing, to be there after a power cut too.
 
-    Returns those that were made, the lowest first.     DataError if ``path`` is something else.
+    Returns those that were made, the lowest first. DataError if ``path`` is something else.
     """
     path = Path(path)
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
