@@ -138,7 +138,10 @@ def _safe_open(opened: io.BufferedReader, path: FilePath, kind: Format) -> Any:
     """safetensors' view of a file that is open, once the length of its header has been looked at."""
     start = opened.read(8)
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= kind.max_header:
-        raise ModelFileError(f"{path} is not a safetensors file")
+        raise ModelFileError(
+            f"{path}: expected a chainrule {kind.what}, got a file of another kind",
+            hint="models and checkpoints are .safetensors files; the folder of a run stands for its model",
+        )
     return safetensors.safe_open(path_of_open(opened, path), framework="np")
 
 

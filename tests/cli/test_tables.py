@@ -87,7 +87,7 @@ def test_one_row_reads_each_column_as_training_did(run, model):
     Path("one.csv").write_text("size;color;code\n0,5;12;101\n")
     found = run("predict", model, "one.csv", "--device", "cpu")
     assert found.code == 0, found.err
-    assert "column 'color': no column of its own in the model for '12'" in found.err
+    assert "column 'color': the model has no column for '12', which count" in found.err
     assert len(found.out.splitlines()) == 2
     Path("one.csv").write_text("size,color,code\nbig,red,101\n")
     found = run("predict", model, "one.csv", "--device", "cpu")
@@ -266,7 +266,7 @@ def test_columns_with_many_categories_are_embedded(run, tmp_path):
     Path("new.csv").write_text("color,town\nred,t3\nred,nowhere\nred,\n")
     found = run("predict", "m", "new.csv", "--device", "cpu")
     assert found.code == 0, found.err
-    assert "column 'town': no vector of its own in the model for 'nowhere'" in found.err
+    assert "column 'town': the model has no vector for 'nowhere', which count" in found.err
     known, new, hole = [float(line) for line in found.out.splitlines()[1:]]
     assert abs(known - level[3]) < 150
     assert new == pytest.approx(hole, rel=1e-5)

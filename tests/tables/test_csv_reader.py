@@ -121,6 +121,11 @@ REFUSED = {
     "inf": ("a,b,y\n1,2,0\n-inf,4,1\n", ["line 3, column 'a': '-inf' came, a finite number"]),
     "infinity": ("a,b,y\n1,Infinity,0\n", ["'Infinity' came, a finite number"]),
     "1e999": ("a,b,y\n1,1e999,0\n", ["line 2, column 'b': '1e999' came, a finite number"]),
+    "a point among commas": (
+        "a;y\n1,5;0\n2,5;1\n3.5;0\n", ["line 4, column 'a': '3.5' came, a number written as in most rows"]),
+    "a comma among points": ("a;y\n1.5;0\n2.5;1\n3,5;0\n", ["line 4, column 'a': '3,5' came", "like 1234.5"]),
+    "a target with a point among commas": (
+        "a;y\n1;1,5\n2;2,5\n3;3.5\n", ["line 4, column 'y': '3.5' came", "such as 1234,5", "all with a decimal comma"]),
     "underscore, which float() takes": ("a,b,y\n1,1_000,0\n", ["'1_000' came", "hint: write it like 1234.5"]),
     "NUL": (b"a,b,y\n1,2,0\n3,\0,1\n", ["line 3: a NUL byte came"]),
     "text after a quote": ('a,b,y\n1,"2"3,0\n', ["line 2", "cannot be read", "expected after"]),
@@ -378,3 +383,8 @@ def test_no_bytes_raise_anything_but_a_data_error(tmp_path_factory, content):
     else:
         assert len(table) > 0
         assert all(len(data) == len(table) for data in table.columns.values())
+
+
+def test_the_repr_of_a_table_is_one_line_with_its_columns(write):
+    table = read_table(write("a,b,y\n" + "1,2,0\n" * 500), target="y")
+    assert repr(table).endswith("t.csv: 500 rows x 2 columns: 'a', 'b', target 'y'>")

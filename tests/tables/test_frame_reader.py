@@ -125,6 +125,8 @@ def test_files(ending, tmp_path):
     assert found.columns["count"].names[0] == "3"
     with pytest.raises(DataError, match="lacks 1 of the 2 columns that are needed: 'colour'"):
         read_table(path, feature_names=["colour", "count"], need_target=False)
+    with pytest.raises(DataError, match="has no column 'colour'\nhint: did you mean 'color'"):
+        read_table(path, feature_names=["colour"], need_target=False)
     path.write_bytes(b"PAR1 but not really")
     with pytest.raises(DataError, match=f"is no valid {ending} file"):
         read_table(path, target="y")

@@ -23,5 +23,7 @@ def matrix_for(preparation: Preparation, table: Table) -> np.ndarray:
         shown = ", ".join(f"{text!r:.60}" for text in unseen[:SHOWN])
         more = f" and {len(unseen) - SHOWN} more" if len(unseen) > SHOWN else ""
         own = "vector" if name in embedded else "column"
-        output.say("note", f"column {name!r:.60}: no {own} of its own in the model for {shown}{more}")
+        output.say(
+            "note", f"column {name!r:.60}: the model has no {own} for {shown}{more}, which count as rare or average"
+        )
     return preparation.encode(table)

@@ -64,6 +64,14 @@ class Notation:
             raise ValueError("no finite number")
         return value
 
+    def reads(self, cell: str) -> bool:
+        """Whether :meth:`number` takes this cell."""
+        try:
+            self.number(cell)
+        except ValueError:
+            return False
+        return True
+
     def whole(self, cell: str) -> int | None:
         """The whole number in a cell that :meth:`number` reads, exactly; None if it is not whole."""
         value = Decimal(self._plain(cell))

@@ -157,4 +157,6 @@ def array_of_the_host(values: Any) -> np.ndarray | None:
 
 
 def _object_hint(array: Array) -> str:
-    return "text columns must become numbers first" if array.dtype.kind in "OUST" else ""
+    return (
+        "text columns must become numbers first: cr.TableEncoder (docs/tables.md)" if array.dtype.kind in "OUST" else ""
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +89,7 @@ class ColumnBuilder:
     def _choose(self, cells: Sequence[str]) -> None:
         present = {cell for cell in map(str.strip, cells) if cell not in MISSING}
         found = notations_of(present) if self._known is None else [self._known]
-        if len(found) == 1 and (self._known is None or _reads(self._known, present)):
+        if len(found) == 1 and (self._known is None or all(map(self._known.reads, present))):
             self.notation = found[0]
 
     def result(self) -> np.ndarray | Cells:
@@ -97,15 +97,6 @@ class ColumnBuilder:
         if self.notation is not None:
             return np.array(self._numbers)
         return Cells(np.array(self._codes, np.int32), list(self._texts))
-
-
-def _reads(notation: Notation, cells: Iterable[str]) -> bool:
-    try:
-        for cell in cells:
-            notation.number(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def to_numbers(cells: Sequence[str], notation: Notation, joined: str) -> list[float]:

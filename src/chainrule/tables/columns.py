@@ -124,10 +124,13 @@ def select_features(source: str, names: Sequence[str], wanted: Sequence[str], ta
         return chosen
     at = {name: i for i, name in enumerate(names)}
     missing = [name for name in wanted if name not in at]
+    hint = f"its columns are {show_names(names[:8])}{', ...' * (len(names) > 8)}"
+    if missing and len(wanted) == 1:
+        raise DataError(f"{source} has no column {show(missing[0])}", hint=suggest(missing[0], names) or hint)
     if missing:
         raise DataError(
             f"{source} lacks {len(missing)} of the {len(wanted)} columns that are needed: {show_names(missing)}",
-            hint=suggest(missing[0], names) or f"its columns are {show_names(names[:8])}{', ...' * (len(names) > 8)}",
+            hint=suggest(missing[0], names) or hint,
         )
     chosen = [at[name] for name in wanted]
     if target in chosen:

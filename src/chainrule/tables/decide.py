@@ -13,13 +13,14 @@ from chainrule.nn.notation import MISSING, Notation
 from chainrule.tables.cells import BOOLEAN_NAMES, BOOLEANS, category_name, first_of, kind_of
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.labels import spread_texts
-from chainrule.tables.notations import choose_notation, notation_as_known, notations_of, shown
+from chainrule.tables.notations import choose_notation, notation_as_known, notations_of, odd_one_out, shown
 
 Refuse = Callable[[int, str, str], DataError]  # row from 0, what was expected, a hint
 
 LONGEST_CLASS_NAME = 200  # characters: longer text is prose, and no name of a class
 EITHER = "1,234 may be 1234 or 1.234: "
 PLAINLY = "write it like 1234.5: a point before the decimals, nothing between the thousands"
+ALIKE = "write all numbers of a column in one way: all with a decimal comma, or all with a decimal point"
 OR_ELSE = "mark a hole as NA, or leave the column out (--drop), or take it as categories (--categorical)"
 NO_DATES = "leave the column out (--drop), or write the date as numbers: days, or year, month and weekday"
 NO_TARGET = "fill the cell or leave the row out: a row without its target teaches nothing"
@@ -93,9 +94,18 @@ def _refuse_no_numbers(
     if n_numbers >= n_text and "infinite" in kinds:
         raise refuse_first("a finite number", OR_ELSE, "infinite")
     if n_numbers >= n_text:
-        raise refuse_first("a number", PLAINLY, "miswritten" if "miswritten" in kinds else "number")
+        raise _refuse_odd_one(cells, refuse)
     if set(kinds) <= {"date", "missing"}:
         raise refuse_first("a number or a category", NO_DATES, "date")
+
+
+def _refuse_odd_one(cells: Cells, refuse: Refuse) -> DataError:
+    """The error for numbers in more than one notation: it names a cell that is not written as most rows are."""
+    rows = np.bincount(cells.codes, minlength=len(cells.texts)).tolist()
+    notation, code = odd_one_out(cells.texts, rows)
+    if notation.decimal == ".":
+        return refuse(_row(cells.codes, code), "a number", PLAINLY)
+    return refuse(_row(cells.codes, code), f"a number written as in most rows, such as {notation.example},", ALIKE)
 
 
 def _as_known(known: Notation, cells: Cells, kinds: Sequence[str], refuse: Refuse) -> list[float]:
@@ -168,8 +178,9 @@ def _no_target(cells: Cells, kinds: Sequence[str], refuse: Refuse) -> DataError:
         infinite = first_of(kinds, "infinite")
         if infinite is not None:
             return refuse(_row(cells.codes, infinite), "a finite number", NO_TARGET)
-        hint = f"{EITHER}{PLAINLY}" if notations_of(cells.texts) else PLAINLY
-        return refuse(_row(cells.codes, first_of(kinds, "miswritten") or 0), "a number", hint)
+        if not notations_of(cells.texts):
+            return _refuse_odd_one(cells, refuse)
+        return refuse(_row(cells.codes, first_of(kinds, "miswritten") or 0), "a number", f"{EITHER}{PLAINLY}")
     rows = np.bincount(cells.codes, minlength=len(cells.texts))
     numeric = [kind not in NO_NUMBER for kind in kinds]
     most = 2 * sum(int(n) for n, number in zip(rows, numeric, strict=True) if number) >= len(cells.codes)

@@ -72,13 +72,26 @@ def notation_as_known(known: Notation, cell: str) -> Notation | None:
     1.234,5 and 1 234 do, 1.234 may be meant with a decimal point.
     """
     for notation in (known, *(n for n in NOTATIONS if n.decimal == known.decimal and n != known)):
-        try:
-            notation.number(cell)
-        except ValueError:
+        if not notation.reads(cell):
             continue
         other = Notation(notation.thousands) if notation.thousands in {".", ","} else None
         return None if other and notation != known and other.pattern.fullmatch(cell) else notation
     return None
+
+
+def odd_one_out(cells: Sequence[str], rows: Sequence[int]) -> tuple[Notation, int]:
+    """The notation in which most rows are numbers, and the position of the first cell that is none in it.
+
+    ``rows`` says how many rows hold each of the cells (different, no one notation for all of them). A decimal point
+    goes before a comma if the two have equally many.
+    """
+    best, unread, most = PLAIN, list(range(len(cells))), -1
+    for notation in sorted(NOTATIONS, key=lambda notation: notation.decimal, reverse=True):
+        odd = [i for i, cell in enumerate(cells) if not notation.reads(cell)]
+        count = sum(rows) - sum(rows[i] for i in odd)
+        if count > most:
+            best, unread, most = notation, odd, count
+    return best, unread[0]
 
 
 def shown(notation: Notation, cells: Iterable[str]) -> Notation | None:

@@ -9,9 +9,12 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.nn.column_data import Categorical, TableColumns
+from chainrule.plain_text import printable, show
+
+NAMES_SHOWN = 8  # of columns, in the repr
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """What a reader hands over; everything in it has been checked.
 
@@ -45,6 +48,13 @@ class Table:
     ) -> Table:  # fmt: skip
         """A table that has names."""
         return cls(columns, None, tuple(columns), target, target_name, source, tuple(notes))
+
+    def __repr__(self) -> str:
+        """On one line: what was read, not its numbers."""
+        target = f", target {show(self.target_name)}" if self.target_name else ""
+        shown = ", ".join(map(show, self.feature_names[:NAMES_SHOWN]))
+        named = f": {shown}{', ...' * (self.width > NAMES_SHOWN)}" if shown else ""
+        return f"<Table {printable(self.source)}: {len(self):,} rows x {self.width} columns{named}{target}>"
 
     def __len__(self) -> int:
         return len(self.matrix) if self.matrix is not None else len(next(iter(self.columns.values())))
