@@ -16,8 +16,8 @@
 Each is besides what NumPy, CuPy and scikit-learn raise there, so that code written for them catches it: their nets that
 diverge raise a ValueError, and memory that is out is a MemoryError.
 
-Each carries a message that says what came and what was expected, and where there is one thing to do
-about it, a ``hint`` of one line. The command line maps each class to its exit code.
+Each carries a message, ``expected X, got Y``, and if there is one thing to do about it a ``hint`` of one
+line. The command line maps each class to its exit code.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = Non
         number = low - 1
     if isinstance(value, bool) or number < low or (below is not None and number >= below):
         limit = "up" if below is None else f"to below {below}"
-        raise OptionError(f"{name} {show(value)} came, a whole number from {low} {limit} was expected")
+        raise OptionError(f"{name}: expected a whole number from {low} {limit}, got {show(value)}")
     return number
 
 
@@ -32,7 +32,7 @@ def real_number(name: str, value: Any, *, low: float = 0.0, below: float = math.
     if not good or not (low < value if above else low <= value) or not value < below:
         start = f"above {low:g}" if above else f"from {low:g}"
         limit = ("" if above else " up") if math.isinf(below) else f" to below {below:g}"
-        raise OptionError(f"{name} {show(value)} came, a finite number {start}{limit} was expected")
+        raise OptionError(f"{name}: expected a finite number {start}{limit}, got {show(value)}")
     return float(value)
 
 

@@ -32,10 +32,14 @@ HUBER = {"name": "huber", "delta": 0.5}
 WIDE = {"layers": [{"kind": "dense", "n_out": "x" * 10_000}]}
 LIMIT = {"targets.mean": np.zeros(1), "targets.scale": np.ones(1), "targets.limit": np.ones(1)}
 FOUND = {  # by it, once: what the file says otherwise, arrays of its own, what it is refused with
-    "a number beyond every float": ({"loss": HUBER | {"delta": 10**400}}, {}, "delta 1000"),
+    "a number beyond every float": (
+        {"loss": HUBER | {"delta": 10**400}},
+        {},
+        "delta: expected a finite number above 0, got 1000",
+    ),
     "a parameter beyond float32": ({}, {"parameters.dense0.W": np.full((2, 1), 1e300)}, "W does not fit float32"),
     "targets with a limit": ({}, LIMIT, "targets.limit has shape"),
-    "a long name": (WIDE, {}, "n_out 'xxx"),
+    "a long name": (WIDE, {}, "n_out: expected a whole number from 1 up, got 'xxx"),
     "a long number": ({"n_in": 10**4000}, {}, "has shape"),
 }
 

@@ -124,7 +124,7 @@ def test_cv_takes_the_config_of_a_run(run, flowers):
 
 
 REFUSED = {
-    "one fold": (("--folds", 1), 2, "folds 1 came"),
+    "one fold": (("--folds", 1), 2, "folds: expected a whole number from 2"),
     "many folds": (("--folds", 500), 3, "120 rows came, at least 500"),
     "a file": (("--valid", "visits.csv"), 2, "cv came with a file to validate on"),
     "group and time": (("--group", "patient", "--time", "day"), 2, "--group and --time came"),

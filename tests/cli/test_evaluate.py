@@ -76,7 +76,7 @@ def test_pictures(run, model, flowers, houses):
     assert run(*train, *quantiles).code == 0
     assert run("evaluate", "h", houses, *CPU, "--plot", "h.svg").code == 0
     refused = run("evaluate", "h", houses, *CPU, "--plot", "h.png")
-    assert (refused.code, "a file that ends in .svg was expected" in refused.error) == (2, True)
+    assert (refused.code, "expected a file that ends in .svg" in refused.error) == (2, True)
 
 
 def test_yes_or_no_and_several_answers_a_row(run, tmp_path, rng):

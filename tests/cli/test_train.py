@@ -162,8 +162,8 @@ REFUSALS = {
     "unknown flag": (("train", "digits", "--depth", "3"), 2, "--depth"),
     "unknown device": (("train", "digits", "--device", "gpu"), 2, "unknown device 'gpu'"),
     "bad hidden": (("train", "digits", "--hidden", "12,x"), 2, "12,x"),
-    "bad seed": (("train", "digits", "--seed", "-1"), 2, "seed -1"),
-    "bad lr": (("train", "digits", "--lr", "nan", "--device", "cpu"), 2, "learning rate nan"),
+    "bad seed": (("train", "digits", "--seed", "-1"), 2, "seed: expected a whole number from 0"),
+    "bad lr": (("train", "digits", "--lr", "nan", "--device", "cpu"), 2, "learning rate: expected a finite number"),
     "bad fraction": (("train", "digits", "--valid", "1.5", "--device", "cpu"), 2, "--valid 1.5"),
     "patience alone": (("train", "digits", "--valid", "0", "--patience", "3", "--device", "cpu"), 2, "--patience"),
     "bad monitor": (("train", "digits", "--monitor", "valid_r2", "--device", "cpu"), 2, "valid_r2"),
@@ -327,7 +327,7 @@ def test_options_of_a_loss(run, houses):
     for wrong, message in [
         ("gamma=2", "squared_error has no option 'gamma'"),
         ("reduction=half", "reduction 'half' came"),
-        ("delta", "'delta' came, NAME=VALUE was expected"),
+        ("delta", "expected NAME=VALUE, got 'delta'"),
     ]:
         found = run(*argv, "--loss", "squared_error", "--loss-option", wrong)
         assert (found.code, message in found.err + found.out) == (2, True)

@@ -190,7 +190,7 @@ def test_other_losses_of_classes(cancer, loss):
         ({"learning_rate": "falling"}, "unknown learning_rate"),
         ({"activation": "logisitc"}, "unknown activation"),
         ({"hidden_layer_sizes": (10, 0)}, "width"),
-        ({"alpha": -1.0}, "alpha -1.0"),
+        ({"alpha": -1.0}, "alpha: expected a finite number from 0 up, got -1.0"),
         ({"max_iter": 0}, "max_iter"),
         ({"batch_size": "all"}, "batch_size"),
         ({"device": "gpu"}, "unknown device"),

@@ -168,11 +168,11 @@ def test_a_loss_that_is_not_finite(rows):
 
 
 WRONG = [
-    ({"max_iterations": 0}, {}, "max_iterations 0"),
-    ({"tolerance": -1.0}, {}, "tolerance -1.0"),
-    ({"memory": 0}, {}, "memory 0"),
-    ({"max_evaluations": 0}, {}, "max_evaluations 0"),
-    ({"weight_decay": -1.0}, {}, "weight_decay -1.0"),
+    ({"max_iterations": 0}, {}, r"max_iterations: expected .*, got 0"),
+    ({"tolerance": -1.0}, {}, r"tolerance: expected .*, got -1.0"),
+    ({"memory": 0}, {}, r"memory: expected .*, got 0"),
+    ({"max_evaluations": 0}, {}, r"max_evaluations: expected .*, got 0"),
+    ({"weight_decay": -1.0}, {}, r"weight_decay: expected .*, got -1.0"),
     ({}, {"ema": 0.9}, "ema=0.9 came with LBFGS"),
     ({}, {"accumulate": 2}, "accumulate=2 came with LBFGS"),
     ({}, {"stream": True}, "stream=True came with LBFGS"),

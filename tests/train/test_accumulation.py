@@ -116,7 +116,7 @@ def test_the_batch_that_diverged_is_named(backend):
 
 @pytest.mark.parametrize("group", [0, -1, 1.5, True])
 def test_wrong_options(classes, group):
-    with pytest.raises(cr.OptionError, match=f"accumulate {group}"):
+    with pytest.raises(cr.OptionError, match=f"accumulate: expected .*, got {group}"):
         cr.Trainer(cr.MLP(classes.widths), accumulate=group)
 
 

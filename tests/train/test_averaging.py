@@ -110,7 +110,7 @@ def test_rows_that_are_refused_leave_the_net_as_it_was(classes):
 
 @pytest.mark.parametrize("ema", [0.0, 1.0, -0.1, float("nan"), "0.9"])
 def test_wrong_options(classes, ema):
-    with pytest.raises(cr.OptionError, match=r"ema .* came, a finite number above 0 to below 1"):
+    with pytest.raises(cr.OptionError, match=r"ema: expected a finite number above 0 to below 1"):
         cr.Trainer(make_net(classes), ema=ema)
 
 

@@ -211,8 +211,8 @@ class NeverSaysHowOften(cr.Callback):
     [
         (3, "a cr.Callback or a function"),
         (Diary, "a cr.Callback or a function"),
-        (Diary(every=0), "every of Diary 0 came"),
-        (Diary(every=2.5), "every of Diary 2.5 came"),
+        (Diary(every=0), "every of Diary: expected .*, got 0"),
+        (Diary(every=2.5), "every of Diary: expected .*, got 2.5"),
         (NeverSaysHowOften(), "does not say how often"),
     ],
 )

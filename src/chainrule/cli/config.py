@@ -96,7 +96,7 @@ def _load(path: Path) -> dict[str, Any]:
         with open_regular(path) as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise OptionError(f"{path} has more than {LARGEST:,} bytes, a file of options was expected")
+            raise OptionError(f"{path} has more than {LARGEST:,} bytes: expected a file of options")
         text = content.decode()
         if DOTTED.search(text):
             raise OptionError(f"{path}: expected keys of one word, got one of very many with dots between them")
@@ -116,11 +116,11 @@ def _value(where: str, action: argparse.Action, value: Any, folder: Path) -> Any
     except argparse.ArgumentTypeError as error:
         raise OptionError(f"{where}: {error}") from None
     if found is None:
-        raise OptionError(f"{where} = {show(value)} came, {kind.expected} was expected")
+        raise OptionError(f"{where}: expected {kind.expected}, got {show(value)}")
     if action.choices is not None and found not in action.choices:
         known = list(map(str, action.choices))
         raise OptionError(
-            f"{where} = {show(value)} came, one of {', '.join(known)} was expected", hint=suggest(str(value), known)
+            f"{where}: expected one of {', '.join(known)}, got {show(value)}", hint=suggest(str(value), known)
         )
     return found
 

@@ -64,7 +64,7 @@ def _steps_or_seconds(text: str) -> dict[str, Any]:
             return {"steps": int(number)}
         if unit and float(number) > 0:
             return {"seconds": float(number) * SECONDS_OF[unit]}
-    raise argparse.ArgumentTypeError(f"{text!r} came, a number of steps or a time (30s, 5m, 1h) was expected")
+    raise argparse.ArgumentTypeError(f"expected a number of steps or a time (30s, 5m, 1h), got {text!r}")
 
 
 def with_recipe(args: argparse.Namespace, rows: int, *, has_validation: bool) -> argparse.Namespace:

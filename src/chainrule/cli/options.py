@@ -40,9 +40,7 @@ def widths(text: str) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1 or max(numbers) >= LARGEST:
-        raise argparse.ArgumentTypeError(
-            f"{text!r:.60} came, whole numbers from 1 up with commas between were expected"
-        )
+        raise argparse.ArgumentTypeError(f"expected whole numbers from 1 up with commas between, got {text!r:.60}")
     return numbers
 
 
@@ -75,7 +73,7 @@ def seed(text: str) -> int:
     except OptionError as error:
         raise argparse.ArgumentTypeError(error.message) from None
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r:.60} came, a whole number from 0 up was expected") from None
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r:.60}") from None
 
 
 def source(text: str) -> str:
@@ -94,7 +92,7 @@ def held_out(text: str) -> float | str:
 def picture(text: str) -> Path:
     """A file for a picture."""
     if not text.lower().endswith(".svg"):
-        raise argparse.ArgumentTypeError(f"{text!r:.80} came, a file that ends in .svg was expected")
+        raise argparse.ArgumentTypeError(f"expected a file that ends in .svg, got {text!r:.80}")
     return Path(text)
 
 
@@ -102,7 +100,7 @@ def option(text: str) -> tuple[str, Any]:
     """``delta=2`` as ("delta", 2.0), ``levels=0.1,0.9`` with both numbers, and a word as it is."""
     name, separator, value = text.partition("=")
     if not (name and separator and value):
-        raise argparse.ArgumentTypeError(f"{text!r} came, NAME=VALUE was expected")
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
     with contextlib.suppress(ValueError):
         numbers = tuple(float(part) for part in value.split(","))
         return name, numbers if len(numbers) > 1 else numbers[0]

@@ -238,9 +238,7 @@ class Plateau(AfterWarmup):
         whole_number("patience", self.patience)
         real_number("min_delta", self.min_delta)
         if real_number("lowest learning rate", self.lowest) > self.lr:
-            raise OptionError(
-                f"lowest learning rate {self.lowest} came, a number from 0 to lr = {self.lr} was expected"
-            )
+            raise OptionError(f"lowest learning rate: expected a number from 0 to lr = {self.lr}, got {self.lowest}")
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
         return np.full_like(progress, self.lr)
@@ -253,7 +251,7 @@ def _cosine(first: float, last: float, progress: np.ndarray) -> np.ndarray:
 
 def _check_final(final: float, lr: float) -> None:
     if real_number("final learning rate", final) > lr:
-        raise OptionError(f"final learning rate {final} came, a number from 0 to lr = {lr} was expected")
+        raise OptionError(f"final learning rate: expected a number from 0 to lr = {lr}, got {final}")
 
 
 def as_schedule(lr: float | Schedule) -> Schedule:
