@@ -115,7 +115,7 @@ def test_folds_by_time_where_one_time_has_nearly_all_rows():
 
 
 REFUSED = {
-    "no fraction": (lambda: cr.hold_out(9, 1.0), cr.OptionError, "fraction: expected a finite number above 0 to below 1"),
+    "no fraction": (lambda: cr.hold_out(9, 1.0), cr.OptionError, "fraction: expected a finite number above 0"),
     "one row": (lambda: cr.hold_out(1, 0.5), cr.DataError, "one row"),
     "one group": (lambda: cr.hold_out(3, 0.5, groups=[1, 1, 1]), cr.DataError, "all rows have the same group"),
     "one time": (lambda: cr.hold_out(3, 0.5, times=[1, 1, 1]), cr.DataError, "all rows have the same time"),
