@@ -125,12 +125,12 @@ def test_cv_takes_the_config_of_a_run(run, flowers):
 
 REFUSED = {
     "one fold": (("--folds", 1), 2, "folds: expected a whole number from 2"),
-    "many folds": (("--folds", 500), 3, "120 rows came, at least 500"),
+    "many folds": (("--folds", 500), 3, "expected at least 500 rows for these folds, got 120"),
     "a file": (("--valid", "visits.csv"), 2, "cv came with a file to validate on"),
     "group and time": (("--group", "patient", "--time", "day"), 2, "--group and --time came"),
     "an unknown group": (("--group", "patien"), 3, "'patien'"),
     "the target as group": (("--group", "y"), 2, "the target 'y' is also to say"),
-    "times that are none": (("--time", "color"), 3, "row 0 (from 0) of column 'color' is "),
+    "times that are none": (("--time", "color"), 3, "row 0 (from 0) of column 'color': expected a number or a date"),
     "patience alone": (("--valid", 0, "--patience", 3), 2, "--patience without validation rows"),
     "a diagnosis": (("--diagnose",), 2, "--diagnose came with cv"),
 }
@@ -210,10 +210,13 @@ def test_a_file_to_validate_on_and_a_group_do_not_go_together(run, visits):
     found = run("train", visits, "--target", "y", "--drop", "day", "--group", "patient", "--valid", visits, *QUICK)
     assert (found.code, "a file to validate on came with --group or --time" in found.error) == (2, True)
     found = run("train", "digits", "--group", "patient", *QUICK)
-    assert (found.code, "digits has no columns by name, 'patient' was expected" in found.error) == (3, True)
+    assert (found.code, "digits has no columns by name: expected 'patient'" in found.error) == (3, True)
     Path("one.csv").write_text("x,who,y\n" + "".join(f"{i},ann,{i / 7}\n" for i in range(9)))
     found = run("train", "one.csv", "--target", "y", "--group", "who", *QUICK)
-    assert (found.code, "one.csv, column 'who': all rows have the same group" in found.error) == (3, True)
+    assert (found.code, "one.csv, column 'who': expected at least two different values of group" in found.error) == (
+        3,
+        True,
+    )
 
 
 def test_a_column_for_valid_is_explained(run, visits):

@@ -374,13 +374,13 @@ CASES: dict[str, Case] = {
     "no such categories": Case(AB, option("no column 'c' for categorical"), options={"categorical": ["c"]}, only=NAMED),
     "too few columns": Case(
         {"a": [1.5, 2], "y": [0, 1]},
-        Refused(("1 feature columns came, 2 were expected",)),
+        Refused(("expected 2 feature columns, got 1",)),
         options={"feature_names": ["a", "b"]},
         only=("arrays",),
     ),
     "too many columns": Case(
         {"a": [1.5, 2], "b": [None, 2], "y": [0, 1]},
-        Refused(("2 feature columns came, 1 were expected",)),
+        Refused(("expected 1 feature columns, got 2",)),
         options={"feature_names": ["a"]},
         only=("arrays",),
     ),

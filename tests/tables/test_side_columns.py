@@ -34,11 +34,14 @@ def test_times_rise_with_what_the_cells_say(tmp_path, cells):
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        (["2026-01-02", "02.01.2026"], "row 1 (from 0) of column 'when' is '02.01.2026', a number or a date such as"),
-        (["1", "", "3"], "row 1 (from 0) of column 'when' is empty"),
+        (
+            ["2026-01-02", "02.01.2026"],
+            "row 1 (from 0) of column 'when': expected a number or a date such as 2026-11-23, got '02.01.2026'",
+        ),
+        (["1", "", "3"], "row 1 (from 0) of column 'when': expected a value, got an empty cell"),
         (["2026-01-02T00:00Z", "2026-01-02"], "some times in column 'when' have a time zone and some have none"),
-        (["5", "2026-01-02"], "is '5', a number or a date"),
-        (["2026-02-30", "2026-01-02"], "is '2026-02-30'"),
+        (["5", "2026-01-02"], "expected a number or a date such as 2026-11-23, got '5'"),
+        (["2026-02-30", "2026-01-02"], "got '2026-02-30'"),
     ],
 )
 def test_other_times_are_refused(tmp_path, cells, words):
@@ -64,7 +67,7 @@ def test_dates_of_a_data_frame(zone):
     assert np.argsort(read_times(frame, "when")).tolist() == [1, 2, 0]
     assert read_groups(frame, "who").tolist() == [0, 1, 0]
     frame.loc[1, "when"] = pd.NaT
-    with pytest.raises(cr.DataError, match=r"row 1 .* is empty"):
+    with pytest.raises(cr.DataError, match=r"row 1 .* got an empty cell"):
         read_times(frame, "when")
 
 

@@ -176,7 +176,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             y = np.asarray(y)
             if not multilabel or y.shape[1] != len(self._labels.values):
                 raise ValueError(
-                    f"y of shape {np.shape(y)} came, an indicator of {len(self._labels.values)} was expected"
+                    f"expected an indicator of {len(self._labels.values)} classes, got y of shape {np.shape(y)}"
                 )
             indicator: np.ndarray = y
             return indicator

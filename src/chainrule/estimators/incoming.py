@@ -175,7 +175,7 @@ def _refuse_misread(values: Any, name: str) -> None:
     dtypes = getattr(values, "dtypes", None)  # of a DataFrame one a column; of a Series it is a single one
     for dtype in dtypes if isinstance(dtypes, Iterable) else [getattr(values, "dtype", dtypes)]:
         if getattr(dtype, "kind", "") in {"m", "M"}:
-            raise DataError(f"{name} of dtype {dtype} came, numbers were expected", hint="write dates as numbers")
+            raise DataError(f"expected numbers, got {name} of dtype {dtype}", hint="write dates as numbers")
 
 
 def _is_table(X: Any) -> bool:

@@ -70,7 +70,7 @@ def _native(values: np.ndarray) -> Any:
     if values.dtype.kind == "T":
         return values.astype(object)
     if values.dtype.kind in "mM":  # of Polars, Arrow or a categorical: NumPy's own are refused before
-        raise DataError(f"y of dtype {values.dtype} came, labels or numbers were expected", hint=AS_NUMBERS)
+        raise DataError(f"expected labels or numbers, got y of dtype {values.dtype}", hint=AS_NUMBERS)
     if values.dtype.kind != "O" or values.ndim != 1 or not len(values):
         return values
     listed = values.tolist()

@@ -109,7 +109,7 @@ def _choose_features(names: list[str], y_name: str, source: str) -> str:
         return "X"
     if len(others) != 1:
         raise DataError(
-            f"{source}: the arrays {show_names(names)} came, features called 'X' were expected"
+            f"{source}: expected features called 'X', got the arrays {show_names(names)}"
             if names else f"{source} holds no arrays",
             hint="call the features X and the target y",
         )  # fmt: skip
@@ -150,17 +150,17 @@ def _check_features(X: np.ndarray, where: str) -> bool:
 def _check_shape(shape: tuple[int, ...], where: str) -> None:
     if len(shape) != 2:
         hint = "one column still needs two axes: X[:, None]" if len(shape) == 1 else ""
-        raise DataError(f"{where}: shape {shape} came, (n, d) was expected", hint=hint)
+        raise DataError(f"{where}: expected shape (n, d), got {shape}", hint=hint)
     if not math.prod(shape):
-        raise DataError(f"{where}: shape {shape} came, rows and columns were expected")
+        raise DataError(f"{where}: expected rows and columns, got shape {shape}")
 
 
 def _check_target_shape(header: Header, n: int, where: str) -> None:
     shape, text = header.shape, header.dtype.kind == "U"
     if len(shape) not in {1, 2} or (len(shape) == 2 and (text or not shape[1])):
-        raise DataError(f"{where}: shape {shape} came, (n,){' or (n, k)' * (not text)} was expected")
+        raise DataError(f"{where}: expected shape (n,){' or (n, k)' * (not text)}, got {shape}")
     if shape[0] != n:
-        raise DataError(f"{where}: {shape[0]} rows came, {n} were expected as in the features")
+        raise DataError(f"{where}: expected {n} rows as in the features, got {shape[0]}")
 
 
 def _check_target(y: np.ndarray, where: str, classes: frozenset[str]) -> None:
@@ -175,12 +175,12 @@ def _check_target(y: np.ndarray, where: str, classes: frozenset[str]) -> None:
             [len(name) > LONGEST_CLASS_NAME for name in names],
             f"a class name of at most {LONGEST_CLASS_NAME} characters", "",
         ),
-        ([all(kind_of(name) == "date" for name in names)] * len(names), "a class, and no date,", NO_DATES),
+        ([all(kind_of(name) == "date" for name in names)] * len(names), "a class, and no date", NO_DATES),
     ):  # fmt: skip
         if any(bad):
             row = int(np.array(bad)[codes].argmax())
             came = show(y[row]) if y[row] else "empty text"
-            raise DataError(f"{where}, row {row} (from 0): {came} came, {expected} was expected", hint=hint)
+            raise DataError(f"{where}, row {row} (from 0): expected {expected}, got {came}", hint=hint)
 
 
 def _check_values(array: np.ndarray, where: str, *, holes: bool = False, column: int | None = None) -> bool:
@@ -201,7 +201,7 @@ def _check_values(array: np.ndarray, where: str, *, holes: bool = False, column:
             at = [int(i) for i in np.unravel_index(start + int(bad.argmax()), array.shape)]
             value, at = array[tuple(at)], [*at, *([] if column is None else [column])]
             position = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), at, strict=False))
-            wanted = "a finite number, or nan for a hole," if holes else "a finite number"
-            raise DataError(f"{where}, {position} (from 0): {value} came, {wanted} was expected")
+            wanted = "a finite number, or nan for a hole" if holes else "a finite number"
+            raise DataError(f"{where}, {position} (from 0): expected {wanted}, got {value}")
         found = True
     return found

@@ -141,4 +141,4 @@ def select_features(source: str, names: Sequence[str], wanted: Sequence[str], ta
 def check_width(where: str, width: int, wanted: Sequence[str]) -> None:
     """Refuse an array without names whose number of columns is not that of ``wanted``, unless this is empty."""
     if wanted and width != len(wanted):
-        raise DataError(f"{where}: {width} feature columns came, {len(wanted)} were expected")
+        raise DataError(f"{where}: expected {len(wanted)} feature columns, got {width}")

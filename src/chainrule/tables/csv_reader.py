@@ -149,7 +149,7 @@ def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:
     rows, n = (row for _, row in text.rows()), max(LEAST, PART // len(text.names))
     part = list(islice(rows, n))
     if not part:
-        raise text.refuse(f"line {text.header_line}: a header came and no rows")
+        raise text.refuse(f"line {text.header_line}: expected rows below the header, got none")
     while part:
         columns = list(zip(*part, strict=True))
         for i, builder in builders.items():
@@ -185,7 +185,7 @@ def _refuse_missing_header(text: CsvText, names: Sequence[str]) -> None:
     """A header of numbers alone is most likely the first row, which would be lost."""
     if all(kind_of(name) in {"number", "missing", "infinite", "miswritten"} for name in names):
         raise text.refuse(
-            f"line {text.header_line}: numbers came ({show_names(names[:3])}{', ...' * (len(names) > 3)}), "
-            "the names of the columns were expected",
+            f"line {text.header_line}: expected the names of the columns, got numbers: "
+            f"{show_names(names[:3])}{', ...' * (len(names) > 3)}",
             "let the first line name the columns, and give the target by its name",
         )

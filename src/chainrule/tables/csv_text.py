@@ -64,12 +64,10 @@ class CsvText:
         """The error for one cell of a row that begins on ``line``."""
         line += sum(len(re.findall(r"\r\n|\r|\n", cell)) for cell in row[:column])
         came = show(row[column].strip()) if row[column].strip() else "an empty cell"
-        return self.refuse(
-            f"line {line}, column {show(self.names[column])}: {came} came, {expected} was expected", hint
-        )
+        return self.refuse(f"line {line}, column {show(self.names[column])}: expected {expected}, got {came}", hint)
 
     def _empty(self) -> DataError:
-        return self.refuse("the file is empty, a header and rows were expected")
+        return self.refuse("the file is empty: expected a header and rows")
 
     def _find_encoding(self) -> str:
         with self._path.open("rb") as file:
@@ -84,7 +82,7 @@ class CsvText:
             )
             return WESTERN
         came = "a NUL byte" if at[1] == 0 else f"the byte {at[1]:#04x}"
-        raise self.refuse(f"line {at[0]}: {came} came, text in UTF-8 was expected", "save the file as UTF-8")
+        raise self.refuse(f"line {at[0]}: expected text in UTF-8, got {came}", "save the file as UTF-8")
 
     def _first_undecodable(self, encoding: str) -> tuple[int, int] | None:
         """Line and value of the first byte that is no text in this encoding; None where all is."""
@@ -172,12 +170,12 @@ class CsvText:
                         continue
                     if width:
                         raise self.refuse(
-                            f"line {line}: {len(row)} cell{'s' * (len(row) != 1)} came, {width} were expected as in "
+                            f"line {line}: expected {width} cells, got {len(row)}, as in "
                             f"the header (cells are separated by {DELIMITERS[self.delimiter]})"
                         )
                     width, gap = len(row), 0
                 elif gap and width == 1:  # with more columns an empty line can be no row
-                    raise self.refuse(f"line {gap}: an empty line came, a value was expected")
+                    raise self.refuse(f"line {gap}: expected a value, got an empty line")
                 yield line, row
                 line = reader.line_num + 1
         except csv.Error as error:

@@ -105,7 +105,7 @@ def _refuse_odd_one(cells: Cells, refuse: Refuse) -> DataError:
     notation, code = odd_one_out(cells.texts, rows)
     if notation.decimal == ".":
         return refuse(_row(cells.codes, code), "a number", PLAINLY)
-    return refuse(_row(cells.codes, code), f"a number written as in most rows, such as {notation.example},", ALIKE)
+    return refuse(_row(cells.codes, code), f"a number written as in most rows, such as {notation.example}", ALIKE)
 
 
 def _as_known(known: Notation, cells: Cells, kinds: Sequence[str], refuse: Refuse) -> list[float]:
@@ -127,7 +127,7 @@ def _refuse_contradiction(
         return refuse(row, "a number as in training", "mark a hole as NA")
     if kinds[code] == "infinite":
         return refuse(row, "a finite number", OR_ELSE)
-    return refuse(row, f"a number written as in training, such as {known.example},", WRITTEN[known.decimal])
+    return refuse(row, f"a number written as in training, such as {known.example}", WRITTEN[known.decimal])
 
 
 class Target(NamedTuple):
@@ -226,7 +226,7 @@ def decide_classes(cells: Cells, refuse: Refuse, *, typed: bool = False) -> np.n
     if missing is not None:
         raise refuse(_row(codes, missing), "a value in every row", NO_TARGET)
     if all(kind_of(text) == "date" for text in texts):
-        raise refuse(0, "a number or a class, and no date,", NO_DATES)
+        raise refuse(0, "a number or a class, and no date", NO_DATES)
     longest = max(range(len(texts)), key=lambda i: len(texts[i]))
     if len(texts[longest]) > LONGEST_CLASS_NAME:
         raise refuse(_row(codes, longest), f"a class name of at most {LONGEST_CLASS_NAME} characters", "")

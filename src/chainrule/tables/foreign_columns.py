@@ -164,10 +164,10 @@ def cells_of_objects(values: np.ndarray, refuse: Refuse, *, labels: bool = False
         elif isinstance(value, CELLS):
             cell = label_name(value)
         else:
-            raise refuse(i, f"a number or text, and no {type(value).__name__},", NO_CELL)
+            raise refuse(i, f"a number or text, and no {type(value).__name__}", NO_CELL)
         codes[i] = code = at.setdefault(cell, len(at))
         if code == len(is_text):
             is_text.append(isinstance(value, str) or not cell)
         elif labels and cell and is_text[code] != isinstance(value, str):
-            raise refuse(i, "either text or a number of this name, and not both,", NO_MIXTURE)
+            raise refuse(i, "either text or a number of this name, and not both", NO_MIXTURE)
     return Cells(codes, list(at)), all(is_text)

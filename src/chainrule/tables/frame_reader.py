@@ -155,7 +155,7 @@ def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:
     def refuse(row: int, expected: str, hint: str) -> DataError:
         value = data[row] if isinstance(data, np.ndarray) else data.texts[data.codes[row]]
         return DataError(
-            f"{source}, column {show(name)}, row {row} (from 0): {show(str(value))} came, {expected} was expected",
+            f"{source}, column {show(name)}, row {row} (from 0): expected {expected}, got {show(str(value))}",
             hint=hint,
         )
 
@@ -192,10 +192,10 @@ def _is_dates_or_nothing(cells: Cells) -> bool:
 
 def _numbers(data: np.ndarray, refuse: Refuse) -> np.ndarray:
     if data.dtype.kind in "mM":
-        raise refuse(0, "a number or a category, and no date,", NO_DATES)
+        raise refuse(0, "a number or a category, and no date", NO_DATES)
     if data.dtype.kind not in "biuf" or data.ndim != 1:
         came = data.dtype if data.ndim == 1 else "array of them"
-        raise refuse(0, f"a number or text, and no {came},", NO_CELL)
+        raise refuse(0, f"a number or text, and no {came}", NO_CELL)
     values = np.ascontiguousarray(data, np.float64)
     if np.isinf(values).any():
         raise refuse(int(np.isinf(values).argmax()), "a finite number", "mark a hole as missing")

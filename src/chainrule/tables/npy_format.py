@@ -76,7 +76,7 @@ def read_array(stream: BinaryIO, size: int, where: str, *, text: bool = False) -
     while done < n_bytes and (count := stream.readinto(view[done:])):  # type: ignore[attr-defined]
         done += count
     if done < n_bytes or len(rest) > n_bytes or stream.read(1):  # past the end zipfile checks the CRC
-        raise DataError(f"{where}: {n_bytes:,} bytes were expected, {'fewer' if done < n_bytes else 'more'} came")
+        raise DataError(f"{where}: expected {n_bytes:,} bytes, got {'fewer' if done < n_bytes else 'more'}")
     flat = raw.view(np.uint8 if dtype.kind == "b" else dtype)
     array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
     return _convert(array, dtype, where)
@@ -88,9 +88,9 @@ def read_header(head: bytes, size: int, where: str, *, text: bool = False) -> He
     n_bytes, there = header.nbytes, size - header.end
     if n_bytes != there:
         what = "is cut off" if there < n_bytes else "has bytes after its end"
-        raise DataError(f"{where} {what}: {header.shape} of {header.dtype} is {n_bytes:,} bytes, {there:,} came")
+        raise DataError(f"{where} {what}: expected {header.shape} of {header.dtype}, {n_bytes:,} bytes, got {there:,}")
     if math.prod(max(axis, 1) for axis in header.shape) >= MOST_NUMBERS:  # beside an axis of 0, which NumPy refuses
-        raise DataError(f"{where}: shape {header.shape} came, rows and columns were expected")
+        raise DataError(f"{where}: expected rows and columns, got shape {header.shape}")
     return header
 
 
@@ -101,16 +101,16 @@ def parse_header(head: bytes, where: str, *, text: bool = False) -> Header:
         return DataError(f"{where} is no valid .npy array: {what}")
 
     if not head.startswith(MAGIC) or len(head) < 8:
-        raise refuse(f"it begins with {show(head[:6])}, {show(MAGIC)} was expected")
+        raise refuse(f"expected it to begin with {show(MAGIC)}, got {show(head[:6])}")
     version = head[6], head[7]
     if version not in LENGTHS:
-        raise DataError(f"{where}: npy version {version[0]}.{version[1]} came, 1.0 or 2.0 was expected")
+        raise DataError(f"{where}: expected npy version 1.0 or 2.0, got {version[0]}.{version[1]}")
     begin = 8 + struct.calcsize(LENGTHS[version])
     if len(head) < begin:
         raise refuse("its header is cut off")
     end = begin + struct.unpack_from(LENGTHS[version], head, 8)[0]
     if end - begin > MAX_HEADER:
-        raise refuse(f"its header has {end - begin:,} bytes, at most {MAX_HEADER:,} were expected")
+        raise refuse(f"expected a header of at most {MAX_HEADER:,} bytes, got {end - begin:,}")
     if end > len(head):
         raise refuse("its header is cut off")
     entries = _entries(head[begin:end].decode("latin-1"))
@@ -126,7 +126,7 @@ def parse_header(head: bytes, where: str, *, text: bool = False) -> Header:
         raise refuse("its shape is no list of at most 64 numbers")
     shape = tuple(int(axis.rstrip("L")) for axis in axes)  # 3L of Python 2
     if not shape or min(shape) < 0:
-        raise DataError(f"{where}: shape {shape} came, rows were expected")
+        raise DataError(f"{where}: expected rows and columns, got shape {shape}")
     return Header(shape, entries["fortran_order"]["bool"] == "True", dtype, end)
 
 
@@ -167,7 +167,7 @@ def _dtype(entry: dict[str, str], where: str, *, text: bool) -> np.dtype:
             if dtype.itemsize and (dtype.kind in "biuf" or (text and dtype.kind == "U")):
                 return dtype
             came = KINDS.get(dtype.kind, f"dtype {dtype}")
-    raise DataError(f"{where}: {came} came, real numbers{' or str' if text else ''} were expected")
+    raise DataError(f"{where}: expected real numbers{' or str' if text else ''}, got {came}")
 
 
 def _convert(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
@@ -182,7 +182,7 @@ def _convert(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
         at = first_rounded(array, converted)
     if at is not None:
         raise DataError(
-            f"{where}: {array.reshape(-1)[at]} as {dtype} came, a whole number that float64 holds was expected",
+            f"{where}: expected a whole number that float64 holds, got {array.reshape(-1)[at]} as {dtype}",
             hint="save whole numbers as int64, quantities as float64",
         )
     return converted
@@ -198,6 +198,8 @@ def _as_objects(array: np.ndarray, where: str) -> np.ndarray:
         part = np.ascontiguousarray(cells[start : start + step], array.dtype.newbyteorder("="))
         points = part.view(np.uint32)
         if points.max() > LAST_CHARACTER or ((points >= 0xD800) & (points < 0xE000)).any():
-            raise DataError(f"{where}: text came with what is no character")  # half a surrogate pair, or beyond Unicode
+            raise DataError(
+                f"{where}: expected text, got what is no character"
+            )  # half a surrogate pair, or beyond Unicode
         found[start : start + step] = [one.setdefault(text, text) for text in map(str.strip, part.tolist())]
     return found.reshape(array.shape)

@@ -43,7 +43,7 @@ def check_directory(file: BinaryIO, source: str) -> None:
         if record.startswith(END_64) and len(record) == END_64_SIZE:
             length = struct.unpack_from("<Q", record, 40)[0]
     if length > MAX_DIRECTORY:
-        raise DataError(f"{source}: {length:,} bytes of names came, at most {MAX_DIRECTORY:,} were expected")
+        raise DataError(f"{source}: expected at most {MAX_DIRECTORY:,} bytes of names, got {length:,}")
     file.seek(0)
 
 
@@ -67,15 +67,13 @@ def _check_packing(info: zipfile.ZipInfo, size: int, where: str) -> None:
         raise DataError(f"{where} is encrypted", hint="save it anew without a password")
     if info.compress_type not in PACKINGS:
         raise DataError(
-            f"{where}: packing {info.compress_type} came, stored (0) or deflated (8) was expected",
+            f"{where}: expected stored (0) or deflated (8), got packing {info.compress_type}",
             hint="np.savez or np.savez_compressed writes it so",
         )
     packed = max(min(info.compress_size, size), 1)
     most = MAX_RATIO if info.file_size > MAX_UNBOUNDED else DEFLATE_RATIO if info.compress_type else 1
     if info.file_size > most * packed:
-        raise DataError(
-            f"{where}: {info.file_size:,} bytes out of {packed:,} came, at most {most} times as many were expected"
-        )
+        raise DataError(f"{where}: expected at most {most} times its {packed:,} packed bytes, got {info.file_size:,}")
 
 
 def header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, *, text: bool = False) -> Header:

@@ -14,6 +14,7 @@ from chainrule.errors import DataError, OptionError
 from chainrule.nn.column_data import Categorical, KnownTexts
 from chainrule.nn.network import Network
 from chainrule.nn.preparation import Preparation
+from chainrule.regular_file import kind_of
 from chainrule.tables.array_reader import read_npy, read_npz
 from chainrule.tables.columns import choose_columns, show, suggest
 from chainrule.tables.csv_reader import read_csv
@@ -83,20 +84,18 @@ def read_table(
         with advice(SMALLER, doing="reading a DataFrame"):
             return read_frame(source, selection)
     if not isinstance(source, str | os.PathLike):
-        raise DataError(f"{type(source).__name__} came, a path, a data set's name or a DataFrame was expected")
+        raise DataError(f"expected a path, a data set's name or a DataFrame, got {type(source).__name__}")
     path = Path(source)
     try:
         if "\0" in str(path):
             raise FileNotFoundError
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise DataError(
-                f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'no regular file'}, a file was expected"
-            )
+            raise DataError(f"{path}: expected a file, got {kind_of(mode)}")
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             known = ", ".join(READERS)
-            raise DataError(f"{path}: the ending {show(path.suffix)} came, one of {known} was expected")
+            raise DataError(f"{path}: expected one of {known}, got the ending {show(path.suffix)}")
         if reader in {read_npy, read_npz} and (drop or categorical):
             raise OptionError(f"{path}: drop and categorical name columns, which an array does not have")
         with advice(SMALLER, doing=f"reading {path}"), unchanged(path):

@@ -40,8 +40,8 @@ def read_times(source: Any, name: str) -> np.ndarray:
         except ValueError:
             row = int((column.codes == code).argmax())
             raise DataError(
-                f"{_source(source)}: row {row} (from 0) of column {show(name)} is {show(text)}, "
-                "a number or a date such as 2026-11-23 was expected",
+                f"{_source(source)}: row {row} (from 0) of column {show(name)}: "
+                f"expected a number or a date such as 2026-11-23, got {show(text)}",
                 hint="write all of them as numbers, or all as year-month-day",
             ) from None
         zones.add(moment.tzinfo is not None)
@@ -60,7 +60,7 @@ def _read(source: Any, name: str) -> tuple[Categorical, set[str]]:
     if isinstance(source, str | os.PathLike) and (
         str(source) in BUILT_IN or str(source).lower().endswith((".npy", ".npz"))
     ):
-        raise DataError(f"{source} has no columns by name, {show(name)} was expected")
+        raise DataError(f"{source} has no columns by name: expected {show(name)}")
     columns = read_table(source, feature_names=[name], need_target=False, kinds={name: "category"}).columns
     column = columns[name]
     if not isinstance(column, Categorical):
@@ -68,7 +68,7 @@ def _read(source: Any, name: str) -> tuple[Categorical, set[str]]:
     if (column.codes < 0).any():
         row = int((column.codes < 0).argmax())
         raise DataError(
-            f"{_source(source)}: row {row} (from 0) of column {show(name)} is empty, a value in every row was expected"
+            f"{_source(source)}: row {row} (from 0) of column {show(name)}: expected a value, got an empty cell"
         )
     return column, {notation.decimal for notation in columns.notations.values()}
 

@@ -140,12 +140,12 @@ def _ranks(labels: Any, n: int, what: str, *, least: int = 2) -> np.ndarray:
     """(n,) 0, 1, ... by the order of the labels."""
     labels = np.asarray(labels)
     if labels.shape != (n,):
-        raise ShapeError(f"a {what} for each row came as {labels.shape}, ({n},) was expected")
+        raise ShapeError(f"expected a {what} for each row, ({n},), got {labels.shape}")
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise DataError(f"row {int(np.isnan(labels).argmax())} (from 0) has no {what}")
     different, ranks = distinct(labels)
     if len(different) < least:
-        raise DataError(f"all rows have the same {what}, at least two were expected")
+        raise DataError(f"expected at least two different values of {what}, got one in all rows")
     return ranks.astype(np.int64)
 
 
@@ -155,9 +155,9 @@ def _of(held_out: np.ndarray) -> Split:
 
 def _require(count: int, needed: int, what: str) -> None:
     if count < needed:
-        raise DataError(f"{count} {what} came, at least {needed} were expected for these folds", hint="fewer folds")
+        raise DataError(f"expected at least {needed} {what} for these folds, got {count}", hint="fewer folds")
 
 
 def _refuse_both(groups: Any, times: Any) -> None:
     if groups is not None and times is not None:
-        raise OptionError("groups and times came, one of them was expected")
+        raise OptionError("expected groups or times, got both")

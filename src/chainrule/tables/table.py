@@ -72,7 +72,7 @@ class Table:
         X = np.empty((len(self), len(self.columns)))
         for j, (name, data) in enumerate(self.columns.items()):
             if isinstance(data, Categorical):
-                raise DataError(f"{self.source}: column {name!r} holds text, numbers were expected")
+                raise DataError(f"{self.source}: column {name!r} holds text: expected numbers")
             if np.isnan(data).any():
                 row = int(np.isnan(data).argmax())
                 raise DataError(f"{self.source}: row {row} (from 0) of column {name!r} is missing, a number was wanted")

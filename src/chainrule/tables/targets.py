@@ -63,15 +63,15 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
     if task == "classify" or (task == "multilabel" and text):
         if target.ndim != 1:
             raise DataError(
-                f"{_of(source)}a target of shape {target.shape} came, one class a row, (n,), was expected",
+                f"{_of(source)}expected a target of one class per row, (n,), got one of shape {target.shape}",
                 hint="several answers a row are for loss sigmoid_cross_entropy",
             )
         classes = tuple(label_name(value) for value in distinct(target)[0])
         if len(classes) < 2:
-            raise DataError(f"{_of(source)}the target is {show(classes[0])} in every row, two classes were expected")
+            raise DataError(f"{_of(source)}expected two classes, the target is {show(classes[0])} in every row")
         if task == "multilabel" and len(classes) > 2:
             raise DataError(
-                f"{_of(source)}{len(classes)} classes came ({show_names(classes[:5])}, ...), two were expected",
+                f"{_of(source)}expected two classes, got {len(classes)}: {show_names(classes[:5])}, ...",
                 hint="more than two classes are for loss softmax_cross_entropy",
             )
     y = encode_target(target, task, classes, source=source)
@@ -97,11 +97,11 @@ def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, sour
     target = _check_target(target, source)
     if task == "classify" or (task == "multilabel" and classes):
         if target.ndim != 1:
-            raise DataError(f"{_of(source)}a target of shape {target.shape} came, (n,) was expected")
+            raise DataError(f"{_of(source)}expected a target of shape (n,), got shape {target.shape}")
         codes = _encode_classes(target, classes, source) if classes else _check_codes(target, source)
         return codes if task == "classify" else codes.astype(np.float64)
     if target.dtype == TEXT:
-        raise DataError(f"{_of(source)}text came ({show(str(target[0]))}, ...), numbers were expected in the target")
+        raise DataError(f"{_of(source)}expected numbers in the target, got text: {show(str(target[0]))}, ...")
     y = target.astype(np.float64)
     if task == "multilabel":
         _refuse_where((y < 0) | (y > 1), target, "a number from 0 to 1", source)
@@ -128,15 +128,15 @@ def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> 
     if (y < 0).any():
         row = int((y < 0).argmax())
         raise DataError(
-            f"{_of(source)}row {row} (from 0) of the target is {show(label_name(target[row]))}, "
-            f"one of the classes of the training was expected: {show_names(classes)}"
+            f"{_of(source)}row {row} (from 0) of the target: expected one of the classes of the training, "
+            f"{show_names(classes)}, got {show(label_name(target[row]))}"
         )
     return y
 
 
 def _check_codes(target: np.ndarray, source: str) -> np.ndarray:
     if target.dtype == TEXT:
-        raise DataError(f"{_of(source)}text came ({show(str(target[0]))}, ...), codes 0, 1, ... were expected")
+        raise DataError(f"{_of(source)}expected codes 0, 1, ..., got text: {show(str(target[0]))}, ...")
     _refuse_where((target < 0) | (target != np.floor(target)), target, "a code 0, 1, ...", source)
     return target.astype(np.int64)
 
@@ -145,7 +145,7 @@ def _refuse_where(bad: np.ndarray, target: np.ndarray, expected: str, source: st
     if bad.any():
         at = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
         where = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "")
-        raise DataError(f"{_of(source)}{where} (from 0) of the target is {target[at]}, {expected} was expected")
+        raise DataError(f"{_of(source)}{where} (from 0) of the target: expected {expected}, got {target[at]}")
 
 
 def _check_target(target: np.ndarray, source: str) -> np.ndarray:
@@ -153,8 +153,8 @@ def _check_target(target: np.ndarray, source: str) -> np.ndarray:
     text = is_text(target)
     if not (text or target.dtype.kind in "biuf") or target.ndim not in {1, 2} or not target.size:
         raise DataError(
-            f"{_of(source)}a target of shape {target.shape} and dtype {target.dtype} came, "
-            "numbers (n,) or (n, k) or str (n,) were expected"
+            f"{_of(source)}expected a target of numbers, (n,) or (n, k), or of str, (n,), "
+            f"got shape {target.shape} and dtype {target.dtype}"
         )
     if text:
         target = target.astype(TEXT, copy=False)
