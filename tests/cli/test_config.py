@@ -170,7 +170,7 @@ WRONG = {
     "a null character": ('data = "a\\u0000.csv"', "data: expected a path, got 'a\\x00.csv'", ""),
     "a null character in a URI": ('valid = "file:///a%00.csv"', "valid: expected a path, got ", ""),
     "a null character where to write": ('log-json = "a\\u0000"', "log-json: expected a path, got 'a\\x00'", ""),
-    "no table": ("epochs = 1", "no table came: DATA is needed", "chainrule train FILE.csv"),
+    "no table": ("epochs = 1", "expected a table, DATA, got none", "chainrule train FILE.csv"),
 }
 
 

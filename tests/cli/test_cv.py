@@ -127,7 +127,7 @@ REFUSED = {
     "one fold": (("--folds", 1), 2, "folds: expected a whole number from 2"),
     "many folds": (("--folds", 500), 3, "expected at least 500 rows for these folds, got 120"),
     "a file": (("--valid", "visits.csv"), 2, "cv came with a file to validate on"),
-    "group and time": (("--group", "patient", "--time", "day"), 2, "--group and --time came"),
+    "group and time": (("--group", "patient", "--time", "day"), 2, "expected --group or --time"),
     "an unknown group": (("--group", "patien"), 3, "'patien'"),
     "the target as group": (("--group", "y"), 2, "the target 'y' is also to say"),
     "times that are none": (("--time", "color"), 3, "row 0 (from 0) of column 'color': expected a number or a date"),

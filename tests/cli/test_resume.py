@@ -146,7 +146,7 @@ def test_a_config_that_names_no_table(run):
     folder = half_done(run)
     (folder / CONFIG).write_text("epochs = 2\n")
     found = run("resume", "out")
-    assert (found.code, found.error.startswith("no table came")) == (2, True)
+    assert (found.code, found.error.startswith("expected a table, DATA")) == (2, True)
 
 
 @pytest.mark.parametrize("name", [METRICS, "history.csv", "curves.svg", MODEL, RECORD, f"{CHECKPOINTS}/{LAST}", LOCK])

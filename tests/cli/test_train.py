@@ -164,7 +164,11 @@ REFUSALS = {
     "bad hidden": (("train", "digits", "--hidden", "12,x"), 2, "12,x"),
     "bad seed": (("train", "digits", "--seed", "-1"), 2, "seed: expected a whole number from 0"),
     "bad lr": (("train", "digits", "--lr", "nan", "--device", "cpu"), 2, "learning rate: expected a finite number"),
-    "bad fraction": (("train", "digits", "--valid", "1.5", "--device", "cpu"), 2, "--valid 1.5"),
+    "bad fraction": (
+        ("train", "digits", "--valid", "1.5", "--device", "cpu"),
+        2,
+        "--valid: expected a fraction in [0, 1) or a file, got 1.5",
+    ),
     "patience alone": (("train", "digits", "--valid", "0", "--patience", "3", "--device", "cpu"), 2, "--patience"),
     "bad monitor": (("train", "digits", "--monitor", "valid_r2", "--device", "cpu"), 2, "valid_r2"),
     "missing file": (("train", "nothing.csv", "--target", "y", "--device", "cpu"), 3, "nothing.csv"),

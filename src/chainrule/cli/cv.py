@@ -112,7 +112,7 @@ def _check(args: argparse.Namespace) -> None:
     if isinstance(args.valid, str):
         raise OptionError("cv came with a file to validate on", hint="--valid 0.2: of each fold's training rows")
     if not 0 <= args.valid < 1:
-        raise OptionError(f"--valid {args.valid:g} came, a fraction in [0, 1) was expected")
+        raise OptionError(f"--valid: expected a fraction in [0, 1), got {args.valid:g}")
     if args.diagnose:
         raise OptionError("--diagnose came with cv", hint="chainrule train --diagnose")
 

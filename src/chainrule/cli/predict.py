@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     kind = ".csv" if args.output is None else args.output.suffix.lower()
     if kind not in KINDS:
-        raise OptionError(f"--output {args.output} came, a file of {', '.join(KINDS)} was expected")
+        raise OptionError(f"--output: expected a file of {', '.join(KINDS)}, got {args.output}")
     if kind == ".parquet":
         parquet_writer()  # that it is not installed is said before anything is predicted
     net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))

@@ -113,10 +113,12 @@ class TrainingTable(NamedTuple):
 def read_training_table(args: argparse.Namespace) -> TrainingTable:
     """The table of ``args.data``."""
     if args.data is None:
-        raise OptionError("no table came: DATA is needed", hint="chainrule train FILE.csv --target COLUMN, or digits")
+        raise OptionError(
+            "expected a table, DATA, got none", hint="chainrule train FILE.csv --target COLUMN, or digits"
+        )
     beside = [name for name in (args.group, args.time) if name is not None]
     if len(beside) > 1:
-        raise OptionError("--group and --time came, one of them was expected")
+        raise OptionError("expected --group or --time, got both")
     for name in beside:
         if name == args.target:
             raise OptionError(f"the target {show(name)} is also to say which rows are held out")
@@ -232,7 +234,7 @@ def _split(args: argparse.Namespace, read: TrainingTable) -> tuple[Split | None,
             raise DataError(f"{other.source} does not have the columns of {table.source}")
         return None, other
     if not 0 <= args.valid < 1:
-        raise OptionError(f"--valid {args.valid:g} came, a fraction in [0, 1) or a file was expected")
+        raise OptionError(f"--valid: expected a fraction in [0, 1) or a file, got {args.valid:g}")
     if args.valid == 0:
         return None, None
     if len(table) < 2:
@@ -249,7 +251,7 @@ def _refuse_column(valid: str, table: Table) -> None:
     if not Path(valid).exists() and (name != valid or Path(name).name in table.columns):
         name = Path(name).name
         raise OptionError(
-            f"--valid {valid} came, a fraction or a file was expected",
+            f"--valid: expected a fraction or a file, got {valid}",
             hint=f"--group {name} holds out whole groups, --time {name} the latest rows",
         )
 
