@@ -279,7 +279,7 @@ def test_a_parameter_that_is_not_finite(tmp_path, net, wrong):
 
 def test_options_that_do_not_exist(tmp_path, net):
     assert_refused(net, tmp_path, cr.OptionError, "input_dtype 'float16'", input_dtype="float16")
-    assert_refused(net, tmp_path, cr.ShapeError, r"\(5, 2\) came", rows=np.zeros((5, 2)))
+    assert_refused(net, tmp_path, cr.ShapeError, r"got \(5, 2\)", rows=np.zeros((5, 2)))
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"])

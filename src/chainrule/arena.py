@@ -134,9 +134,9 @@ class Arena(Mapping[str, Array]):
     def assign(self, values: Mapping[str, Any], *, partly: bool = False) -> None:
         """Overwrite every array from the host (``partly``: some); ShapeError unless names and shapes are just these."""
         if set(values) != set(self) and not (partly and set(values) <= set(self)):
-            raise ShapeError(f"arrays {sorted(values)} came, {sorted(self)} were expected")
+            raise ShapeError(f"expected arrays {sorted(self)}, got {sorted(values)}")
         for name, value in values.items():
             if np.shape(value) != self.layout.slots[name].shape:
-                raise ShapeError(f"{name}: shape {np.shape(value)} came, {self.layout.slots[name].shape} was expected")
+                raise ShapeError(f"{name}: expected shape {self.layout.slots[name].shape}, got {np.shape(value)}")
         for name, value in values.items():
             self.backend.assign(value, out=self[name])

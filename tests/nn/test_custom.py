@@ -72,7 +72,7 @@ def test_functions_that_fail(value, message):
 def test_what_is_no_function():
     with pytest.raises(OptionError, match="derivative of f should be a function"):
         cr.CustomActivation("f", abs, 3)
-    with pytest.raises(OptionError, match="name '' came"):
+    with pytest.raises(OptionError, match="name: expected a string, got ''"):
         cr.CustomActivation("", abs, abs)
 
 

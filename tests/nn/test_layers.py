@@ -301,8 +301,8 @@ REFUSED = {
     "a block within a block": (
         lambda: cr.Network([cr.Residual([cr.Residual([cr.Dense(5)]), cr.Dense(4)]), TOP], 4), "turns 4 columns into 5",
     ),
-    "no layer": (lambda: cr.Network(["relu", TOP], 4), "a layer was expected"),
-    "a class instead of a layer": (lambda: cr.Network([cr.LayerNorm, TOP], 4), "a layer was expected"),
+    "no layer": (lambda: cr.Network(["relu", TOP], 4), "expected a layer"),
+    "a class instead of a layer": (lambda: cr.Network([cr.LayerNorm, TOP], 4), "expected a layer"),
     "dropout at the top": (lambda: cr.Network([TOP, cr.Dropout(0.5)], 4), "the last layer must be a Dense"),
 }  # fmt: skip
 

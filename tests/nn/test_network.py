@@ -254,13 +254,13 @@ def test_seeds_and_layers_draw_different_weights():
 # ---- options --------------------------------------------------------------------------------------
 
 WRONG = [
-    (lambda: cr.MLP([3]), r"widths \[3\] came, at least an input and an output"),
+    (lambda: cr.MLP([3]), "widths: expected at least an input and an output"),
     (lambda: cr.MLP([3, 0, 2]), "width: expected a whole number from 1 up"),
     (lambda: cr.MLP([3, 2.5]), r"width: expected .*, got 2.5"),
     (lambda: cr.MLP([3, True]), r"width: expected .*, got True"),
     (lambda: cr.MLP([3, 4, 2], activation="glu"), "unknown activation 'glu'(?s:.*)one of identity, relu"),
     (lambda: cr.MLP([3, 2], loss="hinge"), "unknown loss 'hinge'(?s:.*)one of softmax_cross_entropy"),
-    (lambda: cr.MLP([3, 1]), "over 1 class came(?s:.*)sigmoid_cross_entropy"),
+    (lambda: cr.MLP([3, 1]), "expected 2 classes or more(?s:.*)sigmoid_cross_entropy"),
     (lambda: cr.MLP([3, 2], dtype="float16"), "unknown dtype 'float16'(?s:.*)float32, float64"),
     (lambda: cr.MLP([3, 2], seed=-1), "seed: expected a whole number from 0"),
     (lambda: cr.MLP([3, 2], seed=2**64), r"seed: expected .*, got 18446744073709551616"),

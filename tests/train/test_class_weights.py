@@ -74,7 +74,11 @@ WRONG = [
     ({"class_weight": {True: 1.0}}, cr.OptionError, "class_weight for True came"),
     ({"class_weight": {0: -1.0}}, cr.OptionError, "class_weight of 0: expected .*, got -1.0"),
     ({"class_weight": {0: np.nan}}, cr.OptionError, "class_weight of 0: expected .*, got nan"),
-    ({"class_weight": "balanced", "sample_weight": np.ones(3)}, cr.ShapeError, r"\(3,\) came, \(12,\) was expected"),
+    (
+        {"class_weight": "balanced", "sample_weight": np.ones(3)},
+        cr.ShapeError,
+        r"expected sample_weight of shape \(12,\), got \(3,\)",
+    ),
     ({"class_weight": "balanced", "loss": "huber", "n_out": 1}, cr.OptionError, "class_weight came with huber"),
     ({"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}}, cr.DataError, "sample_weight is zero everywhere"),
 ]

@@ -110,5 +110,5 @@ def test_one_epoch_from_there_beats_five_from_zero(rng, loss):
 
 
 def test_a_wrong_option():
-    with pytest.raises(cr.OptionError, match="bias_from_targets 'no' came, True or False was expected"):
+    with pytest.raises(cr.OptionError, match="bias_from_targets: expected True or False, got 'no'"):
         cr.Trainer(cr.MLP([2, 2]), bias_from_targets="no")

@@ -11,28 +11,31 @@ from chainrule.train.recipe import weight_decay_for
 X, labels = np.zeros((6, 2)), np.array([0, 1, 2] * 2)
 
 MISTAKES = {
-    "a function as activation": (lambda: cr.MLP([2, 4, 3], activation=np.tanh), "activation .* came, a name"),
-    "a loss that was not made": (lambda: cr.MLP([2, 1], loss=cr.Huber), r"the class Huber came(.|\n)*Huber\(\)"),
-    "one width": (lambda: cr.MLP(2), r"widths 2 came, a list(.|\n)*\[64, 256, 10\]"),
-    "a layer for a list": (lambda: cr.Residual(cr.Dense(2)), "a list of layers was expected"),
-    "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "one callback came, a list"),
-    "a callback object": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()), "one callback came, a list"),
-    "patience": (lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=5), "early_stopping 5 came, an EarlyStopping"),
+    "a function as activation": (lambda: cr.MLP([2, 4, 3], activation=np.tanh), r"activation: expected a name"),
+    "a loss that was not made": (lambda: cr.MLP([2, 1], loss=cr.Huber), r"got the class Huber(.|\n)*Huber\(\)"),
+    "one width": (lambda: cr.MLP(2), r"widths: expected a list(.|\n)*\[64, 256, 10\]"),
+    "a layer for a list": (lambda: cr.Residual(cr.Dense(2)), "expected a list of layers"),
+    "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "expected a list of callbacks"),
+    "a callback object": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()), "expected a list of callbacks"),
+    "patience": (lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=5), "early_stopping: expected an EarlyStopping"),
     "nothing to watch": (
         lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=cr.EarlyStopping()).fit(X, labels),
         "there is no 'valid_loss' to watch here(.|\n)*hold rows out with validation=0.2, or watch one of loss",
     ),
-    "a schedule by name": (lambda: cr.Adam("cosine"), r"lr 'cosine' came(.|\n)*cr.Cosine\(1e-3\)"),
-    "a schedule that was not made": (lambda: cr.Adam(cr.Cosine), "a number or a schedule was expected"),
+    "a schedule by name": (
+        lambda: cr.Adam("cosine"),
+        r"lr: expected a number or a schedule, got 'cosine'(.|\n)*cr.Cosine\(1e-3\)",
+    ),
+    "a schedule that was not made": (lambda: cr.Adam(cr.Cosine), "lr: expected a number or a schedule"),
     "a rate of 0": (lambda: cr.Adam(0.0), "learning rate: expected a finite number above 0, got 0.0"),
     "epochs as milestones": (lambda: cr.Step(1e-3, at=(10, 20)), r"a fraction of the run in at: expected .*, got 10"),
     "labels by name": (
         lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, np.array(["a", "b", "c"] * 2)),
-        r"labels of dtype <U1 came(.|\n)*np.unique\(y, return_inverse=True\)",
+        r"got labels of dtype <U1(.|\n)*np.unique\(y, return_inverse=True\)",
     ),
     "rows without targets": (
         lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels, validation=X),
-        r"validation of one array \(6, 2\) came(.|\n)*validation=\(X, y\)",
+        r"got validation of one array \(6, 2\)(.|\n)*validation=\(X, y\)",
     ),
 }
 

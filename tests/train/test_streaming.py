@@ -353,10 +353,10 @@ def test_an_error_of_a_callback_does_not_undo_the_epoch():
 
 
 WRONG = {
-    "a list": ([[1.0] * N_IN] * 3, cr.OptionError, "X of type list came, with stream=True a NumPy array"),
+    "a list": ([[1.0] * N_IN] * 3, cr.OptionError, "expected X to be a NumPy array with stream=True, got list"),
     "masked": (np.ma.masked_array(np.ones((3, N_IN))), cr.DataError, "X is a masked array"),
-    "one axis": (np.ones(N_IN), cr.ShapeError, r"X of shape \(6,\) came(?s:.*)X\[None, :\]"),
-    "a number": (np.array(1.0), cr.ShapeError, r"X of shape \(\)"),
+    "one axis": (np.ones(N_IN), cr.ShapeError, r"expected X of shape .*, got \(6,\)(?s:.*)X\[None, :\]"),
+    "a number": (np.array(1.0), cr.ShapeError, r"expected X of shape .*, got \(\)"),
     "no rows": (np.ones((0, N_IN)), cr.DataError, "X has no rows"),
     "objects": (np.ones((3, N_IN), object), cr.DataError, "X of dtype object"),
     "complex": (np.ones((3, N_IN), complex), cr.DataError, "X of dtype complex128"),
@@ -374,7 +374,7 @@ def test_wrong_rows(backend, case):
 
 
 def test_wrong_options():
-    with pytest.raises(cr.OptionError, match="stream 'yes' came, True, False or None"):
+    with pytest.raises(cr.OptionError, match="stream: expected True, False or None, got 'yes'"):
         cr.Trainer(cr.MLP([2, 2]), stream="yes")
 
 

@@ -52,7 +52,7 @@ class _Categories:
             raise OptionError(f"rarer {self.rarer!r:.60} and missing {self.missing!r:.60} came, two of true and false")
         numbers = all(isinstance(share, int | float) and 0 <= share <= 1 for share in self.shares)
         if not self.slots or len(self.shares) != self.slots or not numbers or abs(sum(self.shares) - 1) > 1e-6:
-            raise OptionError(f"shares {self.shares!r:.60} came, {self.slots} that sum to 1 were expected")
+            raise OptionError(f"expected {self.slots} shares that sum to 1, got {self.shares!r:.60}")
 
     @classmethod
     def fit(

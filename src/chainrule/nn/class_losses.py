@@ -24,7 +24,7 @@ class _OneOfK(Loss):
     def bind(self, n_out: int) -> _OneOfK:
         if n_out < 2:
             raise OptionError(
-                f"{self.name} over {n_out} class came, 2 or more were expected",
+                f"expected 2 classes or more for {self.name}, got {n_out}",
                 hint="for yes or no with one output use loss='sigmoid_cross_entropy'",
             )
         return super().bind(n_out)
@@ -33,12 +33,12 @@ class _OneOfK(Loss):
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim != 1:
-            raise ShapeError(f"labels of shape {y.shape} came, (n,) whole numbers were expected")
+            raise ShapeError(f"expected labels (n,), whole numbers, got shape {y.shape}")
         if y.dtype.kind == "f":
             refuse_where(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number")
         elif y.dtype.kind not in "biu":
             raise DataError(
-                f"labels of dtype {y.dtype} came, whole numbers from 0 to {self.n_out - 1} were expected",
+                f"expected whole numbers from 0 to {self.n_out - 1}, got labels of dtype {y.dtype}",
                 hint="names, y = np.unique(y, return_inverse=True)",
             )
         refuse_where((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}")

@@ -43,10 +43,10 @@ class Quantile(NumberLoss):
         super().__post_init__()
         levels = (self.levels,) if isinstance(self.levels, float) else self.levels
         if isinstance(levels, str) or not isinstance(levels, Sequence | np.ndarray) or not len(levels):
-            raise OptionError(f"levels {levels!r} came, numbers between 0 and 1 were expected", hint="[0.1, 0.5, 0.9]")
+            raise OptionError(f"levels: expected numbers between 0 and 1, got {levels!r}", hint="[0.1, 0.5, 0.9]")
         rising = tuple(real_number("a level", level, above=True, below=1.0) for level in levels)
         if any(b <= a for a, b in itertools.pairwise(rising)):
-            raise OptionError(f"levels {list(rising)} came, each was expected to be above the one before")
+            raise OptionError(f"expected levels of which each is above the one before, got {list(rising)}")
         object.__setattr__(self, "levels", rising)
 
     @property

@@ -69,7 +69,7 @@ class Embedding(Layer):
         widths = tuple(map(usual_width, counts)) if self.widths is None else _listed("widths", self.widths)
         shares: Sequence[Any] = ((),) * len(columns) if self.shares is None else _listed("shares", self.shares)
         if not columns or len(set(columns)) < len(columns):
-            raise OptionError(f"columns {list(columns)!s:.60} came, different ones were expected, at least one")
+            raise OptionError(f"expected different columns, at least one, got {list(columns)!s:.60}")
         for name, values in (("counts", counts), ("widths", widths), ("shares", shares)):
             if len(values) != len(columns):
                 raise OptionError(f"{len(values)} {name} came for {len(columns)} columns of codes")
@@ -197,7 +197,7 @@ class EmbeddingPass(LayerPass):
 
 def _listed(name: str, values: Any) -> tuple[Any, ...]:
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
-        raise OptionError(f"{name} {values!r:.60} came, a list was expected, an entry for each column of codes")
+        raise OptionError(f"expected a list of {name}, an entry for each column of codes, got {values!r:.60}")
     return tuple(values)
 
 
@@ -205,7 +205,7 @@ def _shares(values: Any, count: int) -> tuple[float, ...]:
     shares = _listed("shares", values)
     numbers = all(isinstance(s, int | float) and not isinstance(s, bool) and 0 <= s <= 1 for s in shares)
     if not numbers or len(shares) not in {0, count} or (shares and abs(sum(shares) - 1) > 1e-6):
-        raise OptionError(f"shares {shares!r:.60} came, {count} that sum to 1 were expected, or ()")
+        raise OptionError(f"expected {count} shares that sum to 1, or (), got {shares!r:.60}")
     return tuple(float(share) for share in shares)
 
 

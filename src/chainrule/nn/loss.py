@@ -109,7 +109,7 @@ class Loss(abc.ABC):
         """This loss for a net of ``n_out`` outputs; OptionError where it has no use for so many."""
         if n_out % self.outputs_each:
             raise OptionError(
-                f"{self} over {n_out} outputs came, a multiple of {self.outputs_each} was expected",
+                f"expected a multiple of {self.outputs_each} outputs for {self}, got {n_out}",
                 hint=f"it needs {self.outputs_each} outputs for each target column",
             )
         bound = dataclasses.replace(self)
@@ -193,9 +193,9 @@ class NumberLoss(Loss):
             y = y[:, None]
         if y.ndim != 2 or y.shape[1] != self.columns:
             expected = f"(n, {self.columns})" + (" or (n,)" if self.columns == 1 else "")
-            raise ShapeError(f"targets of shape {y.shape} came, {expected} was expected")
+            raise ShapeError(f"expected targets of shape {expected}, got {y.shape}")
         if y.dtype.kind not in "biuf":
-            raise DataError(f"targets of dtype {y.dtype} came, numbers were expected")
+            raise DataError(f"expected numbers, got targets of dtype {y.dtype}")
         refuse_where(~np.isfinite(y), y, "a target", "a finite number")
         if self.support in OUTSIDE:
             is_outside, expected = OUTSIDE[self.support]

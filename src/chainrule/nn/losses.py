@@ -59,7 +59,7 @@ LOSSES: dict[str, Loss] = {
 def find_loss(loss: str | Loss, n_out: int) -> Loss:
     """The loss, or the one of that name, bound to ``n_out`` outputs; OptionError lists the names there are."""
     if isinstance(loss, type) and issubclass(loss, Loss):
-        raise OptionError(f"the class {loss.__name__} came, a loss was expected", hint=f"{loss.__name__}()")
+        raise OptionError(f"expected a loss, got the class {loss.__name__}", hint=f"{loss.__name__}()")
     found: Loss = loss if isinstance(loss, Loss) else LOSSES[one_of("loss", loss, LOSSES)]
     return found.bind(n_out)
 

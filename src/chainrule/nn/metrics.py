@@ -151,7 +151,7 @@ def _columns(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Both (n, k) in float64; (n,) and (n, 1) are the same, where NumPy would make (n, n) of their difference."""
     y, p = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (y, predicted))
     if y.shape != p.shape:
-        raise ShapeError(f"targets of shape {y.shape} came with predictions of {p.shape}, the same was expected")
+        raise ShapeError(f"expected targets of the predictions' shape {p.shape}, got {y.shape}")
     return y, p
 
 

@@ -47,14 +47,14 @@ class MLP(Network):
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
     ) -> None:  # fmt: skip
         if not isinstance(widths, Sequence | np.ndarray) or isinstance(widths, str):
-            raise OptionError(f"widths {widths!r} came, a list of whole numbers was expected", hint="[64, 256, 10]")
+            raise OptionError(f"widths: expected a list of whole numbers, got {widths!r}", hint="[64, 256, 10]")
         if len(widths) < 2:
-            raise OptionError(f"widths {list(widths)} came, at least an input and an output were expected")
+            raise OptionError(f"widths: expected at least an input and an output, got {list(widths)}")
         n_in, *hidden, n_out = (whole_number("width", w) for w in widths)
         if normalization is not None:
             one_of("normalization", normalization, NORMALIZATIONS)
         if not isinstance(embedding, Embedding | None):
-            raise OptionError(f"embedding {embedding!r:.80} came, an Embedding or None was expected")
+            raise OptionError(f"embedding: expected an Embedding or None, got {embedding!r:.80}")
         layers: list[Layer] = [] if embedding is None else [embedding]
         for i, (width, name) in enumerate(zip(hidden, _activations(activation, len(hidden)), strict=True)):
             block = list(_hidden_layer(width, name, dropout, normalization))
@@ -65,7 +65,7 @@ class MLP(Network):
 def _activations(activation: str | Sequence[str], count: int) -> list[str]:
     if not isinstance(activation, str | Sequence):
         raise OptionError(
-            f"activation {activation!r} came, a name or one for each hidden layer was expected",
+            f"activation: expected a name or one for each hidden layer, got {activation!r}",
             hint="'relu', for example; a function of your own is a cr.CustomActivation, a layer of cr.Network",
         )
     names = [activation] * count if isinstance(activation, str) else list(activation)

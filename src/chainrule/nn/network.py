@@ -64,12 +64,12 @@ class Network:
     ) -> None:  # fmt: skip
         for layer in layers:
             if not isinstance(layer, Layer):
-                raise OptionError(f"{layer!r} came, a layer was expected", hint="cr.Dense(256, 'relu'), for example")
+                raise OptionError(f"expected a layer, got {layer!r}", hint="cr.Dense(256, 'relu'), for example")
         top = layers[-1] if layers else None
         if not isinstance(top, Dense) or top.activation != "identity":
             raise OptionError("the last layer must be a Dense of activation 'identity': the losses work from logits")
         if not isinstance(backend, Backend | None):
-            raise OptionError(f"backend {backend!r} came, a Backend was expected", hint='backend=cr.backend("cpu")')
+            raise OptionError(f"backend: expected a Backend, got {backend!r}", hint='backend=cr.backend("cpu")')
         self.backend = backend if backend is not None else make_backend("cpu")
         self.layers = tuple(layers)
         self.n_in = whole_number("n_in", n_in)

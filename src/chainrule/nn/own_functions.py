@@ -18,7 +18,7 @@ TOLERANCE = 1e-6  # of the slope and of the largest there is: the error of the d
 def check_given(name: Any, functions: Mapping[str, Any], arguments: str) -> None:
     """OptionError unless the name is one and the functions are some."""
     if not isinstance(name, str) or not name:
-        raise OptionError(f"name {name!r} came, a string was expected")
+        raise OptionError(f"name: expected a string, got {name!r}")
     for what, function in functions.items():
         if not callable(function):
             raise OptionError(f"{what} of {name} should be a function of {arguments}")

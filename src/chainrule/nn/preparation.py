@@ -97,5 +97,5 @@ class Preparation:
             raise DataError(f"{table.source} has no names; the model has columns of text: {texts[0]!r:.60}")
         X, names = table.features, encoder.table_names
         if X.shape[1] != len(names):
-            raise DataError(f"{table.source}: {X.shape[1]} columns came, {len(names)} were expected")
+            raise DataError(f"{table.source}: expected {len(names)} columns, got {X.shape[1]}")
         return encoder.encode(dict(zip(names, X.T.astype(np.float64), strict=True)))

@@ -36,7 +36,7 @@ class Residual(Layer):
             or not self.layers
             or not all(isinstance(layer, Layer) for layer in self.layers)
         ):
-            raise OptionError(f"Residual({self.layers!r}) came, a list of layers was expected")
+            raise OptionError(f"expected a list of layers, got Residual({self.layers!r})")
         object.__setattr__(self, "layers", tuple(self.layers))
 
     def width(self, n_in: int) -> int:

@@ -54,10 +54,10 @@ def refuse_masked(values: Any, name: str = "X") -> None:
 def check_features(raw: Array, n_in: int, dtype: np.dtype) -> None:
     """DataError or ShapeError unless these are numbers of shape (n, n_in) with n > 0; not whether they are finite."""
     if raw.dtype.kind not in "biufc" or (raw.dtype.kind == "c" and dtype.kind != "c"):
-        raise DataError(f"X of dtype {raw.dtype} came, real numbers were expected", hint=_object_hint(raw))
+        raise DataError(f"expected real numbers, got X of dtype {raw.dtype}", hint=_object_hint(raw))
     if raw.ndim != 2 or raw.shape[1] != n_in:
         hint = "one row still needs two axes: X[None, :]" if raw.ndim == 1 and raw.shape[0] == n_in else ""
-        raise ShapeError(f"X of shape {raw.shape} came, (n, {n_in}) was expected", hint=hint)
+        raise ShapeError(f"expected X of shape (n, {n_in}), got {raw.shape}", hint=hint)
     if not len(raw):
         raise DataError("X has no rows")
 
@@ -105,9 +105,9 @@ def nonfinite_feature(row: int, column: int, value: Any, dtype: np.dtype) -> Dat
 def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
     """The weights of ``n`` rows; ShapeError or DataError, with the first row, where they are none."""
     if weights.shape != (n,):
-        raise ShapeError(f"sample_weight of shape {weights.shape} came, ({n},) was expected")
+        raise ShapeError(f"expected sample_weight of shape ({n},), got {weights.shape}")
     if weights.dtype.kind not in "biuf":
-        raise DataError(f"sample_weight of dtype {weights.dtype} came, numbers were expected")
+        raise DataError(f"expected numbers, got sample_weight of dtype {weights.dtype}")
     bad = ~np.isfinite(weights) | (weights < 0)
     if bad.any():
         row = int(bad.argmax())

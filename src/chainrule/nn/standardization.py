@@ -48,7 +48,7 @@ class Standardization:
     def __post_init__(self) -> None:
         if self.mean.shape != self.scale.shape or self.mean.ndim != 1:
             raise ShapeError(
-                f"mean {self.mean.shape} and scale {self.scale.shape} came, two (n_columns,) were expected"
+                f"expected mean and scale of shape (n_columns,), got {self.mean.shape} and {self.scale.shape}"
             )
 
     @classmethod
@@ -182,7 +182,7 @@ def _weighted(x: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.
     """The rows that weigh anything, and their weights times a power of two, with which none is lost in a product."""
     weights = np.asarray(sample_weight, np.float64)
     if weights.shape != (len(x),):
-        raise ShapeError(f"sample_weight of shape {weights.shape} came, ({len(x)},) was expected")
+        raise ShapeError(f"expected sample_weight of shape ({len(x)},), got {weights.shape}")
     if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
         raise DataError("sample_weight came that is not finite, negative, or 0 everywhere; numbers from 0 up expected")
     weighs = weights > 0
@@ -195,7 +195,7 @@ def _checked(x: np.ndarray, names: Sequence[str]) -> np.ndarray:
     x = np.asarray(x)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf":
-        raise DataError(f"{x.shape} of {x.dtype} came, rows of finite numbers were expected")
+        raise DataError(f"expected rows of finite numbers, got {x.shape} of {x.dtype}")
     if x.dtype == np.longdouble:
         x = x.astype(np.float64)
     if not _is_finite(x):

@@ -56,7 +56,7 @@ def compare(content: bytes, net: Network, case: Case) -> Agreement:
         for answers, n in ((found, n_rows), (alone, 1)):
             came, wanted = answers[name].shape, (n, *expected.shape[1:])
             if came != wanted:
-                raise DataError(f"{name} of the exported file has shape {came}, {wanted} was expected")
+                raise DataError(f"expected {name} of the exported file to have shape {wanted}, got {came}")
             apart = _apart(name, answers, own, n, bounds.get(name))
             worst = max(worst, float(apart.max()))
             if not worst <= 1:

@@ -52,7 +52,7 @@ def cases_of(net: Network, came: np.dtype, rows: Any = None) -> list[Case]:
         columns = getattr(rows, "columns", None)
         if not columns or not set(encoder.table_names) <= set(columns):
             raise DataError(
-                f"rows {type(rows).__name__} came, a table with the columns of the net was expected",
+                f"rows: expected a table with the columns of the net, got {type(rows).__name__}",
                 hint="rows=cr.read_table(source, like=net)",
             )
         tables.append(columns)

@@ -142,7 +142,7 @@ class Step(AfterWarmup):
         given = self.at if isinstance(self.at, Sequence | np.ndarray) else (self.at,)
         at = tuple(real_number("a fraction of the run in at", p, above=True, below=1.0) for p in given)
         if not at or any(p >= q for p, q in itertools.pairwise(at)):
-            raise OptionError(f"at {self.at} came, rising fractions of the run were expected", hint="(0.5, 0.75)")
+            raise OptionError(f"expected rising fractions of the run as at, got {self.at}", hint="(0.5, 0.75)")
         object.__setattr__(self, "at", at)  # a list may come; the dataclass is frozen
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
@@ -257,5 +257,5 @@ def _check_final(final: float, lr: float) -> None:
 def as_schedule(lr: float | Schedule) -> Schedule:
     """A number is a constant schedule."""
     if isinstance(lr, str | type):
-        raise OptionError(f"lr {lr!r} came, a number or a schedule was expected", hint="1e-3 or cr.Cosine(1e-3)")
+        raise OptionError(f"lr: expected a number or a schedule, got {lr!r}", hint="1e-3 or cr.Cosine(1e-3)")
     return lr if isinstance(lr, Schedule) else Constant(lr)

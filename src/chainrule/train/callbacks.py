@@ -64,7 +64,7 @@ def _as_callback(callback: Any) -> Callback:
         return callback
     if not callable(callback) or (isinstance(callback, type) and issubclass(callback, Callback)):
         raise OptionError(
-            f"callback {callback!r} came, a cr.Callback or a function of an EpochRecord was expected",
+            f"callback: expected a cr.Callback or a function of an EpochRecord, got {callback!r}",
             hint="an object of a class that inherits from cr.Callback, or a function",
         )
     return FunctionCallback(callback)

@@ -89,7 +89,7 @@ def _checked(description: Any) -> dict[str, Any]:
     found = dict(description)
     for name in ("epochs", "batches", "steps", "best_epoch"):
         if type(found[name]) is not int or not 0 <= found[name] < MOST:
-            raise ValueError(f"{name} {found[name]!r:.40} came, a whole number from 0 up was expected")
+            raise ValueError(f"{name}: expected a whole number from 0 up, got {found[name]!r:.40}")
     for name in ("seconds", "best_value", "first_loss"):
         found[name] = number_of(found[name])
     if not 0 <= found["seconds"] < math.inf:
@@ -115,19 +115,19 @@ def _checked(description: Any) -> dict[str, Any]:
 def number_of(value: Any) -> float:
     """A number as JSON holds it, or "nan", "inf" or "-inf"; ValueError, TypeError or OverflowError for none."""
     if isinstance(value, bool) or not (isinstance(value, int | float) or value in {"nan", "inf", "-inf"}):
-        raise ValueError(f"{value!r:.40} came, a number was expected")
+        raise ValueError(f"expected a number, got {value!r:.40}")
     return float(value)
 
 
 def _checked_arrays(arrays: dict[str, np.ndarray], batches: int) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
         if str(array.dtype) not in DTYPES:
-            raise ValueError(f"{name:.80} of {array.dtype} came, {' or '.join(DTYPES)} was expected")
+            raise ValueError(f"{name:.80}: expected {' or '.join(DTYPES)}, got {array.dtype}")
         # A second moment may have grown beyond its dtype: inf there means an update of 0. Nothing comes of a nan.
         if not np.isfinite(array).all() and (name.startswith(FINITE) or not (array > -np.inf).all()):
             raise ValueError(f"{name:.80} should be finite numbers")
         refuse_implausible_array(name, array)
     totals = arrays["totals"]
     if totals.shape != (batches, 3) or totals.dtype != np.float64:
-        raise ValueError(f"totals of shape {totals.shape}, {totals.dtype} came, ({batches}, 3), float64 was expected")
+        raise ValueError(f"expected totals of shape ({batches}, 3), float64, got {totals.shape}, {totals.dtype}")
     return arrays

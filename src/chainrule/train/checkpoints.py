@@ -47,7 +47,7 @@ class Checkpoints:
 
     def __post_init__(self) -> None:
         if not isinstance(self.folder, str | os.PathLike):
-            raise OptionError(f"folder {self.folder!r} came, a path was expected")
+            raise OptionError(f"folder: expected a path, got {self.folder!r}")
         if self.steps is not None:
             whole_number("steps", self.steps)
         if self.seconds is not None:

@@ -39,7 +39,7 @@ class HostRows:
         refuse_masked(X)
         if not isinstance(X, np.ndarray):
             raise OptionError(
-                f"X of type {type(X).__name__} came, with stream=True a NumPy array was expected",
+                f"expected X to be a NumPy array with stream=True, got {type(X).__name__}",
                 hint="np.asarray(X); or stream=None, which leaves on the device what lies there",
             )
         self._x = np.asarray(X)  # of np.memmap and other subclasses the plain array

@@ -198,7 +198,7 @@ def _number_or_none(value: Any) -> float | None:
         return None
     number = number_of(value)
     if number < 0:
-        raise ValueError(f"{number} came, a number from 0 up was expected")
+        raise ValueError(f"expected a number from 0 up, got {number}")
     return number
 
 

@@ -96,18 +96,18 @@ class Trainer:
         moments: Moments | None = None, shrink: bool = False,
     ) -> None:  # fmt: skip
         if not isinstance(optimizer, Optimizer | None):
-            raise OptionError(f"optimizer {optimizer!r} came, an Optimizer was expected", hint="cr.Adam(lr=1e-3)")
+            raise OptionError(f"optimizer: expected an Optimizer, got {optimizer!r}", hint="cr.Adam(lr=1e-3)")
         if not isinstance(early_stopping, EarlyStopping | None):
             raise OptionError(
-                f"early_stopping {early_stopping!r} came, an EarlyStopping or None was expected",
+                f"early_stopping: expected an EarlyStopping or None, got {early_stopping!r}",
                 hint="cr.EarlyStopping(patience=10)",
             )
         if callable(callbacks) or isinstance(callbacks, Callback):
-            raise OptionError("one callback came, a list of them was expected", hint=f"callbacks=[{callbacks!r}]")
+            raise OptionError("expected a list of callbacks, got one", hint=f"callbacks=[{callbacks!r}]")
         if not isinstance(stream, bool | None):
-            raise OptionError(f"stream {stream!r} came, True, False or None was expected")
+            raise OptionError(f"stream: expected True, False or None, got {stream!r}")
         if not isinstance(bias_from_targets, bool):
-            raise OptionError(f"bias_from_targets {bias_from_targets!r} came, True or False was expected")
+            raise OptionError(f"bias_from_targets: expected True or False, got {bias_from_targets!r}")
         if isinstance(optimizer, LBFGS):
             refuse_options(optimizer, stream=stream, accumulate=accumulate, ema=ema, checkpoints=checkpoints)
             batch_size, epochs, shuffle, drop_last = sys.maxsize, optimizer.max_iterations, False, False
@@ -138,7 +138,7 @@ class Trainer:
                 hint="Adam(weight_decay=...), which counts once an update",
             )
         if not isinstance(moments, Moments | None):
-            raise OptionError(f"moments {moments!r:.60} came, Moments() or None was expected")
+            raise OptionError(f"moments: expected Moments() or None, got {moments!r:.60}")
         self.moments = moments
         if moments is not None and self.checkpoints is not None:
             raise OptionError(
@@ -223,7 +223,7 @@ class Trainer:
             return None
         if isinstance(validation, np.ndarray):
             raise OptionError(
-                f"validation of one array {validation.shape} came, a fraction or (X, y) was expected",
+                f"expected a fraction or (X, y), got validation of one array {validation.shape}",
                 hint="validation=(X, y), or 0.2 to hold out a fifth of the rows",
             )
         return None if validation is None else real_number("validation", validation, below=1.0, above=True)

@@ -56,7 +56,7 @@ class Metric:
             raise OptionError(f"metric function {self.function!r} came, a function (y, predicted) -> float expected")
         one_of("needs", self.needs, ("predictions", "probabilities"))
         if not isinstance(self.greater_is_better, bool | None):
-            raise OptionError(f"greater_is_better {self.greater_is_better!r} came, True, False or None was expected")
+            raise OptionError(f"greater_is_better: expected True, False or None, got {self.greater_is_better!r}")
         # The dataclass is frozen.
         object.__setattr__(self, "name", self.name or getattr(self.function, "__name__", type(self.function).__name__))
         object.__setattr__(self, "takes_weights", _has_weights(self.function))
@@ -130,7 +130,7 @@ def find_metrics(
     if isinstance(asked, bool):
         return asked, ()
     if isinstance(asked, str) or not isinstance(asked, Sequence):
-        raise OptionError(f"metrics {asked!r} came, True, False or a list was expected", hint='metrics=["roc_auc"]')
+        raise OptionError(f"metrics: expected True, False or a list, got {asked!r}", hint='metrics=["roc_auc"]')
     usual = loss.metric
     found: list[Metric] = []
     for one in asked:

@@ -96,7 +96,7 @@ class Signature(NamedTuple):
         """The arguments of a launch; ShapeError for a name or an array's dtype that is not the signature's."""
         if set(arguments) != {p.name for p in self.parameters}:
             expected = ", ".join(p.name for p in self.parameters)
-            raise ShapeError(f"{self.kernel}({', '.join(arguments)}) came, {self.kernel}({expected}) was expected")
+            raise ShapeError(f"expected {self.kernel}({expected}), got {self.kernel}({', '.join(arguments)})")
         values: list[Any] = []
         reads: list[Span] = []
         writes: list[Span] = []
