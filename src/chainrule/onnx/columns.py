@@ -113,8 +113,9 @@ def _codes(column: TextColumn) -> dict[str, int]:
     holes = MISSING | NOTHING if column.marks is None else {"", "nan"} | NOTHING
     codes = dict.fromkeys(sorted(holes), hole)
     # 7.0 is 7, as where tables are read: numbers that are categories often come as floats. Typed text is what it is.
+    decimal = "." if column.notation is None else column.notation.decimal
     for i, name in enumerate(column.categories):
         if column.marks is None and WHOLE.fullmatch(name):
-            codes |= {f"{name}.": i, f"{name}.0": i}
+            codes |= {f"{name}{decimal}": i, f"{name}{decimal}0": i}
     rare = dict.fromkeys(column.marks or (), len(column.categories) if column.rarer else OTHER)
     return codes | rare | {name: i for i, name in enumerate(column.categories)}
