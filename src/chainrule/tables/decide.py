@@ -104,12 +104,12 @@ def _as_known(known: Notation, cells: Cells, kinds: Sequence[str], refuse: Refus
     for code, text in enumerate(cells.texts):
         found = known if text in MISSING else notation_as_known(known, text)
         if found is None:
-            raise _refuse_contradiction(known, code, cells, kinds, refuse)
+            raise _refuse_cell(known, code, cells, kinds, refuse)
         numbers.append(found.number(text))
     return numbers
 
 
-def _refuse_contradiction(
+def _refuse_cell(
     known: Notation, code: int, cells: Cells, kinds: Sequence[str], refuse: Refuse
 ) -> DataError:  # fmt: skip
     row = _row(cells.codes, code)
@@ -117,6 +117,11 @@ def _refuse_contradiction(
         return refuse(row, "a number as in training", "mark a hole as NA")
     if kinds[code] == "infinite":
         return refuse(row, "a finite number", OR_ELSE)
+    return refuse_contradiction(refuse, row, known)
+
+
+def refuse_contradiction(refuse: Refuse, row: int, known: Notation) -> DataError:
+    """The error for a number that is written in another notation than the known one."""
     return refuse(row, f"a number written as in training, such as {known.example},", WRITTEN[known.decimal])
 
 

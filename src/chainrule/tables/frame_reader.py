@@ -17,7 +17,7 @@ import numpy as np
 
 from chainrule.backends.host_memory import free_on_host
 from chainrule.errors import ChainruleError, DataError, first_line
-from chainrule.nn.notation import NOTHING, Notation, TableColumns
+from chainrule.nn.notation import MISSING, NOTHING, Notation, TableColumns
 from chainrule.nn.table_columns import ColumnData, KnownTexts
 from chainrule.tables.arrow_files import ColumnsOfFile, IpcColumns, ParquetColumns
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
@@ -33,10 +33,12 @@ from chainrule.tables.decide import (
     decide_classes,
     decide_target,
     first_rounded,
+    refuse_contradiction,
     whole_numbers,
 )
-from chainrule.tables.foreign_columns import NO_CELL, arrow_module, cells_of_objects, of_arrow, of_series
+from chainrule.tables.foreign_columns import NO_CELL, arrow_module, cells_of_objects, is_nothing, of_arrow, of_series
 from chainrule.tables.labels import spread_texts
+from chainrule.tables.notations import notation_as_known
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 
@@ -135,7 +137,7 @@ def _table(source: str, names: list[str], n: int, read: Read, selection: Selecti
     if target is not None:
         with _readable(source, names[target]):
             data = read(names[target], True)
-            y = _target(data, _refusal(source, names[target], data), selection.classes)
+            y = _target(data, _refusal(source, names[target], data), selection)
     return Table.of_columns(TableColumns(features), y, "" if target is None else names[target], source)
 
 
@@ -176,13 +178,30 @@ def _feature(
     if isinstance(data, np.ndarray) and (
         data.dtype.kind == "O" or (wanted == "category" and data.dtype.kind in "biuf")
     ):
-        data, typed = cells_of_objects(data.astype(object), refuse)
+        data, typed = cells_of_objects(_texts_in_plain(data.astype(object), notation, refuse), refuse)
     if not isinstance(data, Cells):
         return _numbers(data, refuse)
     if (typed or levels) and wanted != "number" and (wanted or not _is_dates_or_nothing(data)):
         return categories(data, known=known, typed=typed)
-    # Only text is written in some notation: numbers among objects have none.
+    # Only text is written in some notation: among numbers it is in that of Python by now.
     return decide(data, refuse, wanted=wanted, known=known, notation=notation if typed else None).data
+
+
+def _texts_in_plain(values: np.ndarray, notation: Notation | None, refuse: Refuse) -> np.ndarray:
+    """Objects of which some are numbers: the text among them, written as ``notation`` says, as Python writes numbers.
+
+    One decimal sign is then that of the whole column. What is text alone, or was in no notation, stays as it is.
+    """
+    objects = values.tolist()
+    if notation is None or all(isinstance(value, str) or is_nothing(value) for value in objects):
+        return values
+    values = values.copy()
+    for i, cell in ((i, value.strip()) for i, value in enumerate(objects) if isinstance(value, str)):
+        found = None if cell in MISSING else notation_as_known(notation, cell)
+        if found is None and kind_of(cell) in {"number", "miswritten"}:
+            raise refuse_contradiction(refuse, i, notation)
+        values[i] = cell if found is None else found.plain(cell)
+    return values
 
 
 def _is_dates_or_nothing(cells: Cells) -> bool:
@@ -202,9 +221,10 @@ def _numbers(data: np.ndarray, refuse: Refuse) -> np.ndarray:
     return values
 
 
-def _target(data: np.ndarray | Cells, refuse: Refuse, classes: frozenset[str]) -> np.ndarray:
-    text = isinstance(data, Cells)
+def _target(data: np.ndarray | Cells, refuse: Refuse, selection: Selection) -> np.ndarray:
+    text, classes = isinstance(data, Cells), selection.classes
     if isinstance(data, np.ndarray) and data.dtype.kind == "O":
+        data = _texts_in_plain(data, None if classes else selection.target_notation, refuse)
         data, text = cells_of_objects(data, refuse, labels=True)
     if isinstance(data, np.ndarray):
         if data.dtype.kind == "b":

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from chainrule.nn.notation import Notation
 from chainrule.nn.table_columns import KnownTexts
 
+BUILT_IN = ("digits",)  # data sets by name: a file or folder of that name is another thing
+
 
 @dataclass(frozen=True)
 class Selection:

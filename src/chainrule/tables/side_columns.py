@@ -12,7 +12,8 @@ from chainrule.errors import DataError
 from chainrule.nn.table_columns import Categorical
 from chainrule.tables.columns import show
 from chainrule.tables.notations import choose_notation
-from chainrule.tables.readers import BUILT_IN, read_table
+from chainrule.tables.readers import read_table
+from chainrule.tables.selection import BUILT_IN
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
