@@ -14,6 +14,7 @@ from chainrule.tables.cells import BOOLEAN_NAMES, BOOLEANS, category_name, first
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.labels import spread_texts
 from chainrule.tables.notations import choose_notation, notation_as_known, notations_of, shown
+from chainrule.tables.selection import TIME
 
 Refuse = Callable[[int, str, str], DataError]  # row from 0, what was expected, a hint
 
@@ -49,7 +50,7 @@ def decide(
 
     Parameters
     ----------
-    wanted : "number" or "category" if this is already known
+    wanted : "number", "category" or "time" if this is already known; of times what are no numbers are categories
     decimals : decimal signs that the columns of the file are sure to use: they decide what 1,234 is
     known : categories that the column had before
     notation : how the numbers of the column were written before: a cell that contradicts it is refused
@@ -61,13 +62,15 @@ def decide(
         return Decided(categories(cells, signs, known=known), folded_by)
     kinds = [kind_of(text) for text in texts]
     present = [text for text in texts if text not in MISSING]
-    if all(kind in {"missing", "boolean"} for kind in kinds):
+    if wanted != TIME and all(kind in {"missing", "boolean"} for kind in kinds):
         return Decided(_spread([BOOLEANS.get(text.lower(), np.nan) for text in texts], codes))
     if notation is not None:
         return Decided(_spread(_as_known(notation, cells, kinds, refuse), codes))
     found = choose_notation(present, decimals)
     if found is not None:
         return Decided(_spread([found.number(text) for text in texts], codes), shown(found, present))
+    if wanted == TIME:
+        return Decided(categories(cells))
     _refuse_no_numbers(cells, kinds, present, wanted, refuse)
     return Decided(categories(cells, signs, known=known), folded_by)
 

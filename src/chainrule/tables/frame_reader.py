@@ -39,7 +39,7 @@ from chainrule.tables.decide import (
 from chainrule.tables.foreign_columns import NO_CELL, arrow_module, cells_of_objects, is_nothing, of_arrow, of_series
 from chainrule.tables.labels import spread_texts
 from chainrule.tables.notations import notation_as_known
-from chainrule.tables.selection import Selection
+from chainrule.tables.selection import TIME, Selection
 from chainrule.tables.table import Table
 
 MOST_PACKED = 1000  # bytes that one of a compressed file may stand for
@@ -170,6 +170,8 @@ def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:
 def _feature(
     data: np.ndarray | Cells, refuse: Refuse, wanted: str, known: KnownTexts | None, notation: Notation | None
 ) -> ColumnData:
+    if wanted == TIME:
+        return _times(data, refuse)
     if wanted == "category" and isinstance(data, np.ndarray) and data.dtype.kind == "M":
         texts, codes = np.unique(np.datetime_as_string(data), return_inverse=True)
         data = Cells(codes, ["" if text in NOTHING else text for text in texts.tolist()])
@@ -185,6 +187,16 @@ def _feature(
         return categories(data, known=known, typed=typed)
     # Only text is written in some notation: among numbers it is in that of Python by now.
     return decide(data, refuse, wanted=wanted, known=known, notation=notation if typed else None).data
+
+
+def _times(data: np.ndarray | Cells, refuse: Refuse) -> ColumnData:
+    """Dates as microseconds since 1970, int64, or with holes float64; numbers; what else there is as categories."""
+    if isinstance(data, np.ndarray) and data.dtype.kind == "M":
+        moments, holes = data.astype("M8[us]").astype(np.int64), np.isnat(data)
+        return np.where(holes, np.nan, moments) if holes.any() else moments
+    if isinstance(data, np.ndarray) and data.dtype.kind in "iuf":
+        return _numbers(data, refuse)
+    return _feature(data, refuse, "category", None, None)
 
 
 def _texts_in_plain(values: np.ndarray, notation: Notation | None, refuse: Refuse) -> np.ndarray:
