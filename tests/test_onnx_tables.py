@@ -133,10 +133,10 @@ def test_numbers_that_are_categories_may_come_as_floats(tmp_path, kind):
 @pytest.mark.parametrize("kind", [CategoryColumn, EmbeddedColumn])
 def test_numbers_that_are_categories_are_written_as_in_training(tmp_path, kind):
     """Of a file with decimal commas 7,0 is 7, and 7.0 is another text, as where the table is read."""
-    column = kind("c", ("7", "8"), False, False, (0.5, 0.5), notation=Notation(","))
+    column = kind("c", ("7", "1500", "2.5"), False, False, (0.5, 0.25, 0.25), notation=Notation(","))
     net = encoder_net(column)
     net.export_onnx(tmp_path / "net.onnx")
-    texts = ["7", "7,0", "7,", "7.0", "7."]
+    texts = ["7", "7,0", "7,", "7.0", "7.", "1500", "1.500", "1,500", "1500,0", "2,5", "2.5", "2.500"]
     (tmp_path / "t.csv").write_text("c;d\n" + "".join(f"{text};1\n" for text in texts))
     expected = net.predict_proba(net.preparation.encode(cr.read_table(tmp_path / "t.csv", like=net)))
     given = answers(tmp_path / "net.onnx", {"c": np.array(texts, object)[:, None]})

@@ -276,6 +276,15 @@ def test_text_beside_numbers_among_objects_is_read_in_the_notation_of_the_traini
     assert (table.target if of_target else table.columns[column]).tolist() == [1.5, value]
 
 
+def test_categories_that_are_other_numbers_have_other_names(write):
+    """In a file of decimal commas 1,500 is 1.5 and 1.500 is 1500."""
+    codes = ["1,500", "1.500", "1500", "-2.500.000", "2,5", "1.5000", "0.500", "1.50"]
+    text = semicolons(code=codes, b=["1,5"] * len(codes))
+    column = cr.read_table(write(text), need_target=False, categorical=["code"]).columns["code"]
+    names = [column.names[code] for code in column.codes.tolist()]
+    assert names == ["1.500", "1500", "1500", "-2500000", "2.5", "1.5000", "0.500", "1.50"]
+
+
 def test_typed_columns_have_no_notation_and_files_decide_for_themselves(write):
     table = cr.read_table(pd.DataFrame({"a": [1.5, 2], "y": [1, 2]}), target="y")
     assert table.columns.notations == {}
