@@ -11,7 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
-from chainrule.nn.notation import MISSING, NOTHING
+from chainrule.nn.notation import MISSING, NOTHING, Notation
 from chainrule.nn.number_column import NumberColumn
 from chainrule.onnx import cases, columns, export
 from chainrule.onnx.columns import fed
@@ -129,6 +129,27 @@ def test_numbers_that_are_categories_may_come_as_floats(tmp_path, kind):
     given = answers(tmp_path / "net.onnx", {"c": np.array([["9001"], ["9001.0"], ["9001."], ["9001.5"]], object)})
     X = [[0, 1], [0, 1], [0, 1], [0.5, 0.5]] if kind is CategoryColumn else [[1], [1], [1], [2]]
     np.testing.assert_allclose(given["probabilities"], net.predict_proba(np.array(X, float)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [CategoryColumn, EmbeddedColumn])
+def test_numbers_that_are_categories_are_written_as_in_training(tmp_path, kind):
+    """Of a file with decimal commas 7,0 is 7, and 7.0 is another text, as where the table is read."""
+    column = kind("c", ("7", "1500", "2.5"), False, False, (0.5, 0.25, 0.25), notation=Notation(","))
+    net = encoder_net(column)
+    net.export_onnx(tmp_path / "net.onnx")
+    texts = ["7", "7,0", "7,", "7.0", "7.", "1500", "1.500", "1,500", "1500,0", "2,5", "2.5", "2.500"]
+    (tmp_path / "t.csv").write_text("c;d\n" + "".join(f"{text};1\n" for text in texts))
+    expected = net.predict_proba(net.preparation.encode(cr.read_table(tmp_path / "t.csv", like=net)))
+    given = answers(tmp_path / "net.onnx", {"c": np.array(texts, object)[:, None]})
+    np.testing.assert_allclose(given["probabilities"], expected, rtol=1e-5)
+
+
+def test_a_net_of_a_text_file_whose_target_has_a_decimal_mark(tmp_path):
+    """The notation of the target is for later text files: an ONNX file has no target to read."""
+    net = cr.MLP([1, 4, 1], loss="squared_error", seed=1)
+    encoder = cr.TableEncoder((NumberColumn("a"),))
+    net.preparation = cr.Preparation(encoder=encoder, target_name="y", target_notation=Notation(","))
+    assert net.export_onnx(tmp_path / "net.onnx").rows
 
 
 @pytest.mark.parametrize("missing", [False, True])

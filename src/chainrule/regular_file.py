@@ -31,6 +31,19 @@ def kind_of(mode: int) -> str:
     return next((words for is_it, words in KINDS if is_it(mode)), "a device")
 
 
+def mode_of(path: FilePath) -> int | None:
+    """``st_mode``; None if there is nothing, or it may not be looked at: why is said when it is opened."""
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def is_folder(path: FilePath) -> bool:
+    """Whether this is known to be a folder."""
+    return stat.S_ISDIR(mode_of(path) or 0)
+
+
 def refuse_irregular(mode: int, path: FilePath) -> None:
     """OSError that names ``path``, if it is no regular file."""
     if not stat.S_ISREG(mode):

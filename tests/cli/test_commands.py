@@ -295,3 +295,44 @@ def test_class_weights_from_the_command_line(run, tmp_path):
     )
     assert refused.code == 2
     assert "class_weight came with squared_error" in refused.err
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link], ids=["itself", "link", "hard link"])
+@pytest.mark.parametrize("written", ["data", "valid", "config", "predict", "export"])
+def test_a_file_that_a_command_reads_is_not_written_to(run, tmp_path, written, link):
+    """A log or predictions in the place of the table would be the end of it."""
+    read = tmp_path / "t.csv"
+    read.write_text("a,y\n" + "".join(f"{i},{i % 7}.5\n" for i in range(40)))
+    train = (
+        "train",
+        "t.csv",
+        "--target",
+        "y",
+        "--epochs",
+        2,
+        "--hidden",
+        2,
+        "--quiet",
+        "--run-dir",
+        "r",
+        "--overwrite",
+    )
+    argv: tuple[object, ...] = (*train, "--log-json")
+    if written == "valid":
+        (tmp_path / "v.csv").write_text(read.read_text())
+        argv, read = (*train, "--valid", "v.csv", "--log-json"), tmp_path / "v.csv"
+    if written == "config":
+        read = tmp_path / "c.toml"
+        read.write_text("lr = 0.1\n")
+        argv = (*train, "--config", "c.toml", "--log-json")
+    if written in {"predict", "export"}:
+        assert run(*train).code == 0
+        read = tmp_path / "r/model.safetensors" if written == "export" else read
+        argv = ("export", "r", "--onnx") if written == "export" else ("predict", "r", "t.csv", "-o")
+    before, named = read.read_bytes(), read
+    if link is not None:
+        named = tmp_path / "other.csv"
+        link(read, named)
+    found = run(*argv, named)
+    assert (found.code, found.error.startswith(f"{named} is read by this command")) == (2, True)
+    assert read.read_bytes() == before

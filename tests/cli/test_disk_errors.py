@@ -41,4 +41,27 @@ def test_an_error_without_a_number_has_no_hint():
 def test_a_folder_that_may_not_be_written_to(run):
     Path("out").mkdir(mode=0o500)
     found = run("train", "digits", "--run-dir", "out")
-    assert (found.code, "hint: this user may not write there" in found.err) == (5, True)
+    assert (found.code, "hint: this user may not read or write there" in found.err) == (5, True)
+
+
+@pytest.mark.parametrize("refusal", [PermissionError(errno.EACCES, "Permission denied"), None], ids=["folder", "name"])
+@pytest.mark.parametrize("command", ["predict", "evaluate", "show", "export", "valid"])
+def test_an_input_that_may_not_be_looked_at_cannot_be_read(run, monkeypatch, command, refusal):
+    """Of what is only read nothing is said about places to write to, and the exit code is that of data."""
+    path = "closed/m.csv" if refusal else f"{'m' * 300}.csv"
+    found, stat = str(path), Path.stat
+
+    def refuse(self: Path, **options: bool) -> os.stat_result:
+        if refusal and str(self).startswith("closed"):
+            raise refusal
+        return stat(self, **options)
+
+    Path("t.csv").write_text("a,y\n1,0.5\n2,1.5\n3,2.5\n")
+    if refusal:
+        Path("closed").write_text("no folder, so that root cannot look into it either")
+    monkeypatch.setattr(Path, "stat", refuse)
+    argv = {"valid": ("train", "t.csv", "--target", "y", "--quiet", "--valid", path)}.get(command, (command, path))
+    argv += {"predict": ("t.csv",), "evaluate": ("t.csv",), "export": ("--onnx", "o.onnx")}.get(command, ())
+    outcome = run(*argv)
+    assert (outcome.code, "hint: " in outcome.err) == (3, False)
+    assert outcome.error.startswith(f"{found} cannot be read: ")

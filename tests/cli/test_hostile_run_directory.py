@@ -87,6 +87,18 @@ def test_checkpoints_that_are_a_link_are_replaced_by_overwrite(run, out, done):
     assert [p.read_text() for p in Path("elsewhere").iterdir()] == ["precious"] * 4
 
 
+@pytest.mark.parametrize("target", ["precious", "nothing", "out/checkpoints"], ids=["file", "nothing", "itself"])
+def test_checkpoints_that_are_a_link_to_no_folder_are_replaced_by_overwrite(run, out, done, target):
+    Path("precious").write_text("precious")
+    shutil.rmtree(out / CHECKPOINTS)
+    (out / CHECKPOINTS).symlink_to(Path(target).absolute())
+    assert run(*TRAIN, "--run-dir", out, "--overwrite").code == 0
+    assert (out / MODEL).read_bytes() == (done / MODEL).read_bytes()
+    assert not (out / CHECKPOINTS).is_symlink()
+    assert Path("precious").read_text() == "precious"
+    assert not Path("nothing").exists()
+
+
 def test_checkpoints_that_become_a_link_end_the_run(run, monkeypatch):
     elsewhere()
 

@@ -113,6 +113,16 @@ def test_data_that_has_changed_is_refused(run, flowers):
     assert "does not exist" in run("resume", "out").error
 
 
+def test_a_file_with_the_name_of_a_built_in_data_set_is_none_of_the_runs_data(run):
+    Path("digits").write_text("somebody's")
+    assert run("train", "digits", "--epochs", 2, "--hidden", 4, "--quiet", "--run-dir", "out").code == 0
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["data"] == {"source": "digits"}
+    Path("out/run.json").write_text(json.dumps(record | {"status": "running"}))
+    Path("digits").write_text("something else")
+    assert run("resume", "out", "--quiet").code == 0
+
+
 def test_validation_rows_that_have_changed_are_refused(run, flowers, tmp_path):
     """Any of them: of X the checkpoint knows a sample."""
     held = tmp_path / "held.csv"

@@ -260,6 +260,36 @@ def test_numbers_among_objects_have_no_notation(net):
     assert cr.read_table(frame, like=net).columns["price"].tolist() == [1.5, 2]
 
 
+@pytest.mark.parametrize("of_target", [False, True], ids=["feature", "target"])
+@pytest.mark.parametrize(
+    ("text", "value"), [("7.311", 7311), ("7.311,5", 7311.5), (" 2,5 ", 2.5), ("12", 12), ("0.5", None), ("1e3", 1000)]
+)
+def test_text_beside_numbers_among_objects_is_read_in_the_notation_of_the_training(net, text, value, of_target):
+    """A decimal point is that of Python's numbers, and no excuse for that of the text beside them."""
+    known = net.preparation
+    column = "price"
+    values = {"price": [1.5, 2], "area": [1.5, 2], "rooms": [3, 4], "code": ["7", "8"]}
+    if of_target:
+        column, values = known.target_name or "y", {**values, known.target_name or "y": [1.5, 2]}
+    frame = pd.DataFrame({**values, column: np.array([1.5, text], object)})
+    like = {"like": net, "target": column} if of_target else {"like": net}
+    if value is None:
+        with pytest.raises(DataError, match=rf"column '{column}', row 1 \(from 0\): .* as in training"):
+            cr.read_table(frame, **like)
+        return
+    table = cr.read_table(frame, **like)
+    assert (table.target if of_target else table.columns[column]).tolist() == [1.5, value]
+
+
+def test_categories_that_are_other_numbers_have_other_names(write):
+    """In a file of decimal commas 1,500 is 1.5 and 1.500 is 1500."""
+    codes = ["1,500", "1.500", "1500", "-2.500.000", "2,5", "1.5000", "0.500", "1.50"]
+    text = semicolons(code=codes, b=["1,5"] * len(codes))
+    column = cr.read_table(write(text), need_target=False, categorical=["code"]).columns["code"]
+    names = [column.names[code] for code in column.codes.tolist()]
+    assert names == ["1.500", "1500", "1500", "-2500000", "2.5", "1.5000", "0.500", "1.50"]
+
+
 def test_typed_columns_have_no_notation_and_files_decide_for_themselves(write):
     table = cr.read_table(pd.DataFrame({"a": [1.5, 2], "y": [1, 2]}), target="y")
     assert table.columns.notations == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,12 +25,38 @@ def csv(tmp_path, cells: list[str]):
         ["2026-01-02T01:00+01:00", "2026-01-01T12:00Z", "2026-01-01T14:59:00+03:00", "2026-01-02T00:00Z"],
         ["10", "9", "-3", "10.0"],
         ["1.000,5", "999,5", "0,25", "1000,5"],
+        ["1.000", "999", "-1.000,00", "1000,000"],
+        ["2,500", "2,499", "-900", "2,5000"],
     ],
 )
 def test_times_rise_with_what_the_cells_say(tmp_path, cells):
     times = read_times(csv(tmp_path, cells), "when")
     assert np.argsort(times, kind="stable").tolist() == [2, 1, 0, 3]
     assert times[0] == times[3]
+
+
+def test_times_with_three_decimals_are_no_thousands(tmp_path):
+    """What the file says of commas holds for them too: 1,500 is later than 1 and earlier than 900."""
+    (tmp_path / "t.csv").write_text("when;x\n1,500;1,5\n900;1\n2,250;3\n")
+    assert read_times(tmp_path / "t.csv", "when").tolist() == [1.5, 900, 2.25]
+
+
+@pytest.mark.parametrize("kind", ["dates", "numbers", "dates of a DataFrame"])
+def test_times_of_typed_columns_take_no_memory_as_text(kind):
+    """A hundred bytes a row at most: it was 700, and ten times the seconds."""
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    n = 20_000
+    numbers = np.arange(n)[::-1] * 1_000_000
+    when = numbers if kind == "numbers" else pa.array(numbers, pa.timestamp("us"))
+    table = pa.table({"x": np.ones(n), "when": when})
+    source = table.to_pandas() if kind == "dates of a DataFrame" else table
+    read_times(source, "when")
+    tracemalloc.start()
+    times = read_times(source, "when")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (np.diff(times) == -1_000_000).all()
+    assert peak < 100 * n
 
 
 @pytest.mark.parametrize(

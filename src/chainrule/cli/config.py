@@ -29,7 +29,7 @@ from chainrule.errors import OptionError
 from chainrule.plain_text import printable
 from chainrule.regular_file import open_regular
 from chainrule.tables.columns import show, suggest
-from chainrule.tables.readers import BUILT_IN
+from chainrule.tables.selection import BUILT_IN
 
 MOST_BITS = 4096  # of a whole number: Python reads more of them (0xfff...) than it writes in a message
 LARGEST = 1 << 20  # bytes of a file of options

@@ -8,7 +8,7 @@ FREE_SPACE = "free space, or another place to write to"
 HINTS = {
     **dict.fromkeys(("ENOSPC", "EDQUOT"), FREE_SPACE),
     "EFBIG": "a limit on the size of files (`ulimit -f`) or of the file system: raise it, or another place to write to",
-    **dict.fromkeys(("EACCES", "EPERM"), "this user may not write there: other permissions, or another place"),
+    **dict.fromkeys(("EACCES", "EPERM"), "this user may not read or write there: other permissions, or another place"),
     "EROFS": "the file system is mounted read-only: another place to write to",
     "ENAMETOOLONG": "a name or path is longer than the file system takes: a shorter one, or start in a folder nearer",
     "ENOENT": "a folder on the way is missing: was it moved or removed meanwhile?",

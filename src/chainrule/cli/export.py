@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from chainrule.cli import output
+from chainrule.cli.options import refuse_what_is_read
 from chainrule.cli.run_directory import find_model
 from chainrule.nn.saved import load
 from chainrule.onnx import export
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    refuse_what_is_read(args.onnx, find_model(args.model))
     net = load(find_model(args.model), device="cpu")
     found = export(net, args.onnx, input_dtype=args.input_dtype, unchecked=args.unchecked)
     if found is None:

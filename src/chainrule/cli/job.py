@@ -13,7 +13,7 @@ from chainrule.cli import optimisation, output
 from chainrule.cli.architecture import describe_net, net_of
 from chainrule.cli.config import config_text
 from chainrule.cli.fitting import trainer_of, with_recipe
-from chainrule.cli.options import describe_device
+from chainrule.cli.options import describe_device, refuse_what_is_read
 from chainrule.cli.reports import (
     PlainLines,
     Say,
@@ -52,6 +52,7 @@ def do_job(
     """
     say: Say = (lambda *_: None) if args.quiet else output.say
     with Signals() as signals, directory, output.warnings_as_notes(say):
+        refuse_what_is_read(args.log_json, args.data, args.valid, getattr(args, "config", None))
         asked, loggers = optimisation.with_defaults(args), _loggers(args)
         optimisation.optimizer_of(with_recipe(asked, rows=1, has_validation=False))  # refuses before a table is read
         backend, why = choose_backend(args.device, precision=args.precision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from chainrule.cli.parser import OptionGroup
 from chainrule.errors import OptionError
 from chainrule.nn.losses import Loss
 from chainrule.random import check_seed
+from chainrule.regular_file import mode_of
 
 LARGEST = 2**63  # whole numbers from here on are none that a machine counts with
 
@@ -87,6 +89,18 @@ def held_out(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def refuse_what_is_read(written: Path | None, *read: Any) -> None:
+    """OptionError if the file that is to be written is one of those that the command reads, by whatever name.
+
+    Among ``read`` may be what is no path: a fraction in the place of a file, None.
+    """
+    if written is None or not stat.S_ISREG(mode_of(written) or 0):
+        return
+    for path in read:
+        if isinstance(path, str | Path) and mode_of(path) is not None and written.samefile(path):
+            raise OptionError(f"{written} is read by this command, and would be overwritten", hint="another file")
 
 
 def picture(text: str) -> Path:

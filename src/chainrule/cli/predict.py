@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.backends import backend
 from chainrule.cli import output
 from chainrule.cli.model_rows import matrix_for
-from chainrule.cli.options import add_device
+from chainrule.cli.options import add_device, refuse_what_is_read
 from chainrule.cli.prediction_table import as_csv, as_parquet, parquet_writer, prediction_table
 from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(f"--output: expected a file of {', '.join(KINDS)}, got {args.output}")
     if kind == ".parquet":
         parquet_writer()  # that it is not installed is said before anything is predicted
+    refuse_what_is_read(args.output, args.data, find_model(args.model))
     net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
     p = net.preparation
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix

@@ -8,7 +8,7 @@ from typing import Any
 
 from chainrule.cli.training_data import DEFAULT_LOSS, TASKS, Data
 from chainrule.nn.network import Network
-from chainrule.tables.readers import BUILT_IN
+from chainrule.tables.selection import BUILT_IN
 
 BY_ROWS = ("hidden", "dropout", "epochs", "batch_size", "weight_decay")  # what the recipe chooses
 

@@ -67,7 +67,10 @@ def _refuse_other_data(before: Any, source: Any, what: str) -> None:
     """DataError where the file of which the record knows ``before`` has changed since, or has gone."""
     if not isinstance(before, dict) or not isinstance(source, str):  # nothing is known, or no file was used
         return
-    now = file_facts(source)
+    try:
+        now = file_facts(source)
+    except OSError as error:
+        raise DataError(f"{source}, on which {what}, cannot be read: {error.strerror or error}") from error
     if before.get("sha256") == now.get("sha256"):
         return
     if "sha256" not in now:

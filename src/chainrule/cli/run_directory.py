@@ -9,6 +9,7 @@ while a process trains there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from chainrule.cli.run_record import RECORD, facts_of, now, read_record, record_
 from chainrule.errors import DataError
 from chainrule.folder import Folder, Place
 from chainrule.nn.network import Network
+from chainrule.regular_file import is_folder
 from chainrule.train.callbacks import Callback
 from chainrule.train.checkpoints import BEST, LAST
 from chainrule.train.history import History
@@ -107,8 +109,11 @@ class RunDirectory(Callback):
 
     def _refuse_long_paths(self) -> None:
         """What is written must be found again by its path."""
-        with contextlib.suppress(FileNotFoundError):
+        try:
             (self.path / CHECKPOINTS / LAST).lstat()
+        except OSError as error:  # what else is there instead is replaced, or has been refused
+            if error.errno == errno.ENAMETOOLONG:
+                raise
 
     @property
     def folder(self) -> Folder:
@@ -247,4 +252,4 @@ def _tidy(folder: Folder, names: Sequence[str]) -> None:
 
 def find_model(path: Path) -> Path:
     """The model file of a run directory, or the path itself."""
-    return path / MODEL if path.is_dir() else path
+    return path / MODEL if is_folder(path) else path

@@ -18,8 +18,9 @@ import chainrule
 from chainrule.errors import DataError, first_line
 from chainrule.folder import Folder
 from chainrule.open_file import naming
-from chainrule.regular_file import open_regular
+from chainrule.regular_file import is_folder, open_regular
 from chainrule.sealed_file import is_deeper
+from chainrule.tables.selection import BUILT_IN
 from chainrule.train.run import StartRecord
 
 RECORD = "run.json"
@@ -28,7 +29,7 @@ LONGEST, DEEPEST = 1 << 24, 20  # bytes and levels; a real one has a few thousan
 
 def read_record(path: Path) -> dict[str, Any] | None:
     """What run.json of a folder says, None where ``path`` is no folder; DataError where it is no run's."""
-    if not path.is_dir():
+    if not is_folder(path):
         return None
     with naming(path), Folder(path) as folder:
         return record_in(folder)
@@ -81,9 +82,9 @@ def facts_of(record: StartRecord) -> dict[str, Any]:
 
 
 def file_facts(source: str) -> dict[str, Any]:
-    """Path, size and sha256 of a data file; the name alone of a built-in data set."""
+    """Path, size and sha256 of a data file; the name alone of a built-in data set, or if there is no such file."""
     path = Path(source)
-    if not path.is_file():
+    if source in BUILT_IN or not path.is_file():
         return {"source": source}
     with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,6 +20,7 @@ from chainrule.nn.notation import Notation
 from chainrule.nn.preparation import Preparation
 from chainrule.nn.table_columns import MAX_VECTORS
 from chainrule.nn.table_encoder import TableEncoder
+from chainrule.regular_file import mode_of
 from chainrule.tables.columns import show, show_names
 from chainrule.tables.in_place import taken_apart
 from chainrule.tables.readers import read_table
@@ -248,7 +249,7 @@ def _split(args: argparse.Namespace, read: TrainingTable) -> tuple[Split | None,
 def _refuse_column(valid: str, table: Table) -> None:
     """Where a column came, and no file of this name is there."""
     name = valid.removeprefix("group:").removeprefix("time:")
-    if not Path(valid).exists() and (name != valid or Path(name).name in table.columns):
+    if mode_of(valid) is None and (name != valid or Path(name).name in table.columns):
         name = Path(name).name
         raise OptionError(
             f"--valid: expected a fraction or a file, got {valid}",

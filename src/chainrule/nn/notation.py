@@ -59,7 +59,7 @@ class Notation:
             return math.nan
         if not self.pattern.fullmatch(cell):
             raise ValueError("no number in this notation")
-        value = float(self._plain(cell))
+        value = float(self.plain(cell))
         if not math.isfinite(value):
             raise ValueError("no finite number")
         return value
@@ -74,10 +74,11 @@ class Notation:
 
     def whole(self, cell: str) -> int | None:
         """The whole number in a cell that :meth:`number` reads, exactly; None if it is not whole."""
-        value = Decimal(self._plain(cell))
+        value = Decimal(self.plain(cell))
         return int(value) if value == value.to_integral_value() else None
 
-    def _plain(self, cell: str) -> str:
+    def plain(self, cell: str) -> str:
+        """A number of this notation as Python writes it: a point before the decimals, nothing between the thousands."""
         for sign in self.thousands:
             cell = cell.replace(sign, "")
         return cell.replace(self.decimal, ".")

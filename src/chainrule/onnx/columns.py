@@ -24,6 +24,7 @@ DOUBLE = np.dtype(np.float64)
 INTEGER = np.dtype(np.int64)
 TEXT = np.dtype(object)
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+FRACTION = re.compile(r"[+-]?\d+\.\d+", re.ASCII)
 OTHER = -1  # the code of a row for whose text there is no slot
 TextColumn = CategoryColumn | EmbeddedColumn
 
@@ -98,6 +99,16 @@ def _slot(g: Graph, column: TextColumn, x: str, other: int) -> str:
     return g.codes(x, codes, len(column.categories) if column.rarer else other)
 
 
+def _also_written(name: str, decimal: str) -> list[str]:
+    """How else a text file of this decimal sign writes the number that is the name of a category."""
+    if WHOLE.fullmatch(name):
+        thousands = (
+            [f"{int(name):,}".replace(",", ".")] if decimal == "," and len(name) < 20 and str(int(name)) == name else []
+        )
+        return [f"{name}{decimal}", f"{name}{decimal}0", *thousands]
+    return [name.replace(".", ",")] if decimal == "," and FRACTION.fullmatch(name) else []
+
+
 def _codes(column: TextColumn) -> dict[str, int]:
     """The slots of all text that has one, and of what means a hole."""
     if "" in column.categories:
@@ -109,8 +120,7 @@ def _codes(column: TextColumn) -> dict[str, int]:
     holes = MISSING | NOTHING if column.marks is None else {"", "nan"} | NOTHING
     codes = dict.fromkeys(sorted(holes), hole)
     # 7.0 is 7, as where tables are read: numbers that are categories often come as floats. Typed text is what it is.
-    for i, name in enumerate(column.categories):
-        if column.marks is None and WHOLE.fullmatch(name):
-            codes |= {f"{name}.": i, f"{name}.0": i}
+    for i, name in enumerate(column.categories if column.marks is None else ()):
+        codes |= dict.fromkeys(_also_written(name, "." if column.notation is None else column.notation.decimal), i)
     rare = dict.fromkeys(column.marks or (), len(column.categories) if column.rarer else OTHER)
     return codes | rare | {name: i for i, name in enumerate(column.categories)}

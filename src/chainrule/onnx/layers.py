@@ -26,6 +26,7 @@ from chainrule.onnx.graph import Graph
 
 NO_SUMMAND = 1e-15  # a single number below is none to onnxruntime
 WRITTEN = {"features", "targets", "feature_names", "target_name", "classes", "encoder"}  # what gets into a file
+OF_TEXT_FILES = {"target_notation"}  # how one is read: inputs of an ONNX file are numbers already, and it has no target
 
 Parameters = Mapping[str, np.ndarray]
 
@@ -35,7 +36,7 @@ def check_preparation(net: Network) -> None:
     preparation = net.preparation
     preparation.refuse_other_codes(net.codes())
     for field in fields(preparation):
-        if field.name not in WRITTEN and getattr(preparation, field.name) is not field.default:
+        if field.name not in WRITTEN | OF_TEXT_FILES and getattr(preparation, field.name) is not field.default:
             raise OptionError(
                 f"the preparation has {field.name}, which has no ONNX form here",
                 hint="prepare the table first, then train and export a net without it",

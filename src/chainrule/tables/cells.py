@@ -21,6 +21,7 @@ DATE = re.compile(
     re.ASCII,
 )
 WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
+GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)  # thousands with points
 WITH_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d*", re.ASCII)
 
 
@@ -40,9 +41,14 @@ def kind_of(cell: str) -> str:
 
 
 def category_name(cell: str, decimal: str = ".") -> str:
-    """The name of a category, the same from whatever file: 7 for 7.0, 7. and with decimal commas 7,0; else the cell."""
+    """The name of a category, the same from whatever file: 7 for 7.0, 7. and with decimal commas 7,0; else the cell.
+
+    Other numbers with decimal commas are named as with points: 1.5 for 1,5; and 1500 for 1.500, which 1,500 is not.
+    """
     if decimal == ",":
-        if not WITH_COMMA.fullmatch(cell):  # 1.000 is a thousand there
+        if GROUPED.fullmatch(cell):
+            return cell.replace(".", "")
+        if not WITH_COMMA.fullmatch(cell):
             return cell
         cell = cell.replace(".", "").replace(",", ".")
     whole = WHOLE.fullmatch(cell)

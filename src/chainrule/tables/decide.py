@@ -14,6 +14,7 @@ from chainrule.tables.cells import BOOLEAN_NAMES, BOOLEANS, category_name, first
 from chainrule.tables.column_builder import Cells
 from chainrule.tables.labels import spread_texts
 from chainrule.tables.notations import choose_notation, notation_as_known, notations_of, odd_one_out, shown
+from chainrule.tables.selection import TIME
 
 Refuse = Callable[[int, str, str], DataError]  # row from 0, what was expected, a hint
 
@@ -50,7 +51,7 @@ def decide(
 
     Parameters
     ----------
-    wanted : "number" or "category" if this is already known
+    wanted : "number", "category" or "time" if this is already known; of times what are no numbers are categories
     decimals : decimal signs that the columns of the file are sure to use: they decide what 1,234 is
     known : categories that the column had before
     notation : how the numbers of the column were written before: a cell that contradicts it is refused
@@ -62,13 +63,15 @@ def decide(
         return Decided(categories(cells, signs, known=known), folded_by)
     kinds = [kind_of(text) for text in texts]
     present = [text for text in texts if text not in MISSING]
-    if all(kind in {"missing", "boolean"} for kind in kinds):
+    if wanted != TIME and all(kind in {"missing", "boolean"} for kind in kinds):
         return Decided(_spread([BOOLEANS.get(text.lower(), np.nan) for text in texts], codes))
     if notation is not None:
         return Decided(_spread(_as_known(notation, cells, kinds, refuse), codes))
     found = choose_notation(present, decimals)
     if found is not None:
         return Decided(_spread([found.number(text) for text in texts], codes), shown(found, present))
+    if wanted == TIME:
+        return Decided(categories(cells))
     _refuse_no_numbers(cells, kinds, present, wanted, refuse)
     return Decided(categories(cells, signs, known=known), folded_by)
 
@@ -114,12 +117,12 @@ def _as_known(known: Notation, cells: Cells, kinds: Sequence[str], refuse: Refus
     for code, text in enumerate(cells.texts):
         found = known if text in MISSING else notation_as_known(known, text)
         if found is None:
-            raise _refuse_contradiction(known, code, cells, kinds, refuse)
+            raise _refuse_cell(known, code, cells, kinds, refuse)
         numbers.append(found.number(text))
     return numbers
 
 
-def _refuse_contradiction(
+def _refuse_cell(
     known: Notation, code: int, cells: Cells, kinds: Sequence[str], refuse: Refuse
 ) -> DataError:  # fmt: skip
     row = _row(cells.codes, code)
@@ -127,6 +130,11 @@ def _refuse_contradiction(
         return refuse(row, "a number as in training", "mark a hole as NA")
     if kinds[code] == "infinite":
         return refuse(row, "a finite number", OR_ELSE)
+    return refuse_contradiction(refuse, row, known)
+
+
+def refuse_contradiction(refuse: Refuse, row: int, known: Notation) -> DataError:
+    """The error for a number that is written in another notation than the known one."""
     return refuse(row, f"a number written as in training, such as {known.example}", WRITTEN[known.decimal])
 
 

@@ -126,7 +126,7 @@ def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]], 
     wrong = next((value for value in values if isinstance(value, bytes | list | dict | tuple | set)), None)
     if wrong is not None:
         raise TypeError(f"expected categories of numbers or text, got {type(wrong).__name__}")
-    names = ["" if _is_nothing(value) else label_name(value) for value in values]
+    names = ["" if is_nothing(value) else label_name(value) for value in values]
     kind: dict[str, type] = {}
     for name, value in zip(names, values, strict=True):
         if kind.setdefault(name.strip(), type(value)) is not type(value) and name:
@@ -135,7 +135,8 @@ def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]], 
     return _cells(position[codes], names, named=not all(isinstance(value, str) for value in values))
 
 
-def _is_nothing(value: Any) -> bool:
+def is_nothing(value: Any) -> bool:
+    """Whether a value of a library is none: None, nan, NA, NaT."""
     return not isinstance(value, str) and str(value) in PRINTED_NOTHING
 
 
@@ -159,7 +160,7 @@ def cells_of_objects(values: np.ndarray, refuse: Refuse, *, labels: bool = False
     for i, value in enumerate(values.tolist()):
         if isinstance(value, str):
             cell = value.strip()
-        elif _is_nothing(value):
+        elif is_nothing(value):
             cell = ""
         elif isinstance(value, CELLS):
             cell = label_name(value)

@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.backends.host_memory import free_on_host
 from chainrule.errors import ChainruleError, DataError, first_line
 from chainrule.nn.column_data import ColumnData, KnownTexts, TableColumns
-from chainrule.nn.notation import NOTHING, Notation
+from chainrule.nn.notation import MISSING, NOTHING, Notation
 from chainrule.tables.arrow_files import ColumnsOfFile, IpcColumns, ParquetColumns
 from chainrule.tables.cells import BOOLEAN_NAMES, kind_of
 from chainrule.tables.column_builder import Cells
@@ -33,11 +33,13 @@ from chainrule.tables.decide import (
     decide_classes,
     decide_target,
     first_rounded,
+    refuse_contradiction,
     whole_numbers,
 )
-from chainrule.tables.foreign_columns import NO_CELL, arrow_module, cells_of_objects, of_arrow, of_series
+from chainrule.tables.foreign_columns import NO_CELL, arrow_module, cells_of_objects, is_nothing, of_arrow, of_series
 from chainrule.tables.labels import spread_texts
-from chainrule.tables.selection import Selection
+from chainrule.tables.notations import notation_as_known
+from chainrule.tables.selection import TIME, Selection
 from chainrule.tables.table import Table
 
 MOST_PACKED = 1000  # bytes that one of a compressed file may stand for
@@ -135,7 +137,7 @@ def _table(source: str, names: list[str], n: int, read: Read, selection: Selecti
     if target is not None:
         with _readable(source, names[target]):
             data = read(names[target], True)
-            y = _target(data, _refusal(source, names[target], data), selection.classes)
+            y = _target(data, _refusal(source, names[target], data), selection)
     return Table.of_columns(TableColumns(features), y, "" if target is None else names[target], source)
 
 
@@ -168,6 +170,8 @@ def _refusal(source: str, name: str, data: np.ndarray | Cells) -> Refuse:
 def _feature(
     data: np.ndarray | Cells, refuse: Refuse, wanted: str, known: KnownTexts | None, notation: Notation | None
 ) -> ColumnData:
+    if wanted == TIME:
+        return _times(data, refuse)
     if wanted == "category" and isinstance(data, np.ndarray) and data.dtype.kind == "M":
         texts, codes = np.unique(np.datetime_as_string(data), return_inverse=True)
         data = Cells(codes, ["" if text in NOTHING else text for text in texts.tolist()])
@@ -176,13 +180,40 @@ def _feature(
     if isinstance(data, np.ndarray) and (
         data.dtype.kind == "O" or (wanted == "category" and data.dtype.kind in "biuf")
     ):
-        data, typed = cells_of_objects(data.astype(object), refuse)
+        data, typed = cells_of_objects(_texts_in_plain(data.astype(object), notation, refuse), refuse)
     if not isinstance(data, Cells):
         return _numbers(data, refuse)
     if (typed or levels) and wanted != "number" and (wanted or not _is_dates_or_nothing(data)):
         return categories(data, known=known, typed=typed)
-    # Only text is written in some notation: numbers among objects have none.
+    # Only text is written in some notation: among numbers it is in that of Python by now.
     return decide(data, refuse, wanted=wanted, known=known, notation=notation if typed else None).data
+
+
+def _times(data: np.ndarray | Cells, refuse: Refuse) -> ColumnData:
+    """Dates as microseconds since 1970, int64, or with holes float64; numbers; what else there is as categories."""
+    if isinstance(data, np.ndarray) and data.dtype.kind == "M":
+        moments, holes = data.astype("M8[us]").astype(np.int64), np.isnat(data)
+        return np.where(holes, np.nan, moments) if holes.any() else moments
+    if isinstance(data, np.ndarray) and data.dtype.kind in "iuf":
+        return _numbers(data, refuse)
+    return _feature(data, refuse, "category", None, None)
+
+
+def _texts_in_plain(values: np.ndarray, notation: Notation | None, refuse: Refuse) -> np.ndarray:
+    """Objects of which some are numbers: the text among them, written as ``notation`` says, as Python writes numbers.
+
+    One decimal sign is then that of the whole column. What is text alone, or was in no notation, stays as it is.
+    """
+    objects = values.tolist()
+    if notation is None or all(isinstance(value, str) or is_nothing(value) for value in objects):
+        return values
+    values = values.copy()
+    for i, cell in ((i, value.strip()) for i, value in enumerate(objects) if isinstance(value, str)):
+        found = None if cell in MISSING else notation_as_known(notation, cell)
+        if found is None and kind_of(cell) in {"number", "miswritten"}:
+            raise refuse_contradiction(refuse, i, notation)
+        values[i] = cell if found is None else found.plain(cell)
+    return values
 
 
 def _is_dates_or_nothing(cells: Cells) -> bool:
@@ -202,9 +233,10 @@ def _numbers(data: np.ndarray, refuse: Refuse) -> np.ndarray:
     return values
 
 
-def _target(data: np.ndarray | Cells, refuse: Refuse, classes: frozenset[str]) -> np.ndarray:
-    text = isinstance(data, Cells)
+def _target(data: np.ndarray | Cells, refuse: Refuse, selection: Selection) -> np.ndarray:
+    text, classes = isinstance(data, Cells), selection.classes
     if isinstance(data, np.ndarray) and data.dtype.kind == "O":
+        data = _texts_in_plain(data, None if classes else selection.target_notation, refuse)
         data, text = cells_of_objects(data, refuse, labels=True)
     if isinstance(data, np.ndarray):
         if data.dtype.kind == "b":

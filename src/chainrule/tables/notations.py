@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from chainrule.nn.notation import MISSING, NOTATIONS, PLAIN, Notation
+from chainrule.tables.cells import GROUPED
 
 LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,'\u2019 \xa0\u202f]+(?:[eE][+-]?\d+)?", re.ASCII)  # in any notation
-GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
 
 
 def notations_of(cells: Iterable[str]) -> list[Notation]:

@@ -20,7 +20,7 @@ from chainrule.tables.columns import choose_columns, show, suggest
 from chainrule.tables.csv_reader import read_csv
 from chainrule.tables.frame_reader import is_frame, read_arrow_file, read_frame
 from chainrule.tables.labels import TEXT
-from chainrule.tables.selection import Selection
+from chainrule.tables.selection import BUILT_IN, Selection
 from chainrule.tables.table import Table
 from chainrule.tables.unchanged import unchanged
 
@@ -31,7 +31,6 @@ READERS = {
     **dict.fromkeys((".parquet", ".arrow", ".feather"), read_arrow_file),
 }
 SMALLER = "a .npy file of float32 takes 4 bytes a number; or leave columns out"
-BUILT_IN = ("digits",)
 
 
 def read_table(

@@ -10,6 +10,9 @@ from types import MappingProxyType
 from chainrule.nn.column_data import KnownTexts
 from chainrule.nn.notation import Notation
 
+TIME = "time"  # the kind of a column of numbers or dates: not held as text if it can be told what they are
+BUILT_IN = ("digits",)  # data sets by name: a file or folder of that name is another thing
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -27,7 +30,7 @@ class Selection:
     classes: frozenset[str] = frozenset()  # of the target, if they are known
 
     def kind(self, name: str) -> str:
-        """ "number" or "category" where this is said of the column, else empty."""
+        """ "number", "category" or "time" where this is said of the column, else empty."""
         return "category" if name in self._categorical else self.kinds.get(name, "")
 
     @cached_property

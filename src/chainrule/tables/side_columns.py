@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.column_data import Categorical
+from chainrule.nn.column_data import Categorical, ColumnData
 from chainrule.tables.columns import show
-from chainrule.tables.notations import choose_notation
-from chainrule.tables.readers import BUILT_IN, read_table
+from chainrule.tables.readers import read_table
+from chainrule.tables.selection import BUILT_IN, TIME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_groups(source: Any, name: str) -> np.ndarray:
     """(n,) int32: the group of each row, by the cell of this column; DataError where one is empty."""
-    return _read(source, name)[0].codes
+    column = _read(source, name, "category")
+    if not isinstance(column, Categorical):
+        raise DataError(f"{_source(source)}: column {show(name)} cannot be read as text")
+    return column.codes
 
 
 def read_times(source: Any, name: str) -> np.ndarray:
@@ -28,11 +31,10 @@ def read_times(source: Any, name: str) -> np.ndarray:
     The cells are all numbers, or all dates as ISO 8601 writes them (2026-11-23, 2026-11-23T10:30, with or without a
     time zone): nothing is guessed. DataError naming the first row that is neither.
     """
-    column, decimals = _read(source, name)
-    texts = list(column.names)
-    notation = choose_notation(texts, decimals)
-    if notation is not None:
-        return np.array([notation.number(text) for text in texts]).take(column.codes)
+    column = _read(source, name, TIME)
+    if isinstance(column, np.ndarray):
+        return column
+    texts = column.names
     moments, zones = [], set()
     for code, text in enumerate(texts):
         try:
@@ -55,22 +57,20 @@ def read_times(source: Any, name: str) -> np.ndarray:
     return np.array(microseconds, np.int64).take(column.codes)
 
 
-def _read(source: Any, name: str) -> tuple[Categorical, set[str]]:
-    """The column as text, each cell once, no hole; and the decimal signs of its file."""
+def _read(source: Any, name: str, kind: str) -> ColumnData:
+    """The column, read as this ``kind``; DataError if it has a hole."""
     if isinstance(source, str | os.PathLike) and (
         str(source) in BUILT_IN or str(source).lower().endswith((".npy", ".npz"))
     ):
         raise DataError(f"{source} has no columns by name: expected {show(name)}")
-    columns = read_table(source, feature_names=[name], need_target=False, kinds={name: "category"}).columns
-    column = columns[name]
-    if not isinstance(column, Categorical):
-        raise DataError(f"{_source(source)}: column {show(name)} cannot be read as text")
-    if (column.codes < 0).any():
-        row = int((column.codes < 0).argmax())
+    column = read_table(source, feature_names=[name], need_target=False, kinds={name: kind}).columns[name]
+    holes = column.codes < 0 if isinstance(column, Categorical) else np.isnan(column)
+    if holes.any():
+        row = int(holes.argmax())
         raise DataError(
             f"{_source(source)}: row {row} (from 0) of column {show(name)}: expected a value, got an empty cell"
         )
-    return column, {notation.decimal for notation in columns.notations.values()}
+    return column
 
 
 def _source(source: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.errors import DataError
+from chainrule.tables.selection import BUILT_IN
 
 
 class SameFile:
@@ -55,7 +56,7 @@ def unchanged(source: Any) -> Iterator[None]:
 
 def _state(source: Any) -> tuple[int, ...] | None:
     """Which file it is, its size and times; None if there is none. Nobody can set back the time of a status change."""
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike) or str(source) in BUILT_IN:
         return None
     try:
         found = Path(source).stat()

@@ -13,7 +13,7 @@ from chainrule.folder import Folder, Place
 from chainrule.nn.network import Network
 from chainrule.open_file import naming
 from chainrule.options import real_number, whole_number
-from chainrule.regular_file import FilePath
+from chainrule.regular_file import FilePath, is_folder
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.writing import make_folder
 
@@ -86,7 +86,7 @@ def as_checkpoints(checkpoints: Checkpoints | FilePath | None) -> Checkpoints | 
 
 def newest(path: str | Path) -> Path:
     """The checkpoint that ``resume`` means: a file, or the last one of a folder."""
-    return Path(path) / LAST if Path(path).is_dir() else Path(path)
+    return Path(path) / LAST if is_folder(path) else Path(path)
 
 
 class CheckpointWriter:
