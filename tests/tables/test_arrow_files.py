@@ -65,7 +65,7 @@ def test_long_text_in_many_rows_stays_codes(tmp_path, form, kind):
     assert (set(table.target), table.target.dtype) == ({"d", "c" * 200}, object)
     batch = 10_000 * 1000 // 3  # of text, as large as it is written; pages of Parquet are smaller
     if kind != "string_view":  # of which Arrow writes all of the text with each part of it
-        assert peak.bytes < 5 * batch + 12 * (4 + 8 + 8) * N
+        assert peak.bytes < 8 * batch + 12 * (4 + 8 + 8) * N  # as many as threads have at once
 
 
 @pytest.mark.parametrize("form", FORMS)
