@@ -12,7 +12,7 @@ from chainrule.errors import ChainruleError
 
 MEMORY = 1 << 20  # bytes beside what the file's allow
 # Bytes a byte: a text of two letters is six in a list in JSON, sixty as an object; a layer is sixty, and two thousand.
-OF_ARRAYS, OF_HEADER = 2, 40
+OF_ARRAYS, OF_HEADER = 2, 44
 SECONDS = 1.0
 LONGEST = 1000  # characters of a message
 
