@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +16,7 @@ from chainrule import folder, open_file
 from chainrule.errors import DataError
 from chainrule.folder import Folder
 from chainrule.open_file import shortened, to_disk
-from chainrule.writing import make_folder, write_whole
+from chainrule.writing import make_folder, remove_empty, write_whole
 
 
 @pytest.fixture(params=["by descriptor", "by path"])
@@ -225,6 +227,18 @@ def test_folders_are_made_and_other_things_are_not_taken_for_one(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="expected a folder, got a file"):
         make_folder(tmp_path / "file")
+
+
+def test_a_very_deep_folder_is_made_or_none_of_it(tmp_path):
+    depth = sys.getrecursionlimit() + 100
+    with contextlib.chdir(tmp_path):
+        made = make_folder(Path("/".join(["d"] * depth)))
+        assert (len(made), made[-1]) == (depth, Path("d"))
+        remove_empty(made)
+        assert names(tmp_path) == []
+        with pytest.raises(OSError, match="too long"):
+            make_folder(Path("a", "b", "c" * 300))
+        assert names(tmp_path) == []
 
 
 # ---- other platforms ------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from chainrule.folder import Folder, Place
@@ -21,15 +23,38 @@ def write_whole(path: FilePath, content: bytes) -> None:
 def make_folder(path: FilePath) -> list[Path]:
     """Make a folder, and those above it that are missing, to be there after a power cut too.
 
-    Returns those that were made, the lowest first. DataError if ``path`` is something else.
+    Returns those that were made, the lowest first; if one cannot be made none of them stays. DataError if ``path`` is
+    something else.
     """
-    path = Path(path)
+    path, made = Path(path), list[Path]()
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(missing):
+            if _is_made(folder):
+                made.insert(0, folder)
+        _is_made(path)  # it may be something else, and then none was missing
+        for folder in missing:
+            with naming(folder), Folder(folder.parent) as above:
+                above.flush()
+    except BaseException:
+        remove_empty(made)
+        raise
+    return made
+
+
+def _is_made(folder: Path) -> bool:
+    """Make it; False if it is there, by now or before. DataError if something else is."""
+    try:
+        folder.mkdir()
     except FileExistsError:
-        raise not_a_folder(path, path.lstat().st_mode) from None
-    for made in missing:
-        with naming(made), Folder(made.parent) as above:
-            above.flush()
-    return missing
+        if not folder.is_dir():
+            raise not_a_folder(folder, folder.lstat().st_mode) from None
+        return False
+    return True
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove these folders, the lowest first, as long as nothing is in them."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

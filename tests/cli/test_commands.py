@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.cli import output
 from chainrule.nn.dense import DensePass
 
 
@@ -336,3 +338,15 @@ def test_a_file_that_a_command_reads_is_not_written_to(run, tmp_path, written, l
     found = run(*argv, named)
     assert (found.code, found.error.startswith(f"{named} is read by this command")) == (2, True)
     assert read.read_bytes() == before
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    "name", [b"new\nline", b"-r a\xff7", b"r'q\"$x`\\", b"plain", "\x1b[31m\u202ef\u00fc".encode(), b"\x017"]
+)
+def test_a_command_to_go_on_with_is_one_for_a_shell(name):
+    said = output.command("resume", Path(os.fsdecode(name)))
+    assert said.isprintable()
+    shell = ["bash", "-c", f'chainrule() {{ printf %s "$2"; }}; {said}']
+    got = subprocess.run(shell, capture_output=True, check=True).stdout
+    assert got == (b"./" if name.startswith(b"-") else b"") + name

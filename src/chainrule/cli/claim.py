@@ -14,7 +14,7 @@ from chainrule.errors import OptionError
 from chainrule.folder import Folder
 from chainrule.open_file import LONGEST_NAME, naming, shortened
 from chainrule.regular_file import kind_of
-from chainrule.writing import make_folder
+from chainrule.writing import make_folder, remove_empty
 
 RUNS = Path("runs")
 NUMBERS = len("-YYYYMMDD-HHMM-100000")  # bytes behind a name
@@ -109,13 +109,6 @@ def default_paths(name: str) -> Iterator[Path]:
     while True:
         yield RUNS / f"{stem}-{number}"
         number += 1
-
-
-def remove_empty(folders: list[Path]) -> None:
-    """Remove these folders, the lowest first, as long as nothing is in them."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
 
 
 def _make_first(paths: Iterator[Path]) -> Path:

@@ -122,8 +122,14 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 def command(word: str, path: Path) -> str:
     """``chainrule WORD PATH`` as a shell takes it, whatever the path is called."""
-    text = str(path)
-    return f"chainrule {word} {shlex.quote(f'./{text}' if text.startswith('-') else text)}"
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    return f"chainrule {word} {shlex.quote(text) if text.isprintable() else _spelt_out(text)}"
+
+
+def _spelt_out(text: str) -> str:
+    """As bash, ksh, zsh and POSIX since 2024 read it: bytes by three octal digits, which end where the next begins."""
+    plain = (c if c.isprintable() and c not in "\\'" else "".join(f"\\{b:03o}" for b in os.fsencode(c)) for c in text)
+    return f"$'{''.join(plain)}'"
 
 
 def cut(text: str, longest: int = 1000) -> str:
