@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from chainrule.cli import claim, job
+from chainrule.cli.claim import _refuse_files
 from chainrule.cli.lock import LOCK, RunLock
 from chainrule.cli.run_record import RECORD
 from chainrule.errors import OptionError
@@ -210,3 +212,19 @@ def test_a_folder_that_never_stays_is_given_up(run, monkeypatch):
     found = run("train", "digits", "--run-dir", "out", *QUICK)
     assert (found.code, found.error) == (5, f"lock: {os.strerror(errno.ENOENT)}")
     assert list(Path().iterdir()) == []
+
+
+def test_a_folder_that_another_process_makes_while_it_is_looked_for_is_a_folder(tmp_path, monkeypatch):
+    """Once it was found missing, it is not looked at as anything else."""
+    path, looked = tmp_path / "run", Path.stat
+
+    def stat_and_make(self, **options):
+        try:
+            return looked(self, **options)
+        finally:
+            if self == path:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path)  # noqa: PTH102 - Path.mkdir looks by the method that is replaced
+
+    monkeypatch.setattr(Path, "stat", stat_and_make)
+    _refuse_files(path, overwrite=False)

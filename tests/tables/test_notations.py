@@ -312,6 +312,15 @@ def test_whole_numbers_alone_leave_the_notation_open(write):
     ]
 
 
+def test_whole_numbers_take_the_notation_of_columns_that_are_left_out(write):
+    path = write(semicolons(a=["7", "8"], b=["1,5", "2,5"], y=["1", "2"]))
+    for options in ({}, {"drop": ["b"]}):
+        table = cr.read_table(path, target="y", **options)
+        assert table.columns.notations["a"] == table.columns.target_notation == COMMA, options
+    with pytest.raises(DataError, match=r"column 'a'(?s:.*)7\.311"):
+        cr.read_table(write(semicolons(a=["7.311"], y=["1"])), like=table, target="y")
+
+
 def test_a_file_with_both_decimal_signs_keeps_them_by_column(write):
     table = cr.read_table(write(semicolons(a=["1.5", "2"], b=["1,5", "2"], c=["1", "2"], y=["1", "2"])), target="y")
     assert table.columns.notations == {"a": PLAIN, "b": COMMA}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,11 +123,16 @@ def _make_first(paths: Iterator[Path]) -> Path:
 
 
 def _refuse_files(path: Path, *, overwrite: bool) -> None:
-    hint = "give another --run-dir, or --overwrite to replace its files"
+    try:
+        mode = path.stat().st_mode  # once: another process may make the folder at any time
+    except OSError:
+        if not path.is_symlink():  # one that leads nowhere is there all the same
+            return  # nothing is, or why is said when the folder is made
+        mode = path.lstat().st_mode
+    if not stat.S_ISDIR(mode):
+        raise OptionError(f"{path}: expected a folder, got {kind_of(mode)}", hint="give another --run-dir")
     with contextlib.suppress(FileNotFoundError):
-        if not path.is_dir():
-            raise OptionError(
-                f"{path}: expected a folder, got {kind_of(path.lstat().st_mode)}", hint="give another --run-dir"
-            )
         if not overwrite and any(file.name != LOCK for file in path.iterdir()):
-            raise OptionError(f"{path} is not empty", hint=hint)
+            raise OptionError(
+                f"{path} is not empty", hint="give another --run-dir, or --overwrite to replace its files"
+            )

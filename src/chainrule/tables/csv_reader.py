@@ -66,7 +66,7 @@ def _read_columns(
     _fill(text, builders)
     again = [i for i, builder in builders.items() if builder.surprised or (i == target and _is_large(builder))]
     _read_again(text, builders, again)
-    decimals = _decimals(text, builders, known)
+    decimals = _decimals(text, builders, known, learns=not selection.feature_names)
     found = {i: _feature(builders.pop(i), text, i, decimals, selection, known.get(i)) for i in chosen}
     y = None
     if target is not None:
@@ -74,7 +74,8 @@ def _read_columns(
     if len({len(column.data) for column in found.values()} | ({len(y.values)} if y else set())) > 1:
         raise text.refuse("its columns differ in length: it changed while it was read")
     shown = {names[i]: column.notation for i, column in found.items()}
-    notations = of_file(shown if target is None or y is None else {**shown, names[target]: y.notation})
+    of_target = {} if target is None or y is None else {names[target]: y.notation}
+    notations = of_file(shown | of_target, decimals)
     columns = TableColumns(
         {names[i]: column.data for i, column in found.items()},
         notations={name: notation for name, notation in notations.items() if name in shown},
@@ -83,15 +84,18 @@ def _read_columns(
     return columns, None if y is None else y.values
 
 
-def _decimals(text: CsvText, builders: dict[int, ColumnBuilder], known: Mapping[int, Notation]) -> set[str]:
+def _decimals(
+    text: CsvText, builders: dict[int, ColumnBuilder], known: Mapping[int, Notation], *, learns: bool
+) -> set[str]:  # fmt: skip
     """The decimal signs that the columns of the file are sure to use; columns that this contradicts are read again.
 
     What 1.234 is says the whole file: columns that could be read either way wait for all others, unselected ones too,
-    so that neither the order of the rows nor the choice of columns changes a number.
+    so that neither the order of the rows nor the choice of columns changes a number. A table that a model ``learns``
+    from asks them too if no column of its own shows a sign: the model keeps it.
     """
     signs = {i: builder.sure_sign() for i, builder in builders.items()}
     unsure = [i for i, sign in signs.items() if sign is None and i not in known]
-    if unsure:
+    if unsure or (learns and not any(signs.values())):  # of whole numbers alone a later file may show more
         signs |= _signs_of(text, [i for i in range(len(text.names)) if i not in builders])
     decimals = {sign for sign in signs.values() if sign}
     pointed = [i for i in unsure if builders[i].notation == PLAIN]

@@ -99,13 +99,17 @@ def shown(notation: Notation, cells: Iterable[str]) -> Notation | None:
     return notation if any(map(notation.shows_in, cells)) else None
 
 
-def of_file(shown_by: Mapping[str, Notation | None]) -> dict[str, Notation]:
-    """The notation of each column: its own, and of a column that shows none that of the file, if it has one alone."""
+def of_file(shown_by: Mapping[str, Notation | None], decimals: Collection[str] = ()) -> dict[str, Notation]:
+    """The notation of each column: its own, and of a column that shows none that of the file, if it has one alone.
+
+    ``decimals`` are the decimal signs that the columns of the file are sure to use, those too that are not among these.
+    """
     found = [notation for notation in shown_by.values() if notation is not None]
-    if len({notation.decimal for notation in found}) != 1:
+    decimal, *others = {notation.decimal for notation in found} or set(decimals) or {""}
+    if others or not decimal:
         return {name: notation for name, notation in shown_by.items() if notation is not None}
     signs = {notation.thousands for notation in found} - {""}
-    common = Notation(found[0].decimal, signs.pop() if len(signs) == 1 else "")
+    common = Notation(decimal, signs.pop() if len(signs) == 1 else "")
     return {
         name: notation if notation is not None and notation.thousands else common
         for name, notation in shown_by.items()
