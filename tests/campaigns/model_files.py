@@ -17,6 +17,8 @@ from campaigns.damage import damaged
 from campaigns.limits import outcome_of
 from campaigns.tally import Tally
 from chainrule import model_file, sealed_file
+from chainrule.nn.column_data import TableColumns
+from chainrule.nn.notation import Notation
 from chainrule.sealed_file import Content
 
 TITLE = "hostile model files"
@@ -40,7 +42,11 @@ def nets() -> list[cr.Network]:
     embedding_encoder = cr.TableEncoder.fit(table, embed_above=2)
     embedded = cr.MLP([len(embedding_encoder.names), 3, 2], embedding=embedding_encoder.embedding())
     embedded.preparation = cr.Preparation(encoder=embedding_encoder)
-    others = [cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
+    comma = Notation(",", ".")
+    written_encoder = cr.TableEncoder.fit(TableColumns(table, notations={"kind": Notation(","), "size": comma}))
+    written = cr.MLP([len(written_encoder.names), 1], loss="squared_error")
+    written.preparation = cr.Preparation(encoder=written_encoder, target_notation=comma)
+    others = [written, cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
     return [many, quantiles, tabular, embedded, *others]
 
 
