@@ -309,3 +309,9 @@ def test_a_file_that_becomes_shorter_while_it_is_read(path, monkeypatch):
     monkeypatch.setattr(safetensors, "safe_open", shorten)
     with pytest.raises(ModelFileError, match="it has become shorter while it was read"):
         model_file.read(path)
+
+
+def test_a_description_over_the_limit_of_safetensors_itself_is_too_long(tmp_path):
+    with pytest.raises(DataError, match="would need more than 67,108,864 bytes for names"):
+        sealed_file.write(tmp_path / "m", model_file.FORMAT, 1, {"target_name": "a" * 101_000_000}, {"a": np.zeros(1)})
+    assert list(tmp_path.iterdir()) == []

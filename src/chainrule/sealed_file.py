@@ -76,6 +76,8 @@ def write(
         name = error.object[max(error.start - 20, 0) : error.end + 20]
         raise DataError(f"{path}: expected names and categories of Unicode characters, got {name!a}") from error
     metadata = {kind.key: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
+    if len(json.dumps(metadata, ensure_ascii=False).encode()) > kind.max_header:  # safetensors has a limit of its own
+        raise too_long(path, kind)
     content = safetensors.numpy.save(arrays, metadata)
     if struct.unpack("<Q", content[:8])[0] > kind.max_header:
         raise too_long(path, kind)
