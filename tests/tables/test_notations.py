@@ -290,26 +290,13 @@ def test_categories_that_are_other_numbers_have_other_names(write):
     assert names == ["1.500", "1500", "1500", "-2500000", "2.5", "1.5000", "0.500", "1.50"]
 
 
-def test_typed_columns_have_no_notation_and_files_decide_for_themselves(write):
-    table = cr.read_table(pd.DataFrame({"a": [1.5, 2], "y": [1, 2]}), target="y")
+@pytest.mark.parametrize("kind", ["typed columns", "whole numbers alone"])
+def test_columns_that_show_no_notation_leave_it_open_and_later_files_decide_for_themselves(write, kind):
+    whole = write("a,y\n1,1\n2,2\n")
+    table = cr.read_table(pd.DataFrame({"a": [1.5, 2], "y": [1, 2]}) if kind == "typed columns" else whole, target="y")
     assert table.columns.notations == {}
-    assert cr.read_table(write(semicolons(a=["1,5", "2"], more=["x", "y"])), like=table, need_target=False).columns[
-        "a"
-    ].tolist() == [
-        1.5,
-        2,
-    ]
-
-
-def test_whole_numbers_alone_leave_the_notation_open(write):
-    table = cr.read_table(write("a,y\n1,1\n2,2\n"), target="y")
-    assert table.columns.notations == {}
-    assert cr.read_table(write(semicolons(a=["1,5", "2"], more=["x", "y"])), like=table, need_target=False).columns[
-        "a"
-    ].tolist() == [
-        1.5,
-        2,
-    ]
+    later = cr.read_table(write(semicolons(a=["1,5", "2"], more=["x", "y"])), like=table, need_target=False)
+    assert later.columns["a"].tolist() == [1.5, 2]
 
 
 def test_whole_numbers_take_the_notation_of_columns_that_are_left_out(write):
