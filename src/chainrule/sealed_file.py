@@ -75,10 +75,10 @@ def write(
     except UnicodeEncodeError as error:
         name = error.object[max(error.start - 20, 0) : error.end + 20]
         raise DataError(f"{path}: expected names and categories of Unicode characters, got {name!a}") from error
-    metadata = {kind.key: json.dumps(envelope, ensure_ascii=False, allow_nan=False)}
-    if len(json.dumps(metadata, ensure_ascii=False).encode()) > kind.max_header:  # safetensors has a limit of its own
+    text = json.dumps(envelope, ensure_ascii=False, allow_nan=False)
+    if _bytes_within_json(text) > kind.max_header:  # before safetensors refuses it, which has a limit of its own
         raise too_long(path, kind)
-    content = safetensors.numpy.save(arrays, metadata)
+    content = safetensors.numpy.save(arrays, {kind.key: text})
     if struct.unpack("<Q", content[:8])[0] > kind.max_header:
         raise too_long(path, kind)
     write_whole(path, content)
@@ -94,8 +94,13 @@ def too_long(path: FilePath, kind: Format) -> DataError:
 
 def header_bytes(description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> int:
     """How long the names and the description are in a file, within a few hundred bytes an array."""
-    text = json.dumps(json.dumps(description, ensure_ascii=False), ensure_ascii=False)  # a text within JSON
-    return len(text.encode(errors="replace")) + sum(len(name) + BYTES_AN_ARRAY for name in shapes)
+    text = json.dumps(description, ensure_ascii=False)
+    return _bytes_within_json(text) + sum(len(name) + BYTES_AN_ARRAY for name in shapes)
+
+
+def _bytes_within_json(text: str) -> int:
+    """Of a text that is JSON itself, in the JSON of a header: its quotes take two."""
+    return len(json.dumps(text, ensure_ascii=False).encode(errors="replace"))
 
 
 def read(path: FilePath, kind: Format) -> Content:

@@ -89,7 +89,8 @@ class RunLock:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise OSError(error.errno, error.strerror, str(path / LOCK)) from error
-        if not _text_of(number).startswith(OWNER[: len(_text_of(number))]):
+        text = _text_of(number)
+        if not text.startswith(OWNER[: len(text)]):
             raise _not_a_lock(path / LOCK, "a file that says something else")
 
     def _is_at_its_path(self, number: int) -> bool:
