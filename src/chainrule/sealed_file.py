@@ -14,6 +14,7 @@ import io
 import json
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ import safetensors
 import safetensors.numpy
 
 from chainrule.errors import DataError, ModelFileError, first_line
-from chainrule.regular_file import FilePath, open_regular, path_of_open
+from chainrule.regular_file import FilePath, is_folder, open_regular, path_of_open
 from chainrule.writing import write_whole
 
 BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
@@ -135,7 +136,8 @@ def read(path: FilePath, kind: Format) -> Content:
     except FileNotFoundError:
         raise ModelFileError(f"{path} does not exist") from None
     except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        hint = f"the model of a run is {Path(path) / 'model.safetensors'}" if is_folder(path) else ""
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
     except Exception as error:  # safetensors raises several kinds, json and numpy more
         raise ModelFileError(f"{path} is not a {kind.what} file: {first_line(error):.200}") from error
     return Content(version, description, arrays)
@@ -147,7 +149,7 @@ def _safe_open(opened: io.BufferedReader, path: FilePath, kind: Format) -> Any:
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= kind.max_header:
         raise ModelFileError(
             f"{path}: expected a chainrule {kind.what}, got a file of another kind",
-            hint="models and checkpoints are .safetensors files; the folder of a run stands for its model",
+            hint="models and checkpoints are .safetensors files",
         )
     return safetensors.safe_open(path_of_open(opened, path), framework="np")
 

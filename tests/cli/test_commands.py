@@ -47,7 +47,9 @@ def test_predict_needs_no_target_and_takes_columns_in_any_order(run, model, flow
     plain = run("predict", model, flowers, "--device", "cpu")
     assert plain.code == 0
     assert run("predict", model, "new.csv", "--device", "cpu").out == plain.out
-    assert run("predict", model, flowers, "-o", "p.npy", "--device", "cpu").code == 0
+    written = run("predict", model, flowers, "-o", "p.npy", "--device", "cpu")
+    assert written.code == 0
+    assert "p.npy has positions of classes, from 0: 'aster', 'rose', 'tulip'" in written.err
     names = [("aster", "rose", "tulip")[i] for i in np.load("p.npy")]
     assert names == [row["kind"] for row in csv.DictReader(io.StringIO(plain.out))]
     Path("short.csv").write_text("height\n1\n")

@@ -14,7 +14,7 @@ from chainrule.folder import Folder
 WORDS = {
     errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE, errno.EFBIG: "ulimit -f", errno.EACCES: "permissions",
     errno.EPERM: "permissions", errno.EROFS: "read-only", errno.ENAMETOOLONG: "shorter",
-    errno.ENOENT: "moved or removed",
+    errno.ENOENT: "moved to",
     errno.EIO: "disk", errno.ESTALE: "disk", errno.EMFILE: "ulimit -n", errno.ENFILE: "ulimit -n", errno.ELOOP: "link",
     errno.ENOTDIR: "no folder", errno.EISDIR: "folder", errno.EEXIST: "move it away", errno.EBUSY: "another program",
 }  # fmt: skip

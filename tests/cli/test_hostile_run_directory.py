@@ -234,7 +234,7 @@ def test_a_folder_that_is_removed_ends_the_run_and_is_no_full_disk(run, monkeypa
     assert found.code == 5
     assert found.error.startswith("out/")
     assert found.error.endswith("No such file or directory")
-    assert "hint: a folder on the way is missing: was it moved or removed meanwhile?" in found.err
+    assert "hint: a folder on the way is missing: make it, or look where it was moved to" in found.err
     assert not Path("out").exists()
 
 

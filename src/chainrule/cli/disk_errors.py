@@ -11,7 +11,7 @@ HINTS = {
     **dict.fromkeys(("EACCES", "EPERM"), "this user may not read or write there: other permissions, or another place"),
     "EROFS": "the file system is mounted read-only: another place to write to",
     "ENAMETOOLONG": "a name or path is longer than the file system takes: a shorter one, or start in a folder nearer",
-    "ENOENT": "a folder on the way is missing: was it moved or removed meanwhile?",
+    "ENOENT": "a folder on the way is missing: make it, or look where it was moved to",
     "ENOTDIR": "something on the way is no folder",
     "ELOOP": "a link is in the place of the file: remove it",
     "EEXIST": "something else has this name: move it away, or another place to write to",

@@ -18,6 +18,7 @@ from chainrule.cli.run_directory import find_model
 from chainrule.errors import OptionError
 from chainrule.nn.saved import load
 from chainrule.plain_text import printable
+from chainrule.tables.columns import show_names
 from chainrule.tables.readers import read_table
 from chainrule.writing import write_whole
 
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         content = io.BytesIO()
         np.save(content, np.asarray(net.predict(X)), allow_pickle=False)
         write_whole(args.output, content.getvalue())
+        if p.classes:
+            output.say("note", f"{args.output} has positions of classes, from 0: {show_names(p.classes)}")
     else:
         found = prediction_table(net, X)
         escape = not args.no_escape
