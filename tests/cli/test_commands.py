@@ -352,3 +352,10 @@ def test_a_command_to_go_on_with_is_one_for_a_shell(name):
     shell = ["bash", "-c", f'chainrule() {{ printf %s "$2"; }}; {said}']
     got = subprocess.run(shell, capture_output=True, check=True).stdout
     assert got == (b"./" if name.startswith(b"-") else b"") + name
+
+
+def test_columns_of_predictions_have_names_of_their_own(run):
+    """A target called p_a beside the probability of class a."""
+    Path("t.csv").write_text("x,p_a\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(40)))
+    assert run("train", "t.csv", "--target", "p_a", "--epochs", 1, "--device", "cpu", "--run-dir", "m").code == 0
+    assert run("predict", "m", "t.csv", "--device", "cpu").out.splitlines()[0] == "p_a,p_a_,p_b"

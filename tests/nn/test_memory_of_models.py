@@ -210,9 +210,9 @@ def test_predictions_of_very_many_classes_are_written_in_parts(tmp_path):
 
 
 def test_predictions_that_do_not_fit_are_refused_before_they_are_made(monkeypatch):
+    net = cr.MLP([2, 300])
     monkeypatch.setattr(host_memory, "WORTH_ASKING", 0)
     monkeypatch.setattr(host_memory, "free_on_host", lambda: 1_000)
-    net = cr.MLP([2, 300])
     with pytest.raises(cr.OutOfMemoryError, match=r"12,000 bytes more are needed and 1,000 bytes are free") as caught:
         net.predict_proba(np.ones((10, 2)))
     assert "fewer rows" in caught.value.hint
@@ -228,3 +228,9 @@ def test_names_that_are_longer_than_what_is_free_are_not_written(tmp_path, monke
     assert peak.bytes < 4 << 20
     assert "18,000,000 bytes more are needed and 10,000,000 bytes are free" in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_net_that_is_larger_than_what_is_free_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr(host_memory, "free_on_host", lambda: 500_000_000)
+    with pytest.raises(cr.OutOfMemoryError, match="while making a net"):
+        cr.MLP([2, 10_000_000, 2])

@@ -338,3 +338,27 @@ def test_a_row_of_weight_two_is_two_rows_in_medians_categories_and_shares(rng):
     plain = TableEncoder.fit(table, max_categories=4)
     assert TableEncoder.fit(table, sample_weight=np.full(n, 0.3), max_categories=4).columns[0] == plain.columns[0]
     assert plain.columns[0].fill != twice.columns[0].fill, "or this tries nothing"
+
+
+def test_a_mask_of_rows_is_these_rows_and_other_rows_are_refused():
+    columns = {"a": np.arange(5.0), "b": np.arange(5.0) ** 2}
+    mask = np.array([True, False, True, False, False])
+    encoder = TableEncoder.fit(columns, rows=mask)
+    assert encoder.encode(columns, rows=mask).tolist() == encoder.encode(columns, rows=np.array([0, 2])).tolist()
+    assert encoder.encode(columns, rows=np.array([-1])).tolist() == [[4, 16]]
+    for rows in (mask[:3], np.array([5]), np.array([0.5]), np.array([[0]])):
+        for use in (lambda r: encoder.encode(columns, rows=r), lambda r: TableEncoder.fit(columns, rows=r)):
+            with pytest.raises(DataError, match="expected positions of 5 rows, or a mask"):
+                use(rows)
+    with pytest.raises(DataError, match="in ascending order"):
+        encoder.encode_and_release(columns, [np.array([2, 1])])
+    with pytest.raises(DataError, match="columns of one length, got lengths 1 to 5"):
+        encoder.encode(columns | {"b": np.ones(1)})
+    with pytest.raises(DataError, match="expected the columns of a table"):
+        TableEncoder.fit([columns])
+
+
+@pytest.mark.parametrize("options", [{"target_notation": ","}, {"encoder": "x"}])
+def test_a_preparation_of_other_things_is_refused_at_once(options):
+    with pytest.raises(OptionError, match=r"expected a (Notation|TableEncoder) or None"):
+        Preparation(**options)

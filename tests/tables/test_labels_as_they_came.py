@@ -246,3 +246,23 @@ def test_classes_of_truths_are_known_in_any_case(csv, truths):
     net.preparation = cr.Preparation(feature_names=("x",), target_name="y", classes=("False", "True"))
     table = cr.read_table(csv(*truths, name="y"), target="y", like=net)
     assert encode_target(table.target, "classify", net.preparation.classes).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("1E+500", "1E+500"),
+        ("0E-500", "0"),
+        ("1E-100000000", "1E-100000000"),
+        ("25.50", "25.5"),
+        ("3E+20", f"3{'0' * 20}"),
+    ],
+)  # fmt: skip
+def test_a_decimal_has_a_name_with_all_its_zeros_and_no_more_digits_than_it_needs(value, name):
+    assert label_name(Decimal(value)) == name
+
+
+def test_decimals_beyond_every_float_are_refused():
+    frame = pd.DataFrame({"a": [Decimal("1E+400"), Decimal(2), Decimal(3)], "y": [1, 2, 3]})
+    with pytest.raises(DataError, match="a finite number"):
+        cr.read_table(frame, target="y")

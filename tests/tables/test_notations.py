@@ -336,3 +336,37 @@ def test_columns_with_a_notation_are_equal_only_with_the_same_one():
     assert CategoryColumn("a", ("x",), False, False, (1.0,), notation=COMMA).describe()["notation"] == COMMA.describe()
     with pytest.raises(OptionError, match="a Notation or None"):
         NumberColumn("a", notation=",")
+
+
+def test_text_categories_of_frames_are_named_as_the_text_file_of_the_training_named_them(write):
+    """1,5 is 1.5 also in a DataFrame, a categorical and Arrow, for a model of a file of decimal commas."""
+    cells = ["1,5", "7,0", "2,25", "1.500", "A"]
+    path = write(semicolons(code=cells, b=["1,5"] * 5))
+    table = cr.read_table(path, need_target=False, categorical=["code"])
+    frame = pd.DataFrame({"code": cells, "b": [1.5] * 5})
+    texts = {"objects": frame, "levels": frame.astype({"code": "category"}), "arrow": pa.Table.from_pandas(frame)}
+    for kind, data in texts.items():
+        column = cr.read_table(data, like=table, need_target=False).columns["code"]
+        assert [column.names[code] for code in column.codes] == ["1.5", "7", "2.25", "1500", "A"], kind
+    numbers = pd.DataFrame({"code": [1.5, 7.0, 2.25, 1.125, 1500], "b": [1.5] * 5})
+    column = cr.read_table(numbers, like=table, need_target=False).columns["code"]
+    assert [column.names[code] for code in column.codes] == ["1.5", "7", "2.25", "1.125", "1500"]
+
+
+@pytest.mark.parametrize("cell", ["0e99999999999999999999", "1e-99999999999999999999", "0e-99999999999999999999"])
+def test_exponents_beyond_those_of_decimal_are_numbers_beside_large_targets(write, cell):
+    target = cr.read_table(write(f"a,y\n1,{cell}\n2,5\n3,9007199254740993\n"), target="y").target
+    assert target.tolist()[:2] == [0, 5]
+
+
+def test_points_beside_sure_points_and_sure_commas_are_noted(write):
+    path = write(semicolons(a=["1,5", "2,5"], b=["0.5", "0.7"], c=["1.234", "5.678"], y=["1", "2"]))
+    table = cr.read_table(path, target="y")
+    assert table.columns["c"].tolist() == [1.234, 5.678]
+    assert "column 'c': 1.234 is read as 1.234" in table.notes[0]
+
+
+def test_a_copy_of_a_tables_columns_knows_how_they_were_written(write):
+    columns = cr.read_table(write(TRAINING), target="y").columns
+    assert cr.TableEncoder.fit(columns.copy()).notations == columns.notations != {}
+    assert columns.copy().target_notation == columns.target_notation

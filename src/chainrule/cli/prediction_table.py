@@ -54,7 +54,20 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
             Column(f"p_{p.classes[j] if has_names else j}", column, is_probability=True)
             for j, column in zip(shown, probabilities.T, strict=True)
         ]
-    return table
+    return _with_names_of_their_own(table)
+
+
+def _with_names_of_their_own(table: list[Column]) -> list[Column]:
+    """A target called ``p_a`` beside the probability of class ``a``: the later one gets an underscore."""
+    taken: set[str] = set()
+    found = []
+    for column in table:
+        name = column.name
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        found.append(column._replace(name=name))
+    return found
 
 
 def as_csv(table: list[Column], *, escape: bool = True) -> str:

@@ -54,6 +54,10 @@ class TableColumns(dict[str, ColumnData]):
         self.notations: Mapping[str, Notation] = dict(notations or {})
         self.target_notation = target
 
+    def copy(self) -> TableColumns:
+        """The same columns, and what is known of how they were written."""
+        return TableColumns(self, notations=self.notations, target=self.target_notation)
+
 
 @dataclass(frozen=True)
 class KnownTexts:
@@ -82,6 +86,18 @@ def marks_in(names: Iterable[str]) -> list[str]:
 def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:
     """Those rows of a column."""
     return Categorical(data.codes[rows], data.names, data.typed) if isinstance(data, Categorical) else data[rows]
+
+
+def positions(rows: np.ndarray, n: int) -> np.ndarray:
+    """Positions from 0 of these rows of ``n``: of a mask those that it has; DataError for what is neither."""
+    found = np.asarray(rows)
+    if found.dtype.kind == "b" and found.shape == (n,):
+        return np.flatnonzero(found)
+    if not found.size and found.ndim == 1:
+        return found.astype(np.int64)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or not -n <= found.min() <= found.max() < n:
+        raise DataError(f"rows: expected positions of {n:,} rows, or a mask of them, got {found.dtype} {found.shape}")
+    return found % n if found.min() < 0 else found
 
 
 def shorten(data: ColumnData, n: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends import backend as make_backend
 from chainrule.backends.base import Array, Backend
-from chainrule.backends.host_memory import advice
+from chainrule.backends.host_memory import advice, refuse_what_is_not_free
 from chainrule.errors import OptionError
 from chainrule.nn import predictions
 from chainrule.nn.dense import Dense
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chainrule.onnx import Agreement
 
 DTYPES = ("float32", "float64")
+DRAWING = 32  # bytes a weight while it is drawn: words of 64 bits, and what becomes of them
 
 
 class Network:
@@ -88,7 +89,11 @@ class Network:
         self._gradients: Arena | None = None
         self._factors: Arena | None = None
         self._prediction_plan: Plan | None = None
-        self._parameters = Arena(self.backend, Layout(parameter_shapes(self.nodes), self.dtype))
+        layout = Layout(parameter_shapes(self.nodes), self.dtype)
+        if self.backend.free_memory() is None:  # on the host, which promises more than it has
+            drawn = 0 if parameters is not None else max(slot.size for slot in layout.slots.values())
+            refuse_what_is_not_free(layout.size * self.dtype.itemsize + DRAWING * drawn, doing="making a net")
+        self._parameters = Arena(self.backend, layout)
         if parameters is not None:
             self._parameters.assign(parameters)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, Self
 
@@ -74,7 +74,12 @@ class Notation:
 
     def whole(self, cell: str) -> int | None:
         """The whole number in a cell that :meth:`number` reads, exactly; None if it is not whole."""
-        value = Decimal(self.plain(cell))
+        try:
+            value = Decimal(self.plain(cell))
+        except InvalidOperation:  # an exponent beyond 10^18: of a number that float64 has, it is 0 or nearly so
+            return None if re.search("[1-9]", re.split("[eE]", cell)[0]) else 0
+        if not value:
+            return 0  # whatever its exponent
         return int(value) if value == value.to_integral_value() else None
 
     def plain(self, cell: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.column_data import ColumnData, refuse_long_names
-from chainrule.nn.notation import Notation
+from chainrule.nn.notation import Notation, check_notation
 from chainrule.nn.standardization import Standardization
 from chainrule.nn.table_encoder import TableEncoder
 
@@ -62,6 +62,9 @@ class Preparation:
         if len(set(self.classes)) < len(self.classes):
             twice = next(name for name, count in Counter(self.classes).items() if count > 1)
             raise OptionError(f"expected classes with names of their own, got {twice!r:.60} twice")
+        check_notation("the target", self.target_notation)
+        if not isinstance(self.encoder, TableEncoder | None):
+            raise OptionError(f"encoder: expected a TableEncoder or None, got {type(self.encoder).__name__}")
         if self.encoder is None:
             refuse_long_names("a name of a feature", self.feature_names)
             return

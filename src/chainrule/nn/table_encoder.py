@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
-from chainrule.nn.column_data import ColumnData, KnownTexts, TableColumns, shorten, take
+from chainrule.nn.column_data import ColumnData, KnownTexts, TableColumns, positions, shorten, take
 from chainrule.nn.notation import Notation
 from chainrule.nn.number_column import NumberColumn
 from chainrule.nn.table_columns import Column, fit_column
@@ -68,7 +68,9 @@ class TableEncoder:
         embed_above : columns of text with more categories than this become one column of X with codes, for
             :meth:`embedding`; there categories with a single row count as rarer. By default none are
         """
-        chosen = slice(None) if rows is None else rows
+        if not isinstance(table, Mapping):
+            raise DataError(f"expected the columns of a table, got {type(table).__name__}", hint="table.columns")
+        chosen = slice(None) if rows is None else positions(rows, len(next(iter(table.values()), ())))
         options = {"max_categories": max_categories, "embed_above": embed_above}
         notations = table.notations if isinstance(table, TableColumns) else {}
         columns = (
@@ -141,6 +143,7 @@ class TableEncoder:
         DataError   if the table lacks a column, naming all that it lacks, or a column holds the other kind.
         """
         there = self._rows_of(table)
+        rows = None if rows is None else positions(rows, there)
         n = there if rows is None else len(rows)
         X = np.empty((n, len(self.names)))
         for start in range(0, n, PART):
@@ -160,6 +163,9 @@ class TableEncoder:
         sets : positions of rows, ascending
         """
         n = self._rows_of(table)
+        sets = [positions(rows, n) for rows in sets]
+        if any((np.diff(rows) < 0).any() for rows in sets):
+            raise DataError("rows: expected positions in ascending order")
         found = [np.empty((len(rows), len(self.names))) for rows in sets]
         for start in reversed(range(0, n, PART)):
             for rows, X in zip(sets, found, strict=True):
@@ -175,7 +181,10 @@ class TableEncoder:
         if missing:
             shown = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
             raise DataError(f"the table lacks {len(missing)} of the {len(self.columns)} columns: {shown}")
-        return len(table[self.columns[0].name])
+        lengths = {len(table[name]) for name in self.table_names}
+        if len(lengths) > 1:
+            raise DataError(f"expected columns of one length, got lengths {min(lengths):,} to {max(lengths):,}")
+        return lengths.pop()
 
     def _encode(self, table: Mapping[str, ColumnData], rows: np.ndarray | slice, *, out: np.ndarray) -> None:
         at = 0

@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.nn.notation import MISSING, PLAIN
 
+MOST_DIGITS = 400  # before or behind the point of a number that float64 has, and some more
 BOOLEANS = {"true": 1.0, "false": 0.0}
 BOOLEAN_NAMES = ("False", "True")
 NUMBER = PLAIN.pattern
@@ -64,9 +65,19 @@ def label_name(value: object) -> str:
         return BOOLEAN_NAMES[int(value)]
     if isinstance(value, int | np.integer):
         return str(int(value))
-    if isinstance(value, float | np.floating | Decimal) and math.isfinite(value) and value == int(value):
+    if isinstance(value, Decimal):
+        return _decimal_name(value)
+    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
         return str(int(value))
-    return format(value, "f").rstrip("0") if isinstance(value, Decimal) else str(value)
+    return str(value)
+
+
+def _decimal_name(value: Decimal) -> str:
+    if not value:
+        return "0"
+    if not value.is_finite() or abs(value.adjusted()) > MOST_DIGITS:
+        return str(value)  # 1E+400, which is refused as 1e400 is, and has few digits
+    return str(int(value)) if value == int(value) else format(value, "f").rstrip("0")
 
 
 def first_of(kinds: Sequence[str], *wanted: str) -> int | None:

@@ -101,7 +101,7 @@ def _decimals(
     pointed = [i for i in unsure if builders[i].notation == PLAIN]
     if decimals == {","}:
         _read_again(text, builders, pointed)
-    elif not decimals and text.delimiter == ";":
+    elif len(decimals) > 1 or (not decimals and text.delimiter == ";"):
         text.notes += [_note_of_points(text.names[i]) for i in pointed]
     return decimals
 
@@ -145,7 +145,7 @@ def _signs_of(text: CsvText, others: Sequence[int]) -> dict[int, str | None]:
 
 
 def _note_of_points(name: str) -> str:
-    return f"column {name!r:.60}: 1.234 is read as 1.234, not as 1234, as no cell of the file has a decimal comma"
+    return f"column {name!r:.60}: 1.234 is read as 1.234, not as 1234: the file is not sure of decimal commas"
 
 
 def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:

@@ -71,7 +71,9 @@ class CsvText:
 
     def _find_encoding(self) -> str:
         with self._path.open("rb") as file:
-            head = file.read(3)
+            head = file.read(4)
+        if head in {codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE}:
+            raise self.refuse("line 1: expected text in UTF-8, got UTF-32", "save the file as UTF-8")
         encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), "utf-8")
         at = self._first_undecodable(encoding)
         if at is None:

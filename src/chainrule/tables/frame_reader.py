@@ -55,6 +55,8 @@ def is_frame(data: Any) -> bool:
 def read_frame(data: Any, selection: Selection) -> Table:
     """The table of a DataFrame (pandas, Polars, ...) or of any ``__arrow_c_stream__``; an index is ignored."""
     source = f"the {type(data).__module__.partition('.')[0]} {type(data).__name__}"
+    if hasattr(data, "to_numpy") and not hasattr(data, "columns"):
+        raise DataError(f"expected a DataFrame or a table, got {source}", hint="its to_frame() is one")
     if not hasattr(data, "to_numpy"):
         if hasattr(data, "__arrow_c_stream__"):
             return _from_arrow(arrow_module("pyarrow").table(data), source, selection)
@@ -184,7 +186,8 @@ def _feature(
     if not isinstance(data, Cells):
         return _numbers(data, refuse)
     if (typed or levels) and wanted != "number" and (wanted or not _is_dates_or_nothing(data)):
-        return categories(data, known=known, typed=typed)
+        signs = notation.decimal if notation is not None and typed else ()  # of what is text altogether
+        return categories(data, signs, known=known, typed=typed)
     # Only text is written in some notation: among numbers it is in that of Python by now.
     return decide(data, refuse, wanted=wanted, known=known, notation=notation if typed else None).data
 

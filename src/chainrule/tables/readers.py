@@ -20,7 +20,7 @@ from chainrule.tables.columns import choose_columns, show, suggest
 from chainrule.tables.csv_reader import read_csv
 from chainrule.tables.frame_reader import is_frame, read_arrow_file, read_frame
 from chainrule.tables.labels import TEXT
-from chainrule.tables.selection import BUILT_IN, Selection
+from chainrule.tables.selection import BUILT_IN, TIME, Selection
 from chainrule.tables.table import Table
 from chainrule.tables.unchanged import unchanged
 
@@ -72,6 +72,7 @@ def read_table(
         row, and column.
     OptionError   if ``target`` is needed and not said, or not there: lists what is there.
     """
+    _refuse_other_options(target, like, kinds, drop=drop, categorical=categorical, feature_names=feature_names)
     selection = Selection(target, tuple(feature_names), need_target, tuple(drop), tuple(categorical), kinds or {})
     if isinstance(like, Table):
         selection = _as_table(selection, like)
@@ -103,6 +104,24 @@ def read_table(
         raise DataError(f"{path} does not exist", hint=suggest(str(source), BUILT_IN)) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _refuse_other_options(
+    target: Any, like: Any, kinds: Mapping[str, str] | None, **lists: Sequence[str]
+) -> None:  # fmt: skip
+    """OptionError for what is no such option; a text would be taken for the list of its letters."""
+    for name, listed in lists.items():
+        if isinstance(listed, str):
+            raise OptionError(
+                f"{name}: expected a list of columns, got {show(listed)}", hint=f"{name}=[{show(listed)}]"
+            )
+    if not isinstance(target, str | None):
+        raise OptionError(f"target: expected the name of a column or a position as text, got {show(target)}")
+    if not isinstance(like, Network | Table | None):
+        raise OptionError(f"like: expected a net or a table, got {type(like).__name__}", hint="like=cr.load(PATH)")
+    for column, kind in (kinds or {}).items():
+        if kind not in {"number", "category", TIME}:
+            raise OptionError(f"kinds[{show(column)}]: expected 'number' or 'category', got {show(kind)}")
 
 
 def _as_trained(selection: Selection, p: Preparation) -> Selection:
