@@ -21,7 +21,7 @@ from compare_cpu import WORKLOADS
 from environment import facts
 
 import chainrule as cr
-from chainrule.train.checkpoints import LAST
+from chainrule.train.checkpoints.writer import LAST
 from chainrule.train.fit import Fit
 
 CASE = WORKLOADS["M"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import chainrule
-from chainrule.backends.base import Backend
+from chainrule.backends.contract.backend import Backend
 
 
 def facts(backends: list[Backend]) -> dict[str, Any]:

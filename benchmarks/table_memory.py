@@ -75,15 +75,15 @@ def job_of(job: str, path: Path) -> Callable[[], Any]:
     options = ["--target", target, "--task", "regress", "--device", "cpu", "--quiet"]
     if job == "read":
         import chainrule as cr
-        from chainrule.tables import csv_reader  # noqa: F401
+        from chainrule.tables.text import csv_reader  # noqa: F401
 
         if path.suffix == ".parquet":
             import pyarrow.parquet
         return lambda: cr.read_table(path, target=target)
     if job == "rows":
-        from chainrule.cli import train
-        from chainrule.cli.job import read_training_data
-        from chainrule.cli.parser import Parser
+        from chainrule.cli.commands import train
+        from chainrule.cli.options.parser import Parser
+        from chainrule.cli.runs.job import read_training_data
 
         if path.suffix == ".parquet":
             import pyarrow.parquet

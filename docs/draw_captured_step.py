@@ -15,10 +15,10 @@ sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "src")]
 import numpy as np  # noqa: E402
 
 import chainrule as cr  # noqa: E402
-from chainrule.backends.cupy.launches import Launch  # noqa: E402
-from chainrule.backends.cupy.schedule import dependencies  # noqa: E402
+from chainrule.backends.cupy.capture.dependencies import dependencies  # noqa: E402
+from chainrule.backends.cupy.capture.launches import Launch  # noqa: E402
 from chainrule.nn.passes import new_state  # noqa: E402
-from chainrule.train.batches import first_position  # noqa: E402
+from chainrule.train.feeding.batches import first_position  # noqa: E402
 from emulation.backend import EmulatedBackend  # noqa: E402
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 150, 34, 34, 22

@@ -27,9 +27,9 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.nn import metrics
-from chainrule.nn.baselines import quantiles as constant_quantiles
-from chainrule.train.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
-from chainrule.train.svg import STYLE, Axis, colours
+from chainrule.nn.losses.baselines import quantiles as constant_quantiles
+from chainrule.plots.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from chainrule.plots.svg import STYLE, Axis, colours
 
 SEED = 0
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)

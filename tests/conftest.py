@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.cupy import detection
-from chainrule.backends.numpy import compiled
 from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.backend import EmulatedBackend, compiler_problem
 from emulation.simulated_cupy import simulated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import chainrule as cr
-from chainrule.train.run import StepRecord
+from chainrule.train.records.run import StepRecord
 
 
 class StopAfter(cr.Callback):

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.backends.base import RUNNING
-from chainrule.backends.numpy import compiled
+from chainrule.backends.compiled import backend as compiled
+from chainrule.backends.contract.backend import RUNNING
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.nn.activations import ACTIVATIONS
+from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.optim.base import Optimizer
 from chainrule.train.fit import Fit
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import model_file
+from chainrule.files import model_file
 
 X, Y = np.zeros((4, 3)), np.arange(4) % 2
 

@@ -1,4 +1,5 @@
-"""Print the coefficients in ``backends/normal_tail.py``, and how far the polynomials are from what they stand for.
+"""Print the coefficients in ``backends/reference/normal_tail.py``
+and how far the polynomials are from what they approximate.
 
     python benchmarks/golden/make_normal_tail.py        # needs mpmath
 

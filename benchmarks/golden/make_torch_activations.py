@@ -1,4 +1,4 @@
-"""Write the numbers that ``tests/nn/test_activations.py`` compares with: PyTorch's own, in float64, as hex floats.
+"""Write the numbers that ``tests/nn/layers/test_activations.py`` compares with: PyTorch's, in float64, as hex.
 
     python benchmarks/golden/make_torch_activations.py        # needs torch, not chainrule
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own custom
 
-TARGET = Path(__file__).parents[2] / "tests" / "nn" / "torch_activations.json"
+TARGET = Path(__file__).parents[2] / "tests" / "nn" / "layers" / "torch_activations.json"
 WIDTHS, ROWS = (4, 6, 5, 3), 7
 FAR = [0.0, 1e-9, -1e-9, 0.5, -0.5, 8.0, -8.0, 30.0, -30.0, 600.0, -600.0]
 

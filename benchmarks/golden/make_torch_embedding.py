@@ -1,4 +1,4 @@
-"""Write the numbers that ``tests/nn/test_embedding.py`` compares with: PyTorch's own, in float64, as hex floats.
+"""Write the numbers that ``tests/nn/layers/test_embedding.py`` compares with: PyTorch's own, in float64, as hex floats.
 
     python benchmarks/golden/make_torch_embedding.py        # needs torch, not chainrule
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from make_torch_optimisers import hexadecimal
 
-TARGET = Path(__file__).parents[2] / "tests" / "nn" / "torch_embedding.json"
+TARGET = Path(__file__).parents[2] / "tests" / "nn" / "layers" / "torch_embedding.json"
 EPOCHS, N, BATCH, CODES, COUNTS, WIDTHS, HIDDEN, N_OUT = 4, 10, 5, (1, 3), (6, 4), (3, 2), 5, 2
 
 

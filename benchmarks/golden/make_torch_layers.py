@@ -1,4 +1,4 @@
-"""Write the numbers that ``tests/nn/test_layers.py`` compares with: PyTorch's own, in float64, as hex floats.
+"""Write the numbers that ``tests/nn/layers/test_layers.py`` compares with: PyTorch's own, in float64, as hex floats.
 
     python benchmarks/golden/make_torch_layers.py        # needs torch, not chainrule
 
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own custom
 from make_torch_optimisers import hexadecimal
 
-TARGET = Path(__file__).parents[2] / "tests" / "nn" / "torch_layers.json"
+TARGET = Path(__file__).parents[2] / "tests" / "nn" / "layers" / "torch_layers.json"
 EPOCHS, N, BATCH, N_IN, WIDTH, N_OUT = 6, 10, 6, 4, 7, 3
 
 

@@ -1,4 +1,4 @@
-"""Writes tests/nn/torch_losses.json: losses and their gradients by PyTorch in float64, and scikit-learn's d2 scores.
+"""Writes tests/nn/losses/torch_losses.json: losses and gradients by PyTorch in float64, scikit-learn's d2.
 
 ::
 
@@ -20,7 +20,7 @@ import sklearn.metrics
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's own documentation gives it
 
-OUT = Path(__file__).parents[2] / "tests" / "nn" / "torch_losses.json"
+OUT = Path(__file__).parents[2] / "tests" / "nn" / "losses" / "torch_losses.json"
 N, K = 6, 4
 LEVELS = (0.05, 0.5, 0.8, 0.9)
 

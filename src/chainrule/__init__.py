@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from chainrule.backends import backend
-    from chainrule.backends.base import Backend
+    from chainrule.backends.contract.backend import Backend
     from chainrule.backends.guarded import GuardedBackend
     from chainrule.errors import (
         ChainruleError,
@@ -31,15 +31,21 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         ShapeError,
     )
-    from chainrule.nn.activation import Activation
-    from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
-    from chainrule.nn.column_data import Categorical
-    from chainrule.nn.custom import CustomActivation
-    from chainrule.nn.custom_loss import CustomLoss
-    from chainrule.nn.dense import Dense
-    from chainrule.nn.dropout import Dropout
-    from chainrule.nn.embedding import Embedding
-    from chainrule.nn.losses import (
+    from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
+    from chainrule.nn.columns.column_data import Categorical
+    from chainrule.nn.columns.number_column import NumberColumn
+    from chainrule.nn.columns.table_encoder import TableEncoder
+    from chainrule.nn.inputs.preparation import Preparation
+    from chainrule.nn.inputs.standardization import Standardization
+    from chainrule.nn.layers.activation import Activation
+    from chainrule.nn.layers.custom_activation import CustomActivation
+    from chainrule.nn.layers.dense import Dense
+    from chainrule.nn.layers.dropout import Dropout
+    from chainrule.nn.layers.embedding import Embedding
+    from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
+    from chainrule.nn.layers.residual import Residual
+    from chainrule.nn.losses.custom_loss import CustomLoss
+    from chainrule.nn.losses.names import (
         AbsoluteError,
         Focal,
         Gamma,
@@ -53,13 +59,7 @@ if TYPE_CHECKING:
     )
     from chainrule.nn.mlp import MLP
     from chainrule.nn.network import Network
-    from chainrule.nn.normalization import BatchNorm, LayerNorm
-    from chainrule.nn.number_column import NumberColumn
-    from chainrule.nn.preparation import Preparation
-    from chainrule.nn.residual import Residual
     from chainrule.nn.saved import load
-    from chainrule.nn.standardization import Standardization
-    from chainrule.nn.table_encoder import TableEncoder
     from chainrule.optim.adam import Adam, AdamW
     from chainrule.optim.base import Moments, ParameterGroup
     from chainrule.optim.lbfgs import LBFGS
@@ -76,19 +76,19 @@ if TYPE_CHECKING:
     )
     from chainrule.optim.sgd import SGD
     from chainrule.tables.readers import read_table
-    from chainrule.tables.splits import Split, hold_out, make_folds
+    from chainrule.tables.splitting.splits import Split, hold_out, make_folds
     from chainrule.tables.table import Table
-    from chainrule.train.callbacks import Callback
-    from chainrule.train.checkpoints import Checkpoints
+    from chainrule.train.checkpoints.writer import Checkpoints
     from chainrule.train.cross_validation import CrossValidation, cross_validate
-    from chainrule.train.diagnosis import Diagnosis
-    from chainrule.train.early_stopping import EarlyStopping
-    from chainrule.train.history import History
-    from chainrule.train.loggers import JSONLinesLogger
-    from chainrule.train.run import StartRecord, StepRecord
-    from chainrule.train.tensorboard import TensorBoardLogger
+    from chainrule.train.diagnosis.findings import Diagnosis
+    from chainrule.train.monitoring.early_stopping import EarlyStopping
+    from chainrule.train.monitoring.validation_metrics import Metric
+    from chainrule.train.records.callbacks import Callback
+    from chainrule.train.records.history import History
+    from chainrule.train.records.loggers import JSONLinesLogger
+    from chainrule.train.records.run import StartRecord, StepRecord
+    from chainrule.train.records.tensorboard import TensorBoardLogger
     from chainrule.train.trainer import EpochRecord, Run, Trainer
-    from chainrule.train.valid_metrics import Metric
     from chainrule.verify.gradients import check_gradients
 
 __version__ = "0.1.0"
@@ -96,52 +96,52 @@ __version__ = "0.1.0"
 # Where each name lives. A module is loaded with the first use of a name in it: who predicts pays for no training loop.
 _HOMES: Final = {
     "chainrule.backends": "backend",
-    "chainrule.backends.base": "Backend",
+    "chainrule.backends.contract.backend": "Backend",
     "chainrule.backends.guarded": "GuardedBackend",
     "chainrule.errors": (
         "ChainruleError CompiledLoopsWarning DataError DeviceError DivergenceError GradientError GuardError "
         "ModelFileError OptionError OutOfMemoryError ShapeError"
     ),
-    "chainrule.nn.activation": "Activation",
-    "chainrule.nn.category_columns": "CategoryColumn EmbeddedColumn",
-    "chainrule.nn.column_data": "Categorical",
-    "chainrule.nn.custom": "CustomActivation",
-    "chainrule.nn.custom_loss": "CustomLoss",
-    "chainrule.nn.dense": "Dense",
-    "chainrule.nn.dropout": "Dropout",
-    "chainrule.nn.embedding": "Embedding",
-    "chainrule.nn.losses": (
+    "chainrule.nn.layers.activation": "Activation",
+    "chainrule.nn.columns.category_columns": "CategoryColumn EmbeddedColumn",
+    "chainrule.nn.columns.column_data": "Categorical",
+    "chainrule.nn.layers.custom_activation": "CustomActivation",
+    "chainrule.nn.losses.custom_loss": "CustomLoss",
+    "chainrule.nn.layers.dense": "Dense",
+    "chainrule.nn.layers.dropout": "Dropout",
+    "chainrule.nn.layers.embedding": "Embedding",
+    "chainrule.nn.losses.names": (
         "AbsoluteError Focal Gamma GaussianNLL Huber Poisson Quantile SigmoidCrossEntropy "
         "SoftmaxCrossEntropy SquaredError"
     ),
     "chainrule.nn.mlp": "MLP",
     "chainrule.nn.network": "Network",
-    "chainrule.nn.normalization": "BatchNorm LayerNorm",
-    "chainrule.nn.number_column": "NumberColumn",
-    "chainrule.nn.preparation": "Preparation",
-    "chainrule.nn.standardization": "Standardization",
-    "chainrule.nn.residual": "Residual",
+    "chainrule.nn.layers.normalization": "BatchNorm LayerNorm",
+    "chainrule.nn.columns.number_column": "NumberColumn",
+    "chainrule.nn.inputs.preparation": "Preparation",
+    "chainrule.nn.inputs.standardization": "Standardization",
+    "chainrule.nn.layers.residual": "Residual",
     "chainrule.nn.saved": "load",
-    "chainrule.nn.table_encoder": "TableEncoder",
+    "chainrule.nn.columns.table_encoder": "TableEncoder",
     "chainrule.optim.adam": "Adam AdamW",
     "chainrule.optim.base": "Moments ParameterGroup",
     "chainrule.optim.lbfgs": "LBFGS",
     "chainrule.optim.schedules": "Constant Cosine Coslog4 Exponential FlatCosine OneCycle Plateau Schedule Step",
     "chainrule.optim.sgd": "SGD",
     "chainrule.tables.readers": "read_table",
-    "chainrule.tables.splits": "Split hold_out make_folds",
+    "chainrule.tables.splitting.splits": "Split hold_out make_folds",
     "chainrule.tables.table": "Table",
-    "chainrule.train.callbacks": "Callback",
-    "chainrule.train.checkpoints": "Checkpoints",
+    "chainrule.train.records.callbacks": "Callback",
+    "chainrule.train.checkpoints.writer": "Checkpoints",
     "chainrule.train.cross_validation": "CrossValidation cross_validate",
-    "chainrule.train.diagnosis": "Diagnosis",
-    "chainrule.train.early_stopping": "EarlyStopping",
-    "chainrule.train.history": "History",
-    "chainrule.train.loggers": "JSONLinesLogger",
-    "chainrule.train.run": "StartRecord StepRecord",
-    "chainrule.train.tensorboard": "TensorBoardLogger",
+    "chainrule.train.diagnosis.findings": "Diagnosis",
+    "chainrule.train.monitoring.early_stopping": "EarlyStopping",
+    "chainrule.train.records.history": "History",
+    "chainrule.train.records.loggers": "JSONLinesLogger",
+    "chainrule.train.records.run": "StartRecord StepRecord",
+    "chainrule.train.records.tensorboard": "TensorBoardLogger",
     "chainrule.train.trainer": "EpochRecord Run Trainer",
-    "chainrule.train.valid_metrics": "Metric",
+    "chainrule.train.monitoring.validation_metrics": "Metric",
     "chainrule.verify.gradients": "check_gradients",
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}

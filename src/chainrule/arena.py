@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import Array, Backend
-from chainrule.backends.host_memory import free_on_host
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OutOfMemoryError, ShapeError
+from chainrule.host_memory import free_on_host
 
 ADDRESSES = 1 << 62  # bytes: more than these are on no machine
 ALIGNMENT = 64  # bytes: every view starts on a cache line, and a GPU may read it 16 bytes at a time

@@ -154,7 +154,7 @@ class CompiledLoopsWarning(UserWarning):
 
 
 @contextlib.contextmanager
-def said_of(part: str) -> Iterator[None]:
+def error_context(part: str) -> Iterator[None]:
     """What is wrong with rows is said of that part: ``validation: X at row 3, column 1 is nan``."""
     try:
         yield

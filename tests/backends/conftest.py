@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.backends.base import BATCH, HALTED, RUNNING, STEP
+from chainrule.backends.contract.backend import BATCH, HALTED, RUNNING, STEP
 
 BORDER = 16  # rows on either side: a multiple of the alignment, so that a flat slice starts as aligned as in an arena
 

@@ -15,7 +15,7 @@ import pytest
 
 import chainrule as cr
 from activation_formulas import FORMULAS
-from chainrule.backends.base import BATCH, CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
+from chainrule.backends.contract.backend import BATCH, CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.numpy.backend import CHUNK
 from chainrule.errors import DeviceError
 from comparisons import assert_within

@@ -25,10 +25,10 @@ import numpy as np
 import chainrule as cr
 from campaigns.failing_memory import failing_at, in_a_process
 from campaigns.tally import Tally
-from chainrule.cli.lock import LOCK
 from chainrule.cli.main import main
-from chainrule.cli.run_directory import MODEL
-from chainrule.cli.run_record import RECORD
+from chainrule.cli.runs.directory import MODEL
+from chainrule.cli.runs.lock import LOCK
+from chainrule.cli.runs.record import RECORD
 from emulation import simulated_cupy
 from emulation.compiled import compiler_problem
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import chainrule as cr
-from chainrule.backends.numpy import compiled
+from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.compiled import compiler_problem
 from emulation.simulated_cupy import simulated

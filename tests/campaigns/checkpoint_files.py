@@ -18,12 +18,12 @@ import chainrule as cr
 from campaigns.damage import damaged
 from campaigns.limits import outcome_of
 from campaigns.tally import Tally
-from chainrule import sealed_file
 from chainrule.errors import DataError, OptionError
-from chainrule.sealed_file import Content
-from chainrule.train import checkpoint
-from chainrule.train.checkpoint import Checkpoint
-from chainrule.train.checkpoints import LAST
+from chainrule.files import sealed_file
+from chainrule.files.sealed_file import Content
+from chainrule.train.checkpoints import checkpoint
+from chainrule.train.checkpoints.checkpoint import Checkpoint
+from chainrule.train.checkpoints.writer import LAST
 from stopping import StopAfter
 
 TITLE = "hostile checkpoints"

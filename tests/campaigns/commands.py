@@ -125,8 +125,8 @@ class Commands:
 
 def serve() -> None:
     """Answer until nobody asks any more; then what still runs is killed."""
-    import chainrule.cli.resume
-    import chainrule.cli.train  # noqa: F401
+    import chainrule.cli.commands.resume
+    import chainrule.cli.commands.train  # noqa: F401
 
     children: set[int] = set()
     for line in sys.stdin:

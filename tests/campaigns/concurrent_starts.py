@@ -12,7 +12,7 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import Commands
-from chainrule.cli.claim import RUNS
+from chainrule.cli.runs.claim import RUNS
 
 TITLE = "fifty processes that begin to train at once, then ten on one run directory"
 CASES = 4

@@ -15,8 +15,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from chainrule import sealed_file
-from chainrule.sealed_file import Content, Format
+from chainrule.files import sealed_file
+from chainrule.files.sealed_file import Content, Format
 
 Harm = Callable[[random.Random, dict[str, Any], dict[str, np.ndarray]], None]
 

@@ -24,9 +24,9 @@ import chainrule as cr
 from campaigns.bodies import BODIES, backend_of
 from campaigns.tally import Tally
 from chainrule.cli.main import main
-from chainrule.cli.run_directory import CHECKPOINTS
-from chainrule.cli.run_record import RECORD
-from chainrule.train.checkpoint import Checkpoint
+from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.record import RECORD
+from chainrule.train.checkpoints.checkpoint import Checkpoint
 
 TITLE = "divergence"
 CASES = 30

@@ -25,10 +25,10 @@ from typing import NamedTuple
 import chainrule as cr
 from campaigns import runs
 from campaigns.commands import TIMEOUT, Command, Commands
-from chainrule.cli.run_directory import CHECKPOINTS
-from chainrule.cli.run_record import RECORD
-from chainrule.train.checkpoint import Checkpoint
-from chainrule.train.checkpoints import LAST
+from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.record import RECORD
+from chainrule.train.checkpoints.checkpoint import Checkpoint
+from chainrule.train.checkpoints.writer import LAST
 
 TITLE = "every system call of a save and of a run, killed in or failing, in fiftieths"
 CASES = SHARES = 50

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import Commands
-from chainrule.cli.run_record import RECORD
+from chainrule.cli.runs.record import RECORD
 
 TITLE = "runs on a full disk, or with files of limited size"
 CASES = 40

@@ -13,8 +13,8 @@ import numpy as np
 
 import chainrule as cr
 from campaigns.tally import Tally
-from chainrule.nn.activations import ACTIVATIONS
-from chainrule.nn.losses import LOSSES
+from chainrule.nn.layers.activations import ACTIVATIONS
+from chainrule.nn.losses.names import LOSSES
 from chainrule.verify.explain import random_rows
 
 TITLE = "gradients of random nets"
@@ -74,7 +74,7 @@ def outcome(number: int) -> str:
         return str(error)
     net = net_of(rng, SMOOTH, SMOOTH_LOSSES)
     rows = rows_of(rng, net)
-    exact, single = (n.loss_and_gradients(*rows)[1] for n in (net, net.twin(dtype="float32")))
+    exact, single = (n.loss_and_gradients(*rows)[1] for n in (net, net.copy(dtype="float32")))
     largest = max(float(np.abs(gradient).max()) for gradient in exact.values())
     worst = max(float(np.abs(single[name] - gradient).max()) for name, gradient in exact.items())
     normalized = any(isinstance(layer, cr.LayerNorm | cr.BatchNorm) for layer in net.layers)

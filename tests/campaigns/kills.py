@@ -14,9 +14,9 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import Commands
-from chainrule.cli.run_directory import CHECKPOINTS
-from chainrule.cli.run_record import RECORD
-from chainrule.train.checkpoints import LAST
+from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.record import RECORD
+from chainrule.train.checkpoints.writer import LAST
 
 TITLE = "runs killed at random moments and resumed"
 CASES = 200

@@ -16,10 +16,10 @@ import chainrule as cr
 from campaigns.damage import damaged
 from campaigns.limits import outcome_of
 from campaigns.tally import Tally
-from chainrule import model_file, sealed_file
-from chainrule.nn.column_data import TableColumns
-from chainrule.nn.notation import Notation
-from chainrule.sealed_file import Content
+from chainrule.files import model_file, sealed_file
+from chainrule.files.sealed_file import Content
+from chainrule.nn.columns.column_data import TableColumns
+from chainrule.nn.columns.notation import Notation
 
 TITLE = "hostile model files"
 CASES = 100_000

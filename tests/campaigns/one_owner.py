@@ -16,7 +16,7 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import TIMEOUT, Command, Commands
-from chainrule.cli.run_record import RECORD
+from chainrule.cli.runs.record import RECORD
 
 TITLE = "two processes on one run directory"
 CASES = 50

@@ -23,9 +23,9 @@ import pandas as pd
 import chainrule as cr
 from campaigns.tally import Tally
 from chainrule.errors import DataError
-from chainrule.nn.column_data import Categorical
-from chainrule.tables import csv_reader
+from chainrule.nn.columns.column_data import Categorical
 from chainrule.tables.table import Table
+from chainrule.tables.text import csv_reader
 
 TITLE = "tables of permuted rows and columns"
 CASES = 2_000

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import chainrule as cr
 from campaigns.commands import Commands
-from chainrule.cli.lock import LOCK
-from chainrule.cli.run_directory import CHECKPOINTS, CONFIG, CURVES, HISTORY, METRICS, MODEL
-from chainrule.cli.run_record import RECORD
-from chainrule.folder import TEMPORARY
-from chainrule.train.checkpoint import Checkpoint
-from chainrule.train.checkpoints import BEST, LAST
+from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, CURVES, HISTORY, METRICS, MODEL
+from chainrule.cli.runs.lock import LOCK
+from chainrule.cli.runs.record import RECORD
+from chainrule.files.folder import TEMPORARY
+from chainrule.train.checkpoints.checkpoint import Checkpoint
+from chainrule.train.checkpoints.writer import BEST, LAST
 
 ROWS = "rows.csv"
 EPOCHS = 6

@@ -23,10 +23,10 @@ from unittest import mock
 
 from campaigns.damage import damage_bytes, damage_description, damaged
 from campaigns.tally import Tally
-from chainrule import model_file, sealed_file
 from chainrule.cli.main import main
-from chainrule.train import checkpoint
-from chainrule.train.checkpoints import CheckpointWriter
+from chainrule.files import model_file, sealed_file
+from chainrule.train.checkpoints import checkpoint
+from chainrule.train.checkpoints.writer import CheckpointWriter
 
 TITLE = "commands on hostile files"
 CASES = 6_000

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import Command, Commands
-from chainrule.cli.run_directory import CHECKPOINTS
-from chainrule.cli.run_record import RECORD
-from chainrule.train.checkpoint import Checkpoint
-from chainrule.train.checkpoints import LAST
+from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.record import RECORD
+from chainrule.train.checkpoints.checkpoint import Checkpoint
+from chainrule.train.checkpoints.writer import LAST
 
 TITLE = "runs that a signal ends, or whose reader goes away"
 CASES = 300

@@ -13,8 +13,8 @@ import pytest
 
 import chainrule as cr
 from campaigns import failing_calls
-from chainrule import writing
-from chainrule.folder import Folder
+from chainrule.files import writing
+from chainrule.files.folder import Folder
 
 
 def test_system_calls_that_kill_or_fail(folder):

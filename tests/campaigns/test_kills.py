@@ -6,9 +6,9 @@ import json
 
 from campaigns import kills, runs
 from campaigns.commands import Commands
-from chainrule.cli.run_directory import CHECKPOINTS, METRICS, MODEL
-from chainrule.cli.run_record import RECORD
-from chainrule.train.checkpoints import LAST
+from chainrule.cli.runs.directory import CHECKPOINTS, METRICS, MODEL
+from chainrule.cli.runs.record import RECORD
+from chainrule.train.checkpoints.writer import LAST
 
 
 def test_runs_that_are_killed_end_as_those_that_are_not(folder):

@@ -15,7 +15,7 @@ import safetensors.numpy
 
 import chainrule as cr
 from campaigns import model_files
-from chainrule import model_file, sealed_file
+from chainrule.files import model_file, sealed_file
 
 CASES = 150
 

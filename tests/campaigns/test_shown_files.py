@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from campaigns import shown_files
-from chainrule.cli import output
+from chainrule.cli.console import output
 
 CASES = 40
 

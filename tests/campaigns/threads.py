@@ -26,7 +26,8 @@ import numpy as np
 import chainrule as cr
 from campaigns.failing_memory import in_a_process
 from campaigns.tally import Tally
-from chainrule.backends.numpy import compiled, loading
+from chainrule.backends.compiled import backend as compiled
+from chainrule.backends.compiled import loading
 
 TITLE = "fits side by side (rounds of 8)"
 CASES = 50

@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule.errors import OptionError
 from tables.bad_tables import CASES, Refused
 from tables.formats import FORMATS, CannotHoldError
-from tables.test_bad_tables import holds, place, position_of
+from tables.text.test_bad_text_tables import holds, place, position_of
 
 FILES = ("CSV", "CSV with semicolons and decimal commas", "npy", "npz", "Parquet")
 TRAIN = ("--device", "cpu", "--epochs", 1, "--hidden", 4, "--seed", 1, "--quiet", "--overwrite", "--run-dir", "m")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chainrule.cli.disk_errors import FREE_SPACE, hint_of
-from chainrule.folder import Folder
+from chainrule.files.folder import Folder
 
 WORDS = {
     errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE, errno.EFBIG: "ulimit -f", errno.EACCES: "permissions",

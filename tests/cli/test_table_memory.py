@@ -12,27 +12,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.cli.parser import Parser
-from chainrule.cli.train import add_arguments
-from chainrule.cli.training_data import data_of, read_training_data, read_training_table
-from chainrule.nn import table_encoder
-from chainrule.tables import in_place
-from chainrule.tables.splits import hold_out
+from chainrule.cli.options.parser import Parser
+from chainrule.cli.options.train_options import add_arguments
+from chainrule.cli.options.training_data import data_of, read_training_data, read_training_table
+from chainrule.nn.columns import table_encoder
+from chainrule.tables.arrays import split_without_copy
+from chainrule.tables.splitting.splits import hold_out
 
 ROWS, COLUMNS = 100_000, 30
 MOST = 1.8  # of the numbers: one table, a fifth of it held out, and what is on its way from one form to the next
 # In a process of its own: the resident memory of this one knows other tests.
 MEASURE = """
 import json, pathlib, resource, sys
-from chainrule.cli.parser import Parser
-from chainrule.cli.train import add_arguments
-from chainrule.cli.training_data import read_training_data
-from chainrule.nn import table_encoder
-from chainrule.tables import array_reader, arrow_files, csv_reader, in_place
+from chainrule.cli.options.parser import Parser
+from chainrule.cli.options.train_options import add_arguments
+from chainrule.cli.options.training_data import read_training_data
+from chainrule.nn.columns import table_encoder
+from chainrule.tables.arrays import array_reader, split_without_copy
+from chainrule.tables.frames import arrow_files
+from chainrule.tables.text import csv_reader
 
 # As small beside this table as they are beside a large one.
 table_encoder.PART, csv_reader.PART, arrow_files.CELLS_AT_ONCE = 1 << 12, 1 << 12, 1
-array_reader.PART = in_place.PART = 1 << 16
+array_reader.PART = split_without_copy.PART = 1 << 16
 
 def resident(name):
     (line,) = [line for line in open("/proc/self/status") if line.startswith(name)]
@@ -104,7 +106,7 @@ def test_a_table_and_its_matrices_are_never_both_whole(tmp_path, rng):
 @pytest.mark.parametrize("write", [write_csv, write_npy])
 @pytest.mark.parametrize("fraction", [0, 0.2, 0.9])
 def test_what_is_made_in_the_memory_of_the_table_is_what_is_made_beside_it(tmp_path, monkeypatch, rng, write, fraction):
-    for module in (table_encoder, in_place):
+    for module in (table_encoder, split_without_copy):
         monkeypatch.setattr(module, "PART", 64)
     rows = rng.integers(-999, 999, (2000, 5)) / 8
     args = args_of(write(tmp_path / f"t.{write.__name__[6:]}", rows), "--target", 2, "--task", "regress")

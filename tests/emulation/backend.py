@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.base import BF16, Array
+from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy import kernels
+from chainrule.backends.cupy.capture.captured_step import CapturedStep
+from chainrule.backends.cupy.capture.dependencies import dependencies
+from chainrule.backends.cupy.capture.launcher import EAGER
+from chainrule.backends.cupy.capture.launches import Launch, span
 from chainrule.backends.cupy.fused import FusedBackend
-from chainrule.backends.cupy.graph import CapturedStep
-from chainrule.backends.cupy.launcher import EAGER
-from chainrule.backends.cupy.launches import Launch, span
-from chainrule.backends.cupy.schedule import dependencies
 from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.compiled import compiler_problem, kernel, narrow, rounded, widen
 

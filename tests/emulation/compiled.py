@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.base import BF16
+from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy import kernels
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.backends.cupy import cublaslt
-from chainrule.backends.cupy.cublaslt_header import SIGNATURES, MatmulAlgo, MatmulHeuristicResult
+from chainrule.backends.cupy.gemm import cublaslt
+from chainrule.backends.cupy.gemm.cublaslt_header import SIGNATURES, MatmulAlgo, MatmulHeuristicResult
 from chainrule.errors import DeviceError
 
 # A second reading of the headers, by which descriptors are interpreted. Checked against them like the module's own.

@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
-from chainrule.backends.base import BF16, RUNNING, ActivationName, Array
+from chainrule.backends.contract.backend import BF16, RUNNING, ActivationName, Array
+from chainrule.backends.contract.losses import ElementwiseLossName
 from chainrule.backends.cupy import kernels, layers
-from chainrule.backends.cupy.launches import Launch
-from chainrule.backends.loss_contract import ElementwiseLossName
+from chainrule.backends.cupy.capture.launches import Launch
 from emulation import compiled
 from emulation.backend import EmulatedBackend, narrow
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.base import BF16
+from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy import kernels
-from chainrule.backends.cupy.cublaslt import Algorithm
-from chainrule.backends.cupy.matrix_product import Product
+from chainrule.backends.cupy.gemm.cublaslt import Algorithm
+from chainrule.backends.cupy.gemm.matrix_product import Product
 from emulation import compiled
 from emulation.streams import DEVICE, CudaError, Event, Stream
 
@@ -308,7 +308,7 @@ def simulated() -> Iterator[SimulatedCuPy]:
     import sys
     from unittest import mock
 
-    from chainrule.backends.cupy import cublaslt
+    from chainrule.backends.cupy.gemm import cublaslt
 
     DEVICE.reset()
     module, there = SimulatedCuPy(), sys.modules.get("cupy")

@@ -66,10 +66,10 @@ def with_its_settings(ours: type) -> type:
 
         def __getattr__(self, name: str) -> Any:
             if name == "_optimizer":  # its rate is that of the epoch which the next partial_fit would make
-                schedule = schedule_of(self, 1, 1, self._course, one_epoch=True)
+                schedule = schedule_of(self, 1, 1, self._solver_state, one_epoch=True)
                 return types.SimpleNamespace(learning_rate=schedule.rates(0, 1, 1)[0])
             if name == "_no_improvement_count":
-                return self._course.convergence._waited
+                return self._solver_state.convergence._waited
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     usual = inspect.signature(ours.__init__)

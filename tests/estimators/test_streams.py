@@ -12,8 +12,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import chainrule as cr
 from chainrule.errors import DataError
-from chainrule.estimators.incoming import standardization
 from chainrule.estimators.running_scale import OF_CONSTANT, RunningMoments
+from chainrule.estimators.validation import standardization
 
 QUICK = {"device": "cpu", "random_state": 0, "hidden_layer_sizes": (8,)}
 

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from campaigns import shown_files
-from chainrule.cli import optimisation, options, train_options
-from chainrule.cli.config import arguments_from, config_text, key_of
-from chainrule.cli.fitting import interval, with_recipe
-from chainrule.cli.parser import Parser
-from chainrule.cli.toml_text import toml_value
+from chainrule.cli.options import optimisation, train_options
+from chainrule.cli.options import types as options
+from chainrule.cli.options.config import arguments_from, config_text, key_of
+from chainrule.cli.options.fitting import interval, with_recipe
+from chainrule.cli.options.parser import Parser
+from chainrule.cli.options.toml_text import toml_value
 from chainrule.errors import OptionError
-from chainrule.nn.activations import ACTIVATIONS
-from chainrule.nn.losses import LOSSES
+from chainrule.nn.layers.activations import ACTIVATIONS
+from chainrule.nn.losses.names import LOSSES
 from fuzzing import values
 from fuzzing.choices import Choices
 from fuzzing.limits import Outcome, outcome_of

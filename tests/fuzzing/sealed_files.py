@@ -12,14 +12,14 @@ import numpy as np
 import chainrule as cr
 from campaigns import checkpoint_files, model_files, shown_files
 from campaigns.damage import MODEL_ARRAYS, Harm, damaged, sealed
-from chainrule import model_file, sealed_file
-from chainrule.cli.prediction_table import as_csv, prediction_table
+from chainrule.cli.console.prediction_table import as_csv, prediction_table
 from chainrule.errors import DataError, ModelFileError, OptionError
-from chainrule.nn.column_data import ColumnData
-from chainrule.sealed_file import Content, Format
+from chainrule.files import model_file, sealed_file
+from chainrule.files.sealed_file import Content, Format
+from chainrule.nn.columns.column_data import ColumnData
 from chainrule.tables.table import Table
-from chainrule.train import checkpoint
-from chainrule.train.checkpoints import LAST
+from chainrule.train.checkpoints import checkpoint
+from chainrule.train.checkpoints.writer import LAST
 from fuzzing import values
 from fuzzing.choices import Choices
 from fuzzing.limits import Outcome, outcome_of

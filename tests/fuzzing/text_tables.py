@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
-from chainrule.nn.column_data import Categorical, ColumnData
-from chainrule.nn.table_encoder import TableEncoder
+from chainrule.nn.columns.column_data import Categorical, ColumnData
+from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.tables.readers import read_table
 from chainrule.tables.table import Table
 from fuzzing import values

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from nn.test_layers import N_IN, NETS, TOP, X, make, train
+from nn.layers.test_layers import N_IN, NETS, TOP, X, make, train
 
 NESTED = cr.Residual([cr.Dropout(0.2), cr.Residual([cr.Activation("tanh"), cr.Residual([cr.Dropout(0.1)])])])
 MORE = {"blocks without products": [NESTED, cr.Activation("relu"), NESTED, TOP], "one layer": [TOP]}
@@ -32,7 +32,7 @@ def test_a_net_that_was_trained_predicts_the_same_after_its_plan_was_made():
     train(net)
     after = net.predict_proba(X)
     assert not np.array_equal(before, after)
-    np.testing.assert_array_equal(net.twin().predict_proba(X), after)
+    np.testing.assert_array_equal(net.copy().predict_proba(X), after)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import model_file, sealed_file
-from chainrule.backends import host_memory
+from chainrule import host_memory
 from chainrule.cli.main import main
+from chainrule.files import model_file, sealed_file
 from peaks import peak_of, saved_rows
 
 MARGIN = 4 << 20

@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from activation_formulas import FORMULAS
-from chainrule.nn.initializers import uniform_limit
+from chainrule.nn.layers.initializers import uniform_limit
 
 N, N_IN = 30, 4
 X = np.random.default_rng(3).normal(size=(N, N_IN))
@@ -175,7 +175,7 @@ def test_a_twin_is_a_copy(backend, options):
     net.preparation = cr.Preparation(classes=("a", "b", "c"))
     with backend.running():
         backend.fill(0.5, out=net.parameters()["dense1.b"])
-    twin = net.twin(**options)
+    twin = net.copy(**options)
     assert (type(twin), twin.layers, twin.loss_name, twin.seed) == (cr.MLP, net.layers, net.loss_name, 9)
     assert (twin.preparation, twin.dtype) == (net.preparation, np.dtype(options.get("dtype", "float32")))
     before = net.predict_proba(X)
@@ -191,7 +191,7 @@ def test_a_twin_is_of_the_same_class(backend):
             return 2 * loss, gradients
 
     net = Doubled([N_IN, 2], backend=backend)
-    twin = net.twin(dtype="float64")
+    twin = net.copy(dtype="float64")
     assert type(twin) is Doubled
     y = np.arange(N) % 2
     assert twin.loss_and_gradients(X, y)[0] == pytest.approx(net.loss_and_gradients(X, y)[0], rel=1e-5)
@@ -200,7 +200,7 @@ def test_a_twin_is_of_the_same_class(backend):
 
 def test_a_twin_on_another_backend():
     net = cr.MLP([N_IN, 6, 3], seed=9)
-    twin = net.twin(backend=cr.GuardedBackend())
+    twin = net.copy(backend=cr.GuardedBackend())
     assert twin.backend.name == "guarded"
     np.testing.assert_array_equal(twin.predict_proba(X), net.predict_proba(X))
 

@@ -10,8 +10,8 @@ import pytest
 import safetensors.numpy
 
 import chainrule as cr
-from chainrule import model_file
 from chainrule.errors import ModelFileError
+from chainrule.files import model_file
 
 X = np.random.default_rng(8).normal(size=(9, 4))
 NETS = {

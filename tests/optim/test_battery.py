@@ -10,7 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.arena import Arena, Layout
-from chainrule.backends.base import BATCH, RUNNING
+from chainrule.backends.contract.backend import BATCH, RUNNING
 from chainrule.optim.base import Optimizer, Segment, segments
 
 

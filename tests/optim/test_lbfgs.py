@@ -77,7 +77,7 @@ def test_the_history_is_of_the_weights_after_each_iteration(rows):
     """Loss, metric and validation of one set of weights: those that a callback is shown."""
     X, y, w = rows
     net, seen = linear(), []
-    trainer = cr.Trainer(net, cr.LBFGS(6), callbacks=[lambda record: seen.append(record.net.twin())])
+    trainer = cr.Trainer(net, cr.LBFGS(6), callbacks=[lambda record: seen.append(record.net.copy())])
     run = trainer.fit(X[:60], y[:60], sample_weight=w[:60], validation=(X[60:], y[60:]))
     assert run.history.epochs == len(seen) == 6
     for i, (twin, data) in enumerate((t, d) for t in seen for d in ("train", "valid")):

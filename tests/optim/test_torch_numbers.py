@@ -14,7 +14,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.arena import Arena, Layout
-from chainrule.nn.losses import find_loss
+from chainrule.nn.losses.names import find_loss
 from chainrule.nn.passes import new_state
 from chainrule.optim.base import Optimizer
 from comparisons import numbers

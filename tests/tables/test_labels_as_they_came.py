@@ -9,10 +9,10 @@ import pytest
 
 import chainrule as cr
 from chainrule.errors import DataError
-from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
-from chainrule.nn.column_data import Categorical, KnownTexts
-from chainrule.tables.cells import label_name
+from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.columns.column_data import Categorical, KnownTexts
 from chainrule.tables.targets import encode_target, plan_target
+from chainrule.tables.text.parsing import label_name
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed")
 pl = pytest.importorskip("polars", reason="Polars is not installed")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.backends import host_memory
+from chainrule import host_memory
 from peaks import peak_of, saved_rows
 
 OF_TEXT, MARGIN = 48, 4 << 20  # bytes a byte of a text file, and what Python makes on the way

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from chainrule.errors import DataError, OptionError
-from chainrule.nn.losses import LOSSES, find_loss
+from chainrule.nn.losses.names import LOSSES, find_loss
 from chainrule.tables.targets import encode_target, plan_target
 
 TEXT = np.array(["dog", "cat", "dog", "Zebra", "ant"])

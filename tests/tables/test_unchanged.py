@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.cli import job
 from chainrule.cli.main import main
+from chainrule.cli.runs import job
 from chainrule.errors import DataError
-from chainrule.tables import csv_reader
+from chainrule.tables.text import csv_reader
 from chainrule.tables.unchanged import unchanged
 
 BEFORE = "a,b,y\n" + "".join(f"{i},x,{i}\n" for i in range(50))
@@ -74,7 +74,7 @@ def test_a_csv_that_changes_between_its_readings_is_refused(table, monkeypatch, 
 
 
 def test_groups_and_rows_of_two_states_are_refused(tmp_path, monkeypatch, capsys):
-    from chainrule.cli import training_data
+    from chainrule.cli.options import training_data
 
     path, read = tmp_path / "t.csv", training_data.read_groups
     path.write_text(BEFORE)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train import streaming
 from chainrule.train.accumulation import Groups
+from chainrule.train.feeding import streaming
 
 N = 53  # 53 rows in batches of 4: groups of 3 leave 2 batches over, one of them ragged
 OPTIMIZERS = {

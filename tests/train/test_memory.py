@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import errors, sealed_file
-from chainrule.backends import host_memory
-from chainrule.backends.base import BF16, Array
+from chainrule import errors, host_memory
+from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.cli.main import main
 from chainrule.errors import OutOfMemoryError
-from chainrule.folder import Folder
-from chainrule.nn.rows import Rows
+from chainrule.files import sealed_file
+from chainrule.files.folder import Folder
+from chainrule.nn.inputs.rows import Rows
 from chainrule.optim.base import Optimizer
-from chainrule.train import fit, memory, streaming
+from chainrule.train import fit, memory
+from chainrule.train.feeding import streaming
+from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.fit import Fit
-from chainrule.train.host_rows import HostRows
 from chainrule.train.memory import KERNEL_SHARE, bytes_of_batches, bytes_of_net, bytes_per_row, largest_batch
 from emulation import simulated_cupy
 
@@ -433,7 +434,7 @@ def test_what_failed_is_given_back_before_anything_is_said():
     def hint() -> str:
         return "gone" if held[0]() is None else "still there"
 
-    with pytest.raises(OutOfMemoryError) as caught, host_memory.advice(hint):
+    with pytest.raises(OutOfMemoryError) as caught, host_memory.out_of_memory_hint(hint):
         fail()
     assert caught.value.hint == "gone"
 

@@ -21,12 +21,12 @@ def test_fits_that_go_on_are_one_fit(rng, optimizer):
     """To the bit, dropout included, over a pickle and a change of the device."""
     X = rng.normal(size=(100, 4))
     whole = cr.MLP([4, 8, 1], loss="squared_error", dropout=0.2)
-    parts, moments = whole.twin(), cr.Moments()
+    parts, moments = whole.copy(), cr.Moments()
     fit(whole, X, 6, optimizer=optimizer)
     for epochs in (1, 2, 3):
         fit(parts, X, epochs, optimizer=optimizer, moments=moments)
         moments = pickle.loads(pickle.dumps(moments)) if epochs == 1 else moments
-        parts = parts.twin(backend=cr.GuardedBackend()) if epochs == 2 else parts
+        parts = parts.copy(backend=cr.GuardedBackend()) if epochs == 2 else parts
     assert moments.steps == 24
     found = parts.parameter_arena.download()
     for name, value in whole.parameter_arena.download().items():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.nn.losses import find_loss
+from chainrule.nn.losses.names import find_loss
 from chainrule.train.shrinkage import (
     FACTORS,
     Drawing,

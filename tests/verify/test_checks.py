@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule.backends.base import LOSS, STEP
+from chainrule.backends.contract.backend import LOSS, STEP
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.verify import checks
 

@@ -10,9 +10,9 @@ import pytest
 import chainrule as cr
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import OptionError
-from chainrule.nn.activations import ACTIVATIONS
-from chainrule.nn.dropout import DropoutPass
-from chainrule.nn.losses import LOSSES
+from chainrule.nn.layers.activations import ACTIVATIONS
+from chainrule.nn.layers.dropout import DropoutPass
+from chainrule.nn.losses.names import LOSSES
 from chainrule.verify.explain import Explanation, explain
 from chainrule.verify.explained_step import Step
 from printed_formulas import evaluate

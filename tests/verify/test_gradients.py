@@ -7,7 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.nn.activations import ACTIVATIONS
+from chainrule.nn.layers.activations import ACTIVATIONS
 
 
 class OneEntryWrong(cr.MLP):
@@ -102,7 +102,7 @@ def test_float32_gradients_agree_with_float64(backend, rng):
     X, y = rng.normal(size=(64, 20)).astype(np.float32), rng.integers(0, 10, 64)
     net = cr.MLP([20, 50, 30, 10], backend=backend, seed=2)
     _, single = net.loss_and_gradients(X, y)
-    _, double = net.twin(dtype="float64").loss_and_gradients(X, y)
+    _, double = net.copy(dtype="float64").loss_and_gradients(X, y)
     for name, exact in double.items():
         gap = np.abs(backend.download(single[name]) - backend.download(exact))
         assert gap.max() <= 1e-5 * np.abs(backend.download(exact)).max()

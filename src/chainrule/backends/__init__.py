@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 
-from chainrule.backends.base import PRECISIONS, Backend
+from chainrule.backends.compiled.backend import cpu_backend
+from chainrule.backends.contract.backend import PRECISIONS, Backend
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.backends.numpy.compiled import cpu_backend
 from chainrule.errors import DeviceError, OptionError
 
 __all__ = ["Backend", "backend", "choose_backend"]

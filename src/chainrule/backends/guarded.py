@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from chainrule.backends.base import ActivationName, Array, Backend
+from chainrule.backends.contract.backend import ActivationName, Array, Backend
+from chainrule.backends.contract.transfers import DeferredTransfer, Transfer
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.backends.reference import ReferenceBackend
-from chainrule.backends.transfers import DeferredTransfer, Transfer
+from chainrule.backends.reference.backend import ReferenceBackend
 from chainrule.errors import GuardError
 
 SHAPE_FROM_DATA = {"nonzero", "flatnonzero", "argwhere", "unique", "compress", "extract"}

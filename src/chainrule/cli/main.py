@@ -10,11 +10,11 @@ import importlib
 import sys
 
 import chainrule
-from chainrule.backends.host_memory import out_of_memory
-from chainrule.cli import output
+from chainrule.cli.console import output
 from chainrule.cli.disk_errors import hint_of
-from chainrule.cli.parser import Parser
+from chainrule.cli.options.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
+from chainrule.host_memory import out_of_memory
 from chainrule.plain_text import printable
 
 LONGEST = 4000  # characters of a message; one that names columns has half
@@ -87,7 +87,7 @@ def _run(argv: list[str]) -> int:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == chosen:  # only the command that runs is imported
-            module = importlib.import_module(f"chainrule.cli.{name}")
+            module = importlib.import_module(f"chainrule.cli.commands.{name}")
             module.add_arguments(command)
             command.usage = getattr(module, "USAGE", None)  # of fifty options the list comes below
             parser_of_chosen = command
@@ -97,7 +97,7 @@ def _run(argv: list[str]) -> int:
         parser.print_help()
         return 0 if not argv else OptionError.exit_code
     if (config := getattr(args, "config", None)) is not None:
-        from chainrule.cli.config import take_defaults  # only for the commands that train
+        from chainrule.cli.options.config import take_defaults  # only for the commands that train
 
         take_defaults(parser_of_chosen, config, trust=getattr(args, "trust_config", False))
         args = parser.parse_args(argv)

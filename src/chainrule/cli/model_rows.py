@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.cli import output
-from chainrule.nn.category_columns import EmbeddedColumn
-from chainrule.nn.preparation import Preparation
+from chainrule.cli.console import output
+from chainrule.nn.columns.category_columns import EmbeddedColumn
+from chainrule.nn.inputs.preparation import Preparation
 from chainrule.tables.table import Table
 
 SHOWN = 5  # unseen categories

@@ -17,24 +17,31 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule.backends import Backend, backend, default_device
-from chainrule.backends.base import Array
-from chainrule.backends.host_memory import advice
-from chainrule.errors import OptionError, said_of
+from chainrule.backends.contract.backend import Array
+from chainrule.errors import OptionError, error_context
+from chainrule.estimators.array_namespaces import (
+    NUMBERS,
+    ArrayNamespace,
+    check_same_namespace,
+    is_on_gpu,
+    namespace_of,
+    on_host,
+)
 from chainrule.estimators.early_stopping import split_by_class
 from chainrule.estimators.held_out import shrink_by_folds
-from chainrule.estimators.homes import NUMBERS, Home, check_same_namespace, home_of, is_on_gpu, on_host
-from chainrule.estimators.incoming import WIDE, Incoming, prepared_further, read, standardization, take
 from chainrule.estimators.running_scale import RunningScale, scale_followed_by
-from chainrule.estimators.solvers import Convergence, Course, Watched, epochs_of, layers_of, trainer_of
-from chainrule.nn.losses import Loss
+from chainrule.estimators.solvers import Convergence, MonitorChoice, SolverState, epochs_of, layers_of, trainer_of
+from chainrule.estimators.validation import WIDE, ValidatedRows, prepared_further, read, standardization, take
+from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.inputs.preparation import Preparation
+from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.losses.names import Loss
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import DTYPES, Network
-from chainrule.nn.preparation import Preparation
-from chainrule.nn.standardization import Standardization
-from chainrule.nn.table_encoder import TableEncoder
 from chainrule.options import one_of
 from chainrule.train.recipe import Recipe, recipe_for
-from chainrule.train.run import Run
+from chainrule.train.records.run import Run
 
 LIMIT = 3.0  # deviations at which features are bent over, so that none far out rules the net
 
@@ -51,7 +58,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
     # ---- what a subclass says -----------------------------------------------------------------------
 
     _net: Network
-    _course: Course
+    _solver_state: SolverState
     _recipe: Recipe
     _scale: RunningScale
     history_: dict[str, list[float]]
@@ -93,7 +100,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
 
     # ---- fitting ------------------------------------------------------------------------------------
 
-    @advice("X as float32 is not copied where it is in order; or use fewer rows", doing="fitting")
+    @out_of_memory_hint("X as float32 is not copied where it is in order; or use fewer rows", doing="fitting")
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, eval_set: Any = None, *, classes: Any = None, one_epoch: bool = False
     ) -> Any:
@@ -123,9 +130,9 @@ class BaseMLP(BaseEstimator, abc.ABC):
             if not one_epoch:  # whose scale goes on by itself
                 self._net.preparation = prepared_further(self._net.preparation, x, t, weights)
         if first or not one_epoch:
-            self._course = Course()
+            self._solver_state = SolverState()
         validation = part(valid) if splits else None if eval_set is None else self._held_out(eval_set)
-        watched = Watched(self.monitor, self._score_metric, self._net.loss) if validation else None
+        watched = MonitorChoice(self.monitor, self._score_metric, self._net.loss) if validation else None
         trainer, convergence = trainer_of(self, self._net, len(x), seed, watched, one_epoch=one_epoch)
         class_weight = self._class_weights()
         try:
@@ -136,12 +143,12 @@ class BaseMLP(BaseEstimator, abc.ABC):
             if self.shrink and validation is None and not (one_epoch or self.warm_start):
                 self.shrinkage_ = shrink_by_folds(self, x, t, weights, seed, after=run)
         finally:
-            self._bring(home_of(X))
+            self._bring(namespace_of(X))
         self._record(run, len(x), joins=one_epoch and not first)
         self._warn(run, convergence, one_epoch=one_epoch)
         return self
 
-    def _take(self, X: Any, y: Any, sample_weight: Any, device: Backend, *, first: bool) -> Incoming:
+    def _take(self, X: Any, y: Any, sample_weight: Any, device: Backend, *, first: bool) -> ValidatedRows:
         return take(
             self, X, y, sample_weight, dtypes=self._dtypes(), numeric=self._are_targets_numbers, backend=device,
             encoder=None if first else self._net.preparation.encoder, first=first,
@@ -153,7 +160,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         return np.dtype(self.dtype)
 
     def _begin(
-        self, X: Array, y: np.ndarray, weights: np.ndarray | None, device: Backend, seed: int, rows: Incoming,
+        self, X: Array, y: np.ndarray, weights: np.ndarray | None, device: Backend, seed: int, rows: ValidatedRows,
         encoder: TableEncoder | None,
     ) -> None:  # fmt: skip
         """A new net, with the first of its weights, for these training rows."""
@@ -191,7 +198,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
                 hint="warm_start=False, and fit",
             )
         if self._net.backend.device != device.device:
-            self._net = self._net.twin(backend=device)
+            self._net = self._net.copy(backend=device)
 
     def _hidden(self) -> list[Any]:
         sizes = layers_of(self, self._recipe)[0]
@@ -202,7 +209,7 @@ class BaseMLP(BaseEstimator, abc.ABC):
         if not isinstance(eval_set, tuple | list) or len(eval_set) not in {2, 3}:
             raise OptionError("eval_set came that is no (X, y) or (X, y, sample_weight)")
         X, y, *rest = eval_set
-        with said_of("eval_set"):
+        with error_context("eval_set"):
             rows = self._take(X, y, rest[0] if rest else None, self._net.backend, first=False)
             targets = self._encode(rows.y, None, first=False)
         return rows.matrix(self._net.preparation.encoder), targets, rows.weights
@@ -268,26 +275,26 @@ class BaseMLP(BaseEstimator, abc.ABC):
         if "_net" in state:  # as NumPy arrays, whatever it was trained on, and without what only a fit needs
             there, host = type(self).__new__(type(self)), backend("cpu")
             there.__dict__ = state
-            there._net, there._course = self._net.twin(backend=host), self._course.on(host)
+            there._net, there._solver_state = self._net.copy(backend=host), self._solver_state.on(host)
             there._bring(None)
         return state
 
-    def _bring(self, home: Home | None) -> None:
+    def _bring(self, namespace: ArrayNamespace | None) -> None:
         """What scikit-learn has names for: copies of the weights, in NumPy or where the rows live."""
-        self.coefs_, self.intercepts_ = self._weights(home)
+        self.coefs_, self.intercepts_ = self._weights(namespace)
 
-    def _weights(self, home: Home | None) -> tuple[list[Any], list[Any]]:
+    def _weights(self, namespace: ArrayNamespace | None) -> tuple[list[Any], list[Any]]:
         arrays = self._net.parameter_arena.download()
-        bring = (lambda values: values) if home is None else home.bring
+        to_device = (lambda values: values) if namespace is None else namespace.to_device
         layers = range(self.n_layers_ - 1)
-        return [bring(arrays[f"dense{i}.W"]) for i in layers], [bring(arrays[f"dense{i}.b"]) for i in layers]
+        return [to_device(arrays[f"dense{i}.W"]) for i in layers], [to_device(arrays[f"dense{i}.b"]) for i in layers]
 
     @property
     def _first_weights(self) -> Any:
         """What says where the estimator lives."""
         return self.coefs_[0]
 
-    @advice("predict fewer rows at a time", doing="predicting")
+    @out_of_memory_hint("predict fewer rows at a time", doing="predicting")
     def _ask(
         self, X: Any, method: str, question: Callable[[Network, Array], Array], answer: Callable[[Any, Array], Any]
     ) -> Any:
@@ -306,8 +313,8 @@ class BaseMLP(BaseEstimator, abc.ABC):
         if is_on_gpu(rows):
             # The module of the device's own arrays: those of another library are brought back to it at the end.
             return be.returned(answer(import_module(be.name), question(net, rows)), like=X)
-        values, home = answer(np, np.asarray(question(net, rows))), home_of(X)
-        return values if home is None or values.dtype.kind not in NUMBERS else home.bring(values)
+        values, namespace = answer(np, np.asarray(question(net, rows))), namespace_of(X)
+        return values if namespace is None or values.dtype.kind not in NUMBERS else namespace.to_device(values)
 
 
 def _activation(activation: Any) -> Any:

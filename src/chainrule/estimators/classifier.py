@@ -13,13 +13,13 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from chainrule.errors import DataError, OptionError
+from chainrule.estimators.array_namespaces import NUMBERS, ArrayNamespace, on_host
 from chainrule.estimators.base import BaseMLP
-from chainrule.estimators.homes import NUMBERS, Home, on_host
 from chainrule.estimators.labels import as_they_came, is_one_of_kind, numbers_of, refuse_no_labels
 from chainrule.estimators.losses import BinaryLogLoss
-from chainrule.nn.losses import LOSSES, Loss, SoftmaxCrossEntropy
+from chainrule.nn.losses.names import LOSSES, Loss, SoftmaxCrossEntropy
 from chainrule.options import one_of
-from chainrule.tables.cells import label_name
+from chainrule.tables.text.parsing import label_name
 
 
 class Labels(NamedTuple):
@@ -68,7 +68,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "auto" too, else 0
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}: of the loss, "balanced" by the weights of the training rows
-    standardize : bring features to mean 0 and deviation 1 inside, bent over smoothly far out
+    standardize : to_device features to mean 0 and deviation 1 inside, bent over smoothly far out
     embed_above : a column of text with more categories than this becomes a vector for each that is learned
         (:class:`Embedding`), instead of a column of X for each of the 32 most frequent; None for no column
     shrink : draw the predictions towards the best constant ones by as much as rows held out ask for: fits further nets
@@ -236,10 +236,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _class_names(self) -> tuple[str, ...]:
         return () if self._multilabel else tuple(label_name(label) for label in self._labels.values.tolist())
 
-    def _bring(self, home: Home | None) -> None:
-        super()._bring(home)
+    def _bring(self, namespace: ArrayNamespace | None) -> None:
+        super()._bring(namespace)
         values = self._labels.values
-        self.classes_ = home.bring(values) if home is not None and values.dtype.kind in NUMBERS else values
+        self.classes_ = (
+            namespace.to_device(values) if namespace is not None and values.dtype.kind in NUMBERS else values
+        )
 
     def _is_of_classes(self) -> bool:
         return not self._multilabel

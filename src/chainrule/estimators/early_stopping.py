@@ -7,7 +7,7 @@ import math
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from chainrule.tables.class_shares import hold_out_by_class
+from chainrule.tables.splitting.class_shares import hold_out_by_class
 
 
 def split_by_class(y: np.ndarray, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

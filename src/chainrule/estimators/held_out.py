@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
 from chainrule.errors import DivergenceError
-from chainrule.estimators.homes import on_host
+from chainrule.estimators.array_namespaces import on_host
 from chainrule.estimators.solvers import trainer_of
-from chainrule.train.class_weights import ClassWeights
-from chainrule.train.copied_rows import number_copies
-from chainrule.train.host_rows import HostRows
+from chainrule.train.feeding.class_weights import ClassWeights
+from chainrule.train.feeding.copied_rows import number_copies
+from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.shrinkage import (
     HeldOut,
     best_constant,
@@ -26,7 +26,7 @@ from chainrule.train.shrinkage import (
 
 if TYPE_CHECKING:
     from chainrule.estimators.base import BaseMLP
-    from chainrule.train.run import Run
+    from chainrule.train.records.run import Run
 
 FOLDS = 5
 ALL_FOLDS = 1_000  # rows, from which on one fold is enough to tell
@@ -68,18 +68,18 @@ def shrink_by_folds(
     said: list[HeldOut] = []
     for rows, held_out, copies in folds(host_X, y, in_loss, seed, by_class=by_class, most=_most_held_out(net.n_out)):
         w = None if weights is None else weights[rows]
-        twin = estimator._new_net(
+        copy = estimator._new_net(
             X[rows], y[rows], w, seed, device=net.backend, dtype=str(net.dtype), encoder=net.preparation.encoder
         )
-        trainer, _ = trainer_of(estimator, twin, len(rows), seed, fold_epochs=after.history.epochs, fold_of=len(host_X))
+        trainer, _ = trainer_of(estimator, copy, len(rows), seed, fold_epochs=after.history.epochs, fold_of=len(host_X))
         try:
             if trainer.fit(X[rows], y[rows], sample_weight=w, class_weight=class_weight).stopped == "interrupted":
                 return None
         except DivergenceError:
             return None
-        of_fold = best_constant(twin, HostRows(twin, host_X[rows], y[rows], by_class_too(rows, rows)))
+        of_fold = best_constant(copy, HostRows(copy, host_X[rows], y[rows], by_class_too(rows, rows)))
         if of_fold is not None:
-            part = on_held_out(twin, of_fold, twin.upload_rows(X[held_out], y[held_out]))
+            part = on_held_out(copy, of_fold, copy.upload_rows(X[held_out], y[held_out]))
             # As they are, so that the folds stand beside each other by their weights.
             said.append(part._replace(weights=by_class_too(held_out, rows), copies=copies))
     if not said:

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.sparse import issparse
 
 from chainrule.errors import DataError
-from chainrule.nn.notation import NOTHING
-from chainrule.tables.foreign_columns import WIDE
+from chainrule.nn.columns.notation import NOTHING
+from chainrule.tables.frames.foreign_columns import WIDE
 
 ONE_KIND = "write all of them as text: y.astype(str)"
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chainrule.nn.losses import SigmoidCrossEntropy, SquaredError
+from chainrule.nn.losses.names import SigmoidCrossEntropy, SquaredError
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,14 +13,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
 from chainrule.errors import OptionError
+from chainrule.estimators.array_namespaces import on_host
 from chainrule.estimators.base import BaseMLP
-from chainrule.estimators.homes import on_host
-from chainrule.estimators.incoming import standardization
 from chainrule.estimators.labels import as_they_came
 from chainrule.estimators.losses import HalfSquaredError
-from chainrule.nn.losses import LOSSES, Loss
+from chainrule.estimators.validation import standardization
+from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.losses.names import LOSSES, Loss
 from chainrule.nn.metrics import point_prediction, r2
-from chainrule.nn.standardization import Standardization
 from chainrule.options import one_of
 
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
 from chainrule.errors import DataError
-from chainrule.estimators.homes import on_host
-from chainrule.estimators.incoming import standardization
-from chainrule.nn.preparation import Preparation
-from chainrule.nn.standardization import Standardization
+from chainrule.estimators.array_namespaces import on_host
+from chainrule.estimators.validation import standardization
+from chainrule.nn.inputs.preparation import Preparation
+from chainrule.nn.inputs.standardization import Standardization
 
 if TYPE_CHECKING:
     from chainrule.estimators.base import BaseMLP

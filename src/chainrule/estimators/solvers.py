@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends import Backend
-from chainrule.nn.losses import Loss
+from chainrule.nn.losses.names import Loss
 from chainrule.nn.metric_names import HIGHER_IS_BETTER, short_name
 from chainrule.nn.network import Network
 from chainrule.optim.adam import Adam, AdamW
@@ -21,12 +21,12 @@ from chainrule.optim.lbfgs import LBFGS
 from chainrule.optim.schedules import Constant, Cosine, Schedule
 from chainrule.optim.sgd import SGD
 from chainrule.options import one_of, real_number, whole_number
-from chainrule.train.batches import cut_epoch
-from chainrule.train.callbacks import Callback
+from chainrule.train.feeding.batches import cut_epoch
+from chainrule.train.monitoring.validation_metrics import Metric, direction_of, find_metrics
 from chainrule.train.recipe import Recipe, weight_decay_for
-from chainrule.train.run import EpochRecord
+from chainrule.train.records.callbacks import Callback
+from chainrule.train.records.run import EpochRecord
 from chainrule.train.trainer import Trainer
-from chainrule.train.valid_metrics import Metric, direction_of, find_metrics
 
 SOLVERS = ("adam", "sgd", "lbfgs")
 LEARNING_RATES = ("cosine", "constant", "invscaling", "adaptive")
@@ -73,7 +73,7 @@ class Adaptive(Schedule):
         return True
 
 
-def schedule_of(estimator: Any, rows: int, batch_size: int, course: Course, *, one_epoch: bool) -> Schedule:
+def schedule_of(estimator: Any, rows: int, batch_size: int, solver_state: SolverState, *, one_epoch: bool) -> Schedule:
     """The learning rate of an estimator's fit. As in scikit-learn "invscaling" and "adaptive" are of sgd alone.
 
     An epoch of its own, as ``partial_fit`` asks for, has no end that a cosine could fall to: its rate is constant.
@@ -82,7 +82,7 @@ def schedule_of(estimator: Any, rows: int, batch_size: int, course: Course, *, o
     if kind == "cosine" and not one_epoch:
         return Cosine(lr)
     if estimator.solver == "sgd" and kind == "adaptive":
-        return Adaptive(lr, present=course.present)
+        return Adaptive(lr, present=solver_state.present)
     if estimator.solver == "sgd" and kind == "invscaling":
         power = real_number("power_t", estimator.power_t)
         return InverseScaling(
@@ -91,7 +91,7 @@ def schedule_of(estimator: Any, rows: int, batch_size: int, course: Course, *, o
             rows=rows,
             updates=cut_epoch(rows, batch_size).count,
             seen=estimator.t_,
-            begins=course.is_new,
+            begins=solver_state.is_new,
         )
     return Constant(lr)
 
@@ -199,7 +199,7 @@ class Convergence(Callback):
 
 
 @dataclass
-class Course:
+class SolverState:
     """What a solver has come to: the next ``partial_fit`` goes on from it, while ``fit`` begins a new one.
 
     Parameters
@@ -218,9 +218,9 @@ class Course:
         """Whether no step was made."""
         return not self.moments.steps
 
-    def on(self, device: Backend) -> Course:
+    def on(self, device: Backend) -> SolverState:
         """The same with its moments on a backend."""
-        return Course(self.moments.on(device), self.present, self.convergence)
+        return SolverState(self.moments.on(device), self.present, self.convergence)
 
 
 class StopAfter(Callback):
@@ -251,7 +251,7 @@ class IterationLines(Callback):
             print(f"Validation score: {value:.6f}")
 
 
-class Watched:
+class MonitorChoice:
     """What is watched of the rows held out: whose best epoch is kept, and what the convergence asks.
 
     Parameters
@@ -278,8 +278,8 @@ class Watched:
 
 
 def trainer_of(
-    estimator: Any, net: Network, rows: int, seed: int, watched: Watched | None = None, *, one_epoch: bool = False,
-    fold_epochs: int | None = None, fold_of: int = 1,
+    estimator: Any, net: Network, rows: int, seed: int, watched: MonitorChoice | None = None, *,
+    one_epoch: bool = False, fold_epochs: int | None = None, fold_of: int = 1,
 ) -> tuple[Trainer, Convergence | None]:  # fmt: skip
     """What trains an estimator's net on so many rows, and what decides when it has converged.
 
@@ -290,22 +290,22 @@ def trainer_of(
     if not of_fold and not is_auto(asked := estimator.batch_size) and whole_number("batch_size", asked) > rows:
         warnings.warn(f"batch_size {asked} came for {rows} rows: they are one batch", stacklevel=5)
     batch_size = _batch_size(estimator, fold_of if of_fold else rows, recipe)
-    course = Course() if of_fold else estimator._course
+    solver_state = SolverState() if of_fold else estimator._solver_state
     if of_fold:  # 64 rows of 80 would be one batch for two, and their net half trained
         batch_size = math.ceil(rows / cut_epoch(fold_of, batch_size).count)
     epochs = 1 if one_epoch else epochs_of(estimator, recipe)
-    schedule = schedule_of(estimator, rows, batch_size, course, one_epoch=one_epoch)
+    schedule = schedule_of(estimator, rows, batch_size, solver_state, one_epoch=one_epoch)
     optimizer = optimizer_of(estimator, schedule, epochs=epochs, steps=epochs * cut_epoch(rows, batch_size).count)
-    if not course.moments.fits(optimizer.moment_names(), net.parameter_arena):  # another solver
-        course = estimator._course = Course()
+    if not solver_state.moments.fits(optimizer.moment_names(), net.parameter_arena):  # another solver
+        solver_state = estimator._solver_state = SolverState()
     # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but rows held out. Of an epoch of
     # its own it is asked alone whether the rate is to fall.
     asked = isinstance(schedule, Adaptive) if one_epoch else bool(watched) or estimator.learning_rate != "cosine"
     convergence = None
     if asked and estimator.solver != "lbfgs":
-        convergence = course.convergence = Convergence(
+        convergence = solver_state.convergence = Convergence(
             watched.name if watched else "loss", higher_is_better=bool(watched and watched.higher_is_better),
-            tol=estimator.tol, patience=estimator.n_iter_no_change, schedule=schedule, before=course.convergence,
+            tol=estimator.tol, patience=estimator.n_iter_no_change, schedule=schedule, before=solver_state.convergence,
         )  # fmt: skip
     callbacks = list(estimator.callbacks or ()) if fold_epochs is None else [StopAfter(fold_epochs)]
     if estimator.verbose and not of_fold and not sys.stderr.isatty():  # where there is a terminal, a progress line is
@@ -314,7 +314,7 @@ def trainer_of(
         net, optimizer, batch_size=batch_size, seed=seed + estimator.t_, epochs=epochs,
         shuffle=bool(estimator.shuffle), monitor=watched.name if watched else None,
         metrics=watched.metrics if watched else not of_fold, progress=bool(estimator.verbose) and not of_fold,
-        l2=alpha_of(estimator, recipe), moments=course.moments,
+        l2=alpha_of(estimator, recipe), moments=solver_state.moments,
         callbacks=[*callbacks, *([convergence] if convergence else [])],
     )  # fmt: skip
     return trainer, convergence

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from chainrule.backends.base import CORRECT, LOSS, WEIGHT, Array, Backend
-from chainrule.nn.losses import Baseline, Loss
+from chainrule.backends.contract.backend import CORRECT, LOSS, WEIGHT, Array, Backend
+from chainrule.nn.inputs.rows import InputReader, Rows
+from chainrule.nn.losses.names import Baseline, Loss
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
-from chainrule.nn.rows import InputReader, Rows
 
 
 class Evaluator:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import Array, Backend
-from chainrule.nn.layer import Memory, Node, Use, walk
-from chainrule.nn.rows import RowFormat
+from chainrule.backends.contract.backend import Array, Backend
+from chainrule.nn.inputs.rows import RowFormat
+from chainrule.nn.layers.base import Memory, Node, Use, walk
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network

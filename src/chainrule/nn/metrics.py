@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.backends.host_memory import advice
 from chainrule.errors import ShapeError
-from chainrule.nn import baselines
-from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile, Task
+from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn.losses import baselines
+from chainrule.nn.losses.names import Gamma, GaussianNLL, Poisson, Quantile, Task
 from chainrule.nn.network import Network
 
 Weights = np.ndarray | None
@@ -202,7 +202,7 @@ def gamma_deviance(y: np.ndarray, predicted: np.ndarray) -> float:
     return float(2 * (np.log(p / y) + y / p - 1).mean())
 
 
-@advice("use fewer rows", doing="computing metrics")
+@out_of_memory_hint("use fewer rows", doing="computing metrics")
 def score(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """The metrics that belong to the net's task and loss, in the target's own units.
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from chainrule.backends.base import Backend
+from chainrule.backends.contract.backend import Backend
 from chainrule.errors import OptionError
-from chainrule.nn.activation import Activation
-from chainrule.nn.activations import find_activation
-from chainrule.nn.dense import Dense
-from chainrule.nn.dropout import Dropout
-from chainrule.nn.embedding import Embedding
-from chainrule.nn.layer import Layer
-from chainrule.nn.losses import Loss
+from chainrule.nn.layers.activation import Activation
+from chainrule.nn.layers.activations import find_activation
+from chainrule.nn.layers.base import Layer
+from chainrule.nn.layers.dense import Dense
+from chainrule.nn.layers.dropout import Dropout
+from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
+from chainrule.nn.layers.residual import Residual
+from chainrule.nn.losses.names import Loss
 from chainrule.nn.network import Network
-from chainrule.nn.normalization import BatchNorm, LayerNorm
-from chainrule.nn.residual import Residual
 from chainrule.options import one_of, whole_number
 
 NORMALIZATIONS: dict[str, type[Layer]] = {"layer": LayerNorm, "batch": BatchNorm}

@@ -11,21 +11,21 @@ import numpy as np
 
 from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends import backend as make_backend
-from chainrule.backends.base import Array, Backend
-from chainrule.backends.host_memory import advice, refuse_what_is_not_free
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
+from chainrule.files.regular_file import FilePath
+from chainrule.host_memory import out_of_memory_hint, refuse_what_is_not_free
 from chainrule.nn import predictions
-from chainrule.nn.dense import Dense
-from chainrule.nn.layer import Layer, arrange, parameter_shapes, walk
+from chainrule.nn.inputs.preparation import Preparation, TableLike
+from chainrule.nn.inputs.rows import InputReader, Rows, upload_rows
+from chainrule.nn.layers.base import Layer, arrange, parameter_shapes, walk
+from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layout import Plan, use_of
-from chainrule.nn.losses import Loss, find_loss, name_of
+from chainrule.nn.losses.names import Loss, find_loss, name_of
 from chainrule.nn.passes import Pass, new_state
 from chainrule.nn.predictions import Normal
-from chainrule.nn.preparation import Preparation, TableLike
-from chainrule.nn.rows import InputReader, Rows, upload_rows
 from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
-from chainrule.regular_file import FilePath
 
 if TYPE_CHECKING:
     from chainrule.onnx import Agreement
@@ -41,8 +41,9 @@ class Network:
     ----------
     layers : the first one's input first; the last is a Dense of activation "identity", its output is the logits
     n_in : columns of X
-    loss : a name of :data:`chainrule.nn.losses.LOSSES` ("softmax_cross_entropy", "squared_error", "huber", ...), or a
-        loss with options: ``Huber(delta=2.0)``. It says how many outputs it wants: ``loss.outputs_for(columns of y)``
+    loss : a name of :data:`chainrule.nn.losses.names.LOSSES` ("softmax_cross_entropy", "squared_error", "huber",
+        ...), or a loss with options: ``Huber(delta=2.0)``. It says how many outputs it
+        wants: ``loss.outputs_for(columns of y)``
     backend : where parameters live and everything is computed; the CPU by default
     dtype : "float32" or "float64"
     seed : initial weights, from 0 to 2^64 - 1
@@ -57,7 +58,7 @@ class Network:
     OutOfMemoryError   if its parameters do not fit.
     """
 
-    @advice("use fewer units", doing="making a net")
+    @out_of_memory_hint("use fewer units", doing="making a net")
     def __init__(
         self, layers: Sequence[Layer], n_in: int, *, loss: str | Loss = "softmax_cross_entropy",
         backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
@@ -173,7 +174,7 @@ class Network:
         """How many numbers are trained."""
         return sum(slot.size for name, slot in self._parameters.layout.slots.items() if is_trained(name))
 
-    def twin(self, *, backend: Backend | None = None, dtype: str | None = None) -> Network:
+    def copy(self, *, backend: Backend | None = None, dtype: str | None = None) -> Network:
         """A net of the same layers, parameters and preparation, on another backend or in another dtype."""
         other = copy.copy(self)  # of the same class, so that what a subclass overrides is kept
         Network.__init__(
@@ -212,7 +213,7 @@ class Network:
         """Memory for a batch of up to ``n`` rows, and the two ways through the net on it; see :class:`Pass`."""
         return Pass(self, n, training=training, state=state, apart=apart)
 
-    @advice("give it fewer rows", doing="computing gradients")
+    @out_of_memory_hint("give it fewer rows", doing="computing gradients")
     def loss_and_gradients(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, dict[str, Array]]:
         """The loss over these rows and its gradient by every parameter; nothing in the net changes.
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.backends.base import HALTED, RUNNING, Array, Backend
-from chainrule.nn.chain import Chain
-from chainrule.nn.layer import Binding, LayerPass, Node
+from chainrule.backends.contract.backend import HALTED, RUNNING, Array, Backend
+from chainrule.nn.layers.base import Binding, LayerPass, Node
+from chainrule.nn.layers.chain import Chain
 from chainrule.nn.layout import Memories, lay_out
 
 if TYPE_CHECKING:

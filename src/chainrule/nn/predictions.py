@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import Array
-from chainrule.backends.host_memory import advice, refuse_what_is_not_free
+from chainrule.backends.contract.backend import Array
 from chainrule.errors import OptionError
-from chainrule.nn.losses import GaussianNLL, refuse_standardized
-from chainrule.nn.rows import InputReader, upload_features
+from chainrule.host_memory import out_of_memory_hint, refuse_what_is_not_free
+from chainrule.nn.inputs.rows import InputReader, upload_features
+from chainrule.nn.losses.names import GaussianNLL, refuse_standardized
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
@@ -96,7 +96,7 @@ def _numbers(net: Network, X: Any) -> Array:
     return _of_logits(net, X, answer_in_units, (net.n_out,), np.result_type(net.dtype, np.float64))
 
 
-@advice(FEWER, doing="predicting")
+@out_of_memory_hint(FEWER, doing="predicting")
 def _of_logits(
     net: Network, X: Any, answer: Callable[[Array, Array], None], shape: tuple[int, ...], dtype: np.dtype
 ) -> Array:

@@ -8,27 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import model_file, sealed_file
 from chainrule.backends import Backend
 from chainrule.backends import backend as make_backend
-from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, ModelFileError, first_line
-from chainrule.nn.activation import Activation
-from chainrule.nn.custom import CustomActivation
-from chainrule.nn.dense import Dense
-from chainrule.nn.dropout import Dropout
-from chainrule.nn.embedding import Embedding
-from chainrule.nn.layer import Layer, arrange, parameter_shapes, refuse_very_many
-from chainrule.nn.losses import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
+from chainrule.files import model_file, sealed_file
+from chainrule.files.regular_file import FilePath
+from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn.columns.notation import Notation
+from chainrule.nn.columns.table_columns import column_from
+from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.inputs.preparation import Preparation
+from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.layers.activation import Activation
+from chainrule.nn.layers.base import Layer, arrange, parameter_shapes, refuse_very_many
+from chainrule.nn.layers.custom_activation import CustomActivation
+from chainrule.nn.layers.dense import Dense
+from chainrule.nn.layers.dropout import Dropout
+from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
+from chainrule.nn.layers.residual import Residual
+from chainrule.nn.losses.names import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import DTYPES, Network
-from chainrule.nn.normalization import BatchNorm, LayerNorm
-from chainrule.nn.notation import Notation
-from chainrule.nn.preparation import Preparation
-from chainrule.nn.residual import Residual
-from chainrule.nn.standardization import Standardization
-from chainrule.nn.table_columns import column_from
-from chainrule.nn.table_encoder import TableEncoder
-from chainrule.regular_file import FilePath
 
 PREFIX = "parameters."
 LAYERS: dict[str, type[Layer]] = {
@@ -37,9 +37,9 @@ LAYERS: dict[str, type[Layer]] = {
 DEEPEST = 8  # blocks within blocks
 
 
-@advice("a model file takes the memory of its parameters twice", doing="writing a model file")
+@out_of_memory_hint("a model file takes the memory of its parameters twice", doing="writing a model file")
 def save(net: Network, path: FilePath) -> None:
-    """Write the model file: parameters and all that a prediction needs. See :mod:`chainrule.model_file`."""
+    """Write the model file: parameters and all that a prediction needs. See :mod:`chainrule.files.model_file`."""
     p = net.preparation
     tensors = {f"{PREFIX}{name}": value for name, value in net.parameter_arena.download().items()}
     for name, standardization in (("features", p.features), ("targets", p.targets)):
@@ -82,7 +82,7 @@ def _describe(net: Network) -> dict[str, Any]:
     return description
 
 
-@advice("a model file takes the memory of its parameters twice", doing="reading a model file")
+@out_of_memory_hint("a model file takes the memory of its parameters twice", doing="reading a model file")
 def load(
     path: FilePath, *, device: str = "auto", backend: Backend | None = None,
     custom: Sequence[CustomActivation | CustomLoss] = (),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from chainrule.backends.activations import SELU_ALPHA, SELU_SCALE, SLOPE
-from chainrule.backends.normal_tail import DOUBLE, FAR, SHIFT
+from chainrule.backends.reference.activations import SELU_ALPHA, SELU_SCALE, SLOPE
+from chainrule.backends.reference.normal_tail import DOUBLE, FAR, SHIFT
 from chainrule.onnx.graph import Graph
 
 
 def activate(g: Graph, activation: str, z: str) -> str:
-    """act(z), by its name in :data:`chainrule.nn.activations.ACTIVATIONS`."""
+    """act(z), by its name in :data:`chainrule.nn.layers.activations.ACTIVATIONS`."""
     return ACTIVATE[activation](g, z)
 
 
@@ -38,7 +38,7 @@ def _selu(g: Graph, z: str) -> str:
 
 
 def _gelu(g: Graph, z: str) -> str:
-    """z (1 + erf(z / sqrt(2))) / 2, in float64 as max(z, 0) - a Q(a), a = |z|: see backends/normal_tail.py."""
+    """z (1 + erf(z / sqrt(2))) / 2, in float64 as max(z, 0) - a Q(a), a = |z|: see reference/normal_tail.py."""
     if not _is_double(g):
         return _gated(g, z, g.node("Erf", g.node("Div", z, g.scalar(math.sqrt(2)))))
     a = str(g.node("Min", g.node("Abs", z), g.scalar(FAR)))

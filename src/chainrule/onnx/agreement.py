@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.errors import DataError, OptionError, first_line
-from chainrule.nn.losses import GaussianNLL
+from chainrule.nn.losses.names import GaussianNLL
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network

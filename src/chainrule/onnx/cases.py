@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.column_data import Categorical, ColumnData
-from chainrule.nn.number_column import NumberColumn
-from chainrule.nn.row_checks import on_host
-from chainrule.nn.standardization import Standardization
-from chainrule.nn.table_columns import MAX_VECTORS
+from chainrule.nn.columns.column_data import Categorical, ColumnData
+from chainrule.nn.columns.number_column import NumberColumn
+from chainrule.nn.columns.table_columns import MAX_VECTORS
+from chainrule.nn.inputs.row_checks import on_host
+from chainrule.nn.inputs.standardization import Standardization
 from chainrule.onnx.columns import DOUBLE, fed
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.nn.category_columns import CategoryColumn, EmbeddedColumn
-from chainrule.nn.column_data import Categorical, ColumnData
-from chainrule.nn.notation import MISSING, NOTHING
-from chainrule.nn.number_column import NumberColumn
-from chainrule.nn.table_encoder import TableEncoder
+from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.columns.column_data import Categorical, ColumnData
+from chainrule.nn.columns.notation import MISSING, NOTHING
+from chainrule.nn.columns.number_column import NumberColumn
+from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.onnx.graph import Graph
 
 DOUBLE = np.dtype(np.float64)

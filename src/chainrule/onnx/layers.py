@@ -8,18 +8,18 @@ from dataclasses import fields
 
 import numpy as np
 
-from chainrule.backends.base import FAR
+from chainrule.backends.contract.backend import FAR
 from chainrule.errors import OptionError
-from chainrule.nn.activation import Activation
-from chainrule.nn.dense import Dense
-from chainrule.nn.dropout import Dropout
-from chainrule.nn.embedding import Embedding
-from chainrule.nn.layer import Node
+from chainrule.nn.inputs.rows import NO_CODES
+from chainrule.nn.inputs.standardization import LARGEST, Standardization, halves
+from chainrule.nn.layers.activation import Activation
+from chainrule.nn.layers.base import Node
+from chainrule.nn.layers.dense import Dense
+from chainrule.nn.layers.dropout import Dropout
+from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
+from chainrule.nn.layers.residual import Residual
 from chainrule.nn.network import Network
-from chainrule.nn.normalization import BatchNorm, LayerNorm
-from chainrule.nn.residual import Residual
-from chainrule.nn.rows import NO_CODES
-from chainrule.nn.standardization import LARGEST, Standardization, halves
 from chainrule.onnx.activations import activate
 from chainrule.onnx.columns import DOUBLE, encoded
 from chainrule.onnx.graph import Graph

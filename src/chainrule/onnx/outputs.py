@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.nn.loss import Loss
-from chainrule.nn.losses import Gamma, GaussianNLL, Poisson, Quantile
-from chainrule.nn.standardization import Units
+from chainrule.nn.inputs.standardization import Units
+from chainrule.nn.losses.base import Loss
+from chainrule.nn.losses.names import Gamma, GaussianNLL, Poisson, Quantile
 from chainrule.onnx.activations import softplus
 from chainrule.onnx.columns import DOUBLE, INTEGER
 from chainrule.onnx.graph import Graph

@@ -10,14 +10,14 @@ import numpy as np
 
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, OptionError, first_line
-from chainrule.nn.losses import description_of
+from chainrule.files.writing import write_whole
+from chainrule.nn.losses.names import description_of
 from chainrule.onnx.agreement import Agreement, compare, import_runtime
 from chainrule.onnx.cases import cases_of
 from chainrule.onnx.graph import Graph, import_onnx
 from chainrule.onnx.layers import chained, check_preparation, features
 from chainrule.onnx.outputs import answer
 from chainrule.options import one_of
-from chainrule.writing import write_whole
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
@@ -67,7 +67,7 @@ def export(
     if not unchecked:
         import_runtime()
     came = np.dtype(one_of("input_dtype", input_dtype or usual_input_dtype(net), INPUT_DTYPES))
-    own = net if net.backend.device == "cpu" else net.twin(backend=make_backend("cpu"))
+    own = net if net.backend.device == "cpu" else net.copy(backend=make_backend("cpu"))
     content = serialize(own, came)
     found = None
     if not unchecked:

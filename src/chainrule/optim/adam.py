@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chainrule.backends.base import Array, Backend
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.optim.base import Optimizer, Segment
 from chainrule.options import real_number
 

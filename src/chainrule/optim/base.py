@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 from chainrule.arena import Arena, Layout, is_trained
-from chainrule.backends.base import Array, Backend
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.optim.schedules import Schedule, as_schedule
 from chainrule.options import real_number

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from chainrule.backends.base import Array, Backend
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.optim.base import Optimizer, Segment
 from chainrule.options import real_number, whole_number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chainrule.backends.base import Array, Backend
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.optim.base import Optimizer, Segment
 from chainrule.optim.schedules import Schedule

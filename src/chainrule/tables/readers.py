@@ -9,19 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, OptionError
-from chainrule.nn.column_data import Categorical, KnownTexts
+from chainrule.files.regular_file import kind_of
+from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn.columns.column_data import Categorical, KnownTexts
+from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.network import Network
-from chainrule.nn.preparation import Preparation
-from chainrule.regular_file import kind_of
-from chainrule.tables.array_reader import read_npy, read_npz
+from chainrule.tables.arrays.array_reader import read_npy, read_npz
 from chainrule.tables.columns import choose_columns, show, suggest
-from chainrule.tables.csv_reader import read_csv
-from chainrule.tables.frame_reader import is_frame, read_arrow_file, read_frame
-from chainrule.tables.labels import TEXT
+from chainrule.tables.frames.frame_reader import is_frame, read_arrow_file, read_frame
 from chainrule.tables.selection import BUILT_IN, TIME, Selection
 from chainrule.tables.table import Table
+from chainrule.tables.text.csv_reader import read_csv
+from chainrule.tables.text_labels import TEXT
 from chainrule.tables.unchanged import unchanged
 
 READERS = {
@@ -45,7 +45,8 @@ def read_table(
     files have neither types nor nulls: there a word such as NA is a hole, and 7.0 is 7.
 
     Every value is checked here, so that nothing is ever read as something else than it is; see
-    :mod:`chainrule.tables.csv_reader`, :mod:`chainrule.tables.frame_reader` and :mod:`chainrule.tables.array_reader`.
+    :mod:`chainrule.tables.text.csv_reader`, :mod:`chainrule.tables.frames.frame_reader` and
+    :mod:`chainrule.tables.arrays.array_reader`.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def read_table(
     if isinstance(source, str | os.PathLike) and str(source) in BUILT_IN:
         return _read_digits(selection)
     if is_frame(source):
-        with advice(SMALLER, doing="reading a DataFrame"):
+        with out_of_memory_hint(SMALLER, doing="reading a DataFrame"):
             return read_frame(source, selection)
     if not isinstance(source, str | os.PathLike):
         raise DataError(f"expected a path, a data set's name or a DataFrame, got {type(source).__name__}")
@@ -98,7 +99,7 @@ def read_table(
             raise DataError(f"{path}: expected one of {known}, got the ending {show(path.suffix)}")
         if reader in {read_npy, read_npz} and (drop or categorical):
             raise OptionError(f"{path}: drop and categorical name columns, which an array does not have")
-        with advice(SMALLER, doing=f"reading {path}"), unchanged(path):
+        with out_of_memory_hint(SMALLER, doing=f"reading {path}"), unchanged(path):
             return reader(path, selection)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", hint=suggest(str(source), BUILT_IN)) from None

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
-from chainrule.nn.column_data import KnownTexts
-from chainrule.nn.notation import Notation
+from chainrule.nn.columns.column_data import KnownTexts
+from chainrule.nn.columns.notation import Notation
 
 TIME = "time"  # the kind of a column of numbers or dates: not held as text if it can be told what they are
 BUILT_IN = ("digits",)  # data sets by name: a file or folder of that name is another thing

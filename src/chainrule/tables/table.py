@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.column_data import Categorical, TableColumns
+from chainrule.nn.columns.column_data import Categorical, TableColumns
 from chainrule.plain_text import printable, show
 
 NAMES_SHOWN = 8  # of columns, in the repr
@@ -23,7 +23,7 @@ class Table:
     Parameters
     ----------
     columns : name to column, in order: (n,) float64 with nan for holes, or :class:`Categorical`; and how the numbers
-        of a text file were written, see :class:`~chainrule.nn.column_data.TableColumns`
+        of a text file were written, see :class:`~chainrule.nn.columns.column_data.TableColumns`
     matrix : (n, d) array, n and d at least 1, finite, of the array's own real dtype; None where there are columns
     feature_names : the columns in order; empty where they have no names
     target : (n,) or (n, k) finite numbers, or the names of classes: (n,) object, Python's texts, of which rows of one

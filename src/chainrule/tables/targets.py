@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
-from chainrule.nn.losses import LOSSES, Task
-from chainrule.tables.cells import label_name
+from chainrule.nn.losses.names import LOSSES, Task
 from chainrule.tables.columns import show, show_names
-from chainrule.tables.labels import TEXT, distinct, is_text
+from chainrule.tables.text.parsing import label_name
+from chainrule.tables.text_labels import TEXT, distinct, is_text
 
 MAX_CLASSES = 20  # whole numbers with more distinct values are taken for quantities
 ROWS_PER_CLASS = 5
@@ -46,7 +46,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
     Parameters
     ----------
     target : (n,) or (n, k) finite numbers, or (n,) text, as in :class:`chainrule.tables.table.Table`
-    loss : a name of :data:`chainrule.nn.losses.LOSSES`, or None
+    loss : a name of :data:`chainrule.nn.losses.names.LOSSES`, or None
     source : for messages
 
     Raises
@@ -81,8 +81,8 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
 def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, source: str = "") -> np.ndarray:
     """The target coded as :func:`plan_target` coded that of the training.
 
-    A class is known by its name, :func:`~chainrule.tables.cells.label_name`, so that 3 of a text file, 3.0 and the
-    int8 of an array file are all the class "3".
+    A class is known by its name, :func:`~chainrule.tables.text.parsing.label_name`, so that 3 of a text file, 3.0 and
+    the int8 of an array file are all the class "3".
 
     Parameters
     ----------

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
 from chainrule.nn.network import Network
-from chainrule.train.batches import Batches
+from chainrule.train.feeding.batches import Batches
 
 
 class Accumulation:

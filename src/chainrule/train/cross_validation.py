@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.host_memory import advice
 from chainrule.errors import OptionError, ShapeError
+from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn import metrics
-from chainrule.nn.loss import refuse_where
+from chainrule.nn.losses.base import refuse_where
 from chainrule.nn.network import Network
 
 
@@ -55,7 +55,7 @@ def _deviation(values: Sequence[float]) -> float:
     return float(np.ldexp(np.std(np.ldexp(values, -exponent), ddof=1), exponent))
 
 
-@advice("use fewer rows", doing="cross-validating")
+@out_of_memory_hint("use fewer rows", doing="cross-validating")
 def cross_validate(
     train: Callable[[np.ndarray], Network], X: Any, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]], *,
     on_fold: Callable[[int, dict[str, float]], None] | None = None,

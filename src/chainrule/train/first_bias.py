@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from chainrule.nn.loss import Loss
+from chainrule.nn.inputs.rows import Rows
+from chainrule.nn.losses.base import Loss
 from chainrule.nn.network import Network
-from chainrule.nn.rows import Rows
 from chainrule.optim.base import Optimizer, segments
-from chainrule.train.host_rows import HostRows
+from chainrule.train.feeding.host_rows import HostRows
 
 
 def set_first_bias(net: Network, rows: Rows | HostRows, optimizer: Optimizer) -> None:
-    """Give the output layer's bias the loss's :meth:`~chainrule.nn.loss.Loss.constant_logits` of ``rows``.
+    """Give the output layer's bias the loss's :meth:`~chainrule.nn.losses.base.Loss.constant_logits` of ``rows``.
 
     It stays as it is where the loss has none, where it is no longer all 0 (it was trained or assigned), and where the
     optimizer's groups hold it (``lr_factor=0``). Looks at the device.

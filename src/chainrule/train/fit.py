@@ -7,31 +7,38 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from chainrule.backends.host_memory import advice
 from chainrule.errors import DataError, DivergenceError
+from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.evaluation import metrics_of
+from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
-from chainrule.nn.rows import Rows
-from chainrule.train.best_weights import BestWeights
-from chainrule.train.callbacks import CallbackLoop, as_callbacks
-from chainrule.train.checkpoint import Checkpoint
-from chainrule.train.checkpoints import CheckpointWriter
-from chainrule.train.divergence import diverged, refuse_explosion, refuse_nonfinite_parameters
+from chainrule.train.checkpoints.checkpoint import Checkpoint
+from chainrule.train.checkpoints.resuming import Identity, restore, take
+from chainrule.train.checkpoints.writer import CheckpointWriter
+from chainrule.train.diagnosis.divergence import diverged, refuse_explosion, refuse_nonfinite_parameters
+from chainrule.train.diagnosis.layer_statistics import LayerStatistics
+from chainrule.train.feeding.host_rows import HostRows
+from chainrule.train.feeding.streaming import batches_of
 from chainrule.train.first_bias import set_first_bias
-from chainrule.train.host_rows import HostRows
-from chainrule.train.learner import Learner
 from chainrule.train.memory import batch_hint, bytes_of_net, free_at_start, refuse_what_cannot_fit
-from chainrule.train.probe import LayerProbe
-from chainrule.train.progress import Progress
+from chainrule.train.monitoring.best_weights import BestWeights
+from chainrule.train.monitoring.choose_metric import (
+    RowsOfFit,
+    quantities_of,
+    warn_of_silent,
+    watch,
+    watch_of,
+    watchable,
+)
+from chainrule.train.monitoring.training_metric import TrainingMetric
+from chainrule.train.monitoring.validation_metrics import valid_evaluator
 from chainrule.train.rates import RatesOfRun
-from chainrule.train.resuming import Identity, restore, take
-from chainrule.train.run import EpochRecord, Run, StartRecord
-from chainrule.train.steps import STEPS_A_LOOK, Steps, steps_a_look
-from chainrule.train.streaming import batches_of
-from chainrule.train.training_metric import TrainingMetric
-from chainrule.train.valid_metrics import valid_evaluator
-from chainrule.train.watching import RowsOfFit, quantities_of, warn_of_silent, watch, watch_of, watchable
+from chainrule.train.records.callbacks import CallbackLoop, as_callbacks
+from chainrule.train.records.progress import Progress
+from chainrule.train.records.run import EpochRecord, Run, StartRecord
+from chainrule.train.steps import STEPS_PER_SYNC, Steps, steps_per_sync
+from chainrule.train.update_step import UpdateStep
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -69,16 +76,16 @@ class Fit:
             net, trainer.optimizer, keeps_best=self.best is not None, keeps_aside=keeps_aside,
             averages=trainer.ema is not None, accumulates=trainer.accumulate > 1,
         )  # fmt: skip
-        with advice(self._net_hint, backend=be):  # what a smaller batch does not make smaller
-            self.learner = Learner(trainer)
+        with out_of_memory_hint(self._net_hint, backend=be):  # what a smaller batch does not make smaller
+            self.update_step = UpdateStep(trainer)
             self.best_weights = BestWeights(self.best, net.parameter_arena) if self.best is not None else None
-            self.evaluate = valid_evaluator(self.learner.judged, held_out, trainer.valid_metrics)
-            self.metric = TrainingMetric(net, rows, self.learner.penalty) if trainer.metrics else None
+            self.evaluate = valid_evaluator(self.update_step.judged, held_out, trainer.valid_metrics)
+            self.metric = TrainingMetric(net, rows, self.update_step.penalty) if trainer.metrics else None
             state = new_state(be)
             _ = net.factor_arena  # made when first asked for
-            probe = LayerProbe(net, rows) if diagnose else None
+            probe = LayerStatistics(net, rows) if diagnose else None
         self.free = free_at_start(be)
-        with advice(self._batch_hint, backend=be):
+        with out_of_memory_hint(self._batch_hint, backend=be):
             refuse_what_cannot_fit(net, rows, trainer.batch_size, self.free)
             counts = bool(trainer.metrics) and net.loss.metric == "accuracy"
             batches = batches_of(
@@ -86,7 +93,7 @@ class Fit:
                 drop_last=trainer.drop_last, free=self.free,
             )  # fmt: skip
             self.steps = Steps(
-                self.learner, batches, state, accumulate=trainer.accumulate, counts=counts,
+                self.update_step, batches, state, accumulate=trainer.accumulate, counts=counts,
                 before=0 if trainer.moments is None else trainer.moments.steps,
             )  # fmt: skip
         self.total_steps = trainer.epochs * self.steps.groups.updates
@@ -100,7 +107,7 @@ class Fit:
         self.checkpoints = CheckpointWriter(trainer.checkpoints)
         self.first_batch = 0  # of the next epoch; another one only where a fit goes on within an epoch
         self.first_loss = float("nan")  # of the very first batch, before any update
-        self._look, self._start = STEPS_A_LOOK, time.perf_counter()
+        self._look, self._start = STEPS_PER_SYNC, time.perf_counter()
 
     def _net_hint(self) -> str:
         return f"the net alone takes {self.net_bytes:,} bytes to train, whatever the batch: use a smaller net"
@@ -121,13 +128,13 @@ class Fit:
     def _begin(self) -> None:
         """After all memory is laid out, so that a fit that cannot be has changed nothing."""
         # Rows that are only looked at in the first epoch may be refused then, and the net is to be as it came.
-        self.came_with = self.net.parameter_arena.download() if self.steps.batches.is_unchecked else None
+        self.given_parameters = self.net.parameter_arena.download() if self.steps.batches.is_unchecked else None
         if self.resume is not None:
             restore(self, self.resume)
             return
         if self.trainer.bias_from_targets:
             set_first_bias(self.net, self.rows, self.trainer.optimizer)
-        self.learner.begin()
+        self.update_step.begin()
 
     def _run_epochs(self) -> Run:
         trainer, run = self.trainer, self.run
@@ -138,11 +145,11 @@ class Fit:
             # A weight of -inf before a relu leaves the loss finite, and so may be one of the best epoch.
             kept = self._best_net() if self.best is not None and self.best.epoch else self.net
             refuse_nonfinite_parameters(kept, step=run.steps - 1, epoch=run.history.epochs, rate=self.rate)
-            self.learner.keep()
+            self.update_step.keep()
             self._say_what_says_nothing(ended=True)
         except KeyboardInterrupt:
             run.stopped = "interrupted"
-            self.learner.keep()
+            self.update_step.keep()
         except DivergenceError as error:
             error.run, error.checkpoint, run.stopped = run, self.checkpoints.written, "diverged"
             raise
@@ -169,7 +176,7 @@ class Fit:
         run, count = self.run, self.steps.batches.count
         while (end := self._end()) is None:
             epoch = run.history.epochs
-            with self._undone_for_bad_rows(), advice(self._batch_hint, backend=self.backend):
+            with self._undone_for_bad_rows(), out_of_memory_hint(self._batch_hint, backend=self.backend):
                 done = self._one_epoch(epoch, progress)
             if done < count or self._is_asked_to_stop():
                 run.stopped = "callback" if self.callbacks.stop_requested else "interrupted"
@@ -197,11 +204,11 @@ class Fit:
         try:
             yield
         except DataError:
-            if self.came_with is not None:
-                self.net.parameter_arena.assign(self.came_with)
+            if self.given_parameters is not None:
+                self.net.parameter_arena.assign(self.given_parameters)
             raise
         if not self.steps.batches.is_unchecked:
-            self.came_with = None
+            self.given_parameters = None
 
     # ---- an epoch -----------------------------------------------------------------------------------
 
@@ -227,10 +234,10 @@ class Fit:
                     self.callbacks.step_end(before + done, self._last_step)
                     if done < batches.count and self.checkpoints.is_due(before + done):
                         self._write_checkpoint(done)
-                    if batches.full > STEPS_A_LOOK and not piece.ragged:
+                    if batches.full > STEPS_PER_SYNC and not piece.ragged:
                         progress.update(epoch + piece.start / batches.count)
                     now = time.perf_counter()
-                    self._look, begun = steps_a_look(piece.times, now - begun), now
+                    self._look, begun = steps_per_sync(piece.times, now - begun), now
         return batches.count
 
     def _is_asked_to_stop(self) -> bool:
@@ -267,7 +274,7 @@ class Fit:
         metrics["seconds"] = self._seconds()
         run.history.append(metrics)
         self.rates.end_epoch(epoch + 1, metrics)
-        judged = self.learner.judged
+        judged = self.update_step.judged
         improved = self.best_weights is not None and self.best_weights.improved(
             epoch + 1, metrics, judged.parameter_arena
         )
@@ -299,7 +306,7 @@ class Fit:
             raise self._divergence(halted, epoch)
         run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
         refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1, rate=self.rate)
-        with advice(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
+        with out_of_memory_hint(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
             checkpoint = take(self, done, self._seconds())
             self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.host_memory import advice
 from chainrule.errors import DivergenceError, OptionError
+from chainrule.host_memory import out_of_memory_hint
 from chainrule.optim.base import Segment, segments
 from chainrule.optim.lbfgs import LBFGS, find_minimize
 from chainrule.train.fit import Fit
-from chainrule.train.progress import Progress
+from chainrule.train.records.progress import Progress
 from chainrule.train.steps import state_at
 
 
@@ -62,7 +62,7 @@ class FullBatchFit(Fit):
                 raise StopIteration
 
         try:
-            with advice(self._batch_hint, backend=self.backend):
+            with out_of_memory_hint(self._batch_hint, backend=self.backend):
                 ended = optimizer.minimize(
                     objective, objective.reached, precision=np.finfo(self.net.dtype).eps,
                     after_iteration=after_iteration,

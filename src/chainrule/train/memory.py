@@ -6,17 +6,17 @@ import bisect
 import math
 from collections.abc import Iterator
 
-from chainrule.backends.base import Backend
-from chainrule.backends.host_memory import WORTH_ASKING, free_on_host, left_of_limits
+from chainrule.backends.contract.backend import Backend
 from chainrule.errors import OutOfMemoryError
-from chainrule.nn.layer import Memory, walk
+from chainrule.host_memory import WORTH_ASKING, free_on_host, left_of_limits
+from chainrule.nn.inputs.rows import Rows
+from chainrule.nn.layers.base import Memory, walk
 from chainrule.nn.layout import use_of
 from chainrule.nn.network import Network
-from chainrule.nn.rows import Rows
 from chainrule.optim.base import Optimizer
-from chainrule.train.batches import batch_formats, cut_epoch
-from chainrule.train.host_rows import HostRows
-from chainrule.train.streaming import streaming_bytes
+from chainrule.train.feeding.batches import batch_formats, cut_epoch
+from chainrule.train.feeding.host_rows import HostRows
+from chainrule.train.feeding.streaming import streaming_bytes
 
 # Shares of what is free that are left to the kernels: on a device workspaces of products and a little scratch; on the
 # host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.

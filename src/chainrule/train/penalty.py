@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
 from chainrule.nn.network import Network
 from chainrule.optim.base import segments
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from chainrule.errors import OptionError
 from chainrule.optim.schedules import Plateau, Schedule
-from chainrule.train.early_stopping import BestEpoch
-from chainrule.train.watch import Candidate, Watch
+from chainrule.train.monitoring.early_stopping import BestEpoch
+from chainrule.train.monitoring.monitored_metric import Candidate, MonitoredMetric
 
 
 class RatesOfRun:
@@ -26,12 +26,15 @@ class RatesOfRun:
     """
 
     def __init__(
-        self, schedule: Schedule, metrics: Sequence[str], watch_of: Callable[[str, float], Watch] | None = None
+        self,
+        schedule: Schedule,
+        metrics: Sequence[str],
+        watch_of: Callable[[str, float], MonitoredMetric] | None = None,
     ) -> None:
         self.schedule = schedule
         self.reductions = 0
         self._waiting_since = 0  # the epoch (from 1) of the best value or, if that is later, of the last reduction
-        self.watch: Watch | None = None
+        self.watch: MonitoredMetric | None = None
         if isinstance(schedule, Plateau):
             monitor = schedule.monitor or ("valid_loss" if "valid_loss" in metrics else "loss")
             if monitor not in metrics:
@@ -65,5 +68,5 @@ class RatesOfRun:
         }  # fmt: skip
 
 
-def _alone(monitor: str, min_delta: float) -> Watch:
-    return Watch([Candidate(BestEpoch(monitor, min_delta))])
+def _alone(monitor: str, min_delta: float) -> MonitoredMetric:
+    return MonitoredMetric([Candidate(BestEpoch(monitor, min_delta))])

@@ -36,16 +36,16 @@ from typing import NamedTuple
 import numpy as np
 
 from chainrule.backends import backend
-from chainrule.backends.base import LOSS
-from chainrule.nn import baselines
-from chainrule.nn.dense import Dense
+from chainrule.backends.contract.backend import LOSS
 from chainrule.nn.evaluation import Evaluator
-from chainrule.nn.losses import GaussianNLL, Loss, Quantile
+from chainrule.nn.inputs.rows import InputReader, Rows
+from chainrule.nn.layers.dense import Dense
+from chainrule.nn.losses import baselines
+from chainrule.nn.losses.names import GaussianNLL, Loss, Quantile
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
-from chainrule.nn.rows import InputReader, Rows
-from chainrule.train.copied_rows import number_copies
-from chainrule.train.host_rows import HostRows
+from chainrule.train.feeding.copied_rows import number_copies
+from chainrule.train.feeding.host_rows import HostRows
 
 FACTORS = np.arange(101) / 100
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP, Array
+from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, Array
 from chainrule.nn.passes import Pass
 from chainrule.train.accumulation import Groups, Piece
-from chainrule.train.batches import Batches
-from chainrule.train.divergence import nonfinite_output, nonfinite_parameter
-from chainrule.train.learner import Learner
+from chainrule.train.diagnosis.divergence import nonfinite_output, nonfinite_parameter
+from chainrule.train.feeding.batches import Batches
+from chainrule.train.update_step import UpdateStep
 
-STEPS_A_LOOK = 64  # steps between two looks at whether to stop, at most; on a device, steps put in the queue at once
+STEPS_PER_SYNC = 64  # steps between two looks at whether to stop, at most; on a device, steps put in the queue at once
 SECONDS_A_LOOK = 0.05  # where steps are slow there are fewer of them: who asks to stop is not kept waiting
 
 
@@ -22,18 +22,18 @@ class Steps:
 
     Parameters
     ----------
-    learner : what is done with gradients, and the net
+    update_step : what is done with gradients, and the net
     batches : what is trained on
-    state : of the steps; see :mod:`chainrule.backends.base`
+    state : of the steps; see :mod:`chainrule.backends.contract.backend`
     accumulate : batches that make one update
     counts : whether right predictions are counted
     before : updates of the fits that this one goes on from
     """
 
     def __init__(
-        self, learner: Learner, batches: Batches, state: Array, *, accumulate: int, counts: bool, before: int = 0
+        self, update_step: UpdateStep, batches: Batches, state: Array, *, accumulate: int, counts: bool, before: int = 0
     ) -> None:
-        net, self._before = learner.net, before
+        net, self._before = update_step.net, before
         self.net, self.backend, self.batches, self.state = net, net.backend, batches, state
         self.lr = self.backend.empty((batches.count,), np.float64)
         self.totals = self.backend.empty((batches.count, 3), np.float64)
@@ -41,7 +41,7 @@ class Steps:
             self.backend.fill(0, out=self.totals)  # what nobody counts is no memory of others in a checkpoint
         self._whole = net.bind(batches.size, training=True, state=state)
         self.groups = Groups(batches, accumulate)
-        self._learner, self._counts = learner, counts
+        self._learner, self._counts = update_step, counts
         self.replay_full = self.backend.capture(self._step_of(self._whole))
         self.replay_ragged: Callable[[int], None] | None = None
         if batches.ragged:
@@ -123,9 +123,9 @@ class Steps:
         return batch, float(totals[batch, LOSS]), where
 
 
-def steps_a_look(times: int, seconds: float) -> int:
+def steps_per_sync(times: int, seconds: float) -> int:
     """How many steps to do before the next look, when ``times`` of them took so long."""
-    return max(1, min(STEPS_A_LOOK, int(SECONDS_A_LOOK * times / seconds) if seconds > 0 else STEPS_A_LOOK))
+    return max(1, min(STEPS_PER_SYNC, int(SECONDS_A_LOOK * times / seconds) if seconds > 0 else STEPS_PER_SYNC))
 
 
 def state_at(step: int, batch: int = 0) -> list[int]:

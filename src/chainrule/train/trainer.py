@@ -9,31 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.host_memory import advice
-from chainrule.errors import OptionError, said_of
+from chainrule.errors import OptionError, error_context
+from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn.inputs.row_checks import check_weights, on_host
+from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.network import Network
-from chainrule.nn.row_checks import check_weights, on_host
-from chainrule.nn.rows import Rows
 from chainrule.optim.adam import Adam
 from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.lbfgs import LBFGS
 from chainrule.options import real_number, whole_number
 from chainrule.random import check_seed
-from chainrule.train.batches import split_order, split_rows
-from chainrule.train.callbacks import Callback, EpochFunction, as_callbacks
-from chainrule.train.checkpoint import Checkpoint
-from chainrule.train.checkpoints import Checkpoints, as_checkpoints, newest
-from chainrule.train.class_weights import ClassWeight, ClassWeights, OwnWeights
-from chainrule.train.early_stopping import EarlyStopping
+from chainrule.train.checkpoints.checkpoint import Checkpoint
+from chainrule.train.checkpoints.resuming import Identity
+from chainrule.train.checkpoints.writer import Checkpoints, as_checkpoints, newest
+from chainrule.train.feeding.batches import split_order, split_rows
+from chainrule.train.feeding.class_weights import ClassWeight, ClassWeights, OwnWeights
+from chainrule.train.feeding.host_rows import HostRows
+from chainrule.train.feeding.streaming import rows_need_streaming
 from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit, refuse_options
-from chainrule.train.host_rows import HostRows
+from chainrule.train.monitoring.early_stopping import EarlyStopping
+from chainrule.train.monitoring.validation_metrics import Metric, MetricFunction, find_metrics
 from chainrule.train.recipe import MOST_STEPS
-from chainrule.train.resuming import Identity
-from chainrule.train.run import EpochRecord, Run
+from chainrule.train.records.callbacks import Callback, EpochFunction, as_callbacks
+from chainrule.train.records.run import EpochRecord, Run
 from chainrule.train.shrinkage import shrink_by
-from chainrule.train.streaming import rows_need_streaming
-from chainrule.train.valid_metrics import Metric, MetricFunction, find_metrics
 
 __all__ = ["EpochRecord", "Run", "Trainer"]
 
@@ -165,7 +165,7 @@ class Trainer:
             divided by their mean over the rows that weigh anything
         class_weight : for a classification "balanced", by the rows that are trained on, or {label: weight}: rows are
             weighted by it in the loss, ``valid_loss`` too, but not in metrics; see
-            :class:`chainrule.train.class_weights.ClassWeights`
+            :class:`chainrule.train.feeding.class_weights.ClassWeights`
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight). Of a
             fraction no class has all of its rows held out
         diagnose : look into the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
@@ -192,14 +192,14 @@ class Trainer:
                                 of the best epoch, or without validation those with which the failing step began.
         """
         self._stop_requested = False
-        with self.net.backend.running(), advice("", doing="training", backend=self.net.backend):
+        with self.net.backend.running(), out_of_memory_hint("", doing="training", backend=self.net.backend):
             fraction, own = self._fraction(validation), None
             if class_weight is not None:
                 own = OwnWeights(self.net, self._class_weights(class_weight, y, sample_weight, fraction))
                 sample_weight = own.take(y, sample_weight)
                 if fraction is None and validation is not None:
                     held_X, held_y, *held_weight = validation
-                    with said_of("validation"):
+                    with error_context("validation"):
                         held_weights = own.take(held_y, *held_weight, held_out=True)
                     validation = held_X, held_y, held_weights
             checkpoint = None if resume is None else Checkpoint.read(newest(resume))
@@ -251,7 +251,7 @@ class Trainer:
         streamed = self.stream if not isinstance(self.optimizer, LBFGS) else False
         if streamed is None:
             streamed = rows_need_streaming(net, X, y, split=fraction is not None)
-        with advice(_rows_hint(streamed), backend=net.backend):
+        with out_of_memory_hint(_rows_hint(streamed), backend=net.backend):
             if streamed:
                 host_rows = HostRows(net, X, y, sample_weight)
                 if own is not None:
@@ -271,7 +271,7 @@ def _held_out(net: Network, validation: Any, own: OwnWeights | None) -> Rows | N
     """The rows of (X, y) or (X, y, weights) on the device."""
     if validation is None:
         return None
-    with said_of("validation"):
+    with error_context("validation"):
         rows = net.upload_rows(*validation, training=False)
         return rows if own is None else own.on_device(rows, own.held_out)
 

@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import Array, Backend
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.backends.guarded import GuardedBackend
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import ChainruleError
-from chainrule.nn.activations import ACTIVATIONS
-from chainrule.nn.losses import LOSSES
+from chainrule.nn.layers.activations import ACTIVATIONS
+from chainrule.nn.losses.names import LOSSES
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
@@ -131,7 +131,7 @@ def _single_against_double(backend: Backend) -> Measured:
     # tanh: a factor rounded to 8 bits pushes some units across the kink of a ReLU, which no tolerance describes
     net = MLP([20, 50, 30, 10], activation="tanh", backend=backend, dtype="float32", seed=2)
     X, y = _rows(net, 64)
-    _, exact = net.twin(dtype="float64").loss_and_gradients(X, y)
+    _, exact = net.copy(dtype="float64").loss_and_gradients(X, y)
     _, single = net.loss_and_gradients(X, y)
     return Measured(
         max(_distance(backend.download(single[k]), backend.download(exact[k])) for k in exact),

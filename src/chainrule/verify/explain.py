@@ -1,6 +1,6 @@
 """Every formula of one training step, with its shapes, each checked numerically.
 
-Each layer brings its formulas (:meth:`~chainrule.nn.layer.Layer.formulas`), each loss its own. A forward line is
+Each layer brings its formulas (:meth:`~chainrule.nn.layers.base.Layer.formulas`), each loss its own. A forward line is
 checked against the formula in long double. A backward line ``dq = ...`` claims to be the gradient of the loss by the
 quantity q, and is checked by the complex step: move q along a random direction, go forward by the formulas again with q
 held there, and compare the slope of the loss. A line of the prediction is checked as a forward line is.
@@ -20,9 +20,9 @@ import numpy as np
 
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import OptionError
-from chainrule.nn.custom import RANGE, CustomActivation
-from chainrule.nn.formulas import Backward, Forward
-from chainrule.nn.layer import walk
+from chainrule.nn.layers.base import walk
+from chainrule.nn.layers.custom_activation import RANGE, CustomActivation
+from chainrule.nn.layers.formulas import Backward, Forward
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
 from chainrule.options import whole_number

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.nn.dense import DensePass
-from chainrule.nn.formulas import Formulas, Forward
-from chainrule.nn.layer import LayerPass, Node
+from chainrule.nn.inputs.preparation import Preparation
+from chainrule.nn.layers.base import LayerPass, Node
+from chainrule.nn.layers.dense import DensePass
+from chainrule.nn.layers.formulas import Formulas, Forward
 from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
-from chainrule.nn.preparation import Preparation
 from chainrule.verify.gradients import COMPLEX_STEP, TINY
 
 # Of the largest gradient. The terms of a gradient may all but cancel, as where two numbers are normalised, while their
@@ -82,7 +82,7 @@ class Step:
 
     def __init__(self, net: Network, n: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.net = net = net.twin(backend=NumPyBackend(), dtype="float64")
+        self.net = net = net.copy(backend=NumPyBackend(), dtype="float64")
         net.preparation = Preparation()  # x is what the first layer reads
         net.parameter_arena.assign(_off_fresh_values(net.parameter_arena.download(), self.rng), partly=True)
         self.places = name_quantities(net.nodes, n)

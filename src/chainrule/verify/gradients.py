@@ -22,9 +22,9 @@ import numpy as np
 
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import GradientError
-from chainrule.nn.custom import CustomActivation
-from chainrule.nn.custom_loss import CustomLoss
-from chainrule.nn.layer import walk
+from chainrule.nn.layers.base import walk
+from chainrule.nn.layers.custom_activation import CustomActivation
+from chainrule.nn.losses.custom_loss import CustomLoss
 from chainrule.nn.network import Network
 from chainrule.nn.passes import new_state
 
@@ -61,7 +61,7 @@ class GradientReport:
 def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, seed: int = 0) -> GradientReport:
     """Check every parameter's gradient on these rows; a few rows are enough.
 
-    The net itself stays as it is: a float64 twin on its own backend is checked, with its weights, and biases of
+    The net itself stays as it is: a float64 copy on its own backend is checked, with its weights, and biases of
     exactly 0 moved off the kink of ReLU.
 
     Returns
@@ -73,15 +73,15 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
     ------
     GradientError   naming the parameter, the entry, and both values.
     """
-    twin = net.twin(dtype="float64")
+    copy = net.copy(dtype="float64")
     rows = (X, y, sample_weight)
-    be, rng = twin.backend, np.random.default_rng(seed)
-    point = _off_the_kinks({name: be.download(p) for name, p in twin.parameters().items()}, rng)
-    twin.assign_parameters(point)
-    _, device_gradients = twin.loss_and_gradients(*rows)
+    be, rng = copy.backend, np.random.default_rng(seed)
+    point = _off_the_kinks({name: be.download(p) for name, p in copy.parameters().items()}, rng)
+    copy.assign_parameters(point)
+    _, device_gradients = copy.loss_and_gradients(*rows)
     gradients = {name: be.download(g) for name, g in device_gradients.items()}
     report = GradientReport()
-    complex_twin = twin.twin(backend=NumPyBackend(), dtype="complex128")
+    complex_twin = copy.copy(backend=NumPyBackend(), dtype="complex128")
     floor = max((float(np.abs(g).sum()) for g in gradients.values()), default=0.0) * VANISHING
     own = isinstance(net.loss, CustomLoss) or any(isinstance(n.layer, CustomActivation) for n in walk(net.nodes))
     for name, gradient in gradients.items():
@@ -91,7 +91,7 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
             exact = _complex_slope(complex_twin, rows, point, name)
             error = _compare(name, gradient, direction, exact, COMPLEX_TOLERANCE, "complex step", floor)
             report.complex_step[name] = error
-        rough = _difference_slope(twin, rows, point, name)
+        rough = _difference_slope(copy, rows, point, name)
         report.central_difference[name] = _compare(
             name, gradient, direction, rough, DIFFERENCE_TOLERANCE, "central difference", floor
         )
@@ -150,18 +150,18 @@ def _only(direction: np.ndarray, entries: np.ndarray) -> np.ndarray:
     return kept.reshape(direction.shape)
 
 
-def _complex_slope(twin: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str) -> Slope:
+def _complex_slope(copy: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str) -> Slope:
     def slope(direction: np.ndarray) -> tuple[float, float]:
         moved = point[name] + 1j * COMPLEX_STEP * direction
-        exact = float(_loss(twin, rows, point, name, moved).imag / COMPLEX_STEP)
+        exact = float(_loss(copy, rows, point, name, moved).imag / COMPLEX_STEP)
         return exact, exact
 
     return slope
 
 
-def _difference_slope(twin: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str) -> Slope:
+def _difference_slope(copy: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str) -> Slope:
     def loss(direction: np.ndarray, t: float) -> float:
-        return float(_loss(twin, rows, point, name, point[name] + t * direction).real)
+        return float(_loss(copy, rows, point, name, point[name] + t * direction).real)
 
     def slope(direction: np.ndarray) -> tuple[float, float]:
         # A kink within +-h shows as a quotient that moves when h is halved: go closer until it stands still, up to
@@ -179,16 +179,16 @@ def _difference_slope(twin: Network, rows: tuple[Any, Any, Any], point: dict[str
 
 
 def _loss(
-    twin: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str, value: np.ndarray
+    copy: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str, value: np.ndarray
 ) -> complex:
     """The loss with one parameter moved; the forward pass alone."""
-    be = twin.backend
-    be.assign(value, out=twin.parameters()[name])
-    uploaded = twin.upload_rows(*rows)
-    batch = twin.bind(len(uploaded), training=True)  # as in training: the same rows dropped, the same statistics
-    totals = be.empty((1, 3), twin.totals_dtype)
+    be = copy.backend
+    be.assign(value, out=copy.parameters()[name])
+    uploaded = copy.upload_rows(*rows)
+    batch = copy.bind(len(uploaded), training=True)  # as in training: the same rows dropped, the same statistics
+    totals = be.empty((1, 3), copy.totals_dtype)
     with be.running():
         logits = batch.forward(uploaded.x)
-        twin.loss(be, logits, uploaded.targets, uploaded.weights, new_state(be), totals=totals, dlogits=batch.dlogits)
-    be.assign(point[name], out=twin.parameters()[name])
-    return complex(twin.loss.value(be.download(totals)))
+        copy.loss(be, logits, uploaded.targets, uploaded.weights, new_state(be), totals=totals, dlogits=batch.dlogits)
+    be.assign(point[name], out=copy.parameters()[name])
+    return complex(copy.loss.value(be.download(totals)))

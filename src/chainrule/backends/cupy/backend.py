@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.transfers import Transfer
 from chainrule.backends.cupy import kernels
+from chainrule.backends.cupy.capture.captured_step import CapturedStep
+from chainrule.backends.cupy.capture.launches import Launch
+from chainrule.backends.cupy.capture.streams import WORKSPACE_SIZE, Lanes
 from chainrule.backends.cupy.fused import FusedBackend
-from chainrule.backends.cupy.graph import CapturedStep
-from chainrule.backends.cupy.lanes import WORKSPACE_SIZE, Lanes
-from chainrule.backends.cupy.launches import Launch
-from chainrule.backends.cupy.multiplier import Multiplier
+from chainrule.backends.cupy.gemm.gemm import Multiplier
 from chainrule.backends.cupy.transfers import Transfers, free_memory
-from chainrule.backends.environment import switch
 from chainrule.backends.numpy.backend import as_host_array
-from chainrule.backends.transfers import Transfer
+from chainrule.environment import switch
 from chainrule.errors import DataError, DeviceError, OutOfMemoryError
 
 LARGEST_ITEM = 16  # bytes, of complex128; long double does not exist on a GPU

@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import BF16, Array
+from chainrule.backends.contract.backend import BF16, Array
+from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.kernels import ACCESS, KINDS
-from chainrule.backends.cupy.launcher import Launcher
-from chainrule.backends.cupy.launches import address
 
 THREADS: Final = 256
 BLOCKS_PER_MULTIPROCESSOR: Final = 12  # several times what fits at once, so that the last to finish are soon done

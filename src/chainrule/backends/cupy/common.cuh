@@ -5,7 +5,7 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long i64;
 
-// state[] and totals[][] as in backends/base.py
+// state[] and totals[][] as in backends/contract/backend.py
 enum { STEP = 0, BATCH = 1, HALTED = 2 };
 enum { LOSS = 0, WEIGHT = 1, CORRECT = 2 };
 const i64 RUNNING = -1;

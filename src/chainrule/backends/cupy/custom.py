@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.base import BF16, Array
-from chainrule.backends.cupy.launcher import Launcher, NotRecordableError
+from chainrule.backends.contract.backend import BF16, Array
+from chainrule.backends.cupy.capture.launcher import Launcher, NotRecordableError
 
 
 class Custom(Launcher):

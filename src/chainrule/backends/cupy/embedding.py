@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.arrays import EmbeddingPlan
-from chainrule.backends.base import Array
+from chainrule.backends.contract.arrays import EmbeddingPlan
+from chainrule.backends.contract.backend import Array
+from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.kernels import VARIANT_OF
-from chainrule.backends.cupy.launcher import Launcher
 
 THREADS: Final = 256
 WARPS: Final = 8  # of a block

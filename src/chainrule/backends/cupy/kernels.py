@@ -20,8 +20,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from chainrule.backends.base import BF16, Array
-from chainrule.backends.cupy.launches import Span, address, span
+from chainrule.backends.contract.backend import BF16, Array
+from chainrule.backends.cupy.capture.launches import Span, address, span
 from chainrule.errors import ShapeError
 
 HERE = Path(__file__).parent

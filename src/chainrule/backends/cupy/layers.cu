@@ -11,10 +11,10 @@ enum Activation { IDENTITY, RELU, TANH, SIGMOID, LEAKY_RELU, ELU, SELU, SOFTPLUS
 const int WIDE = per_access<STORED>;
 const int THREADS = 256;
 
-// ---- activations: each function beside its derivative, by the formulas of backends/base.py ---------------------------
+// ---- activations: each function beside its derivative, by the formulas of backends/contract/backend.py ---------------------------
 //
 // A comparison is written so that a nan stays one, through ReLU too: or a run that has diverged would go on. The numbers
-// and the ends beyond which a gate is 0 or 1 are those of backends/activations.py and gated_activations.py.
+// and the ends beyond which a gate is 0 or 1 are those of backends/reference/activations.py and gated_activations.py.
 
 const REAL SLOPE = REAL(0.01);
 const REAL SELU_SCALE = REAL(1.0507009873554805), SELU_FLOOR = REAL(1.7580993408473766);

@@ -6,10 +6,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.base import BF16, ActivationName, Array
+from chainrule.backends.contract.backend import BF16, ActivationName, Array
+from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
-from chainrule.backends.cupy.launcher import Launcher
-from chainrule.backends.cupy.launches import address
 
 ACTIVATIONS: Final = {  # the numbers in layers.cu
     "identity": 0, "relu": 1, "tanh": 2, "sigmoid": 3, "leaky_relu": 4, "elu": 5, "selu": 6, "softplus": 7, "gelu": 8,

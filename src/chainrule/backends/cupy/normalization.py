@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
+from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
-from chainrule.backends.cupy.launcher import Launcher
-from chainrule.backends.cupy.launches import address
 from chainrule.backends.cupy.layers import ROUNDS, Strips, strips
 
 THREADS: Final = 256

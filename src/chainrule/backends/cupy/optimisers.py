@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
+from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.kernels import ACCESS
-from chainrule.backends.cupy.launcher import Launcher
 
 THREADS: Final = 256
 # Blocks that are at work at once, each thread with 32 to 64 bytes on their way; Adam needs twice the registers.

@@ -1,4 +1,4 @@
-// Random numbers from counters: Philox4x32-10 (Salmon et al. 2011), as in backends/philox.py.
+// Random numbers from counters: Philox4x32-10 (Salmon et al. 2011), as in backends/reference/philox.py.
 
 struct Words {
   u32 at[4];

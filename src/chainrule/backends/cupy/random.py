@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
+from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
-from chainrule.backends.cupy.launcher import Launcher
-from chainrule.backends.cupy.launches import address
-from chainrule.backends.normalization import threshold
+from chainrule.backends.reference.normalization import threshold
 
 THREADS: Final = 256
 WORDS: Final = 4  # a block of Philox, which one thread computes

@@ -5,7 +5,7 @@ const int WIDE = per_access<REAL>;
 
 // ---- element by element ----------------------------------------------------------------------------------------------
 
-// l and dl/dz of one element, formulas as in backends/base.py; d is the loss's parameter. FACTOR is what the gradient is
+// l and dl/dz of one element, formulas as in backends/contract/backend.py; d is the loss's parameter. FACTOR is what the gradient is
 // still to be multiplied by: with the rest of its factors, so that it does not overflow before they make it small.
 
 struct SigmoidCrossEntropy {  // no exponential is ever above 1

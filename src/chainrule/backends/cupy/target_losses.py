@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.backends.base import Array
+from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.losses import ElementwiseLossName
 from chainrule.backends.cupy.losses import REALS, THREADS, Losses, is_matrix
-from chainrule.backends.loss_contract import ElementwiseLossName
 
 
 class TargetLosses(Losses):

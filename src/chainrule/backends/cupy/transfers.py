@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.base import Array
-from chainrule.backends.transfers import Transfer
+from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.transfers import Transfer
 
 
 class PinnedTransfer(Transfer):

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.arrays import EmbeddingPlan
-from chainrule.backends.base import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT, Array
-from chainrule.backends.normalization import BATCH_SHIFT, threshold
+from chainrule.backends.contract.arrays import EmbeddingPlan
+from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT, Array
 from chainrule.backends.numpy import blas
-from chainrule.backends.philox import philox4x32_in_place
-from chainrule.backends.reference import ReferenceBackend
+from chainrule.backends.reference.backend import ReferenceBackend
+from chainrule.backends.reference.normalization import BATCH_SHIFT, threshold
+from chainrule.backends.reference.philox import philox4x32_in_place
 from chainrule.errors import DataError, DeviceError
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register

@@ -1,0 +1,93 @@
+"""``@loop``: a function compiled by numba at its first call with arrays of a kind, and kept in :mod:`loop_cache`.
+
+A loop that cannot be kept, or whose file is damaged, is compiled; one that cannot be compiled raises before it has
+touched an array (:func:`chainrule.backends.compiled.loading.or_numpy`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import compiler, serialize
+from numba.core.caching import Cache
+
+from chainrule.backends.compiled import loop_cache
+from chainrule.backends.compiled.loading import LOOPS
+
+
+class LoopCache(Cache):
+    """What a dispatcher of numba asks before it compiles, and tells afterwards. It never raises."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._py_func = function
+        line = function.__code__.co_firstlineno
+        self._name = f"{Path(inspect.getfile(function)).stem}.{function.__name__}-{line}"
+        self.enable()
+
+    @property
+    def cache_path(self) -> str:
+        return str(loop_cache.folder())
+
+    def flush(self) -> None:
+        """numba's ``recompile``; each file is overwritten by the loop that is compiled next."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled loop for arguments of these types; None when it has to be compiled."""
+        with contextlib.suppress(Exception):
+            target_context.refresh()
+            place = self._place(key := self._key(sig, target_context.codegen()))
+            if place is None or (content := loop_cache.read(place)) is None:
+                return None
+            name, compiled = pickle.loads(content)
+            if name == (self._name, key):
+                return compiler.CompileResult._rebuild(target_context, *compiled)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what has been compiled."""
+        try:
+            place = self._place(key := self._key(sig, data.codegen))
+            if place is None:
+                LOOPS.is_not_kept(loop_cache.find_problem())
+            else:
+                loop_cache.write(place, serialize.dumps(((self._name, key), data._reduce())))
+        except Exception as error:
+            LOOPS.is_not_kept(loop_cache.describe(error))
+
+    def _key(self, signature: Any, codegen: Any) -> str:
+        """What distinguishes it from other compiled loops of its name: types, processor, and what it closes over.
+
+        numba's own key has closures pickled, and a loop that closes over another never has the same in two processes.
+        """
+        return repr((signature, codegen.magic_tuple(), self._py_func.__code__.co_code, _closed_over(self._py_func)))
+
+    def _place(self, key: str) -> Path | None:
+        folder = loop_cache.folder()
+        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+        return None if folder is None else folder / f"{self._name}-{digest}"
+
+
+def _closed_over(function: Callable[..., Any]) -> list[Any]:
+    """Numbers as they are written, other loops by name and by what they close over in turn."""
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
+    inner = [getattr(value, "py_func", None) for value in values]
+    return [
+        (f.__qualname__, _closed_over(f)) if f is not None else repr(value)
+        for f, value in zip(inner, values, strict=True)
+    ]
+
+
+def loop(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` at its first call; ImportError when numba has been told to compile nothing."""
+    if getattr(numba.config, "DISABLE_JIT", False):
+        raise ImportError("NUMBA_DISABLE_JIT is set")
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher._cache = LoopCache(function)
+    return dispatcher

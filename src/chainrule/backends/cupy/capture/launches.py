@@ -1,0 +1,44 @@
+"""Pieces of work for the device, each with the memory that it reads and writes.
+
+A step becomes a list of these. What they touch says which of them may run side by side, so that the training
+code can stay a plain sequence (see :mod:`~chainrule.backends.cupy.capture.dependencies`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from chainrule.backends.contract.backend import Array
+
+Span: TypeAlias = tuple[int, int]  # addresses [start, stop) on the device
+
+
+class Lane(NamedTuple):
+    """Where a launch goes: a stream, which is current, and a workspace for products that no other lane uses."""
+
+    stream: int  # cudaStream_t
+    workspace: int
+    workspace_size: int  # bytes
+
+
+class Launch(NamedTuple):
+    """One kernel or product, bound to its arguments: ``start(lane)`` puts it in the lane's queue and returns."""
+
+    key: tuple[Any, ...]  # what is launched, with all numbers and addresses; the name first
+    start: Callable[[Lane], None]
+    reads: tuple[Span, ...]
+    writes: tuple[Span, ...]
+    arrays: tuple[Array, ...]  # kept alive for as long as the launch can be repeated
+
+
+def address(array: Array) -> int:
+    """The address of the first element, of a CuPy array or of a NumPy array that stands in for one."""
+    data = array.data
+    return int(data.ptr) if hasattr(data, "ptr") else int(array.ctypes.data)
+
+
+def span(array: Array) -> Span:
+    """The memory of an array without gaps, turned views included."""
+    start = address(array)
+    return start, start + int(array.nbytes)

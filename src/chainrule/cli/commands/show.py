@@ -1,0 +1,202 @@
+"""``chainrule show``: what a model file, a run directory or a checkpoint holds."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from chainrule.backends.contract.backend import Array
+from chainrule.cli.console import output, show_checkpoint
+from chainrule.cli.runs.directory import find_model
+from chainrule.cli.runs.record import read_record
+from chainrule.files.sealed_file import is_of
+from chainrule.nn.columns.category_columns import EmbeddedColumn
+from chainrule.nn.columns.notation import PLAIN
+from chainrule.nn.columns.number_column import NumberColumn
+from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.layers.base import Node, walk
+from chainrule.nn.layers.dense import Dense
+from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.layers.residual import Residual
+from chainrule.nn.network import Network
+from chainrule.nn.saved import load
+from chainrule.train.checkpoints import checkpoint
+
+NAMES_SHOWN = 12
+COLUMNS_SHOWN = 60
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path", type=Path, metavar="MODEL_OR_RUN", help="a model file, a run directory, or a checkpoint of one"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    if is_of(args.path, checkpoint.FORMAT):
+        found = checkpoint.Checkpoint.read(args.path)
+        if args.json:
+            output.result_json({"ok": True, "run": None, "model": None, "checkpoint": show_checkpoint.facts_of(found)})
+        else:
+            output.result_table(show_checkpoint.rows_of(found, args.path))
+        return 0
+    record = read_record(args.path)
+    model = find_model(args.path)
+    net = load(model, device="cpu") if record is None or model.exists() else None
+    if args.json:
+        output.result_json({"ok": True, "run": record, "model": None if net is None else _model_facts(net)})
+        return 0
+    if record is not None:
+        output.result_table(_run_rows(record))
+        output.result("")
+    if net is None:
+        output.result("no model: the run did not come to one")
+        return 0
+    output.result_table(_model_rows(net))
+    output.result("")
+    if net.preparation.encoder is not None:
+        output.result_table(_column_rows(net.preparation.encoder))
+        output.result("")
+    output.result_table(_layer_rows(net))
+    return 0
+
+
+def _run_rows(record: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for key in (
+        "status",
+        "error",
+        "started",
+        "ended",
+        "device",
+        "seed",
+        "epochs",
+        "best_epoch",
+        "seconds",
+        "train",
+        "valid",
+    ):
+        if record.get(key) not in (None, {}):
+            rows.append([key, _as_text(record[key])])
+    rows += [[key, _as_text(record[key])] for key in ("data", "valid_data", "versions") if key in record]
+    return rows
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_as_text(v)}" for k, v in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _model_facts(net: Network) -> dict[str, Any]:
+    p = net.preparation
+    return {
+        "layers": list(net.widths),
+        "activations": [node.layer.activation for node in walk(net.nodes) if isinstance(node.layer, Dense)],
+        "description": [layer.describe() for layer in net.layers],
+        "loss": net.loss_name,
+        "dtype": str(net.dtype),
+        "parameters": net.parameter_count,
+        "seed": net.seed,
+        "target": p.target_name,
+        "features": list(p.feature_names),
+        "columns": [] if p.encoder is None else [column.describe() for column in p.encoder.columns],
+        "classes": list(p.classes),
+        "standardised": {"features": p.features is not None, "target": p.targets is not None},
+    }
+
+
+def _model_rows(net: Network) -> list[list[str]]:
+    p = net.preparation
+    codes = f", {len(net.codes())} of codes as they come" if net.codes() and p.features is not None else ""
+    rows = [
+        ["model", f"{' -> '.join(map(str, net.widths))}, {net.parameter_count:,} parameters, {net.dtype}"],
+        ["loss", f"{net.loss_name}: {net.loss.formula}"],
+        ["features", f"{net.n_in} columns{_names(p.feature_names)}; {_standardization(p.features)}{codes}"],
+    ]
+    if net.loss.task == "regress":
+        rows.append(["target", f"{p.target_name or 'one number a row'}; {_standardization(p.targets)}"])
+    else:
+        rows.append(["target", f"{p.target_name or 'a label a row'}{_names(p.classes)}"])
+    return rows
+
+
+def _names(names: tuple[str, ...]) -> str:
+    if not names:
+        return ""
+    return f": {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}"
+
+
+def _standardization(s: Standardization | None) -> str:
+    if s is None:
+        return "as they come"
+    constant = int(s.is_constant.sum())
+    if len(s.mean) == 1:
+        moments = f"standardised with mean {s.mean[0]:.6g}, scale {s.scale[0]:.6g}"
+        return f"always {s.mean[0]:.6g} in training" if constant else moments
+    limit = f", limited to {s.limit:g}" if math.isfinite(s.limit) else ""
+    return f"standardised column by column{limit}" + (f", {constant:,} constant in training" if constant else "")
+
+
+def _column_rows(encoder: TableEncoder) -> list[list[str]]:
+    rows = [["column", "kind", "columns of X", "what becomes of it"]]
+    for column in encoder.columns[:COLUMNS_SHOWN]:
+        if isinstance(column, NumberColumn):
+            does = f"holes become {column.fill:.6g}, the median" + (", and have a column" if column.indicator else "")
+            if column.notation is not None and column.notation != PLAIN:
+                does += f"; written like {column.notation.example}"
+        elif isinstance(column, EmbeddedColumn):
+            does = f"a vector for each of {len(column.categories):,} categories"
+            does += "; one for rarer and unseen ones" if column.rarer else "; unseen ones count as an average row"
+            does += "; one for missing ones" if column.missing else ""
+        else:
+            does = f"one each for {', '.join(column.categories[:NAMES_SHOWN])}"
+            does += f" and {len(column.categories) - NAMES_SHOWN} more" * (len(column.categories) > NAMES_SHOWN)
+            does += "; one for rarer and unseen ones" if column.rarer else "; unseen ones count as an average row"
+            does += "; one for missing ones" if column.missing else ""
+        rows.append([column.name, column.kind, str(len(column.names)), does])
+    if len(encoder.columns) > COLUMNS_SHOWN:
+        rows.append([f"and {len(encoder.columns) - COLUMNS_SHOWN} more"])
+    return rows
+
+
+def _layer_rows(net: Network) -> list[list[str]]:
+    rows = [["layer", "columns", "what it does", "largest |W|", "rms W"]]
+    parameters = net.parameters()
+    for node in walk(net.nodes):
+        settings = {name: value for name, value in node.layer.describe().items() if name not in {"kind", "n_out"}}
+        if isinstance(node.layer, Residual):
+            settings = {"around": " ".join(inner.name for inner in node.inner)}
+        if isinstance(node.layer, Embedding):
+            rows += _embedding_rows(node, net)
+            continue
+        W, largest = parameters.get(f"{node.name}.W"), ("", "")
+        if W is not None:
+            largest = _sizes(W)
+        does = ", ".join(str(v) if isinstance(v, str) else f"{name} {v:g}" for name, v in settings.items())
+        rows.append([node.name, f"{node.n_in} -> {node.n_out}", does, *largest])
+    return rows
+
+
+def _embedding_rows(node: Node, net: Network) -> list[list[str]]:
+    """One for the layer, one for each of its tables."""
+    layer, names, parameters = node.layer, net.preparation.feature_names, net.parameters()
+    assert isinstance(layer, Embedding)
+    rows = [[node.name, f"{node.n_in} -> {node.n_out}", "numbers as they are, beside a vector of each code", "", ""]]
+    for t, (column, count) in enumerate(zip(layer.columns, layer.counts, strict=True)):
+        E = parameters[f"{node.name}.E{t}"]
+        what = f"{count:,} vectors of {names[column] if names else f'column {column}'}"
+        rows.append([f"  E{t}", f"1 -> {E.shape[1]}", what, *_sizes(E)])
+    return rows
+
+
+def _sizes(W: Array) -> tuple[str, str]:
+    """The largest of these numbers, and their root mean square."""
+    sizes = abs(W.astype("float64"))
+    largest = float(sizes.max())
+    relative = sizes / (largest or 1.0)  # squares of the numbers themselves may not be finite
+    return f"{largest:.3g}", f"{largest * float((relative**2).mean() ** 0.5):.3g}"

@@ -1,0 +1,19 @@
+"""``chainrule train``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from chainrule.cli.options.train_options import add_arguments
+from chainrule.cli.runs.directory import RunDirectory
+from chainrule.cli.runs.job import do_job
+
+__all__ = ["USAGE", "add_arguments", "run"]
+
+USAGE = "chainrule train DATA --target COLUMN [options], or chainrule train --config FILE [options]"
+
+
+def run(args: argparse.Namespace) -> int:
+    name = Path(args.data or "run").stem  # without data the job is refused
+    return do_job(args, RunDirectory(args.run_dir, name=name, overwrite=args.overwrite))

@@ -1,0 +1,137 @@
+"""Streams: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from chainrule.files.descriptors import naming
+from chainrule.plain_text import printable
+from chainrule.train.records.loggers import json_text, plain
+
+
+def say(label: str, text: str) -> None:
+    """One line on stderr: a word, padded, and what there is to say."""
+    complain(f"{label:<8} {printable(text)}")
+
+
+@contextlib.contextmanager
+def warnings_as_notes(say: Callable[[str, str], None]) -> Iterator[None]:
+    """What is warned of is said in a line like all else; run.json has what a fit warns of by ``Run.notes``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+            if issubclass(category, UserWarning):
+                say("note", str(message))
+            else:
+                shown(message, category, *where, **options)
+
+        warnings.showwarning = show
+        yield
+
+
+def complain(line: str) -> None:
+    """One line on stderr.
+
+    If nobody reads it any more (a pipe or a terminal that has gone), nothing is said from now on: no work is lost
+    for want of a reader.
+    """
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """What is written to it from now on goes nowhere, what it still holds included."""
+    number = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(number, stream.fileno())
+    os.close(number)
+
+
+def open_closed() -> None:
+    """Streams that were closed before the process began (``>&-``) go nowhere.
+
+    Else there would be none to write to, and the first file to be opened would have the number of one: what a library
+    in C says on stderr (LLVM's warnings) would be written into a model.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # has the lowest number that is free
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+
+
+def result(text: str) -> None:
+    """One line of a command's result on stdout, with escapes for what its encoding has not."""
+    write(f"{_encodable(printable(text))}\n")
+
+
+def write(text: str) -> None:
+    """``text`` on stdout as it is; an OSError says that it was stdout, also if its encoding lacks a character."""
+    with naming("stdout"):
+        try:
+            sys.stdout.write(text)
+        except UnicodeEncodeError as error:
+            what = f"its encoding, {error.encoding}, has no {error.object[error.start]!a}"
+            raise OSError(errno.EILSEQ, f"{what}: set PYTHONIOENCODING=utf-8") from error
+
+
+def _encodable(text: str) -> str:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def result_json(value: Mapping[str, Any]) -> None:
+    """A command's result as one JSON object on one line, with escapes for all that is not printable."""
+    text = json_text(value)
+    write(f"{text if _encodable(text) == text else json.dumps(plain(value), allow_nan=False)}\n")
+
+
+def result_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of text in columns, as wide as they need to be."""
+    cells = [[cut(printable(cell)) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells if i < len(row)) for i in range(max(map(len, cells)))]
+    for row in cells:
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
+        write(f"{_encodable(line.rstrip())}\n")
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """A table of numbers as lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[j]) for row in table) for j in range(len(table[0]))]
+    padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in table]
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def command(word: str, path: Path) -> str:
+    """``chainrule WORD PATH`` as a shell takes it, whatever the path is called."""
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    return f"chainrule {word} {shlex.quote(text) if text.isprintable() else _spelt_out(text)}"
+
+
+def _spelt_out(text: str) -> str:
+    """As bash, ksh, zsh and POSIX since 2024 read it: bytes by three octal digits, which end where the next begins."""
+    plain = (c if c.isprintable() and c not in "\\'" else "".join(f"\\{b:03o}" for b in os.fsencode(c)) for c in text)
+    return f"$'{''.join(plain)}'"
+
+
+def cut(text: str, longest: int = 1000) -> str:
+    """``text``, and of a very long one the beginning: files may hold names of any length."""
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"

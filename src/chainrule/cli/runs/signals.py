@@ -1,0 +1,65 @@
+"""What a signal does to a command that trains."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, Self
+
+from chainrule.train.records.callbacks import Callback
+from chainrule.train.records.run import StartRecord
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came while nothing was trained that could be kept; ``exit_code`` is 128 and its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+class Signals(Callback):
+    """``with Signals() as signals``: INT, TERM and HUP ask the trainer to stop, as whose first callback it is passed.
+
+    Before training has started a signal raises Stopped; once it has, the trainer stops after the step under way and all
+    that comes after it is done: the checkpoint, the model, the record. The second signal ends the process at once. HUP
+    stays ignored where it was, as under nohup.
+    """
+
+    def __init__(self) -> None:
+        self.caught: list[int] = []
+        self._stop: Callable[[], object] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Only the main thread may set handlers; a host program that calls main() from another keeps its own.
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                    self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def on_start(self, record: StartRecord) -> None:
+        self._stop = record.trainer.stop
+        if self.caught:  # Stopped was raised where Python only prints exceptions: a callback of a weakref, of ctypes
+            self._stop()
+
+    def _on_signal(self, number: int, _: object) -> None:
+        if self.caught:
+            os._exit(128 + number)
+        self.caught.append(number)
+        if self._stop is None:
+            raise Stopped(number)
+        self._stop()
+
+    @property
+    def exit_code(self) -> int:
+        """0 where no signal came."""
+        return 128 + self.caught[0] if self.caught else 0

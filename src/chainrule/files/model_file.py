@@ -1,0 +1,99 @@
+"""The model file: a :mod:`chainrule.files.sealed_file` with the arrays of a net and the description that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ModelFileError
+from chainrule.files import sealed_file
+from chainrule.files.regular_file import FilePath
+from chainrule.files.sealed_file import Format
+
+# The newest version; each file has the least that its description needs, see version_of. The header's limit: 100,000
+# columns fit; safetensors itself takes at most 100 MB.
+FORMAT = Format("chainrule-model", "model", version=5, max_header=1 << 26)
+DTYPES = ("float32", "float64")
+
+SCHEMA: dict[str, type | tuple[type, ...]] = {
+    "n_in": int,
+    "layers": list,
+    "loss": (str, dict),  # its name, or {"name": ..., option: value}
+    "dtype": str,
+    "seed": int,
+    "feature_names": list,
+    "target_name": str,
+    "classes": list,
+}
+OPTIONAL: dict[str, type] = {
+    "columns": list,
+    "constant_columns": int,  # how many scales are infinite: columns that never changed in training
+    "target_notation": dict,  # how the numbers of the target are written
+}
+
+
+def write(path: FilePath, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Write the file whole or not at all."""
+    sealed_file.write(path, FORMAT, version_of(description), description, tensors)
+
+
+def version_of(description: Mapping[str, Any]) -> int:
+    """The least that knows all of it, so that an old reader can read what it can.
+
+    5 with a "notation" of numbers, 4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with
+    an embedding, 2 with "columns" (of a table, before they became X), else 1.
+    """
+    columns = [column for column in description.get("columns", ()) if isinstance(column, dict)]
+    if "target_notation" in description or any("notation" in column for column in columns):
+        return 5
+    if "constant_columns" in description or any("marks" in column for column in columns):
+        return 4
+    parts = [*description.get("layers", ()), *columns]
+    if any(isinstance(part, dict) and part.get("kind") == "embedding" for part in parts):
+        return 3
+    return 2 if "columns" in description else 1
+
+
+def is_scale(name: str) -> bool:
+    """Whether an array of this name may hold infinities: the scale of a column that never changed in training."""
+    return name in {"features.scale", "targets.scale"}
+
+
+def read(path: FilePath) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Description and arrays of a model file.
+
+    Raises
+    ------
+    ModelFileError   if the file is missing, foreign, damaged, or of an unknown version.
+    """
+    version, description, tensors = sealed_file.read(path, FORMAT)
+    _check_description(Path(path), description, tensors, version=version)
+    return description, tensors
+
+
+def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray], *, version: int) -> None:
+    if not isinstance(description, dict):
+        raise ModelFileError(f"{path}: the description is no JSON object")
+    optional = {key: kind for key, kind in OPTIONAL.items() if key in description}
+    for key, kind in (SCHEMA | optional).items():
+        if not isinstance(description.get(key), kind) or isinstance(description[key], bool):
+            kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ModelFileError(f"{path}: {key} of the description should be of type {kinds}")
+    for key in ("feature_names", "classes"):
+        if not all(isinstance(name, str) for name in description[key]):
+            raise ModelFileError(f"{path}: {key} of the description should be strings")
+    for key, what in (("layers", "layer"), ("columns", "column")):
+        for part in description.get(key, ()):
+            if not isinstance(part, dict) or not isinstance(part.get("kind"), str):
+                raise ModelFileError(f"{path}: unknown kind of {what}: {part!r:.80}")
+    if version_of(description) != version:
+        raise ModelFileError(
+            f"{path}: format version {version} came, its layers and columns belong to {version_of(description)}"
+        )
+    for name, array in tensors.items():
+        finite = np.isfinite(array) | (np.isposinf(array) if is_scale(name) else False)
+        if str(array.dtype) not in DTYPES or not finite.all():
+            raise ModelFileError(f"{path}: {name} should be finite numbers of {' or '.join(DTYPES)}")

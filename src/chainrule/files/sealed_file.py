@@ -1,0 +1,214 @@
+"""Arrays and what they mean in one file that is whole or refused: safetensors, JSON, a checksum over both.
+
+The safetensors metadata holds one string, under the name of the format: a JSON object of ``version``, ``description``
+(what the arrays mean) and ``sha256``, over the description and every array's name, dtype, shape and bytes. safetensors
+itself has no checksum, writes arrays that are not C-contiguous wrongly without a word, and puts several metadata
+strings in a random order (so the same arrays would give other bytes each time); all three are taken care of here.
+Nothing in a file is ever executed, and nothing is believed before it has been checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from chainrule.errors import DataError, ModelFileError, first_line
+from chainrule.files.regular_file import FilePath, is_folder, open_regular, path_of_open
+from chainrule.files.writing import write_whole
+
+BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
+BYTES_AN_ARRAY = 120  # of a header: what safetensors says of an array beside its name
+DEEPEST = 40  # levels of a description; blocks of blocks have 20
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
+    "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+# What else a file may be, and what to do with it.
+KINDS = {
+    "chainrule-model": ("model", "`chainrule predict`, `evaluate` and `show` take it; cr.load opens it"),
+    "chainrule-checkpoint": (
+        "checkpoint", "`chainrule resume RUN` goes on from it, in the library fit(resume=...); a model is in "
+        "model.safetensors of the run, or in best.safetensors beside it",
+    ),
+}  # fmt: skip
+
+
+class Format(NamedTuple):
+    """A kind of sealed file.
+
+    ``key`` names it within the file, ``what`` in messages, ``version`` is the newest that is read, ``max_header``
+    bounds the bytes of names and description.
+    """
+
+    key: str
+    what: str
+    version: int
+    max_header: int
+
+
+class Content(NamedTuple):
+    """What a sealed file holds."""
+
+    version: int
+    description: Any
+    arrays: dict[str, np.ndarray]
+
+
+def write(
+    path: FilePath, kind: Format, version: int, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Write the file whole or not at all: :func:`chainrule.files.writing.write_whole`.
+
+    DataError for a header that is too long, and for names that are no Unicode.
+    """
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    try:
+        envelope = {"version": version, "description": description, "sha256": checksum(description, arrays)}
+    except UnicodeEncodeError as error:
+        name = error.object[max(error.start - 20, 0) : error.end + 20]
+        raise DataError(f"{path}: expected names and categories of Unicode characters, got {name!a}") from error
+    text = json.dumps(envelope, ensure_ascii=False, allow_nan=False)
+    if _bytes_within_json(text) > kind.max_header:  # before safetensors refuses it, which has a limit of its own
+        raise too_long(path, kind)
+    content = safetensors.numpy.save(arrays, {kind.key: text})
+    if struct.unpack("<Q", content[:8])[0] > kind.max_header:
+        raise too_long(path, kind)
+    write_whole(path, content)
+
+
+def too_long(path: FilePath, kind: Format) -> DataError:
+    """The error for a description that no file of this kind has room for."""
+    return DataError(
+        f"{path} would need more than {kind.max_header:,} bytes for names and categories",
+        hint="fewer or shorter names of columns, classes and categories",
+    )
+
+
+def header_bytes(description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How long the names and the description are in a file, within a few hundred bytes an array."""
+    text = json.dumps(description, ensure_ascii=False)
+    return _bytes_within_json(text) + sum(len(name) + BYTES_AN_ARRAY for name in shapes)
+
+
+def _bytes_within_json(text: str) -> int:
+    """Of a text that is JSON itself, in the JSON of a header: its quotes take two."""
+    return len(json.dumps(text, ensure_ascii=False).encode(errors="replace"))
+
+
+def read(path: FilePath, kind: Format) -> Content:
+    """What a sealed file of this kind holds.
+
+    Raises
+    ------
+    ModelFileError   if the file is missing, foreign, damaged, or of an unknown version.
+    """
+    try:
+        with open_regular(path) as opened, _safe_open(opened, path, kind) as file:
+            metadata = file.metadata() or {}
+            if kind.key not in metadata:
+                other, hint = next((KINDS[key] for key in KINDS if key in metadata), ("", ""))
+                came = f"a chainrule {other}" if other else "a safetensors file"
+                raise ModelFileError(f"{path} is {came}, but not a chainrule {kind.what}", hint=hint)
+            envelope = json.loads(_bounded(path, metadata[kind.key], kind))
+            version = envelope["version"]
+            if type(version) is not int or not 1 <= version <= kind.version:
+                raise ModelFileError(
+                    f"{path} has format version {version!r:.40}, this chainrule reads 1 to {kind.version}",
+                    hint="open it with the chainrule that wrote it, or a newer one",
+                )
+            arrays = _read_arrays(opened, file)
+        description = envelope["description"]
+        if is_deeper(description, DEEPEST):
+            raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
+        if envelope["sha256"] != checksum(description, arrays):
+            raise ModelFileError(f"{path} is damaged: its checksum does not fit", hint="take a copy that is intact")
+    except (ModelFileError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist") from None
+    except OSError as error:
+        hint = f"the model of a run is {Path(path) / 'model.safetensors'}" if is_folder(path) else ""
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
+    except Exception as error:  # safetensors raises several kinds, json and numpy more
+        raise ModelFileError(f"{path} is not a {kind.what} file: {first_line(error):.200}") from error
+    return Content(version, description, arrays)
+
+
+def _safe_open(opened: io.BufferedReader, path: FilePath, kind: Format) -> Any:
+    """safetensors' view of a file that is open, once the length of its header has been looked at."""
+    start = opened.read(8)
+    if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= kind.max_header:
+        raise ModelFileError(
+            f"{path}: expected a chainrule {kind.what}, got a file of another kind",
+            hint="models and checkpoints are .safetensors files",
+        )
+    return safetensors.safe_open(path_of_open(opened, path), framework="np")
+
+
+def _read_arrays(opened: io.BufferedReader, file: Any) -> dict[str, np.ndarray]:
+    """All arrays, in the order in which they stand in the file, one after the other behind the header.
+
+    safetensors has seen that they fill the file, and would map it into memory: a process that touches mapped bytes of a
+    file which has become shorter meanwhile is ended by the system.
+    """
+    if not hasattr(file, "offset_keys"):  # safetensors before 0.6 does not say what stands where
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    opened.seek(0)
+    opened.seek(8 + struct.unpack("<Q", opened.read(8))[0])
+    arrays = {}
+    for name in file.offset_keys():
+        claimed = file.get_slice(name)
+        array = np.empty(claimed.get_shape(), DTYPES[claimed.get_dtype()])
+        content = array.reshape(-1).view(np.uint8).data
+        if opened.readinto(content) != len(content):
+            raise ValueError("it has become shorter while it was read")
+        arrays[name] = array
+    return arrays
+
+
+def _bounded(path: FilePath, text: str, kind: Format) -> str:
+    """``text``, unless most of it is brackets: of two bytes that open and close a list Python makes ninety."""
+    if text.count("[") + text.count("{") > BRACKETS + len(text) // BYTES_A_BRACKET:
+        raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
+    return text
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects of JSON are within one another more than ``levels`` deep."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
+
+
+def is_of(path: FilePath, kind: Format) -> bool:
+    """Whether a file says that it is of this kind. What it holds is not looked at; False where it cannot be read."""
+    try:
+        with open_regular(path) as opened, _safe_open(opened, path, kind) as file:
+            return kind.key in (file.metadata() or {})
+    except Exception:  # as in read
+        return False
+
+
+def checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256, in hex, of all that a file means."""
+    digest = hashlib.sha256(json.dumps(description, ensure_ascii=False, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # not a copy of the bytes
+    return digest.hexdigest()

@@ -1,0 +1,176 @@
+"""What a model knows of a column of text: its categories, and their columns of X or their codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError
+from chainrule.nn.columns.column_data import Categorical, ColumnData, KnownTexts, marks_in, refuse_long_names
+from chainrule.nn.columns.notation import MISSING, NOTHING, Notation, check_notation, describe_notation
+
+MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
+
+
+@dataclass(frozen=True)
+class _Categories:
+    """What is known of a column of text: which categories have a slot of their own, and how frequent they are.
+
+    A value that no training row had goes to "rarer", which learnt from the rarest; a missing one to "missing".
+
+    Parameters
+    ----------
+    name : of the table's column
+    categories : those with a slot of their own, the most frequent of the training rows, in the order of their names
+    rarer, missing : whether there are slots for these; only where training rows filled them
+    shares : of the training rows, one for each slot; they sum to 1
+    marks : words for holes that stood in a column with nulls of its own, as text; None for a column without nulls of
+        its own (of a text file), where all such words were holes
+    notation : of the file that it came from, which names 7,0 and 7.0 alike; None if the training did not say
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    rarer: bool
+    missing: bool
+    shares: tuple[float, ...]
+    marks: tuple[str, ...] | None = None
+    notation: Notation | None = None
+
+    def __post_init__(self) -> None:
+        check_notation(self.name, self.notation)
+        if self.marks is not None and not set(self.marks) <= MISSING | NOTHING:
+            raise OptionError(f"expected words for holes as marks of {self.name!r:.60}, got {self.marks!r:.60}")
+        texts = (self.name, *self.categories)
+        if not all(isinstance(text, str) for text in texts) or len(set(self.categories)) < len(self.categories):
+            raise OptionError(f"categories {self.categories!r:.60} of {self.name!r:.60} came, different texts expected")
+        refuse_long_names("a name of a column", (self.name,))
+        refuse_long_names(f"a category of column {self.name!r:.60}", self.categories)
+        if not isinstance(self.rarer, bool) or not isinstance(self.missing, bool):
+            raise OptionError(f"rarer {self.rarer!r:.60} and missing {self.missing!r:.60} came, two of true and false")
+        numbers = all(isinstance(share, int | float) and 0 <= share <= 1 for share in self.shares)
+        if not self.slots or len(self.shares) != self.slots or not numbers or abs(sum(self.shares) - 1) > 1e-6:
+            raise OptionError(f"expected {self.slots} shares that sum to 1, got {self.shares!r:.60}")
+
+    @classmethod
+    def fit(
+        cls, name: str, data: Categorical, sample_weight: np.ndarray | None = None, *,
+        max_categories: int = MAX_CATEGORIES, at_least: int = 1, notation: Notation | None = None,
+    ) -> Self:  # fmt: skip
+        """The ``max_categories`` most frequent by weight, equals by name, of those with ``at_least`` so many rows each;
+        and the shares of the weight."""
+        rows = np.bincount(data.codes + 1, minlength=len(data.names) + 1)
+        frequencies = rows if sample_weight is None else np.bincount(data.codes + 1, sample_weight, len(rows))
+        # Ten digits: equals by name, whatever the order in which the weights were added up.
+        _, *of_names = np.round(frequencies / frequencies.sum(), 10).tolist()
+        ranked = sorted(
+            np.flatnonzero(rows[1:]).tolist(), key=lambda i: (rows[i + 1] < at_least, -of_names[i], data.names[i])
+        )
+        most = min(max_categories, int((rows[1:] >= at_least).sum()))
+        kept, rarer = sorted(ranked[:most], key=lambda i: data.names[i]), ranked[most:]
+        slots = [*([i + 1] for i in kept), *([[i + 1 for i in rarer]] if rarer else []), *([[0]] if rows[0] else [])]
+        shares = tuple(float(frequencies[slot].sum() / frequencies.sum()) for slot in slots)
+        marks = tuple(marks_in(data.names[i] for i in ranked)) if data.typed else None
+        return cls(name, tuple(data.names[i] for i in kept), bool(rarer), bool(rows[0]), shares, marks, notation)
+
+    @property
+    def slots(self) -> int:
+        """Of the categories, then "rarer" and "missing" where they are used."""
+        return len(self.categories) + self.rarer + self.missing
+
+    def slots_of(self, data: ColumnData) -> np.ndarray:
+        """(n,) int64: the slot of each row, -1 where there is none for what it holds."""
+        if not isinstance(data, Categorical):
+            raise DataError(f"column {self.name!r} holds numbers, categories were expected as in training")
+        last = len(self.categories)
+        slot = {category: i for i, category in enumerate(self.categories)}
+        rarer, missing = (last if self.rarer else -1), (last + self.rarer if self.missing else -1)
+        # -1 of a missing cell finds the last entry.
+        of_names = np.array([*(slot.get(name, rarer) for name in data.names), missing], np.int64)
+        found: np.ndarray = of_names[data.codes]
+        return found
+
+    @property
+    def known(self) -> KnownTexts:
+        """For who reads the column again."""
+        return KnownTexts(frozenset(self.categories), None if self.marks is None else frozenset(self.marks))
+
+    def unseen(self, data: Categorical) -> list[str]:
+        """What stands in ``data`` and had no slot of its own in training."""
+        there = np.bincount(data.codes + 1, minlength=len(data.names) + 1)[1:]
+        known = set(self.categories)
+        return [name for name, count in zip(data.names, there, strict=True) if count and name not in known]
+
+    def _described(self, kind: str) -> dict[str, Any]:
+        return {
+            "kind": kind, "name": self.name, "categories": list(self.categories), "rarer": self.rarer,
+            "missing": self.missing, "shares": list(self.shares),
+            **({} if self.marks is None else {"marks": list(self.marks)}), **describe_notation(self.notation),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CategoryColumn(_Categories):
+    """One column of X a slot, 1 in the rows that have it, else 0; see :class:`_Categories` for the parameters.
+
+    Where training rows filled no slot for what a row holds, its weights would be noise: then the row gets the
+    ``shares`` instead, the means of these columns, which standardisation makes zeros. They say nothing.
+    """
+
+    kind: ClassVar[str] = "category"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its columns of X."""
+        extra = [f"{self.name} is rarer"] * self.rarer + [f"{self.name} is missing"] * self.missing
+        return (*(f"{self.name} = {category}" for category in self.categories), *extra)
+
+    @property
+    def name_characters(self) -> int:
+        """Of :attr:`names` together, within ten a name."""
+        return self.slots * len(self.name) + sum(map(len, self.categories))
+
+    def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
+        """Write the columns of X, (n, len(names))."""
+        slots = self.slots_of(data)
+        out[...] = 0
+        known = np.flatnonzero(slots >= 0)
+        out[known, slots[known]] = 1
+        if len(known) < len(slots):
+            out[slots < 0] = self.shares
+
+    def describe(self) -> dict[str, Any]:
+        """For the model file."""
+        return self._described(self.kind)
+
+
+@dataclass(frozen=True)
+class EmbeddedColumn(_Categories):
+    """One column of X: the number of the slot, for an :class:`Embedding`; see :class:`_Categories` for the parameters.
+
+    Where training rows filled no slot for what a row holds, it gets the number after the last, for which the embedding
+    has the mean of the slots' vectors by their ``shares``: an average row.
+    """
+
+    kind: ClassVar[str] = "embedding"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its column of X: that of the table's."""
+        return (self.name,)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a slot for whatever may come."""
+        return self.rarer and self.missing
+
+    def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
+        """Write the column of X, (n, 1)."""
+        slots = self.slots_of(data)
+        out[:, 0] = np.where(slots < 0, self.slots, slots)
+
+    def describe(self) -> dict[str, Any]:
+        """For the model file."""
+        return self._described(self.kind)

@@ -1,0 +1,117 @@
+"""The columns of a table while they are data: numbers, or text by its different values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.errors import DataError
+from chainrule.nn.columns.notation import MISSING, NOTHING, Notation
+
+LONGEST_NAME = 1 << 16  # characters of a name of a column, class or category
+
+
+@dataclass(frozen=True, eq=False)
+class Categorical:
+    """A column of text.
+
+    Parameters
+    ----------
+    codes : (n,) int32, positions in ``names``; -1 where the cell is missing
+    names : the different texts
+    typed : whether the column had nulls of its own, so that no word in it stood for one: "NA" is text there
+    """
+
+    codes: np.ndarray
+    names: tuple[str, ...]
+    typed: bool = False
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+ColumnData = np.ndarray | Categorical  # numbers: (n,) float64, nan where missing
+
+
+class TableColumns(dict[str, ColumnData]):
+    """The columns of a table by name, in order, and how the numbers were written.
+
+    Parameters
+    ----------
+    columns : name to column
+    notations : of the columns whose cells said how their numbers are written, or that share a file with such cells;
+        none of a typed column (Parquet, a DataFrame)
+    target : the same of the target
+    """
+
+    def __init__(
+        self, columns: Mapping[str, ColumnData], *, notations: Mapping[str, Notation] | None = None,
+        target: Notation | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(columns)
+        self.notations: Mapping[str, Notation] = dict(notations or {})
+        self.target_notation = target
+
+    def copy(self) -> TableColumns:
+        """The same columns, and what is known of how they were written."""
+        return TableColumns(self, notations=self.notations, target=self.target_notation)
+
+
+@dataclass(frozen=True)
+class KnownTexts:
+    """What is known of a column of text before it is read.
+
+    Parameters
+    ----------
+    names : its categories
+    marks : words for holes that stood in it as text; None if such words were holes
+    """
+
+    names: frozenset[str]
+    marks: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, data: Categorical) -> KnownTexts:
+        """Of a column that was read."""
+        return cls(frozenset(data.names), frozenset(marks_in(data.names)) if data.typed else None)
+
+
+def marks_in(names: Iterable[str]) -> list[str]:
+    """Those of the texts that would be a hole in a text file, or are how nothing is printed."""
+    return sorted({*names} & (MISSING | NOTHING))
+
+
+def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:
+    """Those rows of a column."""
+    return Categorical(data.codes[rows], data.names, data.typed) if isinstance(data, Categorical) else data[rows]
+
+
+def positions(rows: np.ndarray, n: int) -> np.ndarray:
+    """Positions from 0 of these rows of ``n``: of a mask those that it has; DataError for what is neither."""
+    found = np.asarray(rows)
+    if found.dtype.kind == "b" and found.shape == (n,):
+        return np.flatnonzero(found)
+    if not found.size and found.ndim == 1:
+        return found.astype(np.int64)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or not -n <= found.min() <= found.max() < n:
+        raise DataError(f"rows: expected positions of {n:,} rows, or a mask of them, got {found.dtype} {found.shape}")
+    return found % n if found.min() < 0 else found
+
+
+def shorten(data: ColumnData, n: int) -> None:
+    """Keep the first ``n`` rows, in place, where the memory is the array's own: the rest of it is given back."""
+    array = data.codes if isinstance(data, Categorical) else data
+    if array.flags.owndata:
+        array.resize(n, refcheck=False)
+
+
+def refuse_long_names(what: str, names: Iterable[str]) -> None:
+    """DataError for one of more than 65,536 characters, which no model file takes."""
+    longest = max(names, key=len, default="")
+    if len(longest) > LONGEST_NAME:
+        raise DataError(
+            f"expected {what} of at most {LONGEST_NAME:,} characters, got {longest[:40]!r}... of {len(longest):,}",
+            hint="shorten it, or leave it out",
+        )

@@ -1,0 +1,89 @@
+"""What a model knows of a column of numbers, and its columns of X."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError
+from chainrule.nn.columns.column_data import Categorical, ColumnData, refuse_long_names
+from chainrule.nn.columns.notation import Notation, check_notation, describe_notation
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """Numbers, and after them, where training rows had holes, 1 for a hole and 0 for a number.
+
+    Parameters
+    ----------
+    name : of the table's column
+    fill : stands for what is missing: the median of the training rows
+    indicator : whether holes have a column of X of their own. It exists only where training rows had holes; without it
+        a hole is the fill and nothing else, because nothing was learnt about holes
+    notation : how numbers are written in text files of such a table; None if the training did not say
+    """
+
+    name: str
+    fill: float = 0.0
+    indicator: bool = False
+    notation: Notation | None = None
+    kind: ClassVar[str] = "number"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.fill, int | float) or isinstance(self.fill, bool):
+            raise OptionError(f"a column {self.name!r:.60} with fill {self.fill!r:.60} came, text and number expected")
+        refuse_long_names("a name of a column", (self.name,))
+        if not np.isfinite(self.fill) or not isinstance(self.indicator, bool):
+            raise OptionError(f"fill {self.fill!r:.60}, indicator {self.indicator!r:.60} of {self.name!r:.60} came")
+        check_notation(self.name, self.notation)
+
+    @classmethod
+    def fit(
+        cls, name: str, values: np.ndarray, sample_weight: np.ndarray | None = None, *, notation: Notation | None = None
+    ) -> NumberColumn:
+        """The median by weight, and whether there are holes; a column without any number is filled with 0."""
+        holes = np.isnan(values)
+        present = values[~holes] if holes.any() else values
+        weights = sample_weight if sample_weight is None or not holes.any() else sample_weight[~holes]
+        return cls(name, _median(present, weights) if present.size else 0.0, bool(holes.any()), notation)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its columns of X."""
+        return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
+
+    def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
+        """Write the columns of X, (n, len(names))."""
+        if isinstance(data, Categorical):
+            raise DataError(f"column {self.name!r} holds text, numbers were expected as in training")
+        holes = np.isnan(data)
+        out[:, 0] = data
+        if holes.any():
+            out[holes, 0] = self.fill
+        if self.indicator:
+            out[:, 1] = holes
+
+    def describe(self) -> dict[str, Any]:
+        """For the model file."""
+        return {
+            "kind": self.kind, "name": self.name, "fill": self.fill, "indicator": self.indicator,
+            **describe_notation(self.notation),
+        }  # fmt: skip
+
+
+def _median(values: np.ndarray, weights: np.ndarray | None) -> float:
+    """Half of the weight is on either side of it; the mean of two values if that holds between them.
+
+    Also of numbers so large that the sum of the two in the middle overflows.
+    """
+    if weights is not None:
+        order = np.argsort(values, kind="stable")
+        below = np.cumsum(weights[order])
+        # Sums of weights that are the same by their ratios may differ by their roundings.
+        middle = np.searchsorted(below, below[-1] / 2 * np.array([1 - 1e-12, 1 + 1e-12])).clip(max=len(order) - 1)
+        values = values[order[middle]]
+    with np.errstate(over="ignore"):
+        median = float(np.median(values))
+    return median if np.isfinite(median) else 2 * float(np.median(values / 2))

@@ -1,0 +1,203 @@
+"""From a table with names, text and holes to the matrix X of a net; fitted on training rows, kept with the net."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError
+from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.columns.column_data import ColumnData, KnownTexts, TableColumns, positions, shorten, take
+from chainrule.nn.columns.notation import Notation
+from chainrule.nn.columns.number_column import NumberColumn
+from chainrule.nn.columns.table_columns import Column, fit_column
+
+if TYPE_CHECKING:
+    from chainrule.nn.layers.embedding import Embedding
+
+ENCODING = "X takes 8 bytes a number: use fewer rows or columns, or a lower max_categories"
+MOST_CHARACTERS = 1 << 26  # of the names of X together: a model file has no room for more
+PART = 65_536  # rows encoded at a time, so that what is made on the way stays small
+
+
+@dataclass(frozen=True)
+class TableEncoder:
+    """The columns of a table that a model takes, in its order, and what becomes of each.
+
+    X has the columns of ``columns[0]``, then those of ``columns[1]``, and so on; standardisation comes after it. The
+    same values give the same X in whatever order a table has its columns, and whatever else it has.
+
+    Parameters
+    ----------
+    columns : NumberColumn, CategoryColumn or EmbeddedColumn each, with different names
+    """
+
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        if not self.columns or len(set(self.table_names)) < len(self.columns):
+            raise OptionError("an encoder of columns with different names was expected, at least one")
+        characters = sum(column.name_characters for column in self.columns if isinstance(column, CategoryColumn))
+        if characters > MOST_CHARACTERS:  # counted before the names are made: each category has that of its column too
+            raise OptionError(
+                f"expected names of X of at most {MOST_CHARACTERS:,} characters together, got {characters:,}",
+                hint="a lower max_categories, or shorter names of columns and categories",
+            )
+
+    @classmethod
+    @out_of_memory_hint(ENCODING, doing="looking at columns")
+    def fit(
+        cls, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None, max_categories: int | None = None, embed_above: int | None = None,
+    ) -> TableEncoder:  # fmt: skip
+        """Medians, categories and shares of these ``rows``, by default all; the table's other rows count for nothing.
+
+        Parameters
+        ----------
+        table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`. The columns that
+            :func:`chainrule.read_table` found also know how their numbers were written, which the encoder keeps
+        rows : positions of the training rows
+        sample_weight : (len(rows),) of these rows, above 0; None for all ones
+        max_categories : of a column of text; rarer ones share one column of X, or a vector. By default 32, where
+            ``embed_above`` is given that, and 65,536 of an embedded column
+        embed_above : columns of text with more categories than this become one column of X with codes, for
+            :meth:`embedding`; there categories with a single row count as rarer. By default none are
+        """
+        if not isinstance(table, Mapping):
+            raise DataError(f"expected the columns of a table, got {type(table).__name__}", hint="table.columns")
+        chosen = slice(None) if rows is None else positions(rows, len(next(iter(table.values()), ())))
+        options = {"max_categories": max_categories, "embed_above": embed_above}
+        notations = table.notations if isinstance(table, TableColumns) else {}
+        columns = (
+            fit_column(name, take(data, chosen), sample_weight, notation=notations.get(name), **options)
+            for name, data in table.items()
+        )
+        return cls(tuple(columns))
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """The columns that a table must have."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns of X."""
+        return tuple(name for column in self.columns for name in column.names)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """{name of the table's column: "number" or "category"}."""
+        return {c.name: "number" if isinstance(c, NumberColumn) else "category" for c in self.columns}
+
+    @property
+    def notations(self) -> dict[str, Notation]:
+        """{name of the table's column: how its numbers are written}, of those of which it is known."""
+        return {c.name: c.notation for c in self.columns if c.notation is not None}
+
+    @property
+    def notation(self) -> Notation | None:
+        """How the numbers of all columns are written; None if that is not known or differs."""
+        found = {column.notation for column in self.columns}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def texts(self) -> dict[str, KnownTexts]:
+        """{name of a column of text: what is known of it}, for who reads such a table again."""
+        return {c.name: c.known for c in self.columns if not isinstance(c, NumberColumn)}
+
+    def embedding(self, *, widths: Sequence[int] | None = None) -> Embedding | None:
+        """The first layer of a net on X, for the columns that hold codes; None where there are none.
+
+        Parameters
+        ----------
+        widths : of the vectors of each of these columns, by default :func:`~chainrule.nn.layers.embedding.usual_width`
+        """
+        from chainrule.nn.layers.embedding import Embedding  # a layer knows rows, which know what prepares them: this
+
+        embedded: list[tuple[int, EmbeddedColumn]] = []
+        at = 0
+        for column in self.columns:
+            if isinstance(column, EmbeddedColumn):
+                embedded.append((at, column))
+            at += len(column.names)
+        if not embedded:
+            return None
+        return Embedding(
+            columns=[at for at, _ in embedded],
+            counts=[column.slots for _, column in embedded],
+            widths=widths,
+            shares=[() if column.is_complete else column.shares for _, column in embedded],
+        )
+
+    @out_of_memory_hint(ENCODING, doing="making numbers of a table")
+    def encode(self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None) -> np.ndarray:
+        """X (n, len(names)) float64 of these ``rows`` of a table, by default all.
+
+        Raises
+        ------
+        DataError   if the table lacks a column, naming all that it lacks, or a column holds the other kind.
+        """
+        there = self._rows_of(table)
+        rows = None if rows is None else positions(rows, there)
+        n = there if rows is None else len(rows)
+        X = np.empty((n, len(self.names)))
+        for start in range(0, n, PART):
+            part = slice(start, min(start + PART, n))
+            self._encode(table, part if rows is None else rows[part], out=X[part])
+        return X
+
+    def encode_and_release(self, table: Mapping[str, ColumnData], sets: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """X of each of these sets of rows, as :meth:`encode` makes it, while the columns give their memory back.
+
+        What has been encoded is cut off from the columns, from the last row on, so that columns and X together take
+        the room of one of them. In the end the columns are empty: only for who holds the table alone. Columns that lie
+        in memory of something else (Arrow's, a DataFrame's) stay as they are.
+
+        Parameters
+        ----------
+        sets : positions of rows, ascending
+        """
+        n = self._rows_of(table)
+        sets = [positions(rows, n) for rows in sets]
+        if any((np.diff(rows) < 0).any() for rows in sets):
+            raise DataError("rows: expected positions in ascending order")
+        found = [np.empty((len(rows), len(self.names))) for rows in sets]
+        for start in reversed(range(0, n, PART)):
+            for rows, X in zip(sets, found, strict=True):
+                part = slice(*np.searchsorted(rows, (start, start + PART)))
+                self._encode(table, rows[part], out=X[part])
+            for name in self.table_names:
+                shorten(table[name], start)
+        return found
+
+    def _rows_of(self, table: Mapping[str, ColumnData]) -> int:
+        """How many rows it has; DataError where it lacks a column."""
+        missing = [name for name in self.table_names if name not in table]
+        if missing:
+            shown = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
+            raise DataError(f"the table lacks {len(missing)} of the {len(self.columns)} columns: {shown}")
+        lengths = {len(table[name]) for name in self.table_names}
+        if len(lengths) > 1:
+            raise DataError(f"expected columns of one length, got lengths {min(lengths):,} to {max(lengths):,}")
+        return lengths.pop()
+
+    def _encode(self, table: Mapping[str, ColumnData], rows: np.ndarray | slice, *, out: np.ndarray) -> None:
+        at = 0
+        for column in self.columns:
+            width = len(column.names)
+            column.encode(take(table[column.name], rows), out=out[:, at : at + width])
+            at += width
+
+    def unseen(self, table: Mapping[str, ColumnData]) -> dict[str, list[str]]:
+        """{column: categories that no training row had or that were too rare for a column}, where there are any."""
+        found = {
+            column.name: column.unseen(data)
+            for column in self.columns
+            if not isinstance(column, NumberColumn) and not isinstance(data := table[column.name], np.ndarray)
+        }
+        return {name: names for name, names in found.items() if names}

@@ -1,0 +1,104 @@
+"""What was done to the data before the net saw it; kept with the net, so that a prediction does just the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError
+from chainrule.nn.columns.column_data import ColumnData, refuse_long_names
+from chainrule.nn.columns.notation import Notation, check_notation
+from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.inputs.standardization import Standardization
+
+
+class TableLike(Protocol):
+    """What is asked of a table: columns by name, or a matrix, or (where all of it is numbers) both."""
+
+    @property
+    def source(self) -> str:
+        """For messages."""
+
+    @property
+    def columns(self) -> Mapping[str, ColumnData]:
+        """Empty where there are no names."""
+
+    @property
+    def features(self) -> np.ndarray:
+        """(n, d) finite numbers; DataError where the columns are others."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a table becomes X, the standardisation of X and of targets, and the names that the table had.
+
+    Parameters
+    ----------
+    features, targets : Standardization or None
+    feature_names : the columns of X, in order; empty where they had no names
+    target_name : the column that is predicted; empty where it had no name
+    classes : the names of the classes 0, 1, ..., all different; empty for a regression or classes without names
+    encoder : makes X from a table with names, where the net was trained on one; ``feature_names`` are then its names
+    target_notation : how the numbers of the target are written in text files; None if the training did not say
+
+    A name has at most 65,536 characters, else it is a DataError. OptionError for what does not fit together.
+    """
+
+    features: Standardization | None = None
+    targets: Standardization | None = None
+    feature_names: tuple[str, ...] = ()
+    target_name: str = ""
+    classes: tuple[str, ...] = ()
+    encoder: TableEncoder | None = None
+    target_notation: Notation | None = None
+
+    def __post_init__(self) -> None:
+        refuse_long_names("a name of a target", (self.target_name,))
+        refuse_long_names("a name of a class", self.classes)
+        if len(set(self.classes)) < len(self.classes):
+            twice = next(name for name, count in Counter(self.classes).items() if count > 1)
+            raise OptionError(f"expected classes with names of their own, got {twice!r:.60} twice")
+        check_notation("the target", self.target_notation)
+        if not isinstance(self.encoder, TableEncoder | None):
+            raise OptionError(f"encoder: expected a TableEncoder or None, got {type(self.encoder).__name__}")
+        if self.encoder is None:
+            refuse_long_names("a name of a feature", self.feature_names)
+            return
+        if not self.feature_names:
+            object.__setattr__(self, "feature_names", self.encoder.names)
+        elif self.feature_names != self.encoder.names:
+            raise OptionError("feature_names that are not those of the encoder came", hint="leave them out")
+
+    def refuse_other_codes(self, codes: Mapping[int, int]) -> None:
+        """OptionError where the encoder writes codes and a net that takes ``codes`` does not embed them."""
+        embedding = None if self.encoder is None else self.encoder.embedding()
+        wanted = {} if embedding is None else embedding.codes(training=False)
+        if any(codes.get(column) != count for column, count in wanted.items()):
+            raise OptionError(
+                f"the encoder writes codes to columns {list(wanted)!s:.60} of X, which the net does not embed so",
+                hint="cr.MLP(..., embedding=encoder.embedding())",
+            )
+
+    def encode(self, table: TableLike) -> np.ndarray:
+        """X (n, n_in) before standardisation; DataError where a column is missing or holds the wrong kind."""
+        if not isinstance(getattr(table, "source", None), str):  # a DataFrame has columns too, of another kind
+            raise DataError(
+                f"expected a table of chainrule.read_table, got {type(table).__name__}",
+                hint="chainrule.read_table(it, like=net), or net.predict for an array of numbers",
+            )
+        encoder = self.encoder
+        if encoder is None:
+            return table.features
+        if table.columns:
+            return encoder.encode(table.columns)
+        texts = [name for name, kind in encoder.kinds.items() if kind == "category"]
+        if texts:
+            raise DataError(f"{table.source} has no names; the model has columns of text: {texts[0]!r:.60}")
+        X, names = table.features, encoder.table_names
+        if X.shape[1] != len(names):
+            raise DataError(f"{table.source}: expected {len(names)} columns, got {X.shape[1]}")
+        return encoder.encode(dict(zip(names, X.T.astype(np.float64), strict=True)))

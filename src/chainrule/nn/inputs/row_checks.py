@@ -1,0 +1,162 @@
+"""What is asked of rows before they go to a device, and the words in which they are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.contract.backend import Array, Backend
+from chainrule.errors import DataError, ShapeError
+from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.losses.base import refuse_where
+from chainrule.nn.losses.names import Loss, refuse_standardized
+
+
+def targets_and_weights(
+    backend: Backend, y: Any, sample_weight: Any, n: int, *, dtype: np.dtype, loss: Loss,
+    targets: Standardization | None,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """Targets as the loss wants them and weights, of ``n`` rows, in ``dtype``, checked; on the host: they are small."""
+    y_host = on_host(backend, y, "y")
+    if len(y_host) != n:
+        raise ShapeError(f"X has {n} rows and y has {len(y_host)}")
+    checked = loss.check_targets(y_host)
+    if targets is not None:
+        refuse_standardized(loss)
+        checked = targets.of_targets(checked)
+    if checked.dtype.kind != "i" or loss.task != "classify":
+        checked = _as_dtype(checked, dtype, "a target")
+    if sample_weight is None:
+        return checked, None
+    weights = check_weights(on_host(backend, sample_weight, "sample_weight"), n)
+    # The gradient of a sum goes by the weights as they are, that of a mean by their ratios.
+    weights = _as_dtype(relative_weights(weights) if loss.mean else weights, dtype, "a weight")
+    return checked, weights
+
+
+def _as_dtype(values: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        converted = values.astype(dtype, copy=False)
+    refuse_where(~np.isfinite(converted), values, what, f"a number that fits {dtype}")
+    return converted
+
+
+def refuse_masked(values: Any, name: str = "X") -> None:
+    """DataError for a masked array."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise DataError(
+            f"{name} is a masked array, whose masked values would silently count", hint="fill or drop them first"
+        )
+
+
+def check_features(raw: Array, n_in: int, dtype: np.dtype) -> None:
+    """DataError or ShapeError unless these are numbers of shape (n, n_in) with n > 0; not whether they are finite."""
+    if raw.dtype.kind not in "biufc" or (raw.dtype.kind == "c" and dtype.kind != "c"):
+        raise DataError(f"expected real numbers, got X of dtype {raw.dtype}", hint=_object_hint(raw))
+    if raw.ndim != 2 or raw.shape[1] != n_in:
+        hint = "one row still needs two axes: X[None, :]" if raw.ndim == 1 and raw.shape[0] == n_in else ""
+        raise ShapeError(f"expected X of shape (n, {n_in}), got {raw.shape}", hint=hint)
+    if not len(raw):
+        raise DataError("X has no rows")
+
+
+def refuse_bad_codes(
+    columns: Mapping[int, np.ndarray], codes: Mapping[int, int], *, numbers: np.ndarray | None = None
+) -> None:
+    """DataError for the first row in which a column of X has no whole number from 0 to below its ``codes``.
+
+    Parameters
+    ----------
+    columns : {column: (n,)}, on the host
+    codes : {column: how many codes it may hold}
+    numbers : (n,) of the rows in the table, where they are not 0, 1, ...
+    """
+    found: list[tuple[int, int, Any]] = []
+    for column, values in columns.items():
+        real = values.real
+        bad = ~((real >= 0) & (real < codes[column]) & (real == np.floor(real)))
+        if bad.any():
+            at = np.flatnonzero(bad)
+            rows = at if numbers is None else numbers[at]
+            first = int(rows.argmin())
+            found.append((int(rows[first]), column, real[at[first]]))
+    if found:
+        row, column, value = min(found, key=lambda one: one[:2])
+        raise DataError(
+            f"X at row {row}, column {column} is {value}; a code from 0 to {codes[column] - 1} was expected",
+            hint="the net embeds this column: the codes are numbers of categories, as in training",
+        )
+
+
+def place_of_nonfinite(values: np.ndarray) -> str:
+    """``row 3, column 1`` of the first number that is not finite, ``row 3`` of (n,); empty where there is none."""
+    bad = np.argwhere(~np.isfinite(values))
+    return ", ".join(f"{axis} {at}" for axis, at in zip(("row", "column"), bad[0], strict=False)) if len(bad) else ""
+
+
+def nonfinite_feature(row: int, column: int, value: Any, dtype: np.dtype) -> DataError:
+    """The error for a feature that is no finite number, or none in ``dtype``."""
+    fits = "" if not np.isfinite(value) else f", which does not fit {dtype}"
+    return DataError(f"X at row {row}, column {column} is {value}{fits}; finite numbers were expected")
+
+
+def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
+    """The weights of ``n`` rows; ShapeError or DataError, with the first row, where they are none."""
+    if weights.shape != (n,):
+        raise ShapeError(f"expected sample_weight of shape ({n},), got {weights.shape}")
+    if weights.dtype.kind not in "biuf":
+        raise DataError(f"expected numbers, got sample_weight of dtype {weights.dtype}")
+    bad = ~np.isfinite(weights) | (weights < 0)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"sample_weight at row {row} is {weights[row]}, a finite number from 0 up was expected")
+    if not weights.any():
+        raise DataError("sample_weight is zero everywhere, at least one weight above 0 was expected")
+    return weights
+
+
+def relative_weights(weights: np.ndarray) -> np.ndarray:
+    """w_i / mean of those above 0, in float64: only ratios of weights mean anything, 1/n as much as 1.
+
+    Divided by the largest first, so that no sum leaves the range of float64. The weights themselves if their mean is 1.
+    """
+    wide = weights.astype(np.result_type(weights.dtype, np.float64), copy=False)
+    largest = wide.max()
+    shares = (wide / largest).astype(np.float64)
+    mean = shares[shares > 0].mean()
+    relative: np.ndarray = weights if mean * largest == 1 else shares / mean
+    return relative
+
+
+def on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
+    """``values`` as a NumPy array: labels and weights are small and are checked on the host, wherever they are."""
+    refuse_masked(values, name)
+    array = array_of_the_host(values)
+    if array is None:
+        array = backend.download(backend.upload(values))
+    if array.ndim == 0:
+        raise ShapeError(f"{name} is a single value, one a row was expected")
+    return array
+
+
+def array_of_the_host(values: Any) -> np.ndarray | None:
+    """A NumPy array, or a list as one; None for what lies elsewhere or is no regular array: a backend says so.
+
+    Of a subclass the plain array: the square of an ``np.matrix`` is a product, and its columns have two axes.
+    """
+    if isinstance(values, np.ndarray) and not hasattr(values, "__cuda_array_interface__"):
+        return np.asarray(values)
+    if hasattr(values, "shape"):
+        return None
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError):
+        return None
+
+
+def _object_hint(array: Array) -> str:
+    return (
+        "text columns must become numbers first: cr.TableEncoder (docs/tables.md)" if array.dtype.kind in "OUST" else ""
+    )

@@ -1,0 +1,215 @@
+"""Rows on the device: what comes in is checked once, here, and never again in a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from chainrule.backends.contract.backend import Array, Backend
+from chainrule.nn.inputs.row_checks import (
+    array_of_the_host,
+    check_features,
+    nonfinite_feature,
+    refuse_bad_codes,
+    refuse_masked,
+    targets_and_weights,
+)
+from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.losses.names import Loss
+
+CHUNK = 65_536  # rows standardised at a time, so that the wide copy of a float64 table stays small
+NO_CODES: Final[Mapping[int, int]] = MappingProxyType({})
+NARROW = 2  # bytes: numbers of up to 16 bits are exact in float32, so they can be converted whenever it suits
+
+
+class Pending(NamedTuple):
+    """A standardisation that has not been applied yet: mean, scale (n_in,) on the device, and the limit."""
+
+    mean: Array
+    scale: Array
+    limit: float
+
+
+class Features(NamedTuple):
+    """x (n, n_in) on the device as it is kept there, and what is still to be done to a batch of it.
+
+    With ``exact`` the first layer reads the net's dtype, where it else reads that in which products are stored.
+    """
+
+    x: Array
+    pending: Pending | None = None
+    exact: bool = False
+
+
+class RowFormat(NamedTuple):
+    """What one row of an array is: its shape and the dtype of its elements."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes a row."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Rows(NamedTuple):
+    """n rows on the device: features, targets as the loss wants them, weights (n,) float or None.
+
+    With class weights ``by_class`` is true and ``weights`` hold them too; ``own`` are then the rows' own, or None.
+    """
+
+    x: Array
+    targets: Array
+    weights: Array | None
+    pending: Pending | None = None
+    exact: bool = False  # see Features
+    own: Array | None = None
+    by_class: bool = False
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def features(self) -> Features:
+        """The features alone."""
+        return Features(self.x, self.pending, self.exact)
+
+    @property
+    def counted(self) -> Array | None:
+        """The weights of metrics: those of the rows themselves, None for all ones."""
+        return self.own if self.by_class else self.weights
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The arrays that there are, one row a row of the table."""
+        return (self.x, self.targets, *(w for w in (self.weights, self.own) if w is not None))
+
+    def with_arrays(self, arrays: Sequence[Array]) -> Rows:
+        """Other rows, whose :attr:`arrays` these are."""
+        x, targets, weights, own = (*arrays, None, None)[:4]
+        return Rows(x, targets, weights, self.pending, self.exact, own, self.by_class)
+
+    def weighing_classes(self, own: Array | None) -> Rows:
+        """The same, whose weights hold those of classes, with those of the rows themselves or None."""
+        return Rows(self.x, self.targets, self.weights, self.pending, self.exact, own, by_class=True)
+
+    @property
+    def formats(self) -> list[RowFormat]:
+        """What a row of each of the arrays is."""
+        return [RowFormat(a.shape[1:], a.dtype) for a in self.arrays]
+
+
+class FeatureStorage:
+    """How features of ``raw_dtype`` are kept on a device: as they came, or converted when they come in.
+
+    Parameters
+    ----------
+    raw_dtype : of the features as they came
+    dtype : of the net that reads them
+    codes : columns that are not standardised
+    """
+
+    def __init__(
+        self, backend: Backend, raw_dtype: np.dtype, dtype: np.dtype, standardization: Standardization | None,
+        codes: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        self._backend, self._asked, self._codes = backend, None, tuple(codes)
+        narrow = backend.keeps_narrow_features and raw_dtype.itemsize <= NARROW and dtype.kind == "f"
+        narrow = narrow and not (self._codes and standardization is not None)
+        if standardization is not None:
+            mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
+            self._asked = Pending(mean, scale, standardization.limit)
+        self.converts = not narrow and (self._asked is not None or raw_dtype != dtype)
+        self.dtype = dtype if self.converts else raw_dtype
+        self.pending = None if self.converts else self._asked
+
+    def convert(self, raw: Array, *, out: Array) -> None:
+        """Raw features as they are kept, where they are not kept as they came."""
+        if self._asked is None:
+            self._backend.copy(raw, out=out)
+        else:
+            mean, scale, limit = self._asked
+            for start in range(0, len(raw), CHUNK):
+                part = slice(start, start + CHUNK)
+                self._backend.standardize(raw[part], mean, scale, limit=limit, out=out[part])
+                if self._codes:
+                    self._backend.copy_columns(raw[part], self._codes, out=out[part])
+
+
+class InputReader:
+    """``reader(x)``: up to n rows as the first layer reads them, in memory that is laid out once.
+
+    Parameters
+    ----------
+    features : whose rows will be read
+    n : how many at a time, at most
+    dtype : of the net; the result has the backend's storage dtype for it, unless features are exact
+    """
+
+    def __init__(self, backend: Backend, features: Features, n: int, dtype: np.dtype) -> None:
+        self._backend, self._pending = backend, features.pending
+        storage, x = dtype if features.exact else backend.storage(dtype), features.x
+        as_it_is = self._pending is None and x.dtype == storage
+        self._buffer = None if as_it_is else backend.empty((n, x.shape[1]), storage)
+
+    def __call__(self, x: Array) -> Array:
+        if self._buffer is None:
+            return x
+        out = self._buffer[: len(x)]
+        if self._pending is None:
+            self._backend.copy(x, out=out)
+        else:
+            mean, scale, limit = self._pending
+            self._backend.standardize(x, mean, scale, limit=limit, out=out)
+        return out
+
+
+def upload_features(
+    backend: Backend, X: Any, n_in: int, dtype: np.dtype, standardization: Standardization | None,
+    codes: Mapping[int, int] = NO_CODES,
+) -> Features:  # fmt: skip
+    """``X`` (n, n_in) on the device in ``dtype``, standardised; ShapeError or DataError where it cannot be.
+
+    Columns with ``codes``, {column: how many}, stay as they are, and are checked.
+
+    Only read afterwards: where nothing has to be converted it is the caller's own memory. Narrow numbers (pixels) stay
+    as they are where the backend wants that.
+    """
+    refuse_masked(X)
+    on_host = array_of_the_host(X)
+    if on_host is not None:  # before it goes anywhere: not every device could take what is wrong
+        check_features(on_host, n_in, dtype)
+    raw = backend.upload(X if on_host is None else on_host)
+    check_features(raw, n_in, dtype)
+    if codes:
+        refuse_bad_codes({j: backend.download(raw[:, j : j + 1])[:, 0] for j in codes}, codes)
+    storage = FeatureStorage(backend, raw.dtype, dtype, standardization, tuple(codes))
+    x = raw
+    # Within a limit all that is finite stays so, and what is not is looked for before it comes to rest there.
+    limited = standardization is not None and math.isfinite(standardization.limit)
+    bad = backend.first_nonfinite(raw) if limited and raw.dtype.kind in "fc" else None
+    if storage.converts and bad is None:
+        x = backend.empty(raw.shape, dtype)
+        storage.convert(raw, out=x)
+    if not limited:
+        bad = backend.first_nonfinite(x)
+    if bad is not None:
+        row, column = divmod(bad, n_in)
+        value = backend.download(raw[row : row + 1, column : column + 1])[0, 0]
+        raise nonfinite_feature(row, column, value, dtype)
+    return Features(x, storage.pending, bool(codes))
+
+
+def upload_rows(
+    backend: Backend, X: Any, y: Any, sample_weight: Any, *, n_in: int, dtype: np.dtype, loss: Loss,
+    features: Standardization | None, targets: Standardization | None, codes: Mapping[int, int] = NO_CODES,
+) -> Rows:  # fmt: skip
+    """Features, targets and weights on the device, checked."""
+    x, pending, exact = upload_features(backend, X, n_in, dtype, features, codes)
+    on_host, weights = targets_and_weights(backend, y, sample_weight, len(x), dtype=dtype, loss=loss, targets=targets)
+    return Rows(x, backend.upload(on_host), None if weights is None else backend.upload(weights), pending, exact)

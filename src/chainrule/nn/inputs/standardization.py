@@ -1,0 +1,211 @@
+"""Columns brought to mean 0 and deviation 1, and predictions back to the target's units; both in float64."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.backends.contract.backend import HALVED_ABOVE
+from chainrule.errors import DataError, ShapeError
+from chainrule.host_memory import out_of_memory_hint
+
+STANDARDIZING = "use fewer rows: mean and deviation of a part are nearly those of all"
+ELEMENTS = 1 << 23  # of the temporary in which deviations are squared
+LARGEST, SMALLEST = sys.float_info.max, sys.float_info.min  # SMALLEST is the smallest normal double
+EXTREME = 400  # binary exponents up to which squares, and sums of any number of them, neither overflow nor underflow
+
+
+class Units(NamedTuple):
+    """The way back: number = z * scale + shift, (n_columns,) float64 each."""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Standardization:
+    """x -> z = (x - mean) / scale, column by column, then z / sqrt(1 + (z / limit)^2).
+
+    Parameters
+    ----------
+    mean, scale : (n_columns,) float64 each. A column that never changed has scale inf: z is 0 whatever x is. Its
+        weights were never trained, so another value in a new row must not change a prediction; and the prediction of a
+        target that never changed is that constant.
+    limit : no result is larger than this; inf for none. A column that is almost always the same (a pixel at the rim)
+        has a tiny scale, and its rare values would land dozens of deviations out; they come to rest near the limit.
+        Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3, "smooth clipping".
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    limit: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != self.scale.shape or self.mean.ndim != 1:
+            raise ShapeError(
+                f"expected mean and scale of shape (n_columns,), got {self.mean.shape} and {self.scale.shape}"
+            )
+
+    @classmethod
+    @out_of_memory_hint(STANDARDIZING, doing="standardizing")
+    def fit(
+        cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = (),
+        sample_weight: np.ndarray | None = None,
+    ) -> Standardization:  # fmt: skip
+        """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column.
+
+        A row of ``sample_weight`` 2 counts as two rows, one of 0 not at all. DataError for numbers that are not finite,
+        with the column's name out of ``names`` if there are any.
+        """
+        x = _checked(x, names)
+        if sample_weight is not None:
+            x, sample_weight = _weighted(x, sample_weight)
+        low, high = _range(x)
+        mean, scale = _moments(x, np.maximum(np.abs(low), np.abs(high)), sample_weight)
+        return cls(*_without_constants(mean, scale, low, high), limit)
+
+    @classmethod
+    @out_of_memory_hint(STANDARDIZING, doing="standardizing")
+    def fit_robust(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
+        """Median and distance of the quartiles of each column; half the range if both quartiles are the same.
+
+        Far values do not move them. Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
+        """
+        x = _checked(x, names)
+        low, high = _range(x)
+        mean, scale = np.empty(x.shape[1]), np.empty(x.shape[1])
+        for j, exponent in enumerate(_exponents(np.maximum(np.abs(low), np.abs(high)))):
+            column = np.ldexp(x[:, j].astype(np.float64), -exponent) if exponent else x[:, j]
+            least, lower, median, upper, most = np.percentile(column, [0, 25, 50, 75, 100])
+            spread = upper - lower if upper > lower else most / 2 - least / 2
+            mean[j], scale[j] = _scaled_back(median, spread, exponent)
+        return cls(*_without_constants(mean, scale, low, high), limit)
+
+    @property
+    def is_constant(self) -> np.ndarray:
+        """(n_columns,) bool: whether a column never changed."""
+        constant: np.ndarray = np.isinf(self.scale)
+        return constant
+
+    def of_targets(self, y: np.ndarray) -> np.ndarray:
+        """z of targets ``y`` (n, n_columns), float64, without the limit.
+
+        A target that never changed in training keeps its units: 0 there, and elsewhere its distance from the constant,
+        so that the loss of other rows says how wrong the constant is.
+        """
+        half = halves(self.mean)
+        z: np.ndarray = (y * half - self.mean * half) / (self._unit * half)
+        return z
+
+    def to_targets(self, z: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`of_targets`, float64."""
+        y: np.ndarray = z * self._unit + self.mean
+        return y
+
+    def units(self) -> Units:
+        """From a prediction's z to the target's units; whatever z is, a target that never changed is its constant."""
+        return Units(np.where(self.is_constant, 0.0, self.scale), self.mean)
+
+    @property
+    def _unit(self) -> np.ndarray:
+        unit: np.ndarray = np.where(self.is_constant, 1.0, self.scale)
+        return unit
+
+
+def halves(mean: np.ndarray) -> np.ndarray:
+    """(n_columns,) the factor of x, mean and scale with which x - mean cannot overflow: see ``Backend.standardize``."""
+    return np.where(np.abs(mean) > HALVED_ABOVE, 0.5, 1.0)
+
+
+def _range(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+
+
+def _exponents(reach: np.ndarray) -> np.ndarray:
+    """(n_columns,) the power of two by which a column of numbers up to ``reach`` is divided before it is squared."""
+    exponents = np.frexp(reach)[1]
+    return np.where(np.abs(exponents) > EXTREME, exponents, 0)
+
+
+def _moments(x: np.ndarray, reach: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation; of columns whose squares would overflow or underflow those of a multiple near 1."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of extreme columns, which are done again
+        mean, scale = _moments_of_rows(x) if weights is None else _weighted_moments(x, weights)
+    exponents = _exponents(reach)
+    for j in np.flatnonzero(exponents):
+        part = np.ldexp(x[:, j : j + 1].astype(np.float64), -exponents[j])
+        (center,), (spread,) = _moments_of_rows(part) if weights is None else _weighted_moments(part, weights)
+        mean[j], scale[j] = _scaled_back(center, spread, exponents[j])
+    return mean, scale
+
+
+def _moments_of_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = x.mean(axis=0, dtype=np.float64)
+    scale = np.empty(x.shape[1])
+    # Some columns at a time, so that squares need no second table; never one alone, whose sum would be another.
+    width = max(2, ELEMENTS // len(x))
+    for start in range(0, max(x.shape[1] - 1, 1), width):
+        end = start + width if start + width < x.shape[1] - 1 else x.shape[1]
+        part = slice(start, end)
+        scale[part] = x[:, part].std(axis=0, dtype=np.float64, mean=mean[None, part])
+    return mean, scale
+
+
+def _weighted_moments(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = np.average(x, axis=0, weights=weights)
+    return mean, np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
+
+
+def _scaled_back(center: Any, spread: Any, exponent: Any) -> tuple[Any, Any]:
+    """Both times 2^exponent, at most the largest double: their rounding may not make them infinite."""
+    with np.errstate(over="ignore"):
+        return np.ldexp(center, exponent).clip(-LARGEST, LARGEST), min(np.ldexp(spread, exponent), LARGEST)
+
+
+def _without_constants(
+    mean: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale. A column that never changes has its value and scale inf; every other scale has a reciprocal.
+
+    Asked of the values: the computed deviation of a constant column is the rounding error of its mean, not 0.
+    """
+    constant = low == high
+    return np.where(constant, low, mean), np.where(constant, np.inf, np.maximum(scale, SMALLEST))
+
+
+def _weighted(x: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that weigh anything, and their weights times a power of two, with which none is lost in a product."""
+    weights = np.asarray(sample_weight, np.float64)
+    if weights.shape != (len(x),):
+        raise ShapeError(f"expected sample_weight of shape ({len(x)},), got {weights.shape}")
+    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        raise DataError("sample_weight came that is not finite, negative, or 0 everywhere; numbers from 0 up expected")
+    weighs = weights > 0
+    return x[weighs], np.ldexp(weights[weighs], -np.frexp(weights.max())[1])
+
+
+def _checked(x: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    if isinstance(x, np.ma.MaskedArray):
+        raise DataError("a masked array came, whose masked values would silently count", hint="fill or drop them first")
+    x = np.asarray(x)
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf":
+        raise DataError(f"expected rows of finite numbers, got {x.shape} of {x.dtype}")
+    if x.dtype == np.longdouble:
+        x = x.astype(np.float64)
+    if not _is_finite(x):
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        name = f"column {names[column]!r:.60}" if names else f"column {column}"
+        raise DataError(f"row {row}, {name} is {x[row, column]}; finite numbers were expected")
+    return x
+
+
+def _is_finite(x: np.ndarray) -> bool:
+    """Asked part by part: the answers for all of a large table would be an eighth of it."""
+    step = max(1, ELEMENTS // x.shape[1])
+    return all(bool(np.isfinite(x[start : start + step]).all()) for start in range(0, len(x), step))

@@ -1,0 +1,189 @@
+"""What every layer is: a description that can be saved, and the same layer at work on a batch.
+
+A :class:`Layer` says how wide its output is, which parameters it has and what memory a batch of it takes. A
+:class:`LayerPass` is the layer at work: ``forward`` from x to y; ``backward`` from dy, the gradient of the loss by y,
+to the gradients by the parameters and to dx, the gradient by x.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from chainrule.arena import Arena, is_trained
+from chainrule.backends.contract.backend import Array, Backend
+from chainrule.errors import OptionError
+from chainrule.nn.inputs.rows import RowFormat
+from chainrule.nn.layers.formulas import Formulas
+
+MOST_LAYERS = 10_000  # of a net: one without parameters is 20 bytes in a model file, and thousands at work
+
+
+class Use(NamedTuple):
+    """What the memory of a layer depends on."""
+
+    dtype: np.dtype  # of the net
+    storage: np.dtype  # of what products read
+    training: bool
+    is_last: bool  # a loss reads its output, and wants all digits
+
+
+class Memory(NamedTuple):
+    """Arrays that a layer wants for a batch: those with a row for each row of the batch, and all others."""
+
+    rows: dict[str, RowFormat]
+    fixed: dict[str, RowFormat]
+
+
+class Binding(NamedTuple):
+    """What all layers of a net at work have in common."""
+
+    backend: Backend
+    parameters: Arena
+    factors: Arena  # weights as products read them
+    gradients: Arena | None  # None where nothing is trained
+    state: Array  # of the step, see backends/contract/backend.py
+    seed: int
+
+    @property
+    def training(self) -> bool:
+        return self.gradients is not None
+
+
+@dataclass(frozen=True)
+class Layer(abc.ABC):
+    """A layer, described. Subclasses are frozen dataclasses whose fields are what a model file keeps of them."""
+
+    kind: ClassVar[str]  # its name in a model file, and with a number in front of its parameters' names
+
+    def width(self, n_in: int) -> int:
+        """Columns of y, for an x of ``n_in`` columns. OptionError where such an x does not fit."""
+        return n_in
+
+    def codes(self, *, training: bool) -> dict[int, int]:
+        """{column of x: how many codes it may hold, from 0 up}, of a layer that takes codes; else none."""
+        return {}
+
+    def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
+        """{name: shape} of what it learns, and of the statistics that it keeps beside."""
+        return {}
+
+    def initialize(  # noqa: B027  (most layers have no parameters)
+        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int
+    ) -> None:
+        """Overwrite its parameters, which are 0, with their first values; ``number`` counts layers of this kind."""
+
+    def inner(self) -> tuple[Layer, ...]:
+        """The layers that it is made of, if it is a block."""
+        return ()
+
+    @abc.abstractmethod
+    def memory(self, n_in: int, use: Use) -> Memory:
+        """What a batch of it takes."""
+
+    @abc.abstractmethod
+    def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
+        """The layer at work in this memory, under the name of ``node``."""
+
+    def formulas(self) -> Formulas:
+        """What it computes, as in a textbook: the lines of `chainrule explain`. OptionError where it does not say.
+
+        A symbol is an attribute of the layer at work, and with a d in front its gradient.
+        """
+        raise OptionError(f"a layer of kind {self.kind} does not say its formulas", hint="define formulas()")
+
+    def describe(self) -> dict[str, Any]:
+        """What a model file keeps."""
+        return {"kind": self.kind, **{f.name: getattr(self, f.name) for f in fields(self)}}
+
+
+class Node(NamedTuple):
+    """A layer in its place."""
+
+    layer: Layer
+    name: str  # "dense0", "dropout0", "dense1", ...: the kind, and how many of it came before
+    number: int  # of those
+    n_in: int
+    n_out: int
+    is_last: bool
+    inner: tuple[Node, ...]
+
+    def walk(self) -> Iterator[Node]:
+        """It and all that it is made of, in the order in which a batch passes through them."""
+        for node in self.inner:
+            yield from node.walk()
+        yield self
+
+
+def arrange(layers: Sequence[Layer], n_in: int) -> tuple[Node, ...]:
+    """``layers`` in a row behind ``n_in`` columns. OptionError where two do not fit each other, or for very many."""
+    counts: dict[str, int] = {}
+
+    def place(layer: Layer, n_in: int, *, is_last: bool) -> Node:
+        n_out = layer.width(n_in)  # first: it refuses what does not fit
+        inner = row(layer.inner(), n_in, ends=False)
+        number = counts.setdefault(layer.kind, 0)
+        counts[layer.kind] += 1
+        refuse_very_many(sum(counts.values()))
+        return Node(layer, f"{layer.kind}{number}", number, n_in, n_out, is_last, inner)
+
+    def row(layers: Sequence[Layer], n_in: int, *, ends: bool) -> tuple[Node, ...]:
+        nodes: list[Node] = []
+        for i, layer in enumerate(layers):
+            nodes.append(place(layer, n_in, is_last=ends and i == len(layers) - 1))
+            n_in = nodes[-1].n_out
+        return tuple(nodes)
+
+    return row(layers, n_in, ends=True)
+
+
+def refuse_very_many(layers: int) -> None:
+    """OptionError for a net of more than 10,000 layers."""
+    if layers > MOST_LAYERS:
+        raise OptionError(f"expected at most {MOST_LAYERS:,} layers, those within blocks included, got more")
+
+
+def walk(nodes: Sequence[Node]) -> Iterator[Node]:
+    """All layers of a net, those within blocks too."""
+    for node in nodes:
+        yield from node.walk()
+
+
+def parameter_shapes(nodes: Sequence[Node]) -> dict[str, tuple[int, ...]]:
+    """{"dense0.W": shape, ...} of a net, in the order of the arena: weights, then other parameters, then statistics.
+
+    So a parameter group of one kind is one slice, and so is what an optimiser leaves alone.
+    """
+    shapes = {
+        f"{node.name}.{name}": shape
+        for node in walk(nodes)
+        for name, shape in node.layer.parameter_shapes(node.n_in).items()
+    }
+    return dict(sorted(shapes.items(), key=lambda item: (not is_trained(item[0]), not item[0].endswith(".W"))))
+
+
+class LayerPass(abc.ABC):
+    """A layer at work on a batch, in memory that is laid out once."""
+
+    name: str
+    y: Array  # (n, n_out), the output
+    dy: Array  # (n, n_out), the gradient of the loss by it, written by the layer above
+    inner: Sequence[LayerPass] = ()
+
+    @abc.abstractmethod
+    def forward(self, x: Array) -> Array:
+        """y; whatever the way back needs is kept."""
+
+    @abc.abstractmethod
+    def backward(self, dx: Array | None) -> None:
+        """From ``dy``: the gradients by the parameters and by x; ``dx`` is None where nobody asks for it."""
+
+    def walk(self) -> Iterator[LayerPass]:
+        """It and all that it is made of, in the order in which a batch passes through them."""
+        for layer in self.inner:
+            yield from layer.walk()
+        yield self

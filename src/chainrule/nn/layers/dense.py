@@ -1,0 +1,135 @@
+"""The dense layer, where the chain rule meets the matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chainrule.backends.contract.backend import Array, Backend
+from chainrule.nn.inputs.rows import RowFormat
+from chainrule.nn.layers.activations import find_activation
+from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
+from chainrule.nn.layers.formulas import Backward, Formulas, Forward, activated
+from chainrule.nn.layers.initializers import initialize_weights
+from chainrule.options import whole_number
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """y = act(x @ W + b): what the layer is. :class:`DensePass` is the layer at work on a batch.
+
+    Parameters
+    ----------
+    n_out : columns of y, at least 1
+    activation : a name of :data:`~chainrule.nn.layers.activations.ACTIVATIONS`: "identity", "relu", "gelu", ...
+    """
+
+    kind: ClassVar[str] = "dense"
+
+    n_out: int
+    activation: str = "identity"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_out", whole_number("n_out", self.n_out))  # the dataclass is frozen
+        find_activation(self.activation)
+
+    def width(self, n_in: int) -> int:
+        return self.n_out
+
+    def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
+        """W (n_in, n_out) and b (n_out,)."""
+        return {"W": (n_in, self.n_out), "b": (self.n_out,)}
+
+    def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
+        """W from the distribution that suits the activation; b stays 0."""
+        initializer = find_activation(self.activation).initializer
+        initialize_weights(backend, parameters["W"], initializer, seed=seed, layer=number)
+
+    def memory(self, n_in: int, use: Use) -> Memory:
+        """y and dz; in training z, where the derivative is a function of it rather than of y."""
+        y = RowFormat((self.n_out,), use.dtype if use.is_last else use.storage)
+        rows = {"y": y}
+        if use.training and find_activation(self.activation).saves == "input":
+            rows["z"] = y
+        if use.training or use.is_last:  # a loss writes its gradient even where nothing is trained
+            rows["dz"] = RowFormat((self.n_out,), use.storage)
+        return Memory(rows, {})
+
+    def formulas(self) -> Formulas:
+        activation = find_activation(self.activation)
+        z = Forward("z", "{x} @ {W} + {b}", lambda _, q: q.x @ q.W + q.b, "{x} @ {W} + {b} = {z}")
+        from_dz = (
+            Backward("W", "{x}.T @ d{z}", "{x}.T @ {z} = {W}"),
+            Backward("b", "sum_rows(d{z})", "{z} -> {b}"),
+            Backward("x", "d{z} @ {W}.T", "{z} @ {W}.T = {x}"),
+        )
+        if activation.name == "identity":
+            return Formulas((z,), from_dz)
+        y = Forward("y", activation.of("{z}"), lambda at, q: activated(at.backend, activation.name, q.z))
+        return Formulas((z, y), (Backward("z", f"d{{y}} * {activation.factor('{y}', '{z}')}"), *from_dz))
+
+    def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> DensePass:
+        return DensePass(self, node.name, binding, **memory)
+
+
+class DensePass(LayerPass):
+    """y = act(x @ W + b) on a batch of n rows, forward and backward, in memory that is laid out once.
+
+    x (n, n_in), W (n_in, n_out), b (n_out,), y (n, n_out).
+
+    Backward, with dz = dy * act'(z), the gradient of the loss by z = x @ W + b::
+
+        dW = x.T @ dz         db = sum_rows(dz)         dx = dz @ W.T
+
+    The shapes leave no other choice: dW must be (n_in, n_out), and x.T (n_in, n) times dz (n, n_out) is the only
+    product of the two that is.
+    """
+
+    def __init__(
+        self, layer: Dense, name: str, binding: Binding, *, y: Array, z: Array = None, dz: Array = None
+    ) -> None:
+        self.backend = binding.backend
+        self.name = name
+        activation = find_activation(layer.activation)
+        self.activation = activation.name
+        factors, gradients = binding.factors, binding.gradients
+        self.W = factors[f"{name}.W"]
+        in_storage = y.dtype == factors.layout.dtype
+        self.b = (factors if in_storage else binding.parameters)[f"{name}.b"]  # added in the dtype of y
+        if gradients is not None:
+            self.dW, self.db = gradients[f"{name}.W"], gradients[f"{name}.b"]
+        self.x: Array = None
+        self.y, self.z = y, y if z is None else z
+        self.dy = self.dz = dz
+        self.saved = y if activation.saves == "output" else z
+
+    def forward(self, x: Array) -> Array:
+        """y, keeping x for the way back."""
+        self.x = x
+        self.backend.dense(x, self.W, self.b, self.activation, z=self.z, y=self.y)
+        return self.y
+
+    def backward(self, dx: Array | None) -> None:
+        self.activation_gradient()
+        self.backward_from_dz(dx)
+
+    def activation_gradient(self) -> None:
+        """dz = dy * act'(z) and db = sum_rows(dz)."""
+        self.backend.activation_backward(self.activation, self.saved, self.dy, dz=self.dz, db=self.db)
+
+    def weight_gradient(self) -> None:
+        """dW = x.T @ dz."""
+        self.backend.matmul(self.x.swapaxes(-1, -2), self.dz, out=self.dW)
+
+    def backward_from_dz(self, dx: Array | None) -> None:
+        """dW, and dx = dz @ W.T."""
+        self.weight_gradient()
+        if dx is not None:
+            self.backend.matmul(self.dz, self.W.swapaxes(-1, -2), out=dx)
+
+    def backward_into(self, below: DensePass) -> None:
+        """dx = dz @ W.T is the ``dy`` of the dense layer below: its dz and db in the same breath."""
+        self.backend.matmul_activation_backward(
+            self.dz, self.W, below.activation, below.saved, out=below.dz, db=below.db
+        )

@@ -1,0 +1,131 @@
+"""Losses of the user's own: a value a row and its gradient, checked against each other before they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from chainrule.backends.contract.backend import Array, Backend
+from chainrule.errors import ChainruleError, GradientError, OptionError
+from chainrule.nn.losses.base import Loss, Task
+from chainrule.nn.losses.class_losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
+from chainrule.nn.losses.target_losses import SquaredError
+from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement
+from chainrule.options import one_of
+
+ROWS, OUTPUTS = 9, 50  # of the check, at most
+# What the targets of each task are is what the usual loss of the task says.
+_USUAL: dict[Task, type[Loss]] = {
+    "classify": SoftmaxCrossEntropy,
+    "multilabel": SigmoidCrossEntropy,
+    "regress": SquaredError,
+}
+
+
+@dataclass(frozen=True, repr=False)
+class CustomLoss(Loss):
+    """l_i = value_of_rows(z, t)_i, with the gradient by the logits that you give; a mean or a sum over rows, by weight.
+
+    >>> def value(xp, z, t):
+    ...     return xp.log(xp.cosh(z - t)).sum(axis=-1)
+    >>> def gradient(xp, z, t):
+    ...     return xp.tanh(z - t)
+    >>> log_cosh = CustomLoss("log_cosh", value, gradient)
+
+    Parameters
+    ----------
+    name : by which a model file remembers it; :func:`chainrule.load` wants the loss itself in ``custom=[...]``
+    value_of_rows, gradient_of_rows : functions of (xp, z, t): the array module of the backend (NumPy or CuPy), logits
+        (n, k) and targets: labels (n,) for "classify", else numbers (n, k). They return (n,), and dl_i / dz_ij (n, k),
+        and look at no value from the host; a row depends on itself alone.
+    task : "regress", "classify" (predictions are those of a softmax) or "multilabel" (of sigmoids)
+
+    On a GPU its steps are started operation by operation rather than replayed as a graph, which small nets feel.
+
+    Raises
+    ------
+    GradientError   when a net is made with it, where the gradient is not that of the value: names the entry.
+    OptionError     where a function fails or returns another shape.
+    """
+
+    name: str  # type: ignore[misc]  # of this one, not of the class
+    value_of_rows: Function
+    gradient_of_rows: Function
+    task: Task = field(default="regress", kw_only=True)  # type: ignore[misc]
+    support: ClassVar = "real"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = {"value_of_rows": self.value_of_rows, "gradient_of_rows": self.gradient_of_rows}
+        check_given(self.name, given, "(xp, z, t)")
+        one_of("task", self.task, _USUAL)
+
+    def __repr__(self) -> str:
+        return f"CustomLoss({self.name!r})"
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """Accuracy where classes are told apart; a regression has the loss alone."""
+        return "" if self.task == "regress" else "accuracy"
+
+    @property
+    def formula(self) -> str:
+        return f"{self.reduction}_i( {self.name}(z_i, t_i) )"
+
+    @property
+    def gradient(self) -> str:
+        return f"d{self.name}/dz" + (" / n" if self.mean else "")
+
+    def __call__(
+        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
+        totals: Array, dlogits: Array,
+    ) -> None:  # fmt: skip
+        backend.custom_loss(
+            self.value_of_rows, self.gradient_of_rows, logits, targets, weights, state, scale=self.scale,
+            mean=self.mean, totals=totals, dlogits=dlogits,
+        )  # fmt: skip
+
+    def check_targets(self, y: np.ndarray) -> np.ndarray:
+        return _USUAL[self.task]().bind(self.n_out).check_targets(y)
+
+    def prove(self, backend: Backend) -> None:
+        """GradientError where the gradient is not that of the value, by central differences in float64."""
+        rng = np.random.default_rng(0)
+        k = self.n_out
+        z = rng.normal(size=(ROWS, k))
+        of_task = {"classify": lambda: rng.integers(0, k, ROWS), "multilabel": lambda: rng.integers(0, 2, z.shape)}
+        t = of_task.get(self.task, lambda: rng.normal(size=z.shape))()
+        targets = backend.upload(t, np.int32 if self.task == "classify" else np.float64)
+
+        def of(what: str, function: Function, at: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+            found = backend.empty(shape, np.float64)
+            with backend.running():
+                try:
+                    backend.apply(function, backend.upload(at), targets, out=found)
+                except ChainruleError as error:
+                    raise OptionError(f"{what} of {self.name}: {error}") from error
+                except MemoryError:
+                    raise
+                except Exception as error:
+                    raise OptionError(f"{what} of {self.name} fails: {type(error).__name__}: {error}") from error
+            return backend.download(found)
+
+        analytic = of("gradient_of_rows", self.gradient_of_rows, z, z.shape)
+        columns = np.sort(rng.permutation(k)[:OUTPUTS])
+        numeric = np.empty((ROWS, len(columns)))
+        for place, j in enumerate(columns):
+            step = np.zeros_like(z)
+            step[:, j] = STEP
+            ahead, behind = (of("value_of_rows", self.value_of_rows, z + s, (ROWS,)) for s in (step, -step))
+            numeric[:, place] = central_difference(ahead, behind)
+        wrong = disagreement(analytic[:, columns], numeric)
+        if wrong.any():
+            row, place = (int(i) for i in np.argwhere(wrong)[0])
+            j = int(columns[place])
+            raise GradientError(
+                f"the gradient of {self.name} by output {j} of a row is {analytic[row, j]:.9g} at z = {z[row]} with "
+                f"target {t[row]}; by central difference of its value it is {numeric[row, place]:.9g}",
+                hint="the gradient is that of one row, without a division by their number",
+            )

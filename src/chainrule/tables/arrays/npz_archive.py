@@ -1,0 +1,88 @@
+"""The arrays of a ``.npz`` archive by name; what its directory claims is checked before anything is unpacked."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from chainrule.errors import DataError
+from chainrule.tables.arrays.npy_format import HEAD, Header, read_array, read_header
+from chainrule.tables.columns import show
+
+if TYPE_CHECKING:
+    import zipfile
+
+END, END_SIZE, LONGEST_COMMENT = b"PK\5\6", 22, (1 << 16) - 1
+END_64, END_64_SIZE, LOCATOR, LOCATOR_SIZE = b"PK\6\6", 56, b"PK\6\7", 20
+MAX_DIRECTORY = 1 << 20  # bytes: ten thousand names. Python makes objects of all of them
+PACKINGS = (0, 8)  # stored and deflated, the two that NumPy writes
+DEFLATE_RATIO = 1032  # the most that deflate can do: a directory that claims more lies
+MAX_RATIO = 1000  # of a member over 1 GiB: real data hardly packs better, a bomb does
+MAX_UNBOUNDED = 1 << 30
+
+
+def check_directory(file: BinaryIO, source: str) -> None:
+    """DataError where the file does not end as an archive does, or its list of names is no list of arrays."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - END_SIZE - LONGEST_COMMENT))
+    tail = file.read()
+    at = tail.rfind(END)
+    if at < 0 or at + END_SIZE > len(tail):
+        raise DataError(f"{source} is no valid .npz file: it does not end as a zip archive does")
+    length, _, comment = struct.unpack_from("<LLH", tail, at + 12)
+    if at + END_SIZE + comment != len(tail):
+        raise DataError(f"{source} has bytes after its end, or is damaged")
+    end = len(tail) - END_SIZE - comment
+    if tail[end - LOCATOR_SIZE : end].startswith(LOCATOR):  # an archive over 4 GiB
+        file.seek(max(0, size - (len(tail) - end) - LOCATOR_SIZE - END_64_SIZE))
+        record = file.read(END_64_SIZE)
+        if record.startswith(END_64) and len(record) == END_64_SIZE:
+            length = struct.unpack_from("<Q", record, 40)[0]
+    if length > MAX_DIRECTORY:
+        raise DataError(f"{source}: expected at most {MAX_DIRECTORY:,} bytes of names, got {length:,}")
+    file.seek(0)
+
+
+def list_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The members that are arrays, by name without ".npy"; nothing is ever written under these names."""
+    size, members = path.stat().st_size, dict[str, "zipfile.ZipInfo"]()
+    names: set[str] = set()
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in names:
+            raise DataError(f"{path} holds several arrays called {show(name)}")
+        names.add(name)
+        if name != info.filename:
+            members[name] = info
+            _check_packing(info, size, f"{path}, array {show(name)}")
+    return members
+
+
+def _check_packing(info: zipfile.ZipInfo, size: int, where: str) -> None:
+    if info.flag_bits & 1:
+        raise DataError(f"{where} is encrypted", hint="save it anew without a password")
+    if info.compress_type not in PACKINGS:
+        raise DataError(
+            f"{where}: expected stored (0) or deflated (8), got packing {info.compress_type}",
+            hint="np.savez or np.savez_compressed writes it so",
+        )
+    packed = max(min(info.compress_size, size), 1)
+    most = MAX_RATIO if info.file_size > MAX_UNBOUNDED else DEFLATE_RATIO if info.compress_type else 1
+    if info.file_size > most * packed:
+        raise DataError(f"{where}: expected at most {most} times its {packed:,} packed bytes, got {info.file_size:,}")
+
+
+def header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, *, text: bool = False) -> Header:
+    """What one member claims to be, of which no more than the beginning is unpacked."""
+    with archive.open(info) as stream:
+        return read_header(stream.read(HEAD), info.file_size, where, text=text)
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, *, text: bool = False) -> np.ndarray:
+    """The array of one member."""
+    with archive.open(info) as stream:
+        return read_array(stream, info.file_size, where, text=text)  # type: ignore[arg-type]

@@ -1,0 +1,118 @@
+"""The columns of a Parquet, Arrow or Feather file, read when they are asked for: a few at a time, each of them once.
+
+Text is never spread out: a file may hold a million rows of one long text in a few hundred bytes, and so do codes. What
+a file claims to hold is compared with the memory that is free before any of it is read.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from chainrule.host_memory import refuse_what_is_not_free
+from chainrule.tables.frames.arrow_claims import check_rows, claims_of
+from chainrule.tables.frames.foreign_columns import arrow_module, coded, is_arrow_text
+
+CELLS_AT_ONCE = 1 << 22  # beside the columns that are made of them
+CELL_BYTES = 8  # of a table: a number, or a code and what it is made of
+PACKED = 16  # bytes that one of a Parquet file stands for, in files of which nothing is suspected
+PARTS = 2  # buffers of a column that may be as large as the largest: where texts begin, and the texts
+
+
+class ColumnsOfFile(abc.ABC):
+    """Columns by position.
+
+    Attributes
+    ----------
+    column_names, num_rows : of the file
+    largest : bytes of the largest piece that is unpacked as a whole
+    """
+
+    column_names: list[str]
+    num_rows: int
+    largest: int
+
+    def choose(self, order: Sequence[int], *, doing: str) -> None:
+        """Say which columns will be asked for, in which order: others are not read.
+
+        OutOfMemoryError if they take more than is free.
+        """
+        self._place = {position: i for i, position in enumerate(order)}
+        self._order, self._read = list(order), dict[int, Any]()
+        self._at_once = max(1, CELLS_AT_ONCE // max(1, self.num_rows))
+        needed = self.num_rows * CELL_BYTES * (len(order) + min(self._at_once, len(order))) + PARTS * self.largest
+        refuse_what_is_not_free(needed, doing=doing)
+
+    def column(self, position: int) -> Any:
+        """The column of this position as a chunked array, which is not held here any longer."""
+        if position not in self._read:
+            first = self._place[position]
+            wanted = self._order[first : first + self._at_once]
+            # Arrow keeps what was freed, half a table in the end.
+            arrow_module("pyarrow").default_memory_pool().release_unused()
+            self._read = dict(zip(wanted, self._columns(wanted), strict=True))
+        return self._read.pop(position)
+
+    @abc.abstractmethod
+    def _columns(self, positions: Sequence[int]) -> list[Any]: ...
+
+
+class ParquetColumns(ColumnsOfFile):
+    """Of a Parquet file."""
+
+    def __init__(self, file: BinaryIO, source: str) -> None:
+        parquet = arrow_module("pyarrow.parquet")
+        metadata = parquet.read_metadata(file)
+        schema = metadata.schema.to_arrow_schema()
+        texts = [field.name for field in schema if is_arrow_text(field.type)]
+        self._parquet = parquet.ParquetFile(file, metadata=metadata, read_dictionary=texts)
+        self.column_names, self.num_rows = schema.names, metadata.num_rows
+        size = file.seek(0, os.SEEK_END)
+        check_rows(self.num_rows, size, source)
+        # Not what each column says: pyarrow ends the process there if that contradicts the schema. Of a file that packs
+        # as real data do, a page of a column is small beside the table.
+        groups = (metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        self.largest = max((group for group in groups if group > PACKED * size), default=0)
+
+    def _columns(self, positions: Sequence[int]) -> list[Any]:
+        names = [self.column_names[i] for i in positions]
+        content = self._parquet.read(columns=names)  # "a" also reads what is called "a.b"
+        return [content.column(name) for name in names]
+
+
+class IpcColumns(ColumnsOfFile):
+    """Of an Arrow file or stream; Feather is such a file."""
+
+    def __init__(self, file: BinaryIO, source: str) -> None:
+        self._file = file
+        self.num_rows, self.largest = claims_of(file, source)
+        self.column_names = self._open(None).schema.names
+
+    def _columns(self, positions: Sequence[int]) -> list[Any]:
+        pa = arrow_module("pyarrow")
+        reader, ascending = self._open(sorted(positions)), sorted(positions)
+        chunks: list[list[Any]] = [[] for _ in ascending]
+        for batch in _batches(reader):
+            batch.validate(full=True)  # Arrow believes the offsets of text in such a file, and reads where they point
+            for mine, array in zip(chunks, batch.columns, strict=True):
+                mine.append(coded(array))
+        found = dict(zip(ascending, map(pa.chunked_array, chunks), strict=True))
+        return [found[position] for position in positions]
+
+    def _open(self, fields: list[int] | None) -> Any:
+        ipc = arrow_module("pyarrow.ipc")
+        options = ipc.IpcReadOptions(included_fields=fields or [])
+        self._file.seek(0)
+        try:
+            return ipc.open_file(self._file, options=options)
+        except arrow_module("pyarrow").ArrowInvalid:
+            self._file.seek(0)
+            return ipc.open_stream(self._file, options=options)
+
+
+def _batches(reader: Any) -> Any:
+    if hasattr(reader, "num_record_batches"):
+        return (reader.get_batch(i) for i in range(reader.num_record_batches))
+    return iter(reader)

@@ -1,0 +1,116 @@
+"""In which notation the cells of a text column are numbers: by the column, by its file, or as a model knows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from chainrule.nn.columns.notation import MISSING, NOTATIONS, PLAIN, Notation
+from chainrule.tables.text.parsing import GROUPED
+
+LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,'\u2019 \xa0\u202f]+(?:[eE][+-]?\d+)?", re.ASCII)  # in any notation
+
+
+def notations_of(cells: Iterable[str]) -> list[Notation]:
+    """The notations in which every cell (stripped, none missing) is a finite number; the first of each meaning.
+
+    If there are several, they disagree about some cell: 1,234 may be 1234 or 1.234.
+    """
+    cells = list(cells)
+    if cells and cells[0] not in MISSING and not LIKE_A_NUMBER.fullmatch(cells[0]):
+        return []  # most columns of text are known by their first cell, and a table may have very many
+    found: list[Notation] = []
+    readings: list[list[float]] = []
+    for notation in NOTATIONS:
+        try:
+            numbers = [notation.number(cell) for cell in cells]
+        except ValueError:
+            continue
+        if notation == PLAIN:
+            return [PLAIN]
+        if numbers not in readings:
+            readings.append(numbers)
+            found.append(notation)
+    return found
+
+
+def may_have_thousands(cells: Iterable[str]) -> bool:
+    """Whether every point among these numbers could stand between thousands: 1.234 in a file of decimal commas."""
+    pointed = [cell for cell in cells if "." in cell]
+    return bool(pointed) and all(map(GROUPED.fullmatch, pointed))
+
+
+def choose_notation(cells: Sequence[str], decimals: Collection[str]) -> Notation | None:
+    """How the numbers are written if every cell is one and there is no doubt; else None.
+
+    ``decimals`` are the decimal signs that the columns of the file are sure to use.
+    """
+    found = notations_of(cells) if cells else [PLAIN]
+    if found == [PLAIN] and set(decimals) == {","} and may_have_thousands(cells):
+        found.append(Notation(",", "."))
+    if len(found) > 1 and len(set(decimals)) == 1:
+        found = [notation for notation in found if notation.decimal in decimals]
+    return found[0] if len(found) == 1 else None
+
+
+def sure_sign(texts: Iterable[str]) -> str | None:
+    """The decimal sign that a column of these cells is sure to use; "" if none shows or it holds text.
+
+    None if the column depends on that of its file: 1.234 or 1,234 in every cell that shows a sign.
+    """
+    present = [text for text in texts if text not in MISSING]
+    found = notations_of(present) if present else []
+    if len(found) > 1 or (found == [PLAIN] and may_have_thousands(present)):
+        return None
+    return found[0].decimal if found and any(map(found[0].shows_in, present)) else ""
+
+
+def notation_as_known(known: Notation, cell: str) -> Notation | None:
+    """The notation in which a cell (stripped, not missing) is a number by what is known of its column; None for none.
+
+    The decimal sign is the known one. A sign between thousands that is not known is taken if it leaves no doubt:
+    1.234,5 and 1 234 do, 1.234 may be meant with a decimal point.
+    """
+    for notation in (known, *(n for n in NOTATIONS if n.decimal == known.decimal and n != known)):
+        if not notation.reads(cell):
+            continue
+        other = Notation(notation.thousands) if notation.thousands in {".", ","} else None
+        return None if other and notation != known and other.pattern.fullmatch(cell) else notation
+    return None
+
+
+def odd_one_out(cells: Sequence[str], rows: Sequence[int]) -> tuple[Notation, int]:
+    """The notation in which most rows are numbers, and the position of the first cell that is none in it.
+
+    ``rows`` says how many rows hold each of the cells (different, no one notation for all of them). A decimal point
+    goes before a comma if the two have equally many.
+    """
+    best, unread, most = PLAIN, list(range(len(cells))), -1
+    for notation in sorted(NOTATIONS, key=lambda notation: notation.decimal, reverse=True):
+        odd = [i for i, cell in enumerate(cells) if not notation.reads(cell)]
+        count = sum(rows) - sum(rows[i] for i in odd)
+        if count > most:
+            best, unread, most = notation, odd, count
+    return best, unread[0]
+
+
+def shown(notation: Notation, cells: Iterable[str]) -> Notation | None:
+    """The notation if one of the cells says so: whole numbers without a sign are written the same in all of them."""
+    return notation if any(map(notation.shows_in, cells)) else None
+
+
+def of_file(shown_by: Mapping[str, Notation | None], decimals: Collection[str] = ()) -> dict[str, Notation]:
+    """The notation of each column: its own, and of a column that shows none that of the file, if it has one alone.
+
+    ``decimals`` are the decimal signs that the columns of the file are sure to use, those too that are not among these.
+    """
+    found = [notation for notation in shown_by.values() if notation is not None]
+    decimal, *others = {notation.decimal for notation in found} or set(decimals) or {""}
+    if others or not decimal:
+        return {name: notation for name, notation in shown_by.items() if notation is not None}
+    signs = {notation.thousands for notation in found} - {""}
+    common = Notation(decimal, signs.pop() if len(signs) == 1 else "")
+    return {
+        name: notation if notation is not None and notation.thousands else common
+        for name, notation in shown_by.items()
+    }  # fmt: skip

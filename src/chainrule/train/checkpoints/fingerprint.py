@@ -1,0 +1,120 @@
+"""Whose a checkpoint is: the settings and the rows, which must be the same, and the machine, which makes the bits."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import chainrule
+from chainrule.backends.contract.backend import Backend
+from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.losses.names import description_of
+from chainrule.train.monitoring.choose_metric import monitor_of
+from chainrule.train.records.loggers import plain
+
+if TYPE_CHECKING:
+    from chainrule.train.trainer import Trainer
+
+SHOWN = 6  # differences that are named
+SAMPLE = 4096  # rows of X that are looked at, evenly spread: of targets and weights all are
+
+
+def settings_of(trainer: Trainer) -> dict[str, Any]:
+    """All of a trainer and its net that the weights in the end depend on, as JSON holds it."""
+    net, p = trainer.net, trainer.net.preparation
+    return {
+        "n_in": net.n_in,
+        "layers": [plain(layer.describe()) for layer in net.layers],
+        "loss": plain(description_of(net.loss)),
+        "dtype": str(net.dtype),
+        "net seed": net.seed,
+        "standardisation": _digest(*_arrays_of(p.features), *_arrays_of(p.targets)),
+        "optimizer": _without_addresses(plain(trainer.optimizer)),
+        "batch_size": trainer.batch_size,
+        "epochs": trainer.epochs,
+        "shuffle": trainer.shuffle,
+        "drop_last": trainer.drop_last,
+        "seed": trainer.seed,
+        "steps before": 0 if trainer.moments is None else trainer.moments.steps,
+        "accumulate": trainer.accumulate,
+        "ema": trainer.ema,
+        "l2": trainer.l2,
+        "shrink": trainer.shrink,
+        "divergence_factor": trainer.divergence_factor,
+        "early_stopping": plain(trainer.early_stopping),
+        "monitor": monitor_of(trainer),
+        "metrics": [metric.name for metric in trainer.valid_metrics] if trainer.metrics else False,
+    }
+
+
+def rows_of(backend: Backend, X: Any, y: Any, weights: Any, validation: Any) -> dict[str, Any]:
+    """How many rows there are and a sha256 of them, the same wherever they lie and in whatever dtype."""
+    if isinstance(validation, tuple | list):
+        held = [_on_host(backend, part, sampled=number == 0) for number, part in enumerate(validation)]
+    else:
+        held = [np.array([-1.0 if validation is None else float(validation)])]
+    parts = [_on_host(backend, X, sampled=True), _on_host(backend, y), _on_host(backend, weights)]
+    return {"rows": len(X), "sha256": _digest(*parts, *held)}
+
+
+def machine_of(backend: Backend) -> dict[str, Any]:
+    """What the bits of a run depend on besides its settings and rows."""
+    return {"chainrule": chainrule.__version__, **backend.fingerprint()}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """``epochs 30 -> 60`` for each that is not the same, a few of them. What a version before did not know was off."""
+    names = [
+        name for name in dict.fromkeys([*now, *before])
+        if before.get(name) != now.get(name) and (name in before or now[name])
+    ]  # fmt: skip
+    found = [f"{name:.60} {_short(before.get(name))} -> {_short(now.get(name))}" for name in names[:SHOWN]]
+    return found + [f"and {len(names) - SHOWN} more"] * (len(names) > SHOWN)
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _without_addresses(value: Any) -> Any:
+    """The repr of an object without one of its own has its address in it, another one each time."""
+    if isinstance(value, dict):
+        return {name: _without_addresses(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_without_addresses(v) for v in value]
+    return re.sub(r" at 0x[0-9a-f]+", "", value) if isinstance(value, str) else value
+
+
+def _arrays_of(standardization: Standardization | None) -> list[np.ndarray]:
+    if standardization is None:
+        return [np.empty(0)]
+    return [standardization.mean, standardization.scale, np.array([standardization.limit])]
+
+
+def _on_host(backend: Backend, values: Any, *, sampled: bool = False) -> np.ndarray:
+    if values is None:
+        return np.empty(0)
+    if not hasattr(values, "shape") or not hasattr(values, "dtype"):
+        values = np.asarray(values)
+    if sampled and len(values) > SAMPLE:
+        values = values[:: len(values) // SAMPLE]
+    return values if isinstance(values, np.ndarray) else backend.download(backend.upload(values))
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        numbers = np.asarray(array)
+        if numbers.dtype.kind in "biuf":
+            numbers = np.ascontiguousarray(numbers, np.float64)
+            content = numbers.tobytes()
+        else:
+            content = repr(numbers.tolist()).encode()
+        digest.update(f"{numbers.shape}".encode())
+        digest.update(content)
+    return digest.hexdigest()

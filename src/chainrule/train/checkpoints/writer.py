@@ -1,0 +1,133 @@
+"""How often a fit writes down all that it needs to go on, and where."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from chainrule.errors import OptionError
+from chainrule.files.descriptors import naming
+from chainrule.files.folder import Folder, Place
+from chainrule.files.regular_file import FilePath, is_folder
+from chainrule.files.writing import make_folder
+from chainrule.nn.network import Network
+from chainrule.options import real_number, whole_number
+from chainrule.train.checkpoints.checkpoint import Checkpoint
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+SECONDS = 30.0  # between two checkpoints, where nobody says otherwise
+SHARE = 0.01  # of the time: what the checkpoints at the ends of epochs may cost; epochs may be very short
+FIRST_COST = 0.01  # seconds: what the first one is taken to cost, so a fit of less than a second writes its last alone
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Write ``folder/last.safetensors`` while training: from it a fit goes on as if it had never stopped.
+
+    One is written after every ``steps`` steps, or once ``seconds`` have passed since the last; at the end of an epoch,
+    where that costs less than 1 % of the time since the last; when the fit is asked to stop, and at its end. The one
+    before stands until the new one is whole and on the disk. Beside it, ``best.safetensors`` is the net with the
+    weights of the best epoch so far, a model file, where a metric is watched.
+
+    Parameters
+    ----------
+    folder : made where it does not exist; of a run, a :class:`chainrule.files.folder.Place` in the run's own
+    steps : batches trained on between two checkpoints, or None to go by time
+    seconds : between two checkpoints; without ``steps`` 30 where nothing is said
+
+    ``trainer.fit(..., resume=folder)`` goes on from it.
+    """
+
+    folder: FilePath
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.folder, str | os.PathLike):
+            raise OptionError(f"folder: expected a path, got {self.folder!r}")
+        if self.steps is not None:
+            whole_number("steps", self.steps)
+        if self.seconds is not None:
+            real_number("seconds", self.seconds, above=True)
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return Path(self.folder) / LAST
+
+    @property
+    def best(self) -> Path:
+        """The model file of the best epoch so far."""
+        return Path(self.folder) / BEST
+
+    def opened(self) -> Folder:
+        """The folder, made where it is missing; one in a run's folder by that folder's descriptor, never by a link."""
+        if isinstance(self.folder, Place):
+            return self.folder.folder.within(self.folder.name, make=True)
+        make_folder(self.folder)
+        with naming(self.folder):
+            return Folder(self.folder)
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between two checkpoints; None where only steps count."""
+        return self.seconds if self.seconds is not None or self.steps is not None else SECONDS
+
+
+def as_checkpoints(checkpoints: Checkpoints | FilePath | None) -> Checkpoints | None:
+    """A folder as Checkpoints; OptionError for what is neither."""
+    if checkpoints is None or isinstance(checkpoints, Checkpoints):
+        return checkpoints
+    return Checkpoints(checkpoints)
+
+
+def newest(path: str | Path) -> Path:
+    """The checkpoint that ``resume`` means: a file, or the last one of a folder."""
+    return Path(path) / LAST if is_folder(path) else Path(path)
+
+
+class CheckpointWriter:
+    """Says when a checkpoint is due in one fit, and writes it; nothing is ever due without ``settings``."""
+
+    def __init__(self, settings: Checkpoints | None) -> None:
+        self.settings = settings
+        self.written: Path | None = None
+        self._cost, self._at = FIRST_COST, time.monotonic()
+        self._best_epoch = 0  # of the file
+
+    def steps_to_next(self, step: int, most: int) -> int:
+        """How many steps may be done after ``step`` of them before one is due: from 1 to ``most``."""
+        if self.settings is None or self.settings.steps is None:
+            return most
+        return min(most, self.settings.steps - step % self.settings.steps)
+
+    def is_due(self, step: int) -> bool:
+        """After ``step`` steps, within an epoch."""
+        if self.settings is None:
+            return False
+        steps, interval = self.settings.steps, self.settings.interval
+        return (steps is not None and step % steps == 0) or (interval is not None and self._since() >= interval)
+
+    def is_due_at_epoch_end(self, step: int) -> bool:
+        """The same after the last step of an epoch."""
+        return self.settings is not None and (self.is_due(step) or self._since() * SHARE >= self._cost)
+
+    def _since(self) -> float:
+        return time.monotonic() - self._at
+
+    def write(self, checkpoint: Checkpoint, best: Callable[[], Network] | None) -> None:
+        """Write it, if checkpoints are to be written at all; ``best`` makes the net of the best epoch so far."""
+        if self.settings is None:
+            return
+        start = time.monotonic()
+        with self.settings.opened() as folder:
+            if best is not None and checkpoint.best_epoch != self._best_epoch:
+                best().save(folder / BEST)
+                self._best_epoch = checkpoint.best_epoch
+            checkpoint.write(folder / LAST)
+        self.written = self.settings.last
+        self._at = time.monotonic()
+        self._cost = self._at - start

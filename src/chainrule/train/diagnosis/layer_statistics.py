@@ -1,0 +1,217 @@
+"""Measures layers while a net is trained, without a trace in the training: on a copy, with a fixed sample of rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.contract.backend import Array
+from chainrule.errors import ModelFileError
+from chainrule.nn.inputs.rows import InputReader, Rows
+from chainrule.nn.network import Network
+from chainrule.nn.passes import new_state
+from chainrule.train.checkpoints.checkpoint import number_of
+from chainrule.train.diagnosis.findings import Diagnosis, Measurement, judge
+from chainrule.train.feeding.batches import take_rows
+from chainrule.train.feeding.host_rows import HostRows
+from chainrule.train.records.run import Run
+
+ROWS = 256  # of the sample, at most
+MOST_ROWS = 0.9  # of them, as a fraction
+# Where an activation has less than 5 % of its largest slope: tanh' = 1 - y^2 from 1, sigmoid' = y (1 - y) from 1/4.
+FLAT = math.sqrt(0.95)
+LIMITS = {"tanh": (-FLAT, FLAT), "sigmoid": ((1 - FLAT) / 2, (1 + FLAT) / 2)}
+
+
+class LayerStatistics:
+    """Measures before the first step and at the end of each epoch; looks at the first and last step from both sides.
+
+    Parameters
+    ----------
+    net : that is trained; only read
+    rows : it is trained on; at most ``ROWS`` of them, evenly spread, are looked at
+
+    What is measured is computed on a copy of the net, with memory of its own: gradients, running averages and counters
+    of the net stay as they are.
+    """
+
+    steps_an_epoch = 1  # set once the batches are known
+
+    def __init__(self, net: Network, rows: Rows | HostRows) -> None:
+        be = net.backend
+        self._net, self._copy, self._backend = net, net.copy(), be
+        self._sample = _sample(net, rows)
+        self._before = net.parameter_arena.like()  # as they were before the step whose update is measured
+        self._state, self._totals = new_state(be), be.empty((1, 3), np.float64)
+        self._pass = self._copy.bind(len(self._sample), training=True, state=self._state)
+        self._read = InputReader(be, self._sample.features, len(self._sample), net.dtype)
+        self._measurements: list[Measurement] = []
+        self._losses: list[float] = []
+        self._ratios: dict[str, float | None] = {}
+
+    # ---- when ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Before the first step, or where a fit goes on."""
+        if not self._losses:
+            self._measure(0)
+        self._keep()
+
+    def steps_to_next(self, step: int) -> int:
+        """Steps until the next look, ``step`` of them being done: the first, and both sides of an epoch's last."""
+        left = self.steps_an_epoch - step % self.steps_an_epoch
+        return 1 if step == 0 or left == 1 else left - 1
+
+    def step_end(self, step: int) -> None:
+        """``step`` steps are done."""
+        if step == 1 or step % self.steps_an_epoch == 0:
+            self._ratios = {layer: self._update_ratio(names) for layer, names in self._parameters().items()}
+        if step == 1:
+            self._measurements = [m._replace(update_ratio=self._ratios.get(m.layer)) for m in self._measurements]
+        if (step + 1) % self.steps_an_epoch == 0:
+            self._keep()
+
+    def epoch_end(self, epoch: int) -> None:
+        """Epoch ``epoch``, from 1, is over."""
+        self._measure(epoch)
+
+    def end(self, run: Run) -> None:
+        """The run is over: say what was found."""
+        findings = judge(self._measurements, self._losses, diverged=run.stopped == "diverged")
+        run.diagnosis = Diagnosis(findings, self._measurements, self._losses)
+
+    def state(self) -> dict[str, Any]:
+        """What has been measured so far, as JSON can hold it."""
+        return {"measurements": [list(m) for m in self._measurements], "losses": self._losses, "ratios": self._ratios}
+
+    def restore(self, state: Mapping[str, Any], *, epochs: int) -> None:
+        """Go on where :meth:`state` was taken, after so many epochs; the net has the parameters that it had then.
+
+        ModelFileError where the state cannot be one of this net.
+        """
+        try:
+            losses = [number_of(loss) for loss in state["losses"]]
+            ratios = {layer: _number_or_none(ratio) for layer, ratio in state["ratios"].items()}
+            measurements = [_measurement(*m) for m in state["measurements"]]
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise ModelFileError(f"the checkpoint's diagnosis makes no sense: {error!s:.200}") from error
+        names = self._names()
+        moments = [(epoch, name) for epoch in range(epochs + 1) for name in names]
+        parameters = self._parameters()
+        if [(m.epoch, m.layer) for m in measurements] != moments or len(losses) != epochs + 1:
+            raise ModelFileError("the checkpoint's diagnosis is of other layers or epochs")
+        if ratios.keys() not in ({}.keys(), parameters.keys()):
+            raise ModelFileError("the checkpoint's diagnosis has update ratios of other layers")
+        self._measurements, self._losses, self._ratios = measurements, losses, ratios
+
+    # ---- what ---------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        self._backend.copy(self._net.parameter_arena.flat, out=self._before.flat)
+
+    def _measure(self, epoch: int) -> None:
+        """The sample through the copy, forward and backward."""
+        be, copy, batch, sample = self._backend, self._copy, self._pass, self._sample
+        be.copy(self._net.parameter_arena.flat, out=copy.parameter_arena.flat)
+        be.fill(0, out=self._state)
+        logits = batch.forward(self._read(sample.x))
+        layers = self._layers()  # before backward uses memory again
+        copy.loss(be, logits, sample.targets, sample.weights, self._state, totals=self._totals, dlogits=batch.dlogits)
+        batch.backward()
+        self._losses.append(float(copy.loss.value(be.download(self._totals))))
+        parameters = self._parameters()
+        ratios = self._ratios if epoch else {}
+        for name in self._names():
+            norm = self._gradient_norm(parameters[name]) if name in parameters else None
+            units, dead, saturated = layers.get(name, (0, None, None))
+            self._measurements.append(Measurement(epoch, name, units, dead, saturated, norm, ratios.get(name)))
+
+    def _layers(self) -> dict[str, tuple[int, int | None, int | None]]:
+        return {layer.name: self._look(layer) for layer in self._pass.chain.walk()}
+
+    def _names(self) -> list[str]:
+        """Of the layers that are measured: those with outputs, then what else has parameters."""
+        layers = [layer.name for layer in self._pass.chain.walk()]
+        return [*dict.fromkeys(layers), *(name for name in self._parameters() if name not in layers)]
+
+    def _look(self, layer: Any) -> tuple[int, int | None, int | None]:
+        """Units of a layer, and how many are dead and saturated; None where its activation has no such thing."""
+        activation, y = getattr(layer, "activation", None), getattr(layer, "y", None)
+        if y is None or getattr(y, "ndim", 0) != 2:
+            return 0, None, None
+        units = int(y.shape[1])
+        if activation == "relu":
+            return units, int((self._on_host(y) == 0).all(axis=0).sum()), None
+        if activation in LIMITS:
+            low, high = LIMITS[activation]
+            values = self._on_host(y)
+            return units, None, int((((values < low) | (values > high)).mean(axis=0) >= MOST_ROWS).sum())
+        return units, None, None
+
+    def _on_host(self, y: Array) -> np.ndarray:
+        be, dtype = self._backend, self._net.dtype
+        if y.dtype != dtype:  # stored in fewer bits
+            wide = be.empty(y.shape, dtype)
+            be.copy(y, out=wide)
+            y = wide
+        return be.download(y)
+
+    def _parameters(self) -> dict[str, list[str]]:
+        """The names of each layer's parameters."""
+        found: dict[str, list[str]] = {}
+        for name in self._net.parameters():
+            found.setdefault(name.rpartition(".")[0], []).append(name)
+        return found
+
+    def _gradient_norm(self, names: list[str]) -> float:
+        return math.sqrt(sum(_squares(self._backend.download(self._copy.gradient_arena[n])) for n in names))
+
+    def _update_ratio(self, names: list[str]) -> float | None:
+        """rms of the last update / rms of the weights before it; of W where there is one."""
+        chosen = [name for name in names if name.endswith(".W")] or names
+        be, update, weights = self._backend, 0.0, 0.0
+        for name in chosen:
+            before = be.download(self._before[name])
+            update += _squares(be.download(self._net.parameter_arena[name]) - before)
+            weights += _squares(before)
+        return math.sqrt(update / weights) if weights > 0 else None
+
+
+def _measurement(
+    epoch: Any, layer: Any, units: Any, dead: Any, saturated: Any, gradient_norm: Any, update_ratio: Any
+) -> Measurement:
+    """As JSON holds it; ValueError or TypeError where it is none."""
+    counts = [count for count in (dead, saturated) if count is not None]
+    if type(epoch) is not int or type(units) is not int or any(type(count) is not int for count in counts):
+        raise TypeError("whole numbers were expected")
+    if not isinstance(layer, str) or units < bool(counts) or any(not 0 <= count <= units for count in counts):
+        raise ValueError(f"{counts!s:.40} of {units!r:.40} units came")
+    numbers = _number_or_none(gradient_norm), _number_or_none(update_ratio)
+    return Measurement(epoch, layer, units, dead, saturated, *numbers)
+
+
+def _number_or_none(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = number_of(value)
+    if number < 0:
+        raise ValueError(f"expected a number from 0 up, got {number}")
+    return number
+
+
+def _squares(values: np.ndarray) -> float:
+    """sum v^2, in float64 without a copy of that width."""
+    flat = values.reshape(-1)
+    return float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+
+
+def _sample(net: Network, rows: Rows | HostRows) -> Rows:
+    numbers = np.unique(np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).astype(np.int64))
+    if isinstance(rows, HostRows):
+        return rows.sample(numbers)
+    order = net.backend.empty((len(numbers),), np.int64)
+    net.backend.assign(numbers, out=order)
+    return take_rows(net.backend, rows, order)

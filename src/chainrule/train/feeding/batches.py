@@ -1,0 +1,205 @@
+"""Batches: shuffled on the device, gathered into one buffer, none left out."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.backends.contract.backend import Array, Backend
+from chainrule.errors import DataError
+from chainrule.nn.inputs.rows import Features, InputReader, RowFormat, Rows
+from chainrule.nn.losses.names import Loss
+from chainrule.random import Purpose, stream
+from chainrule.tables.splitting.class_shares import keep_each_class
+
+
+@dataclass(frozen=True)
+class Cut:
+    """An epoch in batches of ``size`` rows: ``full`` of them, then one of ``ragged`` rows where some are left."""
+
+    size: int
+    full: int
+    ragged: int
+
+    @property
+    def count(self) -> int:
+        """Batches an epoch."""
+        return self.full + bool(self.ragged)
+
+
+def cut_epoch(n: int, size: int, *, drop_last: bool = False) -> Cut:
+    """``n`` rows in batches of at most ``size``; ``drop_last`` leaves out the ragged batch."""
+    size = min(size, n)
+    full, ragged = divmod(n, size)
+    return Cut(size, full, 0 if drop_last else ragged)
+
+
+def batch_formats(
+    backend: Backend, kept: Sequence[RowFormat], *, pending: bool, dtype: np.dtype, exact: bool = False
+) -> list[RowFormat]:
+    """What a batch holds of each row: features as the first layer reads them, where nothing is still to be done."""
+    x, *others = kept
+    return [x if pending else RowFormat(x.shape, dtype if exact else backend.storage(dtype)), *others]
+
+
+class Batches(abc.ABC):
+    """The rows of an epoch, batch by batch, gathered into memory that is laid out once.
+
+    Parameters
+    ----------
+    sources : arrays on the device of which a batch is gathered
+    order : (n,) int64 on the device; position p of the epoch is row ``order[p]`` of ``sources``
+    cut : the epoch in batches
+    dtype : of the net that reads them
+    """
+
+    is_unchecked = False  # whether rows are still to be looked at, and refused, in the course of an epoch
+
+    def __init__(self, backend: Backend, sources: Rows, order: Array, cut: Cut, *, dtype: np.dtype) -> None:
+        self.backend = backend
+        self.size, self.full, self.ragged, self.count = cut.size, cut.full, cut.ragged, cut.count
+        self._sources, self._order = sources.arrays, order
+        self._by_class = sources.by_class
+        self._position = first_position(backend)
+        pending, exact = sources.pending is not None, sources.exact
+        formats = batch_formats(backend, sources.formats, pending=pending, dtype=dtype, exact=exact)
+        self._buffer = [backend.empty((self.size, *f.shape), f.dtype) for f in formats]
+        self._read = InputReader(backend, Features(self._buffer[0], sources.pending, exact), self.size, dtype)
+
+    @abc.abstractmethod
+    def begin_epoch(self, epoch: int, first: int = 0) -> None:
+        """Deal the rows anew; ``epoch`` counts from 0. Batch ``first`` is the next to be read."""
+
+    @abc.abstractmethod
+    def blocks(self, first: int = 0) -> Generator[range, None, None]:
+        """The numbers, from ``first``, of the batches that may be asked for now, then of the next ones, to the last.
+
+        Close the iterator where it is left early.
+        """
+
+    @abc.abstractmethod
+    def load(self, number: int) -> None:
+        """Batch ``number`` of this epoch is the next to be read, once more."""
+
+    @abc.abstractmethod
+    def numbers(self) -> np.ndarray:
+        """(m,): which rows this epoch's batches have. Looks at the device."""
+
+    def counted(self, n: int) -> Array | None:
+        """What the rows of a batch of ``n`` count in metrics, in the memory of :meth:`reader`; None for 1 each."""
+        place = 3 if self._by_class else 2
+        return self._buffer[place][:n] if place < len(self._buffer) else None
+
+    def _seek(self, number: int) -> None:
+        self.backend.assign([number], out=self._position)
+
+    def reader(self, n: int) -> Callable[[], tuple[Array, Array, Array | None]]:
+        """``read()``: x, targets and weights (or None) of the next batch, which has ``n`` rows.
+
+        Always the same memory, so a step may be recorded.
+        """
+        buffer = [array[:n] for array in self._buffer]
+        raw, targets, weights = (*buffer, None)[:3]  # the rows' own weights, behind class weights, are for `counted`
+        be, sources, order, stride, prepare = self.backend, self._sources, self._order, self.size, self._read
+        position = self._position
+
+        def read() -> tuple[Array, Array, Array | None]:
+            be.gather(sources, order, position, stride=stride, out=buffer)
+            return prepare(raw), targets, weights
+
+        return read
+
+
+class ResidentBatches(Batches):
+    """Batches of rows that lie on the device.
+
+    Parameters
+    ----------
+    size : rows a batch, at most
+    shuffle : a new order every epoch, from the seed and the epoch's number
+    drop_last : leave out the ragged batch
+    """
+
+    def __init__(
+        self, backend: Backend, rows: Rows, size: int, *, dtype: np.dtype, shuffle: bool, seed: int,
+        drop_last: bool = False,
+    ) -> None:  # fmt: skip
+        self._shuffle, self._seed = shuffle, seed
+        order = backend.empty((len(rows),), np.int64)
+        backend.assign(np.arange(len(rows)), out=order)
+        super().__init__(backend, rows, order, cut_epoch(len(rows), size, drop_last=drop_last), dtype=dtype)
+
+    def begin_epoch(self, epoch: int, first: int = 0) -> None:
+        self._seek(first)
+        if self._shuffle:
+            self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._order)
+
+    def blocks(self, first: int = 0) -> Generator[range, None, None]:
+        yield range(first, self.count)
+
+    def load(self, number: int) -> None:
+        self._seek(number)
+
+    def numbers(self) -> np.ndarray:
+        return self.backend.download(self._order)[: self.full * self.size + self.ragged]
+
+
+def first_position(backend: Backend) -> Array:
+    """The counter that ``gather`` reads and moves on, at the first batch."""
+    position = backend.empty((1,), np.int64)
+    backend.assign([0], out=position)
+    return position
+
+
+def split_order(
+    backend: Backend, n: int, fraction: float, seed: int, classes: np.ndarray | None = None
+) -> tuple[Array, Array]:
+    """Numbers of the training rows and of the validation rows: a random ``fraction``, at least one, is held out.
+
+    Where all rows of one of the ``classes`` (n,) would be, one of them is exchanged for another row.
+    """
+    if n < 2:
+        raise DataError("one row came, too few to hold any out for validation")
+    held_out = min(math.ceil(fraction * n), n - 1)
+    order = backend.empty((n,), np.int64)
+    backend.permutation(*stream(seed, Purpose.SPLIT), out=order)
+    if classes is not None:
+        numbers = backend.download(order)
+        kept = keep_each_class(classes, numbers[held_out:], numbers[:held_out])
+        backend.assign(np.concatenate(kept[::-1]), out=order)
+    return order[held_out:], order[:held_out]
+
+
+def classes_of(loss: Loss, targets: np.ndarray) -> np.ndarray | None:
+    """(n,) the class of each row, where a row has one: of k, or yes or no; else None."""
+    if loss.task == "classify":
+        return targets.reshape(-1)
+    of_one = loss.task == "multilabel" and targets.size == len(targets) and bool(np.isin(targets, (0, 1)).all())
+    return targets.reshape(-1) if of_one else None
+
+
+def refuse_weightless(training: np.ndarray | None, validation: np.ndarray | None) -> None:
+    """DataError where all weights of a part are 0."""
+    for weights, name in ((training, "training"), (validation, "validation")):
+        if weights is not None and not weights.any():
+            raise DataError(f"all {name} rows of the split have weight 0", hint="another seed, or a validation set")
+
+
+def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int, loss: Loss | None = None) -> tuple[Rows, Rows]:
+    """Training and validation rows, of a net with this ``loss``, as :func:`split_order` says."""
+    classes = None if loss is None or loss.task == "regress" else classes_of(loss, backend.download(rows.targets))
+    order = split_order(backend, len(rows), fraction, seed, classes)
+    training, validation = (take_rows(backend, rows, part) for part in order)
+    refuse_weightless(*(None if p.weights is None else backend.download(p.weights) for p in (training, validation)))
+    return training, validation
+
+
+def take_rows(backend: Backend, rows: Rows, order: Array) -> Rows:
+    """A copy of the rows whose numbers ``order`` (m,) int64 on the device has."""
+    taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
+    backend.gather(rows.arrays, order, first_position(backend), stride=len(order), out=taken)
+    return rows.with_arrays(taken)

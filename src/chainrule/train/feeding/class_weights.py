@@ -1,0 +1,107 @@
+"""Weights of classes, as weights of rows: rare classes need not be drowned by common ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from chainrule.errors import DataError, OptionError
+from chainrule.nn.inputs.row_checks import check_weights, on_host, relative_weights
+from chainrule.nn.inputs.rows import Rows
+from chainrule.nn.network import Network
+from chainrule.options import real_number
+
+ClassWeight: TypeAlias = "Literal['balanced'] | Mapping[int, float]"
+
+
+class ClassWeights:
+    """w_i = class weight of row i's label, times the row's own weight; the mean loss divides by their sum.
+
+    Parameters
+    ----------
+    net : whose loss is of classes: one of k, or a single yes or no
+    class_weight : "balanced", which is S / (classes that occur * S_c), S_c the sum of the weights of the class's rows
+        and S that of all, so that all classes weigh the same: of rows without weights n / (classes * rows of the
+        class). A class occurs that has a row of weight above 0; the weight of another is 1.
+        Or {label: weight}, 1 for a label that it does not have
+    y, sample_weight : the training rows' labels and their own weights or None, by which "balanced" goes: rows held out
+        have no say
+
+    Raises
+    ------
+    OptionError   where the loss has no classes, for a label that is none, or a weight below 0.
+
+    Source: King, Zeng 2001; the formula of scikit-learn's ``class_weight``.
+    """
+
+    def __init__(self, net: Network, class_weight: Any, y: Any, sample_weight: Any = None) -> None:
+        loss = net.loss
+        if not (loss.task == "classify" or (loss.task == "multilabel" and net.n_out == 1)):
+            raise OptionError(
+                f"class_weight came with {net.loss_name} of {net.n_out} outputs, which has no classes",
+                hint="use sample_weight, one weight a row",
+            )
+        self._net = net
+        self._classes = max(2, net.n_out)
+        labels = self._labels(y)
+        if isinstance(class_weight, str) and class_weight == "balanced":
+            own = self.own(sample_weight, len(labels))
+            counts = np.bincount(labels, own, self._classes)
+            there = counts > 0
+            share = np.where(there, counts, 1.0) * max(1, there.sum())
+            self._of_class = np.where(there, counts.sum() / share, 1.0)
+        elif isinstance(class_weight, Mapping):
+            self._of_class = np.ones(self._classes)
+            for label, weight in class_weight.items():
+                if isinstance(label, bool) or label not in range(self._classes):
+                    raise OptionError(f"class_weight for {label!r} came, labels are 0 to {self._classes - 1}")
+                self._of_class[int(label)] = real_number(f"class_weight of {label}", weight)
+        else:
+            raise OptionError(f"class_weight {class_weight!r} came", hint='"balanced", {label: weight} or None')
+
+    def of_rows(self, y: Any, sample_weight: Any) -> np.ndarray:
+        """(n,) weights of rows with these labels and weights of their own (None for all ones)."""
+        weights: np.ndarray = self._of_class[self._labels(y)]
+        own = self.own(sample_weight, len(weights))
+        return weights if own is None else weights * own
+
+    def own(self, sample_weight: Any, n: int) -> np.ndarray | None:
+        """The rows' own weights on the host, checked, by their ratios; None where they have none."""
+        if sample_weight is None:
+            return None
+        return relative_weights(check_weights(on_host(self._net.backend, sample_weight, "sample_weight"), n))
+
+    def _labels(self, y: Any) -> np.ndarray:
+        values = on_host(self._net.backend, y, "y")
+        self._net.loss.check_targets(values)
+        labels = values.reshape(-1)
+        if not np.isin(labels, range(self._classes)).all():
+            row = int(np.argmin(np.isin(labels, range(self._classes))))
+            raise DataError(f"a target at row {row} is {labels[row]}, with class_weight 0 or 1 was expected")
+        return labels.astype(np.int64)
+
+
+class OwnWeights:
+    """The weights of rows themselves, beside those with the weights of their classes, which are for the loss."""
+
+    def __init__(self, net: Network, of_class: ClassWeights) -> None:
+        self._net, self._of_class = net, of_class
+        self.training: np.ndarray | None = None
+        self.held_out: np.ndarray | None = None
+
+    def take(self, y: Any, sample_weight: Any = None, *, held_out: bool = False) -> np.ndarray:
+        """The weights for the loss, of rows whose own are kept."""
+        weights = self._of_class.of_rows(y, sample_weight)
+        own = self._of_class.own(sample_weight, len(weights))
+        own = None if own is None else own.astype(self._net.dtype)
+        if held_out:
+            self.held_out = own
+        else:
+            self.training = own
+        return weights
+
+    def on_device(self, rows: Rows, own: np.ndarray | None) -> Rows:
+        """``rows`` that know them."""
+        return rows.weighing_classes(None if own is None else self._net.backend.upload(own))

@@ -1,0 +1,119 @@
+"""The watched metric of a fit, and what is watched in its place for as long as it says nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chainrule.train.monitoring.early_stopping import BestEpoch
+
+
+@dataclass
+class Candidate:
+    """A metric that may decide, and whether it has said anything yet.
+
+    Parameters
+    ----------
+    best : follows it
+    silent : why it never says anything, known before the first epoch; "" where it may
+    may_be_constant : it is a function of the user's own: where all its values are the same it says nothing either
+    """
+
+    best: BestEpoch
+    silent: str = ""
+    may_be_constant: bool = False
+    first: float = math.nan  # of its finite values
+    speaks: bool = False
+    epochs: int = 0
+
+    def improved(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take in an epoch; True where it is the best so far."""
+        value = metrics.get(self.best.monitor, 0.0)
+        self.epochs = epoch
+        if not math.isfinite(value):
+            return False
+        if not self.silent:
+            self.speaks = self.speaks or not self.may_be_constant or (math.isfinite(self.first) and value != self.first)
+        self.first = self.first if math.isfinite(self.first) else value
+        return self.best.improved(epoch, metrics)
+
+    def complaint(self, *, ended: bool) -> str:
+        """Why it is not listened to, or, where the fit has ended, was not; "" where there is nothing to say."""
+        if self.silent or self.speaks or not ended or not self.epochs:
+            return self.silent
+        if not math.isfinite(self.first):
+            return f"it had no finite value in any of {self.epochs} epochs"
+        return f"it was {self.first:g} in each of {self.epochs} epochs" if self.epochs > 1 else ""
+
+
+class MonitoredMetric:
+    """Follows the first of several metrics that says something. ``epoch`` is the best so far (from 1; 0 for none).
+
+    A metric says nothing that is nan or infinite, or of which it is known that it never changes (the r2 of one target
+    value), or, where it is a function of the user's own, that was the same in all epochs so far. An epoch in which it
+    is nan is not the best. As soon as it says something it alone decides, also about the epochs before.
+
+    Parameters
+    ----------
+    candidates : the metric that is asked for, then those that stand in for it, in this order
+    """
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._candidates = list(candidates)
+
+    @property
+    def _deciding(self) -> Candidate:
+        return next((c for c in self._candidates if c.speaks), self._candidates[0])
+
+    @property
+    def monitor(self) -> str:
+        """The metric that decides at present; before the first epoch the one that will be listened to first."""
+        if not any(c.speaks for c in self._candidates):
+            return next((c for c in self._candidates if not c.silent), self._candidates[0]).best.monitor
+        return self._deciding.best.monitor
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Of :attr:`monitor`."""
+        return next(c.best.higher_is_better for c in self._candidates if c.best.monitor == self.monitor)
+
+    @property
+    def epoch(self) -> int:
+        """The best so far; 0 for none."""
+        return self._deciding.best.epoch if self._deciding.speaks else 0
+
+    @property
+    def value(self) -> float:
+        """Of the deciding metric, in that epoch."""
+        return self._deciding.best.value
+
+    # ---- the weights that are to be kept ----------------------------------------------------------
+
+    @property
+    def may_return(self) -> bool:
+        """Whether an epoch that was passed over may turn out to be the best: its weights are kept aside."""
+        return self._candidates[0].may_be_constant
+
+    @property
+    def keeps_aside(self) -> bool:
+        """Whether they are at present."""
+        first = self._candidates[0]
+        return first.may_be_constant and not first.speaks and first.best.epoch > 0
+
+    def is_aside(self, epoch: int) -> bool:
+        """Whether the epoch is the one whose weights are kept aside."""
+        return self.keeps_aside and self._candidates[0].best.epoch == epoch
+
+    # ---- an epoch ---------------------------------------------------------------------------------
+
+    def improved(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take in an epoch; True where it is the best so far."""
+        better = {id(c): c.improved(epoch, metrics) for c in self._candidates}
+        return self._deciding.speaks and better[id(self._deciding)]
+
+    def complaint(self, *, ended: bool) -> str:
+        """What is to be said of a metric that is watched and says nothing; "" for nothing."""
+        asked, reason = self._candidates[0].best.monitor, self._candidates[0].complaint(ended=ended)
+        instead = "" if self.monitor == asked else f"; {self.monitor} is watched instead"
+        return reason and f"{asked} says nothing about which epoch is best: {reason}{instead}"

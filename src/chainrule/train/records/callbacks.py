@@ -1,0 +1,142 @@
+"""Callbacks: the user's code beside a fit, told when it starts, after steps and epochs, and when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from chainrule.errors import OptionError
+from chainrule.options import whole_number
+from chainrule.train.records.run import EpochRecord, Run, StartRecord, StepRecord
+
+if TYPE_CHECKING:
+    from chainrule.train.diagnosis.layer_statistics import LayerStatistics
+
+EpochFunction = Callable[[EpochRecord], object]
+
+
+class Callback:
+    """What is done beside a fit: subclass, and write the methods that you want. Here they all do nothing.
+
+    ``on_end`` is called for every callback whose ``on_start`` came to its end, the last one first, however the fit
+    ends. An error of a callback ends the fit as an interruption does, with the weights of the best epoch, and is
+    raised from :meth:`Trainer.fit` as it is.
+
+    ``every`` is the number of steps between two calls of ``on_step_end``; None for no such calls. A device works
+    through many steps without the host; where steps are asked for, it is stopped and asked for the loss that often.
+    """
+
+    every: int | None = None
+
+    def on_start(self, record: StartRecord) -> object:
+        """Before the first step."""
+
+    def on_step_end(self, record: StepRecord) -> object:
+        """After each step whose number (from 1) is a multiple of ``every``."""
+
+    def on_epoch_end(self, record: EpochRecord) -> object:
+        """After each epoch, evaluated; the net has its weights."""
+
+    def on_end(self, run: Run) -> object:
+        """After the last step; the net has the weights that it will keep."""
+
+
+class FunctionCallback(Callback):
+    """A plain function, called at each epoch's end."""
+
+    def __init__(self, function: EpochFunction) -> None:
+        self._function = function
+
+    def on_epoch_end(self, record: EpochRecord) -> object:
+        return self._function(record)
+
+
+def as_callbacks(callbacks: Sequence[Callback | EpochFunction]) -> tuple[Callback, ...]:
+    """Functions as callbacks; OptionError for what is neither."""
+    return tuple(_as_callback(c) for c in callbacks)
+
+
+def _as_callback(callback: Any) -> Callback:
+    if isinstance(callback, Callback):
+        _interval(callback)
+        return callback
+    if not callable(callback) or (isinstance(callback, type) and issubclass(callback, Callback)):
+        raise OptionError(
+            f"callback: expected a cr.Callback or a function of an EpochRecord, got {callback!r}",
+            hint="an object of a class that inherits from cr.Callback, or a function",
+        )
+    return FunctionCallback(callback)
+
+
+def _interval(callback: Callback) -> int | None:
+    """Its ``every``, checked; OptionError where steps are wanted and nobody says how many."""
+    kind = type(callback)
+    if callback.every is not None:
+        return whole_number(f"every of {kind.__name__}", callback.every)
+    says = "every" in vars(callback) or any("every" in vars(c) for c in kind.__mro__ if c is not Callback)
+    if kind.on_step_end is not Callback.on_step_end and not says:
+        raise OptionError(
+            f"{kind.__name__} has on_step_end and does not say how often it is called",
+            hint="every = 100 in its class: after each hundredth step",
+        )
+    return None
+
+
+class CallbackLoop:
+    """The callbacks of one fit, and what the fit has to know of them.
+
+    Parameters
+    ----------
+    callbacks : as :func:`as_callbacks` returns them
+    probe : measures layers for a diagnosis, before the callbacks of the same moment; None for no diagnosis
+    """
+
+    def __init__(self, callbacks: Sequence[Callback], probe: LayerStatistics | None = None) -> None:
+        self._callbacks, self._probe = callbacks, probe
+        self._stepped: list[tuple[Callback, int]] = []
+        self._stop = threading.Event()
+        self.stop = self._stop.set  # all that a record keeps alive of this fit
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a callback has asked for the end."""
+        return self._stop.is_set()
+
+    @contextlib.contextmanager
+    def told(self, record: StartRecord) -> Iterator[None]:
+        """Work within: callbacks have been told of the start, and will be of the end."""
+        with contextlib.ExitStack() as ends:
+            for callback in self._callbacks:
+                callback.on_start(record)
+                ends.callback(callback.on_end, record.run)
+            # Now, for on_start may have set it: the steps of an epoch are known there.
+            self._stepped = [(c, every) for c in self._callbacks if (every := _interval(c)) is not None]
+            if self._probe is not None:
+                self._probe.start()
+                ends.callback(self._probe.end, record.run)  # the first, so that callbacks see the diagnosis
+            yield
+
+    def steps_to_next(self, step: int, most: int) -> int:
+        """How many steps may be done after ``step`` of them before somebody wants to look: from 1 to ``most``."""
+        for _, every in self._stepped:
+            most = min(most, every - step % every)
+        return most if self._probe is None else min(most, self._probe.steps_to_next(step))
+
+    def step_end(self, step: int, look: Callable[[], tuple[int, float, float]]) -> None:
+        """``step`` steps are done; ``look`` asks the device for the last one's epoch, loss and learning rate."""
+        if self._probe is not None:
+            self._probe.step_end(step)
+        due = [callback for callback, every in self._stepped if step % every == 0]
+        if due:
+            record = StepRecord(step, *look(), self.stop)
+            for callback in due:
+                callback.on_step_end(record)
+
+    def epoch_end(self, record: EpochRecord) -> None:
+        """An epoch is over and evaluated."""
+        if self._probe is not None:
+            self._probe.epoch_end(record.epoch)
+        for callback in self._callbacks:
+            callback.on_epoch_end(record)

@@ -1,0 +1,232 @@
+"""Compiled loops on disk: taken from there when all is well, and compiled anew whatever lies there instead."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import stat
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.backends.compiled import backend as compiled
+from chainrule.backends.compiled import loop_cache
+from chainrule.backends.compiled.loading import LOOPS, Loops
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+from chainrule.backends.compiled import activation_loops, jit
+from chainrule.backends.reference.normal_tail import DOUBLE, SINGLE
+
+needs_uids = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user ids")
+needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
+    """The folder that loops go to, not yet made, and loops that have warned of nothing."""
+    monkeypatch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path / "cache"))
+    before = dict(vars(LOOPS))
+    vars(LOOPS).update(vars(Loops()))
+    place = loop_cache.folder()
+    assert place is not None
+    yield place
+    vars(LOOPS).update(before)
+
+
+def double(x: np.ndarray) -> None:
+    for i in range(x.size):
+        x[i] *= 2
+
+
+def is_taken_from_disk() -> bool:
+    """Whether a process that begins anew takes the loop from there; whichever way, it does what it should."""
+    loop, x = jit.loop(double), np.arange(3.0)
+    loop(x)
+    assert x.tolist() == [0, 2, 4]
+    return bool(sum(loop.stats.cache_hits.values()))
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_second_process_takes_a_loop_from_disk(folder):
+    assert not is_taken_from_disk()
+    assert is_taken_from_disk()
+    (path,) = files(folder)
+    assert path.name.startswith("test_loop_cache.double-")
+    assert LOOPS.unkept == ""
+
+
+def test_a_loop_that_closes_over_another_has_the_same_key_in_each_process():
+    """numba's has not: gelu was compiled anew by every process, and left two files each time."""
+    codegen = types.SimpleNamespace(magic_tuple=lambda: ("x86_64", "", ""))
+    made = [activation_loops._gelu(real, p) for real, p in 2 * [(np.float32, SINGLE), (np.float64, DOUBLE)]]
+    for part in ("argument", "function", "derivative"):
+        one, other, again, other_again = (getattr(gated, part)._cache._key((), codegen) for gated in made)
+        assert (one, other) == (again, other_again)
+        assert one != other, "it closes over other numbers"
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def fill_with_noise(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(1).bytes(path.stat().st_size))
+
+
+def change_one_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1  # in the machine code
+    path.write_bytes(content)
+
+
+def age(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(loop_cache.stamp(), bytes(32)))
+
+
+def take_for_another(path: Path) -> None:
+    content = path.read_bytes()[len(loop_cache.MAGIC) + 64 :]
+    (name, key), loop = pickle.loads(content)
+    loop_cache.write(path, pickle.dumps(((f"not {name}", key), loop)))
+
+
+def write_anything_sealed(path: Path) -> None:
+    loop_cache.write(path, b"no pickle")
+
+
+def link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def make_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = [
+    cut, empty, fill_with_noise, change_one_bit, age, take_for_another, write_anything_sealed, link_to_itself,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_or_stale_file_is_compiled_anew_and_mended(damage, folder):
+    is_taken_from_disk()
+    damage(files(folder)[0])
+    assert not is_taken_from_disk()
+    assert is_taken_from_disk()
+    assert LOOPS.unkept == ""
+
+
+@needs_uids
+def test_a_file_that_others_may_write_to_is_not_read(folder):
+    is_taken_from_disk()
+    (path,) = files(folder)
+    assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0
+    for mode in (0o664, 0o646):
+        path.chmod(mode)
+        assert loop_cache.read(path) is None
+    assert not is_taken_from_disk()
+    assert is_taken_from_disk()  # it has been replaced by one of our own
+
+
+@needs_root
+def test_a_file_of_another_user_is_not_read(folder):
+    is_taken_from_disk()
+    (path,) = files(folder)
+    os.chown(path, 12345, 12345)
+    assert loop_cache.read(path) is None
+    assert not is_taken_from_disk()
+    assert path.stat().st_uid == os.geteuid()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_that_nobody_writes_to_keeps_no_one_waiting(folder):
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "pipe")
+    assert loop_cache.read(folder / "pipe") is None
+
+
+def no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("CHAINRULE_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    return "there is no home directory"
+
+
+def a_file_as_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.delenv("CHAINRULE_CACHE_DIR")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    return "file"
+
+
+def a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(loop_cache, "write", full)
+    return "No space left on device"
+
+
+@pytest.mark.parametrize("prepare", [no_home, a_file_as_cache, a_full_disk], ids=lambda prepare: prepare.__name__)
+def test_where_nothing_can_be_kept_loops_are_compiled_and_that_is_said_once(prepare, tmp_path, monkeypatch):
+    said = prepare(tmp_path, monkeypatch)
+    with pytest.warns(cr.CompiledLoopsWarning, match=f"compiled loops are not kept.*{said}") as caught:
+        assert [is_taken_from_disk(), is_taken_from_disk()] == [False, False]
+    assert len(caught) == 1
+    assert "not kept on disk" in compiled.describe()
+    assert not loop_cache.has_loops()
+
+
+def test_a_write_that_fails_leaves_no_temporary(folder, monkeypatch):
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        loop_cache.write(folder / "loop", b"content")
+    assert files(folder) == []
+
+
+def test_doctor_says_why_loops_cannot_be_kept(tmp_path, monkeypatch):
+    no_home(tmp_path, monkeypatch)
+    assert loop_cache.find_problem() == "there is no home directory"
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "not" / "yet" / "there"))
+    assert loop_cache.find_problem() == ""
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert loop_cache.find_problem().endswith("file is no directory")
+
+
+def test_a_cache_directory_of_chainrules_own_comes_before_numbas(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
+    place = loop_cache.folder()
+    assert place is not None
+    assert place.parent == tmp_path / "cache"
+    monkeypatch.delenv("CHAINRULE_CACHE_DIR")
+    place = loop_cache.folder()
+    assert place is not None
+    assert place.parent == tmp_path / "numba"
+
+
+def test_loops_are_there_once_an_optimiser_has_been_compiled(folder):
+    assert not loop_cache.has_loops()
+    loop_cache.write(folder / "kernels.adam-1-0", b"")
+    assert not loop_cache.has_loops()
+    loop_cache.write(folder / "kernels.adam-1-1", b"x")
+    assert loop_cache.has_loops()
+    empty(folder / "kernels.adam-1-1")
+    assert not loop_cache.has_loops()

@@ -1,0 +1,50 @@
+"""Which epoch counts as the best."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import chainrule as cr
+from chainrule.train.monitoring.early_stopping import BestEpoch
+
+NAN, INF = math.nan, math.inf
+CASES = [  # monitor, min_delta, values, which of them improved
+    ("valid_loss", 0.0, [3, 2, 2, 1, 4], [True, True, False, True, False]),
+    ("loss", 0.5, [3, 2.6, 2.4, 2.0, 1.8], [True, False, True, False, True]),
+    ("valid_accuracy", 0.0, [0.1, 0.5, 0.5, 0.4, 0.6], [True, True, False, False, True]),
+    ("r2", 0.0, [-INF, -5.0, 0.2], [False, True, True]),
+    ("valid_r2", 0.1, [0.0, 0.05, 0.2], [True, False, True]),
+    ("valid_loss", 0.0, [NAN, 5.0, NAN, 4.0], [False, True, False, True]),
+    ("valid_loss", 0.0, [INF, NAN, 1e300], [False, False, True]),
+    ("accuracy", 0.0, [0.0, 0.0], [True, False]),
+]
+
+
+@pytest.mark.parametrize(("monitor", "min_delta", "values", "improved"), CASES)
+def test_best_epoch(monitor, min_delta, values, improved):
+    best = BestEpoch(monitor, min_delta)
+    assert best.epoch == 0
+    assert [best.improved(e, {monitor: v, "other": 0.0}) for e, v in enumerate(values, start=1)] == improved
+    last = max((e for e, better in enumerate(improved, start=1) if better), default=0)
+    assert best.epoch == last
+    assert best.value == values[last - 1]
+
+
+def test_a_metric_that_is_not_there():
+    with pytest.raises(cr.OptionError, match=r"no 'valid_loss' to watch(?s:.*)one of loss, accuracy"):
+        BestEpoch("valid_loss").improved(1, {"loss": 1.0, "accuracy": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": 0}, "patience: expected .*, got 0"),
+        ({"min_delta": -1.0}, "min_delta: expected"),
+        ({"min_delta": NAN}, "nan"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(cr.OptionError, match=message):
+        cr.EarlyStopping(**options)

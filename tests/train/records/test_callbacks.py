@@ -1,0 +1,221 @@
+"""Callbacks: when they are told what, that they can stop, and that their errors come out with the best weights kept."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.train import steps as steps_module
+from chainrule.train.steps import STEPS_PER_SYNC
+
+
+class Diary(cr.Callback):
+    """Writes down what it is told."""
+
+    def __init__(self, every: int | None = None) -> None:
+        self.every = every
+        self.told: list[tuple[str, Any]] = []
+
+    def on_start(self, record: cr.StartRecord) -> None:
+        self.told.append(("start", record))
+
+    def on_step_end(self, record: cr.StepRecord) -> None:
+        self.told.append(("step", record))
+
+    def on_epoch_end(self, record: cr.EpochRecord) -> None:
+        self.told.append(("epoch", record))
+
+    def on_end(self, run: cr.Run) -> None:
+        self.told.append(("end", run))
+
+    def records(self, what: str) -> list[Any]:
+        return [record for kind, record in self.told if kind == what]
+
+
+def make_net(task: Any, backend: cr.Backend | None = None) -> cr.MLP:
+    return cr.MLP(task.widths, loss=task.loss, backend=backend, seed=2)
+
+
+def weights(net: cr.Network) -> dict[str, list]:
+    return {name: value.tolist() for name, value in net.parameter_arena.download().items()}
+
+
+def fit(task: Any, *callbacks: Any, net: cr.Network | None = None, validation: Any = None, **options: Any) -> cr.Run:
+    options = {"batch_size": 7, "epochs": 3} | options
+    net = net or make_net(task)
+    return cr.Trainer(net, cr.Adam(lr=0.01), callbacks=callbacks, **options).fit(task.X, task.y, validation=validation)
+
+
+def test_a_callback_is_told_of_everything_in_order(classes):
+    diary = Diary(every=4)
+    run = fit(classes, diary, validation=classes.valid)
+    steps = -(-len(classes.X) // 7)
+    assert steps == 6
+    assert [what for what, _ in diary.told] == [
+        "start", "step", "epoch", "step", "step", "epoch", "step", "epoch", "end",
+    ]  # fmt: skip
+    (start,), (end,) = diary.records("start"), diary.records("end")
+    assert (start.rows, start.valid_rows, start.steps_an_epoch) == (40, 20, 6)
+    assert start.run is end is run
+    assert [(r.step, r.epoch) for r in diary.records("step")] == [(4, 1), (8, 2), (12, 2), (16, 3)]
+    for i, record in enumerate(diary.records("epoch")):
+        assert record.metrics["loss"] == run.history["loss"][i]
+        assert record.history is run.history
+
+
+def test_the_loss_of_a_step_is_that_of_its_batch(backend, classes):
+    """With every step looked at, the batches' losses make up the epoch's."""
+    diary = Diary(every=1)
+    run = fit(classes, diary, net=make_net(classes, backend), epochs=2)
+    losses = [record.loss for record in diary.records("step")]
+    sizes = 2 * [7, 7, 7, 7, 7, 5]
+    for epoch in range(2):
+        part = slice(6 * epoch, 6 * epoch + 6)
+        assert np.average(losses[part], weights=sizes[part]) == pytest.approx(run.history["loss"][epoch], rel=1e-6)
+    assert {record.lr for record in diary.records("step")} == {0.01}
+
+
+@pytest.mark.parametrize("every", [1, 5, 6, 100])
+def test_looking_at_steps_changes_nothing(backend, task, every):
+    nets = [make_net(task, backend) for _ in range(2)]
+    plain = fit(task, net=nets[0])
+    looked_at = fit(task, Diary(every), Diary(3), net=nets[1])
+    assert weights(nets[0]) == weights(nets[1])
+    assert plain.history["loss"] == looked_at.history["loss"]
+
+
+def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
+    """The device works through many steps at once, but for those that a callback asks for."""
+    asked: list[int] = []
+    capture = type(cr.backend("cpu")).capture
+
+    def spying(self, step):
+        replay = capture(self, step)
+        return lambda times: (asked.append(times), replay(times))
+
+    monkeypatch.setattr(type(cr.backend("cpu")), "capture", spying)
+    monkeypatch.setattr(steps_module, "SECONDS_A_LOOK", 1e9)  # however slow the steps are today
+    X, y = np.tile(classes.X, (4, 1)), np.tile(classes.y, 4)
+    for callbacks, expected in [
+        ((), [STEPS_PER_SYNC, STEPS_PER_SYNC, 160 - 2 * STEPS_PER_SYNC]),
+        ((Diary(),), [STEPS_PER_SYNC, STEPS_PER_SYNC, 160 - 2 * STEPS_PER_SYNC]),
+        ((Diary(50),), [50, 50, 50, 10]),
+        ((Diary(100), Diary(80)), [64, 16, 20, 60]),
+    ]:
+        asked.clear()
+        cr.Trainer(make_net(classes), batch_size=1, epochs=1, callbacks=callbacks).fit(X, y)
+        assert asked == expected
+
+
+def test_every_may_be_set_at_the_start(classes):
+    class OnceAnEpoch(Diary):
+        def on_start(self, record):
+            self.every = record.steps_an_epoch
+
+    diary = OnceAnEpoch()
+    fit(classes, diary)
+    assert [record.step for record in diary.records("step")] == [6, 12, 18]
+
+
+# ---- stopping -------------------------------------------------------------------------------------
+
+
+def test_a_function_can_stop_after_an_epoch(classes):
+    net, shorter = make_net(classes), make_net(classes)
+    run = fit(classes, lambda r: r.stop() if len(r.history["loss"]) == 4 else None, net=net, epochs=100)
+    assert (run.stopped, run.history.epochs, run.steps) == ("callback", 4, 24)
+    fit(classes, net=shorter, epochs=4)
+    assert weights(net) == weights(shorter)
+
+
+def test_a_callback_can_stop_after_a_step(classes):
+    class Stop(Diary):
+        def on_step_end(self, record):
+            super().on_step_end(record)
+            record.stop()
+
+    stop, net = Stop(every=9), make_net(classes)
+    run = fit(classes, stop, net=net, validation=classes.valid, epochs=100)
+    assert (run.stopped, run.history.epochs, run.best_epoch) == ("callback", 1, 1)
+    assert len(stop.records("step")) == 1
+    shorter = make_net(classes)
+    fit(classes, net=shorter, validation=classes.valid, epochs=1)
+    assert weights(net) == weights(shorter), "the weights of the best epoch, not those of the middle of an epoch"
+
+
+# ---- errors ---------------------------------------------------------------------------------------
+
+
+class MineError(Exception):
+    pass
+
+
+def test_an_error_comes_out_and_the_best_weights_stay(classes):
+    """The labels are chance, so that the best epoch is not the last."""
+    diary, net, best = Diary(), make_net(classes), []
+    y = np.random.default_rng(0).integers(0, 3, len(classes.X))
+
+    def mine(record: cr.EpochRecord) -> None:
+        if record.improved:
+            best[:] = [weights(record.net)]
+        if record.epoch == 30:
+            raise MineError("mine")
+
+    trainer = cr.Trainer(net, cr.Adam(lr=0.05), batch_size=7, epochs=50, callbacks=[diary, mine])
+    with pytest.raises(MineError, match="mine") as caught:
+        trainer.fit(classes.X, y, validation=classes.valid)
+    assert traceback.extract_tb(caught.tb)[-1].name == "mine"
+    assert [weights(net)] == best
+    (run,) = diary.records("end")
+    assert (run.stopped, run.history.epochs) == ("failed", 30)
+    assert 0 < run.best_epoch < 30
+
+
+@pytest.mark.parametrize("where", ["on_start", "on_step_end", "on_epoch_end", "on_end"])
+def test_no_error_is_swallowed_and_the_others_are_told_of_the_end(classes, where):
+    class Fails(Diary):
+        pass
+
+    def fail(self, record):
+        raise MineError(where)
+
+    setattr(Fails, where, fail)
+    before, after = Diary(), Diary()
+    with pytest.raises(MineError, match=where):
+        fit(classes, before, Fails(every=2), after)
+    assert [what for what, _ in before.told][::-1][0] == "end"
+    assert len(after.records("end")) == (where != "on_start"), (
+        "whoever was not told of the start is not told of the end"
+    )
+
+
+def test_callbacks_see_a_divergence(regression):
+    diary = Diary()
+    with pytest.raises(cr.DivergenceError) as caught:
+        cr.Trainer(make_net(regression), cr.SGD(lr=1e6), epochs=9, callbacks=[diary]).fit(regression.X, regression.y)
+    assert diary.records("end") == [caught.value.run]
+    assert caught.value.run.stopped == "diverged"
+
+
+class NeverSaysHowOften(cr.Callback):
+    def on_step_end(self, record: cr.StepRecord) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (3, "a cr.Callback or a function"),
+        (Diary, "a cr.Callback or a function"),
+        (Diary(every=0), "every of Diary: expected .*, got 0"),
+        (Diary(every=2.5), "every of Diary: expected .*, got 2.5"),
+        (NeverSaysHowOften(), "does not say how often"),
+    ],
+)
+def test_what_is_no_callback_is_refused(classes, callback, message):
+    with pytest.raises(cr.OptionError, match=message):
+        cr.Trainer(make_net(classes), callbacks=[callback])

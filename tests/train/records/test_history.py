@@ -1,0 +1,118 @@
+"""The history: columns, a table that reads back exactly, a picture that is well formed whatever the numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.plots.svg import value_axis
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def history_of(**columns: list[float]) -> cr.History:
+    history = cr.History()
+    for values in zip(*columns.values(), strict=True):
+        history.append(dict(zip(columns, values, strict=True)))
+    return history
+
+
+def draw(history: cr.History, tmp_path, **options) -> ET.Element:
+    history.plot(tmp_path / "curves.svg", **options)
+    return ET.parse(tmp_path / "curves.svg").getroot()
+
+
+def test_a_history_is_a_mapping_of_columns():
+    history = history_of(loss=[2.0, 1.0], lr=[0.1, 0.1])
+    assert (list(history), len(history), history.epochs) == (["loss", "lr"], 2, 2)
+    assert history["loss"] == [2.0, 1.0]
+    assert "2 epochs: loss, lr" in repr(history)
+    assert (cr.History().epochs, len(cr.History())) == (0, 0)
+    with pytest.raises(KeyError):
+        history["accuracy"]
+
+
+def test_csv_reads_back_exactly(rng):
+    columns = {
+        "loss": [*rng.normal(size=20).tolist(), 0.1, 1e-300, 5e-324, 1.7e308, -0.0, math.nan, math.inf, -math.inf],
+    }
+    columns["valid_loss"] = columns["loss"][::-1]
+    header, *lines = csv.reader(io.StringIO(history_of(**columns).to_csv()))
+    assert header == ["epoch", "loss", "valid_loss"]
+    assert [line[0] for line in lines] == [str(e) for e in range(1, 29)]
+    for i, values in enumerate(columns.values(), start=1):
+        read = np.array([float(line[i]) for line in lines])
+        assert read.tobytes() == np.array(values).tobytes()
+
+
+def test_csv_of_a_run_that_never_finished_an_epoch():
+    assert cr.History().to_csv() == "epoch\n"
+
+
+def test_csv_takes_numpy_numbers():
+    assert history_of(loss=[np.float32(0.5), np.float64(0.25)]).to_csv() == "epoch,loss\n1,0.5\n2,0.25\n"
+
+
+CURVES = {
+    "none": [],
+    "one epoch": [0.5],
+    "two epochs": [0.5, 0.25],
+    "many epochs": [1 / e for e in range(1, 400)],
+    "many decades": [10.0**-e for e in range(12)],
+    "constant": [0.7, 0.7, 0.7],
+    "zero": [0.0, 0.0],
+    "negative": [-3.0, 0.5, 0.9],
+    "a nan in the middle": [1.0, math.nan, 0.5],
+    "nothing but nan": [math.nan, math.nan],
+    "infinite": [1.0, math.inf, -math.inf],
+    "tiny": [1e-300, 2e-300],
+    "huge": [1e300, 3e300],
+    "a step of one unit in the last place": [1.0, 1.0 + 2**-52],
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("columns", [["loss"], ["loss", "valid_loss"], ["loss", "valid_loss", "r2", "valid_r2"]])
+def test_the_picture_is_well_formed(tmp_path, name, columns):
+    values = CURVES[name]
+    svg = draw(history_of(**dict.fromkeys(columns, values)), tmp_path, best_epoch=len(values))
+    assert svg.tag == f"{SVG}svg"
+    panels = svg.findall(f"{SVG}g")
+    assert len(panels) == (len({c.removeprefix("valid_") for c in columns}) if values else 0)
+    for element in svg.iter():
+        for key in ("d", "x", "y", "cx", "cy"):
+            numbers = re.findall(r"nan|inf|-?[\d.]+(?:e[-+]?\d+)?", element.get(key, ""))
+            assert all(-1 <= float(n) <= 460 for n in numbers), f"{element.tag} is drawn outside its panel"
+
+
+def test_a_curve_has_a_point_for_every_finite_value(tmp_path):
+    svg = draw(history_of(loss=[3.0, math.nan, 2.0, 1.0], valid_loss=[4.0, 3.0, 2.0, 1.0]), tmp_path)
+    lines = [p.get("d") for p in svg.iter(f"{SVG}path") if p.get("stroke-linejoin")]
+    assert [line.count("L") + 1 for line in lines] == [3, 4]
+    points = np.array([[float(v) for v in point.split()] for point in lines[1].removeprefix("M").split("L")])
+    assert (np.diff(points[:, 0]) > 0).all(), "epochs run to the right"
+    assert (np.diff(points[:, 1]) > 0).all(), "a smaller loss is lower down, which in SVG is a larger y"
+
+
+@pytest.mark.parametrize(("best_epoch", "marked"), [(None, False), (0, False), (2, True), (3, True), (9, False)])
+def test_the_best_epoch_is_marked_where_there_is_one(tmp_path, best_epoch, marked):
+    svg = draw(history_of(loss=[3.0, 2.0, 1.0]), tmp_path, best_epoch=best_epoch)
+    texts = [t.text for t in svg.iter(f"{SVG}text")]
+    assert (f"best: epoch {best_epoch}" in texts) == marked
+
+
+def test_the_axis_is_logarithmic_where_a_loss_spans_decades():
+    assert value_axis([1.0, 0.001]).logarithmic
+    assert value_axis([1.0, 0.001]).ticks == (0.001, 0.01, 0.1, 1.0)
+    assert not value_axis([1.0, 0.1]).logarithmic
+    assert not value_axis([1.0, 0.0, -1.0]).logarithmic
+    assert value_axis([0.0, 1.0]).ticks == pytest.approx((0, 0.2, 0.4, 0.6, 0.8, 1.0))
+    axis = value_axis([0.01, 1.0])
+    assert [axis.fraction(v) for v in (0.01, 0.1, 1.0)] == pytest.approx([0, 0.5, 1])
