@@ -166,9 +166,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="at most (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.15, help="of a competitor's turn (%(default)s)")
     parser.add_argument(
-        "--patience", type=float, default=25.0, metavar="S",
+        "--patience",
+        type=float,
+        default=25.0,
+        metavar="S",
         help="after which a competitor begins no new variant of itself in a case (%(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument("--data", type=Path, help="Fashion-MNIST: the folder of its four files, or an .npz")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--smoke", action="store_true", help="tiny cases, whose figures mean nothing")

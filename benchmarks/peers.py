@@ -103,9 +103,15 @@ class Chainrule(Peer):
     def _trainer(self, epochs: int, **options: Any) -> Any:
         adam = self.cr.Adam(LR, beta1=BETA1, beta2=BETA2, eps=EPS)
         return self.cr.Trainer(
-            self.net, adam, batch_size=self.case.batch, epochs=epochs, seed=self.seed, drop_last=True, metrics=False,
+            self.net,
+            adam,
+            batch_size=self.case.batch,
+            epochs=epochs,
+            seed=self.seed,
+            drop_last=True,
+            metrics=False,
             **options,
-        )  # fmt: skip
+        )
 
     def losses_in_order(self, count: int) -> list[float]:
         sums = [0.0]  # an epoch reports its mean loss only: the sums of the first 1, 2, ... batches, then differences
@@ -155,9 +161,16 @@ class ScikitLearn(Peer):
 
         kind = MLPClassifier if self.case.classifies else MLPRegressor
         self.model = kind(
-            hidden_layer_sizes=self.case.widths[1:-1], solver="adam", alpha=0.0, batch_size=self.case.batch,
-            learning_rate_init=LR, beta_1=BETA1, beta_2=BETA2, epsilon=EPS, n_iter_no_change=np.inf,
-        )  # fmt: skip
+            hidden_layer_sizes=self.case.widths[1:-1],
+            solver="adam",
+            alpha=0.0,
+            batch_size=self.case.batch,
+            learning_rate_init=LR,
+            beta_1=BETA1,
+            beta_2=BETA2,
+            epsilon=EPS,
+            n_iter_no_change=np.inf,
+        )
         self.first = {"classes": np.arange(self.case.widths[-1])} if self.case.classifies else {}
         self.targets = self.y[:, 0] if self.y.shape[1:] == (1,) else self.y
         self.model.partial_fit(self.X[: self.case.batch], self.targets[: self.case.batch], **self.first)

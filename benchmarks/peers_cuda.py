@@ -244,9 +244,15 @@ class Chainrule(Competitor):
     def trainer(self, epochs: int, **options: Any) -> Any:
         adam = self.cr.Adam(LR, beta1=BETA1, beta2=BETA2, eps=EPS)
         return self.cr.Trainer(
-            self.net, adam, batch_size=self.case.batch, epochs=epochs, seed=self.seed, drop_last=True, metrics=False,
+            self.net,
+            adam,
+            batch_size=self.case.batch,
+            epochs=epochs,
+            seed=self.seed,
+            drop_last=True,
+            metrics=False,
             **options,
-        )  # fmt: skip
+        )
 
     def prepare(self, seconds: float, patience: float) -> dict[str, Any]:
         times = np.diff(self._fit(WARM_EPOCHS + LEAST_EPOCHS)["seconds"])

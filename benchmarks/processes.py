@@ -29,16 +29,25 @@ class Process:
     """A worker, asked one thing at a time; once it is absent or has failed, that is its answer to everything."""
 
     def __init__(
-        self, worker: str, environment: Mapping[str, str], without: Collection[str] = (), *,
-        script: Path = WORKER, arguments: Collection[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        worker: str,
+        environment: Mapping[str, str],
+        without: Collection[str] = (),
+        *,
+        script: Path = WORKER,
+        arguments: Collection[str] = (),
+    ) -> None:
         inherited = {name: value for name, value in os.environ.items() if name not in without}
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self.process = subprocess.Popen(
-            [sys.executable, str(script), worker, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True, env={**inherited, **environment},
+            [sys.executable, str(script), worker, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env={**inherited, **environment},
             start_new_session=True,  # so that what it starts itself ends with it
-        )  # fmt: skip
+        )
         self.fate: dict[str, str] = {}
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:

@@ -33,9 +33,18 @@ from chainrule.train.shrinkage import best_constant, deviance, on_held_out
 SIZES = (40, 60, 100, 150, 200, 300, 500, 800, 1200, 2000)
 NEW = 2_000
 LOSSES = (
-    "log_loss, 2 classes", "log_loss, 3 classes", "log_loss, 2 labels a row", "focal", "squared_error",
-    "absolute_error", "huber", "poisson", "gamma", "quantile", "gaussian_nll",
-)  # fmt: skip
+    "log_loss, 2 classes",
+    "log_loss, 3 classes",
+    "log_loss, 2 labels a row",
+    "focal",
+    "squared_error",
+    "absolute_error",
+    "huber",
+    "poisson",
+    "gamma",
+    "quantile",
+    "gaussian_nll",
+)
 
 
 def table(loss: str, number: int, *, easy: bool) -> tuple[np.ndarray, np.ndarray, int]:

@@ -101,9 +101,13 @@ def train(loss: cr.Quantile | cr.GaussianNLL | cr.Poisson, data: Split, *, epoch
         targets=cr.Standardization.fit(data.y) if loss.standardizes else None,
     )
     trainer = cr.Trainer(
-        net, cr.AdamW(cr.FlatCosine(2e-3), weight_decay=0.1), batch_size=128, epochs=epochs, seed=SEED,
+        net,
+        cr.AdamW(cr.FlatCosine(2e-3), weight_decay=0.1),
+        batch_size=128,
+        epochs=epochs,
+        seed=SEED,
         early_stopping=cr.EarlyStopping(patience=20),
-    )  # fmt: skip
+    )
     run = trainer.fit(data.X, data.y, validation=0.2)
     print(f"  {run.history.epochs} epochs in {run.seconds:.1f} s, the best was epoch {run.best_epoch}")
     return net
@@ -229,9 +233,13 @@ def draw(levels: Sequence[Points], counts: Points, n: int) -> str:
     most = max(4.0, float(np.ceil(max(np.abs(gap).max() for gap in gaps))))
     whole = Panel(0, "House values: levels", unit, unit, ("nominal level", "observed coverage"))
     apart = Panel(
-        1, "The gap, magnified", unit, Axis(-most, most, tuple(np.arange(-(most // 4) * 4, most + 0.1, 4))),
-        ("nominal level", "observed less nominal, points"), "+g",
-    )  # fmt: skip
+        1,
+        "The gap, magnified",
+        unit,
+        Axis(-most, most, tuple(np.arange(-(most // 4) * 4, most + 0.1, 4))),
+        ("nominal level", "observed less nominal, points"),
+        "+g",
+    )
     whole.line((0, 1), (0, 1), 'class="best"')
     grid = np.linspace(0.005, 0.995, 100)
     apart.band(grid, 200 * np.sqrt(grid * (1 - grid) / n))

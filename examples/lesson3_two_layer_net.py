@@ -155,9 +155,12 @@ class Outcome(NamedTuple):
 
 
 def library_net(
-    weights: str = "normal", loss: str = "squared_error_sum", be: cr.Backend = CPU, seed: int = SEED,
+    weights: str = "normal",
+    loss: str = "squared_error_sum",
+    be: cr.Backend = CPU,
+    seed: int = SEED,
     dtype: str = "float64",
-) -> cr.Network:  # fmt: skip
+) -> cr.Network:
     """The same net from the library; ``weights`` is "normal" for N(0, 1) or "he" for the library's own.
 
     Those are He's for the hidden layer, of variance 2 / 100, and Glorot's for the output, of variance 2 / 210.

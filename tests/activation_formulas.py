@@ -35,8 +35,9 @@ def _exponential_below(scale: float, alpha: float) -> Formula:
     return Formula(
         lambda z: scale * np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0))),
         lambda y: np.where(y > 0, scale, scale * alpha + y),
-        steepest=scale * alpha, roundings=8,
-    )  # fmt: skip
+        steepest=scale * alpha,
+        roundings=8,
+    )
 
 
 def _gated(gate: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Formula:
@@ -44,8 +45,10 @@ def _gated(gate: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Formula:
     return Formula(
         lambda z: np.where(z == -np.inf, 0, z * gate(z)),
         lambda z: gate(z) + np.clip(z, -1000, 1000) * slope(np.clip(z, -1000, 1000)),
-        saves="input", steepest=1.13, roundings=8,
-    )  # fmt: skip
+        saves="input",
+        steepest=1.13,
+        roundings=8,
+    )
 
 
 def _sigmoid(z: Any) -> Any:

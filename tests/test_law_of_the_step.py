@@ -55,9 +55,14 @@ class Setting:
         rng = np.random.default_rng(5)
         X, y, *weights = self.rows(rng, N)
         net = cr.MLP(
-            [N_IN, *self.hidden, self.n_out], activation=self.activation, loss=self.loss, backend=backend, dtype=dtype,
-            seed=7, **self.layers,
-        )  # fmt: skip
+            [N_IN, *self.hidden, self.n_out],
+            activation=self.activation,
+            loss=self.loss,
+            backend=backend,
+            dtype=dtype,
+            seed=7,
+            **self.layers,
+        )
         options = {"batch_size": 12, "epochs": epochs, "seed": 3} | self.options
         validation = self.rows(rng, 17) if self.validation == "rows" else self.validation
         run = cr.Trainer(net, self.optimizer, **options).fit(

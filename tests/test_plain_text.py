@@ -14,10 +14,16 @@ from chainrule.plain_text import csv_cell, printable, show
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("rose", "rose"), ("été ok", "été ok"), ("\x1b[31mred", r"\x1b[31mred"), ("a\nb\r\tc", r"a\nb\r\tc"),
-        ("\x9b2J", r"\x9b2J"), ("\u202egnp", r"\u202egnp"), ("\ud800", r"\ud800"), ("\U000e0041", r"\U000e0041"),
+        ("rose", "rose"),
+        ("été ok", "été ok"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("\x9b2J", r"\x9b2J"),
+        ("\u202egnp", r"\u202egnp"),
+        ("\ud800", r"\ud800"),
+        ("\U000e0041", r"\U000e0041"),
     ],
-)  # fmt: skip
+)
 def test_control_characters_are_spelt_out(text, shown):
     assert printable(text) == shown
     assert printable(shown) == shown
@@ -26,11 +32,22 @@ def test_control_characters_are_spelt_out(text, shown):
 @pytest.mark.parametrize(
     ("text", "cell"),
     [
-        ("=1+1", "'=1+1"), ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"), ("-x", "'-x"), ("@SUM(A1)", "'@SUM(A1)"),
-        ("\t=1", r"\t=1"), ("\r=1", r"\r=1"), ("  =1", "'  =1"), ("\uff1d1+1", "'\uff1d1+1"), ("-1,5", "'-1,5"),
-        ("a;=1", "a;'=1"), ('a,"=1', "a,\"'=1"), ("a|@b", "a|'@b"), ("--1", "'--1"), ("-1-1", "'-1-1"),
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-x", "'-x"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", r"\t=1"),
+        ("\r=1", r"\r=1"),
+        ("  =1", "'  =1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("-1,5", "'-1,5"),
+        ("a;=1", "a;'=1"),
+        ('a,"=1', "a,\"'=1"),
+        ("a|@b", "a|'@b"),
+        ("--1", "'--1"),
+        ("-1-1", "'-1-1"),
     ],
-)  # fmt: skip
+)
 def test_a_csv_cell_is_no_formula_in_a_spreadsheet(text, cell):
     assert csv_cell(text) == cell
 

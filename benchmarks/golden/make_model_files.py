@@ -23,9 +23,12 @@ def nets(folder: Path) -> dict[str, cr.Network]:
     block = cr.Residual([cr.LayerNorm(), cr.Dense(4, "gelu"), cr.Residual([cr.Dropout(0.2), cr.Dense(4)])])
     layers = cr.Network([cr.BatchNorm(), cr.Dense(4, "relu"), block, cr.Activation("mish"), cr.Dense(3)], 3, seed=3)
     layers.preparation = cr.Preparation(
-        cr.Standardization(np.array([0.5, -1.0, 0.0]), np.array([2.0, 0.5, 1.0]), 3.0), None, ("a", "b", "größe"),
-        "kind", ("x", "y", "z"),
-    )  # fmt: skip
+        cr.Standardization(np.array([0.5, -1.0, 0.0]), np.array([2.0, 0.5, 1.0]), 3.0),
+        None,
+        ("a", "b", "größe"),
+        "kind",
+        ("x", "y", "z"),
+    )
     scaled = cr.MLP([3, 5, 2], loss=cr.Quantile([0.2, 0.8]), dtype="float64", seed=4)
     scaled.preparation = cr.Preparation(targets=cr.Standardization(np.array([5.0]), np.array([2.0])))
     encoder = cr.TableEncoder.fit(table(), max_categories=2)
@@ -35,13 +38,16 @@ def nets(folder: Path) -> dict[str, cr.Network]:
     of_german = cr.TableEncoder.fit(german.columns)
     written = cr.MLP([len(of_german.names), 6, 1], loss="squared_error", dtype="float64", seed=6)
     written.preparation = cr.Preparation(
-        cr.Standardization.fit(of_german.encode(german.columns)), encoder=of_german,
+        cr.Standardization.fit(of_german.encode(german.columns)),
+        encoder=of_german,
         target_notation=german.columns.target_notation,
-    )  # fmt: skip
+    )
     for net, x, y in (
-        (layers, ROWS, [0, 1, 2, 0, 1]), (scaled, ROWS, ROWS[:, 0]), (tabular, encoder.encode(table()), np.arange(6.0)),
+        (layers, ROWS, [0, 1, 2, 0, 1]),
+        (scaled, ROWS, ROWS[:, 0]),
+        (tabular, encoder.encode(table()), np.arange(6.0)),
         (written, of_german.encode(german.columns), german.target / 1e3),
-    ):  # fmt: skip
+    ):
         cr.Trainer(net, cr.Adam(1e-2), epochs=3).fit(x, y)  # weights and running means that no initialiser makes
     return {"layers-1": layers, "scaled-1": scaled, "table-2": tabular, "notation-5": written}
 

@@ -86,10 +86,15 @@ def of_losses(rng: np.random.Generator) -> list[dict[str, Any]]:
             assert z.grad is not None
             found.append(
                 {
-                    "name": name, "options": options, "logits": logits.tolist(), "targets": t.tolist(),
-                    "weights": None if w is None else w.tolist(), "loss": loss.item(), "gradient": z.grad.tolist(),
+                    "name": name,
+                    "options": options,
+                    "logits": logits.tolist(),
+                    "targets": t.tolist(),
+                    "weights": None if w is None else w.tolist(),
+                    "loss": loss.item(),
+                    "gradient": z.grad.tolist(),
                 }
-            )  # fmt: skip
+            )
     return found
 
 
@@ -119,10 +124,14 @@ def of_scores(rng: np.random.Generator) -> list[dict[str, Any]]:
             options = {"levels": [0.7]} if name == "quantile" else {}
             found.append(
                 {
-                    "name": name, "options": options, "logits": z[:, None].tolist(), "targets": t[:, None].tolist(),
-                    "weights": None if w is None else w.tolist(), "score": float(score(t, w)),
+                    "name": name,
+                    "options": options,
+                    "logits": z[:, None].tolist(),
+                    "targets": t[:, None].tolist(),
+                    "weights": None if w is None else w.tolist(),
+                    "score": float(score(t, w)),
                 }
-            )  # fmt: skip
+            )
     return found
 
 

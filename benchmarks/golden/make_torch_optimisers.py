@@ -91,10 +91,14 @@ def of_losses(rng: np.random.Generator) -> list[dict[str, Any]]:
             loss.backward()
             cases.append(
                 {
-                    "name": name, "logits": logits.tolist(), "targets": t.tolist(),
-                    "weights": None if w is None else w.tolist(), "loss": loss.item(), "gradient": z.grad.tolist(),
+                    "name": name,
+                    "logits": logits.tolist(),
+                    "targets": t.tolist(),
+                    "weights": None if w is None else w.tolist(),
+                    "loss": loss.item(),
+                    "gradient": z.grad.tolist(),
                 }
-            )  # fmt: skip
+            )
     return cases
 
 
@@ -124,10 +128,15 @@ def of_nets(rng: np.random.Generator) -> dict[str, Any]:
             losses.append(loss.item())
         runs.append(
             {
-                "loss": name, "activation": activation, "kind": kind, "options": options, "y": y.tolist(),
-                "losses": losses, "end": {key: v.detach().tolist() for key, v in p.items()},
+                "loss": name,
+                "activation": activation,
+                "kind": kind,
+                "options": options,
+                "y": y.tolist(),
+                "losses": losses,
+                "end": {key: v.detach().tolist() for key, v in p.items()},
             }
-        )  # fmt: skip
+        )
     started = {key: v.tolist() for key, v in start.items()}
     return {"widths": list(widths), "batch_size": size, "X": X.tolist(), "start": started, "runs": runs}
 

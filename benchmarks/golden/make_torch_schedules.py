@@ -35,9 +35,14 @@ def of_one_cycle(total: int, warmup: float, start_factor: float, end_factor: flo
     """PyTorch's own number of steps; it refuses to be stepped once more, so the last rate is read, then no step."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=LR)
     schedule = lr_scheduler.OneCycleLR(
-        optimizer, LR, total_steps=total, pct_start=warmup, div_factor=start_factor, final_div_factor=end_factor,
+        optimizer,
+        LR,
+        total_steps=total,
+        pct_start=warmup,
+        div_factor=start_factor,
+        final_div_factor=end_factor,
         cycle_momentum=False,
-    )  # fmt: skip
+    )
     rates = [optimizer.param_groups[0]["lr"]]
     for _ in range(total - 1):
         optimizer.step()
@@ -49,9 +54,14 @@ def of_one_cycle(total: int, warmup: float, start_factor: float, end_factor: flo
 def of_plateau(**options: Any) -> list[float]:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=LR)
     schedule = lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=options["factor"], patience=options["patience"] - 1, threshold=options["min_delta"],
-        threshold_mode="abs", min_lr=options["lowest"], eps=0,
-    )  # fmt: skip
+        optimizer,
+        factor=options["factor"],
+        patience=options["patience"] - 1,
+        threshold=options["min_delta"],
+        threshold_mode="abs",
+        min_lr=options["lowest"],
+        eps=0,
+    )
     rates = []
     for value in METRIC:
         rates.append(optimizer.param_groups[0]["lr"])

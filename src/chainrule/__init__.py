@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from chainrule.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from chainrule.backends import backend
     from chainrule.backends.contract.backend import Backend
@@ -90,8 +92,6 @@ if TYPE_CHECKING:
     from chainrule.train.records.tensorboard import TensorBoardLogger
     from chainrule.train.trainer import EpochRecord, Run, Trainer
     from chainrule.verify.gradients import check_gradients
-
-__version__ = "0.1.0"
 
 # Where each name lives. A module is loaded with the first use of a name in it: who predicts pays for no training loop.
 _HOMES: Final = {

@@ -373,9 +373,16 @@ def test_loss_and_gradient(backend, memory, rng, dtype, u, loss, weighting, mean
         logits, totals, state = memory.array(z), memory.output((5, 3), np.float64), memory.state(step=9, batch=2)
         dlogits = logits if in_place else memory.output(z.shape, dtype)
         LOSSES[loss].call(
-            backend, logits, memory.array(targets), None if weights is None else memory.array(weights), state,
-            scale=scale, mean=mean, totals=totals, dlogits=dlogits,
-        )  # fmt: skip
+            backend,
+            logits,
+            memory.array(targets),
+            None if weights is None else memory.array(weights),
+            state,
+            scale=scale,
+            mean=mean,
+            totals=totals,
+            dlogits=dlogits,
+        )
 
         losses, gradient = LOSSES[loss].rows(z.astype(np.float64), targets)
         w = np.ones(n) if weights is None else weights.astype(np.float64)
@@ -399,9 +406,16 @@ def test_losses_are_added_up_in_double_precision(backend, memory, dtype, weighte
     """2^24 + 1: the sum over an epoch's rows is more than float32 can count."""
     weights, totals = memory.array(np.ones(2), dtype) if weighted else None, memory.output((1, 3), np.float64)
     backend.elementwise_loss(
-        "squared_error", memory.array([[4096.0], [1.0]], dtype), memory.array(np.zeros((2, 1)), dtype), weights,
-        memory.state(), scale=1.0, mean=True, totals=totals, dlogits=memory.output((2, 1), dtype),
-    )  # fmt: skip
+        "squared_error",
+        memory.array([[4096.0], [1.0]], dtype),
+        memory.array(np.zeros((2, 1)), dtype),
+        weights,
+        memory.state(),
+        scale=1.0,
+        mean=True,
+        totals=totals,
+        dlogits=memory.output((2, 1), dtype),
+    )
     assert memory.read(totals)[0, :2].tolist() == [2**24 + 1, 2]
 
 
@@ -439,9 +453,16 @@ def test_huge_logits(backend, memory, dtype, u, loss, z, target, value, gradient
     targets = np.array([target], dtype if isinstance(target, list) else np.int32)
     totals, dlogits, state = memory.output((1, 3), np.float64), memory.output((1, len(z)), dtype), memory.state()
     LOSSES[loss].call(
-        backend, memory.array([z], dtype), memory.array(targets), None, state, scale=1.0, mean=True, totals=totals,
+        backend,
+        memory.array([z], dtype),
+        memory.array(targets),
+        None,
+        state,
+        scale=1.0,
+        mean=True,
+        totals=totals,
         dlogits=dlogits,
-    )  # fmt: skip
+    )
     assert_within(memory.read(totals)[0, LOSS], value, 4 * u * abs(value) + 4 * u)
     size = np.ones((1, len(z))) if loss == "smoothed" else np.abs([gradient])  # a difference of two numbers below 1
     assert_within(memory.read(dlogits), [gradient], 4 * u * size)
@@ -459,9 +480,16 @@ def test_a_loss_that_is_not_finite_halts_the_run_here(backend, memory, rng, dtyp
     for before, after in [(RUNNING, 7), (0, 0), (3, 3)]:
         state, totals = memory.state(step=7, batch=1, halted=before), memory.output((2, 3), np.float64)
         LOSSES[loss].call(
-            backend, memory.array(z, dtype), memory.array(targets), weights, state, scale=1.0, mean=True, totals=totals,
+            backend,
+            memory.array(z, dtype),
+            memory.array(targets),
+            weights,
+            state,
+            scale=1.0,
+            mean=True,
+            totals=totals,
             dlogits=memory.output(z.shape, dtype),
-        )  # fmt: skip
+        )
         assert not np.isfinite(memory.read(totals)[1, LOSS])
         assert memory.read(state).tolist() == [7, 1, after]
 
@@ -482,9 +510,12 @@ def test_count_correct(backend, memory, rng, dtype, kind, weighting):
         w = np.ones(n) if weights is None else weights.astype(np.float64)
         totals, state = memory.output((3, 3), np.float64), memory.state(batch=1)
         backend.count_correct(
-            memory.array(z), memory.array(targets), None if weights is None else memory.array(weights), state,
+            memory.array(z),
+            memory.array(targets),
+            None if weights is None else memory.array(weights),
+            state,
             totals=totals,
-        )  # fmt: skip
+        )
         got = memory.read(totals)
         assert_within(got[1, CORRECT], (w * right).sum(), 1e-12 * n, (n, k))
         got[1, CORRECT] = np.nan
@@ -669,9 +700,14 @@ def test_optimiser(backend, memory, rng, dtype, u, name, size):
     for step in range(STEPS):
         g = rng.normal(size=size).astype(dtype)
         getattr(backend, kernel)(
-            params, memory.array(g), *(arenas or ([None] if kernel == "sgd" else [])), lr, state, lr_factor=lr_factor,
+            params,
+            memory.array(g),
+            *(arenas or ([None] if kernel == "sgd" else [])),
+            lr,
+            state,
+            lr_factor=lr_factor,
             **options,
-        )  # fmt: skip
+        )
         backend.tick(state)
         rate = lr_factor * RATES[min(step, len(RATES) - 1)]
         p, moments = plain(p, g.astype(np.float64), moments, rate, FIRST_STEP + step + 1, **options)
@@ -687,10 +723,14 @@ def test_a_run_that_has_halted_moves_no_parameter(backend, memory, rng, dtype, n
         p = rng.normal(size=size).astype(dtype)
         params, moments = memory.array(p), [memory.array(np.zeros(size), dtype) for _ in range(n_moments)]
         getattr(backend, kernel)(
-            params, memory.array(np.full(size, gradient), dtype),
-            *(moments or ([None] if kernel == "sgd" else [])), memory.array(RATES), memory.state(step=4, halted=4),
-            lr_factor=1.0, **options,
-        )  # fmt: skip
+            params,
+            memory.array(np.full(size, gradient), dtype),
+            *(moments or ([None] if kernel == "sgd" else [])),
+            memory.array(RATES),
+            memory.state(step=4, halted=4),
+            lr_factor=1.0,
+            **options,
+        )
         np.testing.assert_array_equal(backend.download(params), p)
 
 

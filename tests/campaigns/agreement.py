@@ -70,9 +70,14 @@ def training(number: int) -> str:
 
     def trained(backend: cr.Backend) -> np.ndarray:
         net = cr.MLP(
-            [6, width, width, 3], activation=activation, normalization=normalization, dropout=dropout, dtype=dtype,
-            seed=seed, backend=backend,
-        )  # fmt: skip
+            [6, width, width, 3],
+            activation=activation,
+            normalization=normalization,
+            dropout=dropout,
+            dtype=dtype,
+            seed=seed,
+            backend=backend,
+        )
         make = [cr.AdamW, cr.Adam, functools.partial(cr.SGD, momentum=0.9)][kind]
         batches = min(steps, 10)
         size = -(-len(X) // batches)

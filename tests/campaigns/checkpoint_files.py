@@ -33,9 +33,17 @@ X = np.random.default_rng(3).normal(size=(26, 3))
 LABELS = (X[:, 0] > X[:, 1]).astype(np.int64) + (X[:, 2] > 1)
 VALID = X[:9] + 0.5, LABELS[:9]
 ARRAYS = (
-    "totals", "best.", "best.dense0.W", "averages.dense0.b", "moments.m.dense0.W", "moments.v.dense0.W", "accumulated.",
-    "parameters.", "parameters.dense0.W.W", "moments.x.dense0.W",
-)  # fmt: skip
+    "totals",
+    "best.",
+    "best.dense0.W",
+    "averages.dense0.b",
+    "moments.m.dense0.W",
+    "moments.v.dense0.W",
+    "accumulated.",
+    "parameters.",
+    "parameters.dense0.W.W",
+    "moments.x.dense0.W",
+)
 
 
 class Kind(NamedTuple):

@@ -74,10 +74,14 @@ class Commands:
         paths = [Path(__file__).parents[1], Path(chainrule.__file__).parents[1]]
         environment = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OPENBLAS_NUM_THREADS": "1"}
         self._server = subprocess.Popen(
-            [*own, sys.executable, "-W", "error", "-m", "campaigns.commands"], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, env=os.environ | environment | {"CHAINRULE_COMPILED": "0"}, cwd=folder,
+            [*own, sys.executable, "-W", "error", "-m", "campaigns.commands"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment | {"CHAINRULE_COMPILED": "0"},
+            cwd=folder,
             stderr=subprocess.DEVNULL if own else None,
-        )  # fmt: skip
+        )
         try:
             if self.ask(disk=disk) is not None:
                 raise OSError("no file system may be mounted")

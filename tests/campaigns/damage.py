@@ -39,9 +39,27 @@ VALUES: list[Any] = [
     nested(50), nested(400), nested(900), {"kind": nested(900)}, *NAMES, NAMES,
 ]  # fmt: skip
 KEYS = (
-    "kind", "columns", "fill", "categories", "shares", "indicator", "n_out", "n_in", "activation", "layers", "name",
-    "eps", "rate", "levels", "counts", "widths", "reduction", "", "self", "x",
-)  # fmt: skip
+    "kind",
+    "columns",
+    "fill",
+    "categories",
+    "shares",
+    "indicator",
+    "n_out",
+    "n_in",
+    "activation",
+    "layers",
+    "name",
+    "eps",
+    "rate",
+    "levels",
+    "counts",
+    "widths",
+    "reduction",
+    "",
+    "self",
+    "x",
+)
 
 
 def places(value: Any, depth: int = 30) -> list[tuple[Any, Any]]:
@@ -131,9 +149,14 @@ def _checksum(description: Any, arrays: dict[str, np.ndarray]) -> str:
 
 
 def damaged(
-    rng: random.Random, kind: Format, content: Content, *, version_of: Callable[[Any], int],
-    names: Sequence[str] = MODEL_ARRAYS, harm: Harm | None = None,
-) -> bytes:  # fmt: skip
+    rng: random.Random,
+    kind: Format,
+    content: Content,
+    *,
+    version_of: Callable[[Any], int],
+    names: Sequence[str] = MODEL_ARRAYS,
+    harm: Harm | None = None,
+) -> bytes:
     """A sealed file of what ``content`` has become.
 
     The checksum is right wherever the damage is not to the bytes: a checksum keeps no one out who can compute it.

@@ -60,9 +60,12 @@ def layouts_of_arrays(rng: np.random.Generator) -> str | None:
     swaps = problem.loss != "multilabel"
     held_out = problem.eval_set and tuple(_laid_out(rng, part, swaps=swaps) for part in problem.eval_set)
     other = problem.but(
-        X=_laid_out(rng, problem.X), y=_laid_out(rng, problem.y, swaps=swaps), new=_laid_out(rng, problem.new),
-        weights=None if weights is None else _laid_out(rng, weights), eval_set=held_out,
-    )  # fmt: skip
+        X=_laid_out(rng, problem.X),
+        y=_laid_out(rng, problem.y, swaps=swaps),
+        new=_laid_out(rng, problem.new),
+        weights=None if weights is None else _laid_out(rng, weights),
+        eval_set=held_out,
+    )
     return difference(say(problem.but(weights=weights)), say(other), unit=problem.deviation)
 
 
@@ -77,10 +80,11 @@ def float32_and_float64_rows(rng: np.random.Generator) -> str | None:
         held_out = problem.eval_set and (np.round(problem.eval_set[0] * 8), problem.eval_set[1])
         problem = problem.but(X=np.round(problem.X * 8), new=np.round(problem.new * 8), eval_set=held_out)
     other = problem.but(
-        X=problem.X.astype(kind), new=problem.new.astype(kind),
+        X=problem.X.astype(kind),
+        new=problem.new.astype(kind),
         y=problem.y if problem.loss in NUMBERS else problem.y.astype(np.int32 if problem.is_of_classes else np.float32),
         eval_set=problem.eval_set and (problem.eval_set[0].astype(kind), problem.eval_set[1]),
-    )  # fmt: skip
+    )
     limit = LIMIT if problem.options["dtype"] == "float64" else SINGLE_LIMIT
     return difference(say(problem), say(other), unit=problem.deviation, limit=limit)
 
@@ -275,9 +279,13 @@ def estimator_and_trainer(rng: np.random.Generator) -> str | None:
     steps = 30 * -(-n // o["batch_size"])
     lr = o.get("learning_rate_init", 0.002)
     net = cr.MLP(
-        [problem.X.shape[1], 8, _outputs(problem)], activation=o.get("activation", "relu"), loss=_loss(problem),
-        dtype="float64", seed=seed, backend=cr.backend("cpu"),
-    )  # fmt: skip
+        [problem.X.shape[1], 8, _outputs(problem)],
+        activation=o.get("activation", "relu"),
+        loss=_loss(problem),
+        dtype="float64",
+        seed=seed,
+        backend=cr.backend("cpu"),
+    )
     targets = cr.Standardization.fit(problem.y) if problem.loss in NUMBERS else None
     net.preparation = cr.Preparation(cr.Standardization.fit(problem.X, limit=3.0), targets)
     optimizer = cr.AdamW(cr.Cosine(lr), eps_hat=True, weight_decay=min(1.0, 5 / (lr * steps)))
@@ -297,9 +305,18 @@ def estimator_and_command(rng: np.random.Generator) -> str | None:
         problem = problem.but(loss="log_loss", y=problem.y[:, 0] + problem.y[:, 1])
     solver = str(rng.choice(["sgd", "lbfgs"]))
     problem = problem.with_options(
-        shrink=False, dtype="float64", max_iter=20, hidden_layer_sizes=(8,), solver=solver, learning_rate="cosine",
-        learning_rate_init=0.01, normalization=None, alpha=0.0, batch_size=16, tol=1e-5,
-    )  # fmt: skip
+        shrink=False,
+        dtype="float64",
+        max_iter=20,
+        hidden_layer_sizes=(8,),
+        solver=solver,
+        learning_rate="cosine",
+        learning_rate_init=0.01,
+        normalization=None,
+        alpha=0.0,
+        batch_size=16,
+        tol=1e-5,
+    )
     o = problem.options
     estimator = problem.estimator().set_params(loss=OF_COMMAND.get(problem.loss, problem.loss))
     first = say(problem, estimator)
@@ -308,9 +325,29 @@ def estimator_and_command(rng: np.random.Generator) -> str | None:
     loss = {"log_loss": "softmax_cross_entropy"}.get(problem.loss, problem.loss)
     _write_problem(problem, "t.csv")
     _run(
-        "train", "t.csv", "--target", "y", "--loss", loss, "--valid", 0, "--hidden", 8, "--dtype", "float64", "--seed",
-        seed, "--epochs", 20, "--activation", o.get("activation", "relu"), "--run-dir", "r", "--overwrite", *words,
-    )  # fmt: skip
+        "train",
+        "t.csv",
+        "--target",
+        "y",
+        "--loss",
+        loss,
+        "--valid",
+        0,
+        "--hidden",
+        8,
+        "--dtype",
+        "float64",
+        "--seed",
+        seed,
+        "--epochs",
+        20,
+        "--activation",
+        o.get("activation", "relu"),
+        "--run-dir",
+        "r",
+        "--overwrite",
+        *words,
+    )
     predictions = asked(cr.load("r/model.safetensors", device="cpu"), problem.new)
     return _beside(problem, first, Said(predictions, _history("r"), None, None, ()))
 
@@ -322,9 +359,24 @@ def command_and_trainer(rng: np.random.Generator) -> str | None:
     _write_problem(problem.but(X=problem.eval_set[0], y=problem.eval_set[1]), "v.csv")
     loss = {"log_loss": "softmax_cross_entropy"}.get(problem.loss, problem.loss)
     _run(
-        "train", "t.csv", "--valid", "v.csv", "--target", "y", "--loss", loss, "--hidden", 8, "--epochs", 20,
-        "--seed", 3, "--run-dir", "r", "--overwrite",
-    )  # fmt: skip
+        "train",
+        "t.csv",
+        "--valid",
+        "v.csv",
+        "--target",
+        "y",
+        "--loss",
+        loss,
+        "--hidden",
+        8,
+        "--epochs",
+        20,
+        "--seed",
+        3,
+        "--run-dir",
+        "r",
+        "--overwrite",
+    )
     n_out = (
         int(problem.y.max()) + 1 if problem.is_of_classes else {"quantile": 3, "gaussian_nll": 2}.get(problem.loss, 1)
     )

@@ -101,9 +101,15 @@ class Said:
 
 
 def draw(
-    rng: np.random.Generator, losses: tuple[str, ...] = LOSSES, *, rows: tuple[int, int] = (24, 60),
-    columns: int | None = None, several: bool = True, eval_set: float = 0.25, calls: bool = False,
-) -> Problem:  # fmt: skip
+    rng: np.random.Generator,
+    losses: tuple[str, ...] = LOSSES,
+    *,
+    rows: tuple[int, int] = (24, 60),
+    columns: int | None = None,
+    several: bool = True,
+    eval_set: float = 0.25,
+    calls: bool = False,
+) -> Problem:
     """A problem of one of the losses.
 
     Parameters
@@ -189,9 +195,12 @@ def say(problem: Problem, estimator: Any | None = None) -> Said:
         if sure is None or sure.all():  # else a rounding would decide what the score is
             predictions["score"] = np.array(estimator.score(problem.X, problem.y, problem.weights))
     return Said(
-        predictions, untimed(estimator.history_), estimator.shrinkage_, estimator.best_iteration_,
+        predictions,
+        untimed(estimator.history_),
+        estimator.shrinkage_,
+        estimator.best_iteration_,
         tuple(sorted(str(message.message) for message in messages)),
-    )  # fmt: skip
+    )
 
 
 def asked_of(estimator: Any, problem: Problem, rows: Any) -> dict[str, np.ndarray]:
@@ -218,9 +227,13 @@ def _fit(estimator: Any, problem: Problem) -> None:
 
 
 def say_trained(
-    problem: Problem, *, change: Callable[[cr.Network], None] | None = None, like: Problem | None = None,
-    class_weight: str | None = None, **settings: Any,
-) -> Said:  # fmt: skip
+    problem: Problem,
+    *,
+    change: Callable[[cr.Network], None] | None = None,
+    like: Problem | None = None,
+    class_weight: str | None = None,
+    **settings: Any,
+) -> Said:
     """What a Trainer makes of the rows, with a net that is prepared by those of ``like``, by default its own.
 
     ``change`` is given the net before.
@@ -232,14 +245,19 @@ def say_trained(
         warnings.simplefilter("always")
         trainer = cr.Trainer(net, **{"batch_size": 1000, "epochs": 30, "seed": 1} | settings)
         run = trainer.fit(
-            problem.X, problem.y, sample_weight=problem.weights, class_weight=class_weight,
+            problem.X,
+            problem.y,
+            sample_weight=problem.weights,
+            class_weight=class_weight,
             validation=problem.eval_set,
-        )  # fmt: skip
+        )
     return Said(
-        asked(net, problem.new), untimed(run.history),
-        None if run.shrinkage is None else run.shrinkage.factor, run.best_epoch,
+        asked(net, problem.new),
+        untimed(run.history),
+        None if run.shrinkage is None else run.shrinkage.factor,
+        run.best_epoch,
         tuple(sorted(str(message.message) for message in messages)),
-    )  # fmt: skip
+    )
 
 
 def asked(net: cr.Network, new: Any) -> dict[str, np.ndarray]:
@@ -275,9 +293,13 @@ def net_of(problem: Problem, dtype: str = "float64") -> cr.Network:
     loss, n_out = loss_of(problem)
     seed, hidden = problem.options["random_state"], problem.options.get("hidden_layer_sizes", (20,))
     net = cr.MLP(
-        [problem.X.shape[1], *hidden, n_out], activation=problem.options.get("activation", "relu"),
-        loss=loss, dtype=dtype, seed=seed, backend=cr.backend("cpu"),
-    )  # fmt: skip
+        [problem.X.shape[1], *hidden, n_out],
+        activation=problem.options.get("activation", "relu"),
+        loss=loss,
+        dtype=dtype,
+        seed=seed,
+        backend=cr.backend("cpu"),
+    )
     targets = cr.Standardization.fit(problem.y) if problem.loss in NUMBERS else None
     net.preparation = cr.Preparation(cr.Standardization.fit(problem.X, limit=3.0), targets)
     return net

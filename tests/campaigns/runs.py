@@ -22,9 +22,21 @@ from chainrule.train.checkpoints.writer import BEST, LAST
 ROWS = "rows.csv"
 EPOCHS = 6
 OPTIONS = (
-    "--target", "kind", "--hidden", "6", "--batch-size", "16", "--dropout", "0.2", "--ema", "0.9", "--accumulate", "2",
-    "--device", "cpu",
-)  # fmt: skip
+    "--target",
+    "kind",
+    "--hidden",
+    "6",
+    "--batch-size",
+    "16",
+    "--dropout",
+    "0.2",
+    "--ema",
+    "0.9",
+    "--accumulate",
+    "2",
+    "--device",
+    "cpu",
+)
 TRAIN = ("train", ROWS, *OPTIONS, "--epochs", EPOCHS, "--checkpoint-every", "2")
 FILES = {CONFIG, RECORD, METRICS, HISTORY, CURVES, MODEL, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{BEST}"}
 
@@ -64,10 +76,15 @@ def outcome_of(run: Path) -> Outcome:
     checkpoint["arrays"] = {name: array.tobytes() for name, array in checkpoint["arrays"].items()}
     kept = ("status", "epochs", "best_epoch", "steps", "stopped", "train", "valid", "data", "seed", "error")
     return Outcome(
-        (run / MODEL).read_bytes(), (run / CHECKPOINTS / BEST).read_bytes(), (run / CURVES).read_bytes(), metrics,
-        history, checkpoint, {name: record.get(name) for name in kept},
+        (run / MODEL).read_bytes(),
+        (run / CHECKPOINTS / BEST).read_bytes(),
+        (run / CURVES).read_bytes(),
+        metrics,
+        history,
+        checkpoint,
+        {name: record.get(name) for name in kept},
         {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()},
-    )  # fmt: skip
+    )
 
 
 def train_whole(commands: Commands) -> Outcome:

@@ -32,9 +32,23 @@ TITLE = "commands on hostile files"
 CASES = 6_000
 
 WORDS = (
-    "\x1b[31mred", "\x1b]0;title\x07", "\x9b2J", "\u202egnp.exe", "\u2066a\u2069", "\x7f", "a\rb", "a\nerror: no",
-    "\u2028", "\u200b", "\x00", "\x85", "\ufeffx", "\u061c", "\U000e0041", "b" * 5000,
-)  # fmt: skip
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "\x9b2J",
+    "\u202egnp.exe",
+    "\u2066a\u2069",
+    "\x7f",
+    "a\rb",
+    "a\nerror: no",
+    "\u2028",
+    "\u200b",
+    "\x00",
+    "\x85",
+    "\ufeffx",
+    "\u061c",
+    "\U000e0041",
+    "b" * 5000,
+)
 BUG, USAGE, DATA, MEMORY, DISK, DIVERGED = 1, 2, 3, 4, 5, 6
 ALLOWED = {0, USAGE, DATA, MEMORY, DISK, DIVERGED}
 # Bytes that a command may take: what it makes of rows.csv and of itself, and so much for each byte of the run.

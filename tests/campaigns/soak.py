@@ -83,9 +83,14 @@ def one_short_fit(number: int, folder: Path) -> None:
     checkpoints = cr.Checkpoints(folder / "short", steps=40) if number % 4 == 1 else None
     lr = 1e20 if number % 10 == 9 else 1e-3
     trainer = cr.Trainer(
-        net, cr.Adam(lr=lr), batch_size=32, epochs=3, checkpoints=checkpoints, ema=0.9 if number % 3 == 1 else None,
+        net,
+        cr.Adam(lr=lr),
+        batch_size=32,
+        epochs=3,
+        checkpoints=checkpoints,
+        ema=0.9 if number % 3 == 1 else None,
         stream=number % 4 == 3,
-    )  # fmt: skip
+    )
     with contextlib.suppress(cr.DivergenceError, cr.DataError):
         trainer.fit(X, y if number % 10 != 4 else y + 100, validation=0.2, diagnose=number % 7 == 0)
     net.predict_proba(X)

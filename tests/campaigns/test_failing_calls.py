@@ -94,9 +94,10 @@ def test_what_is_read_back_otherwise_is_refused(tmp_path, monkeypatch):
     for wrong in (b"contenT", b"conten", b"content."):
         with monkeypatch.context() as patch:
             patch.setattr(
-                Folder, "_read_back",
+                Folder,
+                "_read_back",
                 lambda f, name, c, wrong=wrong: ((tmp_path / name).write_bytes(wrong), READ_BACK(f, name, c)),
-            )  # fmt: skip
+            )
             with pytest.raises(OSError, match="not what is read") as caught:
                 writing.write_whole(path, b"content")
         assert caught.value.filename == str(path)

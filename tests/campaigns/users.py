@@ -64,9 +64,15 @@ class Users:
             command, variables = self._behind_doors(found, command[1:])
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         done = subprocess.run(
-            command, env=kept | variables | found.variables, preexec_fn=lambda: _prepare(found),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False,
-        )  # fmt: skip
+            command,
+            env=kept | variables | found.variables,
+            preexec_fn=lambda: _prepare(found),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=TIMEOUT,
+            check=False,
+        )
         return done.returncode, done.stderr.decode(errors="replace")
 
     def _behind_doors(self, found: Circumstances, arguments: list[str]) -> tuple[list[str], Mapping[str, str]]:

@@ -223,9 +223,18 @@ def every_normalization(be: ExactBackend, real: np.dtype, stored: np.dtype, n: i
             be.layer_norm(x, gain, bias, eps=1e-5, mean=mean, inverse_std=inverse_std, y=y)
         else:
             be.batch_norm(
-                x, gain, bias, state, eps=1e-5, momentum=0.1, mean=mean, inverse_std=inverse_std,
-                running_mean=running_mean, running_var=running_var, y=y,
-            )  # fmt: skip
+                x,
+                gain,
+                bias,
+                state,
+                eps=1e-5,
+                momentum=0.1,
+                mean=mean,
+                inverse_std=inverse_std,
+                running_mean=running_mean,
+                running_var=running_var,
+                y=y,
+            )
             be.batch_norm_inference(x, gain, bias, running_mean, running_var, eps=1e-5, y=y)
         for dx in (dy, None, y):
             back = getattr(be, f"{kind}_norm_backward")

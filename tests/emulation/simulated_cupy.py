@@ -226,11 +226,17 @@ class SimulatedCuPy(types.ModuleType):
             CUDARuntimeError=CudaError,
         )
         self.cuda = types.SimpleNamespace(
-            Device=_Device, Stream=Stream, Event=Event, MemoryHook=MemoryHook, alloc=alloc, runtime=runtime,
+            Device=_Device,
+            Stream=Stream,
+            Event=Event,
+            MemoryHook=MemoryHook,
+            alloc=alloc,
+            runtime=runtime,
             alloc_pinned_memory=bytearray,
-            get_current_stream=lambda: DEVICE.current[-1], get_elapsed_time=_elapsed,
+            get_current_stream=lambda: DEVICE.current[-1],
+            get_elapsed_time=_elapsed,
             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-        )  # fmt: skip
+        )
         self.__version__ = "14.2.0"
         self.ndarray, self.empty, self.asarray, self.asnumpy = ndarray, empty, asarray, asnumpy
         self.RawModule = RawModule

@@ -31,10 +31,13 @@ def offsets(rng: np.random.Generator, n: int = 300) -> Any:
     z = rng.normal(size=(n, 5))
     frame = pd.DataFrame(
         {
-            "t": 1.76e9 + 30 * z[:, 0], "north": 5e6 + z[:, 1], "id": 10**15 + (100 * z[:, 2]).astype(np.int64),
-            "small": 1e-170 * z[:, 3], "large": 1e200 * z[:, 4],
+            "t": 1.76e9 + 30 * z[:, 0],
+            "north": 5e6 + z[:, 1],
+            "id": 10**15 + (100 * z[:, 2]).astype(np.int64),
+            "small": 1e-170 * z[:, 3],
+            "large": 1e200 * z[:, 4],
         }
-    )  # fmt: skip
+    )
     return frame, 1.7e9 + 20 * (z[:, 0] + np.sin(z[:, 1]) + z[:, 2] * z[:, 3] / 2 + z[:, 4] / 3)
 
 

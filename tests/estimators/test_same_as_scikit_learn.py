@@ -90,12 +90,18 @@ def name_of_kind(kind: str) -> str:
         {"solver": "sgd", "learning_rate_init": 0.05},
         {"solver": "sgd", "learning_rate_init": 0.1, "nesterovs_momentum": False, "activation": "tanh"},
         {"solver": "sgd", "learning_rate_init": 0.1, "learning_rate": "invscaling", "momentum": 0.0, "power_t": 0.3},
-        {"solver": "sgd", "learning_rate_init": 0.3, "learning_rate": "adaptive", "momentum": 0.0, "tol": 0.02,
-         "n_iter_no_change": 2},
+        {
+            "solver": "sgd",
+            "learning_rate_init": 0.3,
+            "learning_rate": "adaptive",
+            "momentum": 0.0,
+            "tol": 0.02,
+            "n_iter_no_change": 2,
+        },
         {"solver": "adam", "tol": 0.05, "n_iter_no_change": 3},
     ],
     ids=lambda options: " ".join(str(v) for v in options.values()),
-)  # fmt: skip
+)
 def test_the_loss_curve_is_scikit_learns(monkeypatch, rng, kind, options):
     X = rng.normal(size=(170, 5))  # 40 rows a batch leave 10
     ours, sk = fit_both(monkeypatch, name_of_kind(kind), X, targets(kind, X), **options)
@@ -211,9 +217,15 @@ def test_adaptive_with_momentum_is_scikit_learns_until_the_rate_falls(monkeypatc
     X = rng.normal(size=(170, 5))
     options = {"learning_rate_init": 0.03, "learning_rate": "adaptive", "tol": 0.02, "n_iter_no_change": 2}
     ours, sk = fit_both(
-        monkeypatch, name_of_kind(kind), X, targets(kind, X), solver="sgd", nesterovs_momentum=nesterov, max_iter=60,
+        monkeypatch,
+        name_of_kind(kind),
+        X,
+        targets(kind, X),
+        solver="sgd",
+        nesterovs_momentum=nesterov,
+        max_iter=60,
         **options,
-    )  # fmt: skip
+    )
     rates = np.array(ours.history_["lr"])
     assert_curves(ours, sk, same=int(np.argmax(rates < 0.03)))
     assert rates.min() < 0.03

@@ -103,12 +103,19 @@ def main(name: str, seconds: str, corpus: str, found: str, seed: str, folder: st
     # Time and memory of a case are measured in it; libFuzzer's own limits are for what Python cannot end.
     atheris.Setup(
         [
-            sys.argv[0], corpus, str(inputs), f"-artifact_prefix={found}/{name}-", f"-max_len={LONGEST}",
-            f"-timeout={HANG}", f"-rss_limit_mb={RESIDENT}", "-use_value_profile=1", "-len_control=20",
+            sys.argv[0],
+            corpus,
+            str(inputs),
+            f"-artifact_prefix={found}/{name}-",
+            f"-max_len={LONGEST}",
+            f"-timeout={HANG}",
+            f"-rss_limit_mb={RESIDENT}",
+            "-use_value_profile=1",
+            "-len_control=20",
             f"-seed={seed}",
         ],
         session.try_input,
-    )  # fmt: skip
+    )
     atheris.Fuzz()
 
 

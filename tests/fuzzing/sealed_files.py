@@ -30,9 +30,14 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def changed(
-    choices: Choices, kind: Format, content: Content, *, version_of: Callable[[object], int],
-    names: tuple[str, ...] = MODEL_ARRAYS, harm: Harm | None = None,
-) -> bytes:  # fmt: skip
+    choices: Choices,
+    kind: Format,
+    content: Content,
+    *,
+    version_of: Callable[[object], int],
+    names: tuple[str, ...] = MODEL_ARRAYS,
+    harm: Harm | None = None,
+) -> bytes:
     """The sealed file of what the choices make of ``content``."""
     what = choices.randrange(5)  # with 4 nothing
     if what == 0:

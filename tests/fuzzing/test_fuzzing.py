@@ -63,7 +63,7 @@ def _spin() -> str:
         (_spin, "TooSlowError"),
         (lambda: "read" * (len(b"x" * (64 << 20)) > 0), "bytes of memory"),
     ],
-)  # fmt: skip
+)
 def test_a_case_may_end_in_an_error_of_the_library_within_its_limits(use, said, monkeypatch):
     monkeypatch.setattr(limits, "SECONDS", 0.2)
     monkeypatch.setattr(limits, "MEMORY", 8 << 20)

@@ -94,10 +94,14 @@ class TypedTables(Target):
         sink = pa.BufferOutputStream()
         if self.ending == ".parquet":
             pa.parquet.write_table(
-                whole, sink, compression=choices.choice(["none", "snappy", "zstd"]),
-                use_dictionary=bool(choices.randrange(2)), version=choices.choice(["1.0", "2.6"]),
-                data_page_version=choices.choice(["1.0", "2.0"]), store_schema=bool(choices.randrange(2)),
-            )  # fmt: skip
+                whole,
+                sink,
+                compression=choices.choice(["none", "snappy", "zstd"]),
+                use_dictionary=bool(choices.randrange(2)),
+                version=choices.choice(["1.0", "2.6"]),
+                data_page_version=choices.choice(["1.0", "2.0"]),
+                store_schema=bool(choices.randrange(2)),
+            )
         elif choices.randrange(3) == 0:
             with pa.ipc.new_stream(sink, whole.schema) as writer:
                 writer.write_table(whole)

@@ -37,8 +37,12 @@ def test_a_net_comes_back_as_it_was(backend, tmp_path, name):
     net.save(tmp_path / "m")
     read = cr.load(tmp_path / "m", device="cpu")
     assert (read.layers, read.n_in, read.loss_name, read.dtype, read.seed) == (
-        net.layers, net.n_in, net.loss_name, net.dtype, net.seed,
-    )  # fmt: skip
+        net.layers,
+        net.n_in,
+        net.loss_name,
+        net.dtype,
+        net.seed,
+    )
     assert read.loss == net.loss
     for key, value in net.parameter_arena.download().items():
         assert read.parameter_arena.download()[key].tobytes() == value.tobytes()
@@ -51,9 +55,12 @@ def test_a_net_comes_back_as_it_was(backend, tmp_path, name):
 def test_the_preparation_comes_back(tmp_path, rng):
     net = cr.MLP([4, 5, 2], loss="squared_error")
     net.preparation = cr.Preparation(
-        cr.Standardization.fit(1e9 + X, limit=4.0), cr.Standardization.fit(rng.normal(size=(9, 2))),
-        ("länge", 'b"\n', "", "d" * 300), "value", ("no", "yes"),
-    )  # fmt: skip
+        cr.Standardization.fit(1e9 + X, limit=4.0),
+        cr.Standardization.fit(rng.normal(size=(9, 2))),
+        ("länge", 'b"\n', "", "d" * 300),
+        "value",
+        ("no", "yes"),
+    )
     net.save(tmp_path / "m")
     read = cr.load(tmp_path / "m", device="cpu")
     assert read.predict(1e9 + X).tobytes() == net.predict(1e9 + X).tobytes()

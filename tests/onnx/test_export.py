@@ -77,9 +77,11 @@ def assert_same(net: cr.Network, path: Path, rows: np.ndarray) -> None:
 def test_every_activation(tmp_path, rng, activation, dtype):
     """As part of a dense layer and as a layer of its own, from far below 0 to far above."""
     net = cr.Network(
-        [cr.Dense(9, activation), cr.Dense(7), cr.Activation(activation), cr.Dense(3)], 4, dtype=dtype,
+        [cr.Dense(9, activation), cr.Dense(7), cr.Activation(activation), cr.Dense(3)],
+        4,
+        dtype=dtype,
         loss="squared_error",
-    )  # fmt: skip
+    )
     rows = rng.normal(size=(64, 4)).astype(dtype) * np.geomspace(1e-3, 30, 64).astype(dtype)[:, None]
     found = export(shaken(net, rng), tmp_path / "net.onnx", rows=rows)
     assert found.rows == cases.ROWS + 64
@@ -115,9 +117,10 @@ def test_every_layer(tmp_path, rng, dtype):
     """Normalisations as in prediction, dropout left out, blocks within blocks."""
     block = cr.Residual([cr.LayerNorm(), cr.Dense(6, "gelu"), cr.Residual([cr.Dropout(0.5), cr.Dense(6, "relu")])])
     net = cr.Network(
-        [cr.BatchNorm(eps=1e-2), cr.Dense(6), cr.Dropout(0.3), block, cr.LayerNorm(eps=0.1), block, cr.Dense(3)], 4,
+        [cr.BatchNorm(eps=1e-2), cr.Dense(6), cr.Dropout(0.3), block, cr.LayerNorm(eps=0.1), block, cr.Dense(3)],
+        4,
         dtype=dtype,
-    )  # fmt: skip
+    )
     prepared(shaken(net, rng), rng)
     export(net, tmp_path / "net.onnx")
     rows = cases.random_rows(net, np.dtype(dtype))

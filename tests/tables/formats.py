@@ -52,9 +52,14 @@ def written(value: Any, decimal: str = ".") -> str:
 
 
 def text_file(
-    name: str, *, delimiter: str = ",", encoding: str = "utf-8", end: str = "\n", quoting: Any = csv.QUOTE_MINIMAL,
+    name: str,
+    *,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    end: str = "\n",
+    quoting: Any = csv.QUOTE_MINIMAL,
     decimal: str = ".",
-) -> Callable[[Data, Path, str | None], Path]:  # fmt: skip
+) -> Callable[[Data, Path, str | None], Path]:
     """A writer of text in one dialect."""
 
     def write(data: Data, folder: Path, target: str | None) -> Path:

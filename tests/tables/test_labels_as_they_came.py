@@ -257,7 +257,7 @@ def test_classes_of_truths_are_known_in_any_case(csv, truths):
         ("25.50", "25.5"),
         ("3E+20", f"3{'0' * 20}"),
     ],
-)  # fmt: skip
+)
 def test_a_decimal_has_a_name_with_all_its_zeros_and_no_more_digits_than_it_needs(value, name):
     assert label_name(Decimal(value)) == name
 

@@ -101,9 +101,16 @@ def test_arrays_larger_than_what_is_free_are_refused_before_they_are_read(tmp_pa
 
 @pytest.mark.parametrize(
     "shape",
-    ["(0, 99999999999999999999)", "(0, 9223372036854775808)", "(0, 4611686018427387904, 4)", "(9223372036854775807, 0)",
-     "(0, 4294967296, 4294967296)", "(0, 0)", "(18446744073709551616, 0, 1)"],
-)  # fmt: skip
+    [
+        "(0, 99999999999999999999)",
+        "(0, 9223372036854775808)",
+        "(0, 4611686018427387904, 4)",
+        "(9223372036854775807, 0)",
+        "(0, 4294967296, 4294967296)",
+        "(0, 0)",
+        "(18446744073709551616, 0, 1)",
+    ],
+)
 def test_an_axis_of_none_beside_one_beyond_memory(tmp_path, shape):
     """NumPy itself raises another error for each, some of them only later."""
     text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n"

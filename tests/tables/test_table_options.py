@@ -21,11 +21,12 @@ def test_a_text_for_a_list_of_columns_is_refused(option):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": 1}, "target: expected the name of a column"), ({"target": ["a"]}, "target: expected the name"),
+        ({"target": 1}, "target: expected the name of a column"),
+        ({"target": ["a"]}, "target: expected the name"),
         ({"like": "model.safetensors"}, "like: expected a net or a table, got str"),
         ({"kinds": {"a": "numbers"}}, "expected 'number' or 'category', got 'numbers'"),
     ],
-)  # fmt: skip
+)
 def test_other_values_of_options_are_refused(options, message):
     with pytest.raises(OptionError, match=message):
         cr.read_table(FRAME, **{"target": "y"} | options)

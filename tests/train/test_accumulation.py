@@ -21,9 +21,15 @@ OPTIMIZERS = {
 
 
 def train(
-    task: Any, *, backend: cr.Backend | None = None, weighted: bool = False, optimizer: str = "adam", lr: float = 1.0,
-    dtype: str = "float64", **options: Any,
-) -> tuple[dict[str, np.ndarray], cr.Run]:  # fmt: skip
+    task: Any,
+    *,
+    backend: cr.Backend | None = None,
+    weighted: bool = False,
+    optimizer: str = "adam",
+    lr: float = 1.0,
+    dtype: str = "float64",
+    **options: Any,
+) -> tuple[dict[str, np.ndarray], cr.Run]:
     rng = np.random.default_rng(3)
     X = rng.normal(size=(N, 5))
     y = task.y[rng.integers(0, len(task.y), N)]

@@ -155,9 +155,10 @@ def refusal(*args: Any, **options: Any) -> OutOfMemoryError:
 
 @pytest.mark.parametrize("budget", [11_000, 13_000, 20_000, 50_000, 70_000])
 @pytest.mark.parametrize(
-    ("options", "more"), [({}, 0), ({"optimizer": cr.SGD()}, 0), ({"validation": 0.05}, 18_000)],
+    ("options", "more"),
+    [({}, 0), ({"optimizer": cr.SGD()}, 0), ({"validation": 0.05}, 18_000)],
     ids=["adam", "sgd", "validation"],
-)  # fmt: skip
+)
 def test_the_batch_of_the_hint_fits(budget, options, more):
     """Whatever else lies on the device: a split leaves the rows there twice, as this body never gets memory back."""
     budget += more

@@ -28,9 +28,14 @@ def test_the_decay_shrinks_weights_as_much_however_long_the_run():
 
 @pytest.mark.parametrize(
     ("rows", "options", "sizes", "dropout"),
-    [(999, {}, [100], 0), (1000, {}, [256], 0.2), (1000, {"dropout": 0.5}, [256], 0.5),
-     (1000, {"hidden_layer_sizes": (16, 8)}, [16, 8], 0), (4096, {}, [256, 128], 0.2)],
-)  # fmt: skip
+    [
+        (999, {}, [100], 0),
+        (1000, {}, [256], 0.2),
+        (1000, {"dropout": 0.5}, [256], 0.5),
+        (1000, {"hidden_layer_sizes": (16, 8)}, [16, 8], 0),
+        (4096, {}, [256, 128], 0.2),
+    ],
+)
 def test_an_estimator_takes_what_was_not_set(rng, rows, options, sizes, dropout):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     X = rng.normal(size=(rows, 2)).astype("float32")

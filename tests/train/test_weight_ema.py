@@ -26,9 +26,11 @@ def train(task: Any, *, backend: Any = None, validation: Any = None, **options: 
     """The net, the run, and what callbacks saw: one update an epoch."""
     net, seen = make_net(task, backend), []
     trainer = cr.Trainer(
-        net, options.pop("optimizer", cr.Adam(lr=0.02)), callbacks=[lambda record: seen.append(weights_of(record.net))],
+        net,
+        options.pop("optimizer", cr.Adam(lr=0.02)),
+        callbacks=[lambda record: seen.append(weights_of(record.net))],
         **({"batch_size": 1000, "epochs": 8} | options),
-    )  # fmt: skip
+    )
     return net, trainer.fit(task.X, task.y, validation=validation), seen
 
 

@@ -200,12 +200,18 @@ def test_every_activation_as_a_layer(activation):
 @pytest.mark.parametrize(
     "loss",
     [
-        cr.SoftmaxCrossEntropy(label_smoothing=0.1), cr.SoftmaxCrossEntropy(reduction="sum"), cr.Focal(0.5),
-        cr.SigmoidCrossEntropy(label_smoothing=0.2), cr.Huber(delta=0.3), cr.Huber(reduction="sum"),
-        cr.Quantile([0.2, 0.4, 0.6, 0.8]), cr.GaussianNLL(reduction="sum"), cr.Poisson(reduction="sum"),
+        cr.SoftmaxCrossEntropy(label_smoothing=0.1),
+        cr.SoftmaxCrossEntropy(reduction="sum"),
+        cr.Focal(0.5),
+        cr.SigmoidCrossEntropy(label_smoothing=0.2),
+        cr.Huber(delta=0.3),
+        cr.Huber(reduction="sum"),
+        cr.Quantile([0.2, 0.4, 0.6, 0.8]),
+        cr.GaussianNLL(reduction="sum"),
+        cr.Poisson(reduction="sum"),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_losses_with_options(loss):
     net = cr.Network(
         [cr.Dense(4), cr.LayerNorm(), cr.Activation("tanh"), cr.Dense(loss.outputs_for(2))], N_IN, loss=loss

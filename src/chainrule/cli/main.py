@@ -9,13 +9,13 @@ import contextlib
 import importlib
 import sys
 
-import chainrule
 from chainrule.cli.console import output
 from chainrule.cli.disk_errors import hint_of
 from chainrule.cli.options.parser import Parser
 from chainrule.errors import ChainruleError, OptionError
 from chainrule.host_memory import out_of_memory
 from chainrule.plain_text import printable
+from chainrule.version import __version__
 
 LONGEST = 4000  # characters of a message; one that names columns has half
 BUG, DISK, INTERRUPTED = 1, 5, 130
@@ -80,7 +80,7 @@ def _guarded(argv: list[str]) -> int:
 
 def _run(argv: list[str]) -> int:
     parser = Parser(prog="chainrule", description="Trains multilayer perceptrons on NumPy or CuPy arrays.")
-    parser.add_argument("--version", action="version", version=f"chainrule {chainrule.__version__}")
+    parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
     chosen = next((a for a in argv if a in COMMANDS), None)
     module, parser_of_chosen = None, parser

@@ -150,9 +150,16 @@ class BaseMLP(BaseEstimator, abc.ABC):
 
     def _take(self, X: Any, y: Any, sample_weight: Any, device: Backend, *, first: bool) -> ValidatedRows:
         return take(
-            self, X, y, sample_weight, dtypes=self._dtypes(), numeric=self._are_targets_numbers, backend=device,
-            encoder=None if first else self._net.preparation.encoder, first=first,
-        )  # fmt: skip
+            self,
+            X,
+            y,
+            sample_weight,
+            dtypes=self._dtypes(),
+            numeric=self._are_targets_numbers,
+            backend=device,
+            encoder=None if first else self._net.preparation.encoder,
+            first=first,
+        )
 
     def _dtypes(self) -> Any:
         if one_of("dtype", self.dtype, ("auto", *DTYPES)) == "auto":
@@ -160,9 +167,15 @@ class BaseMLP(BaseEstimator, abc.ABC):
         return np.dtype(self.dtype)
 
     def _begin(
-        self, X: Array, y: np.ndarray, weights: np.ndarray | None, device: Backend, seed: int, rows: ValidatedRows,
+        self,
+        X: Array,
+        y: np.ndarray,
+        weights: np.ndarray | None,
+        device: Backend,
+        seed: int,
+        rows: ValidatedRows,
         encoder: TableEncoder | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A new net, with the first of its weights, for these training rows."""
         self._recipe = recipe_for(len(X) if weights is None else int(np.count_nonzero(weights)))
         self._net = self._new_net(
@@ -172,22 +185,38 @@ class BaseMLP(BaseEstimator, abc.ABC):
         self.n_layers_, self.t_ = len(self._hidden()) + 2, 0
 
     def _new_net(
-        self, X: Array, y: np.ndarray, weights: np.ndarray | None, seed: int, *, device: Backend, dtype: str,
-        encoder: TableEncoder | None, target_name: str = "",
-    ) -> Network:  # fmt: skip
+        self,
+        X: Array,
+        y: np.ndarray,
+        weights: np.ndarray | None,
+        seed: int,
+        *,
+        device: Backend,
+        dtype: str,
+        encoder: TableEncoder | None,
+        target_name: str = "",
+    ) -> Network:
         """A net with weights drawn by ``seed``, prepared for these training rows."""
         loss, n_out = self._loss()
         net = MLP(
-            [X.shape[1], *self._hidden(), n_out], activation=_activation(self.activation),
-            dropout=layers_of(self, self._recipe)[1], normalization=self.normalization, loss=loss, backend=device,
-            dtype=dtype, seed=seed, embedding=None if encoder is None else encoder.embedding(),
-        )  # fmt: skip
+            [X.shape[1], *self._hidden(), n_out],
+            activation=_activation(self.activation),
+            dropout=layers_of(self, self._recipe)[1],
+            normalization=self.normalization,
+            loss=loss,
+            backend=device,
+            dtype=dtype,
+            seed=seed,
+            embedding=None if encoder is None else encoder.embedding(),
+        )
         scale = bool(self.standardize)
         net.preparation = Preparation(
             standardization(on_host(X), weights, LIMIT) if scale else None,
             self._of_targets(loss, y, weights) if scale else None,
-            target_name=target_name, classes=self._class_names(), encoder=encoder,
-        )  # fmt: skip
+            target_name=target_name,
+            classes=self._class_names(),
+            encoder=encoder,
+        )
         return net
 
     def _go_on(self, device: Backend) -> None:

@@ -137,9 +137,7 @@ def optimizer_of(estimator: Any, schedule: Schedule, *, epochs: int, steps: int)
         momentum = real_number("momentum", estimator.momentum, below=1.0)
         return SGD(schedule, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum), **decay)
     kind = AdamW if decay["weight_decay"] else Adam
-    return kind(
-        schedule, beta1=estimator.beta_1, beta2=estimator.beta_2, eps=estimator.epsilon, eps_hat=True, **decay
-    )  # fmt: skip
+    return kind(schedule, beta1=estimator.beta_1, beta2=estimator.beta_2, eps=estimator.epsilon, eps_hat=True, **decay)
 
 
 class Convergence(Callback):
@@ -157,9 +155,15 @@ class Convergence(Callback):
     """
 
     def __init__(
-        self, monitor: str, *, higher_is_better: bool, tol: float, patience: float, schedule: Schedule,
+        self,
+        monitor: str,
+        *,
+        higher_is_better: bool,
+        tol: float,
+        patience: float,
+        schedule: Schedule,
         before: Convergence | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._monitor, self._sign = monitor, 1.0 if higher_is_better else -1.0
         self._asked = self._monitor, self._sign
         self._tol = real_number("tol", tol)
@@ -278,9 +282,16 @@ class MonitorChoice:
 
 
 def trainer_of(
-    estimator: Any, net: Network, rows: int, seed: int, watched: MonitorChoice | None = None, *,
-    one_epoch: bool = False, fold_epochs: int | None = None, fold_of: int = 1,
-) -> tuple[Trainer, Convergence | None]:  # fmt: skip
+    estimator: Any,
+    net: Network,
+    rows: int,
+    seed: int,
+    watched: MonitorChoice | None = None,
+    *,
+    one_epoch: bool = False,
+    fold_epochs: int | None = None,
+    fold_of: int = 1,
+) -> tuple[Trainer, Convergence | None]:
     """What trains an estimator's net on so many rows, and what decides when it has converged.
 
     The net of a fold is trained for ``fold_epochs``, as many as the estimator's own were, with as many steps in each as
@@ -304,19 +315,30 @@ def trainer_of(
     convergence = None
     if asked and estimator.solver != "lbfgs":
         convergence = solver_state.convergence = Convergence(
-            watched.name if watched else "loss", higher_is_better=bool(watched and watched.higher_is_better),
-            tol=estimator.tol, patience=estimator.n_iter_no_change, schedule=schedule, before=solver_state.convergence,
-        )  # fmt: skip
+            watched.name if watched else "loss",
+            higher_is_better=bool(watched and watched.higher_is_better),
+            tol=estimator.tol,
+            patience=estimator.n_iter_no_change,
+            schedule=schedule,
+            before=solver_state.convergence,
+        )
     callbacks = list(estimator.callbacks or ()) if fold_epochs is None else [StopAfter(fold_epochs)]
     if estimator.verbose and not of_fold and not sys.stderr.isatty():  # where there is a terminal, a progress line is
         callbacks.append(IterationLines(f"valid_{estimator._score_metric}"))
     trainer = Trainer(
-        net, optimizer, batch_size=batch_size, seed=seed + estimator.t_, epochs=epochs,
-        shuffle=bool(estimator.shuffle), monitor=watched.name if watched else None,
-        metrics=watched.metrics if watched else not of_fold, progress=bool(estimator.verbose) and not of_fold,
-        l2=alpha_of(estimator, recipe), moments=solver_state.moments,
+        net,
+        optimizer,
+        batch_size=batch_size,
+        seed=seed + estimator.t_,
+        epochs=epochs,
+        shuffle=bool(estimator.shuffle),
+        monitor=watched.name if watched else None,
+        metrics=watched.metrics if watched else not of_fold,
+        progress=bool(estimator.verbose) and not of_fold,
+        l2=alpha_of(estimator, recipe),
+        moments=solver_state.moments,
         callbacks=[*callbacks, *([convergence] if convergence else [])],
-    )  # fmt: skip
+    )
     return trainer, convergence
 
 

@@ -76,9 +76,17 @@ class ValidatedRows:
 
 
 def take(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, *, dtypes: Any, numeric: bool, backend: Backend,
-    encoder: TableEncoder | None, first: bool,
-) -> ValidatedRows:  # fmt: skip
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    dtypes: Any,
+    numeric: bool,
+    backend: Backend,
+    encoder: TableEncoder | None,
+    first: bool,
+) -> ValidatedRows:
     """What a fit is given. ``first`` means that names and number of the features are learnt, not compared."""
     for values, what in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
         _refuse_misread(values, what)
@@ -88,15 +96,32 @@ def take(
     y, sample_weight = as_they_came(on_host(y)), on_host(sample_weight)
     with _first_named(X=X, y=y, sample_weight=sample_weight):
         return _take(
-            estimator, X, y, sample_weight, dtypes=dtypes, numeric=numeric, backend=backend, encoder=encoder,
-            first=first, name=name if isinstance(name, str) else "",
-        )  # fmt: skip
+            estimator,
+            X,
+            y,
+            sample_weight,
+            dtypes=dtypes,
+            numeric=numeric,
+            backend=backend,
+            encoder=encoder,
+            first=first,
+            name=name if isinstance(name, str) else "",
+        )
 
 
 def _take(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, *, dtypes: Any, numeric: bool, backend: Backend,
-    encoder: TableEncoder | None, first: bool, name: str,
-) -> ValidatedRows:  # fmt: skip
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    dtypes: Any,
+    numeric: bool,
+    backend: Backend,
+    encoder: TableEncoder | None,
+    first: bool,
+    name: str,
+) -> ValidatedRows:
     target = {"multi_output": True, "y_numeric": numeric}
     framed = _is_table(X) and (first or encoder is not None)
     if framed or (_stays_on(backend, X) and encoder is None):
@@ -109,9 +134,7 @@ def _take(
             dtype = np.dtype(np.float32)  # nothing that scikit-learn would have done with it is to be equalled
     else:
         finite = True if encoder is None else "allow-nan"
-        X, y = validate_data(
-            estimator, on_host(X), y, dtype=WIDE, ensure_all_finite=finite, reset=first, **target
-        )  # fmt: skip
+        X, y = validate_data(estimator, on_host(X), y, dtype=WIDE, ensure_all_finite=finite, reset=first, **target)
         dtype = _dtype(X.dtype, dtypes)
     weights, unit = None, 1.0
     if sample_weight is not None:

@@ -43,9 +43,13 @@ class Evaluator:
 
 
 def _pass_over_rows(
-    net: Network, rows: Rows, read: InputReader, parts: Sequence[tuple[slice, Pass]], totals: Array,
+    net: Network,
+    rows: Rows,
+    read: InputReader,
+    parts: Sequence[tuple[slice, Pass]],
+    totals: Array,
     kept: Array | None,
-) -> Callable[[], None]:  # fmt: skip
+) -> Callable[[], None]:
     """A step, in the sense of the law of the step, that evaluates all rows, and keeps their logits where asked."""
     be, state = net.backend, new_state(net.backend)
     x, targets, weights, counted = rows.x, rows.targets, rows.weights, rows.counted
@@ -57,9 +61,7 @@ def _pass_over_rows(
             part_targets, part_weights = targets[part], None if weights is None else weights[part]
             net.loss(be, logits, part_targets, part_weights, state, totals=totals, dlogits=batch.dlogits)
             if net.loss.metric == "accuracy":
-                be.count_correct(
-                    logits, part_targets, None if counted is None else counted[part], state, totals=totals
-                )  # fmt: skip
+                be.count_correct(logits, part_targets, None if counted is None else counted[part], state, totals=totals)
             if kept is not None:
                 be.copy(logits, out=kept[part])
             be.tick(state)
@@ -90,9 +92,14 @@ class ColumnScores:
         for j, targets in enumerate(self._targets):
             be.copy(self.logits[:, j * loss.n_out : (j + 1) * loss.n_out], out=self._column)
             loss(
-                be, self._column, targets, self._weights, self._state, totals=self._totals[j : j + 1],
+                be,
+                self._column,
+                targets,
+                self._weights,
+                self._state,
+                totals=self._totals[j : j + 1],
                 dlogits=self._dlogits,
-            )  # fmt: skip
+            )
         totals = be.download(self._totals)
         scores = [
             explained(loss, totals[j : j + 1], baseline) for j, baseline in enumerate(self._baselines) if baseline

@@ -41,11 +41,19 @@ class MLP(Network):
     """
 
     def __init__(
-        self, widths: Sequence[int], *, activation: str | Sequence[str] = "relu", dropout: float = 0.0,
-        normalization: str | None = None, residual: bool = False, embedding: Embedding | None = None,
+        self,
+        widths: Sequence[int],
+        *,
+        activation: str | Sequence[str] = "relu",
+        dropout: float = 0.0,
+        normalization: str | None = None,
+        residual: bool = False,
+        embedding: Embedding | None = None,
         loss: str | Loss = "softmax_cross_entropy",
-        backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
-    ) -> None:  # fmt: skip
+        backend: Backend | None = None,
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
         if not isinstance(widths, Sequence | np.ndarray) or isinstance(widths, str):
             raise OptionError(f"widths: expected a list of whole numbers, got {widths!r}", hint="[64, 256, 10]")
         if len(widths) < 2:

@@ -60,10 +60,16 @@ class Network:
 
     @out_of_memory_hint("use fewer units", doing="making a net")
     def __init__(
-        self, layers: Sequence[Layer], n_in: int, *, loss: str | Loss = "softmax_cross_entropy",
-        backend: Backend | None = None, dtype: str = "float32", seed: int = 0,
+        self,
+        layers: Sequence[Layer],
+        n_in: int,
+        *,
+        loss: str | Loss = "softmax_cross_entropy",
+        backend: Backend | None = None,
+        dtype: str = "float32",
+        seed: int = 0,
         parameters: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise OptionError(f"expected a layer, got {layer!r}", hint="cr.Dense(256, 'relu'), for example")
@@ -178,9 +184,15 @@ class Network:
         """A net of the same layers, parameters and preparation, on another backend or in another dtype."""
         other = copy.copy(self)  # of the same class, so that what a subclass overrides is kept
         Network.__init__(
-            other, self.layers, self.n_in, loss=self.loss, backend=backend or self.backend,
-            dtype=dtype or str(self.dtype), seed=self.seed, parameters=self._parameters.download(),
-        )  # fmt: skip
+            other,
+            self.layers,
+            self.n_in,
+            loss=self.loss,
+            backend=backend or self.backend,
+            dtype=dtype or str(self.dtype),
+            seed=self.seed,
+            parameters=self._parameters.download(),
+        )
         other.preparation = self.preparation
         return other
 
@@ -202,10 +214,17 @@ class Network:
         self.preparation.refuse_other_codes(self.codes())
         with self.backend.running():
             return upload_rows(
-                self.backend, X, y, sample_weight, n_in=self.n_in, dtype=self.dtype, loss=self.loss,
-                features=self.preparation.features, targets=self.preparation.targets,
+                self.backend,
+                X,
+                y,
+                sample_weight,
+                n_in=self.n_in,
+                dtype=self.dtype,
+                loss=self.loss,
+                features=self.preparation.features,
+                targets=self.preparation.targets,
                 codes=self.codes(training=training),
-            )  # fmt: skip
+            )
 
     # ---- forward and backward ---------------------------------------------------------------------
 

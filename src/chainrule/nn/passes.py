@@ -31,9 +31,16 @@ class Pass:
     """
 
     def __init__(
-        self, net: Network, n: int, *, training: bool, state: Array = None, apart: bool = False,
-        rows: Memories | None = None, fixed: Memories | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        net: Network,
+        n: int,
+        *,
+        training: bool,
+        state: Array = None,
+        apart: bool = False,
+        rows: Memories | None = None,
+        fixed: Memories | None = None,
+    ) -> None:
         be = net.backend
         self.net, self.backend, self.n, self.training = net, be, n, training
         self._parameters, self._factors = net.parameter_arena, net.factor_arena

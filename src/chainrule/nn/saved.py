@@ -84,9 +84,12 @@ def _describe(net: Network) -> dict[str, Any]:
 
 @out_of_memory_hint("a model file takes the memory of its parameters twice", doing="reading a model file")
 def load(
-    path: FilePath, *, device: str = "auto", backend: Backend | None = None,
+    path: FilePath,
+    *,
+    device: str = "auto",
+    backend: Backend | None = None,
     custom: Sequence[CustomActivation | CustomLoss] = (),
-) -> Network:  # fmt: skip
+) -> Network:
     """The net of a model file, on the ``device`` of that name, or on ``backend`` where one is given.
 
     ``custom`` holds what the net was made of besides the library's own layers: a file keeps their names alone.
@@ -103,10 +106,14 @@ def load(
         loss = from_description(description["loss"], custom)
         _check(description, layers, loss, tensors)
         net = Network(
-            layers, description["n_in"], loss=loss, backend=backend,
-            dtype=description["dtype"], seed=description["seed"],
+            layers,
+            description["n_in"],
+            loss=loss,
+            backend=backend,
+            dtype=description["dtype"],
+            seed=description["seed"],
             parameters={n.removeprefix(PREFIX): v for n, v in tensors.items() if n.startswith(PREFIX)},
-        )  # fmt: skip
+        )
         net.preparation = Preparation(
             features=_standardization(tensors, "features"),
             targets=_standardization(tensors, "targets"),

@@ -75,10 +75,14 @@ class Graph:
         """int64 of the shape of ``texts``: the code of each text, ``other`` for one that is not among them."""
         return str(
             self.node(
-                "LabelEncoder", texts, domain=LEARNING, keys_strings=list(code), values_int64s=list(code.values()),
+                "LabelEncoder",
+                texts,
+                domain=LEARNING,
+                keys_strings=list(code),
+                values_int64s=list(code.values()),
                 default_int64=other,
             )
-        )  # fmt: skip
+        )
 
     def integers(self, values: Sequence[int] | int) -> str:
         """Whole numbers that an operator takes as an input: a shape, an axis."""
@@ -96,9 +100,12 @@ class Graph:
         if any(node.domain == LEARNING for node in self._nodes):
             opsets.append(helper.make_opsetid(LEARNING, LEARNING_OPSET))
         model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="chainrule",
+            graph,
+            opset_imports=opsets,
+            ir_version=IR_VERSION,
+            producer_name="chainrule",
             producer_version=producer_version,
-        )  # fmt: skip
+        )
         helper.set_model_props(model, metadata)
         content: bytes = model.SerializeToString()
         self._onnx.checker.check_model(content, full_check=True)
@@ -117,10 +124,11 @@ class Graph:
 def import_onnx() -> Any:
     """The package onnx; OptionError where it is not installed."""
     try:
-        import onnx
         import onnx.checker
         import onnx.helper
         import onnx.numpy_helper
+
+        import onnx
     except ImportError as error:
         raise OptionError("the package onnx is not installed", hint="pip install 'chainrule[onnx]'") from error
     return onnx

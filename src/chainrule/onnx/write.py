@@ -18,6 +18,7 @@ from chainrule.onnx.graph import Graph, import_onnx
 from chainrule.onnx.layers import chained, check_preparation, features
 from chainrule.onnx.outputs import answer
 from chainrule.options import one_of
+from chainrule.version import __version__
 
 if TYPE_CHECKING:
     from chainrule.nn.network import Network
@@ -85,7 +86,6 @@ def usual_input_dtype(net: Network) -> str:
 
 def serialize(net: Network, came: np.dtype) -> bytes:
     """The bytes of the file for features of dtype ``came``; the same net gives the same bytes."""
-    import chainrule  # for its version
 
     parameters = net.parameter_arena.download()
     for name, value in parameters.items():
@@ -98,7 +98,7 @@ def serialize(net: Network, came: np.dtype) -> bytes:
     g = Graph(net.dtype)
     answer(g, net, chained(g, net.nodes, features(g, net, came), parameters))
     about = {
-        "version": chainrule.__version__,
+        "version": __version__,
         "loss": description_of(net.loss),
         "feature_names": list(p.feature_names),
         "target_name": p.target_name,
@@ -107,7 +107,7 @@ def serialize(net: Network, came: np.dtype) -> bytes:
     }
     metadata = {METADATA: json.dumps(about, ensure_ascii=False)}
     try:
-        return g.serialize("chainrule", producer_version=chainrule.__version__, metadata=metadata)
+        return g.serialize("chainrule", producer_version=__version__, metadata=metadata)
     except MemoryError:
         raise
     except Exception as error:  # of onnx.checker: a bug here, said in one line

@@ -42,14 +42,31 @@ class Adam(Optimizer):
         return ("m", "v")
 
     def update(
-        self, backend: Backend, params: Array, grads: Array, moments: Sequence[Array], lr: Array, state: Array,
+        self,
+        backend: Backend,
+        params: Array,
+        grads: Array,
+        moments: Sequence[Array],
+        lr: Array,
+        state: Array,
         segment: Segment,
-    ) -> None:  # fmt: skip
+    ) -> None:
         m, v = moments
         backend.adam(
-            params, grads, m, v, lr, state, lr_factor=segment.lr_factor, beta1=self.beta1, beta2=self.beta2,
-            eps=self.eps, weight_decay=segment.weight_decay, decoupled=self.decoupled, eps_hat=self.eps_hat,
-        )  # fmt: skip
+            params,
+            grads,
+            m,
+            v,
+            lr,
+            state,
+            lr_factor=segment.lr_factor,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            weight_decay=segment.weight_decay,
+            decoupled=self.decoupled,
+            eps_hat=self.eps_hat,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,9 +109,15 @@ class Optimizer(abc.ABC):
 
     @abc.abstractmethod
     def update(
-        self, backend: Backend, params: Array, grads: Array, moments: Sequence[Array], lr: Array, state: Array,
+        self,
+        backend: Backend,
+        params: Array,
+        grads: Array,
+        moments: Sequence[Array],
+        lr: Array,
+        state: Array,
         segment: Segment,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """One step on one segment: the slices of all arrays are already taken."""
 
     def bind(self, parameters: Arena, gradients: Arena, moments: Moments | None = None) -> BoundOptimizer:

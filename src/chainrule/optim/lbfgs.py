@@ -59,15 +59,25 @@ class LBFGS(Optimizer):
         return ()
 
     def update(
-        self, backend: Backend, params: Array, grads: Array, moments: Sequence[Array], lr: Array, state: Array,
+        self,
+        backend: Backend,
+        params: Array,
+        grads: Array,
+        moments: Sequence[Array],
+        lr: Array,
+        state: Array,
         segment: Segment,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Nothing: a step ends with the gradient, and :meth:`minimize` moves the parameters between steps."""
 
     def minimize(
-        self, function: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, *, precision: float,
+        self,
+        function: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        start: np.ndarray,
+        *,
+        precision: float,
         after_iteration: Callable[[np.ndarray], None],
-    ) -> bool:  # fmt: skip
+    ) -> bool:
         """Find a minimum of ``function``, which returns f and its gradient, from ``start`` (p,) float64.
 
         True if it ended by itself, False at ``max_iterations`` or ``max_evaluations``.
@@ -77,12 +87,19 @@ class LBFGS(Optimizer):
         """
         evaluations = 100 * self.max_iterations if self.max_evaluations is None else self.max_evaluations
         found = find_minimize()(
-            function, start, method="L-BFGS-B", jac=True, callback=_one_argument(after_iteration),
+            function,
+            start,
+            method="L-BFGS-B",
+            jac=True,
+            callback=_one_argument(after_iteration),
             options={
-                "maxiter": self.max_iterations, "maxfun": evaluations, "maxcor": self.memory,
-                "gtol": self.tolerance, "ftol": 10 * precision,
+                "maxiter": self.max_iterations,
+                "maxfun": evaluations,
+                "maxcor": self.memory,
+                "gtol": self.tolerance,
+                "ftol": 10 * precision,
             },
-        )  # fmt: skip
+        )
         return bool(found.status != AT_LIMIT)  # where it stopped, `after_iteration` was told
 
 

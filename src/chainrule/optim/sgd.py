@@ -38,10 +38,23 @@ class SGD(Optimizer):
         return ("velocity",) if self.momentum else ()
 
     def update(
-        self, backend: Backend, params: Array, grads: Array, moments: Sequence[Array], lr: Array, state: Array,
+        self,
+        backend: Backend,
+        params: Array,
+        grads: Array,
+        moments: Sequence[Array],
+        lr: Array,
+        state: Array,
         segment: Segment,
-    ) -> None:  # fmt: skip
+    ) -> None:
         backend.sgd(
-            params, grads, moments[0] if moments else None, lr, state, lr_factor=segment.lr_factor,
-            momentum=self.momentum, nesterov=self.nesterov, weight_decay=segment.weight_decay,
-        )  # fmt: skip
+            params,
+            grads,
+            moments[0] if moments else None,
+            lr,
+            state,
+            lr_factor=segment.lr_factor,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=segment.weight_decay,
+        )

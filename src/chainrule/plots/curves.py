@@ -21,9 +21,12 @@ class Curve(NamedTuple):
 
 
 def draw_curves(
-    panels: Sequence[tuple[str, Sequence[Curve]]], *, best_epoch: int | None = None, title: str = "training curves",
+    panels: Sequence[tuple[str, Sequence[Curve]]],
+    *,
+    best_epoch: int | None = None,
+    title: str = "training curves",
     first_epoch: int = 1,
-) -> str:  # fmt: skip
+) -> str:
     """The picture: a panel for each (title, curves), epochs to the right, the first value that of ``first_epoch``."""
     columns = max(1, min(PANELS_A_ROW, len(panels)))
     has_key = any(_is_beside(curves) for _, curves in panels)
@@ -40,9 +43,7 @@ def _is_beside(curves: Sequence[Curve]) -> bool:
     return len(curves) > 2
 
 
-def _panel(
-    title: str, curves: Sequence[Curve], offset: tuple[int, int], best_epoch: int | None, first: int
-) -> str:  # fmt: skip
+def _panel(title: str, curves: Sequence[Curve], offset: tuple[int, int], best_epoch: int | None, first: int) -> str:
     epochs = max((len(c.values) for c in curves), default=0) + first - 1
     y_axis = value_axis([v for c in curves for v in c.values])
     last = max(first + 1, epochs)

@@ -149,9 +149,7 @@ def _common_axis(values: np.ndarray) -> Axis:
     return Axis(low - margin, high + margin, round_ticks(low, high, 5))
 
 
-def _squares(
-    y: np.ndarray, predicted: np.ndarray, axis: Axis, width: float, height: float, bottom: int
-) -> list[str]:  # fmt: skip
+def _squares(y: np.ndarray, predicted: np.ndarray, axis: Axis, width: float, height: float, bottom: int) -> list[str]:
     range_ = (axis.low, axis.high)
     counts, _, _ = np.histogram2d(y, predicted, bins=SQUARES, range=[range_, range_])
     scale = np.log1p(counts.max())

@@ -34,10 +34,16 @@ SMALLER = "a .npy file of float32 takes 4 bytes a number; or leave columns out"
 
 
 def read_table(
-    source: Any, *, target: str | None = None, feature_names: Sequence[str] = (), need_target: bool = True,
-    drop: Sequence[str] = (), categorical: Sequence[str] = (), kinds: Mapping[str, str] | None = None,
+    source: Any,
+    *,
+    target: str | None = None,
+    feature_names: Sequence[str] = (),
+    need_target: bool = True,
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
     like: Network | Table | None = None,
-) -> Table:  # fmt: skip
+) -> Table:
     """A table from a file, a DataFrame or, by its name, a built-in data set ("digits").
 
     Files: .csv, .tsv, .txt, .npy, .npz; with pyarrow .parquet, .arrow, .feather. DataFrames: those of pandas and
@@ -107,9 +113,7 @@ def read_table(
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _refuse_other_options(
-    target: Any, like: Any, kinds: Mapping[str, str] | None, **lists: Sequence[str]
-) -> None:  # fmt: skip
+def _refuse_other_options(target: Any, like: Any, kinds: Mapping[str, str] | None, **lists: Sequence[str]) -> None:
     """OptionError for what is no such option; a text would be taken for the list of its letters."""
     for name, listed in lists.items():
         if isinstance(listed, str):

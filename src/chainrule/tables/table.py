@@ -43,9 +43,13 @@ class Table:
 
     @classmethod
     def of_columns(
-        cls, columns: TableColumns, target: np.ndarray | None, target_name: str, source: str,
+        cls,
+        columns: TableColumns,
+        target: np.ndarray | None,
+        target_name: str,
+        source: str,
         notes: Sequence[str] = (),
-    ) -> Table:  # fmt: skip
+    ) -> Table:
         """A table that has names."""
         return cls(columns, None, tuple(columns), target, target_name, source, tuple(notes))
 

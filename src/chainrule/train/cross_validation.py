@@ -57,9 +57,13 @@ def _deviation(values: Sequence[float]) -> float:
 
 @out_of_memory_hint("use fewer rows", doing="cross-validating")
 def cross_validate(
-    train: Callable[[np.ndarray], Network], X: Any, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]], *,
+    train: Callable[[np.ndarray], Network],
+    X: Any,
+    y: np.ndarray,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
     on_fold: Callable[[int, dict[str, float]], None] | None = None,
-) -> CrossValidation:  # fmt: skip
+) -> CrossValidation:
     """The metrics of the net that ``train`` makes of each fold's training rows, on the rows held out.
 
     Parameters

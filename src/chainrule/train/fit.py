@@ -59,23 +59,34 @@ class Fit:
     """
 
     def __init__(
-        self, trainer: Trainer, rows: Rows | HostRows, held_out: Rows | None, *, diagnose: bool = False,
-        identity: Identity | None = None, resume: Checkpoint | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        trainer: Trainer,
+        rows: Rows | HostRows,
+        held_out: Rows | None,
+        *,
+        diagnose: bool = False,
+        identity: Identity | None = None,
+        resume: Checkpoint | None = None,
+    ) -> None:
         net, be = trainer.net, trainer.net.backend
         self.trainer, self.net, self.backend, self.rows = trainer, net, be, rows
         known, of_fit = watchable(trainer, with_validation=held_out is not None), RowsOfFit(net, rows, held_out)
         self.quantities = quantities_of(trainer, with_validation=held_out is not None)  # of each epoch of the history
         self.best = watch_of(trainer, known, of_fit)
         self.rates = RatesOfRun(
-            trainer.optimizer.schedule, known,
+            trainer.optimizer.schedule,
+            known,
             lambda monitor, min_delta: watch(monitor, trainer, known, of_fit, min_delta=min_delta),
-        )  # fmt: skip
+        )
         keeps_aside = self.best is not None and self.best.may_return
         self.net_bytes = bytes_of_net(
-            net, trainer.optimizer, keeps_best=self.best is not None, keeps_aside=keeps_aside,
-            averages=trainer.ema is not None, accumulates=trainer.accumulate > 1,
-        )  # fmt: skip
+            net,
+            trainer.optimizer,
+            keeps_best=self.best is not None,
+            keeps_aside=keeps_aside,
+            averages=trainer.ema is not None,
+            accumulates=trainer.accumulate > 1,
+        )
         with out_of_memory_hint(self._net_hint, backend=be):  # what a smaller batch does not make smaller
             self.update_step = UpdateStep(trainer)
             self.best_weights = BestWeights(self.best, net.parameter_arena) if self.best is not None else None
@@ -89,13 +100,23 @@ class Fit:
             refuse_what_cannot_fit(net, rows, trainer.batch_size, self.free)
             counts = bool(trainer.metrics) and net.loss.metric == "accuracy"
             batches = batches_of(
-                be, rows, trainer.batch_size, dtype=net.dtype, shuffle=trainer.shuffle, seed=trainer.seed,
-                drop_last=trainer.drop_last, free=self.free,
-            )  # fmt: skip
+                be,
+                rows,
+                trainer.batch_size,
+                dtype=net.dtype,
+                shuffle=trainer.shuffle,
+                seed=trainer.seed,
+                drop_last=trainer.drop_last,
+                free=self.free,
+            )
             self.steps = Steps(
-                self.update_step, batches, state, accumulate=trainer.accumulate, counts=counts,
+                self.update_step,
+                batches,
+                state,
+                accumulate=trainer.accumulate,
+                counts=counts,
                 before=0 if trainer.moments is None else trainer.moments.steps,
-            )  # fmt: skip
+            )
         self.total_steps = trainer.epochs * self.steps.groups.updates
         self.run = Run()
         if probe is not None:
@@ -259,15 +280,22 @@ class Fit:
             metrics = {"loss": float(self.net.loss.value(totals))}
         else:
             metrics = metrics_of(
-                self.net.loss, totals, metric.measured_by, counted=metric.counted(steps.batches),
+                self.net.loss,
+                totals,
+                metric.measured_by,
+                counted=metric.counted(steps.batches),
                 penalty=metric.penalty(),
-            )  # fmt: skip
+            )
         if not epoch:
             self.first_loss = float(self.net.loss.value(totals[:1]))
         refuse_explosion(
-            metrics["loss"], factor=self.trainer.divergence_factor, first=self.first_loss,
-            baseline=None if metric is None else metric.baseline, step=run.steps - 1, epoch=epoch + 1,
-        )  # fmt: skip
+            metrics["loss"],
+            factor=self.trainer.divergence_factor,
+            first=self.first_loss,
+            baseline=None if metric is None else metric.baseline,
+            step=run.steps - 1,
+            epoch=epoch + 1,
+        )
         if self.evaluate is not None:
             metrics |= {f"valid_{name}": value for name, value in self.evaluate().items()}
         metrics["lr"] = self.rate(run.steps - 1)
@@ -279,18 +307,30 @@ class Fit:
             epoch + 1, metrics, judged.parameter_arena
         )
         record = EpochRecord(
-            epoch + 1, self.trainer.epochs, metrics, improved, judged, run.history, self.callbacks.stop,
+            epoch + 1,
+            self.trainer.epochs,
+            metrics,
+            improved,
+            judged,
+            run.history,
+            self.callbacks.stop,
             "" if self.best is None else self.best.monitor,
-        )  # fmt: skip
+        )
         self.callbacks.epoch_end(record)
         return record
 
     def _divergence(self, step: int, epoch: int) -> DivergenceError:
         batch, loss, where = self.steps.first_nonfinite()
         return diverged(
-            self.net, step=step, epoch=epoch, batch=batch, batches=self.steps.batches.count, loss=loss, where=where,
+            self.net,
+            step=step,
+            epoch=epoch,
+            batch=batch,
+            batches=self.steps.batches.count,
+            loss=loss,
+            where=where,
             rate=self.rate(step),
-        )  # fmt: skip
+        )
 
     def rate(self, step: int) -> float:
         return float(self.rates.rates(max(0, step), 1, self.total_steps)[0])

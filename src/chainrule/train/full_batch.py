@@ -64,9 +64,11 @@ class FullBatchFit(Fit):
         try:
             with out_of_memory_hint(self._batch_hint, backend=self.backend):
                 ended = optimizer.minimize(
-                    objective, objective.reached, precision=np.finfo(self.net.dtype).eps,
+                    objective,
+                    objective.reached,
+                    precision=np.finfo(self.net.dtype).eps,
                     after_iteration=after_iteration,
-                )  # fmt: skip
+                )
             run.converged = ended and run.stopped == "completed"
         finally:
             objective.move_to(objective.reached)  # not to where a line search was last
@@ -132,6 +134,8 @@ class _Objective:
         return DivergenceError(
             f"L-BFGS diverged in iteration {iteration}: the loss is {loss}; the first number that is not "
             f"finite stands in {where}",
-            step=iteration - 1, epoch=iteration, where=where,
+            step=iteration - 1,
+            epoch=iteration,
+            where=where,
             hint="bring features and targets to a size near 1, or train with cr.Adam()",
-        )  # fmt: skip
+        )

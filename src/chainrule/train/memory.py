@@ -55,9 +55,14 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
 
 
 def bytes_of_net(
-    net: Network, optimizer: Optimizer, *, keeps_best: bool, keeps_aside: bool = False, averages: bool = False,
+    net: Network,
+    optimizer: Optimizer,
+    *,
+    keeps_best: bool,
+    keeps_aside: bool = False,
+    averages: bool = False,
     accumulates: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """Bytes of parameters, gradients and moments; also of what is kept: the weights of the best epoch, and of one that
     may turn out to be it, averages and sums."""
     layout, be = net.parameter_arena.layout, net.backend

@@ -87,14 +87,30 @@ class Trainer:
     """
 
     def __init__(
-        self, net: Network, optimizer: Optimizer | None = None, *, batch_size: int = 128, epochs: int = 30,
-        shuffle: bool = True, drop_last: bool = False, seed: int = 0, early_stopping: EarlyStopping | None = None,
-        monitor: str | None = None, metrics: bool | Sequence[str | Metric | MetricFunction] = True,
-        progress: bool = False, callbacks: Sequence[Callback | EpochFunction] = (), stream: bool | None = None,
-        accumulate: int = 1, ema: float | None = None, bias_from_targets: bool = True, l2: float = 0.0,
-        divergence_factor: float | None = 1e3, checkpoints: Checkpoints | str | Path | None = None,
-        moments: Moments | None = None, shrink: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        net: Network,
+        optimizer: Optimizer | None = None,
+        *,
+        batch_size: int = 128,
+        epochs: int = 30,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int = 0,
+        early_stopping: EarlyStopping | None = None,
+        monitor: str | None = None,
+        metrics: bool | Sequence[str | Metric | MetricFunction] = True,
+        progress: bool = False,
+        callbacks: Sequence[Callback | EpochFunction] = (),
+        stream: bool | None = None,
+        accumulate: int = 1,
+        ema: float | None = None,
+        bias_from_targets: bool = True,
+        l2: float = 0.0,
+        divergence_factor: float | None = 1e3,
+        checkpoints: Checkpoints | str | Path | None = None,
+        moments: Moments | None = None,
+        shrink: bool = False,
+    ) -> None:
         if not isinstance(optimizer, Optimizer | None):
             raise OptionError(f"optimizer: expected an Optimizer, got {optimizer!r}", hint="cr.Adam(lr=1e-3)")
         if not isinstance(early_stopping, EarlyStopping | None):
@@ -152,9 +168,17 @@ class Trainer:
         self._stop_requested = True
 
     def fit(
-        self, X: Any, y: Any, *, sample_weight: Any = None, class_weight: ClassWeight | None = None,
-        validation: Any = None, diagnose: bool = False, resume: str | Path | None = None, resume_anywhere: bool = False,
-    ) -> Run:  # fmt: skip
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        class_weight: ClassWeight | None = None,
+        validation: Any = None,
+        diagnose: bool = False,
+        resume: str | Path | None = None,
+        resume_anywhere: bool = False,
+    ) -> Run:
         """Train, and return what happened.
 
         Parameters

@@ -163,9 +163,11 @@ def _written(step: Step, place: Place, formula: Forward | Backward, inner: _Writ
         return _shape(array.T if found[2] else array)
 
     return _Written(
-        place, name, SYMBOL.sub(lambda found: place.names[found[1]], text),
+        place,
+        name,
+        SYMBOL.sub(lambda found: place.names[found[1]], text),
         re.sub(rf"{SYMBOL.pattern}(\.T)?", shape, shapes or f"{{{formula.symbol}}}"),
-    )  # fmt: skip
+    )
 
 
 def _of_top(step: Step, formula: str) -> str:

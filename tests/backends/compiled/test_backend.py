@@ -31,9 +31,16 @@ OPTIMIZERS = {
 
 
 def train(
-    backend, *, loss="softmax_cross_entropy", optimizer="adam", activation="relu", dtype="float32", k=5, seed=0,
+    backend,
+    *,
+    loss="softmax_cross_entropy",
+    optimizer="adam",
+    activation="relu",
+    dtype="float32",
+    k=5,
+    seed=0,
     **options,
-):  # fmt: skip
+):
     """Weights after three epochs with a ragged batch, row weights and validation, and the history of the loss."""
     rng = np.random.default_rng(seed)
     n, k = 107, LOSSES[loss].outputs_for(k)

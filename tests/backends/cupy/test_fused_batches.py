@@ -171,12 +171,23 @@ def test_bytes_of_one_dtype_are_copied_as_they_are(backend, canvas, rng, dtype):
 @pytest.mark.parametrize(
     ("source", "destination"),
     [
-        ("uint8", "float32"), ("uint8", BF16), ("uint8", "uint8"), ("float32", BF16), ("float32", "float32"),
-        ("float64", "float32"), ("float64", BF16), ("int16", "float64"), ("int64", "int32"), (BF16, BF16),
-        (BF16, "float32"), ("float16", BF16), ("bool", "float32"), ("uint32", "float32"),
+        ("uint8", "float32"),
+        ("uint8", BF16),
+        ("uint8", "uint8"),
+        ("float32", BF16),
+        ("float32", "float32"),
+        ("float64", "float32"),
+        ("float64", BF16),
+        ("int16", "float64"),
+        ("int64", "int32"),
+        (BF16, BF16),
+        (BF16, "float32"),
+        ("float16", BF16),
+        ("bool", "float32"),
+        ("uint32", "float32"),
     ],
     ids=name_of,
-)  # fmt: skip
+)
 def test_gather_rows(backend, canvas, rng, source, destination, columns):
     """Wide and narrow rows, whole and ragged batches, starts on and off a border."""
     source, destination = np.dtype(source), np.dtype(destination)

@@ -364,10 +364,16 @@ def test_a_loss_is_added_up_by_any_number_of_blocks(backend, memory, rng, monkey
         totals, dlogits = memory.output((2, 3), np.float64), memory.output(z.shape, dtype, offset=offset)
         state, logits = memory.state(), memory.array(z, offset=offset)
         LOSSES[loss].call(
-            backend, logits, memory.array(targets, offset=offset),
-            memory.array(w, offset=offset) if weighted else None, state,
-            scale=0.7, mean=True, totals=totals, dlogits=dlogits,
-        )  # fmt: skip
+            backend,
+            logits,
+            memory.array(targets, offset=offset),
+            memory.array(w, offset=offset) if weighted else None,
+            state,
+            scale=0.7,
+            mean=True,
+            totals=totals,
+            dlogits=dlogits,
+        )
         losses, gradient = (np.asarray(a, np.float64) for a in LOSSES[loss].rows(z.astype(np.longdouble), targets))
         w = w.astype(np.float64)
         row = 0.7 * w / w.sum()
@@ -440,9 +446,16 @@ def test_one_element_that_is_not_finite_halts_the_run_wherever_it_is(backend, me
         z.flat[at] = value
         state, totals = memory.state(), memory.output((2, 3), np.float64)
         LOSSES[loss].call(
-            backend, memory.array(z), memory.array(targets), None, state, scale=1.0, mean=True, totals=totals,
+            backend,
+            memory.array(z),
+            memory.array(targets),
+            None,
+            state,
+            scale=1.0,
+            mean=True,
+            totals=totals,
             dlogits=memory.output(z.shape, np.float32),
-        )  # fmt: skip
+        )
         assert memory.read(state).tolist() == [5, 1, 5]
 
 

@@ -75,9 +75,14 @@ def layer_norm(backend: Any, memory: Any, x: np.ndarray, gain: np.ndarray, bias:
 
 
 def batch_norm(
-    backend: Any, memory: Any, x: np.ndarray, gain: np.ndarray, bias: np.ndarray, state: Any = None,
+    backend: Any,
+    memory: Any,
+    x: np.ndarray,
+    gain: np.ndarray,
+    bias: np.ndarray,
+    state: Any = None,
     momentum: float = 0.1,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     k = x.shape[1]
     out = outputs(memory, x, k)
     out["running_mean"] = memory.array(np.linspace(-1, 1, k), x.dtype)
@@ -108,9 +113,17 @@ KEY, COUNTER = (5, 2**32 - 3), (7, 3)
 
 
 def dropped(
-    backend: Any, memory: Any, x: np.ndarray, rate: float, *, step: int = 0, batch: int = 0,
-    key: tuple[int, int] = KEY, counter: tuple[int, int] = COUNTER, in_place: bool = False,
-) -> np.ndarray:  # fmt: skip
+    backend: Any,
+    memory: Any,
+    x: np.ndarray,
+    rate: float,
+    *,
+    step: int = 0,
+    batch: int = 0,
+    key: tuple[int, int] = KEY,
+    counter: tuple[int, int] = COUNTER,
+    in_place: bool = False,
+) -> np.ndarray:
     array, state = memory.array(x), memory.state(step=step, batch=batch)
     out = array if in_place else memory.output(x.shape, x.dtype)
     backend.dropout(array, state, key=key, counter=counter, rate=rate, out=out)
@@ -267,9 +280,15 @@ def test_what_is_not_finite_spoils_its_own_and_no_other(backend, memory, rng, dt
 
 
 def backward(
-    backend: Any, memory: Any, kind: str, dy: np.ndarray, x: np.ndarray, gain: np.ndarray, dx: str,
+    backend: Any,
+    memory: Any,
+    kind: str,
+    dy: np.ndarray,
+    x: np.ndarray,
+    gain: np.ndarray,
+    dx: str,
     place: Callable[[np.ndarray], Any] | None = None,
-) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
     """dx, dgain and dbias, and the statistics that they were computed from."""
     array = place or memory.array
     s = statistics(x, 1 if kind == "layer" else 0, 0.0)
@@ -284,9 +303,16 @@ def backward(
 
 
 def check_backward(
-    memory: Any, kind: str, out: dict[str, Any], dy: np.ndarray, x: np.ndarray, gain: np.ndarray,
-    given: tuple[np.ndarray, np.ndarray], u: float, stored: float = 0.0,
-) -> None:  # fmt: skip
+    memory: Any,
+    kind: str,
+    out: dict[str, Any],
+    dy: np.ndarray,
+    x: np.ndarray,
+    gain: np.ndarray,
+    given: tuple[np.ndarray, np.ndarray],
+    u: float,
+    stored: float = 0.0,
+) -> None:
     """``stored`` is the unit roundoff of the dtype to which dx is rounded at the end."""
     axis = 1 if kind == "layer" else 0
     mean, inverse_std = (np.expand_dims(v.astype(np.longdouble), axis) for v in given)
@@ -345,9 +371,17 @@ def results(backend: Any, rng: np.random.Generator, shape: tuple[int, int], dtyp
         backend.layer_norm(x, gain, bias, mean=by_row[0], inverse_std=by_row[1], **options)
         see(y, *by_row)
         backend.batch_norm(
-            x, gain, bias, state, momentum=0.1, mean=by_column[0], inverse_std=by_column[1], running_mean=running[0],
-            running_var=running[1], **options,
-        )  # fmt: skip
+            x,
+            gain,
+            bias,
+            state,
+            momentum=0.1,
+            mean=by_column[0],
+            inverse_std=by_column[1],
+            running_mean=running[0],
+            running_var=running[1],
+            **options,
+        )
         see(y, *by_column, *running)
         backend.batch_norm_inference(x, gain, bias, *running, **options)
         see(y)

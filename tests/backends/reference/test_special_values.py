@@ -177,9 +177,17 @@ def elementwise_loss(to: Setting, kind: str, weighted: bool) -> Arrays:
         logits, dlogits = to.array([[value, 0.5, -0.25]], to.dtype), to.ones(1, 3)
         targets, totals, state = to.array([[target, 1.0, 0.5]], to.dtype), to.array(np.zeros((1, 3))), to.state()
         to.backend.elementwise_loss(
-            kind, logits, targets, to.array([0.7], to.dtype) if weighted else None, state, parameter=1.5, scale=0.5,
-            mean=True, totals=totals, dlogits=dlogits,
-        )  # fmt: skip
+            kind,
+            logits,
+            targets,
+            to.array([0.7], to.dtype) if weighted else None,
+            state,
+            parameter=1.5,
+            scale=0.5,
+            mean=True,
+            totals=totals,
+            dlogits=dlogits,
+        )
         for name, array in (("dlogits", dlogits), ("totals", totals), ("state", state)):
             found[name].append(to.backend.download(array))
     return found
@@ -191,9 +199,16 @@ def class_loss(to: Setting, kind: str, options: dict[str, float]) -> Arrays:
         logits, dlogits = to.array([[value, 0.5, -0.25]], to.dtype), to.ones(1, 3)
         totals, state = to.array(np.zeros((1, 3))), to.state()
         getattr(to.backend, kind)(
-            logits, to.array([label], np.int32), None, state, **options, scale=1.0, mean=True, totals=totals,
+            logits,
+            to.array([label], np.int32),
+            None,
+            state,
+            **options,
+            scale=1.0,
+            mean=True,
+            totals=totals,
             dlogits=dlogits,
-        )  # fmt: skip
+        )
         for name, array in (("dlogits", dlogits), ("totals", totals), ("state", state)):
             found[name].append(to.backend.download(array))
     return found
@@ -232,9 +247,16 @@ def predictions(to: Setting, kind: str) -> Arrays:
 def sgd(to: Setting, momentum: float, nesterov: bool, weight_decay: float) -> Arrays:
     params, grads, velocity = (to.array(x) for x in combinations(to.dtype, 3))
     to.backend.sgd(
-        params, grads, velocity if momentum else None, to.array([0.01]), to.state(), lr_factor=1.0, momentum=momentum,
-        nesterov=nesterov, weight_decay=weight_decay,
-    )  # fmt: skip
+        params,
+        grads,
+        velocity if momentum else None,
+        to.array([0.01]),
+        to.state(),
+        lr_factor=1.0,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+    )
     return {"params": params, "velocity": velocity}
 
 
@@ -242,9 +264,19 @@ def adam(to: Setting, weight_decay: float, decoupled: bool) -> Arrays:
     params, grads, m, v = combinations(to.dtype, 4)
     params, grads, m, v = (to.array(x) for x in (params, grads, m, np.abs(v)))
     to.backend.adam(
-        params, grads, m, v, to.array([0.01]), to.state(), lr_factor=1.0, beta1=0.9, beta2=0.999, eps=1e-8,
-        weight_decay=weight_decay, decoupled=decoupled,
-    )  # fmt: skip
+        params,
+        grads,
+        m,
+        v,
+        to.array([0.01]),
+        to.state(),
+        lr_factor=1.0,
+        beta1=0.9,
+        beta2=0.999,
+        eps=1e-8,
+        weight_decay=weight_decay,
+        decoupled=decoupled,
+    )
     return {"params": params, "m": m, "v": v}
 
 

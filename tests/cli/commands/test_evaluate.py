@@ -170,10 +170,28 @@ def test_two_classes_have_the_metrics_of_three(run, tmp_path, classes):
     losses = {"two": [None, "sigmoid_cross_entropy", "softmax_cross_entropy"], "three": [None]}[classes]
     for loss in losses:
         found = run(
-            "train", "c.csv", "--target", "y", "--epochs", 5, "--device", "cpu", "--json", "--run-dir", f"m{loss}",
-            "--metrics", ",".join(asked), "--monitor", "valid_balanced_accuracy", "--class-weight", "balanced",
-            "--valid", "c.csv", "--no-shrink", *(("--loss", loss) if loss else ()),
-        )  # fmt: skip
+            "train",
+            "c.csv",
+            "--target",
+            "y",
+            "--epochs",
+            5,
+            "--device",
+            "cpu",
+            "--json",
+            "--run-dir",
+            f"m{loss}",
+            "--metrics",
+            ",".join(asked),
+            "--monitor",
+            "valid_balanced_accuracy",
+            "--class-weight",
+            "balanced",
+            "--valid",
+            "c.csv",
+            "--no-shrink",
+            *(("--loss", loss) if loss else ()),
+        )
         assert found.code == 0, found.err
         scores = run("evaluate", f"m{loss}", "c.csv", "--device", "cpu", "--json").json
         history = list(csv.DictReader(Path(f"m{loss}", "history.csv").read_text(encoding="utf-8").splitlines()))

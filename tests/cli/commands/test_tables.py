@@ -95,8 +95,9 @@ def test_one_row_reads_each_column_as_training_did(run, model):
     Path("one.csv").write_text("size,color,code\nbig,red,101\n")
     found = run("predict", model, "one.csv", "--device", "cpu")
     assert (found.code, found.error[-75:]) == (
-        3, "one.csv, line 2, column 'size': expected a number as in training, got 'big'"[-75:],
-    )  # fmt: skip
+        3,
+        "one.csv, line 2, column 'size': expected a number as in training, got 'big'"[-75:],
+    )
 
 
 def test_a_missing_column_is_named(run, model):

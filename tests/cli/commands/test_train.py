@@ -122,7 +122,10 @@ def test_a_matrix_with_its_target_by_position(run, tmp_path, rng):
         ("--optimizer", "adam", "--lr", "0.01", "--weight-decay", "0.1", "--clip-norm", "1", "--warmup", "0.1"),
         ("--loss", "sigmoid_cross_entropy", "--target", "late", "--dtype", "float64"),
         ("--loss", "squared_error", "--target", "late", "--batch-size", "7", "--schedule", "constant"),
-        ("--valid", "0",),
+        (
+            "--valid",
+            "0",
+        ),
         ("--schedule", "one-cycle", "--ema", "0.9"),
         ("--schedule", "plateau", "--accumulate", "3", "--valid", "0"),
         ("--schedule", "step", "--warmup", "0.2"),
@@ -131,7 +134,7 @@ def test_a_matrix_with_its_target_by_position(run, tmp_path, rng):
         ("--schedule", "flat-cosine"),
         ("--patience", "2", "--monitor", "valid_accuracy"),
     ],
-)  # fmt: skip
+)
 def test_every_option_trains(run, tmp_path, rng, options):
     rows = rng.normal(size=(50, 3))
     lines = [",".join(map(repr, [*map(float, row), int(row[0] > 0)])) for row in rows]
@@ -293,9 +296,23 @@ def test_a_script_of_the_same_name_runs_the_same_command(tmp_path):
 
 def test_a_log_and_further_metrics(run, flowers):
     found = run(
-        "train", flowers, "--target", "kind", "--epochs", 3, *QUICK, "--run-dir", "out", "--log-json", "log.jsonl",
-        "--metrics", "roc_auc,balanced_accuracy", "--monitor", "valid_roc_auc", "--no-shrink",
-    )  # fmt: skip
+        "train",
+        flowers,
+        "--target",
+        "kind",
+        "--epochs",
+        3,
+        *QUICK,
+        "--run-dir",
+        "out",
+        "--log-json",
+        "log.jsonl",
+        "--metrics",
+        "roc_auc,balanced_accuracy",
+        "--monitor",
+        "valid_roc_auc",
+        "--no-shrink",
+    )
     assert found.code == 0, found.err
     lines = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["start", *3 * ["epoch"], "end"]
@@ -378,9 +395,20 @@ def test_a_diagnosis(run, flowers):
 
 def test_a_diagnosis_of_a_run_that_diverges(run, houses):
     found = run(
-        "train", houses, "--target", "price", "--optimizer", "sgd", "--lr", 1e12, "--run-dir", "out", "--diagnose",
-        "--device", "cpu",
-    )  # fmt: skip
+        "train",
+        houses,
+        "--target",
+        "price",
+        "--optimizer",
+        "sgd",
+        "--lr",
+        1e12,
+        "--run-dir",
+        "out",
+        "--diagnose",
+        "--device",
+        "cpu",
+    )
     assert found.code == 6
     assert "finding  learning rate: the loss left the finite numbers" in found.err
 
@@ -437,9 +465,10 @@ def test_options_beyond_what_is_counted_are_usage_and_memory_errors(run, flowers
     """Never a bug: a whole number may be larger than every float, and a width beyond every address."""
     start = "train", flowers, "--target", "kind", "--device", "cpu", "--quiet"
     for option, code, said in (
-        ("--epochs", 2, "whole number from 1 to below 2^63"), ("--batch-size", 2, "whole number from 1 to below 2^63"),
+        ("--epochs", 2, "whole number from 1 to below 2^63"),
+        ("--batch-size", 2, "whole number from 1 to below 2^63"),
         ("--hidden", 2, "whole numbers from 1 up"),
-    ):  # fmt: skip
+    ):
         found = run(*start, option, 10**400)
         assert found.code == code
         assert said in found.error

@@ -195,10 +195,26 @@ def test_a_config_that_is_not_there_or_no_text(run):
 @pytest.mark.parametrize(
     "value",
     [
-        "", 'a "b" \\ c', "\x00\x1b[31m\n\r\t\x7f\u2028\U000e0001", "größe 字", True, False, 0, -(2**62), 1e-05, 1e300,
-        0.1, -0.0, "a." * 150, [], ["a, b", "c"], [1, 2], {"a b": 1.0, "c": [0.5], "": "x"}, {},
+        "",
+        'a "b" \\ c',
+        "\x00\x1b[31m\n\r\t\x7f\u2028\U000e0001",
+        "größe 字",
+        True,
+        False,
+        0,
+        -(2**62),
+        1e-05,
+        1e300,
+        0.1,
+        -0.0,
+        "a." * 150,
+        [],
+        ["a, b", "c"],
+        [1, 2],
+        {"a b": 1.0, "c": [0.5], "": "x"},
+        {},
     ],
-)  # fmt: skip
+)
 def test_values_come_back(value):
     text = toml_value(value)
     assert text.isprintable()

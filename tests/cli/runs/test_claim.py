@@ -127,7 +127,7 @@ def test_a_folder_that_is_renamed_while_it_is_locked_is_not_the_one_that_was_nam
         ("", "run"), ("con", "con"), ("-d", "-d"), ("a:b*?", "a_b__"), ("x" * 250, "x" * 234), ("字" * 83, "字" * 78),
     ],
     ids=lambda text: ascii(text[:8]),
-)  # fmt: skip
+)
 def test_the_name_of_a_new_folder_is_printable_and_fits(run, name, folder):
     path = next(claim.default_paths(name))
     assert path.name.rpartition("-")[0].rpartition("-")[0] == folder
@@ -142,7 +142,7 @@ def test_the_name_of_a_new_folder_is_printable_and_fits(run, name, folder):
         ("a file", Path.touch), ("a named pipe", os.mkfifo), ("a link", lambda path: path.symlink_to("nowhere")),
     ],
     ids=["file", "pipe", "link"],
-)  # fmt: skip
+)
 def test_a_run_dir_that_is_no_folder(run, kind, make):
     make(Path("out"))
     found = run("train", "digits", "--run-dir", "out", *QUICK)

@@ -32,8 +32,13 @@ TABLE = {
 def test_numbers_get_medians_and_indicators_and_text_a_column_a_category():
     encoder = TableEncoder.fit(TABLE)
     assert encoder.names == (
-        "size", "size is missing", "age", "color = blue", "color = red", "color is missing",
-    )  # fmt: skip
+        "size",
+        "size is missing",
+        "age",
+        "color = blue",
+        "color = red",
+        "color is missing",
+    )
     np.testing.assert_array_equal(
         encoder.encode(TABLE),
         [[1, 0, 5, 0, 1, 0], [4, 1, 6, 0, 0, 1], [4, 0, 7, 1, 0, 0], [10, 0, 8, 0, 1, 0]],

@@ -103,10 +103,18 @@ def test_a_column_may_be_as_small_or_large_as_numbers_are(rng, way, exponent):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    "column", [[LARGEST, -LARGEST] * 4, [LARGEST] * 7 + [-LARGEST], [1.0] * 7 + [LARGEST], [LARGEST] * 7 + [0.0],
-               [1e308, 1.5e308] * 4, [5e-324, 0] * 4, [1e-310, 3e-310] * 4],
+    "column",
+    [
+        [LARGEST, -LARGEST] * 4,
+        [LARGEST] * 7 + [-LARGEST],
+        [1.0] * 7 + [LARGEST],
+        [LARGEST] * 7 + [0.0],
+        [1e308, 1.5e308] * 4,
+        [5e-324, 0] * 4,
+        [1e-310, 3e-310] * 4,
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_the_largest_and_the_smallest_numbers_have_finite_moments(way, column):
     s = WAYS[way](np.array(column))
     assert np.isfinite(s.mean).all()

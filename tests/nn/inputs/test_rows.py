@@ -220,9 +220,12 @@ def odd_arrays(draw: st.DrawFn, top: int, shape: tuple[int, ...]) -> Any:
 
 @settings(max_examples=150, derandomize=True, database=None)
 @given(
-    X=odd_arrays(9, (5, N_IN)), y=odd_arrays(N_OUT - 1, (5,)), w=odd_arrays(3, (5,)),
-    guarded=st.booleans(), dtype=st.sampled_from(["float32", "float64"]),
-)  # fmt: skip
+    X=odd_arrays(9, (5, N_IN)),
+    y=odd_arrays(N_OUT - 1, (5,)),
+    w=odd_arrays(3, (5,)),
+    guarded=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
 def test_odd_arrays_are_as_good_as_clean_copies_or_refused(X, y, w, guarded, dtype):
     """A fit and a prediction: bit for bit those of clean copies, or a clear error; and the arrays are as they were."""
     before = [snapshot(array) for array in (X, y, w)]

@@ -35,9 +35,12 @@ def test_it_trains_as_the_built_in_one(backend, rows):
     """Step by step, through ragged batches; where steps are recorded this one is not."""
     ours = net_with(TANH, backend=backend, dtype="float64")
     theirs = cr.Network(
-        [cr.Dense(9), cr.Activation("tanh"), cr.Dense(8), cr.Activation("tanh"), cr.Dense(3)], 4,
-        seed=2, backend=backend, dtype="float64",
-    )  # fmt: skip
+        [cr.Dense(9), cr.Activation("tanh"), cr.Dense(8), cr.Activation("tanh"), cr.Dense(3)],
+        4,
+        seed=2,
+        backend=backend,
+        dtype="float64",
+    )
     for net in (ours, theirs):
         cr.Trainer(net, cr.Adam(1e-2), batch_size=8, epochs=4).fit(*rows)
     for name, value in theirs.parameter_arena.download().items():

@@ -71,9 +71,24 @@ def check_refusal(path: Path, parts: list[str], **kwargs) -> None:
 
 @pytest.mark.parametrize(
     "dtype",
-    ["bool", "int8", "uint8", "int16", "uint32", "int64", "uint64", "float16", "float32", "float64", "longdouble",
-     ">f8", ">i2", ">u4", ">f2"],
-)  # fmt: skip
+    [
+        "bool",
+        "int8",
+        "uint8",
+        "int16",
+        "uint32",
+        "int64",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+        "longdouble",
+        ">f8",
+        ">i2",
+        ">u4",
+        ">f2",
+    ],
+)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_every_real_dtype_comes_back(write, dtype, order):
     array = np.asarray(X % 5, dtype=dtype, order=order)

@@ -162,15 +162,32 @@ def test_times_are_ordered_as_their_file_writes_numbers(write):
 @pytest.mark.parametrize(
     ("known", "cell", "value"),
     [
-        (GERMAN, "1.234", 1234), (GERMAN, "1.234,5", 1234.5), (GERMAN, "7", 7), (GERMAN, "0,5", 0.5),
-        (GERMAN, "1 234", 1234), (GERMAN, "1.5", None), (GERMAN, "0.500", None), (GERMAN, "1,234.5", None),
-        (COMMA, "1.234", None), (COMMA, "1.234,5", 1234.5), (COMMA, "1.234.567", 1234567), (COMMA, "1,234", 1.234),
-        (PLAIN, "1,234", None), (PLAIN, "1,5", None), (PLAIN, "1,234.5", 1234.5), (PLAIN, "1.234", 1.234),
-        (PLAIN, "1,234,567", 1234567), (ENGLISH, "1,234", 1234), (ENGLISH, "1.234", 1.234), (ENGLISH, "1.234,5", None),
-        (Notation(",", SPACES), "1.234", None), (Notation(",", APOSTROPHES), "1\u2019234,5", 1234.5),
-        (GERMAN, "x", None), (GERMAN, "1e999", None),
+        (GERMAN, "1.234", 1234),
+        (GERMAN, "1.234,5", 1234.5),
+        (GERMAN, "7", 7),
+        (GERMAN, "0,5", 0.5),
+        (GERMAN, "1 234", 1234),
+        (GERMAN, "1.5", None),
+        (GERMAN, "0.500", None),
+        (GERMAN, "1,234.5", None),
+        (COMMA, "1.234", None),
+        (COMMA, "1.234,5", 1234.5),
+        (COMMA, "1.234.567", 1234567),
+        (COMMA, "1,234", 1.234),
+        (PLAIN, "1,234", None),
+        (PLAIN, "1,5", None),
+        (PLAIN, "1,234.5", 1234.5),
+        (PLAIN, "1.234", 1.234),
+        (PLAIN, "1,234,567", 1234567),
+        (ENGLISH, "1,234", 1234),
+        (ENGLISH, "1.234", 1.234),
+        (ENGLISH, "1.234,5", None),
+        (Notation(",", SPACES), "1.234", None),
+        (Notation(",", APOSTROPHES), "1\u2019234,5", 1234.5),
+        (GERMAN, "x", None),
+        (GERMAN, "1e999", None),
     ],
-)  # fmt: skip
+)
 def test_a_cell_is_read_as_known_or_not_at_all(known, cell, value):
     found = notation_as_known(known, cell)
     assert (None if found is None else found.number(cell)) == value
@@ -185,9 +202,12 @@ def test_a_notation_of_other_signs_is_refused(signs):
 # ---- a model keeps it --------------------------------------------------------------------------------
 
 TRAINING = semicolons(
-    price=["7.311", "1.204", "512", "2.001"], area=["3,25", "1", "2", "4,5"], rooms=["3", "4", "5", "6"],
-    code=["7,0", "8,0", "7,0", "8,0"], y=["1.000,5", "2", "3.000", "4"],
-)  # fmt: skip
+    price=["7.311", "1.204", "512", "2.001"],
+    area=["3,25", "1", "2", "4,5"],
+    rooms=["3", "4", "5", "6"],
+    code=["7,0", "8,0", "7,0", "8,0"],
+    y=["1.000,5", "2", "3.000", "4"],
+)
 
 
 @pytest.fixture
@@ -323,9 +343,17 @@ def test_truths_and_holes_are_read_in_any_notation(net, write):
 
 @pytest.mark.parametrize(
     "notation",
-    [{"decimal": ";", "thousands": ""}, {"decimal": ",", "thousands": ","}, {"decimal": 1, "thousands": ""}, ",.", None,
-     {"decimal": ",", "thousands": ".", "more": "x"}, {"decimal": ",", "thousands": ["."]}, {"thousands": "."}],
-)  # fmt: skip
+    [
+        {"decimal": ";", "thousands": ""},
+        {"decimal": ",", "thousands": ","},
+        {"decimal": 1, "thousands": ""},
+        ",.",
+        None,
+        {"decimal": ",", "thousands": ".", "more": "x"},
+        {"decimal": ",", "thousands": ["."]},
+        {"thousands": "."},
+    ],
+)
 def test_a_description_with_another_notation_is_refused(notation):
     with pytest.raises((TypeError, OptionError)):
         column_from({"kind": "number", "name": "a", "notation": notation})

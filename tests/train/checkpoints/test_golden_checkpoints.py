@@ -26,9 +26,16 @@ def trainer(**options: object) -> cr.Trainer:
     """With all that a checkpoint has to hold."""
     net = cr.MLP([3, 4, 2], dropout=0.2, normalization="batch", dtype="float64", seed=3, backend=cr.backend("cpu"))
     return cr.Trainer(
-        net, cr.Adam(cr.Plateau(0.05, patience=1, factor=0.5)), batch_size=7, epochs=8, seed=5, ema=0.9, accumulate=2,
-        early_stopping=cr.EarlyStopping(patience=6), **options,
-    )  # fmt: skip
+        net,
+        cr.Adam(cr.Plateau(0.05, patience=1, factor=0.5)),
+        batch_size=7,
+        epochs=8,
+        seed=5,
+        ema=0.9,
+        accumulate=2,
+        early_stopping=cr.EarlyStopping(patience=6),
+        **options,
+    )
 
 
 def weights(net: cr.Network) -> dict[str, np.ndarray]:

@@ -161,9 +161,15 @@ def test_accuracy_knows_row_weights_alone(backend, class_weight, n_out, weighted
     loss = "softmax_cross_entropy" if n_out == 3 else "sigmoid_cross_entropy"
     net = cr.MLP([2, 4, n_out], loss=loss, backend=backend, seed=3)
     trainer = cr.Trainer(
-        net, cr.SGD(1e-30), epochs=2, batch_size=5, stream=stream, drop_last=drop_last, shuffle=not drop_last,
+        net,
+        cr.SGD(1e-30),
+        epochs=2,
+        batch_size=5,
+        stream=stream,
+        drop_last=drop_last,
+        shuffle=not drop_last,
         metrics=["balanced_accuracy"],
-    )  # fmt: skip
+    )
     validation = (X[:9], y[:9]) if own is None else (X[:9], y[:9], own[:9])
     history = trainer.fit(X, y, sample_weight=own, class_weight=class_weight, validation=validation).history
     right = np.asarray(net.predict(X)) == y
@@ -204,7 +210,7 @@ def test_a_fit_with_class_weights_goes_on_to_the_same_bits(tmp_path, stream, dro
         net = cr.MLP([2, 3], seed=1)
         trainer = cr.Trainer(
             net, batch_size=4, epochs=3, stream=stream, drop_last=drop_last, monitor="valid_accuracy", **options
-        )  # fmt: skip
+        )
         run = trainer.fit(X, Y, sample_weight=own, class_weight="balanced", validation=0.2, resume=resume)
         return net.parameter_arena.flat.tolist(), {k: v for k, v in run.history.items() if k != "seconds"}
 

@@ -42,10 +42,18 @@ def targets(loss: str, X: np.ndarray) -> np.ndarray:
 
 
 def train(
-    backend: cr.Backend, stream: bool, *, kind: str = "float64", loss: str = "softmax_cross_entropy",
-    standardized: Any = False, weighted: bool = False, validation: Any = None, dtype: str = "float32",
-    layout: Any = None, **options: Any,
-) -> dict[str, Any]:  # fmt: skip
+    backend: cr.Backend,
+    stream: bool,
+    *,
+    kind: str = "float64",
+    loss: str = "softmax_cross_entropy",
+    standardized: Any = False,
+    weighted: bool = False,
+    validation: Any = None,
+    dtype: str = "float32",
+    layout: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
     """All that a fit leaves behind, but for the seconds."""
     rng = np.random.default_rng(6)
     X = features(kind, rng)

@@ -109,9 +109,10 @@ def test_a_metric_of_ones_own(values, best, complaint):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         net, run = fit(
-            metrics=[own(values)], monitor="valid_mine",
+            metrics=[own(values)],
+            monitor="valid_mine",
             callbacks=[lambda record: kept.update({record.epoch: record.net.parameter_arena.flat.copy()})],
-        )  # fmt: skip
+        )
     assert run.best_epoch == (best or best_of(run, "valid_loss"))
     assert (net.parameter_arena.flat == kept[run.best_epoch]).all()
     told = [f"valid_mine says nothing about which epoch is best: {complaint}; valid_loss is watched instead"]

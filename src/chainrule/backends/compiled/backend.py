@@ -128,15 +128,31 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
     # ---- optimisers -------------------------------------------------------------------------------
 
     def sgd(
-        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
-        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
-    ) -> None:  # fmt: skip
+        self,
+        params: Array,
+        grads: Array,
+        velocity: Array | None,
+        lr: Array,
+        state: Array,
+        *,
+        lr_factor: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
         loops, real = LOOPS.module, params.dtype.type
         if loops is None or state[HALTED] != RUNNING:
             super().sgd(
-                params, grads, velocity, lr, state, lr_factor=lr_factor, momentum=momentum, nesterov=nesterov,
+                params,
+                grads,
+                velocity,
+                lr,
+                state,
+                lr_factor=lr_factor,
+                momentum=momentum,
+                nesterov=nesterov,
                 weight_decay=weight_decay,
-            )  # fmt: skip
+            )
             return
         rate = real(self._learning_rate(lr, state, lr_factor))
         try:
@@ -147,21 +163,51 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
         except Exception as error:
             LOOPS.withdraw(error)
             self.sgd(
-                params, grads, velocity, lr, state, lr_factor=lr_factor, momentum=momentum, nesterov=nesterov,
+                params,
+                grads,
+                velocity,
+                lr,
+                state,
+                lr_factor=lr_factor,
+                momentum=momentum,
+                nesterov=nesterov,
                 weight_decay=weight_decay,
-            )  # fmt: skip
+            )
 
     def adam(
-        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
-        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+        self,
+        params: Array,
+        grads: Array,
+        m: Array,
+        v: Array,
+        lr: Array,
+        state: Array,
+        *,
+        lr_factor: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
         eps_hat: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         loops, real = LOOPS.module, params.dtype.type
         if loops is None or state[HALTED] != RUNNING:
             super().adam(
-                params, grads, m, v, lr, state, lr_factor=lr_factor, beta1=beta1, beta2=beta2, eps=eps,
-                weight_decay=weight_decay, decoupled=decoupled, eps_hat=eps_hat,
-            )  # fmt: skip
+                params,
+                grads,
+                m,
+                v,
+                lr,
+                state,
+                lr_factor=lr_factor,
+                beta1=beta1,
+                beta2=beta2,
+                eps=eps,
+                weight_decay=weight_decay,
+                decoupled=decoupled,
+                eps_hat=eps_hat,
+            )
             return
         rate = self._learning_rate(lr, state, lr_factor)
         step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
@@ -169,15 +215,36 @@ class CompiledBackend(CompiledLosses, CompiledNormalization):
         decay = real(0) if decoupled else real(weight_decay)
         try:
             loops.adam(
-                params, grads, m, v, keep, decay, real(beta1), real(1 - beta1), real(beta2), real(1 - beta2),
-                step_eps, step_size,
-            )  # fmt: skip
+                params,
+                grads,
+                m,
+                v,
+                keep,
+                decay,
+                real(beta1),
+                real(1 - beta1),
+                real(beta2),
+                real(1 - beta2),
+                step_eps,
+                step_size,
+            )
         except Exception as error:
             LOOPS.withdraw(error)
             self.adam(
-                params, grads, m, v, lr, state, lr_factor=lr_factor, beta1=beta1, beta2=beta2, eps=eps,
-                weight_decay=weight_decay, decoupled=decoupled, eps_hat=eps_hat,
-            )  # fmt: skip
+                params,
+                grads,
+                m,
+                v,
+                lr,
+                state,
+                lr_factor=lr_factor,
+                beta1=beta1,
+                beta2=beta2,
+                eps=eps,
+                weight_decay=weight_decay,
+                decoupled=decoupled,
+                eps_hat=eps_hat,
+            )
 
     @or_numpy
     def _approach(self, target: Array, share: Any, out: Array) -> None:

@@ -200,9 +200,19 @@ def sigmoid_less_targets(e: Any, t: Any) -> None:
 
 @loop
 def adam(
-    p: Any, g: Any, m: Any, v: Any, keep: Any, decay: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any,
-    step_eps: Any, step_size: Any,
-) -> None:  # fmt: skip
+    p: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    keep: Any,
+    decay: Any,
+    beta1: Any,
+    rest1: Any,
+    beta2: Any,
+    rest2: Any,
+    step_eps: Any,
+    step_size: Any,
+) -> None:
     """``keep`` is 1 but for decoupled decay, ``decay`` 0 but for coupled decay."""
     coupled = decay != 0
     for i in range(p.size):

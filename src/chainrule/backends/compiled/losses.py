@@ -23,15 +23,31 @@ class CompiledLosses(NumPyBackend):
         """The loops; None while they are not loaded."""
 
     def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        label_smoothing: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        labels: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        label_smoothing: float = 0.0,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         loops = self._loss_loops
         if loops is None or label_smoothing or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
             super().softmax_cross_entropy(
-                logits, labels, weights, state, label_smoothing=label_smoothing, scale=scale, mean=mean, totals=totals,
+                logits,
+                labels,
+                weights,
+                state,
+                label_smoothing=label_smoothing,
+                scale=scale,
+                mean=mean,
+                totals=totals,
                 dlogits=dlogits,
-            )  # fmt: skip
+            )
             return
         chosen = self._scratch(labels.shape, logits.dtype, use="chosen")
         losses = self._scratch(labels.shape, logits.dtype, use="losses")
@@ -47,9 +63,16 @@ class CompiledLosses(NumPyBackend):
         except Exception as error:
             LOOPS.withdraw(error)
             self.softmax_cross_entropy(
-                logits, labels, weights, state, label_smoothing=label_smoothing, scale=scale, mean=mean, totals=totals,
+                logits,
+                labels,
+                weights,
+                state,
+                label_smoothing=label_smoothing,
+                scale=scale,
+                mean=mean,
+                totals=totals,
                 dlogits=dlogits,
-            )  # fmt: skip
+            )
             return
         np.log(losses, out=losses)
         np.subtract(losses, chosen, out=losses)
@@ -57,15 +80,33 @@ class CompiledLosses(NumPyBackend):
 
     @or_numpy
     def elementwise_loss(
-        self, kind: ElementwiseLossName, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        parameter: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        kind: ElementwiseLossName,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        parameter: float = 0.0,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         loops = self._loss_loops
         if loops is None or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
             super().elementwise_loss(
-                kind, logits, targets, weights, state, parameter=parameter, scale=scale, mean=mean, totals=totals,
+                kind,
+                logits,
+                targets,
+                weights,
+                state,
+                parameter=parameter,
+                scale=scale,
+                mean=mean,
+                totals=totals,
                 dlogits=dlogits,
-            )  # fmt: skip
+            )
             return
         losses = self._scratch((len(logits),), logits.dtype, use="losses")
         row = self._scratch((logits.shape[1],), logits.dtype, use="square")

@@ -38,9 +38,14 @@ class CompiledNormalization(NumPyBackend):
             return
         words = self._scratch((4 * loops.TILE,), np.uint32, use="words")
         loops.dropout(
-            x.reshape(-1), *key, *self._counter_now(state, counter), np.uint32(threshold(rate)),
-            x.dtype.type(1 / (1 - rate)), words, out.reshape(-1),
-        )  # fmt: skip
+            x.reshape(-1),
+            *key,
+            *self._counter_now(state, counter),
+            np.uint32(threshold(rate)),
+            x.dtype.type(1 / (1 - rate)),
+            words,
+            out.reshape(-1),
+        )
 
     @or_numpy
     def _moments(self, x: Array, axis: int, *, mean: Array, var: Array) -> None:
@@ -70,9 +75,17 @@ class CompiledNormalization(NumPyBackend):
 
     @or_numpy
     def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
-        dx: Array | None, dgain: Array, dbias: Array,
-    ) -> None:  # fmt: skip
+        self,
+        dy: Array,
+        x: Array,
+        gain: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        dx: Array | None,
+        dgain: Array,
+        dbias: Array,
+    ) -> None:
         loops = self._loops_for(x)
         if loops is None:
             super().layer_norm_backward(dy, x, gain, mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)
@@ -91,9 +104,17 @@ class CompiledNormalization(NumPyBackend):
 
     @or_numpy
     def batch_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
-        dx: Array | None, dgain: Array, dbias: Array,
-    ) -> None:  # fmt: skip
+        self,
+        dy: Array,
+        x: Array,
+        gain: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        dx: Array | None,
+        dgain: Array,
+        dbias: Array,
+    ) -> None:
         loops = self._loops_for(x)
         if loops is None:
             super().batch_norm_backward(dy, x, gain, mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)

@@ -111,9 +111,17 @@ class LayerContract(abc.ABC):
 
     @abc.abstractmethod
     def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
-        dx: Array | None, dgain: Array, dbias: Array,
-    ) -> None:  # fmt: skip
+        self,
+        dy: Array,
+        x: Array,
+        gain: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        dx: Array | None,
+        dgain: Array,
+        dbias: Array,
+    ) -> None:
         """dgain = sum_i dy x^,   dbias = sum_i dy,   and with g = dy gain, the gradient by x^,
 
         dx = inverse_std_i (g - mean_j(g) - x^ mean_j(g x^)).
@@ -123,9 +131,20 @@ class LayerContract(abc.ABC):
 
     @abc.abstractmethod
     def batch_norm(
-        self, x: Array, gain: Array, bias: Array, state: Array, *, eps: float, momentum: float, mean: Array,
-        inverse_std: Array, running_mean: Array, running_var: Array, y: Array,
-    ) -> None:  # fmt: skip
+        self,
+        x: Array,
+        gain: Array,
+        bias: Array,
+        state: Array,
+        *,
+        eps: float,
+        momentum: float,
+        mean: Array,
+        inverse_std: Array,
+        running_mean: Array,
+        running_var: Array,
+        y: Array,
+    ) -> None:
         """x^_ij = (x_ij - mean_j) inverse_std_j,   y = gain x^ + bias.   All but x and y are (k,).
 
         mean_j = 1/n sum_i x_ij,   var_j = 1/n sum_i (x_ij - mean_j)^2,   inverse_std_j = 1 / sqrt(var_j + eps);
@@ -143,9 +162,17 @@ class LayerContract(abc.ABC):
 
     @abc.abstractmethod
     def batch_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
-        dx: Array | None, dgain: Array, dbias: Array,
-    ) -> None:  # fmt: skip
+        self,
+        dy: Array,
+        x: Array,
+        gain: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        dx: Array | None,
+        dgain: Array,
+        dbias: Array,
+    ) -> None:
         """dgain = sum_i dy x^,   dbias = sum_i dy,   dx = gain inverse_std_j (dy - dbias / n - x^ dgain / n).
 
         ``dx`` may be ``dy``, and is None where nobody asks for it.

@@ -26,9 +26,18 @@ class LossContract(abc.ABC):
 
     @abc.abstractmethod
     def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        label_smoothing: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        labels: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        label_smoothing: float = 0.0,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         """Cross-entropy of a softmax, in nats, and its gradient.   s = label_smoothing in [0, 1).
 
         q_i = (1 - s) onehot(labels_i) + s / k;   l_i = logsumexp(logits_i) - sum_j q_ij logits_ij;
@@ -41,9 +50,18 @@ class LossContract(abc.ABC):
 
     @abc.abstractmethod
     def focal_loss(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        gamma: float, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        labels: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        gamma: float,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         """Focal loss of a softmax, in nats, and its gradient: rows that are right already count for little.
 
         p_i = softmax(logits_i)[labels_i];   l_i = -(1 - p_i)^gamma log p_i;
@@ -55,9 +73,19 @@ class LossContract(abc.ABC):
 
     @abc.abstractmethod
     def elementwise_loss(
-        self, kind: ElementwiseLossName, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        parameter: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        kind: ElementwiseLossName,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        parameter: float = 0.0,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         """A loss that is a sum over elements, l_i = sum_j l(z, t), and its gradient.   All (n, k); z = logits_ij.
 
         dlogits_ij = w_i (dl/dz) scale / sum w, with t = targets_ij and d = ``parameter``:
@@ -76,9 +104,18 @@ class LossContract(abc.ABC):
 
     @abc.abstractmethod
     def quantile_loss(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        levels: tuple[float, ...], scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        levels: tuple[float, ...],
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         """Pinball loss of several quantiles that never cross, and its gradient.
 
         q_1 = z_1,   q_j = q_(j-1) + log(1 + exp(z_j));   g_j = [t < q_j] - levels_j;
@@ -92,9 +129,17 @@ class LossContract(abc.ABC):
 
     @abc.abstractmethod
     def gaussian_nll(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         """Negative log likelihood of a Gaussian, in nats and without its log(2 pi) / 2 a column, and its gradient.
 
         l_i = sum_j (s + (m - t)^2 exp(-s)) / 2,   m = logits_ij, s = logits_i,k+j: mean and logarithm of the variance;
@@ -105,9 +150,19 @@ class LossContract(abc.ABC):
 
     @abc.abstractmethod
     def custom_loss(
-        self, value: Callable[..., Array], gradient: Callable[..., Array], logits: Array, targets: Array,
-        weights: Array | None, state: Array, *, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        value: Callable[..., Array],
+        gradient: Callable[..., Array],
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         """A loss of the user's own: l_i = value(xp, logits, targets)_i,   dl_i / dz_ij = gradient(xp, ...)_ij.
 
         dlogits_ij = w_i dl_i / dz_ij scale / sum w. As for ``apply``, a device does not record a step that calls it.

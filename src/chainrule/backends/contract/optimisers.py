@@ -15,9 +15,18 @@ class OptimiserContract(abc.ABC):
 
     @abc.abstractmethod
     def sgd(
-        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
-        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
-    ) -> None:  # fmt: skip
+        self,
+        params: Array,
+        grads: Array,
+        velocity: Array | None,
+        lr: Array,
+        state: Array,
+        *,
+        lr_factor: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
         """Gradient descent with momentum.
 
         g = grads + weight_decay * params;   v = momentum * v + g;
@@ -28,10 +37,22 @@ class OptimiserContract(abc.ABC):
 
     @abc.abstractmethod
     def adam(
-        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
-        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+        self,
+        params: Array,
+        grads: Array,
+        m: Array,
+        v: Array,
+        lr: Array,
+        state: Array,
+        *,
+        lr_factor: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
         eps_hat: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Adam, and AdamW where the decay is decoupled.   t = state[STEP] + 1.
 
         coupled: g = grads + weight_decay * params;     decoupled: g = grads, params -= lr * weight_decay * params

@@ -130,9 +130,15 @@ class Batches(Launcher):
         self._launch("advance", VARIANT, (1,), (32,), position=position)
 
     def _gather(
-        self, sources: Sequence[Array], out: Sequence[Array], conversions: Sequence[Conversion], order: Array | None,
-        position: Array | None, stride: int, n: int,
-    ) -> None:  # fmt: skip
+        self,
+        sources: Sequence[Array],
+        out: Sequence[Array],
+        conversions: Sequence[Conversion],
+        order: Array | None,
+        position: Array | None,
+        stride: int,
+        n: int,
+    ) -> None:
         """One launch for up to ``ARRAYS`` arrays."""
         arguments: dict[str, Any] = {}
         blocks = 1
@@ -144,10 +150,16 @@ class Batches(Launcher):
             arguments |= {f"source{a}": sources[a] if there else None, f"out{a}": out[a] if there else None}
             arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
         self._launch(
-            "gather", VARIANT, (blocks, len(conversions)), (THREADS,), order=order, position=position, stride=stride,
+            "gather",
+            VARIANT,
+            (blocks, len(conversions)),
+            (THREADS,),
+            order=order,
+            position=position,
+            stride=stride,
             n=n,
             **arguments,
-        )  # fmt: skip
+        )
 
     def copy(self, source: Array, *, out: Array) -> None:
         found = conversion(source, out, out.size)
@@ -170,9 +182,21 @@ class Batches(Launcher):
         lanes = log_lanes(n_in // count)
         grid = (blocks_for(n, lanes, self.multiprocessors),)
         self._launch(
-            "standardize", VARIANT, grid, (THREADS,), x=x, out=out, form=form, kind=KINDS[x.dtype], mean=mean,
-            scale=scale, limit=limit, n=n, units=n_in // count, log_lanes=lanes,
-        )  # fmt: skip
+            "standardize",
+            VARIANT,
+            grid,
+            (THREADS,),
+            x=x,
+            out=out,
+            form=form,
+            kind=KINDS[x.dtype],
+            mean=mean,
+            scale=scale,
+            limit=limit,
+            n=n,
+            units=n_in // count,
+            log_lanes=lanes,
+        )
 
     def fill(self, value: float, *, out: Array) -> None:
         unit = common_alignment(address(out), out.nbytes)

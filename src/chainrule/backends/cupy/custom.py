@@ -26,9 +26,19 @@ class Custom(Launcher):
         self.copy(result, out=out)
 
     def custom_loss(
-        self, value: Callable[..., Array], gradient: Callable[..., Array], logits: Array, targets: Array,
-        weights: Array | None, state: Array, *, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        value: Callable[..., Array],
+        gradient: Callable[..., Array],
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         wide = dlogits if dlogits.dtype != BF16 else self.empty(dlogits.shape, np.float32)
         super().custom_loss(
             value, gradient, logits, targets, weights, state, scale=scale, mean=mean, totals=totals, dlogits=wide

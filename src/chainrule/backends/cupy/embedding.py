@@ -62,11 +62,22 @@ class Embeddings(Launcher):
         known = _places(plan)
         blocks = min(-(-y.size // THREADS), 8 * self.multiprocessors)
         self._launch(
-            "embed", VARIANT_OF[y.dtype], (blocks,), (THREADS,), x=x, tables=tables, means=means,
+            "embed",
+            VARIANT_OF[y.dtype],
+            (blocks,),
+            (THREADS,),
+            x=x,
+            tables=tables,
+            means=means,
             places=self._constant(known.places, use=f"{known.name} places"),
             slots=self._constant(known.slots, use=f"{known.name} slots"),
-            codes=codes, y=y, rows=len(y), columns_in=x.shape[1], columns=y.shape[1], kinds=codes.shape[1],
-        )  # fmt: skip
+            codes=codes,
+            y=y,
+            rows=len(y),
+            columns_in=x.shape[1],
+            columns=y.shape[1],
+            kinds=codes.shape[1],
+        )
 
     def embed_backward(self, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
         if not _are_known(dy, codes):
@@ -77,10 +88,20 @@ class Embeddings(Launcher):
         vectors, share = sum(table.rows for table in plan.tables), 1 if len(dy) <= FEW_ROWS else WARPS
         grid = -(-vectors * share // WARPS), -(-known.widest // LANES)
         self._launch(
-            "embed_backward", VARIANT_OF[dy.dtype], grid, (THREADS,),
-            dy=dy, codes=codes, tables=self._constant(known.tables, use=f"{known.name} tables"), dtables=dtables,
-            rows=len(dy), columns=dy.shape[1], kinds=codes.shape[1], vectors=vectors, share=share,
-        )  # fmt: skip
+            "embed_backward",
+            VARIANT_OF[dy.dtype],
+            grid,
+            (THREADS,),
+            dy=dy,
+            codes=codes,
+            tables=self._constant(known.tables, use=f"{known.name} tables"),
+            dtables=dtables,
+            rows=len(dy),
+            columns=dy.shape[1],
+            kinds=codes.shape[1],
+            vectors=vectors,
+            share=share,
+        )
 
     def embed_means(self, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
         if tables.dtype not in VARIANT_OF:
@@ -89,9 +110,15 @@ class Embeddings(Launcher):
             return
         known = _places(plan)
         self._launch(
-            "embed_means", VARIANT_OF[tables.dtype], (len(plan.tables), -(-known.widest // LANES)), (THREADS,),
-            vectors=tables, shares=shares, tables=self._constant(known.means, use=f"{known.name} means"), means=means,
-        )  # fmt: skip
+            "embed_means",
+            VARIANT_OF[tables.dtype],
+            (len(plan.tables), -(-known.widest // LANES)),
+            (THREADS,),
+            vectors=tables,
+            shares=shares,
+            tables=self._constant(known.means, use=f"{known.name} means"),
+            means=means,
+        )
 
 
 def _are_known(matrix: Array, codes: Array) -> bool:

@@ -81,9 +81,16 @@ class Layers(Launcher):
         packs = 0 if address(z) % ACCESS or address(out) % ACCESS else z.size // wide
         blocks = -(-max(packs, z.size - packs * wide) // THREADS)
         self._launch(
-            "activate", VARIANT_OF[z.dtype], (min(blocks, 8 * self.multiprocessors),), (THREADS,),
-            activation=ACTIVATIONS[activation], z=z, out=out, packs=packs, count=z.size,
-        )  # fmt: skip
+            "activate",
+            VARIANT_OF[z.dtype],
+            (min(blocks, 8 * self.multiprocessors),),
+            (THREADS,),
+            activation=ACTIVATIONS[activation],
+            z=z,
+            out=out,
+            packs=packs,
+            count=z.size,
+        )
 
     def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
         if not _are_matrices(x, W, z, y):
@@ -105,10 +112,20 @@ class Layers(Launcher):
         over = strips(y, product, z, b)
         splits = min(-(-rows // over.height), max(1, 8 * self.multiprocessors // over.number))
         self._launch(
-            "bias_activate", VARIANT_OF[y.dtype], (over.number, splits), (THREADS,),
-            activation=ACTIVATIONS[activation], product=product, b=b, z=None if address(z) == address(y) else z, y=y,
-            rows=rows, columns=columns, lanes=over.lanes, vector=over.vector,
-        )  # fmt: skip
+            "bias_activate",
+            VARIANT_OF[y.dtype],
+            (over.number, splits),
+            (THREADS,),
+            activation=ACTIVATIONS[activation],
+            product=product,
+            b=b,
+            z=None if address(z) == address(y) else z,
+            y=y,
+            rows=rows,
+            columns=columns,
+            lanes=over.lanes,
+            vector=over.vector,
+        )
 
     # ---- backward -------------------------------------------------------------------------------
 
@@ -123,7 +140,10 @@ class Layers(Launcher):
         splits = self._splits(rows, over)
         several = splits > 1
         self._launch(
-            "activation_backward", VARIANT_OF[dy.dtype], (over.number, splits), (THREADS,),
+            "activation_backward",
+            VARIANT_OF[dy.dtype],
+            (over.number, splits),
+            (THREADS,),
             activation=ACTIVATIONS[activation],
             saved=None if is_identity else saved,
             dy=dy,
@@ -131,8 +151,11 @@ class Layers(Launcher):
             db=db,
             partials=self._scratch((splits, columns), db.dtype, use="sums of strips") if several else None,
             tickets=self._zeroed_scratch((over.number,), np.uint32, use="tickets of strips") if several else None,
-            rows=rows, columns=columns, lanes=over.lanes, vector=over.vector,
-        )  # fmt: skip
+            rows=rows,
+            columns=columns,
+            lanes=over.lanes,
+            vector=over.vector,
+        )
 
     def _splits(self, rows: int, over: Strips) -> int:
         """Blocks that share the rows of a strip: as many as keep the device busy, and one where that is soon done."""

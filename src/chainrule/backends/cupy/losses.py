@@ -22,27 +22,62 @@ class Losses(Launcher):
     """The part of the contract from logits to losses, gradients and predictions."""
 
     def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        label_smoothing: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        labels: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        label_smoothing: float = 0.0,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         if not (is_matrix(logits) and labels.dtype == np.int32):
             self._refuse_in_record(f"softmax_cross_entropy of {logits.dtype} {logits.shape}, labels {labels.dtype}")
             super().softmax_cross_entropy(
-                logits, labels, weights, state, label_smoothing=label_smoothing, scale=scale, mean=mean, totals=totals,
+                logits,
+                labels,
+                weights,
+                state,
+                label_smoothing=label_smoothing,
+                scale=scale,
+                mean=mean,
+                totals=totals,
                 dlogits=dlogits,
-            )  # fmt: skip
+            )
             return
         group, blocks = self._groups(*logits.shape)
         smoothing = {"label_smoothing": label_smoothing} if label_smoothing else {}
         self._loss(
-            "smoothed_softmax_cross_entropy" if label_smoothing else "softmax_cross_entropy", blocks, logits, weights,
-            state, dlogits=dlogits, labels=labels, scale=scale, mean=mean, totals=totals, group=group, **smoothing,
-        )  # fmt: skip
+            "smoothed_softmax_cross_entropy" if label_smoothing else "softmax_cross_entropy",
+            blocks,
+            logits,
+            weights,
+            state,
+            dlogits=dlogits,
+            labels=labels,
+            scale=scale,
+            mean=mean,
+            totals=totals,
+            group=group,
+            **smoothing,
+        )
 
     def focal_loss(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        gamma: float, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        labels: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        gamma: float,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         if not (is_matrix(logits) and labels.dtype == np.int32):
             self._refuse_in_record(f"focal_loss of {logits.dtype} {logits.shape}, labels {labels.dtype}")
             super().focal_loss(
@@ -51,31 +86,62 @@ class Losses(Launcher):
             return
         group, blocks = self._groups(*logits.shape)
         self._loss(
-            "focal_loss", blocks, logits, weights, state, dlogits=dlogits, labels=labels, gamma=gamma, scale=scale,
-            mean=mean, totals=totals, group=group,
-        )  # fmt: skip
+            "focal_loss",
+            blocks,
+            logits,
+            weights,
+            state,
+            dlogits=dlogits,
+            labels=labels,
+            gamma=gamma,
+            scale=scale,
+            mean=mean,
+            totals=totals,
+            group=group,
+        )
 
     def _loss(
-        self, kernel: str, blocks: int, logits: Array, weights: Array | None, state: Array, *, dlogits: Array,
+        self,
+        kernel: str,
+        blocks: int,
+        logits: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        dlogits: Array,
         **arguments: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Launch a loss; before it, where rows have weights, their sum, by which gradients are divided."""
         rows = len(logits)
         total_weight = None if weights is None else self._total_weight(weights)
         self._launch(
-            kernel, VARIANT_OF[dlogits.dtype], (blocks,), (THREADS,),
-            logits=logits, weights=weights, total_weight=total_weight, state=state, dlogits=dlogits,
-            **{"rows": rows, "columns": logits.shape[1], **arguments}, **self._sum_across(blocks, "loss"),
-        )  # fmt: skip
+            kernel,
+            VARIANT_OF[dlogits.dtype],
+            (blocks,),
+            (THREADS,),
+            logits=logits,
+            weights=weights,
+            total_weight=total_weight,
+            state=state,
+            dlogits=dlogits,
+            **{"rows": rows, "columns": logits.shape[1], **arguments},
+            **self._sum_across(blocks, "loss"),
+        )
 
     def _total_weight(self, weights: Array) -> Array:
         """sum_i w_i, (1,) in double precision, until the next loss."""
         blocks = self._blocks(weights.size, ROUNDS * THREADS, most=2)
         total = self._scratch((1,), np.float64, use="total weight")
         self._launch(
-            "sum_weights", str(weights.dtype), (blocks,), (THREADS,),
-            weights=weights, rows=weights.size, total=total, **self._sum_across(blocks, "weights"),
-        )  # fmt: skip
+            "sum_weights",
+            str(weights.dtype),
+            (blocks,),
+            (THREADS,),
+            weights=weights,
+            rows=weights.size,
+            total=total,
+            **self._sum_across(blocks, "weights"),
+        )
         return total
 
     def count_correct(
@@ -89,11 +155,21 @@ class Losses(Launcher):
         rows, columns = logits.shape
         group, blocks = self._groups(rows, columns)
         self._launch(
-            "count_correct", str(logits.dtype), (blocks,), (THREADS,),
-            logits=logits, labels=targets if has_labels else None, targets=None if has_labels else targets,
-            weights=weights, state=state, totals=totals, rows=rows, columns=columns, group=group,
+            "count_correct",
+            str(logits.dtype),
+            (blocks,),
+            (THREADS,),
+            logits=logits,
+            labels=targets if has_labels else None,
+            targets=None if has_labels else targets,
+            weights=weights,
+            state=state,
+            totals=totals,
+            rows=rows,
+            columns=columns,
+            group=group,
             **self._sum_across(blocks, "correct"),
-        )  # fmt: skip
+        )
 
     # ---- from logits to predictions -------------------------------------------------------------
 
@@ -105,9 +181,16 @@ class Losses(Launcher):
         rows, columns = logits.shape
         group, blocks = self._groups(rows, columns, sums=False)
         self._launch(
-            "softmax", str(logits.dtype), (blocks,), (THREADS,),
-            logits=logits, out=out, rows=rows, columns=columns, group=group,
-        )  # fmt: skip
+            "softmax",
+            str(logits.dtype),
+            (blocks,),
+            (THREADS,),
+            logits=logits,
+            out=out,
+            rows=rows,
+            columns=columns,
+            group=group,
+        )
 
     def argmax(self, x: Array, *, out: Array) -> None:
         if not (is_matrix(x) and out.dtype == np.int32):

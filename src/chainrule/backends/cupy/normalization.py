@@ -30,9 +30,16 @@ class Normalization(Launcher):
         packs = out.size // wide if _are_aligned(*arrays) else 0
         blocks = -(-max(packs, out.size - packs * wide) // THREADS)
         self._launch(
-            "add", VARIANT_OF[out.dtype], (min(blocks, 8 * self.multiprocessors),), (THREADS,),
-            a=a, b=b, out=out, packs=packs, count=out.size,
-        )  # fmt: skip
+            "add",
+            VARIANT_OF[out.dtype],
+            (min(blocks, 8 * self.multiprocessors),),
+            (THREADS,),
+            a=a,
+            b=b,
+            out=out,
+            packs=packs,
+            count=out.size,
+        )
 
     # ---- layer normalisation: rows --------------------------------------------------------------
 
@@ -44,14 +51,31 @@ class Normalization(Launcher):
             super().layer_norm(x, gain, bias, eps=eps, mean=mean, inverse_std=inverse_std, y=y)
             return
         self._by_rows(
-            "layer_norm", x, y, others=(gain, bias), gain=gain, bias=bias,
-            x=x, eps=eps, mean=mean, inverse_std=inverse_std, y=y,
-        )  # fmt: skip
+            "layer_norm",
+            x,
+            y,
+            others=(gain, bias),
+            gain=gain,
+            bias=bias,
+            x=x,
+            eps=eps,
+            mean=mean,
+            inverse_std=inverse_std,
+            y=y,
+        )
 
     def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
-        dx: Array | None, dgain: Array, dbias: Array,
-    ) -> None:  # fmt: skip
+        self,
+        dy: Array,
+        x: Array,
+        gain: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        dx: Array | None,
+        dgain: Array,
+        dbias: Array,
+    ) -> None:
         if not _are_matrices(dy, x, *([] if dx is None else [dx])):
             self._refuse_in_record(f"the way back through layer_norm of {dy.dtype} {dy.shape}")
             super().layer_norm_backward(dy, x, gain, mean, inverse_std, dx=dx, dgain=dgain, dbias=dbias)
@@ -59,35 +83,86 @@ class Normalization(Launcher):
         over = strips(dy, x)
         splits = self._column_splits(len(dy), over)
         self._by_columns(  # before dx, which may overwrite dy
-            "layer_norm_parameter_gradients", dy, over, splits, dy=dy, x=x, mean=mean, inverse_std=inverse_std,
-            dgain=dgain, dbias=dbias, **self._partials(dgain, over, splits),
-        )  # fmt: skip
+            "layer_norm_parameter_gradients",
+            dy,
+            over,
+            splits,
+            dy=dy,
+            x=x,
+            mean=mean,
+            inverse_std=inverse_std,
+            dgain=dgain,
+            dbias=dbias,
+            **self._partials(dgain, over, splits),
+        )
         if dx is not None:
             self._by_rows(
-                "layer_norm_input_gradient", dy, x, dx, others=(gain,), gain=gain,
-                dy=dy, x=x, mean=mean, inverse_std=inverse_std, dx=dx,
-            )  # fmt: skip
+                "layer_norm_input_gradient",
+                dy,
+                x,
+                dx,
+                others=(gain,),
+                gain=gain,
+                dy=dy,
+                x=x,
+                mean=mean,
+                inverse_std=inverse_std,
+                dx=dx,
+            )
 
     # ---- batch normalisation: columns -----------------------------------------------------------
 
     def batch_norm(
-        self, x: Array, gain: Array, bias: Array, state: Array, *, eps: float, momentum: float, mean: Array,
-        inverse_std: Array, running_mean: Array, running_var: Array, y: Array,
-    ) -> None:  # fmt: skip
+        self,
+        x: Array,
+        gain: Array,
+        bias: Array,
+        state: Array,
+        *,
+        eps: float,
+        momentum: float,
+        mean: Array,
+        inverse_std: Array,
+        running_mean: Array,
+        running_var: Array,
+        y: Array,
+    ) -> None:
         if not _are_matrices(x, y):
             self._refuse_in_record(f"batch_norm of {x.dtype} {x.shape}")
             super().batch_norm(
-                x, gain, bias, state, eps=eps, momentum=momentum, mean=mean, inverse_std=inverse_std,
-                running_mean=running_mean, running_var=running_var, y=y,
-            )  # fmt: skip
+                x,
+                gain,
+                bias,
+                state,
+                eps=eps,
+                momentum=momentum,
+                mean=mean,
+                inverse_std=inverse_std,
+                running_mean=running_mean,
+                running_var=running_var,
+                y=y,
+            )
             return
         over = strips(x, y, gain, bias, mean, inverse_std)
         splits = self._column_splits(len(x), over)
         self._by_columns(
-            "batch_norm", x, over, splits, x=x, gain=gain, bias=bias, state=state, eps=eps, momentum=momentum,
-            mean=mean, inverse_std=inverse_std, running_mean=running_mean, running_var=running_var, y=y,
+            "batch_norm",
+            x,
+            over,
+            splits,
+            x=x,
+            gain=gain,
+            bias=bias,
+            state=state,
+            eps=eps,
+            momentum=momentum,
+            mean=mean,
+            inverse_std=inverse_std,
+            running_mean=running_mean,
+            running_var=running_var,
+            y=y,
             **self._partials(mean, over, splits),
-        )  # fmt: skip
+        )
         if splits > 1:
             self._normalize_columns(x, gain, bias, mean, inverse_std, y, inverts=False, eps=0.0)
 
@@ -105,14 +180,32 @@ class Normalization(Launcher):
     ) -> None:
         over = strips(x, y, gain, bias, mean, spread)
         self._by_columns(
-            "normalize_columns", x, over, self._element_splits(len(x), over), x=x, mean=mean, spread=spread,
-            inverts=inverts, eps=eps, gain=gain, bias=bias, y=y,
-        )  # fmt: skip
+            "normalize_columns",
+            x,
+            over,
+            self._element_splits(len(x), over),
+            x=x,
+            mean=mean,
+            spread=spread,
+            inverts=inverts,
+            eps=eps,
+            gain=gain,
+            bias=bias,
+            y=y,
+        )
 
     def batch_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
-        dx: Array | None, dgain: Array, dbias: Array,
-    ) -> None:  # fmt: skip
+        self,
+        dy: Array,
+        x: Array,
+        gain: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        dx: Array | None,
+        dgain: Array,
+        dbias: Array,
+    ) -> None:
         stored = (dy, x) if dx is None else (dy, x, dx)
         if not _are_matrices(*stored):
             self._refuse_in_record(f"the way back through batch_norm of {dy.dtype} {dy.shape}")
@@ -122,14 +215,27 @@ class Normalization(Launcher):
         splits = self._column_splits(len(dy), over)
         given = {"dy": dy, "x": x, "gain": gain, "mean": mean, "inverse_std": inverse_std}
         self._by_columns(
-            "batch_norm_backward", dy, over, splits, **given, dx=dx, dgain=dgain, dbias=dbias,
+            "batch_norm_backward",
+            dy,
+            over,
+            splits,
+            **given,
+            dx=dx,
+            dgain=dgain,
+            dbias=dbias,
             **self._partials(dgain, over, splits),
-        )  # fmt: skip
+        )
         if splits > 1 and dx is not None:
             self._by_columns(
-                "batch_norm_input_gradient", dy, over, self._element_splits(len(dy), over), **given, dgain=dgain,
-                dbias=dbias, dx=dx,
-            )  # fmt: skip
+                "batch_norm_input_gradient",
+                dy,
+                over,
+                self._element_splits(len(dy), over),
+                **given,
+                dgain=dgain,
+                dbias=dbias,
+                dx=dx,
+            )
 
     # ---- how the work is laid out ---------------------------------------------------------------
 
@@ -137,9 +243,16 @@ class Normalization(Launcher):
         """Launch a kernel that works on strips of ``matrix``."""
         rows, columns = matrix.shape
         self._launch(
-            kernel, VARIANT_OF[matrix.dtype], (over.number, splits), (THREADS,),
-            rows=rows, columns=columns, lanes=over.lanes, vector=over.vector, **arguments,
-        )  # fmt: skip
+            kernel,
+            VARIANT_OF[matrix.dtype],
+            (over.number, splits),
+            (THREADS,),
+            rows=rows,
+            columns=columns,
+            lanes=over.lanes,
+            vector=over.vector,
+            **arguments,
+        )
 
     def _column_splits(self, rows: int, over: Strips) -> int:
         """Blocks that share the rows of a strip to add them up; one where that is soon done, as for activations."""
@@ -171,9 +284,16 @@ class Normalization(Launcher):
         group = THREADS if pieces > LONG else min(WARP, 1 << ((pieces - 1) // 2).bit_length())
         blocks = min(-(-rows * group // THREADS), 8 * self.multiprocessors)
         self._launch(
-            kernel, VARIANT_OF[matrices[0].dtype], (blocks,), (THREADS,),
-            rows=rows, columns=columns, group=group, vector=vector, **arguments,
-        )  # fmt: skip
+            kernel,
+            VARIANT_OF[matrices[0].dtype],
+            (blocks,),
+            (THREADS,),
+            rows=rows,
+            columns=columns,
+            group=group,
+            vector=vector,
+            **arguments,
+        )
 
 
 def _are_aligned(*arrays: Array) -> bool:

@@ -36,45 +36,114 @@ class Optimisers(Launcher):
     """The part of the contract that updates parameters."""
 
     def sgd(
-        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
-        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
-    ) -> None:  # fmt: skip
+        self,
+        params: Array,
+        grads: Array,
+        velocity: Array | None,
+        lr: Array,
+        state: Array,
+        *,
+        lr_factor: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
         variant = variant_of(params, grads, velocity)
         if variant is None:
             self._refuse_in_record(f"sgd of {params.dtype}")
             super().sgd(
-                params, grads, velocity, lr, state, lr_factor=lr_factor, momentum=momentum, nesterov=nesterov,
+                params,
+                grads,
+                velocity,
+                lr,
+                state,
+                lr_factor=lr_factor,
+                momentum=momentum,
+                nesterov=nesterov,
                 weight_decay=weight_decay,
-            )  # fmt: skip
+            )
             return
         grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
         self._launch(
-            "sgd", variant, grid, (THREADS,), params=params, grads=grads, velocity=velocity, lr=lr, state=state,
-            size=params.size, lr_count=len(lr), lr_factor=lr_factor, momentum=momentum, nesterov=nesterov,
+            "sgd",
+            variant,
+            grid,
+            (THREADS,),
+            params=params,
+            grads=grads,
+            velocity=velocity,
+            lr=lr,
+            state=state,
+            size=params.size,
+            lr_count=len(lr),
+            lr_factor=lr_factor,
+            momentum=momentum,
+            nesterov=nesterov,
             weight_decay=weight_decay,
-        )  # fmt: skip
+        )
 
     def adam(
-        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
-        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+        self,
+        params: Array,
+        grads: Array,
+        m: Array,
+        v: Array,
+        lr: Array,
+        state: Array,
+        *,
+        lr_factor: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
         eps_hat: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         variant = variant_of(params, grads, m, v)
         if variant is None:
             self._refuse_in_record(f"adam of {params.dtype}")
             super().adam(
-                params, grads, m, v, lr, state, lr_factor=lr_factor, beta1=beta1, beta2=beta2, eps=eps,
-                weight_decay=weight_decay, decoupled=decoupled, eps_hat=eps_hat,
-            )  # fmt: skip
+                params,
+                grads,
+                m,
+                v,
+                lr,
+                state,
+                lr_factor=lr_factor,
+                beta1=beta1,
+                beta2=beta2,
+                eps=eps,
+                weight_decay=weight_decay,
+                decoupled=decoupled,
+                eps_hat=eps_hat,
+            )
             return
         grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
         self._launch(
-            "adam", variant, grid, (THREADS,), params=params, grads=grads, m=m, v=v, lr=lr, state=state,
-            size=params.size, lr_count=len(lr), lr_factor=lr_factor,
-            beta1=beta1, rest1=1 - beta1, log_beta1=_log(beta1), beta2=beta2, rest2=1 - beta2, log_beta2=_log(beta2),
-            eps=eps, eps_hat=eps_hat, coupled_decay=0.0 if decoupled else weight_decay,
+            "adam",
+            variant,
+            grid,
+            (THREADS,),
+            params=params,
+            grads=grads,
+            m=m,
+            v=v,
+            lr=lr,
+            state=state,
+            size=params.size,
+            lr_count=len(lr),
+            lr_factor=lr_factor,
+            beta1=beta1,
+            rest1=1 - beta1,
+            log_beta1=_log(beta1),
+            beta2=beta2,
+            rest2=1 - beta2,
+            log_beta2=_log(beta2),
+            eps=eps,
+            eps_hat=eps_hat,
+            coupled_decay=0.0 if decoupled else weight_decay,
             decoupled_decay=weight_decay * decoupled,
-        )  # fmt: skip
+        )
 
     def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
         variant = variant_of(grads)
@@ -84,10 +153,17 @@ class Optimisers(Launcher):
             return
         factor = self._scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
         self._launch(
-            "global_norm", variant, grid_for(grads, PARTIAL_SUMS), (THREADS,), grads=grads, size=grads.size,
-            max_norm=max_norm, partials=self._scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
-            ticket=self._zeroed_scratch((1,), np.uint32, use="global_norm: ticket"), factor=factor,
-        )  # fmt: skip
+            "global_norm",
+            variant,
+            grid_for(grads, PARTIAL_SUMS),
+            (THREADS,),
+            grads=grads,
+            size=grads.size,
+            max_norm=max_norm,
+            partials=self._scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
+            ticket=self._zeroed_scratch((1,), np.uint32, use="global_norm: ticket"),
+            factor=factor,
+        )
         grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
         self._launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
 
@@ -98,11 +174,20 @@ class Optimisers(Launcher):
             super().penalize(params, grads, totals, state, alpha=alpha, mean=mean)
             return
         self._launch(
-            "penalize", variant, grid_for(grads, PARTIAL_SUMS), (THREADS,), params=params, grads=grads, totals=totals,
-            state=state, size=grads.size, alpha=alpha, mean=mean,
+            "penalize",
+            variant,
+            grid_for(grads, PARTIAL_SUMS),
+            (THREADS,),
+            params=params,
+            grads=grads,
+            totals=totals,
+            state=state,
+            size=grads.size,
+            alpha=alpha,
+            mean=mean,
             partials=self._scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
             ticket=self._zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
-        )  # fmt: skip
+        )
 
     def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
         variant = variant_of(grads, out)
@@ -112,9 +197,18 @@ class Optimisers(Launcher):
             return
         grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
         self._launch(
-            "accumulate", variant, grid, (THREADS,), grads=grads, totals=totals, state=state, size=out.size,
-            group=group, mean=mean, out=out,
-        )  # fmt: skip
+            "accumulate",
+            variant,
+            grid,
+            (THREADS,),
+            grads=grads,
+            totals=totals,
+            state=state,
+            size=out.size,
+            group=group,
+            mean=mean,
+            out=out,
+        )
 
     def average(self, params: Array, state: Array, *, decay: float, out: Array) -> None:
         variant = variant_of(params, out)

@@ -23,15 +23,28 @@ class RandomNumbers(Launcher):
     """The part of the contract that draws random numbers."""
 
     def _random(
-        self, kernel: str, variant: str, size: int, key: tuple[int, int], counter: tuple[int, int, int],
+        self,
+        kernel: str,
+        variant: str,
+        size: int,
+        key: tuple[int, int],
+        counter: tuple[int, int, int],
         **arguments: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         blocks = -(-size // (THREADS * WORDS))
         self._launch(
-            kernel, variant, (max(1, min(blocks, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)),), (THREADS,),
-            size=size, key0=key[0], key1=key[1], counter1=counter[0], counter2=counter[1], counter3=counter[2],
+            kernel,
+            variant,
+            (max(1, min(blocks, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)),),
+            (THREADS,),
+            size=size,
+            key0=key[0],
+            key1=key[1],
+            counter1=counter[0],
+            counter2=counter[1],
+            counter3=counter[2],
             **arguments,
-        )  # fmt: skip
+        )
 
     def uniform(
         self, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
@@ -63,7 +76,19 @@ class RandomNumbers(Launcher):
         packs = 0 if address(x) % ACCESS or address(out) % ACCESS else x.size // each
         blocks = min(-(-x.size // (THREADS * each)), BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
         self._launch(
-            "dropout", VARIANT_OF[x.dtype], (blocks,), (THREADS,), x=x, state=state, out=out, packs=packs, size=x.size,
-            key0=key[0], key1=key[1], counter0=counter[0], counter1=counter[1], threshold=threshold(rate),
+            "dropout",
+            VARIANT_OF[x.dtype],
+            (blocks,),
+            (THREADS,),
+            x=x,
+            state=state,
+            out=out,
+            packs=packs,
+            size=x.size,
+            key0=key[0],
+            key1=key[1],
+            counter0=counter[0],
+            counter1=counter[1],
+            threshold=threshold(rate),
             factor=1 / (1 - rate),
-        )  # fmt: skip
+        )

@@ -13,26 +13,63 @@ class TargetLosses(Losses):
     """The part of the contract from logits to losses of numbers."""
 
     def elementwise_loss(
-        self, kind: ElementwiseLossName, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        parameter: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        kind: ElementwiseLossName,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        parameter: float = 0.0,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         if not is_matrix(logits, targets):
             self._refuse_in_record(f"{kind} of {logits.dtype} {logits.shape}, targets {targets.dtype}")
             super().elementwise_loss(
-                kind, logits, targets, weights, state, parameter=parameter, scale=scale, mean=mean, totals=totals,
+                kind,
+                logits,
+                targets,
+                weights,
+                state,
+                parameter=parameter,
+                scale=scale,
+                mean=mean,
+                totals=totals,
                 dlogits=dlogits,
-            )  # fmt: skip
+            )
             return
         packs, blocks = self._packs(logits, targets, dlogits, weighted=weights is not None)
         self._loss(
-            f"elementwise_{kind}", blocks, logits, weights, state, dlogits=dlogits, targets=targets, packs=packs,
-            parameter=parameter, scale=scale, mean=mean, totals=totals,
-        )  # fmt: skip
+            f"elementwise_{kind}",
+            blocks,
+            logits,
+            weights,
+            state,
+            dlogits=dlogits,
+            targets=targets,
+            packs=packs,
+            parameter=parameter,
+            scale=scale,
+            mean=mean,
+            totals=totals,
+        )
 
     def quantile_loss(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        levels: tuple[float, ...], scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        levels: tuple[float, ...],
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         if not (is_matrix(logits) and targets.dtype == logits.dtype):
             self._refuse_in_record(f"quantile_loss of {logits.dtype} {logits.shape}, targets {targets.dtype}")
             super().quantile_loss(
@@ -41,15 +78,33 @@ class TargetLosses(Losses):
             return
         on_device = self._constant(np.array(levels, logits.dtype), use=f"levels {levels}")
         self._loss(
-            "quantile_loss", self._blocks(len(targets), THREADS, most=2), logits, weights, state, dlogits=dlogits,
-            targets=targets, levels=on_device, columns=targets.shape[1], count=len(levels),
-            scale=scale, mean=mean, totals=totals,
-        )  # fmt: skip
+            "quantile_loss",
+            self._blocks(len(targets), THREADS, most=2),
+            logits,
+            weights,
+            state,
+            dlogits=dlogits,
+            targets=targets,
+            levels=on_device,
+            columns=targets.shape[1],
+            count=len(levels),
+            scale=scale,
+            mean=mean,
+            totals=totals,
+        )
 
     def gaussian_nll(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         if not (is_matrix(logits) and targets.dtype == logits.dtype):
             self._refuse_in_record(f"gaussian_nll of {logits.dtype} {logits.shape}, targets {targets.dtype}")
             super().gaussian_nll(
@@ -57,9 +112,18 @@ class TargetLosses(Losses):
             )
             return
         self._loss(
-            "gaussian_nll", self._blocks(targets.size, THREADS, most=2), logits, weights, state, dlogits=dlogits,
-            targets=targets, columns=targets.shape[1], scale=scale, mean=mean, totals=totals,
-        )  # fmt: skip
+            "gaussian_nll",
+            self._blocks(targets.size, THREADS, most=2),
+            logits,
+            weights,
+            state,
+            dlogits=dlogits,
+            targets=targets,
+            columns=targets.shape[1],
+            scale=scale,
+            mean=mean,
+            totals=totals,
+        )
 
     # ---- from logits to predictions -------------------------------------------------------------
 
@@ -90,6 +154,12 @@ class TargetLosses(Losses):
         rows, columns = logits.shape
         blocks = self._blocks(logits.size, THREADS, most=2, sums=False)
         self._launch(
-            "mean_and_variance", str(logits.dtype), (blocks,), (THREADS,),
-            logits=logits, out=out, rows=rows, columns=columns,
-        )  # fmt: skip
+            "mean_and_variance",
+            str(logits.dtype),
+            (blocks,),
+            (THREADS,),
+            logits=logits,
+            out=out,
+            rows=rows,
+            columns=columns,
+        )

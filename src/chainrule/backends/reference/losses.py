@@ -28,9 +28,18 @@ class ReferenceLosses(ArrayOperations):
     # ---- one of k classes -----------------------------------------------------------------------
 
     def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        label_smoothing: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        labels: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        label_smoothing: float = 0.0,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         xp = self.xp
         rows = self._rows(len(labels))
         xp.subtract(logits, logits.real.max(axis=-1, keepdims=True), out=dlogits)
@@ -47,9 +56,18 @@ class ReferenceLosses(ArrayOperations):
         self._finish(losses, weights, state, scale, mean, totals, dlogits)
 
     def focal_loss(
-        self, logits: Array, labels: Array, weights: Array | None, state: Array, *,
-        gamma: float, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        labels: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        gamma: float,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         xp = self.xp
         rows = self._rows(len(labels))
         xp.subtract(logits, logits.real.max(axis=-1, keepdims=True), out=dlogits)
@@ -70,9 +88,19 @@ class ReferenceLosses(ArrayOperations):
     # ---- targets that are numbers ---------------------------------------------------------------
 
     def elementwise_loss(
-        self, kind: ElementwiseLossName, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        parameter: float = 0.0, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        kind: ElementwiseLossName,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        parameter: float = 0.0,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         losses = self._scratch(logits.shape, logits.dtype, use="derivative")
         value_and_gradient, factor, wants_spare = ELEMENTWISE[kind]
         spare = self._scratch(logits.shape, logits.dtype, use="elements") if wants_spare else losses
@@ -80,18 +108,37 @@ class ReferenceLosses(ArrayOperations):
         self._finish(losses.sum(axis=-1), weights, state, scale, mean, totals, dlogits, factor=factor)
 
     def custom_loss(
-        self, value: Callable[..., Array], gradient: Callable[..., Array], logits: Array, targets: Array,
-        weights: Array | None, state: Array, *, scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        value: Callable[..., Array],
+        gradient: Callable[..., Array],
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         losses = self._scratch((len(logits),), logits.dtype, use="losses")
         self.apply(value, logits, targets, out=losses)
         self.apply(gradient, logits, targets, out=dlogits)
         self._finish(losses, weights, state, scale, mean, totals, dlogits)
 
     def quantile_loss(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        levels: tuple[float, ...], scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        levels: tuple[float, ...],
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         xp = self.xp
         shape = (*targets.shape, len(levels))
         z, gradient = logits.reshape(shape), dlogits.reshape(shape)
@@ -107,9 +154,17 @@ class ReferenceLosses(ArrayOperations):
         self._finish(losses, weights, state, scale, mean, totals, dlogits)
 
     def gaussian_nll(
-        self, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        scale: float, mean: bool, totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         k = targets.shape[-1]
         error, log_variance = logits[..., :k] - targets, logits[..., k:]
         pull = error * self.xp.exp(-log_variance)
@@ -131,9 +186,16 @@ class ReferenceLosses(ArrayOperations):
     # ---- from rows to a batch -------------------------------------------------------------------
 
     def _finish(
-        self, losses: Array, weights: Array | None, state: Array, scale: float, mean: bool, totals: Array,
-        dlogits: Array, factor: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        losses: Array,
+        weights: Array | None,
+        state: Array,
+        scale: float,
+        mean: bool,
+        totals: Array,
+        dlogits: Array,
+        factor: float = 1.0,
+    ) -> None:
         """From l_i and w_i to the totals, and from dl_i to ``factor * scale * w_i dl_i / divisor``."""
         xp = self.xp
         if weights is None:

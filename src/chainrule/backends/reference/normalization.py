@@ -50,9 +50,17 @@ class NormalizationKernels(ArrayOperations):
         self._normalize(x, mean, inverse_std, gain, bias, 1, out=y)
 
     def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
-        dx: Array | None, dgain: Array, dbias: Array,
-    ) -> None:  # fmt: skip
+        self,
+        dy: Array,
+        x: Array,
+        gain: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        dx: Array | None,
+        dgain: Array,
+        dbias: Array,
+    ) -> None:
         xp = self.xp
         normalized, product = self._parameter_gradients(dy, x, mean, inverse_std, 1, dgain, dbias)
         if dx is None:
@@ -71,9 +79,20 @@ class NormalizationKernels(ArrayOperations):
     # ---- batch normalisation: statistics of a column ----------------------------------------------
 
     def batch_norm(
-        self, x: Array, gain: Array, bias: Array, state: Array, *, eps: float, momentum: float, mean: Array,
-        inverse_std: Array, running_mean: Array, running_var: Array, y: Array,
-    ) -> None:  # fmt: skip
+        self,
+        x: Array,
+        gain: Array,
+        bias: Array,
+        state: Array,
+        *,
+        eps: float,
+        momentum: float,
+        mean: Array,
+        inverse_std: Array,
+        running_mean: Array,
+        running_var: Array,
+        y: Array,
+    ) -> None:
         n = len(x)
         self._moments(x, 0, mean=mean, var=inverse_std)
         if n > 1:
@@ -91,9 +110,17 @@ class NormalizationKernels(ArrayOperations):
         self._normalize(x, mean, inverse_std, gain, bias, 0, out=y)
 
     def batch_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, inverse_std: Array, *,
-        dx: Array | None, dgain: Array, dbias: Array,
-    ) -> None:  # fmt: skip
+        self,
+        dy: Array,
+        x: Array,
+        gain: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        dx: Array | None,
+        dgain: Array,
+        dbias: Array,
+    ) -> None:
         xp, n = self.xp, len(x)
         normalized, product = self._parameter_gradients(dy, x, mean, inverse_std, 0, dgain, dbias)
         if dx is None:

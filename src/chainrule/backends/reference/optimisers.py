@@ -23,9 +23,18 @@ class ReferenceOptimisers(ArrayOperations):
         self.xp.subtract(params, self.xp.where(state[HALTED] == RUNNING, update, 0), out=params)
 
     def sgd(
-        self, params: Array, grads: Array, velocity: Array | None, lr: Array, state: Array, *,
-        lr_factor: float, momentum: float, nesterov: bool, weight_decay: float,
-    ) -> None:  # fmt: skip
+        self,
+        params: Array,
+        grads: Array,
+        velocity: Array | None,
+        lr: Array,
+        state: Array,
+        *,
+        lr_factor: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
         xp = self.xp
         rate = self._learning_rate(lr, state, lr_factor).astype(params.dtype)
         for part in self._parts(params.size):
@@ -48,10 +57,22 @@ class ReferenceOptimisers(ArrayOperations):
             self._subtract(p, step, state)
 
     def adam(
-        self, params: Array, grads: Array, m: Array, v: Array, lr: Array, state: Array, *,
-        lr_factor: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+        self,
+        params: Array,
+        grads: Array,
+        m: Array,
+        v: Array,
+        lr: Array,
+        state: Array,
+        *,
+        lr_factor: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
         eps_hat: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         xp, dtype = self.xp, params.dtype
         rate = self._learning_rate(lr, state, lr_factor)
         step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, dtype, eps_hat)

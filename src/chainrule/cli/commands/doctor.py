@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-import chainrule
+from chainrule.backends import backend as make_backend
 from chainrule.backends import choose_backend, default_device
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.cupy import detection
 from chainrule.backends.numpy import blas
 from chainrule.cli.console import output
 from chainrule.cli.runs.record import system
+from chainrule.version import __version__
 
 PACKAGES = ("numpy", "safetensors", "rich", "numba", "scikit-learn", "pyarrow", "onnxruntime")
 CUPY_WHEELS = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.result_json({"ok": True, **facts})
         return 0
-    rows = [["chainrule", f"{chainrule.__version__} on Python {platform.python_version()}, {system()}"]]
+    rows = [["chainrule", f"{__version__} on Python {platform.python_version()}, {system()}"]]
     rows += [[name, version or "not installed"] for name, version in facts["packages"].items()]
     rows.append(["BLAS", facts["blas"]])
     rows.append(["compiled", facts["compiled"]])
@@ -66,7 +67,7 @@ def gather() -> dict[str, Any]:
 
 
 def _cpu() -> dict[str, Any]:
-    backend = chainrule.backend("cpu")
+    backend = make_backend("cpu")
     out = backend.empty((2, 2), np.float32)
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     with backend.running():

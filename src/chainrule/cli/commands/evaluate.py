@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--target", metavar="COLUMN", help="by default the one that the model was trained on")
     parser.add_argument(
-        "--plot", type=picture, metavar="FILE.svg",
+        "--plot",
+        type=picture,
+        metavar="FILE.svg",
         help="draw the confusion matrix of classes, or predicted against true numbers",
-    )  # fmt: skip
+    )
     add_device(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object, the metrics at its top level")
 

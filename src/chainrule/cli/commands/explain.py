@@ -28,9 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     layers = args.layers or [100, 200, LOSSES[args.loss].outputs_for(10)]
     found = explain(
-        layers, batch=args.batch, activation=args.activation, dropout=args.dropout, normalization=args.normalization,
-        residual=args.residual, loss=args.loss,
-    )  # fmt: skip
+        layers,
+        batch=args.batch,
+        activation=args.activation,
+        dropout=args.dropout,
+        normalization=args.normalization,
+        residual=args.residual,
+        loss=args.loss,
+    )
     wrong = [line.name for line in found.lines if not line.right]
     if args.json:
         output.result_json({"ok": not wrong, "rule": found.rule, "lines": [line._asdict() for line in found.lines]})

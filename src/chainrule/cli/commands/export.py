@@ -16,9 +16,12 @@ from chainrule.onnx.write import INPUT_DTYPES, usual_input_dtype
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")
     parser.add_argument(
-        "--onnx", type=Path, required=True, metavar="FILE",
+        "--onnx",
+        type=Path,
+        required=True,
+        metavar="FILE",
         help="the ONNX file: raw features in, predictions in the target's own units out (opset 17)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--input-dtype",
         choices=INPUT_DTYPES,

@@ -33,9 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--target", metavar="POSITION", help="the column of a .npy matrix to leave out")
     parser.add_argument(
-        "--no-escape", action="store_true",
+        "--no-escape",
+        action="store_true",
         help="class names in CSV cells as they are, even where a spreadsheet takes them for a formula (=1+1)",
-    )  # fmt: skip
+    )
     add_device(parser)
 
 

@@ -21,9 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="the folder of a run")
     add(
-        "--anywhere", action="store_true",
+        "--anywhere",
+        action="store_true",
         help="also on another device or machine, or with other versions: it goes on, and ends with other last bits",
-    )  # fmt: skip
+    )
     add("--device", metavar="D", help="auto, cpu, cuda or cuda:N (that of the run)")
     add("--precision", choices=PRECISIONS, help="of products on a CUDA device (that of the run)")
     add("--checkpoint-every", type=interval, metavar="N", help="steps, or a time: 30s, 5m (as it was)")

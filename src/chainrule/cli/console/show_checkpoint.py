@@ -15,9 +15,19 @@ from chainrule.train.checkpoints.checkpoint import Checkpoint
 def facts_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """For ``--json``: all but the arrays, of which it has names, shapes and dtypes."""
     names = (
-        "epochs", "batches", "steps", "seconds", "best_epoch", "best_value", "first_loss", "history", "rates",
-        "settings", "rows", "machine",
-    )  # fmt: skip
+        "epochs",
+        "batches",
+        "steps",
+        "seconds",
+        "best_epoch",
+        "best_value",
+        "first_loss",
+        "history",
+        "rates",
+        "settings",
+        "rows",
+        "machine",
+    )
     arrays = {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in checkpoint.arrays.items()}
     return {name: getattr(checkpoint, name) for name in names} | {"arrays": arrays}
 

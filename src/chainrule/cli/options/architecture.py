@@ -23,21 +23,28 @@ def add_arguments(parser: OptionGroup) -> None:
     add = parser.add_argument
     add("--scaling", choices=SCALINGS, default="standard", help="of features: by mean and deviation, or by quartiles")
     add(
-        "--hidden", type=widths, metavar="N,N",
+        "--hidden",
+        type=widths,
+        metavar="N,N",
         help="units of the hidden layers (100; from 1,000 rows 256; from 4,096 rows 256,128)",
-    )  # fmt: skip
+    )
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
     add(
-        "--dropout", type=float, metavar="X",
+        "--dropout",
+        type=float,
+        metavar="X",
         help="rate behind every hidden layer (from 1,000 rows 0.2; with --hidden 0)",
-    )  # fmt: skip
+    )
     add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
     add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
     add("--loss", choices=LOSSES, help="by default what the target asks for")
     add(
-        "--loss-option", type=option, action=Listed, metavar="NAME=VALUE",
+        "--loss-option",
+        type=option,
+        action=Listed,
+        metavar="NAME=VALUE",
         help="of the loss, once for each: levels=0.05,0.5,0.95 of quantile, delta=2 of huber, label_smoothing=0.1",
-    )  # fmt: skip
+    )
     add("--dtype", choices=DTYPES, default="float32", help="(float32)")
 
 
@@ -45,11 +52,17 @@ def net_of(args: argparse.Namespace, data: Data, backend: Backend) -> MLP:
     """The net, prepared for this table: standardised by its training rows, names kept."""
     loss = with_options(LOSSES[args.loss or DEFAULT_LOSS[data.plan.task]], dict(args.loss_option))
     net = MLP(
-        [data.X.shape[1], *args.hidden, loss.outputs_for(data.plan.n_out)], activation=args.activation,
-        dropout=args.dropout, normalization=args.normalization, residual=args.residual,
+        [data.X.shape[1], *args.hidden, loss.outputs_for(data.plan.n_out)],
+        activation=args.activation,
+        dropout=args.dropout,
+        normalization=args.normalization,
+        residual=args.residual,
         embedding=None if data.encoder is None else data.encoder.embedding(),
-        loss=loss, backend=backend, dtype=args.dtype, seed=args.seed,
-    )  # fmt: skip
+        loss=loss,
+        backend=backend,
+        dtype=args.dtype,
+        seed=args.seed,
+    )
     target = [data.target_name or "y"] if data.y.ndim == 1 else []
     net.preparation = Preparation(
         features=SCALINGS[args.scaling](data.X, limit=FEATURE_LIMIT, names=data.feature_names),

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-import chainrule
 from chainrule.cli.options import train_options
 from chainrule.cli.options.fitting import interval
 from chainrule.cli.options.parser import Parser
@@ -30,6 +29,7 @@ from chainrule.files.regular_file import open_regular
 from chainrule.plain_text import printable
 from chainrule.tables.columns import show, suggest
 from chainrule.tables.selection import BUILT_IN
+from chainrule.version import __version__
 
 MOST_BITS = 4096  # of a whole number: Python reads more of them (0xfff...) than it writes in a message
 LARGEST = 1 << 20  # bytes of a file of options
@@ -211,7 +211,7 @@ def config_text(args: argparse.Namespace, remarks: Mapping[str, str]) -> str:
     parser = Parser(add_help=False)
     train_options.add_options_of_a_fit(parser)
     lines = [
-        f"# What a run of chainrule {chainrule.__version__} used. The same net once more:",
+        f"# What a run of chainrule {__version__} used. The same net once more:",
         "# chainrule train --config THIS_FILE --run-dir FOLDER",
     ]
     for group in parser._action_groups:

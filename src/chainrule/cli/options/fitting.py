@@ -28,24 +28,30 @@ def add_arguments(parser: OptionGroup) -> None:
     add = parser.add_argument
     add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 32,768 rows 60)")
     add(
-        "--batch-size", type=positive_int, metavar="N",
+        "--batch-size",
+        type=positive_int,
+        metavar="N",
         help="rows a step (64; from 4,096 rows 128; from 16,384 rows 256)",
-    )  # fmt: skip
+    )
     add("--accumulate", type=positive_int, default=1, metavar="N", help="batches that make one update (1)")
     add("--class-weight", choices=["balanced"], help="weight rows so that all classes count the same")
     add("--ema", type=float, metavar="X", help="decay of an average of the weights, which is kept; 0.999 say (none)")
     add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
     add(
-        "--monitor", metavar="NAME",
+        "--monitor",
+        metavar="NAME",
         help="whose best epoch is kept: valid_accuracy, valid_r2, ... (loss, as a cosine is for its last epochs; with "
         "another --schedule, --patience or --no-shrink valid_loss)",
-    )  # fmt: skip
+    )
     add("--no-shrink", action="store_true", help="leave the net as it was trained, whatever the validation rows say")
     add("--metrics", type=names, default=[], metavar="A,B", help="also of the validation rows: roc_auc, log_loss, ...")
     add(
-        "--checkpoint-every", type=interval, default="30s", metavar="N",
+        "--checkpoint-every",
+        type=interval,
+        default="30s",
+        metavar="N",
         help="steps, or a time: 30s, 5m (30s); and after epochs, where that costs less than 1 %% of the time",
-    )  # fmt: skip
+    )
     add("--diagnose", action="store_true", help="look into the layers while they train, and say what is wrong")
 
 
@@ -100,9 +106,14 @@ def _monitor(args: argparse.Namespace, *, has_validation: bool) -> str | None:
 
 
 def trainer_of(
-    args: argparse.Namespace, net: Network, *, has_validation: bool, callbacks: Sequence[Callback | EpochFunction],
-    progress: bool, checkpoints: FilePath | None = None,
-) -> Trainer:  # fmt: skip
+    args: argparse.Namespace,
+    net: Network,
+    *,
+    has_validation: bool,
+    callbacks: Sequence[Callback | EpochFunction],
+    progress: bool,
+    checkpoints: FilePath | None = None,
+) -> Trainer:
     """The trainer of these options, to which :func:`with_recipe` has been applied.
 
     ``checkpoints`` is the folder for them; a run of L-BFGS has none and is begun anew.
@@ -116,8 +127,18 @@ def trainer_of(
     if checkpoints is not None and args.optimizer != "lbfgs":
         kept = Checkpoints(checkpoints, **_steps_or_seconds(args.checkpoint_every))
     return Trainer(
-        net, optimizer_of(args), batch_size=args.batch_size or 1, epochs=args.epochs, seed=args.seed,
-        monitor=args.monitor, early_stopping=early_stopping, progress=progress, metrics=args.metrics or True,
-        callbacks=callbacks, accumulate=args.accumulate, ema=args.ema, checkpoints=kept,
+        net,
+        optimizer_of(args),
+        batch_size=args.batch_size or 1,
+        epochs=args.epochs,
+        seed=args.seed,
+        monitor=args.monitor,
+        early_stopping=early_stopping,
+        progress=progress,
+        metrics=args.metrics or True,
+        callbacks=callbacks,
+        accumulate=args.accumulate,
+        ema=args.ema,
+        checkpoints=kept,
         shrink=not args.no_shrink,
-    )  # fmt: skip
+    )

@@ -46,17 +46,21 @@ def add_arguments(parser: OptionGroup) -> None:
     """The options."""
     add = parser.add_argument
     add(
-        "--optimizer", choices=OPTIMIZERS, default="adamw",
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default="adamw",
         help="(adamw); lbfgs takes all rows at once, --epochs iterations of it, and wants SciPy",
-    )  # fmt: skip
+    )
     add("--lr", type=float, metavar="X", help="learning rate (0.002; sgd 0.01)")
     add("--schedule", choices=SCHEDULES, help=ABOUT_SCHEDULES)
     add("--warmup", type=float, metavar="X", help="fraction of the run in which it rises (0; one-cycle 0.3)")
     add("--momentum", type=float, default=0.9, metavar="X", help="Nesterov momentum of sgd (0.9)")
     add(
-        "--weight-decay", type=float, metavar="X",
+        "--weight-decay",
+        type=float,
+        metavar="X",
         help="of weights, not of biases (adamw 5 / (lr steps), at most 1; others 0)",
-    )  # fmt: skip
+    )
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
 
 

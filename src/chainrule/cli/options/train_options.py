@@ -16,9 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(OUTPUT).add_argument
     add("--config", type=Path, metavar="FILE", help="options from a TOML file, those of a run: RUN/config.toml")
     add(
-        "--trust-config", action="store_true",
+        "--trust-config",
+        action="store_true",
         help="take from --config also where to write: run-dir, overwrite, log-json, tensorboard",
-    )  # fmt: skip
+    )
     add("--run-dir", type=Path, metavar="DIR", help="by default runs/NAME-DATE-TIME")
     add("--overwrite", action="store_true", help="use --run-dir even if it holds files")
     add("--log-json", type=Path, metavar="FILE", help="settings and each epoch as one JSON object a line")

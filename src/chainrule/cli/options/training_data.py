@@ -43,25 +43,37 @@ def add_arguments(parser: OptionGroup) -> None:
     add("--task", choices=TASKS, default="auto", help="what the target is for (auto: what its values look like)")
     add("--drop", type=column_names, action=Listed, extend=True, metavar="A,B", help="columns to leave out")
     add(
-        "--categorical", type=column_names, action=Listed, extend=True, metavar="A,B",
+        "--categorical",
+        type=column_names,
+        action=Listed,
+        extend=True,
+        metavar="A,B",
         help="columns whose numbers are names of categories: postcodes, codes",
-    )  # fmt: skip
+    )
     add(
-        "--max-categories", type=positive_int, metavar="N",
+        "--max-categories",
+        type=positive_int,
+        metavar="N",
         help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES}; embedded {MAX_VECTORS:,})",
-    )  # fmt: skip
+    )
     add(
-        "--embed-above", type=positive_int, metavar="N",
+        "--embed-above",
+        type=positive_int,
+        metavar="N",
         help="learn a vector for each category of columns with more than N of them (none)",
-    )  # fmt: skip
+    )
     add(
-        "--valid", type=held_out, default=FRACTION, metavar="X",
+        "--valid",
+        type=held_out,
+        default=FRACTION,
+        metavar="X",
         help=f"fraction of the rows to hold out, or a file; 0: none ({FRACTION})",
-    )  # fmt: skip
+    )
     add(
-        "--group", metavar="COLUMN",
+        "--group",
+        metavar="COLUMN",
         help="rows with the same cell in it stay together: --valid is a fraction of the groups; no feature",
-    )  # fmt: skip
+    )
     add("--time", metavar="COLUMN", help="hold out the latest rows by this column, numbers or ISO dates; no feature")
 
 

@@ -32,7 +32,7 @@ from chainrule.train.records.run import EpochRecord, Run, StartRecord
 MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
     "model.safetensors", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg", "config.toml",
     "checkpoints",
-)  # fmt: skip
+)
 OF_CHECKPOINTS = (LAST, BEST)
 FILES = (RECORD, MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG)  # first what speaks of the others
 

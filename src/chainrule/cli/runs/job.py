@@ -45,7 +45,7 @@ INTERRUPTED = 130
 def do_job(
     args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool = False, anywhere: bool = False,
     files: Sequence[SameFile] = (),
-) -> int:  # fmt: skip
+) -> int:
     """Train as the options say and keep the run in ``directory``; the exit code.
 
     ``goes_on``: from its last checkpoint, or if it has none from the beginning, on ``files`` as they were when they
@@ -77,12 +77,12 @@ def do_job(
         directory.describe(
             facts={"argv": ["chainrule", *args.argv], "seed": args.seed, **facts},
             config=config_text(*resolve(asked, args, data, net)),
-        )  # fmt: skip
+        )
         lines = [] if args.quiet or sys.stderr.isatty() else [PlainLines(args.epochs)]
         trainer = trainer_of(
             args, net, has_validation=data.valid is not None, progress=not args.quiet,
             callbacks=[signals, *loggers, directory, *lines], checkpoints=directory.checkpoints,
-        )  # fmt: skip
+        )
         resume = directory.last_checkpoint if goes_on else None
         if goes_on:
             say("resumes", "from the beginning: it has no checkpoint" if resume is None else str(resume))
@@ -90,7 +90,7 @@ def do_job(
             outcome = trainer.fit(
                 data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose,
                 resume=resume, resume_anywhere=anywhere,
-            )  # fmt: skip
+            )
             summary = _keep(directory, net, data, outcome)
         except DivergenceError as error:
             _end_diverged(directory, net, error, say)
@@ -129,7 +129,7 @@ def _keep(directory: RunDirectory, net: Network, data: Data, outcome: Run) -> di
 
 def _tell(
     args: argparse.Namespace, directory: RunDirectory, data: Data, outcome: Run, summary: dict[str, Any], say: Say
-) -> None:  # fmt: skip
+) -> None:
     """Say what came out."""
     interrupted = outcome.stopped == "interrupted"
     drawn, found = f"  {GRADIENT_NORMS}" if args.diagnose else "", directory.found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-import chainrule
+from chainrule.version import __version__
 from chainrule.errors import DataError, first_line
 from chainrule.files.folder import Folder
 from chainrule.files.descriptors import naming
@@ -71,7 +71,7 @@ def facts_of(record: StartRecord) -> dict[str, Any]:
         "layers": list(net.widths),
         "loss": net.loss_name,
         "versions": {
-            "chainrule": chainrule.__version__,
+            "chainrule": __version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
             "safetensors": safetensors.__version__,

@@ -56,9 +56,15 @@ class _Categories:
 
     @classmethod
     def fit(
-        cls, name: str, data: Categorical, sample_weight: np.ndarray | None = None, *,
-        max_categories: int = MAX_CATEGORIES, at_least: int = 1, notation: Notation | None = None,
-    ) -> Self:  # fmt: skip
+        cls,
+        name: str,
+        data: Categorical,
+        sample_weight: np.ndarray | None = None,
+        *,
+        max_categories: int = MAX_CATEGORIES,
+        at_least: int = 1,
+        notation: Notation | None = None,
+    ) -> Self:
         """The ``max_categories`` most frequent by weight, equals by name, of those with ``at_least`` so many rows each;
         and the shares of the weight."""
         rows = np.bincount(data.codes + 1, minlength=len(data.names) + 1)

@@ -47,9 +47,12 @@ class TableColumns(dict[str, ColumnData]):
     """
 
     def __init__(
-        self, columns: Mapping[str, ColumnData], *, notations: Mapping[str, Notation] | None = None,
+        self,
+        columns: Mapping[str, ColumnData],
+        *,
+        notations: Mapping[str, Notation] | None = None,
         target: Notation | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(columns)
         self.notations: Mapping[str, Notation] = dict(notations or {})
         self.target_notation = target

@@ -19,9 +19,14 @@ Column = NumberColumn | CategoryColumn | EmbeddedColumn
 
 
 def fit_column(
-    name: str, data: ColumnData, sample_weight: np.ndarray | None = None, *, max_categories: int | None = None,
-    embed_above: int | None = None, notation: Notation | None = None,
-) -> Column:  # fmt: skip
+    name: str,
+    data: ColumnData,
+    sample_weight: np.ndarray | None = None,
+    *,
+    max_categories: int | None = None,
+    embed_above: int | None = None,
+    notation: Notation | None = None,
+) -> Column:
     """The columns of X for these rows of a table's column; see :meth:`TableEncoder.fit`."""
     if not isinstance(data, Categorical):
         return NumberColumn.fit(name, data, sample_weight, notation=notation)
@@ -31,9 +36,7 @@ def fit_column(
     distinct = len(np.unique(data.codes[data.codes >= 0])) if embed_above is not None else 0
     if embed_above is not None and distinct > embed_above:
         most = max_categories or MAX_VECTORS
-        return EmbeddedColumn.fit(
-            name, data, sample_weight, max_categories=most, at_least=TWICE, notation=notation
-        )  # fmt: skip
+        return EmbeddedColumn.fit(name, data, sample_weight, max_categories=most, at_least=TWICE, notation=notation)
     most = max_categories or embed_above or MAX_CATEGORIES
     return CategoryColumn.fit(name, data, sample_weight, max_categories=most, notation=notation)
 

@@ -52,9 +52,14 @@ class TableEncoder:
     @classmethod
     @out_of_memory_hint(ENCODING, doing="looking at columns")
     def fit(
-        cls, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None,
-        sample_weight: np.ndarray | None = None, max_categories: int | None = None, embed_above: int | None = None,
-    ) -> TableEncoder:  # fmt: skip
+        cls,
+        table: Mapping[str, ColumnData],
+        *,
+        rows: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
+        max_categories: int | None = None,
+        embed_above: int | None = None,
+    ) -> TableEncoder:
         """Medians, categories and shares of these ``rows``, by default all; the table's other rows count for nothing.
 
         Parameters

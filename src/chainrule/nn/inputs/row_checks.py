@@ -15,9 +15,15 @@ from chainrule.nn.losses.names import Loss, refuse_standardized
 
 
 def targets_and_weights(
-    backend: Backend, y: Any, sample_weight: Any, n: int, *, dtype: np.dtype, loss: Loss,
+    backend: Backend,
+    y: Any,
+    sample_weight: Any,
+    n: int,
+    *,
+    dtype: np.dtype,
+    loss: Loss,
     targets: Standardization | None,
-) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Targets as the loss wants them and weights, of ``n`` rows, in ``dtype``, checked; on the host: they are small."""
     y_host = on_host(backend, y, "y")
     if len(y_host) != n:

@@ -115,9 +115,13 @@ class FeatureStorage:
     """
 
     def __init__(
-        self, backend: Backend, raw_dtype: np.dtype, dtype: np.dtype, standardization: Standardization | None,
+        self,
+        backend: Backend,
+        raw_dtype: np.dtype,
+        dtype: np.dtype,
+        standardization: Standardization | None,
         codes: Sequence[int] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._backend, self._asked, self._codes = backend, None, tuple(codes)
         narrow = backend.keeps_narrow_features and raw_dtype.itemsize <= NARROW and dtype.kind == "f"
         narrow = narrow and not (self._codes and standardization is not None)
@@ -170,9 +174,13 @@ class InputReader:
 
 
 def upload_features(
-    backend: Backend, X: Any, n_in: int, dtype: np.dtype, standardization: Standardization | None,
+    backend: Backend,
+    X: Any,
+    n_in: int,
+    dtype: np.dtype,
+    standardization: Standardization | None,
     codes: Mapping[int, int] = NO_CODES,
-) -> Features:  # fmt: skip
+) -> Features:
     """``X`` (n, n_in) on the device in ``dtype``, standardised; ShapeError or DataError where it cannot be.
 
     Columns with ``codes``, {column: how many}, stay as they are, and are checked.
@@ -206,9 +214,18 @@ def upload_features(
 
 
 def upload_rows(
-    backend: Backend, X: Any, y: Any, sample_weight: Any, *, n_in: int, dtype: np.dtype, loss: Loss,
-    features: Standardization | None, targets: Standardization | None, codes: Mapping[int, int] = NO_CODES,
-) -> Rows:  # fmt: skip
+    backend: Backend,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    n_in: int,
+    dtype: np.dtype,
+    loss: Loss,
+    features: Standardization | None,
+    targets: Standardization | None,
+    codes: Mapping[int, int] = NO_CODES,
+) -> Rows:
     """Features, targets and weights on the device, checked."""
     x, pending, exact = upload_features(backend, X, n_in, dtype, features, codes)
     on_host, weights = targets_and_weights(backend, y, sample_weight, len(x), dtype=dtype, loss=loss, targets=targets)

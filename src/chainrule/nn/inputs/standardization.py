@@ -54,9 +54,13 @@ class Standardization:
     @classmethod
     @out_of_memory_hint(STANDARDIZING, doing="standardizing")
     def fit(
-        cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = (),
+        cls,
+        x: np.ndarray,
+        *,
+        limit: float = math.inf,
+        names: Sequence[str] = (),
         sample_weight: np.ndarray | None = None,
-    ) -> Standardization:  # fmt: skip
+    ) -> Standardization:
         """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column.
 
         A row of ``sample_weight`` 2 counts as two rows, one of 0 not at all. DataError for numbers that are not finite,

@@ -155,9 +155,17 @@ class EmbeddingPass(LayerPass):
     """The layer at work on a batch."""
 
     def __init__(
-        self, layer: Embedding, node: Node, binding: Binding, *,
-        y: Array, codes: Array, dy: Array = None, means: Array = None, shares: Array = None,
-    ) -> None:  # fmt: skip
+        self,
+        layer: Embedding,
+        node: Node,
+        binding: Binding,
+        *,
+        y: Array,
+        codes: Array,
+        dy: Array = None,
+        means: Array = None,
+        shares: Array = None,
+    ) -> None:
         self.backend, self.name = binding.backend, node.name
         names = [f"{node.name}.E{t}" for t in range(len(layer.columns))]
         slots = [binding.parameters.layout.slots[name] for name in names]

@@ -44,14 +44,17 @@ class _Normalization(Layer):
         return (
             Forward("mean", f"{mean}({{x}})", lambda _, q: q.x.mean(axis=axis), "{x} -> {mean}"),
             Forward(
-                "inverse_std", f"1 / sqrt({mean}(({{x}} - {{mean}})^2) + {eps:g})",
-                lambda _, q: 1 / (((q.x - spread(q.mean)) ** 2).mean(axis=axis) + eps) ** 0.5, "{x} -> {inverse_std}",
+                "inverse_std",
+                f"1 / sqrt({mean}(({{x}} - {{mean}})^2) + {eps:g})",
+                lambda _, q: 1 / (((q.x - spread(q.mean)) ** 2).mean(axis=axis) + eps) ** 0.5,
+                "{x} -> {inverse_std}",
             ),
             Forward(
-                "y", "{gain} {x^} + {bias} where {x^} = ({x} - {mean}) {inverse_std}",
+                "y",
+                "{gain} {x^} + {bias} where {x^} = ({x} - {mean}) {inverse_std}",
                 lambda _, q: q.gain * ((q.x - spread(q.mean)) * spread(q.inverse_std)) + q.bias,
             ),
-        )  # fmt: skip
+        )
 
     def _parameter_gradients(self) -> tuple[Backward, ...]:
         return (
@@ -143,9 +146,16 @@ class _NormalizationPass(LayerPass):
     """A normalisation at work on a batch: keeps its input, whose distance from the mean the way back needs."""
 
     def __init__(
-        self, layer: _Normalization, node: Node, binding: Binding, *,
-        y: Array, dy: Array = None, mean: Array = None, inverse_std: Array = None,
-    ) -> None:  # fmt: skip
+        self,
+        layer: _Normalization,
+        node: Node,
+        binding: Binding,
+        *,
+        y: Array,
+        dy: Array = None,
+        mean: Array = None,
+        inverse_std: Array = None,
+    ) -> None:
         self.backend, self.name, self.eps = binding.backend, node.name, layer.eps
         self.gain, self.bias = (binding.parameters[f"{node.name}.{name}"] for name in ("gain", "bias"))
         if binding.gradients is not None:
@@ -190,9 +200,18 @@ class BatchNormPass(_NormalizationPass):
     def _normalize(self) -> None:
         if self._training:
             self.backend.batch_norm(
-                self.x, self.gain, self.bias, self._state, eps=self.eps, momentum=self.momentum, mean=self.mean,
-                inverse_std=self.inverse_std, running_mean=self.running_mean, running_var=self.running_var, y=self.y,
-            )  # fmt: skip
+                self.x,
+                self.gain,
+                self.bias,
+                self._state,
+                eps=self.eps,
+                momentum=self.momentum,
+                mean=self.mean,
+                inverse_std=self.inverse_std,
+                running_mean=self.running_mean,
+                running_var=self.running_var,
+                y=self.y,
+            )
         else:
             self.backend.batch_norm_inference(
                 self.x, self.gain, self.bias, self.running_mean, self.running_var, eps=self.eps, y=self.y

@@ -131,9 +131,16 @@ class Loss(abc.ABC):
 
     @abc.abstractmethod
     def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         """Write the loss into ``totals`` and its gradient by the logits into ``dlogits``."""
 
     @abc.abstractmethod

@@ -90,13 +90,27 @@ class SoftmaxCrossEntropy(_OneOfK):
         return float(baselines.entropy(np.array([1 - s + s / k, *[s / k] * (k - 1)])))
 
     def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         backend.softmax_cross_entropy(
-            logits, targets, weights, state, label_smoothing=self.label_smoothing, scale=self.scale, mean=self.mean,
-            totals=totals, dlogits=dlogits,
-        )  # fmt: skip
+            logits,
+            targets,
+            weights,
+            state,
+            label_smoothing=self.label_smoothing,
+            scale=self.scale,
+            mean=self.mean,
+            totals=totals,
+            dlogits=dlogits,
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,13 +143,27 @@ class Focal(_OneOfK):
         return f"({factor}) (softmax(z) - onehot(labels)){n} {where}"
 
     def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         backend.focal_loss(
-            logits, targets, weights, state, gamma=self.gamma, scale=self.scale, mean=self.mean, totals=totals,
+            logits,
+            targets,
+            weights,
+            state,
+            gamma=self.gamma,
+            scale=self.scale,
+            mean=self.mean,
+            totals=totals,
             dlogits=dlogits,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -181,10 +209,24 @@ class SigmoidCrossEntropy(NumberLoss):
         return float(np.average(rows, weights=weights))
 
     def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         backend.elementwise_loss(
-            "sigmoid_cross_entropy", logits, targets, weights, state, scale=self.scale, mean=self.mean, totals=totals,
+            "sigmoid_cross_entropy",
+            logits,
+            targets,
+            weights,
+            state,
+            scale=self.scale,
+            mean=self.mean,
+            totals=totals,
             dlogits=dlogits,
-        )  # fmt: skip
+        )

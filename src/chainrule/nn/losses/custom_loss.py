@@ -79,13 +79,28 @@ class CustomLoss(Loss):
         return f"d{self.name}/dz" + (" / n" if self.mean else "")
 
     def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         backend.custom_loss(
-            self.value_of_rows, self.gradient_of_rows, logits, targets, weights, state, scale=self.scale,
-            mean=self.mean, totals=totals, dlogits=dlogits,
-        )  # fmt: skip
+            self.value_of_rows,
+            self.gradient_of_rows,
+            logits,
+            targets,
+            weights,
+            state,
+            scale=self.scale,
+            mean=self.mean,
+            totals=totals,
+            dlogits=dlogits,
+        )
 
     def check_targets(self, y: np.ndarray) -> np.ndarray:
         return _USUAL[self.task]().bind(self.n_out).check_targets(y)

@@ -65,13 +65,27 @@ class Quantile(NumberLoss):
         return f"r_j sum_from_j([t < q] - u){' / (n * k)' if self.mean else ''} where r_1 = 1, r_j = sigmoid(z_j)"
 
     def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         backend.quantile_loss(
-            logits, targets, weights, state, levels=tuple(self.levels), scale=self.scale, mean=self.mean,
-            totals=totals, dlogits=dlogits,
-        )  # fmt: skip
+            logits,
+            targets,
+            weights,
+            state,
+            levels=tuple(self.levels),
+            scale=self.scale,
+            mean=self.mean,
+            totals=totals,
+            dlogits=dlogits,
+        )
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(baselines.pinball(targets, weights, self.levels), 0.0)
@@ -125,9 +139,16 @@ class GaussianNLL(NumberLoss):
         return f"[(m - t) exp(-s), (1 - (m - t)^2 exp(-s)) / 2]{' / (n * k / 2)' if self.mean else ''}"
 
     def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         backend.gaussian_nll(
             logits, targets, weights, state, scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits
         )

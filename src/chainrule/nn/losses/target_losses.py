@@ -37,13 +37,28 @@ class _Elementwise(NumberLoss):
         return f"{self.slope} / (n * k)" if self.mean else self.slope
 
     def __call__(
-        self, backend: Backend, logits: Array, targets: Array, weights: Array | None, state: Array, *,
-        totals: Array, dlogits: Array,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        state: Array,
+        *,
+        totals: Array,
+        dlogits: Array,
+    ) -> None:
         backend.elementwise_loss(
-            cast(ElementwiseLossName, self.name), logits, targets, weights, state, parameter=self.parameter,
-            scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits,
-        )  # fmt: skip
+            cast(ElementwiseLossName, self.name),
+            logits,
+            targets,
+            weights,
+            state,
+            parameter=self.parameter,
+            scale=self.scale,
+            mean=self.mean,
+            totals=totals,
+            dlogits=dlogits,
+        )
 
 
 @dataclass(frozen=True, repr=False)

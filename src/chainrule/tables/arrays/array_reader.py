@@ -110,9 +110,10 @@ def _choose_features(names: list[str], y_name: str, source: str) -> str:
     if len(others) != 1:
         raise DataError(
             f"{source}: expected features called 'X', got the arrays {show_names(names)}"
-            if names else f"{source} holds no arrays",
+            if names
+            else f"{source} holds no arrays",
             hint="call the features X and the target y",
-        )  # fmt: skip
+        )
     return others[0]
 
 
@@ -173,10 +174,11 @@ def _check_target(y: np.ndarray, where: str, classes: frozenset[str]) -> None:
         ([name in holes for name in names], "a class", NO_TARGET),
         (
             [len(name) > LONGEST_CLASS_NAME for name in names],
-            f"a class name of at most {LONGEST_CLASS_NAME} characters", "",
+            f"a class name of at most {LONGEST_CLASS_NAME} characters",
+            "",
         ),
         ([all(kind_of(name) == "date" for name in names)] * len(names), "a class, and no date", NO_DATES),
-    ):  # fmt: skip
+    ):
         if any(bad):
             row = int(np.array(bad)[codes].argmax())
             came = show(y[row]) if y[row] else "empty text"

@@ -87,7 +87,7 @@ def _read_columns(
 
 def _decimals(
     text: CsvText, builders: dict[int, ColumnBuilder], known: Mapping[int, Notation], *, learns: bool
-) -> set[str]:  # fmt: skip
+) -> set[str]:
     """The decimal signs that the columns of the file are sure to use; columns that this contradicts are read again.
 
     What 1.234 is says the whole file: columns that could be read either way wait for all others, unselected ones too,
@@ -108,16 +108,24 @@ def _decimals(
 
 
 def _feature(
-    builder: ColumnBuilder, text: CsvText, position: int, decimals: set[str], selection: Selection,
+    builder: ColumnBuilder,
+    text: CsvText,
+    position: int,
+    decimals: set[str],
+    selection: Selection,
     notation: Notation | None,
-) -> InferredType:  # fmt: skip
+) -> InferredType:
     column, name = builder.result(), text.names[position]
     if isinstance(column, np.ndarray):
         return InferredType(column, builder.shown)
     return infer_type(
-        column, _refusal(text, position), wanted=selection.kind(name), decimals=decimals,
-        known=selection.texts.get(name), notation=notation,
-    )  # fmt: skip
+        column,
+        _refusal(text, position),
+        wanted=selection.kind(name),
+        decimals=decimals,
+        known=selection.texts.get(name),
+        notation=notation,
+    )
 
 
 def _known_notations(names: Sequence[str], target: int | None, selection: Selection) -> dict[int, Notation]:
@@ -170,7 +178,7 @@ def _is_large(builder: ColumnBuilder) -> bool:
 
 def _target(
     builder: ColumnBuilder, refuse: Refuse, decimals: set[str], selection: Selection, notation: Notation | None
-) -> Target:  # fmt: skip
+) -> Target:
     column = builder.result()
     if isinstance(column, np.ndarray) and not np.isnan(column).any():
         return Target(whole_numbers(column), builder.shown)

@@ -41,9 +41,14 @@ class InferredType(NamedTuple):
 
 
 def infer_type(
-    cells: Cells, refuse: Refuse, *, wanted: str = "", decimals: Collection[str] = (), known: KnownTexts | None = None,
+    cells: Cells,
+    refuse: Refuse,
+    *,
+    wanted: str = "",
+    decimals: Collection[str] = (),
+    known: KnownTexts | None = None,
     notation: Notation | None = None,
-) -> InferredType:  # fmt: skip
+) -> InferredType:
     """A column of features.
 
     Numbers if every cell that is not missing is one, in one notation; True and False, in any case, are 1 and 0;
@@ -76,9 +81,7 @@ def infer_type(
     return InferredType(categories(cells, signs, known=known), folded_by)
 
 
-def _refuse_no_numbers(
-    cells: Cells, kinds: Sequence[str], present: Sequence[str], wanted: str, refuse: Refuse
-) -> None:  # fmt: skip
+def _refuse_no_numbers(cells: Cells, kinds: Sequence[str], present: Sequence[str], wanted: str, refuse: Refuse) -> None:
     """An error, unless the column is categories; it names the first cell that keeps it from being numbers."""
 
     def refuse_first(expected: str, hint: str, *which: str) -> DataError:
@@ -122,9 +125,7 @@ def _as_known(known: Notation, cells: Cells, kinds: Sequence[str], refuse: Refus
     return numbers
 
 
-def _refuse_cell(
-    known: Notation, code: int, cells: Cells, kinds: Sequence[str], refuse: Refuse
-) -> DataError:  # fmt: skip
+def _refuse_cell(known: Notation, code: int, cells: Cells, kinds: Sequence[str], refuse: Refuse) -> DataError:
     row = _row(cells.codes, code)
     if kinds[code] in NO_NUMBER:
         return refuse(row, "a number as in training", "mark a hole as NA")
@@ -146,9 +147,13 @@ class Target(NamedTuple):
 
 
 def infer_target(
-    cells: Cells, refuse: Refuse, *, decimals: Collection[str] = (), classes: Collection[str] = (),
+    cells: Cells,
+    refuse: Refuse,
+    *,
+    decimals: Collection[str] = (),
+    classes: Collection[str] = (),
     notation: Notation | None = None,
-) -> Target:  # fmt: skip
+) -> Target:
     """A target: (n,) text if no cell is a number; whole numbers exactly, as int64 or uint64; else float64; no holes.
 
     If the names of the ``classes`` are known and every cell is one of them, it is these names, and so it is if they

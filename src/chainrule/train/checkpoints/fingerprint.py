@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import chainrule
 from chainrule.backends.contract.backend import Backend
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import description_of
 from chainrule.train.monitoring.choose_metric import monitor_of
 from chainrule.train.records.loggers import plain
+from chainrule.version import __version__
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -63,7 +63,7 @@ def rows_of(backend: Backend, X: Any, y: Any, weights: Any, validation: Any) -> 
 
 def machine_of(backend: Backend) -> dict[str, Any]:
     """What the bits of a run depend on besides its settings and rows."""
-    return {"chainrule": chainrule.__version__, **backend.fingerprint()}
+    return {"chainrule": __version__, **backend.fingerprint()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

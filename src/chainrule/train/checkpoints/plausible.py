@@ -27,8 +27,14 @@ from chainrule.nn.losses.names import (
 
 ROUNDING = 1e-6  # how far below 0, or above 1, rounding may bring a number
 NEVER_NEGATIVE = (
-    AbsoluteError, Focal, Huber, Quantile, SigmoidCrossEntropy, SoftmaxCrossEntropy, SquaredError,
-)  # fmt: skip
+    AbsoluteError,
+    Focal,
+    Huber,
+    Quantile,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    SquaredError,
+)
 BEFORE_ANY = {0.0, math.inf, -math.inf}  # the best value while no epoch is the best
 # Ends and beginnings of the names of arrays that hold squares, or sums of them.
 VARIANCES, SECOND_MOMENTS = ".running_var", "moments.v."

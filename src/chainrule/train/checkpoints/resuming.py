@@ -67,11 +67,19 @@ def take(fit: Fit, done: int, seconds: float) -> Checkpoint:
     arrays["totals"] = fit.backend.download(fit.steps.totals[:done])
     best, history = fit.best, fit.run.history
     return Checkpoint(
-        epochs=history.epochs, batches=done, steps=fit.run.steps, seconds=seconds,
-        best_epoch=best.epoch if best else 0, best_value=best.value if best else 0.0, first_loss=fit.first_loss,
-        history={name: list(values) for name, values in history.items()}, rates=fit.rates.state(),
-        probe=None if fit.probe is None else fit.probe.state(), **fit.identity._asdict(), arrays=arrays,
-    )  # fmt: skip
+        epochs=history.epochs,
+        batches=done,
+        steps=fit.run.steps,
+        seconds=seconds,
+        best_epoch=best.epoch if best else 0,
+        best_value=best.value if best else 0.0,
+        first_loss=fit.first_loss,
+        history={name: list(values) for name, values in history.items()},
+        rates=fit.rates.state(),
+        probe=None if fit.probe is None else fit.probe.state(),
+        **fit.identity._asdict(),
+        arrays=arrays,
+    )
 
 
 def restore(fit: Fit, checkpoint: Checkpoint) -> None:
@@ -115,9 +123,7 @@ def _refuse_other_numbers(fit: Fit, checkpoint: Checkpoint) -> None:
     if sorted(checkpoint.history) != sorted(names):
         raise ModelFileError(f"the checkpoint has another history: {', '.join(names)} were expected")
     try:
-        refuse_implausible_losses(
-            fit.net.loss, checkpoint.first_loss, checkpoint.history, checkpoint.arrays["totals"]
-        )  # fmt: skip
+        refuse_implausible_losses(fit.net.loss, checkpoint.first_loss, checkpoint.history, checkpoint.arrays["totals"])
     except ValueError as error:
         raise ModelFileError(f"the checkpoint makes no sense: {error}") from None
 

@@ -51,9 +51,11 @@ def diverged(
     return DivergenceError(
         f"training diverged at step {step} (epoch {epoch + 1}, batch {batch + 1} of {batches}): "
         f"the loss is {loss}; the first number that is not finite stands in {where}",
-        step=step, epoch=epoch + 1, where=where,
+        step=step,
+        epoch=epoch + 1,
+        where=where,
         hint=remedy(net, where, step=step, rate=rate),
-    )  # fmt: skip
+    )
 
 
 def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int, rate: Callable[[int], float]) -> None:
@@ -65,8 +67,11 @@ def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int, rate: Ca
     if where:
         raise DivergenceError(
             f"training diverged with its last update (step {step}, epoch {epoch}): {where} is not finite",
-            step=step, epoch=epoch, where=where, hint=remedy(net, where, step=step, rate=rate(step)),
-        )  # fmt: skip
+            step=step,
+            epoch=epoch,
+            where=where,
+            hint=remedy(net, where, step=step, rate=rate(step)),
+        )
 
 
 def refuse_explosion(
@@ -82,6 +87,8 @@ def refuse_explosion(
         return
     raise DivergenceError(
         f"training exploded in epoch {epoch}: its mean loss is {loss:.3g}, the first batch's was {first:.3g}",
-        step=step, epoch=epoch, where="the loss, which is still finite",
+        step=step,
+        epoch=epoch,
+        where="the loss, which is still finite",
         hint="lower the learning rate, or set clip_norm",
-    )  # fmt: skip
+    )

@@ -105,20 +105,24 @@ def _units(m: Measurement) -> list[Finding]:
         share = m.dead / m.units
         found.append(
             Finding(
-                "dead units", m.layer, share,
+                "dead units",
+                m.layer,
+                share,
                 f"{m.dead} of {m.units} units are 0 for every row ({share:.0%}): "
                 "lower the learning rate or use leaky_relu",
             )
-        )  # fmt: skip
+        )
     if m.saturated is not None and m.saturated >= SATURATED * m.units:
         share = m.saturated / m.units
         found.append(
             Finding(
-                "saturated units", m.layer, share,
+                "saturated units",
+                m.layer,
+                share,
                 f"{m.saturated} of {m.units} units are near their limit for most rows ({share:.0%}): "
                 "standardise X, lower the learning rate or use relu",
             )
-        )  # fmt: skip
+        )
     return found
 
 

@@ -125,9 +125,16 @@ class ResidentBatches(Batches):
     """
 
     def __init__(
-        self, backend: Backend, rows: Rows, size: int, *, dtype: np.dtype, shuffle: bool, seed: int,
+        self,
+        backend: Backend,
+        rows: Rows,
+        size: int,
+        *,
+        dtype: np.dtype,
+        shuffle: bool,
+        seed: int,
         drop_last: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._shuffle, self._seed = shuffle, seed
         order = backend.empty((len(rows),), np.int64)
         backend.assign(np.arange(len(rows)), out=order)

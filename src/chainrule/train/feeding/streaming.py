@@ -62,9 +62,17 @@ class StreamedBatches(Batches):
     """
 
     def __init__(
-        self, backend: Backend, rows: HostRows, size: int, *, dtype: np.dtype, shuffle: bool, seed: int,
-        drop_last: bool = False, free: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        backend: Backend,
+        rows: HostRows,
+        size: int,
+        *,
+        dtype: np.dtype,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool = False,
+        free: int | None = None,
+    ) -> None:
         n, cut = len(rows), cut_epoch(len(rows), size, drop_last=drop_last)
         self._rows, self._shuffle, self._seed = rows, shuffle, seed
         self.block = min(cut.count, max(1, _block_rows(rows, free) // cut.size))  # batches
@@ -168,9 +176,16 @@ class StreamedBatches(Batches):
 
 
 def batches_of(
-    backend: Backend, rows: Rows | HostRows, size: int, *, dtype: np.dtype, shuffle: bool, seed: int, drop_last: bool,
+    backend: Backend,
+    rows: Rows | HostRows,
+    size: int,
+    *,
+    dtype: np.dtype,
+    shuffle: bool,
+    seed: int,
+    drop_last: bool,
     free: int | None,
-) -> Batches:  # fmt: skip
+) -> Batches:
     """The batches of rows that lie on the device, or of rows that stay on the host; the same batches, to the bit."""
     if isinstance(rows, HostRows):
         return StreamedBatches(

@@ -86,7 +86,7 @@ def watch_of(trainer: Trainer, known: Sequence[str], rows: RowsOfFit) -> Monitor
 
 def watch(
     monitor: str, trainer: Trainer, known: Sequence[str], rows: RowsOfFit, *, min_delta: float = 0.0
-) -> MonitoredMetric:  # fmt: skip
+) -> MonitoredMetric:
     """What follows ``monitor``, and the losses where it says nothing."""
     further = trainer.valid_metrics
     asked = Candidate(

@@ -123,9 +123,7 @@ def named_metric(name: str, loss: Loss) -> Metric:
     return known[one_of(f"metric of a net that is to {task}", name, known)]
 
 
-def find_metrics(
-    asked: bool | Sequence[str | Metric | MetricFunction], loss: Loss
-) -> tuple[bool, tuple[Metric, ...]]:  # fmt: skip
+def find_metrics(asked: bool | Sequence[str | Metric | MetricFunction], loss: Loss) -> tuple[bool, tuple[Metric, ...]]:
     """Whether the loss's metric is recorded, and the further ones; OptionError for a name that does not exist."""
     if isinstance(asked, bool):
         return asked, ()

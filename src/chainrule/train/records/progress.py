@@ -34,10 +34,15 @@ class Progress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(20),
-            TextColumn("{task.fields[metrics]}", markup=False), TimeRemainingColumn(compact=True), TextColumn("left"),
-            console=Console(stderr=True), auto_refresh=False, transient=True,
-        )  # fmt: skip
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(20),
+            TextColumn("{task.fields[metrics]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            transient=True,
+        )
         self._task = bar.add_task("", total=float(self.epochs), epoch=0, epochs=self.epochs, metrics="")
         self._bar = bar
 

@@ -292,7 +292,7 @@ def test_descriptors_go_with_their_plan_and_when_planning_fails():
         ({"operands": "float64"}, DeviceError, "operands of float64 give float64, not float32"),
         ({"epilogue": "gelu"}, DeviceError, "no epilogue 'gelu', only none, bias, relu_bias"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_when_planned(changes, error, message):
     with pytest.raises(error, match=message):
         Library(HostDll()).plan(plain(**changes))

@@ -119,9 +119,15 @@ class Products:
     """
 
     def __init__(
-        self, library: Library, *, device: int, card: str, workspace_size: int, timer: Timer,
+        self,
+        library: Library,
+        *,
+        device: int,
+        card: str,
+        workspace_size: int,
+        timer: Timer,
         directory: Path | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.library = library
         self.device = device
         self.card = card

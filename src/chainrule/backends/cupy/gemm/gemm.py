@@ -34,13 +34,23 @@ def describe(a: Array, b: Array, out: Array, precision: str, epilogue: Epilogue)
     a_turned, b_turned = _is_turned(a), _is_turned(b)
     operands = VARIANT_OF[a.dtype]
     return Product(
-        m=m, n=n, k=k, a_turned=a_turned, b_turned=b_turned,
-        lda=m if a_turned else k, ldb=k if b_turned else n, ldout=n,
-        operands=operands, result=VARIANT_OF[out.dtype],
+        m=m,
+        n=n,
+        k=k,
+        a_turned=a_turned,
+        b_turned=b_turned,
+        lda=m if a_turned else k,
+        ldb=k if b_turned else n,
+        ldout=n,
+        operands=operands,
+        result=VARIANT_OF[out.dtype],
         # Float32 arrays are multiplied in fp32 even where nets store bf16: whoever passes them wants their digits.
-        precision="bf16" if operands == "bf16" else "tf32" if precision == "tf32" else "fp32", epilogue=epilogue,
-        a_alignment=alignment(address(a)), b_alignment=alignment(address(b)), out_alignment=alignment(address(out)),
-    )  # fmt: skip
+        precision="bf16" if operands == "bf16" else "tf32" if precision == "tf32" else "fp32",
+        epilogue=epilogue,
+        a_alignment=alignment(address(a)),
+        b_alignment=alignment(address(b)),
+        out_alignment=alignment(address(out)),
+    )
 
 
 def _is_turned(array: Array) -> bool:
