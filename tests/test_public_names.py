@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,11 +35,27 @@ def test_a_type_checker_sees_what_is_loaded_when_used():
     tree = ast.parse(Path(cr.__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.name: node.module for node in block.body for alias in node.names}
-    assert seen == cr._HOME_OF
-    assert set(cr.__all__) == set(seen)
-    assert set(NAMES) <= set(dir(cr))
+    homes = cr._HOME_OF | cr._OPTIONAL
+    assert {name: home for name, home in seen.items() if name not in cr._OPTIONAL} == cr._HOME_OF
+    assert seen.keys() <= homes.keys()
+    assert set(cr.__all__) == cr._HOME_OF.keys()
     with pytest.raises(AttributeError, match="has no attribute 'Perceptron'"):
         _ = cr.Perceptron
+
+
+def test_the_table_of_homes_is_sorted():
+    assert list(cr._HOMES) == sorted(cr._HOMES)
+    assert all(names.split() == sorted(names.split()) for names in cr._HOMES.values())
+
+
+def test_dir_has_the_public_names_and_nothing_else():
+    assert [name for name in dir(cr) if not name.startswith("__")] == sorted([*NAMES, "MLPClassifier", "MLPRegressor"])
+    assert {"__version__", "__all__", "__doc__"} <= set(dir(cr))
+
+
+def test_a_module_of_the_package_is_an_attribute_once_imported():
+    code = "import chainrule.train.trainer as m, chainrule; assert chainrule.train.trainer is m"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_public_name_and_method_is_documented():

@@ -102,27 +102,27 @@ _HOMES: Final = {
         "ChainruleError CompiledLoopsWarning DataError DeviceError DivergenceError GradientError GuardError "
         "ModelFileError OptionError OutOfMemoryError ShapeError"
     ),
-    "chainrule.nn.layers.activation": "Activation",
     "chainrule.nn.columns.category_columns": "CategoryColumn EmbeddedColumn",
     "chainrule.nn.columns.column_data": "Categorical",
+    "chainrule.nn.columns.number_column": "NumberColumn",
+    "chainrule.nn.columns.table_encoder": "TableEncoder",
+    "chainrule.nn.inputs.preparation": "Preparation",
+    "chainrule.nn.inputs.standardization": "Standardization",
+    "chainrule.nn.layers.activation": "Activation",
     "chainrule.nn.layers.custom_activation": "CustomActivation",
-    "chainrule.nn.losses.custom_loss": "CustomLoss",
     "chainrule.nn.layers.dense": "Dense",
     "chainrule.nn.layers.dropout": "Dropout",
     "chainrule.nn.layers.embedding": "Embedding",
+    "chainrule.nn.layers.normalization": "BatchNorm LayerNorm",
+    "chainrule.nn.layers.residual": "Residual",
+    "chainrule.nn.losses.custom_loss": "CustomLoss",
     "chainrule.nn.losses.names": (
-        "AbsoluteError Focal Gamma GaussianNLL Huber Poisson Quantile SigmoidCrossEntropy "
-        "SoftmaxCrossEntropy SquaredError"
+        "AbsoluteError Focal Gamma GaussianNLL Huber Poisson Quantile SigmoidCrossEntropy SoftmaxCrossEntropy "
+        "SquaredError"
     ),
     "chainrule.nn.mlp": "MLP",
     "chainrule.nn.network": "Network",
-    "chainrule.nn.layers.normalization": "BatchNorm LayerNorm",
-    "chainrule.nn.columns.number_column": "NumberColumn",
-    "chainrule.nn.inputs.preparation": "Preparation",
-    "chainrule.nn.inputs.standardization": "Standardization",
-    "chainrule.nn.layers.residual": "Residual",
     "chainrule.nn.saved": "load",
-    "chainrule.nn.columns.table_encoder": "TableEncoder",
     "chainrule.optim.adam": "Adam AdamW",
     "chainrule.optim.base": "Moments ParameterGroup",
     "chainrule.optim.lbfgs": "LBFGS",
@@ -131,17 +131,17 @@ _HOMES: Final = {
     "chainrule.tables.readers": "read_table",
     "chainrule.tables.splitting.splits": "Split hold_out make_folds",
     "chainrule.tables.table": "Table",
-    "chainrule.train.records.callbacks": "Callback",
     "chainrule.train.checkpoints.writer": "Checkpoints",
     "chainrule.train.cross_validation": "CrossValidation cross_validate",
     "chainrule.train.diagnosis.findings": "Diagnosis",
     "chainrule.train.monitoring.early_stopping": "EarlyStopping",
+    "chainrule.train.monitoring.validation_metrics": "Metric",
+    "chainrule.train.records.callbacks": "Callback",
     "chainrule.train.records.history": "History",
     "chainrule.train.records.loggers": "JSONLinesLogger",
     "chainrule.train.records.run": "StartRecord StepRecord",
     "chainrule.train.records.tensorboard": "TensorBoardLogger",
     "chainrule.train.trainer": "EpochRecord Run Trainer",
-    "chainrule.train.monitoring.validation_metrics": "Metric",
     "chainrule.verify.gradients": "check_gradients",
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -232,15 +232,17 @@ __all__ = [
 # Not in __all__: they need scikit-learn, which may be absent.
 _OPTIONAL: Final = {"MLPClassifier": "chainrule.estimators", "MLPRegressor": "chainrule.estimators"}
 
+if not TYPE_CHECKING:  # to a type checker a name that does not exist would be Any, not an error
 
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name) or _OPTIONAL.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(home), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> Any:
+        home = _HOME_OF.get(name) or _OPTIONAL.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(home), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | _HOME_OF.keys() | _OPTIONAL.keys())
+    """The public names, loaded or not, and the names that every module has."""
+    return sorted({*__all__, *_OPTIONAL, *(name for name in globals() if name.startswith("__"))})
