@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.cli.runs import claim
-from chainrule.cli.runs import job
+from chainrule.cli.runs import claim, job
 from chainrule.cli.runs.claim import _refuse_files
 from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.cli.runs.record import RECORD
@@ -123,8 +122,18 @@ def test_a_folder_that_is_renamed_while_it_is_locked_is_not_the_one_that_was_nam
 @pytest.mark.parametrize(
     ("name", "folder"),
     [
-        ("a b", "a b"), ("d\udcff", "d_"), ("n\nl", "n_l"), ('q\'"', "q'_"), (".hidden", "hidden"), ("...", "run"),
-        ("", "run"), ("con", "con"), ("-d", "-d"), ("a:b*?", "a_b__"), ("x" * 250, "x" * 234), ("字" * 83, "字" * 78),
+        ("a b", "a b"),
+        ("d\udcff", "d_"),
+        ("n\nl", "n_l"),
+        ("q'\"", "q'_"),
+        (".hidden", "hidden"),
+        ("...", "run"),
+        ("", "run"),
+        ("con", "con"),
+        ("-d", "-d"),
+        ("a:b*?", "a_b__"),
+        ("x" * 250, "x" * 234),
+        ("字" * 83, "字" * 78),
     ],
     ids=lambda text: ascii(text[:8]),
 )
@@ -139,7 +148,9 @@ def test_the_name_of_a_new_folder_is_printable_and_fits(run, name, folder):
 @pytest.mark.parametrize(
     ("kind", "make"),
     [
-        ("a file", Path.touch), ("a named pipe", os.mkfifo), ("a link", lambda path: path.symlink_to("nowhere")),
+        ("a file", Path.touch),
+        ("a named pipe", os.mkfifo),
+        ("a link", lambda path: path.symlink_to("nowhere")),
     ],
     ids=["file", "pipe", "link"],
 )

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.files import folder
-from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RunDirectory
+from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.cli.runs.record import RECORD
 from chainrule.cli.runs.signals import Stopped
-from chainrule.files.folder import Folder
+from chainrule.files import folder
 from chainrule.files.descriptors import naming
+from chainrule.files.folder import Folder
 from chainrule.train.checkpoints.writer import LAST
 
 if sys.platform != "linux":

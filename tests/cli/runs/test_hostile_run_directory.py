@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import chainrule as cr
-from chainrule.files import folder
 from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RunDirectory
 from chainrule.cli.runs.record import RECORD
+from chainrule.files import folder
 from chainrule.train.checkpoints.writer import BEST, LAST
 from chainrule.train.records.run import EpochRecord
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from chainrule.files import folder
 from chainrule.cli.runs import lock
 from chainrule.cli.runs.lock import BEYOND, LOCK, RunLock
 from chainrule.errors import OptionError
+from chainrule.files import folder
 from chainrule.files.folder import Folder
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.errors import OptionError
-from chainrule.files.folder import Folder
 from chainrule.files.descriptors import LONGEST_NAME, naming, shortened
+from chainrule.files.folder import Folder
 from chainrule.files.regular_file import kind_of
 from chainrule.files.writing import make_folder, remove_empty
 

@@ -21,16 +21,21 @@ from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD, facts_of, now, read_record, record_in
 from chainrule.errors import DataError
 from chainrule.files.folder import Folder, Place
-from chainrule.nn.network import Network
 from chainrule.files.regular_file import is_folder
-from chainrule.train.records.callbacks import Callback
+from chainrule.nn.network import Network
 from chainrule.train.checkpoints.writer import BEST, LAST
+from chainrule.train.records.callbacks import Callback
 from chainrule.train.records.history import History
 from chainrule.train.records.loggers import json_line, json_text
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
 
 MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
-    "model.safetensors", "metrics.jsonl", "history.csv", "curves.svg", "gradient_norms.svg", "config.toml",
+    "model.safetensors",
+    "metrics.jsonl",
+    "history.csv",
+    "curves.svg",
+    "gradient_norms.svg",
+    "config.toml",
     "checkpoints",
 )
 OF_CHECKPOINTS = (LAST, BEST)

@@ -9,12 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.backends import choose_backend
-from chainrule.cli.options import optimisation
 from chainrule.cli.console import output
-from chainrule.cli.options.architecture import describe_net, net_of
-from chainrule.cli.options.config import config_text
-from chainrule.cli.options.fitting import trainer_of, with_recipe
-from chainrule.cli.options.types import describe_device, refuse_what_is_read
 from chainrule.cli.console.reports import (
     PlainLines,
     Say,
@@ -24,11 +19,16 @@ from chainrule.cli.console.reports import (
     say_findings,
     summary_of,
 )
+from chainrule.cli.options import optimisation
+from chainrule.cli.options.architecture import describe_net, net_of
+from chainrule.cli.options.config import config_text
+from chainrule.cli.options.fitting import trainer_of, with_recipe
 from chainrule.cli.options.resolved import resolve
+from chainrule.cli.options.training_data import Data, read_training_data
+from chainrule.cli.options.types import describe_device, refuse_what_is_read
 from chainrule.cli.runs.directory import GRADIENT_NORMS, MODEL, RunDirectory
 from chainrule.cli.runs.record import file_facts
 from chainrule.cli.runs.signals import Signals
-from chainrule.cli.options.training_data import Data, read_training_data
 from chainrule.errors import DivergenceError
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.network import Network
@@ -43,7 +43,11 @@ INTERRUPTED = 130
 
 
 def do_job(
-    args: argparse.Namespace, directory: RunDirectory, *, goes_on: bool = False, anywhere: bool = False,
+    args: argparse.Namespace,
+    directory: RunDirectory,
+    *,
+    goes_on: bool = False,
+    anywhere: bool = False,
     files: Sequence[SameFile] = (),
 ) -> int:
     """Train as the options say and keep the run in ``directory``; the exit code.
@@ -80,16 +84,25 @@ def do_job(
         )
         lines = [] if args.quiet or sys.stderr.isatty() else [PlainLines(args.epochs)]
         trainer = trainer_of(
-            args, net, has_validation=data.valid is not None, progress=not args.quiet,
-            callbacks=[signals, *loggers, directory, *lines], checkpoints=directory.checkpoints,
+            args,
+            net,
+            has_validation=data.valid is not None,
+            progress=not args.quiet,
+            callbacks=[signals, *loggers, directory, *lines],
+            checkpoints=directory.checkpoints,
         )
         resume = directory.last_checkpoint if goes_on else None
         if goes_on:
             say("resumes", "from the beginning: it has no checkpoint" if resume is None else str(resume))
         try:
             outcome = trainer.fit(
-                data.X, data.y, class_weight=args.class_weight, validation=data.valid, diagnose=args.diagnose,
-                resume=resume, resume_anywhere=anywhere,
+                data.X,
+                data.y,
+                class_weight=args.class_weight,
+                validation=data.valid,
+                diagnose=args.diagnose,
+                resume=resume,
+                resume_anywhere=anywhere,
             )
             summary = _keep(directory, net, data, outcome)
         except DivergenceError as error:

@@ -11,8 +11,8 @@ import time
 from typing import Self
 
 from chainrule.errors import OptionError
-from chainrule.files.folder import Folder
 from chainrule.files.descriptors import naming, write_all
+from chainrule.files.folder import Folder
 from chainrule.files.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, kind_of
 
 try:

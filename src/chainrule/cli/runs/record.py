@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from chainrule.version import __version__
 from chainrule.errors import DataError, first_line
-from chainrule.files.folder import Folder
 from chainrule.files.descriptors import naming
+from chainrule.files.folder import Folder
 from chainrule.files.regular_file import is_folder, open_regular
 from chainrule.files.sealed_file import is_deeper
 from chainrule.tables.selection import BUILT_IN
 from chainrule.train.records.run import StartRecord
+from chainrule.version import __version__
 
 RECORD = "run.json"
 LONGEST, DEEPEST = 1 << 24, 20  # bytes and levels; a real one has a few thousand, and five
