@@ -6,7 +6,7 @@
 Every peer is a process, started, compiled and warmed up before the clock runs, then blocked on a pipe. A round asks
 one after the other for the same number of steps and takes the time measured inside around the steps. All begin a round
 at the same weights and train on the same rows; before, the losses of the first five batches in order are compared. A
-turn waits until the machine is quiet and is taken again where other work got in between (seen on Linux). Figures are
+turn waits until the machine is quiet and is repeated if other work got in between (seen on Linux). Figures are
 medians over rounds. "chainrule" has its compiled kernels, "chainrule-numpy" has not, "chainrule-again" is the first
 once more and shows the noise; "gemm" is no trainer but the bare matrix products of the step.
 Variables that pin a library's kernels, such as OPENBLAS_CORETYPE, are set aside unless --keep-kernels is given.
@@ -153,7 +153,7 @@ def measure(
 
 
 def summary(answers: list[dict[str, Any]], steps: int | None) -> dict[str, Any]:
-    """Median, least and most: of microseconds a step, or of seconds to the goal."""
+    """Median, least and most: of microseconds per step, or of seconds to the goal."""
     unit, factor = ("us", 1e6 / steps) if steps else ("s", 1.0)
     values = [answer["seconds"] * factor for answer in answers]
     found = {"unit": unit, "median": statistics.median(values), "least": min(values), "most": max(values)}
@@ -207,13 +207,15 @@ def print_workload(name: str, result: dict[str, Any]) -> None:
         agreement += f"; {one['disturbed']} turns disturbed" if one["disturbed"] else ""
         if name == "F":
             epochs = ", ".join(map(str, one["epochs"]))
-            agreement += f"; {one['s_an_epoch']:.2f} s an epoch, epochs {epochs}; first {one['first']['seconds']:.1f} s"
+            agreement += (
+                f"; {one['s_an_epoch']:.2f} s per epoch, epochs {epochs}; first {one['first']['seconds']:.1f} s"
+            )
             agreement += "" if one["reached"] else "; the goal was not reached every time"
         print(f"{peer:<18}" + "".join(f"{cell:>13}" for cell in cells) + ("" if peer == "gemm" else f"  {agreement}"))
 
 
 def print_table(results: dict[str, Any], names: list[str]) -> None:
-    print("\nmicroseconds a step (F: seconds), and in brackets how many times chainrule's")
+    print("\nmicroseconds per step (F: seconds), and in brackets how many times chainrule's")
     print(f"{'':<18}" + "".join(f"{name:>20}" for name in results))
     for peer in names:
         print(f"{peer:<18}" + "".join(f"{_cell(result['peers'], peer):>20}" for result in results.values()))

@@ -117,7 +117,7 @@ class Clock:
 
 
 class Seat:
-    """A competitor's place in the run; its process is started anew for the next case where it failed in one."""
+    """A competitor's place in the run; its process is restarted for the next case if it failed in one."""
 
     def __init__(self, name: str, device: str, clock: Clock) -> None:
         self.name, self.entry, self.device, self.clock = name, ENTRIES[name], device, clock
@@ -259,7 +259,7 @@ class Comparison:
         size = {"size": 256, "copied": 2**20, "nodes": 10} if self.args.smoke else {
             "size": 8192, "copied": 2**29, "nodes": 1000
         }  # fmt: skip
-        rates = seat.ask("extra", what="rates", arguments=size) if seat else {"failed": "torch is not there"}
+        rates = seat.ask("extra", what="rates", arguments=size) if seat else {"failed": "torch is not installed"}
         self.found["rates"] = rates
         print(f"rates after {self.clock.spent:.0f} s: {_brief(rates)}", flush=True)
 
@@ -296,7 +296,7 @@ class Comparison:
         return result
 
     def lay_out_all(self) -> None:
-        """The arrays of all cases, a folder each; why there are none goes into ``without_data``."""
+        """The arrays of all cases, one folder per case; why there are none goes into ``without_data``."""
         for name in dict(self.plan()):
             folder = Path(self.folder.name) / name
             folder.mkdir()
@@ -314,7 +314,7 @@ class Comparison:
             np.save(folder / f"b{i}.npy", rng.standard_normal(n_out, np.float32) * np.float32(0.01))
         if name == "e":
             if self.args.data is None:
-                raise ValueError("no --data: Fashion-MNIST is not there")
+                raise ValueError("no --data, so no Fashion-MNIST")
             arrays = read_fashion(self.args.data)
             if self.args.smoke:
                 arrays = {key: array[: case.steps * case.batch] for key, array in arrays.items()}
@@ -445,7 +445,7 @@ class Comparison:
 
 
 def _difference(losses: list[float], reference: list[float]) -> float | None:
-    """The largest relative difference; None where a loss is not finite."""
+    """The largest relative difference; None if a loss is not finite."""
     difference = float(np.abs(np.array(losses) / np.array(reference) - 1).max())
     return difference if np.isfinite(difference) else None
 
@@ -474,7 +474,7 @@ def floor_of(case: Case, precision: str, rates: dict[str, Any]) -> dict[str, Any
 
 
 def card_state() -> dict[str, str] | None:
-    """What nvidia-smi says of clocks, heat and power at this moment; None where it says nothing."""
+    """What nvidia-smi says of clocks, heat and power at this moment; None if it says nothing."""
     fields = (
         "name,driver_version,pstate,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,temperature.gpu,power.draw,"
         "power.limit,memory.used,utilization.gpu"

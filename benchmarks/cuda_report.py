@@ -62,7 +62,7 @@ def print_reasons(found: dict[str, Any]) -> None:
 
 
 def why_missing(one: dict[str, Any], tolerances: Sequence[float]) -> str:
-    """Empty where a figure is there."""
+    """Empty if there is a figure."""
     if one.get("agrees") is False:
         found = zip(
             ("20 steps", "an epoch"), (one["loss_difference"], one["epoch_difference"]), tolerances, strict=True
@@ -91,7 +91,7 @@ def print_extras(found: dict[str, Any]) -> None:
 
 
 def print_table(found: dict[str, Any]) -> None:
-    """The short one: a row a case, at most ``WIDTH`` columns."""
+    """The short one: one row per case, at most ``WIDTH`` columns."""
     smoke = "SMOKE RUN, figures mean nothing: " if found["smoke"] else ""
     print(f"\n{smoke}{found['card'].get('card', 'no card')}; us a step, e: ms to {found['goal']:.1%}; best = best peer")
     print(f"{'':<7}" + "".join(f"{head:>9}" for head in [*COLUMNS.values(), "floor"]) + f"{'ours/best':>10}")

@@ -30,7 +30,7 @@ def facts(backends: list[Backend]) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """None where there is no git, or what lies here is no checkout but a copy."""
+    """None if there is no git, or if this is a copy rather than a checkout."""
     try:
         command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

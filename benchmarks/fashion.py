@@ -19,7 +19,7 @@ def read_fashion(path: Path) -> dict[str, np.ndarray]:
 
     ``path`` is an .npz with these arrays (also as x_train, y_train, x_test, y_test), or a folder: with the four idx
     files, gzipped or not, with fashion-train.npz and fashion-test.npz as examples/fashion_mnist.py writes them, or with
-    one such .npz. FileNotFoundError or ValueError where there is nothing of the kind.
+    one such .npz. FileNotFoundError or ValueError if there is nothing of the kind.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
@@ -48,7 +48,7 @@ def _four_of(content: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
 def _shaped(arrays: object) -> dict[str, np.ndarray]:
     X, y, X_test, y_test = (np.asarray(array) for array in arrays)  # type: ignore[attr-defined]
     if X.dtype != np.uint8 or X.size != len(X) * 784:
-        raise ValueError(f"images of shape {X.shape}, {X.dtype} came, (n, 28, 28) or (n, 784) bytes were expected")
+        raise ValueError(f"images: expected (n, 28, 28) or (n, 784) bytes, got {X.shape} of {X.dtype}")
     images = [np.ascontiguousarray(x.reshape(len(x), -1)) for x in (X, X_test)]
     return dict(zip(NAMES, (images[0], y.astype(np.int64), images[1], y_test.astype(np.int64)), strict=True))
 

@@ -17,7 +17,7 @@ TIMED = "import time; start = time.perf_counter(); {}; print(time.perf_counter()
 
 
 def import_seconds(statement: str, environment: Mapping[str, str], times: int = 3) -> float | None:
-    """The best of ``times`` fresh processes, the start of the interpreter not counted; None where it cannot be."""
+    """The best of ``times`` fresh processes, the start of the interpreter not counted; None if it cannot be."""
     command = [sys.executable, "-c", TIMED.format(statement)]
     found = []
     for _ in range(times):

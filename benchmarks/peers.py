@@ -2,7 +2,7 @@
 
 Each trains the same net on the same rows, in a process of its own (``worker.py``). A step is: gather a batch through a
 shuffled order, forward, mean loss, backward, Adam (1e-3, 0.9, 0.999, 1e-8), in float32. Each does it in the fastest
-way found for it; its docstring says what that is and where its mathematics differ.
+way found for it; its docstring says what that is and how its mathematics differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 
 
 class Case(NamedTuple):
-    """A workload: widths of the net, rows a step, which loss, steps an epoch."""
+    """A workload: widths of the net, rows per step, which loss, steps per epoch."""
 
     widths: tuple[int, ...]
     batch: int
@@ -54,7 +54,7 @@ class Peer(abc.ABC):
         """Train that many epochs, each through a new order; back when all is computed, losses included."""
 
     def losses_in_order(self, count: int) -> list[float] | None:
-        """The losses of the first ``count`` batches in order, from the initial weights; None where there are none."""
+        """The losses of the first ``count`` batches in order, from the initial weights; None if there are none."""
         self.reset(0)
         size = self.case.batch
         return [float(self.step_on(np.arange(i * size, (i + 1) * size))) for i in range(count)]
@@ -147,7 +147,7 @@ class Chainrule(Peer):
 
 
 class ScikitLearn(Peer):
-    """`MLPClassifier` or `MLPRegressor`, one `partial_fit` an epoch, alpha 0.
+    """`MLPClassifier` or `MLPRegressor`, one `partial_fit` per epoch, alpha 0.
 
     The regressor minimises half the squared error, summed over the outputs: the same steps, as Adam cancels a factor of
     the gradient, up to its epsilon. The classifier clips the probabilities in the loss that it reports. So the losses
@@ -211,7 +211,7 @@ class Thinc(Peer):
     module = "thinc"
 
     def prepare(self) -> None:
-        sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # thinc imports it where it is, without need
+        sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # thinc imports it if it is installed, without need
         from thinc import api
 
         self.api, self.ops = api, api.NumpyOps(use_blis=False)

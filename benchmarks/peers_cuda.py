@@ -2,8 +2,8 @@
 
 Each trains the same net from the same weights on the same rows, in a process of its own (``worker_cuda.py``). A step
 is: gather a batch through a shuffled order from rows that lie on the device, forward, mean softmax cross-entropy,
-backward, Adam (1e-3, 0.9, 0.999, 1e-8). Its loss is recorded on the device; the host looks once an epoch. Weights,
-moments and losses are float32; ``precision`` says how the matrix products are computed.
+backward, Adam (1e-3, 0.9, 0.999, 1e-8). Its loss is recorded on the device; the host synchronises once per epoch.
+Weights, moments and losses are float32; ``precision`` says how the matrix products are computed.
 With ``device="cpu"`` the same code runs on the processor, which shows that it runs and nothing else.
 """
 
@@ -33,7 +33,7 @@ PIXEL_MEAN, PIXEL_SCALE = 72.94, 90.02
 class Arrays(NamedTuple):
     """What a case is made of, on the host: [(W (n_in, n_out), b (n_out,)), ...], rows, labels, and those of the test.
 
-    ``X`` is float32, or uint8 where standardising it belongs to the task.
+    ``X`` is float32, or uint8 if standardising it is part of the task.
     """
 
     weights: list[tuple[np.ndarray, np.ndarray]]
@@ -68,7 +68,7 @@ class Competitor(abc.ABC):
 
     @abc.abstractmethod
     def place(self) -> None:
-        """Rows and labels onto the device, standardised where they are uint8."""
+        """Rows and labels onto the device, standardised if they are uint8."""
 
     @abc.abstractmethod
     def use(self, variant: str) -> None:
@@ -92,7 +92,7 @@ class Competitor(abc.ABC):
 
     @abc.abstractmethod
     def epoch(self, order: Any) -> np.ndarray:
-        """Train an epoch in this order; back, with the losses of its steps, when all is computed."""
+        """Train an epoch in this order; returns the losses of its steps when all is computed."""
 
     @abc.abstractmethod
     def accuracy(self) -> float:
@@ -133,7 +133,7 @@ class Competitor(abc.ABC):
         }
 
     def order_us(self) -> float | None:
-        """Of the time of a step, what dealing the rows anew takes; None where it cannot be had."""
+        """The part of a step's time that shuffling takes; None if it cannot be had."""
         times = []
         with contextlib.suppress(Exception):  # it is told beside the figures and is none of them
             for _ in range(5):
@@ -368,7 +368,7 @@ def divisor(number: int, most: int) -> int:
 
 
 def held_memory(device: str) -> dict[str, int]:
-    """Bytes in use: of CuPy's pool and of the whole card, or of the process where there is no card."""
+    """Bytes in use: of CuPy's pool and of the whole card, or of the process if there is no card."""
     if device == "cpu":
         with contextlib.suppress(OSError):
             pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])

@@ -16,7 +16,7 @@ PRECISIONS = {"fp32": "highest", "tf32": "tensorfloat32", "bf16": "default"}  # 
 
 
 class JaxScan(Competitor):
-    """One jitted `lax.scan` an epoch, its carry donated; the order is dealt on the device by sorting random words.
+    """One jitted `lax.scan` per epoch, its carry donated; the order is dealt on the device by sorting random words.
 
     In bf16, products take operands cast to bf16 and give float32; also tried: the hidden layers' products give bf16, as
     torch's autocast has it. Otherwise also tried: a loop body of several steps.
@@ -166,7 +166,7 @@ class JaxScan(Competitor):
 
 
 class JaxStep(JaxScan):
-    """One jitted call a step, its carry donated; the number of the batch is counted, the loss kept, on the device."""
+    """One jitted call per step, its carry donated; the number of the batch is counted, the loss kept, on the device."""
 
     @property
     def variants(self) -> list[str]:  # type: ignore[override]

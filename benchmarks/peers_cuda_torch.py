@@ -261,7 +261,7 @@ class TorchGraph(Torch):
 
 
 class TorchCompile(TorchGraph):
-    """`torch.compile(mode="max-autotune")` of gather, forward and loss, and so of the way back.
+    """`torch.compile(mode="max-autotune")` of gather, forward and loss, and so of the backward pass.
 
     Tried: the fused Adam beside it; with torch's own CUDA graphs off, the compiled step and the fused Adam recorded by
     hand, as in TorchGraph; and `Adam.step` compiled as well.

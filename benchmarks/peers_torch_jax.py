@@ -114,7 +114,7 @@ class TorchCompile(Torch):
 
 
 class JaxScan(Peer):
-    """One jitted `lax.scan` an epoch, its carry donated; the order comes from NumPy, whose shuffle is faster."""
+    """One jitted `lax.scan` per epoch, its carry donated; the order comes from NumPy, whose shuffle is faster."""
 
     module = "jax"
 
@@ -186,7 +186,7 @@ class JaxScan(Peer):
 
 
 class JaxStep(JaxScan):
-    """One jitted call a step, its carry donated; the number of the batch is counted inside."""
+    """One jitted call per step, its carry donated; the number of the batch is counted inside."""
 
     def train(self, epochs: int) -> None:
         for _ in range(epochs):

@@ -51,7 +51,7 @@ class Process:
         self.fate: dict[str, str] = {}
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """What the worker's method of that name returns; {"absent": why} or {"failed": why} where it cannot."""
+        """What the worker's method of that name returns; {"absent": why} or {"failed": why} if it cannot."""
         self.send(do, **arguments)
         return self.receive()
 
@@ -102,7 +102,7 @@ class Process:
 
 
 def turn(worker: Process, **command: Any) -> dict[str, Any]:
-    """The answer to ``command``, asked when the machine is quiet and again where other work took its share meanwhile.
+    """The answer to ``command``, asked when the machine is quiet, and again if other work took its share meanwhile.
 
     "disturbed" says whether the last try was so too. Only Linux can tell; elsewhere every turn counts as undisturbed.
     """
@@ -129,7 +129,7 @@ def await_quiet() -> None:
 
 
 def _used_and_all() -> tuple[float, float]:
-    """Seconds of all cores since the start: in which they were busy, and altogether; zeros where nobody says."""
+    """Seconds of all cores since the start: in which they were busy, and altogether; zeros if unknown."""
     try:
         line = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
     except OSError:

@@ -1,7 +1,7 @@
 """Training steps a second on each device, a few sizes: ``python benchmarks/steps.py [--json FILE] [--device D ...]``.
 
 A step is gather, forward, loss, backward and Adam, as `Trainer` runs it, float32, random data. The figure is the median
-over epochs after the first, which allocates and warms up. On a GPU the time includes one synchronisation an epoch.
+over epochs after the first, which allocates and warms up. On a GPU the time includes one synchronisation per epoch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WORKLOADS = {
 
 
 def measure(workload: Workload, device: str, epochs: int) -> dict[str, Any]:
-    """Microseconds a step: median, least and most over the epochs after the first."""
+    """Microseconds per step: median, least and most over the epochs after the first."""
     widths, batch, loss, steps = workload
     rng = np.random.default_rng(0)
     X = rng.normal(size=(batch * steps, widths[0])).astype(np.float32)

@@ -111,7 +111,7 @@ def job_of(job: str, path: Path) -> Callable[[], Any]:
 
 
 def measure(job: str, path: Path) -> dict[str, float]:
-    """Seconds, and bytes above what was there before."""
+    """Seconds, and bytes above what was in use before."""
     run = job_of(job, path)
     before, cpu, start = _resident(), time.process_time(), time.perf_counter()
     kept = run()

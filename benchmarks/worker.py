@@ -20,7 +20,7 @@ import numpy as np
 from peers import Case, Chainrule, Gemm, Peer, ScikitLearn, Thinc
 from peers_torch_jax import JaxScan, JaxStep, Torch, TorchCompile
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where it is not called as its module is
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # whose package is not called as its module
 CLASSES: dict[str, type[Peer]] = {
     "chainrule": Chainrule,
     "torch": Torch,
@@ -40,7 +40,7 @@ class Worker:
         self.peer = CLASSES[name]()
 
     def setup(self, case: list[Any], folder: str) -> dict[str, Any]:
-        """Import the library and take in the arrays of ``folder``; {"absent": why} where the library is not there."""
+        """Import the library and take in the arrays of ``folder``; {"absent": why} if the library is not installed."""
         widths, *rest = case
         arrays = {path.stem: np.load(path) for path in Path(folder).glob("*.npy")}
         weights = [(arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(len(widths) - 1)]

@@ -23,7 +23,7 @@ extern "C" __global__ void halve(const float* x, __half* y) { y[threadIdx.x] = _
 def check_place(name: str, path: str | None) -> None:
     """A CUDA toolkit elsewhere on the machine would hide that the wheels lack something."""
     if path is None or not Path(path).is_relative_to(sys.prefix):
-        raise SystemExit(f"{name}: {path} was found, a place under {sys.prefix} was expected")
+        raise SystemExit(f"{name}: expected a place under {sys.prefix}, got {path}")
     print(name, path)
 
 

@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Any] = {
     "leaky_relu": F.leaky_relu,
     "elu": F.elu,
     "selu": F.selu,
-    "softplus": partial(F.softplus, threshold=1e9),  # by default it is cut off at 20, where it is off by 2e-9
+    "softplus": partial(F.softplus, threshold=1e9),  # the default cuts it off at 20, which is off by 2e-9
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "gelu": F.gelu,

@@ -24,7 +24,7 @@ OUT = Path(__file__).parents[2] / "tests" / "nn" / "losses" / "torch_losses.json
 N, K = 6, 4
 LEVELS = (0.05, 0.5, 0.8, 0.9)
 
-Rows = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # l_i, or l_ij where a row has several
+Rows = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # l_i, or l_ij if a row has several
 
 
 def focal(z: torch.Tensor, t: torch.Tensor, gamma: float) -> torch.Tensor:

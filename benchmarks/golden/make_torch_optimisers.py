@@ -61,7 +61,7 @@ def on_a_function(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def loss_of(name: str, z: torch.Tensor, t: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
-    """The mean over rows (by weight) and, where there are several numbers a row, over those too."""
+    """The mean over rows (by weight) and, if there are several numbers per row, over those too."""
     kernel = {
         "softmax_cross_entropy": F.cross_entropy,
         "sigmoid_cross_entropy": F.binary_cross_entropy_with_logits,

@@ -2,7 +2,7 @@
 
     python benchmarks/golden/make_torch_schedules.py        # needs torch, not chainrule
 
-A run of ``total`` updates each; of Plateau, one rate an epoch and the metric that it watched. Names and options are
+A run of ``total`` updates each; of Plateau, one rate per epoch and the metric that it monitored. Names and options are
 chainrule's; the calls say what PyTorch calls them.
 """
 
