@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         ShapeError,
     )
+    from chainrule.estimators.classifier import MLPClassifier as MLPClassifier
+    from chainrule.estimators.regressor import MLPRegressor as MLPRegressor
     from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
     from chainrule.nn.columns.column_data import Categorical
     from chainrule.nn.columns.number_column import NumberColumn

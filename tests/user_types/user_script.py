@@ -56,6 +56,10 @@ split = cr.hold_out(100, 0.2, seed=0)
 assert_type(split, cr.Split)
 assert_type(cr.make_folds(100, 5), list[cr.Split])
 
+classifier = cr.MLPClassifier(hidden_layer_sizes=(16,), max_iter=5)
+assert_type(classifier, cr.MLPClassifier)
+assert_type(classifier.network_, cr.Network)
+
 try:
     cr.check_gradients(net, X, y)
 except cr.GradientError as error:
