@@ -18,10 +18,10 @@ def backend(device: str = "auto", *, precision: str = "fp32") -> Backend:
 
     Parameters
     ----------
-    device : "auto", "cpu", "cuda" (the same as "cuda:0") or "cuda:N"
+    device : "auto", "cpu", "cuda" (the same as "cuda:0") or "cuda:N".
         ``auto`` takes the first CUDA device that works and the CPU otherwise. An explicit CUDA device that
         cannot be had is an error; it is never replaced by the CPU.
-    precision : "fp32", "tf32" or "bf16"
+    precision : "fp32", "tf32" or "bf16".
         How float32 matrix products are computed; the CPU has fp32 only.
 
     Raises
