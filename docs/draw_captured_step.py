@@ -15,6 +15,7 @@ sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "src")]
 import numpy as np  # noqa: E402
 
 import chainrule as cr  # noqa: E402
+from chainrule.backends.contract.losses import LossBatch  # noqa: E402
 from chainrule.backends.cupy.capture.dependencies import dependencies  # noqa: E402
 from chainrule.backends.cupy.capture.launches import Launch  # noqa: E402
 from chainrule.nn.passes import new_state  # noqa: E402
@@ -48,7 +49,7 @@ def recorded_step() -> list[tuple[str, Launch]]:
         for layer in batch.layers:
             x = layer.forward(x)
             note(f"y{layer.name[5:]} = act(x W + b)")
-        net.loss(be, x, buffer[1], None, state, totals=totals, dlogits=batch.dlogits)
+        net.loss(be, LossBatch(x, buffer[1], None, state, totals, batch.dlogits))
         note("loss, dz2")
         be.count_correct(x, buffer[1], None, state, totals=totals)
         note("count correct")

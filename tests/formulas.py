@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.backends.contract.losses import LossBatch
+
 Rows = tuple[np.ndarray, np.ndarray]  # l (n,), dl/dz of the shape of z
 
 SMOOTHING, GAMMA, DELTA = 0.1, 2.0, 1.5
@@ -95,11 +97,13 @@ class LossCase(NamedTuple):
     kind: str = ""
     each: int = 1  # outputs a target column; 0 for as many as there are up to 7
 
-    def call(self, backend: Any, logits: Any, targets: Any, weights: Any, state: Any, **options: Any) -> None:
-        first = (self.kind,) if self.kind else ()
+    def call(self, backend: Any, *arrays: Any, totals: Any, dlogits: Any, **options: Any) -> None:
+        """Of the ``arrays`` logits, targets, weights and state."""
+        batch = LossBatch(*arrays, totals=totals, dlogits=dlogits)
         if self.method == "quantile_loss":
-            options["levels"] = levels_of(logits.shape[1] // targets.shape[1])
-        getattr(backend, self.method)(*first, logits, targets, weights, state, **self.options, **options)
+            options["levels"] = levels_of(batch.logits.shape[1] // batch.targets.shape[1])
+        kind = (self.kind,) if self.kind else ()
+        getattr(backend, self.method)(batch, *kind, **self.options, **options)
 
     def launches(self) -> str:
         """The kernel of the CUDA body."""

@@ -16,6 +16,7 @@ import pytest
 import chainrule as cr
 from activation_formulas import FORMULAS
 from chainrule.backends.contract.backend import BATCH, CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import CHUNK
 from chainrule.errors import DeviceError
 from comparisons import assert_within
@@ -405,17 +406,9 @@ def test_loss_and_gradient(backend, memory, rng, dtype, u, loss, weighting, mean
 def test_losses_are_added_up_in_double_precision(backend, memory, dtype, weighted):
     """2^24 + 1: the sum over an epoch's rows is more than float32 can count."""
     weights, totals = memory.array(np.ones(2), dtype) if weighted else None, memory.output((1, 3), np.float64)
-    backend.elementwise_loss(
-        "squared_error",
-        memory.array([[4096.0], [1.0]], dtype),
-        memory.array(np.zeros((2, 1)), dtype),
-        weights,
-        memory.state(),
-        scale=1.0,
-        mean=True,
-        totals=totals,
-        dlogits=memory.output((2, 1), dtype),
-    )
+    logits, targets = memory.array([[4096.0], [1.0]], dtype), memory.array(np.zeros((2, 1)), dtype)
+    batch = LossBatch(logits, targets, weights, memory.state(), totals, memory.output((2, 1), dtype))
+    backend.elementwise_loss(batch, "squared_error", scale=1.0, mean=True)
     assert memory.read(totals)[0, :2].tolist() == [2**24 + 1, 2]
 
 

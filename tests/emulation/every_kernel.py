@@ -24,7 +24,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.backends.contract.backend import BF16, RUNNING, ActivationName, Array
-from chainrule.backends.contract.losses import ElementwiseLossName
+from chainrule.backends.contract.losses import ElementwiseLossName, LossBatch
 from chainrule.backends.cupy import kernels, layers
 from chainrule.backends.cupy.capture.launches import Launch
 from emulation import compiled
@@ -162,19 +162,22 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     every_normalization(be, real, stored, n, k)
     every_embedding(be, real, stored, n, k)
 
-    options: dict[str, Any] = {"scale": 0.5, "mean": True, "totals": totals}
+    options: dict[str, Any] = {"scale": 0.5, "mean": True}
+
+    def batch(z: Array, targets: Array, w: Array, d: Array) -> LossBatch:
+        return LossBatch(z, targets, w, state.copy(), totals, d)
+
     column, twice_as_wide = some((n, 1)), some((n, 2 * k))
     losses: list[tuple[Array, Callable[..., None]]] = [
-        (logits, lambda z, w, d: be.softmax_cross_entropy(z, labels, w, state.copy(), dlogits=d, **options)),
-        (logits, lambda z, w, d: be.softmax_cross_entropy(
-            z, labels, w, state.copy(), label_smoothing=0.1, dlogits=d, **options)),
-        (logits, lambda z, w, d: be.focal_loss(z, labels, w, state.copy(), gamma=2.0, dlogits=d, **options)),
+        (logits, lambda z, w, d: be.softmax_cross_entropy(batch(z, labels, w, d), **options)),
+        (logits, lambda z, w, d: be.softmax_cross_entropy(batch(z, labels, w, d), label_smoothing=0.1, **options)),
+        (logits, lambda z, w, d: be.focal_loss(batch(z, labels, w, d), gamma=2.0, **options)),
         *((logits, lambda z, w, d, kind=kind: be.elementwise_loss(
-            kind, z, exact(few, real), w, state.copy(), parameter=1.0, dlogits=d, **options))
+            batch(z, exact(few, real), w, d), kind, parameter=1.0, **options))
             for kind in typing.get_args(ElementwiseLossName)),
         (logits, lambda z, w, d: be.quantile_loss(
-            z, column, w, state.copy(), levels=tuple((np.arange(k) + 1) / (k + 1)), dlogits=d, **options)),
-        (twice_as_wide, lambda z, w, d: be.gaussian_nll(z, logits, w, state.copy(), dlogits=d, **options)),
+            batch(z, column, w, d), levels=tuple((np.arange(k) + 1) / (k + 1)), **options)),
+        (twice_as_wide, lambda z, w, d: be.gaussian_nll(batch(z, logits, w, d), **options)),
     ]  # fmt: skip
     for (z, loss), w in itertools.product(losses, (weights, None)):
         loss(z, w, some(z.shape, stored))

@@ -15,6 +15,7 @@ import chainrule as cr
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.compiled import loading
 from chainrule.backends.compiled.loading import LOOPS, Loops
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.losses.names import LOSSES
 from chainrule.verify.explain import random_rows
@@ -110,14 +111,15 @@ def losses_in_place(backend: cr.Backend, kind: str, rng: np.random.Generator) ->
     """The gradient written over the logits, as the contract allows."""
     logits, labels = rng.normal(size=(6, 4)), rng.integers(0, 4, 6).astype(np.int32)
     state, totals = np.zeros(3, np.int64), np.zeros((1, 2))
-    options = {"scale": 1.0, "mean": True, "totals": totals, "dlogits": logits}
+    options = {"scale": 1.0, "mean": True}
     with backend.running():
         if kind == "softmax":
             backend.softmax(logits, out=logits)
         elif kind == "softmax_cross_entropy":
-            backend.softmax_cross_entropy(logits, labels, None, state, **options)
+            backend.softmax_cross_entropy(LossBatch(logits, labels, None, state, totals, logits), **options)
         else:
-            backend.elementwise_loss(kind, logits, rng.integers(0, 2, (6, 4)).astype(float), None, state, **options)
+            targets = rng.integers(0, 2, (6, 4)).astype(float)
+            backend.elementwise_loss(LossBatch(logits, targets, None, state, totals, logits), kind, **options)
     return [logits.tobytes(), totals.tobytes()]
 
 

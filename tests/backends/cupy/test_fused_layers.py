@@ -13,6 +13,7 @@ import pytest
 import chainrule as cr
 from activation_formulas import FORMULAS
 from chainrule.backends.contract.backend import BF16, CORRECT, HALTED, LOSS, RUNNING, WEIGHT
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.cupy import kernels, layers
 from chainrule.errors import DeviceError
 from emulation.backend import EmulatedBackend, compiler_problem, narrow, widen
@@ -270,18 +271,19 @@ def test_what_has_no_kernel_is_left_to_the_reference_and_kept_out_of_steps(backe
     three, product = memory.array(rng.normal(size=(2, 3, 3))), memory.output((2, 3, 3), np.float64)
     z, totals, state = memory.array(rng.normal(size=(3, 4))), memory.output((2, 3), np.float64), memory.state()
     numbers, wide = memory.output((3, 4), np.int64), memory.array([0, 1, 2], np.int64)
-    plain = {"scale": 1.0, "mean": True, "totals": totals, "dlogits": memory.output((3, 4), np.float64)}
+    plain, dlogits = {"scale": 1.0, "mean": True}, memory.output((3, 4), np.float64)
+    batch = lambda targets: LossBatch(z, targets, None, state, totals, dlogits)
     for step in (
         lambda: backend.dense(complex_x, complex_W, complex_b, "tanh", z=y, y=y),
         lambda: backend.activation_backward("tanh", y, y, dz=y, db=db),
         lambda: backend.activate("sigmoid", y, out=y),
         lambda: backend.matmul(three, three, out=product),
-        lambda: backend.softmax_cross_entropy(z, wide, None, state, **plain),
-        lambda: backend.focal_loss(z, wide, None, state, gamma=2.0, **plain),
-        lambda: backend.elementwise_loss("sigmoid_cross_entropy", z, numbers, None, state, **plain),
-        lambda: backend.elementwise_loss("squared_error", z, numbers, None, state, **plain),
-        lambda: backend.quantile_loss(z, numbers[:, :2], None, state, levels=(0.2, 0.8), **plain),
-        lambda: backend.gaussian_nll(z, numbers[:, :2], None, state, **plain),
+        lambda: backend.softmax_cross_entropy(batch(wide), **plain),
+        lambda: backend.focal_loss(batch(wide), gamma=2.0, **plain),
+        lambda: backend.elementwise_loss(batch(numbers), "sigmoid_cross_entropy", **plain),
+        lambda: backend.elementwise_loss(batch(numbers), "squared_error", **plain),
+        lambda: backend.quantile_loss(batch(numbers[:, :2]), levels=(0.2, 0.8), **plain),
+        lambda: backend.gaussian_nll(batch(numbers[:, :2]), **plain),
         lambda: backend.exp(complex_x, out=memory.output((3, 4), np.complex128)),
         lambda: backend.quantiles(complex_x, count=2, out=memory.output((3, 4), np.complex128)),
         lambda: backend.mean_and_variance(complex_x, out=memory.output((3, 4), np.complex128)),

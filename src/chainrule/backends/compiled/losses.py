@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.backends.compiled.loading import LOOPS, compile_for, or_numpy
 from chainrule.backends.compiled.normalization import COMPILED
 from chainrule.backends.contract.backend import Array
-from chainrule.backends.contract.losses import ElementwiseLossName
+from chainrule.backends.contract.losses import ElementwiseLossName, LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 
 
@@ -23,31 +23,11 @@ class CompiledLosses(NumPyBackend):
         """The loops; None while they are not loaded."""
 
     def softmax_cross_entropy(
-        self,
-        logits: Array,
-        labels: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        label_smoothing: float = 0.0,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
     ) -> None:
-        loops = self._loss_loops
+        loops, logits, labels, dlogits = self._loss_loops, batch.logits, batch.targets, batch.dlogits
         if loops is None or label_smoothing or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
-            super().softmax_cross_entropy(
-                logits,
-                labels,
-                weights,
-                state,
-                label_smoothing=label_smoothing,
-                scale=scale,
-                mean=mean,
-                totals=totals,
-                dlogits=dlogits,
-            )
+            super().softmax_cross_entropy(batch, label_smoothing=label_smoothing, scale=scale, mean=mean)
             return
         chosen = self._scratch(labels.shape, logits.dtype, use="chosen")
         losses = self._scratch(labels.shape, logits.dtype, use="losses")
@@ -62,51 +42,19 @@ class CompiledLosses(NumPyBackend):
             loops.normalize_less_onehot(dlogits, labels, losses)
         except Exception as error:
             LOOPS.withdraw(error)
-            self.softmax_cross_entropy(
-                logits,
-                labels,
-                weights,
-                state,
-                label_smoothing=label_smoothing,
-                scale=scale,
-                mean=mean,
-                totals=totals,
-                dlogits=dlogits,
-            )
+            self.softmax_cross_entropy(batch, label_smoothing=label_smoothing, scale=scale, mean=mean)
             return
         np.log(losses, out=losses)
         np.subtract(losses, chosen, out=losses)
-        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+        self._finish(batch, losses, scale=scale, mean=mean)
 
     @or_numpy
     def elementwise_loss(
-        self,
-        kind: ElementwiseLossName,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        parameter: float = 0.0,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, kind: ElementwiseLossName, *, parameter: float = 0.0, scale: float, mean: bool
     ) -> None:
-        loops = self._loss_loops
+        loops, logits, targets, dlogits = self._loss_loops, batch.logits, batch.targets, batch.dlogits
         if loops is None or logits.dtype.char not in COMPILED or logits.shape[1] > loops.PAIRWISE:
-            super().elementwise_loss(
-                kind,
-                logits,
-                targets,
-                weights,
-                state,
-                parameter=parameter,
-                scale=scale,
-                mean=mean,
-                totals=totals,
-                dlogits=dlogits,
-            )
+            super().elementwise_loss(batch, kind, parameter=parameter, scale=scale, mean=mean)
             return
         losses = self._scratch((len(logits),), logits.dtype, use="losses")
         row = self._scratch((logits.shape[1],), logits.dtype, use="square")
@@ -137,7 +85,7 @@ class CompiledLosses(NumPyBackend):
             np.negative(logits, out=inverse)
             np.exp(inverse, out=inverse)
             loops.gamma(logits, targets, inverse, dlogits, row, losses)
-        self._finish(losses, weights, state, scale, mean, totals, dlogits, factor=factor)
+        self._finish(batch, losses, scale=scale, mean=mean, factor=factor)
 
     @or_numpy
     def softmax(self, logits: Array, *, out: Array) -> None:

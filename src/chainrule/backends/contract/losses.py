@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.arrays import Array
 
 ElementwiseLossName: TypeAlias = Literal[
     "sigmoid_cross_entropy", "squared_error", "absolute_error", "huber", "poisson", "gamma"
 ]
 
 
+class LossBatch(NamedTuple):
+    """The arrays of one batch that a loss reads and writes; n rows, k outputs of the net."""
+
+    logits: Array  # (n, k) float; read
+    targets: Array  # labels (n,) int32, or numbers (n, k) of the dtype of the logits; read
+    weights: Array | None  # (n,), one per row; None if all are 1; read
+    state: Array  # (3,) int64: which row of totals is this batch's; HALTED is written if the loss is not finite
+    totals: Array  # (m, 3) float64, a row per batch; LOSS and WEIGHT of this batch are written
+    dlogits: Array  # (n, k): the gradient by the logits is written; may be the memory of ``logits``
+
+
 class LossContract(abc.ABC):
     """What a device must be able to do with the outputs of a net."""
 
     # ---- losses ---------------------------------------------------------------------------------
-    # Each writes totals[state[BATCH], LOSS and WEIGHT] and dlogits, in one pass. `weights` is (n,) or None for
-    # all ones. With mean=True the loss is divided by sum_i w_i, with mean=False by 1; `scale` multiplies it.
-    # Weights that are all zero give loss 0 and gradient 0. `dlogits` may be the memory of `logits`.
+    # Each writes totals[state[BATCH], LOSS and WEIGHT] and dlogits, in one pass. With mean=True the loss is divided by
+    # sum_i w_i, with mean=False by 1; `scale` multiplies it. Weights that are all zero give loss 0 and gradient 0.
     # A loss that is not finite sets state[HALTED] to state[STEP] unless it is set already.
 
     @abc.abstractmethod
     def softmax_cross_entropy(
-        self,
-        logits: Array,
-        labels: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        label_smoothing: float = 0.0,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
     ) -> None:
         """Cross-entropy of a softmax, in nats, and its gradient.   s = label_smoothing in [0, 1).
 
@@ -49,19 +47,7 @@ class LossContract(abc.ABC):
         """
 
     @abc.abstractmethod
-    def focal_loss(
-        self,
-        logits: Array,
-        labels: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        gamma: float,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
+    def focal_loss(self, batch: LossBatch, *, gamma: float, scale: float, mean: bool) -> None:
         """Focal loss of a softmax, in nats, and its gradient: rows that are right already count for little.
 
         p_i = softmax(logits_i)[labels_i];   l_i = -(1 - p_i)^gamma log p_i;
@@ -73,18 +59,7 @@ class LossContract(abc.ABC):
 
     @abc.abstractmethod
     def elementwise_loss(
-        self,
-        kind: ElementwiseLossName,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        parameter: float = 0.0,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, kind: ElementwiseLossName, *, parameter: float = 0.0, scale: float, mean: bool
     ) -> None:
         """A loss that is a sum over elements, l_i = sum_j l(z, t), and its gradient.   All (n, k); z = logits_ij.
 
@@ -103,19 +78,7 @@ class LossContract(abc.ABC):
         """
 
     @abc.abstractmethod
-    def quantile_loss(
-        self,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        levels: tuple[float, ...],
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
+    def quantile_loss(self, batch: LossBatch, *, levels: tuple[float, ...], scale: float, mean: bool) -> None:
         """Pinball loss of several quantiles that never cross, and its gradient.
 
         q_1 = z_1,   q_j = q_(j-1) + log(1 + exp(z_j));   g_j = [t < q_j] - levels_j;
@@ -128,18 +91,7 @@ class LossContract(abc.ABC):
         """
 
     @abc.abstractmethod
-    def gaussian_nll(
-        self,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
+    def gaussian_nll(self, batch: LossBatch, *, scale: float, mean: bool) -> None:
         """Negative log likelihood of a Gaussian, in nats and without its log(2 pi) / 2 a column, and its gradient.
 
         l_i = sum_j (s + (m - t)^2 exp(-s)) / 2,   m = logits_ij, s = logits_i,k+j: mean and logarithm of the variance;
@@ -150,18 +102,7 @@ class LossContract(abc.ABC):
 
     @abc.abstractmethod
     def custom_loss(
-        self,
-        value: Callable[..., Array],
-        gradient: Callable[..., Array],
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, value: Callable[..., Array], gradient: Callable[..., Array], *, scale: float, mean: bool
     ) -> None:
         """A loss of the user's own: l_i = value(xp, logits, targets)_i,   dl_i / dz_ij = gradient(xp, ...)_ij.
 

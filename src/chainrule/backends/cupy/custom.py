@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.contract.backend import BF16, Array
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.cupy.capture.launcher import Launcher, NotRecordableError
 
 
@@ -26,23 +27,11 @@ class Custom(Launcher):
         self.copy(result, out=out)
 
     def custom_loss(
-        self,
-        value: Callable[..., Array],
-        gradient: Callable[..., Array],
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, value: Callable[..., Array], gradient: Callable[..., Array], *, scale: float, mean: bool
     ) -> None:
+        dlogits = batch.dlogits
         wide = dlogits if dlogits.dtype != BF16 else self.empty(dlogits.shape, np.float32)
-        super().custom_loss(
-            value, gradient, logits, targets, weights, state, scale=scale, mean=mean, totals=totals, dlogits=wide
-        )
+        super().custom_loss(batch._replace(dlogits=wide), value, gradient, scale=scale, mean=mean)
         if wide is not dlogits:
             self.copy(wide, out=dlogits)
 

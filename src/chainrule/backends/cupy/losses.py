@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
@@ -22,108 +23,51 @@ class Losses(Launcher):
     """The part of the contract from logits to losses, gradients and predictions."""
 
     def softmax_cross_entropy(
-        self,
-        logits: Array,
-        labels: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        label_smoothing: float = 0.0,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
     ) -> None:
+        logits, labels = batch.logits, batch.targets
         if not (is_matrix(logits) and labels.dtype == np.int32):
             self._refuse_in_record(f"softmax_cross_entropy of {logits.dtype} {logits.shape}, labels {labels.dtype}")
-            super().softmax_cross_entropy(
-                logits,
-                labels,
-                weights,
-                state,
-                label_smoothing=label_smoothing,
-                scale=scale,
-                mean=mean,
-                totals=totals,
-                dlogits=dlogits,
-            )
+            super().softmax_cross_entropy(batch, label_smoothing=label_smoothing, scale=scale, mean=mean)
             return
         group, blocks = self._groups(*logits.shape)
         smoothing = {"label_smoothing": label_smoothing} if label_smoothing else {}
         self._loss(
             "smoothed_softmax_cross_entropy" if label_smoothing else "softmax_cross_entropy",
             blocks,
-            logits,
-            weights,
-            state,
-            dlogits=dlogits,
+            batch,
             labels=labels,
             scale=scale,
             mean=mean,
-            totals=totals,
             group=group,
             **smoothing,
         )
 
-    def focal_loss(
-        self,
-        logits: Array,
-        labels: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        gamma: float,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
+    def focal_loss(self, batch: LossBatch, *, gamma: float, scale: float, mean: bool) -> None:
+        logits, labels = batch.logits, batch.targets
         if not (is_matrix(logits) and labels.dtype == np.int32):
             self._refuse_in_record(f"focal_loss of {logits.dtype} {logits.shape}, labels {labels.dtype}")
-            super().focal_loss(
-                logits, labels, weights, state, gamma=gamma, scale=scale, mean=mean, totals=totals, dlogits=dlogits
-            )
+            super().focal_loss(batch, gamma=gamma, scale=scale, mean=mean)
             return
         group, blocks = self._groups(*logits.shape)
-        self._loss(
-            "focal_loss",
-            blocks,
-            logits,
-            weights,
-            state,
-            dlogits=dlogits,
-            labels=labels,
-            gamma=gamma,
-            scale=scale,
-            mean=mean,
-            totals=totals,
-            group=group,
-        )
+        self._loss("focal_loss", blocks, batch, labels=labels, gamma=gamma, scale=scale, mean=mean, group=group)
 
-    def _loss(
-        self,
-        kernel: str,
-        blocks: int,
-        logits: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        dlogits: Array,
-        **arguments: Any,
-    ) -> None:
-        """Launch a loss; before it, where rows have weights, their sum, by which gradients are divided."""
+    def _loss(self, kernel: str, blocks: int, batch: LossBatch, **arguments: Any) -> None:
+        """Launch a loss; before it, if rows have weights, their sum, by which gradients are divided."""
+        logits, weights = batch.logits, batch.weights
         rows = len(logits)
         total_weight = None if weights is None else self._total_weight(weights)
         self._launch(
             kernel,
-            VARIANT_OF[dlogits.dtype],
+            VARIANT_OF[batch.dlogits.dtype],
             (blocks,),
             (THREADS,),
             logits=logits,
             weights=weights,
             total_weight=total_weight,
-            state=state,
-            dlogits=dlogits,
+            state=batch.state,
+            totals=batch.totals,
+            dlogits=batch.dlogits,
             **{"rows": rows, "columns": logits.shape[1], **arguments},
             **self._sum_across(blocks, "loss"),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.backends.contract.backend import Array
-from chainrule.backends.contract.losses import ElementwiseLossName
+from chainrule.backends.contract.losses import ElementwiseLossName, LossBatch
 from chainrule.backends.cupy.losses import REALS, THREADS, Losses, is_matrix
 
 
@@ -13,116 +13,58 @@ class TargetLosses(Losses):
     """The part of the contract from logits to losses of numbers."""
 
     def elementwise_loss(
-        self,
-        kind: ElementwiseLossName,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        parameter: float = 0.0,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, kind: ElementwiseLossName, *, parameter: float = 0.0, scale: float, mean: bool
     ) -> None:
+        logits, targets = batch.logits, batch.targets
         if not is_matrix(logits, targets):
             self._refuse_in_record(f"{kind} of {logits.dtype} {logits.shape}, targets {targets.dtype}")
-            super().elementwise_loss(
-                kind,
-                logits,
-                targets,
-                weights,
-                state,
-                parameter=parameter,
-                scale=scale,
-                mean=mean,
-                totals=totals,
-                dlogits=dlogits,
-            )
+            super().elementwise_loss(batch, kind, parameter=parameter, scale=scale, mean=mean)
             return
-        packs, blocks = self._packs(logits, targets, dlogits, weighted=weights is not None)
+        packs, blocks = self._packs(logits, targets, batch.dlogits, weighted=batch.weights is not None)
         self._loss(
             f"elementwise_{kind}",
             blocks,
-            logits,
-            weights,
-            state,
-            dlogits=dlogits,
+            batch,
             targets=targets,
             packs=packs,
             parameter=parameter,
             scale=scale,
             mean=mean,
-            totals=totals,
         )
 
-    def quantile_loss(
-        self,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        levels: tuple[float, ...],
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
+    def quantile_loss(self, batch: LossBatch, *, levels: tuple[float, ...], scale: float, mean: bool) -> None:
+        logits, targets = batch.logits, batch.targets
         if not (is_matrix(logits) and targets.dtype == logits.dtype):
             self._refuse_in_record(f"quantile_loss of {logits.dtype} {logits.shape}, targets {targets.dtype}")
-            super().quantile_loss(
-                logits, targets, weights, state, levels=levels, scale=scale, mean=mean, totals=totals, dlogits=dlogits
-            )
+            super().quantile_loss(batch, levels=levels, scale=scale, mean=mean)
             return
         on_device = self._constant(np.array(levels, logits.dtype), use=f"levels {levels}")
         self._loss(
             "quantile_loss",
             self._blocks(len(targets), THREADS, most=2),
-            logits,
-            weights,
-            state,
-            dlogits=dlogits,
+            batch,
             targets=targets,
             levels=on_device,
             columns=targets.shape[1],
             count=len(levels),
             scale=scale,
             mean=mean,
-            totals=totals,
         )
 
-    def gaussian_nll(
-        self,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
+    def gaussian_nll(self, batch: LossBatch, *, scale: float, mean: bool) -> None:
+        logits, targets = batch.logits, batch.targets
         if not (is_matrix(logits) and targets.dtype == logits.dtype):
             self._refuse_in_record(f"gaussian_nll of {logits.dtype} {logits.shape}, targets {targets.dtype}")
-            super().gaussian_nll(
-                logits, targets, weights, state, scale=scale, mean=mean, totals=totals, dlogits=dlogits
-            )
+            super().gaussian_nll(batch, scale=scale, mean=mean)
             return
         self._loss(
             "gaussian_nll",
             self._blocks(targets.size, THREADS, most=2),
-            logits,
-            weights,
-            state,
-            dlogits=dlogits,
+            batch,
             targets=targets,
             columns=targets.shape[1],
             scale=scale,
             mean=mean,
-            totals=totals,
         )
 
     # ---- from logits to predictions -------------------------------------------------------------

@@ -9,16 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from chainrule.backends.contract.backend import (
-    CORRECT,
-    HALTED,
-    LOSS,
-    RUNNING,
-    STEP,
-    WEIGHT,
-    Array,
-)
-from chainrule.backends.contract.losses import ElementwiseLossName
+from chainrule.backends.contract.backend import CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT, Array
+from chainrule.backends.contract.losses import ElementwiseLossName, LossBatch
 from chainrule.backends.reference.array_operations import ArrayOperations, slot_of
 
 
@@ -28,19 +20,9 @@ class ReferenceLosses(ArrayOperations):
     # ---- one of k classes -----------------------------------------------------------------------
 
     def softmax_cross_entropy(
-        self,
-        logits: Array,
-        labels: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        label_smoothing: float = 0.0,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
     ) -> None:
-        xp = self.xp
+        xp, logits, labels, dlogits = self.xp, batch.logits, batch.targets, batch.dlogits
         rows = self._rows(len(labels))
         xp.subtract(logits, logits.real.max(axis=-1, keepdims=True), out=dlogits)
         chosen = dlogits[rows, labels]
@@ -53,22 +35,10 @@ class ReferenceLosses(ArrayOperations):
         if label_smoothing:
             xp.subtract(dlogits, label_smoothing / logits.shape[-1], out=dlogits)
         dlogits[rows, labels] -= 1 - label_smoothing
-        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+        self._finish(batch, losses, scale=scale, mean=mean)
 
-    def focal_loss(
-        self,
-        logits: Array,
-        labels: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        gamma: float,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        xp = self.xp
+    def focal_loss(self, batch: LossBatch, *, gamma: float, scale: float, mean: bool) -> None:
+        xp, logits, labels, dlogits = self.xp, batch.logits, batch.targets, batch.dlogits
         rows = self._rows(len(labels))
         xp.subtract(logits, logits.real.max(axis=-1, keepdims=True), out=dlogits)
         chosen = dlogits[rows, labels]
@@ -83,65 +53,33 @@ class ReferenceLosses(ArrayOperations):
         quotient = xp.where(rest == 0, 1, nll / xp.where(rest == 0, 1, rest))
         factor = power * (1 + gamma * (1 - rest) * quotient)
         xp.multiply(dlogits, factor[:, None], out=dlogits)
-        self._finish(power * nll, weights, state, scale, mean, totals, dlogits)
+        self._finish(batch, power * nll, scale=scale, mean=mean)
 
     # ---- targets that are numbers ---------------------------------------------------------------
 
     def elementwise_loss(
-        self,
-        kind: ElementwiseLossName,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        parameter: float = 0.0,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, kind: ElementwiseLossName, *, parameter: float = 0.0, scale: float, mean: bool
     ) -> None:
+        logits = batch.logits
         losses = self._scratch(logits.shape, logits.dtype, use="derivative")
         value_and_gradient, factor, wants_spare = ELEMENTWISE[kind]
         spare = self._scratch(logits.shape, logits.dtype, use="elements") if wants_spare else losses
-        value_and_gradient(self.xp, logits, targets, parameter, losses, dlogits, spare)
-        self._finish(losses.sum(axis=-1), weights, state, scale, mean, totals, dlogits, factor=factor)
+        value_and_gradient(self.xp, logits, batch.targets, parameter, losses, batch.dlogits, spare)
+        self._finish(batch, losses.sum(axis=-1), scale=scale, mean=mean, factor=factor)
 
     def custom_loss(
-        self,
-        value: Callable[..., Array],
-        gradient: Callable[..., Array],
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
+        self, batch: LossBatch, value: Callable[..., Array], gradient: Callable[..., Array], *, scale: float, mean: bool
     ) -> None:
+        logits, targets = batch.logits, batch.targets
         losses = self._scratch((len(logits),), logits.dtype, use="losses")
         self.apply(value, logits, targets, out=losses)
-        self.apply(gradient, logits, targets, out=dlogits)
-        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+        self.apply(gradient, logits, targets, out=batch.dlogits)
+        self._finish(batch, losses, scale=scale, mean=mean)
 
-    def quantile_loss(
-        self,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        levels: tuple[float, ...],
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        xp = self.xp
+    def quantile_loss(self, batch: LossBatch, *, levels: tuple[float, ...], scale: float, mean: bool) -> None:
+        xp, targets = self.xp, batch.targets
         shape = (*targets.shape, len(levels))
-        z, gradient = logits.reshape(shape), dlogits.reshape(shape)
+        z, gradient = batch.logits.reshape(shape), batch.dlogits.reshape(shape)
         error = _increasing(xp, z) - targets[..., None]
         slope = (error.real > 0).astype(error.real.dtype)
         for j, level in enumerate(levels):
@@ -151,20 +89,10 @@ class ReferenceLosses(ArrayOperations):
         steepness = 1 / (1 + xp.exp(-z))
         steepness[..., 0] = 1
         gradient[...] = steepness * from_here_on
-        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+        self._finish(batch, losses, scale=scale, mean=mean)
 
-    def gaussian_nll(
-        self,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
+    def gaussian_nll(self, batch: LossBatch, *, scale: float, mean: bool) -> None:
+        logits, targets, dlogits = batch.logits, batch.targets, batch.dlogits
         k = targets.shape[-1]
         error, log_variance = logits[..., :k] - targets, logits[..., k:]
         pull = error * self.xp.exp(-log_variance)
@@ -172,7 +100,7 @@ class ReferenceLosses(ArrayOperations):
         losses = (log_variance + square).sum(axis=-1) / 2
         dlogits[..., :k] = pull
         dlogits[..., k:] = (1 - square) / 2
-        self._finish(losses, weights, state, scale, mean, totals, dlogits)
+        self._finish(batch, losses, scale=scale, mean=mean)
 
     def quantiles(self, logits: Array, *, count: int, out: Array) -> None:
         n, outputs = logits.shape
@@ -185,19 +113,9 @@ class ReferenceLosses(ArrayOperations):
 
     # ---- from rows to a batch -------------------------------------------------------------------
 
-    def _finish(
-        self,
-        losses: Array,
-        weights: Array | None,
-        state: Array,
-        scale: float,
-        mean: bool,
-        totals: Array,
-        dlogits: Array,
-        factor: float = 1.0,
-    ) -> None:
+    def _finish(self, batch: LossBatch, losses: Array, *, scale: float, mean: bool, factor: float = 1.0) -> None:
         """From l_i and w_i to the totals, and from dl_i to ``factor * scale * w_i dl_i / divisor``."""
-        xp = self.xp
+        xp, weights, totals, dlogits = self.xp, batch.weights, batch.totals, batch.dlogits
         if weights is None:
             loss, weight = losses.sum(dtype=totals.dtype), len(losses)
             row_factor = factor * scale / (weight if mean else 1)
@@ -209,7 +127,7 @@ class ReferenceLosses(ArrayOperations):
             if mean:  # all weights 0: every row of the gradient is 0 whatever it is divided by, so divide by 1
                 row_factor = (row_factor / xp.where(weight == 0, 1, weight)).astype(weights.dtype)
             xp.multiply(dlogits, (weights * row_factor)[:, None], out=dlogits)
-        self._record(loss * scale, weight, state, totals)
+        self._record(loss * scale, weight, batch.state, totals)
 
     def _record(self, loss: Array, weight: Array | int, state: Array, totals: Array) -> None:
         slot = slot_of(state)
