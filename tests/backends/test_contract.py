@@ -17,7 +17,7 @@ import chainrule as cr
 from activation_formulas import FORMULAS
 from chainrule.backends.contract.backend import BATCH, CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.contract.losses import LossBatch
-from chainrule.backends.numpy.backend import CHUNK
+from chainrule.backends.numpy.memory import CHUNK
 from chainrule.errors import DeviceError
 from comparisons import assert_within
 from formulas import LOSSES
@@ -197,7 +197,7 @@ def test_scale_and_shift_rounds_a_product_and_a_sum_in_float64(backend, memory, 
 @pytest.mark.parametrize("shape", [(1,), (40,), (8, 5)])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_first_nonfinite(backend, memory, rng, dtype, shape, value, monkeypatch):
-    monkeypatch.setattr("chainrule.backends.numpy.backend.LARGE", 10)  # by parts
+    monkeypatch.setattr("chainrule.backends.numpy.batches.LARGE", 10)  # by parts
     x = rng.normal(size=shape)
     assert backend.first_nonfinite(memory.array(x, dtype)) is None
     for first in {0, x.size // 2, x.size - 1}:

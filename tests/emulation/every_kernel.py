@@ -24,7 +24,8 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.backends.contract.backend import BF16, RUNNING, ActivationName, Array
-from chainrule.backends.contract.losses import ElementwiseLossName, LossBatch
+from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.backends.cupy import kernels, layers
 from chainrule.backends.cupy.capture.launches import Launch
 from emulation import compiled

@@ -15,8 +15,8 @@ import pytest
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.contract.backend import BF16, RUNNING
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.backends.reference.normalization import threshold
 from chainrule.backends.reference.philox import philox_words
+from chainrule.backends.reference.random import threshold
 from comparisons import assert_within
 from emulation.backend import EmulatedBackend, compiler_problem, narrow, widen
 

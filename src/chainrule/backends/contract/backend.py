@@ -46,17 +46,23 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
 from chainrule.backends.contract.arrays import ActivationName as ActivationName  # noqa: PLC0414  (given on from here)
 from chainrule.backends.contract.arrays import Array as Array  # noqa: PLC0414
+from chainrule.backends.contract.batches import BatchContract
+from chainrule.backends.contract.custom import CustomContract
+from chainrule.backends.contract.embedding import EmbeddingContract
 from chainrule.backends.contract.layers import LayerContract
 from chainrule.backends.contract.losses import LossContract
+from chainrule.backends.contract.normalization import NormalizationContract
 from chainrule.backends.contract.optimisers import OptimiserContract
+from chainrule.backends.contract.predictions import PredictionContract
+from chainrule.backends.contract.random import RandomContract
+from chainrule.backends.contract.target_losses import TargetLossContract
 from chainrule.backends.contract.transfers import Transfer
 
 STEP: Final = 0
@@ -68,18 +74,24 @@ LOSS: Final = 0
 WEIGHT: Final = 1
 CORRECT: Final = 2
 
-# Of the standardisation: a difference of doubles can overflow where one of them is at least 2^970; and from
-# FAR * limit on, a number is bent to the limit, to the last bit.
-HALVED_ABOVE: Final = 2.0**960
-FAR: Final = 1e9
-
 PRECISIONS: Final = ("fp32", "tf32", "bf16")  # how float32 products may be computed on a device
 
 # The bits of a bfloat16. NumPy has no such number; as a record, nothing computes with it by accident.
 BF16: Final = np.dtype([("bf16", "<u2")])
 
 
-class Backend(LayerContract, LossContract, OptimiserContract):
+class Backend(
+    BatchContract,
+    LayerContract,
+    NormalizationContract,
+    EmbeddingContract,
+    LossContract,
+    TargetLossContract,
+    CustomContract,
+    PredictionContract,
+    OptimiserContract,
+    RandomContract,
+):
     """One device: its memory, its kernels, and how a step is executed on it."""
 
     name: str  # the body: "numpy", "cupy", "guarded"
@@ -168,76 +180,3 @@ class Backend(LayerContract, LossContract, OptimiserContract):
                 step()
 
         return replay
-
-    # ---- elements -------------------------------------------------------------------------------
-
-    @abc.abstractmethod
-    def fill(self, value: float, *, out: Array) -> None:
-        """out = value, everywhere."""
-
-    @abc.abstractmethod
-    def copy(self, source: Array, *, out: Array) -> None:
-        """out = source, converted to the dtype of ``out``; the shapes are equal."""
-
-    @abc.abstractmethod
-    def copy_columns(self, source: Array, columns: Sequence[int], *, out: Array) -> None:
-        """out[:, j] = source[:, j] for these columns, converted to the dtype of ``out``. Outside a step only."""
-
-    @abc.abstractmethod
-    def apply(self, function: Callable[..., Array], *arrays: Array, out: Array) -> None:
-        """out = function(xp, *arrays), a function of the user's own in operations of the array module ``xp``.
-
-        ShapeError where it returns another shape than that of ``out``. What it allocates is its own affair, so a device
-        does not record a step that calls it.
-        """
-
-    @abc.abstractmethod
-    def standardize(self, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
-        """z = (x - mean) / scale,   out = z / sqrt(1 + (z / limit)^2).   x, out (n, n_in); mean, scale (n_in,).
-
-        The second step keeps abs(out) below ``limit`` and hardly touches what is far below it; inf leaves it out.
-        Computed in the wider dtype of ``x`` and ``mean``, then rounded to that of ``out``: large values with
-        small differences (a year, a time stamp) keep their digits.
-
-        x and mean are finite, scale is above 0 and may be inf, which makes z 0. Right up to the largest double: where
-        |mean| > ``HALVED_ABOVE``, x, mean and scale are halved (which is exact), so that no difference overflows; and z
-        is clipped to ``FAR * limit``, so that no square does, where z / sqrt(1 + (z / limit)^2) is the limit already.
-        """
-
-    @abc.abstractmethod
-    def scale_and_shift(self, x: Array, scale: Array, shift: Array, *, out: Array) -> None:
-        """out = x scale + shift.   x, out (n, k), which may be one memory; scale, shift (k,). Outside a step only.
-
-        A product and a sum, each rounded once in the widest dtype of these, then rounded to that of ``out``.
-        """
-
-    @abc.abstractmethod
-    def first_nonfinite(self, x: Array) -> int | None:
-        """Flat index of the first nan or inf in ``x``, or None. Looks at the device: outside a step only."""
-
-    # ---- batches and random numbers -------------------------------------------------------------
-
-    @abc.abstractmethod
-    def gather(
-        self, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
-    ) -> None:
-        """The next batch: out[a][i] = sources[a][order[position * stride + i]] in the dtype of out[a]; position += 1.
-
-        ``order`` (rows,) int64, values in range; ``position`` (1,) int64, a counter of its own: that the next batch can
-        be fetched while the optimiser still works on this one, neither may touch what the other reads. All of a batch
-        is one call, so that it can be one launch; the ragged last batch has fewer rows in ``out`` than ``stride``.
-        """
-
-    @abc.abstractmethod
-    def uniform(
-        self, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
-    ) -> None:
-        """out.flat[e] = low + (high - low) * u_e,   u_e = (word e of Philox >> 8) / 2^24 in [0, 1).
-
-        Word e is word e % 4 of Philox4x32-10 with counter (e // 4, *counter) and this key. Computed in float64 with
-        one rounding an operation (no fused multiply-add), then rounded to ``out``: the same bits on every body.
-        """
-
-    @abc.abstractmethod
-    def permutation(self, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
-        """out = 0 .. n-1 in the order of (word e of Philox, e), words as in ``uniform``.   out (n,) int64, n < 2^32."""

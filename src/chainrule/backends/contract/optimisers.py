@@ -1,4 +1,7 @@
-"""The part of the contract that optimisers are made of; see :mod:`~chainrule.backends.contract.backend`."""
+"""The contract of optimisers, and of what is done to gradients before and to weights after an update.
+
+The rules that hold for all: :mod:`~chainrule.backends.contract.backend`.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,3 @@ class OptimiserContract(abc.ABC):
         parameters; while t is small so is d, and they are soon forgotten. Nothing happens once state[HALTED] is set.
         Source: Polyak, Juditsky 1992; the rising decay is that of tf.train.ExponentialMovingAverage.
         """
-
-    @abc.abstractmethod
-    def tick(self, state: Array, *, updates: int = 1) -> None:
-        """state[STEP] += updates,   state[BATCH] += 1: the end of a step; ``updates`` is 0 where none was made."""

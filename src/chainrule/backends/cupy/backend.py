@@ -23,7 +23,7 @@ from chainrule.backends.cupy.capture.streams import WORKSPACE_SIZE, Lanes
 from chainrule.backends.cupy.fused import FusedBackend
 from chainrule.backends.cupy.gemm.gemm import Multiplier
 from chainrule.backends.cupy.transfers import Transfers, free_memory
-from chainrule.backends.numpy.backend import as_host_array
+from chainrule.backends.numpy.memory import as_host_array
 from chainrule.environment import switch
 from chainrule.errors import DataError, DeviceError, OutOfMemoryError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.backends.contract.backend import Array
-from chainrule.backends.contract.losses import ElementwiseLossName, LossBatch
+from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.backends.cupy.losses import REALS, THREADS, Losses, is_matrix
 
 

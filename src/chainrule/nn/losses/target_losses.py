@@ -8,7 +8,8 @@ from typing import ClassVar, cast
 import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
-from chainrule.backends.contract.losses import ElementwiseLossName, LossBatch
+from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.nn.losses import baselines
 from chainrule.nn.losses.base import Baseline, NumberLoss, Support, Task
 from chainrule.options import real_number

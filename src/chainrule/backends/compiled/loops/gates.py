@@ -1,4 +1,4 @@
-"""The loops of the compiled body for activations; see :mod:`loops` for what holds for all loops.
+"""Loops of the activations that are z times a gate.
 
 An activation that is z times a gate (:mod:`chainrule.backends.reference.gated_activations`) takes a dozen passes of
 NumPy, and three here: a loop writes what exp is taken of, NumPy takes it, a loop makes it the function or its
@@ -14,7 +14,6 @@ import numba
 import numpy as np
 
 from chainrule.backends.compiled.jit import loop
-from chainrule.backends.reference.activations import SLOPE
 from chainrule.backends.reference.gated_activations import GELU_TANH_ENDS, MISH_ENDS, SILU_ENDS, TANH_1, TANH_3
 from chainrule.backends.reference.normal_tail import DENSITY, DOUBLE, FAR, SHIFT, SINGLE, Polynomial
 
@@ -30,84 +29,6 @@ class Gated(NamedTuple):
     argument: Any
     function: Any
     derivative: Any
-
-
-# ---- the way back: in place, dz comes in as dy. Two arrays that might be one keep a compiler from using vector
-# instructions.
-
-
-@loop
-def relu_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = y.shape
-    zero, one = y.dtype.type(0), y.dtype.type(1)
-    db[:] = zero
-    for i in range(n):
-        for j in range(m):
-            value = dz[i, j] * (one if y[i, j] > zero else zero)
-            dz[i, j] = value
-            db[j] += value
-
-
-@loop
-def leaky_relu_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = y.shape
-    slope, one = y.dtype.type(SLOPE), y.dtype.type(1)
-    db[:] = 0
-    for i in range(n):
-        for j in range(m):
-            value = dz[i, j] * (one if y[i, j] > 0 else slope)
-            dz[i, j] = value
-            db[j] += value
-
-
-@loop
-def tanh_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = y.shape
-    one = y.dtype.type(1)
-    db[:] = 0
-    for i in range(n):
-        for j in range(m):
-            value = dz[i, j] * (one - y[i, j] * y[i, j])
-            dz[i, j] = value
-            db[j] += value
-
-
-@loop
-def sigmoid_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = y.shape
-    one = y.dtype.type(1)
-    db[:] = 0
-    for i in range(n):
-        for j in range(m):
-            value = dz[i, j] * ((one - y[i, j]) * y[i, j])
-            dz[i, j] = value
-            db[j] += value
-
-
-@loop
-def identity_backward(y: Any, dz: Any, db: Any) -> None:
-    n, m = dz.shape
-    db[:] = 0
-    for i in range(n):
-        for j in range(m):
-            db[j] += dz[i, j]
-
-
-BACKWARD: Final = {
-    "identity": identity_backward, "relu": relu_backward, "leaky_relu": leaky_relu_backward, "tanh": tanh_backward,
-    "sigmoid": sigmoid_backward,
-}  # fmt: skip
-
-
-@loop
-def multiply_backward(derivative: Any, dz: Any, db: Any) -> None:
-    n, m = dz.shape
-    db[:] = 0
-    for i in range(n):
-        for j in range(m):
-            value = dz[i, j] * derivative[i, j]
-            dz[i, j] = value
-            db[j] += value
 
 
 # ---- z times a gate -----------------------------------------------------------------------------------------------
