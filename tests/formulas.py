@@ -128,7 +128,7 @@ class LossCase(NamedTuple):
 
 LOSSES = {
     "softmax_cross_entropy": LossCase("softmax_cross_entropy", softmax_rows, {}),
-    "smoothed": LossCase("softmax_cross_entropy", smoothed_rows, {"label_smoothing": SMOOTHING}),
+    "label_smoothing": LossCase("softmax_cross_entropy", smoothed_rows, {"label_smoothing": SMOOTHING}),
     "focal": LossCase("focal_loss", focal_rows, {"gamma": GAMMA}),
     "sigmoid_cross_entropy": LossCase("elementwise_loss", sigmoid_rows, {}, "sigmoid_cross_entropy"),
     "squared_error": LossCase("elementwise_loss", squared_rows, {}, "squared_error"),

@@ -61,9 +61,9 @@ def adam(
         step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
         keep = real(1 - rate * weight_decay) if decoupled else real(1)
         decay = real(0) if decoupled else real(weight_decay)
-        betas = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)
+        b1, rest1, b2, rest2 = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)
         try:
-            loops.adam(params, grads, m, v, keep, decay, *betas, step_eps, step_size)
+            loops.adam(params, grads, m, v, keep, decay, b1, rest1, b2, rest2, step_eps, step_size)
             return
         except Exception as error:
             LOOPS.withdraw(error)

@@ -1,6 +1,6 @@
 """Sums, dropout, layer and batch normalisation of every body against the formulas of the contract, in long double.
 
-As in ``test_contract``: odd shapes, row slices of longer buffers, outputs that hold nan before the call, errors in
+Odd shapes, row slices of longer buffers, outputs that hold nan before the call, errors in
 units of roundoff (``u``) of what goes into a result.
 """
 
