@@ -1,4 +1,4 @@
-"""The compiled body: the same bits as NumPy, loaded when it pays, safe in threads and after a fork."""
+"""Compiled loops: the same bits as NumPy, loaded when it pays, safe in threads and after a fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of embeddings: every body against plain loops in float64, and bf16 storage on the emulated kernels."""
+"""The contract of embeddings: every backend against plain loops in float64, and bf16 storage on emulated kernels."""
 
 from __future__ import annotations
 
@@ -117,16 +117,16 @@ def test_embed_means(backend, memory, rng, dtype, u, case):
 
 
 def test_the_gradient_is_added_in_the_same_order_every_time(backend, memory, rng):
-    """And on the CPU in the order of the rows: bodies may be exchanged between two steps."""
+    """And on the CPU in the order of the rows: implementations may be exchanged between two steps."""
     case = CASES["many rows"]
     codes = rows_of(case, rng)[:, case.columns].astype(np.int32)
     dy = (rng.normal(size=(case.n, 43)) * 10.0 ** rng.integers(-6, 6, (case.n, 43))).astype(np.float32)
     found = []
-    for body in (backend, backend, NumPyBackend()):
-        dtables = body.empty((case.size,), np.float32)
-        body.fill(0, out=dtables)
-        body.embed_backward(body.upload(dy), body.upload(codes), case.plan, dtables=dtables)
-        found.append(body.download(dtables).tobytes())
+    for be in (backend, backend, NumPyBackend()):
+        dtables = be.empty((case.size,), np.float32)
+        be.fill(0, out=dtables)
+        be.embed_backward(be.upload(dy), be.upload(codes), case.plan, dtables=dtables)
+        found.append(be.download(dtables).tobytes())
     assert found[0] == found[1]
     if backend.name in {"numpy", "guarded"}:
         assert found[0] == found[2]

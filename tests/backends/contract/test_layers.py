@@ -70,7 +70,7 @@ def test_activate(backend, memory, rng, dtype, u, activation, in_place):
 
 @pytest.mark.parametrize("activation", FORMULAS)
 def test_a_nan_goes_through_every_activation(backend, memory, dtype, activation):
-    """Or training that has diverged would go on as if nothing had happened."""
+    """Or training that has diverged would continue as if nothing had happened."""
     out = memory.output((1, 3), dtype)
     backend.activate(activation, memory.array([[1.0, np.nan, -1.0]], dtype), out=out)
     assert np.isnan(memory.read(out)).tolist() == [[False, True, False]]

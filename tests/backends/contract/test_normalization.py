@@ -1,4 +1,4 @@
-"""Sums, dropout, layer and batch normalisation of every body against the formulas of the contract, in long double.
+"""Sums, dropout, layer and batch normalisation on every backend against the formulas of the contract, in long double.
 
 Odd shapes, row slices of longer buffers, outputs that hold nan before the call, errors in
 units of roundoff (``u``) of what goes into a result.
@@ -158,7 +158,7 @@ def test_dropout_draws_anew_where_anything_changes(backend, memory):
     masks += [dropped(backend, memory, x, 0.5, **{what: 1}) for what in ("step", "batch")]
     masks += [dropped(backend, memory, x, 0.5, **{what: (9, 9)}) for what in ("key", "counter")]
     assert len({mask.tobytes() for mask in masks}) == len(masks)
-    assert dropped(backend, memory, x, 0.5).tobytes() == masks[0].tobytes(), "the way back must draw the same"
+    assert dropped(backend, memory, x, 0.5).tobytes() == masks[0].tobytes(), "the backward pass must draw the same"
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
@@ -351,7 +351,7 @@ def test_a_nan_comes_back(backend, memory, rng, dtype, kind):
         assert np.isnan(memory.read(out[name])).tolist() == [column == 4 for column in range(32)]
 
 
-# ---- the compiled body ----------------------------------------------------------------------------
+# ---- compiled loops -------------------------------------------------------------------------------
 
 
 def results(backend: Any, rng: np.random.Generator, shape: tuple[int, int], dtype: str) -> list[bytes]:
@@ -442,7 +442,7 @@ def test_statistics_have_the_same_bits_every_time(backend, memory, rng, dtype):
 
 
 class NarrowMemory:
-    """Arrays of a body that stores BF16: as they are stored, and in double precision."""
+    """Arrays of a backend that stores BF16: as they are stored, and in double precision."""
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend

@@ -1,7 +1,7 @@
 """Every implementation on numbers that are none, infinite, largest, denormal or a signed zero: as the reference.
 
 The compiled loops have its bits, but for the sign of a zero. The CUDA kernels, emulated on the CPU, have a nan or an
-infinity where it has one, and elsewhere its numbers to rounding. Sums get one special number each, since among several
+infinity if it has one, and otherwise its numbers to rounding. Sums get one special number each, since among several
 of them the order decides.
 """
 
@@ -63,7 +63,7 @@ class Setting:
         self.backend, self.dtype = backend, dtype
 
     def array(self, values: Any, dtype: Any = None) -> Any:
-        return self.backend.upload(np.array(values), dtype)  # a copy: NumPy would hand on what came
+        return self.backend.upload(np.array(values), dtype)  # a copy: NumPy would hand on the given array
 
     def ones(self, *shape: int) -> Any:
         return self.array(np.ones(shape, self.dtype))
@@ -354,11 +354,11 @@ def outcome(backend: cr.Backend, case: str, dtype: str) -> dict[str, np.ndarray]
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("body", ["compiled", "guarded"])
-def test_the_compiled_loops_have_the_bits_of_the_reference(body, case, dtype):
-    if body == "compiled":
+@pytest.mark.parametrize("implementation", ["compiled", "guarded"])
+def test_the_compiled_loops_have_the_bits_of_the_reference(implementation, case, dtype):
+    if implementation == "compiled":
         pytest.importorskip("numba", reason="numba is not installed")
-    found = outcome(compiled.loaded() if body == "compiled" else cr.GuardedBackend(), case, dtype)
+    found = outcome(compiled.loaded() if implementation == "compiled" else cr.GuardedBackend(), case, dtype)
     for name, expected in outcome(NumPyBackend(), case, dtype).items():
         np.testing.assert_array_equal(found[name], expected, err_msg=f"{case}: {name}")
 

@@ -1,24 +1,26 @@
 """The contract: what a device must be able to do, and nothing else.
 
 A :class:`Backend` is a constructor argument, never a global. Layers, losses, optimisers and the trainer
-speak to the one that they were given, so the same mathematics runs wherever a body of this contract exists (its part
-about losses stands in :mod:`~chainrule.backends.contract.losses`):
-:mod:`~chainrule.backends.reference.backend` is the specification, the others are faster bodies of the same methods.
+speak to the one that they were given, so the same mathematics runs wherever an implementation of this contract exists:
+:mod:`~chainrule.backends.reference.backend` is the specification, the others are faster implementations of the same
+methods. This file has memory and execution; the kernels are declared by topic, one file each, and an implementation
+has them in files of the same names.
 
-**Destination passing.** A kernel writes into the memory it is handed after the ``*`` and returns None. Inside a
-training step nothing is allocated, and no number on the device is looked at by the host. What varies
-from step to step is read from device memory by the kernel that needs it, so a recorded step can be replayed:
+**Destination passing.** A kernel writes into the memory it is handed after the ``*``, or that its record of arguments
+names as written, and returns None. Inside a training step nothing is allocated, and the host reads no number from the
+device. What varies from step to step is read from device memory by the kernel that needs it, so a recorded step can be
+replayed:
 
 ``state``   (3,) int64    ``state[STEP]``    updates since the run began, from 0
                           ``state[BATCH]``   the batch's number within the epoch, from 0
                           ``state[HALTED]``  the first step whose loss was not finite, or -1
-``totals``  (m, 3) float64, one row a batch: ``totals[state[BATCH]]`` is written by the loss
+``totals``  (m, 3) float64, one row per batch: ``totals[state[BATCH]]`` is written by the loss
                           ``[LOSS]``     scale * sum_i w_i l_i
                           ``[WEIGHT]``   sum_i w_i: the loss is LOSS / WEIGHT for a mean, LOSS for a sum
                           ``[CORRECT]``  sum_i w_i [row i predicted right], written by ``count_correct``
 ``lr``      (m,) float64  the learning rate of each batch of this epoch: ``lr[min(state[BATCH], m - 1)]``
 
-**Updates and batches.** Mostly every batch is an update, and both counters go up together. Where gradients are
+**Updates and batches.** Mostly every batch is an update, and both counters go up together. If gradients are
 accumulated, ``group`` batches make one update, in the step of the last of them: ``state[STEP]`` stands still from batch
 to batch of a group, ``state[BATCH]`` does not, and each batch of the group has the rate of its update in ``lr``. So
 schedules, bias corrections and ``state[HALTED]`` count updates, totals count batches. What is to differ from batch to
@@ -33,7 +35,7 @@ once) may stand before them. A batch may be a row slice of a longer buffer: all 
 the dtype that ``storage`` names; logits with their b, all db and dW and whatever belongs to an optimiser keep the net's
 own.
 
-**Fusion across layers.** Two operations are one method where a device can do both in one pass over memory:
+**Fusion across layers.** Two operations are one method if a device can do both in one pass over memory:
 
 * ``dense``: product, bias and activation (a GEMM epilogue on a GPU);
 * ``activation_backward``: activation gradient and its row sum, which is the bias gradient;
@@ -94,10 +96,10 @@ class Backend(
 ):
     """One device: its memory, its kernels, and how a step is executed on it."""
 
-    name: str  # the body: "numpy", "cupy", "guarded"
+    name: str  # of the implementation: "numpy", "cupy", "guarded"
     device: str  # "cpu" or "cuda:N"
     precision: str = "fp32"
-    keeps_narrow_features: bool = False  # features of up to 16 bits stay as they came and are converted batch by batch
+    keeps_narrow_features: bool = False  # features of up to 16 bits stay as given and are converted batch by batch
     working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
 
     # ---- memory ---------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ class Backend(
     def upload(self, values: Any, dtype: Any = None) -> Array:
         """``values`` on this device, C-contiguous, *to be read only*.
 
-        The same memory where the values already lie here in this dtype, a copy otherwise. An array that
+        The same memory if the values already lie here in this dtype, a copy otherwise. An array that
         lives on another device is refused with DeviceError, never moved in silence; a NumPy array may go anywhere.
         """
 
@@ -123,7 +125,7 @@ class Backend(
         """A NumPy copy of ``array``. Waits for the device: outside a step only."""
 
     def returned(self, array: Array, *, like: Any) -> Any:
-        """``array`` as the kind of array that ``like`` is, where that kind can live here; else a NumPy copy."""
+        """``array`` as the kind of array that ``like`` is, if that kind can live here; else a NumPy copy."""
         return array if type(like) is type(array) else self.download(array)
 
     def storage(self, dtype: Any) -> np.dtype:
@@ -137,7 +139,7 @@ class Backend(
         return kept
 
     def free_memory(self) -> int | None:
-        """Bytes that are still free for arrays; None where rows on the host cost nothing, as on a CPU."""
+        """Bytes that are still free for arrays; None if rows on the host cost nothing, as on a CPU."""
         return None
 
     def fingerprint(self) -> dict[str, str | int]:
@@ -145,7 +147,7 @@ class Backend(
         return {"device": self.device, "precision": self.precision}
 
     def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Memory of the host, its values undefined, for :meth:`send`: page-locked where a device reads it by itself."""
+        """Memory of the host, its values undefined, for :meth:`send`: page-locked if a device reads it by itself."""
         return np.empty(shape, dtype)
 
     def send(self, host: np.ndarray, *, out: Array) -> Transfer:
@@ -171,8 +173,8 @@ class Backend(
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         """``replay(times)``, which does ``step()`` that many times.
 
-        ``step`` obeys the law of the step, so a body may run it once, record what it launched and replay the
-        record. This default calls it.
+        ``step`` obeys the law of the step, so an implementation may run it once, record what it launched and
+        replay the record. This default calls it.
         """
 
         def replay(times: int) -> None:

@@ -1,4 +1,4 @@
-"""The contract of what goes into a batch: copies, conversions, rows by their number; and the step's counters.
+"""The contract of what goes into a batch: copies, conversions, rows by their number, the step's counters.
 
 The rules that hold for all: :mod:`~chainrule.backends.contract.backend`.
 """
@@ -41,9 +41,9 @@ class BatchContract(abc.ABC):
         Computed in the wider dtype of ``x`` and ``mean``, then rounded to that of ``out``: large values with
         small differences (a year, a time stamp) keep their digits.
 
-        x and mean are finite, scale is above 0 and may be inf, which makes z 0. Right up to the largest double: where
+        x and mean are finite, scale is above 0 and may be inf, which makes z 0. Right up to the largest double: if
         |mean| > ``HALVED_ABOVE``, x, mean and scale are halved (which is exact), so that no difference overflows; and z
-        is clipped to ``FAR * limit``, so that no square does, where z / sqrt(1 + (z / limit)^2) is the limit already.
+        is clipped to ``FAR * limit``, so that no square does: there z / sqrt(1 + (z / limit)^2) is the limit already.
         """
 
     @abc.abstractmethod
@@ -55,7 +55,7 @@ class BatchContract(abc.ABC):
 
     @abc.abstractmethod
     def first_nonfinite(self, x: Array) -> int | None:
-        """Flat index of the first nan or inf in ``x``, or None. Looks at the device: outside a step only."""
+        """Flat index of the first nan or inf in ``x``, or None. Synchronises: outside a step only."""
 
     @abc.abstractmethod
     def gather(
@@ -70,4 +70,4 @@ class BatchContract(abc.ABC):
 
     @abc.abstractmethod
     def tick(self, state: Array, *, updates: int = 1) -> None:
-        """state[STEP] += updates,   state[BATCH] += 1: the end of a step; ``updates`` is 0 where none was made."""
+        """state[STEP] += updates,   state[BATCH] += 1: the end of a step; ``updates`` is 0 if none was made."""

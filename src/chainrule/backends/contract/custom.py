@@ -13,14 +13,13 @@ from chainrule.backends.contract.losses import LossBatch
 
 
 class CustomContract(abc.ABC):
-    """What the functions allocate is their own affair, so a device does not record a step that calls them."""
+    """The functions may allocate memory, so a device does not record a step that calls them."""
 
     @abc.abstractmethod
     def apply(self, function: Callable[..., Array], *arrays: Array, out: Array) -> None:
         """out = function(xp, *arrays), a function of the user's own in operations of the array module ``xp``.
 
-        ShapeError where it returns another shape than that of ``out``. What it allocates is its own affair, so a device
-        does not record a step that calls it.
+        ShapeError if it returns another shape than that of ``out``.
         """
 
     @abc.abstractmethod
@@ -29,5 +28,5 @@ class CustomContract(abc.ABC):
     ) -> None:
         """A loss of the user's own: l_i = value(xp, logits, targets)_i,   dl_i / dz_ij = gradient(xp, ...)_ij.
 
-        dlogits_ij = w_i dl_i / dz_ij scale / sum w. As for ``apply``, a device does not record a step that calls it.
+        dlogits_ij = w_i (dl_i / dz_ij) scale / sum w
         """

@@ -24,7 +24,7 @@ class EmbeddingContract(abc.ABC):
     ) -> None:
         """y_i = [numbers of x_i | T_1[c_i1] | T_2[c_i2] | ...],   codes_it = c_it = x[i, column_t].
 
-        The codes are whole numbers in [0, rows_t), checked when the rows came in. With ``means``, rows_t is a code
+        The codes are whole numbers in [0, rows_t), checked when the rows are taken in. With ``means``, rows_t is a code
         too and stands for means_t.
         """
 
@@ -32,7 +32,8 @@ class EmbeddingContract(abc.ABC):
     def embed_backward(self, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
         """dT_t[c] = sum over rows i with codes_it = c of the part of dy_i that T_t[c] went to; else 0.
 
-        What lies between the tables stays as it is. Added in an order of its own by each body, the same in every run.
+        What lies between the tables stays as it is. Each implementation adds in an order of its own, the same in every
+        run.
         The codes are below rows_t.
         """
 

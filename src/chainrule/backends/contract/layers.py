@@ -46,7 +46,7 @@ class LayerContract(abc.ABC):
     def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
         """z = x @ W + b,   y = act(z).   x (n, n_in), W (n_in, n_out), b (n_out,), z and y (n, n_out).
 
-        ``b`` has the dtype of ``y``. ``z`` may be ``y`` (and is, where there is no way back or the derivative is a
+        ``b`` has the dtype of ``y``. ``z`` may be ``y`` (and is, if there is no backward pass or the derivative is a
         function of the output: no memory is spent on what is not read). Apart, y is act of the z that is kept, in its
         dtype.
         """
@@ -55,7 +55,7 @@ class LayerContract(abc.ABC):
     def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
         """dz = dy * act'(saved),   db = sum_rows(dz).   saved, dy, dz (n, n_out), db (n_out,).
 
-        ``dz`` may be ``dy``. ``saved`` is the output y = act(z) where act' is a function of it:
+        ``dz`` may be ``dy``. ``saved`` is the output y = act(z) if act' is a function of it:
 
         identity    1                                    relu      [y > 0], 0 at the kink
         leaky_relu  [y > 0] + 0.01 [y <= 0]              elu       1 + min(y, 0)
@@ -78,7 +78,7 @@ class LayerContract(abc.ABC):
     ) -> None:
         """out = (dz @ W.T) * act'(saved),   db = sum_rows(out).
 
-        The way back across the border of two dense layers: dz (n, n_out) and W (n_in, n_out) belong to the upper
+        The backward pass across the border of two dense layers: dz (n, n_out) and W (n_in, n_out) belong to the upper
         one, ``activation``, ``saved``, ``out`` (n, n_in) and ``db`` (n_in,) to the lower.
         """
 

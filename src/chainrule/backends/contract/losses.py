@@ -1,6 +1,6 @@
 """The contract of losses of classes, and what all losses share: the record of a batch, and the rules.
 
-The rules that hold for all: :mod:`~chainrule.backends.contract.backend`.
+The rules that hold for all kernels: :mod:`~chainrule.backends.contract.backend`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ class LossBatch(NamedTuple):
 
 
 class LossContract(abc.ABC):
-    """Each loss writes totals[state[BATCH], LOSS and WEIGHT] and dlogits, in one pass.
+    """Each loss writes totals[state[BATCH], LOSS and WEIGHT] and dlogits, in one pass. z are the logits.
 
     With mean=True the loss is divided by sum_i w_i, with mean=False by 1; ``scale`` multiplies it. Weights that are all
-    zero give loss 0 and gradient 0. A loss that is not finite sets state[HALTED] to state[STEP] unless it is set.
+    zero give loss 0 and gradient 0. A loss that is not finite sets state[HALTED] to state[STEP], unless it is set
+    already.
     """
 
     @abc.abstractmethod
@@ -35,10 +36,10 @@ class LossContract(abc.ABC):
     ) -> None:
         """Cross-entropy of a softmax, in nats, and its gradient.   s = label_smoothing in [0, 1).
 
-        q_i = (1 - s) onehot(labels_i) + s / k;   l_i = logsumexp(logits_i) - sum_j q_ij logits_ij;
-        dlogits_i = w_i (softmax(logits_i) - q_i) scale / sum w
+        q_i = (1 - s) onehot(labels_i) + s / k;   l_i = logsumexp(z_i) - sum_j (q_ij z_ij);
+        dlogits_i = w_i (softmax(z_i) - q_i) scale / sum w
 
-        logits, dlogits (n, k) float; labels (n,) int32, each in [0, k), checked when the data comes in, not here.
+        The targets are labels, each in [0, k), which is checked when the rows are taken in, not here.
         Source: Goodfellow, Bengio, Courville 2016, section 6.2.2.3; Szegedy et al. 2016, section 7 (smoothing). The row
         maximum is subtracted before exp.
         """
@@ -47,8 +48,8 @@ class LossContract(abc.ABC):
     def focal_loss(self, batch: LossBatch, *, gamma: float, scale: float, mean: bool) -> None:
         """Focal loss of a softmax, in nats, and its gradient: rows that are right already count for little.
 
-        p_i = softmax(logits_i)[labels_i];   l_i = -(1 - p_i)^gamma log p_i;
-        dlogits_i = w_i f_i (softmax(logits_i) - onehot(labels_i)) scale / sum w,
+        p_i = softmax(z_i)[labels_i];   l_i = -(1 - p_i)^gamma log p_i;
+        dlogits_i = w_i f_i (softmax(z_i) - onehot(labels_i)) scale / sum w,
         f_i = (1 - p_i)^gamma - gamma (1 - p_i)^(gamma - 1) p_i log p_i
 
         Arrays as for ``softmax_cross_entropy``, which this is for gamma = 0. Source: Lin et al. 2017, section 3.2.
@@ -60,6 +61,6 @@ class LossContract(abc.ABC):
     ) -> None:
         """totals[state[BATCH], CORRECT] = sum_i w_i [row i is right].
 
-        Labels (n,) of an int dtype: right where argmax(logits_i) is the label (the first of equals).
-        Targets (n, k): right where every sign of logits_i agrees with targets_i > 1/2.
+        Labels (n,) of an int dtype: right if argmax(z_i) is the label (the first of equals).
+        Targets (n, k): right if every sign of z_i agrees with targets_i > 1/2.
         """

@@ -17,7 +17,7 @@ class NormalizationContract(abc.ABC):
     def layer_norm(
         self, x: Array, gain: Array, bias: Array, *, eps: float, mean: Array, inverse_std: Array, y: Array
     ) -> None:
-        """x^_ij = (x_ij - mean_i) inverse_std_i,   y = gain x^ + bias.   gain, bias (k,), mean, inverse_std (n,).
+        """x_hat_ij = (x_ij - mean_i) inverse_std_i,   y = gain x_hat + bias.   gain, bias (k,), mean, inverse_std (n,).
 
         mean_i = 1/k sum_j x_ij,   inverse_std_i = 1 / sqrt(1/k sum_j (x_ij - mean_i)^2 + eps); both are written.
         Source: Ba, Kiros, Hinton 2016, equation 3.
@@ -36,11 +36,11 @@ class NormalizationContract(abc.ABC):
         dgain: Array,
         dbias: Array,
     ) -> None:
-        """dgain = sum_i dy x^,   dbias = sum_i dy,   and with g = dy gain, the gradient by x^,
+        """dgain = sum_i dy x_hat,   dbias = sum_i dy,   and with g = dy gain, the gradient by x_hat,
 
-        dx = inverse_std_i (g - mean_j(g) - x^ mean_j(g x^)).
+        dx = inverse_std_i (g - mean_j(g) - x_hat mean_j(g x_hat)).
 
-        ``dx`` may be ``dy``, and is None where nobody asks for it.
+        ``dx`` may be ``dy``, and is None if nobody asks for it.
         """
 
     @abc.abstractmethod
@@ -59,7 +59,7 @@ class NormalizationContract(abc.ABC):
         running_var: Array,
         y: Array,
     ) -> None:
-        """x^_ij = (x_ij - mean_j) inverse_std_j,   y = gain x^ + bias.   All but x and y are (k,).
+        """x_hat_ij = (x_ij - mean_j) inverse_std_j,   y = gain x_hat + bias.   All but x and y are (k,).
 
         mean_j = 1/n sum_i x_ij,   var_j = 1/n sum_i (x_ij - mean_j)^2,   inverse_std_j = 1 / sqrt(var_j + eps);
         running_mean += momentum (mean - running_mean),   running_var += momentum (n / (n - 1) var - running_var)
@@ -87,7 +87,7 @@ class NormalizationContract(abc.ABC):
         dgain: Array,
         dbias: Array,
     ) -> None:
-        """dgain = sum_i dy x^,   dbias = sum_i dy,   dx = gain inverse_std_j (dy - dbias / n - x^ dgain / n).
+        """dgain = sum_i dy x_hat,   dbias = sum_i dy,   dx = gain inverse_std_j (dy - dbias / n - x_hat dgain / n).
 
-        ``dx`` may be ``dy``, and is None where nobody asks for it.
+        ``dx`` may be ``dy``, and is None if nobody asks for it.
         """

@@ -15,7 +15,7 @@ class PredictionContract(abc.ABC):
 
     @abc.abstractmethod
     def softmax(self, logits: Array, *, out: Array) -> None:
-        """out_ij = exp(logits_ij) / sum_k exp(logits_ik); ``out`` may be ``logits``."""
+        """out_ij = exp(z_ij) / sum_k exp(z_ik), z the logits; ``out`` may be ``logits``."""
 
     @abc.abstractmethod
     def argmax(self, x: Array, *, out: Array) -> None:
@@ -23,7 +23,7 @@ class PredictionContract(abc.ABC):
 
     @abc.abstractmethod
     def positive(self, x: Array, *, out: Array) -> None:
-        """out = 1 where x > 0, else 0.   x, out of one shape, out int32."""
+        """out = 1 if x > 0, else 0, element by element.   x, out of one shape, out int32."""
 
     @abc.abstractmethod
     def exp(self, x: Array, *, out: Array) -> None:
@@ -35,4 +35,4 @@ class PredictionContract(abc.ABC):
 
     @abc.abstractmethod
     def mean_and_variance(self, logits: Array, *, out: Array) -> None:
-        """out_ij = logits_ij, out_i,k+j = exp(logits_i,k+j).   logits, out (n, 2 k), which may be one memory."""
+        """out_ij = z_ij, out_i,k+j = exp(z_i,k+j), z the logits.   logits, out (n, 2 k), which may be one memory."""

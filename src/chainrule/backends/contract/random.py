@@ -20,7 +20,7 @@ class RandomContract(abc.ABC):
         """out.flat[e] = low + (high - low) * u_e,   u_e = (word e of Philox >> 8) / 2^24 in [0, 1).
 
         Word e is word e % 4 of Philox4x32-10 with counter (e // 4, *counter) and this key. Computed in float64 with
-        one rounding an operation (no fused multiply-add), then rounded to ``out``: the same bits on every body.
+        one rounding per operation (no fused multiply-add), then rounded to ``out``: the same bits on every device.
         """
 
     @abc.abstractmethod
@@ -31,11 +31,11 @@ class RandomContract(abc.ABC):
     def dropout(
         self, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
     ) -> None:
-        """out_e = x_e / (1 - rate) where word_e >= rate 2^32, else 0.   ``out`` may be ``x``.
+        """out_e = x_e / (1 - rate) if word_e >= rate 2^32, else 0.   ``out`` may be ``x``.
 
         word_e is word e % 4 of Philox4x32-10 with this key and the counter (e // 4, state[STEP],
-        counter[0] + 2^16 state[BATCH], counter[1]): the same bits on every body. The way back is the same call with dy
-        in place of x, so no mask is kept.
+        counter[0] + 2^16 state[BATCH], counter[1]): the same bits on every device. The backward pass is the same
+        call with dy in place of x, so no mask is kept.
 
         Source: Srivastava et al. 2014, section 4, with the factor in training rather than in prediction.
         """

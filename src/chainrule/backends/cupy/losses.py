@@ -160,7 +160,7 @@ class Losses(Launcher):
     def _groups(self, rows: int, columns: int, *, sums: bool = True) -> tuple[int, int]:
         """How many threads share a row, and how many blocks there are.
 
-        Two elements a thread, which it keeps in registers, until a warp is full; what is more is read again.
+        Two elements per thread, which it keeps in registers, until a warp is full; what is more is read again.
         """
         if columns > LONG and rows <= 4 * self.multiprocessors:
             group = THREADS
@@ -178,16 +178,16 @@ class Losses(Launcher):
         return packs, self._blocks(max(packs, logits.size - packs * wide), THREADS, most=2)
 
     def _blocks(self, work: int, a_round: int, *, most: int, sums: bool = True) -> int:
-        """Blocks for so many pieces of work, so many of which a block does at once; at most ``most`` a multiprocessor.
+        """Blocks for so many pieces of work, so many of which a block does at once; at most ``most`` per processor.
 
-        A single one where it is done in a few rounds, if results have to be summed: blocks would wait for each other.
+        A single one if it is done in a few rounds and results have to be summed: blocks would wait for each other.
         ``most`` is how many of the kernel's blocks a multiprocessor has registers for: others would come too late.
         """
         rounds = -(-work // a_round)
         return 1 if sums and rounds <= ROUNDS else min(rounds, most * self.multiprocessors)
 
     def _sum_across(self, blocks: int, what: str) -> dict[str, Array | None]:
-        """The memory that a sum across blocks wants."""
+        """The memory that a sum across blocks needs."""
         if blocks == 1:
             return {"partials": None, "ticket": None}
         return {

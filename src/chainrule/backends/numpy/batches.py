@@ -10,7 +10,7 @@ from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import BATCH, STEP
 from chainrule.backends.reference.array_operations import ArrayOperations
 
-LARGE = 1 << 20  # elements looked at at a time where nothing is written
+LARGE = 1 << 20  # elements checked at a time if nothing is written
 
 
 def gather(

@@ -46,7 +46,7 @@ def download(self: ArrayOperations, array: Array) -> np.ndarray:
 
 
 def as_host_array(values: Any) -> np.ndarray:
-    """``values`` as a NumPy array without a copy where possible; DataError where they are not a regular array."""
+    """``values`` as a NumPy array without a copy if possible; DataError if they are not a regular array."""
     try:
         return np.asarray(values)
     except (ValueError, TypeError) as error:

@@ -41,8 +41,8 @@ def learning_rate(self: ArrayOperations, lr: Array, state: Array, factor: float)
 def corrected(
     self: ArrayOperations, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any, eps_hat: bool
 ) -> tuple[Array, Array]:
-    # An array of one for the powers: NumPy's array loop and the C library round them differently, and all bodies
-    # are to train the same weights.
+    # An array of one for the powers: NumPy's array loop and the C library round them differently, and all
+    # implementations are to train the same weights.
     power1, power2 = np.power((beta1, beta2), float(state[STEP] + 1))
     root = math.sqrt(1 - power2)
     return dtype.type(rate * root / (1 - power1)), dtype.type(eps if eps_hat else eps * root)

@@ -1,4 +1,4 @@
-"""What goes into a batch: copies, conversions, rows by their number; and the step's counters."""
+"""What goes into a batch: copies, conversions, rows by their number, the step's counters."""
 
 from __future__ import annotations
 

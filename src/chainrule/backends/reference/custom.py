@@ -13,8 +13,8 @@ from chainrule.errors import ShapeError
 def apply(self: ArrayOperations, function: Callable[..., Array], *arrays: Array, out: Array) -> None:
     found = function(self.xp, *arrays)
     if getattr(found, "shape", None) != out.shape:
-        came = getattr(found, "shape", type(found).__name__)
-        raise ShapeError(f"a function of your own returned {came} where {out.shape} was expected")
+        given = getattr(found, "shape", type(found).__name__)
+        raise ShapeError(f"a function of your own: expected an array of shape {out.shape}, got {given}")
     out[...] = found
 
 

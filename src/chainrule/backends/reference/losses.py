@@ -39,7 +39,7 @@ def focal_loss(self: ArrayOperations, batch: LossBatch, *, gamma: float, scale: 
     dlogits[rows, labels] -= 1
     rest = -xp.expm1(-nll)  # 1 - p, without cancellation
     power = rest**gamma
-    # f = (1 - p)^gamma (1 + gamma p (-log p) / (1 - p)), where the quotient goes to 1 as p does
+    # f = (1 - p)^gamma (1 + gamma p (-log p) / (1 - p)), and the quotient goes to 1 as p does
     quotient = xp.where(rest == 0, 1, nll / xp.where(rest == 0, 1, rest))
     factor = power * (1 + gamma * (1 - rest) * quotient)
     xp.multiply(dlogits, factor[:, None], out=dlogits)

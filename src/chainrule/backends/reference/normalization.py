@@ -1,9 +1,9 @@
 """Dropout and normalisation in the reference: part of :mod:`~chainrule.backends.reference.backend`.
 
-Layer and batch normalisation are the same formulas along different axes. With x^ = (x - mean) inverse_std over the
-elements that share a mean, and g the gradient by x^, the chain rule through mean and variance leaves
+Layer and batch normalisation are the same formulas along different axes. With x_hat = (x - mean) inverse_std over the
+elements that share a mean, and g the gradient by x_hat, the chain rule through mean and variance leaves
 
-    dx = inverse_std (g - mean(g) - x^ mean(g x^)):
+    dx = inverse_std (g - mean(g) - x_hat mean(g x_hat)):
 
 of g, what lies along the two directions that normalisation takes away is removed.
 """
@@ -41,7 +41,7 @@ def layer_norm_backward(
         return
     along_one = self._scratch(mean.shape, mean.dtype, use="along one")
     along_x = self._scratch(mean.shape, mean.dtype, use="along x")
-    xp.multiply(product, gain, out=product)  # g x^
+    xp.multiply(product, gain, out=product)  # g x_hat
     mean_along(self, product, -1, out=along_x)
     xp.multiply(dy, gain, out=product)  # g
     mean_along(self, product, -1, out=along_one)
@@ -151,7 +151,7 @@ def _invert(self: ArrayOperations, var: Array, eps: float) -> None:
 
 
 def _standardize(self: ArrayOperations, x: Array, mean: Array, inverse_std: Array, axis: int, *, out: Array) -> None:
-    """out = x^."""
+    """out = x_hat."""
     self.xp.subtract(x, mean[:, None] if axis else mean, out=out)
     self.xp.multiply(out, inverse_std[:, None] if axis else inverse_std, out=out)
 
@@ -159,7 +159,7 @@ def _standardize(self: ArrayOperations, x: Array, mean: Array, inverse_std: Arra
 def _parameter_gradients(
     self: ArrayOperations, dy: Array, x: Array, mean: Array, inverse_std: Array, axis: int, dgain: Array, dbias: Array
 ) -> tuple[Array, Array]:
-    """dgain and dbias; x^ and dy x^ in scratch memory."""
+    """dgain and dbias; x_hat and dy x_hat in scratch memory."""
     xp = self.xp
     normalized = self._scratch(x.shape, x.dtype, use="normalized")
     product = self._scratch(x.shape, x.dtype, use="product")

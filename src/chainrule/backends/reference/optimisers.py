@@ -141,7 +141,7 @@ def learning_rate(self: ArrayOperations, lr: Array, state: Array, factor: float)
 def corrected(
     self: ArrayOperations, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any, eps_hat: bool
 ) -> tuple[Array, Array]:
-    """(step_size, step_eps) with rate m^ / (sqrt(v^) + eps) = step_size m / (sqrt(v) + step_eps).
+    """(step_size, step_eps) with rate m_hat / (sqrt(v_hat) + eps) = step_size m / (sqrt(v) + step_eps).
 
     Both bias corrections are the same for all elements, so they move out of the loop over them.
     """
@@ -152,12 +152,12 @@ def corrected(
 
 
 def subtract(self: ArrayOperations, params: Array, update: Array, state: Array) -> None:
-    """params -= update, and nothing in a run that has halted, where ``update`` may be nan."""
+    """params -= update, and nothing in a run that has halted, whose ``update`` may be nan."""
     self.xp.subtract(params, self.xp.where(state[HALTED] == RUNNING, update, 0), out=params)
 
 
 def _sum_of_squares(self: ArrayOperations, flat: Array) -> Any:
-    """In float64, where no float32 over- or underflows."""
+    """In float64, in which no square of a float32 overflows or underflows."""
     xp, squares = self.xp, 0.0
     for part in self._parts(flat.size):
         square = self._scratch(flat[part].shape, xp.float64, use="square64")
