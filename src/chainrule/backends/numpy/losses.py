@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cmath
+
 import numpy as np
 
 from chainrule.backends.contract.arrays import Array
@@ -13,5 +15,6 @@ def record(self: ArrayOperations, loss: Array, weight: Array | int, state: Array
     row = totals[state[BATCH]]
     row[LOSS] = loss
     row[WEIGHT] = weight
-    if state[HALTED] == RUNNING and not np.isfinite(loss):
+    # cmath answers in a tenth of the time that NumPy takes for a scalar; NumPy decides, as it knows long doubles.
+    if state[HALTED] == RUNNING and not cmath.isfinite(loss) and not np.isfinite(loss):
         state[HALTED] = state[STEP]
