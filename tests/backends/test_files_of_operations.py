@@ -1,4 +1,4 @@
-"""An operation is found by its file: the contract declares it in the file of a topic, backends compute it in that name."""
+"""An operation is found by its file: the contract declares it in a topic's file, and so do backends compute it."""
 
 from __future__ import annotations
 

@@ -171,3 +171,13 @@ def test_a_model_axis_before_the_others(backend, memory, rng, dtype, u, n, n_in,
         assert_within(memory.read(db_below)[i], want_below.sum(axis=0), bound)
         assert_within(memory.read(device_dz)[i], want_dz, bound)
         assert_within(memory.read(db)[i], want_dz.sum(axis=0), bound)
+
+
+@pytest.mark.parametrize("place", ["apart", "first", "second"])
+def test_add(backend, memory, rng, dtype, place):
+    for shape in [*SHAPES, (5000,), (1, 8192)]:
+        a, b = (rng.normal(size=shape).astype(dtype) for _ in range(2))
+        one, other = memory.array(a), memory.array(b)
+        out = {"apart": memory.output(shape, dtype), "first": one, "second": other}[place]
+        backend.add(one, other, out=out)
+        np.testing.assert_array_equal(backend.download(out), a + b)

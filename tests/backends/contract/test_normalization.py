@@ -1,4 +1,4 @@
-"""Sums, dropout, layer and batch normalisation on every backend against the formulas of the contract, in long double.
+"""Layer and batch normalisation on every backend against the formulas of the contract, in long double.
 
 Odd shapes, row slices of longer buffers, outputs that hold nan before the call, errors in
 units of roundoff (``u``) of what goes into a result.
@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.contract.backend import BF16, RUNNING
-from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.reference.philox import philox_words
 from chainrule.backends.reference.random import threshold
 from comparisons import assert_within
@@ -23,6 +21,7 @@ from emulation.backend import EmulatedBackend, compiler_problem, narrow, widen
 # The last ones: rows that a warp and a block of threads read again, columns that several blocks add up.
 SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10), (2, 1000), (1, 2301), (2, 1200), (1000, 9)]
 EPS = 1e-5
+KEY, COUNTER = (5, 2**32 - 3), (7, 3)  # of dropout
 EMULATED = pytest.mark.parametrize("backend", ["emulated"], indirect=True)
 
 
@@ -92,88 +91,6 @@ def batch_norm(
         memory.array(x), memory.array(gain), memory.array(bias), state, eps=EPS, momentum=momentum, **out
     )
     return out
-
-
-# ---- sums -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("where", ["apart", "first", "second"])
-def test_add(backend, memory, rng, dtype, where):
-    for shape in [*SHAPES[:6], (5000,), (1, 8192)]:
-        a, b = (rng.normal(size=shape).astype(dtype) for _ in range(2))
-        one, other = memory.array(a), memory.array(b)
-        out = {"apart": memory.output(shape, dtype), "first": one, "second": other}[where]
-        backend.add(one, other, out=out)
-        np.testing.assert_array_equal(backend.download(out), a + b)
-
-
-# ---- dropout --------------------------------------------------------------------------------------
-
-KEY, COUNTER = (5, 2**32 - 3), (7, 3)
-
-
-def dropped(
-    backend: Any,
-    memory: Any,
-    x: np.ndarray,
-    rate: float,
-    *,
-    step: int = 0,
-    batch: int = 0,
-    key: tuple[int, int] = KEY,
-    counter: tuple[int, int] = COUNTER,
-    in_place: bool = False,
-) -> np.ndarray:
-    array, state = memory.array(x), memory.state(step=step, batch=batch)
-    out = array if in_place else memory.output(x.shape, x.dtype)
-    backend.dropout(array, state, key=key, counter=counter, rate=rate, out=out)
-    return backend.download(out)
-
-
-@pytest.mark.parametrize(("step", "batch"), [(0, 0), (11, 5), (2**32 + 11, 5), (3, 2**16 + 1)])
-def test_the_mask_of_dropout_is_that_of_plain_philox(backend, memory, rng, plain_philox, dtype, step, batch):
-    """Counters beyond 32 bits wrap; the batch's number stands above the layer's."""
-    for shape in [(1, 1), (1, 7), (5, 3), (3, 8)]:
-        counter = (step % 2**32, (COUNTER[0] + 2**16 * batch) % 2**32, COUNTER[1])
-        words = np.array([plain_philox((e // 4, *counter), KEY)[e % 4] for e in range(np.prod(shape))]).reshape(shape)
-        x = rng.normal(size=shape).astype(dtype)
-        for rate in (0.1, 0.5, 0.99):
-            want = np.where(words >= rate * 2.0**32, x * np.dtype(dtype).type(1 / (1 - rate)), 0)
-            for in_place in (False, True):
-                got = dropped(backend, memory, x, rate, step=step, batch=batch, in_place=in_place)
-                np.testing.assert_array_equal(got, want)
-
-
-@pytest.mark.parametrize("size", [4096, 20_003])
-def test_a_large_mask_too(backend, memory, rng, dtype, size):
-    x = rng.normal(size=(size, 1)).astype(dtype)
-    words = philox_words(np, size, (2, COUNTER[0] + 2**16, COUNTER[1]), KEY)[:, None]
-    want = np.where(words >= threshold(0.3), x * np.dtype(dtype).type(1 / 0.7), 0)
-    np.testing.assert_array_equal(dropped(backend, memory, x, 0.3, step=2, batch=1), want)
-
-
-def test_dropout_draws_anew_where_anything_changes(backend, memory):
-    x = np.ones((40, 5), np.float32)
-    masks = [dropped(backend, memory, x, 0.5)]
-    masks += [dropped(backend, memory, x, 0.5, **{what: 1}) for what in ("step", "batch")]
-    masks += [dropped(backend, memory, x, 0.5, **{what: (9, 9)}) for what in ("key", "counter")]
-    assert len({mask.tobytes() for mask in masks}) == len(masks)
-    assert dropped(backend, memory, x, 0.5).tobytes() == masks[0].tobytes(), "the backward pass must draw the same"
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
-def test_the_share_of_what_is_dropped(backend, memory, rate):
-    n = 40_000
-    got = dropped(backend, memory, np.ones((n, 1), np.float32), rate)
-    assert abs((got == 0).mean() - rate) <= 5 * np.sqrt(rate * (1 - rate) / n)
-    assert set(np.unique(got)) <= {0, np.float32(1 / (1 - rate))}
-
-
-def test_a_nan_that_is_dropped_is_gone_and_one_that_is_kept_stays(backend, memory, dtype):
-    one = dropped(backend, memory, np.ones((8, 6), dtype), 0.5)
-    for bad in (np.nan, np.inf):
-        got = dropped(backend, memory, np.full((8, 6), bad, dtype), 0.5)
-        np.testing.assert_array_equal(got, np.where(one == 0, 0, bad))
 
 
 # ---- forward --------------------------------------------------------------------------------------
@@ -349,58 +266,6 @@ def test_a_nan_comes_back(backend, memory, rng, dtype, kind):
     assert np.isnan(memory.read(out["dx"])[3, 4])
     for name in ("dgain", "dbias"):
         assert np.isnan(memory.read(out[name])).tolist() == [column == 4 for column in range(32)]
-
-
-# ---- compiled loops -------------------------------------------------------------------------------
-
-
-def results(backend: Any, rng: np.random.Generator, shape: tuple[int, int], dtype: str) -> list[bytes]:
-    """All bits that the methods leave behind."""
-    (x, gain, bias), dy = values(rng, shape, dtype), rng.normal(size=shape).astype(dtype)
-    by_row, by_column = ([np.empty(length, dtype) for _ in range(2)] for length in shape)
-    running, back = [gain.copy(), np.abs(bias)], [np.empty(shape[1], dtype) for _ in range(2)]
-    y, dx, state, seen = x.copy(), dy.copy(), np.array([3, 1, RUNNING]), []
-    options = {"eps": EPS, "y": y}
-
-    def see(*arrays: np.ndarray) -> None:
-        seen.extend(array.tobytes() for array in arrays)
-
-    with backend.running():
-        backend.dropout(x, state, key=KEY, counter=COUNTER, rate=0.3, out=y)
-        see(y)
-        backend.layer_norm(x, gain, bias, mean=by_row[0], inverse_std=by_row[1], **options)
-        see(y, *by_row)
-        backend.batch_norm(
-            x,
-            gain,
-            bias,
-            state,
-            momentum=0.1,
-            mean=by_column[0],
-            inverse_std=by_column[1],
-            running_mean=running[0],
-            running_var=running[1],
-            **options,
-        )
-        see(y, *by_column, *running)
-        backend.batch_norm_inference(x, gain, bias, *running, **options)
-        see(y)
-        for kind, statistics_ in (("layer", by_row), ("batch", by_column)):
-            for out in (None, y, dx):
-                given = dx if out is dx else dy
-                dgain, dbias = back
-                getattr(backend, f"{kind}_norm_backward")(
-                    given, x, gain, *statistics_, dx=out, dgain=dgain, dbias=dbias
-                )
-                see(y, dx, *back)
-    return seen
-
-
-def test_compiled_loops_have_the_bits_of_numpy(dtype):
-    pytest.importorskip("numba", reason="numba is not installed")
-    for shape in [*SHAPES, (40, 128), (40, 129), (3, 4099), (1, 64)]:
-        one, other = (results(be, np.random.default_rng(4), shape, dtype) for be in (NumPyBackend(), compiled.loaded()))
-        assert one == other, shape
 
 
 # ---- the CUDA kernels beyond the contract ---------------------------------------------------------
