@@ -91,20 +91,20 @@ class ExactBackend(EmulatedBackend):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return np.empty(shape, dtype)
 
-    def _product(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
         return Launch(("product",), lambda _: None, (), (), ())  # no kernel of ours
 
-    def _launch(self, kernel: str, *args: Any, **arguments: Any) -> None:
+    def launch(self, kernel: str, *args: Any, **arguments: Any) -> None:
         if self.left[kernel]:
             self.left[kernel] -= 1
-            super()._launch(kernel, *args, **arguments)
+            super().launch(kernel, *args, **arguments)
 
-    def _function(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
+    def load_kernel(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
         if self.wanted is not None:
             self.wanted.add((signature.source, variant))
             return lambda *_: None
         self.launched.add(signature.kernel)
-        return super()._function(signature, variant)
+        return super().load_kernel(signature, variant)
 
 
 def exact(values: Any, dtype: Any) -> np.ndarray:
@@ -302,7 +302,7 @@ def run(sanitizer: str) -> set[str]:
 def planted(sanitizer: str, kernel: str) -> None:
     """One kernel ``(float* out, int n)`` of the folder that now holds the sources."""
     backend, out = EmulatedBackend("fp32", sanitizer), np.zeros(5, np.float32)
-    backend._launch(kernel, "float32", (1,), (64,), out=out, n=out.size)
+    backend.launch(kernel, "float32", (1,), (64,), out=out, n=out.size)
     print(kernel)
 
 

@@ -127,7 +127,7 @@ def looks_at(cuda: cr.Backend) -> tuple[float, float, float]:
     memory = target.view(np.ndarray)
 
     def look() -> None:
-        cuda._lanes.main.push(lambda: found.append(float(memory[0])))
+        cuda._streams.main.push(lambda: found.append(float(memory[0])))
 
     look()
     host[:] = 1

@@ -173,7 +173,7 @@ def test_elements_are_activated_wherever_they_start(backend, memory, rng, monkey
 @pytest.mark.parametrize("offset", [0, 1])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (33, 200), (600, 8)])
 def test_a_bias_that_the_product_does_not_add(backend, memory, rng, monkeypatch, dtype, u, shape, offset):
-    monkeypatch.setattr(backend, "bias_in_epilogue", frozenset())
+    monkeypatch.setattr(layers, "BIAS_IN_EPILOGUE", frozenset())
     monkeypatch.setattr(backend, "multiprocessors", 2)
     (n, n_out), n_in = shape, 5
     x, W, b = (rng.normal(size=s).astype(dtype) for s in ((n, n_in), (n_in, n_out), (n_out,)))
@@ -218,7 +218,7 @@ def test_a_layer_is_a_product_and_at_most_one_launch_more(backend, memory, rng, 
 @FUSED
 def test_a_relu_of_its_own(backend, memory, rng, monkeypatch):
     """Where the product's ReLU cannot be trusted with a nan."""
-    monkeypatch.setattr(backend, "relu_in_epilogue", False)
+    monkeypatch.setattr(layers, "RELU_IN_EPILOGUE", False)
     x, W, b = (memory.array(rng.normal(size=s), np.float32) for s in ((9, 8), (8, 12), (12,)))
     y = memory.output((9, 12), np.float32)
     assert launched(backend, lambda: backend.dense(x, W, b, "relu", z=y, y=y)) == ["product", "activate"]
@@ -504,7 +504,7 @@ def test_a_nan_and_an_infinity_stay_what_they_are_in_bf16(narrow_memory, activat
 def test_a_hidden_layer_in_bf16(narrow_memory, rng, monkeypatch, activation, shared, in_epilogue):
     memory, backend = narrow_memory, narrow_memory.backend
     if not in_epilogue:
-        monkeypatch.setattr(backend, "bias_in_epilogue", frozenset())
+        monkeypatch.setattr(layers, "BIAS_IN_EPILOGUE", frozenset())
     formula = FORMULAS[activation]
     for n, n_in, n_out in [(1, 1, 1), (7, 5, 3), (40, 16, 64), (300, 8, 24)]:
         (x, exact_x), (W, exact_W) = as_bf16(rng.normal(size=(n, n_in))), as_bf16(rng.normal(size=(n_in, n_out)))

@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.backends.contract.arrays import EmbeddingPlan
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import VARIANT_OF
 
 THREADS: Final = 256
@@ -49,76 +50,72 @@ def _places(plan: EmbeddingPlan) -> _Places:
     return _Places(f"embedding {plan}", places, slots, np.array(tables, np.int64), np.array(of_means, np.int64), widest)
 
 
-class Embeddings(Launcher):
-    """The part of the contract that embeds codes."""
+@with_fallback
+def embed(
+    be: Launcher, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
+) -> None:
+    if not _are_known(y, codes) or x.dtype != tables.dtype:
+        raise NotFusedError(f"an embedding of {x.dtype} {x.shape} into {y.dtype}")
+    known = _places(plan)
+    blocks = min(-(-y.size // THREADS), 8 * be.multiprocessors)
+    be.launch(
+        "embed",
+        VARIANT_OF[y.dtype],
+        (blocks,),
+        (THREADS,),
+        x=x,
+        tables=tables,
+        means=means,
+        places=be.constant(known.places, use=f"{known.name} places"),
+        slots=be.constant(known.slots, use=f"{known.name} slots"),
+        codes=codes,
+        y=y,
+        rows=len(y),
+        columns_in=x.shape[1],
+        columns=y.shape[1],
+        kinds=codes.shape[1],
+    )
 
-    def embed(
-        self, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
-    ) -> None:
-        if not _are_known(y, codes) or x.dtype != tables.dtype:
-            self._refuse_in_record(f"an embedding of {x.dtype} {x.shape} into {y.dtype}")
-            super().embed(x, tables, means, plan, codes=codes, y=y)
-            return
-        known = _places(plan)
-        blocks = min(-(-y.size // THREADS), 8 * self.multiprocessors)
-        self._launch(
-            "embed",
-            VARIANT_OF[y.dtype],
-            (blocks,),
-            (THREADS,),
-            x=x,
-            tables=tables,
-            means=means,
-            places=self._constant(known.places, use=f"{known.name} places"),
-            slots=self._constant(known.slots, use=f"{known.name} slots"),
-            codes=codes,
-            y=y,
-            rows=len(y),
-            columns_in=x.shape[1],
-            columns=y.shape[1],
-            kinds=codes.shape[1],
-        )
 
-    def embed_backward(self, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
-        if not _are_known(dy, codes):
-            self._refuse_in_record(f"the way back through an embedding of {dy.dtype} {dy.shape}")
-            super().embed_backward(dy, codes, plan, dtables=dtables)
-            return
-        known = _places(plan)
-        vectors, share = sum(table.rows for table in plan.tables), 1 if len(dy) <= FEW_ROWS else WARPS
-        grid = -(-vectors * share // WARPS), -(-known.widest // LANES)
-        self._launch(
-            "embed_backward",
-            VARIANT_OF[dy.dtype],
-            grid,
-            (THREADS,),
-            dy=dy,
-            codes=codes,
-            tables=self._constant(known.tables, use=f"{known.name} tables"),
-            dtables=dtables,
-            rows=len(dy),
-            columns=dy.shape[1],
-            kinds=codes.shape[1],
-            vectors=vectors,
-            share=share,
-        )
+@with_fallback
+def embed_backward(be: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+    if not _are_known(dy, codes):
+        raise NotFusedError(f"the way back through an embedding of {dy.dtype} {dy.shape}")
+    known = _places(plan)
+    vectors, share = sum(table.rows for table in plan.tables), 1 if len(dy) <= FEW_ROWS else WARPS
+    grid = -(-vectors * share // WARPS), -(-known.widest // LANES)
+    be.launch(
+        "embed_backward",
+        VARIANT_OF[dy.dtype],
+        grid,
+        (THREADS,),
+        dy=dy,
+        codes=codes,
+        tables=be.constant(known.tables, use=f"{known.name} tables"),
+        dtables=dtables,
+        rows=len(dy),
+        columns=dy.shape[1],
+        kinds=codes.shape[1],
+        vectors=vectors,
+        share=share,
+    )
 
-    def embed_means(self, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
-        if tables.dtype not in VARIANT_OF:
-            self._refuse_in_record(f"means of {tables.dtype}")
-            super().embed_means(tables, shares, plan, means=means)
-            return
-        known = _places(plan)
-        self._launch(
-            "embed_means",
-            VARIANT_OF[tables.dtype],
-            (len(plan.tables), -(-known.widest // LANES)),
-            (THREADS,),
-            vectors=tables,
-            shares=shares,
-            tables=self._constant(known.means, use=f"{known.name} means"),
-            means=means,
-        )
+
+@with_fallback
+def embed_means(be: Launcher, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
+    if tables.dtype not in VARIANT_OF:
+        raise NotFusedError(f"means of {tables.dtype}")
+    known = _places(plan)
+    be.launch(
+        "embed_means",
+        VARIANT_OF[tables.dtype],
+        (len(plan.tables), -(-known.widest // LANES)),
+        (THREADS,),
+        vectors=tables,
+        shares=shares,
+        tables=be.constant(known.means, use=f"{known.name} means"),
+        means=means,
+    )
 
 
 def _are_known(matrix: Array, codes: Array) -> bool:

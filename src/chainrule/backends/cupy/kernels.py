@@ -76,7 +76,7 @@ class Parameter(NamedTuple):
         return _DTYPES.get(VARIANTS[variant].get(self.type, self.type))
 
 
-class Bound(NamedTuple):
+class BoundArguments(NamedTuple):
     """Arguments in the order of the signature, and the memory that they name."""
 
     values: tuple[Any, ...]  # NumPy scalars of the exact types; an address for an array
@@ -92,7 +92,7 @@ class Signature(NamedTuple):
     source: str
     parameters: tuple[Parameter, ...]
 
-    def bind(self, variant: str, arguments: dict[str, Any]) -> Bound:
+    def bind(self, variant: str, arguments: dict[str, Any]) -> BoundArguments:
         """The arguments of a launch; ShapeError for a name or an array's dtype that is not the signature's."""
         if set(arguments) != {p.name for p in self.parameters}:
             expected = ", ".join(p.name for p in self.parameters)
@@ -110,11 +110,11 @@ class Signature(NamedTuple):
                 values.append(np.uint64(0))
             else:
                 if dtype is not None and value.dtype != dtype:
-                    raise ShapeError(f"{self.kernel}: {parameter.name} is {value.dtype}, {dtype} was expected")
+                    raise ShapeError(f"{self.kernel}: {parameter.name}: expected {dtype}, got {value.dtype}")
                 values.append(np.uint64(address(value)))
                 (reads if parameter.is_const else writes).append(span(value))
                 arrays.append(value)
-        return Bound(tuple(values), tuple(reads), tuple(writes), tuple(arrays))
+        return BoundArguments(tuple(values), tuple(reads), tuple(writes), tuple(arrays))
 
 
 def source_text(source: str) -> str:

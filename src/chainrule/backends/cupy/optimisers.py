@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS
 
 THREADS: Final = 256
@@ -32,194 +33,166 @@ def grid_for(array: Array, limit: int) -> tuple[int, ...]:
     return (max(1, min(limit, -(-array.nbytes // (ACCESS * THREADS)))),)
 
 
-class Optimisers(Launcher):
-    """The part of the contract that updates parameters."""
+@with_fallback
+def sgd(
+    be: Launcher,
+    params: Array,
+    grads: Array,
+    velocity: Array | None,
+    lr: Array,
+    state: Array,
+    *,
+    lr_factor: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    variant = variant_of(params, grads, velocity)
+    if variant is None:
+        raise NotFusedError(f"sgd of {params.dtype}")
+    grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
+    be.launch(
+        "sgd",
+        variant,
+        grid,
+        (THREADS,),
+        params=params,
+        grads=grads,
+        velocity=velocity,
+        lr=lr,
+        state=state,
+        size=params.size,
+        lr_count=len(lr),
+        lr_factor=lr_factor,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+    )
 
-    def sgd(
-        self,
-        params: Array,
-        grads: Array,
-        velocity: Array | None,
-        lr: Array,
-        state: Array,
-        *,
-        lr_factor: float,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
-    ) -> None:
-        variant = variant_of(params, grads, velocity)
-        if variant is None:
-            self._refuse_in_record(f"sgd of {params.dtype}")
-            super().sgd(
-                params,
-                grads,
-                velocity,
-                lr,
-                state,
-                lr_factor=lr_factor,
-                momentum=momentum,
-                nesterov=nesterov,
-                weight_decay=weight_decay,
-            )
-            return
-        grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "sgd",
-            variant,
-            grid,
-            (THREADS,),
-            params=params,
-            grads=grads,
-            velocity=velocity,
-            lr=lr,
-            state=state,
-            size=params.size,
-            lr_count=len(lr),
-            lr_factor=lr_factor,
-            momentum=momentum,
-            nesterov=nesterov,
-            weight_decay=weight_decay,
-        )
 
-    def adam(
-        self,
-        params: Array,
-        grads: Array,
-        m: Array,
-        v: Array,
-        lr: Array,
-        state: Array,
-        *,
-        lr_factor: float,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-        decoupled: bool,
-        eps_hat: bool = False,
-    ) -> None:
-        variant = variant_of(params, grads, m, v)
-        if variant is None:
-            self._refuse_in_record(f"adam of {params.dtype}")
-            super().adam(
-                params,
-                grads,
-                m,
-                v,
-                lr,
-                state,
-                lr_factor=lr_factor,
-                beta1=beta1,
-                beta2=beta2,
-                eps=eps,
-                weight_decay=weight_decay,
-                decoupled=decoupled,
-                eps_hat=eps_hat,
-            )
-            return
-        grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "adam",
-            variant,
-            grid,
-            (THREADS,),
-            params=params,
-            grads=grads,
-            m=m,
-            v=v,
-            lr=lr,
-            state=state,
-            size=params.size,
-            lr_count=len(lr),
-            lr_factor=lr_factor,
-            beta1=beta1,
-            rest1=1 - beta1,
-            log_beta1=_log(beta1),
-            beta2=beta2,
-            rest2=1 - beta2,
-            log_beta2=_log(beta2),
-            eps=eps,
-            eps_hat=eps_hat,
-            coupled_decay=0.0 if decoupled else weight_decay,
-            decoupled_decay=weight_decay * decoupled,
-        )
+@with_fallback
+def adam(
+    be: Launcher,
+    params: Array,
+    grads: Array,
+    m: Array,
+    v: Array,
+    lr: Array,
+    state: Array,
+    *,
+    lr_factor: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    eps_hat: bool = False,
+) -> None:
+    variant = variant_of(params, grads, m, v)
+    if variant is None:
+        raise NotFusedError(f"adam of {params.dtype}")
+    grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
+    be.launch(
+        "adam",
+        variant,
+        grid,
+        (THREADS,),
+        params=params,
+        grads=grads,
+        m=m,
+        v=v,
+        lr=lr,
+        state=state,
+        size=params.size,
+        lr_count=len(lr),
+        lr_factor=lr_factor,
+        beta1=beta1,
+        rest1=1 - beta1,
+        log_beta1=_log(beta1),
+        beta2=beta2,
+        rest2=1 - beta2,
+        log_beta2=_log(beta2),
+        eps=eps,
+        eps_hat=eps_hat,
+        coupled_decay=0.0 if decoupled else weight_decay,
+        decoupled_decay=weight_decay * decoupled,
+    )
 
-    def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
-        variant = variant_of(grads)
-        if variant is None:
-            self._refuse_in_record(f"clip_by_global_norm of {grads.dtype}")
-            super().clip_by_global_norm(grads, max_norm=max_norm)
-            return
-        factor = self._scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
-        self._launch(
-            "global_norm",
-            variant,
-            grid_for(grads, PARTIAL_SUMS),
-            (THREADS,),
-            grads=grads,
-            size=grads.size,
-            max_norm=max_norm,
-            partials=self._scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
-            ticket=self._zeroed_scratch((1,), np.uint32, use="global_norm: ticket"),
-            factor=factor,
-        )
-        grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
 
-    def penalize(self, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool) -> None:
-        variant = variant_of(params, grads)
-        if variant is None:
-            self._refuse_in_record(f"penalize of {grads.dtype}")
-            super().penalize(params, grads, totals, state, alpha=alpha, mean=mean)
-            return
-        self._launch(
-            "penalize",
-            variant,
-            grid_for(grads, PARTIAL_SUMS),
-            (THREADS,),
-            params=params,
-            grads=grads,
-            totals=totals,
-            state=state,
-            size=grads.size,
-            alpha=alpha,
-            mean=mean,
-            partials=self._scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
-            ticket=self._zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
-        )
+@with_fallback
+def clip_by_global_norm(be: Launcher, grads: Array, *, max_norm: float) -> None:
+    variant = variant_of(grads)
+    if variant is None:
+        raise NotFusedError(f"clip_by_global_norm of {grads.dtype}")
+    factor = be.scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
+    be.launch(
+        "global_norm",
+        variant,
+        grid_for(grads, PARTIAL_SUMS),
+        (THREADS,),
+        grads=grads,
+        size=grads.size,
+        max_norm=max_norm,
+        partials=be.scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
+        ticket=be.zeroed_scratch((1,), np.uint32, use="global_norm: ticket"),
+        factor=factor,
+    )
+    grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
+    be.launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
 
-    def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
-        variant = variant_of(grads, out)
-        if variant is None:
-            self._refuse_in_record(f"accumulate of {grads.dtype}")
-            super().accumulate(grads, totals, state, group=group, mean=mean, out=out)
-            return
-        grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "accumulate",
-            variant,
-            grid,
-            (THREADS,),
-            grads=grads,
-            totals=totals,
-            state=state,
-            size=out.size,
-            group=group,
-            mean=mean,
-            out=out,
-        )
 
-    def average(self, params: Array, state: Array, *, decay: float, out: Array) -> None:
-        variant = variant_of(params, out)
-        if variant is None:
-            self._refuse_in_record(f"average of {params.dtype}")
-            super().average(params, state, decay=decay, out=out)
-            return
-        grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "average", variant, grid, (THREADS,), params=params, state=state, size=out.size, decay=decay, out=out
-        )
+@with_fallback
+def penalize(
+    be: Launcher, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool
+) -> None:
+    variant = variant_of(params, grads)
+    if variant is None:
+        raise NotFusedError(f"penalize of {grads.dtype}")
+    be.launch(
+        "penalize",
+        variant,
+        grid_for(grads, PARTIAL_SUMS),
+        (THREADS,),
+        params=params,
+        grads=grads,
+        totals=totals,
+        state=state,
+        size=grads.size,
+        alpha=alpha,
+        mean=mean,
+        partials=be.scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
+        ticket=be.zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
+    )
+
+
+@with_fallback
+def accumulate(be: Launcher, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
+    variant = variant_of(grads, out)
+    if variant is None:
+        raise NotFusedError(f"accumulate of {grads.dtype}")
+    grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
+    be.launch(
+        "accumulate",
+        variant,
+        grid,
+        (THREADS,),
+        grads=grads,
+        totals=totals,
+        state=state,
+        size=out.size,
+        group=group,
+        mean=mean,
+        out=out,
+    )
+
+
+@with_fallback
+def average(be: Launcher, params: Array, state: Array, *, decay: float, out: Array) -> None:
+    variant = variant_of(params, out)
+    if variant is None:
+        raise NotFusedError(f"average of {params.dtype}")
+    grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
+    be.launch("average", variant, grid, (THREADS,), params=params, state=state, size=out.size, decay=decay, out=out)
 
 
 def _log(beta: float) -> float:

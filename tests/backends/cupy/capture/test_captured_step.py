@@ -15,7 +15,7 @@ import pytest
 import chainrule as cr
 from chainrule.backends.contract.backend import RUNNING
 from chainrule.backends.cupy.capture.captured_step import UNROLLED
-from chainrule.backends.cupy.capture.streams import LANES
+from chainrule.backends.cupy.capture.streams import MAX_STREAMS
 from chainrule.errors import DeviceError
 from emulation.compiled import compiler_problem
 from emulation.simulated_cupy import simulated
@@ -127,14 +127,14 @@ def test_the_capture_ends_although_a_launch_fails(device):
     assert steps_done(device, state) == 3
 
 
-def _fail(lane: Any) -> None:
+def _fail(stream: Any) -> None:
     raise RuntimeError("no launch today")
 
 
 def test_memory_that_is_asked_for_during_a_capture_is_refused(device):
     state = state_of(device)
 
-    def allocate(lane: Any) -> None:
+    def allocate(stream: Any) -> None:
         device.empty((1000,), np.float32)
 
     launches = [launch._replace(start=allocate) for launch in device.record(lambda: device.tick(state))]
@@ -186,9 +186,9 @@ def test_captured_and_eager_training_give_the_same_bits(device, monkeypatch):
     np.testing.assert_equal(captured, eager)
 
 
-def test_no_more_lanes_than_there_are_workspaces(device):
+def test_no_more_streams_than_there_are_workspaces(device):
     train(device, widths=(5, 8, 8, 8, 8, 8, 3), steps=20)
-    assert len(device._lanes._lanes) <= LANES
+    assert len(device._streams) <= MAX_STREAMS
 
 
 def test_a_second_fit_has_graphs_of_its_own(device, graphs):

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from chainrule.backends.cupy.gemm import autotune, cublaslt
-from chainrule.backends.cupy.gemm.autotune import FILE_NAME, ROUNDS, ChoiceFile, Products, cache_directory
+from chainrule.backends.cupy.gemm.autotune import FILE_NAME, ROUNDS, ChoiceFile, GemmAutotuner, cache_directory
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm, CublasLtError
-from chainrule.backends.cupy.gemm.matrix_product import Product
+from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from chainrule.errors import DeviceError, ShapeError
 
-PRODUCT = Product(128, 512, 784, False, False, 784, 512, 512, precision="tf32", epilogue="relu_bias")
+PRODUCT = MatrixProduct(128, 512, 784, False, False, 784, 512, 512, precision="tf32", epilogue="relu_bias")
 OTHER = PRODUCT._replace(m=64)
 
 
@@ -28,7 +28,7 @@ def algorithm(number: int, workspace_size: int = 0) -> Algorithm:
 
 
 class Plan:
-    def __init__(self, library: Library, product: Product) -> None:
+    def __init__(self, library: Library, product: MatrixProduct) -> None:
         self.library = library
         self.product = product
         self.algorithm: Algorithm | None = None
@@ -52,9 +52,9 @@ class Library:
         self.found = [algorithm(number) for number in (1, 2, 3)]
         self.fitting = {one.opaque: one for one in self.found}
         self.asked: list[tuple[int, int]] = []
-        self.planned: list[tuple[Product, int]] = []
+        self.planned: list[tuple[MatrixProduct, int]] = []
 
-    def plan(self, product: Product, device: int) -> Plan:
+    def plan(self, product: MatrixProduct, device: int) -> Plan:
         product.check()
         self.planned.append((product, device))
         return Plan(self, product)
@@ -78,10 +78,10 @@ class Timer:
 
 def products_of(directory: Path, timer: Timer | None = None, *, library: Library | None = None, **changes: Any):
     settings = {"device": 1, "card": "NVIDIA H200", "workspace_size": 4096, **changes}
-    return Products(library or Library(), timer=timer or Timer(100, 90, 80), directory=directory, **settings)
+    return GemmAutotuner(library or Library(), timer=timer or Timer(100, 90, 80), directory=directory, **settings)
 
 
-def chosen(where: Products, product: Product = PRODUCT) -> int:
+def chosen(where: GemmAutotuner, product: MatrixProduct = PRODUCT) -> int:
     return where.plan(product).algorithm.opaque[0]
 
 
@@ -210,7 +210,7 @@ def test_a_choice_made_elsewhere_is_not_taken_and_not_lost(tmp_path, changes):
     assert chosen(products_of(tmp_path, Timer(), **changes)) == 3
 
 
-@pytest.mark.parametrize("field", Product._fields)
+@pytest.mark.parametrize("field", MatrixProduct._fields)
 def test_every_field_of_a_product_is_part_of_the_key(tmp_path, field):
     where = products_of(tmp_path)
     value = getattr(PRODUCT, field)
@@ -283,7 +283,7 @@ def test_a_user_without_a_home_tunes_each_time(monkeypatch):
     timer = Timer(100, 90, 80)
     assert cache_directory() is None
     for count in (1, 2):
-        where = Products(Library(), device=0, card="", workspace_size=0, timer=timer)
+        where = GemmAutotuner(Library(), device=0, card="", workspace_size=0, timer=timer)
         assert chosen(where) == 3
         assert len(timer.calls) == count * 3 * (1 + ROUNDS)
 
@@ -297,7 +297,7 @@ def test_where_the_file_lies(tmp_path, monkeypatch):
     assert cache_directory() == tmp_path / "xdg" / "chainrule"
     monkeypatch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path / "own"))
     assert cache_directory() == tmp_path / "own"
-    where = Products(Library(), device=0, card="", workspace_size=0, timer=Timer(1, 2, 3))
+    where = GemmAutotuner(Library(), device=0, card="", workspace_size=0, timer=Timer(1, 2, 3))
     assert chosen(where) == 1
     assert (tmp_path / "own" / FILE_NAME).exists()
 
@@ -367,10 +367,10 @@ def test_a_choice_is_made_on_the_card_and_made_once(tmp_path):
             return cupy.cuda.get_elapsed_time(start, end) / 1e3 / runs
 
         settings = {"device": 0, "card": "this one", "workspace_size": size, "directory": tmp_path}
-        first = Products(cublaslt.load(), timer=seconds, **settings).plan(PRODUCT)
+        first = GemmAutotuner(cublaslt.load(), timer=seconds, **settings).plan(PRODUCT)
         first.run(*where, **space)
         stream.synchronize()
         np.testing.assert_allclose(cupy.asnumpy(y), 785, rtol=1e-6)
-        again = Products(cublaslt.load(), timer=Timer(), **settings).plan(PRODUCT)
+        again = GemmAutotuner(cublaslt.load(), timer=Timer(), **settings).plan(PRODUCT)
         assert again.algorithm.opaque == first.algorithm.opaque
         assert autotune.CANDIDATES >= len(first.heuristics(size)) > 0

@@ -1,5 +1,5 @@
-// Layer normalisation, x^ = (x - mean) inverse_std by the statistics of each row, and what of the way back goes by rows;
-// sums element by element. Everything is computed in REAL; x, y, dy and dx are STORED.
+// Layer normalisation, x^ = (x - mean) inverse_std by the statistics of each row, and what of the backward pass goes by
+// rows. Everything is computed in REAL; x, y, dy and dx are STORED.
 //
 // A row is shared by `group` threads: 1, 2, 4 ... 32 of one warp, or all of a block. Each takes N columns (16 bytes, or
 // one) of every so many, keeps the first few and reads the others again each time they are wanted, from the cache. The
@@ -7,23 +7,6 @@
 
 const int THREADS = 256, WARPS = THREADS / 32;
 const int WIDE = per_access<STORED>;
-
-// ---- element by element --------------------------------------------------------------------------------------------
-
-// out = a + b, of `count` elements; out may be either. The first `packs` times WIDE are moved 16 bytes at a time.
-extern "C" __global__ void __launch_bounds__(256) add(const STORED* a, const STORED* b, STORED* out, i64 packs, i64 count) {
-  const i64 first = (i64)blockIdx.x * blockDim.x + threadIdx.x, stride = (i64)gridDim.x * blockDim.x;
-  for (i64 i = first; i < packs; i += stride) {
-    REAL x[WIDE], y[WIDE];
-    load_widened(a + i * WIDE, x);
-    load_widened(b + i * WIDE, y);
-#pragma unroll
-    for (int j = 0; j < WIDE; ++j) x[j] += y[j];
-    store_narrowed(out + i * WIDE, x);
-  }
-#pragma unroll 1
-  for (i64 i = packs * WIDE + first; i < count; i += stride) out[i] = narrow<STORED>(widen(a[i]) + widen(b[i]));
-}
 
 // ---- rows --------------------------------------------------------------------------------------------------------------
 
