@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from chainrule.backends.contract.backend import Backend
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.cupy import custom, kernels
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
@@ -55,8 +56,9 @@ def fill(be: Launcher, value: float, *, out: np.ndarray) -> None:
     be.tick(np.zeros(3, np.int64))
 
 
-def test_arguments_that_are_not_fused_go_to_the_reference_and_never_into_a_record():
-    backend, out = EmulatedBackend(), np.zeros(3)
+@pytest.mark.parametrize("backend", ["emulated"], indirect=True)
+def test_arguments_that_are_not_fused_go_to_the_reference_and_never_into_a_record(backend):
+    out = np.zeros(3)
     fill(backend, 2.0, out=out)
     assert out.tolist() == [2.0] * 3
     with pytest.raises(DeviceError, match="fill of float64 has no fused kernel and cannot be part of a recorded step"):
@@ -66,8 +68,44 @@ def test_arguments_that_are_not_fused_go_to_the_reference_and_never_into_a_recor
     assert [launch.key[0] for launch in launches] == ["tick"]
 
 
-def test_an_error_of_the_reference_is_not_taken_for_one_of_the_kernels(monkeypatch):
+def test_an_error_of_the_reference_is_not_taken_for_one_of_the_kernels():
     """It is raised by itself, not while another is being handled."""
     with pytest.raises(ValueError, match="could not convert") as caught:
         fill(EmulatedBackend(), "text", out=np.zeros(3))
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("backend", ["emulated", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
+def test_arguments_without_a_kernel_fall_back_to_the_reference_outside_of_recorded_steps(backend, memory, rng):
+    """Complex numbers, a model axis, labels of another dtype."""
+    x, W, b = (rng.normal(size=s) + 1j for s in ((3, 4), (4, 2), (2,)))
+    y, db = memory.output((3, 2), np.complex128), memory.output((2,), np.complex128)
+    complex_x, complex_W, complex_b = memory.array(x), memory.array(W), memory.array(b)
+    three, product = memory.array(rng.normal(size=(2, 3, 3))), memory.output((2, 3, 3), np.float64)
+    z, totals, state = memory.array(rng.normal(size=(3, 4))), memory.output((2, 3), np.float64), memory.state()
+    numbers, wide = memory.output((3, 4), np.int64), memory.array([0, 1, 2], np.int64)
+    plain, dlogits = {"scale": 1.0, "mean": True}, memory.output((3, 4), np.float64)
+    batch = lambda targets: LossBatch(z, targets, None, state, totals, dlogits)
+    for step in (
+        lambda: backend.dense(complex_x, complex_W, complex_b, "tanh", z=y, y=y),
+        lambda: backend.activation_backward("tanh", y, y, dz=y, db=db),
+        lambda: backend.activate("sigmoid", y, out=y),
+        lambda: backend.matmul(three, three, out=product),
+        lambda: backend.softmax_cross_entropy(batch(wide), **plain),
+        lambda: backend.focal_loss(batch(wide), gamma=2.0, **plain),
+        lambda: backend.elementwise_loss(batch(numbers), "sigmoid_cross_entropy", **plain),
+        lambda: backend.elementwise_loss(batch(numbers), "squared_error", **plain),
+        lambda: backend.quantile_loss(batch(numbers[:, :2]), levels=(0.2, 0.8), **plain),
+        lambda: backend.gaussian_nll(batch(numbers[:, :2]), **plain),
+        lambda: backend.exp(complex_x, out=memory.output((3, 4), np.complex128)),
+        lambda: backend.quantiles(complex_x, count=2, out=memory.output((3, 4), np.complex128)),
+        lambda: backend.mean_and_variance(complex_x, out=memory.output((3, 4), np.complex128)),
+        lambda: backend.count_correct(z, wide, None, state, totals=totals),
+        lambda: backend.argmax(z, out=wide),
+        lambda: backend.positive(z, out=numbers),
+        lambda: backend.softmax(complex_x, out=memory.output((3, 4), np.complex128)),
+    ):
+        with pytest.raises(DeviceError, match="recorded step"):
+            backend.record(step)
+        if backend.name == "emulated":  # CuPy has no matmul of some of these
+            step()

@@ -181,7 +181,7 @@ def packs_and_blocks(be: Launcher, *arrays: Array, weighted: bool) -> tuple[int,
 
 
 def loss_blocks(be: Launcher, work: int, per_round: int, *, most: int, sums: bool = True) -> int:
-    """Blocks for ``work`` pieces, of which a block does ``per_round`` at once; at most ``most`` blocks per multiprocessor.
+    """Blocks for ``work`` pieces, of which each does ``per_round`` at once; at most ``most`` per multiprocessor.
 
     If results have to be summed and one block is done in a few rounds, it does all: blocks would wait for each other.
     ``most`` is how many of the kernel's blocks a multiprocessor has registers for: others would start too late.

@@ -219,6 +219,13 @@ def test_every_field_of_a_product_is_part_of_the_key(tmp_path, field):
     assert "cublasLt 131000" in where._key(PRODUCT)
 
 
+def test_the_names_on_file_stay_what_they_were(tmp_path):
+    """A key of another text would be a product that is not on file: timed again, perhaps with other last bits."""
+    key = products_of(tmp_path)._key(PRODUCT._replace(a_transposed=True))
+    assert " a_turned=True b_turned=False lda=784 " in key
+    assert "transposed" not in key
+
+
 def test_a_choice_that_no_longer_fits_is_made_anew(tmp_path):
     chosen(products_of(tmp_path, Timer(100, 90, 100)))
     library = Library()

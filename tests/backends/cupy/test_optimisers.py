@@ -1,4 +1,4 @@
-"""The fused optimisers beyond the contract: starts off a 16-byte border, several turns a thread, launches, bits."""
+"""Optimisers beyond the contract: starts off a 16-byte border, several rounds per thread, launches, bits."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def update(backend: Any, name: str, arrays: list[Any], lr: Any, state: Any, opti
 
 @pytest.mark.parametrize(("name", "moments", "options"), OPTIMISERS)
 @pytest.mark.parametrize("multiprocessors", [1, 132])
-def test_the_reference_is_followed_wherever_the_arrays_start(
+def test_sgd_and_adam_follow_the_reference_wherever_the_arrays_start(
     device, rng, monkeypatch, dtype, u, name, moments, options, multiprocessors
 ):
-    """On one multiprocessor every thread takes several turns."""
+    """On one multiprocessor every thread loops several times."""
     monkeypatch.setattr(device, "multiprocessors", multiprocessors)
     reference = NumPyBackend()
     lr, state = np.array([0.0, 0.1]), np.array([6, 1, RUNNING])
@@ -84,7 +84,7 @@ def test_an_update_is_one_launch_and_stops_with_the_run(device, rng, name, momen
         np.testing.assert_array_equal(device.download(got), before)
 
 
-def test_bias_corrections_keep_their_digits(device):
+def test_adam_bias_corrections_keep_their_digits(device):
     """1 - beta2^2 = (1 - beta2) (1 + beta2): a beta2 near 1 costs digits if its power is subtracted from 1."""
     beta2 = 0.999999
     arrays, _ = slices(device, [np.array(a) for a in ([0.0], [1.0], [0.0], [0.0])], (0, 0, 0, 0))
@@ -96,7 +96,7 @@ def test_bias_corrections_keep_their_digits(device):
 
 @pytest.mark.parametrize("start", [0, 1, 4])
 @pytest.mark.parametrize("factor", [np.nan, np.inf, 1e30])
-def test_clipping_follows_the_reference_where_the_norm_is_not_finite(device, rng, dtype, start, factor):
+def test_clipping_follows_the_reference_if_the_norm_is_not_finite(device, rng, dtype, start, factor):
     g = rng.normal(size=300).astype(dtype)
     g[17] = factor
     (grads,), _ = slices(device, [g], (start,))
@@ -108,8 +108,8 @@ def test_clipping_follows_the_reference_where_the_norm_is_not_finite(device, rng
 
 @pytest.mark.parametrize("start", [0, 1])
 @pytest.mark.parametrize("blocks", [1, 3, 1024])
-def test_a_norm_is_added_up_by_any_number_of_blocks(device, rng, monkeypatch, dtype, u, blocks, start):
-    """Few blocks take many turns each, four of which are on their way at a time."""
+def test_clipping_adds_up_the_norm_in_any_number_of_blocks(device, rng, monkeypatch, dtype, u, blocks, start):
+    """Few blocks loop many times each, four loads under way at a time."""
     monkeypatch.setattr(optimisers, "PARTIAL_SUMS", blocks)
     for size in (7, 1024, 5 * 4096 + 333):
         g = rng.normal(size=size).astype(dtype)
@@ -119,7 +119,7 @@ def test_a_norm_is_added_up_by_any_number_of_blocks(device, rng, monkeypatch, dt
         np.testing.assert_allclose(device.download(grads), want, rtol=8 * u)
 
 
-def test_a_norm_has_the_same_bits_on_every_device(device, rng, monkeypatch, dtype):
+def test_clipping_has_the_same_bits_on_every_device(device, rng, monkeypatch, dtype):
     """And at every call: what a call leaves in scratch memory does not show in the next."""
     g, clipped = rng.normal(size=20_001).astype(dtype), []
     for multiprocessors in (1, 7, 132, 132):
@@ -141,8 +141,8 @@ def test_clipping_is_two_launches_that_find_their_scratch_memory(device, rng):
 
 @pytest.mark.parametrize("method", ["average", "accumulate mean", "accumulate sum", "accumulate first"])
 @pytest.mark.parametrize("multiprocessors", [1, 132])
-def test_averages_and_sums_follow_the_reference(device, rng, monkeypatch, dtype, u, method, multiprocessors):
-    """One launch, wherever the arrays start; several turns a thread on one multiprocessor."""
+def test_average_and_accumulate_follow_the_reference(device, rng, monkeypatch, dtype, u, method, multiprocessors):
+    """One launch, wherever the arrays start; several rounds per thread on one multiprocessor."""
     monkeypatch.setattr(device, "multiprocessors", multiprocessors)
     state = np.array([6, 3 if method == "accumulate first" else 5, RUNNING])
     totals = np.column_stack([np.zeros(6), rng.uniform(1, 3, 6), np.zeros(6)])
