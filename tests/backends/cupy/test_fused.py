@@ -10,10 +10,11 @@ import pytest
 
 from chainrule.backends.contract.backend import Backend
 from chainrule.backends.contract.losses import LossBatch
-from chainrule.backends.cupy import custom, kernels
+from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.fused import FusedBackend
+from chainrule.backends.reference.backend import ReferenceBackend
 from chainrule.errors import DeviceError
 from emulation.backend import EmulatedBackend
 
@@ -30,12 +31,20 @@ def test_every_method_of_the_contract_has_its_place():
     assert set(OPERATIONS) == contract - LEFT_TO_THE_REFERENCE - OF_THE_DEVICE
 
 
+def topic_of(function: FunctionType) -> str:
+    return function.__module__.rpartition(".")[2]
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_stands_in_the_file_of_its_topic_beside_its_kernels(operation):
-    function = OPERATIONS[operation]
-    assert function.__name__ == operation
-    topic = function.__module__.rpartition(".")[2]
-    assert topic == custom.__name__.rpartition(".")[2] or f"{topic}.cu" in kernels.sources()
+def test_an_operation_stands_in_a_file_of_the_name_that_the_reference_has_for_its_topic(operation):
+    function, reference = OPERATIONS[operation], getattr(ReferenceBackend, operation)
+    assert function.__name__ == reference.__name__ == operation
+    assert topic_of(function).endswith(topic_of(reference))  # layer_normalization and batch_normalization
+
+
+def test_each_source_stands_beside_the_operations_that_launch_its_kernels():
+    topics = {topic_of(function) for function in OPERATIONS.values()}
+    assert {source.removesuffix(".cu") for source in kernels.sources()} == topics - {"predictions", "custom"}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -50,10 +59,10 @@ def test_an_operation_has_the_signature_of_the_contract(operation):
 
 
 @with_fallback
-def fill(be: Launcher, value: float, *, out: np.ndarray) -> None:
+def fill(self: Launcher, value: float, *, out: np.ndarray) -> None:
     if out.dtype != np.float32:
         raise NotFusedError(f"fill of {out.dtype}")
-    be.tick(np.zeros(3, np.int64))
+    self.tick(np.zeros(3, np.int64))
 
 
 @pytest.mark.parametrize("backend", ["emulated"], indirect=True)

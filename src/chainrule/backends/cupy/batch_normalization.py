@@ -19,7 +19,7 @@ from chainrule.backends.cupy.strips import (
 
 @with_fallback
 def batch_norm(
-    be: Launcher,
+    self: Launcher,
     x: Array,
     gain: Array,
     bias: Array,
@@ -36,9 +36,9 @@ def batch_norm(
     if not are_alike_matrices(x, y):
         raise NotFusedError(f"batch_norm of {x.dtype} {x.shape}")
     over = strips(x, y, gain, bias, mean, inverse_std)
-    splits = sum_splits(len(x), over, be.multiprocessors)
+    splits = sum_splits(len(x), over, self.multiprocessors)
     launch_strips(
-        be,
+        self,
         "batch_norm",
         x,
         over,
@@ -54,23 +54,23 @@ def batch_norm(
         running_mean=running_mean,
         running_var=running_var,
         y=y,
-        **sums_across_blocks(be, mean, over, splits),
+        **sums_across_blocks(self, mean, over, splits),
     )
     if splits > 1:
-        _normalize_columns(be, x, gain, bias, mean, inverse_std, y, inverts=False, eps=0.0)
+        _normalize_columns(self, x, gain, bias, mean, inverse_std, y, inverts=False, eps=0.0)
 
 
 @with_fallback
 def batch_norm_inference(
-    be: Launcher, x: Array, gain: Array, bias: Array, mean: Array, var: Array, *, eps: float, y: Array
+    self: Launcher, x: Array, gain: Array, bias: Array, mean: Array, var: Array, *, eps: float, y: Array
 ) -> None:
     if not are_alike_matrices(x, y):
         raise NotFusedError(f"batch_norm_inference of {x.dtype} {x.shape}")
-    _normalize_columns(be, x, gain, bias, mean, var, y, inverts=True, eps=eps)
+    _normalize_columns(self, x, gain, bias, mean, var, y, inverts=True, eps=eps)
 
 
 def _normalize_columns(
-    be: Launcher,
+    self: Launcher,
     x: Array,
     gain: Array,
     bias: Array,
@@ -84,11 +84,11 @@ def _normalize_columns(
     """y = gain (x - mean) spread + bias,   1 / sqrt(spread + eps) in place of spread if ``inverts``."""
     over = strips(x, y, gain, bias, mean, spread)
     launch_strips(
-        be,
+        self,
         "normalize_columns",
         x,
         over,
-        element_splits(len(x), over, be.multiprocessors),
+        element_splits(len(x), over, self.multiprocessors),
         x=x,
         mean=mean,
         spread=spread,
@@ -102,7 +102,7 @@ def _normalize_columns(
 
 @with_fallback
 def batch_norm_backward(
-    be: Launcher,
+    self: Launcher,
     dy: Array,
     x: Array,
     gain: Array,
@@ -117,21 +117,21 @@ def batch_norm_backward(
     if not are_alike_matrices(*stored):
         raise NotFusedError(f"the backward pass through batch_norm of {dy.dtype} {dy.shape}")
     over = strips(*stored, gain, mean, inverse_std, dgain, dbias)
-    splits = sum_splits(len(dy), over, be.multiprocessors)
+    splits = sum_splits(len(dy), over, self.multiprocessors)
     arrays = {"dy": dy, "x": x, "gain": gain, "mean": mean, "inverse_std": inverse_std}
     gradients = {"dx": dx, "dgain": dgain, "dbias": dbias}
-    sums = sums_across_blocks(be, dgain, over, splits)
-    launch_strips(be, "batch_norm_backward", dy, over, splits, **arrays, **gradients, **sums)
+    sums = sums_across_blocks(self, dgain, over, splits)
+    launch_strips(self, "batch_norm_backward", dy, over, splits, **arrays, **gradients, **sums)
     if splits > 1 and dx is not None:
-        splits = element_splits(len(dy), over, be.multiprocessors)
-        launch_strips(be, "batch_norm_input_gradient", dy, over, splits, **arrays, **gradients)
+        splits = element_splits(len(dy), over, self.multiprocessors)
+        launch_strips(self, "batch_norm_input_gradient", dy, over, splits, **arrays, **gradients)
 
 
-def sums_across_blocks(be: Launcher, like: Array, over: Strips, splits: int) -> dict[str, Array | None]:
+def sums_across_blocks(self: Launcher, like: Array, over: Strips, splits: int) -> dict[str, Array | None]:
     """The memory for two sums over the rows of a strip that several blocks share."""
     if splits == 1:
         return {"partials": None, "tickets": None}
     return {
-        "partials": be.scratch((2, splits, *like.shape), like.dtype, use="two sums of strips"),
-        "tickets": be.zeroed_scratch((over.number,), np.uint32, use="tickets of normalised strips"),
+        "partials": self.scratch((2, splits, *like.shape), like.dtype, use="two sums of strips"),
+        "tickets": self.zeroed_scratch((over.number,), np.uint32, use="tickets of normalised strips"),
     }

@@ -114,7 +114,7 @@ def blocks_for(n: int, log_lanes: int, multiprocessors: int) -> int:
 
 @with_fallback
 def gather(
-    be: Launcher, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
+    self: Launcher, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
 ) -> None:
     n = len(out[0])
     conversions = [conversion(s, o, math.prod(o.shape[1:])) for s, o in zip(sources, out, strict=True)]
@@ -123,12 +123,12 @@ def gather(
         raise NotFusedError(f"gather from {[s.dtype for s in sources]} to {[o.dtype for o in out]}")
     for first in range(0, len(found), ARRAYS):
         part = slice(first, first + ARRAYS)
-        _gather(be, sources[part], out[part], found[part], order, position, stride, n)
-    be.launch("advance", VARIANT, (1,), (32,), position=position)
+        _gather(self, sources[part], out[part], found[part], order, position, stride, n)
+    self.launch("advance", VARIANT, (1,), (32,), position=position)
 
 
 def _gather(
-    be: Launcher,
+    self: Launcher,
     sources: Sequence[Array],
     out: Sequence[Array],
     conversions: Sequence[Conversion],
@@ -144,10 +144,10 @@ def _gather(
         there = a < len(conversions)
         form, kind, units = conversions[a] if there else Conversion(Form.COPY_1, 0, 0)
         lanes = log_lanes(units)
-        blocks = max(blocks, blocks_for(n, lanes, be.multiprocessors))
+        blocks = max(blocks, blocks_for(n, lanes, self.multiprocessors))
         arguments |= {f"source{a}": sources[a] if there else None, f"out{a}": out[a] if there else None}
         arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
-    be.launch(
+    self.launch(
         "gather",
         VARIANT,
         (blocks, len(conversions)),
@@ -161,16 +161,16 @@ def _gather(
 
 
 @with_fallback
-def copy(be: Launcher, source: Array, *, out: Array) -> None:
+def copy(self: Launcher, source: Array, *, out: Array) -> None:
     found = conversion(source, out, out.size)
     if found is None:
         raise NotFusedError(f"copy from {source.dtype} to {out.dtype}")
     # A gather of all units in their order, each a row by itself.
-    _gather(be, [source], [out], [found._replace(units=1)], None, None, 0, found.units)
+    _gather(self, [source], [out], [found._replace(units=1)], None, None, 0, found.units)
 
 
 @with_fallback
-def standardize(be: Launcher, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
+def standardize(self: Launcher, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
     wide = mean.dtype == scale.dtype == np.float64
     in_order = all(a.flags.c_contiguous for a in (x, mean, scale, out))
     if not (wide and in_order and x.dtype in KINDS and out.dtype in _ONE_BY_ONE and out.dtype.kind != "i"):
@@ -178,8 +178,8 @@ def standardize(be: Launcher, x: Array, mean: Array, scale: Array, *, limit: flo
     n, n_in = x.shape
     form, count = _together(x, out, n_in, _STANDARDIZED_TOGETHER)
     lanes = log_lanes(n_in // count)
-    grid = (blocks_for(n, lanes, be.multiprocessors),)
-    be.launch(
+    grid = (blocks_for(n, lanes, self.multiprocessors),)
+    self.launch(
         "standardize",
         VARIANT,
         grid,
@@ -198,16 +198,16 @@ def standardize(be: Launcher, x: Array, mean: Array, scale: Array, *, limit: flo
 
 
 @with_fallback
-def fill(be: Launcher, value: float, *, out: Array) -> None:
+def fill(self: Launcher, value: float, *, out: Array) -> None:
     unit = common_alignment(address(out), out.nbytes)
     if out.dtype not in KINDS or unit < out.dtype.itemsize or not out.flags.c_contiguous:
         raise NotFusedError(f"fill of {out.dtype}")
     pattern = bf16_bits(value) if out.dtype == BF16 else np.asarray(value).astype(out.dtype)
     low, high = np.frombuffer(pattern.tobytes() * (ACCESS // out.dtype.itemsize), "<u8")
     units = out.nbytes // unit
-    grid, form = (blocks_for(units, 0, be.multiprocessors),), Form(unit.bit_length() - 1)
-    be.launch("fill", VARIANT, grid, (THREADS,), out=out, form=form, low=low, high=high, units=units)
+    grid, form = (blocks_for(units, 0, self.multiprocessors),), Form(unit.bit_length() - 1)
+    self.launch("fill", VARIANT, grid, (THREADS,), out=out, form=form, low=low, high=high, units=units)
 
 
-def tick(be: Launcher, state: Array, *, updates: int = 1) -> None:
-    be.launch("tick", VARIANT, (1,), (32,), state=state, updates=updates)
+def tick(self: Launcher, state: Array, *, updates: int = 1) -> None:
+    self.launch("tick", VARIANT, (1,), (32,), state=state, updates=updates)

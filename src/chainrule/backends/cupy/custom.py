@@ -13,20 +13,20 @@ from chainrule.backends.cupy.capture.launcher import Launcher, NotRecordableErro
 from chainrule.backends.reference.backend import ReferenceBackend
 
 
-def apply(be: Launcher, function: Callable[..., Any], *arrays: Array, out: Array) -> None:
-    if be.is_recording:
+def apply(self: Launcher, function: Callable[..., Any], *arrays: Array, out: Array) -> None:
+    if self.is_recording:
         raise NotRecordableError("a function of the user's own allocates memory and cannot be recorded as launches")
-    wide = [_widened(be, array) for array in arrays]
+    wide = [_widened(self, array) for array in arrays]
     if out.dtype != BF16:
-        ReferenceBackend.apply(be, function, *wide, out=out)
+        ReferenceBackend.apply(self, function, *wide, out=out)
         return
-    result = be.empty(out.shape, np.float32)
-    ReferenceBackend.apply(be, function, *wide, out=result)
-    be.copy(result, out=out)
+    result = self.empty(out.shape, np.float32)
+    ReferenceBackend.apply(self, function, *wide, out=result)
+    self.copy(result, out=out)
 
 
 def custom_loss(
-    be: Launcher,
+    self: Launcher,
     batch: LossBatch,
     value: Callable[..., Array],
     gradient: Callable[..., Array],
@@ -35,15 +35,15 @@ def custom_loss(
     mean: bool,
 ) -> None:
     dlogits = batch.dlogits
-    wide = dlogits if dlogits.dtype != BF16 else be.empty(dlogits.shape, np.float32)
-    ReferenceBackend.custom_loss(be, batch._replace(dlogits=wide), value, gradient, scale=scale, mean=mean)
+    wide = dlogits if dlogits.dtype != BF16 else self.empty(dlogits.shape, np.float32)
+    ReferenceBackend.custom_loss(self, batch._replace(dlogits=wide), value, gradient, scale=scale, mean=mean)
     if wide is not dlogits:
-        be.copy(wide, out=dlogits)
+        self.copy(wide, out=dlogits)
 
 
-def _widened(be: Launcher, array: Array) -> Array:
+def _widened(self: Launcher, array: Array) -> Array:
     if array.dtype != BF16:
         return array
-    wide = be.empty(array.shape, np.float32)
-    be.copy(array, out=wide)
+    wide = self.empty(array.shape, np.float32)
+    self.copy(array, out=wide)
     return wide

@@ -52,13 +52,13 @@ def _places(plan: EmbeddingPlan) -> _Places:
 
 @with_fallback
 def embed(
-    be: Launcher, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
+    self: Launcher, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
 ) -> None:
     if not _are_known(y, codes) or x.dtype != tables.dtype:
         raise NotFusedError(f"an embedding of {x.dtype} {x.shape} into {y.dtype}")
     known = _places(plan)
-    blocks = min(-(-y.size // THREADS), 8 * be.multiprocessors)
-    be.launch(
+    blocks = min(-(-y.size // THREADS), 8 * self.multiprocessors)
+    self.launch(
         "embed",
         VARIANT_OF[y.dtype],
         (blocks,),
@@ -66,8 +66,8 @@ def embed(
         x=x,
         tables=tables,
         means=means,
-        places=be.constant(known.places, use=f"{known.name} places"),
-        slots=be.constant(known.slots, use=f"{known.name} slots"),
+        places=self.constant(known.places, use=f"{known.name} places"),
+        slots=self.constant(known.slots, use=f"{known.name} slots"),
         codes=codes,
         y=y,
         rows=len(y),
@@ -78,20 +78,20 @@ def embed(
 
 
 @with_fallback
-def embed_backward(be: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+def embed_backward(self: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
     if not _are_known(dy, codes):
         raise NotFusedError(f"the way back through an embedding of {dy.dtype} {dy.shape}")
     known = _places(plan)
     vectors, share = sum(table.rows for table in plan.tables), 1 if len(dy) <= FEW_ROWS else WARPS
     grid = -(-vectors * share // WARPS), -(-known.widest // LANES)
-    be.launch(
+    self.launch(
         "embed_backward",
         VARIANT_OF[dy.dtype],
         grid,
         (THREADS,),
         dy=dy,
         codes=codes,
-        tables=be.constant(known.tables, use=f"{known.name} tables"),
+        tables=self.constant(known.tables, use=f"{known.name} tables"),
         dtables=dtables,
         rows=len(dy),
         columns=dy.shape[1],
@@ -102,18 +102,18 @@ def embed_backward(be: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *
 
 
 @with_fallback
-def embed_means(be: Launcher, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
+def embed_means(self: Launcher, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
     if tables.dtype not in VARIANT_OF:
         raise NotFusedError(f"means of {tables.dtype}")
     known = _places(plan)
-    be.launch(
+    self.launch(
         "embed_means",
         VARIANT_OF[tables.dtype],
         (len(plan.tables), -(-known.widest // LANES)),
         (THREADS,),
         vectors=tables,
         shares=shares,
-        tables=be.constant(known.means, use=f"{known.name} means"),
+        tables=self.constant(known.means, use=f"{known.name} means"),
         means=means,
     )
 

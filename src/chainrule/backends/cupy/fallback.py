@@ -28,13 +28,13 @@ def with_fallback(operation: Callable[Concatenate[Launcher, P], None]) -> Callab
     reference: Callable[..., None] = getattr(ReferenceBackend, operation.__name__)
 
     @functools.wraps(operation)
-    def method(be: Launcher, /, *args: P.args, **options: P.kwargs) -> None:
+    def method(self: Launcher, /, *args: P.args, **options: P.kwargs) -> None:
         try:
-            operation(be, *args, **options)
+            operation(self, *args, **options)
             return
         except NotFusedError as error:
             what = str(error)
-        be.refuse_in_record(what)
-        reference(be, *args, **options)
+        self.refuse_in_record(what)
+        reference(self, *args, **options)
 
     return method

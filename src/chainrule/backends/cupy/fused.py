@@ -17,8 +17,8 @@ from chainrule.backends.cupy import (
     layers,
     losses,
     optimisers,
+    predictions,
     random,
-    residual,
     target_losses,
 )
 from chainrule.backends.cupy.capture.launcher import Launcher
@@ -32,9 +32,7 @@ class FusedBackend(Launcher):
     activate = layers.activate
     dense = layers.dense
     activation_backward = layers.activation_backward
-
-    # residual.py, residual.cu
-    add = residual.add
+    add = layers.add
 
     # layer_normalization.py, layer_normalization.cu
     layer_norm = layer_normalization.layer_norm
@@ -54,17 +52,19 @@ class FusedBackend(Launcher):
     softmax_cross_entropy = losses.softmax_cross_entropy
     focal_loss = losses.focal_loss
     count_correct = losses.count_correct
-    softmax = losses.softmax
-    argmax = losses.argmax
-    positive = losses.positive
 
     # target_losses.py, target_losses.cu
     elementwise_loss = target_losses.elementwise_loss
     quantile_loss = target_losses.quantile_loss
     gaussian_nll = target_losses.gaussian_nll
-    exp = target_losses.exp
-    quantiles = target_losses.quantiles
-    mean_and_variance = target_losses.mean_and_variance
+
+    # predictions.py, the kernels beside those of the losses
+    softmax = predictions.softmax
+    argmax = predictions.argmax
+    positive = predictions.positive
+    exp = predictions.exp
+    quantiles = predictions.quantiles
+    mean_and_variance = predictions.mean_and_variance
 
     # optimisers.py, optimisers.cu
     sgd = optimisers.sgd

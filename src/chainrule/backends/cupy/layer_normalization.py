@@ -24,17 +24,17 @@ LONG: Final = 8 * WARP  # accesses per row from which on a whole block works on 
 
 @with_fallback
 def layer_norm(
-    be: Launcher, x: Array, gain: Array, bias: Array, *, eps: float, mean: Array, inverse_std: Array, y: Array
+    self: Launcher, x: Array, gain: Array, bias: Array, *, eps: float, mean: Array, inverse_std: Array, y: Array
 ) -> None:
     if not are_alike_matrices(x, y):
         raise NotFusedError(f"layer_norm of {x.dtype} {x.shape}")
     others = {"gain": gain, "bias": bias}
-    _launch_rows(be, "layer_norm", {"x": x, "y": y}, others, eps=eps, mean=mean, inverse_std=inverse_std)
+    _launch_rows(self, "layer_norm", {"x": x, "y": y}, others, eps=eps, mean=mean, inverse_std=inverse_std)
 
 
 @with_fallback
 def layer_norm_backward(
-    be: Launcher,
+    self: Launcher,
     dy: Array,
     x: Array,
     gain: Array,
@@ -49,9 +49,9 @@ def layer_norm_backward(
         raise NotFusedError(f"the backward pass through layer_norm of {dy.dtype} {dy.shape}")
     statistics = {"mean": mean, "inverse_std": inverse_std}
     over = strips(dy, x)
-    splits = sum_splits(len(dy), over, be.multiprocessors)
+    splits = sum_splits(len(dy), over, self.multiprocessors)
     launch_strips(  # before dx, which may overwrite dy
-        be,
+        self,
         "layer_norm_parameter_gradients",
         dy,
         over,
@@ -61,14 +61,14 @@ def layer_norm_backward(
         dgain=dgain,
         dbias=dbias,
         **statistics,
-        **sums_across_blocks(be, dgain, over, splits),
+        **sums_across_blocks(self, dgain, over, splits),
     )
     if dx is not None:
-        _launch_rows(be, "layer_norm_input_gradient", {"dy": dy, "x": x, "dx": dx}, {"gain": gain}, **statistics)
+        _launch_rows(self, "layer_norm_input_gradient", {"dy": dy, "x": x, "dx": dx}, {"gain": gain}, **statistics)
 
 
 def _launch_rows(
-    be: Launcher, kernel: str, matrices: dict[str, Array], others: dict[str, Array], **arguments: Any
+    self: Launcher, kernel: str, matrices: dict[str, Array], others: dict[str, Array], **arguments: Any
 ) -> None:
     """Launch a kernel that works on whole rows of ``matrices``, and on ``others`` of the same length beside each row.
 
@@ -80,10 +80,10 @@ def _launch_rows(
     vector = columns % wide == 0 and are_aligned(*matrices.values(), *others.values())
     pieces = columns // wide if vector else columns
     group = THREADS if pieces > LONG else min(WARP, 1 << ((pieces - 1) // 2).bit_length())
-    be.launch(
+    self.launch(
         kernel,
         VARIANT_OF[first.dtype],
-        (min(-(-rows * group // THREADS), 8 * be.multiprocessors),),
+        (min(-(-rows * group // THREADS), 8 * self.multiprocessors),),
         (THREADS,),
         rows=rows,
         columns=columns,

@@ -11,7 +11,15 @@ from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
-from chainrule.backends.cupy.strips import THREADS, are_aligned, element_splits, launch_strips, strips, sum_splits
+from chainrule.backends.cupy.strips import (
+    THREADS,
+    are_aligned,
+    are_alike,
+    element_splits,
+    launch_strips,
+    strips,
+    sum_splits,
+)
 
 ACTIVATIONS: Final = {  # the numbers in layers.cu
     "identity": 0, "relu": 1, "tanh": 2, "sigmoid": 3, "leaky_relu": 4, "elu": 5, "selu": 6, "softplus": 7, "gelu": 8,
@@ -32,14 +40,14 @@ RELU_IN_EPILOGUE = True
 
 
 @with_fallback
-def matmul(be: Launcher, a: Array, b: Array, *, out: Array) -> None:
+def matmul(self: Launcher, a: Array, b: Array, *, out: Array) -> None:
     if not _are_matrices(a, b, out):
         raise NotFusedError(f"a product {a.shape} @ {b.shape} of {a.dtype}")
-    be.submit(be.gemm(a, b, out, None, False))
+    self.submit(self.gemm(a, b, out, None, False))
 
 
 @with_fallback
-def activate(be: Launcher, activation: ActivationName, z: Array, *, out: Array) -> None:
+def activate(self: Launcher, activation: ActivationName, z: Array, *, out: Array) -> None:
     if z.dtype not in VARIANT_OF or z.dtype != out.dtype or not z.size:
         raise NotFusedError(f"{activation} of {z.dtype} into {out.dtype}")
     if activation == "identity" and address(z) == address(out):
@@ -47,10 +55,10 @@ def activate(be: Launcher, activation: ActivationName, z: Array, *, out: Array) 
     wide = ACCESS // z.dtype.itemsize
     packs = z.size // wide if are_aligned(z, out) else 0
     blocks = -(-max(packs, z.size - packs * wide) // THREADS)
-    be.launch(
+    self.launch(
         "activate",
         VARIANT_OF[z.dtype],
-        (min(blocks, 8 * be.multiprocessors),),
+        (min(blocks, 8 * self.multiprocessors),),
         (THREADS,),
         activation=ACTIVATIONS[activation],
         z=z,
@@ -61,29 +69,29 @@ def activate(be: Launcher, activation: ActivationName, z: Array, *, out: Array) 
 
 
 @with_fallback
-def dense(be: Launcher, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
+def dense(self: Launcher, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
     if not _are_matrices(x, W, z, y):
         raise NotFusedError(f"a layer {x.shape} @ {W.shape} of {x.dtype}")
     if y.dtype in BIAS_IN_EPILOGUE:
         apart = address(z) != address(y)
         relu = activation == "relu" and not apart and RELU_IN_EPILOGUE
-        be.submit(be.gemm(x, W, z, b, relu))
+        self.submit(self.gemm(x, W, z, b, relu))
         if not relu:
-            be.activate(activation, z, out=y)
+            self.activate(activation, z, out=y)
     else:
-        be.submit(be.gemm(x, W, y, None, False))
-        _bias_activate(be, activation, y, b, z=z, y=y)
+        self.submit(self.gemm(x, W, y, None, False))
+        _bias_activate(self, activation, y, b, z=z, y=y)
 
 
-def _bias_activate(be: Launcher, activation: ActivationName, product: Array, b: Array, *, z: Array, y: Array) -> None:
+def _bias_activate(self: Launcher, activation: ActivationName, product: Array, b: Array, *, z: Array, y: Array) -> None:
     """z = product + b,   y = act(z).   product, z, y (n, n_out), which may be one memory; b (n_out,)."""
     over = strips(y, product, z, b)
     launch_strips(
-        be,
+        self,
         "bias_activate",
         y,
         over,
-        element_splits(len(y), over, be.multiprocessors),
+        element_splits(len(y), over, self.multiprocessors),
         activation=ACTIVATIONS[activation],
         product=product,
         b=b,
@@ -92,21 +100,45 @@ def _bias_activate(be: Launcher, activation: ActivationName, product: Array, b: 
     )
 
 
+# ---- sums -----------------------------------------------------------------------------------------
+
+
+@with_fallback
+def add(self: Launcher, a: Array, b: Array, *, out: Array) -> None:
+    arrays = (a, b, out)
+    if not (are_alike(*arrays) and all(array.flags.c_contiguous for array in arrays)):
+        raise NotFusedError(f"a sum of {a.dtype} {a.shape} and {b.dtype} {b.shape}")
+    wide = ACCESS // out.dtype.itemsize
+    packs = out.size // wide if are_aligned(*arrays) else 0
+    blocks = -(-max(packs, out.size - packs * wide) // THREADS)
+    self.launch(
+        "add",
+        VARIANT_OF[out.dtype],
+        (min(blocks, 8 * self.multiprocessors),),
+        (THREADS,),
+        a=a,
+        b=b,
+        out=out,
+        packs=packs,
+        count=out.size,
+    )
+
+
 # ---- backward -------------------------------------------------------------------------------------
 
 
 @with_fallback
 def activation_backward(
-    be: Launcher, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array
+    self: Launcher, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array
 ) -> None:
     if not _are_matrices(dy, dz):
         raise NotFusedError(f"the backward pass through {activation} of {dy.dtype} {dy.shape}")
     is_identity = activation == "identity"
     over = strips(dy, dz, *([] if is_identity else [saved]))
-    splits = sum_splits(len(dy), over, be.multiprocessors)
+    splits = sum_splits(len(dy), over, self.multiprocessors)
     several = splits > 1
     launch_strips(
-        be,
+        self,
         "activation_backward",
         dy,
         over,
@@ -116,8 +148,8 @@ def activation_backward(
         dy=dy,
         dz=None if is_identity and address(dz) == address(dy) else dz,
         db=db,
-        partials=be.scratch((splits, dy.shape[1]), db.dtype, use="sums of strips") if several else None,
-        tickets=be.zeroed_scratch((over.number,), np.uint32, use="tickets of strips") if several else None,
+        partials=self.scratch((splits, dy.shape[1]), db.dtype, use="sums of strips") if several else None,
+        tickets=self.zeroed_scratch((over.number,), np.uint32, use="tickets of strips") if several else None,
     )
 
 

@@ -22,15 +22,15 @@ REALS: Final = (np.dtype(np.float32), np.dtype(np.float64))
 
 @with_fallback
 def softmax_cross_entropy(
-    be: Launcher, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
+    self: Launcher, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
 ) -> None:
     logits, labels = batch.logits, batch.targets
     if not (is_matrix(logits) and labels.dtype == np.int32):
         raise NotFusedError(f"softmax_cross_entropy of {logits.dtype} {logits.shape}, labels {labels.dtype}")
-    group, blocks = _threads_per_row(be, *logits.shape)
+    group, blocks = threads_per_row(self, *logits.shape)
     smoothing = {"label_smoothing": label_smoothing} if label_smoothing else {}
     launch_loss(
-        be,
+        self,
         "smoothed_softmax_cross_entropy" if label_smoothing else "softmax_cross_entropy",
         blocks,
         batch,
@@ -43,20 +43,20 @@ def softmax_cross_entropy(
 
 
 @with_fallback
-def focal_loss(be: Launcher, batch: LossBatch, *, gamma: float, scale: float, mean: bool) -> None:
+def focal_loss(self: Launcher, batch: LossBatch, *, gamma: float, scale: float, mean: bool) -> None:
     logits, labels = batch.logits, batch.targets
     if not (is_matrix(logits) and labels.dtype == np.int32):
         raise NotFusedError(f"focal_loss of {logits.dtype} {logits.shape}, labels {labels.dtype}")
-    group, blocks = _threads_per_row(be, *logits.shape)
-    launch_loss(be, "focal_loss", blocks, batch, labels=labels, gamma=gamma, scale=scale, mean=mean, group=group)
+    group, blocks = threads_per_row(self, *logits.shape)
+    launch_loss(self, "focal_loss", blocks, batch, labels=labels, gamma=gamma, scale=scale, mean=mean, group=group)
 
 
-def launch_loss(be: Launcher, kernel: str, blocks: int, batch: LossBatch, **arguments: Any) -> None:
+def launch_loss(self: Launcher, kernel: str, blocks: int, batch: LossBatch, **arguments: Any) -> None:
     """Launch a loss; before it, if rows have weights, their sum, by which gradients are divided."""
     logits, weights = batch.logits, batch.weights
     rows = len(logits)
-    total_weight = None if weights is None else _total_weight(be, weights)
-    be.launch(
+    total_weight = None if weights is None else _total_weight(self, weights)
+    self.launch(
         kernel,
         VARIANT_OF[batch.dlogits.dtype],
         (blocks,),
@@ -68,15 +68,15 @@ def launch_loss(be: Launcher, kernel: str, blocks: int, batch: LossBatch, **argu
         totals=batch.totals,
         dlogits=batch.dlogits,
         **{"rows": rows, "columns": logits.shape[1], **arguments},
-        **_sum_across(be, blocks, "loss"),
+        **_sum_across(self, blocks, "loss"),
     )
 
 
-def _total_weight(be: Launcher, weights: Array) -> Array:
+def _total_weight(self: Launcher, weights: Array) -> Array:
     """sum_i w_i, (1,) in double precision, until the next loss."""
-    blocks = loss_blocks(be, weights.size, ROUNDS * THREADS, most=2)
-    total = be.scratch((1,), np.float64, use="total weight")
-    be.launch(
+    blocks = loss_blocks(self, weights.size, ROUNDS * THREADS, most=2)
+    total = self.scratch((1,), np.float64, use="total weight")
+    self.launch(
         "sum_weights",
         str(weights.dtype),
         (blocks,),
@@ -84,21 +84,21 @@ def _total_weight(be: Launcher, weights: Array) -> Array:
         weights=weights,
         rows=weights.size,
         total=total,
-        **_sum_across(be, blocks, "weights"),
+        **_sum_across(self, blocks, "weights"),
     )
     return total
 
 
 @with_fallback
 def count_correct(
-    be: Launcher, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
+    self: Launcher, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
 ) -> None:
     has_labels = targets.ndim == 1
     if not (is_matrix(logits) and targets.dtype == (np.int32 if has_labels else logits.dtype)):
         raise NotFusedError(f"count_correct of {logits.dtype} {logits.shape}, targets {targets.dtype}")
     rows, columns = logits.shape
-    group, blocks = _threads_per_row(be, rows, columns)
-    be.launch(
+    group, blocks = threads_per_row(self, rows, columns)
+    self.launch(
         "count_correct",
         str(logits.dtype),
         (blocks,),
@@ -112,91 +112,52 @@ def count_correct(
         rows=rows,
         columns=columns,
         group=group,
-        **_sum_across(be, blocks, "correct"),
+        **_sum_across(self, blocks, "correct"),
     )
-
-
-# ---- from logits to predictions -------------------------------------------------------------------
-
-
-@with_fallback
-def softmax(be: Launcher, logits: Array, *, out: Array) -> None:
-    if not is_matrix(logits, out):
-        raise NotFusedError(f"softmax of {logits.dtype} {logits.shape} into {out.dtype}")
-    rows, columns = logits.shape
-    group, blocks = _threads_per_row(be, rows, columns, sums=False)
-    be.launch(
-        "softmax",
-        str(logits.dtype),
-        (blocks,),
-        (THREADS,),
-        logits=logits,
-        out=out,
-        rows=rows,
-        columns=columns,
-        group=group,
-    )
-
-
-@with_fallback
-def argmax(be: Launcher, x: Array, *, out: Array) -> None:
-    if not (is_matrix(x) and out.dtype == np.int32):
-        raise NotFusedError(f"argmax of {x.dtype} {x.shape} into {out.dtype}")
-    rows, columns = x.shape
-    group, blocks = _threads_per_row(be, rows, columns, sums=False)
-    be.launch("argmax", str(x.dtype), (blocks,), (THREADS,), x=x, out=out, rows=rows, columns=columns, group=group)
-
-
-@with_fallback
-def positive(be: Launcher, x: Array, *, out: Array) -> None:
-    if not (x.dtype in REALS and out.dtype == np.int32 and x.size):
-        raise NotFusedError(f"positive of {x.dtype} into {out.dtype}")
-    blocks = loss_blocks(be, x.size, THREADS, most=4, sums=False)
-    be.launch("positive", str(x.dtype), (blocks,), (THREADS,), x=x, out=out, count=x.size)
 
 
 # ---- how work is divided among threads and blocks -------------------------------------------------
 
 
-def _threads_per_row(be: Launcher, rows: int, columns: int, *, sums: bool = True) -> tuple[int, int]:
+def threads_per_row(self: Launcher, rows: int, columns: int, *, sums: bool = True) -> tuple[int, int]:
     """How many threads share a row, and how many blocks there are.
 
     Two elements per thread, which it keeps in registers, until a warp is full; the rest of the row is read again.
     """
-    if columns > LONG and rows <= 4 * be.multiprocessors:
+    if columns > LONG and rows <= 4 * self.multiprocessors:
         group = THREADS
     else:
         group = min(32, 1 << ((columns - 1) // 2).bit_length())
-    return group, loss_blocks(be, rows * group, THREADS, most=3, sums=sums)
+    return group, loss_blocks(self, rows * group, THREADS, most=3, sums=sums)
 
 
-def packs_and_blocks(be: Launcher, *arrays: Array, weighted: bool) -> tuple[int, int]:
+def packs_and_blocks(self: Launcher, *arrays: Array, weighted: bool) -> tuple[int, int]:
     """How often 16 bytes of logits are moved by one thread at once, and how many blocks there are."""
     logits = arrays[0]
     wide = ACCESS // logits.dtype.itemsize
     is_aligned = all(address(array) % ACCESS == 0 for array in arrays)
     one_row = not weighted or logits.shape[1] % wide == 0  # all that a thread moves at once has one weight
     packs = logits.size // wide if is_aligned and one_row else 0
-    return packs, loss_blocks(be, max(packs, logits.size - packs * wide), THREADS, most=2)
+    return packs, loss_blocks(self, max(packs, logits.size - packs * wide), THREADS, most=2)
 
 
-def loss_blocks(be: Launcher, work: int, per_round: int, *, most: int, sums: bool = True) -> int:
+def loss_blocks(self: Launcher, work: int, per_round: int, *, most: int, sums: bool = True) -> int:
     """Blocks for ``work`` pieces, of which each does ``per_round`` at once; at most ``most`` per multiprocessor.
 
     If results have to be summed and one block is done in a few rounds, it does all: blocks would wait for each other.
     ``most`` is how many of the kernel's blocks a multiprocessor has registers for: others would start too late.
     """
     rounds = -(-work // per_round)
-    return 1 if sums and rounds <= ROUNDS else min(rounds, most * be.multiprocessors)
+    return 1 if sums and rounds <= ROUNDS else min(rounds, most * self.multiprocessors)
 
 
-def _sum_across(be: Launcher, blocks: int, what: str) -> dict[str, Array | None]:
+def _sum_across(self: Launcher, blocks: int, what: str) -> dict[str, Array | None]:
     """The memory for a sum across blocks."""
     if blocks == 1:
         return {"partials": None, "ticket": None}
     return {
-        "partials": be.scratch((blocks,), np.float64, use=f"{what}, by blocks"),
-        "ticket": be.zeroed_scratch((1,), np.uint32, use=f"{what}, ticket"),
+        "partials": self.scratch((blocks,), np.float64, use=f"{what}, by blocks"),
+        "ticket": self.zeroed_scratch((1,), np.uint32, use=f"{what}, ticket"),
     }
 
 

@@ -35,7 +35,7 @@ def grid_for(array: Array, limit: int) -> tuple[int, ...]:
 
 @with_fallback
 def sgd(
-    be: Launcher,
+    self: Launcher,
     params: Array,
     grads: Array,
     velocity: Array | None,
@@ -50,8 +50,8 @@ def sgd(
     variant = variant_of(params, grads, velocity)
     if variant is None:
         raise NotFusedError(f"sgd of {params.dtype}")
-    grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
-    be.launch(
+    grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch(
         "sgd",
         variant,
         grid,
@@ -72,7 +72,7 @@ def sgd(
 
 @with_fallback
 def adam(
-    be: Launcher,
+    self: Launcher,
     params: Array,
     grads: Array,
     m: Array,
@@ -91,8 +91,8 @@ def adam(
     variant = variant_of(params, grads, m, v)
     if variant is None:
         raise NotFusedError(f"adam of {params.dtype}")
-    grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
-    be.launch(
+    grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch(
         "adam",
         variant,
         grid,
@@ -120,12 +120,12 @@ def adam(
 
 
 @with_fallback
-def clip_by_global_norm(be: Launcher, grads: Array, *, max_norm: float) -> None:
+def clip_by_global_norm(self: Launcher, grads: Array, *, max_norm: float) -> None:
     variant = variant_of(grads)
     if variant is None:
         raise NotFusedError(f"clip_by_global_norm of {grads.dtype}")
-    factor = be.scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
-    be.launch(
+    factor = self.scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
+    self.launch(
         "global_norm",
         variant,
         grid_for(grads, PARTIAL_SUMS),
@@ -133,22 +133,22 @@ def clip_by_global_norm(be: Launcher, grads: Array, *, max_norm: float) -> None:
         grads=grads,
         size=grads.size,
         max_norm=max_norm,
-        partials=be.scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
-        ticket=be.zeroed_scratch((1,), np.uint32, use="global_norm: ticket"),
+        partials=self.scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
+        ticket=self.zeroed_scratch((1,), np.uint32, use="global_norm: ticket"),
         factor=factor,
     )
-    grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
-    be.launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
+    grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
 
 
 @with_fallback
 def penalize(
-    be: Launcher, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool
+    self: Launcher, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool
 ) -> None:
     variant = variant_of(params, grads)
     if variant is None:
         raise NotFusedError(f"penalize of {grads.dtype}")
-    be.launch(
+    self.launch(
         "penalize",
         variant,
         grid_for(grads, PARTIAL_SUMS),
@@ -160,18 +160,20 @@ def penalize(
         size=grads.size,
         alpha=alpha,
         mean=mean,
-        partials=be.scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
-        ticket=be.zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
+        partials=self.scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
+        ticket=self.zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
     )
 
 
 @with_fallback
-def accumulate(be: Launcher, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
+def accumulate(
+    self: Launcher, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array
+) -> None:
     variant = variant_of(grads, out)
     if variant is None:
         raise NotFusedError(f"accumulate of {grads.dtype}")
-    grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
-    be.launch(
+    grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch(
         "accumulate",
         variant,
         grid,
@@ -187,12 +189,12 @@ def accumulate(be: Launcher, grads: Array, totals: Array, state: Array, *, group
 
 
 @with_fallback
-def average(be: Launcher, params: Array, state: Array, *, decay: float, out: Array) -> None:
+def average(self: Launcher, params: Array, state: Array, *, decay: float, out: Array) -> None:
     variant = variant_of(params, out)
     if variant is None:
         raise NotFusedError(f"average of {params.dtype}")
-    grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
-    be.launch("average", variant, grid, (THREADS,), params=params, state=state, size=out.size, decay=decay, out=out)
+    grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch("average", variant, grid, (THREADS,), params=params, state=state, size=out.size, decay=decay, out=out)
 
 
 def _log(beta: float) -> float:

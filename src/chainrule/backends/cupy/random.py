@@ -21,7 +21,7 @@ _VARIANTS: Final[dict[np.dtype, str]] = {np.dtype(name): name for name in ("floa
 
 
 def _random(
-    be: Launcher,
+    self: Launcher,
     kernel: str,
     variant: str,
     size: int,
@@ -30,10 +30,10 @@ def _random(
     **arguments: Any,
 ) -> None:
     blocks = -(-size // (THREADS * WORDS))
-    be.launch(
+    self.launch(
         kernel,
         variant,
-        (max(1, min(blocks, BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)),),
+        (max(1, min(blocks, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)),),
         (THREADS,),
         size=size,
         key0=key[0],
@@ -47,34 +47,34 @@ def _random(
 
 @with_fallback
 def uniform(
-    be: Launcher, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
+    self: Launcher, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
 ) -> None:
     variant = _VARIANTS.get(out.dtype)
     if variant is None or not out.flags.c_contiguous:
         raise NotFusedError(f"uniform of {out.dtype}")
-    _random(be, "uniform", variant, out.size, key, counter, out=out, low=low, span=high - low)
+    _random(self, "uniform", variant, out.size, key, counter, out=out, low=low, span=high - low)
 
 
-def permutation(be: Launcher, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
-    be.refuse_in_record("permutation")  # the sort is the array library's
-    tagged = be.empty(out.shape, np.uint64)
-    _random(be, "permutation", "float32", out.size, key, counter, tagged=tagged)
+def permutation(self: Launcher, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
+    self.refuse_in_record("permutation")  # the sort is the array library's
+    tagged = self.empty(out.shape, np.uint64)
+    _random(self, "permutation", "float32", out.size, key, counter, tagged=tagged)
     tagged.sort()
-    be.xp.bitwise_and(tagged, be.xp.uint64(0xFFFFFFFF), out=tagged)
+    self.xp.bitwise_and(tagged, self.xp.uint64(0xFFFFFFFF), out=tagged)
     out[...] = tagged
 
 
 @with_fallback
 def dropout(
-    be: Launcher, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
+    self: Launcher, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
 ) -> None:
     in_order = x.flags.c_contiguous and out.flags.c_contiguous
     if x.dtype not in VARIANT_OF or x.dtype != out.dtype or not (x.size and in_order):
         raise NotFusedError(f"dropout of {x.dtype} {x.shape} into {out.dtype}")
     each = max(WORDS, ACCESS // x.dtype.itemsize)
     packs = 0 if address(x) % ACCESS or address(out) % ACCESS else x.size // each
-    blocks = min(-(-x.size // (THREADS * each)), BLOCKS_PER_MULTIPROCESSOR * be.multiprocessors)
-    be.launch(
+    blocks = min(-(-x.size // (THREADS * each)), BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch(
         "dropout",
         VARIANT_OF[x.dtype],
         (blocks,),

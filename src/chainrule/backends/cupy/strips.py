@@ -52,10 +52,10 @@ def element_splits(rows: int, over: Strips, multiprocessors: int) -> int:
     return min(-(-rows // over.height), max(1, 8 * multiprocessors // over.number))
 
 
-def launch_strips(be: Launcher, kernel: str, matrix: Array, over: Strips, splits: int, **arguments: Any) -> None:
+def launch_strips(self: Launcher, kernel: str, matrix: Array, over: Strips, splits: int, **arguments: Any) -> None:
     """Launch a kernel that works on strips of ``matrix``."""
     rows, columns = matrix.shape
-    be.launch(
+    self.launch(
         kernel,
         VARIANT_OF[matrix.dtype],
         (over.number, splits),
