@@ -1,7 +1,7 @@
-"""Draws captured-step.svg: the launches of one training step, side by side where their memory allows.
+"""Draws captured-step.svg: the launches of one training step, side by side if their memory allows.
 
 ``python docs/draw_captured_step.py``: records a real step of a net of two hidden layers on the emulated device of the
-tests (a C++ compiler is enough, no GPU), and asks the scheduler what waits for what.
+tests (a C++ compiler is enough, no GPU), and asks `capture/dependencies.py` what waits for what.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def recorded_step() -> list[tuple[str, Launch]]:
         note("gather next batch", "count it")
 
     with be.running():
-        step()  # lays out scratch memory
+        step()  # allocates scratch memory
         launches = be.record(step)
     return list(zip(names, launches, strict=True))
 
@@ -101,7 +101,7 @@ def main() -> None:
     depth, chain = depths(waits), longest_chain(waits)
     side = {"dW": 0, "db": 2, "Ad": 2, "co": 3, "ga": 3}  # columns, by how a name begins; the chain has column 1
     column = [1 if n in chain else side[name[:2]] for n, (name, _) in enumerate(step)]
-    rail = 60  # room on either side for the lines of what is waited for later
+    rail = 60  # room on either side for the lines to launches further down
     size = (2 * rail + 4 * WIDTH + 3 * GAP_X, (max(depth) + 1) * (HEIGHT + GAP_Y) + GAP_Y)
 
     def corner(n: int) -> tuple[float, float]:

@@ -1,11 +1,11 @@
-"""Every kernel of the CUDA body once under a sanitizer, in a process of its own that has the sanitizer's runtime.
+"""Every CUDA kernel once under a sanitizer, in a process of its own that has the sanitizer's runtime.
 
 ::
 
     python -m emulation.every_kernel address                # with LD_PRELOAD=libasan.so: see test_sanitizers.py
     python -m emulation.every_kernel thread folder/ kernel  # one kernel (float* out, int n) of other sources
 
-Prints the names of the kernels that ran; the sanitizer ends the process where it finds something. Arrays have their
+Prints the names of the kernels that ran; the sanitizer ends the process if it finds something. Arrays have their
 exact size, so that one element too many is seen.
 """
 
@@ -61,8 +61,8 @@ CASES = {
         sources=tuple(kernels.KINDS),
         often=1000,
     ),
-    # Real threads take a tenth of a second a block. What waits for what is the same whatever the type and the function,
-    # and blocks run one after another: that leaves little to try.
+    # Real threads take a tenth of a second per block. What waits for what is the same for every type and function, and
+    # blocks run one after another: that leaves little to try.
     "thread": Cases(
         nets=(("fp32", "float64"),),
         shapes=((34, 16),),
@@ -83,7 +83,7 @@ class ExactBackend(EmulatedBackend):
 
     def __init__(self, precision: str, sanitizer: str) -> None:
         super().__init__(precision, sanitizer)
-        self.multiprocessors = 2  # few blocks, and several turns for each
+        self.multiprocessors = 2  # few blocks, and several rounds for each
         self.launched: set[str] = set()
         self.left: dict[str, int] = {}  # how often each kernel may still run for this shape
         self.wanted: set[tuple[str, str]] | None = None  # while nothing is to run: the sources and variants to compile
@@ -132,7 +132,7 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     for out in (some((n, k)), some((n, k), stored), labels.copy(), few.copy()):
         be.fill(1, out=out)
     for out in (some((n, k)), some((n, k), stored), exact(few, np.int32)):
-        # To float32 is tried where bf16 is.
+        # To float32 is tried together with bf16.
         for kind in (out.dtype, *(cases.sources if (stored, real) != (np.float32, np.float32) else ())):
             be.copy(exact(few, kind), out=out)
     center, scale = rng.normal(size=k), rng.uniform(1, 2, k)

@@ -1,8 +1,8 @@
-"""As much of CuPy as the CUDA body uses, on a simulated device: its arrays lie in host memory, its kernels run as
-compiled for the CPU, its streams as in :mod:`emulation.streams`.
+"""As much of CuPy as the CUDA implementation uses, on a simulated device: its arrays are in host memory, its kernels
+run as compiled for the CPU, its streams as in :mod:`emulation.streams`.
 
-So the CUDA body itself is what the tests run: what it launches where, what waits for what, what it captures. A name
-that is not here the CUDA body does not use; names and signatures were read in CuPy 14.2.
+So the tests run the CUDA implementation itself: what it launches on which stream, what waits for what, what it
+captures. It uses no name that is not here; names and signatures are those of CuPy 14.2.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
         super().__setitem__(key, value)
 
     def __float__(self) -> float:
-        raise CudaError("the host looks at the device")
+        raise CudaError("the host reads a value of the device: an implicit synchronisation")
 
     __int__ = __bool__ = __index__ = __float__  # type: ignore[assignment]
 

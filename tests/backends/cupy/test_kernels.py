@@ -18,6 +18,7 @@ from chainrule.errors import ShapeError
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")  # A100; H100 and H200; RTX 50
 KERNELS = kernels.signatures()
+HEADERS = sorted(path.name for path in kernels.HERE.glob("*.cuh"))
 
 
 def text_of(source: str) -> str:
@@ -67,7 +68,7 @@ def test_every_parameter_has_a_type_that_a_call_can_bring(kernel):
         assert parameter.is_array or not parameter.is_const, "a number needs no const"
 
 
-@pytest.mark.parametrize("source", ["common.cuh", *kernels.sources()])
+@pytest.mark.parametrize("source", [*HEADERS, *kernels.sources()])
 def test_a_source_is_plain_cuda(source):
     """No header, which a machine may lack, and no inline PTX, which a CPU cannot run."""
     for forbidden in (r"#\s*include", r"\basm\b", r"\b__half", r"\b__nv_"):
@@ -84,6 +85,12 @@ def test_kinds_and_forms_have_the_same_numbers_in_both_languages():
     names = {"BFLOAT16" if kind == BF16 else str(kind).upper(): number for kind, number in kernels.KINDS.items()}
     assert enumerators("Kind", "common.cuh") == names
     assert enumerators("Form", "batches.cu") == {form.name: form.value for form in Form}
+
+
+def test_every_header_is_compiled_with_a_source():
+    assert {"common.cuh", *kernels.HEADERS.values()} == set(HEADERS)
+    assert set(kernels.HEADERS) <= set(kernels.sources())
+    assert '#line 1 "activations.cuh"\n' in kernels.source_text("layers.cu")
 
 
 def test_an_error_in_a_source_is_reported_where_it_stands():

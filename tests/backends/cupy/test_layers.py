@@ -105,7 +105,7 @@ def test_dense_if_the_product_does_not_add_the_bias(backend, memory, rng, monkey
 
 
 def test_activations_have_the_numbers_of_the_source():
-    match = re.search(r"enum Activation {([^}]*)}", (kernels.HERE / "layers.cu").read_text())
+    match = re.search(r"enum Activation {([^}]*)}", (kernels.HERE / "activations.cuh").read_text())
     assert match is not None
     assert re.findall(r"\w+", match[1].lower()) == list(layers.ACTIVATIONS)
     assert list(layers.ACTIVATIONS.values()) == list(range(len(layers.ACTIVATIONS)))
@@ -248,7 +248,7 @@ def test_dense_hidden_layer_in_bf16(bf16_memory, rng, monkeypatch, activation, s
         arrays = [memory.array(a) for a in (x, W, b)]
         backend.dense(*arrays, activation, z=z, y=y)
         want = exact_x @ exact_W + exact_b
-        # The sum in float32; then z is rounded, and before it, where a kernel of its own adds the bias, the product.
+        # The sum in float32; then z is rounded, and before it, if a kernel of its own adds the bias, the product.
         bound = 9 * U32 * (np.abs(exact_x) @ np.abs(exact_W) + np.abs(exact_b)) + 1.01 * U16 * np.abs(want)
         if not in_epilogue:
             bound += 1.01 * U16 * np.abs(exact_x @ exact_W)

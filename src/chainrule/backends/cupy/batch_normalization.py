@@ -1,4 +1,4 @@
-"""Batch normalisation: ``batch_normalization.cu``."""
+"""Batch normalisation: ``batch_normalization.cu`` and ``batch_normalization_backward.cu``."""
 
 from __future__ import annotations
 

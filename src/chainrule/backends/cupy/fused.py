@@ -38,7 +38,7 @@ class FusedBackend(Launcher):
     layer_norm = layer_normalization.layer_norm
     layer_norm_backward = layer_normalization.layer_norm_backward
 
-    # batch_normalization.py, batch_normalization.cu
+    # batch_normalization.py, batch_normalization.cu, batch_normalization_backward.cu
     batch_norm = batch_normalization.batch_norm
     batch_norm_inference = batch_normalization.batch_norm_inference
     batch_norm_backward = batch_normalization.batch_norm_backward

@@ -42,6 +42,13 @@ VARIANT_OF: Final[dict[np.dtype, VariantName]] = {
 }
 ACCESS: Final = 16  # bytes, the most that a thread moves at once
 
+# What is compiled between common.cuh and a source: device functions that it shares or that would make it too long.
+HEADERS: Final[dict[str, str]] = {
+    "layers.cu": "activations.cuh",
+    "batch_normalization.cu": "columns.cuh",
+    "batch_normalization_backward.cu": "columns.cuh",
+}
+
 _DTYPES: Final[dict[str, np.dtype]] = {
     "float": np.dtype(np.float32),
     "double": np.dtype(np.float64),
@@ -118,11 +125,14 @@ class Signature(NamedTuple):
 
 
 def source_text(source: str) -> str:
-    """What is compiled for ``source``: the common part, then its own.
+    """What is compiled for ``source``: the common part, its header if it has one, then its own.
 
     Joined here rather than by ``#include``, because CuPy keeps compiled kernels under the hash of the text alone.
     """
-    return f'{(HERE / "common.cuh").read_text()}\n#line 1 "{source}"\n{(HERE / source).read_text()}'
+    parts = [HEADERS[source], source] if source in HEADERS else [source]
+    return (HERE / "common.cuh").read_text() + "".join(
+        f'\n#line 1 "{part}"\n{(HERE / part).read_text()}' for part in parts
+    )
 
 
 def sources() -> list[str]:

@@ -1,4 +1,4 @@
-"""Layer normalisation: ``layer_normalization.cu``, and for its sums over columns ``batch_normalization.cu``."""
+"""Layer normalisation: ``layer_normalization.cu``; its sums over columns are in ``batch_normalization_backward.cu``."""
 
 from __future__ import annotations
 

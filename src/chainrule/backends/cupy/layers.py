@@ -1,4 +1,4 @@
-"""Products, activations and the backward pass through them: ``layers.cu``."""
+"""Products, activations and the backward pass through them: ``layers.cu``, with ``activations.cuh``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chainrule.backends.cupy.strips import (
     sum_splits,
 )
 
-ACTIVATIONS: Final = {  # the numbers in layers.cu
+ACTIVATIONS: Final = {  # the numbers in activations.cuh
     "identity": 0, "relu": 1, "tanh": 2, "sigmoid": 3, "leaky_relu": 4, "elu": 5, "selu": 6, "softplus": 7, "gelu": 8,
     "gelu_tanh": 9, "silu": 10, "mish": 11,
 }  # fmt: skip

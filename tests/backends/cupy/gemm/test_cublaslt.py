@@ -105,13 +105,13 @@ def test_what_the_descriptors_say_is_the_product_that_was_meant(
         b = filled(rng, (n, k) if b_transposed else (k, n), operands, 2 * padding)
         bias = filled(rng, (n,), result)
         out = memory((m, n), ITEMS[result], padding)
-        turned = {"a_transposed": a_transposed, "b_transposed": b_transposed, "epilogue": epilogue}
-        plan = library.plan(product_of(a, b, out, kind=kind, **turned))
+        transposes = {"a_transposed": a_transposed, "b_transposed": b_transposed, "epilogue": epilogue}
+        plan = library.plan(product_of(a, b, out, kind=kind, **transposes))
         plan.use(ALGORITHM)
-        where = [array.ctypes.data for array in (a, b, out)]
-        plan.run(*where, 0 if epilogue == "none" else bias.ctypes.data, stream=5, workspace=512, workspace_size=64)
+        addresses = [array.ctypes.data for array in (a, b, out)]
+        plan.run(*addresses, 0 if epilogue == "none" else bias.ctypes.data, stream=5, workspace=512, workspace_size=64)
         tolerance = {"bf16": 2.0**-8, "float32": 1e-6, "float64": 1e-14}[result]
-        np.testing.assert_allclose(values(out), wanted(a, b, bias, **turned), rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(values(out), wanted(a, b, bias, **transposes), rtol=tolerance, atol=tolerance)
         if padding:
             between = np.lib.stride_tricks.as_strided(out, (m - 1, n + padding), (out.strides[0], out.itemsize))
             assert (between[:, n:] == POISON).all()
@@ -199,9 +199,9 @@ def test_a_run_that_cannot_be_right_is_refused_before_the_device_sees_it(dll, li
         plan.run(256, 256, 256, 256, stream=0)
     plan.use(Algorithm(bytes(64), 1000))
     space = {"stream": 0, "workspace": 1024, "workspace_size": 1000}
-    for where in [(8, 256, 256, 256), (256, 8, 256, 256), (256, 256, 4, 256), (256, 256, 256, 8)]:
+    for addresses in [(8, 256, 256, 256), (256, 8, 256, 256), (256, 256, 4, 256), (256, 256, 256, 8)]:
         with pytest.raises(DeviceError, match=r"less aligned than was planned for.* bias 0x\w+ \(16\)"):
-            plan.run(*where, **space)
+            plan.run(*addresses, **space)
     with pytest.raises(DeviceError, match="no bias was passed"):
         plan.run(256, 256, 256, **space)
     with pytest.raises(DeviceError, match="a bias was passed"):
@@ -370,12 +370,14 @@ class Card:
         self.workspace = cupy.empty(WORKSPACE, np.uint8)
 
     def run(self, plan: PlannedProduct, a: Any, b: Any, out: Any, bias: Any) -> None:
-        where = [array.data.ptr for array in (a, b, out)]
+        addresses = [array.data.ptr for array in (a, b, out)]
         bias_at = 0 if plan.product.epilogue == "none" else bias.data.ptr
-        plan.run(*where, bias_at, stream=self.stream.ptr, workspace=self.workspace.data.ptr, workspace_size=WORKSPACE)
+        plan.run(
+            *addresses, bias_at, stream=self.stream.ptr, workspace=self.workspace.data.ptr, workspace_size=WORKSPACE
+        )
 
     def upload(self, *arrays: np.ndarray) -> list[Any]:
-        """Copies, finished before any stream goes on."""
+        """Copies, finished before any stream continues."""
         copies = [self.cupy.asarray(np.ascontiguousarray(array)) for array in arrays]
         self.cupy.cuda.Device().synchronize()
         return copies
@@ -402,10 +404,10 @@ def test_every_algorithm_is_right_and_gives_the_same_bits_twice(card, rng, kind,
         a = filled(rng, (k, m) if a_transposed else (m, k), operands)
         b = filled(rng, (n, k) if b_transposed else (k, n), operands)
         bias, out = filled(rng, (n,), result), memory((m, n), ITEMS[result])
-        turned = {"a_transposed": a_transposed, "b_transposed": b_transposed, "epilogue": epilogue}
+        transposes = {"a_transposed": a_transposed, "b_transposed": b_transposed, "epilogue": epilogue}
         on_card = card.upload(a, b, out, bias)
         # Fresh arrays on the device are aligned to 512 bytes.
-        product = product_of(a, b, out, kind=kind, **turned)
+        product = product_of(a, b, out, kind=kind, **transposes)
         product = product._replace(a_alignment=16, b_alignment=16, out_alignment=16)
         plan = cublaslt.load().plan(product)
         algorithms = plan.heuristics(WORKSPACE)
@@ -415,8 +417,8 @@ def test_every_algorithm_is_right_and_gives_the_same_bits_twice(card, rng, kind,
             unit = 2.0**-11
         elif operands == "bf16":  # tensor cores drop what lies below the largest of the numbers that they add at a time
             unit = max(unit, 2.0**-20)
-        exact = wanted(a, b, bias, **turned)
-        sizes = wanted(*(np.abs(values(array)) for array in (a, b, bias)), **{**turned, "epilogue": "bias"})
+        exact = wanted(a, b, bias, **transposes)
+        sizes = wanted(*(np.abs(values(array)) for array in (a, b, bias)), **{**transposes, "epilogue": "bias"})
         for algorithm in algorithms:
             assert plan.check(algorithm.opaque) is not None
             plan.use(algorithm)
