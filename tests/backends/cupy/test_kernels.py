@@ -1,4 +1,4 @@
-"""The CUDA sources: what Python reads in them is what stands there, and they compile for three generations of cards.
+"""The CUDA sources: Python reads in them what is written there, and they compile for three generations of cards.
 
 NVRTC needs no card and no driver: that they compile is known before a card is at hand.
 """
@@ -58,7 +58,7 @@ def text_of_kernels(source: str) -> str:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_every_parameter_has_a_type_that_a_call_can_bring(kernel):
+def test_every_parameter_has_a_type_that_a_call_can_pass(kernel):
     parameters = KERNELS[kernel].parameters
     assert len({parameter.name for parameter in parameters}) == len(parameters)
     for parameter in parameters:
@@ -93,7 +93,7 @@ def test_every_header_is_compiled_with_a_source():
     assert '#line 1 "activations.cuh"\n' in kernels.source_text("layers.cu")
 
 
-def test_an_error_in_a_source_is_reported_where_it_stands():
+def test_an_error_in_a_source_is_reported_by_its_own_line():
     text = kernels.source_text("batches.cu")
     before, own = text.split('#line 1 "batches.cu"\n')
     assert before.startswith((kernels.HERE / "common.cuh").read_text())
@@ -109,7 +109,7 @@ def test_arguments_are_bound_by_name_and_have_the_declared_types():
     assert bound.reads == ((factor.ctypes.data, factor.ctypes.data + 4),)
 
 
-def test_an_array_that_is_not_there_is_a_null_pointer_and_touches_nothing():
+def test_an_array_that_is_none_is_a_null_pointer_and_touches_nothing():
     lr, state, params = np.ones(1), np.zeros(3, np.int64), np.ones(4)
     arguments: dict[str, Any] = {
         "params": params, "grads": params, "velocity": None, "lr": lr, "state": state, "size": 4, "lr_count": 1,
@@ -124,7 +124,7 @@ def test_an_array_that_is_not_there_is_a_null_pointer_and_touches_nothing():
         KERNELS["sgd"].bind("float64", arguments)
 
 
-# ---- what NVRTC makes of it -----------------------------------------------------------------------
+# ---- compiled by NVRTC ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def nvrtc() -> Any:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(("source", "variant"), [(s, v) for s in kernels.sources() for v in distinct(s)])
 def test_a_source_compiles_and_keeps_its_registers(nvrtc, source, variant, architecture):
-    """Registers that do not suffice are spilled to memory, which no error tells."""
+    """Registers that do not suffice are spilled to memory, which is no error."""
     program = nvrtc.createProgram(kernels.source_text(source), source, (), ())
     options = (f"-arch={architecture}", *kernels.options(variant), "--ptxas-options=-v")
     try:

@@ -19,12 +19,12 @@ THREADS: Final = 256
 BLOCKS_PER_MULTIPROCESSOR: Final = 12  # several times what fits at once, so that the last to finish are soon done
 ARRAYS: Final = 3  # a launch gathers: features, targets, weights
 
-# No kernel here is compiled for more than one choice of types: they take them as they come.
+# No kernel here is compiled for more than one choice of types: they take any.
 VARIANT: Final = "float32"
 
 
 class Form(enum.IntEnum):
-    """How elements travel, as in ``batches.cu``: bytes as they are, or so many that are converted at a time."""
+    """How elements are moved, as in ``batches.cu``: bytes as they are, or converted, so many at a time."""
 
     COPY_1 = 0
     COPY_2 = 1
@@ -57,11 +57,11 @@ _STANDARDIZED_TOGETHER: Final[dict[np.dtype, tuple[Form, int]]] = {
 
 
 class Conversion(NamedTuple):
-    """How an array goes to another: the form, the kind that its elements have, and what a unit of work is."""
+    """How an array goes to another: the form, the kind of its elements, and what a unit of work is."""
 
     form: Form
     kind: int
-    units: int  # a row
+    units: int  # per row
 
 
 def common_alignment(*sizes: int) -> int:
@@ -82,7 +82,7 @@ def _together(source: Array, out: Array, columns: int, forms: dict[np.dtype, tup
 
 
 def conversion(source: Array, out: Array, columns: int) -> Conversion | None:
-    """How rows of ``columns`` go from ``source`` to ``out``; None where no kernel can take them."""
+    """How rows of ``columns`` go from ``source`` to ``out``; None if no kernel can convert them."""
     if not (source.flags.c_contiguous and out.flags.c_contiguous):
         return None
     if source.dtype == out.dtype:
@@ -97,7 +97,7 @@ def conversion(source: Array, out: Array, columns: int) -> Conversion | None:
 
 
 def log_lanes(units: int) -> int:
-    """Binary logarithm of how many threads of a block take a row of so many units: of their number, rounded up."""
+    """Binary logarithm of how many threads of a block take a row of ``units``: as many as units, to a power of two."""
     return min(max(units - 1, 0).bit_length(), THREADS.bit_length() - 1)
 
 
@@ -108,7 +108,7 @@ def bf16_bits(value: float) -> np.uint16:
 
 
 def blocks_for(n: int, log_lanes: int, multiprocessors: int) -> int:
-    """Blocks for ``n`` rows: so many that each row has its threads, or as many as keep the device busy."""
+    """Blocks for ``n`` rows: enough that each row has its threads, or as many as keep the device busy."""
     return max(1, min(-(-(n << log_lanes) // THREADS), BLOCKS_PER_MULTIPROCESSOR * multiprocessors))
 
 
@@ -165,7 +165,7 @@ def copy(self: Launcher, source: Array, *, out: Array) -> None:
     found = conversion(source, out, out.size)
     if found is None:
         raise NotFusedError(f"copy from {source.dtype} to {out.dtype}")
-    # A gather of all units in their order, each a row by itself.
+    # A gather of all units in order, each a row by itself.
     _gather(self, [source], [out], [found._replace(units=1)], None, None, 0, found.units)
 
 

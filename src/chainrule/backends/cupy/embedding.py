@@ -1,4 +1,4 @@
-"""Embedding: rows of tables by code, and back: ``embedding.cu``."""
+"""Embedding: rows of tables by code, and the backward pass: ``embedding.cu``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chainrule.backends.cupy.kernels import VARIANT_OF
 THREADS: Final = 256
 WARPS: Final = 8  # of a block
 LANES: Final = 32
-FEW_ROWS: Final = 1024  # up to here one warp looks through the codes for a vector, beyond all of a block
+FEW_ROWS: Final = 1024  # up to here one warp compares the codes with a vector's, beyond all warps of a block
 
 
 class _Places(NamedTuple):
@@ -80,7 +80,7 @@ def embed(
 @with_fallback
 def embed_backward(self: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
     if not _are_known(dy, codes):
-        raise NotFusedError(f"the way back through an embedding of {dy.dtype} {dy.shape}")
+        raise NotFusedError(f"the backward pass through an embedding of {dy.dtype} {dy.shape}")
     known = _places(plan)
     vectors, share = sum(table.rows for table in plan.tables), 1 if len(dy) <= FEW_ROWS else WARPS
     grid = -(-vectors * share // WARPS), -(-known.widest // LANES)

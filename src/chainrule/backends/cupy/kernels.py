@@ -7,7 +7,7 @@ A source is compiled once for each *variant*, a choice of the two types that its
     float64     double   double
     bf16        float    bf16       what products read is stored in bf16, all else in float32
 
-The signature in the source is the only one there is: it says which types a call must bring and, by ``const``, which
+The signature in the source is the only one there is: it says which types a call must pass and, by ``const``, which
 arrays it only reads.
 """
 
@@ -79,7 +79,7 @@ class Parameter(NamedTuple):
     is_const: bool
 
     def dtype(self, variant: str) -> np.dtype | None:
-        """The dtype that a call must bring; None for ``void*``, which takes any."""
+        """The dtype that a call must pass; None for ``void*``, which takes any."""
         return _DTYPES.get(VARIANTS[variant].get(self.type, self.type))
 
 
@@ -100,7 +100,7 @@ class Signature(NamedTuple):
     parameters: tuple[Parameter, ...]
 
     def bind(self, variant: str, arguments: dict[str, Any]) -> BoundArguments:
-        """The arguments of a launch; ShapeError for a name or an array's dtype that is not the signature's."""
+        """The arguments of a launch; ShapeError if a name or dtype is not the signature's."""
         if set(arguments) != {p.name for p in self.parameters}:
             expected = ", ".join(p.name for p in self.parameters)
             raise ShapeError(f"expected {self.kernel}({expected}), got {self.kernel}({', '.join(arguments)})")

@@ -13,7 +13,7 @@ from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS
 
 THREADS: Final = 256
-# Blocks that are at work at once, each thread with 32 to 64 bytes on their way; Adam needs twice the registers.
+# Blocks that run at once, each thread with loads of 32 to 64 bytes under way; Adam needs twice the registers.
 BLOCKS_PER_MULTIPROCESSOR: Final = 8
 ADAM_BLOCKS_PER_MULTIPROCESSOR: Final = 4
 PARTIAL_SUMS: Final = 1024  # at most; whatever the device, so that the norm has the same bits on all
@@ -22,7 +22,7 @@ _VARIANTS: Final[dict[np.dtype, str]] = {np.dtype(name): name for name in ("floa
 
 
 def variant_of(*arrays: Array | None) -> str | None:
-    """The variant for flat float arrays of one dtype; None where they are no such arrays."""
+    """The variant for flat float arrays of one dtype; None if they are no such arrays."""
     dtypes = {array.dtype for array in arrays if array is not None}
     flat = all(array is None or array.flags.c_contiguous for array in arrays)
     return _VARIANTS.get(dtypes.pop()) if len(dtypes) == 1 and flat else None

@@ -174,7 +174,7 @@ class PlannedProduct:
         handle = self._library.handle(self.device)
         with self._lock:
             if self.product.epilogue != "none":
-                # Nothing is read there, but a bias's alignment is taken from it; each later one is aligned as well.
+                # Nothing is read there, but a bias's alignment is taken from it; every later bias is aligned as well.
                 self._place_bias(BIAS_ALIGNMENT)
             self._library.call(name, handle, self._descriptor, *self._layouts, *arguments)
 
