@@ -141,11 +141,11 @@ def _gather(
     arguments: dict[str, Any] = {}
     blocks = 1
     for a in range(ARRAYS):
-        there = a < len(conversions)
-        form, kind, units = conversions[a] if there else Conversion(Form.COPY_1, 0, 0)
+        is_used = a < len(conversions)
+        form, kind, units = conversions[a] if is_used else Conversion(Form.COPY_1, 0, 0)
         lanes = log_lanes(units)
         blocks = max(blocks, blocks_for(n, lanes, self.multiprocessors))
-        arguments |= {f"source{a}": sources[a] if there else None, f"out{a}": out[a] if there else None}
+        arguments |= {f"source{a}": sources[a] if is_used else None, f"out{a}": out[a] if is_used else None}
         arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
     self.launch(
         "gather",

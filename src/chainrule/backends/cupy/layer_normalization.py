@@ -70,7 +70,7 @@ def layer_norm_backward(
 def _launch_rows(
     self: Launcher, kernel: str, matrices: dict[str, Array], others: dict[str, Array], **arguments: Any
 ) -> None:
-    """Launch a kernel that works on whole rows of ``matrices``, and on ``others`` of the same length beside each row.
+    """Launch a kernel that works on whole rows of ``matrices``, with ``others`` of the length of a row.
 
     Two accesses per thread until a warp is full; a long row has a block.
     """
