@@ -20,7 +20,7 @@ def poison(dtype: Any) -> float:
 
 
 class Memory:
-    """Arrays of a backend: each a row slice of a longer buffer, whose other rows are poison and have to stay so."""
+    """Arrays on a backend: each a row slice of a longer buffer, whose other rows are poison and have to stay so."""
 
     def __init__(self, backend: cr.Backend) -> None:
         self.backend = backend

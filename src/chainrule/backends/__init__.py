@@ -33,7 +33,7 @@ def backend(device: str = "auto", *, precision: str = "fp32") -> Backend:
 
 
 def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Backend, str]:
-    """As :func:`backend`, with the reason for the choice: empty if the device was named."""
+    """As :func:`backend`, with the reason for the choice; empty if the device was named."""
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
         source = "CHAINRULE_DEVICE: " if device == os.environ.get("CHAINRULE_DEVICE") else ""
         raise OptionError(f"{source}unknown device {device!r}", hint="one of auto, cpu, cuda, cuda:N")
@@ -42,7 +42,7 @@ def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Ba
     if device == "cpu":
         return _cpu(precision), ""
 
-    from chainrule.backends.cupy import detection  # the first import of it: `import chainrule` does not get here
+    from chainrule.backends.cupy import detection  # first mention of CUDA: `import chainrule` never gets here
 
     if device == "auto":
         problem = detection.find_problem(0)
@@ -57,7 +57,7 @@ def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Ba
 
 
 def default_device() -> str:
-    """What to use unless told otherwise: the environment variable ``CHAINRULE_DEVICE``, else ``auto``."""
+    """The device if none was named: the environment variable ``CHAINRULE_DEVICE``, else ``auto``."""
     return os.environ.get("CHAINRULE_DEVICE") or "auto"
 
 

@@ -13,6 +13,7 @@ arrays it only reads.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from chainrule.backends.contract.backend import BF16, Array
-from chainrule.backends.cupy.capture.launches import Span, address, span
+from chainrule.backends.cupy.capture.launches import Span, span
 from chainrule.errors import ShapeError
 
 HERE = Path(__file__).parent
@@ -92,24 +93,33 @@ class BoundArguments(NamedTuple):
     arrays: tuple[Array, ...]
 
 
-class Signature(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Signature:
     """A kernel: its name, the source that holds it, its parameters in order."""
 
     kernel: str
     source: str
     parameters: tuple[Parameter, ...]
 
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(parameter.name for parameter in self.parameters)
+
+    @functools.cached_property
+    def _dtypes(self) -> dict[str, tuple[np.dtype | None, ...]]:
+        return {variant: tuple(parameter.dtype(variant) for parameter in self.parameters) for variant in VARIANTS}
+
     def bind(self, variant: str, arguments: dict[str, Any]) -> BoundArguments:
         """The arguments of a launch; ShapeError if a name or dtype is not the signature's."""
-        if set(arguments) != {p.name for p in self.parameters}:
+        if arguments.keys() != self._names:
             expected = ", ".join(p.name for p in self.parameters)
             raise ShapeError(f"expected {self.kernel}({expected}), got {self.kernel}({', '.join(arguments)})")
         values: list[Any] = []
         reads: list[Span] = []
         writes: list[Span] = []
         arrays: list[Array] = []
-        for parameter in self.parameters:
-            value, dtype = arguments[parameter.name], parameter.dtype(variant)
+        for parameter, dtype in zip(self.parameters, self._dtypes[variant], strict=True):
+            value = arguments[parameter.name]
             if not parameter.is_array:
                 assert dtype is not None, parameter
                 values.append(dtype.type(value))
@@ -118,8 +128,9 @@ class Signature(NamedTuple):
             else:
                 if dtype is not None and value.dtype != dtype:
                     raise ShapeError(f"{self.kernel}: {parameter.name}: expected {dtype}, got {value.dtype}")
-                values.append(np.uint64(address(value)))
-                (reads if parameter.is_const else writes).append(span(value))
+                memory = span(value)
+                values.append(np.uint64(memory[0]))
+                (reads if parameter.is_const else writes).append(memory)
                 arrays.append(value)
         return BoundArguments(tuple(values), tuple(reads), tuple(writes), tuple(arrays))
 
