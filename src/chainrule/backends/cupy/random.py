@@ -20,7 +20,7 @@ BLOCKS_PER_MULTIPROCESSOR: Final = 8
 _VARIANTS: Final[dict[np.dtype, str]] = {np.dtype(name): name for name in ("float32", "float64")}
 
 
-def _random(
+def _launch_random(
     self: Launcher,
     kernel: str,
     variant: str,
@@ -52,13 +52,13 @@ def uniform(
     variant = _VARIANTS.get(out.dtype)
     if variant is None or not out.flags.c_contiguous:
         raise NotFusedError(f"uniform of {out.dtype}")
-    _random(self, "uniform", variant, out.size, key, counter, out=out, low=low, span=high - low)
+    _launch_random(self, "uniform", variant, out.size, key, counter, out=out, low=low, span=high - low)
 
 
 def permutation(self: Launcher, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
     self.refuse_in_record("permutation")  # the sort is the array library's
     tagged = self.empty(out.shape, np.uint64)
-    _random(self, "permutation", "float32", out.size, key, counter, tagged=tagged)
+    _launch_random(self, "permutation", "float32", out.size, key, counter, tagged=tagged)
     tagged.sort()
     self.xp.bitwise_and(tagged, self.xp.uint64(0xFFFFFFFF), out=tagged)
     out[...] = tagged
