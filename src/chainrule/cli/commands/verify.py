@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     backend, why = choose_backend(args.device, precision=args.precision)
     if isinstance(backend, CompiledBackend):
-        loading.load()  # what a long run would use is what is to be proven
+        loading.load()  # a long run would use them, so they are what is verified
     output.say("device", describe_device(backend, why))
     outcomes = []
     for outcome in run_checks(backend):
