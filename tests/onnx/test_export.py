@@ -299,10 +299,11 @@ def test_a_file_that_disagrees_is_not_written(tmp_path, rng, monkeypatch, loss):
 
 def test_labels_may_differ_where_the_net_is_undecided_and_nowhere_else():
     own = {"label": np.array([0, 0, 1]), "probabilities": np.array([[0.5, 0.499999], [0.6, 0.4], [0.1, 0.9]], "f4")}
-    apart = agreement._apart("label", {"label": np.array([1, 1, 1])}, own, 3)
+    apart = agreement._apart("label", {"label": np.array([1, 1, 1])}, agreement.Case({}, own, {}), 3)
     assert apart.tolist() == [0, np.inf, 0]
     own = {"label": np.array([[0, 1]]), "probabilities": np.array([[0.49999, 0.6]], "f4")}
-    assert agreement._apart("label", {"label": np.array([[1, 0]])}, own, 1).tolist() == [[0, np.inf]]
+    case = agreement.Case({}, own, {})
+    assert agreement._apart("label", {"label": np.array([[1, 0]])}, case, 1).tolist() == [[0, np.inf]]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -36,9 +36,10 @@ from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.losses.names import Loss
 from chainrule.nn.mlp import MLP
-from chainrule.nn.network import DTYPES, Network
+from chainrule.nn.network import Network
 from chainrule.options import one_of
 from chainrule.train.recipe import Recipe, recipe_for
 from chainrule.train.records.run import Run

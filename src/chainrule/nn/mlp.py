@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from chainrule.backends.contract.backend import Backend
+from chainrule.backends.contract.backend import ActivationName, Backend
 from chainrule.errors import OptionError
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.activations import find_activation
@@ -16,11 +17,12 @@ from chainrule.nn.layers.dropout import Dropout
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
 from chainrule.nn.layers.residual import Residual
-from chainrule.nn.losses.names import Loss
+from chainrule.nn.losses.names import Loss, LossName
 from chainrule.nn.network import Network
 from chainrule.options import one_of, whole_number
 
-NORMALIZATIONS: dict[str, type[Layer]] = {"layer": LayerNorm, "batch": BatchNorm}
+NormalizationName: TypeAlias = Literal["layer", "batch"]
+NORMALIZATIONS: dict[NormalizationName, type[Layer]] = {"layer": LayerNorm, "batch": BatchNorm}
 
 
 class MLP(Network):
@@ -44,12 +46,12 @@ class MLP(Network):
         self,
         widths: Sequence[int],
         *,
-        activation: str | Sequence[str] = "relu",
+        activation: ActivationName | Sequence[ActivationName] = "relu",
         dropout: float = 0.0,
-        normalization: str | None = None,
+        normalization: NormalizationName | None = None,
         residual: bool = False,
         embedding: Embedding | None = None,
-        loss: str | Loss = "softmax_cross_entropy",
+        loss: LossName | Loss = "softmax_cross_entropy",
         backend: Backend | None = None,
         dtype: str = "float32",
         seed: int = 0,
@@ -70,7 +72,7 @@ class MLP(Network):
         super().__init__([*layers, Dense(n_out)], n_in, loss=loss, backend=backend, dtype=dtype, seed=seed)
 
 
-def _activations(activation: str | Sequence[str], count: int) -> list[str]:
+def _activations(activation: ActivationName | Sequence[ActivationName], count: int) -> list[ActivationName]:
     if not isinstance(activation, str | Sequence):
         raise OptionError(
             f"activation: expected a name or one for each hidden layer, got {activation!r}",
@@ -86,7 +88,9 @@ def _activations(activation: str | Sequence[str], count: int) -> list[str]:
     return names
 
 
-def _hidden_layer(width: int, activation: str, dropout: float, normalization: str | None) -> Iterator[Layer]:
+def _hidden_layer(
+    width: int, activation: ActivationName, dropout: float, normalization: NormalizationName | None
+) -> Iterator[Layer]:
     if normalization is None:
         yield Dense(width, activation)
     else:

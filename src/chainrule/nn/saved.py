@@ -19,6 +19,7 @@ from chainrule.nn.columns.table_columns import column_from
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.base import Layer, arrange, parameter_shapes, refuse_very_many
 from chainrule.nn.layers.custom_activation import CustomActivation
@@ -27,8 +28,8 @@ from chainrule.nn.layers.dropout import Dropout
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
 from chainrule.nn.layers.residual import Residual
-from chainrule.nn.losses.names import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
-from chainrule.nn.network import DTYPES, Network
+from chainrule.nn.losses.names import CustomLoss, Loss, find_loss, from_description, refuse_standardized
+from chainrule.nn.network import Network
 
 PREFIX = "parameters."
 LAYERS: dict[str, type[Layer]] = {
@@ -50,7 +51,7 @@ def save(net: Network, path: FilePath) -> None:
     for name, value in tensors.items():
         if not np.isfinite(value).all() and not (model_file.is_scale(name) and (value > 0).all()):
             raise DataError(f"{name} is not finite: a net that predicts nothing is not saved")
-    description = _describe(net)
+    description = _description(net)
     if constant := _constant_columns(tensors):
         description["constant_columns"] = constant
     model_file.write(path, description, tensors)
@@ -59,27 +60,12 @@ def save(net: Network, path: FilePath) -> None:
 def refuse_unsavable(net: Network, path: FilePath) -> None:
     """DataError where a model file has no room for the names that this net goes by: to be asked before training."""
     shapes = {f"{PREFIX}{name}": slot.shape for name, slot in net.parameter_arena.layout.slots.items()}
-    if sealed_file.header_bytes(_describe(net), shapes) > model_file.FORMAT.max_header:
+    if sealed_file.header_bytes(_description(net), shapes) > model_file.FORMAT.max_header:
         raise sealed_file.too_long(path, model_file.FORMAT)
 
 
-def _describe(net: Network) -> dict[str, Any]:
-    p = net.preparation
-    description: dict[str, Any] = {
-        "n_in": net.n_in,
-        "layers": [layer.describe() for layer in net.layers],
-        "loss": description_of(net.loss),
-        "dtype": str(net.dtype),
-        "seed": net.seed,
-        "feature_names": list(p.feature_names),
-        "target_name": p.target_name,
-        "classes": list(p.classes),
-    }
-    if p.encoder is not None:
-        description["columns"] = [column.describe() for column in p.encoder.columns]
-    if p.target_notation is not None:
-        description["target_notation"] = p.target_notation.describe()
-    return description
+def _description(net: Network) -> dict[str, Any]:
+    return {**net.describe(), **net.preparation.describe()}
 
 
 @out_of_memory_hint("a model file takes the memory of its parameters twice", doing="reading a model file")

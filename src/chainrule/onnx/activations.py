@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from chainrule.backends.contract.backend import ActivationName
 from chainrule.backends.reference.activations import SELU_ALPHA, SELU_SCALE, SLOPE
 from chainrule.backends.reference.normal_tail import DOUBLE, FAR, SHIFT
 from chainrule.onnx.graph import Graph
 
 
-def activate(g: Graph, activation: str, z: str) -> str:
+def activate(g: Graph, activation: ActivationName, z: str) -> str:
     """act(z), by its name in :data:`chainrule.nn.layers.activations.ACTIVATIONS`."""
     return ACTIVATE[activation](g, z)
 
@@ -63,7 +64,7 @@ def _gelu_tanh(g: Graph, z: str) -> str:
     return _gated(g, z, g.node("Tanh", _product(g, g.scalar(math.sqrt(2 / math.pi)), _sum(g, z, cubic))))
 
 
-ACTIVATE: dict[str, Callable[[Graph, str], str]] = {
+ACTIVATE: dict[ActivationName, Callable[[Graph, str], str]] = {
     "identity": lambda _, z: z,
     "relu": lambda g, z: g.node("Relu", z),
     "leaky_relu": lambda g, z: g.node("LeakyRelu", z, alpha=SLOPE) if not _is_double(g) else _leaky_relu(g, z),

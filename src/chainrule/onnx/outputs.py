@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from chainrule.errors import OptionError
 from chainrule.nn.inputs.standardization import Units
 from chainrule.nn.losses.base import Loss
 from chainrule.nn.losses.names import Gamma, GaussianNLL, Poisson, Quantile
+from chainrule.nn.network import Network
 from chainrule.onnx.activations import softplus
 from chainrule.onnx.columns import DOUBLE, INTEGER
 from chainrule.onnx.graph import Graph
 from chainrule.onnx.layers import power_for
-
-if TYPE_CHECKING:
-    from chainrule.nn.network import Network
 
 
 def answer(g: Graph, net: Network, logits: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, OptionError, first_line
 from chainrule.files.writing import write_whole
-from chainrule.nn.losses.names import description_of
+from chainrule.nn.network import Network
 from chainrule.onnx.agreement import Agreement, compare, import_runtime
 from chainrule.onnx.cases import cases_of
 from chainrule.onnx.graph import Graph, import_onnx
@@ -19,9 +19,6 @@ from chainrule.onnx.layers import chained, check_preparation, features
 from chainrule.onnx.outputs import answer
 from chainrule.options import one_of
 from chainrule.version import __version__
-
-if TYPE_CHECKING:
-    from chainrule.nn.network import Network
 
 INPUT_DTYPES = ("float32", "float64")
 METADATA = "chainrule"  # the key of metadata_props, which are strings: JSON
@@ -72,7 +69,7 @@ def export(
     content = serialize(own, came)
     found = None
     if not unchecked:
-        each = [compare(content, own, case) for case in cases_of(own, came, rows)]
+        each = [compare(content, case) for case in cases_of(own, came, rows)]
         found = Agreement(sum(one.rows for one in each), max(one.difference for one in each))
     write_whole(path, content)
     return found
@@ -94,16 +91,14 @@ def serialize(net: Network, came: np.dtype) -> bytes:
     if sum(value.nbytes for value in parameters.values()) > LARGEST:
         raise OptionError("the net has more than 2 GiB of parameters, more than one ONNX file holds")
     check_preparation(net)
-    p = net.preparation
+    encoder = net.preparation.encoder
     g = Graph(net.dtype)
     answer(g, net, chained(g, net.nodes, features(g, net, came), parameters))
     about = {
         "version": __version__,
-        "loss": description_of(net.loss),
-        "feature_names": list(p.feature_names),
-        "target_name": p.target_name,
-        "classes": list(p.classes),
-        **({} if p.encoder is None else {"columns": p.encoder.kinds}),
+        "loss": net.describe()["loss"],
+        **net.preparation.describe_names(),
+        **({} if encoder is None else {"columns": encoder.kinds}),
     }
     metadata = {METADATA: json.dumps(about, ensure_ascii=False)}
     try:

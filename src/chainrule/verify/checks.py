@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -55,16 +56,20 @@ def run_checks(backend: Backend, seed: int = 0) -> Iterator[Outcome]:
     rng = np.random.default_rng(seed)
     other: Backend = GuardedBackend() if isinstance(backend, NumPyBackend) else NumPyBackend()
     versus = f"{backend.device} ({backend.name}) against {other.device} ({other.name})"
-    yield _outcome("random numbers: Philox known answers", lambda: _philox(backend))
-    yield _outcome("products: element by element against 8 u |A||B|", lambda: _products(backend, rng))
+    checks: dict[str, Callable[[], Measured]] = {
+        "random numbers: Philox known answers": partial(_philox, backend),
+        "products: element by element against 8 u |A||B|": partial(_products, backend, rng),
+    }
     for loss in LOSSES:
         for method in ("complex step", "central difference"):
-            yield _outcome(f"gradients of {loss} by {method}", lambda: _gradients(backend, loss, method))  # noqa: B023 - run at once
-    yield _outcome("gradients: float32 against float64", lambda: _single_against_double(backend))
+            checks[f"gradients of {loss} by {method}"] = partial(_gradients, backend, loss, method)
+    checks["gradients: float32 against float64"] = partial(_single_against_double, backend)
     for dtype, limit in {"float64": AGREEMENT_64, "float32": AGREEMENT[backend.precision]}.items():
-        yield _outcome(f"100 steps in {dtype}: {versus}", lambda: _agreement(backend, other, dtype, limit))  # noqa: B023 - run at once
-    yield _outcome("same command, same bits", lambda: _same_bits(backend))
-    yield _outcome("saved and loaded: same predictions", lambda: _saved_and_loaded(backend))
+        checks[f"100 steps in {dtype}: {versus}"] = partial(_agreement, backend, other, dtype, limit)
+    checks["same command, same bits"] = partial(_same_bits, backend)
+    checks["saved and loaded: same predictions"] = partial(_saved_and_loaded, backend)
+    for name, check in checks.items():
+        yield _outcome(name, check)
 
 
 def _outcome(name: str, check: Callable[[], Measured]) -> Outcome:
@@ -116,7 +121,7 @@ def _gradients(backend: Backend, loss: str, method: str) -> Measured:
         net = MLP(
             [6, 9, 8, LOSSES[loss].outputs_for(3)],
             activation=activation,
-            loss=loss,
+            loss=LOSSES[loss],
             backend=backend,
             dtype="float64",
             seed=1,

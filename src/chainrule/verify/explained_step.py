@@ -91,7 +91,7 @@ class Step:
         self.rows = net.upload_rows(*random_rows(net, n, self.rng))
         self._state, totals = new_state(be, halted=0), be.empty((1, 3), np.float64)  # halted: statistics stay
         batch = net.bind(n, training=True, state=self._state)
-        prediction = net.bind(n, training=False, apart=True)
+        prediction = net.bind(n, training=False, keep_outputs=True)
         self._at_work = _by_name(batch)
         with be.running():
             logits = batch.forward(self.rows.x)

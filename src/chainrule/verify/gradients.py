@@ -40,7 +40,7 @@ KINK_HALVINGS = 12  # a smooth loss converges long before; what still disagrees 
 Slope = Callable[[np.ndarray], tuple[float, float]]  # least and greatest slope along a direction that rounding allows
 
 
-@dataclass
+@dataclass(repr=False)
 class GradientReport:
     """Largest relative errors, by parameter: {name: error} for each method.
 
@@ -49,6 +49,12 @@ class GradientReport:
 
     complex_step: dict[str, float] = field(default_factory=dict)
     central_difference: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """How many parameters were checked, and the largest error of each method."""
+        found = {"complex step": self.complex_step, "central difference": self.central_difference}
+        largest = [f"{max(errors.values()):.1e} by {method}" for method, errors in found.items() if errors]
+        return f"<GradientReport {len(self.central_difference)} parameters, largest error {', '.join(largest) or 0}>"
 
     def __str__(self) -> str:
         lines = ["parameter        complex step   central difference"]

@@ -10,10 +10,10 @@ from chainrule.cli.options.training_data import DEFAULT_LOSS, Data
 from chainrule.cli.options.types import option, widths, with_options
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.losses.names import LOSSES
 from chainrule.nn.mlp import MLP, NORMALIZATIONS
-from chainrule.nn.network import DTYPES
 
 SCALINGS = {"standard": Standardization.fit, "robust": Standardization.fit_robust}
 FEATURE_LIMIT = 3.0  # deviations; rarer values come to rest there

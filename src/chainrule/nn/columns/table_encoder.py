@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from chainrule.nn.columns.column_data import ColumnData, KnownTexts, TableColumn
 from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_columns import Column, fit_column
-
-if TYPE_CHECKING:
-    from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.layers.embedding import Embedding
 
 ENCODING = "X takes 8 bytes a number: use fewer rows or columns, or a lower max_categories"
 MOST_CHARACTERS = 1 << 26  # of the names of X together: a model file has no room for more
@@ -122,8 +119,6 @@ class TableEncoder:
         ----------
         widths : of the vectors of each of these columns, by default :func:`~chainrule.nn.layers.embedding.usual_width`
         """
-        from chainrule.nn.layers.embedding import Embedding  # a layer knows rows, which know what prepares them: this
-
         embedded: list[tuple[int, EmbeddedColumn]] = []
         at = 0
         for column in self.columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -72,6 +72,23 @@ class Preparation:
             object.__setattr__(self, "feature_names", self.encoder.names)
         elif self.feature_names != self.encoder.names:
             raise OptionError("feature_names that are not those of the encoder came", hint="leave them out")
+
+    def describe_names(self) -> dict[str, Any]:
+        """The names of what comes in and goes out, as values of JSON."""
+        return {
+            "feature_names": list(self.feature_names),
+            "target_name": self.target_name,
+            "classes": list(self.classes),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """All of it but the standardisations, which are arrays, as values of JSON: what a model file keeps."""
+        description = self.describe_names()
+        if self.encoder is not None:
+            description["columns"] = [column.describe() for column in self.encoder.columns]
+        if self.target_notation is not None:
+            description["target_notation"] = self.target_notation.describe()
+        return description
 
     def refuse_other_codes(self, codes: Mapping[int, int]) -> None:
         """OptionError where the encoder writes codes and a net that takes ``codes`` does not embed them."""

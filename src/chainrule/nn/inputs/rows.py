@@ -20,6 +20,7 @@ from chainrule.nn.inputs.row_checks import (
 )
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import Loss
+from chainrule.nn.row_format import RowFormat
 
 CHUNK = 65_536  # rows standardised at a time, so that the wide copy of a float64 table stays small
 NO_CODES: Final[Mapping[int, int]] = MappingProxyType({})
@@ -43,18 +44,6 @@ class Features(NamedTuple):
     x: Array
     pending: Pending | None = None
     exact: bool = False
-
-
-class RowFormat(NamedTuple):
-    """What one row of an array is: its shape and the dtype of its elements."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes a row."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class Rows(NamedTuple):

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chainrule.backends.contract.backend import Array
-from chainrule.nn.inputs.rows import RowFormat
+from chainrule.backends.contract.backend import ActivationName, Array
 from chainrule.nn.layers.activations import find_activation
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward, activated
+from chainrule.nn.row_format import RowFormat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Activation(Layer):
     """y = act(x), element by element;   backward, dx = dy act'(x).
 
@@ -26,7 +26,7 @@ class Activation(Layer):
 
     kind: ClassVar[str] = "activation"
 
-    activation: str
+    activation: ActivationName
 
     def __post_init__(self) -> None:
         find_activation(self.activation)

@@ -37,7 +37,7 @@ class Activation(NamedTuple):
 
 # Each initializer evens out what the activation makes of the variance of a signal: about half of it is left by relu
 # and its smooth relatives, 1 is the fixed point of selu, and the rest keeps it, or nearly so.
-ACTIVATIONS: dict[str, Activation] = {
+ACTIVATIONS: dict[ActivationName, Activation] = {
     a.name: a
     for a in (
         Activation("identity", "z", "1", "output", "glorot"),
@@ -71,6 +71,6 @@ ACTIVATIONS: dict[str, Activation] = {
 }  # fmt: skip
 
 
-def find_activation(name: str) -> Activation:
+def find_activation(name: ActivationName) -> Activation:
     """The activation of that name; OptionError lists the names there are."""
     return ACTIVATIONS[one_of("activation", name, ACTIVATIONS)]

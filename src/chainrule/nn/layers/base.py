@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,8 +17,8 @@ import numpy as np
 from chainrule.arena import Arena, is_trained
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.formulas import Formulas
+from chainrule.nn.row_format import RowFormat
 
 MOST_LAYERS = 10_000  # of a net: one without parameters is 20 bytes in a model file, and thousands at work
 
@@ -54,11 +54,17 @@ class Binding(NamedTuple):
         return self.gradients is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layer(abc.ABC):
     """A layer, described. Subclasses are frozen dataclasses whose fields are what a model file keeps of them."""
 
     kind: ClassVar[str]  # its name in a model file, and with a number in front of its parameters' names
+
+    def __repr__(self) -> str:
+        """As one would write it: what has a default and is at it stays away."""
+        given = [(f, getattr(self, f.name)) for f in fields(self)]
+        shown = [repr(v) if f.default is MISSING else f"{f.name}={v!r}" for f, v in given if v != f.default]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def width(self, n_in: int) -> int:
         """Columns of y, for an x of ``n_in`` columns. OptionError where such an x does not fit."""

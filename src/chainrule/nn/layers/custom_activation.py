@@ -10,15 +10,15 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import GradientError, OptionError
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement
 
 POINTS, RANGE = 257, 4.0  # of the check
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CustomActivation(Layer):
     """y = value(z) element by element, with a derivative that you give; a layer of its own.
 
@@ -49,6 +49,9 @@ class CustomActivation(Layer):
 
     def __post_init__(self) -> None:
         check_given(self.name, {"value": self.value, "derivative": self.derivative}, "(xp, z)")
+
+    def __repr__(self) -> str:
+        return f"CustomActivation({self.name!r})"
 
     def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
         """No parameters to begin with: the place to check the pair on the backend that it will run on."""

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chainrule.backends.contract.backend import Array, Backend
-from chainrule.nn.inputs.rows import RowFormat
+from chainrule.backends.contract.backend import ActivationName, Array, Backend
 from chainrule.nn.layers.activations import find_activation
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward, activated
 from chainrule.nn.layers.initializers import initialize_weights
+from chainrule.nn.row_format import RowFormat
 from chainrule.options import whole_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dense(Layer):
     """y = act(x @ W + b): what the layer is. :class:`DensePass` is the layer at work on a batch.
 
@@ -28,11 +28,14 @@ class Dense(Layer):
     kind: ClassVar[str] = "dense"
 
     n_out: int
-    activation: str = "identity"
+    activation: ActivationName = "identity"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_out", whole_number("n_out", self.n_out))  # the dataclass is frozen
         find_activation(self.activation)
+
+    def __repr__(self) -> str:
+        return f"Dense({self.n_out})" if self.activation == "identity" else f"Dense({self.n_out}, {self.activation!r})"
 
     def width(self, n_in: int) -> int:
         return self.n_out

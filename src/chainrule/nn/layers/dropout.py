@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.backends.contract.backend import Array
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 from chainrule.options import real_number
 from chainrule.random import Purpose, stream
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dropout(Layer):
     """y = m x / (1 - rate) in training, with m_ij = 0 at a chance of ``rate`` and else 1;   y = x in prediction.
 
@@ -34,6 +34,9 @@ class Dropout(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", real_number("dropout rate", self.rate, below=1.0))
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate!r})"
 
     def memory(self, n_in: int, use: Use) -> Memory:
         """y and dy; in prediction nothing, y is x."""

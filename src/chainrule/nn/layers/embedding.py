@@ -12,9 +12,9 @@ import numpy as np
 from chainrule.backends.contract.arrays import CodeTable, EmbeddingPlan, Run
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 from chainrule.options import whole_number
 from chainrule.random import Purpose, stream
 
@@ -31,7 +31,7 @@ def usual_width(count: int) -> int:
     return max(1, min(600, round(1.6 * math.pow(count, 0.56))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Embedding(Layer):
     """y_i = [numbers of x_i | E_0[c_i0] | E_1[c_i1] | ...], c_it the code in column ``columns[t]`` of x.
 
@@ -79,6 +79,10 @@ class Embedding(Layer):
         object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "widths", tuple(whole_number("width", width) for width in widths))
         object.__setattr__(self, "shares", kept)
+
+    def __repr__(self) -> str:
+        """Without the shares, which are as many as the codes."""
+        return f"Embedding(columns={self.columns}, counts={self.counts}, widths={self.widths})"
 
     # ---- what goes where --------------------------------------------------------------------------
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.backends.contract.backend import Array, Backend
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 from chainrule.options import real_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Normalization(Layer):
     """What both share: gain (k,), which starts at 1, and bias (k,), which starts at 0."""
 
@@ -63,7 +63,7 @@ class _Normalization(Layer):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerNorm(_Normalization):
     """y_ij = gain_j (x_ij - mean_i) / sqrt(var_i + eps) + bias_j: each row by its own mean and variance over columns.
 
@@ -91,7 +91,7 @@ class LayerNorm(_Normalization):
         return LayerNormPass(self, node, binding, **memory)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BatchNorm(_Normalization):
     """y_ij = gain_j (x_ij - mean_j) / sqrt(var_j + eps) + bias_j: each column by its mean and variance over a batch.
 

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 from chainrule.backends.contract.backend import Array
 from chainrule.errors import OptionError
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.chain import Chain
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Residual(Layer):
     """y = x + f(x), f the layers in a row;   backward, dx = dy + what f makes of dy.
 
@@ -38,6 +38,9 @@ class Residual(Layer):
         ):
             raise OptionError(f"expected a list of layers, got Residual({self.layers!r})")
         object.__setattr__(self, "layers", tuple(self.layers))
+
+    def __repr__(self) -> str:
+        return f"Residual({list(self.layers)!r})"
 
     def width(self, n_in: int) -> int:
         n_out = n_in

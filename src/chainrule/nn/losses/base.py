@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -55,6 +55,7 @@ class Loss(abc.ABC):
     metric: ClassVar[str]
     support: ClassVar[Support] = "real"
     standardizes: ClassVar[bool] = True  # whether targets may be standardised
+    always_shown: ClassVar[Sequence[str]] = ()  # options that are printed at their defaults too
 
     reduction: str = field(default="mean", kw_only=True)
     n_out: int = field(default=0, init=False, compare=False)  # of the net that this loss is bound to
@@ -64,8 +65,12 @@ class Loss(abc.ABC):
             raise OptionError(f"reduction {self.reduction!r} came", hint="one of mean, sum")
 
     def __repr__(self) -> str:
-        changed = [f"{name}={value!r}" for name, value in self.options.items() if value != self._defaults[name]]
-        return f"{type(self).__name__}({', '.join(changed)})"
+        shown = [
+            f"{name}={value!r}"
+            for name, value in self.options.items()
+            if name in self.always_shown or value != self._defaults[name]
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @property
     @abc.abstractmethod

@@ -37,6 +37,7 @@ class Quantile(NumberLoss):
     name: ClassVar[str] = "quantile"
     task: ClassVar[Task] = "regress"
     metric: ClassVar[str] = "d2"
+    always_shown: ClassVar[Sequence[str]] = ("levels",)
     levels: Sequence[float] = (0.1, 0.5, 0.9)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from chainrule.errors import ModelFileError, OptionError
 from chainrule.nn.losses.base import Baseline, Loss, Task
@@ -24,6 +24,7 @@ __all__ = [
     "GaussianNLL",
     "Huber",
     "Loss",
+    "LossName",
     "Poisson",
     "Quantile",
     "SigmoidCrossEntropy",
@@ -50,13 +51,28 @@ KINDS: dict[str, type[Loss]] = {
     )
 }
 
+# What may be typed for a loss: an editor completes it. Held equal to LOSSES by a test.
+LossName: TypeAlias = Literal[
+    "softmax_cross_entropy",
+    "sigmoid_cross_entropy",
+    "squared_error",
+    "focal",
+    "absolute_error",
+    "huber",
+    "poisson",
+    "gamma",
+    "quantile",
+    "gaussian_nll",
+    "squared_error_sum",
+]
+
 LOSSES: dict[str, Loss] = {
     **{name: kind() for name, kind in KINDS.items()},
     "squared_error_sum": SquaredError(reduction="sum"),
 }
 
 
-def find_loss(loss: str | Loss, n_out: int) -> Loss:
+def find_loss(loss: LossName | Loss, n_out: int) -> Loss:
     """The loss, or the one of that name, bound to ``n_out`` outputs; OptionError lists the names there are."""
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise OptionError(f"expected a loss, got the class {loss.__name__}", hint=f"{loss.__name__}()")
