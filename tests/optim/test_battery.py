@@ -127,7 +127,7 @@ def test_a_halted_run_stands_still(backend, entry):
 
 
 def test_the_first_step_of_adam_is_the_learning_rate(backend):
-    """m^ = g and v^ = g^2 at t = 1, whatever the size of g: a check of both bias corrections."""
+    """m_hat = g and v_hat = g^2 at t = 1, whatever the size of g: a check of both bias corrections."""
     descent = Descent(backend, cr.Adam(lr=0.125, eps=1e-30), [1.0, 1.0, 1.0])
     np.testing.assert_allclose(descent.step([1e-6, -3.0, 1e5]), [0.875, 1.125, 0.875], rtol=1e-13)
 

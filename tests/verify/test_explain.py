@@ -85,13 +85,13 @@ def test_a_net_of_every_kind_of_layer():
         ("forward", "dense0", "z0 = x @ W0 + b0"),
         ("forward", "layer_norm0", "mean0 = mean_j(z0)"),
         ("forward", "layer_norm0", "inverse_std0 = 1 / sqrt(mean_j((z0 - mean0)^2) + 1e-05)"),
-        ("forward", "layer_norm0", "y0 = gain0 x^0 + bias0 where x^0 = (z0 - mean0) inverse_std0"),
+        ("forward", "layer_norm0", "y0 = gain0 x_hat0 + bias0 where x_hat0 = (z0 - mean0) inverse_std0"),
         ("forward", "activation0", "y1 = tanh(y0)"),
         ("forward", "dropout0", "y2 = m0 y1 / (1 - 0.1) where m0, here of step 0, is 0 at a chance of 0.1, else 1"),
         ("forward", "  dense1", "z1 = y2 @ W1 + b1"),
         ("forward", "  layer_norm1", "mean1 = mean_j(z1)"),
         ("forward", "  layer_norm1", "inverse_std1 = 1 / sqrt(mean_j((z1 - mean1)^2) + 1e-05)"),
-        ("forward", "  layer_norm1", "y3 = gain1 x^1 + bias1 where x^1 = (z1 - mean1) inverse_std1"),
+        ("forward", "  layer_norm1", "y3 = gain1 x_hat1 + bias1 where x_hat1 = (z1 - mean1) inverse_std1"),
         ("forward", "  activation1", "y4 = tanh(y3)"),
         ("forward", "  dropout1", "y5 = m1 y4 / (1 - 0.1) where m1, here of step 0, is 0 at a chance of 0.1, else 1"),
         ("forward", "residual0", "y6 = y2 + y5"),
@@ -104,17 +104,20 @@ def test_a_net_of_every_kind_of_layer():
         ("backward", "residual0", "dy5 = dy6"),
         ("backward", "  dropout1", "dy4 = m1 dy5 / (1 - 0.1)"),
         ("backward", "  activation1", "dy3 = dy4 * (1 - y4^2)"),
-        ("backward", "  layer_norm1", "dgain1 = sum_rows(dy3 * x^1)"),
+        ("backward", "  layer_norm1", "dgain1 = sum_rows(dy3 * x_hat1)"),
         ("backward", "  layer_norm1", "dbias1 = sum_rows(dy3)"),
-        ("backward", "  layer_norm1", "dz1 = inverse_std1 (g - mean_j(g) - x^1 mean_j(g x^1)) where g = dy3 gain1"),
+        (
+            "backward", "  layer_norm1",
+            "dz1 = inverse_std1 (g - mean_j(g) - x_hat1 mean_j(g x_hat1)) where g = dy3 gain1",
+        ),
         ("backward", "  dense1", "dW1 = y2.T @ dz1"),
         ("backward", "  dense1", "db1 = sum_rows(dz1)"),
         ("backward", "residual0", "dy2 = dy6 + dz1 @ W1.T"),
         ("backward", "dropout0", "dy1 = m0 dy2 / (1 - 0.1)"),
         ("backward", "activation0", "dy0 = dy1 * (1 - y1^2)"),
-        ("backward", "layer_norm0", "dgain0 = sum_rows(dy0 * x^0)"),
+        ("backward", "layer_norm0", "dgain0 = sum_rows(dy0 * x_hat0)"),
         ("backward", "layer_norm0", "dbias0 = sum_rows(dy0)"),
-        ("backward", "layer_norm0", "dz0 = inverse_std0 (g - mean_j(g) - x^0 mean_j(g x^0)) where g = dy0 gain0"),
+        ("backward", "layer_norm0", "dz0 = inverse_std0 (g - mean_j(g) - x_hat0 mean_j(g x_hat0)) where g = dy0 gain0"),
         ("backward", "dense0", "dW0 = x.T @ dz0"),
         ("backward", "dense0", "db0 = sum_rows(dz0)"),
         ("prediction", "dropout0", "y2 = y1"),
@@ -137,15 +140,15 @@ def test_what_is_written_is_what_is_computed(name):
         names = place.names
         if place.node.layer.kind == "layer_norm":  # a number a row, beside numbers with columns
             values |= {names[s]: values[names[s]][:, None] for s in ("mean", "inverse_std")}
-        if "x^" in names:
+        if "x_hat" in names:
             x, mean, inverse_std = (values[names[s]] for s in ("x", "mean", "inverse_std"))
-            values[names["x^"].replace("^", "_")] = (x - mean) * inverse_std
+            values[names["x_hat"]] = (x - mean) * inverse_std
         if "m" in names:
             values[names["m"]] = step.at[place.output] != 0
     lines = [line for line in explain(make(name), batch=N).lines if line.layer != "loss"]
     for line in lines:
         found = step.predicted if line.part == "prediction" else {}
-        text = line.formula.replace("x^", "x_").partition(" where m")[0].partition(" where running")[0]
+        text = line.formula.partition(" where m")[0].partition(" where running")[0]
         want = evaluate(text, values | found)
         np.testing.assert_allclose(
             np.squeeze(want), np.squeeze((values | found)[line.name]), rtol=1e-9, atol=1e-12, err_msg=str(line)

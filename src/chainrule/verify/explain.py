@@ -174,7 +174,7 @@ def _of_top(step: Step, formula: str) -> str:
     """A loss's formula with the output's name, number of rows and columns put in."""
     z = step.places[-1].output
     n, k = step.at[z].shape
-    named = re.sub(r"\b[zp](?=\b|_)", z, formula)
+    named = re.sub(r"\bz(?=\b|_)", z, formula)
     return re.sub(r"\bk\b", str(k), re.sub(r"\bn\b", str(n), named))
 
 

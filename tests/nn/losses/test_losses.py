@@ -15,6 +15,7 @@ from chainrule.nn.evaluation import metrics_of
 from chainrule.nn.losses.names import KINDS, LOSSES, Loss, find_loss
 from chainrule.nn.passes import new_state
 from chainrule.verify.explain import random_rows
+from printed_formulas import evaluate
 
 LABELS = np.array([0, 2, 1], np.int32)
 ACCEPTED = [  # loss, outputs, what comes, what the kernels get
@@ -215,3 +216,20 @@ def test_smoothed_answers_lie_between_yes_and_no():
     one.assign_parameters({"dense0.W": [[0.7]]})
     two.assign_parameters({"dense0.W": [[0.0, 0.7]]})
     assert one.loss_and_gradients(X, y)[0] == pytest.approx(two.loss_and_gradients(X, y)[0], rel=1e-14)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(
+    "loss", [cr.SquaredError, cr.AbsoluteError, cr.Huber, cr.Poisson, cr.Gamma, cr.SigmoidCrossEntropy]
+)
+def test_the_printed_formula_and_gradient_of_a_loss_are_what_is_computed(rng, loss, reduction):
+    """Evaluated as they stand: with their parentheses, z the logits and t the targets."""
+    n, k = 5, 3
+    z, t = rng.normal(size=(n, k)), rng.uniform(0.1, 0.9, (n, k))
+    net = cr.Network([cr.Dense(k)], k, loss=loss(reduction=reduction), dtype="float64")
+    net.assign_parameters({"dense0.W": np.eye(k)})  # logits are the rows themselves
+    value, gradients = net.loss_and_gradients(z, t)
+    names = {"z": z, "t": t, "n": n, "k": k, "mean_ij": np.mean, "sum_ij": np.sum}
+    names["sigmoid"] = lambda z: 1 / (1 + np.exp(-z))
+    assert value == pytest.approx(evaluate(net.loss.formula, names), rel=1e-12)
+    np.testing.assert_allclose(gradients["dense0.b"], evaluate(net.loss.gradient, names).sum(axis=0), rtol=1e-12)

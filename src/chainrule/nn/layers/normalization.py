@@ -51,14 +51,14 @@ class _Normalization(Layer):
             ),
             Forward(
                 "y",
-                "{gain} {x^} + {bias} where {x^} = ({x} - {mean}) {inverse_std}",
+                "{gain} {x_hat} + {bias} where {x_hat} = ({x} - {mean}) {inverse_std}",
                 lambda _, q: q.gain * ((q.x - spread(q.mean)) * spread(q.inverse_std)) + q.bias,
             ),
         )
 
     def _parameter_gradients(self) -> tuple[Backward, ...]:
         return (
-            Backward("gain", "sum_rows(d{y} * {x^})", "{y} -> {gain}"),
+            Backward("gain", "sum_rows(d{y} * {x_hat})", "{y} -> {gain}"),
             Backward("bias", "sum_rows(d{y})", "{y} -> {bias}"),
         )
 
@@ -84,7 +84,7 @@ class LayerNorm(_Normalization):
         return Memory({**rows, "mean": one, "inverse_std": one}, fixed)
 
     def formulas(self) -> Formulas:
-        dx = "{inverse_std} (g - mean_j(g) - {x^} mean_j(g {x^})) where g = d{y} {gain}"
+        dx = "{inverse_std} (g - mean_j(g) - {x_hat} mean_j(g {x_hat})) where g = d{y} {gain}"
         return Formulas(self._formulas("mean_j", 1), (*self._parameter_gradients(), Backward("x", dx)))
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
@@ -134,7 +134,7 @@ class BatchNorm(_Normalization):
             f"where running += {momentum:g} (now - running) after each batch of the training",
             lambda _, q: q.gain * (q.x - q.running_mean) / (q.running_var + eps) ** 0.5 + q.bias,
         )
-        dx = "{gain} {inverse_std} (d{y} - d{bias} / {n} - {x^} d{gain} / {n})"
+        dx = "{gain} {inverse_std} (d{y} - d{bias} / {n} - {x_hat} d{gain} / {n})"
         backward = (*self._parameter_gradients(), Backward("x", dx))
         return Formulas(self._formulas("mean_i", 0), backward, (prediction,))
 

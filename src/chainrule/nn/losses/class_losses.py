@@ -45,18 +45,18 @@ class _OneOfK(Loss):
         return y.astype(np.int32)
 
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
-        """The logarithms of the classes' shares: their probabilities, whatever the loss makes of them."""
+        """The logarithms of the classes' shares of the weight, whose softmax are these shares."""
         return baselines.log_shares(targets, weights, self.n_out)
 
 
 @dataclass(frozen=True, repr=False)
 class SoftmaxCrossEntropy(_OneOfK):
-    """One of k classes: l_i = logsumexp(z_i) - sum_j q_ij z_ij, q_i = (1 - s) onehot(label_i) + s / k, in nats.
+    """One of k classes: l_i = logsumexp(z_i) - sum_j (q_ij z_ij), q_i = (1 - s) onehot(label_i) + s / k, in nats.
 
     Parameters
     ----------
-    label_smoothing : s in [0, 1): how much of the target is spread over all classes, so that no logit has to grow
-        without end
+    label_smoothing : s in [0, 1): the share of the target that is spread over all classes, so that no logit has to
+        grow without bound
     reduction : "mean" or "sum"
 
     z (n, k), labels (n,) ints in [0, k). Source: Szegedy et al. 2016, section 7; torch.nn.CrossEntropyLoss.
@@ -115,14 +115,14 @@ class SoftmaxCrossEntropy(_OneOfK):
 
 @dataclass(frozen=True, repr=False)
 class Focal(_OneOfK):
-    """One of k classes, rows that are right already counting for little: l_i = -(1 - p_i)^gamma log p_i, in nats.
+    """One of k classes, rows that are right already counting for little: l_i = -(1 - q_i)^gamma log q_i, in nats.
 
     Parameters
     ----------
     gamma : from 0 (the cross-entropy) up; 2 in the paper
     reduction : "mean" or "sum"
 
-    p_i = softmax(z_i)[label_i]. Source: Lin, Goyal, Girshick, He, Dollar 2017, section 3.2.
+    z (n, k), q_i = softmax(z_i)[label_i]. Source: Lin, Goyal, Girshick, He, Dollar 2017, section 3.2.
     """
 
     name: ClassVar[str] = "focal"
@@ -168,7 +168,9 @@ class Focal(_OneOfK):
 
 @dataclass(frozen=True, repr=False)
 class SigmoidCrossEntropy(NumberLoss):
-    """Yes or no, k times: l_i = sum_j max(z, 0) - z t + log(1 + exp(-|z|)), in nats.   z, t (n, k), t in [0, 1].
+    """Yes or no, k times: l_i = sum_j (max(z_ij, 0) - z_ij t_ij + log(1 + exp(-|z_ij|))), in nats.
+
+    z, t (n, k), t in [0, 1].
 
     Parameters
     ----------
