@@ -63,8 +63,8 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {
     "a long name with each category": (
         categories("n" * 60_000, [str(i) for i in range(MANY)]), dense(MANY), "names of X of at most 67,108,864",
     ),
-    "classes of one name": ({"classes": ["a", "a"]}, dense(2), "classes with names of their own, got 'a' twice"),
-    "empty classes": ({"layers": [WIDE], "classes": [""] * MANY}, dense(2, MANY), "with names of their own, got ''"),
+    "classes of one name": ({"classes": ["a", "a"]}, dense(2), "classes with different names, got 'a' twice"),
+    "empty classes": ({"layers": [WIDE], "classes": [""] * MANY}, dense(2, MANY), "with different names, got ''"),
     "many classes": ({"layers": [WIDE], "classes": [str(i) for i in range(MANY)]}, dense(2, MANY), ""),
     "empty features": ({"n_in": MANY, "feature_names": [""] * MANY}, dense(MANY), ""),
     "many columns": (

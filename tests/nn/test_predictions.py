@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.nn import metrics
+from chainrule.nn.scores import score
 
 
 def net_of_constants(loss, b, *, backend=None, targets=None, dtype="float64"):
@@ -33,7 +33,7 @@ def test_a_log_link_answers_the_mean(backend, loss):
 def test_a_log_link_refuses_standardised_targets(loss):
     net = net_of_constants(loss, [0.0], targets=STANDARD)
     for use in (lambda: net.predict(X), lambda: net.upload_rows(X, np.ones(3))):
-        with pytest.raises(cr.OptionError, match=f"standardised targets came with {loss}"):
+        with pytest.raises(cr.OptionError, match=f"expected targets in their own units for {loss}"):
             use()
 
 
@@ -96,7 +96,7 @@ Y = np.array([1.0, 2.0, 6.0])
 
 def test_the_score_of_quantiles():
     net = net_of_constants(cr.Quantile([0.2, 0.6]), [1.0, np.log(np.expm1(1.0))])  # 1 and 2
-    found = metrics.score(net, X, Y)
+    found = score(net, X, Y)
     want = {
         "coverage_0.2": 1 / 3,
         "coverage_0.6": 2 / 3,
@@ -108,7 +108,7 @@ def test_the_score_of_quantiles():
 
 def test_the_score_of_a_gaussian():
     """scipy.stats.norm(2, 2).logpdf"""
-    found = metrics.score(net_of_constants("gaussian_nll", [2.0, np.log(4.0)]), X, Y)
+    found = score(net_of_constants("gaussian_nll", [2.0, np.log(4.0)]), X, Y)
     assert found["nll"] == pytest.approx(-np.mean([-1.7370857137646, -1.6120857137646, -3.6120857137646]), rel=1e-12)
     assert found["coverage_0.9"] == pytest.approx(2 / 3)
     assert found["mae"] == pytest.approx(5 / 3)
@@ -117,10 +117,8 @@ def test_the_score_of_a_gaussian():
 def test_the_score_of_a_log_link():
     """The mean of 2 (y log(y / 2) - y + 2), and of 2 (log(2 / y) + y / 2 - 1)."""
     counts, times = net_of_constants("poisson", [np.log(2.0)]), net_of_constants("gamma", [np.log(2.0)])
-    assert metrics.score(counts, X, np.array([0.0, 2, 6]))["deviance"] == pytest.approx(
-        2 * (6 * np.log(3) - 2) / 3, rel=1e-12
-    )
-    assert metrics.score(times, X, Y)["deviance"] == pytest.approx(2 * (1.5 - np.log(1.5)) / 3, rel=1e-12)
+    assert score(counts, X, np.array([0.0, 2, 6]))["deviance"] == pytest.approx(2 * (6 * np.log(3) - 2) / 3, rel=1e-12)
+    assert score(times, X, Y)["deviance"] == pytest.approx(2 * (1.5 - np.log(1.5)) / 3, rel=1e-12)
 
 
 def test_every_body_trains_the_same_with_every_loss(backend):

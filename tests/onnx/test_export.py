@@ -266,7 +266,7 @@ def assert_refused(net: cr.Network, folder: Path, kind: type[ChainruleError], ma
 def test_an_activation_of_the_users_own(tmp_path):
     mine = cr.CustomActivation("softsign", lambda xp, z: z / (1 + abs(z)), lambda xp, z: 1 / (1 + abs(z)) ** 2)
     net = cr.Network([cr.Residual([cr.Dense(2), mine]), cr.Dense(2)], 2)
-    assert_refused(net, tmp_path, cr.OptionError, "'softsign' came, which has no ONNX form")
+    assert_refused(net, tmp_path, cr.OptionError, "'softsign' has no ONNX form")
 
 
 def test_a_preparation_that_would_be_lost(tmp_path, net, monkeypatch):
@@ -293,17 +293,17 @@ def test_a_file_that_disagrees_is_not_written(tmp_path, rng, monkeypatch, loss):
     for by, where in ((0.01, r"(probabilities|prediction) at row 0, column"), (2.0, r"(label|prediction) at row")):
         moved = parameters | {"dense1.b": parameters["dense1.b"] + np.array([by, 0], np.float32)}
         monkeypatch.setattr(type(net.parameter_arena), "download", lambda _, moved=moved: moved)
-        assert_refused(net, tmp_path, cr.DataError, f"{where}.* by the net; nothing was written")
+        assert_refused(net, tmp_path, cr.DataError, f"{where}.* as from the net, .*nothing was written")
         monkeypatch.undo()
 
 
 def test_labels_may_differ_where_the_net_is_undecided_and_nowhere_else():
     own = {"label": np.array([0, 0, 1]), "probabilities": np.array([[0.5, 0.499999], [0.6, 0.4], [0.1, 0.9]], "f4")}
-    apart = agreement._apart("label", {"label": np.array([1, 1, 1])}, agreement.Case({}, own, {}), 3)
+    apart = agreement._differences("label", {"label": np.array([1, 1, 1])}, agreement.Case({}, own, {}), 3)
     assert apart.tolist() == [0, np.inf, 0]
     own = {"label": np.array([[0, 1]]), "probabilities": np.array([[0.49999, 0.6]], "f4")}
     case = agreement.Case({}, own, {})
-    assert agreement._apart("label", {"label": np.array([[1, 0]])}, case, 1).tolist() == [[0, np.inf]]
+    assert agreement._differences("label", {"label": np.array([[1, 0]])}, case, 1).tolist() == [[0, np.inf]]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -213,10 +213,10 @@ class Dated:
 @pytest.mark.parametrize(
     ("column", "match"),
     [
-        (Dated(), "column 'when' is of kind 'date', which has no ONNX form here"),
+        (Dated(), "column 'when' is of kind 'date', which has no ONNX form"),
         (CategoryColumn("c", ("", "a"), False, False, (0.5, 0.5)), "a category without a name"),
         (EmbeddedColumn("c", ("", "a"), False, False, (0.5, 0.5)), "a category without a name"),
-        (NumberColumn("label"), "column of the table is called 'label'"),
+        (NumberColumn("label"), "column of the table has the name 'label'"),
     ],
 )
 def test_what_has_no_place_in_the_file(tmp_path, column, match):

@@ -197,7 +197,7 @@ def test_a_learning_rate_is_no_option(rows):
 
 def test_without_scipy(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(cr.OptionError, match="SciPy is not installed") as caught:
+    with pytest.raises(cr.OptionError, match="LBFGS needs SciPy, which is not installed") as caught:
         cr.Trainer(linear(), cr.LBFGS())
     assert "chainrule[scipy]" in caught.value.hint
 

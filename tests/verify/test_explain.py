@@ -87,13 +87,13 @@ def test_a_net_of_every_kind_of_layer():
         ("forward", "layer_norm0", "inverse_std0 = 1 / sqrt(mean_j((z0 - mean0)^2) + 1e-05)"),
         ("forward", "layer_norm0", "y0 = gain0 x_hat0 + bias0 where x_hat0 = (z0 - mean0) inverse_std0"),
         ("forward", "activation0", "y1 = tanh(y0)"),
-        ("forward", "dropout0", "y2 = m0 y1 / (1 - 0.1) where m0, here of step 0, is 0 at a chance of 0.1, else 1"),
+        ("forward", "dropout0", "y2 = m0 y1 / (1 - 0.1) where m0, here of step 0, is 0 with probability 0.1, else 1"),
         ("forward", "  dense1", "z1 = y2 @ W1 + b1"),
         ("forward", "  layer_norm1", "mean1 = mean_j(z1)"),
         ("forward", "  layer_norm1", "inverse_std1 = 1 / sqrt(mean_j((z1 - mean1)^2) + 1e-05)"),
         ("forward", "  layer_norm1", "y3 = gain1 x_hat1 + bias1 where x_hat1 = (z1 - mean1) inverse_std1"),
         ("forward", "  activation1", "y4 = tanh(y3)"),
-        ("forward", "  dropout1", "y5 = m1 y4 / (1 - 0.1) where m1, here of step 0, is 0 at a chance of 0.1, else 1"),
+        ("forward", "  dropout1", "y5 = m1 y4 / (1 - 0.1) where m1, here of step 0, is 0 with probability 0.1, else 1"),
         ("forward", "residual0", "y6 = y2 + y5"),
         ("forward", "dense2", "z2 = y6 @ W2 + b2"),
         ("forward", "loss", "loss = mean_ij( c (z2 - t - c / 2) ) where c = clip(z2 - t, -1, 1)"),
@@ -267,12 +267,12 @@ def fails_on_complex(xp, z):
 )
 def test_a_function_that_does_not_carry_complex_numbers_is_refused(value, derivative, why):
     net = cr.Network([cr.Dense(4), cr.Residual([cr.CustomActivation("mine", value, derivative)]), TOP], N_IN)
-    with pytest.raises(OptionError, match=f"mine does not carry complex numbers .*{why}"):
+    with pytest.raises(OptionError, match=f"mine does not support complex numbers .*{why}"):
         explain(net, batch=N)
 
 
 def test_what_is_refused():
-    with pytest.raises(OptionError, match="activation came with a net"):
+    with pytest.raises(OptionError, match=r"expected no options with a Network, .* got activation"):
         explain(make("dropout"), activation="relu")
     with pytest.raises(OptionError, match="batch"):
         explain([3, 2], batch=0)

@@ -20,7 +20,8 @@ from chainrule.estimators.losses import HalfSquaredError
 from chainrule.estimators.validation import standardization
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import LOSSES, Loss
-from chainrule.nn.metrics import point_prediction, r2
+from chainrule.nn.metrics import r2
+from chainrule.nn.scores import point_prediction
 from chainrule.options import one_of
 
 

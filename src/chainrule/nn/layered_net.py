@@ -1,4 +1,4 @@
-"""Layers in a row, from what the first one reads to the logits and back: parameters, gradients, memory, passes."""
+"""Layers in a row, from prepared rows to logits and back: parameters, gradients, memory, passes."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def _arranged(layers: Sequence[Layer], n_in: int) -> tuple[Node, ...]:
     nodes = arrange(layers, n_in)
     for node in walk(nodes):
         if node is not nodes[0] and node.layer.codes(training=True):
-            raise OptionError(f"{node.name} takes codes, which X alone has: it must be the first layer")
+            raise OptionError(f"{node.name} takes codes, which only X holds: it must be the first layer")
     return nodes
 
 

@@ -1,4 +1,4 @@
-"""The multilayer perceptron: the common nets, from a list of widths and a few words."""
+"""The multilayer perceptron: the common nets, from a list of widths and a few options."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ NORMALIZATIONS: dict[NormalizationName, type[Layer]] = {"layer": LayerNorm, "bat
 class MLP(Network):
     """A multilayer perceptron: ``MLP([64, 256, 128, 10])`` has 64 inputs, two hidden layers and 10 outputs.
 
-    A hidden layer is Dense, normalisation, activation, dropout, of which there is what is asked for.
+    A hidden layer is Dense, normalisation, activation, dropout; normalisation and dropout only if asked for.
 
     Parameters
     ----------
     widths : columns of X, units of each hidden layer, outputs
     activation : of the hidden layers, one for all or one for each; the output layer gives logits
-    dropout : the rate behind every hidden layer, in [0, 1)
-    normalization : None, "layer" or "batch"; of what the products give, before the activation
-    residual : a way around every hidden layer that is as wide as the one below it
-    embedding : the first layer, where columns of X hold codes of categories; ``encoder.embedding()`` says which
+    dropout : the rate after every hidden layer, in [0, 1)
+    normalization : None, "layer" or "batch"; before the activation
+    residual : whether every hidden layer that is as wide as the one below it has a shortcut around it
+    embedding : the first layer, if columns of X hold codes of categories; see ``encoder.embedding()``
 
     The others as for :class:`Network`.
     """
@@ -76,15 +76,15 @@ def _activations(activation: ActivationName | Sequence[ActivationName], count: i
     if not isinstance(activation, str | Sequence):
         raise OptionError(
             f"activation: expected a name or one for each hidden layer, got {activation!r}",
-            hint="'relu', for example; a function of your own is a cr.CustomActivation, a layer of cr.Network",
+            hint="'relu', for example; a custom function is a cr.CustomActivation, a layer of cr.Network",
         )
     names = [activation] * count if isinstance(activation, str) else list(activation)
     if len(names) != count:
         raise OptionError(
-            f"{len(names)} activations came for {count} hidden layers", hint="one for all, or one for each"
+            f"activation: expected one for all, or one for each of {count} hidden layers, got {len(names)}"
         )
     if isinstance(activation, str):
-        find_activation(activation)  # a net without hidden layers has no other place to refuse it
+        find_activation(activation)  # which no layer would check in a net without hidden layers
     return names
 
 

@@ -53,7 +53,7 @@ def _gelu(g: Graph, z: str) -> str:
 
 
 def _silu(g: Graph, z: str) -> str:
-    """z sigmoid(z); in float64 z / (1 + exp(-z)), for onnxruntime 1.20 makes one kernel of the former and lacks it."""
+    """z sigmoid(z); in float64 z / (1 + exp(-z)): onnxruntime 1.20 fuses the former into a kernel that it lacks."""
     if not _is_double(g):
         return _product(g, z, g.node("Sigmoid", z))
     return str(g.node("Div", z, _sum(g, g.node("Exp", g.node("Neg", z)), g.scalar(1.0))))
@@ -81,7 +81,7 @@ ACTIVATE: dict[ActivationName, Callable[[Graph, str], str]] = {
 
 
 def _leaky_relu(g: Graph, z: str) -> str:
-    """An attribute is float32, in which 0.01 is another number."""
+    """By Max: an attribute is float32, in which 0.01 is another number."""
     return str(g.node("Max", z, _product(g, z, g.scalar(SLOPE))))
 
 
@@ -107,7 +107,7 @@ def _exp_below(g: Graph, z: str) -> str:
 
 
 def _gated(g: Graph, z: str, gate: str) -> str:
-    """z (1 + gate) / 2, in the order in which onnxruntime knows it as one kernel."""
+    """z (1 + gate) / 2, in the order that onnxruntime fuses into one kernel."""
     return _product(g, _product(g, z, _sum(g, gate, g.scalar(1.0))), g.scalar(0.5))
 
 

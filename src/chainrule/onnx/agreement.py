@@ -14,9 +14,9 @@ ROUNDING = 64  # units of roundoff of the number itself
 
 
 class Agreement(NamedTuple):
-    """What a comparison found: over so many rows labels were equal, and numbers as far apart as ``difference``.
+    """The result of a comparison: over ``rows`` rows labels were equal, and numbers within ``difference``.
 
-    ``difference`` is the largest found, over what :func:`allowed` gives: at most 1.
+    ``difference`` is the largest, relative to what :func:`allowed` gives: at most 1.
     """
 
     rows: int
@@ -54,7 +54,7 @@ def compare(content: bytes, case: Case) -> Agreement:
             shape, wanted = predicted[name].shape, (n, *expected.shape[1:])
             if shape != wanted:
                 raise DataError(f"expected {name} of the exported file to have shape {wanted}, got {shape}")
-            apart = _apart(name, predicted, case, n)
+            apart = _differences(name, predicted, case, n)
             worst = max(worst, float(apart.max()))
             if not worst <= 1:
                 _refuse(name, apart, predicted[name], expected[:n])
@@ -79,25 +79,25 @@ def _run(content: bytes, each: tuple[Mapping[str, np.ndarray], ...]) -> list[dic
 def allowed(expected: np.ndarray, dtype: np.dtype | None = None, unit: Any = 0.0) -> np.ndarray:
     """How far a number may be from ``expected`` (n, ...).
 
-    1e-4 (float64: 1e-10) of its distance from the mean over rows and of their deviation, and 64 units of roundoff:
-    a price in the hundred thousands is held by how prices differ.
+    1e-4 (float64: 1e-10) of its distance from the mean over rows and of their deviation, and 64 units of roundoff: so
+    prices in the hundred thousands are compared at the scale of their differences.
 
     Parameters
     ----------
-    dtype : that the net computes in, by default that of ``expected``
-    unit : of a standardised target its deviation, of which 8 units of roundoff (float32: 1e-6) are free: the net's
-        logits are rounded to it, however little they differ
+    dtype : in which the net computes, by default that of ``expected``
+    unit : the deviation of a standardised target, of which 8 units of roundoff (float32: 1e-6) are allowed besides: the
+        net's logits are rounded at that scale, however little they differ
     """
     dtype = expected.dtype if dtype is None else dtype
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = expected.mean(axis=0, dtype=np.float64), expected.std(axis=0, dtype=np.float64)
-        spread = np.nan_to_num(np.abs(expected - mean) + deviation)  # 0 where it overflows: the deviation is left
+        spread = np.nan_to_num(np.abs(expected - mean) + deviation)  # 0 if it overflows: the rounding is left
     rounding = ROUNDING * np.finfo(expected.dtype).eps * np.abs(expected) + 8 * np.finfo(dtype).eps * unit
     return np.asarray(TOLERANCE[str(dtype)] * spread + rounding)
 
 
 def import_runtime() -> Any:
-    """The package onnxruntime; OptionError where it is not installed."""
+    """The package onnxruntime; OptionError if it is not installed."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -108,8 +108,8 @@ def import_runtime() -> Any:
     return onnxruntime
 
 
-def _apart(name: str, predicted: dict[str, np.ndarray], case: Case, n: int) -> np.ndarray:
-    """The difference of each number over what is allowed; of a label 0 or infinity."""
+def _differences(name: str, predicted: dict[str, np.ndarray], case: Case, n: int) -> np.ndarray:
+    """The difference of each number relative to what is allowed; of a label 0 or infinity."""
     expected = case.expected[name][:n]
     with np.errstate(over="ignore", invalid="ignore"):
         if name in case.bounds:
@@ -130,6 +130,7 @@ def _refuse(name: str, apart: np.ndarray, found: np.ndarray, expected: np.ndarra
     at = tuple(int(i) for i in np.argwhere(~(apart <= 1))[0])
     place = f"row {at[0]}" + (f", column {at[-1]}" if len(at) > 1 else "")
     raise DataError(
-        f"{name} at {place} is {found[at]} by the exported file and {expected[at]} by the net; nothing was written",
-        hint="a net whose features were standardised has numbers that survive any order of operations",
+        f"{name} at {place}: expected {expected[at]}, as from the net, got {found[at]} from the exported file; "
+        "nothing was written",
+        hint="standardise the features: then the order of operations changes little",
     )

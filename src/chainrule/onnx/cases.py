@@ -17,13 +17,13 @@ from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import GaussianNLL
 from chainrule.nn.network import Network
 from chainrule.onnx.agreement import Case, allowed
-from chainrule.onnx.columns import DOUBLE, fed
+from chainrule.onnx.columns import DOUBLE, feeds_of
 
-ROWS = 256  # or more, until each category comes up
-MOST = MAX_VECTORS + 2  # rows: a new category and a hole besides
+ROWS = 256  # or more, until each category occurs
+MOST_ROWS = MAX_VECTORS + 2  # with a new category and a hole
 WITHIN = 3.0  # deviations of the training rows
-FAR = 1e9  # times further out: where there is a limit, it comes to rest there
-HOLES = 8  # one row in so many, in each column of numbers
+FAR = 1e9  # times further out, at the limit if there is one
+ONE_HOLE_IN = 8  # rows, in each column of numbers
 
 
 def cases_of(net: Network, input_dtype: np.dtype, rows: Any = None) -> list[Case]:
@@ -61,7 +61,7 @@ def _case_of_table(net: Network, input_dtype: np.dtype, table: Mapping[str, Colu
     assert encoder is not None
     # In the precision of the inputs, so that file and net get the same numbers.
     rounded = {name: _rounded(table[name], input_dtype) for name in encoder.table_names}
-    return _case(net, fed(encoder, rounded, input_dtype), encoder.encode(rounded))
+    return _case(net, feeds_of(encoder, rounded, input_dtype), encoder.encode(rounded))
 
 
 def _case(net: Network, feeds: dict[str, np.ndarray], X: np.ndarray) -> Case:
@@ -92,15 +92,15 @@ def _bounds(net: Network, expected: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def random_rows(net: Network, dtype: np.dtype) -> np.ndarray:
-    """Rows like those of the training, as far as the net remembers them; else normal ones. Always the same.
+    """Rows like those of the training, by the net's standardisation if it has one; else normal ones. Always the same.
 
-    A column that never changed in training changes here: it must make no difference.
+    A column that was constant in training varies here: it must make no difference.
     """
     n = _rows_for(net)
     z = np.random.default_rng(0).standard_normal((n, net.n_in)).clip(-WITHIN, WITHIN)
     features = net.preparation.features
     rows = z if features is None else _around(features, z, _largest(dtype))
-    for column, codes in net.codes().items():  # all of them, what training never saw too
+    for column, codes in net.codes().items():  # all of them, that of unseen categories too
         rows[:, column] = np.arange(n) % codes
     return np.ascontiguousarray(rows, dtype)
 
@@ -118,9 +118,9 @@ def _largest(dtype: np.dtype) -> float:
 
 
 def random_table(net: Network, far: float, dtype: np.dtype) -> dict[str, ColumnData]:
-    """The columns of the net's encoder: numbers as :func:`random_rows`, but ``far`` times as far out and with holes.
+    """The columns of the net's encoder: numbers of :func:`random_rows`, but ``far`` times as far out and with holes.
 
-    Text is each category, a new one and none, equally often. Always the same.
+    Text is each category, a new one and a hole, equally often. Always the same.
     """
     encoder, rng = net.preparation.encoder, np.random.default_rng(0)
     assert encoder is not None
@@ -136,17 +136,17 @@ def random_table(net: Network, far: float, dtype: np.dtype) -> dict[str, ColumnD
         else:
             with np.errstate(over="ignore"):
                 values = (numbers[:, at] * far).clip(-largest, largest)
-            values[rng.integers(0, HOLES, n) == 0] = np.nan
+            values[rng.integers(0, ONE_HOLE_IN, n) == 0] = np.nan
             table[column.name] = values
         at += len(column.names)
     return table
 
 
 def _rows_for(net: Network) -> int:
-    """So many that each category comes up in each column of codes or text, and a new one and none."""
+    """Enough for each category in each column of codes or text to occur, and a new one and a hole."""
     encoder = net.preparation.encoder
     slots = [column.slots + 2 for column in encoder.columns if not isinstance(column, NumberColumn)] if encoder else []
-    return min(MOST, max([ROWS, *slots, *net.codes().values()]))
+    return min(MOST_ROWS, max([ROWS, *slots, *net.codes().values()]))
 
 
 def _rounded(data: ColumnData, dtype: np.dtype) -> ColumnData:

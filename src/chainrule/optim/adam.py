@@ -71,7 +71,7 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam):
-    """Adam with the decay beside the gradient, not in it: W -= lr weight_decay W, then Adam's step with g = dW.
+    """Adam with decoupled weight decay: W -= lr weight_decay W, then Adam's step with g = dW.
 
     Source: Loshchilov, Hutter 2019, algorithm 2 (with lr on the decay, as in torch.optim.AdamW).
     """

@@ -1,4 +1,4 @@
-"""The proof, as a list of checks: ``chainrule verify`` runs them on a device and prints one line each."""
+"""The proof as a list of checks: ``chainrule verify`` runs them on a device and prints a line for each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PHILOX_ZERO = (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
 
 
 class Outcome(NamedTuple):
-    """One line of the table. ``error`` and ``limit`` are numbers where the check measures one."""
+    """One line of the table."""
 
     name: str
     status: Literal["ok", "FAILED"]
@@ -44,15 +44,14 @@ class Outcome(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a check found, and the most that it may be."""
+    """The error that a check measured, and the largest that it allows."""
 
     error: float
     limit: float
-    unit: str = ""
 
 
 def run_checks(backend: Backend, seed: int = 0) -> Iterator[Outcome]:
-    """Every check on ``backend``, one after the other; a failing one does not keep the rest from running."""
+    """Every check on ``backend``, one after the other; a failing one does not stop the rest."""
     rng = np.random.default_rng(seed)
     other: Backend = GuardedBackend() if isinstance(backend, NumPyBackend) else NumPyBackend()
     versus = f"{backend.device} ({backend.name}) against {other.device} ({other.name})"
@@ -77,8 +76,8 @@ def _outcome(name: str, check: Callable[[], Measured]) -> Outcome:
         found = check()
     except ChainruleError as error:
         return Outcome(name, "FAILED", error.message)
-    good = found.error <= found.limit  # a nan is not
-    return Outcome(name, "ok" if good else "FAILED", f"{found.error:.1e} (at most {found.limit:.0e})")
+    passed = found.error <= found.limit  # nan fails
+    return Outcome(name, "ok" if passed else "FAILED", f"{found.error:.1e} (at most {found.limit:.0e})")
 
 
 def _philox(backend: Backend) -> Measured:
@@ -90,7 +89,7 @@ def _philox(backend: Backend) -> Measured:
 
 
 def _products(backend: Backend, rng: np.random.Generator) -> Measured:
-    """The largest error in units of u |A||B|."""
+    """The largest error, in units of u |A||B|."""
     worst = 0.0
     for dtype in (np.float32, np.float64):
         for m, k, n in PRODUCT_SHAPES:
@@ -133,7 +132,7 @@ def _gradients(backend: Backend, loss: str, method: str) -> Measured:
 
 
 def _single_against_double(backend: Backend) -> Measured:
-    # tanh: a factor rounded to 8 bits pushes some units across the kink of a ReLU, which no tolerance describes
+    # tanh: rounding a factor to 8 bits moves some units across the kink of a ReLU, which no tolerance covers
     net = MLP([20, 50, 30, 10], activation="tanh", backend=backend, dtype="float32", seed=2)
     X, y = _rows(net, 64)
     _, exact = net.copy(dtype="float64").loss_and_gradients(X, y)
@@ -172,7 +171,7 @@ def _saved_and_loaded(backend: Backend) -> Measured:
 
 
 def _rows(net: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random rows that are the same for every body and dtype."""
+    """Random rows that are the same for every backend and dtype."""
     X, y = random_rows(net, n, np.random.default_rng(20261122))
     return X.astype(np.float32), y
 

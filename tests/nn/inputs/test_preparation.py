@@ -144,16 +144,16 @@ def test_rows_of_weight_0_count_for_nothing(rng):
 
 @pytest.mark.parametrize("weights", [np.zeros(3), [1, np.nan, 1], [1, -1, 1]])
 def test_weights_that_are_none(weights):
-    with pytest.raises(cr.DataError, match="numbers from 0 up expected"):
+    with pytest.raises(cr.DataError, match="expected finite numbers from 0 up, not all 0"):
         cr.Standardization.fit(np.arange(3.0), sample_weight=np.array(weights))
     with pytest.raises(cr.ShapeError, match=r"expected sample_weight of shape .*, got \(2,\)"):
         cr.Standardization.fit(np.arange(3.0), sample_weight=np.ones(2))
 
 
 def test_a_number_that_is_not_finite_is_refused_with_its_column():
-    with pytest.raises(cr.DataError, match="row 1, column 'b' is inf"):
+    with pytest.raises(cr.DataError, match="row 1, column 'b': expected a finite number, got inf"):
         cr.Standardization.fit(np.array([[1, 2], [3, np.inf]]), names=["a", "b"])
-    with pytest.raises(cr.DataError, match="row 1, column 0 is nan"):
+    with pytest.raises(cr.DataError, match="row 1, column 0: expected a finite number, got nan"):
         cr.Standardization.fit_robust(np.array([[1, 2], [np.nan, 3]]))
 
 

@@ -136,11 +136,14 @@ def test_codes_of_any_dtype(backend, kind, prepared):
 # ---- codes that are none --------------------------------------------------------------------------
 
 BAD = {
-    "beyond the last": ({(9, 3): 7.0}, "row 9, column 3 is 7"),
-    "below 0": ({(9, 3): -1.0}, "row 9, column 3 is -1"),
-    "no whole number": ({(9, 0): 0.5}, "row 9, column 0 is 0.5"),
-    "nan": ({(9, 0): np.nan}, "row 9, column 0 is nan"),
-    "the first of several": ({(9, 0): 9.0, (8, 3): 1e30, (12, 3): -1.0}, "row 8, column 3 is 1e"),
+    "beyond the last": ({(9, 3): 7.0}, "row 9, column 3: expected a code from 0 to 6, got 7"),
+    "below 0": ({(9, 3): -1.0}, "row 9, column 3: expected a code from 0 to 6, got -1"),
+    "no whole number": ({(9, 0): 0.5}, "row 9, column 0: expected a code from 0 to [34], got 0.5"),
+    "nan": ({(9, 0): np.nan}, "row 9, column 0: expected a code from 0 to [34], got nan"),
+    "the first of several": (
+        {(9, 0): 9.0, (8, 3): 1e30, (12, 3): -1.0},
+        "row 8, column 3: expected a code from 0 to 6, got 1e",
+    ),
 }
 
 
@@ -166,7 +169,7 @@ def test_what_training_never_saw_is_for_predictions(backend, stream):
     new[6, 0] = 4
     assert np.isfinite(net.predict_proba(new)).all()
     cr.Trainer(net, epochs=1, stream=stream).fit(X, Y, validation=(new, Y))
-    with pytest.raises(DataError, match=r"row 6, column 0 is 4.*from 0 to 3"):
+    with pytest.raises(DataError, match=r"row 6, column 0: expected a code from 0 to 3, got 4"):
         cr.Trainer(net, epochs=1, stream=stream).fit(new, Y)
 
 
@@ -174,20 +177,27 @@ REFUSED = {
     "no columns": (lambda: cr.Embedding([], []), "expected different columns, at least one"),
     "a column twice": (lambda: cr.Embedding([1, 1], [2, 2]), "different columns"),
     "a column of no number": (lambda: cr.Embedding(["a"], [2]), r"column: expected .*, got 'a'"),
-    "one number": (lambda: cr.Embedding(3, [2]), "expected a list of columns"),
-    "a count missing": (lambda: cr.Embedding([0, 1], [2]), "1 counts came for 2 columns"),
+    "one number": (lambda: cr.Embedding(3, [2]), "columns: expected a list"),
+    "a count missing": (
+        lambda: cr.Embedding([0, 1], [2]),
+        "counts: expected one for each of 2 columns of codes, got 1",
+    ),
     "no codes": (lambda: cr.Embedding([0], [0]), r"count: expected .*, got 0"),
     "codes beyond float32": (lambda: cr.Embedding([0], [2**24 + 1]), r"count: expected .*, got 16777217"),
     "a width of 0": (lambda: cr.Embedding([0], [2], [0]), r"width: expected .*, got 0"),
     "shares of others": (lambda: cr.Embedding([0], [2], [1], [(1.0,)]), "expected 2 shares that sum to 1"),
     "shares of more than all": (lambda: cr.Embedding([0], [2], [1], [(1.0, 1.0)]), "expected 2 shares that sum to 1"),
-    "a column that x has not": (lambda: cr.Network([cr.Embedding([4], [2]), cr.Dense(2)], 4), "x has 4 columns"),
+    "a column that x has not": (
+        lambda: cr.Network([cr.Embedding([4], [2]), cr.Dense(2)], 4),
+        "expected columns of x from 0 to 3, got 4",
+    ),
     "not the first": (lambda: cr.Network([cr.Dense(3), cr.Embedding([0], [2]), cr.Dense(2)], 4), "the first layer"),
     "within a block": (
-        lambda: cr.Network([cr.Residual([cr.Embedding([0], [2], [1])]), cr.Dense(2)], 4), "the first layer",
+        lambda: cr.Network([cr.Residual([cr.Embedding([0], [2], [1])]), cr.Dense(2)], 4),
+        "the first layer",
     ),
     "an MLP's of another kind": (lambda: cr.MLP([4, 2], embedding="yes"), "an Embedding or None"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -35,14 +35,22 @@ NETS: dict[str, list[cr.Layer]] = {
     "residual at the input": [cr.Residual([cr.Dense(4, "tanh"), cr.Dense(N_IN)]), TOP],
     "residual without a dense layer": [cr.Residual([cr.LayerNorm()]), TOP],
     "residual within residual": [
-        cr.Dense(5), cr.Residual([cr.Residual([cr.Dense(5, "tanh"), cr.LayerNorm()]), cr.Dense(5, "sigmoid")]), TOP,
+        cr.Dense(5),
+        cr.Residual([cr.Residual([cr.Dense(5, "tanh"), cr.LayerNorm()]), cr.Dense(5, "sigmoid")]),
+        TOP,
     ],
     "all of them": [
-        cr.BatchNorm(), cr.Dropout(0.1), cr.Dense(8), cr.LayerNorm(), cr.Activation("tanh"),
+        cr.BatchNorm(),
+        cr.Dropout(0.1),
+        cr.Dense(8),
+        cr.LayerNorm(),
+        cr.Activation("tanh"),
         cr.Residual([cr.Dense(8, "tanh"), cr.Dropout(0.3), cr.Dense(8), cr.BatchNorm()]),
-        cr.Residual([cr.LayerNorm(), cr.Dense(8, "sigmoid")]), cr.Dropout(0.2), TOP,
+        cr.Residual([cr.LayerNorm(), cr.Dense(8, "sigmoid")]),
+        cr.Dropout(0.2),
+        TOP,
     ],
-}  # fmt: skip
+}
 
 
 def make(name: str, backend: cr.Backend | None = None, dtype: str = "float64", **options: Any) -> cr.Network:
@@ -144,9 +152,12 @@ GOLDEN = numbers(json.loads((Path(__file__).parent / "torch_layers.json").read_t
 def test_training_and_prediction_are_those_of_pytorch(backend):
     """Batches of 6 and 4 rows; the numbers were written once by ``benchmarks/golden/make_torch_layers.py``."""
     layers = [
-        cr.Dense(7), cr.BatchNorm(momentum=0.2), cr.Activation("relu"),
-        cr.Residual([cr.Dense(7), cr.LayerNorm(1e-3), cr.Activation("tanh")]), cr.Dense(3),
-    ]  # fmt: skip
+        cr.Dense(7),
+        cr.BatchNorm(momentum=0.2),
+        cr.Activation("relu"),
+        cr.Residual([cr.Dense(7), cr.LayerNorm(1e-3), cr.Activation("tanh")]),
+        cr.Dense(3),
+    ]
     net = cr.Network(layers, 4, backend=backend, dtype="float64")
     net.parameter_arena.assign(GOLDEN["start"])
     epochs = len(GOLDEN["losses"]) // 2
@@ -255,9 +266,7 @@ def test_an_mlp_without_options_is_dense_throughout():
 
 def test_an_mlp_of_everything():
     net = cr.MLP([4, 8, 8, 3], activation=["tanh", "relu"], dropout=0.1, normalization="layer", residual=True)
-    hidden = [
-        [cr.Dense(8), cr.LayerNorm(), cr.Activation(name), cr.Dropout(0.1)] for name in ("tanh", "relu")
-    ]  # fmt: skip
+    hidden = [[cr.Dense(8), cr.LayerNorm(), cr.Activation(name), cr.Dropout(0.1)] for name in ("tanh", "relu")]
     assert net.layers == (*hidden[0], cr.Residual(hidden[1]), cr.Dense(3))
     assert net.widths == (4, 8, 8, 3)
 
@@ -294,17 +303,21 @@ REFUSED = {
     "a momentum of 1": (lambda: cr.BatchNorm(momentum=1.0), "momentum"),
     "an unknown activation": (lambda: cr.Activation("swish2"), "swish2"),
     "an unknown normalisation": (lambda: cr.MLP([4, 5, 3], normalization="group"), "group"),
-    "too few activations": (lambda: cr.MLP([4, 5, 6, 3], activation=["relu"]), "1 activations came for 2"),
+    "too few activations": (lambda: cr.MLP([4, 5, 6, 3], activation=["relu"]), "each of 2 hidden layers, got 1"),
     "a block without layers": (lambda: cr.Residual([]), "list of layers"),
     "a block of something else": (lambda: cr.Residual([cr.Dense(3), "relu"]), "list of layers"),
-    "a block of another width": (lambda: cr.Network([cr.Residual([cr.Dense(5)]), TOP], 4), "turns 4 columns into 5"),
+    "a block of another width": (
+        lambda: cr.Network([cr.Residual([cr.Dense(5)]), TOP], 4),
+        "end with 4 columns, as they begin, got 5",
+    ),
     "a block within a block": (
-        lambda: cr.Network([cr.Residual([cr.Residual([cr.Dense(5)]), cr.Dense(4)]), TOP], 4), "turns 4 columns into 5",
+        lambda: cr.Network([cr.Residual([cr.Residual([cr.Dense(5)]), cr.Dense(4)]), TOP], 4),
+        "end with 4 columns, as they begin, got 5",
     ),
     "no layer": (lambda: cr.Network(["relu", TOP], 4), "expected a layer"),
     "a class instead of a layer": (lambda: cr.Network([cr.LayerNorm, TOP], 4), "expected a layer"),
     "dropout at the top": (lambda: cr.Network([TOP, cr.Dropout(0.5)], 4), "the last layer must be a Dense"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -7,9 +7,9 @@ from typing import Any
 
 from chainrule.cli.console import output
 from chainrule.cli.options.training_data import Data
-from chainrule.nn import metrics
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.network import Network
+from chainrule.nn.scores import score
 from chainrule.train.records.progress import describe
 from chainrule.train.records.run import EpochRecord, Run
 
@@ -55,7 +55,7 @@ def summary_of(net: Network, data: Data, outcome: Run) -> dict[str, Any]:
         if data.valid is not None:
             if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
                 parts["valid"] = {"loss": shrinkage.valid_loss}  # what the epoch had was of the net before
-            parts["valid"] |= metrics.score(net, *data.valid)
+            parts["valid"] |= score(net, *data.valid)
     return {
         "device": net.backend.device,
         "backend": net.backend.name,

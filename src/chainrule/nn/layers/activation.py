@@ -1,4 +1,4 @@
-"""An activation as a layer of its own, for where it does not follow a product: behind a normalisation, say."""
+"""An activation as a layer of its own, if it does not follow a product: after a normalisation, say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chainrule.nn.row_format import RowFormat
 class Activation(Layer):
     """y = act(x), element by element;   backward, dx = dy act'(x).
 
-    Behind a dense layer write ``Dense(n, "relu")`` instead: one pass over memory less.
+    After a dense layer write ``Dense(n, "relu")`` instead: it saves a pass over memory.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Activation(Layer):
         find_activation(self.activation)
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        """y and dy; sums of the columns of dx, which come with it and which no one reads."""
+        """y and dy; the sums of the columns of dx, which its kernel writes too and which nothing reads."""
         y = RowFormat((n_in,), use.storage)
         if not use.training:
             return Memory({"y": y}, {})

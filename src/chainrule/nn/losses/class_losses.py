@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.nn.losses import baselines
-from chainrule.nn.losses.base import Loss, NumberLoss, Support, Task, refuse_where
+from chainrule.nn.losses.base import Loss, NumberLoss, Support, Task, refuse_if
 from chainrule.options import real_number
 
 
@@ -35,13 +35,13 @@ class _OneOfK(Loss):
         if y.ndim != 1:
             raise ShapeError(f"expected labels (n,), whole numbers, got shape {y.shape}")
         if y.dtype.kind == "f":
-            refuse_where(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number")
+            refuse_if(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number")
         elif y.dtype.kind not in "biu":
             raise DataError(
                 f"expected whole numbers from 0 to {self.n_out - 1}, got labels of dtype {y.dtype}",
                 hint="names, y = np.unique(y, return_inverse=True)",
             )
-        refuse_where((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}")
+        refuse_if((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}")
         return y.astype(np.int32)
 
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
@@ -174,7 +174,7 @@ class SigmoidCrossEntropy(NumberLoss):
 
     Parameters
     ----------
-    label_smoothing : s in [0, 1): t becomes (1 - s) t + s / 2 when the rows come in, those of a validation too
+    label_smoothing : s in [0, 1): t becomes (1 - s) t + s / 2 at upload, in validation rows too
     reduction : "mean" or "sum"
     """
 
@@ -205,7 +205,7 @@ class SigmoidCrossEntropy(NumberLoss):
         return baselines.log_odds(targets, weights)
 
     def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """The entropy of targets between yes and no, smoothed ones among them."""
+        """The entropy of the targets, which is above 0 between yes and no, as for smoothed ones."""
         t = targets.astype(np.float64)
         rows = baselines.entropy(np.stack([t, 1 - t], axis=-1)).sum(axis=1)
         return float(np.average(rows, weights=weights))
