@@ -52,6 +52,12 @@ class Measured(NamedTuple):
 
 def run_checks(backend: Backend, seed: int = 0) -> Iterator[Outcome]:
     """Every check on ``backend``, one after the other; a failing one does not stop the rest."""
+    for name, check in checks_of(backend, seed).items():
+        yield _outcome(name, check)
+
+
+def checks_of(backend: Backend, seed: int = 0) -> dict[str, Callable[[], Measured]]:
+    """The checks on ``backend`` by name, in the order in which they are printed."""
     rng = np.random.default_rng(seed)
     other: Backend = GuardedBackend() if isinstance(backend, NumPyBackend) else NumPyBackend()
     versus = f"{backend.device} ({backend.name}) against {other.device} ({other.name})"
@@ -67,8 +73,7 @@ def run_checks(backend: Backend, seed: int = 0) -> Iterator[Outcome]:
         checks[f"100 steps in {dtype}: {versus}"] = partial(_agreement, backend, other, dtype, limit)
     checks["same command, same bits"] = partial(_same_bits, backend)
     checks["saved and loaded: same predictions"] = partial(_saved_and_loaded, backend)
-    for name, check in checks.items():
-        yield _outcome(name, check)
+    return checks
 
 
 def _outcome(name: str, check: Callable[[], Measured]) -> Outcome:
