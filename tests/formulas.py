@@ -1,4 +1,4 @@
-"""The losses once more, by formulas other than those of the kernels where there are some: what bodies are held to."""
+"""The losses once more, by formulas other than those of the kernels if there are some: what backends are held to."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def levels_of(count: int) -> tuple[float, ...]:
 
 
 class LossCase(NamedTuple):
-    """A loss as a body computes it, and as it should be. For ``k`` outputs, or twice as many."""
+    """A loss as a backend computes it, and as it should be. For ``k`` outputs, or twice as many."""
 
     method: str
     rows: Callable[[np.ndarray, np.ndarray], Rows]
     options: dict[str, Any]
     kind: str = ""
-    each: int = 1  # outputs a target column; 0 for as many as there are up to 7
+    each: int = 1  # outputs per target column; 0 for as many as there are up to 7
 
     def call(self, backend: Any, logits: Any, targets: Any, weights: Any, state: Any, **options: Any) -> None:
         first = (self.kind,) if self.kind else ()
@@ -102,7 +102,7 @@ class LossCase(NamedTuple):
         getattr(backend, self.method)(*first, logits, targets, weights, state, **self.options, **options)
 
     def launches(self) -> str:
-        """The kernel of the CUDA body."""
+        """The kernel of the CUDA backend."""
         if "label_smoothing" in self.options:
             return "smoothed_softmax_cross_entropy"
         return f"elementwise_{self.kind}" if self.kind else self.method

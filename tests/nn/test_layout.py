@@ -62,7 +62,7 @@ def test_a_prediction_with_many_layers_takes_the_memory_of_two():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 4 * rows.nbytes + (1 << 20)  # one a layer are 300 times as much
+    assert peak < 4 * rows.nbytes + (1 << 20)  # one per layer would be 300 times as much
 
 
 def test_wider_layers_later_on_widen_the_buffers():

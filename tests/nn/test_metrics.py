@@ -45,7 +45,7 @@ def test_definitions(metric, y, predicted, value):
 
 @pytest.mark.parametrize("y", [0, 1])
 @pytest.mark.parametrize(("dtype", "most"), [(np.float32, 16), (np.float64, 37)])
-def test_a_sure_error_stays_finite(y, dtype, most):
+def test_log_loss_of_a_confident_error_is_finite(y, dtype, most):
     assert most - 1 < metrics.binary_log_loss(np.array([y]), np.array([1 - y], dtype)) < most
 
 

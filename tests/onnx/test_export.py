@@ -23,7 +23,7 @@ DTYPES = list(CLOSE)
 
 
 def shaken(net: cr.Network, rng: np.random.Generator) -> cr.Network:
-    """``net`` with all it learns away from where it begins: biases, gains and running statistics too."""
+    """``net`` with all parameters away from their initial values: biases, gains and running statistics too."""
     values = {}
     for name, value in net.parameter_arena.download().items():
         noise = 0.3 * rng.standard_normal(value.shape)
@@ -33,7 +33,7 @@ def shaken(net: cr.Network, rng: np.random.Generator) -> cr.Network:
 
 
 def prepared(net: cr.Network, rng: np.random.Generator, *, limit: float = 3.0) -> cr.Network:
-    """``net`` with features, and targets where there are any, far from 0 and 1."""
+    """``net`` with features, and targets if there are any, far from 0 and 1."""
     targets = None
     if net.loss.task == "regress" and net.loss.standardizes:
         targets = cr.Standardization(rng.uniform(100, 1000, net.loss.columns), rng.uniform(10, 90, net.loss.columns))
@@ -290,10 +290,10 @@ def test_a_file_that_disagrees_is_not_written(tmp_path, rng, monkeypatch, loss):
     """A bias of the file alone is moved by a hundredth; that of a logit that decides, by two."""
     net = prepared(shaken(cr.MLP([3, 5, 2], loss=loss), rng), rng)
     parameters = net.parameter_arena.download()
-    for by, where in ((0.01, r"(probabilities|prediction) at row 0, column"), (2.0, r"(label|prediction) at row")):
+    for by, place in ((0.01, r"(probabilities|prediction) at row 0, column"), (2.0, r"(label|prediction) at row")):
         moved = parameters | {"dense1.b": parameters["dense1.b"] + np.array([by, 0], np.float32)}
         monkeypatch.setattr(type(net.parameter_arena), "download", lambda _, moved=moved: moved)
-        assert_refused(net, tmp_path, cr.DataError, f"{where}.* as from the net, .*nothing was written")
+        assert_refused(net, tmp_path, cr.DataError, f"{place}.* as from the net, .*nothing was written")
         monkeypatch.undo()
 
 
@@ -315,7 +315,7 @@ def test_the_first_of_equal_classes_is_the_label(tmp_path, dtype):
 
 
 def test_a_price_is_held_by_how_prices_differ():
-    """One part in ten thousand of 250,000 is 25: too much, where prices differ by 100."""
+    """One part in ten thousand of 250,000 is 25: too much if prices differ by 100."""
     prices = 250_000 + 100 * np.random.default_rng(0).normal(size=(1000, 1))
     assert agreement.allowed(prices.astype(np.float32)).max() < 2
     assert agreement.allowed(prices).max() < 1e-6

@@ -138,7 +138,7 @@ def test_what_is_written_is_what_is_computed(name):
     values["mean_j"] = lambda a: a.mean(axis=1, keepdims=True)
     for place in step.order:
         names = place.names
-        if place.node.layer.kind == "layer_norm":  # a number a row, beside numbers with columns
+        if place.node.layer.kind == "layer_norm":  # one number per row, combined with columns
             values |= {names[s]: values[names[s]][:, None] for s in ("mean", "inverse_std")}
         if "x_hat" in names:
             x, mean, inverse_std = (values[names[s]] for s in ("x", "mean", "inverse_std"))
@@ -332,7 +332,7 @@ def without_the_factor(self, x, state, *, key, counter, rate, out):
 
 
 def without_the_way_around(self, a, b, *, out):
-    if out is a:  # on the way back: dx = dx + dy
+    if out is a:  # in the backward pass: dx = dx + dy
         return
     RIGHT["add"](self, a, b, out=out)
 
@@ -364,13 +364,13 @@ RIGHT = {
 def test_a_fault_shows_in_its_lines(monkeypatch, net, method, fault, wrong):
     monkeypatch.setattr(NumPyBackend, method, fault)
     found = explain(make(net), batch=N)
-    if method in {"layer_norm", "dropout"}:  # where all that follows has other numbers than by formula
+    if method in {"layer_norm", "dropout"}:  # as everything after it differs from the formulas
         assert wrong <= wrong_lines(found)
     else:
         assert wrong_lines(found) == wrong
 
 
-def test_a_factor_forgotten_on_the_way_back_alone(monkeypatch):
+def test_a_factor_forgotten_in_the_backward_pass_alone(monkeypatch):
     right = DropoutPass.backward
 
     def forgotten(self, dx):

@@ -1,4 +1,4 @@
-"""The gradient check finds what is wrong, and says where."""
+"""The gradient check finds what is wrong, and names the place."""
 
 from __future__ import annotations
 

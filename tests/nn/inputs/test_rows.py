@@ -136,7 +136,7 @@ WRONG_WEIGHTS = {
 
 
 @pytest.mark.parametrize("factor", [1e-320, 1e-300, 1e-45, 1e-6, 7.0, 1e39, 5e307])
-def test_only_ratios_of_row_weights_mean_anything(backend, factor):
+def test_only_ratios_of_sample_weight_matter(backend, factor):
     """Also of those whose sum no float32, or no float64, could hold; their mean is 1."""
     weights = np.array([1.0, 2, 0, 1, 3, 1])
     net, y = net_for("squared_error", backend), Y["squared_error"]
@@ -145,7 +145,7 @@ def test_only_ratios_of_row_weights_mean_anything(backend, factor):
     assert one[one > 0].mean() == pytest.approx(1)
 
 
-def test_a_loss_that_is_a_sum_goes_by_the_weights_as_they_are():
+def test_reduction_sum_uses_sample_weight_as_given():
     rows = net_for("squared_error_sum").upload_rows(X, Y["squared_error"], [2, 2, 2, 2, 2, 4])
     np.testing.assert_array_equal(rows.weights, [2, 2, 2, 2, 2, 4])
 
@@ -164,7 +164,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("case", WRONG_X)
-def test_wrong_features(backend, case, use):
+def test_wrong_features_are_refused(backend, case, use):
     bad, error, message = WRONG_X[case]
     net = net_for("softmax_cross_entropy", backend)
     with pytest.raises(error, match=message):
@@ -172,14 +172,14 @@ def test_wrong_features(backend, case, use):
 
 
 @pytest.mark.parametrize("case", WRONG_Y)
-def test_wrong_targets(backend, case):
+def test_wrong_targets_are_refused(backend, case):
     loss, bad, error, message = WRONG_Y[case]
     with pytest.raises(error, match=message):
         cr.Trainer(net_for(loss, backend)).fit(X, bad)
 
 
 @pytest.mark.parametrize("case", WRONG_WEIGHTS)
-def test_wrong_weights(backend, case):
+def test_wrong_sample_weight_is_refused(backend, case):
     bad, error, message = WRONG_WEIGHTS[case]
     with pytest.raises(error, match=message):
         cr.Trainer(net_for("softmax_cross_entropy", backend)).fit(X, Y["softmax_cross_entropy"], sample_weight=bad)

@@ -1,4 +1,4 @@
-"""Nets of layers other than dense: gradients, training on every body, prediction, files, and what they refuse."""
+"""Nets of layers other than dense: gradients, training on every backend, prediction, files, and what they refuse."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def train(net: cr.Network, *, epochs: int = 3, **options: Any) -> cr.Run:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_gradients(backend, name):
+def test_gradients_of_every_kind_of_layer(backend, name):
     net = make(name, backend)
     report = cr.check_gradients(net, X, Y, np.linspace(0, 2, N))
     assert set(report.complex_step) == set(net.parameters())
@@ -76,7 +76,7 @@ def test_gradients(backend, name):
 
 
 def test_a_gradient_that_is_wrong_is_found(monkeypatch):
-    """The check is worth something: a mean that is forgotten on the way back."""
+    """The check detects a mean that is forgotten in the backward pass."""
     right = NumPyBackend.batch_norm_backward
 
     def wrong(self, dy, x, gain, mean, inverse_std, *, dx, dgain, dbias):
@@ -105,7 +105,7 @@ def test_a_gradient_leaves_the_net_as_it_is(backend):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NETS)
-def test_bodies_on_the_cpu_train_the_same_bits(name, dtype):
+def test_cpu_backends_train_the_same_bits(name, dtype):
     pytest.importorskip("numba", reason="numba is not installed")
     ends = []
     for be in (NumPyBackend(), compiled.loaded(), cr.GuardedBackend()):
@@ -119,7 +119,7 @@ def test_bodies_on_the_cpu_train_the_same_bits(name, dtype):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_body_trains_the_same(backend, name):
+def test_every_backend_trains_the_same(backend, name):
     """On the simulated device too, which replays a recorded step: other rows dropped in each."""
     net, plain = make(name, backend), make(name, NumPyBackend())
     runs = train(net, epochs=4), train(plain, epochs=4)
@@ -195,7 +195,7 @@ def test_dropout_leaves_a_linear_net_what_it_is_on_average():
     assert np.abs(seen[0] - want).max() > 0.01
 
 
-def test_two_layers_of_dropout_and_two_seeds_draw_their_own():
+def test_two_dropout_layers_and_two_seeds_have_masks_of_their_own():
     masks = []
     for seed in (1, 2):
         net = cr.Network([cr.Dropout(0.5), cr.Dropout(0.5), cr.Dense(N_IN)], N_IN, dtype="float64", seed=seed)
@@ -214,7 +214,7 @@ def test_dropout_at_rate_0_changes_nothing():
     assert all(ends[1][key].tobytes() == value.tobytes() for key, value in ends[0].items())
 
 
-def test_a_prediction_does_not_depend_on_the_other_rows(backend):
+def test_a_prediction_with_batch_norm_does_not_depend_on_the_other_rows(backend):
     net = make("all of them", backend)
     train(net)
     together, before = net.predict_proba(X), net.parameter_arena.download()
@@ -224,7 +224,7 @@ def test_a_prediction_does_not_depend_on_the_other_rows(backend):
         np.testing.assert_array_equal(value, before[key], "a prediction changed the net")
 
 
-def test_statistics_are_kept_but_not_trained(backend):
+def test_batch_norm_running_statistics_are_kept_but_not_trained(backend):
     net = make("batch norm", backend)
     assert not any("running" in name for name in net.parameters())
     before = net.parameter_arena.download()
@@ -235,7 +235,7 @@ def test_statistics_are_kept_but_not_trained(backend):
         assert not np.array_equal(after[f"batch_norm0.{name}"], before[f"batch_norm0.{name}"])
 
 
-def test_running_statistics_come_to_those_of_the_rows():
+def test_batch_norm_running_statistics_converge_to_those_of_the_rows():
     net = cr.Network([cr.BatchNorm(momentum=0.3), TOP], N_IN, dtype="float64")
     cr.Trainer(net, cr.SGD(0.01), batch_size=N, epochs=60, shuffle=False).fit(X, Y)
     found = net.parameter_arena.download()
@@ -251,7 +251,7 @@ def test_a_file_keeps_all_of_it(tmp_path, name):
     read = cr.load(tmp_path / "m", device="cpu")
     assert read.layers == net.layers
     assert read.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
-    for each in (net, read):  # and it goes on as if it had never been away
+    for each in (net, read):  # and it continues as if it had never been saved
         train(each)
     ends = [each.parameter_arena.download() for each in (net, read)]
     assert all(ends[1][key].tobytes() == value.tobytes() for key, value in ends[0].items())
@@ -284,7 +284,7 @@ def test_what_an_mlp_is_made_of(options, layers):
     assert cr.MLP([8, 8, 3], **options).layers == layers  # the first hidden layer follows the input: no way around it
 
 
-def test_only_hidden_layers_as_wide_as_the_one_below_have_a_way_around():
+def test_residual_shortcuts_are_around_hidden_layers_as_wide_as_the_one_below():
     kinds = [layer.kind for layer in cr.MLP([9, 8, 8, 7, 7, 3], residual=True).layers]
     assert kinds == ["dense", "residual", "dense", "residual", "dense"]
 
@@ -321,7 +321,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused(what):
+def test_wrong_layers_are_refused(what):
     build, words = REFUSED[what]
     with pytest.raises(OptionError, match=words):
         build()

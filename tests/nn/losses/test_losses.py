@@ -18,7 +18,7 @@ from chainrule.verify.explain import random_rows
 from printed_formulas import evaluate
 
 LABELS = np.array([0, 2, 1], np.int32)
-ACCEPTED = [  # loss, outputs, what comes, what the kernels get
+ACCEPTED = [  # loss, outputs, targets as given, targets for the kernels
     ("softmax_cross_entropy", 3, [0, 2, 1], LABELS),
     ("softmax_cross_entropy", 3, np.array([[0], [2], [1]], np.uint8), LABELS),
     ("softmax_cross_entropy", 3, np.array([0.0, 2.0, 1.0]), LABELS),
@@ -31,15 +31,15 @@ ACCEPTED = [  # loss, outputs, what comes, what the kernels get
 ]
 
 
-@pytest.mark.parametrize(("name", "n_out", "came", "want"), ACCEPTED)
-def test_targets_that_are_accepted(name, n_out, came, want):
-    got = find_loss(name, n_out).check_targets(np.asarray(came))
+@pytest.mark.parametrize(("name", "n_out", "given", "want"), ACCEPTED)
+def test_targets_that_are_accepted(name, n_out, given, want):
+    got = find_loss(name, n_out).check_targets(np.asarray(given))
     assert got.dtype.kind == want.dtype.kind or name != "softmax_cross_entropy"
     np.testing.assert_array_equal(got, want)
     assert got.shape == want.shape
 
 
-# Targets that are refused are a table in test_rows.py, where they come with their rows.
+# Targets that are refused are a table in test_rows.py, beside the rows that are.
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -53,7 +53,7 @@ def test_the_value_over_batches_is_the_value_over_all(name):
     assert loss.value(np.array([[0.0, 0.0, np.nan]])) == 0.0, "all weights zero"
 
 
-# What each loses where every logit is 1/2 and every target 1 (or class 0): of 2 and of 4 outputs or columns.
+# The loss of each if every logit is 1/2 and every target 1 (or class 0): of 2 and of 4 outputs or columns.
 EACH = {
     "softmax_cross_entropy": (np.log(2), np.log(4)),
     "focal": (np.log(2) / 4, np.log(4) * 9 / 16),
@@ -85,7 +85,7 @@ def test_the_mean_is_over_rows_and_outputs(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_row_weights_are_rows_that_come_again(name, rng):
+def test_a_sample_weight_of_k_is_a_row_given_k_times(name, rng):
     net = cr.MLP([3, 4, LOSSES[name].outputs_for(2)], loss=name, dtype="float64", activation="tanh")
     X, y = random_rows(net, 6, rng)
     times = np.array([1, 0, 3, 2, 1, 1])
@@ -206,7 +206,16 @@ def test_loss_name_is_the_short_one_if_all_options_are_at_their_defaults():
     assert cr.MLP([2, 1], loss=cr.SquaredError(reduction="sum")).loss_name == "squared_error_sum"
 
 
-def test_smoothed_answers_lie_between_yes_and_no():
+def test_label_smoothing_of_softmax_cross_entropy_spreads_the_target_over_all_classes(rng):
+    z, labels, s, k = rng.normal(size=(6, 4)), np.arange(6) % 4, 0.1, 4
+    net = cr.Network([cr.Dense(k)], k, loss=cr.SoftmaxCrossEntropy(label_smoothing=s), dtype="float64")
+    net.assign_parameters({"dense0.W": np.eye(k)})  # logits are the rows themselves
+    q = (1 - s) * np.eye(k)[labels] + s / k
+    log_softmax = z - np.logaddexp.reduce(z, axis=1)[:, None]
+    assert net.loss_and_gradients(z, labels)[0] == pytest.approx(-(q * log_softmax).sum(axis=1).mean(), rel=1e-14)
+
+
+def test_label_smoothing_of_sigmoid_cross_entropy_is_that_of_a_softmax_of_two():
     """(1 - s) t + s / 2: what the softmax of two classes has for k = 2."""
     loss = find_loss(cr.SigmoidCrossEntropy(label_smoothing=0.2), 1)
     np.testing.assert_allclose(loss.check_targets(np.array([0, 1, 1])), [[0.1], [0.9], [0.9]], rtol=1e-15)
