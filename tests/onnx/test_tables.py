@@ -216,8 +216,8 @@ class Dated:
     ("column", "match"),
     [
         (Dated(), "column 'when' is of kind 'date', which has no ONNX form"),
-        (CategoryColumn("c", ("", "a"), False, False, (0.5, 0.5)), "a category without a name"),
-        (EmbeddedColumn("c", ("", "a"), False, False, (0.5, 0.5)), "a category without a name"),
+        (CategoryColumn("c", ("", "a"), False, False, (0.5, 0.5)), "the empty text as a category"),
+        (EmbeddedColumn("c", ("", "a"), False, False, (0.5, 0.5)), "the empty text as a category"),
         (NumberColumn("label"), "column of the table has the name 'label'"),
     ],
 )

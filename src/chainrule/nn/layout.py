@@ -113,21 +113,20 @@ class Plan:
                 self._hold(x)  # the block itself reads it once more
                 inside = self._go_through(node.inner, x)
             formats = self._memories[node.name].rows
-            mine = {what: self._take(f) for what, f in formats.items()}
+            own = {what: self._take(f) for what, f in formats.items()}
             self.places[node.name] = [
-                Place(what, buffer, math.prod(formats[what].shape), formats[what].shape)
-                for what, buffer in mine.items()
+                Place(what, buffer, math.prod(formats[what].shape), formats[what].shape) for what, buffer in own.items()
             ]
             if node.inner:
                 self._let_go(inside)
             if node.is_last:
-                return mine[OUTPUT]
-            for what, buffer in mine.items():
+                return own[OUTPUT]
+            for what, buffer in own.items():
                 if what != OUTPUT:
                     self._let_go(buffer)
-            if OUTPUT in mine:  # else y is x
+            if OUTPUT in own:  # else y is x
                 self._let_go(x)
-                x = mine[OUTPUT]
+                x = own[OUTPUT]
         return x
 
     def _take(self, f: RowFormat) -> int:
