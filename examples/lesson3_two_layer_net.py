@@ -57,7 +57,7 @@ def forward(x: Any, p: Arrays) -> tuple[Any, Any]:
 
 
 def backward_as_published(x: Any, h: Any, W2: Any, dpred: Any) -> Arrays:
-    """db2 (10,) is the sum of dpred (32, 10) over the rows, and stands twice where dpred itself belongs."""
+    """db2 (10,) is the sum of dpred (32, 10) over the rows, and is used twice in place of dpred itself."""
     db2 = dpred.sum(axis=0)
     dW2 = h.T @ db2  # (200, 32) @ (10,): does not exist
     dh = db2 @ W2.T  # (10,) @ (10, 200): exists, and is wrong
@@ -185,7 +185,7 @@ def train(net: cr.Network, lr: float, steps: int = STEPS, seed: int = SEED) -> O
 
 
 def rate_limit(net: cr.Network, seed: int = SEED) -> float:
-    """The largest learning rate that can be stable where the net stands: 2 / lambda.
+    """The largest learning rate that can be stable at the present weights: 2 / lambda.
 
     As a function of W2 and b2 alone the loss is a parabola, with second derivatives 2 H^T H / divisor, H = [h, 1], the
     same for every output (divisor: 1 for a sum, 32 * 10 for a mean). Along the direction of its largest eigenvalue

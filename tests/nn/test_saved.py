@@ -234,3 +234,13 @@ def test_quantile_predictions_are_in_units_of_the_target_per_column(tmp_path):
     net.preparation = cr.Preparation(targets=cr.Standardization(np.array([1.0, 2.0]), np.array([3.0, 4.0])))
     net.save(tmp_path / "m")
     assert cr.load(tmp_path / "m", device="cpu").predict(X).tobytes() == net.predict(X).tobytes()
+
+
+def test_describe_is_what_a_model_file_keeps(tmp_path):
+    net = cr.MLP([3, 4, 2], activation="gelu", dropout=0.1, loss=cr.Focal(1.5), dtype="float64", seed=7)
+    net.preparation = cr.Preparation(feature_names=("a", "b", "c"), target_name="y", classes=("no", "yes"))
+    net.save(tmp_path / "m")
+    description, _ = model_file.read(tmp_path / "m")
+    described = {**net.describe(), **net.preparation.describe()}
+    assert {name: description[name] for name in described} == described
+    assert list(net.describe()) == ["n_in", "layers", "loss", "dtype", "seed"]
