@@ -102,17 +102,13 @@ CASES = {
     "products: element by element, float32": (WrongProducts, ("float32",), UNITS + ROUGHLY, UNITS - ROUGHLY),
     "products: element by element, float64": (WrongProducts, ("float64",), UNITS + ROUGHLY, UNITS - ROUGHLY),
     # Along a random direction, entries of both signs cancel for a part.
-    "gradients of squared_error by complex step": (
-        WrongGradient, ("float64",), 3e-11, 3e-14
-    ),
-    "gradients of squared_error by central difference": (
-        WrongValue, (), 3e-5, 3e-8
-    ),
+    "gradients of squared_error by complex step": (WrongGradient, ("float64",), 3e-11, 3e-14),
+    "gradients of squared_error by central difference": (WrongValue, (), 3e-5, 3e-8),
     "gradients: float32 against float64": (WrongGradient, ("float32",), 2e-5, 0.5e-5),
     "100 steps in float64": (WrongUpdate, ("float64",), 2e-12, 0.5e-12),
     "100 steps in float32": (WrongUpdate, ("float32",), 2e-5, 0.5e-5),
     "same command, same bits": (OtherBits, (), 1.0, 0.0),
-}  # fmt: skip
+}
 
 
 LIMITS_OF_TF32_AND_BF16 = {

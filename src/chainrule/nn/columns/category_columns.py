@@ -113,10 +113,15 @@ class _Categories:
 
     def _described(self, kind: str) -> dict[str, Any]:
         return {
-            "kind": kind, "name": self.name, "categories": list(self.categories), "rarer": self.rarer,
-            "missing": self.missing, "shares": list(self.shares),
-            **({} if self.marks is None else {"marks": list(self.marks)}), **describe_notation(self.notation),
-        }  # fmt: skip
+            "kind": kind,
+            "name": self.name,
+            "categories": list(self.categories),
+            "rarer": self.rarer,
+            "missing": self.missing,
+            "shares": list(self.shares),
+            **({} if self.marks is None else {"marks": list(self.marks)}),
+            **describe_notation(self.notation),
+        }
 
 
 @dataclass(frozen=True)

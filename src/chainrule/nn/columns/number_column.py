@@ -73,9 +73,12 @@ class NumberColumn:
     def describe(self) -> dict[str, Any]:
         """For the model file."""
         return {
-            "kind": self.kind, "name": self.name, "fill": self.fill, "indicator": self.indicator,
+            "kind": self.kind,
+            "name": self.name,
+            "fill": self.fill,
+            "indicator": self.indicator,
             **describe_notation(self.notation),
-        }  # fmt: skip
+        }
 
 
 def _median(values: np.ndarray, weights: np.ndarray | None) -> float:

@@ -142,9 +142,12 @@ class Embedding(Layer):
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": self.kind, "columns": list(self.columns), "counts": list(self.counts),
-            "widths": list(self._widths), "shares": [list(shares) for shares in self._shares],
-        }  # fmt: skip
+            "kind": self.kind,
+            "columns": list(self.columns),
+            "counts": list(self.counts),
+            "widths": list(self._widths),
+            "shares": [list(shares) for shares in self._shares],
+        }
 
     def plan(self, n_in: int, starts: Sequence[int]) -> EmbeddingPlan:
         """Which columns of x become which columns of y; ``starts`` are those of the tables in their flat memory."""
