@@ -10,9 +10,9 @@ import numpy as np
 
 from chainrule.errors import OptionError, ShapeError
 from chainrule.host_memory import out_of_memory_hint
-from chainrule.nn import metrics
-from chainrule.nn.losses.base import refuse_where
+from chainrule.nn.losses.base import refuse_if
 from chainrule.nn.network import Network
+from chainrule.nn.scores import score
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ def cross_validate(
     matrix = None if getattr(X, "columns", None) else getattr(X, "features", X)
     if isinstance(matrix, np.ndarray) and matrix.dtype.kind == "f" and matrix.ndim == 2:
         # Here, where rows have the numbers that the caller knows: a net sees those of a fold.
-        refuse_where(~np.isfinite(matrix), matrix, "X", "a finite number")
+        refuse_if(~np.isfinite(matrix), matrix, "X", "a finite number")
     scores = []
     for number, (training, held_out) in enumerate(folds, 1):
         if len(np.intersect1d(training, held_out)):
             raise OptionError(f"fold {number} has rows on both sides: what is scored must not be trained on")
         net = train(training)
-        scores.append(metrics.score(net, _rows(net, X, held_out), y[held_out]))
+        scores.append(score(net, _rows(net, X, held_out), y[held_out]))
         if on_fold is not None:
             on_fold(number, scores[-1])
     return CrossValidation(tuple(scores), tuple(len(held_out) for _, held_out in folds))

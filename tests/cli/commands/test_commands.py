@@ -168,7 +168,7 @@ def test_explain_of_every_kind_of_layer(run, monkeypatch):
     starts = [line.split("=")[0].rstrip() for line in found.out.splitlines()]
     assert "    dense1       z1" in starts  # within the block, so indented
     assert "  residual0      y6" in starts
-    for part in ("dy1 = m0 dy2 / (1 - 0.1)", "where running += 0.1 (now - running)", "dy2 = dy6 + dz1 @ W1.T"):
+    for part in ("dy1 = m0 dy2 / (1 - 0.1)", "where running += 0.1 (batch - running)", "dy2 = dy6 + dz1 @ W1.T"):
         assert part in " ".join(found.out.split())
 
     def without_the_mean(self, dy, x, gain, mean, inverse_std, *, dx, dgain, dbias):
