@@ -748,6 +748,14 @@ def test_clip_by_global_norm(backend, memory, rng, dtype, u, size, norm):
         np.testing.assert_array_equal(backend.download(grads), g, "a small gradient changed")
 
 
+@pytest.mark.parametrize(("size", "clipped"), [(1e-25, [3e-25, 4e-25]), (1e20, [0.6, 0.8])])
+def test_clip_by_global_norm_of_gradients_whose_squares_leave_float32(backend, size, clipped):
+    gradients = backend.upload(np.float32([3, 4]) * np.float32(size)) * 1
+    with backend.running():
+        backend.clip_by_global_norm(gradients, max_norm=1.0)
+    np.testing.assert_allclose(backend.download(gradients), clipped, rtol=1e-6)
+
+
 @pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("weight", [0.0, 1.0, 12.5])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
+import tracemalloc
 import weakref
 from pathlib import Path
 from typing import Any
@@ -418,6 +420,24 @@ def test_memory_that_runs_out_at_the_end_of_an_epoch(monkeypatch, name, doing, t
     monkeypatch.undo()
     assert np.isfinite(net.parameter_arena.flat).all()
     trainer.fit(np.ones((10, N_IN)), np.arange(10) % 3, validation=0.5)
+
+
+def test_the_memory_of_a_fit_is_free_when_the_fit_is_over():
+    """No cycle holds moments, activations and batches until the collector comes by."""
+    net, rows = cr.MLP([200, 300, 10]), np.zeros((500, 200), np.float32)
+    labels = np.arange(500) % 10
+    cr.Trainer(net, epochs=1).fit(rows, labels, validation=0.2)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            cr.Trainer(net, epochs=1).fit(rows, labels, validation=0.2)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held < 100_000, "more than a history was kept"
 
 
 def test_what_failed_is_given_back_before_anything_is_said():
