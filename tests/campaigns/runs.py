@@ -15,7 +15,7 @@ from campaigns.commands import Commands
 from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, CURVES, HISTORY, METRICS, MODEL
 from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD
-from chainrule.files.folder import TEMPORARY
+from chainrule.files.atomic_write import TEMPORARY
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 from chainrule.train.checkpoints.writer import BEST, LAST
 

@@ -84,7 +84,7 @@ def test_the_file_is_on_the_disk_before_it_takes_its_name_and_the_folder_after(t
 
     monkeypatch.setattr(os, "fsync", flush)
     monkeypatch.setattr(os, "replace", lambda *args, **to: (said.append("rename"), replace(*args, **to))[1])
-    writing.write_whole(tmp_path / "a", b"content")
+    writing.write_atomically(tmp_path / "a", b"content")
     assert said == [".tmp", "rename", "folder"]
 
 
@@ -99,7 +99,7 @@ def test_what_is_read_back_otherwise_is_refused(tmp_path, monkeypatch):
                 lambda f, name, c, wrong=wrong: ((tmp_path / name).write_bytes(wrong), READ_BACK(f, name, c)),
             )
             with pytest.raises(OSError, match="not what is read") as caught:
-                writing.write_whole(path, b"content")
+                writing.write_atomically(path, b"content")
         assert caught.value.filename == str(path)
         assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 

@@ -25,7 +25,7 @@ def test_the_hint_goes_by_the_number(run, monkeypatch, number):
     def refuse(self: Folder, name: str, content: bytes) -> None:
         raise OSError(number, os.strerror(number), str(self.path / name))
 
-    monkeypatch.setattr(Folder, "write_whole", refuse)
+    monkeypatch.setattr(Folder, "write_atomically", refuse)
     found = run("train", "digits", "--device", "cpu", "--epochs", 1, "--quiet", "--run-dir", "out")
     assert (found.code, found.error) == (5, f"out/config.toml: {os.strerror(number)}")
     (hint,) = [line for line in found.err.splitlines() if line.startswith("hint: ")]

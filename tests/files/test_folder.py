@@ -14,9 +14,9 @@ import pytest
 
 from chainrule.errors import DataError
 from chainrule.files import descriptors, folder
-from chainrule.files.descriptors import shortened, to_disk
+from chainrule.files.descriptors import cut_name, flush_to_disk
 from chainrule.files.folder import Folder
-from chainrule.files.writing import make_folder, remove_empty, write_whole
+from chainrule.files.writing import make_folder, remove_empty, write_atomically
 
 
 @pytest.fixture(params=["by descriptor", "by path"])
@@ -37,7 +37,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(opened, tmp_path):
     (opened.path / "a").symlink_to(tmp_path / "precious")
     os.link(tmp_path / "precious", opened.path / "b")
     for name in ("a", "b"):
-        opened.write_whole(name, b"new")
+        opened.write_atomically(name, b"new")
         assert (opened.path / name).read_bytes() == b"new"
         assert not (opened.path / name).is_symlink()
     assert (tmp_path / "precious").read_text() == "precious"
@@ -73,14 +73,14 @@ def test_a_link_to_a_folder_is_no_folder_within(opened, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (opened.path / "checkpoints").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="checkpoints: expected a folder, got a link"):
-        opened.within("checkpoints", make=True)
+        opened.open_folder("checkpoints", make=True)
     (opened.path / "file").touch()
     with pytest.raises(DataError, match="expected a folder, got a file"):
-        opened.within("file")
+        opened.open_folder("file")
     with pytest.raises(FileNotFoundError):
-        opened.within("missing")
-    with opened.within("made", make=True) as inner:
-        inner.write_whole("a", b"1")
+        opened.open_folder("missing")
+    with opened.open_folder("made", make=True) as inner:
+        inner.write_atomically("a", b"1")
     assert (opened.path / "made" / "a").read_bytes() == b"1"
     assert names(tmp_path / "elsewhere") == []
 
@@ -111,34 +111,34 @@ def test_a_temporary_that_is_there_already_is_not_written_to(opened, tmp_path, m
     drawn = iter([b"\0\0\0\1", b"\0\0\0\2"])
     monkeypatch.setattr(os, "urandom", lambda _: next(drawn))
     (opened.path / f".a.{os.getpid()}-00000001.tmp").symlink_to(tmp_path / "precious")
-    opened.write_whole("a", b"new")
+    opened.write_atomically("a", b"new")
     assert (tmp_path / "precious").read_text() == "precious"
     assert (opened.path / "a").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
 def test_a_file_that_is_replaced_keeps_its_permissions(opened, mode):
-    opened.write_whole("a", b"old")
+    opened.write_atomically("a", b"old")
     (opened.path / "a").chmod(mode)
-    opened.write_whole("a", b"new")
+    opened.write_atomically("a", b"new")
     assert stat.S_IMODE((opened.path / "a").stat().st_mode) == mode
     assert (opened.path / "a").read_bytes() == b"new"
 
 
 def test_what_replaces_a_private_file_is_never_readable_to_others(opened, monkeypatch):
-    opened.write_whole("a", b"old")
+    opened.write_atomically("a", b"old")
     (opened.path / "a").chmod(0o600)
     modes, write = [], os.write
     monkeypatch.setattr(os, "fchmod", lambda *_: pytest.fail("it was made with other permissions"))
     monkeypatch.setattr(os, "write", lambda n, c: (modes.append(stat.S_IMODE(os.fstat(n).st_mode)), write(n, c))[1])
-    opened.write_whole("a", b"new")
+    opened.write_atomically("a", b"new")
     assert modes == [0o600]
 
 
 def test_a_new_file_has_the_permissions_that_the_umask_leaves(opened):
     before = os.umask(0o027)
     try:
-        opened.write_whole("a", b"new")
+        opened.write_atomically("a", b"new")
         opened.append("b", b"new")
     finally:
         os.umask(before)
@@ -149,15 +149,15 @@ def test_a_new_file_has_the_permissions_that_the_umask_leaves(opened):
     "name", ["x" * 255, "字" * 85, "\udcff" * 255, "-", " ", "a\nb", "ä" * 120 + ".csv"], ids=ascii
 )
 def test_names_that_a_file_system_takes(opened, name):
-    opened.write_whole(name, b"1")
-    opened.write_whole(name, b"2")
+    opened.write_atomically(name, b"1")
+    opened.write_atomically(name, b"2")
     assert names(opened.path) == [name]
     assert (opened.path / name).read_bytes() == b"2"
 
 
 def test_a_name_that_is_too_long_says_so(opened):
     with pytest.raises(OSError, match="too long") as caught:
-        opened.write_whole("x" * 256, b"1")
+        opened.write_atomically("x" * 256, b"1")
     assert caught.value.errno == errno.ENAMETOOLONG
     assert names(opened.path) == []
 
@@ -166,7 +166,7 @@ def test_a_name_that_is_too_long_says_so(opened):
     ("name", "longest", "kept"), [("abc", 3, "abc"), ("abcd", 3, "abc"), ("字字", 5, "字"), ("", 0, "")]
 )
 def test_names_are_shortened_to_whole_characters(name, longest, kept):
-    assert shortened(name, longest) == kept
+    assert cut_name(name, longest) == kept
 
 
 @pytest.mark.parametrize("kind", ["directory", "named pipe"])
@@ -174,14 +174,14 @@ def test_what_is_no_file_is_not_replaced(tmp_path, kind):
     path = tmp_path / "a"
     path.mkdir() if kind == "directory" else os.mkfifo(path)
     with pytest.raises(OSError, match=f"expected a file, got a {kind}") as caught:
-        write_whole(path, b"1")
+        write_atomically(path, b"1")
     assert caught.value.filename == str(path)
     assert names(tmp_path) == ["a"]
 
 
 def test_a_device_is_not_replaced():
     with pytest.raises(OSError, match="expected a file, got a device"):
-        write_whole("/dev/null", b"1")
+        write_atomically("/dev/null", b"1")
 
 
 def test_a_folder_that_is_renamed_is_still_the_folder(tmp_path):
@@ -189,12 +189,12 @@ def test_a_folder_that_is_renamed_is_still_the_folder(tmp_path):
     with Folder(tmp_path / "before") as found:
         (tmp_path / "before").rename(tmp_path / "after")
         (tmp_path / "before").mkdir()
-        found.write_whole("a", b"1")
+        found.write_atomically("a", b"1")
         assert found.append("b", b"1")
-        with found.within("c", make=True) as inner:
-            write_whole(inner / "d", b"1")
+        with found.open_folder("c", make=True) as inner:
+            write_atomically(inner / "d", b"1")
         assert not found.is_at(tmp_path / "before")
-        assert found.found() == tmp_path / "after"
+        assert found.current_path() == tmp_path / "after"
     assert names(tmp_path / "after") == ["a", "b", "c"]
     assert names(tmp_path / "before") == []
 
@@ -203,9 +203,9 @@ def test_a_folder_that_is_removed_says_so(tmp_path):
     (tmp_path / "gone").mkdir()
     with Folder(tmp_path / "gone") as found:
         (tmp_path / "gone").rmdir()
-        assert found.found() == tmp_path / "gone"
+        assert found.current_path() == tmp_path / "gone"
         with pytest.raises(FileNotFoundError) as caught:
-            found.write_whole("a", b"1")
+            found.write_atomically("a", b"1")
     assert caught.value.filename == str(tmp_path / "gone" / "a")
 
 
@@ -214,7 +214,7 @@ def test_a_link_that_is_named_as_the_folder_is_followed_once(tmp_path):
     (tmp_path / "link").symlink_to("home")
     with Folder(tmp_path / "link") as found:
         (tmp_path / "link").unlink()
-        found.write_whole("a", b"1")
+        found.write_atomically("a", b"1")
     assert names(tmp_path / "home") == ["a"]
 
 
@@ -255,7 +255,7 @@ def test_macos_flushes_past_the_memory_of_the_disk_where_it_can(monkeypatch, ref
 
     monkeypatch.setattr(descriptors, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
     monkeypatch.setattr(os, "fsync", called.append)
-    to_disk(7)
+    flush_to_disk(7)
     assert called == ([(7, 51)] if refused is None else [(7, 51), 7])
 
 
@@ -265,12 +265,12 @@ def test_an_error_of_the_disk_is_none_of_the_platform(monkeypatch):
 
     monkeypatch.setattr(descriptors, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        to_disk(7)
+        flush_to_disk(7)
 
 
 def test_without_fcntl_files_are_flushed(monkeypatch):
     called = []
     monkeypatch.setattr(descriptors, "fcntl", None)
     monkeypatch.setattr(os, "fsync", called.append)
-    to_disk(7)
+    flush_to_disk(7)
     assert called == [7]

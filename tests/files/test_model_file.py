@@ -273,7 +273,7 @@ def test_a_disk_that_keeps_other_bytes_than_were_written_is_noticed(path, monkey
         os.pwrite(number, b"?", 30)
 
     monkeypatch.setattr(os, "fsync", spoiling)
-    with pytest.raises(OSError, match="not what is read"):
+    with pytest.raises(OSError, match="does not hold what was written"):
         model_file.write(path, DESCRIPTION, {"other": np.ones(1000)})
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]

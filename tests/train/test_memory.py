@@ -392,7 +392,7 @@ def test_what_is_not_a_fit_says_it_too(monkeypatch, tmp_path):
         "making a net": (NumPyBackend, "empty", lambda: cr.MLP([N_IN, 3])),
         "computing gradients": (cr.Network, "bind", lambda: net.loss_and_gradients(X, y)),
         "predicting": (cr.Network, "bind", lambda: net.predict(X)),
-        "writing a model file": (Folder, "write_whole", lambda: net.save(tmp_path / "m")),
+        "writing a model file": (Folder, "write_atomically", lambda: net.save(tmp_path / "m")),
         "reading a model file": (sealed_file, "open_regular", lambda: cr.load(tmp_path / "m")),
         "standardizing": (np, "percentile", lambda: cr.Standardization.fit_robust(X)),
         "dealing rows": (NumPyBackend, "permutation", lambda: cr.hold_out(10, 0.5)),

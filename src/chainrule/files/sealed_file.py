@@ -23,7 +23,7 @@ import safetensors.numpy
 
 from chainrule.errors import DataError, ModelFileError, first_line
 from chainrule.files.regular_file import FilePath, is_folder, open_regular, path_of_open
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 
 BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
 BYTES_AN_ARRAY = 120  # of a header: what safetensors says of an array beside its name
@@ -66,7 +66,7 @@ class Content(NamedTuple):
 def write(
     path: FilePath, kind: Format, version: int, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write the file whole or not at all: :func:`chainrule.files.writing.write_whole`.
+    """Write the file whole or not at all: :func:`chainrule.files.writing.write_atomically`.
 
     DataError for a header that is too long, and for names that are no Unicode.
     """
@@ -82,7 +82,7 @@ def write(
     content = safetensors.numpy.save(arrays, {kind.key: text})
     if struct.unpack("<Q", content[:8])[0] > kind.max_header:
         raise too_long(path, kind)
-    write_whole(path, content)
+    write_atomically(path, content)
 
 
 def too_long(path: FilePath, kind: Format) -> DataError:

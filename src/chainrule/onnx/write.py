@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, OptionError, first_line
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 from chainrule.nn.losses.names import description_of
 from chainrule.onnx.agreement import Agreement, compare, import_runtime
 from chainrule.onnx.cases import cases_of
@@ -74,7 +74,7 @@ def export(
     if not unchecked:
         each = [compare(content, own, case) for case in cases_of(own, came, rows)]
         found = Agreement(sum(one.rows for one in each), max(one.difference for one in each))
-    write_whole(path, content)
+    write_atomically(path, content)
     return found
 
 

@@ -15,7 +15,7 @@ from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, picture
 from chainrule.cli.runs.directory import find_model
 from chainrule.errors import DataError
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 from chainrule.nn import metrics
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     for note in found.notes:
         output.say("note", note)
     if args.plot is not None:
-        write_whole(args.plot, picture_of(found, net, y, title=f"{args.model} on {table.source}").encode())
+        write_atomically(args.plot, picture_of(found, net, y, title=f"{args.model} on {table.source}").encode())
         output.say("wrote", str(args.plot))
     if args.json:
         facts: dict[str, Any] = {"rows": len(table), "device": net.backend.device, **found.metrics}

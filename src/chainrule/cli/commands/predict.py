@@ -16,7 +16,7 @@ from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, refuse_what_is_read
 from chainrule.cli.runs.directory import find_model
 from chainrule.errors import OptionError
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 from chainrule.nn.saved import load
 from chainrule.plain_text import printable
 from chainrule.tables.columns import show_names
@@ -63,12 +63,14 @@ def run(args: argparse.Namespace) -> int:
     if kind == ".npy":
         content = io.BytesIO()
         np.save(content, np.asarray(net.predict(X)), allow_pickle=False)
-        write_whole(args.output, content.getvalue())
+        write_atomically(args.output, content.getvalue())
         if p.classes:
             output.say("note", f"{args.output} has positions of classes, from 0: {show_names(p.classes)}")
     else:
         found = prediction_table(net, X)
         escape = not args.no_escape
-        write_whole(args.output, as_parquet(found) if kind == ".parquet" else as_csv(found, escape=escape).encode())
+        write_atomically(
+            args.output, as_parquet(found) if kind == ".parquet" else as_csv(found, escape=escape).encode()
+        )
     output.say("wrote", f"{args.output}: {len(table):,} predictions")
     return 0

@@ -20,7 +20,7 @@ from chainrule.cli.runs.claim import Claim, claim, claim_new
 from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD, facts_of, now, read_record, record_in
 from chainrule.errors import DataError
-from chainrule.files.folder import Folder, Place
+from chainrule.files.folder import FileInFolder, Folder
 from chainrule.files.regular_file import is_folder
 from chainrule.nn.network import Network
 from chainrule.train.checkpoints.writer import BEST, LAST
@@ -106,9 +106,9 @@ class RunDirectory(Callback):
 
         ``but_links``: a link there is about to be replaced.
         """
-        facts = self.folder.facts(CHECKPOINTS)
+        facts = self.folder.lstat(CHECKPOINTS)
         if facts is not None and not (but_links and stat.S_ISLNK(facts.st_mode)):
-            with self.folder.within(CHECKPOINTS) as checkpoints:
+            with self.folder.open_folder(CHECKPOINTS) as checkpoints:
                 _refuse_folders(checkpoints, OF_CHECKPOINTS)
         _refuse_folders(self.folder, FILES)
 
@@ -134,10 +134,10 @@ class RunDirectory(Callback):
     @property
     def found(self) -> Path:
         """Its path now: somebody may have renamed it."""
-        return self.folder.found()
+        return self.folder.current_path()
 
     @property
-    def checkpoints(self) -> Place:
+    def checkpoints(self) -> FileInFolder:
         """Their folder, within this one."""
         return self.folder / CHECKPOINTS
 
@@ -168,8 +168,8 @@ class RunDirectory(Callback):
         facts = facts_of(record)
         if self._goes_on:
             _tidy(self.folder, FILES)
-            if self.folder.facts(CHECKPOINTS) is not None:
-                with self.folder.within(CHECKPOINTS) as checkpoints:
+            if self.folder.lstat(CHECKPOINTS) is not None:
+                with self.folder.open_folder(CHECKPOINTS) as checkpoints:
                     _tidy(checkpoints, OF_CHECKPOINTS)
             self._write_metrics(record.run.history)  # of the epochs that were written down those that it still has
             before = self._record.get("resumed")
@@ -179,25 +179,25 @@ class RunDirectory(Callback):
         else:
             _remove(self.folder, FILES)
             self._remove_checkpoints()
-            self.folder.write_whole(CONFIG, self._config.encode())
+            self.folder.write_atomically(CONFIG, self._config.encode())
             self._record = {"status": "running", "started": now(), **self._facts, **facts}
         self._write_record()
         self._has_begun = True  # not before: what is in a run.json can be gone on with
 
     def _remove_checkpoints(self) -> None:
         """Of a run before this one; a link in the place of their folder, and nothing of where it leads."""
-        facts = self.folder.facts(CHECKPOINTS)
+        facts = self.folder.lstat(CHECKPOINTS)
         if facts is not None and stat.S_ISLNK(facts.st_mode):
             self.folder.unlink(CHECKPOINTS)
         elif facts is not None:
-            with self.folder.within(CHECKPOINTS) as checkpoints:
+            with self.folder.open_folder(CHECKPOINTS) as checkpoints:
                 _remove(checkpoints, OF_CHECKPOINTS)
 
     def _write_metrics(self, history: History) -> None:
         """All epochs so far."""
         epochs = enumerate(zip(*history.values(), strict=True), start=1)
         lines = [{"epoch": epoch, **dict(zip(history, values, strict=True))} for epoch, values in epochs]
-        self.folder.write_whole(METRICS, "".join(map(json_line, lines)).encode())
+        self.folder.write_atomically(METRICS, "".join(map(json_line, lines)).encode())
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """One line of metrics as soon as the epoch is over."""
@@ -207,7 +207,7 @@ class RunDirectory(Callback):
 
     def _append_metrics(self, line: str, *, is_first: bool = False) -> bool:
         """False if somebody has removed the file, or put a link in its place."""
-        is_there = is_first or self.folder.facts(METRICS) is not None
+        is_there = is_first or self.folder.lstat(METRICS) is not None
         return is_there and self.folder.append(METRICS, line.encode())
 
     def end(self, status: str, *, net: Network | None, run: Run | None, summary: Mapping[str, Any]) -> None:
@@ -220,7 +220,7 @@ class RunDirectory(Callback):
                 folder.flush_file(METRICS)
             else:
                 self._write_metrics(run.history)
-            folder.write_whole(HISTORY, run.history.to_csv().encode())
+            folder.write_atomically(HISTORY, run.history.to_csv().encode())
             run.history.plot(folder / CURVES, best_epoch=run.best_epoch or None)
         if run is not None and run.diagnosis is not None:
             run.diagnosis.plot(folder / GRADIENT_NORMS)
@@ -231,12 +231,12 @@ class RunDirectory(Callback):
 
     def _write_record(self) -> None:
         text = json_text(self._record, indent=2)
-        self.folder.write_whole(RECORD, f"{text}\n".encode())
+        self.folder.write_atomically(RECORD, f"{text}\n".encode())
 
 
 def _refuse_folders(folder: Folder, names: Sequence[str]) -> None:
     for name in names:
-        if (facts := folder.facts(name)) is not None and stat.S_ISDIR(facts.st_mode):
+        if (facts := folder.lstat(name)) is not None and stat.S_ISDIR(facts.st_mode):
             raise DataError(f"{folder / name}: expected a file, got a directory", hint="move it away")
 
 
@@ -250,7 +250,7 @@ def _remove(folder: Folder, names: Sequence[str]) -> None:
 def _tidy(folder: Folder, names: Sequence[str]) -> None:
     """Keep these files, remove what is none: links and pipes, which are not written to, and temporaries."""
     for name in names:
-        if (facts := folder.facts(name)) is not None and not stat.S_ISREG(facts.st_mode):
+        if (facts := folder.lstat(name)) is not None and not stat.S_ISREG(facts.st_mode):
             folder.unlink(name)
     folder.remove_temporaries(names)
 

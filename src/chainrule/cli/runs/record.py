@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 
 from chainrule.errors import DataError, first_line
-from chainrule.files.descriptors import naming
+from chainrule.files.descriptors import path_in_errors
 from chainrule.files.folder import Folder
 from chainrule.files.regular_file import is_folder, open_regular
 from chainrule.files.sealed_file import is_deeper
@@ -31,7 +31,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """What run.json of a folder says, None where ``path`` is no folder; DataError where it is no run's."""
     if not is_folder(path):
         return None
-    with naming(path), Folder(path) as folder:
+    with path_in_errors(path), Folder(path) as folder:
         return record_in(folder)
 
 

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.files.descriptors import naming
+from chainrule.files.descriptors import path_in_errors
 from chainrule.files.regular_file import AS_BYTES, NO_WAITING, kind_of
 from chainrule.nn.network import Network
 from chainrule.train.records.callbacks import Callback
@@ -65,7 +65,7 @@ class JSONLinesLogger(Callback):
         if self._file is None:
             return
         try:
-            with naming(self.path):
+            with path_in_errors(self.path):
                 self._file.write(json_line(line))
                 self._file.flush()
         except OSError:
