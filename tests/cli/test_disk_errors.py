@@ -34,7 +34,7 @@ def test_the_hint_goes_by_the_number(run, monkeypatch, number):
 
 
 def test_an_error_without_a_number_has_no_hint():
-    assert hint_of(OSError("what was written is not what is read")) == ""
+    assert hint_of(OSError("the file does not hold what was written to it")) == ""
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

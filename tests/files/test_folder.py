@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,35 +12,14 @@ from types import SimpleNamespace
 import pytest
 
 from chainrule.errors import DataError
-from chainrule.files import descriptors, folder
-from chainrule.files.descriptors import cut_name, flush_to_disk
+from chainrule.files import descriptors
+from chainrule.files.descriptors import flush_to_disk
 from chainrule.files.folder import Folder
 from chainrule.files.writing import make_folder, remove_empty, write_atomically
 
 
-@pytest.fixture(params=["by descriptor", "by path"])
-def opened(request, tmp_path, monkeypatch):
-    """An open folder, and one as it is where the platform opens nothing relative to a folder (Windows)."""
-    monkeypatch.setattr(folder, "HAS_DESCRIPTORS", request.param == "by descriptor")
-    (tmp_path / "home").mkdir()
-    with Folder(tmp_path / "home") as found:
-        yield found
-
-
 def names(path: Path) -> list[str]:
     return sorted(p.name for p in path.iterdir())
-
-
-def test_a_link_is_replaced_and_what_it_leads_to_stays(opened, tmp_path):
-    (tmp_path / "precious").write_text("precious")
-    (opened.path / "a").symlink_to(tmp_path / "precious")
-    os.link(tmp_path / "precious", opened.path / "b")
-    for name in ("a", "b"):
-        opened.write_atomically(name, b"new")
-        assert (opened.path / name).read_bytes() == b"new"
-        assert not (opened.path / name).is_symlink()
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert names(opened.path) == ["a", "b"]
 
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "dangling link", "named pipe"])
@@ -103,85 +81,6 @@ def test_temporaries_of_another_user_stay(opened):
     os.chown(path, 12345, -1)
     opened.remove_temporaries(["a"])
     assert path.exists()
-
-
-def test_a_temporary_that_is_there_already_is_not_written_to(opened, tmp_path, monkeypatch):
-    """Somebody who may write into the folder guessed its name, and put a link there."""
-    (tmp_path / "precious").write_text("precious")
-    drawn = iter([b"\0\0\0\1", b"\0\0\0\2"])
-    monkeypatch.setattr(os, "urandom", lambda _: next(drawn))
-    (opened.path / f".a.{os.getpid()}-00000001.tmp").symlink_to(tmp_path / "precious")
-    opened.write_atomically("a", b"new")
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert (opened.path / "a").read_bytes() == b"new"
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
-def test_a_file_that_is_replaced_keeps_its_permissions(opened, mode):
-    opened.write_atomically("a", b"old")
-    (opened.path / "a").chmod(mode)
-    opened.write_atomically("a", b"new")
-    assert stat.S_IMODE((opened.path / "a").stat().st_mode) == mode
-    assert (opened.path / "a").read_bytes() == b"new"
-
-
-def test_what_replaces_a_private_file_is_never_readable_to_others(opened, monkeypatch):
-    opened.write_atomically("a", b"old")
-    (opened.path / "a").chmod(0o600)
-    modes, write = [], os.write
-    monkeypatch.setattr(os, "fchmod", lambda *_: pytest.fail("it was made with other permissions"))
-    monkeypatch.setattr(os, "write", lambda n, c: (modes.append(stat.S_IMODE(os.fstat(n).st_mode)), write(n, c))[1])
-    opened.write_atomically("a", b"new")
-    assert modes == [0o600]
-
-
-def test_a_new_file_has_the_permissions_that_the_umask_leaves(opened):
-    before = os.umask(0o027)
-    try:
-        opened.write_atomically("a", b"new")
-        opened.append("b", b"new")
-    finally:
-        os.umask(before)
-    assert [stat.S_IMODE((opened.path / name).stat().st_mode) for name in "ab"] == [0o640, 0o640]
-
-
-@pytest.mark.parametrize(
-    "name", ["x" * 255, "字" * 85, "\udcff" * 255, "-", " ", "a\nb", "ä" * 120 + ".csv"], ids=ascii
-)
-def test_names_that_a_file_system_takes(opened, name):
-    opened.write_atomically(name, b"1")
-    opened.write_atomically(name, b"2")
-    assert names(opened.path) == [name]
-    assert (opened.path / name).read_bytes() == b"2"
-
-
-def test_a_name_that_is_too_long_says_so(opened):
-    with pytest.raises(OSError, match="too long") as caught:
-        opened.write_atomically("x" * 256, b"1")
-    assert caught.value.errno == errno.ENAMETOOLONG
-    assert names(opened.path) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "longest", "kept"), [("abc", 3, "abc"), ("abcd", 3, "abc"), ("字字", 5, "字"), ("", 0, "")]
-)
-def test_names_are_shortened_to_whole_characters(name, longest, kept):
-    assert cut_name(name, longest) == kept
-
-
-@pytest.mark.parametrize("kind", ["directory", "named pipe"])
-def test_what_is_no_file_is_not_replaced(tmp_path, kind):
-    path = tmp_path / "a"
-    path.mkdir() if kind == "directory" else os.mkfifo(path)
-    with pytest.raises(OSError, match=f"expected a file, got a {kind}") as caught:
-        write_atomically(path, b"1")
-    assert caught.value.filename == str(path)
-    assert names(tmp_path) == ["a"]
-
-
-def test_a_device_is_not_replaced():
-    with pytest.raises(OSError, match="expected a file, got a device"):
-        write_atomically("/dev/null", b"1")
 
 
 def test_a_folder_that_is_renamed_is_still_the_folder(tmp_path):
