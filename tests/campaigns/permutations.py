@@ -119,7 +119,9 @@ def readings(rng: random.Random, columns: dict[str, Column], folder: Path) -> It
     for _ in range(ORDERS):
         order = rng.sample(range(n), n)
         (folder / "t.csv").write_bytes(as_text(rng, columns, order))
-        with mock.patch.multiple(csv_reader, PART=rng.choice([1, 60, 1 << 14]), LEAST=rng.choice([1, 3, 16])):
+        with mock.patch.multiple(
+            csv_reader, CELLS_PER_PART=rng.choice([1, 60, 1 << 14]), MIN_ROWS=rng.choice([1, 3, 16])
+        ):
             try:
                 yield numbers(cr.read_table(folder / "t.csv", target="y"), order)
             except DataError:

@@ -101,7 +101,7 @@ def _table_for(encoder: cr.TableEncoder) -> Table:
             if column.kind == "number"
             else cr.Categorical(np.array([0, len(known), -1, -1], np.int32), (*known, "=unknown"))
         )
-    return Table.of_columns(columns, None, "", "four rows")
+    return Table.from_columns(columns, None, "", "four rows")
 
 
 class CheckpointFiles(Target):

@@ -65,7 +65,7 @@ def table(tmp_path, monkeypatch):
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("surprise", ["", "50,x,2.5.1\n"], ids=["one reading", "two readings"])
 def test_a_csv_that_changes_between_its_readings_is_refused(table, monkeypatch, change, surprise):
-    monkeypatch.setattr(csv_reader, "PART", 1)
+    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 1)
     path = table(change)
     if surprise:
         path.write_text(BEFORE + surprise)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chainrule.errors import DataError
-from chainrule.files.regular_file import FilePath, kind_of
+from chainrule.files.regular_file import FilePath, file_type
 
 try:
     import fcntl
@@ -104,4 +104,4 @@ def is_owned_by_user(facts: os.stat_result) -> bool:
 
 def not_a_folder(path: Path, mode: int) -> DataError:
     """The error for something else in the place of a folder."""
-    return DataError(f"{path}: expected a folder, got {kind_of(mode)}", hint="move it away, or take another folder")
+    return DataError(f"{path}: expected a folder, got {file_type(mode)}", hint="move it away, or take another folder")

@@ -26,7 +26,7 @@ KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 
 
-def kind_of(mode: int) -> str:
+def file_type(mode: int) -> str:
     """What ``st_mode`` says that a path is, in words."""
     return next((words for is_it, words in KINDS if is_it(mode)), "a device")
 
@@ -47,7 +47,7 @@ def is_folder(path: FilePath) -> bool:
 def refuse_irregular(mode: int, path: FilePath) -> None:
     """OSError that names ``path``, if it is no regular file."""
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EEXIST, f"expected a file, got {kind_of(mode)}", os.fspath(path))
+        raise OSError(errno.EEXIST, f"expected a file, got {file_type(mode)}", os.fspath(path))
 
 
 def open_regular(path: FilePath, *, name: str | None = None, folder: int | None = None) -> io.BufferedReader:

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.errors import DataError, OptionError
-from chainrule.files.regular_file import kind_of
+from chainrule.files.regular_file import file_type
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.columns.column_data import Categorical, KnownTexts
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.network import Network
+from chainrule.plain_text import show
 from chainrule.tables.arrays.array_reader import read_npy, read_npz
-from chainrule.tables.columns import choose_columns, show, suggest
+from chainrule.tables.choose_columns import choose_columns, suggest
 from chainrule.tables.frames.frame_reader import is_frame, read_arrow_file, read_frame
 from chainrule.tables.selection import BUILT_IN, TIME, Selection
 from chainrule.tables.table import Table
 from chainrule.tables.text.csv_reader import read_csv
-from chainrule.tables.text_labels import TEXT
+from chainrule.tables.text_arrays import TEXT
 from chainrule.tables.unchanged import unchanged
 
 READERS = {
@@ -98,7 +99,7 @@ def read_table(
             raise FileNotFoundError
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise DataError(f"{path}: expected a file, got {kind_of(mode)}")
+            raise DataError(f"{path}: expected a file, got {file_type(mode)}")
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             known = ", ".join(READERS)

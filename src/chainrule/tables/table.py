@@ -42,7 +42,7 @@ class Table:
     notes: tuple[str, ...] = field(default=())
 
     @classmethod
-    def of_columns(
+    def from_columns(
         cls,
         columns: TableColumns,
         target: np.ndarray | None,

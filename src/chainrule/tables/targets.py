@@ -9,9 +9,10 @@ import numpy as np
 
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses.names import LOSSES, Task
-from chainrule.tables.columns import show, show_names
+from chainrule.plain_text import show
+from chainrule.tables.choose_columns import show_names
 from chainrule.tables.text.parsing import label_name
-from chainrule.tables.text_labels import TEXT, distinct, is_text
+from chainrule.tables.text_arrays import TEXT, is_text, unique_with_codes
 
 MAX_CLASSES = 20  # whole numbers with more distinct values are taken for quantities
 ROWS_PER_CLASS = 5
@@ -66,7 +67,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
                 f"{_of(source)}expected a target of one class per row, (n,), got one of shape {target.shape}",
                 hint="several answers a row are for loss sigmoid_cross_entropy",
             )
-        classes = tuple(label_name(value) for value in distinct(target)[0])
+        classes = tuple(label_name(value) for value in unique_with_codes(target)[0])
         if len(classes) < 2:
             raise DataError(f"{_of(source)}expected two classes, the target is {show(classes[0])} in every row")
         if task == "multilabel" and len(classes) > 2:
@@ -120,7 +121,7 @@ def _guess_task(target: np.ndarray) -> Task:
 
 
 def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> np.ndarray:
-    values, inverse = distinct(target)
+    values, inverse = unique_with_codes(target)
     codes = {name: code for code, name in enumerate(classes)}
     codes = {name.strip(): code for name, code in codes.items()} | codes  # tables are read without spaces around text
     found = np.array([codes.get(label_name(value), -1) for value in values], np.int64)

@@ -55,8 +55,8 @@ def test_numbers(column, cells, values):
 
 def test_what_shows_only_late(column, monkeypatch):
     """The first part of a file decides how it is read; a later surprise must give what a small file gives."""
-    monkeypatch.setattr(csv_reader, "PART", 8)
-    monkeypatch.setattr(csv_reader, "LEAST", 1)
+    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 8)
+    monkeypatch.setattr(csv_reader, "MIN_ROWS", 1)
     many = ["2"] * 20
     np.testing.assert_array_equal(column(*many, "", "3,5")[-3:], [2, NAN, 3.5])
     np.testing.assert_array_equal(column(*many, "")[-2:], [2, NAN])

@@ -19,7 +19,7 @@ from chainrule.nn.columns.notation import PLAIN
 from chainrule.tables import readers
 from chainrule.tables.readers import read_table
 from chainrule.tables.text import csv_reader
-from chainrule.tables.text.parsing import kind_of
+from chainrule.tables.text.parsing import cell_kind
 
 GOOD = "a,b,y\n1,2,0\n3,4,1\n"
 
@@ -357,7 +357,7 @@ def test_numbers_come_back_exactly_and_as_the_strict_reading_has_them(tmp_path_f
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=quoting)
         writer.writerows([[f"c{i}" for i in range(len(rows[0]))], *rows])
-    with mock.patch.multiple(csv_reader, PART=4, LEAST=1):
+    with mock.patch.multiple(csv_reader, CELLS_PER_PART=4, MIN_ROWS=1):
         X = read_table(path, need_target=False).features
     strict = np.array([[PLAIN.number(cell.strip()) for cell in row] for row in rows])
     np.testing.assert_array_equal(X.view(np.int64), strict.view(np.int64))
@@ -370,19 +370,21 @@ def test_the_quick_reading_takes_just_what_the_strict_one_takes(tmp_path_factory
     path = tmp_path_factory.getbasetemp() / "cell.csv"
     path.write_text(f'a,b\n2,1.5\n3,2.5\n1,"{cell}"\n', encoding="utf-8", newline="")
     grammar = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell.strip(), re.ASCII)
-    assert (kind_of(cell.strip()) == "number") == bool(grammar and np.isfinite(float(cell.strip())))
+    assert (cell_kind(cell.strip()) == "number") == bool(grammar and np.isfinite(float(cell.strip())))
     try:
         expected = PLAIN.number(cell.strip())
     except ValueError:
         try:
-            with mock.patch.multiple(csv_reader, PART=2, LEAST=1):  # the first rows decide, this one is read quickly
+            with mock.patch.multiple(
+                csv_reader, CELLS_PER_PART=2, MIN_ROWS=1
+            ):  # the first rows decide, this one is read quickly
                 value = read_table(path, need_target=False).columns["b"][-1]
         except DataError as error:
             assert "line 4, column 'b'" in error.message  # noqa: PT017
         else:  # 1,234.5 and 1 234: numbers with signs between thousands
             assert value == float(re.sub("[, \xa0']", "", cell.strip()))
     else:
-        with mock.patch.multiple(csv_reader, PART=2, LEAST=1):
+        with mock.patch.multiple(csv_reader, CELLS_PER_PART=2, MIN_ROWS=1):
             value = read_table(path, need_target=False).columns["b"][-1]
         assert value == pytest.approx(expected, rel=0, nan_ok=True)
 

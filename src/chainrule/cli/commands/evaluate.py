@@ -19,8 +19,8 @@ from chainrule.files.writing import write_atomically
 from chainrule.nn import metrics
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
+from chainrule.plain_text import show
 from chainrule.plots.score_pictures import draw_confusion, draw_predictions
-from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 

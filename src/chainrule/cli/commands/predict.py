@@ -19,7 +19,7 @@ from chainrule.errors import OptionError
 from chainrule.files.writing import write_atomically
 from chainrule.nn.saved import load
 from chainrule.plain_text import printable
-from chainrule.tables.columns import show_names
+from chainrule.tables.choose_columns import show_names
 from chainrule.tables.readers import read_table
 
 KINDS = (".csv", ".parquet", ".npy")

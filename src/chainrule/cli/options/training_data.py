@@ -21,8 +21,9 @@ from chainrule.nn.columns.table_columns import MAX_VECTORS
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.losses.names import LOSSES
+from chainrule.plain_text import show
 from chainrule.tables.arrays.split_without_copy import split_without_copy
-from chainrule.tables.columns import show, show_names
+from chainrule.tables.choose_columns import show_names
 from chainrule.tables.readers import read_table
 from chainrule.tables.splitting.group_and_time_columns import read_groups, read_times
 from chainrule.tables.splitting.splits import Split, hold_out

@@ -14,7 +14,7 @@ from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.errors import OptionError
 from chainrule.files.descriptors import LONGEST_NAME, cut_name, path_in_errors
 from chainrule.files.folder import Folder
-from chainrule.files.regular_file import kind_of
+from chainrule.files.regular_file import file_type
 from chainrule.files.writing import make_folder, remove_empty
 
 RUNS = Path("runs")
@@ -130,7 +130,7 @@ def _refuse_files(path: Path, *, overwrite: bool) -> None:
             return  # nothing is, or why is said when the folder is made
         mode = path.lstat().st_mode
     if not stat.S_ISDIR(mode):
-        raise OptionError(f"{path}: expected a folder, got {kind_of(mode)}", hint="give another --run-dir")
+        raise OptionError(f"{path}: expected a folder, got {file_type(mode)}", hint="give another --run-dir")
     with contextlib.suppress(FileNotFoundError):
         if not overwrite and any(file.name != LOCK for file in path.iterdir()):
             raise OptionError(

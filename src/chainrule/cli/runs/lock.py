@@ -12,8 +12,7 @@ from typing import Self
 
 from chainrule.errors import OptionError
 from chainrule.files.descriptors import path_in_errors, write_all
-from chainrule.files.folder import Folder
-from chainrule.files.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, kind_of
+from chainrule.files.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, file_type
 
 try:
     import fcntl
@@ -69,12 +68,12 @@ class RunLock:
         path, flags = self._folder.path / LOCK, os.O_RDWR | os.O_CREAT | NO_LINKS | NO_WAITING | AS_BYTES
         facts = self._folder.lstat(LOCK)
         if facts is not None and not stat.S_ISREG(facts.st_mode):
-            raise _not_a_lock(path, kind_of(facts.st_mode))
+            raise _not_a_lock(path, file_type(facts.st_mode))
         with path_in_errors(path):
             number = self._folder.open_descriptor(LOCK, flags)
         if not stat.S_ISREG(mode := os.fstat(number).st_mode):
             os.close(number)
-            raise _not_a_lock(path, kind_of(mode))
+            raise _not_a_lock(path, file_type(mode))
         return number
 
     def _take(self, number: int) -> None:

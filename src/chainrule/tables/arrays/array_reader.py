@@ -16,15 +16,17 @@ from chainrule.errors import ChainruleError, DataError, OptionError, first_line
 from chainrule.host_memory import refuse_what_is_not_free
 from chainrule.nn.columns.column_data import TableColumns
 from chainrule.nn.columns.notation import MISSING
+from chainrule.plain_text import show
 from chainrule.tables.arrays.npy_format import Header, read_array
 from chainrule.tables.arrays.npz_archive import check_directory, header_of, list_arrays, read_member
 from chainrule.tables.arrays.split_without_copy import without_column
-from chainrule.tables.columns import check_width, find_position, refuse_very_many, show, show_names, suggest
+from chainrule.tables.choose_columns import check_width, find_position, refuse_very_many, show_names, suggest
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
-from chainrule.tables.text.infer_type import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
-from chainrule.tables.text.parsing import BOOLEAN_NAMES, kind_of
-from chainrule.tables.text_labels import TEXT, distinct, spread_texts
+from chainrule.tables.text.infer_target import LONGEST_CLASS_NAME
+from chainrule.tables.text.parsing import BOOLEAN_NAMES, cell_kind
+from chainrule.tables.text.refusals import NO_DATES, NO_TARGET
+from chainrule.tables.text_arrays import TEXT, take_texts, unique_with_codes
 
 PART = 1 << 20  # numbers looked at at a time, so that what is made on the way stays small
 
@@ -124,7 +126,7 @@ def _table(
     names = selection.feature_names
     check_width(where, X.shape[1], names)
     if y is not None and y.dtype.kind == "b":  # yes or no are classes, as in a text file; several of them numbers
-        y = spread_texts(BOOLEAN_NAMES, y.view(np.uint8)) if y.ndim == 1 else y.view(np.uint8)
+        y = take_texts(BOOLEAN_NAMES, y.view(np.uint8)) if y.ndim == 1 else y.view(np.uint8)
     if X.dtype.kind == "b":
         X = X.view(np.uint8)
     if not holes:
@@ -168,7 +170,7 @@ def _check_target(y: np.ndarray, where: str, classes: frozenset[str]) -> None:
     if y.dtype != TEXT:
         _check_values(y, where)
         return
-    names, codes = distinct(y)
+    names, codes = unique_with_codes(y)
     holes = MISSING - classes
     for bad, expected, hint in (
         ([name in holes for name in names], "a class", NO_TARGET),
@@ -177,7 +179,7 @@ def _check_target(y: np.ndarray, where: str, classes: frozenset[str]) -> None:
             f"a class name of at most {LONGEST_CLASS_NAME} characters",
             "",
         ),
-        ([all(kind_of(name) == "date" for name in names)] * len(names), "a class, and no date", NO_DATES),
+        ([all(cell_kind(name) == "date" for name in names)] * len(names), "a class, and no date", NO_DATES),
     ):
         if any(bad):
             row = int(np.array(bad)[codes].argmax())

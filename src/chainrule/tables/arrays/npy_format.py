@@ -15,9 +15,9 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.host_memory import refuse_what_is_not_free
-from chainrule.tables.columns import show
-from chainrule.tables.text.infer_type import first_rounded
-from chainrule.tables.text_labels import TEXT
+from chainrule.plain_text import show
+from chainrule.tables.text.infer_target import first_rounded
+from chainrule.tables.text_arrays import TEXT
 
 MAGIC = b"\x93NUMPY"
 LENGTHS = {(1, 0): "<H", (2, 0): "<I"}  # version to how the length of the header is written

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from chainrule.errors import DataError
+from chainrule.plain_text import show
 from chainrule.tables.arrays.npy_format import HEAD, Header, read_array, read_header
-from chainrule.tables.columns import show
 
 if TYPE_CHECKING:
     import zipfile

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from chainrule.host_memory import refuse_what_is_not_free
 from chainrule.tables.frames.arrow_claims import check_rows, claims_of
-from chainrule.tables.frames.foreign_columns import arrow_module, coded, is_arrow_text
+from chainrule.tables.frames.foreign_columns import arrow_module, dictionary_encoded, is_arrow_text
 
 CELLS_AT_ONCE = 1 << 22  # beside the columns that are made of them
 CELL_BYTES = 8  # of a table: a number, or a code and what it is made of
@@ -97,7 +97,7 @@ class IpcColumns(ColumnsOfFile):
         for batch in _batches(reader):
             batch.validate(full=True)  # Arrow believes the offsets of text in such a file, and reads where they point
             for mine, array in zip(chunks, batch.columns, strict=True):
-                mine.append(coded(array))
+                mine.append(dictionary_encoded(array))
         found = dict(zip(ascending, map(pa.chunked_array, chunks), strict=True))
         return [found[position] for position in positions]
 

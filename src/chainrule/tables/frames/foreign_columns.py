@@ -17,13 +17,13 @@ import numpy as np
 from chainrule.errors import OptionError
 from chainrule.nn.columns.notation import NOTHING
 from chainrule.tables.text.column_builder import Cells
-from chainrule.tables.text.infer_type import Refuse
 from chainrule.tables.text.parsing import label_name
+from chainrule.tables.text.refusals import Refuse
 
 CELLS = (int, float, Decimal, np.bool_, np.integer, np.floating, datetime.date)  # besides text; dates for their refusal
 NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
 NO_MIXTURE = "write all labels as text, or none of them"
-PRINTED_NOTHING = NOTHING | {"nan", "NaN"}  # of what is not text
+PRINTED_NULLS = NOTHING | {"nan", "NaN"}  # of what is not text
 WHOLE = re.compile(r"u?int\d+", re.IGNORECASE)
 WIDE = "Int128"  # and UInt128 of Polars, which has no NumPy array for them and in older versions panics
 
@@ -38,7 +38,7 @@ def arrow_module(module: str) -> Any:
         ) from None
 
 
-def of_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
+def convert_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
     """A chunked array: numbers, booleans, dates or objects; or text.
 
     Parameters
@@ -58,7 +58,7 @@ def of_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type).cast(storage)
         kind = storage
     if types.is_dictionary(kind) or is_arrow_text(kind):
-        return _of_dictionary(pa.chunked_array([coded(chunk) for chunk in column.chunks]))
+        return _of_dictionary(pa.chunked_array([dictionary_encoded(chunk) for chunk in column.chunks]))
     if types.is_decimal(kind) or (types.is_integer(kind) and column.null_count):
         if exact:
             return _objects(column.to_pylist())
@@ -74,7 +74,7 @@ def is_arrow_text(kind: Any) -> bool:
     return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_string_view))
 
 
-def coded(chunk: Any) -> Any:
+def dictionary_encoded(chunk: Any) -> Any:
     """An array of text as codes and its different texts; what is no text as it is."""
     if not is_arrow_text(chunk.type):
         return chunk
@@ -90,8 +90,8 @@ def _of_dictionary(column: Any) -> Cells:
     return _of_levels(codes, lambda used: levels.take(pa.array(used)).to_pylist(), text=is_arrow_text(levels.type))
 
 
-def of_series(series: Any, *, exact: bool) -> np.ndarray | Cells:
-    """A column of a DataFrame; as :func:`of_arrow`."""
+def convert_series(series: Any, *, exact: bool) -> np.ndarray | Cells:
+    """A column of a DataFrame; as :func:`convert_arrow`."""
     dtype = str(series.dtype)
     if dtype == "category":  # of pandas: categories, also where they are numbers
         return _of_levels(series.cat.codes.to_numpy(), lambda used: series.cat.categories.take(used).tolist())
@@ -126,7 +126,7 @@ def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]], 
     wrong = next((value for value in values if isinstance(value, bytes | list | dict | tuple | set)), None)
     if wrong is not None:
         raise TypeError(f"expected categories of numbers or text, got {type(wrong).__name__}")
-    names = ["" if is_nothing(value) else label_name(value) for value in values]
+    names = ["" if is_null(value) else label_name(value) for value in values]
     kind: dict[str, type] = {}
     for name, value in zip(names, values, strict=True):
         if kind.setdefault(name.strip(), type(value)) is not type(value) and name:
@@ -135,9 +135,9 @@ def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]], 
     return _cells(position[codes], names, named=not all(isinstance(value, str) for value in values))
 
 
-def is_nothing(value: Any) -> bool:
+def is_null(value: Any) -> bool:
     """Whether a value of a library is none: None, nan, NA, NaT."""
-    return not isinstance(value, str) and str(value) in PRINTED_NOTHING
+    return not isinstance(value, str) and str(value) in PRINTED_NULLS
 
 
 def _cells(codes: np.ndarray, texts: Sequence[str | None], *, named: bool = False) -> Cells:
@@ -160,7 +160,7 @@ def cells_of_objects(values: np.ndarray, refuse: Refuse, *, labels: bool = False
     for i, value in enumerate(values.tolist()):
         if isinstance(value, str):
             cell = value.strip()
-        elif is_nothing(value):
+        elif is_null(value):
             cell = ""
         elif isinstance(value, CELLS):
             cell = label_name(value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.nn.columns.column_data import Categorical, ColumnData
-from chainrule.tables.columns import show
+from chainrule.plain_text import show
 from chainrule.tables.readers import read_table
 from chainrule.tables.selection import BUILT_IN, TIME
 

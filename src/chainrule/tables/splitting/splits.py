@@ -12,8 +12,8 @@ from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.options import real_number, whole_number
 from chainrule.random import Purpose, stream
-from chainrule.tables.splitting.class_shares import hold_out_by_class
-from chainrule.tables.text_labels import distinct
+from chainrule.tables.splitting.stratified import hold_out_stratified
+from chainrule.tables.text_arrays import unique_with_codes
 
 GROUPS, CLASSES = 1, 2  # what is dealt by chance besides rows, so that each has draws of its own
 
@@ -61,7 +61,7 @@ def hold_out(
     order = _dealt(n, seed)
     held_out = min(math.ceil(fraction * n), n - 1)
     if classes is not None:
-        return _of(hold_out_by_class(_ranks(classes, n, "class", least=1), held_out, order))
+        return _of(hold_out_stratified(_ranks(classes, n, "class", least=1), held_out, order))
     return Split(np.sort(order[held_out:]), np.sort(order[:held_out]))
 
 
@@ -143,7 +143,7 @@ def _ranks(labels: Any, n: int, what: str, *, least: int = 2) -> np.ndarray:
         raise ShapeError(f"expected a {what} for each row, ({n},), got {labels.shape}")
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise DataError(f"row {int(np.isnan(labels).argmax())} (from 0) has no {what}")
-    different, ranks = distinct(labels)
+    different, ranks = unique_with_codes(labels)
     if len(different) < least:
         raise DataError(f"expected at least two different values of {what}, got one in all rows")
     return ranks.astype(np.int64)

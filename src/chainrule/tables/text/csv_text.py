@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from chainrule.errors import DataError
-from chainrule.tables.columns import show, show_names
+from chainrule.plain_text import show
+from chainrule.tables.choose_columns import show_names
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}

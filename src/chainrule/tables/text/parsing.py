@@ -26,7 +26,7 @@ GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)  # thousands wi
 WITH_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d*", re.ASCII)
 
 
-def kind_of(cell: str) -> str:
+def cell_kind(cell: str) -> str:
     """What a stripped cell holds: "missing", "number", "infinite", "boolean", "miswritten", "date" or "text"."""
     if cell in MISSING:
         return "missing"
@@ -80,6 +80,6 @@ def _decimal_name(value: Decimal) -> str:
     return str(int(value)) if value == int(value) else format(value, "f").rstrip("0")
 
 
-def first_of(kinds: Sequence[str], *wanted: str) -> int | None:
+def first_position(kinds: Sequence[str], *wanted: str) -> int | None:
     """The position of the first of the ``wanted`` kinds."""
     return next((i for i, kind in enumerate(kinds) if kind in wanted), None)

@@ -14,7 +14,7 @@ from chainrule.errors import DataError
 from chainrule.nn.inputs.rows import Features, InputReader, RowFormat, Rows
 from chainrule.nn.losses.names import Loss
 from chainrule.random import Purpose, stream
-from chainrule.tables.splitting.class_shares import keep_each_class
+from chainrule.tables.splitting.stratified import keep_each_class
 
 
 @dataclass(frozen=True)

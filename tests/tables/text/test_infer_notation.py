@@ -16,7 +16,7 @@ from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_columns import column_from
 from chainrule.tables.splitting.group_and_time_columns import read_times
 from chainrule.tables.text import csv_reader
-from chainrule.tables.text.notations import notation_as_known
+from chainrule.tables.text.infer_notation import match_known_notation
 
 COMMA, GERMAN, ENGLISH = Notation(","), Notation(",", "."), Notation(".", ",")
 
@@ -78,8 +78,8 @@ FILES = {
 
 @pytest.mark.parametrize("columns", FILES.values(), ids=FILES)
 def test_the_order_of_rows_does_not_change_a_number(write, monkeypatch, columns):
-    monkeypatch.setattr(csv_reader, "PART", 1)
-    monkeypatch.setattr(csv_reader, "LEAST", 4)
+    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 1)
+    monkeypatch.setattr(csv_reader, "MIN_ROWS", 4)
     rng = np.random.default_rng(0)
     n = 23
     cells = {name: [texts[min(i, len(texts) - 1)] for i in range(n)] for name, texts in columns.items()}
@@ -146,7 +146,7 @@ def test_a_target_that_may_be_read_either_way_says_so(write):
 
 def test_a_number_with_exponent_has_no_thousands_separator(write):
     """1.234e3 beside decimal commas is no 1,234,000: it contradicts them."""
-    assert notation_as_known(GERMAN, "1.234e3") is None
+    assert match_known_notation(GERMAN, "1.234e3") is None
     with pytest.raises(DataError, match="column 'a'"):
         cr.read_table(write(semicolons(a=["1.234e3", "1,5"], y=["1", "2"])), target="y")
 
@@ -189,7 +189,7 @@ def test_times_are_ordered_as_their_file_writes_numbers(write):
     ],
 )
 def test_a_cell_is_read_as_known_or_not_at_all(known, cell, value):
-    found = notation_as_known(known, cell)
+    found = match_known_notation(known, cell)
     assert (None if found is None else found.number(cell)) == value
 
 

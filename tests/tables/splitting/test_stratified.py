@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule.tables.splitting.class_shares import hold_out_by_class, keep_each_class
+from chainrule.tables.splitting.stratified import hold_out_stratified, keep_each_class
 
 
 @given(
@@ -20,7 +20,7 @@ def test_each_class_has_its_share_held_out(sizes, fraction, seed):
     if max(sizes) < 2:
         return
     count = max(1, int(fraction * len(classes)))
-    held = hold_out_by_class(classes, count, rng.permutation(len(classes)))
+    held = hold_out_stratified(classes, count, rng.permutation(len(classes)))
     assert held.sum() == min(count, len(classes) - len(sizes))
     assert set(classes[~held]) == set(range(len(sizes)))
     if all(count * size / len(classes) <= size - 1 for size in sizes):

@@ -9,7 +9,7 @@ from chainrule.errors import DataError
 from chainrule.estimators.labels import as_they_came
 from chainrule.tables.splitting.splits import hold_out, make_folds
 from chainrule.tables.targets import encode_target, plan_target
-from chainrule.tables.text_labels import distinct, is_text, spread_texts
+from chainrule.tables.text_arrays import is_text, take_texts, unique_with_codes
 
 TEXTS = np.array(["b", "a", "é", "", "b", "a b", "aa", "B"])
 
@@ -17,14 +17,14 @@ TEXTS = np.array(["b", "a", "é", "", "b", "a b", "aa", "B"])
 @pytest.mark.parametrize("labels", [TEXTS, TEXTS.astype(object), TEXTS.astype(np.dtypes.StringDType())])
 def test_different_texts_are_those_of_numpy_in_its_order(labels):
     want, positions = np.unique(TEXTS, return_inverse=True)
-    different, codes = distinct(labels)
+    different, codes = unique_with_codes(labels)
     assert different.tolist() == want.tolist()
     assert (codes.tolist(), codes.dtype) == (positions.tolist(), np.int64)
     assert is_text(labels)
 
 
 def test_rows_share_their_text():
-    spread = spread_texts(["a", "b" * 1000], np.array([1, 0, 1, 1]))
+    spread = take_texts(["a", "b" * 1000], np.array([1, 0, 1, 1]))
     assert (spread.dtype, spread.nbytes) == (object, 4 * 8)
     assert spread[0] is spread[2]
 

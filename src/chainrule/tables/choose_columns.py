@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from chainrule import plain_text
 from chainrule.errors import DataError, OptionError
+from chainrule.plain_text import show
 from chainrule.tables.selection import Selection
 
 MOST_COLUMNS = 250_000  # with names: a kilobyte each, and ten seconds together; a model file has room for so many
-show = plain_text.show  # names and cells
 POSITION = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 WIDEST_SEARCH = 2_000  # names among which a near miss is looked for; difflib takes 50 us a name
 

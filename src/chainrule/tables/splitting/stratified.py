@@ -7,7 +7,7 @@ import numpy as np
 from chainrule.errors import DataError
 
 
-def hold_out_by_class(classes: np.ndarray, count: int, order: np.ndarray) -> np.ndarray:
+def hold_out_stratified(classes: np.ndarray, count: int, order: np.ndarray) -> np.ndarray:
     """(n,) bool: ``count`` rows, of each class its share to the nearest row that is possible.
 
     Of m_c rows count * m_c / n are held out, rounded down or up (largest remainders first), and at most m_c - 1: each

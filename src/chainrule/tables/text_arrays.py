@@ -13,7 +13,7 @@ import numpy as np
 TEXT = np.dtype(object)
 
 
-def spread_texts(texts: Sequence[str], codes: np.ndarray) -> np.ndarray:
+def take_texts(texts: Sequence[str], codes: np.ndarray) -> np.ndarray:
     """(n,) object: row i holds ``texts[codes[i]]``."""
     found: np.ndarray = np.array(texts, TEXT).take(codes)
     return found
@@ -26,7 +26,7 @@ def is_text(labels: np.ndarray) -> bool:
     return labels.size > 0 and all(isinstance(label, str) for label in labels.reshape(-1).tolist())
 
 
-def distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unique_with_codes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different ones of (n,) labels in their order, and (n,) int64, the position of each row's among them.
 
     As ``np.unique``, which would sort objects row by row.
