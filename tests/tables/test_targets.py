@@ -55,13 +55,13 @@ def test_plans(target, loss, task, y, classes, n_out):
 
 
 BAD = {
-    "one class": (np.array(["a", "a"]), None, ["expected two classes, the target is 'a' in every row"]),
-    "one number": (np.array([7.0, 7.0]), None, ["the target is '7' in every row"]),
-    "one row": (np.array([7]), SOFTMAX, ["expected two classes"]),
+    "one class": (np.array(["a", "a"]), None, ["expected at least two classes, got 'a' in every row"]),
+    "one number": (np.array([7.0, 7.0]), None, ["got '7' in every row"]),
+    "one row": (np.array([7]), SOFTMAX, ["expected at least two classes"]),
     "classes in columns": (
         np.array([[0, 1], [1, 0]]),
         SOFTMAX,
-        ["got one of shape (2, 2)", "hint: several answers a row"],
+        ["got one of shape (2, 2)", "hint: several labels per row"],
     ),
     "text as numbers": (TEXT, SQUARED, ["expected numbers in the target, got text: 'dog', ..."]),
     "three words": (TEXT, SIGMOID, ["expected two classes, got 4: 'Zebra', 'ant'", "hint: more than two"]),

@@ -69,7 +69,7 @@ def test_a_csv_that_changes_between_its_readings_is_refused(table, monkeypatch, 
     path = table(change)
     if surprise:
         path.write_text(BEFORE + surprise)
-    with pytest.raises(DataError, match=r"changed while it was read(?s:.*)let whoever writes it finish"):
+    with pytest.raises(DataError, match=r"changed while it was read(?s:.*)wait until it has been written"):
         cr.read_table(path, target="y")
 
 

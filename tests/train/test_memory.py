@@ -395,7 +395,7 @@ def test_what_is_not_a_fit_says_it_too(monkeypatch, tmp_path):
         "writing a model file": (Folder, "write_atomically", lambda: net.save(tmp_path / "m")),
         "reading a model file": (sealed_file, "open_regular", lambda: cr.load(tmp_path / "m")),
         "standardizing": (np, "percentile", lambda: cr.Standardization.fit_robust(X)),
-        "dealing rows": (NumPyBackend, "permutation", lambda: cr.hold_out(10, 0.5)),
+        "splitting rows": (NumPyBackend, "permutation", lambda: cr.hold_out(10, 0.5)),
     }
     for doing, (owner, name, call) in doors.items():
         with monkeypatch.context() as patch:

@@ -211,7 +211,7 @@ def test_a_file_to_validate_on_and_a_group_do_not_go_together(run, visits):
     found = run("train", visits, "--target", "y", "--drop", "day", "--group", "patient", "--valid", visits, *QUICK)
     assert (found.code, "a file to validate on came with --group or --time" in found.error) == (2, True)
     found = run("train", "digits", "--group", "patient", *QUICK)
-    assert (found.code, "digits has no columns by name: expected 'patient'" in found.error) == (3, True)
+    assert (found.code, "digits: expected a column called 'patient', got an array" in found.error) == (3, True)
     Path("one.csv").write_text("x,who,y\n" + "".join(f"{i},ann,{i / 7}\n" for i in range(9)))
     found = run("train", "one.csv", "--target", "y", "--group", "who", *QUICK)
     assert (found.code, "one.csv, column 'who': expected at least two different values of group" in found.error) == (

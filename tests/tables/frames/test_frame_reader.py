@@ -263,5 +263,5 @@ def test_an_arrow_file_without_columns_says_so(tmp_path, ending, need_target):
         pytest.importorskip("pyarrow.parquet").write_table(pa.table({}), path)
     else:
         pytest.importorskip("pyarrow.feather").write_feather(pa.table({}), path)
-    with pytest.raises(DataError, match="has no columns"):
+    with pytest.raises(DataError, match="expected columns, got none"):
         read_table(path, need_target=need_target)

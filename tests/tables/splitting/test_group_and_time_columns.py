@@ -67,7 +67,7 @@ def test_times_of_typed_columns_take_no_memory_as_text(kind):
             "row 1 (from 0) of column 'when': expected a number or a date such as 2026-11-23, got '02.01.2026'",
         ),
         (["1", "", "3"], "row 1 (from 0) of column 'when': expected a value, got an empty cell"),
-        (["2026-01-02T00:00Z", "2026-01-02"], "some times in column 'when' have a time zone and some have none"),
+        (["2026-01-02T00:00Z", "2026-01-02"], "column 'when': expected times with or without a time zone, got both"),
         (["5", "2026-01-02"], "expected a number or a date such as 2026-11-23, got '5'"),
         (["2026-02-30", "2026-01-02"], "got '2026-02-30'"),
     ],
@@ -84,7 +84,7 @@ def test_groups_are_the_cells(tmp_path):
     with pytest.raises(cr.DataError, match="did you mean 'when'"):
         read_groups(path, "wen")
     np.save(tmp_path / "a.npy", np.ones((3, 2)))
-    with pytest.raises(cr.DataError, match="has no columns by name"):
+    with pytest.raises(cr.DataError, match="expected a column called .when., got an array"):
         read_groups(tmp_path / "a.npy", "when")
 
 

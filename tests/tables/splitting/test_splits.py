@@ -116,14 +116,14 @@ def test_folds_by_time_where_one_time_has_nearly_all_rows():
 
 REFUSED = {
     "no fraction": (lambda: cr.hold_out(9, 1.0), cr.OptionError, "fraction: expected a finite number above 0"),
-    "one row": (lambda: cr.hold_out(1, 0.5), cr.DataError, "one row"),
+    "one row": (lambda: cr.hold_out(1, 0.5), cr.DataError, "at least two rows to hold one out, got one"),
     "one group": (lambda: cr.hold_out(3, 0.5, groups=[1, 1, 1]),
         cr.DataError, "expected at least two different values of group"),
     "one time": (lambda: cr.hold_out(3, 0.5, times=[1, 1, 1]), cr.DataError, "different values of time"),
     "both": (lambda: cr.hold_out(3, 0.5, times=[1, 2, 3], groups=[1, 2, 3]), cr.OptionError, "groups or times"),
     "too few labels": (lambda: cr.hold_out(3, 0.5, groups=[1, 2]),
         cr.ShapeError, "expected a group for each row, (3,)"),
-    "a time that is none": (lambda: cr.hold_out(3, 0.5, times=[1, np.nan, 2]), cr.DataError, "row 1 (from 0) has no"),
+    "a time that is none": (lambda: cr.hold_out(3, 0.5, times=[1, np.nan, 2]), cr.DataError, "row 1 (from 0): expected a time"),
     "one fold": (lambda: cr.make_folds(9, 1), cr.OptionError, "folds: expected a whole number from 2"),
     "more folds than rows": (lambda: cr.make_folds(3, 4),
         cr.DataError, "expected at least 4 rows for these folds, got 3"),
