@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule.errors import ModelFileError
 from chainrule.files import model_file
 from chainrule.files.regular_file import open_regular, path_of_open
-from chainrule.files.sealed_file import is_of
+from chainrule.files.sealed_file import is_of_format
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 
 KINDS = ["a named pipe", "a socket", "a directory", "a device"]
@@ -43,7 +43,7 @@ def test_what_is_no_file_is_refused_and_named(tmp_path, monkeypatch, kind):
     for read in (cr.load, Checkpoint.read):
         with pytest.raises(ModelFileError, match=f"it cannot be read: expected a file, got {kind}"):
             read(path)
-    assert not is_of(path, model_file.FORMAT)
+    assert not is_of_format(path, model_file.FORMAT)
 
 
 def test_a_pipe_that_takes_the_place_of_a_file_before_it_is_opened(tmp_path, monkeypatch):

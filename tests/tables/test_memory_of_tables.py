@@ -89,8 +89,8 @@ def test_text_of_an_archive_takes_a_part_of_its_width(tmp_path):
 def test_arrays_larger_than_what_is_free_are_refused_before_they_are_read(tmp_path, monkeypatch, ending):
     X = np.zeros((1_000_000, 4))
     path = saved_rows(tmp_path, X) if ending == ".npy" else packed(tmp_path / "a.npz", X=X)
-    monkeypatch.setattr(host_memory, "WORTH_ASKING", 1 << 20)
-    monkeypatch.setattr(host_memory, "free_on_host", lambda: 31_000_000)
+    monkeypatch.setattr(host_memory, "MIN_CHECKED", 1 << 20)
+    monkeypatch.setattr(host_memory, "free_host_memory", lambda: 31_000_000)
     with (
         peak_of() as peak,
         pytest.raises(cr.OutOfMemoryError, match=r"32,000,000 bytes more are needed and 31,000,000 bytes are free"),

@@ -307,7 +307,7 @@ def test_a_memory_error_that_says_nothing(monkeypatch, free):
 
     net = cr.MLP([N_IN, 3])
     monkeypatch.setattr(net.backend, "capture", nothing)
-    monkeypatch.setattr(host_memory, "free_on_host", lambda *_: free)
+    monkeypatch.setattr(host_memory, "free_host_memory", lambda *_: free)
     with pytest.raises(OutOfMemoryError) as caught:
         cr.Trainer(net).fit(np.ones((10, N_IN)), np.arange(10) % 3)
     assert caught.value.message == "cpu is out of memory" + (": 5 bytes are free" if free else "")
@@ -316,16 +316,16 @@ def test_a_memory_error_that_says_nothing(monkeypatch, free):
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux's account of its memory")
 def test_what_the_host_has_free(monkeypatch):
-    available = host_memory.free_on_host()
+    available = host_memory.free_host_memory()
     assert 1 << 20 < available < 1 << 50
     assert memory.free_at_start(cr.backend("cpu")) is None
-    assert host_memory.free_on_host(1000) == 1000
+    assert host_memory.free_host_memory(1000) == 1000
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 60, 1 << 60))
     assert 1 << 59 < memory.free_at_start(cr.backend("cpu")) < 1 << 60
     monkeypatch.setattr(resource, "getrlimit", lambda _: (5, 5))
-    assert memory.free_at_start(cr.backend("cpu")) == host_memory.free_on_host() == 0
+    assert memory.free_at_start(cr.backend("cpu")) == host_memory.free_host_memory() == 0
 
 
 def test_a_limit_on_the_address_space():
@@ -405,7 +405,7 @@ def test_what_is_not_a_fit_says_it_too(monkeypatch, tmp_path):
             ) as e:
                 call()
         assert e.value.needed == 2**53
-        assert e.value.hint not in errors.GENERAL_ADVICE
+        assert e.value.hint not in errors.GENERAL_HINTS
         call()
 
 
@@ -462,8 +462,8 @@ def test_what_failed_is_given_back_before_anything_is_said():
 
 def test_batches_that_the_host_could_only_promise_are_refused(monkeypatch):
     """Linux hands out more than it has, and kills who uses it."""
-    monkeypatch.setattr(memory, "WORTH_ASKING", 10_000)
-    monkeypatch.setattr(memory, "free_on_host", lambda *_: 50_000)
+    monkeypatch.setattr(memory, "MIN_CHECKED", 10_000)
+    monkeypatch.setattr(memory, "free_host_memory", lambda *_: 50_000)
     net = cr.MLP([N_IN, 16, 3])
     X, y = np.ones((N, N_IN)), np.arange(N) % 3
     with pytest.raises(
@@ -486,7 +486,7 @@ def test_what_a_control_group_leaves(monkeypatch, tmp_path):
     monkeypatch.setattr(host_memory, "CGROUPS", tmp_path)
     read = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda p, *a: "0::/outer/inner\n" if p.name == "cgroup" else read(p, *a))
-    assert host_memory.free_on_host() == 1000 - 700 + 150
+    assert host_memory.free_host_memory() == 1000 - 700 + 150
 
 
 def test_a_device_too_full_for_a_backend(monkeypatch):

@@ -14,7 +14,7 @@ from chainrule.backends import backend as make_backend
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
-from chainrule.host_memory import out_of_memory_hint, refuse_what_is_not_free
+from chainrule.host_memory import out_of_memory_hint, require_free_memory
 from chainrule.nn import predictions
 from chainrule.nn.inputs.preparation import Preparation, TableLike
 from chainrule.nn.inputs.rows import InputReader, Rows, upload_rows
@@ -99,7 +99,7 @@ class Network:
         layout = Layout(parameter_shapes(self.nodes), self.dtype)
         if self.backend.free_memory() is None:  # on the host, which promises more than it has
             drawn = 0 if parameters is not None else max(slot.size for slot in layout.slots.values())
-            refuse_what_is_not_free(layout.size * self.dtype.itemsize + DRAWING * drawn, doing="making a net")
+            require_free_memory(layout.size * self.dtype.itemsize + DRAWING * drawn, doing="making a net")
         self._parameters = Arena(self.backend, layout)
         if parameters is not None:
             self._parameters.assign(parameters)

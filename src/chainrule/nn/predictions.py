@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array
 from chainrule.errors import OptionError
-from chainrule.host_memory import out_of_memory_hint, refuse_what_is_not_free
+from chainrule.host_memory import out_of_memory_hint, require_free_memory
 from chainrule.nn.inputs.rows import InputReader, upload_features
 from chainrule.nn.losses.names import GaussianNLL, refuse_standardized
 
@@ -106,7 +106,7 @@ def _of_logits(
         features = upload_features(be, X, net.n_in, net.dtype, net.preparation.features, net.codes())
         n = len(features.x)
         if be.free_memory() is None:  # a device refuses by itself
-            refuse_what_is_not_free(n * math.prod(shape) * dtype.itemsize, doing="predicting", hint=FEWER)
+            require_free_memory(n * math.prod(shape) * dtype.itemsize, doing="predicting", hint=FEWER)
         out = be.empty((n, *shape), dtype)
         batch = net.bind(net.evaluation_rows(n), training=False)
         read = InputReader(be, features, batch.n, net.dtype)

@@ -12,7 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule import host_memory
 from chainrule.tables.frames import arrow_files
-from chainrule.tables.frames.arrow_claims import Claims, claims_of
+from chainrule.tables.frames.arrow_claims import Claims, read_claims
 from peaks import peak_of
 
 pa = pytest.importorskip("pyarrow")
@@ -83,8 +83,8 @@ def test_numbers_take_the_table_and_a_few_of_its_columns(tmp_path, form):
 def test_what_a_file_claims_is_compared_with_what_is_free(tmp_path, monkeypatch, form):
     n = 1_000_000
     path = write(tmp_path, form, pa.table({"a": np.zeros(n), "y": np.arange(n) % 2}))
-    monkeypatch.setattr(host_memory, "WORTH_ASKING", 1 << 20)
-    monkeypatch.setattr(host_memory, "free_on_host", lambda: 15_000_000)
+    monkeypatch.setattr(host_memory, "MIN_CHECKED", 1 << 20)
+    monkeypatch.setattr(host_memory, "free_host_memory", lambda: 15_000_000)
     with peak_of() as peak, pytest.raises(cr.OutOfMemoryError, match="bytes more are needed and 15,000,000 bytes"):
         cr.read_table(path, target="y")
     assert peak.bytes < 4 << 20  # of 16 MB: what is imported for the first time counts too
@@ -108,7 +108,7 @@ def test_rows_for_no_bytes(tmp_path, form):
 def test_claims_of_a_file(tmp_path, form):
     path = write(tmp_path, form, pa.table({"a": np.zeros(25_000), "b": np.zeros(25_000, np.int8)}))
     with path.open("rb") as file:
-        assert claims_of(file, str(path)) == Claims(25_000, 80_000)
+        assert read_claims(file, str(path)) == Claims(25_000, 80_000)
 
 
 def test_a_buffer_that_claims_more_than_packing_can_do(tmp_path):

@@ -249,7 +249,7 @@ def test_an_arrow_file_that_claims_more_than_it_can_hold_is_no_valid_file(tmp_pa
     monkeypatch.setattr(frame_reader, "_from_arrow", starved)
     with pytest.raises(DataError, match=r"t\.feather is no valid \.feather file"):
         read_table(tmp_path / "t.feather", target="y")
-    monkeypatch.setattr(frame_reader, "free_on_host", lambda: 1000)
+    monkeypatch.setattr(frame_reader, "free_host_memory", lambda: 1000)
     with pytest.raises(OutOfMemoryError):
         read_table(tmp_path / "t.feather", target="y")
 

@@ -84,7 +84,7 @@ def test_groups_are_the_cells(tmp_path):
     with pytest.raises(cr.DataError, match="did you mean 'when'"):
         read_groups(path, "wen")
     np.save(tmp_path / "a.npy", np.ones((3, 2)))
-    with pytest.raises(cr.DataError, match="expected a column called .when., got an array"):
+    with pytest.raises(cr.DataError, match="expected a column called 'when', got an array"):
         read_groups(tmp_path / "a.npy", "when")
 
 

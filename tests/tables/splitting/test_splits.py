@@ -123,7 +123,7 @@ REFUSED = {
     "both": (lambda: cr.hold_out(3, 0.5, times=[1, 2, 3], groups=[1, 2, 3]), cr.OptionError, "groups or times"),
     "too few labels": (lambda: cr.hold_out(3, 0.5, groups=[1, 2]),
         cr.ShapeError, "expected a group for each row, (3,)"),
-    "a time that is none": (lambda: cr.hold_out(3, 0.5, times=[1, np.nan, 2]), cr.DataError, "row 1 (from 0): expected a time"),
+    "a time that is none": (lambda: cr.hold_out(3, 0.5, times=[1, np.nan, 2]), cr.DataError, "row 1 (from 0)"),
     "one fold": (lambda: cr.make_folds(9, 1), cr.OptionError, "folds: expected a whole number from 2"),
     "more folds than rows": (lambda: cr.make_folds(3, 4),
         cr.DataError, "expected at least 4 rows for these folds, got 3"),

@@ -25,7 +25,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from chainrule.backends.compiled import loop_cache
 from chainrule.environment import switch
 from chainrule.errors import CompiledLoopsWarning, first_line
-from chainrule.host_memory import free_on_host
+from chainrule.host_memory import free_host_memory
 
 LOADING = 1.0  # seconds to import numba and take the loops from the cache
 COMPILING = 10.0  # seconds to compile them first
@@ -67,7 +67,7 @@ class Loops:
     def load(self) -> None:
         if self.module is not None or self.problem:
             return
-        free = free_on_host()
+        free = free_host_memory()
         if free is not None and free < MEMORY:
             self._give_up(f"not loaded: they need {MEMORY:,} bytes of memory and {free:,} are free")
             return

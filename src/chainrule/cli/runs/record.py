@@ -18,7 +18,7 @@ from chainrule.errors import DataError, first_line
 from chainrule.files.descriptors import path_in_errors
 from chainrule.files.folder import Folder
 from chainrule.files.regular_file import is_folder, open_regular
-from chainrule.files.sealed_file import is_deeper
+from chainrule.files.sealed_file import is_nested_deeper
 from chainrule.tables.selection import BUILT_IN
 from chainrule.train.records.run import StartRecord
 from chainrule.version import __version__
@@ -52,7 +52,7 @@ def record_in(folder: Folder) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else None
         raise DataError(f"{path / RECORD} cannot be read: {said or first_line(error):.200}") from error
-    if not isinstance(record, dict) or is_deeper(record, DEEPEST):
+    if not isinstance(record, dict) or is_nested_deeper(record, DEEPEST):
         raise DataError(f"{path / RECORD} should be a JSON object of at most {DEEPEST} levels")
     return record
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
-from chainrule.host_memory import refuse_what_is_not_free
+from chainrule.host_memory import require_free_memory
 from chainrule.nn.columns.column_data import TableColumns
 from chainrule.nn.columns.notation import MISSING
 from chainrule.plain_text import show
@@ -111,7 +111,7 @@ def _read_pair(
         y_header = header_of(archive, y, y_where, text=True)
         _check_target_shape(y_header, x_header.shape[0], y_where)
         n_bytes += y_header.nbytes
-    refuse_what_is_not_free(n_bytes, doing=f"reading {archive.filename}")
+    require_free_memory(n_bytes, doing=f"reading {archive.filename}")
     X = read_member(archive, x, where)
     return X, None if y is None else read_member(archive, y, y_where, text=True)
 

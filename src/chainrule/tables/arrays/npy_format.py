@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.host_memory import refuse_what_is_not_free
+from chainrule.host_memory import require_free_memory
 from chainrule.plain_text import show
 from chainrule.tables.text.infer_target import first_rounded
 from chainrule.tables.text_arrays import TEXT
@@ -71,7 +71,7 @@ def read_array(stream: BinaryIO, size: int, where: str, *, text: bool = False) -
     header = read_header(head, size, where, text=text)
     shape, fortran, dtype, end = header
     n_bytes = header.nbytes
-    refuse_what_is_not_free(n_bytes, doing=f"reading {where}")
+    require_free_memory(n_bytes, doing=f"reading {where}")
     raw = np.empty(n_bytes, np.uint8)
     view, rest = raw.data, head[end:]
     done = min(len(rest), n_bytes)  # an archive may unpack to more than its directory claims

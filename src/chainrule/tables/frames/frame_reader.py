@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, first_line
-from chainrule.host_memory import free_on_host
+from chainrule.host_memory import free_host_memory
 from chainrule.nn.columns.column_data import ColumnData, TableColumns
 from chainrule.plain_text import show
 from chainrule.tables.choose_columns import choose_columns, show_names
@@ -77,7 +77,7 @@ def _claims_too_much(error: MemoryError, size: int) -> bool:
     asked = re.search(r"of size (-?\d+)", str(error))
     if asked is not None:
         return not 0 <= int(asked[1]) <= most
-    free = free_on_host()  # the error does not say how much was asked for
+    free = free_host_memory()  # the error does not say how much was asked for
     return free is not None and most < free
 
 
