@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import chainrule as cr
-from campaigns.bodies import BODIES, backend_of
+from campaigns.implementations import IMPLEMENTATIONS, backend_of
 from campaigns.tally import Tally
 from chainrule.backends.numpy.backend import NumPyBackend
 
@@ -44,7 +44,7 @@ def product(number: int) -> str:
     a, b = factors
     exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
     bound = 8 * np.finfo(dtype).eps / 2 * (np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64))
-    for body in BODIES:
+    for body in IMPLEMENTATIONS:
         with backend_of(body) as be:
             x, y = (be.upload(np.ascontiguousarray(f)) for f in (a, b))
             if not a.flags.c_contiguous:
@@ -86,7 +86,7 @@ def training(number: int) -> str:
 
     expected = trained(NumPyBackend())
     long = steps == STEPS[-1] and number // len(STEPS) >= LONG_SIMULATED
-    for body in [body for body in BODIES[1:] if not (long and body == "simulated")]:
+    for body in [body for body in IMPLEMENTATIONS[1:] if not (long and body == "simulated")]:
         with backend_of(body) as be:
             found = trained(be)
         if body != "simulated":

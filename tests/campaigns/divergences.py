@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import chainrule as cr
-from campaigns.bodies import BODIES, backend_of
+from campaigns.implementations import IMPLEMENTATIONS, backend_of
 from campaigns.tally import Tally
 from chainrule.cli.main import main
 from chainrule.cli.runs.directory import CHECKPOINTS
@@ -91,7 +91,7 @@ class Case:
     def __init__(self, number: int, folder: Path) -> None:
         rng = random.Random(number)
         self.way = WAYS[number % len(WAYS)]
-        self.body = BODIES[number // 2 % len(BODIES)]
+        self.body = IMPLEMENTATIONS[number // 2 % len(IMPLEMENTATIONS)]
         self.folder = folder
         self.dtype = rng.choice(["float32", "float64"])
         self.layers = rng.choice(list(LAYERS))

@@ -7,7 +7,6 @@ Right is: all that is there after a kill can be read, and the end is that of a r
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -55,19 +54,11 @@ def case(number: int, commands: Commands, whole: runs.Outcome, seconds: float, c
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many kills struck what, and what went wrong, by number of the case."""
-    counts, findings = Counter[str](), {}
+    """How many kills hit what, and what went wrong, by number of the case."""
+    counts = Counter[str]()
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)
         seconds = runs.seconds_of_a_run(commands)
-        for number in numbers:
-            try:
-                said = case(number, commands, whole, seconds, counts)
-            except TimeoutError as error:
-                said = str(error)
-            if said:
-                findings[number] = said
-            shutil.rmtree(folder / "run", ignore_errors=True)
-            (folder / "said").unlink(missing_ok=True)
+        findings = runs.try_each(numbers, folder, lambda number: case(number, commands, whole, seconds, counts))
     return dict(counts), findings

@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import json
 import random
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,22 +23,16 @@ from chainrule.train.checkpoints.writer import BEST, LAST
 
 ROWS = "rows.csv"
 EPOCHS = 6
-OPTIONS = (
-    "--target",
-    "kind",
-    "--hidden",
-    "6",
-    "--batch-size",
-    "16",
-    "--dropout",
-    "0.2",
-    "--ema",
-    "0.9",
-    "--accumulate",
-    "2",
-    "--device",
-    "cpu",
-)
+SETTINGS = {
+    "target": "kind",
+    "hidden": "6",
+    "batch-size": "16",
+    "dropout": "0.2",
+    "ema": "0.9",
+    "accumulate": "2",
+    "device": "cpu",
+}
+OPTIONS = tuple(word for name, value in SETTINGS.items() for word in (f"--{name}", value))
 TRAIN = ("train", ROWS, *OPTIONS, "--epochs", EPOCHS, "--checkpoint-every", "2")
 FILES = {CONFIG, RECORD, METRICS, HISTORY, CURVES, MODEL, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{BEST}"}
 
@@ -104,6 +100,24 @@ def seconds_of_a_run(commands: Commands) -> float:
         commands.run(*TRAIN, "--run-dir", f"timed{number}")
         times.append(time.monotonic() - start)
     return min(times)
+
+
+def try_each(numbers: range, folder: Path, case: Callable[[int], str]) -> dict[int, str]:
+    """What went wrong, by number; what a case leaves in the folder is removed after it.
+
+    ``case`` returns what went wrong, or ""; a TimeoutError goes wrong too.
+    """
+    findings, kept = {}, set(folder.iterdir())
+    for number in numbers:
+        try:
+            wrong = case(number)
+        except TimeoutError as error:
+            wrong = str(error)
+        if wrong:
+            findings[number] = wrong
+        for path in set(folder.iterdir()) - kept:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return findings
 
 
 def difference(run: Path, whole: Outcome) -> str:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import time
 from collections import Counter
@@ -145,23 +144,18 @@ class Case:
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many came to what, and what went wrong, by number."""
-    counts, findings = Counter[str](), {}
+    """The outcomes, and what went wrong, by number."""
+    counts = Counter[str]()
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)
         seconds = runs.seconds_of_a_run(commands)
-        for number in numbers:
+
+        def try_one(number: int) -> str:
             case = Case(number, commands, whole, seconds)
-            try:
-                said, wrong = case.outcome()
-            except TimeoutError as error:
-                said, wrong = "", str(error)
-            if wrong:
-                findings[number] = f"{case.kind}: {wrong}"
-            else:
-                counts[said] += 1
-            shutil.rmtree(folder / "run", ignore_errors=True)
-            for name in ("said", "out", "err"):
-                (folder / name).unlink(missing_ok=True)
-    return dict(counts), findings
+            outcome, wrong = case.outcome()
+            counts[outcome] += not wrong
+            return f"{case.kind}: {wrong}" if wrong else ""
+
+        findings = runs.try_each(numbers, folder, try_one)
+    return dict(+counts), findings
