@@ -21,7 +21,7 @@ def names(path: Path) -> list[str]:
     return sorted(p.name for p in path.iterdir())
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_stays(opened, tmp_path):
+def test_a_link_is_replaced_but_not_its_target(opened, tmp_path):
     (tmp_path / "precious").write_text("precious")
     (opened.path / "a").symlink_to(tmp_path / "precious")
     os.link(tmp_path / "precious", opened.path / "b")
@@ -33,7 +33,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(opened, tmp_path):
     assert names(opened.path) == ["a", "b"]
 
 
-def test_a_temporary_that_is_there_already_is_not_written_to(opened, tmp_path, monkeypatch):
+def test_an_existing_temporary_is_not_written_to(opened, tmp_path, monkeypatch):
     """Somebody who may write into the folder guessed its name, and put a link there."""
     (tmp_path / "precious").write_text("precious")
     drawn = iter([b"\0\0\0\1", b"\0\0\0\2"])
@@ -45,7 +45,7 @@ def test_a_temporary_that_is_there_already_is_not_written_to(opened, tmp_path, m
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
-def test_a_file_that_is_replaced_keeps_its_permissions(opened, mode):
+def test_permissions_of_a_replaced_file_are_kept(opened, mode):
     opened.write_atomically("a", b"old")
     (opened.path / "a").chmod(mode)
     opened.write_atomically("a", b"new")
@@ -53,7 +53,7 @@ def test_a_file_that_is_replaced_keeps_its_permissions(opened, mode):
     assert (opened.path / "a").read_bytes() == b"new"
 
 
-def test_what_replaces_a_private_file_is_never_readable_to_others(opened, monkeypatch):
+def test_permissions_of_a_private_file_are_never_wider_while_it_is_replaced(opened, monkeypatch):
     opened.write_atomically("a", b"old")
     (opened.path / "a").chmod(0o600)
     modes, write = [], os.write
@@ -63,7 +63,7 @@ def test_what_replaces_a_private_file_is_never_readable_to_others(opened, monkey
     assert modes == [0o600]
 
 
-def test_a_new_file_has_the_permissions_that_the_umask_leaves(opened):
+def test_permissions_of_a_new_file_follow_the_umask(opened):
     before = os.umask(0o027)
     try:
         opened.write_atomically("a", b"new")
@@ -76,14 +76,14 @@ def test_a_new_file_has_the_permissions_that_the_umask_leaves(opened):
 @pytest.mark.parametrize(
     "name", ["x" * 255, "字" * 85, "\udcff" * 255, "-", " ", "a\nb", "ä" * 120 + ".csv"], ids=ascii
 )
-def test_names_that_a_file_system_takes(opened, name):
+def test_file_names_of_any_characters(opened, name):
     opened.write_atomically(name, b"1")
     opened.write_atomically(name, b"2")
     assert names(opened.path) == [name]
     assert (opened.path / name).read_bytes() == b"2"
 
 
-def test_a_name_that_is_too_long_says_so(opened):
+def test_file_names_that_are_too_long_are_refused(opened):
     with pytest.raises(OSError, match="too long") as caught:
         opened.write_atomically("x" * 256, b"1")
     assert caught.value.errno == errno.ENAMETOOLONG
@@ -93,12 +93,12 @@ def test_a_name_that_is_too_long_says_so(opened):
 @pytest.mark.parametrize(
     ("name", "longest", "kept"), [("abc", 3, "abc"), ("abcd", 3, "abc"), ("字字", 5, "字"), ("", 0, "")]
 )
-def test_names_are_shortened_to_whole_characters(name, longest, kept):
+def test_cut_name_keeps_whole_characters(name, longest, kept):
     assert cut_name(name, longest) == kept
 
 
 @pytest.mark.parametrize("kind", ["directory", "named pipe"])
-def test_what_is_no_file_is_not_replaced(tmp_path, kind):
+def test_directories_and_pipes_are_not_replaced(tmp_path, kind):
     path = tmp_path / "a"
     path.mkdir() if kind == "directory" else os.mkfifo(path)
     with pytest.raises(OSError, match=f"expected a file, got a {kind}") as caught:

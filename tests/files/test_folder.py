@@ -23,7 +23,7 @@ def names(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "dangling link", "named pipe"])
-def test_nothing_is_appended_to_what_may_lie_elsewhere(opened, tmp_path, kind):
+def test_append_refuses_links_and_hard_links(opened, tmp_path, kind):
     (tmp_path / "precious").write_text("precious")
     path = opened.path / "a"
     match kind:
@@ -40,14 +40,14 @@ def test_nothing_is_appended_to_what_may_lie_elsewhere(opened, tmp_path, kind):
     assert names(tmp_path) == ["home", "precious"]
 
 
-def test_lines_are_appended(opened):
+def test_append(opened):
     assert opened.append("a", b"1\n")
     assert opened.append("a", b"2\n")
     opened.flush_file("a")
     assert (opened.path / "a").read_bytes() == b"1\n2\n"
 
 
-def test_a_link_to_a_folder_is_no_folder_within(opened, tmp_path):
+def test_open_folder_refuses_a_link_to_a_folder(opened, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (opened.path / "checkpoints").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="checkpoints: expected a folder, got a link"):
@@ -63,7 +63,7 @@ def test_a_link_to_a_folder_is_no_folder_within(opened, tmp_path):
     assert names(tmp_path / "elsewhere") == []
 
 
-def test_only_temporaries_that_we_make_are_removed(opened):
+def test_remove_temporaries_removes_only_our_own(opened):
     ours = [".a.1-2.tmp", ".a.123-00ff12ab.tmp", ".b.c.9-7.tmp"]
     others = [".mine.tmp", ".a.tmp", ".a.x-1.tmp", ".d.1-2.tmp", "a.1-2.tmp", ".a.1-2.tmp.bak"]
     for name in (*ours, *others):
@@ -75,7 +75,7 @@ def test_only_temporaries_that_we_make_are_removed(opened):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_temporaries_of_another_user_stay(opened):
+def test_remove_temporaries_keeps_those_of_another_user(opened):
     path = opened.path / ".a.1-2.tmp"
     path.touch()
     os.chown(path, 12345, -1)
@@ -83,7 +83,7 @@ def test_temporaries_of_another_user_stay(opened):
     assert path.exists()
 
 
-def test_a_folder_that_is_renamed_is_still_the_folder(tmp_path):
+def test_a_renamed_folder_is_still_written_to(tmp_path):
     (tmp_path / "before").mkdir()
     with Folder(tmp_path / "before") as found:
         (tmp_path / "before").rename(tmp_path / "after")
@@ -98,7 +98,7 @@ def test_a_folder_that_is_renamed_is_still_the_folder(tmp_path):
     assert names(tmp_path / "before") == []
 
 
-def test_a_folder_that_is_removed_says_so(tmp_path):
+def test_writing_into_a_removed_folder_names_the_file(tmp_path):
     (tmp_path / "gone").mkdir()
     with Folder(tmp_path / "gone") as found:
         (tmp_path / "gone").rmdir()
@@ -108,7 +108,7 @@ def test_a_folder_that_is_removed_says_so(tmp_path):
     assert caught.value.filename == str(tmp_path / "gone" / "a")
 
 
-def test_a_link_that_is_named_as_the_folder_is_followed_once(tmp_path):
+def test_a_link_to_the_folder_itself_is_followed_once(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to("home")
     with Folder(tmp_path / "link") as found:
@@ -117,7 +117,7 @@ def test_a_link_that_is_named_as_the_folder_is_followed_once(tmp_path):
     assert names(tmp_path / "home") == ["a"]
 
 
-def test_folders_are_made_and_other_things_are_not_taken_for_one(tmp_path):
+def test_make_folder(tmp_path):
     assert make_folder(tmp_path / "a" / "b") == [tmp_path / "a" / "b", tmp_path / "a"]
     assert make_folder(tmp_path / "a" / "b") == []
     (tmp_path / "link").symlink_to("nowhere")
@@ -128,7 +128,7 @@ def test_folders_are_made_and_other_things_are_not_taken_for_one(tmp_path):
         make_folder(tmp_path / "file")
 
 
-def test_a_very_deep_folder_is_made_or_none_of_it(tmp_path):
+def test_make_folder_very_deep_or_not_at_all(tmp_path):
     depth = sys.getrecursionlimit() + 100
     with contextlib.chdir(tmp_path):
         made = make_folder(Path("/".join(["d"] * depth)))
@@ -144,7 +144,7 @@ def test_a_very_deep_folder_is_made_or_none_of_it(tmp_path):
 
 
 @pytest.mark.parametrize("refused", [None, errno.ENOTSUP, errno.EINVAL, errno.ENOTTY])
-def test_macos_flushes_past_the_memory_of_the_disk_where_it_can(monkeypatch, refused):
+def test_fsync_on_macos_is_f_fullfsync_if_supported(monkeypatch, refused):
     called = []
 
     def fcntl(number: int, command: int) -> None:
@@ -158,7 +158,7 @@ def test_macos_flushes_past_the_memory_of_the_disk_where_it_can(monkeypatch, ref
     assert called == ([(7, 51)] if refused is None else [(7, 51), 7])
 
 
-def test_an_error_of_the_disk_is_none_of_the_platform(monkeypatch):
+def test_fsync_errors_of_the_disk_are_raised(monkeypatch):
     def fcntl(number: int, command: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -167,7 +167,7 @@ def test_an_error_of_the_disk_is_none_of_the_platform(monkeypatch):
         flush_to_disk(7)
 
 
-def test_without_fcntl_files_are_flushed(monkeypatch):
+def test_fsync_without_fcntl(monkeypatch):
     called = []
     monkeypatch.setattr(descriptors, "fcntl", None)
     monkeypatch.setattr(os, "fsync", called.append)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from chainrule.errors import DataError, OptionError, OutOfMemoryError
 from chainrule.tables.arrays import array_reader, npy_format
 from chainrule.tables.readers import read_table
+from tables.messages import check_message
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([0, 1, 1, 0])
@@ -44,22 +45,6 @@ def npz(members: dict[str, bytes] | list[tuple[str, bytes]], compression: int = 
         for name, content in members.items() if isinstance(members, dict) else members:
             archive.writestr(name, content)
     return file.getvalue()
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content: bytes, name: str) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write
-
-
-def check_message(error: DataError | OptionError, *parts: str) -> None:
-    assert "\n" not in error.message
-    for part in parts:
-        assert part in str(error), (part, str(error))
 
 
 def check_refusal(path: Path, parts: list[str], **kwargs) -> None:
@@ -90,7 +75,7 @@ def check_refusal(path: Path, parts: list[str], **kwargs) -> None:
     ],
 )
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_every_real_dtype_comes_back(write, dtype, order):
+def test_npy_of_every_real_dtype(write, dtype, order):
     array = np.asarray(X % 5, dtype=dtype, order=order)
     expected = {"bool": np.dtype("u1"), "longdouble": np.dtype("f8")}.get(dtype, array.dtype.newbyteorder("="))
     for path in (write(npy(array), "a.npy"), write(npz({"X.npy": npy(array)}), "a.npz")):
@@ -103,20 +88,20 @@ def test_every_real_dtype_comes_back(write, dtype, order):
         assert (table.target, table.target_name, table.feature_names, len(table)) == (None, "", (), 4)
 
 
-def test_an_array_larger_than_the_first_read(write, rng):
+def test_npy_larger_than_the_first_read(write, rng):
     big = rng.normal(size=(5000, 3))
     assert big.nbytes > npy_format.HEAD
     for name, content in [("a.npy", npy(big)), ("a.npz", npz({"X.npy": npy(big)}, zipfile.ZIP_DEFLATED))]:
         np.testing.assert_array_equal(read_table(write(content, name), need_target=False).features, big)
 
 
-def test_versions_of_the_format(write):
+def test_npy_format_versions(write):
     old = header("{'descr': '<f4', 'fortran_order': False, 'shape': (4L, 3L), }\n", X.tobytes())  # by Python 2
     for content in (npy(X, version=(1, 0)), npy(X, version=(2, 0)), old):
         np.testing.assert_array_equal(read_table(write(content, "a.npy"), need_target=False).features, X)
 
 
-def test_one_column_of_a_matrix_is_the_target(write):
+def test_npy_target_by_position(write):
     path = write(npy(X), "a.npy")
     for target, position in [("0", 0), ("-1", 2), ("1", 1)]:
         table = read_table(path, target=target)
@@ -131,7 +116,7 @@ def test_one_column_of_a_matrix_is_the_target(write):
     check_refusal(write(npy(X[:, :1]), "b.npy"), ["no column besides the target"], target="0", need_target=True)
 
 
-def test_the_number_of_columns_is_that_of_the_model(write):
+def test_npy_and_npz_with_another_number_of_columns_are_refused(write):
     for name, content in [("a.npy", npy(X)), ("a.npz", npz({"X.npy": npy(X)}))]:
         path = write(content, name)
         assert len(read_table(path, feature_names=["a", "b", "c"], need_target=False)) == 4
@@ -139,7 +124,7 @@ def test_the_number_of_columns_is_that_of_the_model(write):
     check_refusal(write(npy(X), "a.npy"), ["expected 3 feature columns, got 2"], feature_names=list("abc"), target="-1")
 
 
-def test_names_of_arrays(write):
+def test_npz_names_of_features_and_target(write):
     path = write(npz({"X.npy": npy(X), "y.npy": npy(Y), "extra.npy": npy(Y[:2]), "readme.txt": b"!"}), "a.npz")
     table = read_table(path)
     np.testing.assert_array_equal(table.target, Y)
@@ -165,7 +150,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize(("y", "expected"), TARGETS.values(), ids=TARGETS.keys())
-def test_targets_of_arrays(write, y, expected):
+def test_npz_targets(write, y, expected):
     target = read_table(write(npz({"X.npy": npy(X), "y.npy": npy(y)}), "a.npz")).target
     assert target.dtype.kind == expected.dtype.kind
     np.testing.assert_array_equal(target, expected)
@@ -203,7 +188,7 @@ BAD_ARRAYS = {
 
 
 @pytest.mark.parametrize(("content", "parts"), BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
-def test_bad_arrays_are_refused_alone_and_in_an_archive(write, content, parts):
+def test_bad_arrays_are_refused_in_npy_and_npz(write, content, parts):
     check_refusal(write(content, "a.npy"), parts)
     check_refusal(write(npz({"X.npy": content}), "a.npz"), ["array 'X'", *parts])
 
@@ -233,7 +218,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
-def test_damaged_arrays(write, content):
+def test_damaged_npy_files_are_refused(write, content):
     check_refusal(write(content, "a.npy"), ["a.npy"])
     check_refusal(write(npz({"X.npy": content}), "a.npz"), ["a.npz"])
     check_refusal(write(content, "b.npz"), ["is no valid .npz file"])
@@ -258,11 +243,11 @@ BAD_TARGETS = {
 
 
 @pytest.mark.parametrize(("y", "parts"), BAD_TARGETS.values(), ids=BAD_TARGETS.keys())
-def test_bad_targets_of_arrays(write, y, parts):
+def test_bad_npz_targets_are_refused(write, y, parts):
     check_refusal(write(npz({"X.npy": npy(X), "y.npy": npy(y)}), "a.npz"), parts)
 
 
-def test_a_code_point_that_does_not_exist(write):
+def test_npz_text_beyond_unicode_is_refused(write):
     y = np.array([0x7FFFFFFF] * 4, "<u4").tobytes()
     path = write(npz({"X.npy": npy(X), "y.npy": header(describe("'<U1'", "(4,)"), y)}), "a.npz")
     check_refusal(path, ["array 'y': expected text, got a surrogate or a number beyond Unicode"])
@@ -345,11 +330,11 @@ BAD_ARCHIVES = {
 
 
 @pytest.mark.parametrize(("content", "parts"), BAD_ARCHIVES.values(), ids=BAD_ARCHIVES.keys())
-def test_bad_archives(write, content, parts):
+def test_bad_npz_archives_are_refused(write, content, parts):
     check_refusal(write(content, "a.npz"), parts)
 
 
-def test_names_lead_nowhere(write, tmp_path):
+def test_npz_member_names_with_paths_write_nothing(write, tmp_path):
     """A member may be called what it likes: nothing is written under its name."""
     for name in ("../../X", "/tmp/X", "a\\b", "C:X", "\x1b[31m"):
         content = npz({f"{name}.npy": npy(X), "y.npy": npy(Y)})
@@ -358,7 +343,7 @@ def test_names_lead_nowhere(write, tmp_path):
         assert len(sorted(tmp_path.parent.rglob("*"))) <= len(before) + 1
 
 
-def test_an_archive_with_a_comment_or_of_64_bits_is_read(write):
+def test_npz_with_a_comment_or_zip64_is_read(write):
     file = io.BytesIO(WHOLE)
     with zipfile.ZipFile(file, "a") as archive:
         archive.comment = b"made by hand, PK\5\6"
@@ -393,7 +378,7 @@ NO_HEADERS = {
 
 
 @pytest.mark.parametrize("text", HEADERS.values(), ids=HEADERS.keys())
-def test_headers_of_other_writers(write, text):
+def test_npy_headers_of_other_programs(write, text):
     path = write(header(text, X.tobytes()), "a.npy")
     with warnings.catch_warnings(action="ignore"):  # of NumPy, about Python 2
         np.testing.assert_array_equal(np.load(path), X)
@@ -401,11 +386,11 @@ def test_headers_of_other_writers(write, text):
 
 
 @pytest.mark.parametrize("text", NO_HEADERS.values(), ids=NO_HEADERS.keys())
-def test_headers_that_are_none(write, text):
+def test_invalid_npy_headers_are_refused(write, text):
     check_refusal(write(header(text, X.tobytes()), "a.npy"), ["a.npy"])
 
 
-def test_holes_make_columns(write):
+def test_npy_missing_values_make_named_columns(write):
     """nan is a hole, as an empty cell of a text file is; without names the columns are called by their position."""
     for content, name in ((npy(NAN), "a.npy"), (npz({"X.npy": npy(NAN)}), "a.npz"), (npy(NAN.astype(">f2")), "b.npy")):
         table = read_table(write(content, name), need_target=False)
@@ -425,7 +410,7 @@ def test_holes_make_columns(write):
         read_table(write(npy(NAN), "a.npy"), feature_names=list("abc"), kinds={"b": "category"}, need_target=False)
 
 
-def test_a_hole_far_down(write, monkeypatch, rng):
+def test_npy_missing_values_far_into_the_array(write, monkeypatch, rng):
     monkeypatch.setattr(array_reader, "PART", 7)
     big = rng.normal(size=(50, 3))
     big[40, 2] = np.nan
@@ -434,7 +419,7 @@ def test_a_hole_far_down(write, monkeypatch, rng):
     check_refusal(write(npy(big), "a.npy"), ["row 41, column 1 (from 0): expected", "got inf"])
 
 
-def test_a_lying_header_costs_no_memory(write):
+def test_npy_headers_that_claim_too_much_cost_no_memory(write):
     """Neither 8 TiB in an array's header nor 1 GiB that an archive's directory claims for a few bytes is touched."""
     paths = [
         write(header(describe("'<f8'", "(1099511627776, 1)")), "a.npy"),
@@ -451,7 +436,7 @@ def test_a_lying_header_costs_no_memory(write):
 
 
 @given(data=st.data())
-def test_no_single_changed_byte_raises_anything_but_a_data_error(tmp_path_factory, data):
+def test_any_changed_byte_of_npy_and_npz_raises_only_data_errors(tmp_path_factory, data):
     content = data.draw(st.sampled_from([npy(X), npz({"X.npy": npy(X), "y.npy": npy(Y)}, zipfile.ZIP_DEFLATED)]))
     at, value = data.draw(st.integers(0, len(content) - 1)), data.draw(st.binary(min_size=0, max_size=2))
     path = tmp_path_factory.getbasetemp() / f"byte.np{'z' if content[:2] == b'PK' else 'y'}"
@@ -466,7 +451,7 @@ def test_no_single_changed_byte_raises_anything_but_a_data_error(tmp_path_factor
         )
 
 
-def test_memory_that_is_not_there(write, monkeypatch):
+def test_npy_beyond_the_free_memory(write, monkeypatch):
     def refuse(*args, **kwargs):
         raise MemoryError
 
@@ -477,7 +462,7 @@ def test_memory_that_is_not_there(write, monkeypatch):
     assert caught.value.hint.startswith("a .npy file of float32")
 
 
-def test_digits():
+def test_built_in_digits():
     table = read_table("digits")
     assert (table.features.shape, table.features.dtype, table.source) == ((1797, 64), np.uint8, "digits")
     assert (table.feature_names[0], table.feature_names[-1], table.target_name) == ("pixel0", "pixel63", "digit")

@@ -102,7 +102,7 @@ def refusal_difference(error: ChainruleError, expected: Any, case: Case, form: F
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_case_in_every_format(name, tmp_path):
+def test_bad_tables_in_every_format(name, tmp_path):
     form = FORMATS[name]
     if form.missing:
         pytest.skip(f"{form.missing} is not installed")
@@ -121,7 +121,7 @@ def test_every_case_in_every_format(name, tmp_path):
     assert count >= LEAST[form.family], count
 
 
-def test_there_are_enough_cases_for_arrays():
+def test_the_number_of_bad_tables_for_arrays():
     """Beside those above the files that are damaged as only an array or an archive can be."""
     alone = [test_array_reader.BAD_ARRAYS, test_array_reader.DAMAGED, test_array_reader.NO_HEADERS]
     archives = [test_array_reader.BAD_ARRAYS, test_array_reader.BAD_ARCHIVES, test_array_reader.BAD_TARGETS]
