@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: one body of the backend contract after the other, and seeded random numbers."""
+"""Fixtures for all tests: each implementation of the backend contract in turn, and seeded random numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.backend import EmulatedBackend, compiler_problem
 from emulation.simulated_cupy import simulated
 
-# On a busy machine an example may take seconds: how fast something is, is measured in benchmarks/.
+# On a busy machine an example may take seconds; speed is measured in benchmarks/.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-BODIES = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
-# Tests that also run the CUDA body on a simulated device (see `emulation`): slow, so these alone.
+BACKENDS = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
+# Test files that also run the CUDA backend on a simulated device (see `emulation`); it is slow.
 SIMULATED = {
     "test_contract",
     "test_embedding",
@@ -52,7 +52,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def make_backend(name: str) -> cr.Backend:
-    """A body by its name; the compiled one has its loops loaded."""
+    """A backend by its name; the compiled one has its loops loaded."""
     if name == "emulated":
         if problem := compiler_problem():
             pytest.skip(problem)
@@ -66,13 +66,13 @@ def make_backend(name: str) -> cr.Backend:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = any("backend" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "backend" in metafunc.fixturenames and not chosen:
-        bodies = [*BODIES, "simulated"] if metafunc.module.__name__.rpartition(".")[2] in SIMULATED else BODIES
-        metafunc.parametrize("backend", bodies, indirect=True)
+        backends = [*BACKENDS, "simulated"] if metafunc.module.__name__.rpartition(".")[2] in SIMULATED else BACKENDS
+        metafunc.parametrize("backend", backends, indirect=True)
 
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Iterator[cr.Backend]:
-    """Each body of the contract in turn."""
+    """Each implementation of the contract in turn."""
     if request.param == "simulated":
         if problem := compiler_problem():
             pytest.skip(problem)

@@ -64,7 +64,7 @@ def test_divergence_of_an_estimator_is_a_value_error(kind, method, solver):
 
 @pytest.mark.filterwarnings("ignore:Maximum iterations")
 def test_divergence_in_a_grid_search_gets_the_error_score():
-    """GridSearchCV goes on where one of its candidates diverges."""
+    """GridSearchCV continues if one of its candidates diverges."""
     selection = pytest.importorskip("sklearn.model_selection", reason="scikit-learn is not installed")
     from sklearn.exceptions import FitFailedWarning
 

@@ -1,4 +1,4 @@
-"""What bodies of the backend contract make of the same numbers: products of drawn shapes, and whole trainings.
+"""Agreement of backends on the same numbers: products of random shapes, and whole trainings.
 
 Of 500 shapes in two dtypes each body's product is within 8 u (|A| @ |B|) of the exact one, element by element, also of
 transposed factors and stacks. After 10, 100 and 1000 steps of a drawn training the weights are NumPy's: those of the
@@ -17,7 +17,7 @@ from campaigns.implementations import IMPLEMENTATIONS, backend_of
 from campaigns.tally import Tally
 from chainrule.backends.numpy.backend import NumPyBackend
 
-TITLE = "agreement of bodies: products, trainings"
+TITLE = "agreement of backends: products, trainings"
 SHAPES, STEPS = 500, (10, 100, 1000)
 CASES = 2 * SHAPES + 20 * len(STEPS)  # each shape in two dtypes, then trainings
 

@@ -81,7 +81,7 @@ def weights(net: cr.Network) -> bytes:
 
 
 def wrong_words(error: cr.OutOfMemoryError) -> str:
-    """What is wrong with an error; empty where nothing is."""
+    """What is wrong with an error; empty if nothing is."""
     if not MESSAGE.fullmatch(error.message) or "\n" in error.hint or not error.hint:
         return f"words: {error!s:.300}"
     if error.device != "cpu" and not error.needed:
@@ -102,7 +102,7 @@ def after(error: cr.OutOfMemoryError, again: Callable[[], cr.Network], expected:
 
 
 class Campaign:
-    """What the cases of a part share: what comes out where nothing fails."""
+    """What the cases of a part share: the result if nothing fails."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -273,7 +273,7 @@ def said(argv: list[str], run: Path) -> tuple[int, str]:
 
 
 def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many came to which end, and what went wrong, by number."""
+    """The count of each outcome, and what went wrong, by number."""
     campaign = Campaign(folder)
     tally = Tally("done", "refused", "refused, and the batch fits")
     for number in numbers:

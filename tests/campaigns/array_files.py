@@ -67,7 +67,7 @@ def whole_array(rng: random.Random) -> np.ndarray:
 
 
 def whole_target(rng: random.Random, n: int) -> np.ndarray:
-    """One value a row, of any kind that a target may have."""
+    """One value per row, of any kind that a target may have."""
     values = [rng.randint(0, 2) for _ in range(n)]
     return rng.choice([
         np.array(values), np.array(values, float), np.array([f" {v}x" for v in values]), np.array(values) > 0,
@@ -187,7 +187,7 @@ def case(number: int) -> tuple[str, bytes]:
 
 
 def outcome(path: Path) -> str:
-    """What reading the file came to: "read", "refused", or what went wrong."""
+    """The outcome of reading the file: "read", "refused", or what went wrong."""
     tracemalloc.start()
     start, size = time.process_time(), path.stat().st_size
     try:
@@ -220,9 +220,9 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     whole = io.BytesIO()
     np.savez(whole, X=np.ones((2, 2)), y=np.array(["a", "b"]))
     (folder / "a.npz").write_bytes(whole.getvalue())
-    outcome(folder / "a.npz")  # what is imported and made once is no one's fault
+    outcome(folder / "a.npz")  # imports and caches do not count as memory of a case
     (folder / "a.npz").unlink()
-    with contextlib.chdir(folder):  # where something that was executed would leave its mark
+    with contextlib.chdir(folder):  # in which anything that was executed would leave a file
         for number in numbers:
             name, content = case(number)
             path = folder / name

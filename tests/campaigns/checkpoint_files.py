@@ -1,7 +1,7 @@
-"""Checkpoints that someone made to do harm, or that a disk did.
+"""Checkpoints that are damaged or hostile.
 
-Each is read, and a fit is asked to go on from it. It is refused with an error of the library, and the net is then as it
-came; or the fit goes on to its end, or says that it diverges: of numbers that may well have been, nobody can tell.
+Each is read, and a fit resumes from it. Right is a refusal with an error of the library, which leaves the net unchanged,
+or a fit that continues to its end, or says that it diverges: plausible numbers cannot be told from true ones.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def case(number: int, whole: list[tuple[Kind, Content]]) -> tuple[Kind, bytes]:
 
 
 def outcome(kind: Kind, path: Path) -> str:
-    """What reading the file and going on from it came to."""
+    """The outcome of reading the file and resuming from it."""
     trainer = kind.trained()
     flat, content = trainer.net.parameter_arena.flat, path.read_bytes()
     before = flat.copy(), X.copy(), LABELS.copy()

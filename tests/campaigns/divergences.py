@@ -1,7 +1,7 @@
 """Runs that leave the finite numbers, each by its own way and with everything else drawn.
 
 What comes of one is a DivergenceError within one check, exit code 6, that says step, place, cause and remedy; the last
-checkpoint is from before, loads, and goes on to the same end. What stays finite all the same is trained to its end.
+checkpoint is from before, loads, and continues to the same end. What stays finite all the same is trained to its end.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Case:
             return "stayed finite" if good and not must else f"{run.stopped}, losses {run.history['loss']}"
 
     def judge(self, error: cr.DivergenceError) -> str:
-        """Words, places and counts; empty where nothing is wrong."""
+        """What is wrong with message, place and counts; empty if nothing is."""
         group, run = self.options.get("accumulate", 1), error.run
         rows = ROWS - int(ROWS * (self.validation or 0))
         updates = math.ceil(math.ceil(rows / SIZE) / group)

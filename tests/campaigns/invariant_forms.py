@@ -56,7 +56,7 @@ def layouts_of_arrays(rng: np.random.Generator) -> str | None:
     """C and Fortran order, strides, the other end first, not to be written, other bytes first, in a file."""
     problem = draw(rng)
     weights = rng.uniform(0.1, 2, len(problem.y)) if rng.random() < 0.5 else None
-    # SciPy's sparse arrays, as which scikit-learn scores several labels a row, are of the machine's order of bytes.
+    # SciPy's sparse arrays, as which scikit-learn scores several labels per row, have the byte order of the machine.
     swaps = problem.loss != "multilabel"
     held_out = problem.eval_set and tuple(_laid_out(rng, part, swaps=swaps) for part in problem.eval_set)
     other = problem.but(
@@ -450,7 +450,7 @@ def _write_problem(problem: Problem, path: str) -> None:
 
 
 def _run(*words: Any) -> str:
-    """What ``chainrule ...`` prints on stdout; RuntimeError where it fails."""
+    """What ``chainrule ...`` prints on stdout; RuntimeError if it fails."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(word) for word in words])

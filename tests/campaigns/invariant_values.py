@@ -164,7 +164,7 @@ def _by_epochs(problem: Problem) -> Problem:
 
 
 def _balanced(rng: np.random.Generator, problem: Problem) -> Problem:
-    """With classes that weigh the same, now and then, where it has classes."""
+    """Sometimes with classes of equal weight, if the problem has classes."""
     if not problem.is_of_classes or problem.loss == "multilabel" or rng.random() > 0.3:
         return problem
     return problem.with_options(class_weight="balanced")
@@ -290,7 +290,7 @@ def columns_plus_a_constant(rng: np.random.Generator) -> str | None:
 
 
 def columns_times_a_constant(rng: np.random.Generator) -> str | None:
-    """Units of the columns, down to where a square is nothing and up to 1e100, also beside text and holes."""
+    """Units of the columns, from those whose squares underflow up to 1e100, also beside text and holes."""
     problem, limit = draw(rng, calls=True), LIMIT
     scale = rng.choice([1e-170, 1e-100, 1e-30, 0.01, 1e3, 1e100], size=problem.X.shape[1])
     other = _with_columns(problem, scale, 0.0)
@@ -360,7 +360,7 @@ def _framed(rng: np.random.Generator, problem: Problem) -> Problem:
 
 
 def _warm(problem: Problem, change: Any = None, like: Problem | None = None) -> Said:
-    """An estimator that goes on from first weights of its own: those of ``like`` changed, by default as drawn."""
+    """An estimator that starts from initial weights of its own: those of ``like`` changed, by default as drawn."""
     estimator, drawn = _begun(problem), _begun(problem if like is None else like)
     estimator.network_.assign_parameters(drawn.network_.parameter_arena.download())
     if change is not None:

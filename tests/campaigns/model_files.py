@@ -85,7 +85,7 @@ def case(number: int, whole: list[Content]) -> bytes:
 
 
 def outcome(path: Path) -> str:
-    """What opening the file came to: "opened", "refused", or what went wrong."""
+    """The outcome of opening the file: "opened", "refused", or what went wrong."""
 
     def use() -> str:
         net = cr.load(path, device="cpu")

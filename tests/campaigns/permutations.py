@@ -154,7 +154,7 @@ def typed_differs(drawn: dict[str, list[object]], columns: dict[str, Column], fo
 
 
 def outcome(number: int, folder: Path) -> str:
-    """What a case came to."""
+    """The outcome of a case."""
     rng = random.Random(number)
     n, signs = rng.randint(2, 40), rng.choice(SIGNS)
     columns = {f"c{j}": Column.draw(rng, n, signs) for j in range(rng.randint(1, 4))}
@@ -180,7 +180,7 @@ def outcome(number: int, folder: Path) -> str:
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """What the cases came to, and what went wrong, by number."""
+    """The count of each outcome, and what went wrong, by number."""
     tally = Tally("as drawn", "no cell is sure", "refused")
     for number in numbers:
         tally.add(number, outcome(number, folder))

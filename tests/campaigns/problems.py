@@ -367,7 +367,7 @@ def _unit_of(name: str, values: np.ndarray, unit: Any) -> Any:
 
 
 def _sure_labels(said: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Which labels are no tie, that a rounding would decide; None where a target is no label."""
+    """Which labels are no tie, that a rounding would decide; None if a target is no label."""
     if "predict_proba" not in said:
         return None
     p = said["predict_proba"]

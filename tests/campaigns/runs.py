@@ -1,4 +1,4 @@
-"""The run that the campaigns stop in every way, and what is asked of it afterwards."""
+"""The run that campaigns stop in every way, and the checks of it afterwards."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def try_each(numbers: range, folder: Path, case: Callable[[int], str]) -> dict[i
 
 
 def difference(run: Path, whole: Outcome) -> str:
-    """What a run that came to its end has otherwise than the whole one; "" for nothing."""
+    """In what a completed run differs from the uninterrupted one; "" for nothing."""
     try:
         found = outcome_of(run)
     except (OSError, ValueError, LookupError) as error:
@@ -130,7 +130,7 @@ def difference(run: Path, whole: Outcome) -> str:
 
 
 def damage(run: Path) -> str:
-    """What in a run that was stopped cannot be read; "" for nothing. Files may be missing, none may be half there."""
+    """Which file of an interrupted run cannot be read; "" for none. Files may be missing, but not incomplete."""
     readers = {
         f"{CHECKPOINTS}/{LAST}": Checkpoint.read, f"{CHECKPOINTS}/{BEST}": cr.load, MODEL: cr.load,
         RECORD: lambda path: json.loads(path.read_bytes()), CURVES: _check_end,
@@ -151,10 +151,10 @@ def _check_end(path: Path) -> None:
 
 
 def temporaries(run: Path) -> list[str]:
-    """Names of files in it that somebody did not bring to their end."""
+    """Names of temporaries that are left in it."""
     return [path.name for path in run.rglob(f".*{TEMPORARY}")]
 
 
 def is_free(run: Path) -> bool:
-    """Whether no lock lies there."""
+    """Whether there is no lock file."""
     return not (run / LOCK).exists()

@@ -224,7 +224,7 @@ def commands(rng: random.Random, at: Path) -> list[str]:
 
 
 def wrong(code: int, out: str, err: str) -> str:
-    """What is wrong with what came; empty where nothing is."""
+    """What is wrong with the output; empty if nothing is."""
     if code not in ALLOWED:
         return f"exit code {code}: {err[-400:]}"
     if "Traceback" in err or "a bug in chainrule" in err:
@@ -240,7 +240,7 @@ def wrong(code: int, out: str, err: str) -> str:
 
 
 def try_case(number: int, whole: Whole) -> str:
-    """What came of it: "done", "refused", or what went wrong."""
+    """The outcome: "done", "refused", or what went wrong."""
     rng = random.Random(number)
     at = whole.folder / f"case {rng.choice(WORDS[:8])}"
     shutil.copytree(whole.run, at)

@@ -40,7 +40,7 @@ class Case:
         self.run, self.said = commands.folder / "run", commands.folder / "said"
 
     def outcome(self) -> tuple[str, str]:
-        """What it came to, and what went wrong, or ""."""
+        """The outcome, and what went wrong, or ""."""
         if self.kind == "no reader":
             return self._without_readers()
         command = self.commands.start(*runs.TRAIN, "--run-dir", self.run, err=self.said)
@@ -68,7 +68,9 @@ class Case:
     def _disagreement(self) -> str:
         """Between what is left of a run that was interrupted."""
         record = json.loads((self.run / RECORD).read_text())
-        if record["status"] == "done":  # the signal came while it was written down: its code was said all the same
+        if (
+            record["status"] == "done"
+        ):  # the signal arrived while the record was written: the exit code is still its own
             return runs.difference(self.run, self.whole)
         if record["status"] != "interrupted":
             return f"its status is {record['status']}"

@@ -128,7 +128,7 @@ def under_joblib(specs: Sequence[dict[str, Any]], backend: str) -> list[str]:
 
 
 def in_a_new_process(number: int) -> list[str]:
-    """In threads, where nothing has been loaded yet."""
+    """In threads of a process in which nothing has been loaded yet."""
     code = (
         "import campaigns.threads as t; t.make_due(); "
         f"print(*t.in_threads([t.specification({number}, i) for i in range(t.FITS)]))"
@@ -179,7 +179,7 @@ def outcome(number: int, folder: Path) -> str:
 
 
 def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many rounds of each kind came to the same bits, and what went wrong, by number."""
+    """How many rounds of each kind had the same bits, and what went wrong, by number."""
     tally = Tally(*KINDS)
     with mock.patch.dict(os.environ, {"CHAINRULE_COMPILED": "", "PYTHONWARNINGS": ""}):
         for number in numbers:

@@ -90,7 +90,7 @@ def test_the_trainer_names_the_step_and_the_place(lesson, backend, lr, step):
 @pytest.mark.parametrize(("lr", "step"), [(1e-2, 2), (1e-3, 3), (1e-4, 4)])
 def test_float32_overflows_sooner(lesson, backend, lr, step):
     error = lesson.train(lesson.library_net(be=backend, dtype="float32"), lr).error
-    assert error.step in {step, step + 1}  # one more where a body adds the squares up in float64
+    assert error.step in {step, step + 1}  # one more if a backend sums the squares in float64
 
 
 def test_the_trainer_names_a_layer_where_one_overflows(lesson, backend):

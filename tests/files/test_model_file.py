@@ -264,7 +264,7 @@ def test_a_description_that_is_no_json_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="this system writes only where a file is read")
+@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="this system has no pwrite")
 def test_a_save_is_read_back_and_compared(path, monkeypatch):
     before, fsync = path.read_bytes(), os.fsync
 

@@ -27,7 +27,7 @@ SPARE = 180  # seconds of a process beside those in which it fuzzes: to begin, a
 
 
 class Result(NamedTuple):
-    """What came of the inputs of one target; the files of what went wrong."""
+    """The outcomes of one target's inputs, and the files of those that went wrong."""
 
     outcomes: dict[str, int]
     branches: int
@@ -67,7 +67,7 @@ def _memory() -> str | None:
 
 
 def again(path: Path) -> bool:
-    """Try an input of a file that is called after its target. Whether it came to what it should."""
+    """Try an input of a file that is called after its target. Whether its outcome is right."""
     warnings.simplefilter("error")
     with tempfile.TemporaryDirectory() as folder:
         target = TARGETS[path.name.partition("-")[0]](Path(folder))

@@ -105,7 +105,7 @@ def _table_for(encoder: cr.TableEncoder) -> Table:
 
 
 class CheckpointFiles(Target):
-    """Read, shown, and gone on from: the fit ends, diverges, or is refused and leaves the net as it was."""
+    """Read, shown, and resumed: the fit ends, diverges, or is refused and leaves the net unchanged."""
 
     good = frozenset({"went on", "refused", "diverged"})
 

@@ -1,4 +1,4 @@
-"""Labels and text as they came: large numbers, text that looks like a number, words for holes that are text."""
+"""Names of labels; exact integer targets; and which words are missing values in text files and in typed columns."""
 
 from __future__ import annotations
 

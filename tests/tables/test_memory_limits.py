@@ -177,7 +177,7 @@ def test_memory_of_a_long_class_name_is_not_per_row(tmp_path):
     with peak_of() as peak:
         target = cr.read_table(path, target="y").target
     assert target.dtype == object
-    assert peak.bytes < 4 << 20  # it was 800 bytes a row, 16 MB
+    assert peak.bytes < 4 << 20  # a fixed-width array would take 800 bytes per row, 16 MB
 
 
 def test_a_header_line_beyond_the_limit_is_refused_early(tmp_path):

@@ -52,7 +52,7 @@ def _imported(tmp_path_factory) -> None:
     [(".arrow", "string_view"), *itertools.product(FORMS, ["string", "large_string", "dictionary"])],
 )
 def test_long_text_in_many_rows_stays_dictionary_encoded(tmp_path, form, kind):
-    """A thousand letters a row: 60 MB of text in a file of a few kilobytes, a quarter of a megabyte of codes."""
+    """A thousand letters per row: 60 MB of text in a file of a few kilobytes, a quarter of a megabyte of codes."""
     texts = pa.array([["x" * 1000, "y", None][i % 3] for i in range(N)])
     texts = texts.dictionary_encode() if kind == "dictionary" else texts.cast(getattr(pa, kind)())
     labels = pa.array(["c" * 200 if i % 2 else "d" for i in range(N)])

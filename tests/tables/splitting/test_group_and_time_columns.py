@@ -43,7 +43,7 @@ def test_times_with_three_decimals_have_no_thousands_separator(tmp_path):
 
 @pytest.mark.parametrize("kind", ["dates", "numbers", "dates of a DataFrame"])
 def test_times_of_typed_columns_are_never_text(kind):
-    """A hundred bytes a row at most: it was 700, and ten times the seconds."""
+    """At most a hundred bytes per row; as text it would be 700, and ten times the seconds."""
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     n = 20_000
     numbers = np.arange(n)[::-1] * 1_000_000

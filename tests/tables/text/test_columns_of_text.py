@@ -1,4 +1,4 @@
-"""Text, holes and notations: what a column is taken for, and that it is the same however it is written."""
+"""The inferred type of text columns: numbers, booleans, missing values, decimal commas, categories, drop."""
 
 from __future__ import annotations
 
