@@ -1,6 +1,6 @@
 """Checkpoints that are damaged or hostile.
 
-Each is read, and a fit resumes from it. Right is a refusal with an error of the library, which leaves the net unchanged,
+Each is read, and a fit resumes from it. Right is an error of the library that leaves the net unchanged,
 or a fit that continues to its end, or says that it diverges: plausible numbers cannot be told from true ones.
 """
 
