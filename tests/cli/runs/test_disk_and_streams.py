@@ -18,6 +18,7 @@ from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, METRICS, MODEL, Ru
 from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.cli.runs.record import RECORD
 from chainrule.cli.runs.signals import Stopped
+from chainrule.files import folder
 from chainrule.files.descriptors import path_in_errors
 from chainrule.files.folder import Folder
 from chainrule.train.checkpoints.writer import LAST

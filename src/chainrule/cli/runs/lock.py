@@ -12,6 +12,7 @@ from typing import Self
 
 from chainrule.errors import OptionError
 from chainrule.files.descriptors import path_in_errors, write_all
+from chainrule.files.folder import Folder
 from chainrule.files.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, file_type
 
 try:
