@@ -36,7 +36,7 @@ OPTIONAL: dict[str, type] = {
 
 
 def write(path: FilePath, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write the file atomically: it is there completely or not at all."""
+    """Write the file atomically: completely or not at all."""
     sealed_file.write(path, FORMAT, version_of(description), description, tensors)
 
 

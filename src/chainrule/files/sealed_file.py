@@ -113,18 +113,7 @@ def read(path: FilePath, kind: Format) -> Content:
     """
     try:
         with open_regular(path) as opened, _safe_open(opened, path, kind) as file:
-            metadata = file.metadata() or {}
-            if kind.key not in metadata:
-                other, hint = next((KINDS[key] for key in KINDS if key in metadata), ("", ""))
-                given = f"a chainrule {other}" if other else "another safetensors file"
-                raise ModelFileError(f"{path}: expected a chainrule {kind.what}, got {given}", hint=hint)
-            envelope = json.loads(_refuse_brackets(path, metadata[kind.key], kind))
-            version = envelope["version"]
-            if type(version) is not int or not 1 <= version <= kind.version:
-                raise ModelFileError(
-                    f"{path}: expected format version 1 to {kind.version}, got {version!r:.40}",
-                    hint="open it with the chainrule that wrote it, or a newer one",
-                )
+            envelope = _read_envelope(path, file, kind)
             arrays = _read_arrays(opened, file)
         description = envelope["description"]
         if is_nested_deeper(description, MAX_DEPTH):
@@ -140,7 +129,24 @@ def read(path: FilePath, kind: Format) -> Content:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
     except Exception as error:  # safetensors raises several kinds, json and numpy more
         raise ModelFileError(f"{path} is not a {kind.what} file: {first_line(error):.200}") from error
-    return Content(version, description, arrays)
+    return Content(envelope["version"], description, arrays)
+
+
+def _read_envelope(path: FilePath, file: Any, kind: Format) -> Any:
+    """The JSON of the metadata, once its kind and version are known to be readable."""
+    metadata = file.metadata() or {}
+    if kind.key not in metadata:
+        other, hint = next((KINDS[key] for key in KINDS if key in metadata), ("", ""))
+        given = f"a chainrule {other}" if other else "another safetensors file"
+        raise ModelFileError(f"{path}: expected a chainrule {kind.what}, got {given}", hint=hint)
+    envelope = json.loads(_refuse_brackets(path, metadata[kind.key], kind))
+    version = envelope["version"]
+    if type(version) is not int or not 1 <= version <= kind.version:
+        raise ModelFileError(
+            f"{path}: expected format version 1 to {kind.version}, got {version!r:.40}",
+            hint="open it with the chainrule that wrote it, or a newer one",
+        )
+    return envelope
 
 
 def _safe_open(opened: io.BufferedReader, path: FilePath, kind: Format) -> Any:

@@ -17,7 +17,7 @@ from chainrule.tables.frames.foreign_columns import arrow_module, dictionary_enc
 
 CELLS_AT_ONCE = 1 << 22  # in memory besides the columns that are made of them
 CELL_BYTES = 8  # of a table: a number, or a code and the Arrow index it is made of
-USUAL_COMPRESSION = 16  # bytes per byte of a Parquet file, up to which its row groups are not looked at
+USUAL_COMPRESSION = 16  # bytes per byte of a Parquet file, up to which its row groups are not checked
 LARGE_BUFFERS = 2  # of a column, that may be as large as the largest: the offsets of texts, and the texts
 
 

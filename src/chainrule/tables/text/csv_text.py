@@ -114,6 +114,19 @@ class CsvText:
         return self._path.open(encoding=self._encoding, newline="")
 
     def _choose_delimiter(self) -> str:
+        counts, number = self._count_delimiters()
+        most = max(counts.values())
+        best = [sign for sign in DELIMITERS if counts[sign] == most]
+        if most and len(best) > 1:
+            signs = " and ".join(DELIMITERS[sign] for sign in best)
+            raise self.refuse(
+                f"line {number}: expected one delimiter, got {signs} equally often in the header ({most})",
+                "put names that contain the other sign into double quotes",
+            )
+        return best[0]
+
+    def _count_delimiters(self) -> tuple[dict[str, int], int]:
+        """How often each delimiter is in the header outside quotes, and the line on which the header ends."""
         counts = dict.fromkeys(DELIMITERS, 0)
         length, quoted, may_open, number = 0, False, True, 0
         with self._lines() as lines:
@@ -134,15 +147,7 @@ class CsvText:
                     break
         if not length:
             raise self._empty()
-        most = max(counts.values())
-        best = [sign for sign in DELIMITERS if counts[sign] == most]
-        if most and len(best) > 1:
-            signs = " and ".join(DELIMITERS[sign] for sign in best)
-            raise self.refuse(
-                f"line {number}: expected one delimiter, got {signs} equally often in the header ({most})",
-                "put names that contain the other sign into double quotes",
-            )
-        return best[0]
+        return counts, number
 
     def _check_names(self) -> None:
         where = f"line {self.header_line}"
