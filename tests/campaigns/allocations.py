@@ -148,9 +148,21 @@ class Campaign:
     def in_the_command(self, n: int) -> Outcome:
         """``train`` from a table to a run directory."""
         train = [
-            "train", str(self.folder / "t.csv"), "--target", "y", "--hidden", "6", "--epochs", "3", "--device", "cpu",
-            "--checkpoint-every", "2", "--batch-size", "8",
-        ]  # fmt: skip
+            "train",
+            str(self.folder / "t.csv"),
+            "--target",
+            "y",
+            "--hidden",
+            "6",
+            "--epochs",
+            "3",
+            "--device",
+            "cpu",
+            "--checkpoint-every",
+            "2",
+            "--batch-size",
+            "8",
+        ]
 
         def whole() -> tuple[int, bytes]:
             said(train, self.folder / "once")
@@ -246,9 +258,20 @@ class Campaign:
 
     def _wide(self, name: str, size: int) -> list[str]:
         return [
-            "train", str(self.folder / "wide.npz"), "--hidden", "256", "--epochs", "1", "--device", "cpu", "--quiet",
-            "--batch-size", str(size), "--run-dir", str(self.folder / name),
-        ]  # fmt: skip
+            "train",
+            str(self.folder / "wide.npz"),
+            "--hidden",
+            "256",
+            "--epochs",
+            "1",
+            "--device",
+            "cpu",
+            "--quiet",
+            "--batch-size",
+            str(size),
+            "--run-dir",
+            str(self.folder / name),
+        ]
 
     def _limited(self, size: int, room: int | None) -> bytes:
         """The model of a run within a limit; imports and buffers of BLAS are had before, here."""

@@ -151,10 +151,17 @@ def _harm_arrays(rng: random.Random, _: Any, arrays: dict[str, np.ndarray]) -> N
     """Totals of other batches, and one number in any of them."""
     totals = arrays["totals"]
     if rng.random() < 0.3:
-        arrays["totals"] = rng.choice([
-            totals[:-1], np.zeros((9, 3)), np.full_like(totals, np.nan), np.zeros((2**20, 3)),
-            np.zeros((0, 3), np.float32), np.full_like(totals, -1e300), np.zeros((0,)),
-        ])  # fmt: skip
+        arrays["totals"] = rng.choice(
+            [
+                totals[:-1],
+                np.zeros((9, 3)),
+                np.full_like(totals, np.nan),
+                np.zeros((2**20, 3)),
+                np.zeros((0, 3), np.float32),
+                np.full_like(totals, -1e300),
+                np.zeros((0,)),
+            ]
+        )
         return
     name = rng.choice(sorted(arrays))
     array = arrays[name].copy()

@@ -91,7 +91,7 @@ class Case:
     def __init__(self, number: int, folder: Path) -> None:
         rng = random.Random(number)
         self.way = WAYS[number % len(WAYS)]
-        self.body = IMPLEMENTATIONS[number // 2 % len(IMPLEMENTATIONS)]
+        self.implementation = IMPLEMENTATIONS[number // 2 % len(IMPLEMENTATIONS)]
         self.folder = folder
         self.dtype = rng.choice(["float32", "float64"])
         self.layers = rng.choice(list(LAYERS))
@@ -140,7 +140,7 @@ class Case:
 
     def outcome(self) -> str:
         """ "diverged", "stayed finite", or what went wrong."""
-        with backend_of(self.body) as backend:
+        with backend_of(self.implementation) as backend:
             try:
                 run = self.fit(backend)
             except cr.DivergenceError as error:
@@ -193,9 +193,26 @@ class Case:
         table.write_text("\n".join(["a,b,c,d,y", *lines]) + "\n")
         name = random.Random(self.lr).choice(["sgd", "adam", "adamw"])
         argv = [
-            "train", table, "--target", "y", "--lr", f"{self.lr:g}", "--optimizer", name, "--device", "cpu", "--quiet",
-            "--epochs", EPOCHS, "--batch-size", SIZE, "--checkpoint-every", EVERY, "--run-dir", out,
-        ]  # fmt: skip
+            "train",
+            table,
+            "--target",
+            "y",
+            "--lr",
+            f"{self.lr:g}",
+            "--optimizer",
+            name,
+            "--device",
+            "cpu",
+            "--quiet",
+            "--epochs",
+            EPOCHS,
+            "--batch-size",
+            SIZE,
+            "--checkpoint-every",
+            EVERY,
+            "--run-dir",
+            out,
+        ]
         with contextlib.redirect_stderr(io.StringIO()) as words:
             code = main(list(map(str, argv)))
         said, record = words.getvalue(), json.loads((out / RECORD).read_text())
@@ -221,5 +238,5 @@ def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int,
         except Exception as error:
             outcome = f"{type(error).__name__}: {error!s:.300}"
         shutil.rmtree(place)
-        tally.add(number, outcome, f"{case.way}, {case.body}, {case.loss}, {case.layers}")
+        tally.add(number, outcome, f"{case.way}, {case.implementation}, {case.loss}, {case.layers}")
     return tally.result()

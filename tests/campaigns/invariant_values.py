@@ -62,10 +62,12 @@ def trainer_weights_times_a_constant(rng: np.random.Generator) -> str | None:
     problem = draw(rng, rows=(24, 130), eval_set=1.0)
     weights, held = _weights(rng, len(problem.y)), _weights(rng, len(problem.eval_set[1]))
     settings: dict[str, Any] = {
-        "batch_size": int(rng.choice([16, 1000])), "shrink": bool(rng.random() < 0.7),
-        "ema": [None, 0.9][int(rng.integers(2))], "stream": bool(rng.random() < 0.3),
+        "batch_size": int(rng.choice([16, 1000])),
+        "shrink": bool(rng.random() < 0.7),
+        "ema": [None, 0.9][int(rng.integers(2))],
+        "stream": bool(rng.random() < 0.3),
         "optimizer": [cr.AdamW(clip_norm=0.5), cr.Adam(), cr.SGD(0.01), cr.LBFGS(20)][int(rng.integers(4))],
-    }  # fmt: skip
+    }
     if isinstance(settings["optimizer"], cr.LBFGS):
         settings |= {"ema": None, "stream": False}
     elif rng.random() < 0.3:
@@ -431,10 +433,18 @@ def labels_in_another_order(rng: np.random.Generator) -> str | None:
 def _names(rng: np.random.Generator, k: int) -> list[Any]:
     """k names in their order."""
     kinds: list[list[Any]] = [
-        ["ant", "bee", "cat"], ["1", "1.0", "2"], ["", " ", "a"], ["é", "ü", "語"], [2**60, 2**60 + 1, 2**60 + 2],
-        [-(2**62), 0, 2**62], [2**63, 2**63 + 1, 2**64 - 1], [-1.0, 0.0, 1e15], [-1, 1, 2], ["NA", "None", "nan"],
+        ["ant", "bee", "cat"],
+        ["1", "1.0", "2"],
+        ["", " ", "a"],
+        ["é", "ü", "語"],
+        [2**60, 2**60 + 1, 2**60 + 2],
+        [-(2**62), 0, 2**62],
+        [2**63, 2**63 + 1, 2**64 - 1],
+        [-1.0, 0.0, 1e15],
+        [-1, 1, 2],
+        ["NA", "None", "nan"],
         [10, 9_007_199_254_740_993, 9_007_199_254_740_994],
-    ]  # fmt: skip
+    ]
     if k == 2 and rng.random() < 0.2:
         return [False, True]
     return kinds[int(rng.integers(len(kinds)))][:k]

@@ -138,9 +138,12 @@ def part_differs(rng: random.Random, columns: dict[str, Column], whole: Table, f
     except DataError as error:
         return f"a part of the table is refused: {error.message}"
     of_whole = numbers(whole, list(range(n)))
-    return "" if numbers(part, list(range(len(some)))) == {
-        name: [values[i] for i in some] for name, values in of_whole.items()
-    } else "a part of the table has other numbers"  # fmt: skip
+    return (
+        ""
+        if numbers(part, list(range(len(some))))
+        == {name: [values[i] for i in some] for name, values in of_whole.items()}
+        else "a part of the table has other numbers"
+    )
 
 
 def typed_differs(drawn: dict[str, list[object]], columns: dict[str, Column], folder: Path) -> str:

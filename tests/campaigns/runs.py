@@ -132,10 +132,13 @@ def difference(run: Path, whole: Outcome) -> str:
 def damage(run: Path) -> str:
     """Which file of an interrupted run cannot be read; "" for none. Files may be missing, but not incomplete."""
     readers = {
-        f"{CHECKPOINTS}/{LAST}": Checkpoint.read, f"{CHECKPOINTS}/{BEST}": cr.load, MODEL: cr.load,
-        RECORD: lambda path: json.loads(path.read_bytes()), CURVES: _check_end,
+        f"{CHECKPOINTS}/{LAST}": Checkpoint.read,
+        f"{CHECKPOINTS}/{BEST}": cr.load,
+        MODEL: cr.load,
+        RECORD: lambda path: json.loads(path.read_bytes()),
+        CURVES: _check_end,
         METRICS: lambda path: list(map(json.loads, path.read_text().split("\n")[:-1])),  # but for the last
-    }  # fmt: skip
+    }
     for name, read in readers.items():
         if (run / name).exists():
             try:

@@ -47,11 +47,18 @@ def specification(number: int, fit: int) -> dict[str, Any]:
     """What one fit of a round is."""
     rng = random.Random(f"{number} {fit}")
     return {
-        "rows": rng.choice([40, 150, 600]), "width": rng.choice([8, 32, 128]), "layer": rng.choice(LAYERS),
-        "dtype": rng.choice(["float32", "float64"]), "loss": rng.choice(["softmax_cross_entropy", "squared_error"]),
-        "optimizer": rng.choice(["adam", "sgd", "adamw"]), "stream": rng.random() < 0.2, "seed": number * FITS + fit,
-        "ema": rng.choice([None, 0.9]), "validation": rng.choice([None, 0.2]), "shared": number % 2 == 0,
-    }  # fmt: skip
+        "rows": rng.choice([40, 150, 600]),
+        "width": rng.choice([8, 32, 128]),
+        "layer": rng.choice(LAYERS),
+        "dtype": rng.choice(["float32", "float64"]),
+        "loss": rng.choice(["softmax_cross_entropy", "squared_error"]),
+        "optimizer": rng.choice(["adam", "sgd", "adamw"]),
+        "stream": rng.random() < 0.2,
+        "seed": number * FITS + fit,
+        "ema": rng.choice([None, 0.9]),
+        "validation": rng.choice([None, 0.2]),
+        "shared": number % 2 == 0,
+    }
 
 
 def train(spec: dict[str, Any]) -> str:

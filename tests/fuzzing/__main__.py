@@ -90,8 +90,11 @@ def main() -> int:
     if args.again is not None:
         return 0 if again(args.again) else 1
     if importlib.util.find_spec("atheris") is None:
-        print(f"fuzzing skipped: no atheris for {platform.python_implementation()} {platform.python_version()} on "
-              f"{platform.system()} {platform.machine()} (pip install 'chainrule[fuzz]')", file=sys.stderr)  # fmt: skip
+        print(
+            f"fuzzing skipped: no atheris for {platform.python_implementation()} {platform.python_version()} on "
+            f"{platform.system()} {platform.machine()} (pip install 'chainrule[fuzz]')",
+            file=sys.stderr,
+        )
         return 0
     names, jobs = args.target or list(TARGETS), os.cpu_count() or 1
     args.found.mkdir(parents=True, exist_ok=True)

@@ -124,10 +124,16 @@ class CheckpointFiles(Target):
         choices = Choices(data)
         kind, content = choices.choice(self.whole)
         anywhere = bool(choices.randrange(2))
-        self.path.write_bytes(changed(
-            choices, checkpoint.FORMAT, content, version_of=lambda _: 1, names=checkpoint_files.ARRAYS,
-            harm=checkpoint_files.harm,
-        ))  # fmt: skip
+        self.path.write_bytes(
+            changed(
+                choices,
+                checkpoint.FORMAT,
+                content,
+                version_of=lambda _: 1,
+                names=checkpoint_files.ARRAYS,
+                harm=checkpoint_files.harm,
+            )
+        )
         trainer = kind.trained()
         before = trainer.net.parameter_arena.flat.tobytes()
 

@@ -20,9 +20,11 @@ def test_confusion_matrix_shows_each_count_in_its_cell(rng):
     picture = draw_confusion(counts, ["a", "b", "c"])
     titles = [e[0].text for e in elements(picture, "path") if len(e)]
     assert titles == [
-        "a as a: 5 (71.4% of its rows)", "a as c: 2 (28.6% of its rows)", "b as b: 1,234 (100.0% of its rows)",
+        "a as a: 5 (71.4% of its rows)",
+        "a as c: 2 (28.6% of its rows)",
+        "b as b: 1,234 (100.0% of its rows)",
         "c as a: 1 (100.0% of its rows)",
-    ]  # fmt: skip
+    ]
     cells = [re.findall(r"M([\d.]+) ([\d.]+)h", e.get("d"))[0] for e in elements(picture, "path") if len(e)]
     x, y = (np.unique([float(cell[i]) for cell in cells]) for i in (0, 1))
     placed = [(int(np.searchsorted(y, float(b))), int(np.searchsorted(x, float(a)))) for a, b in cells]

@@ -146,8 +146,11 @@ def test_targets_without_class_names_stay_codes():
     assert (y.dtype, y.tolist()) == (np.int64, [2, 0])
 
 
-@given(target=hnp.arrays(st.sampled_from([np.int64, np.uint8, np.float32, np.float64]), st.integers(2, 30),
-                         elements=st.integers(0, 200)))  # fmt: skip
+@given(
+    target=hnp.arrays(
+        st.sampled_from([np.int64, np.uint8, np.float32, np.float64]), st.integers(2, 30), elements=st.integers(0, 200)
+    )
+)
 def test_codes_name_their_values(target):
     if len(np.unique(target)) > 1:
         plan = plan_target(target, loss=SOFTMAX)

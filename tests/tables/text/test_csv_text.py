@@ -41,9 +41,12 @@ def test_encoding_is_checked_in_blocks(tmp_path, monkeypatch):
             found.add(caught.value.message.replace(str(path), ""))
     # In the last no byte fits nowhere: it is read, and has one cell only.
     assert sorted(re.sub(r": expected .*, got |, as in .*", ": ", message) for message in found) == [
-        ", line 4: 1: ", ", line 4: a NUL byte", ", line 4: the byte 0x81", ", line 4: the byte 0xc3",
+        ", line 4: 1: ",
+        ", line 4: a NUL byte",
+        ", line 4: the byte 0x81",
+        ", line 4: the byte 0xc3",
         ", line 4: the byte 0xe2",
-    ]  # fmt: skip
+    ]
 
 
 def test_encoding_errors_far_into_a_file_name_the_line(tmp_path):
