@@ -1,7 +1,7 @@
 """Agreement of backends on the same numbers: products of random shapes, and whole trainings.
 
 Of 500 shapes in two dtypes each product is within 8 u (|A| @ |B|) of the exact one, element by element, also of
-transposed factors and stacks. After 10, 100 and 1000 steps of a random training the weights are those of NumPy: with the
+transposed factors and stacks. After 10, 100 and 1000 steps of a random training the weights are NumPy's: with the
 compiled and the guarded backend to the bit, with the simulated CUDA backend within the limits of ``verify``.
 """
 
