@@ -21,9 +21,9 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 BACKENDS = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
-# Test files that also run the CUDA backend on a simulated device (see `emulation`); it is slow.
+# Test files that, besides those of the contract, also run the CUDA backend on a simulated device (see `emulation`); it
+# is slow.
 SIMULATED = {
-    "test_contract",
     "test_embedding",
     "test_normalization",
     "test_gradients",
@@ -66,8 +66,9 @@ def make_backend(name: str) -> cr.Backend:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = any("backend" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "backend" in metafunc.fixturenames and not chosen:
-        backends = [*BACKENDS, "simulated"] if metafunc.module.__name__.rpartition(".")[2] in SIMULATED else BACKENDS
-        metafunc.parametrize("backend", backends, indirect=True)
+        path = metafunc.definition.path
+        is_simulated = path.stem in SIMULATED or path.parent.name == "contract"
+        metafunc.parametrize("backend", [*BACKENDS, "simulated"] if is_simulated else BACKENDS, indirect=True)
 
 
 @pytest.fixture

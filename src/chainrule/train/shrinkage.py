@@ -37,6 +37,7 @@ import numpy as np
 
 from chainrule.backends import backend
 from chainrule.backends.contract.backend import LOSS
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.nn.evaluation import Evaluator
 from chainrule.nn.inputs.rows import InputReader, Rows
 from chainrule.nn.layers.dense import Dense
@@ -247,7 +248,7 @@ def _summed_loss(loss: Loss, part: HeldOut, logits: np.ndarray) -> float:
     totals, state = be.empty((1, 3), np.float64), new_state(be)
     with be.running():
         logits = np.ascontiguousarray(logits)
-        loss(be, logits, part.targets, part.weights, state, totals=totals, dlogits=np.empty_like(logits))
+        loss(be, LossBatch(logits, part.targets, part.weights, state, totals, np.empty_like(logits)))
     return float(totals[0, LOSS]) / loss.scale
 
 
