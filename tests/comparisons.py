@@ -1,4 +1,4 @@
-"""What tests compare with: numbers of other libraries as they are stored, and bounds element by element."""
+"""Comparisons for tests: stored numbers of other libraries, and element-wise bounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def numbers(value: Any) -> Any:
-    """Hex floats to floats; options and names as they are."""
+    """Hex floats as floats; options and names unchanged."""
     if isinstance(value, str):
         return float.fromhex(value) if "0x" in value else value
     if isinstance(value, list):
@@ -24,4 +24,4 @@ def assert_within(got: np.ndarray, want: Any, bound: Any, what: Any = "") -> Non
     within = np.abs(got - want) <= bound
     if not within.all():
         at = tuple(int(i) for i in np.argwhere(~within)[0])
-        pytest.fail(f"{what}{list(at)} is {got[at]}, {want[at]} +- {bound[at]} was expected")
+        pytest.fail(f"{what}{list(at)} expected {want[at]} +- {bound[at]}, got {got[at]}")

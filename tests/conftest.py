@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: one body of the backend contract after the other, and seeded random numbers."""
+"""Fixtures for all tests: each implementation of the backend contract in turn, and seeded random numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.backend import EmulatedBackend, compiler_problem
 from emulation.simulated_cupy import simulated
 
-# On a busy machine an example may take seconds: how fast something is, is measured in benchmarks/.
+# On a busy machine an example may take seconds; speed is measured in benchmarks/.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-BODIES = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
-# Tests that also run the CUDA body on a simulated device (see `emulation`), beside those of the contract: slow, so
-# these alone.
+BACKENDS = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
+# Test files that, besides those of the contract, also run the CUDA backend on a simulated device (see `emulation`); it
+# is slow.
 SIMULATED = {
     "test_embedding",
     "test_normalization",
@@ -52,7 +52,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def make_backend(name: str) -> cr.Backend:
-    """A body by its name; the compiled one has its loops loaded."""
+    """A backend by its name; the compiled one has its loops loaded."""
     if name == "emulated":
         if problem := compiler_problem():
             pytest.skip(problem)
@@ -68,13 +68,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames and not chosen:
         path = metafunc.definition.path
         is_simulated = path.stem in SIMULATED or path.parent.name == "contract"
-        bodies = [*BODIES, "simulated"] if is_simulated else BODIES
-        metafunc.parametrize("backend", bodies, indirect=True)
+        metafunc.parametrize("backend", [*BACKENDS, "simulated"] if is_simulated else BACKENDS, indirect=True)
 
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Iterator[cr.Backend]:
-    """Each body of the contract in turn."""
+    """Each implementation of the contract in turn."""
     if request.param == "simulated":
         if problem := compiler_problem():
             pytest.skip(problem)

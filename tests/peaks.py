@@ -1,4 +1,4 @@
-"""How much memory something takes: NumPy's and Python's by tracemalloc, and Arrow's, which keeps its own books."""
+"""Peak memory: that of NumPy and Python by tracemalloc, and that of Arrow's own pool."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-POOLS: list = []  # of Arrow's: what was made in one may live longer than the block
+POOLS: list = []  # of Arrow: its arrays may outlive the block
 
 
 @dataclass
 class Peak:
-    """Bytes at most, beside what there was before."""
+    """The most bytes that were allocated beyond those at the start."""
 
     bytes: int = 0
 
 
 @contextlib.contextmanager
 def peak_of() -> Iterator[Peak]:
-    """The peak of the block, an upper bound if Arrow was at its highest at another moment."""
+    """The peak within the block; an upper bound, for the peak of Arrow may be at another moment."""
     found = Peak()
     with _arrow() as arrow:
         tracemalloc.start()
@@ -52,6 +52,6 @@ def _arrow() -> Iterator:
 
 
 def saved_rows(folder: Path, array: np.ndarray) -> Path:
-    """A matrix in a file."""
+    """A matrix saved in a file."""
     np.save(folder / "rows.npy", array)
     return folder / "rows.npy"

@@ -1,4 +1,4 @@
-"""A fit that somebody ends on its way."""
+"""A callback that stops a fit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from chainrule.train.records.run import StepRecord
 
 
 class StopAfter(cr.Callback):
-    """Asks for the end once so many batches of the run are done."""
+    """Stops the run after ``step`` batches."""
 
     every = 1
 

@@ -24,7 +24,7 @@ BUILT_IN = {
 CANDIDATES = (ValueError, RuntimeError, MemoryError, AssertionError, ArithmeticError, TypeError, OSError, LookupError)
 
 
-def test_each_error_is_the_one_that_numpy_and_scikit_learn_raise_there():
+def test_errors_are_subclasses_of_those_of_numpy_and_scikit_learn():
     errors = {
         name: thing
         for name in cr.__all__
@@ -34,7 +34,7 @@ def test_each_error_is_the_one_that_numpy_and_scikit_learn_raise_there():
     assert {name: {c for c in CANDIDATES if issubclass(error, c)} for name, error in errors.items()} == BUILT_IN
 
 
-def test_a_divergence_of_the_trainer_is_a_value_error_with_its_step():
+def test_divergence_of_the_trainer_is_a_value_error_with_its_step():
     net = cr.MLP([3, 8, 1], activation="identity", loss="squared_error")
     X = np.random.default_rng(0).normal(size=(64, 3))
     with pytest.raises(ValueError, match="training") as caught:
@@ -47,7 +47,7 @@ def test_a_divergence_of_the_trainer_is_a_value_error_with_its_step():
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
-def test_an_estimator_that_diverges_raises_a_value_error(kind, method, solver):
+def test_divergence_of_an_estimator_is_a_value_error(kind, method, solver):
     """scikit-learn's raises a ValueError where the weights are no longer finite."""
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     X = np.finfo(np.float64).max * np.random.default_rng(0).uniform(size=(30, 2))
@@ -63,8 +63,8 @@ def test_an_estimator_that_diverges_raises_a_value_error(kind, method, solver):
 
 
 @pytest.mark.filterwarnings("ignore:Maximum iterations")
-def test_a_search_scores_what_diverges_with_its_error_score():
-    """GridSearchCV goes on where one of its candidates diverges."""
+def test_divergence_in_a_grid_search_gets_the_error_score():
+    """GridSearchCV continues if one of its candidates diverges."""
     selection = pytest.importorskip("sklearn.model_selection", reason="scikit-learn is not installed")
     from sklearn.exceptions import FitFailedWarning
 
@@ -77,7 +77,7 @@ def test_a_search_scores_what_diverges_with_its_error_score():
     assert search.cv_results_["mean_test_score"][1] == -7.0
 
 
-def test_memory_that_is_out_is_a_memory_error_with_its_hint():
+def test_out_of_memory_is_a_memory_error_with_a_hint():
     net = cr.MLP([2, 3, 1], loss="squared_error")
 
     def fail(_: cr.EpochRecord) -> None:
@@ -98,7 +98,7 @@ MADE = [
 
 @pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
-def test_an_error_that_crosses_processes_is_what_it_was(error, again):
+def test_pickled_errors_keep_their_attributes(error, again):
     """joblib pickles what a worker raises: an error that cannot be unpickled is a pool that broke."""
     other = again(error)
     assert type(other) is type(error)
@@ -106,7 +106,7 @@ def test_an_error_that_crosses_processes_is_what_it_was(error, again):
     assert vars(other) == vars(error)
 
 
-def test_a_pickled_divergence_holds_the_run_so_far():
+def test_a_pickled_divergence_error_holds_the_run_so_far():
     X = np.random.default_rng(0).normal(size=(64, 3))
     with pytest.raises(cr.DivergenceError) as caught:
         cr.Trainer(cr.MLP([3, 8, 1], loss="squared_error"), cr.SGD(1e6), epochs=50).fit(X, X[:, 0])

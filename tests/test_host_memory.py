@@ -10,18 +10,18 @@ from chainrule import host_memory
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "MemAvailable: lots kB\n0::/\n", "0::/group\n"])
-def test_a_proc_of_another_kind_leaves_what_is_free_unknown(content, monkeypatch):
+def test_free_memory_is_unknown_with_another_proc(content, monkeypatch):
     resource = pytest.importorskip("resource", reason="there is no resource module on this system")
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1 << 30, 1 << 30))
     monkeypatch.setattr(Path, "read_text", lambda path, **_: content)
-    assert host_memory.free_on_host() is None
-    assert host_memory.left_of_limits() is None
+    assert host_memory.free_host_memory() is None
+    assert host_memory.free_under_limits() is None
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError()])
-def test_a_proc_that_may_not_be_read_leaves_what_is_free_unknown(error, monkeypatch):
+def test_free_memory_is_unknown_if_proc_may_not_be_read(error, monkeypatch):
     def refuse(path: Path, **_: object) -> str:
         raise error
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    assert host_memory.free_on_host() is None
+    assert host_memory.free_host_memory() is None

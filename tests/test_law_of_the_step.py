@@ -140,7 +140,7 @@ def outcome(net: cr.MLP, run: cr.Run) -> dict[str, Any]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_guarded_training_is_training_on_numpy_bit_for_bit(name, dtype):
+def test_guarded_training_has_the_bits_of_numpy(name, dtype):
     setting = SETTINGS[name]
     plain, guarded = (outcome(*setting.train(be, dtype)) for be in (cr.backend("cpu"), cr.GuardedBackend()))
     assert guarded == plain
@@ -148,7 +148,7 @@ def test_guarded_training_is_training_on_numpy_bit_for_bit(name, dtype):
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
-def test_bodies_agree_after_100_steps(backend, name, dtype, tolerance, request):
+def test_backends_agree_after_100_steps(backend, name, dtype, tolerance, request):
     """A simulated device makes 20: the campaign of agreement makes 1,000 on it."""
     setting = SETTINGS[name]
     epochs = 2 if setting.options.get("batch_size") == 1 else 100 if "no ragged batch" in name else 20
@@ -203,7 +203,7 @@ OTHER_LAYERS: dict[str, dict[str, Any]] = {
         ),
     ],
 )
-def test_a_step_asks_for_no_new_memory(workload, loss, optimizer, activation, layers, body):
+def test_a_step_allocates_no_memory(workload, loss, optimizer, activation, layers, body):
     widths, batch_size = workload
     rng = np.random.default_rng(0)
     n, k = 2 * batch_size + 7, widths[-1]

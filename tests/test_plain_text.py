@@ -24,7 +24,7 @@ from chainrule.plain_text import csv_cell, printable, show
         ("\U000e0041", r"\U000e0041"),
     ],
 )
-def test_control_characters_are_spelt_out(text, shown):
+def test_control_characters_are_escaped(text, shown):
     assert printable(text) == shown
     assert printable(shown) == shown
 
@@ -55,17 +55,17 @@ def test_a_csv_cell_is_no_formula_in_a_spreadsheet(text, cell):
 @pytest.mark.parametrize(
     "text", ["-", "+", "-1", "+2", "-1.5", "-.5", "-1e-05", "3", "rose", "a-b", "e=mc", "", "a, b", "x@y.org"]
 )
-def test_numbers_and_ordinary_names_are_csv_cells_as_they_are(text):
+def test_numbers_and_ordinary_names_are_unchanged_csv_cells(text):
     assert csv_cell(text) == text
 
 
-def test_a_value_in_a_message_is_short_whatever_it_is():
+def test_values_in_messages_are_short():
     assert show("a\n") == r"'a\n'"
     assert show("x" * 99) == f"'{'x' * 47}... (101 characters)"
     assert show(1 << 20_000) == "<int of too many digits>", "Python writes no more than 4,300"
 
 
-def test_an_error_message_is_printable_whatever_the_names_in_it():
+def test_error_messages_are_printable():
     error = cr.DataError("column 'a\x1b[31m\nerror: no' came", hint="\x9b2J")
     assert str(error) == "column 'a\\x1b[31m\\nerror: no' came\nhint: \\x9b2J"
     assert error.message.isprintable()

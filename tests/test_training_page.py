@@ -25,7 +25,7 @@ def test_the_page(tmp_path, monkeypatch, capsys):
     assert shown[1] in capsys.readouterr().out
 
 
-def test_the_net_on_the_page_of_losses_and_layers(rng):
+def test_the_net_on_the_losses_and_layers_page(rng):
     page = (DOCS / "losses-and-layers.md").read_text(encoding="utf-8")
     names: dict[str, object] = {"cr": cr}
     for block in re.findall(r"```python\n(.*?)```", page, re.S):
@@ -38,7 +38,7 @@ def test_the_net_on_the_page_of_losses_and_layers(rng):
     assert named <= set(cr.__all__)
 
 
-def test_links_between_the_pages_lead_somewhere():
+def test_links_between_pages_exist():
     for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"

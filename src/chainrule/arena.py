@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OutOfMemoryError, ShapeError
-from chainrule.host_memory import free_on_host
+from chainrule.host_memory import free_host_memory
 
 ADDRESSES = 1 << 62  # bytes: no machine has more
 ALIGNMENT = 64  # bytes: every view starts on a cache line, and a GPU may read it 16 bytes at a time
@@ -72,7 +72,7 @@ def _refuse_more_than_addresses(backend: Backend, layout: Layout) -> None:
     needed = layout.size * layout.dtype.itemsize
     if needed >= ADDRESSES:
         free = backend.free_memory()
-        raise OutOfMemoryError(backend.device, needed=needed, free=free_on_host() if free is None else free)
+        raise OutOfMemoryError(backend.device, needed=needed, free=free_host_memory() if free is None else free)
 
 
 class Arena(Mapping[str, Array]):

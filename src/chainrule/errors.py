@@ -1,23 +1,23 @@
-"""Every error that chainrule raises on purpose.
+"""Every exception that chainrule raises deliberately.
 
 ::
 
     ChainruleError
     +-- ShapeError        (ValueError)    arrays whose shapes do not fit together
     +-- DataError         (ValueError)    a value, a table or a file that cannot be trained on
-    |   +-- ModelFileError                a model file that is damaged, foreign or of an unknown version
-    +-- DeviceError       (RuntimeError)  a device that cannot be had, or was asked for what it cannot do
+    |   +-- ModelFileError                a model file that is damaged, of another program or of an unknown version
+    +-- DeviceError       (RuntimeError)  a device that is not available, or cannot do what it was asked for
     |   +-- GuardError                    code under test did what a GPU would refuse
-    |   +-- OutOfMemoryError  (MemoryError)  the device has less free memory than was asked for
+    |   +-- OutOfMemoryError  (MemoryError)  the device has less free memory than is needed
     +-- GradientError     (AssertionError)  an analytic gradient disagrees with a numeric one
     +-- DivergenceError   (ArithmeticError, ValueError) training left the finite numbers
     +-- OptionError       (ValueError)    an option of the library or of the command line
 
-Each is besides what NumPy, CuPy and scikit-learn raise there, so that code written for them catches it: their nets that
-diverge raise a ValueError, and memory that is out is a MemoryError.
+The second base class is what NumPy, CuPy and scikit-learn raise in the same situation, so that code written for them
+catches these errors too: scikit-learn's nets raise a ValueError if they diverge, NumPy a MemoryError without memory.
 
-Each carries a message, ``expected X, got Y``, and if there is one thing to do about it a ``hint`` of one
-line. The command line maps each class to its exit code.
+Each error has a message, ``expected X, got Y``, and, if there is one thing to do about it, a ``hint`` of one line. The
+command line maps each class to its exit code.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from chainrule.plain_text import printable
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, on one line."""
+    """The first line of another library's error."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 class ChainruleError(Exception):
-    """Base class; ``hint`` is one line saying what to do, or empty.
+    """Base class; ``hint`` is one line that says what to do, or empty.
 
-    Both are printable: names in them may come from a file, and a traceback goes to a terminal.
+    Message and hint have no control characters: names in them may come from a file, and a traceback goes to a terminal.
     """
 
     exit_code = 1
@@ -51,8 +51,8 @@ class ChainruleError(Exception):
         return f"{message}\nhint: {self.hint}" if self.hint else message
 
     def __reduce__(self) -> Any:
-        """Pickled with all it holds, whatever its class needs to be made: it crosses processes (``n_jobs=2``)."""
-        return _as_it_was, (type(self), self.args, vars(self))
+        """Pickle all attributes without calling ``__init__``: errors cross processes (``n_jobs=2``)."""
+        return _rebuild, (type(self), self.args, vars(self))
 
     @property
     def message(self) -> str:
@@ -60,7 +60,7 @@ class ChainruleError(Exception):
         return super().__str__()
 
 
-def _as_it_was(kind: type[ChainruleError], args: tuple[Any, ...], values: dict[str, Any]) -> ChainruleError:
+def _rebuild(kind: type[ChainruleError], args: tuple[Any, ...], values: dict[str, Any]) -> ChainruleError:
     error = kind.__new__(kind, *args)
     vars(error).update(values)
     return error
@@ -73,7 +73,7 @@ class OptionError(ChainruleError, ValueError):
 
 
 class DataError(ChainruleError, ValueError):
-    """A value, a table or a file that cannot be used; names file, row and column where it can."""
+    """A value, a table or a file that cannot be used; names file, row and column if they are known."""
 
     exit_code = 3
 
@@ -85,30 +85,30 @@ class ShapeError(ChainruleError, ValueError):
 
 
 class ModelFileError(DataError):
-    """A model file that is damaged, foreign, or written by an unknown version."""
+    """A model file that is damaged, of another program, or of an unknown version."""
 
 
 class DeviceError(ChainruleError, RuntimeError):
-    """A device that cannot be had, or that was asked for something it cannot do."""
+    """A device that is not available, or cannot do what it was asked for."""
 
     exit_code = 4
 
 
 class GuardError(DeviceError):
-    """Raised by the guarded backend where a GPU would refuse, stall or corrupt."""
+    """Raised by the guarded backend for what a GPU would refuse, wait for, or corrupt."""
 
 
-# What an OutOfMemoryError says to do where nobody knows better: on the host, and on a device.
-GENERAL_ADVICE = (
+# Hints of an OutOfMemoryError for which there is none better: on the host, and on a device.
+GENERAL_HINTS = (
     "use a smaller batch or net, or end other programs that hold memory",
     "use a smaller batch or net, or free what other programs hold (`nvidia-smi`)",
 )
 
 
 class OutOfMemoryError(DeviceError, MemoryError):
-    """Less memory is free on ``device`` than was asked for; ``needed`` and ``free`` in bytes, None where unknown.
+    """Less memory is free on ``device`` than is needed; ``needed`` and ``free`` in bytes, None if unknown.
 
-    ``doing`` says what it was for; a host that is out of memory is the device "cpu".
+    ``doing`` says what the memory is for; the host is the device "cpu".
     """
 
     def __init__(self, device: str, *, needed: int | None, free: int | None, hint: str = "", doing: str = "") -> None:
@@ -117,7 +117,7 @@ class OutOfMemoryError(DeviceError, MemoryError):
         during = f" while {doing}" if doing else ""
         super().__init__(
             f"{device} is out of memory{during}{': ' if figures else ''}{' and '.join(figures)}",
-            hint=hint or GENERAL_ADVICE[device != "cpu"],
+            hint=hint or GENERAL_HINTS[device != "cpu"],
         )
         self.device = device
         self.needed = needed
@@ -125,14 +125,14 @@ class OutOfMemoryError(DeviceError, MemoryError):
 
 
 class GradientError(ChainruleError, AssertionError):
-    """An analytic gradient that disagrees with a numeric one; names parameter, entry and both values."""
+    """An analytic gradient that disagrees with a numeric one; names the parameter, its entry and both values."""
 
 
 class DivergenceError(ChainruleError, ArithmeticError, ValueError):
     """Training left the finite numbers.
 
-    ``step`` counts updates from 0, ``epoch`` from 1; ``where`` names the layer or parameter in which the
-    first non-finite number stands.
+    ``step`` counts updates from 0, ``epoch`` from 1; ``where`` names the layer or parameter with the first number that
+    is not finite.
     """
 
     exit_code = 6
@@ -142,20 +142,20 @@ class DivergenceError(ChainruleError, ArithmeticError, ValueError):
         self.step = step
         self.epoch = epoch
         self.where = where
-        self.run: Any = None  # the Run so far, where a Trainer raised this
-        self.checkpoint: Any = None  # the path of the last one from before, where there are checkpoints
+        self.run: Any = None  # the Run so far, if a Trainer raised this
+        self.checkpoint: Any = None  # the path of the last checkpoint from before, if there is one
 
 
 class CompiledLoopsWarning(UserWarning):
-    """The compiled loops of the CPU cannot be had or kept: the numbers are the same, a long run takes longer.
+    """The compiled loops of the CPU are not available or cannot be cached: same numbers, but a long run takes longer.
 
-    Once a process, and never made an error by a filter: nothing that is only faster ends a fit.
+    Issued once per process, and never turned into an error by a filter: what only makes a fit faster must not end it.
     """
 
 
 @contextlib.contextmanager
 def error_context(part: str) -> Iterator[None]:
-    """What is wrong with rows is said of that part: ``validation: X at row 3, column 1 is nan``."""
+    """Put ``part`` before the message of a DataError or ShapeError: ``validation: X at row 3, column 1 is nan``."""
     try:
         yield
     except (DataError, ShapeError) as error:

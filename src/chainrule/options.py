@@ -1,4 +1,4 @@
-"""What an option may be: each check returns the value, or raises OptionError saying what was expected."""
+"""Checks of option values: each returns the value, or raises an OptionError that says what was expected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chainrule.plain_text import show
 
 
 def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = None) -> int:
-    """An integer (NumPy's too) from ``low`` up, under ``below`` where that is given."""
+    """An integer, also of NumPy, from ``low``; less than ``below`` if that is given."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -24,10 +24,10 @@ def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = Non
 
 
 def real_number(name: str, value: Any, *, low: float = 0.0, below: float = math.inf, above: bool = False) -> float:
-    """A finite number from ``low`` (``above``: beyond it) to below ``below``."""
+    """A finite number of at least ``low`` (with ``above``: greater than it) and less than ``below``."""
     try:
         good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an int beyond every float
+    except OverflowError:  # an int beyond the range of float
         good = False
     if not good or not (low < value if above else low <= value) or not value < below:
         start = f"above {low:g}" if above else f"from {low:g}"
@@ -37,7 +37,7 @@ def real_number(name: str, value: Any, *, low: float = 0.0, below: float = math.
 
 
 def one_of(name: str, value: Any, choices: Any) -> Any:
-    """One of a few names."""
+    """One of the names ``choices``."""
     if not isinstance(value, str) or value not in choices:
         raise OptionError(f"unknown {name} {show(value)}", hint=f"one of {', '.join(choices)}")
     return value

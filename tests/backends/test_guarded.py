@@ -96,9 +96,34 @@ def test_a_gradient_of_another_shape_is_not_broadcast(be, a, name):
         be.activation_backward("relu", arrays["saved"], arrays["dy"], dz=arrays["dz"], db=be.empty((3,), "float64"))
 
 
-def test_where_is_refused(be, a):
-    with pytest.raises(GuardError, match=r"where=.*does not exist in CuPy"):
-        be.xp.add(a, a, out=a, where=a > 0)
+WHERE = {
+    "a ufunc": lambda be, a: be.xp.add(a, a, out=a, where=a > 0),
+    "a method": lambda _, a: a.sum(where=a > 1),
+    "a reduction": lambda be, a: be.xp.sum(a, where=a > 1),
+}
+
+
+@pytest.mark.parametrize("call", WHERE)
+def test_where_is_refused(be, a, call):
+    with pytest.raises(GuardError, match="does not exist in CuPy"):
+        WHERE[call](be, a)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda _, a: a[a > 1], lambda be, a: be.xp.nonzero(a)], ids=["a boolean mask", "nonzero"]
+)
+def test_a_result_whose_size_depends_on_values_is_refused(be, a, call):
+    """A device would have to tell the host how many there are."""
+    with pytest.raises(GuardError):
+        call(be, a)
+
+
+def test_arrays_of_a_gpu_are_not_uploaded(be):
+    class OnGpu:
+        __cuda_array_interface__: dict[str, object] = {}  # noqa: RUF012 - the protocol wants a plain attribute
+
+    with pytest.raises(DeviceError):
+        be.upload(OnGpu())
 
 
 def test_a_method_that_the_guard_does_not_know_is_no_attribute(a):

@@ -1,11 +1,11 @@
-"""``python -m campaigns [NAME [COUNT [FIRST]]]``: all campaigns in full, or one; exit code 1 where a case is wrong."""
+"""``python -m campaigns [NAME [COUNT [FIRST]]]``: all campaigns in full, or one; exit code 1 if a case goes wrong."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from campaigns.playing import HEADER, play
+from campaigns.running import HEADER, run_campaign
 
 NAMES = [
     "gradients", "agreement", "invariances", "same_bits", "model_files", "checkpoint_files", "shown_files",
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("first", nargs="?", type=int, default=0, help="the number of the first (default: 0)")
     args = parser.parse_args()
     print(HEADER, flush=True)
-    passed = [play(name, args.count, args.first) for name in ([args.name] if args.name else NAMES)]
+    passed = [run_campaign(name, args.count, args.first) for name in ([args.name] if args.name else NAMES)]
     return not all(passed)
 
 

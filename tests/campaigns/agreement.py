@@ -1,8 +1,8 @@
-"""What bodies of the backend contract make of the same numbers: products of drawn shapes, and whole trainings.
+"""Agreement of backends on the same numbers: products of random shapes, and whole trainings.
 
-Of 500 shapes in two dtypes each body's product is within 8 u (|A| @ |B|) of the exact one, element by element, also of
-transposed factors and stacks. After 10, 100 and 1000 steps of a drawn training the weights are NumPy's: those of the
-compiled and the guarded body to the bit, those of the simulated CUDA body within the limits of ``verify``.
+Of 500 shapes in two dtypes each product is within 8 u (|A| @ |B|) of the exact one, element by element, also of
+transposed factors and stacks. After 10, 100 and 1000 steps of a random training the weights are NumPy's: with the
+compiled and the guarded backend to the bit, with the simulated CUDA backend within the limits of ``verify``.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pathlib import Path
 import numpy as np
 
 import chainrule as cr
-from campaigns.bodies import BODIES, backend_of
+from campaigns.implementations import IMPLEMENTATIONS, backend_of
 from campaigns.tally import Tally
 from chainrule.backends.numpy.backend import NumPyBackend
 
-TITLE = "agreement of bodies: products, trainings"
+TITLE = "agreement of backends: products, trainings"
 SHAPES, STEPS = 500, (10, 100, 1000)
 CASES = 2 * SHAPES + 20 * len(STEPS)  # each shape in two dtypes, then trainings
 
 MOST = 300  # units, rows
-LONG_SIMULATED = 4  # trainings of 1000 steps that the simulated body does too: 40 s each
+LONG_SIMULATED = 4  # trainings of 1000 steps that the simulated backend does too: 40 s each
 DTYPES = ("float32", "float64")
 # Largest difference after so many steps, of the largest weight. Training is no contraction: roundings grow with steps.
 LIMITS = {"float64": {10: 1e-12, 100: 1e-12, 1000: 1e-10}, "float32": {10: 1e-5, 100: 1e-5, 1000: 1e-3}}
 
 
 def product(number: int) -> str:
-    """One shape in one dtype, on every body."""
+    """One shape in one dtype, on every backend."""
     rng = np.random.default_rng(number // 2)
     dtype = np.dtype(DTYPES[number % 2])
     m, k, n = (int(np.exp(rng.uniform(0, np.log(MOST)))) for _ in range(3))
@@ -44,8 +44,8 @@ def product(number: int) -> str:
     a, b = factors
     exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
     bound = 8 * np.finfo(dtype).eps / 2 * (np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64))
-    for body in BODIES:
-        with backend_of(body) as be:
+    for name in IMPLEMENTATIONS:
+        with backend_of(name) as be:
             x, y = (be.upload(np.ascontiguousarray(f)) for f in (a, b))
             if not a.flags.c_contiguous:
                 x = be.upload(np.ascontiguousarray(a.swapaxes(-1, -2))).swapaxes(-1, -2)
@@ -55,12 +55,12 @@ def product(number: int) -> str:
             with be.running():
                 be.matmul(x, y, out=out)
             if not (np.abs(be.download(out) - exact) <= bound).all():
-                return f"{body}: a product of {shapes} in {dtype} is off by more than 8 u |A||B|"
+                return f"{name}: a product of {shapes} in {dtype} is off by more than 8 u |A||B|"
     return "products"
 
 
 def training(number: int) -> str:
-    """One training, on every body."""
+    """One training, on every backend."""
     rng = np.random.default_rng([number // len(STEPS), 1])
     steps, dtype = STEPS[number % len(STEPS)], str(rng.choice(DTYPES))
     X, y = rng.normal(size=(95, 6)).astype(np.float32), rng.integers(0, 3, 95)
@@ -86,14 +86,14 @@ def training(number: int) -> str:
 
     expected = trained(NumPyBackend())
     long = steps == STEPS[-1] and number // len(STEPS) >= LONG_SIMULATED
-    for body in [body for body in BODIES[1:] if not (long and body == "simulated")]:
-        with backend_of(body) as be:
+    for name in [name for name in IMPLEMENTATIONS[1:] if not (long and name == "simulated")]:
+        with backend_of(name) as be:
             found = trained(be)
-        if body != "simulated":
+        if name != "simulated":
             if not np.array_equal(found, expected):
-                return f"{body}: other bits after {steps} steps in {dtype}"
+                return f"{name}: other bits after {steps} steps in {dtype}"
         elif not (gap := float(np.abs(found - expected).max() / np.abs(expected).max())) <= LIMITS[dtype][steps]:
-            return f"{body}: off by {gap:.1e} after {steps} steps in {dtype}"
+            return f"{name}: off by {gap:.1e} after {steps} steps in {dtype}"
     return "trainings"
 
 

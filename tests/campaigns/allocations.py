@@ -81,7 +81,7 @@ def weights(net: cr.Network) -> bytes:
 
 
 def wrong_words(error: cr.OutOfMemoryError) -> str:
-    """What is wrong with an error; empty where nothing is."""
+    """What is wrong with an error; empty if nothing is."""
     if not MESSAGE.fullmatch(error.message) or "\n" in error.hint or not error.hint:
         return f"words: {error!s:.300}"
     if error.device != "cpu" and not error.needed:
@@ -102,7 +102,7 @@ def after(error: cr.OutOfMemoryError, again: Callable[[], cr.Network], expected:
 
 
 class Campaign:
-    """What the cases of a part share: what comes out where nothing fails."""
+    """What the cases of a part share: the result if nothing fails."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -148,9 +148,21 @@ class Campaign:
     def in_the_command(self, n: int) -> Outcome:
         """``train`` from a table to a run directory."""
         train = [
-            "train", str(self.folder / "t.csv"), "--target", "y", "--hidden", "6", "--epochs", "3", "--device", "cpu",
-            "--checkpoint-every", "2", "--batch-size", "8",
-        ]  # fmt: skip
+            "train",
+            str(self.folder / "t.csv"),
+            "--target",
+            "y",
+            "--hidden",
+            "6",
+            "--epochs",
+            "3",
+            "--device",
+            "cpu",
+            "--checkpoint-every",
+            "2",
+            "--batch-size",
+            "8",
+        ]
 
         def whole() -> tuple[int, bytes]:
             said(train, self.folder / "once")
@@ -246,9 +258,20 @@ class Campaign:
 
     def _wide(self, name: str, size: int) -> list[str]:
         return [
-            "train", str(self.folder / "wide.npz"), "--hidden", "256", "--epochs", "1", "--device", "cpu", "--quiet",
-            "--batch-size", str(size), "--run-dir", str(self.folder / name),
-        ]  # fmt: skip
+            "train",
+            str(self.folder / "wide.npz"),
+            "--hidden",
+            "256",
+            "--epochs",
+            "1",
+            "--device",
+            "cpu",
+            "--quiet",
+            "--batch-size",
+            str(size),
+            "--run-dir",
+            str(self.folder / name),
+        ]
 
     def _limited(self, size: int, room: int | None) -> bytes:
         """The model of a run within a limit; imports and buffers of BLAS are had before, here."""
@@ -273,7 +296,7 @@ def said(argv: list[str], run: Path) -> tuple[int, str]:
 
 
 def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many came to which end, and what went wrong, by number."""
+    """The count of each outcome, and what went wrong, by number."""
     campaign = Campaign(folder)
     tally = Tally("done", "refused", "refused, and the batch fits")
     for number in numbers:

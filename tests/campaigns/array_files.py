@@ -67,12 +67,18 @@ def whole_array(rng: random.Random) -> np.ndarray:
 
 
 def whole_target(rng: random.Random, n: int) -> np.ndarray:
-    """One value a row, of any kind that a target may have."""
+    """One value per row, of any kind that a target may have."""
     values = [rng.randint(0, 2) for _ in range(n)]
-    return rng.choice([
-        np.array(values), np.array(values, float), np.array([f" {v}x" for v in values]), np.array(values) > 0,
-        np.array([values, values]).T, np.array([f"{v}" for v in values], ">U9"),
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            np.array(values),
+            np.array(values, float),
+            np.array([f" {v}x" for v in values]),
+            np.array(values) > 0,
+            np.array([values, values]).T,
+            np.array([f"{v}" for v in values], ">U9"),
+        ]
+    )
 
 
 def as_npy(array: np.ndarray) -> bytes:
@@ -101,15 +107,17 @@ def damage_bytes(rng: random.Random, content: bytes) -> bytes:
     """Bits turned, a piece cut out, doubled, exchanged for noise, or something after the end."""
     at, length = rng.randrange(len(content) + 1), rng.choice([1, 1, 2, 4, 40])
     noise = rng.choice([rng.randbytes(length), b"\xff" * length, b"\0" * length])
-    return rng.choice([
-        content[:at] + noise + content[at + length :],
-        content[:at] + noise + content[at + length :],
-        content[:at],
-        content[:at] + content[at + length :],
-        content[: at + length] + content[at:],
-        content + noise,
-        noise + content,
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            content[:at] + noise + content[at + length :],
+            content[:at] + noise + content[at + length :],
+            content[:at],
+            content[:at] + content[at + length :],
+            content[: at + length] + content[at:],
+            content + noise,
+            noise + content,
+        ]
+    )
 
 
 def bomb(rng: random.Random) -> bytes:
@@ -136,7 +144,7 @@ def damage_archive(rng: random.Random, content: bytes) -> bytes:
         b"PK\3\4": [(4, "H"), (6, "H"), (8, "H"), (14, "I"), (18, "I"), (22, "I"), (26, "H"), (28, "H")],
         b"PK\1\2": [(6, "H"), (8, "H"), (10, "H"), (16, "I"), (20, "I"), (24, "I"), (28, "H"), (30, "H"), (42, "I")],
         b"PK\5\6": [(4, "H"), (8, "H"), (10, "H"), (12, "I"), (16, "I"), (20, "H")],
-    }  # fmt: skip
+    }
     for _ in range(rng.randint(1, 3)):
         signature = rng.choice(list(fields))
         places = [i for i in range(len(content) - 3) if content[i : i + 4] == signature] if len(content) < 9000 else []
@@ -187,7 +195,7 @@ def case(number: int) -> tuple[str, bytes]:
 
 
 def outcome(path: Path) -> str:
-    """What reading the file came to: "read", "refused", or what went wrong."""
+    """The outcome of reading the file: "read", "refused", or what went wrong."""
     tracemalloc.start()
     start, size = time.process_time(), path.stat().st_size
     try:
@@ -220,9 +228,9 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     whole = io.BytesIO()
     np.savez(whole, X=np.ones((2, 2)), y=np.array(["a", "b"]))
     (folder / "a.npz").write_bytes(whole.getvalue())
-    outcome(folder / "a.npz")  # what is imported and made once is no one's fault
+    outcome(folder / "a.npz")  # imports and caches do not count as memory of a case
     (folder / "a.npz").unlink()
-    with contextlib.chdir(folder):  # where something that was executed would leave its mark
+    with contextlib.chdir(folder):  # in which anything that was executed would leave a file
         for number in numbers:
             name, content = case(number)
             path = folder / name

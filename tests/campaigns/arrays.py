@@ -114,7 +114,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], Any]] = {
     "flat": lambda a: a.reshape(-1),
     "one number": lambda a: a.reshape(-1)[:1].reshape(()) if a.size else a,
     "no rows": lambda a: a[:0],
-    "a row too many": lambda a: np.concatenate([a, a[:1]]) if a.ndim else a,
+    "one row too many": lambda a: np.concatenate([a, a[:1]]) if a.ndim else a,
     "a set": lambda a: set(a.reshape(-1).tolist()),
     "a generator": lambda a: (row for row in a.tolist()) if a.ndim else a,
     "None": lambda a: None,
@@ -195,12 +195,12 @@ class Verdict(NamedTuple):
     place: str = ""
 
 
-def judge(came: Any, dtype: np.dtype, allowed: Callable[[np.ndarray], np.ndarray], axes: tuple[int, ...]) -> Verdict:
+def judge(given: Any, dtype: np.dtype, allowed: Callable[[np.ndarray], np.ndarray], axes: tuple[int, ...]) -> Verdict:
     """Numbers of so many axes, each of them ``allowed``."""
-    if came is None or isinstance(came, np.ma.MaskedArray | set | str) or hasattr(came, "send"):
+    if given is None or isinstance(given, np.ma.MaskedArray | set | str) or hasattr(given, "send"):
         return Verdict(None)
     try:
-        array = np.array(came.view(np.ndarray) if isinstance(came, np.ndarray) else came, copy=True)
+        array = np.array(given.view(np.ndarray) if isinstance(given, np.ndarray) else given, copy=True)
     except (ValueError, TypeError):
         return Verdict(None)
     if array.dtype.kind not in "biuf" or array.ndim not in axes or not len(array):
@@ -296,7 +296,7 @@ def outcome_of_estimator(number: int) -> str:
         return f"refused: {said!s:.200}"
     if got != wanted:
         return "not what the clean copy gives"
-    return "used" if before == [snapshot(array) for array in arrays] else "changed what came"
+    return "used" if before == [snapshot(array) for array in arrays] else "changed its input"
 
 
 def snapshot(array: Any) -> Any:
@@ -335,7 +335,7 @@ def outcome(number: int) -> str:
     if got != trained(clean, dtype, loss, **how):
         return "not what the clean copy gives"
     if before != [snapshot(array) for array in arrays]:
-        return "changed what came"
+        return "changed its input"
     return "used"
 
 

@@ -1,7 +1,7 @@
-"""Checkpoints that someone made to do harm, or that a disk did.
+"""Checkpoints that are damaged or hostile.
 
-Each is read, and a fit is asked to go on from it. It is refused with an error of the library, and the net is then as it
-came; or the fit goes on to its end, or says that it diverges: of numbers that may well have been, nobody can tell.
+Each is read, and a fit resumes from it. Right is an error of the library that leaves the net unchanged,
+or a fit that continues to its end, or says that it diverges: plausible numbers cannot be told from true ones.
 """
 
 from __future__ import annotations
@@ -151,10 +151,17 @@ def _harm_arrays(rng: random.Random, _: Any, arrays: dict[str, np.ndarray]) -> N
     """Totals of other batches, and one number in any of them."""
     totals = arrays["totals"]
     if rng.random() < 0.3:
-        arrays["totals"] = rng.choice([
-            totals[:-1], np.zeros((9, 3)), np.full_like(totals, np.nan), np.zeros((2**20, 3)),
-            np.zeros((0, 3), np.float32), np.full_like(totals, -1e300), np.zeros((0,)),
-        ])  # fmt: skip
+        arrays["totals"] = rng.choice(
+            [
+                totals[:-1],
+                np.zeros((9, 3)),
+                np.full_like(totals, np.nan),
+                np.zeros((2**20, 3)),
+                np.zeros((0, 3), np.float32),
+                np.full_like(totals, -1e300),
+                np.zeros((0,)),
+            ]
+        )
         return
     name = rng.choice(sorted(arrays))
     array = arrays[name].copy()
@@ -171,7 +178,7 @@ def case(number: int, whole: list[tuple[Kind, Content]]) -> tuple[Kind, bytes]:
 
 
 def outcome(kind: Kind, path: Path) -> str:
-    """What reading the file and going on from it came to."""
+    """The outcome of reading the file and resuming from it."""
     trainer = kind.trained()
     flat, content = trainer.net.parameter_arena.flat, path.read_bytes()
     before = flat.copy(), X.copy(), LABELS.copy()

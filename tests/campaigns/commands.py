@@ -45,7 +45,7 @@ class Command:
         return self._code is not None or bool(select.select([self._handle], [], [], timeout)[0])
 
     def wait(self, timeout: float = TIMEOUT) -> int:
-        """The exit code, or the signal that ended it, negative. TimeoutError, and it is killed, where it does not."""
+        """The exit code, or the signal that ended it, negative. TimeoutError if it does not end; it is then killed."""
         if self._code is None:
             in_time = self.is_over(timeout)
             self.signal(signal.SIGKILL)
@@ -102,7 +102,7 @@ class Commands:
         self._server.wait()
 
     def ask(self, **what: Any) -> Any:
-        """What the server answers. OSError where it is gone."""
+        """The answer of the server; OSError if it has ended."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         print(json.dumps(what), file=self._server.stdin, flush=True)
@@ -152,7 +152,7 @@ def serve() -> None:
 
 
 def _mount(size: int | None) -> str | None:
-    """Why no file system of this size can be mounted here; None where it is."""
+    """Why no file system of this size can be mounted here; None if one is."""
     if size is None:
         return None
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(Path.cwd())]

@@ -6,8 +6,6 @@ ten begin on one ``--run-dir``: one trains, the others are refused and say why. 
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
 from pathlib import Path
 
 from campaigns import runs
@@ -53,15 +51,10 @@ def one_of_many(commands: Commands, whole: runs.Outcome) -> str:
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many processes had a run of their own, trained or were refused; what went wrong, by number of the round."""
-    counts, findings = Counter[str](), {}
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)
-        for number in numbers:
-            if wrong := each_alone(commands, whole) or one_of_many(commands, whole):
-                findings[number] = wrong
-            else:
-                counts.update({"a run of its own": AT_ONCE, "trained": 1, "refused": ON_ONE_FOLDER - 1})
-            for made in (RUNS, "one"):
-                shutil.rmtree(folder / made, ignore_errors=True)
-    return dict(counts), findings
+        findings = runs.try_each(numbers, folder, lambda _: each_alone(commands, whole) or one_of_many(commands, whole))
+    rounds = len(numbers) - len(findings)
+    counts = {"a run of its own": AT_ONCE * rounds, "trained": rounds, "refused": (ON_ONE_FOLDER - 1) * rounds}
+    return counts, findings

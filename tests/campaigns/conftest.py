@@ -14,7 +14,7 @@ MEMORY = Path("/dev/shm")
 
 @pytest.fixture
 def folder(tmp_path) -> Iterator[Path]:
-    """Empty, in memory where there is such a place."""
+    """An empty folder, in memory if possible."""
     if not os.access(MEMORY, os.W_OK):
         yield tmp_path
         return

@@ -127,18 +127,21 @@ def damage_bytes(rng: random.Random, content: bytes) -> bytes:
     at, length = rng.randrange(len(content)), rng.randint(1, 64)
     noise = rng.randbytes(length)
     header = int.from_bytes(content[:8], "little")
-    return rng.choice([
-        content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :],
-        content[:at],
-        content[:at] + content[at + length :],
-        content[: at + length] + content[at:],
-        content[:at] + noise + content[at + length :],
-        rng.choice([0, 1, 2, 7, header - 1, header + 1, 2**20, 2**40, 2**64 - 1]).to_bytes(8, "little") + content[8:],
-        content.replace(b'"F32"', rng.choice([b'"F64"', b'"BF16"', b'"F8_E4M3"', b'"U64"', b'"??"']), 1),
-        content.replace(b'"shape":[', b'"shape":[%d,' % rng.choice([0, 1, 2**31, 2**62, 2**64 - 1, 10**30]), 1),
-        content.replace(b'"data_offsets":[', b'"data_offsets":[%d' % rng.randint(0, 9), 1),
-        content.replace(b'"dtype"', rng.choice([b'"dtypo"', b"[" * 300]), 1),
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :],
+            content[:at],
+            content[:at] + content[at + length :],
+            content[: at + length] + content[at:],
+            content[:at] + noise + content[at + length :],
+            rng.choice([0, 1, 2, 7, header - 1, header + 1, 2**20, 2**40, 2**64 - 1]).to_bytes(8, "little")
+            + content[8:],
+            content.replace(b'"F32"', rng.choice([b'"F64"', b'"BF16"', b'"F8_E4M3"', b'"U64"', b'"??"']), 1),
+            content.replace(b'"shape":[', b'"shape":[%d,' % rng.choice([0, 1, 2**31, 2**62, 2**64 - 1, 10**30]), 1),
+            content.replace(b'"data_offsets":[', b'"data_offsets":[%d' % rng.randint(0, 9), 1),
+            content.replace(b'"dtype"', rng.choice([b'"dtypo"', b"[" * 300]), 1),
+        ]
+    )
 
 
 def _checksum(description: Any, arrays: dict[str, np.ndarray]) -> str:

@@ -1,7 +1,7 @@
 """Runs that leave the finite numbers, each by its own way and with everything else drawn.
 
 What comes of one is a DivergenceError within one check, exit code 6, that says step, place, cause and remedy; the last
-checkpoint is from before, loads, and goes on to the same end. What stays finite all the same is trained to its end.
+checkpoint is from before, loads, and continues to the same end. What stays finite all the same is trained to its end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import chainrule as cr
-from campaigns.bodies import BODIES, backend_of
+from campaigns.implementations import IMPLEMENTATIONS, backend_of
 from campaigns.tally import Tally
 from chainrule.cli.main import main
 from chainrule.cli.runs.files import CHECKPOINTS
@@ -91,7 +91,7 @@ class Case:
     def __init__(self, number: int, folder: Path) -> None:
         rng = random.Random(number)
         self.way = WAYS[number % len(WAYS)]
-        self.body = BODIES[number // 2 % len(BODIES)]
+        self.implementation = IMPLEMENTATIONS[number // 2 % len(IMPLEMENTATIONS)]
         self.folder = folder
         self.dtype = rng.choice(["float32", "float64"])
         self.layers = rng.choice(list(LAYERS))
@@ -140,7 +140,7 @@ class Case:
 
     def outcome(self) -> str:
         """ "diverged", "stayed finite", or what went wrong."""
-        with backend_of(self.body) as backend:
+        with backend_of(self.implementation) as backend:
             try:
                 run = self.fit(backend)
             except cr.DivergenceError as error:
@@ -150,7 +150,7 @@ class Case:
             return "stayed finite" if good and not must else f"{run.stopped}, losses {run.history['loss']}"
 
     def judge(self, error: cr.DivergenceError) -> str:
-        """Words, places and counts; empty where nothing is wrong."""
+        """What is wrong with message, place and counts; empty if nothing is."""
         group, run = self.options.get("accumulate", 1), error.run
         rows = ROWS - int(ROWS * (self.validation or 0))
         updates = math.ceil(math.ceil(rows / SIZE) / group)
@@ -193,9 +193,26 @@ class Case:
         table.write_text("\n".join(["a,b,c,d,y", *lines]) + "\n")
         name = random.Random(self.lr).choice(["sgd", "adam", "adamw"])
         argv = [
-            "train", table, "--target", "y", "--lr", f"{self.lr:g}", "--optimizer", name, "--device", "cpu", "--quiet",
-            "--epochs", EPOCHS, "--batch-size", SIZE, "--checkpoint-every", EVERY, "--run-dir", out,
-        ]  # fmt: skip
+            "train",
+            table,
+            "--target",
+            "y",
+            "--lr",
+            f"{self.lr:g}",
+            "--optimizer",
+            name,
+            "--device",
+            "cpu",
+            "--quiet",
+            "--epochs",
+            EPOCHS,
+            "--batch-size",
+            SIZE,
+            "--checkpoint-every",
+            EVERY,
+            "--run-dir",
+            out,
+        ]
         with contextlib.redirect_stderr(io.StringIO()) as words:
             code = main(list(map(str, argv)))
         said, record = words.getvalue(), json.loads((out / RECORD).read_text())
@@ -221,5 +238,5 @@ def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int,
         except Exception as error:
             outcome = f"{type(error).__name__}: {error!s:.300}"
         shutil.rmtree(place)
-        tally.add(number, outcome, f"{case.way}, {case.body}, {case.loss}, {case.layers}")
+        tally.add(number, outcome, f"{case.way}, {case.implementation}, {case.loss}, {case.layers}")
     return tally.result()

@@ -58,7 +58,7 @@ ODD = 0.3  # how likely each group is not as usual
 
 
 class Case:
-    """One environment: what is drawn for it, and what came of it."""
+    """One random environment, and the outcome in it."""
 
     def __init__(self, number: int, users: Users, folder: Path) -> None:
         self.rng, self.users, self.folder = random.Random(number), users, folder
@@ -157,7 +157,7 @@ class Case:
             self.forbidden, self.code = "", 0  # there is nobody to whom a place could be closed
 
     def outcome(self, plain: dict[str, str]) -> tuple[str, str]:
-        """What it came to, and what went wrong, or ""."""
+        """The outcome, and what went wrong, or ""."""
         values = {name: value.format(folder=self.folder) for name, value in self.found.variables.items()}
         self.found.variables = {name: value.strip() for name, value in values.items() if value != UNSET}
         rows = self.folder / runs.ROWS
@@ -209,7 +209,7 @@ def filled_cache(users: Users, folder: Path) -> Path:
 
 
 def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """What the environments came to, and what went wrong, by number."""
+    """The count of each outcome, and what went wrong, by number."""
     counts, findings = Counter[str](), {}
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else folder) as name:
         place = Path(name)

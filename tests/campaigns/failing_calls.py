@@ -151,7 +151,7 @@ def faults(commands: Commands) -> Iterator[Fault]:
 
 
 def outcome(commands: Commands, fault: Fault, whole: runs.Outcome) -> tuple[str, str]:
-    """What it came to, and what went wrong, or ""."""
+    """The outcome, and what went wrong, or ""."""
     folder = commands.folder
     restore(folder, fault.target)
     options = ("-e", f"trace={fault.call}", "-e", f"inject={fault.call}:{fault.what}:when={fault.n}")
@@ -215,7 +215,7 @@ def prepare(commands: Commands) -> runs.Outcome:
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many calls came to what, and what went wrong, by number of the share."""
+    """The count of each outcome of a failing call, and what went wrong, by number of the share."""
     if reason := problem():
         return {f"skipped: {reason}": len(numbers)}, {}
     counts, findings = Counter[str](), {}

@@ -42,7 +42,7 @@ class Case:
         return (*TRAIN, "--overwrite", "--run-dir", self.run)
 
     def outcome(self, whole: runs.Outcome, *, on_full_disk: bool) -> tuple[str, str]:
-        """What it came to, and what went wrong, or ""."""
+        """The outcome, and what went wrong, or ""."""
         if self.rng.random() < 0.5:
             command = self.commands.start(*self._argv())
             command.is_over(self.rng.uniform(0.2, 1.1) * self.seconds)

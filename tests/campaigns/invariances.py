@@ -46,7 +46,7 @@ CASES = 36 * len(ALL)
 
 
 def outcome(number: int) -> tuple[str, str]:
-    """What came of the case of this number, and which it was: the kind of invariance, or what went wrong."""
+    """The outcome of the case of this number: the kind of invariance, or what went wrong; and a description of it."""
     kind, invariant = ALL[number % len(ALL)]
     # The name too: an invariant that is added leaves the others' cases as they are.
     rng = np.random.default_rng([number // len(ALL), zlib.crc32(invariant.__name__.encode())])

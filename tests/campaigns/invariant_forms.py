@@ -56,7 +56,7 @@ def layouts_of_arrays(rng: np.random.Generator) -> str | None:
     """C and Fortran order, strides, the other end first, not to be written, other bytes first, in a file."""
     problem = draw(rng)
     weights = rng.uniform(0.1, 2, len(problem.y)) if rng.random() < 0.5 else None
-    # SciPy's sparse arrays, as which scikit-learn scores several labels a row, are of the machine's order of bytes.
+    # SciPy's sparse arrays, as which scikit-learn scores several labels per row, have the byte order of the machine.
     swaps = problem.loss != "multilabel"
     held_out = problem.eval_set and tuple(_laid_out(rng, part, swaps=swaps) for part in problem.eval_set)
     other = problem.but(
@@ -168,9 +168,11 @@ def commands_on_kinds_of_tables(rng: np.random.Generator) -> str | None:
         _run("train", f"t.{kind}", "--target", "y", "--loss", loss, "--epochs", 8, "--run-dir", "r", "--overwrite")
         history = _history("r")
         said[kind] = [
-            json.dumps(history), _run("predict", "r", f"new.{kind}"), _run("predict", "r", "new.csv"),
+            json.dumps(history),
+            _run("predict", "r", f"new.{kind}"),
+            _run("predict", "r", "new.csv"),
             _run("evaluate", "r", f"new.{kind}", "--json"),
-        ]  # fmt: skip
+        ]
     for kind, words in said.items():
         for what, a, b in zip(("history", "predict", "predict of CSV", "evaluate"), words, said["csv"], strict=True):
             if a != b:
@@ -182,8 +184,12 @@ def labels_of_commands(rng: np.random.Generator) -> str | None:
     """Classes by the numbers 0, 1, ... and by names in the same order, in text and in Parquet: the same net."""
     problem = draw(rng, ("log_loss", "focal"), eval_set=0.0)
     names: list[Any] = [
-        ["ant", "bee", "cat"], ["é", "ü", "語"], [2**60, 2**60 + 1, 2**60 + 2], [-(2**62), 0, 2**62], [3, 10, 200]
-    ][int(rng.integers(5))]  # fmt: skip
+        ["ant", "bee", "cat"],
+        ["é", "ü", "語"],
+        [2**60, 2**60 + 1, 2**60 + 2],
+        [-(2**62), 0, 2**62],
+        [3, 10, 200],
+    ][int(rng.integers(5))]
     loss = {"log_loss": "softmax_cross_entropy"}.get(problem.loss, problem.loss)
     X = pd.DataFrame(problem.X, columns=[f"x{j}" for j in range(problem.X.shape[1])])
     first = None
@@ -201,9 +207,13 @@ def labels_of_commands(rng: np.random.Generator) -> str | None:
 
 def _table(rng: np.random.Generator, n: int, *, numbers: bool = False) -> pd.DataFrame:
     """Numbers, whole ones, ones with holes, booleans and text with holes; or ``numbers`` alone."""
-    frame = pd.DataFrame({
-        "a": on_grid(rng.normal(size=n)), "large": rng.integers(-(2**40), 2**40, n), "tiny": 1e-20 * rng.normal(size=n),
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "a": on_grid(rng.normal(size=n)),
+            "large": rng.integers(-(2**40), 2**40, n),
+            "tiny": 1e-20 * rng.normal(size=n),
+        }
+    )
     frame["y"] = on_grid(frame.a * 3 + rng.normal(size=n))
     if numbers:
         return frame
@@ -450,7 +460,7 @@ def _write_problem(problem: Problem, path: str) -> None:
 
 
 def _run(*words: Any) -> str:
-    """What ``chainrule ...`` prints on stdout; RuntimeError where it fails."""
+    """What ``chainrule ...`` prints on stdout; RuntimeError if it fails."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(word) for word in words])

@@ -62,10 +62,12 @@ def trainer_weights_times_a_constant(rng: np.random.Generator) -> str | None:
     problem = draw(rng, rows=(24, 130), eval_set=1.0)
     weights, held = _weights(rng, len(problem.y)), _weights(rng, len(problem.eval_set[1]))
     settings: dict[str, Any] = {
-        "batch_size": int(rng.choice([16, 1000])), "shrink": bool(rng.random() < 0.7),
-        "ema": [None, 0.9][int(rng.integers(2))], "stream": bool(rng.random() < 0.3),
+        "batch_size": int(rng.choice([16, 1000])),
+        "shrink": bool(rng.random() < 0.7),
+        "ema": [None, 0.9][int(rng.integers(2))],
+        "stream": bool(rng.random() < 0.3),
         "optimizer": [cr.AdamW(clip_norm=0.5), cr.Adam(), cr.SGD(0.01), cr.LBFGS(20)][int(rng.integers(4))],
-    }  # fmt: skip
+    }
     if isinstance(settings["optimizer"], cr.LBFGS):
         settings |= {"ema": None, "stream": False}
     elif rng.random() < 0.3:
@@ -164,7 +166,7 @@ def _by_epochs(problem: Problem) -> Problem:
 
 
 def _balanced(rng: np.random.Generator, problem: Problem) -> Problem:
-    """With classes that weigh the same, now and then, where it has classes."""
+    """Sometimes with classes of equal weight, if the problem has classes."""
     if not problem.is_of_classes or problem.loss == "multilabel" or rng.random() > 0.3:
         return problem
     return problem.with_options(class_weight="balanced")
@@ -290,7 +292,7 @@ def columns_plus_a_constant(rng: np.random.Generator) -> str | None:
 
 
 def columns_times_a_constant(rng: np.random.Generator) -> str | None:
-    """Units of the columns, down to where a square is nothing and up to 1e100, also beside text and holes."""
+    """Units of the columns, from those whose squares underflow up to 1e100, also beside text and holes."""
     problem, limit = draw(rng, calls=True), LIMIT
     scale = rng.choice([1e-170, 1e-100, 1e-30, 0.01, 1e3, 1e100], size=problem.X.shape[1])
     other = _with_columns(problem, scale, 0.0)
@@ -360,7 +362,7 @@ def _framed(rng: np.random.Generator, problem: Problem) -> Problem:
 
 
 def _warm(problem: Problem, change: Any = None, like: Problem | None = None) -> Said:
-    """An estimator that goes on from first weights of its own: those of ``like`` changed, by default as drawn."""
+    """An estimator that starts from initial weights of its own: those of ``like`` changed, by default as drawn."""
     estimator, drawn = _begun(problem), _begun(problem if like is None else like)
     estimator.network_.assign_parameters(drawn.network_.parameter_arena.download())
     if change is not None:
@@ -431,10 +433,18 @@ def labels_in_another_order(rng: np.random.Generator) -> str | None:
 def _names(rng: np.random.Generator, k: int) -> list[Any]:
     """k names in their order."""
     kinds: list[list[Any]] = [
-        ["ant", "bee", "cat"], ["1", "1.0", "2"], ["", " ", "a"], ["é", "ü", "語"], [2**60, 2**60 + 1, 2**60 + 2],
-        [-(2**62), 0, 2**62], [2**63, 2**63 + 1, 2**64 - 1], [-1.0, 0.0, 1e15], [-1, 1, 2], ["NA", "None", "nan"],
+        ["ant", "bee", "cat"],
+        ["1", "1.0", "2"],
+        ["", " ", "a"],
+        ["é", "ü", "語"],
+        [2**60, 2**60 + 1, 2**60 + 2],
+        [-(2**62), 0, 2**62],
+        [2**63, 2**63 + 1, 2**64 - 1],
+        [-1.0, 0.0, 1e15],
+        [-1, 1, 2],
+        ["NA", "None", "nan"],
         [10, 9_007_199_254_740_993, 9_007_199_254_740_994],
-    ]  # fmt: skip
+    ]
     if k == 2 and rng.random() < 0.2:
         return [False, True]
     return kinds[int(rng.integers(len(kinds)))][:k]

@@ -1,13 +1,12 @@
-"""Runs that are killed at random moments, resumed, killed again, and in the end brought to theirs.
+"""Runs that are killed at random moments, resumed, killed again, and finally completed.
 
-Each case is a run; its number says how often it is killed and when. What is counted are kills, by what they struck.
-Right is: all that is there after a kill can be read, and the end is that of a run that was never killed.
+Each case is a run; its number decides how often it is killed and when. Kills are counted by what they interrupted. All
+files must be readable after every kill, and the final result must be that of an uninterrupted run.
 """
 
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -21,11 +20,11 @@ from chainrule.train.checkpoints.writer import LAST
 TITLE = "runs killed at random moments and resumed"
 CASES = 200
 
-MOST = 6  # kills of a run
+MAX_KILLS = 6  # of a run
 
 
-def struck(run: Path, code: int) -> str:
-    """What a kill came into, by what it left."""
+def interrupted(run: Path, code: int) -> str:
+    """What a kill interrupted, judged by what it left."""
     if code == 0:
         return "too late"
     if runs.temporaries(run):
@@ -36,16 +35,16 @@ def struck(run: Path, code: int) -> str:
 
 
 def case(number: int, commands: Commands, whole: runs.Outcome, seconds: float, counts: Counter[str]) -> str:
-    """Kill the run of this number as often as it says, then let it end; what went wrong, or ""."""
+    """Kill the run of this number repeatedly, then let it end; what went wrong, or ""."""
     rng, run = random.Random(number), commands.folder / "run"
-    for _ in range(rng.randint(1, MOST)):
+    for _ in range(rng.randint(1, MAX_KILLS)):
         argv = ("resume", run) if (run / RECORD).exists() else (*runs.TRAIN, "--overwrite", "--run-dir", run)
         command = commands.start(*argv, err="said")
         command.is_over(rng.uniform(0, seconds))
         command.signal(signal.SIGKILL)
         if (code := command.wait()) not in {0, -signal.SIGKILL}:
             return f"exit code {code}: {(commands.folder / 'said').read_text()}"
-        counts[struck(run, code)] += 1
+        counts[interrupted(run, code)] += 1
         if wrong := runs.damage(run):
             return wrong
     argv = ("resume", run) if (run / RECORD).exists() else (*runs.TRAIN, "--overwrite", "--run-dir", run)
@@ -55,19 +54,11 @@ def case(number: int, commands: Commands, whole: runs.Outcome, seconds: float, c
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many kills struck what, and what went wrong, by number of the case."""
-    counts, findings = Counter[str](), {}
+    """How many kills hit what, and what went wrong, by number of the case."""
+    counts = Counter[str]()
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)
         seconds = runs.seconds_of_a_run(commands)
-        for number in numbers:
-            try:
-                said = case(number, commands, whole, seconds, counts)
-            except TimeoutError as error:
-                said = str(error)
-            if said:
-                findings[number] = said
-            shutil.rmtree(folder / "run", ignore_errors=True)
-            (folder / "said").unlink(missing_ok=True)
+        findings = runs.try_each(numbers, folder, lambda number: case(number, commands, whole, seconds, counts))
     return dict(counts), findings

@@ -52,9 +52,13 @@ def nets() -> list[cr.Network]:
 
 def much_for_little(rng: random.Random, description: dict[str, Any], _: Any) -> None:
     """Layers without parameters, nests of them, and names, all of which cost a file little and could cost memory."""
-    layer = rng.choice([
-        {"kind": "activation", "activation": "tanh"}, {"kind": "dropout", "rate": 0.5}, {"kind": "layer_norm"},
-    ])  # fmt: skip
+    layer = rng.choice(
+        [
+            {"kind": "activation", "activation": "tanh"},
+            {"kind": "dropout", "rate": 0.5},
+            {"kind": "layer_norm"},
+        ]
+    )
     within = 1
     for _ in range(rng.randint(0, 4)):
         layer = {"kind": "residual", "layers": [layer] * (times := rng.choice([1, 2, 5]))}
@@ -85,7 +89,7 @@ def case(number: int, whole: list[Content]) -> bytes:
 
 
 def outcome(path: Path) -> str:
-    """What opening the file came to: "opened", "refused", or what went wrong."""
+    """The outcome of opening the file: "opened", "refused", or what went wrong."""
 
     def use() -> str:
         net = cr.load(path, device="cpu")

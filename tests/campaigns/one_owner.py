@@ -7,7 +7,6 @@ the other. The one that trains is killed; then a third takes the run, and ends i
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 import socket
 import time
@@ -87,19 +86,7 @@ def _is_taken_and_left(run: Path, commands: Commands) -> str:
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many of each pair were kept apart, and what went wrong, by number."""
-    counts, findings = Counter[str](), {}
     runs.write_rows(folder)
     with Commands(folder) as commands:
-        for number in numbers:
-            try:
-                said = case(number, commands)
-            except TimeoutError as error:
-                said = str(error)
-            if said:
-                findings[number] = said
-            else:
-                counts[PAIRS[number % len(PAIRS)]] += 1
-            shutil.rmtree(folder / "run", ignore_errors=True)
-            for path in folder.glob("said*"):
-                path.unlink()
-    return dict(counts), findings
+        findings = runs.try_each(numbers, folder, lambda number: case(number, commands))
+    return dict(Counter(PAIRS[number % len(PAIRS)] for number in numbers if number not in findings)), findings

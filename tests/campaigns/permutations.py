@@ -119,7 +119,9 @@ def readings(rng: random.Random, columns: dict[str, Column], folder: Path) -> It
     for _ in range(ORDERS):
         order = rng.sample(range(n), n)
         (folder / "t.csv").write_bytes(as_text(rng, columns, order))
-        with mock.patch.multiple(csv_reader, PART=rng.choice([1, 60, 1 << 14]), LEAST=rng.choice([1, 3, 16])):
+        with mock.patch.multiple(
+            csv_reader, CELLS_PER_PART=rng.choice([1, 60, 1 << 14]), MIN_ROWS=rng.choice([1, 3, 16])
+        ):
             try:
                 yield numbers(cr.read_table(folder / "t.csv", target="y"), order)
             except DataError:
@@ -136,9 +138,12 @@ def part_differs(rng: random.Random, columns: dict[str, Column], whole: Table, f
     except DataError as error:
         return f"a part of the table is refused: {error.message}"
     of_whole = numbers(whole, list(range(n)))
-    return "" if numbers(part, list(range(len(some)))) == {
-        name: [values[i] for i in some] for name, values in of_whole.items()
-    } else "a part of the table has other numbers"  # fmt: skip
+    return (
+        ""
+        if numbers(part, list(range(len(some))))
+        == {name: [values[i] for i in some] for name, values in of_whole.items()}
+        else "a part of the table has other numbers"
+    )
 
 
 def typed_differs(drawn: dict[str, list[object]], columns: dict[str, Column], folder: Path) -> str:
@@ -152,7 +157,7 @@ def typed_differs(drawn: dict[str, list[object]], columns: dict[str, Column], fo
 
 
 def outcome(number: int, folder: Path) -> str:
-    """What a case came to."""
+    """The outcome of a case."""
     rng = random.Random(number)
     n, signs = rng.randint(2, 40), rng.choice(SIGNS)
     columns = {f"c{j}": Column.draw(rng, n, signs) for j in range(rng.randint(1, 4))}
@@ -178,7 +183,7 @@ def outcome(number: int, folder: Path) -> str:
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """What the cases came to, and what went wrong, by number."""
+    """The count of each outcome, and what went wrong, by number."""
     tally = Tally("as drawn", "no cell is sure", "refused")
     for number in numbers:
         tally.add(number, outcome(number, folder))

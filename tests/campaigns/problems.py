@@ -138,9 +138,11 @@ def options_of(rng: np.random.Generator) -> dict[str, Any]:
     if rng.random() < 0.3:
         return seed
     small: dict[str, Any] = {
-        "hidden_layer_sizes": [(8,), (6, 5), ()][int(rng.integers(3))], "max_iter": int(rng.integers(10, 60)),
-        "activation": str(rng.choice(["relu", *SMOOTH])), "shrink": bool(rng.random() < 0.7),
-    }  # fmt: skip
+        "hidden_layer_sizes": [(8,), (6, 5), ()][int(rng.integers(3))],
+        "max_iter": int(rng.integers(10, 60)),
+        "activation": str(rng.choice(["relu", *SMOOTH])),
+        "shrink": bool(rng.random() < 0.7),
+    }
     match int(rng.integers(5)):
         case 0:
             small |= {"solver": "lbfgs"}
@@ -367,7 +369,7 @@ def _unit_of(name: str, values: np.ndarray, unit: Any) -> Any:
 
 
 def _sure_labels(said: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Which labels are no tie, that a rounding would decide; None where a target is no label."""
+    """Which labels are no tie, that a rounding would decide; None if a target is no label."""
     if "predict_proba" not in said:
         return None
     p = said["predict_proba"]

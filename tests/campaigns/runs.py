@@ -1,4 +1,4 @@
-"""The run that the campaigns stop in every way, and what is asked of it afterwards."""
+"""The run that campaigns stop in every way, and the checks of it afterwards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import json
 import random
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,28 +17,22 @@ from campaigns.commands import Commands
 from chainrule.cli.runs.files import CHECKPOINTS, CONFIG, CURVES, HISTORY, METRICS, MODEL
 from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD
-from chainrule.files.folder import TEMPORARY
+from chainrule.files.atomic_write import TEMPORARY
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 from chainrule.train.checkpoints.writer import BEST, LAST
 
 ROWS = "rows.csv"
 EPOCHS = 6
-OPTIONS = (
-    "--target",
-    "kind",
-    "--hidden",
-    "6",
-    "--batch-size",
-    "16",
-    "--dropout",
-    "0.2",
-    "--ema",
-    "0.9",
-    "--accumulate",
-    "2",
-    "--device",
-    "cpu",
-)
+SETTINGS = {
+    "target": "kind",
+    "hidden": "6",
+    "batch-size": "16",
+    "dropout": "0.2",
+    "ema": "0.9",
+    "accumulate": "2",
+    "device": "cpu",
+}
+OPTIONS = tuple(word for name, value in SETTINGS.items() for word in (f"--{name}", value))
 TRAIN = ("train", ROWS, *OPTIONS, "--epochs", EPOCHS, "--checkpoint-every", "2")
 FILES = {CONFIG, RECORD, METRICS, HISTORY, CURVES, MODEL, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{BEST}"}
 
@@ -106,8 +102,26 @@ def seconds_of_a_run(commands: Commands) -> float:
     return min(times)
 
 
+def try_each(numbers: range, folder: Path, case: Callable[[int], str]) -> dict[int, str]:
+    """What went wrong, by number; what a case leaves in the folder is removed after it.
+
+    ``case`` returns what went wrong, or ""; a TimeoutError goes wrong too.
+    """
+    findings, kept = {}, set(folder.iterdir())
+    for number in numbers:
+        try:
+            wrong = case(number)
+        except TimeoutError as error:
+            wrong = str(error)
+        if wrong:
+            findings[number] = wrong
+        for path in set(folder.iterdir()) - kept:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return findings
+
+
 def difference(run: Path, whole: Outcome) -> str:
-    """What a run that came to its end has otherwise than the whole one; "" for nothing."""
+    """In what a completed run differs from the uninterrupted one; "" for nothing."""
     try:
         found = outcome_of(run)
     except (OSError, ValueError, LookupError) as error:
@@ -116,12 +130,15 @@ def difference(run: Path, whole: Outcome) -> str:
 
 
 def damage(run: Path) -> str:
-    """What in a run that was stopped cannot be read; "" for nothing. Files may be missing, none may be half there."""
+    """Which file of an interrupted run cannot be read; "" for none. Files may be missing, but not incomplete."""
     readers = {
-        f"{CHECKPOINTS}/{LAST}": Checkpoint.read, f"{CHECKPOINTS}/{BEST}": cr.load, MODEL: cr.load,
-        RECORD: lambda path: json.loads(path.read_bytes()), CURVES: _check_end,
+        f"{CHECKPOINTS}/{LAST}": Checkpoint.read,
+        f"{CHECKPOINTS}/{BEST}": cr.load,
+        MODEL: cr.load,
+        RECORD: lambda path: json.loads(path.read_bytes()),
+        CURVES: _check_end,
         METRICS: lambda path: list(map(json.loads, path.read_text().split("\n")[:-1])),  # but for the last
-    }  # fmt: skip
+    }
     for name, read in readers.items():
         if (run / name).exists():
             try:
@@ -137,10 +154,10 @@ def _check_end(path: Path) -> None:
 
 
 def temporaries(run: Path) -> list[str]:
-    """Names of files in it that somebody did not bring to their end."""
+    """Names of temporaries that are left in it."""
     return [path.name for path in run.rglob(f".*{TEMPORARY}")]
 
 
 def is_free(run: Path) -> bool:
-    """Whether no lock lies there."""
+    """Whether there is no lock file."""
     return not (run / LOCK).exists()

@@ -21,12 +21,29 @@ def options(number: int) -> list[str]:
     """What is drawn of a command."""
     rng = random.Random(number)
     return [
-        "train", "digits", "--device", "cpu", "--quiet", "--epochs", str(rng.randint(2, 8)), "--seed", str(number),
-        "--hidden", rng.choice(["20", "64,32", "128"]), "--activation", rng.choice(["relu", "gelu", "tanh"]),
-        "--dropout", rng.choice(["0", "0.3"]), "--optimizer", rng.choice(["adamw", "sgd", "adam"]),
-        "--dtype", rng.choice(["float32", "float64"]), "--batch-size", rng.choice(["32", "100"]),
+        "train",
+        "digits",
+        "--device",
+        "cpu",
+        "--quiet",
+        "--epochs",
+        str(rng.randint(2, 8)),
+        "--seed",
+        str(number),
+        "--hidden",
+        rng.choice(["20", "64,32", "128"]),
+        "--activation",
+        rng.choice(["relu", "gelu", "tanh"]),
+        "--dropout",
+        rng.choice(["0", "0.3"]),
+        "--optimizer",
+        rng.choice(["adamw", "sgd", "adam"]),
+        "--dtype",
+        rng.choice(["float32", "float64"]),
+        "--batch-size",
+        rng.choice(["32", "100"]),
         *rng.choice([[], ["--residual"], ["--normalization", "batch"], ["--ema", "0.9"], ["--accumulate", "3"]]),
-    ]  # fmt: skip
+    ]
 
 
 def outcome(number: int, folder: Path) -> str:

@@ -99,11 +99,30 @@ def prepare(folder: Path) -> Whole:
             shutil.copy(whole.last, folder / "first")
 
     with mock.patch.object(CheckpointWriter, "write", keep_first):
-        code, said, _ = call([
-            "train", "rows.csv", "--target", "\x1b[5mtarget", "--device", "cpu", "--hidden", "3", "--epochs", "3",
-            "--checkpoint-every", "2", "--batch-size", "16", "--embed-above", "5", "--valid", "rows.csv", "--run-dir",
-            "run",
-        ])  # fmt: skip
+        code, said, _ = call(
+            [
+                "train",
+                "rows.csv",
+                "--target",
+                "\x1b[5mtarget",
+                "--device",
+                "cpu",
+                "--hidden",
+                "3",
+                "--epochs",
+                "3",
+                "--checkpoint-every",
+                "2",
+                "--batch-size",
+                "16",
+                "--embed-above",
+                "5",
+                "--valid",
+                "rows.csv",
+                "--run-dir",
+                "run",
+            ]
+        )
     assert code == 0, said
     shutil.move(folder / "first", whole.last)
     record = json.loads((whole.run / "run.json").read_text())
@@ -185,10 +204,21 @@ def harm_config(rng: random.Random, at: Path, _: Whole) -> None:
 
 def harm_rest(rng: random.Random, at: Path, whole: Whole) -> None:
     """Files that are only written: they are others', folders, or links that lead out of the run."""
-    name = rng.choice([
-        "metrics.jsonl", "lock", "history.csv", "curves.svg", "model.safetensors", "run.json", "config.toml",
-        "checkpoints/last.safetensors", "checkpoints/best.safetensors", ".run.json.1-1.tmp", "checkpoints/.x.tmp",
-    ])  # fmt: skip
+    name = rng.choice(
+        [
+            "metrics.jsonl",
+            "lock",
+            "history.csv",
+            "curves.svg",
+            "model.safetensors",
+            "run.json",
+            "config.toml",
+            "checkpoints/last.safetensors",
+            "checkpoints/best.safetensors",
+            ".run.json.1-1.tmp",
+            "checkpoints/.x.tmp",
+        ]
+    )
     path = at / name
     path.unlink(missing_ok=True)
     match rng.randrange(4):
@@ -212,19 +242,21 @@ def commands(rng: random.Random, at: Path) -> list[str]:
     """One that reads what was harmed."""
     model = rng.choice([at, at / "model.safetensors", at / "checkpoints" / "last.safetensors"])
     as_json = rng.choice([[], ["--json"]])
-    return rng.choice([
-        ["show", str(model), *as_json],
-        ["show", str(at), *as_json],
-        ["evaluate", str(model), "rows.csv", *as_json, *rng.choice([[], ["--plot", "plot.svg"]])],
-        ["predict", str(model), "rows.csv", *rng.choice([[], ["-o", "out.csv"]])],
-        ["resume", str(at), *as_json, *rng.choice([[], ["--anywhere"], ["--quiet"]])],
-        ["resume", str(at), *as_json],
-        ["train", "--config", str(at / "config.toml"), "--epochs", "1", "--run-dir", "new"],
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            ["show", str(model), *as_json],
+            ["show", str(at), *as_json],
+            ["evaluate", str(model), "rows.csv", *as_json, *rng.choice([[], ["--plot", "plot.svg"]])],
+            ["predict", str(model), "rows.csv", *rng.choice([[], ["-o", "out.csv"]])],
+            ["resume", str(at), *as_json, *rng.choice([[], ["--anywhere"], ["--quiet"]])],
+            ["resume", str(at), *as_json],
+            ["train", "--config", str(at / "config.toml"), "--epochs", "1", "--run-dir", "new"],
+        ]
+    )
 
 
 def wrong(code: int, out: str, err: str) -> str:
-    """What is wrong with what came; empty where nothing is."""
+    """What is wrong with the output; empty if nothing is."""
     if code not in ALLOWED:
         return f"exit code {code}: {err[-400:]}"
     if "Traceback" in err or "a bug in chainrule" in err:
@@ -240,7 +272,7 @@ def wrong(code: int, out: str, err: str) -> str:
 
 
 def try_case(number: int, whole: Whole) -> str:
-    """What came of it: "done", "refused", or what went wrong."""
+    """The outcome: "done", "refused", or what went wrong."""
     rng = random.Random(number)
     at = whole.folder / f"case {rng.choice(WORDS[:8])}"
     shutil.copytree(whole.run, at)

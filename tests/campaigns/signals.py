@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import time
 from collections import Counter
@@ -41,7 +40,7 @@ class Case:
         self.run, self.said = commands.folder / "run", commands.folder / "said"
 
     def outcome(self) -> tuple[str, str]:
-        """What it came to, and what went wrong, or ""."""
+        """The outcome, and what went wrong, or ""."""
         if self.kind == "no reader":
             return self._without_readers()
         command = self.commands.start(*runs.TRAIN, "--run-dir", self.run, err=self.said)
@@ -69,7 +68,9 @@ class Case:
     def _disagreement(self) -> str:
         """Between what is left of a run that was interrupted."""
         record = json.loads((self.run / RECORD).read_text())
-        if record["status"] == "done":  # the signal came while it was written down: its code was said all the same
+        if (
+            record["status"] == "done"
+        ):  # the signal arrived while the record was written: the exit code is still its own
             return runs.difference(self.run, self.whole)
         if record["status"] != "interrupted":
             return f"its status is {record['status']}"
@@ -145,23 +146,18 @@ class Case:
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many came to what, and what went wrong, by number."""
-    counts, findings = Counter[str](), {}
+    """The outcomes, and what went wrong, by number."""
+    counts = Counter[str]()
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)
         seconds = runs.seconds_of_a_run(commands)
-        for number in numbers:
+
+        def try_one(number: int) -> str:
             case = Case(number, commands, whole, seconds)
-            try:
-                said, wrong = case.outcome()
-            except TimeoutError as error:
-                said, wrong = "", str(error)
-            if wrong:
-                findings[number] = f"{case.kind}: {wrong}"
-            else:
-                counts[said] += 1
-            shutil.rmtree(folder / "run", ignore_errors=True)
-            for name in ("said", "out", "err"):
-                (folder / name).unlink(missing_ok=True)
-    return dict(counts), findings
+            outcome, wrong = case.outcome()
+            counts[outcome] += not wrong
+            return f"{case.kind}: {wrong}" if wrong else ""
+
+        findings = runs.try_each(numbers, folder, try_one)
+    return dict(+counts), findings

@@ -106,7 +106,7 @@ def growth(taken: Sequence[int]) -> float:
 
 
 def soak(steps: int, fits: int, folder: Path, *, warm: float = WARM) -> tuple[str, str]:
-    """What memory came to in words, and what went wrong: empty where nothing did."""
+    """The growth of memory in words, and what went wrong: empty if nothing did."""
     long = one_long_fit(steps, folder, warm)
     before = int(warm * fits)
     for number in range(before):

@@ -1,4 +1,4 @@
-"""Checkpoints made to do harm: refused with the net as it came, or gone on from. checkpoint_files.py tries more."""
+"""Hostile checkpoints: refused with the net unchanged, or resumed. checkpoint_files.py tries more."""
 
 from __future__ import annotations
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import chainrule as cr
 from campaigns import failing_calls
-from chainrule.files import writing
-from chainrule.files.folder import Folder
 
 
 def test_system_calls_that_kill_or_fail(folder):
@@ -39,9 +35,6 @@ class Failing:
             return function(*args, **kwargs)
 
         return counted
-
-
-READ_BACK = Folder._read_back
 
 
 def failing_save(monkeypatch: pytest.MonkeyPatch, save: Callable[[], object], n: int, number: int) -> int:
@@ -73,55 +66,3 @@ def test_every_call_of_a_save_that_fails_leaves_one_of_two_files(tmp_path, monke
     renamed = found.index(after)
     assert found == [before] * renamed + [after] * (calls - renamed), "new once it was renamed"
     assert calls - renamed == 2, "the folder is flushed and closed after that"
-
-
-def test_the_file_is_on_the_disk_before_it_takes_its_name_and_the_folder_after(tmp_path, monkeypatch):
-    said, fsync, replace = [], os.fsync, os.replace
-
-    def flush(number: int) -> None:
-        said.append(Path(f"/proc/self/fd/{number}").readlink().suffix or "folder")
-        fsync(number)
-
-    monkeypatch.setattr(os, "fsync", flush)
-    monkeypatch.setattr(os, "replace", lambda *args, **to: (said.append("rename"), replace(*args, **to))[1])
-    writing.write_whole(tmp_path / "a", b"content")
-    assert said == [".tmp", "rename", "folder"]
-
-
-def test_what_is_read_back_otherwise_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    path.write_bytes(b"old")
-    for wrong in (b"contenT", b"conten", b"content."):
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                Folder,
-                "_read_back",
-                lambda f, name, c, wrong=wrong: ((tmp_path / name).write_bytes(wrong), READ_BACK(f, name, c)),
-            )
-            with pytest.raises(OSError, match="not what is read") as caught:
-                writing.write_whole(path, b"content")
-        assert caught.value.filename == str(path)
-        assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
-
-
-def test_a_file_system_that_cannot_flush_folders(tmp_path, monkeypatch):
-    fsync = os.fsync
-
-    def refuse_folders(number: int) -> None:
-        if Path(f"/proc/self/fd/{number}").readlink() == tmp_path:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        fsync(number)
-
-    monkeypatch.setattr(os, "fsync", refuse_folders)
-    net = cr.MLP([2, 1], loss="squared_error")
-    net.save(tmp_path / "m")
-    np.testing.assert_array_equal(cr.load(tmp_path / "m").predict(np.ones((1, 2))), net.predict(np.ones((1, 2))))
-
-
-def test_folders_that_are_made_are_flushed_into_those_above(tmp_path, monkeypatch):
-    flushed = []
-    monkeypatch.setattr(Folder, "flush", lambda above: flushed.append(above.path))
-    writing.make_folder(tmp_path / "a" / "b")
-    assert flushed == [tmp_path / "a", tmp_path]
-    writing.make_folder(tmp_path / "a" / "b")
-    assert len(flushed) == 2

@@ -18,7 +18,7 @@ def test_runs_that_are_killed_end_as_those_that_are_not(folder):
 
 
 def test_a_difference_would_be_seen(folder):
-    """What the campaigns compare does differ where a run does."""
+    """A difference between runs is found by what the campaigns compare."""
     runs.write_rows(folder)
     with Commands(folder) as commands:
         whole = runs.train_whole(commands)

@@ -60,7 +60,7 @@ def test_a_version_that_is_no_whole_number(tmp_path, version):
     description: dict[str, Any] = {}
     envelope = {"version": version, "description": description, "sha256": sealed_file.checksum(description, {})}
     (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT.key: json.dumps(envelope)}))
-    with pytest.raises(cr.ModelFileError, match="has format version") as caught:
+    with pytest.raises(cr.ModelFileError, match="expected format version 1 to ") as caught:
         cr.load(tmp_path / "m")
     assert len(caught.value.message) < 400
 
@@ -70,7 +70,7 @@ def test_a_description_of_brackets_costs_no_memory(tmp_path):
     (tmp_path / "m").write_bytes(safetensors.numpy.save({}, {model_file.FORMAT.key: text}))
     tracemalloc.start()
     try:
-        with pytest.raises(cr.ModelFileError, match="nested too much"):
+        with pytest.raises(cr.ModelFileError, match="nested too deeply"):
             cr.load(tmp_path / "m")
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:

@@ -48,11 +48,18 @@ def specification(number: int, fit: int) -> dict[str, Any]:
     """What one fit of a round is."""
     rng = random.Random(f"{number} {fit}")
     return {
-        "rows": rng.choice([40, 150, 600]), "width": rng.choice([8, 32, 128]), "layer": rng.choice(LAYERS),
-        "dtype": rng.choice(["float32", "float64"]), "loss": rng.choice(["softmax_cross_entropy", "squared_error"]),
-        "optimizer": rng.choice(["adam", "sgd", "adamw"]), "stream": rng.random() < 0.2, "seed": number * FITS + fit,
-        "ema": rng.choice([None, 0.9]), "validation": rng.choice([None, 0.2]), "shared": number % 2 == 0,
-    }  # fmt: skip
+        "rows": rng.choice([40, 150, 600]),
+        "width": rng.choice([8, 32, 128]),
+        "layer": rng.choice(LAYERS),
+        "dtype": rng.choice(["float32", "float64"]),
+        "loss": rng.choice(["softmax_cross_entropy", "squared_error"]),
+        "optimizer": rng.choice(["adam", "sgd", "adamw"]),
+        "stream": rng.random() < 0.2,
+        "seed": number * FITS + fit,
+        "ema": rng.choice([None, 0.9]),
+        "validation": rng.choice([None, 0.2]),
+        "shared": number % 2 == 0,
+    }
 
 
 def train(spec: dict[str, Any]) -> str:
@@ -128,7 +135,7 @@ def under_joblib(specs: Sequence[dict[str, Any]], backend: str) -> list[str]:
 
 
 def in_a_new_process(number: int) -> list[str]:
-    """In threads, where nothing has been loaded yet."""
+    """In threads of a process in which nothing has been loaded yet."""
     code = (
         "import campaigns.threads as t; t.make_due(); "
         f"print(*t.in_threads([t.specification({number}, i) for i in range(t.FITS)]))"
@@ -178,7 +185,7 @@ def outcome(number: int, folder: Path) -> str:
 
 
 def run(numbers: Sequence[int], folder: Path) -> tuple[dict[str, int], dict[int, str]]:
-    """How many rounds of each kind came to the same bits, and what went wrong, by number."""
+    """How many rounds of each kind had the same bits, and what went wrong, by number."""
     tally = Tally(*KINDS)
     with mock.patch.dict(os.environ, {"CHAINRULE_COMPILED": "", "PYTHONWARNINGS": ""}):
         for number in numbers:

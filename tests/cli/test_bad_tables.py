@@ -116,7 +116,7 @@ def test_holes_that_only_the_new_rows_have(run, tmp_path, rng):
     options = ("--device", "cpu", "--epochs", 1, "--quiet", "--overwrite", "--run-dir", "m")
     assert run("train", "full.npz", *options).code == 0
     found = run("predict", "m", "holes.npz", "--device", "cpu")
-    assert (found.code, "row 7 (from 0) of column 'x1' is missing" in found.error) == (3, True)
+    assert (found.code, "row 7 (from 0) of column 'x1': expected a number, got a hole" in found.error) == (3, True)
     assert run("train", "full.npz", "--valid", "holes.npz", *options).code == 3
     found = run("train", "holes.npz", "--valid", "full.npz", *options)
     assert found.code == 0, found.err

@@ -37,7 +37,7 @@ def test_the_hint_goes_by_the_number(run, monkeypatch, number):
     def refuse(self: Folder, name: str, content: bytes) -> None:
         raise OSError(number, os.strerror(number), str(self.path / name))
 
-    monkeypatch.setattr(Folder, "write_whole", refuse)
+    monkeypatch.setattr(Folder, "write_atomically", refuse)
     found = run("train", "digits", "--device", "cpu", "--epochs", 1, "--quiet", "--run-dir", "out")
     assert (found.code, found.error) == (5, f"out/config.toml: {os.strerror(number)}")
     (hint,) = [line for line in found.err.splitlines() if line.startswith("hint: ")]
@@ -46,7 +46,7 @@ def test_the_hint_goes_by_the_number(run, monkeypatch, number):
 
 
 def test_an_error_without_a_number_has_no_hint():
-    assert hint_of(OSError("what was written is not what is read")) == ""
+    assert hint_of(OSError("the file does not hold what was written to it")) == ""
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -34,7 +34,7 @@ from chainrule.tables.frames import arrow_files
 from chainrule.tables.text import csv_reader
 
 # As small relative to this table as they are relative to a large one.
-table_encoder.PART, csv_reader.PART, arrow_files.CELLS_AT_ONCE = 1 << 12, 1 << 12, 1
+table_encoder.PART, csv_reader.CELLS_PER_PART, arrow_files.CELLS_AT_ONCE = 1 << 12, 1 << 12, 1
 array_reader.PART = split_without_copy.PART = 1 << 16
 
 def resident(name):

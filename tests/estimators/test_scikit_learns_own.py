@@ -20,7 +20,10 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn import neural_network
 
+from chainrule.estimators.fit_rows import FitRows
 from chainrule.estimators.learning_rates import schedule_of
+from chainrule.estimators.solvers import settings_of
+from chainrule.train.recipe import Settings
 
 SPEC = importlib.util.find_spec("sklearn.neural_network.tests")
 if SPEC is None or not SPEC.submodule_search_locations:
@@ -66,9 +69,10 @@ def with_its_settings(ours: type) -> type:
             given.apply_defaults()
             super().__init__(**{name: value for name, value in given.arguments.items() if name != "self"})
 
-        def _begin(self, *args: Any, **options: Any) -> None:
-            super()._begin(*args, **options)
+        def _begin(self, training: FitRows, *args: Any, **options: Any) -> Settings:
+            super()._begin(training, *args, **options)
             self._recipe = self._recipe._replace(batch_size=200)  # or all rows, of fewer
+            return settings_of(self, len(training.y), self._recipe, one_epoch=options["one_epoch"])
 
         def __getattr__(self, name: str) -> Any:
             if name == "_optimizer":  # its rate is that of the epoch which the next partial_fit would make

@@ -90,7 +90,7 @@ def test_the_trainer_names_the_step_and_the_place(lesson, backend, lr, step):
 @pytest.mark.parametrize(("lr", "step"), [(1e-2, 2), (1e-3, 3), (1e-4, 4)])
 def test_float32_overflows_sooner(lesson, backend, lr, step):
     error = lesson.train(lesson.library_net(be=backend, dtype="float32"), lr).error
-    assert error.step in {step, step + 1}  # one more where a body adds the squares up in float64
+    assert error.step in {step, step + 1}  # one more if a backend sums the squares in float64
 
 
 def test_the_trainer_names_a_layer_where_one_overflows(lesson, backend):
@@ -126,10 +126,15 @@ def test_the_limit_of_the_rate_tells_which_cases_diverge(lesson, backend):
         (weights, loss): lesson.rate_limit(lesson.library_net(weights, loss, backend))
         for weights, loss, _ in lesson.CASES
     }
-    assert limits == pytest.approx({
-        ("normal", "squared_error_sum"): 9.63e-6, ("he", "squared_error_sum"): 4.70e-4,
-        ("normal", "squared_error"): 3.08e-3, ("he", "squared_error"): 0.150,
-    }, rel=0.01)  # fmt: skip
+    assert limits == pytest.approx(
+        {
+            ("normal", "squared_error_sum"): 9.63e-6,
+            ("he", "squared_error_sum"): 4.70e-4,
+            ("normal", "squared_error"): 3.08e-3,
+            ("he", "squared_error"): 0.150,
+        },
+        rel=0.01,
+    )
     # 1e-5 starts a little above the limit and ends below it: the net has moved to where the loss is less curved.
     net = lesson.library_net(be=backend)
     lesson.train(net, 1e-5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,39 +12,18 @@ from types import SimpleNamespace
 import pytest
 
 from chainrule.errors import DataError
-from chainrule.files import descriptors, folder
-from chainrule.files.descriptors import shortened, to_disk
+from chainrule.files import descriptors
+from chainrule.files.descriptors import flush_to_disk
 from chainrule.files.folder import Folder
-from chainrule.files.writing import make_folder, remove_empty, write_whole
-
-
-@pytest.fixture(params=["by descriptor", "by path"])
-def opened(request, tmp_path, monkeypatch):
-    """An open folder, and one as it is where the platform opens nothing relative to a folder (Windows)."""
-    monkeypatch.setattr(folder, "HAS_DESCRIPTORS", request.param == "by descriptor")
-    (tmp_path / "home").mkdir()
-    with Folder(tmp_path / "home") as found:
-        yield found
+from chainrule.files.writing import make_folder, remove_empty, write_atomically
 
 
 def names(path: Path) -> list[str]:
     return sorted(p.name for p in path.iterdir())
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_stays(opened, tmp_path):
-    (tmp_path / "precious").write_text("precious")
-    (opened.path / "a").symlink_to(tmp_path / "precious")
-    os.link(tmp_path / "precious", opened.path / "b")
-    for name in ("a", "b"):
-        opened.write_whole(name, b"new")
-        assert (opened.path / name).read_bytes() == b"new"
-        assert not (opened.path / name).is_symlink()
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert names(opened.path) == ["a", "b"]
-
-
 @pytest.mark.parametrize("kind", ["link", "hard link", "dangling link", "named pipe"])
-def test_nothing_is_appended_to_what_may_lie_elsewhere(opened, tmp_path, kind):
+def test_append_refuses_links_and_hard_links(opened, tmp_path, kind):
     (tmp_path / "precious").write_text("precious")
     path = opened.path / "a"
     match kind:
@@ -62,30 +40,30 @@ def test_nothing_is_appended_to_what_may_lie_elsewhere(opened, tmp_path, kind):
     assert names(tmp_path) == ["home", "precious"]
 
 
-def test_lines_are_appended(opened):
+def test_append(opened):
     assert opened.append("a", b"1\n")
     assert opened.append("a", b"2\n")
     opened.flush_file("a")
     assert (opened.path / "a").read_bytes() == b"1\n2\n"
 
 
-def test_a_link_to_a_folder_is_no_folder_within(opened, tmp_path):
+def test_open_folder_refuses_a_link_to_a_folder(opened, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (opened.path / "checkpoints").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="checkpoints: expected a folder, got a link"):
-        opened.within("checkpoints", make=True)
+        opened.open_folder("checkpoints", make=True)
     (opened.path / "file").touch()
     with pytest.raises(DataError, match="expected a folder, got a file"):
-        opened.within("file")
+        opened.open_folder("file")
     with pytest.raises(FileNotFoundError):
-        opened.within("missing")
-    with opened.within("made", make=True) as inner:
-        inner.write_whole("a", b"1")
+        opened.open_folder("missing")
+    with opened.open_folder("made", make=True) as inner:
+        inner.write_atomically("a", b"1")
     assert (opened.path / "made" / "a").read_bytes() == b"1"
     assert names(tmp_path / "elsewhere") == []
 
 
-def test_only_temporaries_that_we_make_are_removed(opened):
+def test_remove_temporaries_removes_only_our_own(opened):
     ours = [".a.1-2.tmp", ".a.123-00ff12ab.tmp", ".b.c.9-7.tmp"]
     others = [".mine.tmp", ".a.tmp", ".a.x-1.tmp", ".d.1-2.tmp", "a.1-2.tmp", ".a.1-2.tmp.bak"]
     for name in (*ours, *others):
@@ -97,7 +75,7 @@ def test_only_temporaries_that_we_make_are_removed(opened):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_temporaries_of_another_user_stay(opened):
+def test_remove_temporaries_keeps_those_of_another_user(opened):
     path = opened.path / ".a.1-2.tmp"
     path.touch()
     os.chown(path, 12345, -1)
@@ -105,120 +83,41 @@ def test_temporaries_of_another_user_stay(opened):
     assert path.exists()
 
 
-def test_a_temporary_that_is_there_already_is_not_written_to(opened, tmp_path, monkeypatch):
-    """Somebody who may write into the folder guessed its name, and put a link there."""
-    (tmp_path / "precious").write_text("precious")
-    drawn = iter([b"\0\0\0\1", b"\0\0\0\2"])
-    monkeypatch.setattr(os, "urandom", lambda _: next(drawn))
-    (opened.path / f".a.{os.getpid()}-00000001.tmp").symlink_to(tmp_path / "precious")
-    opened.write_whole("a", b"new")
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert (opened.path / "a").read_bytes() == b"new"
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
-def test_a_file_that_is_replaced_keeps_its_permissions(opened, mode):
-    opened.write_whole("a", b"old")
-    (opened.path / "a").chmod(mode)
-    opened.write_whole("a", b"new")
-    assert stat.S_IMODE((opened.path / "a").stat().st_mode) == mode
-    assert (opened.path / "a").read_bytes() == b"new"
-
-
-def test_what_replaces_a_private_file_is_never_readable_to_others(opened, monkeypatch):
-    opened.write_whole("a", b"old")
-    (opened.path / "a").chmod(0o600)
-    modes, write = [], os.write
-    monkeypatch.setattr(os, "fchmod", lambda *_: pytest.fail("it was made with other permissions"))
-    monkeypatch.setattr(os, "write", lambda n, c: (modes.append(stat.S_IMODE(os.fstat(n).st_mode)), write(n, c))[1])
-    opened.write_whole("a", b"new")
-    assert modes == [0o600]
-
-
-def test_a_new_file_has_the_permissions_that_the_umask_leaves(opened):
-    before = os.umask(0o027)
-    try:
-        opened.write_whole("a", b"new")
-        opened.append("b", b"new")
-    finally:
-        os.umask(before)
-    assert [stat.S_IMODE((opened.path / name).stat().st_mode) for name in "ab"] == [0o640, 0o640]
-
-
-@pytest.mark.parametrize(
-    "name", ["x" * 255, "字" * 85, "\udcff" * 255, "-", " ", "a\nb", "ä" * 120 + ".csv"], ids=ascii
-)
-def test_names_that_a_file_system_takes(opened, name):
-    opened.write_whole(name, b"1")
-    opened.write_whole(name, b"2")
-    assert names(opened.path) == [name]
-    assert (opened.path / name).read_bytes() == b"2"
-
-
-def test_a_name_that_is_too_long_says_so(opened):
-    with pytest.raises(OSError, match="too long") as caught:
-        opened.write_whole("x" * 256, b"1")
-    assert caught.value.errno == errno.ENAMETOOLONG
-    assert names(opened.path) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "longest", "kept"), [("abc", 3, "abc"), ("abcd", 3, "abc"), ("字字", 5, "字"), ("", 0, "")]
-)
-def test_names_are_shortened_to_whole_characters(name, longest, kept):
-    assert shortened(name, longest) == kept
-
-
-@pytest.mark.parametrize("kind", ["directory", "named pipe"])
-def test_what_is_no_file_is_not_replaced(tmp_path, kind):
-    path = tmp_path / "a"
-    path.mkdir() if kind == "directory" else os.mkfifo(path)
-    with pytest.raises(OSError, match=f"expected a file, got a {kind}") as caught:
-        write_whole(path, b"1")
-    assert caught.value.filename == str(path)
-    assert names(tmp_path) == ["a"]
-
-
-def test_a_device_is_not_replaced():
-    with pytest.raises(OSError, match="expected a file, got a device"):
-        write_whole("/dev/null", b"1")
-
-
-def test_a_folder_that_is_renamed_is_still_the_folder(tmp_path):
+def test_a_renamed_folder_is_still_written_to(tmp_path):
     (tmp_path / "before").mkdir()
     with Folder(tmp_path / "before") as found:
         (tmp_path / "before").rename(tmp_path / "after")
         (tmp_path / "before").mkdir()
-        found.write_whole("a", b"1")
+        found.write_atomically("a", b"1")
         assert found.append("b", b"1")
-        with found.within("c", make=True) as inner:
-            write_whole(inner / "d", b"1")
+        with found.open_folder("c", make=True) as inner:
+            write_atomically(inner / "d", b"1")
         assert not found.is_at(tmp_path / "before")
-        assert found.found() == tmp_path / "after"
+        assert found.current_path() == tmp_path / "after"
     assert names(tmp_path / "after") == ["a", "b", "c"]
     assert names(tmp_path / "before") == []
 
 
-def test_a_folder_that_is_removed_says_so(tmp_path):
+def test_writing_into_a_removed_folder_names_the_file(tmp_path):
     (tmp_path / "gone").mkdir()
     with Folder(tmp_path / "gone") as found:
         (tmp_path / "gone").rmdir()
-        assert found.found() == tmp_path / "gone"
+        assert found.current_path() == tmp_path / "gone"
         with pytest.raises(FileNotFoundError) as caught:
-            found.write_whole("a", b"1")
+            found.write_atomically("a", b"1")
     assert caught.value.filename == str(tmp_path / "gone" / "a")
 
 
-def test_a_link_that_is_named_as_the_folder_is_followed_once(tmp_path):
+def test_a_link_to_the_folder_itself_is_followed_once(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to("home")
     with Folder(tmp_path / "link") as found:
         (tmp_path / "link").unlink()
-        found.write_whole("a", b"1")
+        found.write_atomically("a", b"1")
     assert names(tmp_path / "home") == ["a"]
 
 
-def test_folders_are_made_and_other_things_are_not_taken_for_one(tmp_path):
+def test_make_folder(tmp_path):
     assert make_folder(tmp_path / "a" / "b") == [tmp_path / "a" / "b", tmp_path / "a"]
     assert make_folder(tmp_path / "a" / "b") == []
     (tmp_path / "link").symlink_to("nowhere")
@@ -229,7 +128,7 @@ def test_folders_are_made_and_other_things_are_not_taken_for_one(tmp_path):
         make_folder(tmp_path / "file")
 
 
-def test_a_very_deep_folder_is_made_or_none_of_it(tmp_path):
+def test_make_folder_very_deep_or_not_at_all(tmp_path):
     depth = sys.getrecursionlimit() + 100
     with contextlib.chdir(tmp_path):
         made = make_folder(Path("/".join(["d"] * depth)))
@@ -245,7 +144,7 @@ def test_a_very_deep_folder_is_made_or_none_of_it(tmp_path):
 
 
 @pytest.mark.parametrize("refused", [None, errno.ENOTSUP, errno.EINVAL, errno.ENOTTY])
-def test_macos_flushes_past_the_memory_of_the_disk_where_it_can(monkeypatch, refused):
+def test_fsync_on_macos_is_f_fullfsync_if_supported(monkeypatch, refused):
     called = []
 
     def fcntl(number: int, command: int) -> None:
@@ -255,22 +154,22 @@ def test_macos_flushes_past_the_memory_of_the_disk_where_it_can(monkeypatch, ref
 
     monkeypatch.setattr(descriptors, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
     monkeypatch.setattr(os, "fsync", called.append)
-    to_disk(7)
+    flush_to_disk(7)
     assert called == ([(7, 51)] if refused is None else [(7, 51), 7])
 
 
-def test_an_error_of_the_disk_is_none_of_the_platform(monkeypatch):
+def test_fsync_errors_of_the_disk_are_raised(monkeypatch):
     def fcntl(number: int, command: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(descriptors, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        to_disk(7)
+        flush_to_disk(7)
 
 
-def test_without_fcntl_files_are_flushed(monkeypatch):
+def test_fsync_without_fcntl(monkeypatch):
     called = []
     monkeypatch.setattr(descriptors, "fcntl", None)
     monkeypatch.setattr(os, "fsync", called.append)
-    to_disk(7)
+    flush_to_disk(7)
     assert called == [7]

@@ -24,12 +24,12 @@ def version_of(path: Path) -> int:
         return json.loads(file.metadata()[model_file.FORMAT.key])["version"]
 
 
-def test_there_is_a_file_of_every_version():
+def test_golden_model_files_of_every_version_exist():
     assert {version_of(path) for path in FILES} == set(range(1, model_file.FORMAT.version + 1))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_it_predicts_what_it_did(path, tmp_path, capsys):
+def test_golden_model_files_predict_the_stored_numbers(path, tmp_path, capsys):
     net, found = cr.load(path, device="cpu"), json.loads(path.with_suffix(".json").read_text())
     assert main(["show", str(path)]) == 0
     assert net.loss_name in capsys.readouterr().out

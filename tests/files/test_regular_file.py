@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule.errors import ModelFileError
 from chainrule.files import model_file
 from chainrule.files.regular_file import open_regular, path_of_open
-from chainrule.files.sealed_file import is_of
+from chainrule.files.sealed_file import is_of_format
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 
 KINDS = ["a named pipe", "a socket", "a directory", "a device"]
@@ -35,7 +35,7 @@ def make(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_file_is_refused_and_named(tmp_path, monkeypatch, kind):
+def test_pipes_sockets_directories_and_devices_are_refused_by_name(tmp_path, monkeypatch, kind):
     path = make(kind, tmp_path, monkeypatch)
     with pytest.raises(OSError, match=f"expected a file, got {kind}") as caught:
         open_regular(path)
@@ -43,10 +43,10 @@ def test_what_is_no_file_is_refused_and_named(tmp_path, monkeypatch, kind):
     for read in (cr.load, Checkpoint.read):
         with pytest.raises(ModelFileError, match=f"it cannot be read: expected a file, got {kind}"):
             read(path)
-    assert not is_of(path, model_file.FORMAT)
+    assert not is_of_format(path, model_file.FORMAT)
 
 
-def test_a_pipe_that_takes_the_place_of_a_file_before_it_is_opened(tmp_path, monkeypatch):
+def test_a_named_pipe_that_replaces_a_file_before_it_is_opened(tmp_path, monkeypatch):
     path = tmp_path / "a"
     path.touch()
     facts = path.stat()
@@ -60,7 +60,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_before_it_is_opened(tmp_path, mon
     assert len(list(Path("/proc/self/fd").iterdir())) == numbers
 
 
-def test_a_file_that_is_exchanged_after_it_was_opened_is_read_all_the_same(tmp_path):
+def test_a_file_that_is_replaced_after_it_was_opened_is_still_read(tmp_path):
     cr.MLP([2, 1], loss="squared_error", seed=5).save(tmp_path / "m")
     with open_regular(tmp_path / "m") as opened:
         (tmp_path / "m").unlink()

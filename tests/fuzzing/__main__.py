@@ -27,7 +27,7 @@ SPARE = 180  # seconds of a process beside those in which it fuzzes: to begin, a
 
 
 class Result(NamedTuple):
-    """What came of the inputs of one target; the files of what went wrong."""
+    """The outcomes of one target's inputs, and the files of those that went wrong."""
 
     outcomes: dict[str, int]
     branches: int
@@ -67,7 +67,7 @@ def _memory() -> str | None:
 
 
 def again(path: Path) -> bool:
-    """Try an input of a file that is called after its target. Whether it came to what it should."""
+    """Try an input of a file that is called after its target. Whether its outcome is right."""
     warnings.simplefilter("error")
     with tempfile.TemporaryDirectory() as folder:
         target = TARGETS[path.name.partition("-")[0]](Path(folder))
@@ -90,8 +90,11 @@ def main() -> int:
     if args.again is not None:
         return 0 if again(args.again) else 1
     if importlib.util.find_spec("atheris") is None:
-        print(f"fuzzing skipped: no atheris for {platform.python_implementation()} {platform.python_version()} on "
-              f"{platform.system()} {platform.machine()} (pip install 'chainrule[fuzz]')", file=sys.stderr)  # fmt: skip
+        print(
+            f"fuzzing skipped: no atheris for {platform.python_implementation()} {platform.python_version()} on "
+            f"{platform.system()} {platform.machine()} (pip install 'chainrule[fuzz]')",
+            file=sys.stderr,
+        )
         return 0
     names, jobs = args.target or list(TARGETS), os.cpu_count() or 1
     args.found.mkdir(parents=True, exist_ok=True)

@@ -69,8 +69,9 @@ class Archives(ArrayFiles):
     name = "a.npz"
 
     def seeds(self) -> list[bytes]:
-        whole = hostile.as_npz([("X.npy", hostile.as_npy(np.ones((2, 2)))), ("y.npy", hostile.as_npy(np.ones(2)))],
-                               Choices(b""))  # fmt: skip
+        whole = hostile.as_npz(
+            [("X.npy", hostile.as_npy(np.ones((2, 2)))), ("y.npy", hostile.as_npy(np.ones(2)))], Choices(b"")
+        )
         return [b"\0" + whole, b"\1" + whole] + [bytes([2, i, j, *range(60)]) for i in range(4) for j in range(3)]
 
     def content(self, choices: Choices) -> bytes:

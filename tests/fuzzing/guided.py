@@ -44,7 +44,7 @@ def instrument() -> None:
 
 
 class Session:
-    """Tries inputs until the time is over, keeps what is found, and says what came of all.
+    """Tries inputs until the time is over, keeps what is found, and prints the outcomes.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Session:
             print(f"FOUND {path} {place}: {outcome.said[:200]!r}", flush=True)
 
     def finish(self) -> NoReturn:
-        """Say what came of it, and end the process."""
+        """Print the outcomes, and end the process."""
         print("RESULT", json.dumps({"outcomes": self.outcomes, "places": self.places}), flush=True)
         sys.stderr.flush()
         os._exit(0)

@@ -22,7 +22,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Outcome(NamedTuple):
-    """What came of a case in a word, and where it went wrong: findings of one place are one."""
+    """The outcome of a case in a word, and where it went wrong: findings at one place count as one."""
 
     said: str
     place: str = ""

@@ -80,7 +80,7 @@ def _actions() -> list[argparse.Action]:
 
 
 class OptionFiles(Target):
-    """Read, written and read again as the same; then a net is trained so, where it is a small one."""
+    """Read, written and read again as the same; then a net is trained so, if it is a small one."""
 
     good = frozenset({"read", "refused", "trained", "not trained"})
 

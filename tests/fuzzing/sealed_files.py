@@ -101,11 +101,11 @@ def _table_for(encoder: cr.TableEncoder) -> Table:
             if column.kind == "number"
             else cr.Categorical(np.array([0, len(known), -1, -1], np.int32), (*known, "=unknown"))
         )
-    return Table.of_columns(columns, None, "", "four rows")
+    return Table.from_columns(columns, None, "", "four rows")
 
 
 class CheckpointFiles(Target):
-    """Read, shown, and gone on from: the fit ends, diverges, or is refused and leaves the net as it was."""
+    """Read, shown, and resumed: the fit ends, diverges, or is refused and leaves the net unchanged."""
 
     good = frozenset({"went on", "refused", "diverged"})
 
@@ -124,10 +124,16 @@ class CheckpointFiles(Target):
         choices = Choices(data)
         kind, content = choices.choice(self.whole)
         anywhere = bool(choices.randrange(2))
-        self.path.write_bytes(changed(
-            choices, checkpoint.FORMAT, content, version_of=lambda _: 1, names=checkpoint_files.ARRAYS,
-            harm=checkpoint_files.harm,
-        ))  # fmt: skip
+        self.path.write_bytes(
+            changed(
+                choices,
+                checkpoint.FORMAT,
+                content,
+                version_of=lambda _: 1,
+                names=checkpoint_files.ARRAYS,
+                harm=checkpoint_files.harm,
+            )
+        )
         trainer = kind.trained()
         before = trainer.net.parameter_arena.flat.tobytes()
 

@@ -27,7 +27,7 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def outcome(self, data: bytes) -> Outcome:
-        """What came of the file that ``data`` decides; depends on ``data`` alone."""
+        """The outcome of the file that ``data`` decides; depends on ``data`` alone."""
 
     def is_good(self, outcome: Outcome) -> bool:
         return outcome.said in self.good

@@ -182,7 +182,7 @@ def test_names_too_long_for_a_model_file_are_refused_before_training(tmp_path, m
     Path("t.csv").write_text("a,y\n" + "".join(f"{'n' * 200}{i},{i % 2}\n" for i in range(30)))
     monkeypatch.setattr(model_file, "FORMAT", model_file.FORMAT._replace(max_header=4_000))
     assert main(["train", "t.csv", "--target", "y", "--run-dir", "run"]) == 3
-    assert "would need more than 4,000 bytes for names and categories" in capsys.readouterr().err
+    assert "expected at most 4,000 bytes of names and categories" in capsys.readouterr().err
     assert not Path("run").exists()
 
 
@@ -211,8 +211,8 @@ def test_predictions_of_very_many_classes_are_written_in_parts(tmp_path):
 
 def test_predictions_that_do_not_fit_are_refused_before_they_are_made(monkeypatch):
     net = cr.MLP([2, 300])
-    monkeypatch.setattr(host_memory, "WORTH_ASKING", 0)
-    monkeypatch.setattr(host_memory, "free_on_host", lambda: 1_000)
+    monkeypatch.setattr(host_memory, "MIN_CHECKED", 0)
+    monkeypatch.setattr(host_memory, "free_host_memory", lambda: 1_000)
     with pytest.raises(cr.OutOfMemoryError, match=r"12,000 bytes more are needed and 1,000 bytes are free") as caught:
         net.predict_proba(np.ones((10, 2)))
     assert "fewer rows" in caught.value.hint
@@ -221,8 +221,8 @@ def test_predictions_that_do_not_fit_are_refused_before_they_are_made(monkeypatc
 def test_names_that_are_longer_than_what_is_free_are_not_written(tmp_path, monkeypatch, capsys):
     write_model(tmp_path / "m", {"classes": ["a" * 60_000, "b"]}, dense(2))
     path = saved_rows(tmp_path, np.zeros((100, 2)))
-    monkeypatch.setattr(host_memory, "WORTH_ASKING", 1 << 20)
-    monkeypatch.setattr(host_memory, "free_on_host", lambda: 10_000_000)
+    monkeypatch.setattr(host_memory, "MIN_CHECKED", 1 << 20)
+    monkeypatch.setattr(host_memory, "free_host_memory", lambda: 10_000_000)
     with peak_of() as peak:
         assert main(["predict", str(tmp_path / "m"), str(path), "-o", str(tmp_path / "out.csv")]) == 4
     assert peak.bytes < 4 << 20
@@ -231,6 +231,6 @@ def test_names_that_are_longer_than_what_is_free_are_not_written(tmp_path, monke
 
 
 def test_a_net_that_is_larger_than_what_is_free_is_refused_before_it_is_made(monkeypatch):
-    monkeypatch.setattr(host_memory, "free_on_host", lambda: 500_000_000)
+    monkeypatch.setattr(host_memory, "free_host_memory", lambda: 500_000_000)
     with pytest.raises(cr.OutOfMemoryError, match="while making a net"):
         cr.MLP([2, 10_000_000, 2])

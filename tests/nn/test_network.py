@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 
 import numpy as np
@@ -248,6 +250,17 @@ def test_seeds_and_layers_draw_different_weights():
     drawn = [tuple(first(seed, layer)) for seed in (0, 1, 2**32, 2**64 - 1) for layer in (0, 1)]
     assert len(set(drawn)) == len(drawn)
     assert first(5, 1) == first(5, 1)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["deepcopy", "pickle"]
+)
+def test_a_deepcopied_or_pickled_net_can_be_trained(copied):
+    rows, labels = np.eye(4), np.arange(4)
+    net = copied(cr.MLP([4, 4]))
+    before = net.predict_proba(rows).copy()
+    cr.Trainer(net, cr.SGD(lr=1.0), epochs=3).fit(rows, labels)
+    assert not np.array_equal(net.predict_proba(rows), before)
 
 
 # ---- options --------------------------------------------------------------------------------------

@@ -148,6 +148,11 @@ MISFITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "standardised counts": ({"loss": "poisson"}, {"targets.mean": np.zeros(2), "targets.scale": np.ones(2)}),
     "targets of another width": ({"loss": "gaussian_nll"}, {"targets.mean": np.zeros(2), "targets.scale": np.ones(2)}),
     "an unknown dtype": ({"dtype": "float16"}, {}),
+    "complex numbers": ({"dtype": "complex128"}, {}),
+    "one class alone": ({"classes": ["only one"]}, {}),
+    "one name for three columns": ({"feature_names": ["a"]}, {}),
+    "an array that is no part of a net": ({}, {"foreign": np.zeros(3)}),
+    "a limit without a number": ({}, STANDARDIZATION | {"features.limit": np.zeros(0)}),
     "a dtype that is no dtype": ({"dtype": "what"}, {}),
     "a negative seed": ({"seed": -1}, {}),
     "no columns": ({"n_in": 0}, {}),
@@ -201,6 +206,13 @@ def test_a_net_with_an_invalid_standardization_is_not_saved(tmp_path):
         with pytest.raises(cr.DataError, match="not finite"):
             net.save(tmp_path / "m")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_net_with_a_nan_among_its_parameters_is_not_saved(tmp_path):
+    net = cr.MLP([2, 2])
+    net.parameters()["dense0.W"][0, 0] = np.nan
+    with pytest.raises(cr.DataError, match="not finite"):
+        net.save(tmp_path / "m")
 
 
 def test_a_device_that_is_none(tmp_path):

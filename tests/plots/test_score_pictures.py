@@ -15,21 +15,23 @@ def elements(picture: str, name: str) -> list[ET.Element]:
     return [e for e in ET.fromstring(picture).iter() if e.tag.endswith(f"}}{name}")]
 
 
-def test_each_count_stands_in_its_cell_and_an_empty_cell_is_empty(rng):
+def test_confusion_matrix_shows_each_count_in_its_cell(rng):
     counts = np.array([[5, 0, 2], [0, 1234, 0], [1, 0, 0]])
     picture = draw_confusion(counts, ["a", "b", "c"])
     titles = [e[0].text for e in elements(picture, "path") if len(e)]
     assert titles == [
-        "a as a: 5 (71.4% of its rows)", "a as c: 2 (28.6% of its rows)", "b as b: 1,234 (100.0% of its rows)",
+        "a as a: 5 (71.4% of its rows)",
+        "a as c: 2 (28.6% of its rows)",
+        "b as b: 1,234 (100.0% of its rows)",
         "c as a: 1 (100.0% of its rows)",
-    ]  # fmt: skip
+    ]
     cells = [re.findall(r"M([\d.]+) ([\d.]+)h", e.get("d"))[0] for e in elements(picture, "path") if len(e)]
     x, y = (np.unique([float(cell[i]) for cell in cells]) for i in (0, 1))
     placed = [(int(np.searchsorted(y, float(b))), int(np.searchsorted(x, float(a)))) for a, b in cells]
     assert placed == [(0, 0), (0, 2), (1, 1), (2, 0)], "true classes go down, predicted ones across"
 
 
-def test_rare_classes_are_drawn_as_one(rng):
+def test_confusion_matrix_merges_rare_classes(rng):
     counts = rng.integers(0, 9, (100, 100))
     counts[[3, 50]] += 1000
     merged, names = merge_rare(counts, [f"c{i}" for i in range(100)], MOST_CLASSES)
@@ -51,7 +53,7 @@ def dots(picture: str) -> np.ndarray:
     return np.array(re.findall(r"M([\d.-]+) ([\d.-]+)h0", path.get("d")), float)
 
 
-def test_right_predictions_lie_on_the_line_and_high_ones_above_it():
+def test_predictions_plot_has_right_ones_on_the_line_and_high_ones_above():
     y = np.array([-2.0, 0.0, 7.0])
     picture = draw_predictions(y, np.array([-2.0, 0.0, 8.0]))
     at = dots(picture)
@@ -63,7 +65,7 @@ def test_right_predictions_lie_on_the_line_and_high_ones_above_it():
     assert (np.diff(at[:, 0]) > 0).all()
 
 
-def test_many_rows_are_counted_in_squares_and_the_picture_stays_small(rng):
+def test_predictions_plot_of_many_rows_is_binned_and_small(rng):
     y = rng.normal(size=50_000)
     picture = draw_predictions(y, y + rng.normal(size=50_000) / 3)
     assert "50,000 rows, counted in squares: darker is more" in picture
@@ -75,7 +77,7 @@ def test_many_rows_are_counted_in_squares_and_the_picture_stays_small(rng):
 @pytest.mark.parametrize(
     "y", [[0.0], [1e300, -1e300], [3.0, 3.0], [1e-320, 2e-320], [np.inf, 1.0], [np.nan, np.nan], [5e17, 5e17 + 64]]
 )
-def test_odd_numbers_are_drawn_or_counted_as_left_out(y):
+def test_predictions_plot_counts_nan_inf_and_huge_numbers_as_left_out(y):
     y = np.array(y)
     picture = draw_predictions(y, y)
     assert "nan" not in picture
@@ -85,7 +87,7 @@ def test_odd_numbers_are_drawn_or_counted_as_left_out(y):
     assert (f"{out} beyond the picture left out" in picture) == bool(out)
 
 
-def test_several_columns_have_a_panel_each(rng):
+def test_predictions_plot_has_a_panel_per_column(rng):
     y = rng.normal(size=(20, 11))
     picture = draw_predictions(y, y, [f"t{j}" for j in range(11)])
     titles = [e.text for e in elements(picture, "text") if e.get("class") == "title"]

@@ -324,7 +324,9 @@ CASES: dict[str, Case] = {
     "a misspelt target": Case(
         {"a": [1], "price": [2]}, option("no column 'prize'", "did you mean 'price'?"), target="prize", only=NAMED
     ),
-    "a target that was not said": Case(AB, option("was not said", "name the target"), target=None, only=NAMED),
+    "a target that was not given": Case(
+        AB, option("expected a target, got none", "name the target"), target=None, only=NAMED
+    ),
     "the last column": Case(AB, AB, target="-1", only=NAMED),
     "a column beyond the last": Case(AB, option("no column '3'"), target="3", only=NAMED),
     "a name that is a position": Case(

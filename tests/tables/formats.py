@@ -178,7 +178,7 @@ def npy_file(data: Data, folder: Path, target: str | None) -> Path:
 
 
 def npz_file(data: Data, folder: Path, target: str | None) -> Path:
-    """X, and y where there is a target: numbers or text."""
+    """X, and y if there is a target: numbers or text."""
     features = [numbers(values) for name, values in data.items() if name != target]
     arrays = {"X": matrix_of(features) if features else np.zeros((len(data[target or ""]), 0))}
     if target is not None:

@@ -43,7 +43,7 @@ PLANS = {
 
 
 @pytest.mark.parametrize(("target", "loss", "task", "y", "classes", "n_out"), PLANS.values(), ids=PLANS.keys())
-def test_plans(target, loss, task, y, classes, n_out):
+def test_plan_target(target, loss, task, y, classes, n_out):
     plan = plan_target(target, loss=loss)
     assert (plan.task, plan.n_out) == (task, n_out)
     assert classes is None or plan.classes == classes
@@ -55,13 +55,13 @@ def test_plans(target, loss, task, y, classes, n_out):
 
 
 BAD = {
-    "one class": (np.array(["a", "a"]), None, ["expected two classes, the target is 'a' in every row"]),
-    "one number": (np.array([7.0, 7.0]), None, ["the target is '7' in every row"]),
-    "one row": (np.array([7]), SOFTMAX, ["expected two classes"]),
+    "one class": (np.array(["a", "a"]), None, ["expected at least two classes, got 'a' in every row"]),
+    "one number": (np.array([7.0, 7.0]), None, ["got '7' in every row"]),
+    "one row": (np.array([7]), SOFTMAX, ["expected at least two classes"]),
     "classes in columns": (
         np.array([[0, 1], [1, 0]]),
         SOFTMAX,
-        ["got one of shape (2, 2)", "hint: several answers a row"],
+        ["got one of shape (2, 2)", "hint: several labels per row"],
     ),
     "text as numbers": (TEXT, SQUARED, ["expected numbers in the target, got text: 'dog', ..."]),
     "three words": (TEXT, SIGMOID, ["expected two classes, got 4: 'Zebra', 'ant'", "hint: more than two"]),
@@ -81,7 +81,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("target", "loss", "parts"), BAD.values(), ids=BAD.keys())
-def test_bad_targets(target, loss, parts):
+def test_plan_target_refuses(target, loss, parts):
     with pytest.raises(DataError) as caught:
         plan_target(target, loss=loss, source="t.csv")
     assert "\n" not in caught.value.message
@@ -89,19 +89,19 @@ def test_bad_targets(target, loss, parts):
         assert part in str(caught.value), str(caught.value)
 
 
-def test_unknown_loss():
+def test_plan_target_of_an_unknown_loss():
     with pytest.raises(OptionError, match="unknown loss 'hinge'") as caught:
         plan_target(TEXT, loss="hinge")
     assert all(name in caught.value.hint for name in LOSSES)
 
 
-def test_a_class_is_known_by_its_name_whatever_its_dtype():
+def test_classes_match_by_name_in_any_dtype():
     classes = plan_target(np.array([3.0, 10.0, 3.0])).classes
     for target in (np.array([10, 3]), np.array([10, 3], np.int8), np.array([10.0, 3.0]), np.array(["10", "3"])):
         assert encode_target(target, "classify", classes).tolist() == [1, 0]
 
 
-def test_classes_of_the_training_that_do_not_come_keep_their_codes():
+def test_classes_that_do_not_occur_keep_their_codes():
     assert encode_target(np.array(["dog", "dog"]), "classify", ("ant", "cat", "dog")).tolist() == [2, 2]
 
 
@@ -134,20 +134,23 @@ def test_classes_of_the_training_that_do_not_come_keep_their_codes():
         (np.array([2]), "multilabel", (), ["row 0 (from 0) of the target: expected a number from 0 to 1", "got 2"]),
     ],
 )
-def test_what_evaluation_refuses(target, task, classes, parts):
+def test_encode_target_refuses(target, task, classes, parts):
     with pytest.raises(DataError) as caught:
         encode_target(target, task, classes, source="new.csv")
     for part in ["new.csv: ", *parts]:
         assert part in str(caught.value), str(caught.value)
 
 
-def test_codes_without_names_stay_codes():
+def test_targets_without_class_names_stay_codes():
     y = encode_target(np.array([2.0, 0.0]), "classify", ())
     assert (y.dtype, y.tolist()) == (np.int64, [2, 0])
 
 
-@given(target=hnp.arrays(st.sampled_from([np.int64, np.uint8, np.float32, np.float64]), st.integers(2, 30),
-                         elements=st.integers(0, 200)))  # fmt: skip
+@given(
+    target=hnp.arrays(
+        st.sampled_from([np.int64, np.uint8, np.float32, np.float64]), st.integers(2, 30), elements=st.integers(0, 200)
+    )
+)
 def test_codes_name_their_values(target):
     if len(np.unique(target)) > 1:
         plan = plan_target(target, loss=SOFTMAX)

@@ -64,16 +64,16 @@ def table(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("surprise", ["", "50,x,2.5.1\n"], ids=["one reading", "two readings"])
-def test_a_csv_that_changes_between_its_readings_is_refused(table, monkeypatch, change, surprise):
-    monkeypatch.setattr(csv_reader, "PART", 1)
+def test_a_csv_file_that_changes_while_it_is_read_is_refused(table, monkeypatch, change, surprise):
+    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 1)
     path = table(change)
     if surprise:
         path.write_text(BEFORE + surprise)
-    with pytest.raises(DataError, match=r"changed while it was read(?s:.*)let whoever writes it finish"):
+    with pytest.raises(DataError, match=r"changed while it was read(?s:.*)wait until it has been written"):
         cr.read_table(path, target="y")
 
 
-def test_groups_and_rows_of_two_states_are_refused(tmp_path, monkeypatch, capsys):
+def test_a_file_that_changes_between_groups_and_rows_is_refused(tmp_path, monkeypatch, capsys):
     from chainrule.cli.training import table
 
     path, read = tmp_path / "t.csv", table.read_groups
@@ -91,7 +91,7 @@ def test_groups_and_rows_of_two_states_are_refused(tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("command", ["train", "resume"])
-def test_what_is_trained_on_is_what_the_record_has_the_hash_of(tmp_path, monkeypatch, capsys, command):
+def test_the_hash_in_the_run_record_is_of_the_data_that_was_trained_on(tmp_path, monkeypatch, capsys, command):
     """Another file between reading and hashing, or between comparing hashes and reading, is refused."""
     path, run = tmp_path / "t.csv", tmp_path / "run"
     path.write_text(BEFORE)
@@ -117,13 +117,13 @@ def test_what_is_trained_on_is_what_the_record_has_the_hash_of(tmp_path, monkeyp
     assert "changed while it was read" in capsys.readouterr().err
 
 
-def test_a_file_that_stays_is_read(tmp_path):
+def test_an_unchanged_file_is_read(tmp_path):
     np.save(tmp_path / "t.npy", np.eye(3))
     with unchanged(tmp_path / "t.npy"), unchanged("digits"), unchanged(np.eye(3)), unchanged("no\0path"):
         assert len(cr.read_table(tmp_path / "t.npy", target="0")) == 3
 
 
-def test_what_goes_wrong_in_a_file_that_stays_is_said_as_it_is(tmp_path):
+def test_errors_within_an_unchanged_file_pass_through(tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n1,x\n2,\n")
     with pytest.raises(ZeroDivisionError), unchanged(tmp_path / "t.csv"):
         raise ZeroDivisionError

@@ -435,6 +435,13 @@ def test_divergence_names_the_place(backend, case):
     assert ("targets" if "loss" in where else "standardise X") in caught.value.hint
 
 
+def test_divergence_in_the_last_update_is_noticed():
+    """No later loss would show it."""
+    net = cr.MLP([2, 1], loss="squared_error")
+    with pytest.raises(cr.DivergenceError, match="last update"):
+        cr.Trainer(net, cr.SGD(lr=1e38), epochs=1).fit(np.full((4, 2), 1e3), np.ones(4))
+
+
 def test_divergence_in_a_parameter(backend):
     """A step of 1e38 times a gradient of 2e3: the parameter overflows, the loss of the next step shows it."""
     net = line(1e3, backend=backend)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from chainrule.tables.splitting.class_shares import hold_out_by_class
+from chainrule.tables.splitting.stratified import hold_out_stratified
 
 
 def split_rows(
@@ -36,5 +36,5 @@ def split_by_class(y: np.ndarray, fraction: float, random: np.random.RandomState
         if len(np.unique(y[train])) == len(labels):
             return train, valid
     order = random.permutation(n)
-    held_out = hold_out_by_class(y, min(count, n - 1), order)[order]
+    held_out = hold_out_stratified(y, min(count, n - 1), order)[order]
     return order[~held_out], order[held_out]

@@ -1,4 +1,4 @@
-"""What is done with an open file: errors that name it, bytes to its end and to the disk, what is known of it."""
+"""Work on open files: errors that name the path, complete writes, flushes to the disk, permissions and owners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chainrule.errors import DataError
-from chainrule.files.regular_file import FilePath, kind_of
+from chainrule.files.regular_file import FilePath, file_type
 
 try:
     import fcntl
@@ -20,12 +20,12 @@ except ImportError:  # Windows
 
 LONGEST_NAME = 255  # bytes
 PART = 1 << 20  # bytes read back at a time
-NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}  # what a file system says that cannot
+FLUSH_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}  # of a file system that cannot
 
 
 @contextlib.contextmanager
-def naming(path: FilePath) -> Iterator[None]:
-    """An OSError from within names ``path``: a write or a flush that fails knows a number alone."""
+def path_in_errors(path: FilePath) -> Iterator[None]:
+    """Add ``path`` to an OSError of the block: a write or a flush that fails knows only a descriptor."""
     try:
         yield
     except OSError as error:
@@ -33,14 +33,14 @@ def naming(path: FilePath) -> Iterator[None]:
 
 
 def write_all(number: int, content: bytes) -> None:
-    """Write to a descriptor, to the last byte."""
+    """Write all of ``content`` to a descriptor: one call of ``os.write`` may take a part only."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(number, rest) :]
 
 
-def holds(number: int, content: bytes) -> bool:
-    """Whether what is read from a descriptor is this, to the last byte."""
+def has_content(number: int, content: bytes) -> bool:
+    """Whether what is left to read from a descriptor is exactly ``content``."""
     rest = memoryview(content)
     while part := os.read(number, PART):
         if part != rest[: len(part)]:
@@ -50,7 +50,7 @@ def holds(number: int, content: bytes) -> bool:
 
 
 def path_of_descriptor(number: int) -> Path | None:
-    """Where an open file or folder is now, if the platform says so."""
+    """The current path of an open file or folder; None if the platform does not say."""
     with contextlib.suppress(OSError, AttributeError):
         if sys.platform == "darwin":
             return Path(os.fsdecode(fcntl.fcntl(number, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
@@ -58,21 +58,21 @@ def path_of_descriptor(number: int) -> Path | None:
     return None
 
 
-def to_disk(number: int) -> None:
-    """Bring a file to the disk: on macOS past the disk's own cache too, at which ``fsync`` stops."""
+def flush_to_disk(number: int) -> None:
+    """Flush a file to the disk; on macOS also the cache of the disk itself, at which ``fsync`` stops."""
     full = getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:
         try:
             fcntl.fcntl(number, full)
             return
-        except OSError as error:  # a file system that does not know it
-            if error.errno not in NO_FLUSH:
+        except OSError as error:  # a file system without it
+            if error.errno not in FLUSH_UNSUPPORTED:
                 raise
     os.fsync(number)
 
 
-def shortened(name: str, longest: int) -> str:
-    """``name``, and of one that has more than ``longest`` bytes the beginning, in whole characters."""
+def cut_name(name: str, longest: int) -> str:
+    """``name``, cut to at most ``longest`` bytes without splitting a character."""
     kept = os.fsencode(name)
     while len(kept) > longest:
         name = name[: -max(1, (len(kept) - longest) // 4)]
@@ -80,28 +80,28 @@ def shortened(name: str, longest: int) -> str:
     return name
 
 
-def readable(mode: int) -> int:
-    """The permissions of a file, and that its owner may read it, for it is read back."""
+def owner_readable(mode: int) -> int:
+    """The permissions of ``mode`` plus read by the owner: a file is read back after it is written."""
     return (mode & 0o777) | stat.S_IRUSR
 
 
-def take_permissions(number: int, mode: int) -> None:
-    """Give a new file the permissions that the umask took from it."""
+def set_permissions(number: int, mode: int) -> None:
+    """Give a new file exactly these permissions, whatever the umask."""
     if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(number).st_mode) != mode:
         with contextlib.suppress(PermissionError, NotImplementedError):  # a file system that has none
             os.fchmod(number, mode)
 
 
-def is_here_alone(facts: os.stat_result) -> bool:
-    """Whether it is a regular file with this one name."""
+def is_singly_linked_file(facts: os.stat_result) -> bool:
+    """Whether it is a regular file with no other name (hard link)."""
     return stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
 
 
-def is_mine(facts: os.stat_result) -> bool:
+def is_owned_by_user(facts: os.stat_result) -> bool:
     """Whether this user owns it; True on a system whose files have no owners."""
     return not hasattr(os, "geteuid") or facts.st_uid == os.geteuid()
 
 
 def not_a_folder(path: Path, mode: int) -> DataError:
     """The error for something else in the place of a folder."""
-    return DataError(f"{path}: expected a folder, got {kind_of(mode)}", hint="move it away, or take another folder")
+    return DataError(f"{path}: expected a folder, got {file_type(mode)}", hint="move it away, or take another folder")

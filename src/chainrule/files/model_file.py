@@ -1,4 +1,4 @@
-"""The model file: a :mod:`chainrule.files.sealed_file` with the arrays of a net and the description that they fit."""
+"""The model file: a :mod:`chainrule.files.sealed_file` with the arrays of a net and its description."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from chainrule.files import sealed_file
 from chainrule.files.regular_file import FilePath
 from chainrule.files.sealed_file import Format
 
-# The newest version; each file has the least that its description needs, see version_of. The header's limit: 100,000
-# columns fit; safetensors itself takes at most 100 MB.
+# The newest version; a file gets the oldest that its description needs, see version_of. 100,000 columns fit into the
+# header; safetensors itself takes at most 100 MB.
 FORMAT = Format("chainrule-model", "model", version=5, max_header=1 << 26)
 DTYPES = ("float32", "float64")
 
@@ -36,12 +36,12 @@ OPTIONAL: dict[str, type] = {
 
 
 def write(path: FilePath, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write the file whole or not at all."""
+    """Write the file atomically: completely or not at all."""
     sealed_file.write(path, FORMAT, version_of(description), description, tensors)
 
 
 def version_of(description: Mapping[str, Any]) -> int:
-    """The least that knows all of it, so that an old reader can read what it can.
+    """The oldest format version that knows all of it, so that older readers can open it.
 
     5 with a "notation" of numbers, 4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with
     an embedding, 2 with "columns" (of a table, before they became X), else 1.
@@ -76,24 +76,26 @@ def read(path: FilePath) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _check_description(path: Path, description: Any, tensors: Mapping[str, np.ndarray], *, version: int) -> None:
     if not isinstance(description, dict):
-        raise ModelFileError(f"{path}: the description is no JSON object")
+        raise ModelFileError(f"{path}: expected the description to be a JSON object, got {type(description).__name__}")
     optional = {key: kind for key, kind in OPTIONAL.items() if key in description}
     for key, kind in (SCHEMA | optional).items():
         if not isinstance(description.get(key), kind) or isinstance(description[key], bool):
             kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-            raise ModelFileError(f"{path}: {key} of the description should be of type {kinds}")
+            raise ModelFileError(
+                f"{path}: {key} of the description: expected {kinds}, got {type(description.get(key)).__name__}"
+            )
     for key in ("feature_names", "classes"):
         if not all(isinstance(name, str) for name in description[key]):
-            raise ModelFileError(f"{path}: {key} of the description should be strings")
+            raise ModelFileError(f"{path}: {key} of the description: expected a list of str, got other values")
     for key, what in (("layers", "layer"), ("columns", "column")):
         for part in description.get(key, ()):
             if not isinstance(part, dict) or not isinstance(part.get("kind"), str):
                 raise ModelFileError(f"{path}: unknown kind of {what}: {part!r:.80}")
     if version_of(description) != version:
         raise ModelFileError(
-            f"{path}: format version {version} came, its layers and columns belong to {version_of(description)}"
+            f"{path}: expected format version {version_of(description)} for its layers and columns, got {version}"
         )
     for name, array in tensors.items():
         finite = np.isfinite(array) | (np.isposinf(array) if is_scale(name) else False)
         if str(array.dtype) not in DTYPES or not finite.all():
-            raise ModelFileError(f"{path}: {name} should be finite numbers of {' or '.join(DTYPES)}")
+            raise ModelFileError(f"{path}: {name}: expected finite numbers of {' or '.join(DTYPES)}, got others")

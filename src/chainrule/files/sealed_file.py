@@ -1,10 +1,10 @@
-"""Arrays and what they mean in one file that is whole or refused: safetensors, JSON, a checksum over both.
+"""Arrays and their description in one checksummed file: safetensors with JSON metadata.
 
 The safetensors metadata holds one string, under the name of the format: a JSON object of ``version``, ``description``
 (what the arrays mean) and ``sha256``, over the description and every array's name, dtype, shape and bytes. safetensors
-itself has no checksum, writes arrays that are not C-contiguous wrongly without a word, and puts several metadata
-strings in a random order (so the same arrays would give other bytes each time); all three are taken care of here.
-Nothing in a file is ever executed, and nothing is believed before it has been checked.
+itself has no checksum, silently writes arrays wrongly that are not C-contiguous, and orders several metadata strings at
+random (so that equal arrays would give different bytes); all three are taken care of here. Nothing in a file is ever
+executed, and nothing is trusted before it has been checked.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ import safetensors.numpy
 
 from chainrule.errors import DataError, ModelFileError, first_line
 from chainrule.files.regular_file import FilePath, is_folder, open_regular, path_of_open
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 
-BRACKETS, BYTES_A_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes for each, a layer more
-BYTES_AN_ARRAY = 120  # of a header: what safetensors says of an array beside its name
-DEEPEST = 40  # levels of a description; blocks of blocks have 20
+MAX_BRACKETS, BYTES_PER_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes per bracket, a layer more
+BYTES_PER_ARRAY = 120  # of a header, besides the name of the array
+MAX_DEPTH = 40  # levels of a description; blocks of blocks have 20
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
     "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
-# What else a file may be, and what to do with it.
+# Kinds of files: name, and what to do with one in the place of another.
 KINDS = {
     "chainrule-model": ("model", "`chainrule predict`, `evaluate` and `show` take it; cr.load opens it"),
     "chainrule-checkpoint": (
-        "checkpoint", "`chainrule resume RUN` goes on from it, in the library fit(resume=...); a model is in "
-        "model.safetensors of the run, or in best.safetensors beside it",
+        "checkpoint", "`chainrule resume RUN` continues from it, or fit(resume=...) in the library; the model is "
+        "model.safetensors of the run, or best.safetensors beside the checkpoint",
     ),
 }  # fmt: skip
 
@@ -66,9 +66,9 @@ class Content(NamedTuple):
 def write(
     path: FilePath, kind: Format, version: int, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write the file whole or not at all: :func:`chainrule.files.writing.write_whole`.
+    """Write the file atomically: :func:`chainrule.files.writing.write_atomically`.
 
-    DataError for a header that is too long, and for names that are no Unicode.
+    DataError if the header is too long, or a name is no Unicode.
     """
     arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     try:
@@ -77,30 +77,30 @@ def write(
         name = error.object[max(error.start - 20, 0) : error.end + 20]
         raise DataError(f"{path}: expected names and categories of Unicode characters, got {name!a}") from error
     text = json.dumps(envelope, ensure_ascii=False, allow_nan=False)
-    if _bytes_within_json(text) > kind.max_header:  # before safetensors refuses it, which has a limit of its own
+    if _bytes_within_json(text) > kind.max_header:  # before safetensors does, which has a limit of its own
         raise too_long(path, kind)
     content = safetensors.numpy.save(arrays, {kind.key: text})
     if struct.unpack("<Q", content[:8])[0] > kind.max_header:
         raise too_long(path, kind)
-    write_whole(path, content)
+    write_atomically(path, content)
 
 
 def too_long(path: FilePath, kind: Format) -> DataError:
-    """The error for a description that no file of this kind has room for."""
+    """The error for a description that is too long for a file of this kind."""
     return DataError(
-        f"{path} would need more than {kind.max_header:,} bytes for names and categories",
-        hint="fewer or shorter names of columns, classes and categories",
+        f"{path}: expected at most {kind.max_header:,} bytes of names and categories, got more",
+        hint="use fewer or shorter names of columns, classes and categories",
     )
 
 
 def header_bytes(description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """How long the names and the description are in a file, within a few hundred bytes an array."""
+    """The size of names and description in a file, to within a few hundred bytes per array."""
     text = json.dumps(description, ensure_ascii=False)
-    return _bytes_within_json(text) + sum(len(name) + BYTES_AN_ARRAY for name in shapes)
+    return _bytes_within_json(text) + sum(len(name) + BYTES_PER_ARRAY for name in shapes)
 
 
 def _bytes_within_json(text: str) -> int:
-    """Of a text that is JSON itself, in the JSON of a header: its quotes take two."""
+    """The bytes of a JSON text as a string within the JSON of a header, where each quote takes two."""
     return len(json.dumps(text, ensure_ascii=False).encode(errors="replace"))
 
 
@@ -113,24 +113,13 @@ def read(path: FilePath, kind: Format) -> Content:
     """
     try:
         with open_regular(path) as opened, _safe_open(opened, path, kind) as file:
-            metadata = file.metadata() or {}
-            if kind.key not in metadata:
-                other, hint = next((KINDS[key] for key in KINDS if key in metadata), ("", ""))
-                came = f"a chainrule {other}" if other else "a safetensors file"
-                raise ModelFileError(f"{path} is {came}, but not a chainrule {kind.what}", hint=hint)
-            envelope = json.loads(_bounded(path, metadata[kind.key], kind))
-            version = envelope["version"]
-            if type(version) is not int or not 1 <= version <= kind.version:
-                raise ModelFileError(
-                    f"{path} has format version {version!r:.40}, this chainrule reads 1 to {kind.version}",
-                    hint="open it with the chainrule that wrote it, or a newer one",
-                )
+            envelope = _read_envelope(path, file, kind)
             arrays = _read_arrays(opened, file)
         description = envelope["description"]
-        if is_deeper(description, DEEPEST):
-            raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
+        if is_nested_deeper(description, MAX_DEPTH):
+            raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too deeply")
         if envelope["sha256"] != checksum(description, arrays):
-            raise ModelFileError(f"{path} is damaged: its checksum does not fit", hint="take a copy that is intact")
+            raise ModelFileError(f"{path} is damaged: its checksum does not match", hint="use an intact copy")
     except (ModelFileError, MemoryError):
         raise
     except FileNotFoundError:
@@ -140,11 +129,28 @@ def read(path: FilePath, kind: Format) -> Content:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
     except Exception as error:  # safetensors raises several kinds, json and numpy more
         raise ModelFileError(f"{path} is not a {kind.what} file: {first_line(error):.200}") from error
-    return Content(version, description, arrays)
+    return Content(envelope["version"], description, arrays)
+
+
+def _read_envelope(path: FilePath, file: Any, kind: Format) -> Any:
+    """The JSON of the metadata, once its kind and version are known to be readable."""
+    metadata = file.metadata() or {}
+    if kind.key not in metadata:
+        other, hint = next((KINDS[key] for key in KINDS if key in metadata), ("", ""))
+        given = f"a chainrule {other}" if other else "another safetensors file"
+        raise ModelFileError(f"{path}: expected a chainrule {kind.what}, got {given}", hint=hint)
+    envelope = json.loads(_refuse_brackets(path, metadata[kind.key], kind))
+    version = envelope["version"]
+    if type(version) is not int or not 1 <= version <= kind.version:
+        raise ModelFileError(
+            f"{path}: expected format version 1 to {kind.version}, got {version!r:.40}",
+            hint="open it with the chainrule that wrote it, or a newer one",
+        )
+    return envelope
 
 
 def _safe_open(opened: io.BufferedReader, path: FilePath, kind: Format) -> Any:
-    """safetensors' view of a file that is open, once the length of its header has been looked at."""
+    """The open file in safetensors, after a check of the length of its header."""
     start = opened.read(8)
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= kind.max_header:
         raise ModelFileError(
@@ -155,12 +161,12 @@ def _safe_open(opened: io.BufferedReader, path: FilePath, kind: Format) -> Any:
 
 
 def _read_arrays(opened: io.BufferedReader, file: Any) -> dict[str, np.ndarray]:
-    """All arrays, in the order in which they stand in the file, one after the other behind the header.
+    """All arrays, in their order in the file, where they follow the header without gaps.
 
-    safetensors has seen that they fill the file, and would map it into memory: a process that touches mapped bytes of a
-    file which has become shorter meanwhile is ended by the system.
+    safetensors has checked that, but would map the file into memory: the system ends a process that touches mapped
+    bytes beyond the end of a file that has been truncated meanwhile.
     """
-    if not hasattr(file, "offset_keys"):  # safetensors before 0.6 does not say what stands where
+    if not hasattr(file, "offset_keys"):  # safetensors before 0.6 does not know the order
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     opened.seek(0)
     opened.seek(8 + struct.unpack("<Q", opened.read(8))[0])
@@ -170,20 +176,20 @@ def _read_arrays(opened: io.BufferedReader, file: Any) -> dict[str, np.ndarray]:
         array = np.empty(claimed.get_shape(), DTYPES[claimed.get_dtype()])
         content = array.reshape(-1).view(np.uint8).data
         if opened.readinto(content) != len(content):
-            raise ValueError("it has become shorter while it was read")
+            raise ValueError("it was truncated while it was read")
         arrays[name] = array
     return arrays
 
 
-def _bounded(path: FilePath, text: str, kind: Format) -> str:
-    """``text``, unless most of it is brackets: of two bytes that open and close a list Python makes ninety."""
-    if text.count("[") + text.count("{") > BRACKETS + len(text) // BYTES_A_BRACKET:
-        raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too much")
+def _refuse_brackets(path: FilePath, text: str, kind: Format) -> str:
+    """``text``, unless much of it is brackets: Python makes ninety bytes of the two that open and close a list."""
+    if text.count("[") + text.count("{") > MAX_BRACKETS + len(text) // BYTES_PER_BRACKET:
+        raise ModelFileError(f"{path} is not a {kind.what} file: its description is nested too deeply")
     return text
 
 
-def is_deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects of JSON are within one another more than ``levels`` deep."""
+def is_nested_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects of JSON are nested more than ``levels`` deep."""
     level = [value]
     for _ in range(levels):
         level = [
@@ -195,8 +201,8 @@ def is_deeper(value: Any, levels: int) -> bool:
     return bool(level)
 
 
-def is_of(path: FilePath, kind: Format) -> bool:
-    """Whether a file says that it is of this kind. What it holds is not looked at; False where it cannot be read."""
+def is_of_format(path: FilePath, kind: Format) -> bool:
+    """Whether the header of a file names this kind; False if it cannot be read. The content is not checked."""
     try:
         with open_regular(path) as opened, _safe_open(opened, path, kind) as file:
             return kind.key in (file.metadata() or {})
@@ -205,10 +211,10 @@ def is_of(path: FilePath, kind: Format) -> bool:
 
 
 def checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
-    """sha256, in hex, of all that a file means."""
+    """sha256, in hex, of the description and all arrays."""
     digest = hashlib.sha256(json.dumps(description, ensure_ascii=False, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # not a copy of the bytes
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # without a copy
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Files and folders by their paths: each is opened as a :class:`chainrule.files.folder.Folder`, and written within."""
+"""Files and folders written by their paths, through a :class:`chainrule.files.folder.Folder` that is opened for it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from chainrule.files.descriptors import naming, not_a_folder
-from chainrule.files.folder import Folder, Place
+from chainrule.files.descriptors import not_a_folder, path_in_errors
+from chainrule.files.folder import FileInFolder, Folder
 from chainrule.files.regular_file import FilePath
 
 
-def write_whole(path: FilePath, content: bytes) -> None:
-    """As :meth:`Folder.write_whole`, in the folder of ``path``."""
-    if isinstance(path, Place):
-        path.folder.write_whole(path.name, content)
+def write_atomically(path: FilePath, content: bytes) -> None:
+    """Replace a file in one step, or make it, as :meth:`Folder.write_atomically` in the folder of ``path``."""
+    if isinstance(path, FileInFolder):
+        path.folder.write_atomically(path.name, content)
         return
-    with naming(path), Folder(Path(path).parent) as folder:
-        folder.write_whole(Path(path).name, content)
+    with path_in_errors(path), Folder(Path(path).parent) as folder:
+        folder.write_atomically(Path(path).name, content)
 
 
 def make_folder(path: FilePath) -> list[Path]:
-    """Make a folder, and those above it that are missing, to be there after a power cut too.
+    """Create a folder and its missing parents, and flush them to the disk.
 
-    Returns those that were made, the lowest first; if one cannot be made none of them stays. DataError if ``path`` is
-    something else.
+    Returns the created folders, the deepest first; if one cannot be created, none stays. DataError if ``path`` is
+    something else than a folder.
     """
     path, made = Path(path), list[Path]()
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -32,9 +32,9 @@ def make_folder(path: FilePath) -> list[Path]:
         for folder in reversed(missing):
             if _is_made(folder):
                 made.insert(0, folder)
-        _is_made(path)  # it may be something else, and then none was missing
+        _is_made(path)  # if nothing was missing it may still be something else
         for folder in missing:
-            with naming(folder), Folder(folder.parent) as above:
+            with path_in_errors(folder), Folder(folder.parent) as above:
                 above.flush()
     except BaseException:
         remove_empty(made)
@@ -43,7 +43,7 @@ def make_folder(path: FilePath) -> list[Path]:
 
 
 def _is_made(folder: Path) -> bool:
-    """Make it; False if it is there, by now or before. DataError if something else is."""
+    """Create it; False if it exists already. DataError if something else has its name."""
     try:
         folder.mkdir()
     except FileExistsError:
@@ -54,7 +54,7 @@ def _is_made(folder: Path) -> bool:
 
 
 def remove_empty(folders: Sequence[Path]) -> None:
-    """Remove these folders, the lowest first, as long as nothing is in them."""
+    """Remove these folders, deepest first, up to the first that is not empty."""
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()

@@ -12,7 +12,7 @@ from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends import backend as make_backend
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.host_memory import out_of_memory_hint, refuse_what_is_not_free
+from chainrule.host_memory import out_of_memory_hint, require_free_memory
 from chainrule.nn.layers.base import Binding, Layer, Memory, Node, Use, arrange, parameter_shapes, walk
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layout import Plan, lay_out
@@ -64,7 +64,7 @@ class LayeredNet:
         layout = Layout(parameter_shapes(self.nodes), self.dtype)
         if self.backend.free_memory() is None:  # on the host, which promises more than it has
             largest = 0 if given is not None else max(slot.size for slot in layout.slots.values())
-            refuse_what_is_not_free(layout.size * self.dtype.itemsize + INITIALIZING * largest, doing="making a net")
+            require_free_memory(layout.size * self.dtype.itemsize + INITIALIZING * largest, doing="making a net")
         arena = Arena(self.backend, layout)
         if given is not None:
             arena.assign(given)

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.host_memory import refuse_what_is_not_free
+from chainrule.host_memory import require_free_memory
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import GaussianNLL, Loss, name_of, refuse_standardized
 
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
         """Memory for ``n`` rows; OutOfMemoryError if the host does not have it."""
         if backend.free_memory() is None:  # a device refuses by itself
             needed = n * math.prod(self.shape) * self.dtype.itemsize
-            refuse_what_is_not_free(needed, doing="predicting", hint=FEWER_ROWS)
+            require_free_memory(needed, doing="predicting", hint=FEWER_ROWS)
         return backend.empty((n, *self.shape), self.dtype)
 
 

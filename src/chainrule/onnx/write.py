@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.backends import backend as make_backend
 from chainrule.errors import DataError, OptionError, first_line
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 from chainrule.nn.network import Network
 from chainrule.onnx.agreement import Agreement, compare, import_runtime
 from chainrule.onnx.cases import cases_of
@@ -70,7 +70,7 @@ def export(
     if not unchecked:
         each = [compare(content, case) for case in cases_of(own, dtype, rows)]
         found = Agreement(sum(one.rows for one in each), max(one.difference for one in each))
-    write_whole(path, content)
+    write_atomically(path, content)
     return found
 
 

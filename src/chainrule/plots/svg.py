@@ -1,4 +1,4 @@
-"""What all our pictures share, as SVG text: colours for light and dark, axes with round ticks, names from anywhere."""
+"""Parts of all plots, as SVG: colours for light and dark mode, axes with round ticks, escaped names."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from chainrule.plain_text import printable
 
-BLUE, ORANGE = (0x2F, 0x6F, 0xB5), (0xC8, 0x64, 0x1E)  # told apart by colour-blind eyes too
-LARGEST = 1e300
+BLUE, ORANGE = (0x2F, 0x6F, 0xB5), (0xC8, 0x64, 0x1E)  # also distinct to colour-blind readers
+MAX_VALUE = 1e300
 DECADES = 1.5  # a loss that spans more than this many powers of ten is drawn on a logarithmic axis
 
 STYLE = (
@@ -23,15 +23,15 @@ STYLE = (
 
 
 def document(body: Sequence[str], width: int, height: int, title: str) -> str:
-    """The whole picture."""
+    """The SVG document around ``body``."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img"><title>{shown(title)}</title><style>{STYLE}</style>\n' + "\n".join(body) + "\n</svg>\n"
+        f'role="img"><title>{escaped(title)}</title><style>{STYLE}</style>\n' + "\n".join(body) + "\n</svg>\n"
     )
 
 
-def shown(text: str, longest: int | None = None) -> str:
-    """``text`` as XML takes it: escaped, control characters spelt out, cut where it is longer than ``longest``."""
+def escaped(text: str, longest: int | None = None) -> str:
+    """``text`` escaped for XML, without control characters, and cut to ``longest`` characters."""
     text = text if longest is None or len(text) <= longest else f"{text[: longest - 1]}\u2026"
     return escape(printable(text))
 
@@ -45,26 +45,26 @@ class Axis(NamedTuple):
     logarithmic: bool = False
 
     def fraction(self, value: float) -> float:
-        """Where ``value`` lies between ``low`` (0) and ``high`` (1)."""
+        """The position of ``value`` between ``low`` (0) and ``high`` (1)."""
         if self.logarithmic:
             return (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
         return (value - self.low) / (self.high - self.low)
 
 
 def colours(count: int) -> list[str]:
-    """From blue to orange, so that the order of the curves shows."""
+    """From blue to orange, so that colours show the order of the curves."""
     shares = [i / max(1, count - 1) for i in range(count)]
     mixed = [[round(a + (b - a) * share) for a, b in zip(BLUE, ORANGE, strict=True)] for share in shares]
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in mixed]
 
 
 def is_drawn(value: float) -> bool:
-    """Finite, and small enough that differences are finite too."""
-    return abs(value) < LARGEST
+    """Whether a value is finite, and small enough that differences are finite too."""
+    return abs(value) < MAX_VALUE
 
 
 def value_axis(values: Sequence[float]) -> Axis:
-    """An axis around the finite values: logarithmic where they are positive and span decades."""
+    """An axis around the finite values: logarithmic if they are positive and span decades."""
     finite = [v for v in values if is_drawn(v)] or [0.0]
     low, high = min(finite), max(finite)
     if low > 0 and math.log10(high / low) > DECADES:

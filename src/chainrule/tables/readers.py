@@ -1,4 +1,4 @@
-"""One door for every kind of table."""
+"""``read_table``: a table from any file, DataFrame or built-in data set."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.errors import DataError, OptionError
-from chainrule.files.regular_file import kind_of
+from chainrule.files.regular_file import file_type
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.columns.column_data import Categorical, KnownTexts
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.network import Network
+from chainrule.plain_text import show
 from chainrule.tables.arrays.array_reader import read_npy, read_npz
-from chainrule.tables.columns import choose_columns, show, suggest
+from chainrule.tables.choose_columns import choose_columns, suggest
 from chainrule.tables.frames.frame_reader import is_frame, read_arrow_file, read_frame
 from chainrule.tables.selection import BUILT_IN, TIME, Selection
 from chainrule.tables.table import Table
 from chainrule.tables.text.csv_reader import read_csv
-from chainrule.tables.text_labels import TEXT
+from chainrule.tables.text_arrays import TEXT
 from chainrule.tables.unchanged import unchanged
 
 READERS = {
@@ -30,7 +31,7 @@ READERS = {
     ".npz": read_npz,
     **dict.fromkeys((".parquet", ".arrow", ".feather"), read_arrow_file),
 }
-SMALLER = "a .npy file of float32 takes 4 bytes a number; or leave columns out"
+SMALLER = "a .npy file of float32 takes 4 bytes per number; or leave columns out"
 
 
 def read_table(
@@ -46,27 +47,27 @@ def read_table(
 ) -> Table:
     """A table from a file, a DataFrame or, by its name, a built-in data set ("digits").
 
-    Files: .csv, .tsv, .txt, .npy, .npz; with pyarrow .parquet, .arrow, .feather. DataFrames: those of pandas and
-    Polars, Arrow tables, and whatever has ``__arrow_c_stream__``. The same data gives the same table, but that text
-    files have neither types nor nulls: there a word such as NA is a hole, and 7.0 is 7.
+    Files: .csv, .tsv, .txt, .npy, .npz; with pyarrow .parquet, .arrow, .feather. DataFrames: pandas, Polars, Arrow
+    tables, and any object with ``__arrow_c_stream__``. The same data gives the same table in every format, except that
+    text files have neither types nor nulls: there a word such as NA is a hole, and 7.0 is 7.
 
-    Every value is checked here, so that nothing is ever read as something else than it is; see
+    Every value is checked here, and nothing is guessed silently; see
     :mod:`chainrule.tables.text.csv_reader`, :mod:`chainrule.tables.frames.frame_reader` and
     :mod:`chainrule.tables.arrays.array_reader`.
 
     Parameters
     ----------
     source : path, data set name, or DataFrame
-    target : text: a column's name or, if there is none of that name, a position such as "-1"; npy: a position;
-        npz: the name of an array, "y" if not given
-    feature_names : the columns that a trained model wants, in its order; others are ignored. Empty: all but the
-        target. Arrays have no names, there only the number of columns is checked
-    need_target : if False, a target that is not there is no error
-    drop : columns to leave out, by name
-    categorical : columns whose cells are categories even where they look like numbers, by name
-    kinds : {column: "number" or "category"} where that is known; other columns are what they look like
-    like : a net trained on such a table: its columns are read as what they were then, whatever they look like now; a
-        target is read only where one is given. Or such a table itself
+    target : the name of a column or, if no column has that name, a position such as "-1"; of a .npy file a position;
+        of a .npz file the name of an array, "y" by default
+    feature_names : the columns that a trained model needs, in its order; others are ignored. Empty: all but the
+        target. Arrays have no names: only the number of their columns is checked
+    need_target : if False, a missing target is no error
+    drop : names of columns to leave out
+    categorical : names of columns that are categories even if their cells look like numbers
+    kinds : {column: "number" or "category"} if that is known; other columns are inferred from their cells
+    like : a net trained on such a table, or such a table: its columns are read as they were then, whatever they look
+        like now, and a target only if one is given
 
     Returns
     -------
@@ -74,17 +75,16 @@ def read_table(
 
     Raises
     ------
-    OutOfMemoryError   if its numbers do not fit.
-    DataError     if the file cannot be read as such a table, or changes meanwhile: one line that names file, line or
-        row, and column.
-    OptionError   if ``target`` is needed and not said, or not there: lists what is there.
+    OutOfMemoryError   if the table does not fit.
+    DataError          if the file is no such table, or changes meanwhile; names file, line or row, and column.
+    OptionError        if ``target`` is needed and not given, or does not exist; lists the columns.
     """
-    _refuse_other_options(target, like, kinds, drop=drop, categorical=categorical, feature_names=feature_names)
+    _check_options(target, like, kinds, drop=drop, categorical=categorical, feature_names=feature_names)
     selection = Selection(target, tuple(feature_names), need_target, tuple(drop), tuple(categorical), kinds or {})
     if isinstance(like, Table):
-        selection = _as_table(selection, like)
+        selection = _like_table(selection, like)
     elif like is not None:
-        selection = _as_trained(selection, like.preparation)
+        selection = _like_trained(selection, like.preparation)
     if isinstance(source, str | os.PathLike) and str(source) in BUILT_IN:
         return _read_digits(selection)
     if is_frame(source):
@@ -92,29 +92,32 @@ def read_table(
             return read_frame(source, selection)
     if not isinstance(source, str | os.PathLike):
         raise DataError(f"expected a path, a data set's name or a DataFrame, got {type(source).__name__}")
-    path = Path(source)
+    return _read_file(Path(source), selection)
+
+
+def _read_file(path: Path, selection: Selection) -> Table:
     try:
         if "\0" in str(path):
             raise FileNotFoundError
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise DataError(f"{path}: expected a file, got {kind_of(mode)}")
+            raise DataError(f"{path}: expected a file, got {file_type(mode)}")
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             known = ", ".join(READERS)
             raise DataError(f"{path}: expected one of {known}, got the ending {show(path.suffix)}")
-        if reader in {read_npy, read_npz} and (drop or categorical):
+        if reader in {read_npy, read_npz} and (selection.drop or selection.categorical):
             raise OptionError(f"{path}: drop and categorical name columns, which an array does not have")
         with out_of_memory_hint(SMALLER, doing=f"reading {path}"), unchanged(path):
             return reader(path, selection)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist", hint=suggest(str(source), BUILT_IN)) from None
+        raise DataError(f"{path} does not exist", hint=suggest(str(path), BUILT_IN)) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _refuse_other_options(target: Any, like: Any, kinds: Mapping[str, str] | None, **lists: Sequence[str]) -> None:
-    """OptionError for what is no such option; a text would be taken for the list of its letters."""
+def _check_options(target: Any, like: Any, kinds: Mapping[str, str] | None, **lists: Sequence[str]) -> None:
+    """OptionError for options of another type; a text would be taken for a list of its letters."""
     for name, listed in lists.items():
         if isinstance(listed, str):
             raise OptionError(
@@ -129,8 +132,8 @@ def _refuse_other_options(target: Any, like: Any, kinds: Mapping[str, str] | Non
             raise OptionError(f"kinds[{show(column)}]: expected 'number' or 'category', got {show(kind)}")
 
 
-def _as_trained(selection: Selection, p: Preparation) -> Selection:
-    """The columns of a net, each as what it was in training."""
+def _like_trained(selection: Selection, p: Preparation) -> Selection:
+    """The selection with the columns of a net, each read as it was in training."""
     encoder = p.encoder
     names = p.feature_names if encoder is None else encoder.table_names
     return replace(
@@ -145,8 +148,8 @@ def _as_trained(selection: Selection, p: Preparation) -> Selection:
     )
 
 
-def _as_table(selection: Selection, table: Table) -> Selection:
-    """The columns of another table, each as what it is there."""
+def _like_table(selection: Selection, table: Table) -> Selection:
+    """The selection with the columns of another table, each read as it was there."""
     texts = {name: data for name, data in table.columns.items() if isinstance(data, Categorical)}
     target = table.target
     return replace(
@@ -164,7 +167,7 @@ def _read_digits(selection: Selection) -> Table:
     """1,797 handwritten digits of 8 x 8 pixels, 0 to 16; see data/ATTRIBUTION.md."""
     if selection.need_target and selection.target not in {None, "", "digit"}:
         raise OptionError(f"digits has no target {show(selection.target)}", hint="its target is digit")
-    from importlib import resources  # not for everyone who imports chainrule
+    from importlib import resources  # slow to import
 
     with resources.as_file(resources.files("chainrule") / "data" / "digits.npz") as path:
         table = read_npz(path, Selection("y"))

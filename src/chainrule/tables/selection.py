@@ -1,4 +1,4 @@
-"""Which columns of a table are asked for."""
+"""Which columns of a table a reader is asked for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from types import MappingProxyType
 from chainrule.nn.columns.column_data import KnownTexts
 from chainrule.nn.columns.notation import Notation
 
-TIME = "time"  # the kind of a column of numbers or dates: not held as text if it can be told what they are
-BUILT_IN = ("digits",)  # data sets by name: a file or folder of that name is another thing
+TIME = "time"  # the kind of a column of numbers or dates
+BUILT_IN = ("digits",)  # names of data sets; "./digits" is a file or folder of that name
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a reader is asked for; see :func:`chainrule.tables.readers.read_table`."""
+    """The arguments of a reader; see :func:`chainrule.tables.readers.read_table`."""
 
     target: str | None = None
     feature_names: tuple[str, ...] = ()
@@ -24,13 +24,17 @@ class Selection:
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    texts: Mapping[str, KnownTexts] = field(default_factory=lambda: MappingProxyType({}))  # of columns read before
-    notations: Mapping[str, Notation] = field(default_factory=lambda: MappingProxyType({}))  # as the model knows them
+    texts: Mapping[str, KnownTexts] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # of columns that were read before
+    notations: Mapping[str, Notation] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # of columns that were read before
     target_notation: Notation | None = None
-    classes: frozenset[str] = frozenset()  # of the target, if they are known
+    classes: frozenset[str] = frozenset()  # names of the target, if they are known
 
     def kind(self, name: str) -> str:
-        """ "number", "category" or "time" where this is said of the column, else empty."""
+        """ "number", "category" or "time" if the kind of the column is given, else empty."""
         return "category" if name in self._categorical else self.kinds.get(name, "")
 
     @cached_property

@@ -1,22 +1,23 @@
-"""A table: columns of numbers and text, or a matrix, and what is to be predicted from them."""
+"""A table: columns of numbers and text, or a matrix, and the target to predict from them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.nn.columns.column_data import Categorical, TableColumns
+from chainrule.nn.columns.column_data import Categorical, ColumnData, TableColumns
 from chainrule.plain_text import printable, show
+from chainrule.tables.text_arrays import TEXT, unique_with_codes
 
-NAMES_SHOWN = 8  # of columns, in the repr
+NAMES_SHOWN = 8  # of columns or classes, on a line of the repr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
-    """What a reader hands over; everything in it has been checked.
+    """What a reader returns; everything in it has been checked.
 
     It holds either ``columns``, as files with a header and DataFrames do, or a ``matrix``, as arrays without holes are.
 
@@ -24,13 +25,13 @@ class Table:
     ----------
     columns : name to column, in order: (n,) float64 with nan for holes, or :class:`Categorical`; and how the numbers
         of a text file were written, see :class:`~chainrule.nn.columns.column_data.TableColumns`
-    matrix : (n, d) array, n and d at least 1, finite, of the array's own real dtype; None where there are columns
-    feature_names : the columns in order; empty where they have no names
-    target : (n,) or (n, k) finite numbers, or the names of classes: (n,) object, Python's texts, of which rows of one
-        class share one. None where none was asked for or there is none
-    target_name : empty where the target has no name
+    matrix : (n, d) array, n and d at least 1, finite, of the array's own real dtype; None if there are columns
+    feature_names : the columns in order; empty if they have no names
+    target : (n,) or (n, k) finite numbers, or names of classes, (n,) str objects, of which rows of one class
+        share one object; None without a target
+    target_name : empty if the target has no name
     source : the path or the data set's name, for messages
-    notes : what was taken for granted while reading, one line each
+    notes : assumptions made while reading, one line each
     """
 
     columns: TableColumns
@@ -42,7 +43,7 @@ class Table:
     notes: tuple[str, ...] = field(default=())
 
     @classmethod
-    def of_columns(
+    def from_columns(
         cls,
         columns: TableColumns,
         target: np.ndarray | None,
@@ -50,35 +51,77 @@ class Table:
         source: str,
         notes: Sequence[str] = (),
     ) -> Table:
-        """A table that has names."""
+        """A table whose columns have names."""
         return cls(columns, None, tuple(columns), target, target_name, source, tuple(notes))
 
     def __repr__(self) -> str:
-        """On one line: what was read, not its numbers."""
-        target = f", target {show(self.target_name)}" if self.target_name else ""
-        shown = ", ".join(map(show, self.feature_names[:NAMES_SHOWN]))
-        named = f": {shown}{', ...' * (self.width > NAMES_SHOWN)}" if shown else ""
-        return f"<Table {printable(self.source)}: {len(self):,} rows x {self.width} columns{named}{target}>"
+        """Rows, columns by kind, holes and target: a line each."""
+        lines = "".join(f"\n  {line}" for line in self._describe())
+        return f"<Table {printable(self.source)}: {len(self):,} rows, {self.width:,} columns of features{lines}>"
+
+    def _describe(self) -> list[str]:
+        lines = []
+        if self.matrix is not None:
+            lines.append(f"matrix of {self.matrix.dtype}: {_list_names(self.feature_names)}".removesuffix(": "))
+        texts = {name: data for name, data in self.columns.items() if isinstance(data, Categorical)}
+        numbers = [name for name in self.columns if name not in texts]
+        if numbers:
+            lines.append(f"numbers ({len(numbers):,}): {_list_names(numbers)}")
+        if texts:
+            counts = {name: f" ({len(data.names):,})" for name, data in texts.items()}
+            lines.append(f"categories ({len(texts):,}): {_list_names(list(texts), counts)}")
+        if holes := {name: n for name, data in self.columns.items() if (n := _count_holes(data))}:
+            lines.append(
+                f"holes ({len(holes):,}): {_list_names(list(holes), {k: f' ({n:,})' for k, n in holes.items()})}"
+            )
+        if self.target is not None:
+            name = f" {show(self.target_name)}" if self.target_name else ""
+            lines.append(f"target{name}: {_describe_target(self.target)}")
+        return lines
 
     def __len__(self) -> int:
         return len(self.matrix) if self.matrix is not None else len(next(iter(self.columns.values())))
 
     @property
     def width(self) -> int:
-        """How many columns there are besides the target."""
+        """The number of columns, the target not included."""
         return self.matrix.shape[1] if self.matrix is not None else len(self.columns)
 
     @property
     def features(self) -> np.ndarray:
-        """(n, d) finite numbers; DataError where a column holds text or holes."""
+        """(n, d) finite numbers; DataError if a column holds text or has holes."""
         if self.matrix is not None:
             return self.matrix
         X = np.empty((len(self), len(self.columns)))
         for j, (name, data) in enumerate(self.columns.items()):
             if isinstance(data, Categorical):
-                raise DataError(f"{self.source}: column {name!r} holds text: expected numbers")
+                raise DataError(
+                    f"{self.source}: column {show(name)}: expected numbers, got text",
+                    hint="TableEncoder.fit(table.columns) makes numbers of all columns",
+                )
             if np.isnan(data).any():
                 row = int(np.isnan(data).argmax())
-                raise DataError(f"{self.source}: row {row} (from 0) of column {name!r} is missing, a number was wanted")
+                raise DataError(
+                    f"{self.source}: row {row} (from 0) of column {show(name)}: expected a number, got a hole",
+                    hint="fill it or leave the row out; a model trained on such holes fills them itself",
+                )
             X[:, j] = data
         return X
+
+
+def _list_names(names: Sequence[str], remarks: Mapping[str, str] | None = None) -> str:
+    """The first names, each with its remark."""
+    listed = ", ".join(show(name) + (remarks or {}).get(name, "") for name in names[:NAMES_SHOWN])
+    return listed + ", ..." * (len(names) > NAMES_SHOWN)
+
+
+def _count_holes(data: ColumnData) -> int:
+    return int((data.codes < 0 if isinstance(data, Categorical) else np.isnan(data)).sum())
+
+
+def _describe_target(target: np.ndarray) -> str:
+    if target.dtype == TEXT:
+        classes = unique_with_codes(target)[0].tolist()
+        return f"{len(classes):,} classes: {_list_names(classes)}"
+    columns = f"{target.shape[1]} columns of " if target.ndim == 2 else ""
+    return f"{columns}{target.dtype}, {target.min():,.6g} to {target.max():,.6g}"

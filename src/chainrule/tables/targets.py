@@ -1,4 +1,4 @@
-"""What is to be learnt from a target column: a class, yes or no, or a number; and how it is coded for the loss."""
+"""The task of a target (classes, several yes/no labels, or numbers), and the target coded for the loss."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.losses.names import LOSSES, Task
-from chainrule.tables.columns import show, show_names
+from chainrule.plain_text import show
+from chainrule.tables.choose_columns import show_names
 from chainrule.tables.text.parsing import label_name
-from chainrule.tables.text_labels import TEXT, distinct, is_text
+from chainrule.tables.text_arrays import TEXT, is_text, unique_with_codes
 
 MAX_CLASSES = 20  # whole numbers with more distinct values are taken for quantities
 ROWS_PER_CLASS = 5
@@ -20,7 +21,7 @@ FEW_ROWS = 100  # below this, whole numbers are classes however few rows each ha
 
 @dataclass(frozen=True, eq=False)
 class TargetPlan:
-    """A target as the loss wants it.
+    """A target coded for the loss.
 
     Parameters
     ----------
@@ -37,10 +38,10 @@ class TargetPlan:
 
 
 def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = "") -> TargetPlan:
-    """Decide the task from ``loss`` or else from the values, and code the target for it.
+    """Decide the task, by ``loss`` or else by the values, and code the target for it.
 
     Without a loss: text is classified; so are whole numbers (n,), whatever their dtype, of at most 20 distinct values
-    if there are 5 rows a class on average or fewer than 100 rows; several columns of whole zeros and ones are
+    if there are 5 rows per class on average or fewer than 100 rows; several columns of whole zeros and ones are
     multilabel; all else is a regression.
 
     Parameters
@@ -63,15 +64,15 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
     if task == "classify" or (task == "multilabel" and text):
         if target.ndim != 1:
             raise DataError(
-                f"{_of(source)}expected a target of one class per row, (n,), got one of shape {target.shape}",
-                hint="several answers a row are for loss sigmoid_cross_entropy",
+                f"{_prefix(source)}expected a target of one class per row, (n,), got one of shape {target.shape}",
+                hint="several labels per row are for loss sigmoid_cross_entropy",
             )
-        classes = tuple(label_name(value) for value in distinct(target)[0])
+        classes = tuple(label_name(value) for value in unique_with_codes(target)[0])
         if len(classes) < 2:
-            raise DataError(f"{_of(source)}expected two classes, the target is {show(classes[0])} in every row")
+            raise DataError(f"{_prefix(source)}expected at least two classes, got {show(classes[0])} in every row")
         if task == "multilabel" and len(classes) > 2:
             raise DataError(
-                f"{_of(source)}expected two classes, got {len(classes)}: {show_names(classes[:5])}, ...",
+                f"{_prefix(source)}expected two classes, got {len(classes)}: {show_names(classes[:5])}, ...",
                 hint="more than two classes are for loss softmax_cross_entropy",
             )
     y = encode_target(target, task, classes, source=source)
@@ -81,30 +82,30 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
 def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, source: str = "") -> np.ndarray:
     """The target coded as :func:`plan_target` coded that of the training.
 
-    A class is known by its name, :func:`~chainrule.tables.text.parsing.label_name`, so that 3 of a text file, 3.0 and
-    the int8 of an array file are all the class "3".
+    A class is identified by its name (:func:`~chainrule.tables.text.parsing.label_name`), so that 3 in a text file, 3.0
+    and an int8 in an array file are all the class "3".
 
     Parameters
     ----------
     target : as for :func:`plan_target`
-    task, classes : of the plan; labels of a classification without names of classes must be codes already
+    task, classes : of the plan; without names of classes the labels of a classification must be codes
     source : for messages
 
     Raises
     ------
-    DataError   naming value and row (from 0) of a class that the training did not see, or of what does not suit.
+    DataError   naming value and row (from 0) of a class that training did not see, or of a value that does not suit.
     """
     target = _check_target(target, source)
     if task == "classify" or (task == "multilabel" and classes):
         if target.ndim != 1:
-            raise DataError(f"{_of(source)}expected a target of shape (n,), got shape {target.shape}")
+            raise DataError(f"{_prefix(source)}expected a target of shape (n,), got shape {target.shape}")
         codes = _encode_classes(target, classes, source) if classes else _check_codes(target, source)
         return codes if task == "classify" else codes.astype(np.float64)
     if target.dtype == TEXT:
-        raise DataError(f"{_of(source)}expected numbers in the target, got text: {show(str(target[0]))}, ...")
+        raise DataError(f"{_prefix(source)}expected numbers in the target, got text: {show(str(target[0]))}, ...")
     y = target.astype(np.float64)
     if task == "multilabel":
-        _refuse_where((y < 0) | (y > 1), target, "a number from 0 to 1", source)
+        _refuse_if_any((y < 0) | (y > 1), target, "a number from 0 to 1", source)
     return y
 
 
@@ -120,15 +121,15 @@ def _guess_task(target: np.ndarray) -> Task:
 
 
 def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> np.ndarray:
-    values, inverse = distinct(target)
+    values, inverse = unique_with_codes(target)
     codes = {name: code for code, name in enumerate(classes)}
-    codes = {name.strip(): code for name, code in codes.items()} | codes  # tables are read without spaces around text
+    codes = {name.strip(): code for name, code in codes.items()} | codes  # readers strip text
     found = np.array([codes.get(label_name(value), -1) for value in values], np.int64)
     y: np.ndarray = found[inverse]
     if (y < 0).any():
         row = int((y < 0).argmax())
         raise DataError(
-            f"{_of(source)}row {row} (from 0) of the target: expected one of the classes of the training, "
+            f"{_prefix(source)}row {row} (from 0) of the target: expected one of the classes of training, "
             f"{show_names(classes)}, got {show(label_name(target[row]))}"
         )
     return y
@@ -136,16 +137,16 @@ def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> 
 
 def _check_codes(target: np.ndarray, source: str) -> np.ndarray:
     if target.dtype == TEXT:
-        raise DataError(f"{_of(source)}expected codes 0, 1, ..., got text: {show(str(target[0]))}, ...")
-    _refuse_where((target < 0) | (target != np.floor(target)), target, "a code 0, 1, ...", source)
+        raise DataError(f"{_prefix(source)}expected codes 0, 1, ..., got text: {show(str(target[0]))}, ...")
+    _refuse_if_any((target < 0) | (target != np.floor(target)), target, "a code 0, 1, ...", source)
     return target.astype(np.int64)
 
 
-def _refuse_where(bad: np.ndarray, target: np.ndarray, expected: str, source: str) -> None:
+def _refuse_if_any(bad: np.ndarray, target: np.ndarray, expected: str, source: str) -> None:
     if bad.any():
         at = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
         where = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "")
-        raise DataError(f"{_of(source)}{where} (from 0) of the target: expected {expected}, got {target[at]}")
+        raise DataError(f"{_prefix(source)}{where} (from 0) of the target: expected {expected}, got {target[at]}")
 
 
 def _check_target(target: np.ndarray, source: str) -> np.ndarray:
@@ -153,16 +154,16 @@ def _check_target(target: np.ndarray, source: str) -> np.ndarray:
     text = is_text(target)
     if not (text or target.dtype.kind in "biuf") or target.ndim not in {1, 2} or not target.size:
         raise DataError(
-            f"{_of(source)}expected a target of numbers, (n,) or (n, k), or of str, (n,), "
+            f"{_prefix(source)}expected a target of numbers, (n,) or (n, k), or of str, (n,), "
             f"got shape {target.shape} and dtype {target.dtype}"
         )
     if text:
         target = target.astype(TEXT, copy=False)
     if target.dtype.kind == "f":
-        _refuse_where(~np.isfinite(target), target, "a finite number", source)
+        _refuse_if_any(~np.isfinite(target), target, "a finite number", source)
     target = target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target
     return target.astype(np.uint8) if target.dtype.kind == "b" and target.ndim == 2 else target
 
 
-def _of(source: str) -> str:
+def _prefix(source: str) -> str:
     return f"{source}: " if source else ""

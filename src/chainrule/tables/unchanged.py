@@ -1,4 +1,4 @@
-"""A file is read several times (encoding, header, rows, doubtful columns): all of it must be the same file."""
+"""Detects a file that changes while it is read: encoding, header, rows and some columns are read one after another."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from chainrule.tables.selection import BUILT_IN
 
 
 class SameFile:
-    """A file as it is now, to be compared with what it is later; nothing is asked of other sources.
+    """The identity, size and times of a file now, to be compared later.
 
     Parameters
     ----------
-    source : a path; what else is read (a DataFrame) is the same always
+    source : a path; any other source (a DataFrame) counts as unchanged
     """
 
     def __init__(self, source: Any) -> None:
@@ -25,7 +25,7 @@ class SameFile:
 
     @property
     def changed(self) -> bool:
-        """Whether it is another file by now, by place, size and times."""
+        """Whether the path leads to another file by now, or its size or times differ."""
         return _state(self.source) != self._state
 
     def check(self) -> None:
@@ -33,15 +33,15 @@ class SameFile:
         if self.changed:
             raise DataError(
                 f"{self.source} changed while it was read: expected the same file from its first row to its last",
-                hint="let whoever writes it finish, then run this again",
+                hint="wait until it has been written, then run this again",
             )
 
 
 @contextmanager
 def unchanged(source: Any) -> Iterator[None]:
-    """DataError if the file ``source`` is another one after the block than before.
+    """DataError if the file ``source`` has changed by the end of the block.
 
-    What goes wrong within the block then is a consequence, and not what is said.
+    It replaces any exception of the block, which is then a mere consequence.
     """
     file = SameFile(source)
     try:
@@ -55,7 +55,7 @@ def unchanged(source: Any) -> Iterator[None]:
 
 
 def _state(source: Any) -> tuple[int, ...] | None:
-    """Which file it is, its size and times; None if there is none. Nobody can set back the time of a status change."""
+    """Device, inode, size and times; None if there is no file. The time of a status change cannot be set back."""
     if not isinstance(source, str | os.PathLike) or str(source) in BUILT_IN:
         return None
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from chainrule.backends.contract.backend import Backend
 from chainrule.errors import OutOfMemoryError
-from chainrule.host_memory import WORTH_ASKING, free_on_host, left_of_limits
+from chainrule.host_memory import MIN_CHECKED, free_host_memory, free_under_limits
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.layers.base import Memory, walk
 from chainrule.nn.network import Network
@@ -88,7 +88,7 @@ def batch_hint(net: Network, rows: Rows | HostRows, size: int, free: int | None,
     """What to do where there is no memory for batches of ``size`` rows; ``free`` is :func:`free_at_start`'s answer."""
     row = f"each row of a batch takes {bytes_per_row(net, rows):,} bytes"
     if net.backend.free_memory() is None:
-        free = free_on_host(free)
+        free = free_host_memory(free)
     if free is None or bytes_of_batches(net, rows, size, free) <= _room(net.backend, free):
         return f"use a smaller batch: {row}"
     if largest := largest_batch(net, rows, size, free):
@@ -102,10 +102,10 @@ def refuse_what_cannot_fit(net: Network, rows: Rows | HostRows, size: int, free:
     Linux hands out memory that it does not have, and ends the process that writes to it. Devices refuse by themselves.
     """
     numbers = 8 * min(size, len(rows)) * (net.n_in + sum(net.widths)) + 8 * len(rows)
-    if numbers * net.dtype.itemsize < WORTH_ASKING or net.backend.free_memory() is not None:  # at a glance: most fits
+    if numbers * net.dtype.itemsize < MIN_CHECKED or net.backend.free_memory() is not None:  # at a glance: most fits
         return
     needed = bytes_of_batches(net, rows, size, free)
-    left = free_on_host(free)
+    left = free_host_memory(free)
     if left is not None and needed > left:
         raise OutOfMemoryError("cpu", needed=needed, free=left)
 
@@ -117,4 +117,4 @@ def _room(backend: Backend, free: int) -> float:
 def free_at_start(backend: Backend) -> int | None:
     """Bytes that are free for arrays, before a fit lays out its own; None where no limit is set, as mostly on a CPU."""
     free = backend.free_memory()
-    return free if free is not None else left_of_limits()
+    return free if free is not None else free_under_limits()

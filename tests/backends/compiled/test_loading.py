@@ -168,7 +168,7 @@ def stopping_imports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leaving_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "free_on_host", lambda: 100 << 20)
+    monkeypatch.setattr(loading, "free_host_memory", lambda: 100 << 20)
 
 
 @pytest.mark.parametrize(

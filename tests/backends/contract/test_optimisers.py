@@ -193,3 +193,11 @@ def test_a_run_that_has_halted_keeps_its_averages(backend, memory, rng, dtype):
     for value in (1.0, np.nan, np.inf):
         backend.average(memory.array(np.full(50, value, dtype)), memory.state(step=4, halted=4), decay=0.5, out=out)
     np.testing.assert_array_equal(backend.download(out), before)
+
+
+@pytest.mark.parametrize(("size", "clipped"), [(1e-25, [3e-25, 4e-25]), (1e20, [0.6, 0.8])])
+def test_clip_by_global_norm_of_gradients_whose_squares_leave_float32(backend, size, clipped):
+    gradients = backend.upload(np.float32([3, 4]) * np.float32(size)) * 1
+    with backend.running():
+        backend.clip_by_global_norm(gradients, max_norm=1.0)
+    np.testing.assert_allclose(backend.download(gradients), clipped, rtol=1e-6)

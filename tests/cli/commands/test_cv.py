@@ -211,7 +211,7 @@ def test_a_valid_file_beside_group_is_refused(run, visits):
     found = run("train", visits, "--target", "y", "--drop", "day", "--group", "patient", "--valid", visits, *QUICK)
     assert (found.code, "--valid: expected a fraction beside --group or --time, got a file" in found.error) == (2, True)
     found = run("train", "digits", "--group", "patient", *QUICK)
-    assert (found.code, "digits has no columns by name: expected 'patient'" in found.error) == (3, True)
+    assert (found.code, "digits: expected a column called 'patient', got an array" in found.error) == (3, True)
     Path("one.csv").write_text("x,who,y\n" + "".join(f"{i},ann,{i / 7}\n" for i in range(9)))
     found = run("train", "one.csv", "--target", "y", "--group", "who", *QUICK)
     assert (found.code, "one.csv, column 'who': expected at least two different values of group" in found.error) == (

@@ -150,7 +150,7 @@ def test_refusals_name_line_and_column_and_a_way_out(run, wares):
     found = run("train", "gap.csv", "--target", "y")
     assert "line 3, column 'y': expected a value in every row, got an empty cell" in found.error
     Path("same.csv").write_text("a,y\n1,cat\n3,cat\n")
-    assert "expected two classes, the target is 'cat' in every row" in run("train", "same.csv", "--target", "y").error
+    assert "expected at least two classes, got 'cat' in every row" in run("train", "same.csv", "--target", "y").error
     assert run("train", wares, "--target", "price", "--drop", "sould").code == 2
 
 
@@ -215,9 +215,9 @@ BAD = {
     "1e300": ("a,y\n1e300,1\n-1e300,2\n1,1\n2,2\n", None),
     "a target of 1e300": ("a,y\n1,1e300\n2,-1e300\n3,.5\n4,1\n", None),
     "one row of each class": ("a,y\n1,1\n2,2\n3,3\n", "expected a class of at least two rows"),
-    "one row": ("a,y\n1,1\n", "expected two classes, the target is '1' in every row"),
+    "one row": ("a,y\n1,1\n", "expected at least two classes, got '1' in every row"),
     "ragged": ("a,y\n1,1,5\n", "line 2: expected 2 cells, got 3"),
-    "empty": ("", "the file is empty"),
+    "empty": ("", "got an empty file"),
     "header only": ("a,y\n", "line 1: expected rows below the header"),
     "no header": ("1,y\n2,3\n4,5\n6,5\n", None),
     "no header at all": ("1,2\n2,3\n", "line 1: expected the names of the columns, got numbers"),

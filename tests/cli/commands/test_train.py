@@ -426,11 +426,11 @@ def test_memory_that_runs_out_before_a_run_has_begun_leaves_no_record(run, monke
     def starved(folder: Folder, name: str, content: bytes) -> None:
         if name == CONFIG:
             raise MemoryError
-        write_whole(folder, name, content)
+        write_atomically(folder, name, content)
 
-    write_whole = Folder.write_whole
+    write_atomically = Folder.write_atomically
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "write_whole", starved)
+        patch.setattr(Folder, "write_atomically", starved)
         found = run("train", "digits", "--epochs", 1, "--device", "cpu", "--quiet", "--run-dir", "out")
     assert found.code == 4
     assert found.error.startswith("cpu is out of memory")

@@ -20,7 +20,7 @@ from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.cli.runs.record import RECORD
 from chainrule.cli.runs.signals import Stopped
 from chainrule.files import folder
-from chainrule.files.descriptors import naming
+from chainrule.files.descriptors import path_in_errors
 from chainrule.files.folder import Folder
 from chainrule.train.checkpoints.writer import LAST
 
@@ -72,7 +72,7 @@ def test_a_line_for_which_there_is_no_room(run, monkeypatch, options):
     else:
 
         def append(self: folder.Folder, name: str, content: bytes) -> bool:
-            with naming(self.path / name):
+            with path_in_errors(self.path / name):
                 raise OSError(errno.ENOSPC, FULL)
 
         monkeypatch.setattr(folder.Folder, "append", append)

@@ -27,6 +27,14 @@ def test_standardization_gives_mean_0_and_deviation_1(rng, offset, spread):
     np.testing.assert_allclose(z.std(axis=0), 1, rtol=error)
 
 
+@pytest.mark.parametrize(
+    "x", [np.empty((0, 3)), np.array([["a"]]), np.array([[1.0], [np.nan]])], ids=["empty", "text", "nan"]
+)
+def test_standardization_refuses_no_rows_text_and_nan(x):
+    with pytest.raises(cr.DataError):
+        cr.Standardization.fit(x)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e150, 1e9 + 0.1, 5e-324, 1 / 3])
 @pytest.mark.parametrize("n", [1, 2, 1000, 12_345])
 def test_standardization_makes_a_constant_column_0(value, n):

@@ -145,6 +145,14 @@ def test_only_ratios_of_sample_weight_matter(backend, factor):
     assert one[one > 0].mean() == pytest.approx(1)
 
 
+def test_validation_rows_without_sample_weight_are_refused():
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    with pytest.raises(cr.DataError, match="weight 0"):
+        cr.Trainer(cr.MLP([3, 1], loss="squared_error"), epochs=1).fit(
+            rows, rows[:, :1], sample_weight=np.eye(20)[3], validation=0.25
+        )
+
+
 def test_reduction_sum_uses_sample_weight_as_given():
     rows = net_for("squared_error_sum").upload_rows(X, Y["squared_error"], [2, 2, 2, 2, 2, 4])
     np.testing.assert_array_equal(rows.weights, [2, 2, 2, 2, 2, 4])

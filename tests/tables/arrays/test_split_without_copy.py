@@ -15,7 +15,7 @@ def part(request, monkeypatch):
 
 
 @pytest.mark.parametrize("column", [0, 2, 4])
-def test_without_a_column(rng, column):
+def test_without_column_in_place(rng, column):
     matrix = rng.normal(size=(23, 5)).astype(np.float32)
     expected = np.delete(matrix, column, axis=1)
     found = split_without_copy.without_column(matrix, column)
@@ -25,7 +25,7 @@ def test_without_a_column(rng, column):
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 0.99])
-def test_a_split(rng, fraction):
+def test_split_without_copy(rng, fraction):
     matrix = rng.integers(0, 9, (23, 3))
     split = hold_out(len(matrix), fraction, seed=4)
     expected = matrix[split.training], matrix[split.held_out]

@@ -12,7 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule import host_memory
 from chainrule.tables.frames import arrow_files
-from chainrule.tables.frames.arrow_claims import Claims, claims_of
+from chainrule.tables.frames.arrow_claims import Claims, read_claims
 from peaks import peak_of
 
 pa = pytest.importorskip("pyarrow")
@@ -51,8 +51,8 @@ def _imported(tmp_path_factory) -> None:
     ("form", "kind"),
     [(".arrow", "string_view"), *itertools.product(FORMS, ["string", "large_string", "dictionary"])],
 )
-def test_long_text_in_many_rows_stays_codes(tmp_path, form, kind):
-    """A thousand letters a row: 60 MB of text in a file of a few kilobytes, a quarter of a megabyte of codes."""
+def test_long_text_in_many_rows_stays_dictionary_encoded(tmp_path, form, kind):
+    """A thousand letters per row: 60 MB of text in a file of a few kilobytes, a quarter of a megabyte of codes."""
     texts = pa.array([["x" * 1000, "y", None][i % 3] for i in range(N)])
     texts = texts.dictionary_encode() if kind == "dictionary" else texts.cast(getattr(pa, kind)())
     labels = pa.array(["c" * 200 if i % 2 else "d" for i in range(N)])
@@ -69,7 +69,7 @@ def test_long_text_in_many_rows_stays_codes(tmp_path, form, kind):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_numbers_take_the_table_and_a_few_of_its_columns(tmp_path, form):
+def test_memory_of_parquet_numbers_is_the_table_and_a_few_columns(tmp_path, form):
     n, width = 1_000_000, 6
     zeros = pa.array(np.zeros(n))
     path = write(tmp_path, form, pa.table({**{f"c{j}": zeros for j in range(width)}, "y": np.arange(n) % 2}))
@@ -80,18 +80,18 @@ def test_numbers_take_the_table_and_a_few_of_its_columns(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_a_file_claims_is_compared_with_what_is_free(tmp_path, monkeypatch, form):
+def test_parquet_and_arrow_files_beyond_the_free_memory_are_refused(tmp_path, monkeypatch, form):
     n = 1_000_000
     path = write(tmp_path, form, pa.table({"a": np.zeros(n), "y": np.arange(n) % 2}))
-    monkeypatch.setattr(host_memory, "WORTH_ASKING", 1 << 20)
-    monkeypatch.setattr(host_memory, "free_on_host", lambda: 15_000_000)
+    monkeypatch.setattr(host_memory, "MIN_CHECKED", 1 << 20)
+    monkeypatch.setattr(host_memory, "free_host_memory", lambda: 15_000_000)
     with peak_of() as peak, pytest.raises(cr.OutOfMemoryError, match="bytes more are needed and 15,000,000 bytes"):
         cr.read_table(path, target="y")
     assert peak.bytes < 4 << 20  # of 16 MB: what is imported for the first time counts too
 
 
 @pytest.mark.parametrize("form", [".arrow", ".stream.arrow", ".feather"])
-def test_rows_for_no_bytes(tmp_path, form):
+def test_rows_without_bytes_are_refused(tmp_path, form):
     """A column of nulls has no buffer, one of runs a single number: both claim what they like."""
     many = 100_000_000
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([many], pa.int32()), pa.array([1.0]))
@@ -105,13 +105,13 @@ def test_rows_for_no_bytes(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", [".feather", ".arrow", ".stream.arrow"])
-def test_claims_of_a_file(tmp_path, form):
+def test_claims_of_arrow_files(tmp_path, form):
     path = write(tmp_path, form, pa.table({"a": np.zeros(25_000), "b": np.zeros(25_000, np.int8)}))
     with path.open("rb") as file:
-        assert claims_of(file, str(path)) == Claims(25_000, 80_000)
+        assert read_claims(file, str(path)) == Claims(25_000, 80_000)
 
 
-def test_a_buffer_that_claims_more_than_packing_can_do(tmp_path):
+def test_a_buffer_that_claims_more_than_compression_can_do(tmp_path):
     path = write(tmp_path, ".feather", pa.table({"a": np.zeros(10_000), "y": np.arange(10_000) % 2}))
     content, size = path.read_bytes(), struct.pack("<q", 80_000)
     assert content.count(size) >= 2
@@ -124,7 +124,7 @@ def test_a_buffer_that_claims_more_than_packing_can_do(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"ARROW1", b"ARROW1\0\0" * 4, b"\xff\xff\xff\xff" * 8, b"\0" * 64, b"FEA1" * 9]
 )
-def test_what_is_no_arrow_file(tmp_path, content):
+def test_damaged_arrow_messages_are_refused(tmp_path, content):
     (tmp_path / "t.arrow").write_bytes(content)
     with pytest.raises(cr.DataError, match=r"is no valid \.arrow file"):
         cr.read_table(tmp_path / "t.arrow", target="y")

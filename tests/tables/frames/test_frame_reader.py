@@ -98,7 +98,7 @@ def assert_same(a, b) -> None:
 
 
 @pytest.mark.parametrize("make", FRAMES)
-def test_a_frame_is_the_table_of_its_text_file(make, tmp_path):
+def test_dataframes_give_the_table_of_their_text_file(make, tmp_path):
     (tmp_path / "t.csv").write_text(CSV)
     assert_same(read_table(tmp_path / "t.csv", target="y"), read_table(make(DATA), target="y"))
     options = {"target": "y", "drop": ["sparse"], "categorical": ["count", "open"]}
@@ -106,7 +106,7 @@ def test_a_frame_is_the_table_of_its_text_file(make, tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".feather", ".arrow"])
-def test_files(ending, tmp_path):
+def test_parquet_arrow_and_feather_files(ending, tmp_path):
     pa = pytest.importorskip("pyarrow")
     path = tmp_path / f"t{ending}"
     if ending == ".parquet":
@@ -132,7 +132,7 @@ def test_files(ending, tmp_path):
         read_table(path, target="y")
 
 
-def test_pyarrow_is_asked_for_by_name(tmp_path, monkeypatch):
+def test_parquet_without_pyarrow_names_the_package(tmp_path, monkeypatch):
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(OptionError, match=r"need pyarrow(?s:.*)hint: pip install .*chainrule\[tables\]"):
@@ -140,7 +140,7 @@ def test_pyarrow_is_asked_for_by_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("make", FRAMES)
-def test_text_stays_text_unless_the_model_wants_numbers(make):
+def test_text_columns_stay_text_unless_the_model_has_numbers(make):
     frame = make({"code": ["01", "2", None], "y": [0.5, 1.5, 2.5]})
     assert read_table(frame, target="y").columns["code"].names[:2] == ("01", "2")
     numbers = read_table(frame, target="y", kinds={"code": "number"}).columns["code"]
@@ -156,12 +156,12 @@ def test_text_stays_text_unless_the_model_wants_numbers(make):
         ([1.0, 2.0, 3.0], [1, 2, 3]),
     ],
 )
-def test_targets(make, values, target):
+def test_targets_are_numbers_or_classes_of_the_right_dtype(make, values, target):
     assert read_table(make({"a": [1, 2, 3], "y": values}), target="y").target.tolist() == target
 
 
 @pytest.mark.parametrize("make", FRAMES)
-def test_refusals_name_column_and_row(make):
+def test_errors_name_column_and_row(make):
     day = datetime.date(2026, 11, 22)
     for values, words in (
         ([1.0, np.inf, 2.0], "column 'b', row 1 .from 0.: expected a finite number, got 'inf'"),
@@ -182,7 +182,7 @@ def test_refusals_name_column_and_row(make):
         read_table(make({"a": np.zeros(0), "y": np.zeros(0)}), target="y")
 
 
-def test_objects_count_as_cells():
+def test_object_columns_are_read_like_cells():
     with pytest.raises(DataError, match=r"column 'b', row 2 .*: expected a number as in most rows.*, got 'x'"):
         read_table(Frame({"b": [1, 2.5, "x"], "y": [1, 2, 3]}), target="y")
     np.testing.assert_array_equal(
@@ -190,7 +190,7 @@ def test_objects_count_as_cells():
     )
 
 
-def test_categories_of_pandas_are_categories_even_if_they_are_numbers():
+def test_pandas_categoricals_of_numbers_are_categories():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"b": pd.Categorical([7, None, 9]), "y": [1, 2, 3]})
     data = read_table(frame, target="y").columns["b"]
@@ -207,7 +207,7 @@ def test_what_is_no_table():
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".feather", ".arrow"])
-def test_damaged_files_are_read_or_refused(ending, tmp_path):
+def test_damaged_parquet_and_arrow_files_are_read_or_refused(ending, tmp_path):
     """Arrow itself believes a file's offsets: read where they point, the process would end."""
     pytest.importorskip("pyarrow")
     data = {"a": [1.5, None, 3.0] * 5, "b": ["u", "v", None] * 5, "c": [True, False, True] * 5, "y": [0, 1, 0] * 5}
@@ -225,7 +225,7 @@ def test_damaged_files_are_read_or_refused(ending, tmp_path):
     assert refused > 100
 
 
-def test_memory_that_arrow_cannot_have(tmp_path, monkeypatch):
+def test_out_of_memory_in_arrow(tmp_path, monkeypatch):
     """Its error is one of its own kind and a MemoryError: the file is not to blame."""
     pa = pytest.importorskip("pyarrow")
     pytest.importorskip("pyarrow.feather").write_feather(pa.table({"a": [1, 2], "y": [1, 2]}), tmp_path / "t.feather")
@@ -238,7 +238,7 @@ def test_memory_that_arrow_cannot_have(tmp_path, monkeypatch):
         read_table(tmp_path / "t.feather", target="y")
 
 
-def test_an_arrow_file_that_claims_more_than_it_can_hold_is_no_valid_file(tmp_path, monkeypatch):
+def test_an_arrow_file_that_claims_more_than_it_can_hold_is_damaged(tmp_path, monkeypatch):
     """Some of Arrow's errors do not say how much was asked for: then the file's size says what it may ask for."""
     pa = pytest.importorskip("pyarrow")
     pytest.importorskip("pyarrow.feather").write_feather(pa.table({"a": [1, 2], "y": [1, 2]}), tmp_path / "t.feather")
@@ -249,19 +249,19 @@ def test_an_arrow_file_that_claims_more_than_it_can_hold_is_no_valid_file(tmp_pa
     monkeypatch.setattr(frame_reader, "_from_arrow", starved)
     with pytest.raises(DataError, match=r"t\.feather is no valid \.feather file"):
         read_table(tmp_path / "t.feather", target="y")
-    monkeypatch.setattr(frame_reader, "free_on_host", lambda: 1000)
+    monkeypatch.setattr(frame_reader, "free_host_memory", lambda: 1000)
     with pytest.raises(OutOfMemoryError):
         read_table(tmp_path / "t.feather", target="y")
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".feather", ".arrow"])
 @pytest.mark.parametrize("need_target", [True, False])
-def test_an_arrow_file_without_columns_says_so(tmp_path, ending, need_target):
+def test_an_arrow_file_without_columns_is_refused(tmp_path, ending, need_target):
     pa = pytest.importorskip("pyarrow")
     path = tmp_path / f"t{ending}"
     if ending == ".parquet":
         pytest.importorskip("pyarrow.parquet").write_table(pa.table({}), path)
     else:
         pytest.importorskip("pyarrow.feather").write_feather(pa.table({}), path)
-    with pytest.raises(DataError, match="has no columns"):
+    with pytest.raises(DataError, match="expected columns, got none"):
         read_table(path, need_target=need_target)

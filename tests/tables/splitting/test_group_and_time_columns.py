@@ -29,21 +29,21 @@ def csv(tmp_path, cells: list[str]):
         ["2,500", "2,499", "-900", "2,5000"],
     ],
 )
-def test_times_rise_with_what_the_cells_say(tmp_path, cells):
+def test_times_from_numbers_and_iso_dates(tmp_path, cells):
     times = read_times(csv(tmp_path, cells), "when")
     assert np.argsort(times, kind="stable").tolist() == [2, 1, 0, 3]
     assert times[0] == times[3]
 
 
-def test_times_with_three_decimals_are_no_thousands(tmp_path):
+def test_times_with_three_decimals_have_no_thousands_separator(tmp_path):
     """What the file says of commas holds for them too: 1,500 is later than 1 and earlier than 900."""
     (tmp_path / "t.csv").write_text("when;x\n1,500;1,5\n900;1\n2,250;3\n")
     assert read_times(tmp_path / "t.csv", "when").tolist() == [1.5, 900, 2.25]
 
 
 @pytest.mark.parametrize("kind", ["dates", "numbers", "dates of a DataFrame"])
-def test_times_of_typed_columns_take_no_memory_as_text(kind):
-    """A hundred bytes a row at most: it was 700, and ten times the seconds."""
+def test_times_of_typed_columns_are_never_text(kind):
+    """At most a hundred bytes per row; as text it would be 700, and ten times the seconds."""
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     n = 20_000
     numbers = np.arange(n)[::-1] * 1_000_000
@@ -67,29 +67,29 @@ def test_times_of_typed_columns_take_no_memory_as_text(kind):
             "row 1 (from 0) of column 'when': expected a number or a date such as 2026-11-23, got '02.01.2026'",
         ),
         (["1", "", "3"], "row 1 (from 0) of column 'when': expected a value, got an empty cell"),
-        (["2026-01-02T00:00Z", "2026-01-02"], "some times in column 'when' have a time zone and some have none"),
+        (["2026-01-02T00:00Z", "2026-01-02"], "column 'when': expected times with or without a time zone, got both"),
         (["5", "2026-01-02"], "expected a number or a date such as 2026-11-23, got '5'"),
         (["2026-02-30", "2026-01-02"], "got '2026-02-30'"),
     ],
 )
-def test_other_times_are_refused(tmp_path, cells, words):
+def test_times_in_other_notations_are_refused(tmp_path, cells, words):
     with pytest.raises(cr.DataError) as caught:
         read_times(csv(tmp_path, cells), "when")
     assert words in str(caught.value)
 
 
-def test_groups_are_the_cells(tmp_path):
+def test_groups_are_the_texts_of_the_cells(tmp_path):
     path = csv(tmp_path, ["7", "7.0", "b", " b ", "8"])
     assert read_groups(path, "when").tolist() == [0, 0, 1, 1, 2]
     with pytest.raises(cr.DataError, match="did you mean 'when'"):
         read_groups(path, "wen")
     np.save(tmp_path / "a.npy", np.ones((3, 2)))
-    with pytest.raises(cr.DataError, match="has no columns by name"):
+    with pytest.raises(cr.DataError, match="expected a column called 'when', got an array"):
         read_groups(tmp_path / "a.npy", "when")
 
 
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
-def test_dates_of_a_data_frame(zone):
+def test_times_from_dates_of_a_data_frame(zone):
     days = pd.to_datetime(["2026-03-01 00:00:00", "2026-02-01 00:00:00", "2026-02-01 00:00:01"]).tz_localize(zone)
     frame = pd.DataFrame({"x": [1.0, 2, 3], "when": days, "who": [2, 1, 2]})
     assert np.argsort(read_times(frame, "when")).tolist() == [1, 2, 0]
@@ -99,7 +99,7 @@ def test_dates_of_a_data_frame(zone):
         read_times(frame, "when")
 
 
-def test_dates_of_a_parquet_file(tmp_path):
+def test_times_from_dates_of_a_parquet_file(tmp_path):
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     from pyarrow import parquet
 

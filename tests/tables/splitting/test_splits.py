@@ -19,14 +19,14 @@ def check(split: cr.Split, n: int) -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 10, 101])
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.99])
-def test_a_fraction_is_held_out_rounded_up_but_never_all(n, fraction):
+def test_hold_out_fraction_is_rounded_up_but_never_all_rows(n, fraction):
     split = cr.hold_out(n, fraction)
     check(split, n)
     assert len(split.training) + len(split.held_out) == n
     assert len(split.held_out) == min(int(np.ceil(fraction * n)), n - 1)
 
 
-def test_the_seed_decides():
+def test_hold_out_and_folds_depend_on_the_seed():
     a, b, c = (cr.hold_out(100, 0.3, seed=seed).held_out.tolist() for seed in (1, 1, 2))
     assert a == b
     assert a != c
@@ -34,7 +34,7 @@ def test_the_seed_decides():
     assert folds[0] == folds[1] != folds[2]
 
 
-def test_groups_stay_whole(rng):
+def test_hold_out_and_folds_keep_groups_whole(rng):
     groups = rng.choice(["ann", "bob", "cyd", "dan", "eve", "fay", "gus"], 90)
     split = cr.hold_out(90, 0.3, groups=groups, seed=4)
     check(split, 90)
@@ -51,13 +51,13 @@ def test_groups_stay_whole(rng):
         assert not set(groups[fold.training]) & set(groups[fold.held_out])
 
 
-def test_folds_of_groups_are_about_as_large(rng):
+def test_folds_of_groups_are_about_equally_large(rng):
     groups = np.repeat(np.arange(40), rng.integers(1, 30, 40))
     sizes = [len(f.held_out) for f in cr.make_folds(len(groups), 5, groups=groups)]
     assert max(sizes) - min(sizes) <= 3
 
 
-def test_the_latest_rows_are_held_out_and_equal_times_stay_together(rng):
+def test_hold_out_by_time_takes_the_latest_rows_and_keeps_equal_times_together(rng):
     times = rng.integers(0, 12, 60)
     split = cr.hold_out(60, 0.25, times=times)
     check(split, 60)
@@ -70,7 +70,7 @@ def test_the_latest_rows_are_held_out_and_equal_times_stay_together(rng):
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
-def test_folds_hold_each_row_out_once_and_are_of_equal_size(folds):
+def test_folds_hold_each_row_out_once_and_are_equally_large(folds):
     found = cr.make_folds(23, folds)
     assert sorted(np.concatenate([f.held_out for f in found])) == list(range(23))
     for fold in found:
@@ -80,7 +80,7 @@ def test_folds_hold_each_row_out_once_and_are_of_equal_size(folds):
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_each_class_is_dealt_evenly(rng):
+def test_folds_with_classes_are_stratified(rng):
     classes = rng.choice(["a", "b", "c"], 97, p=[0.7, 0.25, 0.05])
     folds = cr.make_folds(97, 5, classes=classes)
     for name in "abc":
@@ -91,7 +91,7 @@ def test_each_class_is_dealt_evenly(rng):
 
 
 @pytest.mark.parametrize("different", [4, 5, 9, 50])
-def test_folds_by_time_train_on_the_past_alone(rng, different):
+def test_folds_by_time_train_on_the_past_only(rng, different):
     times = np.concatenate([np.arange(different), rng.integers(0, different, 70)])
     folds = cr.make_folds(len(times), 3, times=times)
     assert len(folds) == 3
@@ -107,7 +107,7 @@ def test_folds_by_time_train_on_the_past_alone(rng, different):
         assert [len(f.held_out) for f in folds] == pytest.approx([30, 30, 30], abs=6)
 
 
-def test_folds_by_time_where_one_time_has_nearly_all_rows():
+def test_folds_by_time_if_one_time_has_nearly_all_rows():
     times = np.array([0] * 90 + [1, 2, 3])
     assert [f.held_out.tolist() for f in cr.make_folds(93, 3, times=times)] == [[90], [91], [92]]
     times = np.array([0, 1, 2] + [3] * 90)
@@ -116,14 +116,14 @@ def test_folds_by_time_where_one_time_has_nearly_all_rows():
 
 REFUSED = {
     "no fraction": (lambda: cr.hold_out(9, 1.0), cr.OptionError, "fraction: expected a finite number above 0"),
-    "one row": (lambda: cr.hold_out(1, 0.5), cr.DataError, "one row"),
+    "one row": (lambda: cr.hold_out(1, 0.5), cr.DataError, "at least two rows to hold one out, got one"),
     "one group": (lambda: cr.hold_out(3, 0.5, groups=[1, 1, 1]),
         cr.DataError, "expected at least two different values of group"),
     "one time": (lambda: cr.hold_out(3, 0.5, times=[1, 1, 1]), cr.DataError, "different values of time"),
     "both": (lambda: cr.hold_out(3, 0.5, times=[1, 2, 3], groups=[1, 2, 3]), cr.OptionError, "groups or times"),
     "too few labels": (lambda: cr.hold_out(3, 0.5, groups=[1, 2]),
         cr.ShapeError, "expected a group for each row, (3,)"),
-    "a time that is none": (lambda: cr.hold_out(3, 0.5, times=[1, np.nan, 2]), cr.DataError, "row 1 (from 0) has no"),
+    "a time that is none": (lambda: cr.hold_out(3, 0.5, times=[1, np.nan, 2]), cr.DataError, "row 1 (from 0)"),
     "one fold": (lambda: cr.make_folds(9, 1), cr.OptionError, "folds: expected a whole number from 2"),
     "more folds than rows": (lambda: cr.make_folds(3, 4),
         cr.DataError, "expected at least 4 rows for these folds, got 3"),
@@ -135,7 +135,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("call", "error", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_split_is_refused(call, error, words):
+def test_splits_that_are_impossible_are_refused(call, error, words):
     with pytest.raises(error) as caught:
         call()
     assert words in str(caught.value)

@@ -12,7 +12,7 @@ from chainrule.errors import ChainruleError
 from chainrule.nn.columns.column_data import Categorical
 from chainrule.tables.readers import read_table
 from chainrule.tables.table import Table
-from tables.arrays import test_array_reader
+from tables.arrays import test_npy_format, test_npz_archive
 from tables.bad_tables import CASES, Case, Refused
 from tables.formats import FORMATS, CannotHoldError, Format
 
@@ -102,7 +102,7 @@ def refusal_difference(error: ChainruleError, expected: Any, case: Case, form: F
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_case_in_every_format(name, tmp_path):
+def test_bad_tables_in_every_format(name, tmp_path):
     form = FORMATS[name]
     if form.missing:
         pytest.skip(f"{form.missing} is not installed")
@@ -121,9 +121,9 @@ def test_every_case_in_every_format(name, tmp_path):
     assert count >= LEAST[form.family], count
 
 
-def test_there_are_enough_cases_for_arrays():
+def test_the_number_of_bad_tables_for_arrays():
     """Beside those above the files that are damaged as only an array or an archive can be."""
-    alone = [test_array_reader.BAD_ARRAYS, test_array_reader.DAMAGED, test_array_reader.NO_HEADERS]
-    archives = [test_array_reader.BAD_ARRAYS, test_array_reader.BAD_ARCHIVES, test_array_reader.BAD_TARGETS]
+    alone = [test_npy_format.BAD_ARRAYS, test_npy_format.DAMAGED, test_npy_format.NO_HEADERS]
+    archives = [test_npy_format.BAD_ARRAYS, test_npz_archive.BAD_ARCHIVES, test_npz_archive.BAD_TARGETS]
     for more in (alone, archives):
         assert LEAST["arrays"] + sum(map(len, more)) >= 80

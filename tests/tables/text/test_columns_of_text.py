@@ -1,8 +1,7 @@
-"""Text, holes and notations: what a column is taken for, and that it is the same however it is written."""
+"""The inferred type of text columns: numbers, booleans, missing values, decimal commas, categories, drop."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.columns.column_data import Categorical
 from chainrule.tables.readers import read_table
-from chainrule.tables.text import csv_reader, csv_text
+from chainrule.tables.text import csv_reader
 
 NAN = np.nan
 
@@ -49,14 +48,14 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("cells", "values"), NUMBERS.values(), ids=NUMBERS.keys())
-def test_numbers(column, cells, values):
+def test_columns_of_numbers_booleans_and_missing_values(column, cells, values):
     np.testing.assert_array_equal(column(*cells), np.array(values, float))
 
 
-def test_what_shows_only_late(column, monkeypatch):
+def test_a_cell_that_changes_the_type_of_a_column_late_in_the_file(column, monkeypatch):
     """The first part of a file decides how it is read; a later surprise must give what a small file gives."""
-    monkeypatch.setattr(csv_reader, "PART", 8)
-    monkeypatch.setattr(csv_reader, "LEAST", 1)
+    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 8)
+    monkeypatch.setattr(csv_reader, "MIN_ROWS", 1)
     many = ["2"] * 20
     np.testing.assert_array_equal(column(*many, "", "3,5")[-3:], [2, NAN, 3.5])
     np.testing.assert_array_equal(column(*many, "")[-2:], [2, NAN])
@@ -74,11 +73,11 @@ def test_what_shows_only_late(column, monkeypatch):
 
 
 @pytest.mark.parametrize(("beside", "value"), [("1,5", 1.234), ("1.5", 1234), ("1.234,5", 1.234)])
-def test_another_column_says_what_a_comma_is(column, beside, value):
+def test_another_column_decides_the_decimal_comma(column, beside, value):
     assert column("1,234", "7", beside=beside).tolist() == [value, 7]
 
 
-def test_a_comma_of_two_meanings_is_refused(column):
+def test_an_ambiguous_decimal_comma_is_refused(column):
     with pytest.raises(DataError, match=r"got '1,234'(?s:.*)1,234 may be 1234 or 1.234"):
         column("1,234", "7", beside="2")
     assert column("1.234", "7", beside="2").tolist() == [1.234, 7]  # nothing speaks for another reading
@@ -87,13 +86,13 @@ def test_a_comma_of_two_meanings_is_refused(column):
     assert column("1.2345", "7", beside="1,5").tolist() == [1.2345, 7]
 
 
-def test_text_is_categories(column):
+def test_text_columns_are_categories(column):
     data = column("red", " blue ", "?", '"light; blue"', "red", "12", "7.0")
     assert texts(data) == ["red", "blue", None, "light; blue", "red", "12", "7"]
     assert data.codes.dtype == np.int32
 
 
-def test_said_to_be_categories(column):
+def test_categorical_option(column):
     assert texts(column("01", "1.0", "", "1", categorical=["b"])) == ["01", "1", None, "1"]
     assert texts(column("1", kinds={"b": "category"})) == ["1"]
     assert texts(column("2026-11-22", categorical=["b"])) == ["2026-11-22"]
@@ -103,7 +102,7 @@ def test_said_to_be_categories(column):
         column("1", categorical=["bb"])
 
 
-def test_columns_to_leave_out(tmp_path):
+def test_drop_option(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("id,when,a,y\nx7,2026-11-22,1,0\nx8,2026-11-23,2,1\n")
     assert list(read_table(path, target="y", drop=["id", "when"]).columns) == ["a"]
@@ -118,43 +117,6 @@ def test_columns_to_leave_out(tmp_path):
         read_table(tmp_path / "t.npz", drop=["id"])
 
 
-@pytest.mark.parametrize(("text", "code"), [("größe", "cp1252"), ("10 €", "cp1252"), ("größe", "latin-1")])
-def test_western_bytes_are_read_and_it_is_said(tmp_path, text, code):
-    path = tmp_path / "t.csv"
-    path.write_bytes(f"a,b,y\r\n1,2,0\r\n3,{text},1\r\n".encode(code))
-    table = read_table(path, target="y", categorical=["b"])
-    assert texts(table.columns["b"]) == ["2", text]
-    (note,) = table.notes
-    assert "is not UTF-8 (byte 0x" in note
-    assert "on line 3" in note
-    path.write_bytes(f"a,b,y\r\n1,2,0\r\n3,{text},1\r\n".encode())
-    assert read_table(path, target="y", categorical=["b"]).notes == ()
-
-
-def test_encodings_are_checked_by_blocks(tmp_path, monkeypatch):
-    """Whatever the blocks cut, characters and CRLF too: the same byte on the same line."""
-    path, found = tmp_path / "t.csv", set()
-    for bad in (b"\xc3\x28\x81", b"\xe2\x82\x28\x81", b"\x81", b"\0", b"\xc3"):
-        path.write_bytes("größe,y\r\n€,1\r\nü,2\rü".encode() + bad)
-        for size in range(1, 20):
-            monkeypatch.setattr(csv_text, "BLOCK", size)
-            with pytest.raises(DataError) as caught:
-                read_table(path, target="y")
-            found.add(caught.value.message.replace(str(path), ""))
-    # In the last no byte fits nowhere: it is read, and has one cell only.
-    assert sorted(re.sub(r": expected .*, got |, as in .*", ": ", message) for message in found) == [
-        ", line 4: 1: ", ", line 4: a NUL byte", ", line 4: the byte 0x81", ", line 4: the byte 0xc3",
-        ", line 4: the byte 0xe2",
-    ]  # fmt: skip
-
-
-def test_a_wrong_byte_far_into_a_file_is_found_on_its_line(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_bytes(b"a,y\r\n" + b"1.25,0\r\n" * 200_000 + b"2,\x81\r\n")
-    with pytest.raises(DataError, match=r"line 200002: expected .*, got the byte 0x81"):
-        read_table(path, target="y")
-
-
 TARGETS = {
     "booleans": (["true", "FALSE"], ["True", "False"]),
     "decimal comma": (["1,5", "2,25"], [1.5, 2.25]),
@@ -164,7 +126,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize(("cells", "values"), TARGETS.values(), ids=TARGETS.keys())
-def test_targets(tmp_path, cells, values):
+def test_targets_are_numbers_or_classes_of_the_right_dtype(tmp_path, cells, values):
     path = tmp_path / "t.csv"
     path.write_text("a;y\n" + "".join(f"1;{cell}\n" for cell in cells))
     assert read_table(path, target="y").target.tolist() == values

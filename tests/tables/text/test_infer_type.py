@@ -185,7 +185,7 @@ def check(read, wanted, column):
 
 
 @pytest.mark.parametrize(("make", "column", "wanted"), COLUMNS)
-def test_a_column_of_this_type(make, column, wanted):
+def test_the_type_of_a_column(make, column, wanted):
     table = make({"a": column, "b": [0.5, 1.5, 0.5, 1.5]})
     feature, category, target = wanted
     check(lambda: values_of(cr.read_table(table, target="b").columns["a"]), feature, "a")
@@ -193,7 +193,7 @@ def test_a_column_of_this_type(make, column, wanted):
     check(lambda: values_of(cr.read_table(table, target="a").target), target, "a")
 
 
-def test_levels_that_no_row_has_cost_nothing():
+def test_unused_levels_of_a_categorical_are_ignored():
     many = pd.Categorical.from_codes([0, 5, 0, -1], categories=[f"level {i}" for i in range(100_000)])
     column = cr.read_table(pd.DataFrame({"a": many, "y": range(4)}), target="y").columns["a"]
     assert column.names == ("level 0", "level 5")
@@ -201,7 +201,7 @@ def test_levels_that_no_row_has_cost_nothing():
     assert set(cr.read_table(pd.DataFrame({"a": range(4), "y": y}), target="y").target) == {"a", "b"}
 
 
-def test_an_error_of_another_library_is_said_of_the_column():
+def test_an_error_of_another_library_names_the_column():
     class Series:
         dtype = "strange"
 

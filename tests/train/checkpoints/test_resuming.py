@@ -335,9 +335,9 @@ def test_a_checkpoint_of_one_body_goes_on_on_another(classes, backend, tmp_path)
 def test_a_model_is_no_checkpoint_and_a_checkpoint_no_model(classes, folder):
     net = make_net(classes)
     net.save(folder / "model.safetensors")
-    with pytest.raises(ModelFileError, match="not a chainrule checkpoint"):
+    with pytest.raises(ModelFileError, match="expected a chainrule checkpoint, got a chainrule model"):
         trainer(net).fit(classes.X, classes.y, resume=folder / "model.safetensors")
-    with pytest.raises(ModelFileError, match="not a chainrule model"):
+    with pytest.raises(ModelFileError, match="expected a chainrule model, got a chainrule checkpoint"):
         cr.load(folder / LAST)
     with pytest.raises(ModelFileError, match="does not exist"):
         trainer(net).fit(classes.X, classes.y, resume=folder / "nothing")

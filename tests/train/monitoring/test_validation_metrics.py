@@ -264,6 +264,15 @@ def test_the_metric_of_several_targets_is_the_mean_of_theirs(backend, rng, loss,
     assert found[loss.metric] == pytest.approx(np.mean(alone), rel=1e-9)
 
 
+def test_r2_of_a_summed_loss_with_drop_last_is_over_the_rows_that_were_used():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20, 3))
+    net = cr.MLP([3, 1], loss="squared_error_sum", dtype="float64")
+    net.parameters()["dense0.W"][:] = 0  # it predicts 0 everywhere
+    trainer = cr.Trainer(net, cr.SGD(lr=1e-300), batch_size=15, drop_last=True, epochs=1, shuffle=False)
+    assert trainer.fit(rows, rows[:, 0]).history["r2"][0] < 0.3
+
+
 def test_r2_of_several_training_targets_is_not_to_be_watched(rng):
     X = rng.normal(size=(30, 3))
     with pytest.raises(cr.OptionError, match="no 'r2' to watch here: r2 of 2 target columns is recorded of validation"):

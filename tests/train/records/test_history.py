@@ -108,6 +108,15 @@ def test_the_best_epoch_is_marked_where_there_is_one(tmp_path, best_epoch, marke
     assert (f"best: epoch {best_epoch}" in texts) == marked
 
 
+@pytest.mark.parametrize("values", [[1e17], [1e20, 1e20], [1e-3, 1.5e308], [-1e308, 1e308]])
+def test_huge_values_are_plotted_or_left_out(tmp_path, values):
+    history = cr.History()
+    for value in values:
+        history.append({"loss": value})
+    history.plot(tmp_path / "x.svg")
+    assert (tmp_path / "x.svg").read_text().startswith("<svg")
+
+
 def test_the_axis_is_logarithmic_where_a_loss_spans_decades():
     assert value_axis([1.0, 0.001]).logarithmic
     assert value_axis([1.0, 0.001]).ticks == (0.001, 0.01, 0.1, 1.0)

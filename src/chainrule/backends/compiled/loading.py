@@ -18,7 +18,7 @@ from chainrule.backends.compiled import loop_cache
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.environment import switch
 from chainrule.errors import first_line
-from chainrule.host_memory import free_on_host
+from chainrule.host_memory import free_host_memory
 
 LOADING: Final = 1.0  # seconds to import numba and take the loops from the cache
 COMPILING: Final = 10.0  # seconds to compile them first
@@ -50,7 +50,7 @@ def load() -> None:
     """Load the loops now, unless they are loaded or have been given up."""
     if LOOPS.is_loaded or LOOPS.problem:
         return
-    free = free_on_host()
+    free = free_host_memory()
     if free is not None and free < MEMORY:
         LOOPS.give_up(f"not loaded: they need {MEMORY:,} bytes of memory and {free:,} are free")
         return

@@ -15,13 +15,13 @@ from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, picture
 from chainrule.cli.runs.files import find_model
 from chainrule.errors import DataError
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 from chainrule.nn import metrics
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
 from chainrule.nn.scores import point_prediction, score, score_classes
+from chainrule.plain_text import show
 from chainrule.plots.score_pictures import draw_confusion, draw_predictions
-from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     for note in found.notes:
         output.say("note", note)
     if args.plot is not None:
-        write_whole(args.plot, picture_of(found, net, y, title=f"{args.model} on {table.source}").encode())
+        write_atomically(args.plot, picture_of(found, net, y, title=f"{args.model} on {table.source}").encode())
         output.say("wrote", str(args.plot))
     if args.json:
         facts: dict[str, Any] = {"rows": len(table), "device": net.backend.device, **found.metrics}

@@ -16,11 +16,11 @@ from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, refuse_what_is_read
 from chainrule.cli.runs.files import find_model
 from chainrule.errors import OptionError
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
 from chainrule.plain_text import printable
-from chainrule.tables.columns import show_names
+from chainrule.tables.choose_columns import show_names
 from chainrule.tables.readers import read_table
 
 KINDS = (".csv", ".parquet", ".npy")
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         _print(as_csv(prediction_table(net, X), escape=not args.no_escape))
         return 0
-    write_whole(args.output, _content(net, X, kind, escape=not args.no_escape))
+    write_atomically(args.output, _content(net, X, kind, escape=not args.no_escape))
     if kind == ".npy" and (classes := net.preparation.classes):
         output.say("note", f"{args.output} has positions of classes, from 0: {show_names(classes)}")
     output.say("wrote", f"{args.output}: {len(table):,} predictions")

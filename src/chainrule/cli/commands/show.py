@@ -11,7 +11,7 @@ from chainrule.backends.contract.backend import Array
 from chainrule.cli.console import output, show_checkpoint
 from chainrule.cli.runs.files import find_model
 from chainrule.cli.runs.record import read_record
-from chainrule.files.sealed_file import is_of
+from chainrule.files.sealed_file import is_of_format
 from chainrule.nn.columns.category_columns import EmbeddedColumn
 from chainrule.nn.columns.notation import PLAIN
 from chainrule.nn.columns.number_column import NumberColumn
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if is_of(args.path, checkpoint.FORMAT):
+    if is_of_format(args.path, checkpoint.FORMAT):
         found = checkpoint.Checkpoint.read(args.path)
         if args.json:
             output.result_json({"ok": True, "run": None, "model": None, "checkpoint": show_checkpoint.facts_of(found)})

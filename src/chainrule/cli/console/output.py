@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
-from chainrule.files.descriptors import naming
+from chainrule.files.descriptors import path_in_errors
 from chainrule.plain_text import printable
 from chainrule.train.records.loggers import json_text, plain
 
@@ -92,7 +92,7 @@ def result(text: str) -> None:
 
 def write(text: str) -> None:
     """``text`` on stdout as it is; an OSError says that it was stdout, also if its encoding lacks a character."""
-    with naming("stdout"):
+    with path_in_errors("stdout"):
         try:
             sys.stdout.write(text)
         except UnicodeEncodeError as error:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.host_memory import refuse_what_is_not_free
+from chainrule.host_memory import require_free_memory
 from chainrule.nn.losses.names import GaussianNLL, Quantile
 from chainrule.nn.network import Network
 from chainrule.nn.predictions import with_class_names
@@ -90,7 +90,7 @@ def as_csv(table: list[Column], *, escape: bool = True) -> str:
 def _refuse_much_text(table: list[Column]) -> None:
     """OutOfMemoryError if names of classes are longer in all rows together than what is free."""
     letters = sum(sum(map(len, column.values)) for column in table if column.values.dtype == object)
-    refuse_what_is_not_free(COPIES * letters, doing="writing predictions", hint="predict fewer rows at a time")
+    require_free_memory(COPIES * letters, doing="writing predictions", hint="predict fewer rows at a time")
 
 
 def _cells(column: Column, rows: slice, *, escape: bool) -> list[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.errors import OptionError
-from chainrule.files.descriptors import LONGEST_NAME, naming, shortened
+from chainrule.files.descriptors import LONGEST_NAME, cut_name, path_in_errors
 from chainrule.files.folder import Folder
-from chainrule.files.regular_file import kind_of
+from chainrule.files.regular_file import file_type
 from chainrule.files.writing import make_folder, remove_empty
 
 RUNS = Path("runs")
@@ -36,7 +36,7 @@ class Claim:
 
     def __init__(self, path: Path, made: list[Path]) -> None:
         self._made = made
-        with naming(path):
+        with path_in_errors(path):
             self.folder = Folder(path)
         try:
             self._lock = RunLock(self.folder)
@@ -104,7 +104,7 @@ def _claimed(make: Callable[[], tuple[Path, list[Path]]]) -> Claim:
 def default_paths(name: str) -> Iterator[Path]:
     """The names that a run of ``name`` may have, the best first: printable, and as long as a file system takes."""
     printable = "".join(c if c.isprintable() and c not in NOT_ON_WINDOWS else "_" for c in name)
-    short = shortened(printable.lstrip("."), LONGEST_NAME - NUMBERS) or "run"
+    short = cut_name(printable.lstrip("."), LONGEST_NAME - NUMBERS) or "run"
     stem, number = f"{short}-{time.strftime('%Y%m%d-%H%M')}", 2
     yield RUNS / stem
     while True:
@@ -130,7 +130,7 @@ def _refuse_files(path: Path, *, overwrite: bool) -> None:
             return  # nothing is, or why is said when the folder is made
         mode = path.lstat().st_mode
     if not stat.S_ISDIR(mode):
-        raise OptionError(f"{path}: expected a folder, got {kind_of(mode)}", hint="give another --run-dir")
+        raise OptionError(f"{path}: expected a folder, got {file_type(mode)}", hint="give another --run-dir")
     with contextlib.suppress(FileNotFoundError):
         if not overwrite and any(file.name != LOCK for file in path.iterdir()):
             raise OptionError(

@@ -33,7 +33,7 @@ from chainrule.cli.runs.files import (
 from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD, facts_of, now, read_record, record_in
 from chainrule.errors import DataError
-from chainrule.files.folder import Folder, Place
+from chainrule.files.folder import FileInFolder, Folder
 from chainrule.nn.network import Network
 from chainrule.train.checkpoints.writer import LAST
 from chainrule.train.records.callbacks import Callback
@@ -122,10 +122,10 @@ class RunDirectory(Callback):
     @property
     def found(self) -> Path:
         """Its path now: somebody may have renamed it."""
-        return self.folder.found()
+        return self.folder.current_path()
 
     @property
-    def checkpoints(self) -> Place:
+    def checkpoints(self) -> FileInFolder:
         """Their folder, within this one."""
         return self.folder / CHECKPOINTS
 
@@ -163,7 +163,7 @@ class RunDirectory(Callback):
             self._record.pop("error", None)
         else:
             remove_run(self.folder)
-            self.folder.write_whole(CONFIG, self._config.encode())
+            self.folder.write_atomically(CONFIG, self._config.encode())
             self._record = {"status": "running", "started": now(), **self._facts, **facts}
         self._write_record()
         self._has_begun = True  # not before: a run with a run.json can be resumed
@@ -184,7 +184,7 @@ class RunDirectory(Callback):
                 folder.flush_file(METRICS)
             else:
                 write_metrics(folder, run.history)
-            folder.write_whole(HISTORY, run.history.to_csv().encode())
+            folder.write_atomically(HISTORY, run.history.to_csv().encode())
             run.history.plot(folder / CURVES, best_epoch=run.best_epoch or None)
         if run is not None and run.diagnosis is not None:
             run.diagnosis.plot(folder / GRADIENT_NORMS)
@@ -195,4 +195,4 @@ class RunDirectory(Callback):
 
     def _write_record(self) -> None:
         text = json_text(self._record, indent=2)
-        self.folder.write_whole(RECORD, f"{text}\n".encode())
+        self.folder.write_atomically(RECORD, f"{text}\n".encode())

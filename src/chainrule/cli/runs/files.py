@@ -28,7 +28,7 @@ FILES = (RECORD, MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG)  # the
 def refuse_folders(folder: Folder, names: Sequence[str]) -> None:
     """DataError for a folder in the place of one of these files."""
     for name in names:
-        if (facts := folder.facts(name)) is not None and stat.S_ISDIR(facts.st_mode):
+        if (facts := folder.lstat(name)) is not None and stat.S_ISDIR(facts.st_mode):
             raise DataError(f"{folder / name}: expected a file, got a directory", hint="move it away")
 
 
@@ -42,7 +42,7 @@ def remove(folder: Folder, names: Sequence[str]) -> None:
 def tidy(folder: Folder, names: Sequence[str]) -> None:
     """Keep these files; remove links and pipes with their names, which are not written to, and temporaries."""
     for name in names:
-        if (facts := folder.facts(name)) is not None and not stat.S_ISREG(facts.st_mode):
+        if (facts := folder.lstat(name)) is not None and not stat.S_ISREG(facts.st_mode):
             folder.unlink(name)
     folder.remove_temporaries(names)
 
@@ -55,19 +55,19 @@ def find_model(path: Path) -> Path:
 def remove_run(folder: Folder) -> None:
     """Remove all files of a run that is to be overwritten, but for its lock."""
     remove(folder, FILES)
-    facts = folder.facts(CHECKPOINTS)
+    facts = folder.lstat(CHECKPOINTS)
     if facts is not None and stat.S_ISLNK(facts.st_mode):
         folder.unlink(CHECKPOINTS)  # the link, and nothing of where it leads
     elif facts is not None:
-        with folder.within(CHECKPOINTS) as checkpoints:
+        with folder.open_folder(CHECKPOINTS) as checkpoints:
             remove(checkpoints, CHECKPOINT_FILES)
 
 
 def tidy_run(folder: Folder) -> None:
     """:func:`tidy` of a run that is resumed."""
     tidy(folder, FILES)
-    if folder.facts(CHECKPOINTS) is not None:
-        with folder.within(CHECKPOINTS) as checkpoints:
+    if folder.lstat(CHECKPOINTS) is not None:
+        with folder.open_folder(CHECKPOINTS) as checkpoints:
             tidy(checkpoints, CHECKPOINT_FILES)
 
 
@@ -76,9 +76,9 @@ def refuse_other_kinds(folder: Folder, *, but_links: bool) -> None:
 
     ``but_links``: a link there is about to be replaced.
     """
-    facts = folder.facts(CHECKPOINTS)
+    facts = folder.lstat(CHECKPOINTS)
     if facts is not None and not (but_links and stat.S_ISLNK(facts.st_mode)):
-        with folder.within(CHECKPOINTS) as checkpoints:
+        with folder.open_folder(CHECKPOINTS) as checkpoints:
             refuse_folders(checkpoints, CHECKPOINT_FILES)
     refuse_folders(folder, FILES)
 
@@ -87,10 +87,10 @@ def write_metrics(folder: Folder, history: History) -> None:
     """metrics.jsonl of all epochs so far."""
     epochs = enumerate(zip(*history.values(), strict=True), start=1)
     lines = [{"epoch": epoch, **dict(zip(history, values, strict=True))} for epoch, values in epochs]
-    folder.write_whole(METRICS, "".join(map(json_line, lines)).encode())
+    folder.write_atomically(METRICS, "".join(map(json_line, lines)).encode())
 
 
 def append_metrics(folder: Folder, line: str, *, is_first: bool = False) -> bool:
     """False if somebody has removed metrics.jsonl, or put a link in its place."""
-    exists = is_first or folder.facts(METRICS) is not None
+    exists = is_first or folder.lstat(METRICS) is not None
     return exists and folder.append(METRICS, line.encode())

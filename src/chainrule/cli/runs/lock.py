@@ -11,9 +11,9 @@ import time
 from typing import Self
 
 from chainrule.errors import OptionError
-from chainrule.files.descriptors import naming, write_all
+from chainrule.files.descriptors import path_in_errors, write_all
 from chainrule.files.folder import Folder
-from chainrule.files.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, kind_of
+from chainrule.files.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, file_type
 
 try:
     import fcntl
@@ -67,14 +67,14 @@ class RunLock:
 
     def _open(self) -> int:
         path, flags = self._folder.path / LOCK, os.O_RDWR | os.O_CREAT | NO_LINKS | NO_WAITING | AS_BYTES
-        facts = self._folder.facts(LOCK)
+        facts = self._folder.lstat(LOCK)
         if facts is not None and not stat.S_ISREG(facts.st_mode):
-            raise _not_a_lock(path, kind_of(facts.st_mode))
-        with naming(path):
+            raise _not_a_lock(path, file_type(facts.st_mode))
+        with path_in_errors(path):
             number = self._folder.open_descriptor(LOCK, flags)
         if not stat.S_ISREG(mode := os.fstat(number).st_mode):
             os.close(number)
-            raise _not_a_lock(path, kind_of(mode))
+            raise _not_a_lock(path, file_type(mode))
         return number
 
     def _take(self, number: int) -> None:
@@ -94,7 +94,7 @@ class RunLock:
             raise _not_a_lock(path / LOCK, "a file that says something else")
 
     def _is_at_its_path(self, number: int) -> bool:
-        facts = self._folder.facts(LOCK)
+        facts = self._folder.lstat(LOCK)
         return facts is not None and os.path.samestat(os.fstat(number), facts)
 
     def __enter__(self) -> Self:

@@ -15,10 +15,10 @@ import numpy as np
 import safetensors
 
 from chainrule.errors import DataError, first_line
-from chainrule.files.descriptors import naming
+from chainrule.files.descriptors import path_in_errors
 from chainrule.files.folder import Folder
 from chainrule.files.regular_file import is_folder, open_regular
-from chainrule.files.sealed_file import is_deeper
+from chainrule.files.sealed_file import is_nested_deeper
 from chainrule.tables.selection import BUILT_IN
 from chainrule.train.records.run import StartRecord
 from chainrule.version import __version__
@@ -31,7 +31,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """What run.json of a folder says, None if ``path`` is no folder; DataError if it is not a run's."""
     if not is_folder(path):
         return None
-    with naming(path), Folder(path) as folder:
+    with path_in_errors(path), Folder(path) as folder:
         return record_in(folder)
 
 
@@ -52,7 +52,7 @@ def record_in(folder: Folder) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else None
         raise DataError(f"{path / RECORD} cannot be read: {said or first_line(error):.200}") from error
-    if not isinstance(record, dict) or is_deeper(record, DEEPEST):
+    if not isinstance(record, dict) or is_nested_deeper(record, DEEPEST):
         raise DataError(f"{path / RECORD}: expected a JSON object of at most {DEEPEST} levels")
     return record
 

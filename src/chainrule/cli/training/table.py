@@ -14,7 +14,8 @@ from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.columns.category_columns import MAX_CATEGORIES
 from chainrule.nn.losses.names import LOSSES
-from chainrule.tables.columns import show, show_names
+from chainrule.plain_text import show
+from chainrule.tables.choose_columns import show_names
 from chainrule.tables.readers import read_table
 from chainrule.tables.splitting.group_and_time_columns import read_groups, read_times
 from chainrule.tables.splitting.splits import Split, hold_out

@@ -1,6 +1,6 @@
-"""Tables from NumPy's own files, .npy and .npz: nothing in them is executed, and nothing is believed.
+"""Tables from NumPy's own files, .npy and .npz: nothing in them is executed, and no header is trusted.
 
-A header is checked against the size of the file before memory is asked for, so that a header of 8 TiB costs nothing.
+A header is checked against the size of the file before memory is allocated, so that a header of 8 TiB costs nothing.
 """
 
 from __future__ import annotations
@@ -9,24 +9,30 @@ import errno
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, OptionError, first_line
-from chainrule.host_memory import refuse_what_is_not_free
+from chainrule.host_memory import require_free_memory
 from chainrule.nn.columns.column_data import TableColumns
 from chainrule.nn.columns.notation import MISSING
+from chainrule.plain_text import show
 from chainrule.tables.arrays.npy_format import Header, read_array
 from chainrule.tables.arrays.npz_archive import check_directory, header_of, list_arrays, read_member
 from chainrule.tables.arrays.split_without_copy import without_column
-from chainrule.tables.columns import check_width, find_position, refuse_very_many, show, show_names, suggest
+from chainrule.tables.choose_columns import check_width, find_position, refuse_very_many, show_names, suggest
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
-from chainrule.tables.text.infer_type import LONGEST_CLASS_NAME, NO_DATES, NO_TARGET
-from chainrule.tables.text.parsing import BOOLEAN_NAMES, kind_of
-from chainrule.tables.text_labels import TEXT, distinct, spread_texts
+from chainrule.tables.text.infer_target import LONGEST_CLASS_NAME
+from chainrule.tables.text.parsing import BOOLEAN_NAMES, cell_kind
+from chainrule.tables.text.refusals import NO_DATES, NO_TARGET
+from chainrule.tables.text_arrays import TEXT, take_texts, unique_with_codes
 
-PART = 1 << 20  # numbers looked at at a time, so that what is made on the way stays small
+if TYPE_CHECKING:
+    import zipfile
+
+PART = 1 << 20  # numbers checked at a time, so that temporaries stay small
 
 
 def read_npy(path: Path, selection: Selection) -> Table:
@@ -35,7 +41,7 @@ def read_npy(path: Path, selection: Selection) -> Table:
     Raises
     ------
     DataError     if the file is damaged or holds anything but real numbers in two axes, finite or nan for a hole.
-    OptionError   if the target column is needed and not said, or is no position of a column.
+    OptionError   if the target column is needed and not given, or is no position of a column.
     """
     source, target = str(path), selection.target
     with path.open("rb") as file:
@@ -44,9 +50,9 @@ def read_npy(path: Path, selection: Selection) -> Table:
     width = matrix.shape[1]
     position = find_position(target, width) if target else None
     if position is None and selection.need_target:
-        came = f"{show(target)} is none of them" if target else "which one is the target was not said"
         raise OptionError(
-            f"{source} has columns 0 to {width - 1}: {came}", hint="name the target by its position; -1 is the last"
+            f"{source}: expected a target from 0 to {width - 1}, got {show(target) if target else 'none'}",
+            hint="give the position of the target column; -1 is the last",
         )
     y = None
     if position is not None:
@@ -59,15 +65,15 @@ def read_npy(path: Path, selection: Selection) -> Table:
 
 
 def read_npz(path: Path, selection: Selection) -> Table:
-    """The table of the array "X", or of the only one besides the target, which is called "y" if not said.
+    """The table of the array "X", or of the only array besides the target; the target is "y" if no name is given.
 
     Raises
     ------
     DataError     if the file is damaged, an array is not what it should be, or the lengths differ.
-    OptionError   if there is no array of the target's name and one is needed; lists the arrays.
+    OptionError   if a target is needed and there is no array of its name; lists the arrays.
     """
     source, y_name = str(path), selection.target or "y"
-    import zipfile  # not for everyone who imports chainrule
+    import zipfile  # slow to import
 
     try:
         with path.open("rb") as file:
@@ -81,26 +87,33 @@ def read_npz(path: Path, selection: Selection) -> Table:
                     )
                 x_name = _choose_features(list(members), y_name, source)
                 where, y_where = (f"{source}, array {show(name)}" for name in (x_name, y_name))
-                x_header = header_of(archive, members[x_name], where)
-                _check_shape(x_header.shape, where)
-                n_bytes = x_header.nbytes
-                if y_name in members:
-                    y_header = header_of(archive, members[y_name], y_where, text=True)
-                    _check_target_shape(y_header, x_header.shape[0], y_where)
-                    n_bytes += y_header.nbytes
-                refuse_what_is_not_free(n_bytes, doing=f"reading {source}")
-                X = read_member(archive, members[x_name], where)
-                y = read_member(archive, members[y_name], y_where, text=True) if y_name in members else None
+                X, y = _read_pair(archive, members[x_name], members.get(y_name), where, y_where)
     except (ChainruleError, MemoryError):
         raise
     except Exception as error:  # zipfile and zlib raise several kinds
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a place before the file's beginning
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a position before the file's start gives
             raise
         raise DataError(f"{source} is no valid .npz file: {first_line(error)[:120]}") from error
     holes = _check_features(X, where)
     if y is not None:
         _check_target(y, y_where, selection.classes)
     return _table(X, y, "" if y is None else y_name, source, where, selection, holes=holes)
+
+
+def _read_pair(
+    archive: zipfile.ZipFile, x: zipfile.ZipInfo, y: zipfile.ZipInfo | None, where: str, y_where: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Features and target, once their headers fit each other and the free memory."""
+    x_header = header_of(archive, x, where)
+    _check_shape(x_header.shape, where)
+    n_bytes = x_header.nbytes
+    if y is not None:
+        y_header = header_of(archive, y, y_where, text=True)
+        _check_target_shape(y_header, x_header.shape[0], y_where)
+        n_bytes += y_header.nbytes
+    require_free_memory(n_bytes, doing=f"reading {archive.filename}")
+    X = read_member(archive, x, where)
+    return X, None if y is None else read_member(archive, y, y_where, text=True)
 
 
 def _choose_features(names: list[str], y_name: str, source: str) -> str:
@@ -120,30 +133,30 @@ def _choose_features(names: list[str], y_name: str, source: str) -> str:
 def _table(
     X: np.ndarray, y: np.ndarray | None, y_name: str, source: str, where: str, selection: Selection, *, holes: bool
 ) -> Table:
-    """The matrix as it is; with holes its columns, called x0, x1, ... where nobody knows better names."""
+    """The matrix unchanged, or with holes its columns, which are called x0, x1, ... without ``feature_names``."""
     names = selection.feature_names
     check_width(where, X.shape[1], names)
-    if y is not None and y.dtype.kind == "b":  # yes or no are classes, as in a text file; several of them numbers
-        y = spread_texts(BOOLEAN_NAMES, y.view(np.uint8)) if y.ndim == 1 else y.view(np.uint8)
+    if y is not None and y.dtype.kind == "b":  # one column: classes, as in a text file; several: numbers
+        y = take_texts(BOOLEAN_NAMES, y.view(np.uint8)) if y.ndim == 1 else y.view(np.uint8)
     if X.dtype.kind == "b":
         X = X.view(np.uint8)
     if not holes:
         return Table(TableColumns({}), X, (), y, y_name, source)
     texts = [name for name in names if selection.kind(name) == "category"]
     if texts:
-        raise DataError(f"{where} has no names; the model has columns of text: {show(texts[0])}")
+        raise DataError(f"{where}: expected a table with the text column {show(texts[0])}, got an array without names")
     refuse_very_many(where, X.shape[1])
     names = names or tuple(f"x{j}" for j in range(X.shape[1]))
-    with np.errstate(invalid="ignore"):  # of nans that want to be noticed
+    with np.errstate(invalid="ignore"):  # signalling nans
         columns = {name: np.ascontiguousarray(X[:, j], np.float64) for j, name in enumerate(names)}
     return Table(TableColumns(columns), None, names, y, y_name, source)
 
 
-# ---- what the numbers may be ------------------------------------------------------------------------
+# ---- checks of shapes and values --------------------------------------------------------------------
 
 
 def _check_features(X: np.ndarray, where: str) -> bool:
-    """Refuse what is no (n, d) without infinite numbers; whether there are holes."""
+    """Whether there are holes; DataError for anything but an (n, d) array without infinities."""
     _check_shape(X.shape, where)
     return _check_values(X, where, holes=True)
 
@@ -168,7 +181,7 @@ def _check_target(y: np.ndarray, where: str, classes: frozenset[str]) -> None:
     if y.dtype != TEXT:
         _check_values(y, where)
         return
-    names, codes = distinct(y)
+    names, codes = unique_with_codes(y)
     holes = MISSING - classes
     for bad, expected, hint in (
         ([name in holes for name in names], "a class", NO_TARGET),
@@ -177,18 +190,18 @@ def _check_target(y: np.ndarray, where: str, classes: frozenset[str]) -> None:
             f"a class name of at most {LONGEST_CLASS_NAME} characters",
             "",
         ),
-        ([all(kind_of(name) == "date" for name in names)] * len(names), "a class, and no date", NO_DATES),
+        ([all(cell_kind(name) == "date" for name in names)] * len(names), "a class, and no date", NO_DATES),
     ):
         if any(bad):
             row = int(np.array(bad)[codes].argmax())
-            came = show(y[row]) if y[row] else "empty text"
-            raise DataError(f"{where}, row {row} (from 0): expected {expected}, got {came}", hint=hint)
+            given = show(y[row]) if y[row] else "empty text"
+            raise DataError(f"{where}, row {row} (from 0): expected {expected}, got {given}", hint=hint)
 
 
 def _check_values(array: np.ndarray, where: str, *, holes: bool = False, column: int | None = None) -> bool:
-    """Refuse the first number that is not finite, by row and column; with ``holes`` a nan is none to refuse.
+    """Whether there are nans; DataError for the first number that is not finite, by row and column.
 
-    Whether there are nans. ``column`` is where (n,) numbers stood in a matrix.
+    With ``holes`` nan is accepted. ``column`` is the position of (n,) numbers in their matrix.
     """
     found = False
     if array.dtype.kind != "f":

@@ -1,4 +1,4 @@
-"""The arrays of a ``.npz`` archive by name; what its directory claims is checked before anything is unpacked."""
+"""The arrays of a ``.npz`` archive by name; the claims of its directory are checked before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from chainrule.errors import DataError
+from chainrule.plain_text import show
 from chainrule.tables.arrays.npy_format import HEAD, Header, read_array, read_header
-from chainrule.tables.columns import show
 
 if TYPE_CHECKING:
     import zipfile
 
 END, END_SIZE, LONGEST_COMMENT = b"PK\5\6", 22, (1 << 16) - 1
 END_64, END_64_SIZE, LOCATOR, LOCATOR_SIZE = b"PK\6\6", 56, b"PK\6\7", 20
-MAX_DIRECTORY = 1 << 20  # bytes: ten thousand names. Python makes objects of all of them
+MAX_DIRECTORY = 1 << 20  # bytes: ten thousand names, each of which becomes Python objects
 PACKINGS = (0, 8)  # stored and deflated, the two that NumPy writes
-DEFLATE_RATIO = 1032  # the most that deflate can do: a directory that claims more lies
-MAX_RATIO = 1000  # of a member over 1 GiB: real data hardly packs better, a bomb does
+DEFLATE_RATIO = 1032  # the best that deflate can do: a directory that claims more is wrong
+MAX_RATIO = 1000  # of a member over 1 GiB: real data hardly compresses better, a zip bomb does
 MAX_UNBOUNDED = 1 << 30
 
 
 def check_directory(file: BinaryIO, source: str) -> None:
-    """DataError where the file does not end as an archive does, or its list of names is no list of arrays."""
+    """DataError if the file does not end as a zip archive does, or its directory is too long."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - END_SIZE - LONGEST_COMMENT))
     tail = file.read()
@@ -43,12 +43,12 @@ def check_directory(file: BinaryIO, source: str) -> None:
         if record.startswith(END_64) and len(record) == END_64_SIZE:
             length = struct.unpack_from("<Q", record, 40)[0]
     if length > MAX_DIRECTORY:
-        raise DataError(f"{source}: expected at most {MAX_DIRECTORY:,} bytes of names, got {length:,}")
+        raise DataError(f"{source}: expected a directory of at most {MAX_DIRECTORY:,} bytes, got {length:,}")
     file.seek(0)
 
 
 def list_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The members that are arrays, by name without ".npy"; nothing is ever written under these names."""
+    """The members that are arrays, by name without ".npy"; no file is ever written under these names."""
     size, members = path.stat().st_size, dict[str, "zipfile.ZipInfo"]()
     names: set[str] = set()
     for info in archive.infolist():
@@ -64,20 +64,22 @@ def list_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipIn
 
 def _check_packing(info: zipfile.ZipInfo, size: int, where: str) -> None:
     if info.flag_bits & 1:
-        raise DataError(f"{where} is encrypted", hint="save it anew without a password")
+        raise DataError(f"{where}: expected a plain array, got an encrypted one", hint="save it without a password")
     if info.compress_type not in PACKINGS:
         raise DataError(
-            f"{where}: expected stored (0) or deflated (8), got packing {info.compress_type}",
-            hint="np.savez or np.savez_compressed writes it so",
+            f"{where}: expected compression 0 (stored) or 8 (deflate), got {info.compress_type}",
+            hint="save it with np.savez or np.savez_compressed",
         )
     packed = max(min(info.compress_size, size), 1)
     most = MAX_RATIO if info.file_size > MAX_UNBOUNDED else DEFLATE_RATIO if info.compress_type else 1
     if info.file_size > most * packed:
-        raise DataError(f"{where}: expected at most {most} times its {packed:,} packed bytes, got {info.file_size:,}")
+        raise DataError(
+            f"{where}: expected at most {most} times its {packed:,} compressed bytes, got {info.file_size:,}"
+        )
 
 
 def header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, *, text: bool = False) -> Header:
-    """What one member claims to be, of which no more than the beginning is unpacked."""
+    """The header of one member; only the beginning of it is unpacked."""
     with archive.open(info) as stream:
         return read_header(stream.read(HEAD), info.file_size, where, text=text)
 

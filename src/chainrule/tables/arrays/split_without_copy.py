@@ -1,7 +1,7 @@
-"""A large matrix without one of its columns, or split into two sets of rows, in the memory that it has.
+"""A large matrix without one of its columns, or split into two sets of rows, within its own memory.
 
-Both move rows up, part by part: where a row goes to, there is nothing any more that is still wanted. The matrix that
-came is of no use afterwards.
+Both move rows towards the beginning, part by part, over rows that are no longer needed. The matrix that was passed in
+must not be used afterwards.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def without_column(matrix: np.ndarray, column: int) -> np.ndarray:
 
 
 def split_without_copy(matrix: np.ndarray, kept: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows ``kept`` of a ``matrix`` (n, d), in its memory, and a copy of ``others``; both ascending positions."""
-    apart, step = matrix[others], max(1, PART // matrix.shape[1])
+    """The rows ``kept`` of a ``matrix`` (n, d), in its memory, and a copy of the rows ``others``; positions ascend."""
+    copied, step = matrix[others], max(1, PART // matrix.shape[1])
     for start in range(0, len(kept), step):
         rows = kept[start : start + step]
         matrix[start : start + len(rows)] = matrix[rows]
-    return matrix[: len(kept)], apart
+    return matrix[: len(kept)], copied

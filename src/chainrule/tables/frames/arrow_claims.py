@@ -1,8 +1,8 @@
-"""What an Arrow file (.arrow, .feather) claims to hold, read from its messages before anything is unpacked.
+"""How much an Arrow file (.arrow, .feather) claims to hold, read from its messages before anything is decompressed.
 
-A compressed buffer begins with the number of bytes that it unpacks to, and a column of nulls or of runs has rows for no
-bytes at all; pyarrow believes both. So the few numbers are read here that say what is going to be asked for. Format:
-Arrow columnar format, "Serialization and Interprocess Communication"; Message.fbs and File.fbs, as FlatBuffers.
+A compressed buffer begins with its decompressed size, and a column of nulls or of runs has rows without any bytes;
+pyarrow trusts both. So the few numbers that decide how much memory it asks for are read here. Format: Arrow columnar
+format, "Serialization and Interprocess Communication"; Message.fbs and File.fbs, as FlatBuffers.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from typing import Any, BinaryIO, NamedTuple
 from chainrule.errors import DataError
 
 MAGIC = b"ARROW1"
-CONTINUES = b"\xff\xff\xff\xff"  # in front of the length of a message; files of before 2019 lack it
-LONGEST_MESSAGE = 1 << 28  # bytes of what a message says of its buffers, or the end of a file of its messages
-ROWS, ROWS_A_BYTE = 1 << 20, 1000  # what a file may claim; 100 million equal rows are 260 kB of Parquet
-MOST_PACKED = 1 << 16  # bytes that zstd makes of one, and more than LZ4
+CONTINUATION = b"\xff\xff\xff\xff"  # before the length of a message; files from before 2019 lack it
+MAX_MESSAGE = 1 << 28  # bytes of the metadata of a message, or of the footer of a file
+MAX_ROWS, MAX_ROWS_PER_BYTE = 1 << 20, 1000  # that a file may claim; 100 million equal rows are 260 kB of Parquet
+MAX_COMPRESSION = 1 << 16  # bytes that zstd decompresses one byte to; LZ4 has less
 DICTIONARY, RECORDS = 2, 3  # kinds of messages that have buffers
 HEADER_TYPE, HEADER = 1, 2  # fields of a message, by number
 LENGTH, BUFFERS, COMPRESSION = 0, 2, 3  # of a record batch
 DATA = 1  # of a dictionary, a record batch
-BLOCKS = (2, 3)  # of the end of a file: where dictionaries and record batches lie
+BLOCKS = (2, 3)  # of the footer: where dictionaries and record batches lie
 
 
 class Claims(NamedTuple):
-    """Rows, and bytes of the largest buffer once it is unpacked."""
+    """The number of rows, and the decompressed bytes of the largest buffer."""
 
     rows: int
     largest: int
 
 
-def claims_of(file: BinaryIO, source: str) -> Claims:
-    """What the file says of itself; DataError if that makes no sense."""
-    rows = largest = said = 0
+def read_claims(file: BinaryIO, source: str) -> Claims:
+    """The claims of the file; DataError if they are inconsistent."""
+    rows = largest = total = 0
     try:
         size = file.seek(0, os.SEEK_END)
         for message, body in _messages(file, size):
-            said += len(message)
-            if said > size:
+            total += len(message)
+            if total > size:
                 raise ValueError("messages that overlap")
             batch, has_rows = _batch(message)
             if batch is None:
@@ -56,12 +56,12 @@ def claims_of(file: BinaryIO, source: str) -> Claims:
 
 def check_rows(rows: int, size: int, source: str) -> None:
     """DataError if a file of ``size`` bytes claims more rows than such a file can hold."""
-    if not 0 <= rows <= ROWS + ROWS_A_BYTE * size:
+    if not 0 <= rows <= MAX_ROWS + MAX_ROWS_PER_BYTE * size:
         raise DataError(f"{source} is no valid {Path(source).suffix} file: it claims {rows:,} rows in {size:,} bytes")
 
 
 class Fields:
-    """A table of FlatBuffers within ``data``: fields by number, each where the table's own directory says."""
+    """A FlatBuffers table within ``data``: fields by number, located by the table's own directory."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data, self._at = data, at
@@ -97,13 +97,13 @@ class Fields:
 
 def _read(data: bytes, kind: str, at: int) -> int:
     if at < 0:
-        raise ValueError("a place before the beginning")
+        raise ValueError("an offset before the beginning")
     found: int = struct.unpack_from(kind, data, at)[0]
     return found
 
 
 def _batch(message: bytes) -> tuple[Fields | None, bool]:
-    """The record batch in a message, None for a schema; whether its rows are the table's."""
+    """The record batch in a message, None for a schema; and whether its rows are rows of the table."""
     fields = Fields(message, _read(message, "<I", 0))
     kind, header = fields.number("<B", HEADER_TYPE), fields.table(HEADER)
     if header is None or kind not in {DICTIONARY, RECORDS}:
@@ -112,26 +112,26 @@ def _batch(message: bytes) -> tuple[Fields | None, bool]:
 
 
 def _sizes(file: BinaryIO, size: int, batch: Fields, body: int) -> Iterator[int]:
-    """Bytes of each buffer, unpacked."""
-    packed = batch.place(COMPRESSION) is not None
+    """The decompressed bytes of each buffer."""
+    compressed = batch.place(COMPRESSION) is not None
     for offset, length in batch.structs("<qq", BUFFERS):
         if not 0 <= length <= size:
             raise ValueError("a buffer longer than the file")
-        if not packed or length < 8:
+        if not compressed or length < 8:
             yield length
             continue
         file.seek(body + offset)
         unpacked = struct.unpack("<q", file.read(8))[0]
-        if unpacked > MOST_PACKED * length:
-            raise ValueError("a buffer that claims more than packing can do")
-        yield length if unpacked < 0 else unpacked  # -1: this one is not packed
+        if unpacked > MAX_COMPRESSION * length:
+            raise ValueError("a buffer that claims more than compression can do")
+        yield length if unpacked < 0 else unpacked  # -1: this one is not compressed
 
 
 def _messages(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Each message, and where its buffers begin."""
+    """Each message, and the position of its buffers."""
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
-        yield from _of_stream(file, size)
+        yield from _stream_messages(file, size)
         return
     file.seek(size - len(MAGIC) - 4)
     length = struct.unpack("<i", file.read(4))[0]
@@ -139,13 +139,13 @@ def _messages(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
     end = file.read(length)
     footer = Fields(end, _read(end, "<I", 0))
     for field in BLOCKS:
-        for start, said, _ in footer.structs("<qi4xq", field):
+        for start, length, _ in footer.structs("<qi4xq", field):
             file.seek(start)
             message = _message(file)
-            yield message, start + said
+            yield message, start + length
 
 
-def _of_stream(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+def _stream_messages(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
     at = 0
     while at < size:
         file.seek(at)
@@ -162,9 +162,9 @@ def _of_stream(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
 
 def _message(file: BinaryIO) -> bytes:
     start = file.read(4)
-    if start == CONTINUES:
+    if start == CONTINUATION:
         start = file.read(4)
     length = struct.unpack("<i", start)[0]
-    if not 0 <= length <= LONGEST_MESSAGE:
-        raise ValueError("a message too long")
+    if not 0 <= length <= MAX_MESSAGE:
+        raise ValueError("a message that is too long")
     return file.read(length)

@@ -1,7 +1,7 @@
-"""The columns of a Parquet, Arrow or Feather file, read when they are asked for: a few at a time, each of them once.
+"""The columns of a Parquet, Arrow or Feather file, read on demand: a few at a time, each of them once.
 
-Text is never spread out: a file may hold a million rows of one long text in a few hundred bytes, and so do codes. What
-a file claims to hold is compared with the memory that is free before any of it is read.
+Text stays dictionary-encoded: a file may hold a million rows of one long text in a few hundred bytes, and so do codes.
+The claims of a file are compared with the free memory before any of it is read.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import os
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from chainrule.host_memory import refuse_what_is_not_free
-from chainrule.tables.frames.arrow_claims import check_rows, claims_of
-from chainrule.tables.frames.foreign_columns import arrow_module, coded, is_arrow_text
+from chainrule.host_memory import require_free_memory
+from chainrule.tables.frames.arrow_claims import check_rows, read_claims
+from chainrule.tables.frames.foreign_columns import arrow_module, dictionary_encoded, is_arrow_text
 
-CELLS_AT_ONCE = 1 << 22  # beside the columns that are made of them
-CELL_BYTES = 8  # of a table: a number, or a code and what it is made of
-PACKED = 16  # bytes that one of a Parquet file stands for, in files of which nothing is suspected
-PARTS = 2  # buffers of a column that may be as large as the largest: where texts begin, and the texts
+CELLS_AT_ONCE = 1 << 22  # in memory besides the columns that are made of them
+CELL_BYTES = 8  # of a table: a number, or a code and the Arrow index it is made of
+USUAL_COMPRESSION = 16  # bytes per byte of a Parquet file, up to which its row groups are not checked
+LARGE_BUFFERS = 2  # of a column, that may be as large as the largest: the offsets of texts, and the texts
 
 
 class ColumnsOfFile(abc.ABC):
-    """Columns by position.
+    """The columns of a file by position.
 
     Attributes
     ----------
     column_names, num_rows : of the file
-    largest : bytes of the largest piece that is unpacked as a whole
+    largest : bytes of the largest piece that is decompressed as a whole
     """
 
     column_names: list[str]
@@ -35,22 +35,24 @@ class ColumnsOfFile(abc.ABC):
     largest: int
 
     def choose(self, order: Sequence[int], *, doing: str) -> None:
-        """Say which columns will be asked for, in which order: others are not read.
+        """Announce which columns will be read, in which order.
 
-        OutOfMemoryError if they take more than is free.
+        OutOfMemoryError if they take more than the free memory.
         """
         self._place = {position: i for i, position in enumerate(order)}
         self._order, self._read = list(order), dict[int, Any]()
         self._at_once = max(1, CELLS_AT_ONCE // max(1, self.num_rows))
-        needed = self.num_rows * CELL_BYTES * (len(order) + min(self._at_once, len(order))) + PARTS * self.largest
-        refuse_what_is_not_free(needed, doing=doing)
+        needed = (
+            self.num_rows * CELL_BYTES * (len(order) + min(self._at_once, len(order))) + LARGE_BUFFERS * self.largest
+        )
+        require_free_memory(needed, doing=doing)
 
     def column(self, position: int) -> Any:
-        """The column of this position as a chunked array, which is not held here any longer."""
+        """The column at this position as a chunked array, to which no reference is kept here."""
         if position not in self._read:
             first = self._place[position]
             wanted = self._order[first : first + self._at_once]
-            # Arrow keeps what was freed, half a table in the end.
+            # Arrow keeps freed memory, in the end half a table.
             arrow_module("pyarrow").default_memory_pool().release_unused()
             self._read = dict(zip(wanted, self._columns(wanted), strict=True))
         return self._read.pop(position)
@@ -71,14 +73,14 @@ class ParquetColumns(ColumnsOfFile):
         self.column_names, self.num_rows = schema.names, metadata.num_rows
         size = file.seek(0, os.SEEK_END)
         check_rows(self.num_rows, size, source)
-        # Not what each column says: pyarrow ends the process there if that contradicts the schema. Of a file that packs
-        # as real data do, a page of a column is small beside the table.
+        # By row group: pyarrow ends the process if the metadata of a column contradicts the schema. In a file that
+        # compresses as real data do, a page of a column is small beside the table.
         groups = (metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-        self.largest = max((group for group in groups if group > PACKED * size), default=0)
+        self.largest = max((group for group in groups if group > USUAL_COMPRESSION * size), default=0)
 
     def _columns(self, positions: Sequence[int]) -> list[Any]:
         names = [self.column_names[i] for i in positions]
-        content = self._parquet.read(columns=names)  # "a" also reads what is called "a.b"
+        content = self._parquet.read(columns=names)  # "a" also reads "a.b"
         return [content.column(name) for name in names]
 
 
@@ -87,7 +89,7 @@ class IpcColumns(ColumnsOfFile):
 
     def __init__(self, file: BinaryIO, source: str) -> None:
         self._file = file
-        self.num_rows, self.largest = claims_of(file, source)
+        self.num_rows, self.largest = read_claims(file, source)
         self.column_names = self._open(None).schema.names
 
     def _columns(self, positions: Sequence[int]) -> list[Any]:
@@ -95,9 +97,9 @@ class IpcColumns(ColumnsOfFile):
         reader, ascending = self._open(sorted(positions)), sorted(positions)
         chunks: list[list[Any]] = [[] for _ in ascending]
         for batch in _batches(reader):
-            batch.validate(full=True)  # Arrow believes the offsets of text in such a file, and reads where they point
-            for mine, array in zip(chunks, batch.columns, strict=True):
-                mine.append(coded(array))
+            batch.validate(full=True)  # else Arrow trusts the offsets of text, and reads wherever they point
+            for chunk, array in zip(chunks, batch.columns, strict=True):
+                chunk.append(dictionary_encoded(array))
         found = dict(zip(ascending, map(pa.chunked_array, chunks), strict=True))
         return [found[position] for position in positions]
 

@@ -1,6 +1,6 @@
-"""A column of another library (pandas, Polars, Arrow) as an array or as cells, without a loss on the way.
+"""A column of another library (pandas, Polars, Arrow) as an array or as cells, without loss.
 
-Only what a column holds is looked at: a level of a categorical that no row has is not there.
+Levels of a categorical that no row has are ignored.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 from chainrule.errors import OptionError
 from chainrule.nn.columns.notation import NOTHING
 from chainrule.tables.text.column_builder import Cells
-from chainrule.tables.text.infer_type import Refuse
 from chainrule.tables.text.parsing import label_name
+from chainrule.tables.text.refusals import Refuse
 
-CELLS = (int, float, Decimal, np.bool_, np.integer, np.floating, datetime.date)  # besides text; dates for their refusal
+CELLS = (int, float, Decimal, np.bool_, np.integer, np.floating, datetime.date)  # besides text; dates are refused later
 NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
-NO_MIXTURE = "write all labels as text, or none of them"
-PRINTED_NOTHING = NOTHING | {"nan", "NaN"}  # of what is not text
+NO_MIXTURE = "write all labels as text, or none"
+PRINTED_NULLS = NOTHING | {"nan", "NaN"}  # of values that are no text
 WHOLE = re.compile(r"u?int\d+", re.IGNORECASE)
-WIDE = "Int128"  # and UInt128 of Polars, which has no NumPy array for them and in older versions panics
+WIDE = "Int128"  # and UInt128, of Polars: NumPy has no such array, and older versions panic
 
 
 def arrow_module(module: str) -> Any:
@@ -38,12 +38,12 @@ def arrow_module(module: str) -> Any:
         ) from None
 
 
-def of_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
-    """A chunked array: numbers, booleans, dates or objects; or text.
+def convert_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
+    """A chunked array of Arrow as numbers, booleans, dates or objects; text and dictionaries as cells.
 
     Parameters
     ----------
-    exact : keep whole and decimal numbers beyond 2**53, as Python's; else they are rounded to float64
+    exact : keep whole and decimal numbers beyond 2**53 as Python objects; else they are rounded to float64
     """
     pa = arrow_module("pyarrow")
     types, kind = pa.types, column.type
@@ -58,7 +58,7 @@ def of_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type).cast(storage)
         kind = storage
     if types.is_dictionary(kind) or is_arrow_text(kind):
-        return _of_dictionary(pa.chunked_array([coded(chunk) for chunk in column.chunks]))
+        return _of_dictionary(pa.chunked_array([dictionary_encoded(chunk) for chunk in column.chunks]))
     if types.is_decimal(kind) or (types.is_integer(kind) and column.null_count):
         if exact:
             return _objects(column.to_pylist())
@@ -74,8 +74,8 @@ def is_arrow_text(kind: Any) -> bool:
     return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_string_view))
 
 
-def coded(chunk: Any) -> Any:
-    """An array of text as codes and its different texts; what is no text as it is."""
+def dictionary_encoded(chunk: Any) -> Any:
+    """An array of text as a dictionary of its different texts and codes; any other array unchanged."""
     if not is_arrow_text(chunk.type):
         return chunk
     pa = arrow_module("pyarrow")
@@ -90,13 +90,13 @@ def _of_dictionary(column: Any) -> Cells:
     return _of_levels(codes, lambda used: levels.take(pa.array(used)).to_pylist(), text=is_arrow_text(levels.type))
 
 
-def of_series(series: Any, *, exact: bool) -> np.ndarray | Cells:
-    """A column of a DataFrame; as :func:`of_arrow`."""
+def convert_series(series: Any, *, exact: bool) -> np.ndarray | Cells:
+    """A column of a DataFrame, as :func:`convert_arrow`."""
     dtype = str(series.dtype)
-    if dtype == "category":  # of pandas: categories, also where they are numbers
+    if dtype == "category":  # of pandas: categories, even if they are numbers
         return _of_levels(series.cat.codes.to_numpy(), lambda used: series.cat.categories.take(used).tolist())
     values = _objects(_python_values(series)) if WIDE in dtype else np.asarray(series.to_numpy())
-    if exact and values.dtype.kind == "f" and WHOLE.search(dtype):  # nulls made floats of them
+    if exact and values.dtype.kind == "f" and WHOLE.search(dtype):  # floats only because of nulls
         values = _objects(_python_values(series))
     return _objects(values.tolist()) if values.dtype.kind in "UT" else values
 
@@ -111,48 +111,53 @@ def _objects(values: Sequence[Any]) -> np.ndarray:
 
 
 def _of_levels(codes: np.ndarray, levels_at: Callable[[np.ndarray], list[Any]], *, text: bool = False) -> Cells:
-    """Categories, of which only those that some row has are asked for; ``codes`` are -1 for none.
+    """The cells of a categorical; ``codes`` are -1 for nulls.
 
-    ``text``: all of them are known to be text, or None.
+    ``levels_at`` gets the positions of the levels that some row has. ``text``: all of them are text, or None.
     """
-    there = np.zeros(int(codes.max(initial=-1)) + 2, bool)  # the last is where -1 points
-    there[codes] = True
-    used = np.flatnonzero(there[:-1])
-    position = np.full(len(there), -1, np.int32)
+    is_used = np.zeros(int(codes.max(initial=-1)) + 2, bool)  # -1 indexes the last
+    is_used[codes] = True
+    used = np.flatnonzero(is_used[:-1])
+    position = np.full(len(is_used), -1, np.int32)
     position[used] = np.arange(len(used))
     values = levels_at(used)
     if text:
         return _cells(position[codes], values)
-    wrong = next((value for value in values if isinstance(value, bytes | list | dict | tuple | set)), None)
+    return _cells(position[codes], _names_of(values), named=not all(isinstance(value, str) for value in values))
+
+
+def _names_of(levels: Sequence[Any]) -> list[str]:
+    """The names of levels of a categorical, "" for null; TypeError for two levels of one name, and for containers."""
+    wrong = next((level for level in levels if isinstance(level, bytes | list | dict | tuple | set)), None)
     if wrong is not None:
         raise TypeError(f"expected categories of numbers or text, got {type(wrong).__name__}")
-    names = ["" if is_nothing(value) else label_name(value) for value in values]
+    names = ["" if is_null(level) else label_name(level) for level in levels]
     kind: dict[str, type] = {}
-    for name, value in zip(names, values, strict=True):
-        if kind.setdefault(name.strip(), type(value)) is not type(value) and name:
-            types = f"{kind[name.strip()].__name__} and as {type(value).__name__}"
-            raise TypeError(f"expected categories with names of their own, got {name:.60} as {types}")
-    return _cells(position[codes], names, named=not all(isinstance(value, str) for value in values))
+    for name, level in zip(names, levels, strict=True):
+        if kind.setdefault(name.strip(), type(level)) is not type(level) and name:
+            types = f"{kind[name.strip()].__name__} and as {type(level).__name__}"
+            raise TypeError(f"expected categories with different names, got {name:.60} as {types}")
+    return names
 
 
-def is_nothing(value: Any) -> bool:
-    """Whether a value of a library is none: None, nan, NA, NaT."""
-    return not isinstance(value, str) and str(value) in PRINTED_NOTHING
+def is_null(value: Any) -> bool:
+    """Whether a value is a null of some library: None, nan, NA, NaT."""
+    return not isinstance(value, str) and str(value) in PRINTED_NULLS
 
 
 def _cells(codes: np.ndarray, texts: Sequence[str | None], *, named: bool = False) -> Cells:
-    """Codes of texts, -1 for none, as cells: stripped, each once, and "" for none."""
+    """Codes of texts (-1 for null) as cells: stripped, each text once, and "" for null."""
     at: dict[str, int] = {}
-    nothing = [""] if (codes < 0).any() else []  # last, where -1 finds it
-    renumbered = [at.setdefault((text or "").strip(), len(at)) for text in [*texts, *nothing]]
+    null = [""] if (codes < 0).any() else []  # last: -1 indexes it
+    renumbered = [at.setdefault((text or "").strip(), len(at)) for text in [*texts, *null]]
     return Cells(np.array(renumbered, np.int32)[codes], list(at), named)
 
 
 def cells_of_objects(values: np.ndarray, refuse: Refuse, *, labels: bool = False) -> tuple[Cells, bool]:
-    """The cells that these Python values would be in a text file; whether all that are there are text.
+    """The cells that these Python values would be in a text file; and whether all values besides nulls are text.
 
-    What a text file has no cell for, a list or bytes, is refused; of ``labels`` also a text and another value that
-    would have one name.
+    A value that no cell can hold, a list or bytes, is refused; among ``labels`` also a text and another value of the
+    same name.
     """
     at: dict[str, int] = {}
     is_text: list[bool] = []
@@ -160,7 +165,7 @@ def cells_of_objects(values: np.ndarray, refuse: Refuse, *, labels: bool = False
     for i, value in enumerate(values.tolist()):
         if isinstance(value, str):
             cell = value.strip()
-        elif is_nothing(value):
+        elif is_null(value):
             cell = ""
         elif isinstance(value, CELLS):
             cell = label_name(value)
@@ -170,5 +175,5 @@ def cells_of_objects(values: np.ndarray, refuse: Refuse, *, labels: bool = False
         if code == len(is_text):
             is_text.append(isinstance(value, str) or not cell)
         elif labels and cell and is_text[code] != isinstance(value, str):
-            raise refuse(i, "either text or a number of this name, and not both", NO_MIXTURE)
+            raise refuse(i, "either text or a number of this name, not both", NO_MIXTURE)
     return Cells(codes, list(at)), all(is_text)

@@ -1,4 +1,4 @@
-"""One column of a text table while it is read: numbers as long as they last, else its different cells, each once."""
+"""One column of a text table while it is read: numbers for as long as all cells are, else each different text once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.nn.columns.notation import MISSING, PLAIN, Notation
-from chainrule.tables.text.notations import may_have_thousands, notations_of, sure_sign
+from chainrule.tables.text.infer_notation import certain_decimal_sign, may_be_thousands, notations_of
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """A column as text: row i holds ``texts[codes[i]]``. ``named``: they are names of values that are no text."""
+    """A column as text: row i holds ``texts[codes[i]]``. ``named``: the texts are names of values of another type."""
 
     codes: np.ndarray
     texts: list[str]
@@ -23,48 +23,48 @@ class Cells:
 
 
 class ColumnBuilder:
-    """Takes a column part by part. The first part decides how numbers are written, if they are numbers at all.
+    """Collects a column part by part. The first part decides whether it is numbers, and in which notation.
 
     Parameters
     ----------
-    as_text : keep the cells whatever they hold
-    known : how its numbers are written, if a model knows that
+    as_text : keep the cells as text, whatever they hold
+    known : how the numbers are written, if a model knows that
 
     Attributes
     ----------
     notation : how the numbers are written; None for text
-    surprised : a later cell was no such number: what was read is of no use, and the column must be read as text
-    shows : whether a cell held a sign that another notation would read differently
+    failed : a later cell was no such number: what was read is of no use, and the column must be read again as text
+    has_sign : whether a cell held a sign that another notation would read differently
     """
 
     def __init__(self, *, as_text: bool = False, known: Notation | None = None) -> None:
         self.notation: Notation | None = None
-        self.surprised = self.shows = False
-        self._first, self._known = not as_text, known
-        self._pointed = False  # whether a cell holds a point that stands before decimals
+        self.failed = self.has_sign = False
+        self._undecided, self._known = not as_text, known
+        self._has_decimal_point = False  # whether a cell holds a point that cannot stand between thousands
         self._numbers = array("d")
         self._codes = array("i")
         self._texts: dict[str, int] = {}
 
     @property
-    def shown(self) -> Notation | None:
-        """The notation, if a cell says so."""
-        return self.notation if self.shows else None
+    def visible_notation(self) -> Notation | None:
+        """The notation, if a cell shows it."""
+        return self.notation if self.has_sign else None
 
-    def sure_sign(self) -> str | None:
-        """The decimal sign that the column is sure to use, "" if none shows, None if that depends on its file."""
+    def certain_decimal_sign(self) -> str | None:
+        """As :func:`~chainrule.tables.text.infer_notation.certain_decimal_sign`, of what was read so far."""
         if self.notation is None:
-            return sure_sign(self._texts)
-        depends = self.notation == PLAIN and not self._pointed and self._known is None
-        return (None if depends else self.notation.decimal) if self.shows else ""
+            return certain_decimal_sign(self._texts)
+        depends = self.notation == PLAIN and not self._has_decimal_point and self._known is None
+        return (None if depends else self.notation.decimal) if self.has_sign else ""
 
     def extend(self, cells: Sequence[str]) -> None:
         """The cells of further rows."""
-        if self.surprised:
+        if self.failed:
             return
-        if self._first:
-            self._first = False
-            self._choose(cells)
+        if self._undecided:
+            self._undecided = False
+            self._choose_notation(cells)
         if self.notation is None:
             texts = self._texts
             self._codes.extend([texts.setdefault(cell.strip(), len(texts)) for cell in cells])
@@ -73,27 +73,27 @@ class ColumnBuilder:
         try:
             self._numbers.extend(to_numbers(cells, self.notation, joined))
         except ValueError:
-            self.surprised = True
+            self.failed = True
             self._numbers = array("d")
             return
-        self._look(cells, joined, self.notation)
+        self._note_signs(cells, joined, self.notation)
 
-    def _look(self, cells: Sequence[str], joined: str, notation: Notation) -> None:
-        """What these numbers say of their notation; of most columns the first part says all."""
-        if self._pointed or (self.shows and notation != PLAIN) or not notation.shows_in(joined):
+    def _note_signs(self, cells: Sequence[str], joined: str, notation: Notation) -> None:
+        """Note which signs the cells show; for most columns the first part decides, and later calls return at once."""
+        if self._has_decimal_point or (self.has_sign and notation != PLAIN) or not notation.shows_in(joined):
             return
-        self.shows = True
+        self.has_sign = True
         if notation == PLAIN:
-            self._pointed = not may_have_thousands(map(str.strip, cells))
+            self._has_decimal_point = not may_be_thousands(map(str.strip, cells))
 
-    def _choose(self, cells: Sequence[str]) -> None:
+    def _choose_notation(self, cells: Sequence[str]) -> None:
         present = {cell for cell in map(str.strip, cells) if cell not in MISSING}
         found = notations_of(present) if self._known is None else [self._known]
         if len(found) == 1 and (self._known is None or all(map(self._known.reads, present))):
             self.notation = found[0]
 
     def result(self) -> np.ndarray | Cells:
-        """(n,) float64 with nan for holes, or the cells; in memory of its own, which can be shortened."""
+        """(n,) float64 with nan for holes, or the cells; in memory of its own, which can be resized."""
         if self.notation is not None:
             return np.array(self._numbers)
         return Cells(np.array(self._codes, np.int32), list(self._texts))
@@ -102,8 +102,8 @@ class ColumnBuilder:
 def to_numbers(cells: Sequence[str], notation: Notation, joined: str) -> list[float]:
     """The numbers of the cells, nan for holes; ValueError if one holds something else. ``joined``: all their text.
 
-    ``float`` is several times as fast as the strict reading and takes, of ASCII without underscores, only inf and nan
-    too much, which show in the sum.
+    ``float`` is several times as fast as the strict reading. Of ASCII without underscores it accepts too much only in
+    inf and nan, and these make the sum non-finite.
     """
     if notation == PLAIN and joined.isascii() and "_" not in joined:
         try:

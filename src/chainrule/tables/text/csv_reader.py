@@ -1,8 +1,8 @@
 """Tables from delimited text.
 
-Read with the csv module and ``float``, part by part and column by column: beside the numbers there is never more in
-memory than a part. ``np.loadtxt`` was measured against it (100,000 x 30 numbers of 17 digits, 56 MiB: 0.6 s against
-1.0 s) and not taken: it cuts and skips rows in silence, and its errors name no column.
+They are read with the csv module and ``float``, part by part and column by column: besides the numbers only one part is
+ever in memory. ``np.loadtxt`` was faster (0.6 s against 1.0 s for 100,000 x 30 numbers of 17 digits, 56 MiB) and not
+taken: it cuts and skips rows silently, and its errors name no column.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ import numpy as np
 from chainrule.errors import DataError
 from chainrule.nn.columns.column_data import TableColumns
 from chainrule.nn.columns.notation import PLAIN, Notation
-from chainrule.tables.columns import choose_columns, show_names
+from chainrule.tables.choose_columns import choose_columns, show_names
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 from chainrule.tables.text.column_builder import Cells, ColumnBuilder
 from chainrule.tables.text.csv_text import CsvText
-from chainrule.tables.text.infer_type import InferredType, Refuse, Target, infer_target, infer_type, whole_numbers
-from chainrule.tables.text.notations import of_file
-from chainrule.tables.text.parsing import kind_of
+from chainrule.tables.text.infer_notation import complete_notations
+from chainrule.tables.text.infer_target import Target, infer_target, whole_numbers
+from chainrule.tables.text.infer_type import InferredType, infer_type
+from chainrule.tables.text.parsing import cell_kind
+from chainrule.tables.text.refusals import Refuse
 
-PART = 1 << 14  # cells held as text at a time: more of them leave the caches, and take half as long again
-LEAST = 16  # rows, so that very wide tables are not taken one cell a column
+CELLS_PER_PART = 1 << 14  # held as text at a time: more of them leave the caches, and take half as long again
+MIN_ROWS = 16  # of a part, so that a very wide table is not read a row at a time
 
 
 def read_csv(path: Path, selection: Selection) -> Table:
     """The table of a text file.
 
-    The delimiter is found in the header. Cells may be quoted, also across lines; spaces around them do not count.
-    Empty lines between rows are skipped. There is no comment sign.
-    What cells mean: :mod:`chainrule.tables.text.infer_type`.
+    The delimiter is found in the header. Cells may be quoted, also across lines; spaces around them are ignored.
+    Empty lines between rows are skipped. There is no comment sign. What cells mean:
+    :mod:`chainrule.tables.text.infer_type` and :mod:`chainrule.tables.text.infer_target`.
 
     Raises
     ------
     DataError     naming line (from 1, the header included) and column of what cannot be read.
-    OptionError   if a column of the selection is not there, or the target is needed and was not said.
+    OptionError   if a column of the selection does not exist, or the target is needed and not given.
     """
     text = CsvText(path)
     names = text.names
@@ -49,24 +51,15 @@ def read_csv(path: Path, selection: Selection) -> Table:
     if not selection.feature_names and target is not None and selection.target != names[target]:
         _refuse_missing_header(text, [names[i] for i in chosen])
     columns, y = _read_columns(text, chosen, target, selection)
-    return Table.of_columns(columns, y, "" if target is None else names[target], text.source, text.notes)
+    return Table.from_columns(columns, y, "" if target is None else names[target], text.source, text.notes)
 
 
 def _read_columns(
     text: CsvText, chosen: Sequence[int], target: int | None, selection: Selection
 ) -> tuple[TableColumns, np.ndarray | None]:
-    """The features by name and the target. What surprises in the first reading is read once more, as text."""
+    """The features by name, and the target."""
     names, known = text.names, _known_notations(text.names, target, selection)
-    builders = {
-        i: ColumnBuilder(
-            as_text=bool(selection.classes) if i == target else selection.kind(names[i]) == "category",
-            known=known.get(i),
-        )
-        for i in [*chosen, *([] if target is None else [target])]
-    }
-    _fill(text, builders)
-    again = [i for i, builder in builders.items() if builder.surprised or (i == target and _is_large(builder))]
-    _read_again(text, builders, again)
+    builders = _read_once_or_twice(text, chosen, target, selection, known)
     decimals = _decimals(text, builders, known, learns=not selection.feature_names)
     found = {i: _feature(builders.pop(i), text, i, decimals, selection, known.get(i)) for i in chosen}
     y = None
@@ -74,34 +67,51 @@ def _read_columns(
         y = _target(builders[target], _refusal(text, target), decimals, selection, known.get(target))
     if len({len(column.data) for column in found.values()} | ({len(y.values)} if y else set())) > 1:
         raise text.refuse("its columns differ in length: it changed while it was read")
-    shown = {names[i]: column.notation for i, column in found.items()}
-    of_target = {} if target is None or y is None else {names[target]: y.notation}
-    notations = of_file(shown | of_target, decimals)
+    visible = {names[i]: column.notation for i, column in found.items()}
+    visible_of_target = {} if target is None or y is None else {names[target]: y.notation}
+    notations = complete_notations(visible | visible_of_target, decimals)
     columns = TableColumns(
         {names[i]: column.data for i, column in found.items()},
-        notations={name: notation for name, notation in notations.items() if name in shown},
+        notations={name: notation for name, notation in notations.items() if name in visible},
         target=None if target is None else notations.get(names[target]),
     )
     return columns, None if y is None else y.values
 
 
+def _read_once_or_twice(
+    text: CsvText, chosen: Sequence[int], target: int | None, selection: Selection, known: Mapping[int, Notation]
+) -> dict[int, ColumnBuilder]:
+    """A builder for each column, filled; of a column whose first reading failed, and a large target, with its text."""
+    builders = {
+        i: ColumnBuilder(
+            as_text=bool(selection.classes) if i == target else selection.kind(text.names[i]) == "category",
+            known=known.get(i),
+        )
+        for i in [*chosen, *([] if target is None else [target])]
+    }
+    _fill(text, builders)
+    again = [i for i, builder in builders.items() if builder.failed or (i == target and _is_large(builder))]
+    _reread_as_text(text, builders, again)
+    return builders
+
+
 def _decimals(
     text: CsvText, builders: dict[int, ColumnBuilder], known: Mapping[int, Notation], *, learns: bool
 ) -> set[str]:
-    """The decimal signs that the columns of the file are sure to use; columns that this contradicts are read again.
+    """The decimal signs that the columns of the file are certain to use; columns that they contradict are read again.
 
-    What 1.234 is says the whole file: columns that could be read either way wait for all others, unselected ones too,
-    so that neither the order of the rows nor the choice of columns changes a number. A table that a model ``learns``
-    from asks them too if no column of its own shows a sign: the model keeps it.
+    The whole file decides what 1.234 is: columns that could be read either way depend on all others, unselected ones
+    too, so that neither the order of the rows nor the choice of columns changes a number. A table that a model
+    ``learns`` from asks the unselected ones also if no column of its own shows a sign: the model keeps the notation.
     """
-    signs = {i: builder.sure_sign() for i, builder in builders.items()}
-    unsure = [i for i, sign in signs.items() if sign is None and i not in known]
-    if unsure or (learns and not any(signs.values())):  # of whole numbers alone a later file may show more
-        signs |= _signs_of(text, [i for i in range(len(text.names)) if i not in builders])
+    signs = {i: builder.certain_decimal_sign() for i, builder in builders.items()}
+    uncertain = [i for i, sign in signs.items() if sign is None and i not in known]
+    if uncertain or (learns and not any(signs.values())):  # a later file may show more than whole numbers
+        signs |= _decimal_signs(text, [i for i in range(len(text.names)) if i not in builders])
     decimals = {sign for sign in signs.values() if sign}
-    pointed = [i for i in unsure if builders[i].notation == PLAIN]
+    pointed = [i for i in uncertain if builders[i].notation == PLAIN]
     if decimals == {","}:
-        _read_again(text, builders, pointed)
+        _reread_as_text(text, builders, pointed)
     elif len(decimals) > 1 or (not decimals and text.delimiter == ";"):
         text.notes += [_note_of_points(text.names[i]) for i in pointed]
     return decimals
@@ -117,7 +127,7 @@ def _feature(
 ) -> InferredType:
     column, name = builder.result(), text.names[position]
     if isinstance(column, np.ndarray):
-        return InferredType(column, builder.shown)
+        return InferredType(column, builder.visible_notation)
     return infer_type(
         column,
         _refusal(text, position),
@@ -129,37 +139,38 @@ def _feature(
 
 
 def _known_notations(names: Sequence[str], target: int | None, selection: Selection) -> dict[int, Notation]:
-    """By position, those that a model knows."""
+    """The notations that a model knows, by position."""
     known = {i: selection.notations[name] for i, name in enumerate(names) if name in selection.notations}
     if target is not None and selection.target_notation is not None:
         known[target] = selection.target_notation
     return known
 
 
-def _read_again(text: CsvText, builders: dict[int, ColumnBuilder], which: Sequence[int]) -> None:
-    """Let these columns be text."""
+def _reread_as_text(text: CsvText, builders: dict[int, ColumnBuilder], which: Sequence[int]) -> None:
+    """Replace the builders of these columns by ones that hold text."""
     again = {i: ColumnBuilder(as_text=True) for i in which}
     if again:
         _fill(text, again)
         builders |= again
 
 
-def _signs_of(text: CsvText, others: Sequence[int]) -> dict[int, str | None]:
-    """The decimal signs that columns which nobody asked for are sure to use."""
+def _decimal_signs(text: CsvText, others: Sequence[int]) -> dict[int, str | None]:
+    """The decimal signs that columns outside the selection are certain to use."""
     builders = {i: ColumnBuilder() for i in others}
     if builders:
         _fill(text, builders)
-        _read_again(text, builders, [i for i, builder in builders.items() if builder.surprised])
-    return {i: builder.sure_sign() for i, builder in builders.items()}
+        _reread_as_text(text, builders, [i for i, builder in builders.items() if builder.failed])
+    return {i: builder.certain_decimal_sign() for i, builder in builders.items()}
 
 
 def _note_of_points(name: str) -> str:
-    return f"column {name!r:.60}: 1.234 is read as 1.234, not as 1234: the file is not sure of decimal commas"
+    reason = "the other columns do not all have decimal commas"
+    return f"column {name!r:.60}: 1.234 is read as 1.234, not as 1234: {reason}"
 
 
 def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:
     """Give each builder its column of the whole file."""
-    rows, n = (row for _, row in text.rows()), max(LEAST, PART // len(text.names))
+    rows, n = (row for _, row in text.rows()), max(MIN_ROWS, CELLS_PER_PART // len(text.names))
     part = list(islice(rows, n))
     if not part:
         raise text.refuse(f"line {text.header_line}: expected rows below the header, got none")
@@ -172,7 +183,7 @@ def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:
 
 def _is_large(builder: ColumnBuilder) -> bool:
     """Whether there are numbers that float64 may have rounded to a neighbour."""
-    column = builder.result() if not builder.surprised else None
+    column = builder.result() if not builder.failed else None
     return isinstance(column, np.ndarray) and bool((np.abs(column) >= 2**53).any())
 
 
@@ -181,8 +192,8 @@ def _target(
 ) -> Target:
     column = builder.result()
     if isinstance(column, np.ndarray) and not np.isnan(column).any():
-        return Target(whole_numbers(column), builder.shown)
-    if isinstance(column, np.ndarray):  # only to find the words
+        return Target(whole_numbers(column), builder.visible_notation)
+    if isinstance(column, np.ndarray):  # the target has a hole: for the message of infer_target
         column = Cells(np.isnan(column).astype(np.int32), ["0", ""])
     return infer_target(column, refuse, decimals=decimals, classes=selection.classes, notation=notation)
 
@@ -195,8 +206,8 @@ def _refusal(text: CsvText, column: int) -> Refuse:
 
 
 def _refuse_missing_header(text: CsvText, names: Sequence[str]) -> None:
-    """A header of numbers alone is most likely the first row, which would be lost."""
-    if all(kind_of(name) in {"number", "missing", "infinite", "miswritten"} for name in names):
+    """DataError for a header of numbers alone: most likely it is the first row, which would be lost."""
+    if all(cell_kind(name) in {"number", "missing", "infinite", "miswritten"} for name in names):
         raise text.refuse(
             f"line {text.header_line}: expected the names of the columns, got numbers: "
             f"{show_names(names[:3])}{', ...' * (len(names) > 3)}",

@@ -1,4 +1,4 @@
-"""Delimited text as records: encoding, delimiter, header, lines and quotes; not yet what the cells mean."""
+"""Delimited text as records: encoding, delimiter, header, lines and quotes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from itertools import islice
 from pathlib import Path
 
 from chainrule.errors import DataError
-from chainrule.tables.columns import show, show_names
+from chainrule.plain_text import show
+from chainrule.tables.choose_columns import show_names
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-WESTERN = "cp1252"  # Windows-1252: latin-1, and letters where that has control characters
+WESTERN = "cp1252"  # Windows-1252: latin-1 with letters in place of control characters
 BLOCK = 1 << 20  # bytes checked at a time
 LONGEST_LINE = 1 << 24  # characters of a line of the header: 250,000 names of sixty
 LONGEST_HEADER = 1 << 20  # characters of several lines; a quote that is still open then was never closed
 
 
 class CsvText:
-    """A text file, read anew each time it is asked for: one header, records as wide as that. Else it is a DataError.
+    """A text file with a header and records of its width; anything else is a DataError. Each iteration reads it anew.
 
-    UTF-8; UTF-16 where a byte order mark says so; what is neither is taken for Windows-1252, which is said in a note.
+    UTF-8, or UTF-16 with a byte order mark; anything else is read as Windows-1252, with a note.
 
     Attributes
     ----------
     source : the path, for messages
-    notes : what was taken for granted and should be said
+    notes : assumptions that the user should know of
     names : the columns, stripped of spaces, none empty, all different
     header_line : the line on which the header begins, from 1
-    delimiter : the one of comma, semicolon, tab and pipe that stands most often in the header, outside quotes;
-        csv.Sniffer guesses from the cells and errs
+    delimiter : comma, semicolon, tab or pipe, whichever is most frequent in the header outside quotes. csv.Sniffer
+        guesses from the cells, and errs
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,17 +58,17 @@ class CsvText:
         return next(islice(self.rows(), index, None))
 
     def refuse(self, message: str, hint: str = "") -> DataError:
-        """The error to raise, with the file named."""
+        """The error to raise, naming the file."""
         return DataError(f"{self.source}, {message}", hint=hint)
 
     def refuse_cell(self, line: int, row: list[str], column: int, expected: str, hint: str = "") -> DataError:
         """The error for one cell of a row that begins on ``line``."""
         line += sum(len(re.findall(r"\r\n|\r|\n", cell)) for cell in row[:column])
-        came = show(row[column].strip()) if row[column].strip() else "an empty cell"
-        return self.refuse(f"line {line}, column {show(self.names[column])}: expected {expected}, got {came}", hint)
+        given = show(row[column].strip()) if row[column].strip() else "an empty cell"
+        return self.refuse(f"line {line}, column {show(self.names[column])}: expected {expected}, got {given}", hint)
 
     def _empty(self) -> DataError:
-        return self.refuse("the file is empty: expected a header and rows")
+        return self.refuse("expected a header and rows, got an empty file")
 
     def _find_encoding(self) -> str:
         with self._path.open("rb") as file:
@@ -83,16 +84,16 @@ class CsvText:
                 f"{self.source} is not UTF-8 (byte {at[1]:#04x} on line {at[0]}): read as Windows-1252 (latin-1)"
             )
             return WESTERN
-        came = "a NUL byte" if at[1] == 0 else f"the byte {at[1]:#04x}"
-        raise self.refuse(f"line {at[0]}: expected text in UTF-8, got {came}", "save the file as UTF-8")
+        given = "a NUL byte" if at[1] == 0 else f"the byte {at[1]:#04x}"
+        raise self.refuse(f"line {at[0]}: expected text in UTF-8, got {given}", "save the file as UTF-8")
 
     def _first_undecodable(self, encoding: str) -> tuple[int, int] | None:
-        """Line and value of the first byte that is no text in this encoding; None where all is."""
+        """Line and value of the first byte that is no text in this encoding; None if all bytes are."""
         decoder = codecs.getincrementaldecoder(encoding)()
         line, last = 1, b""
         with self._path.open("rb") as file:
             while block := file.read(BLOCK):
-                held = decoder.getstate()[0]  # the beginning of a character that the last block cut
+                held = decoder.getstate()[0]  # the start of a character that the end of the last block cut
                 nul = block.find(b"\0") if encoding != "utf-16" else -1
                 try:
                     decoder.decode(block if nul < 0 else block[:nul])
@@ -113,6 +114,19 @@ class CsvText:
         return self._path.open(encoding=self._encoding, newline="")
 
     def _choose_delimiter(self) -> str:
+        counts, number = self._count_delimiters()
+        most = max(counts.values())
+        best = [sign for sign in DELIMITERS if counts[sign] == most]
+        if most and len(best) > 1:
+            signs = " and ".join(DELIMITERS[sign] for sign in best)
+            raise self.refuse(
+                f"line {number}: expected one delimiter, got {signs} equally often in the header ({most})",
+                "put names that contain the other sign into double quotes",
+            )
+        return best[0]
+
+    def _count_delimiters(self) -> tuple[dict[str, int], int]:
+        """How often each delimiter is in the header outside quotes, and the line on which the header ends."""
         counts = dict.fromkeys(DELIMITERS, 0)
         length, quoted, may_open, number = 0, False, True, 0
         with self._lines() as lines:
@@ -133,22 +147,14 @@ class CsvText:
                     break
         if not length:
             raise self._empty()
-        most = max(counts.values())
-        best = [sign for sign in DELIMITERS if counts[sign] == most]
-        if most and len(best) > 1:
-            signs = " and ".join(DELIMITERS[sign] for sign in best)
-            raise self.refuse(
-                f"line {number}: {signs} stand equally often in the header ({most})",
-                "put names that contain the other sign into double quotes",
-            )
-        return best[0]
+        return counts, number
 
     def _check_names(self) -> None:
         where = f"line {self.header_line}"
         if "" in self.names:
             position = f"column {self.names.index('') + 1} of {len(self.names)}"
             raise self.refuse(
-                f"{where}: {position} has no name", "name every column; a nameless one is often a row number"
+                f"{where}: {position} has no name", "name every column; one without a name is often the row number"
             )
         if len(set(self.names)) < len(self.names):
             count = dict.fromkeys(self.names, 0)
@@ -188,5 +194,5 @@ class CsvText:
 
 
 def _line_ends(data: bytes, last: bytes) -> int:
-    """How many lines end here, after the byte ``last``: each of LF, CR and CRLF ends one."""
+    """How many lines end in ``data``, which follows the byte ``last``: each of LF, CR and CRLF ends one."""
     return data.count(b"\n") + data.count(b"\r") - (last + data).count(b"\r\n")

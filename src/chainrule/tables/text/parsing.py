@@ -1,4 +1,4 @@
-"""What the cells of a text table say: a number, yes or no, a date, nothing, or text."""
+"""What the cells of a text table hold: a number, a truth value, a date, nothing, or text; and the names of labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.nn.columns.notation import MISSING, PLAIN
 
-MOST_DIGITS = 400  # before or behind the point of a number that float64 has, and some more
+MAX_DIGITS = 400  # before or after the point: more than any float64 has
 BOOLEANS = {"true": 1.0, "false": 0.0}
 BOOLEAN_NAMES = ("False", "True")
 NUMBER = PLAIN.pattern
@@ -26,7 +26,7 @@ GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)  # thousands wi
 WITH_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d*", re.ASCII)
 
 
-def kind_of(cell: str) -> str:
+def cell_kind(cell: str) -> str:
     """What a stripped cell holds: "missing", "number", "infinite", "boolean", "miswritten", "date" or "text"."""
     if cell in MISSING:
         return "missing"
@@ -42,9 +42,9 @@ def kind_of(cell: str) -> str:
 
 
 def category_name(cell: str, decimal: str = ".") -> str:
-    """The name of a category, the same from whatever file: 7 for 7.0, 7. and with decimal commas 7,0; else the cell.
+    """The name of a category, the same in every file: 7 for 7.0, 7. and, with decimal commas, 7,0; else the cell.
 
-    Other numbers with decimal commas are named as with points: 1.5 for 1,5; and 1500 for 1.500, which 1,500 is not.
+    With decimal commas other numbers are named as if written with points: 1.5 for 1,5, and 1500 for 1.500.
     """
     if decimal == ",":
         if GROUPED.fullmatch(cell):
@@ -57,9 +57,9 @@ def category_name(cell: str, decimal: str = ".") -> str:
 
 
 def label_name(value: object) -> str:
-    """The name of a label: text as it stands, True and False, 3 for 3 and for 3.0, other numbers as Python has them.
+    """The name of a label: text unchanged, True and False, 3 for 3 and 3.0, other numbers as Python prints them.
 
-    Labels of one type that differ have different names.
+    Different labels of one type have different names.
     """
     if isinstance(value, bool | np.bool_):
         return BOOLEAN_NAMES[int(value)]
@@ -75,11 +75,11 @@ def label_name(value: object) -> str:
 def _decimal_name(value: Decimal) -> str:
     if not value:
         return "0"
-    if not value.is_finite() or abs(value.adjusted()) > MOST_DIGITS:
-        return str(value)  # 1E+400, which is refused as 1e400 is, and has few digits
+    if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS:
+        return str(value)  # 1E+400: few digits, and refused later like 1e400
     return str(int(value)) if value == int(value) else format(value, "f").rstrip("0")
 
 
-def first_of(kinds: Sequence[str], *wanted: str) -> int | None:
+def first_position(kinds: Sequence[str], *wanted: str) -> int | None:
     """The position of the first of the ``wanted`` kinds."""
     return next((i for i, kind in enumerate(kinds) if kind in wanted), None)

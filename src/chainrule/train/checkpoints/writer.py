@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.errors import OptionError
-from chainrule.files.descriptors import naming
-from chainrule.files.folder import Folder, Place
+from chainrule.files.descriptors import path_in_errors
+from chainrule.files.folder import FileInFolder, Folder
 from chainrule.files.regular_file import FilePath, is_folder
 from chainrule.files.writing import make_folder
 from chainrule.nn.network import Network
@@ -34,7 +34,7 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : made where it does not exist; of a run, a :class:`chainrule.files.folder.Place` in the run's own
+    folder : made where it does not exist; of a run, a :class:`chainrule.files.folder.FileInFolder` in the run's own
     steps : batches trained on between two checkpoints, or None to go by time
     seconds : between two checkpoints; without ``steps`` 30 where nothing is said
 
@@ -65,10 +65,10 @@ class Checkpoints:
 
     def opened(self) -> Folder:
         """The folder, made where it is missing; one in a run's folder by that folder's descriptor, never by a link."""
-        if isinstance(self.folder, Place):
-            return self.folder.folder.within(self.folder.name, make=True)
+        if isinstance(self.folder, FileInFolder):
+            return self.folder.folder.open_folder(self.folder.name, make=True)
         make_folder(self.folder)
-        with naming(self.folder):
+        with path_in_errors(self.folder):
             return Folder(self.folder)
 
     @property

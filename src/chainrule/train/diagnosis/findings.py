@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from chainrule.files.regular_file import FilePath
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 from chainrule.plots.curves import Curve, draw_curves
 
 # From where on it is worth a word. Healthy nets stay far from each: some dead units are normal, an update of 1e-3 of
@@ -84,7 +84,7 @@ class Diagnosis:
                 norms.setdefault(m.layer, []).append(m.gradient_norm or math.nan)
         curves = [Curve(layer, values) for layer, values in norms.items()]
         picture = draw_curves([("gradient norm", curves)], title="gradient norm of each layer", first_epoch=0)
-        write_whole(path, picture.encode())
+        write_atomically(path, picture.encode())
 
 
 def judge(measurements: Sequence[Measurement], losses: Sequence[float], *, diverged: bool = False) -> list[Finding]:

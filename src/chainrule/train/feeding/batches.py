@@ -15,7 +15,7 @@ from chainrule.nn.inputs.rows import Features, InputReader, Rows
 from chainrule.nn.losses.names import Loss
 from chainrule.nn.row_format import RowFormat
 from chainrule.random import Purpose, stream
-from chainrule.tables.splitting.class_shares import keep_each_class
+from chainrule.tables.splitting.stratified import keep_each_class
 
 
 @dataclass(frozen=True)

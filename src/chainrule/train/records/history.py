@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 
 from chainrule.files.regular_file import FilePath
-from chainrule.files.writing import write_whole
+from chainrule.files.writing import write_atomically
 from chainrule.nn.metric_names import RECORDED
 from chainrule.plain_text import csv_cell
 from chainrule.plots.curves import Curve, draw_curves
@@ -69,4 +69,4 @@ class History(Mapping[str, list[float]]):
             ]
             if curves:
                 panels.append((name, curves))
-        write_whole(path, draw_curves(panels, best_epoch=best_epoch).encode())
+        write_atomically(path, draw_curves(panels, best_epoch=best_epoch).encode())

@@ -18,8 +18,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from chainrule.errors import OptionError
-from chainrule.files.descriptors import naming
-from chainrule.files.regular_file import AS_BYTES, NO_WAITING, kind_of
+from chainrule.files.descriptors import path_in_errors
+from chainrule.files.regular_file import AS_BYTES, NO_WAITING, file_type
 from chainrule.nn.network import Network
 from chainrule.train.records.callbacks import Callback
 from chainrule.train.records.run import EpochRecord, Run, StartRecord, StepRecord
@@ -65,7 +65,7 @@ class JSONLinesLogger(Callback):
         if self._file is None:
             return
         try:
-            with naming(self.path):
+            with path_in_errors(self.path):
                 self._file.write(json_line(line))
                 self._file.flush()
         except OSError:
@@ -82,7 +82,7 @@ def _open_to_append(path: Path) -> TextIO:
         number = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO:  # a pipe or a socket
-            kind = kind_of(path.stat().st_mode)
+            kind = file_type(path.stat().st_mode)
             raise OptionError(f"{path}: expected a file, got {kind} that nobody reads") from error
         raise
     if NO_WAITING:

@@ -1,4 +1,4 @@
-"""The bodies of the backend contract that run on a machine without a CUDA device, by name."""
+"""The implementations of the backend contract that run on a machine without a CUDA device, by name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.compiled import compiler_problem
 from emulation.simulated_cupy import simulated
 
-BODIES = ["numpy", "compiled", "guarded", "simulated"]
+IMPLEMENTATIONS = ["numpy", "compiled", "guarded", "simulated"]
 
 
 @contextlib.contextmanager
-def backend_of(body: str) -> Iterator[cr.Backend]:
-    """The compiled one with its loops; NumPy's for one that this machine lacks the tools for."""
-    if body == "simulated" and not compiler_problem():
+def backend_of(name: str) -> Iterator[cr.Backend]:
+    """The backend of this name, the compiled one with its loops; NumPy's if the machine lacks the tools for it."""
+    if name == "simulated" and not compiler_problem():
         with simulated():
             from chainrule.backends.cupy.backend import CuPyBackend
 
             yield CuPyBackend()
-    elif body == "compiled" and compiled.is_available():
+    elif name == "compiled" and compiled.is_available():
         yield compiled.loaded()
     else:
-        yield cr.GuardedBackend() if body == "guarded" else NumPyBackend()
+        yield cr.GuardedBackend() if name == "guarded" else NumPyBackend()

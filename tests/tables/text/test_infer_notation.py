@@ -16,19 +16,9 @@ from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_columns import column_from
 from chainrule.tables.splitting.group_and_time_columns import read_times
 from chainrule.tables.text import csv_reader
-from chainrule.tables.text.notations import notation_as_known
+from chainrule.tables.text.infer_notation import match_known_notation
 
 COMMA, GERMAN, ENGLISH = Notation(","), Notation(",", "."), Notation(".", ",")
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(text: str, name: str = "t.csv"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
 
 
 def semicolons(**columns: list[str]) -> str:
@@ -54,7 +44,7 @@ def same(one, other) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 5460, 5461, 5999])
-def test_a_decimal_comma_anywhere_in_the_file_makes_points_thousands_separators(write, at):
+def test_a_decimal_comma_anywhere_makes_points_thousands_separators(write, at):
     others = ["2"] * 6000
     others[at] = "1,5"
     table = cr.read_table(write(semicolons(a=["1.500"] * 6000, b=others, y=["3"] * 6000)), target="y")
@@ -77,9 +67,9 @@ FILES = {
 
 
 @pytest.mark.parametrize("columns", FILES.values(), ids=FILES)
-def test_the_order_of_rows_does_not_change_a_number(write, monkeypatch, columns):
-    monkeypatch.setattr(csv_reader, "PART", 1)
-    monkeypatch.setattr(csv_reader, "LEAST", 4)
+def test_decimal_signs_do_not_depend_on_the_order_of_rows(write, monkeypatch, columns):
+    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 1)
+    monkeypatch.setattr(csv_reader, "MIN_ROWS", 4)
     rng = np.random.default_rng(0)
     n = 23
     cells = {name: [texts[min(i, len(texts) - 1)] for i in range(n)] for name, texts in columns.items()}
@@ -111,7 +101,7 @@ def test_the_order_of_rows_does_not_change_a_number(write, monkeypatch, columns)
         assert first.columns.notations == table.columns.notations
 
 
-def test_columns_that_are_left_out_still_say_how_the_file_is_written(write):
+def test_decimal_signs_of_dropped_columns_count(write):
     path = write(semicolons(a=["1.500", "2.500"], b=["1,5", "2"], y=["1", "2"]))
     for options in ({}, {"drop": ["b"]}, {"feature_names": ["a"]}):
         table = cr.read_table(path, target="y", **options)
@@ -119,7 +109,7 @@ def test_columns_that_are_left_out_still_say_how_the_file_is_written(write):
         assert table.columns.notations["a"] == GERMAN
 
 
-def test_points_in_a_file_of_semicolons_without_a_comma_are_noted(write):
+def test_decimal_points_in_a_semicolon_file_without_commas_are_noted(write):
     table = cr.read_table(write(semicolons(a=["1.500", "2.500"], y=["1", "2"])), target="y")
     assert table.columns["a"].tolist() == [1.5, 2.5]
     assert "1.234 is read as 1.234" in table.notes[0]
@@ -127,7 +117,7 @@ def test_points_in_a_file_of_semicolons_without_a_comma_are_noted(write):
 
 
 @pytest.mark.parametrize("cells", [["0,713", "-1,749"], ["1,749", "-0,713"]])
-def test_a_zero_before_the_comma_makes_it_a_decimal_comma(write, cells):
+def test_a_leading_zero_makes_a_decimal_comma(write, cells):
     table = cr.read_table(write(semicolons(a=cells, b=["1.500", "2.500"], y=cells)), target="y")
     assert (
         sorted(table.columns["a"].tolist())
@@ -137,21 +127,21 @@ def test_a_zero_before_the_comma_makes_it_a_decimal_comma(write, cells):
     assert table.columns["b"].tolist() == [1500, 2500]
 
 
-def test_a_target_that_may_be_read_either_way_says_so(write):
+def test_an_ambiguous_decimal_sign_in_the_target_is_refused(write):
     with pytest.raises(
         DataError, match=r"column 'y': expected a number, got '1,500'(?s:.*)1,234 may be 1234 or 1\.234"
     ):
         cr.read_table(write(semicolons(a=["1", "2"], y=["1,500", "2,500"])), target="y")
 
 
-def test_a_number_with_exponent_has_no_thousands_separator(write):
+def test_numbers_with_exponents_have_no_thousands_separator(write):
     """1.234e3 beside decimal commas is no 1,234,000: it contradicts them."""
-    assert notation_as_known(GERMAN, "1.234e3") is None
+    assert match_known_notation(GERMAN, "1.234e3") is None
     with pytest.raises(DataError, match="column 'a'"):
         cr.read_table(write(semicolons(a=["1.234e3", "1,5"], y=["1", "2"])), target="y")
 
 
-def test_times_are_ordered_as_their_file_writes_numbers(write):
+def test_times_follow_the_decimal_sign_of_their_file(write):
     path = write(semicolons(t=["1.500", "999", "2.000"], b=["1,5", "2", "3"], y=["1", "2", "3"]))
     assert read_times(path, "t").tolist() == [1500, 999, 2000]
 
@@ -188,13 +178,13 @@ def test_times_are_ordered_as_their_file_writes_numbers(write):
         (GERMAN, "1e999", None),
     ],
 )
-def test_a_cell_is_read_as_known_or_not_at_all(known, cell, value):
-    found = notation_as_known(known, cell)
+def test_match_known_notation(known, cell, value):
+    found = match_known_notation(known, cell)
     assert (None if found is None else found.number(cell)) == value
 
 
 @pytest.mark.parametrize("signs", [("",), (".", "."), (",", ","), (".", "x"), ("x", "")])
-def test_a_notation_of_other_signs_is_refused(signs):
+def test_notations_of_other_signs_are_refused(signs):
     with pytest.raises(OptionError, match="a point or a comma as the decimal sign"):
         Notation(*signs)
 
@@ -221,12 +211,12 @@ def net(write, tmp_path):
     return cr.load(tmp_path / "net", device="cpu")
 
 
-def test_the_notation_of_the_training_is_kept_in_the_model_file(net):
+def test_the_notation_of_training_is_kept_in_the_model_file(net):
     assert net.preparation.encoder.notations == dict.fromkeys(("price", "area", "rooms", "code"), GERMAN)
     assert net.preparation.target_notation == GERMAN
 
 
-def test_a_later_file_without_decimals_is_read_as_the_training_was(net, write):
+def test_later_files_without_decimals_are_read_in_the_notation_of_training(net, write):
     new = semicolons(
         price=["5.000", "6.000"], area=["3", "4"], rooms=["1.024", "2"], code=["7,0", "9"], y=["7.311", "2"]
     )
@@ -240,20 +230,20 @@ def test_a_later_file_without_decimals_is_read_as_the_training_was(net, write):
 @pytest.mark.parametrize(
     ("column", "cell"), [("price", "5.5"), ("area", "0.25"), ("rooms", "1,234.5"), ("y", "1.5"), ("y", "1e-1.5")]
 )
-def test_a_cell_that_contradicts_the_training_is_refused_by_line_and_column(net, write, column, cell):
+def test_a_cell_that_contradicts_the_notation_of_training_is_refused(net, write, column, cell):
     new = {"price": ["1", "5.000"], "area": ["3", "4"], "rooms": ["2", "2"], "code": ["7", "8"], "y": ["1", "2"]}
     new[column][1] = cell
     with pytest.raises(DataError, match=f"line 3, column '{column}': expected .*, got '{cell}'"):
         cr.read_table(write(semicolons(**new)), target="y", like=net)
 
 
-def test_points_where_training_had_commas_name_the_notation(net, write):
+def test_decimal_points_after_training_with_commas_are_refused(net, write):
     new = semicolons(price=["1"], area=["0.25"], rooms=["2"], code=["7"])
     with pytest.raises(DataError, match=r"written as in training, such as 1\.234,5(?s:.*)decimal comma"):
         cr.read_table(write(new), like=net)
 
 
-def test_commas_where_training_had_points_are_refused(write):
+def test_decimal_commas_after_training_with_points_are_refused(write):
     table = cr.read_table(write("a,b,y\n1.5,2,1\n2.5,3,2\n"), target="y")
     assert table.columns.notations == {"a": PLAIN, "b": PLAIN}
     for cells in (["1,5", "2"], ["1,234", "2"]):
@@ -261,7 +251,7 @@ def test_commas_where_training_had_points_are_refused(write):
             cr.read_table(write(semicolons(a=cells, b=["1", "2"])), like=table, need_target=False)
 
 
-def test_text_of_a_frame_is_read_in_the_notation_of_the_training(net):
+def test_text_of_a_dataframe_is_read_in_the_notation_of_training(net):
     frame = pd.DataFrame({"price": ["5.000", "6"], "area": ["3,5", "4"], "rooms": [3.5, 4], "code": ["7", "8"]})
     for data in (frame, pa.Table.from_pandas(frame)):
         table = cr.read_table(data, like=net)
@@ -275,7 +265,7 @@ def test_text_of_a_frame_is_read_in_the_notation_of_the_training(net):
             )
 
 
-def test_numbers_among_objects_have_no_notation(net):
+def test_numbers_in_object_columns_have_no_notation(net):
     frame = pd.DataFrame({"price": np.array([1.5, "2"], object), "area": [1.5, 2], "rooms": [3, 4], "code": ["7", "8"]})
     assert cr.read_table(frame, like=net).columns["price"].tolist() == [1.5, 2]
 
@@ -284,7 +274,7 @@ def test_numbers_among_objects_have_no_notation(net):
 @pytest.mark.parametrize(
     ("text", "value"), [("7.311", 7311), ("7.311,5", 7311.5), (" 2,5 ", 2.5), ("12", 12), ("0.5", None), ("1e3", 1000)]
 )
-def test_text_beside_numbers_among_objects_is_read_in_the_notation_of_the_training(net, text, value, of_target):
+def test_text_beside_numbers_in_object_columns_is_read_in_the_notation_of_training(net, text, value, of_target):
     """A decimal point is that of Python's numbers, and no excuse for that of the text beside them."""
     known = net.preparation
     column = "price"
@@ -301,7 +291,7 @@ def test_text_beside_numbers_among_objects_is_read_in_the_notation_of_the_traini
     assert (table.target if of_target else table.columns[column]).tolist() == [1.5, value]
 
 
-def test_categories_that_are_other_numbers_have_other_names(write):
+def test_categories_that_are_different_numbers_have_different_names(write):
     """In a file of decimal commas 1,500 is 1.5 and 1.500 is 1500."""
     codes = ["1,500", "1.500", "1500", "-2.500.000", "2,5", "1.5000", "0.500", "1.50"]
     text = semicolons(code=codes, b=["1,5"] * len(codes))
@@ -311,7 +301,7 @@ def test_categories_that_are_other_numbers_have_other_names(write):
 
 
 @pytest.mark.parametrize("kind", ["typed columns", "whole numbers alone"])
-def test_columns_that_show_no_notation_leave_it_open_and_later_files_decide_for_themselves(write, kind):
+def test_columns_without_a_visible_notation_leave_it_to_later_files(write, kind):
     whole = write("a,y\n1,1\n2,2\n")
     table = cr.read_table(pd.DataFrame({"a": [1.5, 2], "y": [1, 2]}) if kind == "typed columns" else whole, target="y")
     assert table.columns.notations == {}
@@ -319,7 +309,7 @@ def test_columns_that_show_no_notation_leave_it_open_and_later_files_decide_for_
     assert later.columns["a"].tolist() == [1.5, 2]
 
 
-def test_whole_numbers_take_the_notation_of_columns_that_are_left_out(write):
+def test_whole_numbers_take_the_notation_of_dropped_columns(write):
     path = write(semicolons(a=["7", "8"], b=["1,5", "2,5"], y=["1", "2"]))
     for options in ({}, {"drop": ["b"]}):
         table = cr.read_table(path, target="y", **options)
@@ -328,12 +318,12 @@ def test_whole_numbers_take_the_notation_of_columns_that_are_left_out(write):
         cr.read_table(write(semicolons(a=["7.311"], y=["1"])), like=table, target="y")
 
 
-def test_a_file_with_both_decimal_signs_keeps_them_by_column(write):
+def test_both_decimal_signs_in_a_file_are_kept_per_column(write):
     table = cr.read_table(write(semicolons(a=["1.5", "2"], b=["1,5", "2"], c=["1", "2"], y=["1", "2"])), target="y")
     assert table.columns.notations == {"a": PLAIN, "b": COMMA}
 
 
-def test_truths_and_holes_are_read_in_any_notation(net, write):
+def test_booleans_and_missing_values_are_read_in_any_notation(net, write):
     new = semicolons(price=["NA", "5.000"], area=["?", ""], rooms=["True", "false"], code=["7", "8"])
     table = cr.read_table(write(new), like=net)
     assert table.columns["price"].tolist()[1] == 5000
@@ -354,19 +344,19 @@ def test_truths_and_holes_are_read_in_any_notation(net, write):
         {"thousands": "."},
     ],
 )
-def test_a_description_with_another_notation_is_refused(notation):
+def test_model_descriptions_with_invalid_notations_are_refused(notation):
     with pytest.raises((TypeError, OptionError)):
         column_from({"kind": "number", "name": "a", "notation": notation})
 
 
-def test_columns_with_a_notation_are_equal_only_with_the_same_one():
+def test_encoder_columns_are_equal_only_with_the_same_notation():
     assert NumberColumn("a", notation=COMMA) != NumberColumn("a")
     assert CategoryColumn("a", ("x",), False, False, (1.0,), notation=COMMA).describe()["notation"] == COMMA.describe()
     with pytest.raises(OptionError, match="a Notation or None"):
         NumberColumn("a", notation=",")
 
 
-def test_text_categories_of_frames_are_named_as_the_text_file_of_the_training_named_them(write):
+def test_text_categories_of_dataframes_are_named_as_in_the_text_file_of_training(write):
     """1,5 is 1.5 also in a DataFrame, a categorical and Arrow, for a model of a file of decimal commas."""
     cells = ["1,5", "7,0", "2,25", "1.500", "A"]
     path = write(semicolons(code=cells, b=["1,5"] * 5))
@@ -382,19 +372,19 @@ def test_text_categories_of_frames_are_named_as_the_text_file_of_the_training_na
 
 
 @pytest.mark.parametrize("cell", ["0e99999999999999999999", "1e-99999999999999999999", "0e-99999999999999999999"])
-def test_exponents_beyond_those_of_decimal_are_numbers_beside_large_targets(write, cell):
+def test_exponents_beyond_those_of_decimal_beside_large_targets(write, cell):
     target = cr.read_table(write(f"a,y\n1,{cell}\n2,5\n3,9007199254740993\n"), target="y").target
     assert target.tolist()[:2] == [0, 5]
 
 
-def test_points_beside_sure_points_and_sure_commas_are_noted(write):
+def test_ambiguous_points_in_a_file_of_both_decimal_signs_are_noted(write):
     path = write(semicolons(a=["1,5", "2,5"], b=["0.5", "0.7"], c=["1.234", "5.678"], y=["1", "2"]))
     table = cr.read_table(path, target="y")
     assert table.columns["c"].tolist() == [1.234, 5.678]
     assert "column 'c': 1.234 is read as 1.234" in table.notes[0]
 
 
-def test_a_copy_of_a_tables_columns_knows_how_they_were_written(write):
+def test_a_copy_of_table_columns_keeps_the_notations(write):
     columns = cr.read_table(write(TRAINING), target="y").columns
     assert cr.TableEncoder.fit(columns.copy()).notations == columns.notations != {}
     assert columns.copy().target_notation == columns.target_notation

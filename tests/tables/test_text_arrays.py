@@ -9,22 +9,22 @@ from chainrule.errors import DataError
 from chainrule.estimators.labels import exact_targets
 from chainrule.tables.splitting.splits import hold_out, make_folds
 from chainrule.tables.targets import encode_target, plan_target
-from chainrule.tables.text_labels import distinct, is_text, spread_texts
+from chainrule.tables.text_arrays import is_text, take_texts, unique_with_codes
 
 TEXTS = np.array(["b", "a", "é", "", "b", "a b", "aa", "B"])
 
 
 @pytest.mark.parametrize("labels", [TEXTS, TEXTS.astype(object), TEXTS.astype(np.dtypes.StringDType())])
-def test_different_texts_are_those_of_numpy_in_its_order(labels):
+def test_unique_with_codes_equals_numpy_unique(labels):
     want, positions = np.unique(TEXTS, return_inverse=True)
-    different, codes = distinct(labels)
+    different, codes = unique_with_codes(labels)
     assert different.tolist() == want.tolist()
     assert (codes.tolist(), codes.dtype) == (positions.tolist(), np.int64)
     assert is_text(labels)
 
 
-def test_rows_share_their_text():
-    spread = spread_texts(["a", "b" * 1000], np.array([1, 0, 1, 1]))
+def test_equal_rows_share_one_text_object():
+    spread = take_texts(["a", "b" * 1000], np.array([1, 0, 1, 1]))
     assert (spread.dtype, spread.nbytes) == (object, 4 * 8)
     assert spread[0] is spread[2]
 
@@ -32,12 +32,12 @@ def test_rows_share_their_text():
 @pytest.mark.parametrize(
     "labels", [np.array([1, 2]), np.array(["a", 1], object), np.array([], object), np.array([b"a"])]
 )
-def test_what_is_not_all_text(labels):
+def test_is_text_of_mixed_arrays(labels):
     assert not is_text(labels)
 
 
 @pytest.mark.parametrize("kind", [str, object, np.dtypes.StringDType()])
-def test_targets_of_text_are_the_same_however_numpy_holds_them(kind):
+def test_text_targets_in_every_numpy_representation(kind):
     target = np.array(["dear", "cheap", "dear", "fair"] * 3).astype(kind)
     plan = plan_target(target)
     assert (plan.classes, plan.task) == (("cheap", "dear", "fair"), "classify")
@@ -52,7 +52,7 @@ def test_targets_of_text_are_the_same_however_numpy_holds_them(kind):
         np.testing.assert_array_equal(split.held_out, want.held_out)
 
 
-def test_objects_that_are_not_all_text_are_no_target():
+def test_object_arrays_that_are_not_all_text_are_no_target():
     with pytest.raises(DataError, match=r"expected a target of numbers.*, got .*dtype object"):
         plan_target(np.array(["a", 1, "b"], object))
 

@@ -13,7 +13,7 @@ FRAME = pd.DataFrame({"a": [1.0, 2], "b": [3.0, 4], "ab": [5.0, 6], "y": [0, 1]}
 
 
 @pytest.mark.parametrize("option", ["drop", "categorical", "feature_names"])
-def test_a_text_for_a_list_of_columns_is_refused(option):
+def test_text_in_place_of_a_list_of_columns_is_refused(option):
     with pytest.raises(OptionError, match=rf"{option}: expected a list of columns, got 'ab'(?s:.*){option}=\['ab'\]"):
         cr.read_table(FRAME, target="y", **{option: "ab"})
 
@@ -27,18 +27,11 @@ def test_a_text_for_a_list_of_columns_is_refused(option):
         ({"kinds": {"a": "numbers"}}, "expected 'number' or 'category', got 'numbers'"),
     ],
 )
-def test_other_values_of_options_are_refused(options, message):
+def test_options_of_read_table_of_other_types_are_refused(options, message):
     with pytest.raises(OptionError, match=message):
         cr.read_table(FRAME, **{"target": "y"} | options)
 
 
-def test_a_series_is_no_table():
+def test_a_pandas_series_is_refused():
     with pytest.raises(DataError, match="expected a DataFrame or a table, got the pandas Series"):
         cr.read_table(FRAME["a"], target="y")
-
-
-@pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be"])
-def test_utf_32_is_named(tmp_path, encoding):
-    (tmp_path / "t.csv").write_bytes("\ufeffa,y\n1,2\n".encode(encoding))
-    with pytest.raises(DataError, match="expected text in UTF-8, got UTF-32"):
-        cr.read_table(tmp_path / "t.csv", target="y")

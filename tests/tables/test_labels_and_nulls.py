@@ -1,4 +1,4 @@
-"""Labels and text as they came: large numbers, text that looks like a number, words for holes that are text."""
+"""Names of labels; exact integer targets; and which words are missing values in text files and in typed columns."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("label", "name"), NAMES, ids=[repr(label) for label, _ in NAMES])
-def test_the_name_of_a_label(label, name):
+def test_label_name(label, name):
     assert label_name(label) == name
 
 
-def test_labels_that_differ_have_names_that_differ():
+def test_different_labels_have_different_names():
     for labels in (np.array([2**64 - 1, 2**64 - 2], np.uint64), np.array([2**60, 2**60 + 1]), np.array(["1", "1.0"])):
         plan = plan_target(np.tile(labels, 50))
         assert plan.classes == tuple(sorted(map(str, labels.tolist())))
@@ -72,13 +72,13 @@ def test_labels_that_differ_have_names_that_differ():
         )
 
 
-def test_a_class_with_spaces_around_is_found_without_them():
+def test_class_names_match_without_surrounding_spaces():
     assert encode_target(np.array(["a", "b"]), "classify", (" a", "b ")).tolist() == [0, 1]
     assert encode_target(np.array(["a", " a"]), "classify", (" a", "a")).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("decimal", ["1.0", "1,0", "1e0"])
-def test_large_whole_numbers_are_exact_however_another_one_is_written(tmp_path, decimal):
+def test_integer_targets_are_exact_however_another_one_is_written(tmp_path, decimal):
     large = ["1152921504606846976", "1152921504606846977", "18446744073709551615"]
     (tmp_path / "t.csv").write_text("a;y\n" + "".join(f"{i};{y}\n" for i, y in enumerate([*large, decimal])))
     target = cr.read_table(tmp_path / "t.csv", target="y").target
@@ -86,12 +86,12 @@ def test_large_whole_numbers_are_exact_however_another_one_is_written(tmp_path, 
     assert target.tolist() == [*map(int, large), 1]
 
 
-def test_large_whole_numbers_with_signs_between_thousands_are_exact(tmp_path):
+def test_integer_targets_with_thousands_separators_are_exact(tmp_path):
     (tmp_path / "t.csv").write_text("a;y\n1;9.007.199.254.740.993\n2;9.007.199.254.740.992\n")
     assert cr.read_table(tmp_path / "t.csv", target="y").target.tolist() == [2**53 + 1, 2**53]
 
 
-def test_a_large_quantity_is_a_float(tmp_path):
+def test_a_target_in_scientific_notation_is_a_float(tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n1,6.02e23\n2,1.5\n3,1e300\n")
     assert cr.read_table(tmp_path / "t.csv", target="y").target.tolist() == [6.02e23, 1.5, 1e300]
 
@@ -131,7 +131,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("values", WHOLE.values(), ids=WHOLE)
-def test_whole_targets_are_exact_whatever_stands_beside_them_or_are_refused(tmp_path, values, form):
+def test_integer_targets_are_exact_beside_any_other_values_or_refused(tmp_path, values, form):
     low, high = int(min(values)), int(max(values))
     source = form(values, tmp_path)
     if high >= 2**64 or (low < 0 and int(float(high)) != high):
@@ -144,7 +144,7 @@ def test_whole_targets_are_exact_whatever_stands_beside_them_or_are_refused(tmp_
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is float64 on this platform")
 @pytest.mark.parametrize("value", [2**60 + 1, 2**64 - 1])
-def test_whole_long_doubles_that_float64_rounds_are_refused(tmp_path, value):
+def test_integer_long_doubles_that_float64_rounds_are_refused(tmp_path, value):
     X, y = np.zeros((2, 1)), np.array([value, 1], np.uint64).astype(np.longdouble)
     np.savez(tmp_path / "t.npz", X=X, y=y)
     with pytest.raises(DataError, match="a whole number that float64 holds"):
@@ -155,7 +155,7 @@ def test_whole_long_doubles_that_float64_rounds_are_refused(tmp_path, value):
     assert cr.read_table(tmp_path / "t.npz", target="y").target.tolist() == [2.0**70] * 2
 
 
-def test_whole_targets_of_64_bits_are_never_refused(tmp_path):
+def test_integer_targets_of_64_bits_are_never_refused(tmp_path):
     for values in ([2**60 + 1, 1.0], [2**64 - 1, 0.0], [2**63, -1], [-(2**63), 2**63 - 1]):
         assert [int(v) for v in cr.read_table(as_csv(values, tmp_path), target="y").target.tolist()] == values
 
@@ -163,7 +163,7 @@ def test_whole_targets_of_64_bits_are_never_refused(tmp_path):
 # ---- words for holes --------------------------------------------------------------------------------
 
 
-def test_a_model_of_a_typed_column_keeps_its_words(csv, tmp_path):
+def test_missing_value_words_are_text_for_a_model_of_a_typed_column(csv, tmp_path):
     """Text in typed columns is text; in a text file a word is a hole unless training had it as text."""
     net = net_of(cr.read_table(frame_of(COUNTRIES), need_target=False))
     assert net.preparation.encoder.columns[0].marks == ("?", "NA")
@@ -173,13 +173,13 @@ def test_a_model_of_a_typed_column_keeps_its_words(csv, tmp_path):
         assert read_land(frame_of(["NA", "null", "", None], 4), trained) == ["NA", "null", None, None]
 
 
-def test_a_model_of_a_text_file_has_its_holes_in_typed_columns_too(csv):
+def test_missing_value_words_are_holes_in_typed_columns_for_a_model_of_a_text_file(csv):
     net = net_of(cr.read_table(csv("NA", "ZA", "7.0", "DE", ""), need_target=False))
     assert net.preparation.encoder.columns[0].marks is None
     assert read_land(frame_of(["NA", "7.0", "?", "7"], 4), net) == [None, "7", None, "7"]
 
 
-def test_a_rare_word_is_still_text(csv):
+def test_a_rare_missing_value_word_of_a_typed_column_is_still_text(csv):
     """A word that has no slot of its own goes where training had it: to the rarer ones."""
     table = cr.read_table(frame_of(["NA", "ZA", "ZA", "DE", None], 5), need_target=False)
     encoder = cr.TableEncoder.fit(table.columns, max_categories=1)
@@ -190,14 +190,14 @@ def test_a_rare_word_is_still_text(csv):
     assert column.slots_of(new.columns["land"]).tolist() == [1, 2]
 
 
-def test_text_that_looks_like_a_number_stays_in_typed_columns(csv):
+def test_text_like_numbers_stays_text_in_typed_columns(csv):
     net = net_of(cr.read_table(frame_of(["1", "1.0", "x", "8.0"]), need_target=False))
     assert net.preparation.encoder.columns[0].categories == ("1", "1.0", "8.0", "x")
     assert read_land(csv("1", "1.0", "8.0", "8", "01.0"), net) == ["1", "1.0", "8.0", "8", "01"]
     assert read_land(frame_of(["1.0", "1.00", "8", "x"], 4), net) == ["1.0", "1.00", "8", "x"]
 
 
-def test_folds_without_a_null_read_as_those_with_one():
+def test_typed_columns_without_nulls_read_as_those_with_nulls():
     for countries in (["NA", "ZA"], ["NA", "ZA", None]):
         for dtype in (object, "str", "string", "category"):
             frame = pd.DataFrame({"land": pd.Series(countries * 4, dtype=dtype), "x": range(4 * len(countries))})
@@ -206,7 +206,7 @@ def test_folds_without_a_null_read_as_those_with_one():
             assert column.typed
 
 
-def test_old_columns_have_holes_for_words():
+def test_missing_value_words_are_holes_for_models_of_older_versions():
     for kind in (CategoryColumn, EmbeddedColumn):
         column = kind("a", ("x",), False, False, (1.0,))
         assert "marks" not in column.describe()
@@ -218,7 +218,7 @@ def test_old_columns_have_holes_for_words():
 # ---- a target that is known -------------------------------------------------------------------------
 
 
-def test_another_table_is_read_as_the_first(csv):
+def test_read_table_like_another_table(csv):
     training = pd.DataFrame({"land": pd.Series(["NA", "1.0", "1", None], dtype=object), "y": ["NA", "1", "1.0", "1"]})
     first = cr.read_table(training, target="y")
     path = csv("NA", "1.0", "1", "?")
@@ -231,7 +231,7 @@ def test_another_table_is_read_as_the_first(csv):
         encode_target(cr.read_table(path, target="y", like=first).target, "classify", ("1", "1.0", "NA"))
 
 
-def test_classes_of_text_are_known_in_a_text_file(csv):
+def test_class_names_of_a_model_in_a_text_file(csv):
     net = cr.MLP([1, 3])
     net.preparation = cr.Preparation(feature_names=("x",), target_name="y", classes=("1", "1.0", "NA"))
     table = cr.read_table(csv("1.0", "1", "NA", "1.00", name="y"), target="y", like=net)
@@ -241,7 +241,7 @@ def test_classes_of_text_are_known_in_a_text_file(csv):
 
 
 @pytest.mark.parametrize("truths", [["true", "FALSE"], ["True", "False"]])
-def test_classes_of_truths_are_known_in_any_case(csv, truths):
+def test_boolean_class_names_in_any_case(csv, truths):
     net = cr.MLP([1, 2])
     net.preparation = cr.Preparation(feature_names=("x",), target_name="y", classes=("False", "True"))
     table = cr.read_table(csv(*truths, name="y"), target="y", like=net)
@@ -258,11 +258,11 @@ def test_classes_of_truths_are_known_in_any_case(csv, truths):
         ("3E+20", f"3{'0' * 20}"),
     ],
 )
-def test_a_decimal_has_a_name_with_all_its_zeros_and_no_more_digits_than_it_needs(value, name):
+def test_label_name_of_a_decimal(value, name):
     assert label_name(Decimal(value)) == name
 
 
-def test_decimals_beyond_every_float_are_refused():
+def test_decimals_beyond_float64_are_refused():
     frame = pd.DataFrame({"a": [Decimal("1E+400"), Decimal(2), Decimal(3)], "y": [1, 2, 3]})
     with pytest.raises(DataError, match="a finite number"):
         cr.read_table(frame, target="y")

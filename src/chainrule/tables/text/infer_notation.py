@@ -34,7 +34,7 @@ def notations_of(cells: Iterable[str]) -> list[Notation]:
     return found
 
 
-def may_have_thousands(cells: Iterable[str]) -> bool:
+def may_be_thousands(cells: Iterable[str]) -> bool:
     """Whether every point among these numbers could stand between thousands: 1.234 in a file of decimal commas."""
     pointed = [cell for cell in cells if "." in cell]
     return bool(pointed) and all(map(GROUPED.fullmatch, pointed))
@@ -43,32 +43,32 @@ def may_have_thousands(cells: Iterable[str]) -> bool:
 def choose_notation(cells: Sequence[str], decimals: Collection[str]) -> Notation | None:
     """How the numbers are written if every cell is one and there is no doubt; else None.
 
-    ``decimals`` are the decimal signs that the columns of the file are sure to use.
+    ``decimals`` are the decimal signs that the columns of the file are certain to use.
     """
     found = notations_of(cells) if cells else [PLAIN]
-    if found == [PLAIN] and set(decimals) == {","} and may_have_thousands(cells):
+    if found == [PLAIN] and set(decimals) == {","} and may_be_thousands(cells):
         found.append(Notation(",", "."))
     if len(found) > 1 and len(set(decimals)) == 1:
         found = [notation for notation in found if notation.decimal in decimals]
     return found[0] if len(found) == 1 else None
 
 
-def sure_sign(texts: Iterable[str]) -> str | None:
-    """The decimal sign that a column of these cells is sure to use; "" if none shows or it holds text.
+def certain_decimal_sign(texts: Iterable[str]) -> str | None:
+    """The decimal sign that a column of these cells is certain to use; "" if it shows none or holds text.
 
-    None if the column depends on that of its file: 1.234 or 1,234 in every cell that shows a sign.
+    None if that depends on the other columns of the file: 1.234 or 1,234 in every cell that shows a sign.
     """
     present = [text for text in texts if text not in MISSING]
     found = notations_of(present) if present else []
-    if len(found) > 1 or (found == [PLAIN] and may_have_thousands(present)):
+    if len(found) > 1 or (found == [PLAIN] and may_be_thousands(present)):
         return None
     return found[0].decimal if found and any(map(found[0].shows_in, present)) else ""
 
 
-def notation_as_known(known: Notation, cell: str) -> Notation | None:
-    """The notation in which a cell (stripped, not missing) is a number by what is known of its column; None for none.
+def match_known_notation(known: Notation, cell: str) -> Notation | None:
+    """The notation in which a cell (stripped, not missing) is a number, given the known one of its column; else None.
 
-    The decimal sign is the known one. A sign between thousands that is not known is taken if it leaves no doubt:
+    The decimal sign is the known one. An unknown sign between thousands is accepted if it leaves no doubt:
     1.234,5 and 1 234 do, 1.234 may be meant with a decimal point.
     """
     for notation in (known, *(n for n in NOTATIONS if n.decimal == known.decimal and n != known)):
@@ -79,38 +79,40 @@ def notation_as_known(known: Notation, cell: str) -> Notation | None:
     return None
 
 
-def odd_one_out(cells: Sequence[str], rows: Sequence[int]) -> tuple[Notation, int]:
+def first_mismatch(cells: Sequence[str], rows: Sequence[int]) -> tuple[Notation, int]:
     """The notation in which most rows are numbers, and the position of the first cell that is none in it.
 
-    ``rows`` says how many rows hold each of the cells (different, no one notation for all of them). A decimal point
+    ``rows`` says how many rows hold each of the cells (all different, no one notation for all of them). A decimal point
     goes before a comma if the two have equally many.
     """
     best, unread, most = PLAIN, list(range(len(cells))), -1
     for notation in sorted(NOTATIONS, key=lambda notation: notation.decimal, reverse=True):
-        odd = [i for i, cell in enumerate(cells) if not notation.reads(cell)]
-        count = sum(rows) - sum(rows[i] for i in odd)
+        mismatches = [i for i, cell in enumerate(cells) if not notation.reads(cell)]
+        count = sum(rows) - sum(rows[i] for i in mismatches)
         if count > most:
-            best, unread, most = notation, odd, count
+            best, unread, most = notation, mismatches, count
     return best, unread[0]
 
 
-def shown(notation: Notation, cells: Iterable[str]) -> Notation | None:
-    """The notation if one of the cells says so: whole numbers without a sign are written the same in all of them."""
+def notation_if_visible(notation: Notation, cells: Iterable[str]) -> Notation | None:
+    """The notation if a cell shows it: whole numbers without a sign are written the same in every notation."""
     return notation if any(map(notation.shows_in, cells)) else None
 
 
-def of_file(shown_by: Mapping[str, Notation | None], decimals: Collection[str] = ()) -> dict[str, Notation]:
-    """The notation of each column: its own, and of a column that shows none that of the file, if it has one alone.
+def complete_notations(visible: Mapping[str, Notation | None], decimals: Collection[str] = ()) -> dict[str, Notation]:
+    """The notation of each column: its own, or that of the file if the column shows none and the file has only one.
 
-    ``decimals`` are the decimal signs that the columns of the file are sure to use, those too that are not among these.
+    Parameters
+    ----------
+    visible : by column, the notation that its cells show
+    decimals : decimal signs that the columns of the file are certain to use, also those that are not in ``visible``
     """
-    found = [notation for notation in shown_by.values() if notation is not None]
+    found = [notation for notation in visible.values() if notation is not None]
     decimal, *others = {notation.decimal for notation in found} or set(decimals) or {""}
     if others or not decimal:
-        return {name: notation for name, notation in shown_by.items() if notation is not None}
+        return {name: notation for name, notation in visible.items() if notation is not None}
     signs = {notation.thousands for notation in found} - {""}
     common = Notation(decimal, signs.pop() if len(signs) == 1 else "")
     return {
-        name: notation if notation is not None and notation.thousands else common
-        for name, notation in shown_by.items()
-    }  # fmt: skip
+        name: notation if notation is not None and notation.thousands else common for name, notation in visible.items()
+    }

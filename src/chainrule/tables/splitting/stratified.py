@@ -1,4 +1,4 @@
-"""Which rows of each class are held out: its share of them, and never all."""
+"""Stratified splits: the same share of each class is held out, and never all of its rows."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ import numpy as np
 from chainrule.errors import DataError
 
 
-def hold_out_by_class(classes: np.ndarray, count: int, order: np.ndarray) -> np.ndarray:
-    """(n,) bool: ``count`` rows, of each class its share to the nearest row that is possible.
+def hold_out_stratified(classes: np.ndarray, count: int, order: np.ndarray) -> np.ndarray:
+    """(n,) bool, True for ``count`` held-out rows, with the share of each class as near as whole rows allow.
 
-    Of m_c rows count * m_c / n are held out, rounded down or up (largest remainders first), and at most m_c - 1: each
-    class stays with the training rows. So there may be fewer than ``count``, where most classes have one row.
+    Of the m_c rows of class c, count * m_c / n are held out, rounded by largest remainders, and at most m_c - 1: every
+    class keeps a training row. Fewer than ``count`` rows are held out if too many classes have one row.
 
     Parameters
     ----------
     classes : (n,) int codes
-    order : (n,) the numbers of the rows as they were dealt; the first of each class are held out, and of two classes
-        with the same remainder that whose row was dealt first is rounded up
+    order : (n,) permutation of the rows; the first rows of each class are held out, and of two classes with equal
+        remainders the one whose row comes first is rounded up
 
     Raises
     ------
     DataError   if no class has two rows.
     """
-    dealt = classes[order]
-    _, first, of_row, sizes = np.unique(dealt, return_index=True, return_inverse=True, return_counts=True)
+    permuted = classes[order]
+    _, first, of_row, sizes = np.unique(permuted, return_index=True, return_inverse=True, return_counts=True)
     if sizes.max() < 2:
         raise DataError(
-            "expected a class of at least two rows to hold one out, got one row of each class",
+            "expected a class of at least two rows to hold one out, got one row per class",
             hint="train on all rows (--valid 0); numbers that are no classes are for a regression (--task regress)",
         )
     share = count * sizes / len(classes)
     held = np.minimum(np.floor(share).astype(np.int64), sizes - 1)
-    wanting = np.lexsort((first, held - share))  # the largest remainder first
+    by_remainder = np.lexsort((first, held - share))  # largest remainders first
     while (left := count - int(held.sum())) > 0:
-        able = wanting[held[wanting] < sizes[wanting] - 1][:left]
-        if not len(able):
+        eligible = by_remainder[held[by_remainder] < sizes[by_remainder] - 1][:left]
+        if not len(eligible):
             break
-        held[able] += 1
+        held[eligible] += 1
     by_class = np.argsort(of_row, kind="stable")
-    place = np.empty(len(order), np.int64)  # of a dealt row among those of its class
+    place = np.empty(len(order), np.int64)  # of a row of the permutation among the rows of its class
     place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     found = np.zeros(len(order), bool)
     found[order] = place < held[of_row]
@@ -47,14 +47,15 @@ def hold_out_by_class(classes: np.ndarray, count: int, order: np.ndarray) -> np.
 
 
 def keep_each_class(classes: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same split, but for a class of which all rows are held out: one of them is exchanged for another row.
+    """The split, changed so that every class has a training row.
 
-    That row is the last of the class that has most training rows. Where none has two, the split stays as it is.
+    A class of which all rows are held out swaps one of them for the last training row of the largest class there. If no
+    class has two training rows, the split is left as it is.
 
     Parameters
     ----------
     classes : (n,) int codes
-    training, held_out : numbers of rows
+    training, held_out : positions of rows
     """
     missing = np.setdiff1d(classes[held_out], classes[training])
     if not len(missing):

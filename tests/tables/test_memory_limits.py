@@ -57,7 +57,7 @@ LIES: dict[str, tuple[dict[str, Callable[[], np.ndarray]], str]] = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_an_archive_is_refused_by_its_headers(tmp_path, name):
+def test_npz_is_refused_by_its_headers_before_unpacking(tmp_path, name):
     """Twenty megabytes of zeros in twenty kilobytes: nothing of them is unpacked."""
     arrays, refused = LIES[name]
     path = packed(tmp_path / "a.npz", **{key: make() for key, make in arrays.items()})
@@ -66,14 +66,14 @@ def test_an_archive_is_refused_by_its_headers(tmp_path, name):
     assert peak.bytes < 1 << 20
 
 
-def test_arrays_that_nobody_asked_for_are_not_unpacked(tmp_path):
+def test_npz_arrays_besides_features_and_target_are_not_unpacked(tmp_path):
     path = packed(tmp_path / "a.npz", X=np.ones((5, 2)), y=np.zeros(5), other=np.zeros(20_000_000, np.uint8))
     with peak_of() as peak:
         assert len(cr.read_table(path)) == 5
     assert peak.bytes < 1 << 20
 
 
-def test_text_of_an_archive_takes_a_part_of_its_width(tmp_path):
+def test_memory_of_npz_text(tmp_path):
     """NumPy's text arrays give each row the width of the longest; what is read of one shares its texts."""
     n = 3_000
     path = packed(tmp_path / "a.npz", X=np.ones((n, 1), np.uint8), y=np.array(["a", "b" * 200, "c"] * (n // 3)))
@@ -86,11 +86,11 @@ def test_text_of_an_archive_takes_a_part_of_its_width(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz"])
-def test_arrays_larger_than_what_is_free_are_refused_before_they_are_read(tmp_path, monkeypatch, ending):
+def test_arrays_beyond_the_free_memory_are_refused_before_they_are_read(tmp_path, monkeypatch, ending):
     X = np.zeros((1_000_000, 4))
     path = saved_rows(tmp_path, X) if ending == ".npy" else packed(tmp_path / "a.npz", X=X)
-    monkeypatch.setattr(host_memory, "WORTH_ASKING", 1 << 20)
-    monkeypatch.setattr(host_memory, "free_on_host", lambda: 31_000_000)
+    monkeypatch.setattr(host_memory, "MIN_CHECKED", 1 << 20)
+    monkeypatch.setattr(host_memory, "free_host_memory", lambda: 31_000_000)
     with (
         peak_of() as peak,
         pytest.raises(cr.OutOfMemoryError, match=r"32,000,000 bytes more are needed and 31,000,000 bytes are free"),
@@ -111,7 +111,7 @@ def test_arrays_larger_than_what_is_free_are_refused_before_they_are_read(tmp_pa
         "(18446744073709551616, 0, 1)",
     ],
 )
-def test_an_axis_of_none_beside_one_beyond_memory(tmp_path, shape):
+def test_npy_with_an_axis_of_0_beside_a_huge_one_is_refused(tmp_path, shape):
     """NumPy itself raises another error for each, some of them only later."""
     text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n"
     content = np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little") + text.encode()
@@ -123,7 +123,7 @@ def test_an_axis_of_none_beside_one_beyond_memory(tmp_path, shape):
             cr.read_table(tmp_path / name, need_target=False)
 
 
-def test_a_wide_matrix_with_holes_is_no_table_of_columns(tmp_path):
+def test_a_wide_matrix_with_missing_values_is_refused(tmp_path):
     X = np.zeros((1, 250_001), np.float16)
     X[0, 5] = np.nan
     with pytest.raises(cr.DataError, match="at most 250,000 columns with names or holes, got 250,001"):
@@ -158,7 +158,7 @@ TEXTS: dict[str, tuple[Callable[[], str], str]] = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_file_takes_48_times_its_bytes_at_most(tmp_path, name):
+def test_memory_of_a_text_file_is_at_most_48_times_its_size(tmp_path, name):
     make, refused = TEXTS[name]
     path = tmp_path / "t.csv"
     path.write_text(make())
@@ -171,16 +171,16 @@ def test_a_text_file_takes_48_times_its_bytes_at_most(tmp_path, name):
     assert peak.bytes < OF_TEXT * path.stat().st_size + MARGIN
 
 
-def test_a_long_class_takes_no_room_in_the_rows_of_others(tmp_path):
+def test_memory_of_a_long_class_name_is_not_per_row(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(TEXTS["a class of 200 letters"][0]())
     with peak_of() as peak:
         target = cr.read_table(path, target="y").target
     assert target.dtype == object
-    assert peak.bytes < 4 << 20  # it was 800 bytes a row, 16 MB
+    assert peak.bytes < 4 << 20  # a fixed-width array would take 800 bytes per row, 16 MB
 
 
-def test_a_header_longer_than_any_is_not_looked_through(tmp_path):
+def test_a_header_line_beyond_the_limit_is_refused_early(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("x" * ((1 << 24) + 10))
     with pytest.raises(cr.DataError, match="line 1: expected a header of at most 16,777,216 characters, got more"):

@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule.tables.splitting.class_shares import hold_out_by_class, keep_each_class
+from chainrule.tables.splitting.stratified import hold_out_stratified, keep_each_class
 
 
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99)
 )
-def test_each_class_has_its_share_held_out(sizes, fraction, seed):
+def test_stratified_hold_out_has_the_share_of_each_class(sizes, fraction, seed):
     rng = np.random.default_rng(seed)
     classes = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     if max(sizes) < 2:
         return
     count = max(1, int(fraction * len(classes)))
-    held = hold_out_by_class(classes, count, rng.permutation(len(classes)))
+    held = hold_out_stratified(classes, count, rng.permutation(len(classes)))
     assert held.sum() == min(count, len(classes) - len(sizes))
     assert set(classes[~held]) == set(range(len(sizes)))
     if all(count * size / len(classes) <= size - 1 for size in sizes):
@@ -29,13 +29,13 @@ def test_each_class_has_its_share_held_out(sizes, fraction, seed):
         assert (abs(found - share) < 1).all()
 
 
-def test_of_equal_classes_chance_says_which_is_rounded_up():
+def test_stratified_hold_out_of_equal_classes_rounds_up_one_at_random():
     y = np.repeat(np.arange(10), 3)
     first = {tuple(np.unique(y[cr.hold_out(30, 0.1, seed=seed, classes=y).held_out])) for seed in range(8)}
     assert len(first) > 5
 
 
-def test_hold_out_by_class():
+def test_hold_out_with_classes_is_stratified():
     y = np.array(["a"] * 30 + ["b"] * 29 + ["c"])
     split = cr.hold_out(60, 0.2, seed=3, classes=y)
     assert (len(split.training), len(split.held_out)) == (48, 12)
@@ -50,7 +50,7 @@ def test_hold_out_by_class():
         cr.hold_out(60, 0.2, classes=y[:30])
 
 
-def test_a_split_by_chance_is_changed_only_for_a_class_that_it_lost():
+def test_keep_each_class_changes_a_random_split_only_for_a_class_without_training_rows():
     classes = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
     training, held_out = np.array([0, 3, 5, 6, 7]), np.array([8, 4, 1, 2])
     same = keep_each_class(classes, training, held_out)
