@@ -108,7 +108,7 @@ def test_a_missing_column_is_named(run, model):
     np.save("matrix.npy", np.ones((2, 3)))
     found = run("predict", model, "matrix.npy", "--device", "cpu")
     assert found.code == 3
-    assert "the model has columns of text: 'color'" in found.error
+    assert "the model has columns of text ('color')" in found.error
 
 
 def test_predict_missing_values_of_a_model_that_saw_none(run, tmp_path):

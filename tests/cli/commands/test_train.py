@@ -347,7 +347,7 @@ def test_loss_option_changes_the_loss(run, houses):
     assert cr.load("out/model.safetensors").loss == cr.Huber(2.0)
     for wrong, message in [
         ("gamma=2", "squared_error has no option 'gamma'"),
-        ("reduction=half", "reduction 'half' came"),
+        ("reduction=half", "reduction: expected mean or sum, got 'half'"),
         ("delta", "expected NAME=VALUE, got 'delta'"),
     ]:
         found = run(*argv, "--loss", "squared_error", "--loss-option", wrong)
