@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.records.loggers import json_line
+from chainrule.json_values import json_line
 
 
 def strict(text: str) -> list[dict]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from chainrule.files.descriptors import naming
+from chainrule.json_values import json_text, plain
 from chainrule.plain_text import printable
-from chainrule.train.records.loggers import json_text, plain
 
 
 def say(label: str, text: str) -> None:

@@ -26,7 +26,7 @@ from chainrule.nn.network import Network
 from chainrule.train.checkpoints.writer import BEST, LAST
 from chainrule.train.records.callbacks import Callback
 from chainrule.train.records.history import History
-from chainrule.train.records.loggers import json_line, json_text
+from chainrule.json_values import json_line, json_text
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
 
 MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (

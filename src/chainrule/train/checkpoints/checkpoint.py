@@ -19,8 +19,8 @@ from chainrule.errors import ModelFileError
 from chainrule.files import sealed_file
 from chainrule.files.regular_file import FilePath
 from chainrule.files.sealed_file import Format
+from chainrule.json_values import plain
 from chainrule.train.checkpoints.plausible import refuse_implausible_array, refuse_implausible_numbers
-from chainrule.train.records.loggers import plain
 
 FORMAT = Format("chainrule-checkpoint", "checkpoint", version=1, max_header=1 << 24)
 DTYPES = ("float32", "float64")

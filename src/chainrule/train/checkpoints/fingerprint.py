@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.backends.contract.backend import Backend
+from chainrule.json_values import plain
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import description_of
 from chainrule.train.monitoring.choose_metric import monitor_of
-from chainrule.train.records.loggers import plain
 from chainrule.version import __version__
 
 if TYPE_CHECKING:

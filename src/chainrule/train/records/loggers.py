@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
-import json
-import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
-
-import numpy as np
 
 from chainrule.errors import OptionError
 from chainrule.files.descriptors import naming
 from chainrule.files.regular_file import AS_BYTES, NO_WAITING, kind_of
+from chainrule.json_values import json_line
 from chainrule.nn.network import Network
 from chainrule.train.records.callbacks import Callback
 from chainrule.train.records.run import EpochRecord, Run, StartRecord, StepRecord
@@ -88,37 +83,6 @@ def _open_to_append(path: Path) -> TextIO:
     if NO_WAITING:
         os.set_blocking(number, True)
     return open(number, "a", encoding="utf-8")  # noqa: PTH123 - of a descriptor
-
-
-def json_line(value: Mapping[str, Any]) -> str:
-    """``value`` as strict JSON on one line; numbers that JSON lacks as "nan", "inf", "-inf", dataclasses as
-    objects with their class as "name", and what else there is by repr. What is not printable is a JSON escape.
-    """
-    return f"{json_text(value)}\n"
-
-
-def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
-    """As :func:`json_line`, on one line or with so many spaces before what is inside."""
-    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    is_printable = text.replace("\n", "").isprintable()  # a line's end in a text is an escape, others are the layout's
-    return text if is_printable else json.dumps(plain(value), allow_nan=False, indent=indent)
-
-
-def plain(value: Any) -> Any:
-    """``value`` with nothing in it that JSON does not know: see :func:`json_line`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"name": type(value).__name__} | {
-            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
-        }
-    if isinstance(value, Mapping):
-        return {str(name): plain(v) for name, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return value if isinstance(value, str | int | None) else repr(value)
 
 
 def settings(record: StartRecord) -> dict[str, Any]:
