@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.accumulation import Groups
+from chainrule.train.accumulation import UpdateGroups
 from chainrule.train.feeding import streaming
 
 N = 53  # 53 rows in batches of 4: groups of 3 leave 2 batches over, one of them ragged
@@ -91,14 +91,14 @@ def test_a_block_of_streamed_rows_may_end_within_a_group(classes, monkeypatch, b
 @pytest.mark.parametrize(("full", "ragged"), [(20, 0), (19, 3), (1, 0), (0, 2), (6, 1)])
 def test_every_batch_once_and_an_update_a_group(size, block, full, ragged):
     count = full + bool(ragged)
-    groups, seen, updates = Groups(SimpleNamespace(full=full, count=count), size), [], []
+    groups, seen, updates = UpdateGroups(SimpleNamespace(full=full, count=count), size), [], []
     for start in range(0, count, block):
-        for piece in groups.pieces(range(start, min(start + block, count)), lambda _: 4):
-            assert 1 <= piece.times <= 4
-            numbers = range(piece.start, piece.start + piece.times)
-            assert all((number == full) == piece.ragged for number in numbers)
+        for replay in groups.replays(range(start, min(start + block, count)), lambda _: 4):
+            assert 1 <= replay.times <= 4
+            numbers = range(replay.start, replay.start + replay.times)
+            assert all((number == full) == replay.ragged for number in numbers)
             seen += numbers
-            updates += [number for number in numbers if piece.updates]
+            updates += [number for number in numbers if replay.updates]
     assert seen == list(range(count))
     assert updates == sorted({*range(size - 1, count, size), count - 1})
     assert len(updates) == groups.updates

@@ -25,8 +25,10 @@ from chainrule.optim.base import Optimizer
 from chainrule.train import fit, memory
 from chainrule.train.feeding import streaming
 from chainrule.train.feeding.host_rows import HostRows
-from chainrule.train.fit import Fit
+from chainrule.train.fit_layout import FitLayout
 from chainrule.train.memory import KERNEL_SHARE, bytes_of_batches, bytes_of_net, bytes_per_row, largest_batch
+from chainrule.train.monitoring import epoch_metrics
+from chainrule.train.settings import TrainingSettings
 from emulation import simulated_cupy
 
 N, N_IN = 400, 6
@@ -108,11 +110,11 @@ def test_the_formulas_are_what_is_laid_out(body, case):
             net.preparation = cr.Preparation(features=cr.Standardization(np.zeros(N_IN), np.ones(N_IN)))
         rows = rows_of(net, kind, weighted=weighted, streamed=streamed)
         before = be.used
-        fit = Fit(cr.Trainer(net, cr.Adam(), batch_size=size, monitor="loss", **training), rows, None)
-        at_once = PLENTY - fit.free - before
-        more = {"averages": "ema" in training, "accumulates": "accumulate" in training}
+        layout = FitLayout(net, TrainingSettings(batch_size=size, monitor="loss", **training), rows, None)
+        at_once = PLENTY - layout.free - before
+        more = {"ema": "ema" in training, "accumulates": "accumulate" in training}
         assert at_once + net.parameter_arena.flat.nbytes == 24 + bytes_of_net(net, cr.Adam(), keeps_best=True, **more)
-        laid_out, formula = fit.free - be.free_memory(), bytes_of_batches(net, rows, size, fit.free)
+        laid_out, formula = layout.free - be.free_memory(), bytes_of_batches(net, rows, size, layout.free)
         if streamed:  # whole batches a block: a little less than there might be
             assert laid_out <= formula < laid_out + size * 200 + 2 * bytes_per_row(net, rows) * size
         else:
@@ -412,7 +414,7 @@ def test_memory_that_runs_out_at_the_end_of_an_epoch(monkeypatch, name, doing, t
     """Outside the steps, and an error like any other."""
     net = cr.MLP([N_IN, 3])
     trainer = cr.Trainer(net, epochs=2, checkpoints=tmp_path)
-    monkeypatch.setattr(fit, name, starved)
+    monkeypatch.setattr(fit if name == "take" else epoch_metrics, name, starved)
     with pytest.raises(OutOfMemoryError, match=f"cpu is out of memory while {doing}: 9,007,199,254,740,992 bytes more"):
         trainer.fit(np.ones((10, N_IN)), np.arange(10) % 3, validation=0.5)
     monkeypatch.undo()

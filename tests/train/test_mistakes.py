@@ -18,9 +18,9 @@ MISTAKES = {
     "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "expected a list of callbacks"),
     "a callback object": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()), "expected a list of callbacks"),
     "patience": (lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=5), "early_stopping: expected an EarlyStopping"),
-    "nothing to watch": (
+    "nothing to monitor": (
         lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=cr.EarlyStopping()).fit(X, labels),
-        "there is no 'valid_loss' to watch here(.|\n)*hold rows out with validation=0.2, or watch one of loss",
+        "monitor: expected .*, got 'valid_loss'(.|\n)*hold rows out with validation=0.2, or monitor one of loss",
     ),
     "a schedule by name": (
         lambda: cr.Adam("cosine"),
@@ -35,7 +35,7 @@ MISTAKES = {
     ),
     "rows without targets": (
         lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels, validation=X),
-        r"got validation of one array \(6, 2\)(.|\n)*validation=\(X, y\)",
+        r"validation: expected .*, got one array \(6, 2\)(.|\n)*validation=\(X, y\)",
     ),
 }
 

@@ -58,7 +58,7 @@ def test_moments_of_others_are_refused(rng):
 
 
 def test_moments_and_checkpoints_are_two_ways_to_go_on(tmp_path):
-    with pytest.raises(cr.OptionError, match="moments came with checkpoints"):
+    with pytest.raises(cr.OptionError, match="moments with checkpoints"):
         cr.Trainer(cr.MLP([3, 2]), moments=cr.Moments(), checkpoints=tmp_path)
 
 

@@ -30,7 +30,7 @@ def test_it_is_a_decay_of_alpha_by_the_weight_of_the_batch(backend, rng, weighte
 
 def test_a_batch_of_several_to_an_update_is_refused():
     net = cr.MLP([2, 1], loss="squared_error")
-    with pytest.raises(cr.OptionError, match=r"l2=0\.1 came with accumulate=2"):
+    with pytest.raises(cr.OptionError, match=r"l2=0\.1 with accumulate=2"):
         cr.Trainer(net, l2=0.1, accumulate=2)
     with pytest.raises(cr.OptionError, match=r"l2: expected .*, got -1"):
         cr.Trainer(net, l2=-1)

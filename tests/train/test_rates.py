@@ -77,6 +77,6 @@ def test_a_trainer_reduces(backend, regression, validated):
 @pytest.mark.parametrize("monitor", ["valid_loss", "accuracy", "nonsense"])
 def test_a_metric_that_there_will_not_be(regression, monitor):
     net = cr.MLP((5, 1), loss="squared_error")
-    with pytest.raises(cr.OptionError, match=f"there is no '{monitor}' for Plateau to watch") as caught:
+    with pytest.raises(cr.OptionError, match=f"monitor of Plateau: expected a metric .*, got '{monitor}'") as caught:
         cr.Trainer(net, cr.SGD(lr=cr.Plateau(0.1, monitor=monitor))).fit(regression.X, regression.y[:, 0])
     assert caught.value.hint == "one of loss, r2"

@@ -7,18 +7,10 @@ import pytest
 
 import chainrule as cr
 from chainrule.nn.losses.names import find_loss
-from chainrule.train.shrinkage import (
-    FACTORS,
-    Drawing,
-    HeldOut,
-    best_constant,
-    choose,
-    deviance,
-    draw,
-    effective_rows,
-    least,
-    on_held_out,
-)
+from chainrule.train.shrinkage.choose import choose_factors
+from chainrule.train.shrinkage.deviance import FACTORS, ShrinkFactors, deviance, effective_rows, least
+from chainrule.train.shrinkage.held_out import HeldOutPredictions, best_constant, predict_held_out
+from chainrule.train.shrinkage.shrink import shrink
 
 LOSSES = [
     "squared_error", "absolute_error", cr.Huber(delta=0.7), "poisson", "gamma", cr.Quantile([0.2, 0.8]), "gaussian_nll",
@@ -46,7 +38,7 @@ def test_no_constant_nearby_is_better(backend, rng, loss):
         shares = np.bincount(np.asarray(y), backend.download(rows.weights), 4)
         np.testing.assert_allclose(np.exp(constant), shares / shares.sum(), rtol=1e-6)
         return
-    held_out = on_held_out(net, constant, rows)
+    held_out = predict_held_out(net, constant, rows)
 
     def loss_of(logits):
         return deviance(net.loss, [held_out._replace(constant=logits)], 0.0)
@@ -74,7 +66,7 @@ def test_a_prediction_that_is_right_for_every_row_has_no_deviance(rng, loss):
         else:
             right = np.log(y) if loss in ("poisson", "gamma") else y
     right = np.clip(right, -40, 40) if net.loss.task != "regress" else np.maximum(right, -40)
-    part = HeldOut(right, np.zeros(net.n_out), net.loss.check_targets(y), rng.uniform(0, 2, 60))
+    part = HeldOutPredictions(right, np.zeros(net.n_out), net.loss.check_targets(y), rng.uniform(0, 2, 60))
     assert deviance(net.loss, [part], 1.0) == pytest.approx(0, abs=1e-9)
     assert deviance(net.loss, [part], 0.0) > 1
 
@@ -82,27 +74,27 @@ def test_a_prediction_that_is_right_for_every_row_has_no_deviance(rng, loss):
 def linear(slope, rng, n=200, weights=None):
     """What a linear net that says ``slope`` times the truth says of n rows, whose mean is 5."""
     t = rng.normal(size=(n, 1))
-    return HeldOut(5 + slope * t, np.array([5.0]), 5 + t, weights)
+    return HeldOutPredictions(5 + slope * t, np.array([5.0]), 5 + t, weights)
 
 
 def test_the_factor_is_the_slope_of_the_targets_on_the_predictions(rng):
     """A net that says twice the truth is believed by half, whatever the folds."""
     loss, weights = cr.SquaredError().bind(1), rng.uniform(0, 2, 200)
     part = linear(2.0, rng, weights=weights)
-    errors = [weights @ (part.targets[:, 0] - part.drawn(f)[:, 0]) ** 2 for f in FACTORS]
+    errors = [weights @ (part.targets[:, 0] - part.shrunk(f)[:, 0]) ** 2 for f in FACTORS]
     np.testing.assert_allclose([deviance(loss, [part], f) for f in FACTORS], errors, rtol=1e-12)
-    halves = [HeldOut(part.logits[i::2], part.constant, part.targets[i::2], weights[i::2]) for i in range(2)]
+    halves = [HeldOutPredictions(part.logits[i::2], part.constant, part.targets[i::2], weights[i::2]) for i in range(2)]
     for parts in ([part], halves):
-        assert choose(loss, parts).factor == 0.5
+        assert choose_factors(loss, parts).factor == 0.5
 
 
 def test_a_net_is_drawn_by_its_output_layer(backend):
     net = cr.MLP([1, 1], loss="squared_error", backend=backend, dtype="float64")
     net.assign_parameters({"dense0.W": [[2.0]], "dense0.b": [5.0]})
-    draw(net, np.array([5.0]), Drawing(np.array([0.5]), np.zeros(1), 0.5))
+    shrink(net, np.array([5.0]), ShrinkFactors(np.array([0.5]), np.zeros(1), 0.5))
     np.testing.assert_allclose(net.predict([[3.0]]), [8.0], rtol=1e-12)
     before = net.parameter_arena.download()["dense0.W"]
-    draw(net, np.array([0.1]), Drawing(np.ones(1), np.zeros(1), 1.0))
+    shrink(net, np.array([0.1]), ShrinkFactors(np.ones(1), np.zeros(1), 1.0))
     np.testing.assert_array_equal(net.parameter_arena.download()["dense0.W"], before)
 
 
@@ -129,12 +121,12 @@ def test_rows_are_counted_by_the_ratios_of_their_weights():
 def test_copies_of_a_row_are_one_row_of_their_weight(rng):
     z, t = rng.normal(size=(5, 1)), rng.normal(size=(5, 1))
     w = np.array([1, 3, 2, 1, 1])
-    weighted, repeated = HeldOut(z, np.zeros(1), t, w.astype(float)), np.repeat(np.arange(5), w)
-    copied = HeldOut(z[repeated], np.zeros(1), t[repeated], None, repeated)
+    weighted, repeated = HeldOutPredictions(z, np.zeros(1), t, w.astype(float)), np.repeat(np.arange(5), w)
+    copied = HeldOutPredictions(z[repeated], np.zeros(1), t[repeated], None, repeated)
     np.testing.assert_array_equal(weighted.row_weights, copied.row_weights)
     assert (
-        choose(find_loss("squared_error", 1), [weighted]).factor
-        == choose(find_loss("squared_error", 1), [copied]).factor
+        choose_factors(find_loss("squared_error", 1), [weighted]).factor
+        == choose_factors(find_loss("squared_error", 1), [copied]).factor
     )
 
 
@@ -145,8 +137,8 @@ def test_the_factor_is_the_same_in_any_unit_of_the_target(rng, loss, unit):
     z, t = rng.normal(size=(60, 1)), rng.gamma(1.0, size=(60, 1))
     t *= np.exp(0.2 * z)
     bound = find_loss(loss, 1)
-    one = choose(bound, [HeldOut(z, np.zeros(1), t, None)])
-    other = choose(bound, [HeldOut(z + np.log(unit), np.log([unit]), unit * t, None)])
+    one = choose_factors(bound, [HeldOutPredictions(z, np.zeros(1), t, None)])
+    other = choose_factors(bound, [HeldOutPredictions(z + np.log(unit), np.log([unit]), unit * t, None)])
     assert one.factor == other.factor
 
 
@@ -154,10 +146,10 @@ def test_a_variance_that_is_too_small_widens_the_spread_and_leaves_the_mean(rng)
     """The net's mean is right and its standard deviation a tenth of what it should be."""
     x = rng.normal(size=(400, 1))
     t = x + 0.3 * rng.normal(size=(400, 1))
-    sure = HeldOut(np.column_stack([x, np.full(400, 2 * np.log(0.03))]), np.array([0.0, 0.1]), t, None)
-    found = choose(find_loss("gaussian_nll", 2), [sure])
+    sure = HeldOutPredictions(np.column_stack([x, np.full(400, 2 * np.log(0.03))]), np.array([0.0, 0.1]), t, None)
+    found = choose_factors(find_loss("gaussian_nll", 2), [sure])
     assert found.factor > 0.95
-    after = sure.drawn(found.factors, found.shift)
+    after = sure.shrunk(found.factors, found.shift)
     np.testing.assert_allclose(np.exp(after[:, 1] / 2), 0.3, rtol=0.1)
     assert found.spread_factor == 0, "a spread that is the same for all rows has nothing to pay for"
 
@@ -166,8 +158,8 @@ def test_a_spread_that_depends_on_the_row_is_kept(rng):
     x = rng.normal(size=(400, 1))
     sd = np.exp(x)
     t = 2 * x + sd * rng.normal(size=(400, 1))
-    right = HeldOut(np.column_stack([2 * x, 2 * np.log(sd)]), np.array([0.0, 2.0]), t, None)
-    found = choose(find_loss("gaussian_nll", 2), [right])
+    right = HeldOutPredictions(np.column_stack([2 * x, 2 * np.log(sd)]), np.array([0.0, 2.0]), t, None)
+    found = choose_factors(find_loss("gaussian_nll", 2), [right])
     assert found.spread_factor > 0.8
     assert 0.9 < found.widened < 1.2
 
@@ -179,7 +171,7 @@ def test_quantiles_that_are_too_near_are_set_wider_and_stay_where_they_are(rng):
     gap = 2.56  # between the quantiles 0.1 and 0.9
     z = np.column_stack([10 * x - gap / 2, np.full(600, np.log(np.expm1(gap / 20)))])
     constant = np.array([-gap / 2, np.log(np.expm1(gap))])
-    found = choose(cr.Quantile([0.1, 0.9]).bind(2), [HeldOut(z, constant, t, None)])
+    found = choose_factors(cr.Quantile([0.1, 0.9]).bind(2), [HeldOutPredictions(z, constant, t, None)])
     assert found.factor > 0.95
     assert found.spread_factor < 0.2
 

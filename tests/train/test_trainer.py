@@ -488,16 +488,19 @@ WRONG = [
     ({"seed": -1}, "seed: expected a whole number from 0"),
     ({"seed": 2**64}, r"seed: expected .*, got 18446744073709551616"),
     ({"seed": 0.5}, r"seed: expected .*, got 0.5"),
-    ({"monitor": "valid_loss"}, "no 'valid_loss' to watch here(?s:.*)one of loss, accuracy"),
-    ({"monitor": "r2"}, "no 'r2' to watch here"),
-    ({"monitor": "accuracy", "metrics": False}, "no 'accuracy' to watch here(?s:.*)one of loss"),
-    ({"early_stopping": cr.EarlyStopping()}, "no 'valid_loss' to watch here"),
+    (
+        {"monitor": "valid_loss"},
+        "monitor: expected a metric .*, got 'valid_loss'(?s:.*)one of loss, accuracy",
+    ),
+    ({"monitor": "r2"}, "monitor: expected .*, got 'r2'"),
+    ({"monitor": "accuracy", "metrics": False}, "monitor: expected .*, got 'accuracy'(?s:.*)one of loss"),
+    ({"early_stopping": cr.EarlyStopping()}, "monitor: expected .*, got 'valid_loss'"),
     ({"validation": 0}, "validation: expected a finite number above 0 to below 1"),
     ({"validation": 1.0}, r"validation: expected .*, got 1.0"),
     ({"validation": -0.5}, r"validation: expected .*, got -0.5"),
     ({"validation": float("nan")}, r"validation: expected .*, got nan"),
-    ({"validation": (1,)}, r"validation of 1 arrays came, \(X, y\)"),
-    ({"validation": (1, 2, 3, 4)}, "validation of 4 arrays"),
+    ({"validation": (1,)}, r"validation: expected \(X, y\) or \(X, y, weights\), got 1 arrays"),
+    ({"validation": (1, 2, 3, 4)}, "validation: expected .*, got 4 arrays"),
 ]
 
 
@@ -510,7 +513,7 @@ def test_wrong_options(classes, options, message):
 
 
 def test_a_fraction_of_one_row_is_nothing_to_hold_out(classes):
-    with pytest.raises(cr.DataError, match="one row came"):
+    with pytest.raises(cr.DataError, match="expected at least 2 rows, got 1"):
         cr.Trainer(make_net(classes)).fit(classes.X[:1], classes.y[:1], validation=0.5)
     run = cr.Trainer(make_net(classes), epochs=1).fit(classes.X[:2], classes.y[:2], validation=0.01)
     assert run.history["valid_loss"]

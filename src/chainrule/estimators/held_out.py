@@ -14,15 +14,9 @@ from chainrule.estimators.solvers import trainer_of
 from chainrule.train.feeding.class_weights import ClassWeights
 from chainrule.train.feeding.copied_rows import number_copies
 from chainrule.train.feeding.host_rows import HostRows
-from chainrule.train.shrinkage import (
-    HeldOut,
-    best_constant,
-    choose,
-    constant_outputs,
-    draw,
-    on_held_out,
-    to_the_constant,
-)
+from chainrule.train.shrinkage.choose import choose_factors, to_the_constant
+from chainrule.train.shrinkage.held_out import HeldOutPredictions, best_constant, constant_outputs, predict_held_out
+from chainrule.train.shrinkage.shrink import shrink
 
 if TYPE_CHECKING:
     from chainrule.estimators.base import BaseMLP
@@ -63,9 +57,9 @@ def shrink_by_folds(
         return None
     fixed = constant_outputs(net, all_rows)
     if fixed.all():
-        draw(net, constant, to_the_constant(net.loss))
+        shrink(net, constant, to_the_constant(net.loss))
         return 0.0
-    said: list[HeldOut] = []
+    said: list[HeldOutPredictions] = []
     for rows, held_out, copies in folds(host_X, y, in_loss, seed, by_class=by_class, most=_most_held_out(net.n_out)):
         w = None if weights is None else weights[rows]
         copy = estimator._new_net(
@@ -79,13 +73,13 @@ def shrink_by_folds(
             return None
         of_fold = best_constant(copy, HostRows(copy, host_X[rows], y[rows], by_class_too(rows, rows)))
         if of_fold is not None:
-            part = on_held_out(copy, of_fold, copy.upload_rows(X[held_out], y[held_out]))
+            part = predict_held_out(copy, of_fold, copy.upload_rows(X[held_out], y[held_out]))
             # As they are, so that the folds stand beside each other by their weights.
             said.append(part._replace(weights=by_class_too(held_out, rows), copies=copies))
     if not said:
         return None
-    found = choose(net.loss, said, fixed)
-    draw(net, constant, found)
+    found = choose_factors(net.loss, said, fixed)
+    shrink(net, constant, found)
     return found.factor
 
 

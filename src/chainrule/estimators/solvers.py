@@ -21,7 +21,7 @@ from chainrule.optim.lbfgs import LBFGS
 from chainrule.optim.schedules import Constant, Cosine, Schedule
 from chainrule.optim.sgd import SGD
 from chainrule.options import one_of, real_number, whole_number
-from chainrule.train.feeding.batches import cut_epoch
+from chainrule.train.feeding.batches import plan_batches
 from chainrule.train.monitoring.validation_metrics import Metric, direction_of, find_metrics
 from chainrule.train.recipe import Recipe, weight_decay_for
 from chainrule.train.records.callbacks import Callback
@@ -89,7 +89,7 @@ def schedule_of(estimator: Any, rows: int, batch_size: int, solver_state: Solver
             lr,
             power=power,
             rows=rows,
-            updates=cut_epoch(rows, batch_size).count,
+            updates=plan_batches(rows, batch_size).count,
             seen=estimator.t_,
             begins=solver_state.is_new,
         )
@@ -175,8 +175,8 @@ class Convergence(Callback):
             self._best, self._waited = before._best, before._waited
 
     def on_epoch_end(self, record: EpochRecord) -> None:
-        if record.watched and record.watched != self._monitor:
-            self._follow(record.watched, record.history[record.watched][:-1])
+        if record.monitor and record.monitor != self._monitor:
+            self._follow(record.monitor, record.history[record.monitor][:-1])
         self._take(record.metrics[self._monitor])
         if self._waited > self._patience:
             if isinstance(self._schedule, Adaptive) and self._schedule.shrink():
@@ -303,10 +303,10 @@ def trainer_of(
     batch_size = _batch_size(estimator, fold_of if of_fold else rows, recipe)
     solver_state = SolverState() if of_fold else estimator._solver_state
     if of_fold:  # 64 rows of 80 would be one batch for two, and their net half trained
-        batch_size = math.ceil(rows / cut_epoch(fold_of, batch_size).count)
+        batch_size = math.ceil(rows / plan_batches(fold_of, batch_size).count)
     epochs = 1 if one_epoch else epochs_of(estimator, recipe)
     schedule = schedule_of(estimator, rows, batch_size, solver_state, one_epoch=one_epoch)
-    optimizer = optimizer_of(estimator, schedule, epochs=epochs, steps=epochs * cut_epoch(rows, batch_size).count)
+    optimizer = optimizer_of(estimator, schedule, epochs=epochs, steps=epochs * plan_batches(rows, batch_size).count)
     if not solver_state.moments.fits(optimizer.moment_names(), net.parameter_arena):  # another solver
         solver_state = estimator._solver_state = SolverState()
     # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but rows held out. Of an epoch of

@@ -14,7 +14,7 @@ from chainrule.nn.layers.base import Memory, walk
 from chainrule.nn.layout import use_of
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
-from chainrule.train.feeding.batches import batch_formats, cut_epoch
+from chainrule.train.feeding.batches import batch_formats, plan_batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.feeding.streaming import streaming_bytes
 
@@ -49,7 +49,7 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
     """Bytes of all that a fit lays out for batches of ``size`` rows, beside the net and the rows themselves."""
     size = min(size, len(rows))
     order = streaming_bytes(rows, size, free) if isinstance(rows, HostRows) else ORDER_BYTES * len(rows)
-    batches = POSITION_BYTES + BATCH_BYTES * cut_epoch(len(rows), size).count
+    batches = POSITION_BYTES + BATCH_BYTES * plan_batches(len(rows), size).count
     fixed = sum(f.nbytes for memory in _layers_memory(net) for f in memory.fixed.values())
     return size * bytes_per_row(net, rows) + fixed + batches + order
 
@@ -60,14 +60,14 @@ def bytes_of_net(
     *,
     keeps_best: bool,
     keeps_aside: bool = False,
-    averages: bool = False,
+    ema: bool = False,
     accumulates: bool = False,
 ) -> int:
-    """Bytes of parameters, gradients and moments; also of what is kept: the weights of the best epoch, and of one that
-    may turn out to be it, averages and sums."""
+    """Bytes of parameters, gradients and moments, and of what else has their size: the weights of the best epoch, those
+    of an epoch that may turn out to be the best, the weight EMA, and accumulated gradients."""
     layout, be = net.parameter_arena.layout, net.backend
     storage = be.storage(net.dtype)
-    arenas = 2 + len(optimizer.moment_names()) + keeps_best + keeps_aside + averages + accumulates
+    arenas = 2 + len(optimizer.moment_names()) + keeps_best + keeps_aside + ema + accumulates
     factors = layout.size * storage.itemsize if storage != net.dtype else 0
     return arenas * layout.size * net.dtype.itemsize + factors
 

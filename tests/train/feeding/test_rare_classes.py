@@ -7,7 +7,9 @@ import pytest
 
 import chainrule as cr
 from chainrule.train.feeding.batches import split_order
+from chainrule.train.feeding.fit_data import FitData
 from chainrule.train.feeding.host_rows import HostRows
+from chainrule.train.settings import TrainingSettings
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 Y = np.r_[np.zeros(30, int), np.ones(29, int), 2]
@@ -21,8 +23,8 @@ def parts(y, seed: int, stream: bool, net: cr.Network):
     if stream:
         training, held_out = HostRows(net, X, y).split(0.2, seed)
         return training.targets, net.backend.download(held_out.targets)
-    trainer = cr.Trainer(net, seed=seed, stream=False)
-    return [net.backend.download(rows.targets) for rows in trainer._rows(X, y, None, None, 0.2, None)]
+    data = FitData(net, TrainingSettings(seed=seed, stream=False), X, y, validation=0.2)
+    return [net.backend.download(rows.targets) for rows in data.rows()]
 
 
 @pytest.mark.parametrize("stream", [False, True])

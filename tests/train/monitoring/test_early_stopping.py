@@ -33,7 +33,7 @@ def test_best_epoch(monitor, min_delta, values, improved):
 
 
 def test_a_metric_that_is_not_there():
-    with pytest.raises(cr.OptionError, match=r"no 'valid_loss' to watch(?s:.*)one of loss, accuracy"):
+    with pytest.raises(cr.OptionError, match=r"monitor: expected .*, got 'valid_loss'(?s:.*)one of loss, accuracy"):
         BestEpoch("valid_loss").improved(1, {"loss": 1.0, "accuracy": 0.5})
 
 

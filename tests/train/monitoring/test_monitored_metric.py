@@ -27,7 +27,7 @@ def best_of(run, name, choose=min):
     return run.history[name].index(choose(run.history[name])) + 1
 
 
-SILENT = [  # options, what is watched instead, why
+SILENT = [  # options, what is monitored instead, why
     (
         {"monitor": "valid_r2", "validation": (X[:20], np.full(20, 0.1))},
         "valid_loss",
@@ -70,9 +70,9 @@ SILENT = [  # options, what is watched instead, why
 @pytest.mark.parametrize(("options", "instead", "why"), SILENT)
 def test_a_metric_that_cannot_change_is_named_before_the_first_epoch(options, instead, why):
     told = []
-    message = f"{options['monitor']} says nothing about which epoch is best: {why}; {instead} is watched instead"
+    message = f"{options['monitor']} says nothing about which epoch is best: {why}; {instead} is monitored instead"
     with pytest.warns(UserWarning, match=message) as said:
-        _, run = fit(**options, callbacks=[lambda record: told.append((record.watched, len(said)))])
+        _, run = fit(**options, callbacks=[lambda record: told.append((record.monitor, len(said)))])
     assert told == [(instead, 1)] * 8
     assert run.notes == [message]
     assert run.best_epoch == best_of(run, instead)
@@ -115,7 +115,7 @@ def test_a_metric_of_ones_own(values, best, complaint):
         )
     assert run.best_epoch == (best or best_of(run, "valid_loss"))
     assert (net.parameter_arena.flat == kept[run.best_epoch]).all()
-    told = [f"valid_mine says nothing about which epoch is best: {complaint}; valid_loss is watched instead"]
+    told = [f"valid_mine says nothing about which epoch is best: {complaint}; valid_loss is monitored instead"]
     assert [str(w.message) for w in said] == run.notes == (told if complaint else [])
 
 

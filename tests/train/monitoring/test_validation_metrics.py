@@ -152,7 +152,7 @@ def mine(y, predicted):
         ([cr.Metric(mine, "accuracy")], {}, "two metrics are named 'accuracy'"),
         (["roc_auc"], {"validation": None}, "of validation rows, and there are none"),
         ([mine], {"monitor": "valid_mine"}, "nobody said which values of mine are better"),
-        (["roc_auc"], {"monitor": "valid_log_loss"}, "there is no 'valid_log_loss' to watch"),
+        (["roc_auc"], {"monitor": "valid_log_loss"}, "monitor: expected .*, got 'valid_log_loss'"),
         ([lambda *_: "good"], {}, "returned 'good', a number was expected"),
     ],
 )
@@ -263,9 +263,9 @@ def test_the_metric_of_several_targets_is_the_mean_of_theirs(backend, rng, loss,
     assert found[loss.metric] == pytest.approx(np.mean(alone), rel=1e-9)
 
 
-def test_r2_of_several_training_targets_is_not_to_be_watched(rng):
+def test_r2_of_several_training_targets_cannot_be_monitored(rng):
     X = rng.normal(size=(30, 3))
-    with pytest.raises(cr.OptionError, match="no 'r2' to watch here: r2 of 2 target columns is recorded of validation"):
+    with pytest.raises(cr.OptionError, match="got 'r2': r2 of 2 target columns is recorded of validation"):
         cr.Trainer(cr.MLP([3, 2], loss="squared_error"), monitor="r2").fit(X, X[:, :2])
 
 

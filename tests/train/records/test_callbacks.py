@@ -59,7 +59,7 @@ def test_a_callback_is_told_of_everything_in_order(classes):
         "start", "step", "epoch", "step", "step", "epoch", "step", "epoch", "end",
     ]  # fmt: skip
     (start,), (end,) = diary.records("start"), diary.records("end")
-    assert (start.rows, start.valid_rows, start.steps_an_epoch) == (40, 20, 6)
+    assert (start.rows, start.valid_rows, start.steps_per_epoch) == (40, 20, 6)
     assert start.run is end is run
     assert [(r.step, r.epoch) for r in diary.records("step")] == [(4, 1), (8, 2), (12, 2), (16, 3)]
     for i, record in enumerate(diary.records("epoch")):
@@ -98,7 +98,7 @@ def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
         return lambda times: (asked.append(times), replay(times))
 
     monkeypatch.setattr(type(cr.backend("cpu")), "capture", spying)
-    monkeypatch.setattr(steps_module, "SECONDS_A_LOOK", 1e9)  # however slow the steps are today
+    monkeypatch.setattr(steps_module, "SECONDS_PER_SYNC", 1e9)  # however slow the steps are today
     X, y = np.tile(classes.X, (4, 1)), np.tile(classes.y, 4)
     for callbacks, expected in [
         ((), [STEPS_PER_SYNC, STEPS_PER_SYNC, 160 - 2 * STEPS_PER_SYNC]),
@@ -114,7 +114,7 @@ def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
 def test_every_may_be_set_at_the_start(classes):
     class OnceAnEpoch(Diary):
         def on_start(self, record):
-            self.every = record.steps_an_epoch
+            self.every = record.steps_per_epoch
 
     diary = OnceAnEpoch()
     fit(classes, diary)

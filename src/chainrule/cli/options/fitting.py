@@ -15,7 +15,7 @@ from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
 from chainrule.nn.network import Network
 from chainrule.train.checkpoints.writer import Checkpoints
-from chainrule.train.feeding.batches import cut_epoch
+from chainrule.train.feeding.batches import plan_batches
 from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.recipe import recipe_for, weight_decay_for
 from chainrule.train.records.callbacks import Callback, EpochFunction
@@ -88,7 +88,7 @@ def with_recipe(args: argparse.Namespace, rows: int, *, has_validation: bool) ->
         return used
     used.batch_size = args.batch_size or recipe.batch_size
     if args.weight_decay is None:
-        steps = used.epochs * -(-cut_epoch(rows, used.batch_size).count // args.accumulate)
+        steps = used.epochs * -(-plan_batches(rows, used.batch_size).count // args.accumulate)
         used.weight_decay = weight_decay_for(args.lr, steps) if args.lr > 0 else 0.0
     return used
 

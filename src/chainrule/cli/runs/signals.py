@@ -47,7 +47,7 @@ class Signals(Callback):
             signal.signal(number, handler)
 
     def on_start(self, record: StartRecord) -> None:
-        self._stop = record.trainer.stop
+        self._stop = record.stop
         if self.caught:  # Stopped was raised where Python only prints exceptions: a callback of a weakref, of ctypes
             self._stop()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,19 +13,18 @@ from chainrule.backends.contract.backend import Backend
 from chainrule.json_values import plain
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import description_of
-from chainrule.train.monitoring.choose_metric import monitor_of
+from chainrule.nn.network import Network
+from chainrule.train.monitoring.choose_metric import monitor_name
+from chainrule.train.settings import TrainingSettings
 from chainrule.version import __version__
-
-if TYPE_CHECKING:
-    from chainrule.train.trainer import Trainer
 
 SHOWN = 6  # differences that are named
 SAMPLE = 4096  # rows of X that are looked at, evenly spread: of targets and weights all are
 
 
-def settings_of(trainer: Trainer) -> dict[str, Any]:
-    """All of a trainer and its net that the weights in the end depend on, as JSON holds it."""
-    net, p = trainer.net, trainer.net.preparation
+def settings_of(net: Network, settings: TrainingSettings) -> dict[str, Any]:
+    """All settings and all of a net that the final weights depend on, as JSON holds it."""
+    p = net.preparation
     return {
         "n_in": net.n_in,
         "layers": [plain(layer.describe()) for layer in net.layers],
@@ -33,21 +32,21 @@ def settings_of(trainer: Trainer) -> dict[str, Any]:
         "dtype": str(net.dtype),
         "net seed": net.seed,
         "standardisation": _digest(*_arrays_of(p.features), *_arrays_of(p.targets)),
-        "optimizer": _without_addresses(plain(trainer.optimizer)),
-        "batch_size": trainer.batch_size,
-        "epochs": trainer.epochs,
-        "shuffle": trainer.shuffle,
-        "drop_last": trainer.drop_last,
-        "seed": trainer.seed,
-        "steps before": 0 if trainer.moments is None else trainer.moments.steps,
-        "accumulate": trainer.accumulate,
-        "ema": trainer.ema,
-        "l2": trainer.l2,
-        "shrink": trainer.shrink,
-        "divergence_factor": trainer.divergence_factor,
-        "early_stopping": plain(trainer.early_stopping),
-        "monitor": monitor_of(trainer),
-        "metrics": [metric.name for metric in trainer.valid_metrics] if trainer.metrics else False,
+        "optimizer": _without_addresses(plain(settings.optimizer)),
+        "batch_size": settings.batch_size,
+        "epochs": settings.epochs,
+        "shuffle": settings.shuffle,
+        "drop_last": settings.drop_last,
+        "seed": settings.seed,
+        "steps before": 0 if settings.moments is None else settings.moments.steps,
+        "accumulate": settings.accumulate,
+        "ema": settings.ema,
+        "l2": settings.l2,
+        "shrink": settings.shrink,
+        "divergence_factor": settings.divergence_factor,
+        "early_stopping": plain(settings.early_stopping),
+        "monitor": monitor_name(settings),
+        "metrics": [metric.name for metric in settings.valid_metrics] if settings.metrics else False,
     }
 
 

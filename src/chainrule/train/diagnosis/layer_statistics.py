@@ -38,7 +38,7 @@ class LayerStatistics:
     of the net stay as they are.
     """
 
-    steps_an_epoch = 1  # set once the batches are known
+    steps_per_epoch = 1  # set once the batches are known
 
     def __init__(self, net: Network, rows: Rows | HostRows) -> None:
         be = net.backend
@@ -62,16 +62,16 @@ class LayerStatistics:
 
     def steps_to_next(self, step: int) -> int:
         """Steps until the next look, ``step`` of them being done: the first, and both sides of an epoch's last."""
-        left = self.steps_an_epoch - step % self.steps_an_epoch
+        left = self.steps_per_epoch - step % self.steps_per_epoch
         return 1 if step == 0 or left == 1 else left - 1
 
     def step_end(self, step: int) -> None:
         """``step`` steps are done."""
-        if step == 1 or step % self.steps_an_epoch == 0:
+        if step == 1 or step % self.steps_per_epoch == 0:
             self._ratios = {layer: self._update_ratio(names) for layer, names in self._parameters().items()}
         if step == 1:
             self._measurements = [m._replace(update_ratio=self._ratios.get(m.layer)) for m in self._measurements]
-        if (step + 1) % self.steps_an_epoch == 0:
+        if (step + 1) % self.steps_per_epoch == 0:
             self._keep()
 
     def epoch_end(self, epoch: int) -> None:

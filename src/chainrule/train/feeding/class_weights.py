@@ -83,16 +83,16 @@ class ClassWeights:
         return labels.astype(np.int64)
 
 
-class OwnWeights:
-    """The weights of rows themselves, beside those with the weights of their classes, which are for the loss."""
+class SampleWeights:
+    """The rows' own weights, for metrics, beside those with the weights of their classes, for the loss."""
 
     def __init__(self, net: Network, of_class: ClassWeights) -> None:
         self._net, self._of_class = net, of_class
         self.training: np.ndarray | None = None
         self.held_out: np.ndarray | None = None
 
-    def take(self, y: Any, sample_weight: Any = None, *, held_out: bool = False) -> np.ndarray:
-        """The weights for the loss, of rows whose own are kept."""
+    def for_loss(self, y: Any, sample_weight: Any = None, *, held_out: bool = False) -> np.ndarray:
+        """The weights of rows in the loss; their own are kept, as ``training`` or ``held_out``."""
         weights = self._of_class.of_rows(y, sample_weight)
         own = self._of_class.own(sample_weight, len(weights))
         own = None if own is None else own.astype(self._net.dtype)
@@ -103,5 +103,5 @@ class OwnWeights:
         return weights
 
     def on_device(self, rows: Rows, own: np.ndarray | None) -> Rows:
-        """``rows`` that know them."""
+        """``rows`` with their own weights beside those for the loss."""
         return rows.weighing_classes(None if own is None else self._net.backend.upload(own))

@@ -12,7 +12,7 @@ from chainrule.backends.contract.transfers import Transfer
 from chainrule.nn.inputs.rows import FeatureStorage, Rows
 from chainrule.nn.network import Network
 from chainrule.random import Purpose, stream
-from chainrule.train.feeding.batches import Batches, ResidentBatches, cut_epoch
+from chainrule.train.feeding.batches import Batches, ResidentBatches, plan_batches
 from chainrule.train.feeding.host_rows import HostRows, RowNumbers
 
 # The rows may take this share of the free memory; the rest is for gradients, moments, activations, the order of the
@@ -73,15 +73,15 @@ class StreamedBatches(Batches):
         drop_last: bool = False,
         free: int | None = None,
     ) -> None:
-        n, cut = len(rows), cut_epoch(len(rows), size, drop_last=drop_last)
+        n, plan = len(rows), plan_batches(len(rows), size, drop_last=drop_last)
         self._rows, self._shuffle, self._seed = rows, shuffle, seed
-        self.block = min(cut.count, max(1, _block_rows(rows, free) // cut.size))  # batches
-        self._block_rows = self.block * cut.size
+        self.block = min(plan.count, max(1, _block_rows(rows, free) // plan.size))  # batches
+        self._block_rows = self.block * plan.size
         ring = [backend.empty((2 * self._block_rows, *f.shape), f.dtype) for f in rows.formats]
         order = backend.empty((n,), np.int64)
         backend.assign(np.arange(n) % (2 * self._block_rows), out=order)
         sources = rows.as_rows(ring, rows.storage.pending)
-        super().__init__(backend, sources, order, cut, dtype=dtype)
+        super().__init__(backend, sources, order, plan, dtype=dtype)
         self._used = min(n, self.count * self.size)  # rows an epoch
         self._buffers = [[backend.host_buffer((self._block_rows, *f.shape), f.dtype) for f in rows.sent] for _ in "01"]
         x = rows.sent[0]
