@@ -66,7 +66,7 @@ def test_what_cannot_be_right_is_refused(rng):
     X, y = line(rng, 10)
     with pytest.raises(cr.OptionError, match="fold 1 has rows on both sides"):
         cr.cross_validate(lambda rows: None, X, y, [(np.arange(6), np.arange(5, 10))])
-    with pytest.raises(cr.ShapeError, match="X has 10 rows and y 9"):
+    with pytest.raises(cr.ShapeError, match="same number of rows, got 10 and 9"):
         cr.cross_validate(lambda rows: None, X, y[:9], cr.make_folds(9, 2))
 
 

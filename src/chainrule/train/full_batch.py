@@ -64,7 +64,7 @@ def _free_segments(fit: Fit, optimizer: LBFGS) -> list[Segment]:
 
 
 class _Objective:
-    """f = loss + sum of weight_decay / 2 sum W^2 over segments, and df/dW, of all parameters as one float64 vector."""
+    """f = loss + sum over segments of (weight_decay / 2) sum(W^2), and df/dW; all parameters as one float64 vector."""
 
     def __init__(self, fit: Fit, found: list[Segment]) -> None:
         self._fit, self._segments = fit, found
@@ -77,7 +77,7 @@ class _Objective:
         return np.concatenate([flat[segment.part] for segment in self._segments]).astype(np.float64)
 
     def move_to(self, point: np.ndarray) -> None:
-        """The net has these parameters."""
+        """Give the net these parameters."""
         fit = self._fit
         for segment, part in zip(self._segments, self._parts, strict=True):
             fit.backend.assign(point[part].astype(fit.net.dtype), out=fit.net.parameter_arena.flat[segment.part])
@@ -110,7 +110,7 @@ class _Objective:
         _, loss, where = self._fit.steps.first_nonfinite()
         return DivergenceError(
             f"L-BFGS diverged in iteration {iteration}: the loss is {loss}; the first number that is not "
-            f"finite is in {where}",
+            f"finite stands in {where}",
             step=iteration - 1,
             epoch=iteration,
             where=where,

@@ -56,7 +56,9 @@ class Steps:
         """
         be, net, state, totals, lr = self.backend, self.net, self.state, self.totals, self.lr
         read, counts, counted = self.batches.reader(batch.n), self._counts, self.batches.counted(batch.n)
-        apply = self.update_step.apply  # not `self`: a cycle would keep all memory of a fit until a collection
+        apply = (
+            self.update_step.apply
+        )  # not `self`: a reference cycle would keep all memory of a fit until a collection
 
         def step() -> None:
             x, targets, weights = read()

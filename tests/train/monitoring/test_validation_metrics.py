@@ -145,15 +145,15 @@ def mine(y, predicted):
 @pytest.mark.parametrize(
     ("asked", "options", "message"),
     [
-        (["rmse"], {}, "unknown metric of a net that is to classify 'rmse'"),
+        (["rmse"], {}, "unknown metric of a classification 'rmse'"),
         ("roc_auc", {}, "True, False or a list"),
         ([3], {}, "a function"),
         ([mine, mine], {}, "two metrics are named 'mine'"),
         ([cr.Metric(mine, "accuracy")], {}, "two metrics are named 'accuracy'"),
-        (["roc_auc"], {"validation": None}, "of validation rows, and there are none"),
-        ([mine], {"monitor": "valid_mine"}, "nobody said which values of mine are better"),
+        (["roc_auc"], {"validation": None}, "needs validation rows, and there are none"),
+        ([mine], {"monitor": "valid_mine"}, "mine does not say whether higher is better"),
         (["roc_auc"], {"monitor": "valid_log_loss"}, "monitor: expected .*, got 'valid_log_loss'"),
-        ([lambda *_: "good"], {}, "returned 'good', a number was expected"),
+        ([lambda *_: "good"], {}, "metric <lambda>: expected a number, got 'good'"),
     ],
 )
 def test_refusals(classes, asked, options, message):
@@ -222,7 +222,7 @@ def test_a_metric_of_three_classes_is_one_of_two(rng, n_out):
 
 def test_several_answers_a_row_have_no_balanced_accuracy():
     net = cr.MLP([3, 2], loss="sigmoid_cross_entropy")
-    with pytest.raises(cr.OptionError, match="rows of one class each; this net has 2 answers per row"):
+    with pytest.raises(cr.OptionError, match="needs one class per row; this net has 2 answers per row"):
         cr.Trainer(net, metrics=["balanced_accuracy"])
 
 

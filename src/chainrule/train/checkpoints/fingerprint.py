@@ -18,8 +18,8 @@ from chainrule.train.monitoring.choose_metric import monitor_name
 from chainrule.train.settings import TrainingSettings
 from chainrule.version import __version__
 
-SHOWN = 6  # differences that are named
-SAMPLE = 4096  # rows of X that are looked at, evenly spread: of targets and weights all are
+SHOWN = 6  # differences that an error names
+SAMPLE = 4096  # rows of X that are hashed, evenly spread; of targets and weights all are
 
 
 def settings_of(net: Network, settings: TrainingSettings) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def settings_of(net: Network, settings: TrainingSettings) -> dict[str, Any]:
 
 
 def rows_of(backend: Backend, X: Any, y: Any, weights: Any, validation: Any) -> dict[str, Any]:
-    """How many rows there are and a sha256 of them, the same wherever they lie and in whatever dtype."""
+    """How many rows there are and a sha256 of them, the same on every device and for every dtype."""
     if isinstance(validation, tuple | list):
         held = [_on_host(backend, part, sampled=number == 0) for number, part in enumerate(validation)]
     else:
@@ -66,11 +66,12 @@ def machine_of(backend: Backend) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``epochs 30 -> 60`` for each that is not the same, a few of them. What a version before did not know was off."""
+    """``epochs 30 -> 60`` for each difference, the first few. A setting that an older version did not have was off."""
     names = [
-        name for name in dict.fromkeys([*now, *before])
+        name
+        for name in dict.fromkeys([*now, *before])
         if before.get(name) != now.get(name) and (name in before or now[name])
-    ]  # fmt: skip
+    ]
     found = [f"{name:.60} {_short(before.get(name))} -> {_short(now.get(name))}" for name in names[:SHOWN]]
     return found + [f"and {len(names) - SHOWN} more"] * (len(names) > SHOWN)
 
@@ -81,7 +82,7 @@ def _short(value: Any) -> str:
 
 
 def _without_addresses(value: Any) -> Any:
-    """The repr of an object without one of its own has its address in it, another one each time."""
+    """A default repr has the object's address in it, another one in each process."""
     if isinstance(value, dict):
         return {name: _without_addresses(v) for name, v in value.items()}
     if isinstance(value, list):

@@ -140,7 +140,7 @@ def _refuse_other_numbers(
 
 
 def _follow_history(state: FitState, checkpoint: Checkpoint, settings: TrainingSettings) -> None:
-    """What feedback and the monitored metric have come to follows from the history: computed again, and compared."""
+    """The state of feedback and of the monitored metric follows from the history: computed again, and compared."""
     for number in range(checkpoint.epochs):
         metrics = {name: values[number] for name, values in checkpoint.history.items()}
         _refuse_other_rate(state, metrics["lr"], number, settings)
