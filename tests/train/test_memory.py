@@ -98,7 +98,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("body", [Plain, Guarded, HalfWidth])
 @pytest.mark.parametrize("case", LAYOUTS)
-def test_the_formulas_are_what_is_laid_out(body, case):
+def test_the_formulas_are_the_memory_that_is_laid_out(body, case):
     """Counted, array by array: batches of any size; the net's own memory once."""
     options = {"widths": [N_IN, 16, 3], "kind": "float32", "weighted": False, "streamed": False} | LAYOUTS[case]
     widths, kind, training = options.pop("widths"), options.pop("kind"), options.pop("trainer", {})
@@ -161,7 +161,7 @@ def refusal(*args: Any, **options: Any) -> OutOfMemoryError:
     [({}, 0), ({"optimizer": cr.SGD()}, 0), ({"validation": 0.05}, 18_000)],
     ids=["adam", "sgd", "validation"],
 )
-def test_the_batch_of_the_hint_fits(budget, options, more):
+def test_the_largest_batch_of_the_hint_fits(budget, options, more):
     """Whatever else lies on the device: a split leaves the rows there twice, as this body never gets memory back."""
     budget += more
     error = refusal(budget, 10 * N, **options)
@@ -219,7 +219,7 @@ class FailsAt(cr.GuardedBackend):
         return super().empty(shape, dtype)
 
 
-def test_the_largest_batch_is_the_largest():
+def test_the_largest_batch_of_the_hint_is_the_largest():
     net = cr.MLP([N_IN, 16, 3], backend=Plain())
     for streamed in (False, True):
         rows = rows_of(net, "float32", weighted=True, streamed=streamed)
@@ -230,7 +230,7 @@ def test_the_largest_batch_is_the_largest():
             assert largest_batch(net, rows, 50, free) == max((n for n in fitting if n < 50), default=0), free
 
 
-def test_many_rows_make_small_batches_dear():
+def test_small_batches_of_many_rows_take_more_memory():
     """A million batches of one row would take 32 MB of totals; the largest that fits is found all the same."""
     net = cr.MLP([1, 2], backend=Plain())
     rows = net.upload_rows(np.ones((1_000_000, 1), np.float32), np.zeros(1_000_000, int))
@@ -242,7 +242,7 @@ def test_many_rows_make_small_batches_dear():
     assert bytes_of_batches(net, rows, largest + 1, free) > free * (1 - KERNEL_SHARE)
 
 
-def test_a_net_that_is_too_large_is_said_to_be():
+def test_the_hint_for_a_net_that_is_too_large():
     net_bytes = bytes_of_net(cr.MLP([N_IN, 16, 3]), cr.Adam(), keeps_best=False)
     for budget in (net_bytes // 2, net_bytes - 1):
         assert f"the net alone takes {net_bytes:,} bytes to train" in refusal(budget, 10).hint
@@ -250,7 +250,7 @@ def test_a_net_that_is_too_large_is_said_to_be():
     assert hint == f"not even one row fits beside the net, which takes {net_bytes:,} bytes to train: use a smaller net"
 
 
-def test_rows_that_are_too_many_can_be_streamed(monkeypatch):
+def test_the_hint_for_too_many_rows_is_stream(monkeypatch):
     """That is the hint, and streamed they fit beside whatever batch the next hint says."""
 
     def too_many(self: cr.Network, *rows: Any) -> None:
@@ -301,7 +301,7 @@ def test_memory_error_of_numpy(monkeypatch):
 
 
 @pytest.mark.parametrize("free", [5, None])
-def test_a_memory_error_that_says_nothing(monkeypatch, free):
+def test_a_memory_error_without_a_message(monkeypatch, free):
     def nothing(*_: Any, **__: Any) -> None:
         raise MemoryError
 
@@ -315,7 +315,7 @@ def test_a_memory_error_that_says_nothing(monkeypatch, free):
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux's account of its memory")
-def test_what_the_host_has_free(monkeypatch):
+def test_free_memory_of_the_host(monkeypatch):
     available = host_memory.free_on_host()
     assert 1 << 20 < available < 1 << 50
     assert memory.free_at_start(cr.backend("cpu")) is None
@@ -364,7 +364,7 @@ print("done")
 """
 
 
-def test_the_command_says_it_in_two_lines(monkeypatch, tmp_path, capsys):
+def test_out_of_memory_on_the_command_line_is_two_lines(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(NumPyBackend, "empty", without_memory)
     code = main(["train", "digits", "--device", "cpu", "--quiet", "--batch-size", "37", "--run-dir", "out"])
@@ -383,7 +383,7 @@ def starved(*_: Any, **__: Any) -> None:
     np.empty((2**50,), np.float64)
 
 
-def test_what_is_not_a_fit_says_it_too(monkeypatch, tmp_path):
+def test_out_of_memory_outside_a_fit(monkeypatch, tmp_path):
     """Making a net, gradients, predictions, files, columns: each with the figures and what helps there."""
     X, y = np.ones((10, N_IN)), np.arange(10) % 3
     net = cr.MLP([N_IN, 3])
@@ -422,7 +422,7 @@ def test_memory_that_runs_out_at_the_end_of_an_epoch(monkeypatch, name, doing, t
     trainer.fit(np.ones((10, N_IN)), np.arange(10) % 3, validation=0.5)
 
 
-def test_what_failed_is_given_back_before_anything_is_said():
+def test_arrays_of_a_failed_call_are_freed_before_the_hint():
     """The frames of the calls that failed would hold their arrays for as long as the error lives."""
     held = []
 
@@ -442,7 +442,7 @@ def test_what_failed_is_given_back_before_anything_is_said():
     assert caught.value.hint == "gone"
 
 
-def test_batches_that_the_host_could_only_promise_are_refused(monkeypatch):
+def test_batches_that_the_host_would_overcommit_are_refused(monkeypatch):
     """Linux hands out more than it has, and kills who uses it."""
     monkeypatch.setattr(memory, "WORTH_ASKING", 10_000)
     monkeypatch.setattr(memory, "free_on_host", lambda *_: 50_000)
@@ -457,7 +457,7 @@ def test_batches_that_the_host_could_only_promise_are_refused(monkeypatch):
     cr.Trainer(net, batch_size=largest, epochs=1).fit(X, y)
 
 
-def test_what_a_control_group_leaves(monkeypatch, tmp_path):
+def test_free_memory_within_a_control_group(monkeypatch, tmp_path):
     """The limit of a container, or of a group around it; a cache of files could be given back."""
     group = tmp_path / "outer" / "inner"
     group.mkdir(parents=True)

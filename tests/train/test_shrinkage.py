@@ -29,7 +29,7 @@ def net_and_targets(loss, backend, rng, n=60):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_no_constant_nearby_is_better(backend, rng, loss):
+def test_best_constant_is_better_than_those_nearby(backend, rng, loss):
     """For every loss but the focal one, whose constant is the classes' shares."""
     net, y = net_and_targets(loss, backend, rng)
     rows = net.upload_rows(rng.normal(size=(60, 3)), y, rng.uniform(0, 2, 60))
@@ -50,7 +50,7 @@ def test_no_constant_nearby_is_better(backend, rng, loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_a_prediction_that_is_right_for_every_row_has_no_deviance(rng, loss):
+def test_deviance_of_a_perfect_prediction_is_zero(rng, loss):
     """And every other has one: the constant of all rows. A density has no such prediction."""
     net, y = net_and_targets(loss, cr.backend("cpu"), rng)
     if loss == "gaussian_nll":
@@ -77,7 +77,7 @@ def linear(slope, rng, n=200, weights=None):
     return HeldOutPredictions(5 + slope * t, np.array([5.0]), 5 + t, weights)
 
 
-def test_the_factor_is_the_slope_of_the_targets_on_the_predictions(rng):
+def test_shrink_factor_is_the_slope_of_the_targets_on_the_predictions(rng):
     """A net that says twice the truth is believed by half, whatever the folds."""
     loss, weights = cr.SquaredError().bind(1), rng.uniform(0, 2, 200)
     part = linear(2.0, rng, weights=weights)
@@ -88,7 +88,7 @@ def test_the_factor_is_the_slope_of_the_targets_on_the_predictions(rng):
         assert choose_factors(loss, parts).factor == 0.5
 
 
-def test_a_net_is_drawn_by_its_output_layer(backend):
+def test_shrink_changes_the_output_layer(backend):
     net = cr.MLP([1, 1], loss="squared_error", backend=backend, dtype="float64")
     net.assign_parameters({"dense0.W": [[2.0]], "dense0.b": [5.0]})
     shrink(net, np.array([5.0]), ShrinkFactors(np.array([0.5]), np.zeros(1), 0.5))
@@ -99,7 +99,7 @@ def test_a_net_is_drawn_by_its_output_layer(backend):
 
 
 @pytest.mark.parametrize(("rows", "least_gain"), [(2, 6 / 2), (22, 2.2 / 22)])
-def test_the_factor_must_pay_for_itself(rows, least_gain):
+def test_shrink_factor_must_pay_for_itself(rows, least_gain):
     """Of two rows by three times the deviance that is left, of 22 by a tenth."""
     deviances = 10 + np.abs(FACTORS - 0.6)
     for factor, expected in ((0.95, 0.0), (1.05, 0.6)):
@@ -107,18 +107,18 @@ def test_the_factor_must_pay_for_itself(rows, least_gain):
         assert least(deviances, rows) == expected
 
 
-def test_rows_that_cannot_tell_leave_the_net_alone():
+def test_shrink_factor_is_one_if_rows_cannot_tell():
     assert least(np.zeros(len(FACTORS)), 5.0) == 1
     assert least(np.full(len(FACTORS), np.nan), 5.0) == 1
 
 
-def test_rows_are_counted_by_the_ratios_of_their_weights():
+def test_effective_rows_by_ratios_of_weights():
     for factor in (1e-9, 1.0, 1e6):
         assert effective_rows(factor * np.array([1.0, 1, 1, 1, 0])) == pytest.approx(4)
     assert effective_rows(np.array([1e6, *[1.0] * 999])) == pytest.approx(1, rel=0.01)
 
 
-def test_copies_of_a_row_are_one_row_of_their_weight(rng):
+def test_shrink_counts_copies_of_a_row_as_one_row_of_their_weight(rng):
     z, t = rng.normal(size=(5, 1)), rng.normal(size=(5, 1))
     w = np.array([1, 3, 2, 1, 1])
     weighted, repeated = HeldOutPredictions(z, np.zeros(1), t, w.astype(float)), np.repeat(np.arange(5), w)
@@ -132,7 +132,7 @@ def test_copies_of_a_row_are_one_row_of_their_weight(rng):
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
 @pytest.mark.parametrize("unit", [1e-3, 500.0])
-def test_the_factor_is_the_same_in_any_unit_of_the_target(rng, loss, unit):
+def test_shrink_factor_is_the_same_in_any_unit_of_the_target(rng, loss, unit):
     """Deviances are multiplied by the unit (poisson), or by nothing (gamma): constants of the target do not count."""
     z, t = rng.normal(size=(60, 1)), rng.gamma(1.0, size=(60, 1))
     t *= np.exp(0.2 * z)
@@ -142,7 +142,7 @@ def test_the_factor_is_the_same_in_any_unit_of_the_target(rng, loss, unit):
     assert one.factor == other.factor
 
 
-def test_a_variance_that_is_too_small_widens_the_spread_and_leaves_the_mean(rng):
+def test_shrink_widens_a_variance_that_is_too_small(rng):
     """The net's mean is right and its standard deviation a tenth of what it should be."""
     x = rng.normal(size=(400, 1))
     t = x + 0.3 * rng.normal(size=(400, 1))
@@ -154,7 +154,7 @@ def test_a_variance_that_is_too_small_widens_the_spread_and_leaves_the_mean(rng)
     assert found.spread_factor == 0, "a spread that is the same for all rows has nothing to pay for"
 
 
-def test_a_spread_that_depends_on_the_row_is_kept(rng):
+def test_shrink_keeps_a_spread_that_depends_on_the_row(rng):
     x = rng.normal(size=(400, 1))
     sd = np.exp(x)
     t = 2 * x + sd * rng.normal(size=(400, 1))
@@ -164,7 +164,7 @@ def test_a_spread_that_depends_on_the_row_is_kept(rng):
     assert 0.9 < found.widened < 1.2
 
 
-def test_quantiles_that_are_too_near_are_set_wider_and_stay_where_they_are(rng):
+def test_shrink_widens_quantiles_that_are_too_near(rng):
     """Location right, gaps a twentieth of what they should be: the constant's gaps, and the net's location."""
     x = rng.normal(size=(600, 1))
     t = 10 * x + rng.normal(size=(600, 1))
@@ -177,7 +177,7 @@ def test_quantiles_that_are_too_near_are_set_wider_and_stay_where_they_are(rng):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_a_target_that_never_changes_gives_the_constant(backend, rng, loss):
+def test_shrink_to_the_constant_of_a_target_that_never_changes(backend, rng, loss):
     """However sure the net; rows of weight 0 do not count."""
     net, y = net_and_targets(loss, backend, rng)
     y = np.concatenate([np.repeat(y[:1], 59, axis=0), y[1:2] + (1 if net.loss.task == "regress" else 0)])
@@ -191,7 +191,7 @@ def test_a_target_that_never_changes_gives_the_constant(backend, rng, loss):
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "gaussian_nll", "quantile", "sigmoid_cross_entropy"])
-def test_of_several_targets_one_that_never_changes_is_the_constant(rng, loss):
+def test_shrink_only_the_target_that_never_changes(rng, loss):
     """And has no say in how far the other is drawn."""
     X, n_out = rng.normal(size=(200, 3)), find_loss(loss, 6).outputs_for(2)
     signal = np.exp(X[:, 0]) if loss != "sigmoid_cross_entropy" else (X[:, 0] > 0).astype(float)
@@ -206,7 +206,7 @@ def test_of_several_targets_one_that_never_changes_is_the_constant(rng, loss):
     np.testing.assert_allclose(point, 1, atol=2e-3)
 
 
-def test_counts_that_are_all_0_are_predicted_as_next_to_none(rng):
+def test_shrink_of_counts_that_are_all_zero(rng):
     net = cr.MLP([3, 8, 1], loss="poisson")
     X = rng.normal(size=(60, 3))
     cr.Trainer(net, epochs=2, shrink=True).fit(X, np.zeros(60), validation=0.2)
@@ -214,7 +214,7 @@ def test_counts_that_are_all_0_are_predicted_as_next_to_none(rng):
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "softmax_cross_entropy"])
-def test_a_trainer_draws_noise_to_the_constant(backend, rng, loss):
+def test_a_trainer_shrinks_noise_to_the_constant(backend, rng, loss):
     X = rng.normal(size=(80, 6))
     y = rng.normal(4.0, size=80) if loss == "squared_error" else rng.choice(2, 80, p=[0.7, 0.3])
     valid = X[60:], y[60:]
@@ -234,7 +234,7 @@ def test_a_trainer_draws_noise_to_the_constant(backend, rng, loss):
         np.testing.assert_allclose(after.predict_proba(X)[:, 1], (y[:60] == 1).mean(), rtol=1e-5)
 
 
-def test_what_is_learnt_stays(rng):
+def test_shrink_keeps_what_is_learnt(rng):
     """And a loss of one's own, whose constant is not known, is left alone."""
     X = rng.normal(size=(200, 3))
     net = cr.MLP([3, 16, 1], loss="squared_error")

@@ -116,7 +116,7 @@ def test_metrics_are_what_they_say(task, weighted):
 # ---- validation and early stopping ----------------------------------------------------------------
 
 
-def test_a_fraction_holds_out_that_many_rows(classes):
+def test_a_validation_fraction_holds_out_that_many_rows(classes):
     """Rows whose targets are 4^i: the sum of what is left says which rows were left, each once."""
     n = 20
     y = 2.0 ** np.arange(n)
@@ -132,7 +132,7 @@ def test_a_fraction_holds_out_that_many_rows(classes):
 
 
 @pytest.mark.parametrize("validation", ["rows", 0.3])
-def test_the_best_epoch_stays(backend, task, validation):
+def test_the_weights_of_the_best_epoch_stay(backend, task, validation):
     """The net ends with the weights of its best epoch: its evaluation is that epoch's entry, bit for bit."""
     held_out = task.valid if validation == "rows" else validation
     net = make_net(task, backend)
@@ -149,7 +149,7 @@ def test_the_best_epoch_stays(backend, task, validation):
     assert weights(again) == weights(net)
 
 
-def test_early_stopping_waits_for_its_patience_and_restores(classes):
+def test_early_stopping_waits_for_its_patience_and_restores_the_best_weights(classes):
     """Labels of pure chance: the validation loss soon rises."""
     y = np.random.default_rng(0).integers(0, 3, len(classes.X))
     net = make_net(classes)
@@ -162,7 +162,7 @@ def test_early_stopping_waits_for_its_patience_and_restores(classes):
 
 
 @pytest.mark.parametrize("monitor", ["loss", "accuracy", "valid_loss", "valid_accuracy"])
-def test_any_metric_can_be_watched(classes, monitor):
+def test_any_metric_can_be_monitored(classes, monitor):
     net, records = make_net(classes), []
     trainer = cr.Trainer(net, cr.Adam(lr=0.05), batch_size=8, epochs=8, monitor=monitor, callbacks=[records.append])
     run = trainer.fit(classes.X, classes.y, validation=classes.valid)
@@ -174,7 +174,7 @@ def test_any_metric_can_be_watched(classes, monitor):
     assert not any(improved[run.best_epoch :])
 
 
-def test_without_anything_to_watch_the_last_epoch_stays(classes):
+def test_without_a_monitored_metric_the_last_epoch_stays(classes):
     run = cr.Trainer(make_net(classes), epochs=2).fit(classes.X, classes.y)
     assert run.best_epoch == 0
 
@@ -195,13 +195,13 @@ def sum_of_epochs(n: int, backend: cr.Backend | None = None, **options: Any) -> 
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 25, 26, 100])
-def test_every_row_is_used_once_an_epoch(backend, batch_size, shuffle):
+def test_every_row_is_used_once_per_epoch(backend, batch_size, shuffle):
     n = 25
     assert sum_of_epochs(n, backend, batch_size=batch_size, epochs=3, shuffle=shuffle) == 3 * [(4**n - 1) // 3]
 
 
 @pytest.mark.parametrize(("batch_size", "kept"), [(7, 21), (5, 25), (24, 24), (100, 25)])
-def test_a_ragged_batch_can_be_dropped(backend, batch_size, kept):
+def test_drop_last_leaves_out_the_ragged_batch(backend, batch_size, kept):
     sums = sum_of_epochs(25, backend, batch_size=batch_size, epochs=4, drop_last=True)
     assert [s.bit_count() for s in sums] == 4 * [kept]
     assert len(set(sums)) > 1 or kept == 25, "the same rows were left out every epoch"
@@ -209,7 +209,7 @@ def test_a_ragged_batch_can_be_dropped(backend, batch_size, kept):
     assert in_order == 2 * [(4**kept - 1) // 3]
 
 
-def test_weights_are_repeated_rows(task):
+def test_sample_weight_is_repeated_rows(task):
     """Weight 3 is the row three times, weight 0 no row at all: the same steps to rounding, batch for batch."""
     times = np.arange(len(task.X)) % 4
     repeated = np.repeat(np.arange(len(task.X)), times)
@@ -288,7 +288,7 @@ def test_a_trainer_can_be_used_again(classes):
 # ---- stopping -------------------------------------------------------------------------------------
 
 
-def test_callbacks_are_told_every_epoch(classes):
+def test_callbacks_are_called_every_epoch(classes):
     records: list[cr.EpochRecord] = []
     net = make_net(classes)
     trainer = cr.Trainer(net, epochs=3, callbacks=[records.append, print])
@@ -300,7 +300,7 @@ def test_callbacks_are_told_every_epoch(classes):
 
 @pytest.mark.parametrize("how", ["ctrl-c", "stop"])
 @pytest.mark.parametrize("validated", [True, False])
-def test_an_interrupted_fit_returns_what_there_is(backend, classes, how, validated):
+def test_an_interrupted_fit_returns_its_run_so_far(backend, classes, how, validated):
     net = make_net(classes, backend)
 
     def interrupt(record: cr.EpochRecord) -> None:
@@ -326,7 +326,7 @@ def test_an_interrupted_fit_returns_what_there_is(backend, classes, how, validat
     assert trainer.fit(classes.X, classes.y).stopped == "completed", "the request to stop is over with its fit"
 
 
-def test_another_thread_may_ask_to_stop(classes):
+def test_stop_from_another_thread(classes):
     reached = threading.Event()
     trainer = cr.Trainer(
         make_net(classes), batch_size=1, epochs=100_000, metrics=False, callbacks=[lambda _: reached.set()]
@@ -344,7 +344,7 @@ def test_another_thread_may_ask_to_stop(classes):
     assert run.history.epochs < 100_000
 
 
-def test_an_error_of_a_callback_is_not_swallowed(classes):
+def test_an_error_of_a_callback_is_raised(classes):
     def fail(record: cr.EpochRecord) -> None:
         raise RuntimeError("mine")
 
@@ -399,7 +399,7 @@ def test_divergence_stops_at_the_step_at_which_it_happens(backend, lr):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e6], ids=["unit", "in thousands"])
-def test_a_loss_that_explodes_is_a_divergence_before_it_leaves_the_finite_numbers(backend, scale):
+def test_divergence_factor_stops_an_exploding_loss_that_is_still_finite(backend, scale):
     X, y = np.ones((6, 1)), scale * np.array([0.0, 1, 2, 0, 1, 2])
     net = line(backend=backend)
     trainer = cr.Trainer(net, cr.SGD(lr=0.6), batch_size=2, epochs=100, shuffle=False)
@@ -505,14 +505,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG, ids=[message for _, message in WRONG])
-def test_wrong_options(classes, options, message):
+def test_wrong_options_of_a_trainer(classes, options, message):
     options = dict(options)
     fit = {"validation": options.pop("validation")} if "validation" in options else {}
     with pytest.raises(cr.OptionError, match=message):
         cr.Trainer(make_net(classes), **options).fit(classes.X, classes.y, **fit)
 
 
-def test_a_fraction_of_one_row_is_nothing_to_hold_out(classes):
+def test_a_validation_fraction_of_one_row_is_refused(classes):
     with pytest.raises(cr.DataError, match="expected at least 2 rows, got 1"):
         cr.Trainer(make_net(classes)).fit(classes.X[:1], classes.y[:1], validation=0.5)
     run = cr.Trainer(make_net(classes), epochs=1).fit(classes.X[:2], classes.y[:2], validation=0.01)

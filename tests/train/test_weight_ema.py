@@ -34,7 +34,7 @@ def train(task: Any, *, backend: Any = None, validation: Any = None, **options: 
     return net, trainer.fit(task.X, task.y, validation=validation), seen
 
 
-def test_the_formula_over_a_run(backend, classes):
+def test_ema_follows_its_formula_over_a_run(backend, classes):
     """Against raw weights of a run without averages: callbacks see the averages, the net ends with the last of them."""
     start = weights_of(make_net(classes))
     _, plain, raw = train(classes, backend=backend)
@@ -48,7 +48,7 @@ def test_the_formula_over_a_run(backend, classes):
     assert run.history["loss"] == plain.history["loss"], "training itself changed"
 
 
-def test_validation_and_the_best_epoch_are_of_the_averages(backend, classes):
+def test_ema_is_validated_and_kept_as_the_best_epoch(backend, classes):
     options = {"backend": backend, "validation": classes.valid, "epochs": 15, "optimizer": cr.SGD(lr=1.0, momentum=0.9)}
     net, run, seen = train(classes, ema=DECAY, **options)
     _, plain, _ = train(classes, **options)
@@ -59,7 +59,7 @@ def test_validation_and_the_best_epoch_are_of_the_averages(backend, classes):
     assert best == min(run.history["valid_loss"])
 
 
-def test_averages_are_better_and_steadier_where_batches_are_noise(regression):
+def test_ema_is_better_and_steadier_if_batches_are_noisy(regression):
     """Two rows a step and noisy targets: the validation loss of the averages is lower, and jumps about less."""
     y = regression.y + np.random.default_rng(0).normal(size=regression.y.shape)
     found = []
@@ -74,7 +74,7 @@ def test_averages_are_better_and_steadier_where_batches_are_noise(regression):
 
 
 @pytest.mark.parametrize("how", ["stop", "interrupt"])
-def test_a_run_that_is_cut_short_ends_with_its_averages(classes, how):
+def test_ema_is_kept_by_an_interrupted_run(classes, how):
     net, seen = make_net(classes), []
 
     def cut(record: cr.EpochRecord) -> None:
@@ -90,7 +90,7 @@ def test_a_run_that_is_cut_short_ends_with_its_averages(classes, how):
     np.testing.assert_array_equal(weights_of(net), seen[2])
 
 
-def test_a_diverging_run_leaves_the_weights_that_failed(classes):
+def test_ema_is_not_kept_by_a_diverging_run(classes):
     """And not averages that an overflow may have reached."""
     y = np.zeros((len(classes.X), 3))
     nets = [cr.MLP([5, 3], loss="squared_error", seed=2) for _ in "01"]
@@ -100,7 +100,7 @@ def test_a_diverging_run_leaves_the_weights_that_failed(classes):
     np.testing.assert_array_equal(weights_of(nets[0]), weights_of(nets[1]))
 
 
-def test_rows_that_are_refused_leave_the_net_as_it_was(classes):
+def test_ema_with_refused_rows_leaves_the_net_as_it_was(classes):
     net = make_net(classes, dtype="float32")
     X = classes.X.astype(np.float32)
     X[-1, 0] = np.nan
@@ -111,13 +111,13 @@ def test_rows_that_are_refused_leave_the_net_as_it_was(classes):
 
 
 @pytest.mark.parametrize("ema", [0.0, 1.0, -0.1, float("nan"), "0.9"])
-def test_wrong_options(classes, ema):
+def test_wrong_ema_is_refused(classes, ema):
     with pytest.raises(cr.OptionError, match=r"ema: expected a finite number above 0 to below 1"):
         cr.Trainer(make_net(classes), ema=ema)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma", "quantile", "gaussian_nll"])
-def test_averages_begin_at_the_output_bias_from_the_targets(rng, loss):
+def test_ema_begins_at_the_bias_from_targets(rng, loss):
     """Not where the net was before its bias was set: with ten updates that would be most of the average."""
     X = rng.normal(size=(60, 3))
     y = rng.gamma(2.0, 50.0, 60)

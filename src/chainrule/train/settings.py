@@ -110,11 +110,25 @@ class TrainingSettings:
                 hint="fit(resume=...), or Moments alone",
             )
 
-    def changed(self) -> dict[str, Any]:
-        """The settings that differ from their defaults, by name; the optimiser always."""
-        optional = [f for f in dataclasses.fields(self) if f.name != "optimizer"]
-        differing = {f.name: getattr(self, f.name) for f in optional if getattr(self, f.name) != f.default}
-        return {"optimizer": self.optimizer, **differing}
+    def __str__(self) -> str:
+        """The settings that differ from their defaults, as one would write them; the optimiser always."""
+        fixed = {"batch_size", "epochs", "shuffle", "drop_last"} if isinstance(self.optimizer, LBFGS) else set()
+        names = [f.name for f in dataclasses.fields(self) if f.name not in {"optimizer", *fixed}]
+        changed = {name: value for name in names if (value := getattr(self, name)) != DEFAULTS[name]}
+        if valid_metrics := changed.pop("valid_metrics", None):
+            changed["metrics"] = [metric.name for metric in valid_metrics]
+        return ", ".join([_short(self.optimizer), *(f"{name}={_short(value)}" for name, value in changed.items())])
+
+
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainingSettings)}
+
+
+def _short(value: Any) -> str:
+    """A dataclass with those of its fields that differ from their defaults, anything else by its repr."""
+    if not dataclasses.is_dataclass(value):
+        return repr(value)
+    parts = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if getattr(value, f.name) != f.default]
+    return f"{type(value).__name__}({', '.join(f'{name}={_short(part)}' for name, part in parts)})"
 
 
 def _refuse_with_lbfgs(settings: TrainingSettings) -> None:

@@ -148,11 +148,8 @@ class Trainer:
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        changed = self.settings.changed()
-        optimizer = changed.pop("optimizer")
-        options = [f"{name}={value!r:.60}" for name, value in changed.items()]
-        callbacks = [f"{len(self.callbacks)} callbacks"] * bool(self.callbacks)
-        return f"<Trainer of {self.net!r}: {', '.join([repr(optimizer), *options, *callbacks])}>"
+        callbacks = f", {len(self.callbacks)} callbacks" if self.callbacks else ""
+        return f"<Trainer of {self.net!r}: {self.settings}{callbacks}>"
 
     def stop(self) -> None:
         """Ask a running fit to end within a few steps; for a signal handler or another thread."""

@@ -42,7 +42,7 @@ def weights(net: cr.Network) -> dict[str, np.ndarray]:
     return net.parameter_arena.download()
 
 
-def test_there_is_a_file_of_every_version():
+def test_there_is_a_golden_checkpoint_of_every_version():
     found = set()
     for path in FILES:
         with safetensors.safe_open(path, framework="np") as file:
@@ -51,7 +51,7 @@ def test_there_is_a_file_of_every_version():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_fit_goes_on_from_it(path):
+def test_a_fit_resumes_from_a_golden_checkpoint(path):
     expected = json.loads(path.with_suffix(".json").read_text())
     kept = Checkpoint.read(path)
     assert [kept.epochs, kept.batches, kept.steps] == expected["at"]

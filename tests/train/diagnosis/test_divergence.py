@@ -71,19 +71,19 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("call", "words"), [case[1:] for case in WORDS], ids=[case[0] for case in WORDS])
-def test_the_first_is_named(call: Callable[[], None], words: str):
+def test_the_first_number_that_is_not_finite_is_named_by_row_and_column(call: Callable[[], None], words: str):
     with pytest.raises(cr.DataError) as caught:
         call()
     assert words in caught.value.message
 
 
-def test_validation_of_another_shape_says_so():
+def test_a_validation_set_of_another_shape_is_refused_as_validation():
     for held in ((X[:, :2], Y), (X, Y[:3])):
         with pytest.raises(cr.ShapeError, match=r"^validation: (expected )?X "):
             fit(X, Y, validation=held)
 
 
-def test_estimators_name_it_too():
+def test_estimators_name_the_number_that_is_not_finite_too():
     pytest.importorskip("sklearn")
     classes, numbers = cr.MLPClassifier(max_iter=1), cr.MLPRegressor(max_iter=1)
     fitted = cr.MLPClassifier(max_iter=1).fit(X, Y)

@@ -57,7 +57,7 @@ def test_drop_last(backend, n, count, ragged):
     assert (batches.count, batches.full, batches.ragged) == (count, count, ragged)
 
 
-def test_the_order_is_a_function_of_seed_and_epoch(backend):
+def test_shuffle_is_a_function_of_seed_and_epoch(backend):
     def order(seed: int, epoch: int) -> list[list[int]]:
         batches = ResidentBatches(backend, make_rows(backend, 30), 7, dtype=FLOAT32, shuffle=True, seed=seed)
         batches.begin_epoch(epoch)

@@ -114,7 +114,7 @@ def test_streamed_training_is_resident_training_bit_for_bit(body, case):
 
 
 @pytest.mark.parametrize("case", FEW)
-def test_streamed_training_is_resident_training_on_every_body(backend, case):
+def test_streamed_training_is_resident_training_on_every_backend(backend, case):
     resident, streamed = (train(backend, stream, **CASES[case] | {"epochs": 2}) for stream in (False, True))
     assert streamed == resident
 
@@ -129,7 +129,7 @@ def test_streamed_training_in_bf16():
 
 @pytest.mark.parametrize("batches", [1, 3, 5, 6, 10, 11, 100])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_any_size_of_block(monkeypatch, batches, shuffle):
+def test_streaming_in_blocks_of_any_size(monkeypatch, batches, shuffle):
     monkeypatch.setattr(streaming, "BLOCK_BYTES", batches * BATCH * (8 * N_IN + 4))
     resident, streamed = (train(cr.GuardedBackend(), stream, shuffle=shuffle) for stream in (False, True))
     assert streamed == resident
@@ -147,7 +147,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["float32", "int16"])
-def test_odd_arrays(layout, kind):
+def test_streaming_of_odd_arrays(layout, kind):
     for backend in (cr.backend("cpu"), cr.GuardedBackend()):
         options: dict[str, Any] = {"kind": kind, "layout": LAYOUTS[layout], "standardized": 3.0}
         resident, streamed = (train(backend, stream, **options) for stream in (False, True))
@@ -267,7 +267,7 @@ def is_streamed(backend: cr.Backend, monkeypatch, X: Any, **options: Any) -> boo
     return bool(seen)
 
 
-def test_rows_are_streamed_where_they_would_fill_the_device(monkeypatch):
+def test_rows_are_streamed_if_they_would_fill_the_device(monkeypatch):
     X = np.ones((1000, N_IN), np.float32)
     row = 4 * N_IN + 4
     roomy, tight = Tiny(2 * 1000 * row), Tiny(1000 * row)
@@ -335,7 +335,7 @@ def test_a_large_number_that_standardisation_brings_into_range_is_fine():
         cr.Trainer(net, stream=True, epochs=1).fit(X, np.arange(N) % 3)
 
 
-def test_rows_are_looked_at_once(monkeypatch):
+def test_streamed_rows_are_checked_once(monkeypatch):
     looks = []
     monkeypatch.setattr(HostRows, "refuse_nonfinite", lambda _, *rows: looks.append(rows))
     counts = []
@@ -374,19 +374,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_rows(backend, case):
+def test_wrong_rows_are_refused_as_resident_ones(backend, case):
     X, error, message = WRONG[case]
     net = cr.MLP([N_IN, 3], backend=backend)
     with pytest.raises(error, match=message):
         cr.Trainer(net, stream=True).fit(X, [0, 1, 2])
 
 
-def test_wrong_options():
+def test_stream_true_needs_a_numpy_array():
     with pytest.raises(cr.OptionError, match="stream: expected True, False or None, got 'yes'"):
         cr.Trainer(cr.MLP([2, 2]), stream="yes")
 
 
-def test_a_split_without_weight_is_refused():
+def test_a_validation_fraction_without_sample_weight_above_zero_is_refused():
     weights = np.zeros(N)
     weights[0] = 1
     with pytest.raises(cr.DataError, match="rows of the split have weight 0"):
@@ -398,7 +398,7 @@ def test_a_split_without_weight_is_refused():
 # ---- stopping -------------------------------------------------------------------------------------
 
 
-def test_divergence_finds_the_batch_again(backend, monkeypatch):
+def test_divergence_of_a_streamed_fit_names_its_batch(backend, monkeypatch):
     """Its rows have left the ring: the block is fetched once more. Row 31 overflows, in the 7th batch."""
     monkeypatch.setattr(streaming, "BLOCK_BYTES", 2 * BATCH * 8)
     X = np.ones((60, 1), np.float32)

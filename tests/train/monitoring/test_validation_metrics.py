@@ -33,7 +33,7 @@ def fit(task, asked, net=None, *, validation="rows", **options):
     return trainer.fit(task.X, task.y, validation=task.valid if validation == "rows" else validation)
 
 
-def test_they_are_of_the_predictions_for_the_validation_rows(backend, task):
+def test_metrics_are_of_the_predictions_for_the_validation_rows(backend, task):
     """What `predict` and `predict_proba` say of the rows as they came, in the target's own units."""
     net, seen = make_net(task, backend, dtype="float64"), []
     X, y = task.valid
@@ -59,21 +59,21 @@ def test_they_are_of_the_predictions_for_the_validation_rows(backend, task):
     assert type(y_seen) is type(predicted_seen) is np.ndarray
 
 
-def test_the_usual_ones_stay_and_come_first(classes):
+def test_the_default_metrics_stay_and_come_first(classes):
     run = fit(classes, ["roc_auc", "accuracy"])
     names = ["loss", "accuracy", "valid_loss", "valid_accuracy", "valid_roc_auc", "lr", "seconds"]
     assert list(run.history) == names
     assert describe(dict.fromkeys(run.history, 0.5)) == "train 0.5  valid 0.5  accuracy 0.5  roc_auc 0.5"
 
 
-def test_they_are_drawn(classes, tmp_path):
+def test_metrics_are_plotted(classes, tmp_path):
     fit(classes, ["roc_auc", "log_loss", "balanced_accuracy"]).history.plot(tmp_path / "c.svg")
     titles = [t.text for t in ET.parse(tmp_path / "c.svg").iter() if t.get("class") == "title"]
     assert titles == ["loss", "accuracy", "roc_auc", "log_loss", "balanced_accuracy"]
 
 
 @pytest.mark.parametrize("validation", [0.3, "rows"])
-def test_they_do_not_change_the_training(classes, validation):
+def test_metrics_do_not_change_the_training(classes, validation):
     nets = [make_net(classes) for _ in range(2)]
     for net, asked in zip(nets, (True, ["roc_auc", "balanced_accuracy"]), strict=True):
         fit(classes, asked, net, validation=validation)
@@ -81,7 +81,7 @@ def test_they_do_not_change_the_training(classes, validation):
         assert (a == b).all()
 
 
-def test_predictions_are_asked_for_once_an_epoch_and_only_where_they_are_needed(classes, monkeypatch):
+def test_metrics_predict_once_per_epoch_and_only_if_needed(classes, monkeypatch):
     asked = []
     for name in ("predict", "predict_proba"):
         method = getattr(Network, name)
@@ -96,19 +96,19 @@ def test_predictions_are_asked_for_once_an_epoch_and_only_where_they_are_needed(
 
 
 @pytest.mark.parametrize(("name", "best"), [("rmse", min), ("mae", min)])
-def test_a_name_knows_its_direction(regression, name, best):
+def test_a_metric_name_knows_its_direction(regression, name, best):
     run = fit(regression, [name], monitor=f"valid_{name}", epochs=9)
     values = run.history[f"valid_{name}"]
     assert run.best_epoch == values.index(best(values)) + 1
 
 
 @pytest.mark.parametrize(("name", "greater"), [("roc_auc", True), ("balanced_accuracy", True), ("log_loss", False)])
-def test_a_name_of_a_classification_knows_its_direction(name, greater):
+def test_a_classification_metric_name_knows_its_direction(name, greater):
     assert METRICS["classify"][name].greater_is_better is greater
 
 
 @pytest.mark.parametrize(("greater", "best"), [(True, 3), (False, 1)])
-def test_a_metric_of_ones_own_is_watched_in_the_direction_that_was_said(classes, greater, best):
+def test_a_custom_metric_is_monitored_by_greater_is_better(classes, greater, best):
     values = iter([1.0, 2.0, 5.0, 4.0, 3.0, 2.0])
     metric = cr.Metric(lambda *_: next(values), "mine", greater_is_better=greater)
     run = fit(classes, [metric], monitor="valid_mine", epochs=6)
@@ -122,7 +122,7 @@ def test_early_stopping_by_a_metric(classes):
     assert (run.stopped, run.best_epoch, run.history.epochs) == ("early", 2, 4)
 
 
-def test_weights_go_to_functions_that_take_them(classes):
+def test_sample_weight_is_given_to_metrics_that_take_it(classes):
     seen = []
 
     def weighted(y, predicted, *, sample_weight=None):
@@ -156,7 +156,7 @@ def mine(y, predicted):
         ([lambda *_: "good"], {}, "metric <lambda>: expected a number, got 'good'"),
     ],
 )
-def test_refusals(classes, asked, options, message):
+def test_wrong_metrics_are_refused(classes, asked, options, message):
     with pytest.raises(cr.OptionError, match=message):
         fit(classes, asked, **options)
 
@@ -167,7 +167,7 @@ def test_a_metric_is_checked_when_it_is_made(options):
         cr.Metric(metrics.accuracy, **options)
 
 
-def test_rows_that_a_device_keeps_as_they_came(rng):
+def test_metrics_of_rows_that_a_device_keeps_unconverted(rng):
     """Narrow features are standardised batch by batch there: predictions are of just these rows, in bf16 as well."""
     if problem := compiler_problem():
         pytest.skip(problem)
@@ -220,14 +220,14 @@ def test_a_metric_of_three_classes_is_one_of_two(rng, n_out):
     assert scores["balanced_accuracy"] == pytest.approx(np.mean(recalls))
 
 
-def test_several_answers_a_row_have_no_balanced_accuracy():
+def test_balanced_accuracy_of_several_answers_per_row_is_refused():
     net = cr.MLP([3, 2], loss="sigmoid_cross_entropy")
     with pytest.raises(cr.OptionError, match="needs one class per row; this net has 2 answers per row"):
         cr.Trainer(net, metrics=["balanced_accuracy"])
 
 
 @pytest.mark.parametrize("n_out", [1, 2])
-def test_smoothed_targets_are_measured_as_they_came(rng, n_out):
+def test_label_smoothing_does_not_change_the_targets_of_metrics(rng, n_out):
     X, y = rng.normal(size=(40, 3)), rng.integers(0, 2, (40, n_out))
     net = cr.MLP([3, n_out], loss=cr.SigmoidCrossEntropy(label_smoothing=0.1))
     run = cr.Trainer(net, epochs=1, metrics=["log_loss", "roc_auc"]).fit(X, y, validation=(X, y))
@@ -241,7 +241,7 @@ LOSSES_OF_NUMBERS = ["squared_error", "absolute_error", "huber", "poisson", "gam
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", LOSSES_OF_NUMBERS, ids=str)
-def test_the_metric_of_several_targets_is_the_mean_of_theirs(backend, rng, loss, weighted):
+def test_the_metric_of_several_targets_is_the_mean_over_columns(backend, rng, loss, weighted):
     """Whatever their scales; a target that never changes has 0."""
     X = rng.normal(size=(30, 3))
     y = np.exp(np.c_[0.1 * X[:, 0], 3 + X[:, 1], np.full(30, -1.7)])
@@ -270,7 +270,7 @@ def test_r2_of_several_training_targets_cannot_be_monitored(rng):
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
-def test_the_metric_of_training_rows_has_no_penalty_in_it(rng, loss):
+def test_the_metric_of_training_rows_is_without_the_l2_penalty(rng, loss):
     """The loss that is recorded has. The rate is so small that no weight moves."""
     X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
     nets = [cr.MLP([3, 8, 1], loss=loss, dtype="float64", seed=1) for _ in range(2)]

@@ -50,7 +50,7 @@ def fit(task: Any, *callbacks: Any, net: cr.Network | None = None, validation: A
     return cr.Trainer(net, cr.Adam(lr=0.01), callbacks=callbacks, **options).fit(task.X, task.y, validation=validation)
 
 
-def test_a_callback_is_told_of_everything_in_order(classes):
+def test_callbacks_are_called_in_order(classes):
     diary = Diary(every=4)
     run = fit(classes, diary, validation=classes.valid)
     steps = -(-len(classes.X) // 7)
@@ -67,7 +67,7 @@ def test_a_callback_is_told_of_everything_in_order(classes):
         assert record.history is run.history
 
 
-def test_the_loss_of_a_step_is_that_of_its_batch(backend, classes):
+def test_on_step_end_has_the_loss_of_its_batch(backend, classes):
     """With every step looked at, the batches' losses make up the epoch's."""
     diary = Diary(every=1)
     run = fit(classes, diary, net=make_net(classes, backend), epochs=2)
@@ -80,7 +80,7 @@ def test_the_loss_of_a_step_is_that_of_its_batch(backend, classes):
 
 
 @pytest.mark.parametrize("every", [1, 5, 6, 100])
-def test_looking_at_steps_changes_nothing(backend, task, every):
+def test_on_step_end_does_not_change_the_training(backend, task, every):
     nets = [make_net(task, backend) for _ in range(2)]
     plain = fit(task, net=nets[0])
     looked_at = fit(task, Diary(every), Diary(3), net=nets[1])
@@ -88,7 +88,7 @@ def test_looking_at_steps_changes_nothing(backend, task, every):
     assert plain.history["loss"] == looked_at.history["loss"]
 
 
-def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
+def test_steps_are_replayed_together_without_on_step_end(classes, monkeypatch):
     """The device works through many steps at once, but for those that a callback asks for."""
     asked: list[int] = []
     capture = type(cr.backend("cpu")).capture
@@ -111,7 +111,7 @@ def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
         assert asked == expected
 
 
-def test_every_may_be_set_at_the_start(classes):
+def test_every_may_be_set_in_on_start(classes):
     class OnceAnEpoch(Diary):
         def on_start(self, record):
             self.every = record.steps_per_epoch
@@ -124,7 +124,7 @@ def test_every_may_be_set_at_the_start(classes):
 # ---- stopping -------------------------------------------------------------------------------------
 
 
-def test_a_function_can_stop_after_an_epoch(classes):
+def test_a_function_callback_can_stop_after_an_epoch(classes):
     net, shorter = make_net(classes), make_net(classes)
     run = fit(classes, lambda r: r.stop() if len(r.history["loss"]) == 4 else None, net=net, epochs=100)
     assert (run.stopped, run.history.epochs, run.steps) == ("callback", 4, 24)
@@ -154,7 +154,7 @@ class MineError(Exception):
     pass
 
 
-def test_an_error_comes_out_and_the_best_weights_stay(classes):
+def test_an_error_of_a_callback_is_raised_and_the_best_weights_stay(classes):
     """The labels are chance, so that the best epoch is not the last."""
     diary, net, best = Diary(), make_net(classes), []
     y = np.random.default_rng(0).integers(0, 3, len(classes.X))
@@ -176,7 +176,7 @@ def test_an_error_comes_out_and_the_best_weights_stay(classes):
 
 
 @pytest.mark.parametrize("where", ["on_start", "on_step_end", "on_epoch_end", "on_end"])
-def test_no_error_is_swallowed_and_the_others_are_told_of_the_end(classes, where):
+def test_on_end_of_the_other_callbacks_is_called_after_an_error(classes, where):
     class Fails(Diary):
         pass
 
@@ -216,6 +216,6 @@ class NeverSaysHowOften(cr.Callback):
         (NeverSaysHowOften(), "does not say how often"),
     ],
 )
-def test_what_is_no_callback_is_refused(classes, callback, message):
+def test_wrong_callbacks_are_refused(classes, callback, message):
     with pytest.raises(cr.OptionError, match=message):
         cr.Trainer(make_net(classes), callbacks=[callback])

@@ -28,7 +28,7 @@ def fit(task, *callbacks, **options):
     return cr.Trainer(net, cr.Adam(lr=cr.Cosine(0.01)), **options).fit(task.X, task.y, validation=task.valid)
 
 
-def test_the_lines_of_a_fit(classes, tmp_path):
+def test_the_json_lines_of_a_fit(classes, tmp_path):
     path = tmp_path / "log.jsonl"
     run = fit(classes, cr.JSONLinesLogger(path, every=3))
     start, *lines, end = strict(path.read_text())
@@ -51,13 +51,13 @@ def test_the_lines_of_a_fit(classes, tmp_path):
     }  # fmt: skip
 
 
-def test_each_line_is_on_disk_when_it_is_known(classes, tmp_path):
+def test_each_json_line_is_flushed_at_once(classes, tmp_path):
     path, seen = tmp_path / "log.jsonl", []
     fit(classes, cr.JSONLinesLogger(path), lambda _: seen.append(len(strict(path.read_text()))))
     assert seen == [2, 3, 4]
 
 
-def test_a_fit_that_fails_says_so_and_the_next_goes_on_in_the_file(classes, tmp_path):
+def test_a_fit_that_fails_is_logged_and_the_next_appends(classes, tmp_path):
     logger = cr.JSONLinesLogger(tmp_path / "log.jsonl")
 
     def fail(record):
@@ -71,14 +71,14 @@ def test_a_fit_that_fails_says_so_and_the_next_goes_on_in_the_file(classes, tmp_
     assert [line["stopped"] for line in lines if line["event"] == "end"] == ["failed", "completed"]
 
 
-def test_a_file_that_cannot_be_written_is_known_before_the_first_step(classes, tmp_path):
+def test_a_log_that_cannot_be_written_is_refused_before_the_first_step(classes, tmp_path):
     epochs = []
     with pytest.raises(FileNotFoundError):
         fit(classes, cr.JSONLinesLogger(tmp_path / "nowhere" / "log.jsonl"), epochs.append)
     assert not epochs
 
 
-def test_numbers_that_json_lacks():
+def test_nan_and_infinity_in_json_lines():
     values = {"a": math.nan, "b": [math.inf, -math.inf], "c": np.float32(0.5), "d": None, "e": len, "f": True}
     (line,) = strict(json_line(values))
     assert line == {"a": "nan", "b": ["inf", "-inf"], "c": 0.5, "d": None, "e": repr(len), "f": True}
@@ -88,13 +88,13 @@ def test_numbers_that_json_lacks():
 # ---- tensorboard ----------------------------------------------------------------------------------
 
 
-def test_without_tensorboard_there_is_a_hint(monkeypatch, tmp_path):
+def test_tensorboard_that_is_not_installed_has_a_hint(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
     with pytest.raises(cr.OptionError, match=r"pip install 'chainrule\[tensorboard\]'"):
         cr.TensorBoardLogger(tmp_path)
 
 
-def test_event_files_read_back(classes, tmp_path):
+def test_tensorboard_event_files_read_back(classes, tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
@@ -129,7 +129,7 @@ def test_a_log_into_a_pipe_that_nobody_reads_does_not_wait(tmp_path, monkeypatch
         cr.Trainer(net, epochs=1, callbacks=[cr.JSONLinesLogger("log")]).fit(np.ones((4, 2)), np.ones((4, 1)))
 
 
-def test_a_log_into_a_pipe_that_somebody_reads(tmp_path):
+def test_a_log_into_a_pipe_with_a_reader(tmp_path):
     """`--log-json >(jq ...)`: the reader may be slower than the fit."""
     os.mkfifo(tmp_path / "log")
     reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)

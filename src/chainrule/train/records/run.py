@@ -12,8 +12,10 @@ from chainrule.train.records.history import History
 from chainrule.train.settings import TrainingSettings
 from chainrule.train.shrinkage.outcome import Shrinkage
 
+UNSHOWN = {"lr", "seconds"}  # of the history, in the repr of a Run
 
-@dataclass
+
+@dataclass(repr=False)
 class Run:
     """The outcome of :meth:`Trainer.fit`."""
 
@@ -27,6 +29,12 @@ class Run:
     diagnosis: Diagnosis | None = None  # with fit(diagnose=True)
     shrinkage: Shrinkage | None = None  # with Trainer(shrink=True) and validation rows
     notes: list[str] = field(default_factory=list)  # the warnings: a monitored metric that says nothing
+
+    def __repr__(self) -> str:
+        best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
+        last = "".join(f", {name} {values[-1]:.4g}" for name, values in self.history.items() if name not in UNSHOWN)
+        size = f"{self.history.epochs} epochs, {self.steps} steps in {self.seconds:.3g} s"
+        return f"<Run: {self.stopped}, {size}{best}{last}>"
 
 
 class StartRecord(NamedTuple):
