@@ -176,3 +176,10 @@ def test_every_field_of_the_state_is_that_of_a_fit_that_never_stopped(classes, t
     assert (stopped.run.stopped, stopped.run.history.epochs) == ("callback", 2)
     for name, compared in COMPARED.items():
         np.testing.assert_equal(compared(getattr(resumed, name)), compared(getattr(whole, name)), err_msg=name)
+
+
+def test_the_seconds_of_a_resumed_fit_include_those_before(classes, tmp_path):
+    trainer(make_net(classes), callbacks=[StopAfter(8)], checkpoints=tmp_path).fit(classes.X, classes.y)
+    dataclasses.replace(Checkpoint.read(tmp_path / LAST), seconds=1000.0).write(tmp_path / LAST)
+    run = trainer(make_net(classes)).fit(classes.X, classes.y, resume=tmp_path)
+    assert run.history["seconds"][0] < 1000 < run.history["seconds"][1] < run.seconds
