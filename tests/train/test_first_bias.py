@@ -1,4 +1,4 @@
-"""Where the output layer begins: values, who is asked for it, and that a training is the sooner there."""
+"""bias_from_targets: the values by loss, when the bias is left alone, and that training converges sooner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEVELS = (0.1, 0.5, 0.9)
 
 
 def first_predictions(loss: cr.Quantile | str, y: np.ndarray, **options: Any) -> np.ndarray:
-    """What a net says before its first step, of rows that reach the output layer as zeros."""
+    """What a net predicts before its first step for rows that reach the output layer as zeros."""
     backend = options.pop("backend", None)
     columns = 1 if y.ndim == 1 else y.shape[1]
     outputs = columns * {"gaussian_nll": 2}.get(loss, 1) if isinstance(loss, str) else loss.outputs_for(columns)

@@ -1,4 +1,4 @@
-"""Out of memory: the figures, the hint that says what would fit, and a net that is as it was."""
+"""The memory of a fit: the formulas, the hint that names what would fit, and a net that is as it was."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLENTY = 1 << 40
 
 
 class Budget:
-    """A body that counts what it hands out, and refuses beyond a budget. Nothing comes back."""
+    """A backend that counts the memory it hands out, and refuses more than a budget. Nothing is ever freed."""
 
     def __init__(self, budget: int = PLENTY) -> None:
         super().__init__()
@@ -78,22 +78,22 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "pixels, standardised": {"kind": "uint8", "standardized": True},
     "streamed": {"streamed": True},
     "streamed pixels, standardised": {"kind": "uint8", "standardized": True, "streamed": True},
-    "averages": {"trainer": {"ema": 0.9}},
-    "averages, accumulated": {"trainer": {"ema": 0.9, "accumulate": 3}},
+    "ema": {"trainer": {"ema": 0.9}},
+    "ema, accumulated": {"trainer": {"ema": 0.9, "accumulate": 3}},
     "streamed, accumulated": {"streamed": True, "trainer": {"accumulate": 3}},
     "streamed and converted": {"kind": "float64", "weighted": True, "streamed": True},
 }
 
 
-@pytest.mark.parametrize("body", [Plain, Guarded, HalfWidth])
+@pytest.mark.parametrize("kind", [Plain, Guarded, HalfWidth])
 @pytest.mark.parametrize("case", LAYOUTS)
-def test_the_formulas_are_the_memory_that_is_laid_out(body, case):
+def test_the_formulas_are_the_memory_that_is_laid_out(kind, case):
     """Counted, array by array: batches of any size; the net's own memory once."""
     options = {"widths": [N_IN, 16, 3], "kind": "float32", "weighted": False, "streamed": False} | LAYOUTS[case]
     widths, kind, training = options.pop("widths"), options.pop("kind"), options.pop("trainer", {})
     weighted, streamed, standardized = (options.pop(k, False) for k in ("weighted", "streamed", "standardized"))
     for size in (1, 32, 33, 1000):
-        net = cr.MLP(widths, backend=body(), **options)
+        net = cr.MLP(widths, backend=kind(), **options)
         be = net.backend
         if standardized:
             net.preparation = cr.Preparation(features=cr.Standardization(np.zeros(N_IN), np.ones(N_IN)))
@@ -104,7 +104,7 @@ def test_the_formulas_are_the_memory_that_is_laid_out(body, case):
         more = {"ema": "ema" in training, "accumulates": "accumulate" in training}
         assert at_once + net.parameter_arena.flat.nbytes == 24 + bytes_of_net(net, cr.Adam(), keeps_best=True, **more)
         laid_out, formula = layout.free - be.free_memory(), bytes_of_batches(net, rows, size, layout.free)
-        if streamed:  # whole batches a block: a little less than there might be
+        if streamed:  # whole batches per block: a little less than the formula
             assert laid_out <= formula < laid_out + size * 200 + 2 * bytes_per_row(net, rows) * size
         else:
             assert laid_out == formula
@@ -151,7 +151,7 @@ def refusal(*args: Any, **options: Any) -> OutOfMemoryError:
     ids=["adam", "sgd", "validation"],
 )
 def test_the_largest_batch_of_the_hint_fits(budget, options, more):
-    """Whatever else lies on the device: a split leaves the rows there twice, as this body never gets memory back."""
+    """Whatever else is on the device: a split leaves the rows there twice, because this backend never frees memory."""
     budget += more
     error = refusal(budget, 10 * N, **options)
     assert (error.device, error.exit_code) == ("cuda:7", 4)
@@ -197,7 +197,7 @@ def test_any_allocation_may_fail(stream):
 
 
 class FailsAt(cr.GuardedBackend):
-    """Refuses memory once it has been asked for it ``left`` times."""
+    """Refuses memory after ``left`` allocations."""
 
     left = PLENTY
 
@@ -240,7 +240,7 @@ def test_the_hint_for_a_net_that_is_too_large():
 
 
 def test_the_hint_for_too_many_rows_is_stream(monkeypatch):
-    """That is the hint, and streamed they fit beside whatever batch the next hint says."""
+    """That is the hint, and streamed they fit beside the batch that the next hint names."""
 
     def too_many(self: cr.Network, *rows: Any) -> None:
         raise OutOfMemoryError("cuda:7", needed=10**9, free=10**6)

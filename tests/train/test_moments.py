@@ -1,4 +1,4 @@
-"""Moments handed from fit to fit: the fits are one."""
+"""Moments passed from fit to fit: several fits are one."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ N, N_IN = 400, 6
 
 
 def without_memory(self: NumPyBackend, shape: tuple[int, ...], dtype: Any) -> Array:
-    """NumPy's own refusal of 2^60 bytes for any batch of 37 rows; other arrays are had."""
+    """NumPy's own refusal of 2^60 bytes for any batch of 37 rows; other arrays are allocated."""
     if shape and shape[0] == 37:
         np.empty((2**60,), np.uint8)
     return np.empty(shape, dtype)
@@ -75,7 +75,7 @@ def test_free_memory_of_the_host(monkeypatch):
 
 
 def test_a_limit_on_the_address_space():
-    """The real thing, in a process of its own: what NumPy is refused, and the batch that the hint promises."""
+    """Under a real limit, in a process of its own: NumPy's refusal, and the batch that the hint promises."""
     pytest.importorskip("resource")
     found = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False, timeout=60)
     assert found.returncode == 0, found.stderr
@@ -127,7 +127,7 @@ def starved(*_: Any, **__: Any) -> None:
 
 
 def test_out_of_memory_outside_a_fit(monkeypatch, tmp_path):
-    """Making a net, gradients, predictions, files, columns: each with the figures and what helps there."""
+    """Making a net, gradients, predictions, files, columns: each with the figures and a hint of its own."""
     X, y = np.ones((10, N_IN)), np.arange(10) % 3
     net = cr.MLP([N_IN, 3])
     net.save(tmp_path / "m")
@@ -186,7 +186,7 @@ def test_arrays_of_a_failed_call_are_freed_before_the_hint():
 
 
 def test_batches_that_the_host_would_overcommit_are_refused(monkeypatch):
-    """Linux hands out more than it has, and kills who uses it."""
+    """Linux hands out more than it has, and kills the process that uses it."""
     monkeypatch.setattr(memory, "WORTH_ASKING", 10_000)
     monkeypatch.setattr(memory, "free_on_host", lambda *_: 50_000)
     net = cr.MLP([N_IN, 16, 3])
@@ -215,7 +215,7 @@ def test_free_memory_within_a_control_group(monkeypatch, tmp_path):
 
 
 def test_a_device_too_full_for_a_backend(monkeypatch):
-    """Its workspace is the first thing that is laid out there."""
+    """Its workspace is the first thing that is allocated there."""
 
     def full(size: int) -> None:
         raise simulated_cupy.OutOfMemoryError(size, 0)

@@ -1,4 +1,4 @@
-"""The penalty on the weights: as a weight decay of alpha / n in the gradient, and in the loss besides."""
+"""The l2 penalty: a weight decay of alpha / n in the gradient, and a term in the loss."""
 
 from __future__ import annotations
 

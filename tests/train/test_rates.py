@@ -1,4 +1,4 @@
-"""The rates of a run: Plateau's feedback, its state, and schedules that take none."""
+"""The learning rates of a run: Plateau's feedback, its state, and schedules without feedback."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import chainrule as cr
 
 
 def test_noisy_digits_are_learnt(backend):
-    """Ten random pictures of 8 x 8, under noise as strong as themselves."""
+    """Ten random pictures of 8 x 8, under noise as strong as the pictures."""
     rng = np.random.default_rng(4)
     pictures, y = rng.normal(size=(10, 64)), rng.integers(0, 10, 600)
     X = pictures[y] + rng.normal(size=(600, 64))
@@ -37,9 +37,9 @@ def test_every_loss_falls(backend, task):
 
 
 def sum_of_epochs(n: int, backend: cr.Backend | None = None, **options: Any) -> list[int]:
-    """The summed loss of each epoch of a net that predicts 0 and stands still, for targets 2^i: sum_i 4^i.
+    """The summed loss of each epoch of a net that predicts 0 and never changes, for targets 2^i: sum_i(4^i).
 
-    A sum over as many rows as there are is (4^n - 1) / 3 only where each row counts once.
+    A sum over as many rows as there are is (4^n - 1) / 3 only if each row counts once.
     """
     net = cr.MLP([1, 1], loss="squared_error_sum", dtype="float64", backend=backend)
     net.parameter_arena.assign({"dense0.W": np.zeros((1, 1)), "dense0.b": np.zeros(1)})
@@ -127,7 +127,7 @@ def test_threads_do_not_disturb_each_other(classes, regression):
 
 
 def test_a_trainer_can_be_used_again(classes):
-    """A second fit goes on from the weights, with fresh moments, as a new trainer would."""
+    """A second fit continues from the weights, with fresh moments, as a new trainer would."""
     net, other = make_net(classes), make_net(classes)
     trainer = cr.Trainer(net, batch_size=7, epochs=2)
     for _ in range(2):

@@ -51,7 +51,7 @@ NONSENSE: dict[str, Any] = {  # what is changed in a checkpoint that is otherwis
     "batches that are not there": {"batches": 3},
     "epochs that are not there": {"epochs": 3},
     "a best epoch that is not over": {"best_epoch": 2},
-    "a best epoch where none is watched": {"best_epoch": 1, "best_value": 0.5},
+    "a best epoch without a monitored metric": {"best_epoch": 1, "best_value": 0.5},
     "steps of another place": {"steps": 9},
     "batches of another place": {"batches": 1, "totals": np.ones((1, 3))},
     "all batches of the last epoch and more": {"epochs": 4, "batches": 2},
@@ -176,7 +176,7 @@ def test_a_checkpoint_with_an_impossible_diagnosis_is_refused(classes, tmp_path,
 
 
 def test_a_diagnosis_judges_gradient_norms_of_any_size():
-    """Its square is beyond the finite numbers, and Python raises for that."""
+    """Its square overflows, for which Python raises."""
     found = judge([Measurement(0, "dense0", 3, None, None, 1e300, None)], [1.0])
     assert [finding.kind for finding in found] == []
 
@@ -192,7 +192,7 @@ def test_best_weights_that_are_not_finite_are_a_divergence(classes):
             if record.step == 12:
                 net.parameters()["dense0.b"][3] = -np.inf
 
-    # With the last update: of the bodies some make a nan of it with the next.
+    # With the last update: some backends make a nan of it with the next.
     with pytest.raises(cr.DivergenceError, match=r"dense0\.b is not finite") as caught:
         trainer(net, callbacks=[Overflow()], epochs=2).fit(classes.X, classes.y, validation=classes.valid)
     assert caught.value.run.best_epoch == 2

@@ -11,8 +11,9 @@ from tests.train.checkpoints.fits import make_net, trainer, weights
 import chainrule as cr
 from chainrule.errors import DataError, OptionError
 from chainrule.train.checkpoints.checkpoint import Checkpoint
-from chainrule.train.checkpoints.fingerprint import rows_of
+from chainrule.train.checkpoints.fingerprint import rows_of, settings_of
 from chainrule.train.checkpoints.writer import LAST
+from chainrule.train.settings import TrainingSettings
 from stopping import StopAfter
 
 
@@ -62,6 +63,18 @@ def test_a_checkpoint_of_another_net_is_refused_and_it_is_named(classes, folder)
         trainer(net).fit(classes.X, classes.y, resume=folder)
 
 
+@pytest.mark.parametrize("part", ["features", "targets"])
+@pytest.mark.parametrize("change", [{"mean": np.full(2, 0.5)}, {"scale": np.full(2, 3.0)}, {"limit": 4.0}], ids=str)
+def test_the_fingerprint_of_settings_has_the_standardisation(part, change):
+    before = {"mean": np.zeros(2), "scale": np.ones(2), "limit": 5.0}
+    fingerprints = []
+    for numbers in (before, before | change):
+        net = cr.MLP([2, 2], loss="squared_error")
+        net.preparation = cr.Preparation(**{part: cr.Standardization(**numbers)})
+        fingerprints.append(settings_of(net, TrainingSettings())["standardisation"])
+    assert fingerprints[0] != fingerprints[1]
+
+
 def test_a_checkpoint_of_other_rows_is_refused(classes, folder):
     changed = classes.X.copy()
     changed[17, 2] += 1e-6
@@ -98,7 +111,7 @@ def test_another_machine_is_named_and_admitted_by_resume_anywhere(classes, folde
 
 
 def test_a_checkpoint_of_one_backend_resumes_on_another(classes, backend, tmp_path):
-    """Begun on each body and ended on the CPU's, and the other way round."""
+    """Begun on each backend and ended on the CPU's, and the other way round."""
     whole = make_net(classes, dtype="float64")
     trainer(whole).fit(classes.X, classes.y)
     cpu = cr.backend("cpu")
@@ -114,12 +127,12 @@ def test_a_checkpoint_of_one_backend_resumes_on_another(classes, backend, tmp_pa
 
 @pytest.mark.parametrize("n", [4096, 5000, 8191, 20_000, 100_000])
 def test_the_fingerprint_samples_rows_from_the_first_to_the_last(rng, n):
-    """Of many rows some are, evenly spread: a change of a stretch of rows shows wherever it is."""
+    """Of many rows a sample is hashed, evenly spread: a change of successive rows is noticed wherever it is."""
     backend = cr.backend("cpu")
     X, y = rng.normal(size=(n, 2)), np.zeros(n)
     before = rows_of(backend, X, y, None, None)
     stretch = max(1, n // 1000)
-    # Of fewer than 8,192 rows all are looked at; of more every n // 4096-th.
+    # Of fewer than 8,192 rows all are hashed; of more every n // 4096-th.
     for start in [*range(0, n - 2 * (n // 4096), n // 13), n - 2 * (n // 4096)]:
         changed = X.copy()
         changed[start : start + max(stretch, 2 * (n // 4096)), 1] += 1e-9

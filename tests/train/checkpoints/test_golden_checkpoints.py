@@ -1,4 +1,4 @@
-"""Checkpoints of every format version there ever was: a fit goes on from them to the end that it had then."""
+"""Golden checkpoints of every format version: a fit resumes from them and ends as it did then."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Y = (X[:, 0] * X[:, 1] > X[:, 2]).astype(int)
 
 
 def trainer(**options: object) -> cr.Trainer:
-    """With all that a checkpoint has to hold."""
+    """With everything that a checkpoint may hold."""
     net = cr.MLP([3, 4, 2], dropout=0.2, normalization="batch", dtype="float64", seed=3, backend=cr.backend("cpu"))
     return cr.Trainer(
         net,

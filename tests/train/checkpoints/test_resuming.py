@@ -18,17 +18,17 @@ from chainrule.train.fit import Fit
 from chainrule.train.fit_state import FitState
 from stopping import StopAfter
 
-# What a run can have that a checkpoint must hold: 40 rows, so 6 batches an epoch with a ragged last one.
+# What a fit may have that a checkpoint must hold: 40 rows, so 6 batches per epoch with a ragged last one.
 FEATURES: dict[str, dict[str, Any]] = {
     "adam": {},
     "momentum": {"optimizer": cr.SGD(lr=0.05, momentum=0.9, nesterov=True)},
-    "averages": {"ema": 0.9},
+    "weight EMA": {"ema": 0.9},
     "accumulation": {"accumulate": 4},
     "plateau": {"optimizer": cr.Adam(cr.Plateau(0.05, patience=1, factor=0.5, min_delta=0.05))},
     "one cycle": {"optimizer": cr.AdamW(cr.OneCycle(0.05), clip_norm=1.0)},
     "early stopping": {"early_stopping": cr.EarlyStopping(patience=2, min_delta=0.02)},
     "streamed": {"stream": True},
-    "one batch an epoch": {"batch_size": 40},
+    "one batch per epoch": {"batch_size": 40},
     "no shuffle, ragged batch dropped": {"shuffle": False, "drop_last": True},
     "penalty": {"l2": 0.1},
 }
@@ -36,12 +36,12 @@ LAYERS: dict[str, Any] = {"dropout": 0.3, "normalization": "batch"}
 
 
 def stopped_and_resumed(task: Any, at: int, folder: Path, make: Any, **options: Any) -> tuple[cr.Network, cr.Run]:
-    """A fit that is stopped after ``at`` batches, and another net that goes on from there."""
+    """A fit that is stopped after ``at`` batches, and another net that resumes from there."""
     fit = {"validation": task.valid}
     stopped = trainer(make(), callbacks=[StopAfter(at)], checkpoints=folder, **options).fit(task.X, task.y, **fit)
     assert stopped.stopped == "callback"
     net = make()
-    cr.Trainer(net, epochs=1).fit(task.X, task.y)  # what it had does not matter
+    cr.Trainer(net, epochs=1).fit(task.X, task.y)  # its weights do not matter
     return net, trainer(net, **options).fit(task.X, task.y, resume=folder, **fit)
 
 
@@ -80,7 +80,7 @@ def test_a_fit_resumes_without_validation_and_with_a_validation_fraction(regress
 
 
 def test_a_streamed_fit_resumes_in_blocks_of_a_few_batches(classes, tmp_path, monkeypatch):
-    """A resume may begin in the middle of a block of rows, and in either half of the ring."""
+    """A fit may resume in the middle of a block of rows, and in either half of the ring."""
     from chainrule.train.feeding import streaming
 
     monkeypatch.setattr(streaming, "BLOCK_BYTES", 15 * 24)  # two batches
@@ -117,7 +117,7 @@ def test_resuming_a_completed_fit_changes_nothing(classes, tmp_path):
 
 
 def test_an_interrupted_fit_resumes(classes, tmp_path):
-    """``stop`` from a signal handler, wherever it comes."""
+    """``stop`` from a signal handler, at any batch."""
     whole = make_net(classes)
     trainer(whole).fit(classes.X, classes.y, validation=classes.valid)
     for at in (1, 6, 7, 12, 23):

@@ -39,7 +39,7 @@ def test_checkpoints_by_seconds(classes, tmp_path, monkeypatch):
     net = make_net(classes)
     checkpoints = cr.Checkpoints(tmp_path, seconds=3)
     trainer(net, batch_size=1, epochs=1, checkpoints=checkpoints, callbacks=[StopAfter(1000)]).fit(classes.X, classes.y)
-    assert written, "a look a step, a second a look"
+    assert written, "one synchronisation per step, one second each"
     assert written[0] == (0, 3)
 
 
@@ -54,6 +54,16 @@ def test_the_best_epoch_so_far_is_saved_as_a_model(classes, tmp_path):
     trainer(net, checkpoints=tmp_path).fit(classes.X, classes.y, validation=classes.valid)
     assert weights(cr.load(tmp_path / "best.safetensors")) == weights(net)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.safetensors", "last.safetensors"]
+
+
+def test_the_saved_model_follows_the_best_epoch(classes, tmp_path):
+    """A checkpoint per epoch: the file is written again when a later epoch is better."""
+    net = make_net(classes)
+    run = trainer(net, checkpoints=cr.Checkpoints(tmp_path, steps=6)).fit(
+        classes.X, classes.y, validation=classes.valid
+    )
+    assert run.best_epoch > 1
+    assert weights(cr.load(tmp_path / "best.safetensors")) == weights(net)
 
 
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(regression, tmp_path):

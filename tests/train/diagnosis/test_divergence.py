@@ -12,7 +12,7 @@ import chainrule as cr
 
 
 def line(weight: float = 1.0, *, backend: cr.Backend | None = None, depth: int = 1, **options: Any) -> cr.MLP:
-    """p = weight^depth * x, without a bend: what becomes of it can be said on paper."""
+    """p = weight^depth * x, linear, so that its course can be computed on paper."""
     layers = [cr.Dense(1) for _ in range(depth)]
     net = cr.Network(layers, 1, loss="squared_error", backend=backend, **options)
     net.parameter_arena.assign(
@@ -67,7 +67,7 @@ def test_divergence_factor_stops_an_exploding_loss_that_is_still_finite(backend,
     assert all(np.isfinite(values).all() for values in weights(net).values())
 
 
-WHERE = {  # the weight, the layers, x, and where the first number overflows
+WHERE = {  # the weight, the layers, x, and where the first overflow is
     "loss": (1e25, 1, 1.0, "the loss itself"),
     "output of the first layer": (1e38, 1, 1e3, "the output of dense0"),
     "output of a later layer": (1e15, 3, 1.0, "the output of dense2"),
@@ -102,7 +102,7 @@ def test_divergence_in_a_parameter(backend):
 
 
 def test_divergence_in_a_ragged_last_batch(backend):
-    """The batch that failed is gone through once more, to see where: it is the short one, and not the first."""
+    """The batch that failed is run once more, to find the place: it is the short one, not the first."""
     net = line(2.0, backend=backend)
     trainer = cr.Trainer(net, cr.SGD(lr=1e-3), batch_size=4, epochs=3, shuffle=False)
     X = np.array([1, 1, 1, 1, 1, 3e38])[:, None]

@@ -1,4 +1,4 @@
-"""The diagnosis: nets made sick on purpose are found out, a healthy one is left in peace, and no weight is touched."""
+"""The diagnosis: nets made faulty on purpose have findings, a healthy one has none, and no weight is touched."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_vanishing_gradients_of_a_deep_net_of_sigmoids():
 
 
 def test_exploding_gradients():
-    """A tiny first layer on large numbers: what it gives is as usual, the gradient by its weights is not."""
+    """A tiny first layer on large numbers: its output is as usual, the gradient of its weights is not."""
     net = cr.MLP([N_IN, 12, 12, 3])
     net.assign_parameters({"dense0.W": 1e-4 * net.parameters()["dense0.W"]})
     findings = diagnose(net, cr.SGD(lr=1e-12), scale=1e4).diagnosis.findings
@@ -143,7 +143,7 @@ def test_learning_rate_too_low_only_if_the_loss_does_not_move(loss, found):
 
 
 def test_a_learning_rate_that_ends_at_zero_is_not_too_low():
-    """A cosine does so: the usual update counts, not the last."""
+    """As that of a cosine: the usual update counts, not the last."""
     ratios = [1e-3, 1e-3, 1e-3, 1e-9]
     assert judge([measured(epoch=e + 1, update_ratio=r) for e, r in enumerate(ratios)], [1.0, 1.0, 1.0, 1.0, 1.0]) == []
 
@@ -171,7 +171,7 @@ def test_a_layer_of_dead_units_alone_is_one_finding():
 
 
 def test_measurements_are_those_of_the_net(backend):
-    """With one batch an epoch of all rows, everything can be computed from outside."""
+    """With one batch of all rows per epoch, everything can be computed from outside."""
     X, y = rows()
     net = cr.MLP([N_IN, 12, 3], backend=backend, dtype="float64", activation="relu")
     seen: list[dict[str, np.ndarray]] = [net.parameter_arena.download()]
@@ -226,14 +226,14 @@ def test_a_diagnosis_measures_the_same_rows_streamed_and_resident():
 
 
 def test_only_the_last_update_of_an_epoch_is_measured():
-    """The learning rate falls to nothing within the epoch, so that the last update is far smaller than all together."""
+    """The learning rate falls to 0 within the epoch, so that the last update is far smaller than all together."""
     run = diagnose(cr.MLP([N_IN, 9, 3]), cr.SGD(lr=cr.Cosine(0.1)), epochs=1, batch_size=20)
     first, last = (m.update_ratio for m in run.diagnosis.measurements if m.layer == "dense0")
     assert 0 < last < 0.1 * first
 
 
 def test_layers_of_every_kind_are_measured():
-    """Those without an activation or parameters have no figure there; those within a block are seen."""
+    """Those without an activation or parameters have no such figure; those within a block are measured too."""
     block = cr.Residual([cr.Dense(9), cr.BatchNorm(), cr.Activation("relu"), cr.Dropout(0.5)])
     run = diagnose(cr.Network([cr.Dense(9, "tanh"), block, cr.Dense(3)], N_IN), cr.Adam(1e-2), epochs=2)
     found = {m.layer: m for m in run.diagnosis.measurements if m.epoch == 2}

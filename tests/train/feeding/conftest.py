@@ -10,5 +10,5 @@ from chainrule.train.feeding import streaming
 
 @pytest.fixture
 def small_blocks(monkeypatch) -> None:
-    """Two batches a block, of rows of 6 float32 and a label."""
+    """Two batches per block, of rows of 6 float32 and a label."""
     monkeypatch.setattr(streaming, "BLOCK_BYTES", 2 * BATCH * (4 * N_IN + 4))

@@ -9,7 +9,7 @@ import numpy as np
 import chainrule as cr
 
 N, N_IN = 53, 6
-BATCH = 5  # 11 batches an epoch, the last of 3 rows
+BATCH = 5  # 11 batches per epoch, the last of 3 rows
 
 
 def features(kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -37,7 +37,7 @@ def train(
     layout: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """All that a fit leaves behind, but for the seconds."""
+    """Everything that a fit leaves behind except the seconds."""
     rng = np.random.default_rng(6)
     X = features(kind, rng)
     y, weights = targets(loss, X), rng.uniform(0, 2, N) if weighted else None

@@ -1,4 +1,4 @@
-"""Rows, labels and weights are looked at when they come in: the first that is wrong is named, by every entrance."""
+"""Rows, labels and weights are checked when they are given: the first wrong one is named, by every function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of classes: what rows weigh, and what does not make sense."""
+"""class_weight: the weights of rows, and what is refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_class_weight_in_the_loss_of_validation_rows():
 
 
 def test_balanced_class_weight_counts_only_classes_that_occur():
-    """Seen in a sum: a mean divides by whatever all weights have in common."""
+    """Tested with a sum: a mean divides by any factor that all weights have in common."""
     two = np.minimum(Y, 1)
     weights = np.where(two == 0, 12 / (2 * 8), 12 / (2 * 4))
     summed = {"loss": cr.SoftmaxCrossEntropy(reduction="sum")}
@@ -137,7 +137,7 @@ def test_balanced_class_weight_does_not_count_rows_held_out(stream, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_class_weight_is_one_for_a_class_without_training_weight(weighted):
-    """Its weight was by a number of rows that there were not."""
+    """Only rows that are trained on count."""
     y = np.minimum(Y, 1)
     own = np.where(np.arange(12) % 5, 1.0, 2.0) if weighted else None
     held = (X[:4], np.array([0, 1, 2, 2]))
@@ -202,7 +202,7 @@ def test_accuracy_with_class_weight_and_drop_last():
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_a_fit_with_class_weight_resumes_to_the_same_bits(tmp_path, stream, drop_last):
-    """The accuracy of the epoch under way too, whose rows were counted before and after."""
+    """Also the accuracy of the epoch under way, whose rows were counted before and after."""
     own = np.random.default_rng(2).uniform(0.5, 2, 12)
 
     def fit(**options):

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 class Recorder(cr.GuardedBackend):
-    """Writes down when blocks come and how many steps are asked for between."""
+    """Records when blocks are sent and how many steps are queued between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def streamed_batches(backend: cr.Backend, X: np.ndarray, **options: Any) -> Stre
 
 
 def test_the_next_block_is_on_its_way_while_a_block_is_trained_on():
-    """The order that the double buffer stands on; labels travel beside the features, so everything is there twice."""
+    """The order that double buffering relies on; labels are sent beside the features, so everything occurs twice."""
     backend = Recorder()
     batches = streamed_batches(backend, np.ones((23, N_IN), np.float32))
     assert (batches.block, batches.count) == (2, 5)
@@ -80,7 +80,7 @@ def test_the_device_holds_two_blocks_and_no_more():
     backend, X = cr.GuardedBackend(), np.zeros((1000, N_IN), np.float32)
     batches = streamed_batches(backend, X)
     assert [len(a) for a in batches._sources] == [4 * BATCH] * 2
-    # A row that must be converted passes through a third one, as it came.
+    # A row that must be converted passes through a third block, unconverted.
     net = cr.MLP([N_IN, 3], backend=backend)
     raw = StreamedBatches(
         backend, HostRows(net, X.astype(np.float64), np.zeros(1000, int)), BATCH, dtype=net.dtype, shuffle=False, seed=0

@@ -51,9 +51,9 @@ FEW = ["a fraction of pixels held out", "standardised, no limit, weights", "floa
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("body", [NumPyBackend, cr.GuardedBackend])
-def test_streamed_training_is_resident_training_bit_for_bit(body, case):
-    resident, streamed = (train(body(), stream, **CASES[case]) for stream in (False, True))
+@pytest.mark.parametrize("kind", [NumPyBackend, cr.GuardedBackend])
+def test_streamed_training_is_resident_training_bit_for_bit(kind, case):
+    resident, streamed = (train(kind(), stream, **CASES[case]) for stream in (False, True))
     assert streamed == resident
 
 
@@ -150,7 +150,7 @@ def test_a_conversion_and_a_split_need_more_than_the_rows():
 
 
 def test_divergence_of_a_streamed_fit_names_its_batch(backend, monkeypatch):
-    """Its rows have left the ring: the block is fetched once more. Row 31 overflows, in the 7th batch."""
+    """Its rows have left the ring, so the block is sent once more. Row 31 overflows, in the 7th batch."""
     monkeypatch.setattr(streaming, "BLOCK_BYTES", 2 * BATCH * 8)
     X = np.ones((60, 1), np.float32)
     X[31] = 3e38
@@ -168,7 +168,7 @@ def test_divergence_of_a_streamed_fit_names_its_batch(backend, monkeypatch):
 
 @pytest.mark.parametrize("how", ["ctrl-c", "stop"])
 def test_a_streamed_fit_can_be_interrupted(backend, how, monkeypatch):
-    """In the midst of an epoch, with a block on its way; and the trainer can be used again."""
+    """In the middle of an epoch, while a block is being sent; and the trainer can be used again."""
     net = cr.MLP([N_IN, 3], backend=backend)
     trainer = cr.Trainer(net, batch_size=BATCH, epochs=50, stream=True)
     gather, count = HostRows.gather, [0]

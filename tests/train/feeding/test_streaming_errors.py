@@ -26,7 +26,7 @@ BAD = {
 @pytest.mark.parametrize("validation", [None, 0.3, 0.9])
 @pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": True, "batch_size": 30, "shuffle": False}])
 def test_a_number_that_is_not_finite_is_named_as_of_resident_rows(case, validation, options):
-    """Wherever it is met, in the first block or the last, in a batch that is dropped or in validation rows."""
+    """In any place: the first block or the last, a batch that is dropped, or validation rows."""
     kind, value, message = BAD[case]
     X = np.random.default_rng(1).normal(size=(N, N_IN)).astype(kind)
     X[33, 2] = value

@@ -1,4 +1,4 @@
-"""Which epoch counts as the best."""
+"""Early stopping: which epoch counts as the best, and min_delta."""
 
 from __future__ import annotations
 

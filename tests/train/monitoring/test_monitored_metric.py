@@ -1,4 +1,4 @@
-"""A watched metric that says nothing is named, something else is watched, and no epoch is chosen by it."""
+"""A monitored metric that says nothing is warned of, and another one is monitored instead."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ SILENT = [  # options, what is monitored instead, why
 def test_a_monitored_metric_that_cannot_change_is_warned_of_before_the_first_epoch(options, instead, why):
     told = []
     message = f"{options['monitor']} says nothing about which epoch is best: {why}; {instead} is monitored instead"
-    with pytest.warns(UserWarning, match=message) as said:
-        _, run = fit(**options, callbacks=[lambda record: told.append((record.monitor, len(said)))])
+    with pytest.warns(UserWarning, match=message) as caught:
+        _, run = fit(**options, callbacks=[lambda record: told.append((record.monitor, len(caught)))])
     assert told == [(instead, 1)] * 8
     assert run.notes == [message]
     assert run.best_epoch == best_of(run, instead)
@@ -104,9 +104,9 @@ OWN = [  # values of a metric of the user's own, the best epoch (None: that of v
 
 @pytest.mark.parametrize(("values", "best", "complaint"), OWN)
 def test_a_custom_metric_that_is_monitored(values, best, complaint):
-    """The weights are those of the best epoch too, also where it turns out late that it was the best."""
+    """The weights are those of the best epoch, even if it turns out late that it was the best."""
     kept = {}
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         net, run = fit(
             metrics=[own(values)],
@@ -116,7 +116,7 @@ def test_a_custom_metric_that_is_monitored(values, best, complaint):
     assert run.best_epoch == (best or best_of(run, "valid_loss"))
     assert (net.parameter_arena.flat == kept[run.best_epoch]).all()
     told = [f"valid_mine says nothing about which epoch is best: {complaint}; valid_loss is monitored instead"]
-    assert [str(w.message) for w in said] == run.notes == (told if complaint else [])
+    assert [str(w.message) for w in caught] == run.notes == (told if complaint else [])
 
 
 @pytest.mark.parametrize("value", [NAN, 1.0])
@@ -137,7 +137,7 @@ def test_no_warning_of_a_monitored_metric_that_does_not_improve(options):
 
 
 def test_plateau_ignores_a_metric_that_says_nothing():
-    """The rate fell by a metric that was nan, which no epoch improves."""
+    """A metric that is nan never improves, and must not reduce the rate."""
     plateau = cr.Plateau(0.003, monitor="valid_mine", patience=1, factor=0.1)
     with pytest.warns(UserWarning, match="valid_mine says nothing"):
         _, run = fit(metrics=[own([NAN] * 8)], lr=plateau)
@@ -168,7 +168,7 @@ def falls_in_the_fifth(y, predicted):
 @pytest.mark.parametrize("function", [steady, falls_in_the_fifth])
 @pytest.mark.filterwarnings("ignore:valid_")
 def test_a_fit_that_monitors_a_custom_metric_resumes_to_the_same_bits(tmp_path, function, after):
-    """Also from amid a plateau, whose first epoch may turn out to be the best."""
+    """Also from the middle of a plateau, whose first epoch may turn out to be the best."""
     errors = fit()[1].history["valid_loss"]
     assert errors == sorted(errors, reverse=True)
     falls_in_the_fifth.limit = (errors[3] + errors[4]) / 2

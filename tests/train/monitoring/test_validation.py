@@ -23,7 +23,7 @@ def test_columns_of_the_history(task, validation, metrics):
 
 
 def test_the_history_is_of_the_batches_before_their_updates(task):
-    """With one batch an epoch, entry e (from 0) is what the net after e epochs says of all training rows."""
+    """With one batch per epoch, entry e (from 0) is the loss of the net after e epochs for all training rows."""
 
     def fit(net: cr.MLP, epochs: int) -> cr.History:
         return cr.Trainer(net, cr.SGD(lr=0.001), batch_size=1000, epochs=epochs).fit(task.X, task.y).history
@@ -69,7 +69,7 @@ def test_metrics_are_what_they_say(task, weighted):
 
 
 def test_a_validation_fraction_holds_out_that_many_rows(classes):
-    """Rows whose targets are 4^i: the sum of what is left says which rows were left, each once."""
+    """Rows whose targets are 4^i: the sum of the training rows tells which they are, each once."""
     n = 20
     y = 2.0 ** np.arange(n)
     for fraction, held_out in [(0.25, 5), (0.5, 10), (0.01, 1), (0.99, 19)]:
@@ -111,6 +111,26 @@ def test_early_stopping_waits_for_its_patience_and_restores_the_best_weights(cla
     assert run.stopped == "early"
     assert run.history.epochs == run.best_epoch + 3 < 200
     assert valid_loss[run.best_epoch - 1] == min(valid_loss) == evaluate(net, classes.valid)["loss"]
+
+
+@pytest.mark.parametrize(("values", "infinite_in", "diverges"), [([0, 1, 0], 2, True), ([0, 1, 0], 3, False)])
+def test_the_weights_of_the_best_epoch_must_be_finite_not_those_of_the_last(classes, values, infinite_in, diverges):
+    """A bias of -inf before a relu, which leaves the loss finite, in one of three epochs; the second is the best."""
+    answers = iter(values)
+    metric = cr.Metric(lambda y, predicted: next(answers), "mine", greater_is_better=True)
+
+    def change(record: cr.EpochRecord) -> None:
+        bias = record.net.parameter_arena["dense0.b"]
+        bias[0] = -np.inf if record.epoch + 1 == infinite_in else 0.0
+
+    net = make_net(classes)
+    fitting = cr.Trainer(net, epochs=3, metrics=[metric], monitor="valid_mine", callbacks=[change])
+    if diverges:
+        with pytest.raises(cr.DivergenceError, match=r"dense0\.b is not finite"):
+            fitting.fit(classes.X, classes.y, validation=classes.valid)
+    else:
+        assert fitting.fit(classes.X, classes.y, validation=classes.valid).best_epoch == 2
+        assert np.isfinite(net.parameter_arena.flat).all()
 
 
 @pytest.mark.parametrize("monitor", ["loss", "accuracy", "valid_loss", "valid_accuracy"])

@@ -1,4 +1,4 @@
-"""Metrics of the validation rows: from the net's own predictions, watched in the right direction, refused by name."""
+"""Metrics of the validation rows: from the net's own predictions, monitored in the right direction, refused by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fit(task, asked, net=None, *, validation="rows", **options):
 
 
 def test_metrics_are_of_the_predictions_for_the_validation_rows(backend, task):
-    """What `predict` and `predict_proba` say of the rows as they came, in the target's own units."""
+    """What `predict` and `predict_proba` return for the rows as given, in the target's own units."""
     net, seen = make_net(task, backend, dtype="float64"), []
     X, y = task.valid
     weights = np.arange(len(X)) % 3
@@ -50,8 +50,8 @@ def test_metrics_are_of_the_predictions_for_the_validation_rows(backend, task):
     needs = predicted if net.loss.task == "regress" else np.asarray(net.predict_proba(X))
     for name in names:
         function = METRICS[net.loss.task][name].function
-        said = predicted if name == "balanced_accuracy" else needs
-        assert run.history[f"valid_{name}"] == pytest.approx([function(y, said, weights)], rel=1e-9), name
+        expected = predicted if name == "balanced_accuracy" else needs
+        assert run.history[f"valid_{name}"] == pytest.approx([function(y, expected, weights)], rel=1e-9), name
     assert run.history["valid_mine"] == [7.0]
     ((y_seen, predicted_seen),) = seen
     np.testing.assert_allclose(y_seen, y, rtol=1e-12)
@@ -92,7 +92,7 @@ def test_metrics_predict_once_per_epoch_and_only_if_needed(classes, monkeypatch)
     assert sorted(asked) == ["predict", "predict_proba"]
 
 
-# ---- watched --------------------------------------------------------------------------------------
+# ---- monitored ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "best"), [("rmse", min), ("mae", min)])
@@ -186,7 +186,7 @@ def test_metrics_of_rows_that_a_device_keeps_unconverted(rng):
 
 
 def test_metrics_of_several_quantiles_are_of_the_median(rng):
-    """A function of the user's own has all that predict says."""
+    """A custom function is given everything that predict returns."""
     X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
     seen = []
 
@@ -271,7 +271,7 @@ def test_r2_of_several_training_targets_cannot_be_monitored(rng):
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
 def test_the_metric_of_training_rows_is_without_the_l2_penalty(rng, loss):
-    """The loss that is recorded has. The rate is so small that no weight moves."""
+    """The recorded loss includes it. The rate is so small that no weight moves."""
     X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
     nets = [cr.MLP([3, 8, 1], loss=loss, dtype="float64", seed=1) for _ in range(2)]
     plain, held = (

@@ -1,4 +1,4 @@
-"""Callbacks: when they are told what, that they can stop, and that their errors come out with the best weights kept."""
+"""Callbacks: what they are told when, that they can stop a fit, and that their errors are raised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chainrule.train.steps import STEPS_PER_SYNC
 
 
 class Diary(cr.Callback):
-    """Writes down what it is told."""
+    """Records its calls."""
 
     def __init__(self, every: int | None = None) -> None:
         self.every = every
@@ -68,7 +68,7 @@ def test_callbacks_are_called_in_order(classes):
 
 
 def test_on_step_end_has_the_loss_of_its_batch(backend, classes):
-    """With every step looked at, the batches' losses make up the epoch's."""
+    """With every=1, the losses of the batches make up that of the epoch."""
     diary = Diary(every=1)
     run = fit(classes, diary, net=make_net(classes, backend), epochs=2)
     losses = [record.loss for record in diary.records("step")]
@@ -89,7 +89,7 @@ def test_on_step_end_does_not_change_the_training(backend, task, every):
 
 
 def test_steps_are_replayed_together_without_on_step_end(classes, monkeypatch):
-    """The device works through many steps at once, but for those that a callback asks for."""
+    """The device works through many steps at once, except for those that a callback asks for."""
     asked: list[int] = []
     capture = type(cr.backend("cpu")).capture
 
@@ -155,7 +155,7 @@ class MineError(Exception):
 
 
 def test_an_error_of_a_callback_is_raised_and_the_best_weights_stay(classes):
-    """The labels are chance, so that the best epoch is not the last."""
+    """The labels are random, so that the best epoch is not the last."""
     diary, net, best = Diary(), make_net(classes), []
     y = np.random.default_rng(0).integers(0, 3, len(classes.X))
 

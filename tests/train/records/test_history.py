@@ -1,4 +1,4 @@
-"""The history: columns, a table that reads back exactly, a picture that is well formed whatever the numbers."""
+"""The history: columns, a table that reads back exactly, and a plot that is well formed whatever the numbers."""
 
 from __future__ import annotations
 

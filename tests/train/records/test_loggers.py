@@ -1,4 +1,4 @@
-"""Logs of a fit, read back: strict JSON a line, and event files where tensorboard is installed."""
+"""Logs of a fit, read back: lines of strict JSON, and event files if tensorboard is installed."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Stream(io.StringIO):
     ("progress", "terminal", "shows"), [(True, True, True), (True, False, False), (False, True, False)]
 )
 def test_progress_is_shown_on_a_terminal(monkeypatch, classes, progress, terminal, shows, batch_size):
-    """With batches of one row an epoch has more steps than one look: parts of epochs are shown too."""
+    """With batches of one row an epoch has several synchronisations, and parts of epochs are shown too."""
     stream = Stream(terminal=terminal)
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")

@@ -1,4 +1,4 @@
-"""Predictions drawn towards the best constant one: by how much, and what that does to a net."""
+"""Shrinkage towards the best constant prediction: by how much, and what that does to a net."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_best_constant_is_better_than_those_nearby(backend, rng, loss):
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_deviance_of_a_perfect_prediction_is_zero(rng, loss):
-    """And every other has one: the constant of all rows. A density has no such prediction."""
+    """And every other prediction has one, such as the constant of all rows. A density has no perfect prediction."""
     net, y = net_and_targets(loss, cr.backend("cpu"), rng)
     if loss == "gaussian_nll":
         return
@@ -72,13 +72,13 @@ def test_deviance_of_a_perfect_prediction_is_zero(rng, loss):
 
 
 def linear(slope, rng, n=200, weights=None):
-    """What a linear net that says ``slope`` times the truth says of n rows, whose mean is 5."""
+    """Predictions for n rows, whose mean is 5, by a linear net that predicts ``slope`` times the deviation from it."""
     t = rng.normal(size=(n, 1))
     return HeldOutPredictions(5 + slope * t, np.array([5.0]), 5 + t, weights)
 
 
 def test_shrink_factor_is_the_slope_of_the_targets_on_the_predictions(rng):
-    """A net that says twice the truth is believed by half, whatever the folds."""
+    """A net that predicts twice the truth is shrunk by half, whatever the folds."""
     loss, weights = cr.SquaredError().bind(1), rng.uniform(0, 2, 200)
     part = linear(2.0, rng, weights=weights)
     errors = [weights @ (part.targets[:, 0] - part.shrunk(f)[:, 0]) ** 2 for f in FACTORS]
@@ -100,7 +100,7 @@ def test_shrink_changes_the_output_layer(backend):
 
 @pytest.mark.parametrize(("rows", "least_gain"), [(2, 6 / 2), (22, 2.2 / 22)])
 def test_shrink_factor_must_pay_for_itself(rows, least_gain):
-    """Of two rows by three times the deviance that is left, of 22 by a tenth."""
+    """With two rows by three times the deviance that is left, with 22 by a tenth."""
     deviances = 10 + np.abs(FACTORS - 0.6)
     for factor, expected in ((0.95, 0.0), (1.05, 0.6)):
         deviances[0] = deviances.min() * (1 + factor * least_gain)
@@ -178,7 +178,7 @@ def test_shrink_widens_quantiles_that_are_too_near(rng):
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_shrink_to_the_constant_of_a_target_that_never_changes(backend, rng, loss):
-    """However sure the net; rows of weight 0 do not count."""
+    """However confident the net; rows of weight 0 do not count."""
     net, y = net_and_targets(loss, backend, rng)
     y = np.concatenate([np.repeat(y[:1], 59, axis=0), y[1:2] + (1 if net.loss.task == "regress" else 0)])
     X, weight = rng.normal(size=(60, 3)), np.array([1.0] * 59 + [0.0])
@@ -192,17 +192,17 @@ def test_shrink_to_the_constant_of_a_target_that_never_changes(backend, rng, los
 
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "gaussian_nll", "quantile", "sigmoid_cross_entropy"])
 def test_shrink_only_the_target_that_never_changes(rng, loss):
-    """And has no say in how far the other is drawn."""
+    """And does not count in how far the other is shrunk."""
     X, n_out = rng.normal(size=(200, 3)), find_loss(loss, 6).outputs_for(2)
     signal = np.exp(X[:, 0]) if loss != "sigmoid_cross_entropy" else (X[:, 0] > 0).astype(float)
     y = np.column_stack([signal, np.ones(200)])
     net = cr.MLP([3, 16, n_out], loss=loss)
     run = cr.Trainer(net, cr.Adam(0.01), epochs=40, batch_size=16, shrink=True).fit(X, y, validation=0.25)
-    said = np.asarray(net.predict_proba(X) if loss == "sigmoid_cross_entropy" else net.predict(X))
+    predicted = np.asarray(net.predict_proba(X) if loss == "sigmoid_cross_entropy" else net.predict(X))
     assert run.shrinkage.factor > 0.6
-    assert np.ptp(said[:, 0], axis=0).min() > 0.3
-    assert np.ptp(said[:, 1], axis=0).max() == 0
-    point = said[:, 1] if loss != "quantile" else said[:, 1, 1]
+    assert np.ptp(predicted[:, 0], axis=0).min() > 0.3
+    assert np.ptp(predicted[:, 1], axis=0).max() == 0
+    point = predicted[:, 1] if loss != "quantile" else predicted[:, 1, 1]
     np.testing.assert_allclose(point, 1, atol=2e-3)
 
 
@@ -235,7 +235,7 @@ def test_a_trainer_shrinks_noise_to_the_constant(backend, rng, loss):
 
 
 def test_shrink_keeps_what_is_learnt(rng):
-    """And a loss of one's own, whose constant is not known, is left alone."""
+    """And a custom loss, whose constant is not known, is left alone."""
     X = rng.normal(size=(200, 3))
     net = cr.MLP([3, 16, 1], loss="squared_error")
     run = cr.Trainer(net, cr.Adam(0.01), epochs=60, batch_size=16, shrink=True).fit(X, X[:, 0] + 3, validation=0.25)
@@ -248,6 +248,6 @@ def test_shrink_keeps_what_is_learnt(rng):
 @pytest.mark.parametrize("unit", [1e-300, 1e-200, 1.0, 1e200, 1e300])
 @pytest.mark.filterwarnings("error")
 def test_effective_rows_in_any_unit_of_the_weights(unit):
-    """Their squares may be no numbers of float64."""
+    """Their squares may overflow or underflow in float64."""
     assert effective_rows(np.array([1.0, 2, 3]) * unit) == pytest.approx(36 / 14)
     assert effective_rows(np.zeros(3)) == effective_rows(np.zeros(0)) == 0
