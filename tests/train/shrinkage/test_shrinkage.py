@@ -10,7 +10,7 @@ from chainrule.nn.losses.names import find_loss
 from chainrule.train.shrinkage.choose import choose_factors
 from chainrule.train.shrinkage.deviance import FACTORS, ShrinkFactors, deviance, effective_rows, least
 from chainrule.train.shrinkage.held_out import HeldOutPredictions, best_constant, predict_held_out
-from chainrule.train.shrinkage.shrink import shrink
+from chainrule.train.shrinkage.shrink import shrink, shrink_by
 
 LOSSES = [
     "squared_error", "absolute_error", cr.Huber(delta=0.7), "poisson", "gamma", cr.Quantile([0.2, 0.8]), "gaussian_nll",
@@ -251,3 +251,22 @@ def test_effective_rows_in_any_unit_of_the_weights(unit):
     """Their squares may overflow or underflow in float64."""
     assert effective_rows(np.array([1.0, 2, 3]) * unit) == pytest.approx(36 / 14)
     assert effective_rows(np.zeros(3)) == effective_rows(np.zeros(0)) == 0
+
+
+def test_shrink_counts_copies_of_validation_rows_once(backend):
+    """A slope of 1/2 that gains 15 % of the deviance: ten rows must gain 25 %, thirty 7 %; three times ten are ten."""
+
+    def factor(x: np.ndarray, t: np.ndarray) -> float:
+        net = cr.MLP([1, 1], loss="squared_error", backend=backend, dtype="float64")
+        net.assign_parameters({"dense0.W": [[1.0]], "dense0.b": [0.0]})
+        rows = net.upload_rows(np.zeros((2, 1)), np.array([[-1.0], [1.0]]))  # the constant is 0
+        return shrink_by(net, rows, net.upload_rows(x[:, None], t[:, None])).factor
+
+    def line(x: np.ndarray) -> np.ndarray:
+        noise = x**2  # orthogonal to x
+        return x / 2 + noise * np.sqrt((x / 2) @ (x / 2) / 0.15 / (noise @ noise))
+
+    ten, thirty = np.linspace(-1, 1, 10), np.linspace(-1, 1, 30)
+    assert factor(ten, line(ten)) == 0
+    assert factor(np.tile(ten, 3), np.tile(line(ten), 3)) == 0
+    assert factor(thirty, line(thirty)) == 0.5
