@@ -81,11 +81,13 @@ def test_a_checkpoint_of_other_rows_is_refused(classes, folder):
     labels = classes.y.copy()
     labels[3] = (labels[3] + 1) % 3
     cases = {
-        "a number": (changed, classes.y, {}), "a label": (classes.X, labels, {}),
-        "fewer": (classes.X[:-1], classes.y[:-1], {}), "order": (classes.X[::-1], classes.y[::-1], {}),
+        "a number": (changed, classes.y, {}),
+        "a label": (classes.X, labels, {}),
+        "fewer": (classes.X[:-1], classes.y[:-1], {}),
+        "order": (classes.X[::-1], classes.y[::-1], {}),
         "weights": (classes.X, classes.y, {"sample_weight": np.ones(40)}),
         "validation": (classes.X, classes.y, {"validation": classes.valid}),
-    }  # fmt: skip
+    }
     for X, y, fit in cases.values():
         with pytest.raises(DataError, match="other rows"):
             trainer(make_net(classes)).fit(X, y, resume=folder, **fit)

@@ -117,10 +117,18 @@ def test_a_run_that_diverges_is_diagnosed_too():
 
 
 def measured(**options) -> Measurement:
-    return Measurement(**{
-        "epoch": 1, "layer": "dense0", "units": 100, "dead": None, "saturated": None, "gradient_norm": 1.0,
-        "update_ratio": 1e-3,
-    } | options)  # fmt: skip
+    return Measurement(
+        **{
+            "epoch": 1,
+            "layer": "dense0",
+            "units": 100,
+            "dead": None,
+            "saturated": None,
+            "gradient_norm": 1.0,
+            "update_ratio": 1e-3,
+        }
+        | options
+    )
 
 
 @pytest.mark.parametrize(

@@ -50,21 +50,28 @@ SILENT = [  # options, what is monitored instead, why
     ),
     (
         {
-            "monitor": "valid_roc_auc", "metrics": ["roc_auc"], "y": LABELS, "loss": "softmax_cross_entropy",
-            "n_out": 3, "validation": (X[LABELS == 1], LABELS[LABELS == 1]),
+            "monitor": "valid_roc_auc",
+            "metrics": ["roc_auc"],
+            "y": LABELS,
+            "loss": "softmax_cross_entropy",
+            "n_out": 3,
+            "validation": (X[LABELS == 1], LABELS[LABELS == 1]),
         },
         "valid_loss",
         "all validation rows are of one class",
     ),
     (
         {
-            "monitor": "valid_roc_auc", "metrics": ["roc_auc"], "y": LABELS, "loss": "sigmoid_cross_entropy",
+            "monitor": "valid_roc_auc",
+            "metrics": ["roc_auc"],
+            "y": LABELS,
+            "loss": "sigmoid_cross_entropy",
             "validation": (X[LABELS == 1], LABELS[LABELS == 1]),
         },
         "valid_loss",
         "all validation rows are of one class",
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("options", "instead", "why"), SILENT)

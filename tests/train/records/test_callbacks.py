@@ -56,8 +56,16 @@ def test_callbacks_are_called_in_order(classes):
     steps = -(-len(classes.X) // 7)
     assert steps == 6
     assert [what for what, _ in diary.told] == [
-        "start", "step", "epoch", "step", "step", "epoch", "step", "epoch", "end",
-    ]  # fmt: skip
+        "start",
+        "step",
+        "epoch",
+        "step",
+        "step",
+        "epoch",
+        "step",
+        "epoch",
+        "end",
+    ]
     (start,), (end,) = diary.records("start"), diary.records("end")
     assert (start.rows, start.valid_rows, start.steps_per_epoch) == (40, 20, 6)
     assert start.run is end is run

@@ -13,9 +13,18 @@ from chainrule.train.shrinkage.held_out import HeldOutPredictions, best_constant
 from chainrule.train.shrinkage.shrink import shrink, shrink_by
 
 LOSSES = [
-    "squared_error", "absolute_error", cr.Huber(delta=0.7), "poisson", "gamma", cr.Quantile([0.2, 0.8]), "gaussian_nll",
-    "softmax_cross_entropy", cr.SoftmaxCrossEntropy(label_smoothing=0.3), "focal", "sigmoid_cross_entropy",
-]  # fmt: skip
+    "squared_error",
+    "absolute_error",
+    cr.Huber(delta=0.7),
+    "poisson",
+    "gamma",
+    cr.Quantile([0.2, 0.8]),
+    "gaussian_nll",
+    "softmax_cross_entropy",
+    cr.SoftmaxCrossEntropy(label_smoothing=0.3),
+    "focal",
+    "sigmoid_cross_entropy",
+]
 
 
 def net_and_targets(loss, backend, rng, n=60):

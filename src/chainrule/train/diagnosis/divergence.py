@@ -31,7 +31,7 @@ def nonfinite_output(batch: Pass, x: Array) -> str:
 
 
 def remedy(net: Network, where: str, *, step: int, rate: float) -> str:
-    """What to do, by the likely cause: ``where`` the first number is that is not finite."""
+    """What to do, judged by ``where`` the first number is that is not finite."""
     lower = f"lower the learning rate (it is {rate:.3g})"
     own = f"; look at {net.loss_name}, a loss of your own" if isinstance(net.loss, CustomLoss) else ""
     if where.startswith(PARAMETER):

@@ -78,7 +78,7 @@ def _open_to_append(path: Path) -> TextIO:
     except OSError as error:
         if error.errno == errno.ENXIO:  # a pipe or a socket
             kind = kind_of(path.stat().st_mode)
-            raise OptionError(f"{path}: expected a file, got {kind} that nobody reads") from error
+            raise OptionError(f"{path}: expected a file, got {kind} without a reader") from error
         raise
     if NO_WAITING:
         os.set_blocking(number, True)
