@@ -22,11 +22,11 @@ from chainrule.cli.runs.record import RECORD, facts_of, now, read_record, record
 from chainrule.errors import DataError
 from chainrule.files.folder import Folder, Place
 from chainrule.files.regular_file import is_folder
+from chainrule.json_values import json_line, json_text
 from chainrule.nn.network import Network
 from chainrule.train.checkpoints.writer import BEST, LAST
 from chainrule.train.records.callbacks import Callback
 from chainrule.train.records.history import History
-from chainrule.json_values import json_line, json_text
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
 
 MODEL, METRICS, HISTORY, CURVES, GRADIENT_NORMS, CONFIG, CHECKPOINTS = (
