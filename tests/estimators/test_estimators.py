@@ -118,7 +118,7 @@ def test_class_weights_are_of_labels(cancer):
         for w in (None, {"bad": 50}, "balanced")
     )
     assert shy < balanced < plain
-    with pytest.raises(cr.OptionError, match=r"class_weight: expected labels .*, got 1"):
+    with pytest.raises(cr.OptionError, match="class_weight for 1 came"):
         cr.MLPClassifier(**CPU, class_weight={1: 1}).fit(X, names)
 
 

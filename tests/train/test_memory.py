@@ -85,15 +85,15 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", [Plain, Guarded, HalfWidth])
+@pytest.mark.parametrize("make_backend", [Plain, Guarded, HalfWidth])
 @pytest.mark.parametrize("case", LAYOUTS)
-def test_the_formulas_are_the_memory_that_is_laid_out(kind, case):
+def test_the_formulas_are_the_memory_that_is_laid_out(make_backend, case):
     """Counted, array by array: batches of any size; the net's own memory once."""
     options = {"widths": [N_IN, 16, 3], "kind": "float32", "weighted": False, "streamed": False} | LAYOUTS[case]
     widths, kind, training = options.pop("widths"), options.pop("kind"), options.pop("trainer", {})
     weighted, streamed, standardized = (options.pop(k, False) for k in ("weighted", "streamed", "standardized"))
     for size in (1, 32, 33, 1000):
-        net = cr.MLP(widths, backend=kind(), **options)
+        net = cr.MLP(widths, backend=make_backend(), **options)
         be = net.backend
         if standardized:
             net.preparation = cr.Preparation(features=cr.Standardization(np.zeros(N_IN), np.ones(N_IN)))
