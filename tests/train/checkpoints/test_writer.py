@@ -43,6 +43,21 @@ def test_checkpoints_by_seconds(classes, tmp_path, monkeypatch):
     assert written[0] == (0, 3)
 
 
+def test_a_checkpoint_at_the_end_of_an_epoch_may_cost_one_percent(tmp_path, monkeypatch):
+    """The first is assumed to cost 10 ms, so it is due after a second; one that took 2 s is next due after 200."""
+    now = [0.0]
+    monkeypatch.setattr("chainrule.train.checkpoints.writer.time.monotonic", lambda: now[0])
+    writer = CheckpointWriter(cr.Checkpoints(tmp_path, seconds=1e6))
+    for cost, due in ((0.01, 1.0), (2.0, 200.0)):
+        start = now[0]
+        now[0] = start + 0.9 * due
+        assert not writer.is_due_at_epoch_end(7), cost
+        now[0] = start + 1.1 * due
+        assert writer.is_due_at_epoch_end(7), cost
+        monkeypatch.setattr(Checkpoint, "write", lambda *_: now.__setitem__(0, now[0] + 2.0))
+        writer.write(object.__new__(Checkpoint), None)
+
+
 def test_no_checkpoint_is_written_by_default(classes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trainer(make_net(classes)).fit(classes.X, classes.y)

@@ -9,6 +9,8 @@ import pytest
 from tests.train.fits import evaluate, make_net, weights
 
 import chainrule as cr
+from chainrule.nn.losses.base import Baseline
+from chainrule.train.diagnosis.divergence import refuse_explosion
 
 
 def line(weight: float = 1.0, *, backend: cr.Backend | None = None, depth: int = 1, **options: Any) -> cr.MLP:
@@ -131,3 +133,16 @@ def test_every_optimiser_and_loss_can_diverge(backend, regression, optimizer):
     with pytest.raises(cr.DivergenceError):
         cr.Trainer(net, optimizer, batch_size=8, epochs=50).fit(regression.X, regression.y)
     assert all(np.isfinite(value).all() for value in net.parameter_arena.download().values())
+
+
+@pytest.mark.parametrize(
+    ("first", "constant", "largest"), [(0.2, None, 1.0), (7.0, 3.0, 7.0), (-7.0, 3.0, 7.0), (2.0, 30.0, 30.0)]
+)
+def test_divergence_factor_is_of_the_first_loss_of_the_constant_prediction_or_of_one(first, constant, largest):
+    """Whichever is the largest."""
+    baseline = None if constant is None else Baseline(constant, 0.0)
+    options = {"factor": 10.0, "first": first, "baseline": baseline, "step": 3, "epoch": 1}
+    refuse_explosion(9.9 * largest, **options)
+    with pytest.raises(cr.DivergenceError, match="exploded in epoch 1"):
+        refuse_explosion(10.1 * largest, **options)
+    refuse_explosion(1e30, **options | {"factor": None})

@@ -13,6 +13,7 @@ import chainrule as cr
 from chainrule.plots.svg import colours
 from chainrule.train.diagnosis import findings as d
 from chainrule.train.diagnosis.findings import Measurement, judge
+from chainrule.train.steps import Steps
 
 N, N_IN = 200, 6
 
@@ -221,6 +222,16 @@ def test_a_diagnosis_does_not_change_the_training(backend, options):
         outcomes.append((weights, run.history["loss"], run.best_epoch, gradients))
         assert (run.diagnosis is not None) == diagnosed
     assert outcomes[0] == outcomes[1]
+
+
+def test_a_diagnosis_synchronises_only_around_the_steps_that_it_measures(monkeypatch):
+    """Of 13 steps per epoch: after the first, and before and after the last of each epoch."""
+    done: list[int] = []
+    replay = Steps.replay
+    monkeypatch.setattr(Steps, "replay", lambda self, r: (done.append(r.start + r.times), replay(self, r))[1])
+    monkeypatch.setattr("chainrule.train.steps.SECONDS_PER_SYNC", 1e9)  # however slow the steps are
+    diagnose(cr.MLP([N_IN, 3]), cr.Adam(), epochs=2, batch_size=16)
+    assert done == [1, 12, 13, 12, 13]
 
 
 def test_a_diagnosis_measures_the_same_rows_streamed_and_resident():
