@@ -121,7 +121,7 @@ def test_balanced_class_weight_goes_by_sums_of_sample_weight(stream):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("weighted", "seed"), [(False, 0), (True, 0), (False, 4)])
+@pytest.mark.parametrize(("weighted", "seed"), [(False, 0), (True, 0), (True, 4)])
 def test_balanced_class_weight_does_not_count_rows_held_out(stream, weighted, seed):
     own = np.random.default_rng(1).uniform(0.5, 2, 12) if weighted else None
     net = cr.MLP([2, 3], dtype="float64")
