@@ -83,14 +83,15 @@ def job_of(job: str, path: Path) -> Callable[[], Any]:
     if job == "rows":
         from chainrule.cli.commands import train
         from chainrule.cli.options.parser import Parser
-        from chainrule.cli.runs.job import read_training_data
+        from chainrule.cli.options.train_options import TrainingOptions
+        from chainrule.cli.training.data import read_training_data
 
         if path.suffix == ".parquet":
             import pyarrow.parquet
         parser = Parser()
         train.add_arguments(parser)
-        args = parser.parse_args([str(path), *options])
-        return lambda: read_training_data(args)
+        typed = TrainingOptions.of(parser.parse_args([str(path), *options]))
+        return lambda: read_training_data(typed)
     if job == "command":
         from chainrule.cli.main import main
 

@@ -1,7 +1,7 @@
-"""Draws captured-step.svg: the launches of one training step, side by side where their memory allows.
+"""Draws captured-step.svg: the launches of one training step, side by side if their memory allows.
 
 ``python docs/draw_captured_step.py``: records a real step of a net of two hidden layers on the emulated device of the
-tests (a C++ compiler is enough, no GPU), and asks the scheduler what waits for what.
+tests (a C++ compiler is enough, no GPU), and asks `capture/dependencies.py` what waits for what.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "src")]
 import numpy as np  # noqa: E402
 
 import chainrule as cr  # noqa: E402
+from chainrule.backends.contract.losses import LossBatch  # noqa: E402
 from chainrule.backends.cupy.capture.dependencies import dependencies  # noqa: E402
 from chainrule.backends.cupy.capture.launches import Launch  # noqa: E402
 from chainrule.nn.passes import new_state  # noqa: E402
@@ -48,7 +49,7 @@ def recorded_step() -> list[tuple[str, Launch]]:
         for layer in batch.layers:
             x = layer.forward(x)
             note(f"y{layer.name[5:]} = act(x W + b)")
-        net.loss(be, x, buffer[1], None, state, totals=totals, dlogits=batch.dlogits)
+        net.loss(be, LossBatch(x, buffer[1], None, state, totals, batch.dlogits))
         note("loss, dz2")
         be.count_correct(x, buffer[1], None, state, totals=totals)
         note("count correct")
@@ -72,7 +73,7 @@ def recorded_step() -> list[tuple[str, Launch]]:
         note("gather next batch", "count it")
 
     with be.running():
-        step()  # lays out scratch memory
+        step()  # allocates scratch memory
         launches = be.record(step)
     return list(zip(names, launches, strict=True))
 
@@ -100,7 +101,7 @@ def main() -> None:
     depth, chain = depths(waits), longest_chain(waits)
     side = {"dW": 0, "db": 2, "Ad": 2, "co": 3, "ga": 3}  # columns, by how a name begins; the chain has column 1
     column = [1 if n in chain else side[name[:2]] for n, (name, _) in enumerate(step)]
-    rail = 60  # room on either side for the lines of what is waited for later
+    rail = 60  # room on either side for the lines to launches further down
     size = (2 * rail + 4 * WIDTH + 3 * GAP_X, (max(depth) + 1) * (HEIGHT + GAP_Y) + GAP_Y)
 
     def corner(n: int) -> tuple[float, float]:

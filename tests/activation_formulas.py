@@ -1,4 +1,4 @@
-"""The activations by formulas other than those of the kernels, for the tests of every body."""
+"""The activations by formulas other than those of the kernels, for the tests of every backend."""
 
 from __future__ import annotations
 

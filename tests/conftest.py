@@ -21,9 +21,9 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 BODIES = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.mark.gpu)]
-# Tests that also run the CUDA body on a simulated device (see `emulation`): slow, so these alone.
+# Tests that also run the CUDA body on a simulated device (see `emulation`), beside those of the contract: slow, so
+# these alone.
 SIMULATED = {
-    "test_contract",
     "test_embedding",
     "test_normalization",
     "test_gradients",
@@ -67,7 +67,9 @@ def make_backend(name: str) -> cr.Backend:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = any("backend" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "backend" in metafunc.fixturenames and not chosen:
-        bodies = [*BODIES, "simulated"] if metafunc.module.__name__.rpartition(".")[2] in SIMULATED else BODIES
+        path = metafunc.definition.path
+        is_simulated = path.stem in SIMULATED or path.parent.name == "contract"
+        bodies = [*BODIES, "simulated"] if is_simulated else BODIES
         metafunc.parametrize("backend", bodies, indirect=True)
 
 

@@ -1,4 +1,4 @@
-"""The losses once more, by formulas other than those of the kernels where there are some: what bodies are held to."""
+"""The losses once more, by formulas other than those of the kernels if there are some: what backends are held to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from chainrule.backends.contract.losses import LossBatch
 
 Rows = tuple[np.ndarray, np.ndarray]  # l (n,), dl/dz of the shape of z
 
@@ -87,28 +89,30 @@ def levels_of(count: int) -> tuple[float, ...]:
 
 
 class LossCase(NamedTuple):
-    """A loss as a body computes it, and as it should be. For ``k`` outputs, or twice as many."""
+    """A loss as a backend computes it, and as it should be. For ``k`` outputs, or twice as many."""
 
     method: str
     rows: Callable[[np.ndarray, np.ndarray], Rows]
     options: dict[str, Any]
     kind: str = ""
-    each: int = 1  # outputs a target column; 0 for as many as there are up to 7
+    each: int = 1  # outputs per target column; 0 for as many as there are up to 7
 
-    def call(self, backend: Any, logits: Any, targets: Any, weights: Any, state: Any, **options: Any) -> None:
-        first = (self.kind,) if self.kind else ()
+    def call(self, backend: Any, *arrays: Any, totals: Any, dlogits: Any, **options: Any) -> None:
+        """Of the ``arrays`` logits, targets, weights and state."""
+        batch = LossBatch(*arrays, totals=totals, dlogits=dlogits)
         if self.method == "quantile_loss":
-            options["levels"] = levels_of(logits.shape[1] // targets.shape[1])
-        getattr(backend, self.method)(*first, logits, targets, weights, state, **self.options, **options)
+            options["levels"] = levels_of(batch.logits.shape[1] // batch.targets.shape[1])
+        kind = (self.kind,) if self.kind else ()
+        getattr(backend, self.method)(batch, *kind, **self.options, **options)
 
     def launches(self) -> str:
-        """The kernel of the CUDA body."""
+        """The kernel of the CUDA backend."""
         if "label_smoothing" in self.options:
             return "smoothed_softmax_cross_entropy"
         return f"elementwise_{self.kind}" if self.kind else self.method
 
     def draw(self, rng: np.random.Generator, n: int, k: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and targets of n rows: (n, k), but (n, 2 k) logits for two outputs a column."""
+        """Logits and targets of n rows: (n, k), but (n, 2 k) logits for two outputs per column."""
         outputs = 2 * k if self.each == 2 else k
         z = (3 * rng.normal(size=(n, outputs))).astype(dtype)
         if self.method in {"softmax_cross_entropy", "focal_loss"}:
@@ -124,7 +128,7 @@ class LossCase(NamedTuple):
 
 LOSSES = {
     "softmax_cross_entropy": LossCase("softmax_cross_entropy", softmax_rows, {}),
-    "smoothed": LossCase("softmax_cross_entropy", smoothed_rows, {"label_smoothing": SMOOTHING}),
+    "label_smoothing": LossCase("softmax_cross_entropy", smoothed_rows, {"label_smoothing": SMOOTHING}),
     "focal": LossCase("focal_loss", focal_rows, {"gamma": GAMMA}),
     "sigmoid_cross_entropy": LossCase("elementwise_loss", sigmoid_rows, {}, "sigmoid_cross_entropy"),
     "squared_error": LossCase("elementwise_loss", squared_rows, {}, "squared_error"),

@@ -20,7 +20,7 @@ def poison(dtype: Any) -> float:
 
 
 class Memory:
-    """Arrays on a body: each a row slice of a longer buffer, whose other rows are poison and have to stay so."""
+    """Arrays on a backend: each a row slice of a longer buffer, whose other rows are poison and have to stay so."""
 
     def __init__(self, backend: cr.Backend) -> None:
         self.backend = backend
@@ -46,7 +46,7 @@ class Memory:
         return self.array(values, np.int64)
 
     def read(self, array: Any) -> np.ndarray:
-        """The values, in double precision where they are floats: arithmetic of the test adds no error of its own."""
+        """The values, in double precision if they are floats: arithmetic of the test adds no error of its own."""
         values = self.backend.download(array)
         return values.astype(np.float64) if values.dtype == np.float32 else values
 
@@ -59,7 +59,7 @@ class Memory:
 
 @pytest.fixture
 def memory(backend: cr.Backend) -> Iterator[Memory]:
-    """Memory of the body under test; when the test is over, nothing may have been written beside the arrays."""
+    """Memory of the backend under test; when the test is over, nothing may have been written beside the arrays."""
     memory = Memory(backend)
     with backend.running(), np.errstate(all="ignore"):
         yield memory

@@ -25,7 +25,7 @@ def a(be):
     return be.upload(np.arange(6.0).reshape(2, 3))
 
 
-HOST_LOOKS = {
+HOST_READS = {
     "float": lambda a: float(a[0, 0]),
     "int": lambda a: int(a[0, 0]),
     "complex": lambda a: complex(a[0, 0]),
@@ -43,10 +43,10 @@ HOST_LOOKS = {
 }
 
 
-@pytest.mark.parametrize("look", HOST_LOOKS)
-def test_the_host_may_not_look(a, look):
-    with pytest.raises(GuardError, match="looks at device memory"):
-        HOST_LOOKS[look](a)
+@pytest.mark.parametrize("read", HOST_READS)
+def test_the_host_may_not_read(a, read):
+    with pytest.raises(GuardError, match="reads device memory"):
+        HOST_READS[read](a)
 
 
 MIXTURES = {

@@ -26,7 +26,7 @@ import chainrule as cr
 from campaigns.failing_memory import failing_at, in_a_process
 from campaigns.tally import Tally
 from chainrule.cli.main import main
-from chainrule.cli.runs.directory import MODEL
+from chainrule.cli.runs.files import MODEL
 from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD
 from emulation import simulated_cupy

@@ -24,7 +24,7 @@ import chainrule as cr
 from campaigns.bodies import BODIES, backend_of
 from campaigns.tally import Tally
 from chainrule.cli.main import main
-from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.files import CHECKPOINTS
 from chainrule.cli.runs.record import RECORD
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 

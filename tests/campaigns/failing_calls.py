@@ -25,7 +25,7 @@ from typing import NamedTuple
 import chainrule as cr
 from campaigns import runs
 from campaigns.commands import TIMEOUT, Command, Commands
-from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.files import CHECKPOINTS
 from chainrule.cli.runs.record import RECORD
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 from chainrule.train.checkpoints.writer import LAST

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import Commands
-from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.files import CHECKPOINTS
 from chainrule.cli.runs.record import RECORD
 from chainrule.train.checkpoints.writer import LAST
 

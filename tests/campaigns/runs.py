@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import chainrule as cr
 from campaigns.commands import Commands
-from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, CURVES, HISTORY, METRICS, MODEL
+from chainrule.cli.runs.files import CHECKPOINTS, CONFIG, CURVES, HISTORY, METRICS, MODEL
 from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD
 from chainrule.files.folder import TEMPORARY

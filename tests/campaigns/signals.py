@@ -19,7 +19,7 @@ from pathlib import Path
 
 from campaigns import runs
 from campaigns.commands import Command, Commands
-from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.files import CHECKPOINTS
 from chainrule.cli.runs.record import RECORD
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 from chainrule.train.checkpoints.writer import LAST

@@ -6,7 +6,7 @@ import json
 
 from campaigns import kills, runs
 from campaigns.commands import Commands
-from chainrule.cli.runs.directory import CHECKPOINTS, METRICS, MODEL
+from chainrule.cli.runs.files import CHECKPOINTS, METRICS, MODEL
 from chainrule.cli.runs.record import RECORD
 from chainrule.train.checkpoints.writer import LAST
 

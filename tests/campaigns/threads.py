@@ -28,6 +28,7 @@ from campaigns.failing_memory import in_a_process
 from campaigns.tally import Tally
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.compiled import loading
+from chainrule.backends.compiled.state import LOOPS, Loops
 
 TITLE = "fits side by side (rounds of 8)"
 CASES = 50
@@ -79,9 +80,8 @@ def train(spec: dict[str, Any]) -> str:
 
 def make_due() -> None:
     """The compiled loops are loaded in a moment: in the midst of what comes."""
-    loops = compiled.LOOPS
-    if loops.module is None:
-        loops.spent, loops._price = loading.LOADING - 0.02, loading.LOADING
+    if not LOOPS.is_loaded:
+        LOOPS.spent, LOOPS.price = loading.LOADING - 0.02, loading.LOADING
 
 
 def train_in_another(spec: dict[str, Any]) -> str:
@@ -155,10 +155,9 @@ def outcome(number: int, folder: Path) -> str:
     if kind.startswith("joblib") and importlib.util.find_spec("joblib") is None:
         kind = "threads"
     specs = [specification(number, i) for i in range(FITS)]
-    loops = loading.LOOPS
-    with mock.patch.dict(vars(loops), vars(loading.Loops())):
+    with mock.patch.dict(vars(LOOPS), vars(Loops())):
         expected = [train(spec) for spec in specs]
-    with mock.patch.dict(vars(loops), vars(loading.Loops())):
+    with mock.patch.dict(vars(LOOPS), vars(Loops())):
         make_due()
         match kind:
             case "threads":
@@ -171,8 +170,8 @@ def outcome(number: int, folder: Path) -> str:
                 found = under_joblib(specs, "threading" if kind == "joblib threads" else "loky")
         if predictions_differ():
             return f"{kind}: predictions of one net from several threads differ"
-        if kind == "threads" and compiled.is_available() and loops.module is None:
-            return f"the compiled loops were not loaded, after {loops.spent:.2f} s: {loops.problem}"
+        if kind == "threads" and compiled.is_available() and not LOOPS.is_loaded:
+            return f"the compiled loops were not loaded, after {LOOPS.spent:.2f} s: {LOOPS.problem}"
     if wrong := [i for i, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]]:
         return f"{kind}: fits {wrong} differ, {specs[wrong[0]]}: {found[wrong[0]]:.300}"
     return kind

@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 
     @property
     def error(self) -> str:
-        """The one line that begins with ``error:``; fails where there is another number of them."""
+        """The one line that begins with ``error:``; fails if there is not exactly one."""
         (line,) = [line for line in self.err.splitlines() if line.startswith("error: ")]
         return line.removeprefix("error: ")
 

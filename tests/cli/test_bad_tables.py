@@ -20,7 +20,7 @@ LEAST = {"text": 40, "frames": 30, "arrays": 9}  # refusals that a user can meet
 
 
 def arguments(case, name):
-    """``train`` for a case; None where only the library asks for such a thing."""
+    """``train`` for a case; None if only the library asks for such a thing."""
     if set(case.options) - {"drop", "categorical"} or (name == "npy" and case.target is None):
         return None
     target = position_of(case) if name == "npy" else case.target

@@ -12,12 +12,24 @@ from chainrule.cli.disk_errors import FREE_SPACE, hint_of
 from chainrule.files.folder import Folder
 
 WORDS = {
-    errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE, errno.EFBIG: "ulimit -f", errno.EACCES: "permissions",
-    errno.EPERM: "permissions", errno.EROFS: "read-only", errno.ENAMETOOLONG: "shorter",
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EFBIG: "ulimit -f",
+    errno.EACCES: "permissions",
+    errno.EPERM: "permissions",
+    errno.EROFS: "read-only",
+    errno.ENAMETOOLONG: "shorter",
     errno.ENOENT: "moved to",
-    errno.EIO: "disk", errno.ESTALE: "disk", errno.EMFILE: "ulimit -n", errno.ENFILE: "ulimit -n", errno.ELOOP: "link",
-    errno.ENOTDIR: "no folder", errno.EISDIR: "folder", errno.EEXIST: "move it away", errno.EBUSY: "another program",
-}  # fmt: skip
+    errno.EIO: "disk",
+    errno.ESTALE: "disk",
+    errno.EMFILE: "ulimit -n",
+    errno.ENFILE: "ulimit -n",
+    errno.ELOOP: "link",
+    errno.ENOTDIR: "no folder",
+    errno.EISDIR: "folder",
+    errno.EEXIST: "move it away",
+    errno.EBUSY: "another program",
+}
 
 
 @pytest.mark.parametrize("number", WORDS, ids=errno.errorcode.get)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from chainrule.cli.options.parser import Parser
-from chainrule.cli.options.train_options import add_arguments
-from chainrule.cli.options.training_data import data_of, read_training_data, read_training_table
+from chainrule.cli.options.train_options import TrainingOptions, add_arguments
+from chainrule.cli.training.data import read_training_data, split_data
+from chainrule.cli.training.table import read_training_table
 from chainrule.nn.columns import table_encoder
 from chainrule.tables.arrays import split_without_copy
 from chainrule.tables.splitting.splits import hold_out
@@ -25,14 +26,14 @@ MOST = 1.8  # of the numbers: one table, a fifth of it held out, and what is on 
 MEASURE = """
 import json, pathlib, resource, sys
 from chainrule.cli.options.parser import Parser
-from chainrule.cli.options.train_options import add_arguments
-from chainrule.cli.options.training_data import read_training_data
+from chainrule.cli.options.train_options import TrainingOptions, add_arguments
+from chainrule.cli.training.data import read_training_data
 from chainrule.nn.columns import table_encoder
 from chainrule.tables.arrays import array_reader, split_without_copy
 from chainrule.tables.frames import arrow_files
 from chainrule.tables.text import csv_reader
 
-# As small beside this table as they are beside a large one.
+# As small relative to this table as they are relative to a large one.
 table_encoder.PART, csv_reader.PART, arrow_files.CELLS_AT_ONCE = 1 << 12, 1 << 12, 1
 array_reader.PART = split_without_copy.PART = 1 << 16
 
@@ -45,19 +46,19 @@ add_arguments(parser)
 peaks = {}
 for small, large in zip(sys.argv[1::2], sys.argv[2::2]):
     for path in (small, large):  # the small one imports what is needed
-        args = parser.parse_args([path, "--target", "-1", "--task", "regress"])
+        options = TrainingOptions.of(parser.parse_args([path, "--target", "-1", "--task", "regress"]))
         pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = resident("VmRSS")
-        read_training_data(args)
+        read_training_data(options)
     peaks[large] = resident("VmHWM") - before
 print(json.dumps(peaks))
 """
 
 
-def args_of(*argv: object):
+def options_of(*argv: object):
     parser = Parser()
     add_arguments(parser)
-    return parser.parse_args([str(a) for a in argv])
+    return TrainingOptions.of(parser.parse_args([str(a) for a in argv]))
 
 
 def write_csv(path: Path, rows: np.ndarray) -> Path:
@@ -109,10 +110,10 @@ def test_what_is_made_in_the_memory_of_the_table_is_what_is_made_beside_it(tmp_p
     for module in (table_encoder, split_without_copy):
         monkeypatch.setattr(module, "PART", 64)
     rows = rng.integers(-999, 999, (2000, 5)) / 8
-    args = args_of(write(tmp_path / f"t.{write.__name__[6:]}", rows), "--target", 2, "--task", "regress")
+    options = options_of(write(tmp_path / f"t.{write.__name__[6:]}", rows), "--target", 2, "--task", "regress")
     split = hold_out(len(rows), fraction, seed=1) if fraction else None
-    expected = data_of(args, read_training_table(args), split)
-    found = data_of(args, read_training_table(args), split, release=True)
+    expected = split_data(options, read_training_table(options), split)
+    found = split_data(options, read_training_table(options), split, release=True)
     np.testing.assert_array_equal(found.X, expected.X)
     np.testing.assert_array_equal(found.y, expected.y)
     assert (found.valid is None) == (expected.valid is None) == (not fraction)
@@ -121,9 +122,9 @@ def test_what_is_made_in_the_memory_of_the_table_is_what_is_made_beside_it(tmp_p
     assert found[3:] == (found.plan, *expected[4:])
 
 
-def test_a_file_to_validate_on(tmp_path, rng):
+def test_valid_as_a_file_of_rows(tmp_path, rng):
     rows = rng.integers(-999, 999, (2000, 5)) / 8
     one, other = write_csv(tmp_path / "one.csv", rows[:1000]), write_csv(tmp_path / "other.csv", rows[1000:])
-    data = read_training_data(args_of(one, "--target", "x4", "--task", "regress", "--valid", other))
+    data = read_training_data(options_of(one, "--target", "x4", "--task", "regress", "--valid", other))
     np.testing.assert_array_equal(np.column_stack([data.X, data.y]), rows[:1000])
     np.testing.assert_array_equal(np.column_stack(data.valid), rows[1000:])

@@ -1,7 +1,7 @@
-"""The CUDA body on the CPU: the very sources of its kernels, compiled by g++ and run thread by thread.
+"""The CUDA implementation on the CPU: the very sources of its kernels, compiled by g++ and run thread by thread.
 
-Everything but the launch is the CUDA body's own: arguments, grids, scratch memory, the order of the work. NumPy arrays
-stand in for CuPy's and NumPy multiplies matrices, rounding the factors as the device would.
+Everything but the launch is the CUDA implementation's own: arguments, grids, scratch memory, the order of the work.
+NumPy arrays stand in for CuPy's, and NumPy multiplies matrices, rounding the factors as the device would.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.captured_step import CapturedStep
 from chainrule.backends.cupy.capture.dependencies import dependencies
-from chainrule.backends.cupy.capture.launcher import EAGER
-from chainrule.backends.cupy.capture.launches import Launch, span
+from chainrule.backends.cupy.capture.launcher import DEFAULT_STREAM
+from chainrule.backends.cupy.capture.launches import Launch, StreamHandle, span
 from chainrule.backends.cupy.fused import FusedBackend
 from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.compiled import compiler_problem, kernel, narrow, rounded, widen
@@ -27,7 +27,7 @@ __all__ = ["EmulatedBackend", "compiler_problem", "narrow", "widen"]
 
 
 class EmulatedBackend(FusedBackend):
-    """The CUDA body without a device."""
+    """The CUDA implementation without a device."""
 
     name = "emulated"
     device = "cpu"
@@ -61,16 +61,16 @@ class EmulatedBackend(FusedBackend):
     def synchronize(self) -> None:
         pass
 
-    def _function(self, signature: kernels.Signature, variant: str) -> Any:
+    def load_kernel(self, signature: kernels.Signature, variant: str) -> Any:
         run = kernel(signature.source, signature.kernel, variant, self.sanitizer)
 
-        def start(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...], lane: Any) -> None:
+        def start(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...], stream: StreamHandle) -> None:
             run(grid, block, values)
 
         return start
 
-    def _product(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        def start(lane: Any) -> None:
+    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+        def start(stream: StreamHandle) -> None:
             result = rounded(a, self.precision) @ rounded(b, self.precision)
             if bias is not None:
                 result += widen(bias) if bias.dtype == BF16 else bias
@@ -83,10 +83,10 @@ class EmulatedBackend(FusedBackend):
         return Launch(key, start, reads, (span(out),), (a, b, out))
 
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
-        return CapturedStep(step, self, self._instantiate).replay
+        return CapturedStep(step, self).replay
 
-    def _instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
-        """All launches in an order that their memory allows, another one each time: a device may choose any."""
+    def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
+        """All launches in an order that their memory allows, a different one each time: a device may choose any."""
         waits = dependencies(launches)
 
         def start() -> None:
@@ -95,7 +95,7 @@ class EmulatedBackend(FusedBackend):
             while left:
                 ready = [number for number, needed in left.items() if done.issuperset(needed)]
                 number = self._dice.choice(ready)
-                launches[number].start(EAGER)
+                launches[number].start(DEFAULT_STREAM)
                 done.add(number)
                 del left[number]
 

@@ -1,11 +1,11 @@
-"""Every kernel of the CUDA body once under a sanitizer, in a process of its own that has the sanitizer's runtime.
+"""Every CUDA kernel once under a sanitizer, in a process of its own that has the sanitizer's runtime.
 
 ::
 
     python -m emulation.every_kernel address                # with LD_PRELOAD=libasan.so: see test_sanitizers.py
     python -m emulation.every_kernel thread folder/ kernel  # one kernel (float* out, int n) of other sources
 
-Prints the names of the kernels that ran; the sanitizer ends the process where it finds something. Arrays have their
+Prints the names of the kernels that ran; the sanitizer ends the process if it finds something. Arrays have their
 exact size, so that one element too many is seen.
 """
 
@@ -24,7 +24,8 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.backends.contract.backend import BF16, RUNNING, ActivationName, Array
-from chainrule.backends.contract.losses import ElementwiseLossName
+from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.backends.cupy import kernels, layers
 from chainrule.backends.cupy.capture.launches import Launch
 from emulation import compiled
@@ -60,8 +61,8 @@ CASES = {
         sources=tuple(kernels.KINDS),
         often=1000,
     ),
-    # Real threads take a tenth of a second a block. What waits for what is the same whatever the type and the function,
-    # and blocks run one after another: that leaves little to try.
+    # Real threads take a tenth of a second per block. What waits for what is the same for every type and function, and
+    # blocks run one after another: that leaves little to try.
     "thread": Cases(
         nets=(("fp32", "float64"),),
         shapes=((34, 16),),
@@ -82,7 +83,7 @@ class ExactBackend(EmulatedBackend):
 
     def __init__(self, precision: str, sanitizer: str) -> None:
         super().__init__(precision, sanitizer)
-        self.multiprocessors = 2  # few blocks, and several turns for each
+        self.multiprocessors = 2  # few blocks, and several rounds for each
         self.launched: set[str] = set()
         self.left: dict[str, int] = {}  # how often each kernel may still run for this shape
         self.wanted: set[tuple[str, str]] | None = None  # while nothing is to run: the sources and variants to compile
@@ -90,20 +91,20 @@ class ExactBackend(EmulatedBackend):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return np.empty(shape, dtype)
 
-    def _product(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
         return Launch(("product",), lambda _: None, (), (), ())  # no kernel of ours
 
-    def _launch(self, kernel: str, *args: Any, **arguments: Any) -> None:
+    def launch(self, kernel: str, *args: Any, **arguments: Any) -> None:
         if self.left[kernel]:
             self.left[kernel] -= 1
-            super()._launch(kernel, *args, **arguments)
+            super().launch(kernel, *args, **arguments)
 
-    def _function(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
+    def load_kernel(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
         if self.wanted is not None:
             self.wanted.add((signature.source, variant))
             return lambda *_: None
         self.launched.add(signature.kernel)
-        return super()._function(signature, variant)
+        return super().load_kernel(signature, variant)
 
 
 def exact(values: Any, dtype: Any) -> np.ndarray:
@@ -131,7 +132,7 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     for out in (some((n, k)), some((n, k), stored), labels.copy(), few.copy()):
         be.fill(1, out=out)
     for out in (some((n, k)), some((n, k), stored), exact(few, np.int32)):
-        # To float32 is tried where bf16 is.
+        # To float32 is tried together with bf16.
         for kind in (out.dtype, *(cases.sources if (stored, real) != (np.float32, np.float32) else ())):
             be.copy(exact(few, kind), out=out)
     center, scale = rng.normal(size=k), rng.uniform(1, 2, k)
@@ -162,19 +163,22 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     every_normalization(be, real, stored, n, k)
     every_embedding(be, real, stored, n, k)
 
-    options: dict[str, Any] = {"scale": 0.5, "mean": True, "totals": totals}
+    options: dict[str, Any] = {"scale": 0.5, "mean": True}
+
+    def batch(z: Array, targets: Array, w: Array, d: Array) -> LossBatch:
+        return LossBatch(z, targets, w, state.copy(), totals, d)
+
     column, twice_as_wide = some((n, 1)), some((n, 2 * k))
     losses: list[tuple[Array, Callable[..., None]]] = [
-        (logits, lambda z, w, d: be.softmax_cross_entropy(z, labels, w, state.copy(), dlogits=d, **options)),
-        (logits, lambda z, w, d: be.softmax_cross_entropy(
-            z, labels, w, state.copy(), label_smoothing=0.1, dlogits=d, **options)),
-        (logits, lambda z, w, d: be.focal_loss(z, labels, w, state.copy(), gamma=2.0, dlogits=d, **options)),
+        (logits, lambda z, w, d: be.softmax_cross_entropy(batch(z, labels, w, d), **options)),
+        (logits, lambda z, w, d: be.softmax_cross_entropy(batch(z, labels, w, d), label_smoothing=0.1, **options)),
+        (logits, lambda z, w, d: be.focal_loss(batch(z, labels, w, d), gamma=2.0, **options)),
         *((logits, lambda z, w, d, kind=kind: be.elementwise_loss(
-            kind, z, exact(few, real), w, state.copy(), parameter=1.0, dlogits=d, **options))
+            batch(z, exact(few, real), w, d), kind, parameter=1.0, **options))
             for kind in typing.get_args(ElementwiseLossName)),
         (logits, lambda z, w, d: be.quantile_loss(
-            z, column, w, state.copy(), levels=tuple((np.arange(k) + 1) / (k + 1)), dlogits=d, **options)),
-        (twice_as_wide, lambda z, w, d: be.gaussian_nll(z, logits, w, state.copy(), dlogits=d, **options)),
+            batch(z, column, w, d), levels=tuple((np.arange(k) + 1) / (k + 1)), **options)),
+        (twice_as_wide, lambda z, w, d: be.gaussian_nll(batch(z, logits, w, d), **options)),
     ]  # fmt: skip
     for (z, loss), w in itertools.product(losses, (weights, None)):
         loss(z, w, some(z.shape, stored))
@@ -298,7 +302,7 @@ def run(sanitizer: str) -> set[str]:
 def planted(sanitizer: str, kernel: str) -> None:
     """One kernel ``(float* out, int n)`` of the folder that now holds the sources."""
     backend, out = EmulatedBackend("fp32", sanitizer), np.zeros(5, np.float32)
-    backend._launch(kernel, "float32", (1,), (64,), out=out, n=out.size)
+    backend.launch(kernel, "float32", (1,), (64,), out=out, n=out.size)
     print(kernel)
 
 

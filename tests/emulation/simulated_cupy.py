@@ -1,8 +1,8 @@
-"""As much of CuPy as the CUDA body uses, on a simulated device: its arrays lie in host memory, its kernels run as
-compiled for the CPU, its streams as in :mod:`emulation.streams`.
+"""As much of CuPy as the CUDA implementation uses, on a simulated device: its arrays are in host memory, its kernels
+run as compiled for the CPU, its streams as in :mod:`emulation.streams`.
 
-So the CUDA body itself is what the tests run: what it launches where, what waits for what, what it captures. A name
-that is not here the CUDA body does not use; names and signatures were read in CuPy 14.2.
+So the tests run the CUDA implementation itself: what it launches on which stream, what waits for what, what it
+captures. It uses no name that is not here; names and signatures are those of CuPy 14.2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm
-from chainrule.backends.cupy.gemm.matrix_product import Product
+from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from emulation import compiled
 from emulation.streams import DEVICE, CudaError, Event, Stream
 
@@ -79,7 +79,7 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
         super().__setitem__(key, value)
 
     def __float__(self) -> float:
-        raise CudaError("the host looks at the device")
+        raise CudaError("the host reads a value of the device: an implicit synchronisation")
 
     __int__ = __bool__ = __index__ = __float__  # type: ignore[assignment]
 
@@ -259,7 +259,7 @@ def array_at(address: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarra
 class SimulatedProduct:
     """A planned product, computed by NumPy from what its description says of the memory."""
 
-    def __init__(self, product: Product) -> None:
+    def __init__(self, product: MatrixProduct) -> None:
         product.check()
         self.product = product
         self.algorithm: Algorithm | None = None
@@ -286,9 +286,9 @@ class SimulatedProduct:
         p = self.product
         dtypes = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64), "bf16": BF16}
         operands, result = dtypes[p.operands], dtypes[p.result]
-        left = array_at(a, (p.k, p.lda) if p.a_turned else (p.m, p.lda), operands)
-        right = array_at(b, (p.n, p.ldb) if p.b_turned else (p.k, p.ldb), operands)
-        left, right = (left.T if p.a_turned else left), (right.T if p.b_turned else right)
+        left = array_at(a, (p.k, p.lda) if p.a_transposed else (p.m, p.lda), operands)
+        right = array_at(b, (p.n, p.ldb) if p.b_transposed else (p.k, p.ldb), operands)
+        left, right = (left.T if p.a_transposed else left), (right.T if p.b_transposed else right)
         sums = compiled.rounded(left, p.precision) @ compiled.rounded(right, p.precision)
         if p.epilogue != "none":
             addend = array_at(bias, (p.n,), result)
@@ -304,7 +304,7 @@ class SimulatedLibrary:
 
     version = 130000
 
-    def plan(self, product: Product, device: int = 0) -> SimulatedProduct:
+    def plan(self, product: MatrixProduct, device: int = 0) -> SimulatedProduct:
         return SimulatedProduct(product)
 
 

@@ -35,7 +35,7 @@ class Event:
 
 
 class Graph:
-    """Captured work: a list of it, and what each entry has to wait for."""
+    """Captured work: a list of entries, and what each has to wait for."""
 
     def __init__(self, capture: Capture) -> None:
         self._works, self._waits = capture.works, capture.waits
@@ -157,7 +157,7 @@ class Stream:
 
 
 class Device:
-    """All streams, and the dice that say who goes on."""
+    """All streams, and the dice that decide which continues."""
 
     def __init__(self) -> None:
         self.streams: list[Stream] = []
@@ -175,13 +175,13 @@ class Device:
         return any(stream.capture is not None for stream in self.streams)
 
     def drain(self, is_done: Callable[[], bool]) -> None:
-        """Do queued work until ``is_done``; what the host waits for in the midst of a capture is an error."""
+        """Do queued work until ``is_done``; a host that waits during a capture is an error."""
         if self.is_capturing:
             raise CudaError("cudaErrorStreamCaptureUnsupported: the host waits during a capture")
         while not is_done():
             ready = [stream for stream in self.streams if stream.queue and stream.queue[0][0]()]
             if not ready:
-                raise CudaError("streams wait for each other for ever")
+                raise CudaError("deadlock: streams wait for each other")
             self.dice.choice(ready).queue.popleft()[1]()
 
 

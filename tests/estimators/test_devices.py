@@ -16,7 +16,7 @@ import sklearn
 from sklearn import config_context
 
 import chainrule as cr
-from chainrule.estimators import base
+from chainrule.estimators import fitted_net
 from emulation.backend import compiler_problem
 from emulation.simulated_cupy import simulated
 
@@ -108,8 +108,8 @@ def cupy(monkeypatch):
         from chainrule.backends.cupy.backend import CuPyBackend
 
         device = CuPyBackend()
-        usual = base.backend
-        monkeypatch.setattr(base, "backend", lambda name: device if name == "cuda" else usual(name))
+        usual = fitted_net.backend
+        monkeypatch.setattr(fitted_net, "backend", lambda name: device if name == "cuda" else usual(name))
         yield module
 
 

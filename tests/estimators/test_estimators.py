@@ -64,7 +64,7 @@ def test_a_pickle_holds_numpy_arrays_and_predicts_the_same(kind, cancer):
     np.testing.assert_array_equal(opened.predict(Xt), fitted.predict(Xt))
 
 
-def test_the_dtype_of_the_rows_is_computed_in(cancer):
+def test_dtype_auto_is_that_of_the_rows(cancer):
     X, Xt, y, _ = cancer
     for dtype, asked in (("float64", "auto"), ("float32", "auto"), ("float32", "float32")):
         clf = cr.MLPClassifier(**CPU, max_iter=2, dtype=asked).fit(X.astype(dtype if asked == "auto" else "d"), y)
@@ -81,7 +81,7 @@ def test_a_net_may_be_saved_and_opened_without_scikit_learn(cancer, tmp_path):
 
 
 @pytest.mark.parametrize("monitor", [None, "valid_loss", "valid_roc_auc"])
-def test_the_best_epoch_of_rows_held_out_is_kept(cancer, monitor):
+def test_eval_set_keeps_the_best_epoch_by_monitor(cancer, monitor):
     X, Xt, y, yt = cancer
     options = CPU | {"learning_rate": "constant", "learning_rate_init": 0.05, "n_iter_no_change": 5, "weight_decay": 0}
     clf = cr.MLPClassifier(**options, monitor=monitor).fit(X, y, eval_set=(Xt, yt))
@@ -93,7 +93,7 @@ def test_the_best_epoch_of_rows_held_out_is_kept(cancer, monitor):
         np.testing.assert_allclose(log_loss(yt, clf.predict_proba(Xt)), best, rtol=1e-9)
 
 
-def test_rows_held_out_may_have_weights(cancer):
+def test_eval_set_with_sample_weight(cancer):
     X, Xt, y, yt = cancer
     weights = np.arange(len(yt)) % 3
     clf = cr.MLPClassifier(**CPU, max_iter=10).fit(X, y, eval_set=(Xt, yt, weights))
@@ -103,14 +103,14 @@ def test_rows_held_out_may_have_weights(cancer):
             clf.fit(X, y, eval_set=wrong)
 
 
-def test_a_metric_of_ones_own_is_watched(diabetes):
+def test_monitor_takes_a_custom_metric(diabetes):
     X, Xt, y, yt = diabetes
     worst = cr.Metric(lambda y, p: np.abs(y - p).max(), "worst", greater_is_better=False)
     reg = cr.MLPRegressor(**CPU, monitor=worst, max_iter=20).fit(X, y, eval_set=(Xt, yt))
     np.testing.assert_allclose(min(reg.history_["valid_worst"]), np.abs(yt - reg.predict(Xt)).max())
 
 
-def test_class_weights_are_of_labels(cancer):
+def test_class_weight_is_by_label(cancer):
     X, _, y, _ = cancer
     names = np.array(["bad", "good"])[y]
     plain, shy, balanced = (
@@ -118,11 +118,11 @@ def test_class_weights_are_of_labels(cancer):
         for w in (None, {"bad": 50}, "balanced")
     )
     assert shy < balanced < plain
-    with pytest.raises(cr.OptionError, match="class_weight for 1 came"):
+    with pytest.raises(cr.OptionError, match=r"class_weight: expected a label of .*, got 1"):
         cr.MLPClassifier(**CPU, class_weight={1: 1}).fit(X, names)
 
 
-def test_several_labels_and_several_targets(rng):
+def test_multilabel_and_several_targets(rng):
     X = rng.normal(size=(300, 4))
     labels = (X[:, :3] > 0).astype(int)
     clf = cr.MLPClassifier(**CPU).fit(X, labels)
@@ -136,7 +136,7 @@ def test_several_labels_and_several_targets(rng):
         clf.set_params(warm_start=True).fit(X, labels[:, 0])
 
 
-def test_an_epoch_at_a_time(rng):
+def test_partial_fit_trains_one_epoch(rng):
     X = rng.normal(size=(200, 4))
     y = np.where(X[:, 0] > 0, "a", "b")
     clf = cr.MLPClassifier(**CPU)
@@ -151,19 +151,28 @@ def test_an_epoch_at_a_time(rng):
     assert not hasattr(cr.MLPRegressor(solver="lbfgs"), "partial_fit")
 
 
-def test_a_warm_start_goes_on(rng):
+def test_a_convergence_warning_is_of_the_line_that_called_fit(cancer):
+    """So that a second fit, on another line, warns again."""
+    X, _, y, _ = cancer
+    for options in ({"learning_rate": "constant"}, {"solver": "lbfgs"}):
+        with pytest.warns(ConvergenceWarning) as caught:
+            cr.MLPClassifier(**CPU, max_iter=1, **options).fit(X, y)
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_warm_start_continues_from_the_weights(rng):
     X = rng.normal(size=(200, 4))
     reg = cr.MLPRegressor(**CPU, max_iter=10, warm_start=True).fit(X, X[:, 0])
     first = reg.loss_
     assert reg.fit(X, X[:, 0]).loss_curve_[0] < 1.1 * first
     assert reg.set_params(warm_start=False).fit(X, X[:, 0]).loss_curve_[0] > 1.3 * first
     assert len(reg.loss_curve_) == 10
-    with pytest.raises(cr.OptionError, match=r"(?s)\(8,\) came to go on from a net of \(16,\).*warm_start"):
+    with pytest.raises(cr.OptionError, match=r"(?s)expected \(16,\) as in the fit before, got \(8,\).*warm_start"):
         reg.set_params(warm_start=True, hidden_layer_sizes=(8,)).fit(X, X[:, 0])
 
 
 @pytest.mark.parametrize("loss", ["huber", "poisson", "quantile", cr.Quantile([0.2, 0.7]), "gaussian_nll"])
-def test_other_losses_of_numbers(rng, loss):
+def test_loss_of_the_regressor(rng, loss):
     X = rng.normal(size=(300, 3))
     y = np.exp(X[:, 0] / 2 + 1)
     reg = cr.MLPRegressor(**CPU, loss=loss, early_stopping=True, n_iter_no_change=50).fit(X, y)
@@ -173,7 +182,7 @@ def test_other_losses_of_numbers(rng, loss):
 
 
 @pytest.mark.parametrize("loss", ["focal", cr.SoftmaxCrossEntropy(label_smoothing=0.1)])
-def test_other_losses_of_classes(cancer, loss):
+def test_loss_of_the_classifier_with_label_smoothing(cancer, loss):
     X, Xt, y, yt = cancer
     clf = cr.MLPClassifier(**CPU, loss=loss, max_iter=50).fit(X, y)
     assert clf.score(Xt, yt) > 0.93
@@ -210,7 +219,7 @@ def test_callbacks_are_told(cancer):
     assert epochs == [1, 2, 3]
 
 
-def test_a_constant_rate_that_ran_out_warns(cancer):
+def test_a_constant_learning_rate_that_did_not_converge_warns(cancer):
     X, _, y, _ = cancer
     from sklearn.exceptions import ConvergenceWarning
 

@@ -40,11 +40,15 @@ def frame(rng) -> Any:
     floor[7] = np.nan
     city = rng.choice(["Bonn", "Köln"], n).astype(object)
     city[11] = "Ulm"
-    return pd.DataFrame({
-        "size": np.where(rng.random(n) < 0.1, np.nan, rng.normal(100, 20, n)),
-        "kind": pd.Series(kind, dtype=object), "floor": floor, "city": pd.Categorical(city),
-        "garden": rng.random(n) < 0.5,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "size": np.where(rng.random(n) < 0.1, np.nan, rng.normal(100, 20, n)),
+            "kind": pd.Series(kind, dtype=object),
+            "floor": floor,
+            "city": pd.Categorical(city),
+            "garden": rng.random(n) < 0.5,
+        }
+    )
 
 
 def labels(frame: Any) -> np.ndarray:
@@ -64,8 +68,12 @@ def test_fit_and_predict(frame):
     assert set(clf.predict(frame)) == {"cheap", "dear"}
     assert (clf.n_features_in_, clf.feature_names_in_.tolist()) == (5, NAMES)
     assert clf.network_.preparation.encoder.kinds == {
-        "size": "number", "kind": "category", "floor": "number", "city": "category", "garden": "number",
-    }  # fmt: skip
+        "size": "number",
+        "kind": "category",
+        "floor": "number",
+        "city": "category",
+        "garden": "number",
+    }
     assert clf.coefs_[0].shape[0] == clf.network_.n_in > 5
     reg = cr.MLPRegressor(**CPU).fit(frame, prices(frame))
     assert reg.score(frame, prices(frame)) > 0.7
@@ -80,7 +88,7 @@ def test_text_or_holes_are_computed_in_float32_unless_asked(frame):
     assert cr.MLPClassifier(**CPU).fit(numbers, y).predict_proba(numbers).dtype == np.float64, "as of an array"
 
 
-def test_many_categories_become_vectors(rng):
+def test_embed_above_makes_vectors_of_many_categories(rng):
     """60 places, each with an effect of its own, which single columns for 32 of them cannot say."""
     place, effect = rng.integers(0, 60, 600), rng.normal(size=60)
     frame = pd.DataFrame({"place": [f"p{number}" for number in place], "size": rng.normal(size=600)})
@@ -101,7 +109,7 @@ def test_many_categories_become_vectors(rng):
 
 
 def test_what_a_new_frame_may_hold(frame):
-    """New categories and holes where none were; but the same columns in the same order, and numbers where they were."""
+    """New categories and holes may be new; but the columns and their order are the same, and numbers stay numbers."""
     clf = cr.MLPClassifier(**CPU).fit(frame[20:], labels(frame)[20:])
     new = frame[:20].copy()
     new["city"] = new["city"].astype(object)
@@ -112,7 +120,10 @@ def test_what_a_new_frame_may_hold(frame):
         (frame[NAMES[::-1]], "must be in the same order"),
         (frame[NAMES[:-1]], "(?s)feature names should match.*missing.*garden"),
         (frame.assign(more=1), "(?s)feature names should match.*unseen.*more"),
-        (frame.to_numpy(), "(?s)ndarray came to MLPClassifier, which was fitted on a DataFrame with text.*set_output"),
+        (
+            frame.to_numpy(),
+            "(?s)MLPClassifier was fitted on a DataFrame with text: expected a DataFrame, got ndarray.*set_output",
+        ),
         (frame.assign(size="large"), "column 'size', row 0.*expected a number as in training, got 'large'"),
         (frame.assign(floor=np.inf), "expected a finite number"),
         (frame.assign(city=pd.Timestamp("2026-11-23")), "expected numbers, got X of dtype datetime64"),
@@ -141,7 +152,7 @@ def test_a_pipeline_whose_steps_give_frames(frame):
     assert fitted.score(frame, labels(frame)) > 0.85
 
 
-def test_only_the_rows_that_are_trained_on_count(frame):
+def test_encoder_ignores_rows_of_sample_weight_0_and_of_early_stopping(frame):
     """Medians and categories: neither rows held out nor those without weight."""
     y = prices(frame)
     weights = np.ones(len(frame))
@@ -160,7 +171,7 @@ def test_only_the_rows_that_are_trained_on_count(frame):
     assert watched.validation_scores_ == stopped.validation_scores_
 
 
-def test_epochs_of_their_own_and_warm_starts(frame):
+def test_partial_fit_and_warm_start_of_frames(frame):
     y = labels(frame)
     clf = cr.MLPClassifier(**CPU, warm_start=True)
     for _ in range(20):
@@ -224,9 +235,11 @@ np.save(sys.argv[3], said.astype(str) if said.dtype == object else said)
 def test_the_model_file_needs_neither_scikit_learn_nor_pandas(frame, tmp_path, kind):
     """On another machine the same answers come of a CSV file, labels by their names."""
     y = {
-        "two classes": labels, "three classes": lambda f: f["city"].astype(str), "prices": prices,
+        "two classes": labels,
+        "three classes": lambda f: f["city"].astype(str),
+        "prices": prices,
         "whole numbers": lambda f: np.where(f["garden"], 7.0, 3.0),
-    }[kind](frame)  # fmt: skip
+    }[kind](frame)
     fitted = (cr.MLPRegressor if kind == "prices" else cr.MLPClassifier)(**CPU).fit(frame, y)
     fitted.network_.save(tmp_path / "model.safetensors")
     frame.to_csv(tmp_path / "new.csv", index=False)
@@ -249,9 +262,10 @@ def test_its_net_is_exported_with_the_columns(frame, tmp_path):
     session = runtime.InferenceSession(tmp_path / "net.onnx")
     feeds = {
         x.name: frame[[x.name]].astype(object).fillna("").astype(str).to_numpy(object)
-        if x.type == "tensor(string)" else frame[[x.name]].to_numpy(np.float64)
+        if x.type == "tensor(string)"
+        else frame[[x.name]].to_numpy(np.float64)
         for x in session.get_inputs()
-    }  # fmt: skip
+    }
     (said,) = session.run(["label"], feeds)
     np.testing.assert_array_equal(clf.classes_[said], clf.predict(frame))
 

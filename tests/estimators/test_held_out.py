@@ -17,7 +17,7 @@ def dealt(X, y, weights=None, **options):
     return list(folds(X, y, weights, 0, **{"by_class": False, **options}))
 
 
-def test_every_row_is_held_out_once_and_equal_rows_together(rng):
+def test_folds_hold_out_every_row_once_and_equal_rows_together(rng):
     X, y = rng.normal(size=(40, 2)), rng.normal(size=40)
     X[10:20], y[10:20] = X[10], y[10]
     found = dealt(X, y)
@@ -28,7 +28,7 @@ def test_every_row_is_held_out_once_and_equal_rows_together(rng):
         assert len({*range(10, 20)} & set(held_out)) in {0, 10}
 
 
-def test_a_row_of_weight_two_is_two_rows_and_one_of_weight_zero_none(rng):
+def test_folds_count_a_sample_weight_of_2_as_two_rows_and_0_as_none(rng):
     X, y = rng.normal(size=(30, 2)), rng.normal(size=30)
     weights = rng.integers(0, 3, 30)
     repeated = rng.permutation(np.repeat(np.arange(30), weights))
@@ -36,7 +36,7 @@ def test_a_row_of_weight_two_is_two_rows_and_one_of_weight_zero_none(rng):
         np.testing.assert_array_equal(np.repeat(weighted, weights[weighted]), np.sort(repeated[twice]))
 
 
-def test_classes_are_dealt_evenly_and_many_rows_once(rng):
+def test_folds_deal_classes_evenly_and_many_rows_once(rng):
     y = np.repeat([0, 1], [45, 15])
     for _, held_out, _ in dealt(rng.normal(size=(60, 2)), y, by_class=True):
         assert np.bincount(y[held_out]).tolist() == [9, 3]
@@ -76,7 +76,7 @@ def test_the_only_row_of_a_class_is_never_held_out(rng):
 
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "gaussian_nll", "quantile", "log_loss"])
 @pytest.mark.parametrize("factor", [1e-6, 1e3])
-def test_row_weights_times_a_constant_are_the_same_fit(rng, loss, factor):
+def test_sample_weight_times_a_constant_is_the_same_fit(rng, loss, factor):
     X, w = rng.normal(size=(80, 3)), rng.uniform(0.1, 2, 80)
     options = {"device": "cpu", "random_state": 0, "max_iter": 30, "loss": loss}
     if loss == "log_loss":
@@ -89,7 +89,7 @@ def test_row_weights_times_a_constant_are_the_same_fit(rng, loss, factor):
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
 
 
-def test_a_spread_that_is_too_sure_does_not_cost_the_mean(rng):
+def test_shrink_of_gaussian_nll_keeps_the_mean(rng):
     """Of gaussian_nll on an easy table: what was learnt of the mean stays, and variances suit rows held out."""
     X = rng.normal(size=(400, 5))
     y = X @ np.arange(1.0, 6) + 0.1 * rng.normal(size=400)
@@ -99,7 +99,7 @@ def test_a_spread_that_is_too_sure_does_not_cost_the_mean(rng):
     assert np.mean(np.abs(y[200:] - mean) < 1.645 * np.sqrt(variance)) > 0.8
 
 
-def test_who_asks_for_it(rng):
+def test_shrink_unless_eval_set_early_stopping_or_partial_fit(rng):
     X = rng.normal(size=(60, 4))
     y = rng.normal(5.0, size=60)
     reg = cr.MLPRegressor(**QUICK, learning_rate_init=0.05).fit(X, y)
@@ -114,8 +114,8 @@ def test_who_asks_for_it(rng):
     assert signal.shrinkage_ > 0.8
 
 
-def test_callbacks_hear_of_one_training_alone(rng, monkeypatch):
-    """Also where one of them ends it: the nets of the folds train as many epochs."""
+def test_callbacks_hear_nothing_of_the_folds_of_shrink(rng, monkeypatch):
+    """Also if one of them ends it: the nets of the folds train as many epochs."""
     X, heard, trained, fit = rng.normal(size=(60, 4)), [], [], cr.Trainer.fit
 
     def stop_after_seven(record):
@@ -136,14 +136,14 @@ def test_callbacks_hear_of_one_training_alone(rng, monkeypatch):
     assert clf.shrinkage_ is not None
 
 
-def test_a_class_of_one_row(rng):
-    """Where it is held out nothing is learnt of it; the fit goes on."""
+def test_shrink_with_a_class_of_one_row(rng):
+    """If it is held out nothing is learnt of it; the fit continues."""
     X, y = rng.normal(size=(30, 2)), np.repeat(["a", "b"], [29, 1])
     clf = cr.MLPClassifier(**QUICK).fit(X, y)
     assert set(clf.predict(X)) <= {"a", "b"}
 
 
-def test_the_factor_of_shrink_is_found_with_class_weights_as_with_the_weights_of_their_rows():
+def test_shrink_with_class_weight_is_shrink_with_the_sample_weight_of_its_rows():
     rng = np.random.default_rng(7)
     X = rng.normal(size=(150, 4))
     y = (X[:, 0] + 1.5 * rng.normal(size=150) > 1).astype(int)
@@ -156,8 +156,8 @@ def test_the_factor_of_shrink_is_found_with_class_weights_as_with_the_weights_of
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 70])
-def test_nets_of_folds_take_as_many_steps_as_the_net(rng, batch_size):
-    """Of 80 rows an epoch is two batches, of the 64 of a fold one: half trained, they had a good net thrown away."""
+def test_folds_of_shrink_take_as_many_steps_as_the_fit(rng, batch_size):
+    """80 rows are two batches per epoch, the 64 of a fold one: half trained, its net had a good net thrown away."""
     X = rng.integers(0, 2, (80, 3)).astype(float)
     y = X @ [1.0, 2, 4]
     options = {"loss": "gaussian_nll", "max_iter": 60, "batch_size": batch_size, "random_state": 0}

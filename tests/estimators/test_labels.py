@@ -1,4 +1,4 @@
-"""Labels of any type in the classifier: exact, with their names; rare, sparse, weighted, and when a fit goes on."""
+"""Labels of any type in the classifier: exact, with their names; rare, sparse, weighted, and when a fit continues."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_labels_stay_what_they_are(y, names):
 
 
 def test_labels_of_two_types_that_are_equal():
-    """uint64 beside int64 is float64 to NumPy, where large neighbours are one."""
+    """uint64 with int64 is float64 to NumPy, in which large neighbours are equal."""
     clf = cr.MLPClassifier(**QUICK).fit(X, LARGE.astype(np.uint64), eval_set=(X, LARGE))
     assert clf.score(X, LARGE) == clf.score(X, pd.Series(LARGE, dtype="Int64")) == clf.score(X, LARGE.astype(np.uint64))
     clf.partial_fit(X, LARGE)
@@ -191,7 +191,7 @@ RARE = {
 
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("y", RARE.values(), ids=RARE.keys())
-def test_each_class_stays_with_the_training_rows(y, fraction):
+def test_early_stopping_keeps_each_class_in_the_training_rows(y, fraction):
     for seed in range(5):
         train, valid = split_by_class(y, fraction, np.random.RandomState(seed))
         assert set(y[train]) == set(y)
@@ -201,7 +201,7 @@ def test_each_class_stays_with_the_training_rows(y, fraction):
     assert clf.classes_.tolist() == sorted(set(y.tolist()))
 
 
-def test_the_split_is_that_of_scikit_learn_wherever_it_has_one():
+def test_early_stopping_splits_as_scikit_learn_wherever_it_can():
     y = np.r_[[0] * 30, [1] * 25, [2] * 5]
     for seed in range(5):
         ours = split_by_class(y, 0.1, np.random.RandomState(seed))
@@ -210,7 +210,7 @@ def test_the_split_is_that_of_scikit_learn_wherever_it_has_one():
         np.testing.assert_array_equal(ours[1], theirs[1])
 
 
-def test_no_class_of_two_rows_leaves_nothing_to_hold_out():
+def test_early_stopping_without_a_class_of_two_rows():
     with pytest.raises(ValueError, match="expected a class of at least two rows"):
         split_by_class(np.arange(60), 0.1, np.random.RandomState(0))
 
@@ -230,7 +230,7 @@ def test_no_class_of_two_rows_leaves_nothing_to_hold_out():
         (LARGE.astype(np.uint64), {2**60 + 1: 4.0, 2**60: 1.0}),
     ],
 )
-def test_weights_of_labels_of_any_type(y, weights):
+def test_class_weight_of_labels_of_any_type(y, weights):
     clf = cr.MLPClassifier(**QUICK, class_weight=weights).fit(X, y)
     same = cr.MLPClassifier(**QUICK).fit(X, B, sample_weight=np.where(B, 4.0, 1.0))
     # The standardisation goes by weights of rows, not of classes.
@@ -239,7 +239,7 @@ def test_weights_of_labels_of_any_type(y, weights):
     assert same.n_iter_ == clf.n_iter_
 
 
-def test_a_class_that_a_fold_lacks_is_no_mistake():
+def test_class_weight_of_a_class_that_a_fold_lacks():
     y = np.r_[[0] * 30, [1] * 28, [2] * 2]
     order = np.argsort(X[:, 1])
     clf = cr.MLPClassifier(**QUICK, class_weight={0: 1, 1: 2, 2: 9})
@@ -248,13 +248,13 @@ def test_a_class_that_a_fold_lacks_is_no_mistake():
     GridSearchCV(clf, {"alpha": [0, 1]}, cv=folds).fit(X, y)
 
 
-def test_weights_of_what_can_be_no_label():
+def test_class_weight_of_what_cannot_be_a_label_is_refused():
     for weights in ({"0": 1.0}, [1, 2], {0: -1.0}, {0: "much"}):
         with pytest.raises(cr.OptionError, match="class_weight"):
             cr.MLPClassifier(**QUICK, class_weight=weights).fit(X, B)
 
 
-# ---- a fit that goes on -------------------------------------------------------------------------------
+# ---- a fit that continues -----------------------------------------------------------------------------
 
 
 OTHER = {"another label": B * 2, "a label less": np.zeros(60, int), "a label more": np.r_[2, B[1:]], "text": TEXT}
@@ -287,7 +287,7 @@ def test_a_warm_start_with_other_columns_is_refused():
         cr.MLPRegressor(**QUICK, warm_start=True).fit(X, X).fit(X, X[:, :2])
 
 
-def test_an_epoch_of_its_own_may_lack_classes():
+def test_partial_fit_may_lack_classes():
     clf = cr.MLPClassifier(**QUICK, warm_start=True).fit(X, B)
     assert clf.partial_fit(X[B > 0], B[B > 0]).classes_.tolist() == [0, 1]
 

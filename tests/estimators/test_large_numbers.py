@@ -1,4 +1,4 @@
-"""Numbers whose differences are small beside them: every way to a prediction subtracts before it rounds."""
+"""Numbers whose differences are small relative to them: every way to a prediction subtracts before it rounds."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_onnx_file_says_the_same(rng, tmp_path, loss, holes):
     feeds = {
         x.name: frame[[x.name]].fillna("").to_numpy(object) if "string" in x.type else frame[[x.name]].to_numpy(float)
         for x in session.get_inputs()
-    }  # fmt: skip
+    }
     got = session.run(None, feeds)[0]
     assert got.dtype == np.float64
     np.testing.assert_allclose(got, reg.predict(frame), rtol=0, atol=(2 * AGREE if holes else 1e-9) * y.std())

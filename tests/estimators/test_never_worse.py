@@ -79,7 +79,7 @@ def draws_of(name: str) -> int:
 
 
 def gain_over_the_mean(X: np.ndarray, y: np.ndarray, seed: int, **options: bool) -> float:
-    """R2 beside the mean of the training targets."""
+    """R2 relative to the mean of the training targets."""
     n = len(X) - HELD_OUT
     reg = cr.MLPRegressor(device="cpu", random_state=seed, **options).fit(X[:n], y[:n])
     error, of_mean = (np.mean((y[n:] - p) ** 2) for p in (reg.predict(X[n:]), y[:n].mean()))
@@ -87,7 +87,7 @@ def gain_over_the_mean(X: np.ndarray, y: np.ndarray, seed: int, **options: bool)
 
 
 @pytest.mark.parametrize("name", REGRESSIONS)
-def test_the_mean(name):
+def test_shrink_on_noise_is_never_worse_than_the_mean(name):
     gains = [gain_over_the_mean(*REGRESSIONS[name](seed), seed) for seed in range(draws_of(name))]
     assert np.mean(gains) > -MARGIN, gains
     if name == "a line through 10 rows":
@@ -99,7 +99,7 @@ def test_without_shrinking_noise_is_worse_than_the_mean():
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_most_frequent_class(name):
+def test_shrink_on_noise_is_never_worse_than_the_most_frequent_class(name):
     gains = []
     for seed in range(draws_of(name)):
         X, y = CLASSES[name](seed)

@@ -31,7 +31,7 @@ def fitted(model, y, weighted, part=T):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", cr.GaussianNLL()], ids=str)
-def test_of_several_targets(loss, weighted, dtype):
+def test_score_and_history_agree_on_several_targets(loss, weighted, dtype):
     asked = cr.Metric(metrics.rmse, "own_rmse", greater_is_better=False)
     m = fitted(cr.MLPRegressor(loss=loss, dtype=dtype, monitor=asked, **QUICK), Y, weighted)
     w = W[V] if weighted else None
@@ -58,7 +58,7 @@ def test_of_several_targets(loss, weighted, dtype):
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 9.0}])
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "log_loss", "roc_auc"])
-def test_of_classes(name, classes, class_weight, weighted, dtype):
+def test_score_and_history_agree_on_classes_with_class_weight(name, classes, class_weight, weighted, dtype):
     y = np.clip(np.floor(X[:, 0] + 1.5), 0, classes - 1).astype(int)
     m = cr.MLPClassifier(class_weight=class_weight, dtype=dtype, monitor=f"valid_{name}", **QUICK)
     fitted(m, y, weighted)
@@ -81,7 +81,7 @@ def test_of_classes(name, classes, class_weight, weighted, dtype):
 
 
 @pytest.mark.parametrize("name", ["accuracy", "log_loss", "roc_auc"])
-def test_of_several_labels_a_row(name):
+def test_score_and_history_agree_on_multilabel(name):
     y = np.c_[X[:, 0] > 0, X[:, 1] > 0.5, X[:, 2] > -0.5].astype(int)
     m = fitted(cr.MLPClassifier(monitor=f"valid_{name}", **QUICK), y, True)
     p, at = m.predict_proba(X[V]), m.best_iteration_ - 1
@@ -95,7 +95,7 @@ def test_of_several_labels_a_row(name):
         cr.MLPClassifier(monitor="valid_balanced_accuracy", **QUICK).fit(X, y, eval_set=(X, y))
 
 
-def test_of_the_training_rows():
+def test_score_and_history_agree_on_training_rows():
     """An entry of lbfgs is of one set of weights: no penalty is in its r2, no class weight in its accuracy."""
     with pytest.warns(UserWarning, match="Maximum iterations"):
         m = cr.MLPRegressor(solver="lbfgs", alpha=2.0, shrink=False, **QUICK).fit(X, Y[:, 1], W)
@@ -128,7 +128,7 @@ def test_the_score_of_targets_whose_squares_no_float64_holds(size):
 
 
 @pytest.mark.parametrize("learning_rate", ["cosine", "constant"])
-def test_a_score_that_cannot_change_does_not_end_the_fit(learning_rate):
+def test_early_stopping_by_a_constant_score_does_not_end_the_fit(learning_rate):
     near = np.abs(X[:, 0]) < 0.1
     m = cr.MLPRegressor(learning_rate=learning_rate, **(QUICK | {"max_iter": 60}))
     with warnings.catch_warnings(record=True) as said:
@@ -190,7 +190,7 @@ def test_a_score_that_is_nan_in_some_epochs_has_a_best():
 # ---- class weights --------------------------------------------------------------------------------
 
 
-def test_balanced_goes_by_weights_of_the_rows_that_are_trained_on():
+def test_class_weight_balanced_goes_by_sample_weight_of_training_rows():
     x, y, w = X[:60], np.repeat([0, 1], 30), np.ones(60)
     w[40:] = 0
     options = {"class_weight": "balanced", "shrink": False, **QUICK}
@@ -200,7 +200,7 @@ def test_balanced_goes_by_weights_of_the_rows_that_are_trained_on():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_net_of_a_fold_is_balanced_by_the_rows_of_the_fold(monkeypatch, weighted):
+def test_class_weight_balanced_of_a_fold_goes_by_its_rows(monkeypatch, weighted):
     """And its features are standardised as those of the estimator's net are: by the weights of rows alone."""
     y = np.repeat([0, 1, 2], [100, 35, 15])
     seen = []

@@ -19,8 +19,12 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.random import Purpose, stream
 
 ITS_SETTINGS = {
-    "standardize": False, "weight_decay": 0.0, "learning_rate": "constant", "device": "cpu", "shrink": False,
-}  # fmt: skip
+    "standardize": False,
+    "weight_decay": 0.0,
+    "learning_rate": "constant",
+    "device": "cpu",
+    "shrink": False,
+}
 SHARED = {
     "learning_rate_init": 0.001,
     "hidden_layer_sizes": (12, 7),
@@ -115,14 +119,20 @@ def test_the_loss_curve_is_scikit_learns(monkeypatch, rng, kind, options):
     np.testing.assert_array_equal(ours.predict(X[:20]), sk.predict(X[:20])) if kind != "numbers" else None
 
 
-# Without momentum where the rate changes: scikit-learn's velocity holds the rate that it was built with.
+# Without momentum if the rate changes: scikit-learn's velocity holds the rate that it was built with.
 SOLVERS = [
     {"solver": "adam", "epsilon": 1e-3},
     {"solver": "sgd", "learning_rate_init": 0.05},
     {"solver": "sgd", "learning_rate_init": 0.1, "learning_rate": "invscaling", "power_t": 0.3, "momentum": 0.0},
-    {"solver": "sgd", "learning_rate_init": 0.3, "learning_rate": "adaptive", "momentum": 0.0, "tol": 0.05,
-     "n_iter_no_change": 2},
-]  # fmt: skip
+    {
+        "solver": "sgd",
+        "learning_rate_init": 0.3,
+        "learning_rate": "adaptive",
+        "momentum": 0.0,
+        "tol": 0.05,
+        "n_iter_no_change": 2,
+    },
+]
 
 
 def assert_the_same_weights(ours: Any, sk: Any) -> None:
@@ -139,7 +149,7 @@ def assert_the_same(ours: Any, sk: Any, X: np.ndarray) -> None:
 
 @pytest.mark.parametrize("options", SOLVERS, ids=lambda options: " ".join(str(v) for v in options.values()))
 @pytest.mark.parametrize("begun_by", ["partial_fit", "fit"])
-def test_partial_fit_goes_on_as_scikit_learns(rng, begun_by, options):
+def test_partial_fit_continues_as_scikit_learns(rng, begun_by, options):
     """Moments, Adam's count of steps, what a rate has come to: over calls with rows of their own, and a pickle."""
     X = rng.normal(size=(170, 5))
     y = targets("two classes", X)
@@ -159,7 +169,7 @@ def test_partial_fit_goes_on_as_scikit_learns(rng, begun_by, options):
     assert_the_same(ours, sk, X)
 
 
-def test_epochs_one_at_a_time_are_a_fit(rng):
+def test_partial_fit_epoch_by_epoch_is_a_fit(rng):
     """To the bit, dropout included; and a fit begins anew."""
     X = rng.normal(size=(100, 4))
     options = {**SHARED, **ITS_SETTINGS, "shuffle": False, "max_iter": 5, "dropout": 0.2}
@@ -187,7 +197,7 @@ def test_a_warm_start_is_scikit_learns(rng, options):
     assert_the_same(ours, sk, X)
 
 
-def test_its_rows_may_have_weights(monkeypatch, rng):
+def test_sample_weight_of_one_batch_is_scikit_learns(monkeypatch, rng):
     """A mean by weights: with a batch of all rows and no penalty, rows that weigh 2 are rows twice."""
     X, w = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
     y = targets("numbers", X)
@@ -260,7 +270,7 @@ def test_of_several_targets_the_weights_are_scikit_learns_and_the_loss_is_their_
 )
 @pytest.mark.parametrize("kind", ["two classes", "three classes", "several labels", "numbers"])
 @pytest.mark.parametrize("batch_size", [40, 170])
-def test_with_sample_weights_the_weights_are_scikit_learns_and_the_loss_if_there_is_one_batch(rng, kind, batch_size):
+def test_with_sample_weight_the_weights_are_scikit_learns_and_the_loss_if_there_is_one_batch(rng, kind, batch_size):
     """An epoch's loss is the mean over its rows by their weights; scikit-learn's is that of batches by their rows.
 
     The penalty goes by weights of mean 1, where scikit-learn's goes by the weights as they are.
@@ -290,8 +300,8 @@ def test_of_poisson_the_weights_are_scikit_learns_and_the_loss_lacks_what_target
 
 @pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")  # older scikit-learn, newer SciPy
 @pytest.mark.parametrize("kind", ["two classes", "three classes", "several labels", "numbers"])
-def test_lbfgs_takes_scikit_learns_way_and_goes_on_further(monkeypatch, rng, kind):
-    """To the same loss after as many iterations; it ends where the loss falls no more, scikit-learn's earlier."""
+def test_lbfgs_takes_scikit_learns_path_and_continues_further(monkeypatch, rng, kind):
+    """To the same loss after as many iterations; it ends when the loss falls no more, scikit-learn's earlier."""
     pytest.importorskip("scipy")
     X = rng.normal(size=(60, 4))
     cut = {"solver": "lbfgs", "tol": 1e-6}
@@ -312,7 +322,7 @@ def test_the_same_random_state_draws_other_first_weights(rng):
     assert np.abs(ours.coefs_[0] - sk.coefs_[0]).max() > 0.1
 
 
-def test_early_stopping_waits_as_scikit_learn_waits(rng):
+def test_early_stopping_n_iter_no_change_is_scikit_learns(rng):
     """The score of rows held out, better by tol, more than n_iter_no_change epochs ago; the best epoch is kept."""
     X = rng.normal(size=(200, 5))
     y = targets("three classes", X)

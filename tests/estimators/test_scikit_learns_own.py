@@ -20,7 +20,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn import neural_network
 
-from chainrule.estimators.solvers import schedule_of
+from chainrule.estimators.learning_rates import schedule_of
 
 SPEC = importlib.util.find_spec("sklearn.neural_network.tests")
 if SPEC is None or not SPEC.submodule_search_locations:
@@ -28,9 +28,15 @@ if SPEC is None or not SPEC.submodule_search_locations:
 
 # As in docs/scikit-learn.md, "scikit-learn's own numbers".
 ITS_SETTINGS = {
-    "standardize": False, "alpha": 0.0001, "weight_decay": 0, "learning_rate": "constant",
-    "learning_rate_init": 0.001, "shrink": False, "hidden_layer_sizes": (100,), "max_iter": 200,
-}  # fmt: skip
+    "standardize": False,
+    "alpha": 0.0001,
+    "weight_decay": 0,
+    "learning_rate": "constant",
+    "learning_rate_init": 0.001,
+    "shrink": False,
+    "hidden_layer_sizes": (100,),
+    "max_iter": 200,
+}
 
 # {test: (the error of it, why it has to be)}; each is in docs/scikit-learn.md under "What is not as there".
 SPARSE = TypeError, "sparse rows are refused"
@@ -66,7 +72,10 @@ def with_its_settings(ours: type) -> type:
 
         def __getattr__(self, name: str) -> Any:
             if name == "_optimizer":  # its rate is that of the epoch which the next partial_fit would make
-                schedule = schedule_of(self, 1, 1, self._solver_state, one_epoch=True)
+                state = self._solver_state
+                schedule = schedule_of(
+                    self, 1, 1, one_epoch=True, present=state.present, seen=self.t_, is_new=state.is_new
+                )
                 return types.SimpleNamespace(learning_rate=schedule.rates(0, 1, 1)[0])
             if name == "_no_improvement_count":
                 return self._solver_state.convergence._waited

@@ -12,8 +12,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import chainrule as cr
 from chainrule.errors import DataError
+from chainrule.estimators.constant_columns import standardization
 from chainrule.estimators.running_scale import OF_CONSTANT, RunningMoments
-from chainrule.estimators.validation import standardization
 
 QUICK = {"device": "cpu", "random_state": 0, "hidden_layer_sizes": (8,)}
 
@@ -203,7 +203,7 @@ def test_a_column_and_a_target_that_begin_constant(seed):
 
 
 @pytest.mark.parametrize("what", ["feature", "target"])
-def test_one_row_far_out_does_not_flatten_the_others(rng, what):
+def test_standardize_of_an_outlier_does_not_flatten_other_rows(rng, what):
     X = rng.normal(size=(6000, 4))
     y = X[:, 0] + np.sin(2 * X[:, 1])
     model = stream(cr.MLPRegressor(random_state=0), X[:3000], y[:3000])
@@ -220,7 +220,7 @@ def test_one_row_far_out_does_not_flatten_the_others(rng, what):
 # ---- the state --------------------------------------------------------------------------------------------------
 
 
-def test_after_a_fit_the_standardisation_goes_on_with_its_rows(rng):
+def test_partial_fit_after_fit_continues_the_standardisation(rng):
     """Rows again change nothing; others count as if they had been there."""
     X, y = rng.normal(size=(300, 3)), 5 + rng.normal(size=300)
     X[:, 2] = 4.0
@@ -239,7 +239,7 @@ def test_after_a_fit_the_standardisation_goes_on_with_its_rows(rng):
     assert features.scale[2] == OF_CONSTANT
 
 
-def test_rows_that_early_stopping_held_out_do_not_count(rng):
+def test_standardize_ignores_rows_held_out_by_early_stopping(rng):
     X, y = rng.normal(size=(100, 2)), rng.normal(size=100)
     model = cr.MLPRegressor(**QUICK, max_iter=3, early_stopping=True).fit(X, y).set_params(early_stopping=False)
     kept = model.network_.preparation.features
@@ -248,7 +248,7 @@ def test_rows_that_early_stopping_held_out_do_not_count(rng):
     np.testing.assert_allclose(mean, (90 * kept.mean + 50 * more.mean(axis=0)) / 140, rtol=1e-12)
 
 
-def test_a_pickle_in_the_middle_of_a_stream(rng):
+def test_partial_fit_after_a_pickle_in_the_middle_of_a_stream(rng):
     X, y = sorted_sine(rng, n=600)
     weights = rng.uniform(size=600)
     whole = stream(cr.MLPRegressor(**QUICK), X, y, weights=weights)
@@ -258,7 +258,7 @@ def test_a_pickle_in_the_middle_of_a_stream(rng):
     assert opened.loss_curve_ == whole.loss_curve_
 
 
-def test_a_call_that_fails_leaves_the_standardisation(rng):
+def test_a_partial_fit_that_fails_leaves_the_standardisation(rng):
     X, y = rng.normal(size=(100, 2)), rng.poisson(3.0, 100)
     model = cr.MLPRegressor(**QUICK, loss="poisson").partial_fit(X, y)
     before, said = model.network_.preparation, model.predict(X)
@@ -289,7 +289,7 @@ def test_after_a_first_call_that_failed_other_classes_may_come(rng):
     assert model.partial_fit(X, y, classes=[0, 1]).classes_.tolist() == [0, 1]
 
 
-def test_only_ratios_of_weights_count(rng):
+def test_partial_fit_counts_only_ratios_of_sample_weight(rng):
     X, y = sorted_sine(rng, n=600)
     weights = rng.uniform(size=600)
     a, b = (
@@ -300,8 +300,8 @@ def test_only_ratios_of_weights_count(rng):
     np.testing.assert_allclose(a.mean[0], np.average(X[:, 0], weights=weights), rtol=1e-12)
 
 
-def test_calls_are_weighed_against_each_other(rng):
-    """Rows of weight 3 in one call are three rows beside those of weight 1, or of none, in another."""
+def test_partial_fit_weighs_calls_by_their_sample_weight(rng):
+    """Rows of weight 3 in one call are three rows relative to those of weight 1, or of none, in another."""
     X, y = sorted_sine(rng, n=400)
     weights = np.repeat([3.0, 1.0], 200)
     model = stream(cr.MLPRegressor(**QUICK), X, y, weights=weights)
@@ -310,7 +310,7 @@ def test_calls_are_weighed_against_each_other(rng):
     np.testing.assert_allclose(model.network_.preparation.targets.mean[0], np.average(y, weights=weights))
 
 
-def test_what_does_not_move(rng):
+def test_standardize_false_and_warm_start_keep_the_scale(rng):
     """A stream without standardisation has none; a warm start keeps that of the fit before, as it keeps its encoder."""
     X, y = sorted_sine(rng, n=300)
     raw = stream(cr.MLPRegressor(**QUICK, standardize=False), X / 1000, y).network_.preparation

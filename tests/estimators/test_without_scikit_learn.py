@@ -1,4 +1,4 @@
-"""`import chainrule` needs no scikit-learn, and says so where the estimators are asked for."""
+"""`import chainrule` needs no scikit-learn, and says so if the estimators are asked for."""
 
 from __future__ import annotations
 

@@ -13,10 +13,11 @@ from typing import Any
 from campaigns import shown_files
 from chainrule.cli.options import optimisation, train_options
 from chainrule.cli.options import types as options
-from chainrule.cli.options.config import arguments_from, config_text, key_of
-from chainrule.cli.options.fitting import interval, with_recipe
+from chainrule.cli.options.config import command_from, config_text, key_of
+from chainrule.cli.options.fitting import interval
 from chainrule.cli.options.parser import Parser
 from chainrule.cli.options.toml_text import toml_value
+from chainrule.cli.training.model import settings_of
 from chainrule.errors import OptionError
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.losses.names import LOSSES
@@ -120,26 +121,27 @@ class OptionFiles(Target):
         return outcome_of(self._train, refusal=()) if trains else found
 
     def _read(self) -> str:
-        args = arguments_from(self.path)
+        options = command_from(self.path).training
         again = self.folder / "again.toml"
-        again.write_text(config_text(args, {}))
-        there, back = vars(args), vars(arguments_from(again))
-        names = [action.dest for action in self.actions]
-        if [repr(there[name]) for name in names] != [repr(back[name]) for name in names]:
-            return (
-                f"written and read again as {[(there[n], back[n]) for n in names if repr(there[n]) != repr(back[n])]}"
-            )
-        filled = optimisation.with_defaults(args)
-        optimisation.optimizer_of(with_recipe(filled, rows=24, has_validation=False))
+        again.write_text(config_text(options, {}))
+        written, read = options.values(), command_from(again).training.values()
+        different = [(written[name], read[name]) for name in written if repr(written[name]) != repr(read[name])]
+        if different:
+            return f"written and read again as {different}"
+        options = options.with_defaults()
+        settings_of(options, rows=24)
+        options.updates.build()
         return "read"
 
     def _train(self) -> str:
-        args = arguments_from(self.path)
-        small = max(args.hidden or [0]) <= WIDEST and len(args.hidden or []) < MOST and not isinstance(args.valid, str)
-        if not small or (args.epochs or 0) > MOST or args.log_json or args.tensorboard or args.run_dir:
+        command = command_from(self.path)
+        hidden, epochs, out = command.training.net.hidden or [], command.training.fit.epochs, command.output
+        small = max(hidden, default=0) <= WIDEST and len(hidden) < MOST and (epochs or 0) <= MOST
+        writes = out.log_json or out.tensorboard or command.place.run_dir
+        if not small or writes or isinstance(command.training.data.valid, str):
             return "not trained"
         argv = ["train", "rows.csv", "--config", str(self.path), "--run-dir", "new", "--overwrite", "--device", "cpu"]
-        argv += ["--target", "y", *([] if args.epochs else ["--epochs", "2"])]
+        argv += ["--target", "y", *([] if epochs else ["--epochs", "2"])]
         with contextlib.chdir(self.folder):
             code, out, err = shown_files.call(argv)
         if said := shown_files.wrong(code, out, err):

@@ -14,6 +14,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.arena import Arena, Layout
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.nn.losses.names import find_loss
 from chainrule.nn.passes import new_state
 from chainrule.optim.base import Optimizer
@@ -67,7 +68,7 @@ def test_loss(backend, case):
     if targets.ndim == 1:
         targets = targets.astype(np.int32)
     with backend.running():
-        loss(backend, z, backend.upload(targets), weights, new_state(backend), totals=totals, dlogits=dlogits)
+        loss(backend, LossBatch(z, backend.upload(targets), weights, new_state(backend), totals, dlogits))
     assert_close(loss.value(backend.download(totals)), case["loss"])
     assert_close(backend.download(dlogits), case["gradient"])
 

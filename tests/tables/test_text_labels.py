@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule.errors import DataError
-from chainrule.estimators.labels import as_they_came
+from chainrule.estimators.labels import exact_targets
 from chainrule.tables.splitting.splits import hold_out, make_folds
 from chainrule.tables.targets import encode_target, plan_target
 from chainrule.tables.text_labels import distinct, is_text, spread_texts
@@ -59,6 +59,6 @@ def test_objects_that_are_not_all_text_are_no_target():
 
 def test_a_list_with_a_long_label_becomes_objects():
     """NumPy would give each of the rows the width of the longest."""
-    long = as_they_came(["a"] * 100 + ["b" * 201])
+    long = exact_targets(["a"] * 100 + ["b" * 201])
     assert (long.dtype, long.nbytes) == (object, 808)
-    assert as_they_came(["a"] * 100 + ["b" * 200]).dtype == "<U200"
+    assert exact_targets(["a"] * 100 + ["b" * 200]).dtype == "<U200"

@@ -74,9 +74,9 @@ def test_a_csv_that_changes_between_its_readings_is_refused(table, monkeypatch, 
 
 
 def test_groups_and_rows_of_two_states_are_refused(tmp_path, monkeypatch, capsys):
-    from chainrule.cli.options import training_data
+    from chainrule.cli.training import table
 
-    path, read = tmp_path / "t.csv", training_data.read_groups
+    path, read = tmp_path / "t.csv", table.read_groups
     path.write_text(BEFORE)
 
     def read_and_change(source, name):
@@ -84,7 +84,7 @@ def test_groups_and_rows_of_two_states_are_refused(tmp_path, monkeypatch, capsys
         path.write_text(AFTER)
         return groups
 
-    monkeypatch.setattr(training_data, "read_groups", read_and_change)
+    monkeypatch.setattr(table, "read_groups", read_and_change)
     assert main(["train", str(path), "--target", "y", "--group", "a", "--run-dir", str(tmp_path / "run")]) == 3
     assert "changed while it was read" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -103,12 +103,12 @@ def test_what_is_trained_on_is_what_the_record_has_the_hash_of(tmp_path, monkeyp
         argv = ["resume", str(run), "--quiet"]
     read = job.read_training_data
 
-    def read_and_change(args):
+    def read_and_change(options):
         time.sleep(0.02)
         if command == "resume":
             path.write_text(AFTER)
-            return read(args)
-        data = read(args)
+            return read(options)
+        data = read(options)
         path.write_text(AFTER)
         return data
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chainrule.backends.contract.backend import LOSS, STEP
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.verify import checks
 
@@ -48,11 +49,10 @@ class WrongGradient(NumPyBackend):
         super().__init__()
         self.much, self.wrong = much, np.dtype(dtype)
 
-    def _finish(self, *args: Any, **options: Any) -> None:
-        super()._finish(*args, **options)
-        dlogits = args[6]
-        if dlogits.dtype == self.wrong:
-            dlogits *= dlogits.dtype.type(1 + self.much)
+    def _finish(self, batch: LossBatch, *args: Any, **options: Any) -> None:
+        super()._finish(batch, *args, **options)
+        if batch.dlogits.dtype == self.wrong:
+            np.multiply(batch.dlogits, self.wrong.type(1 + self.much), out=batch.dlogits)
 
 
 class WrongValue(NumPyBackend):

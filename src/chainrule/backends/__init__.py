@@ -1,4 +1,4 @@
-"""Where arrays live and what is computed on them: one object per device, chosen when it is asked for."""
+"""Where arrays live and what is computed on them: one object per device, chosen on request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def backend(device: str = "auto", *, precision: str = "fp32") -> Backend:
 
 
 def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Backend, str]:
-    """As :func:`backend`, with the reason for the choice: empty where the device was named."""
+    """As :func:`backend`, with the reason for the choice; empty if the device was named."""
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
         source = "CHAINRULE_DEVICE: " if device == os.environ.get("CHAINRULE_DEVICE") else ""
         raise OptionError(f"{source}unknown device {device!r}", hint="one of auto, cpu, cuda, cuda:N")
@@ -48,17 +48,23 @@ def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Ba
         problem = detection.find_problem(0)
         if problem is not None:
             return _cpu(precision), f"auto: {problem.what}; see `chainrule doctor`"
-        return detection.open_device(0, precision), "auto: a CUDA device works"
+        return _cuda(0, precision), "auto: a CUDA device works"
     index = int(device.partition(":")[2] or 0)
     problem = detection.find_problem(index)
     if problem is not None:
         raise DeviceError(f"{device} cannot be used: {problem.what}", hint=problem.hint)
-    return detection.open_device(index, precision), ""
+    return _cuda(index, precision), ""
 
 
 def default_device() -> str:
-    """What to use where nobody said: the environment variable ``CHAINRULE_DEVICE``, else ``auto``."""
+    """The device if none was named: the environment variable ``CHAINRULE_DEVICE``, else ``auto``."""
     return os.environ.get("CHAINRULE_DEVICE") or "auto"
+
+
+def _cuda(index: int, precision: str) -> Backend:
+    from chainrule.backends.cupy.backend import CuPyBackend
+
+    return CuPyBackend(index, precision=precision)
 
 
 def _cpu(precision: str) -> NumPyBackend:

@@ -30,7 +30,7 @@ SHAPE_FROM_DATA = {"nonzero", "flatnonzero", "argwhere", "unique", "compress", "
 
 
 class GuardedArray(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array that behaves as if it lay on a device: it can be computed with, not looked at."""
+    """An array that behaves as if it lay on a device: it can be computed with, and not read by the host."""
 
     def __init__(self, host: np.ndarray) -> None:
         self._host = host
@@ -43,9 +43,7 @@ class GuardedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> GuardedArray:
         if any(isinstance(k, GuardedArray) and k.dtype == bool for k in (key if isinstance(key, tuple) else (key,))):
-            raise GuardError(
-                "a boolean mask as an index: how many elements it picks only a look at the device can tell"
-            )
+            raise GuardError("a boolean mask as an index: how many elements it picks is known to the device alone")
         return GuardedArray(np.asarray(self._host[_unlock(key)]))
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -73,7 +71,7 @@ class GuardedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise GuardError(
-            f"the host looks at device memory {self!r}: on a GPU this waits for the device, and a recorded step "
+            f"the host reads device memory {self!r}: on a GPU this waits for the device, and a recorded step "
             "cannot do it",
             hint="keep the value on the device, or call backend.download() outside the step",
         )
@@ -103,7 +101,7 @@ def _on_device(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         if function.__name__ in SHAPE_FROM_DATA:
-            raise GuardError(f"{function.__name__}: the shape of its result only a look at the device can tell")
+            raise GuardError(f"{function.__name__}: the shape of its result is known to the device alone")
         if "where" in options:
             raise GuardError(f"{function.__name__}(where=...) does not exist in CuPy")
         out = options.get("out")
@@ -126,7 +124,9 @@ def _refuse_other_shapes(kernel: str, **arrays: Array) -> None:
     """NumPy broadcasts a gradient of the wrong shape in silence; a fused kernel reads beyond its end."""
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
-        raise GuardError(f"{kernel} wants arrays of one shape; {', '.join(f'{n} {s}' for n, s in shapes.items())} came")
+        raise GuardError(
+            f"{kernel}: expected arrays of one shape, got {', '.join(f'{n} {s}' for n, s in shapes.items())}"
+        )
 
 
 def _poison(dtype: np.dtype) -> Any:
@@ -182,7 +182,9 @@ class GuardedBackend(ReferenceBackend):
         if (host.shape, host.dtype) != (out.shape, out.dtype) or not (
             host.flags.c_contiguous and out.flags.c_contiguous
         ):
-            raise GuardError(f"{host.shape} of {host.dtype} is sent to {out!r}: not the same, or not contiguous")
+            raise GuardError(
+                f"{host.shape} of {host.dtype} is sent to {out!r}: expected the same shape and dtype, both contiguous"
+            )
         self._under_way = [transfer for transfer in self._under_way if not transfer.is_done]
         for other in self._under_way:
             if np.shares_memory(other.host, host):

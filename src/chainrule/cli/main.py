@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+from types import ModuleType
 
 from chainrule.cli.console import output
 from chainrule.cli.disk_errors import hint_of
@@ -22,14 +23,14 @@ BUG, DISK, INTERRUPTED = 1, 5, 130
 
 COMMANDS = {
     "train": "read a table, train a net, save a run directory",
-    "resume": "go on with a run that was stopped, killed or cut off",
+    "resume": "continue a run that was stopped, killed or cut off",
     "cv": "cross-validation: train on all folds of a table but one, score that one, each in turn",
     "predict": "predictions of a model for a table",
     "evaluate": "the metrics of a model on a table",
     "show": "what a model file, a run directory or a checkpoint holds",
     "export": "a model as an ONNX file, compared with the model before it is written",
     "explain": "the formulas of one training step, with shapes, each checked numerically",
-    "verify": "the proof: gradients, agreement of devices, files; exit code 1 where something is wrong",
+    "verify": "the proof: gradients, agreement of devices, files; exit code 1 if something is wrong",
     "doctor": "what is installed, which devices work, and what to do about those that do not",
 }
 
@@ -79,19 +80,7 @@ def _guarded(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    parser = Parser(prog="chainrule", description="Trains multilayer perceptrons on NumPy or CuPy arrays.")
-    parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
-    chosen = next((a for a in argv if a in COMMANDS), None)
-    module, parser_of_chosen = None, parser
-    for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name == chosen:  # only the command that runs is imported
-            module = importlib.import_module(f"chainrule.cli.commands.{name}")
-            module.add_arguments(command)
-            command.usage = getattr(module, "USAGE", None)  # of fifty options the list comes below
-            parser_of_chosen = command
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser, command, module = _parsers(argv)
     args = parser.parse_args(argv)
     if module is None:
         parser.print_help()
@@ -99,7 +88,7 @@ def _run(argv: list[str]) -> int:
     if (config := getattr(args, "config", None)) is not None:
         from chainrule.cli.options.config import take_defaults  # only for the commands that train
 
-        take_defaults(parser_of_chosen, config, trust=getattr(args, "trust_config", False))
+        take_defaults(command, config, trust=getattr(args, "trust_config", False))
         args = parser.parse_args(argv)
     args.argv = argv
     try:
@@ -110,6 +99,23 @@ def _run(argv: list[str]) -> int:
             raise
         raise OptionError(f"{error.message} (with the options of {config})", hint=error.hint) from error
     return code
+
+
+def _parsers(argv: list[str]) -> tuple[Parser, Parser, ModuleType | None]:
+    """The parser of all commands, that of the one in ``argv``, and its module: only that is imported."""
+    parser = Parser(prog="chainrule", description="Trains multilayer perceptrons on NumPy or CuPy arrays.")
+    parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
+    chosen = next((a for a in argv if a in COMMANDS), None)
+    module, parser_of_chosen = None, parser
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == chosen:
+            module, parser_of_chosen = importlib.import_module(f"chainrule.cli.commands.{name}"), command
+            module.add_arguments(command)
+            command.usage = getattr(module, "USAGE", None)  # the list of fifty options follows it
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser, parser_of_chosen, module
 
 
 def _fail(argv: list[str], message: str, hint: str, code: int) -> int:

@@ -13,7 +13,7 @@ SHOWN = 5  # unseen categories
 
 
 def matrix_for(preparation: Preparation, table: Table) -> np.ndarray:
-    """X (n, n_in) before standardisation; what the reader assumed and what the training did not know is said."""
+    """X (n, n_in) before standardisation; notes say what the reader assumed and which categories are unknown."""
     for note in table.notes:
         output.say("note", note)
     encoder = preparation.encoder

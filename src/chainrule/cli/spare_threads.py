@@ -1,4 +1,4 @@
-"""A host that lets this process start no more threads: OpenBLAS would end it with SIGINT while NumPy is imported."""
+"""A host that lets this process start no more threads: OpenBLAS would end it with SIGINT when NumPy is imported."""
 
 from __future__ import annotations
 

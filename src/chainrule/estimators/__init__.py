@@ -19,6 +19,6 @@ except ImportError as error:
         hint="pip install 'chainrule[sklearn]'; cr.MLP and cr.Trainer need none of it",
     ) from error
 
-# After what is said where scikit-learn is missing.
+# After the check for scikit-learn.
 from chainrule.estimators.classifier import MLPClassifier  # noqa: E402
 from chainrule.estimators.regressor import MLPRegressor  # noqa: E402

@@ -1,4 +1,4 @@
-"""Where arrays live: an array library and a device of it. What comes in on one is answered there."""
+"""Where arrays live: an array library and a device of it. Answers live where the questions do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ArrayNamespace(NamedTuple):
 
 
 def namespace_of(X: Any) -> ArrayNamespace | None:
-    """Where ``X`` lives if that is not NumPy, and scikit-learn is told to look: ``array_api_dispatch=True``."""
+    """Where ``X`` lives, if that is not NumPy and scikit-learn is set to ``array_api_dispatch=True``."""
     if not get_config()["array_api_dispatch"] or not hasattr(X, "dtype") or type(X) is np.ndarray:
         return None
     xp, known, device = get_namespace_and_device(X)

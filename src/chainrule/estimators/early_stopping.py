@@ -1,4 +1,4 @@
-"""The rows that ``early_stopping`` holds out of classes."""
+"""The rows that ``early_stopping`` holds out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from chainrule.tables.splitting.class_shares import hold_out_by_class
+
+
+def split_rows(
+    y: np.ndarray, fraction: float, random: np.random.RandomState, *, by_class: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of rows to train on and of rows held out: of each class its share, but never all of its rows."""
+    if by_class:
+        train, valid = split_by_class(y, fraction, random)
+    else:
+        train, valid = train_test_split(np.arange(len(y)), random_state=random, test_size=fraction)
+    if len(valid) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    return train, valid
 
 
 def split_by_class(y: np.ndarray, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

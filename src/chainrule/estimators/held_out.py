@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from chainrule.backends.contract.backend import Array
 from chainrule.errors import DivergenceError
 from chainrule.estimators.array_namespaces import on_host
-from chainrule.estimators.solvers import trainer_of
-from chainrule.train.feeding.class_weights import ClassWeights
+from chainrule.estimators.fit_rows import FitRows
+from chainrule.nn.network import Network
+from chainrule.train.feeding.class_weights import ClassWeight, ClassWeights
 from chainrule.train.feeding.copied_rows import number_copies
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.shrinkage.choose import choose_factors, to_the_constant
 from chainrule.train.shrinkage.held_out import HeldOutPredictions, best_constant, constant_outputs, predict_held_out
 from chainrule.train.shrinkage.shrink import shrink
+from chainrule.train.trainer import Trainer
 
-if TYPE_CHECKING:
-    from chainrule.estimators.base import BaseMLP
-    from chainrule.train.records.run import Run
+Positions: TypeAlias = np.ndarray | slice
+WeightsInLoss: TypeAlias = Callable[[Positions, Positions], np.ndarray | None]
+
+EVERYTHING = slice(None)
 
 FOLDS = 5
 ALL_FOLDS = 1_000  # rows, from which on one fold is enough to tell
@@ -29,29 +31,34 @@ LEAST_HELD_OUT = 2_048  # rows, however many outputs there are
 MANY_OUTPUTS = 64  # for which MOST_HELD_OUT rows are no matter
 
 
-def shrink_by_folds(
-    estimator: BaseMLP, X: Array, y: np.ndarray, weights: np.ndarray | None, seed: int, *, after: Run
-) -> float | None:
+class FoldTraining(NamedTuple):
+    """How the nets of folds are made.
+
+    Parameters
+    ----------
+    new_net : a net with its first weights, prepared for rows of a fold
+    trainer : what trains it on so many rows, as the net of the fit was trained
+    class_weight : of the fit
+    by_class : whether folds keep the shares of classes
+    """
+
+    new_net: Callable[[FitRows], Network]
+    trainer: Callable[[Network, int], Trainer]
+    class_weight: ClassWeight | None
+    by_class: bool
+
+
+def shrink_by_folds(net: Network, rows: FitRows, seed: int, training: FoldTraining) -> float | None:
     """Draw the predictions of a fitted net to the best constant one by the factor that rows held out ask for.
 
-    Each fold has a net of its own, trained on the other rows as the estimator's net was on all. None, and nothing is
-    changed, if the constant is not known, there are no folds, or the training of one diverges or is interrupted.
+    Each fold has a net of its own, trained on the other rows as ``net`` was on all. None, and nothing is changed, if
+    the constant is not known, there are no folds, or the training of one diverges or is interrupted.
     """
-    net, by_class, class_weight = estimator._net, estimator._is_of_classes(), estimator._class_weights()
-    if after.stopped == "interrupted":
-        return None
-
-    def by_class_too(rows: Any, trained_on: Any) -> np.ndarray | None:
-        """What these rows weigh in the loss, where "balanced" goes by the rows that are trained on."""
-        own = None if weights is None else weights[rows]
-        if class_weight is None:
-            return own
-        of_training = None if weights is None else weights[trained_on]
-        return ClassWeights(net, class_weight, y[trained_on], of_training).of_rows(y[rows], own)
-
-    host_X, everything = on_host(X), slice(None)
-    in_loss = by_class_too(everything, everything)
-    all_rows = HostRows(net, host_X, y, in_loss)  # X itself may be more than the device holds
+    host_X = on_host(rows.X)
+    in_loss = _weights_in_loss(net, rows, training.class_weight)
+    all_rows = HostRows(
+        net, host_X, rows.y, in_loss(EVERYTHING, EVERYTHING)
+    )  # X itself may be more than the device holds
     constant = best_constant(net, all_rows)
     if constant is None:
         return None
@@ -59,28 +66,61 @@ def shrink_by_folds(
     if fixed.all():
         shrink(net, constant, to_the_constant(net.loss))
         return 0.0
-    said: list[HeldOutPredictions] = []
-    for rows, held_out, copies in folds(host_X, y, in_loss, seed, by_class=by_class, most=_most_held_out(net.n_out)):
-        w = None if weights is None else weights[rows]
-        copy = estimator._new_net(
-            X[rows], y[rows], w, seed, device=net.backend, dtype=str(net.dtype), encoder=net.preparation.encoder
-        )
-        trainer, _ = trainer_of(estimator, copy, len(rows), seed, fold_epochs=after.history.epochs, fold_of=len(host_X))
-        try:
-            if trainer.fit(X[rows], y[rows], sample_weight=w, class_weight=class_weight).stopped == "interrupted":
-                return None
-        except DivergenceError:
-            return None
-        of_fold = best_constant(copy, HostRows(copy, host_X[rows], y[rows], by_class_too(rows, rows)))
-        if of_fold is not None:
-            part = predict_held_out(copy, of_fold, copy.upload_rows(X[held_out], y[held_out]))
-            # As they are, so that the folds stand beside each other by their weights.
-            said.append(part._replace(weights=by_class_too(held_out, rows), copies=copies))
-    if not said:
+    held_out = _held_out_of_folds(net, rows, host_X, seed, training, in_loss)
+    if not held_out:
         return None
-    found = choose_factors(net.loss, said, fixed)
+    found = choose_factors(net.loss, held_out, fixed)
     shrink(net, constant, found)
     return found.factor
+
+
+def _held_out_of_folds(
+    net: Network, rows: FitRows, host_X: np.ndarray, seed: int, training: FoldTraining, in_loss: WeightsInLoss
+) -> list[HeldOutPredictions]:
+    """The predictions of each fold's net for the rows held out of it; none if the training of one fails."""
+    parts: list[HeldOutPredictions] = []
+    weights, most = in_loss(EVERYTHING, EVERYTHING), _most_held_out(net.n_out)
+    for fold in folds(host_X, rows.y, weights, seed, by_class=training.by_class, most=most):
+        fold_net = _trained_on(fold, rows, training)
+        if fold_net is None:
+            return []
+        own = in_loss(fold.training, fold.training)
+        constant = best_constant(fold_net, HostRows(fold_net, host_X[fold.training], rows.y[fold.training], own))
+        if constant is not None:
+            uploaded = fold_net.upload_rows(rows.X[fold.held_out], rows.y[fold.held_out])
+            part = predict_held_out(fold_net, constant, uploaded)
+            # Not rescaled: the folds count by the sums of their weights.
+            weights_held_out = in_loss(fold.held_out, fold.training)
+            parts.append(part._replace(weights=weights_held_out, copies=fold.copies))
+    return parts
+
+
+def _trained_on(fold: Fold, rows: FitRows, training: FoldTraining) -> Network | None:
+    """The net of a fold; None if its training diverges or is interrupted."""
+    part = rows.take(fold.training)
+    net = training.new_net(part)
+    trainer = training.trainer(net, len(part.y))
+    try:
+        run = trainer.fit(part.X, part.y, sample_weight=part.weights, class_weight=training.class_weight)
+    except DivergenceError:
+        return None
+    return None if run.stopped == "interrupted" else net
+
+
+def _weights_in_loss(net: Network, rows: FitRows, class_weight: ClassWeight | None) -> WeightsInLoss:
+    """What rows weigh in the loss of a net: a function of their positions and of those that it is trained on.
+
+    The latter decide what "balanced" is.
+    """
+
+    def weights_of(chosen: Positions, trained_on: Positions) -> np.ndarray | None:
+        own = None if rows.weights is None else rows.weights[chosen]
+        if class_weight is None:
+            return own
+        of_training = None if rows.weights is None else rows.weights[trained_on]
+        return ClassWeights(net, class_weight, rows.y[trained_on], of_training).of_rows(rows.y[chosen], own)
+
+    return weights_of
 
 
 def _most_held_out(n_out: int) -> int:
@@ -89,7 +129,7 @@ def _most_held_out(n_out: int) -> int:
 
 
 class Fold(NamedTuple):
-    """Positions of rows, and for each of those held out a number, the same for copies of a row."""
+    """Positions of rows; ``copies`` is a number for each row held out, the same for copies of a row."""
 
     training: np.ndarray
     held_out: np.ndarray
@@ -99,11 +139,11 @@ class Fold(NamedTuple):
 def folds(
     X: np.ndarray, y: np.ndarray, weights: np.ndarray | None, seed: int, *, by_class: bool, most: int = MOST_HELD_OUT
 ) -> Iterator[Fold]:
-    """A fifth of the rows held out each in turn, from ``ALL_FOLDS`` rows up once.
+    """Hold out each fifth of the rows in turn, from ``ALL_FOLDS`` rows only one.
 
-    Copies of a row go together, and rows of weight 0 nowhere, so that a row of weight 2 is two rows here too.
-    ``by_class`` deals the rows of each class of ``y`` evenly, and the only row of a class is never held out. Of fewer
-    than two different rows there are no folds.
+    Copies of a row stay together, and rows of weight 0 are left out, so that a row of weight 2 is two rows here too.
+    ``by_class`` deals the rows of each class of ``y`` evenly, and the only row of a class is never held out. Fewer
+    than two different rows have no folds.
     """
     rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
     group, count = number_copies(X[rows], y[rows])

@@ -1,4 +1,4 @@
-"""Labels as they came: none rounded, and none merged, on the way from a list, a Series or a frame to class numbers."""
+"""Labels exactly as given: none rounded or merged on the way from a list, a Series or a frame to class numbers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LONGEST = 200  # characters: NumPy gives every row of a text array the width of 
 AS_NUMBERS = "write dates as numbers, or as text if they are labels"
 
 
-def as_they_came(y: Any) -> Any:
-    """Targets as an array that holds them exactly; what scikit-learn refuses as it is.
+def exact_targets(y: Any) -> Any:
+    """Targets as an array that holds them exactly; what scikit-learn refuses is returned as it is.
 
     scikit-learn makes float64 of pandas' nullable whole numbers and booleans, and NumPy of whole numbers of both signs
     that no 64 bits hold together: large labels would merge, and True would be 1.0. A sparse indicator becomes a dense
@@ -76,7 +76,7 @@ def _native(values: np.ndarray) -> Any:
     listed = values.tolist()
     row = next((i for i, value in enumerate(listed) if _is_nothing(value)), None)
     if row is not None:
-        raise DataError(f"Input y contains NaN, or what else is no value: the first is at row {row}")
+        raise DataError(f"Input y contains NaN or another missing value: the first is at row {row}")
     for kinds in ((bool, np.bool_), (int, np.integer)):
         if all(isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)) for value in listed):
             found = np.asarray(listed)
@@ -91,7 +91,7 @@ def _is_nothing(value: Any) -> bool:
 
 
 def refuse_no_labels(y: Any, name: str = "y") -> None:
-    """DataError for objects that can be no labels, by row; scikit-learn would call all of them an unknown type.
+    """DataError for objects that cannot be labels, with the row; scikit-learn would call them an unknown type.
 
     Whole numbers that no array of 64 bits holds together are none, nor are text beside numbers, half a surrogate pair,
     which no file can hold, decimals, lists or dates. Fractions are left to scikit-learn's own words.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chainrule.nn.losses.names import SigmoidCrossEntropy, SquaredError
+from chainrule.errors import OptionError
+from chainrule.nn.losses.names import LOSSES, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy, SquaredError
+from chainrule.options import one_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,3 +45,25 @@ class HalfSquaredError(SquaredError):
     @property
     def gradient(self) -> str:
         return "(p - t) / n"
+
+
+def loss_of_classes(loss: str | Loss, classes: int, *, several: bool) -> Loss:
+    """The loss of a classifier: "log_loss", a name, or itself; ``several`` labels per row, or one of ``classes``."""
+    if isinstance(loss, str):
+        names = [name for name, known in LOSSES.items() if known.task == "classify"]
+        name = one_of("loss", loss, ("log_loss", *names))
+        binary = name == "log_loss" and (several or classes == 2)
+        loss = BinaryLogLoss() if binary else SoftmaxCrossEntropy() if name == "log_loss" else LOSSES[name]
+    if not isinstance(loss, Loss) or loss.task == "regress" or (loss.task == "classify" and several):
+        raise OptionError(f"loss: expected one for {'several labels per row' if several else 'classes'}, got {loss!r}")
+    return loss
+
+
+def loss_of_targets(loss: str | Loss) -> Loss:
+    """The loss of a regressor: a name, or itself."""
+    if isinstance(loss, str):
+        names = [name for name, known in LOSSES.items() if known.task == "regress"]
+        loss = HalfSquaredError() if one_of("loss", loss, names) == "squared_error" else LOSSES[loss]
+    if not isinstance(loss, Loss) or loss.task != "regress":
+        raise OptionError(f"loss: expected one for a regression, got {loss!r}", hint='loss="squared_error"')
+    return loss

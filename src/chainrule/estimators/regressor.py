@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self, overload
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import r2_score
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
-from chainrule.errors import OptionError
 from chainrule.estimators.array_namespaces import on_host
-from chainrule.estimators.base import BaseMLP
-from chainrule.estimators.labels import as_they_came
-from chainrule.estimators.losses import HalfSquaredError
-from chainrule.estimators.validation import standardization
-from chainrule.nn.inputs.standardization import Standardization
-from chainrule.nn.losses.names import LOSSES, Loss
+from chainrule.estimators.base import BaseMLP, if_solver_has_epochs
+from chainrule.estimators.labels import exact_targets
+from chainrule.estimators.losses import loss_of_targets
+from chainrule.estimators.parameters import (
+    ActivationName,
+    Callbacks,
+    DtypeName,
+    LayerSizes,
+    LearningRate,
+    Normalization,
+    Solver,
+    TargetLossName,
+)
+from chainrule.nn.losses.names import Loss
 from chainrule.nn.metrics import point_prediction, r2
-from chainrule.options import one_of
+from chainrule.train.monitoring.validation_metrics import Metric
+from chainrule.train.recipe import Auto
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
     """A multilayer perceptron for numbers, with scikit-learn's methods, parameters and attributes.
 
-    The targets are numbers (n,) or (n, k), brought to mean 0 and deviation 1 inside where ``standardize`` says so;
+    The targets are numbers (n,) or (n, k), scaled to mean 0 and deviation 1 inside the net with ``standardize``;
     predictions are in their own units, and so are ``score`` (R2) and the metrics; losses are of the standardised ones.
 
     Parameters and attributes as for :class:`MLPClassifier`, but for
 
     Parameters
     ----------
-    loss : "squared_error" (half of it, as there), "absolute_error", "huber", "poisson", "gamma", "quantile",
+    loss : "squared_error" (half of it, as in scikit-learn), "absolute_error", "huber", "poisson", "gamma", "quantile",
         "gaussian_nll", or a loss with options: ``cr.Quantile([0.05, 0.5, 0.95])``
     monitor : "valid_r2" by default, "valid_loss", "valid_rmse", "valid_mae", or a ``cr.Metric``
     """
@@ -44,18 +52,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes: Any = "auto",
-        activation: Any = "relu",
+        hidden_layer_sizes: LayerSizes = "auto",
+        activation: ActivationName | Sequence[ActivationName] = "relu",
         *,
-        solver: str = "adam",
-        alpha: float | str = "auto",
-        batch_size: Any = "auto",
-        learning_rate: str = "cosine",
+        solver: Solver = "adam",
+        alpha: float | Auto = "auto",
+        batch_size: int | Auto = "auto",
+        learning_rate: LearningRate = "cosine",
         learning_rate_init: float = 0.002,
         power_t: float = 0.5,
-        max_iter: Any = "auto",
+        max_iter: int | Auto = "auto",
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
         verbose: bool = False,
         warm_start: bool = False,
@@ -68,17 +76,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        loss: str | Loss = "squared_error",
-        weight_decay: float | str = "auto",
-        dropout: float | str = "auto",
-        normalization: str | None = None,
+        loss: TargetLossName | Loss = "squared_error",
+        weight_decay: float | Auto = "auto",
+        dropout: float | Auto = "auto",
+        normalization: Normalization | None = None,
         standardize: bool = True,
         embed_above: int | None = None,
         shrink: bool = True,
-        monitor: Any = None,
-        callbacks: Any = None,
+        monitor: str | Metric | None = None,
+        callbacks: Callbacks | None = None,
         device: str | None = None,
-        dtype: str = "auto",
+        dtype: DtypeName = "auto",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -131,21 +139,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return numbers
 
     def _loss(self) -> tuple[Loss, int]:
-        loss = self.loss
-        if isinstance(loss, str):
-            names = [name for name, known in LOSSES.items() if known.task == "regress"]
-            loss = HalfSquaredError() if one_of("loss", loss, names) == "squared_error" else LOSSES[loss]
-        if not isinstance(loss, Loss) or loss.task != "regress":
-            raise OptionError(f"loss {loss!r} came for a regression", hint='loss="squared_error"')
+        loss = loss_of_targets(self.loss)
         self.out_activation_ = "identity" if loss.standardizes else "exp"
         return loss, loss.outputs_for(self.n_outputs_)
 
-    def _of_targets(self, loss: Loss, y: np.ndarray, weights: np.ndarray | None) -> Standardization | None:
-        return standardization(y, weights) if loss.standardizes else None
-
     # ---- scikit-learn's methods -----------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> MLPRegressor:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:
         """Train, anew unless ``warm_start``.
 
         Parameters
@@ -155,30 +155,34 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sample_weight : (n,) from 0 up, or None
         eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped
         """
-        fitted: MLPRegressor = self._fit(X, y, sample_weight, eval_set)
-        return fitted
+        self._fit(X, y, sample_weight, eval_set)
+        return self
 
-    @available_if(lambda self: self._has_epochs())
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """One epoch over these rows, from the weights that there are.
+    @if_solver_has_epochs
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """One epoch over these rows, from the weights of the call before.
 
-        The solver goes on from where it was: its moments, its steps, and what the learning rate has come to. Features
-        and targets are standardised by all rows so far, the columns of a DataFrame encoded as the first call's rows
-        want it. Losses are in units of the targets as they are standardised in this call.
+        The solver continues with its moments, its number of steps and its learning rate. Features and targets are
+        standardised by all rows so far; the columns of a DataFrame are encoded as for the rows of the first call.
+        Losses are in units of the targets as they are standardised in this call.
         """
-        fitted: MLPRegressor = self._fit(X, y, sample_weight, one_epoch=True)
-        return fitted
+        self._fit(X, y, sample_weight, one_epoch=True)
+        return self
 
+    @overload
+    def predict(self, X: np.ndarray) -> np.ndarray: ...
+    @overload
+    def predict(self, X: Any) -> Any: ...
     def predict(self, X: Any) -> Any:
         """(n,) or (n, k) numbers; of quantiles (n, levels) or (n, k, levels). Of the kind and on the device of X."""
-        return self._ask(X, "predict", lambda net, rows: net.predict(rows), lambda _, numbers: numbers)
+        return self._predict_with(X, "predict", lambda net, rows: net.predict(rows), lambda _, numbers: numbers)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R2 of the predictions, of several targets the mean of theirs; of several quantiles, of the one nearest to the
-        median. A target that never changes has 0."""
-        y, weights = as_they_came(on_host(y)), on_host(sample_weight)
+        median. A constant target has 0."""
+        y, weights = exact_targets(on_host(y)), on_host(sample_weight)
         predicted = point_prediction(self.network_, on_host(self.predict(X)))
         with warnings.catch_warnings(), np.errstate(all="ignore"):  # the squares of the largest numbers overflow there
-            warnings.simplefilter("ignore", UndefinedMetricWarning)  # of one row, which never changes
+            warnings.simplefilter("ignore", UndefinedMetricWarning)  # of one row, which is constant
             r2_score(y, predicted, sample_weight=weights)  # refuses in scikit-learn's words what has no r2
         return r2(np.asarray(y), predicted, None if weights is None else np.asarray(weights))

@@ -1,7 +1,7 @@
 """The standardisation of a stream: mean and deviation of all rows that ``fit`` and ``partial_fit`` have had so far.
 
-The net is a function of standardised rows to standardised targets. Only the way from a column's own units to these
-moves as rows come in; no weight is rewritten for it. docs/decisions/0023 says why, with figures.
+The net is a function of standardised rows to standardised targets. Only the map from a column's own units to these
+moves with new rows; no weight is rewritten for it. docs/decisions/0023 says why, with figures.
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.backends.contract.backend import Array
 from chainrule.errors import DataError
 from chainrule.estimators.array_namespaces import on_host
-from chainrule.estimators.validation import standardization
+from chainrule.estimators.constant_columns import standardization
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.network import Network
 
-if TYPE_CHECKING:
-    from chainrule.estimators.base import BaseMLP
-
-ENOUGH = 100  # rows, from which on a deviation is known well enough to say what lies far out
-OF_CONSTANT = float(Standardization.fit(np.zeros((1, 1))).scale[0])  # the scale of a column that never changes
+ENOUGH = 100  # rows, from which on a deviation is known well enough to recognise outliers
+OF_CONSTANT = float(Standardization.fit(np.zeros((1, 1))).scale[0])  # the scale of a constant column
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +35,7 @@ class RunningMoments:
     ----------
     weight : sum of the rows' weights; only ratios of weights matter
     count : rows of a weight above 0
-    mean, deviation : (n_columns,) float64 each; the deviation of a column that has not changed yet is exactly 0, its
+    mean, deviation : (n_columns,) float64 each; the deviation of a column that is constant so far is exactly 0, its
         mean exactly the value
     """
 
@@ -48,15 +45,15 @@ class RunningMoments:
     deviation: np.ndarray
 
     @classmethod
-    def of(cls, found: Standardization, x: Array, weights: np.ndarray | None, unit: float = 1.0) -> RunningMoments:
-        """The moments of rows ``x`` (n, n_columns), or (n,) as one column, whose standardisation is ``found``.
+    def of(cls, scale: Standardization, x: Array, weights: np.ndarray | None, unit: float = 1.0) -> RunningMoments:
+        """The moments of rows ``x`` (n, n_columns), or (n,) as one column, whose standardisation is ``scale``.
 
         ``unit`` is what a weight of 1 was given as, in the weights of the whole stream.
         """
         x = x[:, None] if x.ndim == 1 else x
         counted = None if weights is None else np.flatnonzero(weights)
-        mean, deviation = found.mean.copy(), found.scale.copy()
-        for j in np.flatnonzero(found.scale == OF_CONSTANT):  # of any other column too, by chance
+        mean, deviation = scale.mean.copy(), scale.scale.copy()
+        for j in np.flatnonzero(scale.scale == OF_CONSTANT):  # of any other column too, by chance
             column = on_host(x[:, j])  # one at a time: together they could be as large as the table
             column = column if counted is None else column[counted]
             if column.min() == column.max():
@@ -82,12 +79,12 @@ class RunningMoments:
         DataError   if the moments are not finite.
         """
         x = x[:, None] if x.ndim == 1 else x
-        if weights is not None and not weights.all():  # rows of weight 0 have no say in what is far out either
+        if weights is not None and not weights.all():  # rows of weight 0 do not decide what is an outlier either
             x, weights = x[weights > 0], weights[weights > 0]
         x = self._drawn_in(x)
         more = RunningMoments.of(standardization(x, weights), x, weights, unit)
         weight = min(self.weight + more.weight, sys.float_info.max)
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # the result is refused below
             q, d = 1 / (1 + self.weight / more.weight), more.mean - self.mean
             p = 1 - q
             within = np.hypot(math.sqrt(p) * self.deviation, math.sqrt(q) * more.deviation)
@@ -107,8 +104,8 @@ class RunningMoments:
 
         None of n rows lies more than sqrt(n - 1) of their deviations from their mean (Samuelson 1968, How Deviant Can
         You Be?): a value beyond is like none before. A single one no more than doubles the variance, and does not press
-        all other rows into one point. Where most rows of a chunk are out there the column itself has moved, and they
-        count as they are; where a chunk is one row, every such row doubles the variance until it is no longer far out.
+        all other rows into one point. If most rows of a chunk are that far out, the column itself has moved, and they
+        count as they are; if a chunk is one row, every such row doubles the variance until it is no longer far out.
         """
         if self.count < ENOUGH:
             return x
@@ -123,13 +120,13 @@ class RunningMoments:
         return drawn_in
 
     def standardization(self, limit: float) -> Standardization:
-        """These moments as what is done to a column."""
+        """The standardisation by these moments."""
         return Standardization(self.mean, np.where(self.deviation > 0, self.deviation, OF_CONSTANT), limit)
 
 
 @dataclass(frozen=True)
 class RunningScale:
-    """The moments behind a :class:`Preparation`; None for what is not standardised."""
+    """The moments of which a :class:`Preparation` is made; None for what is not standardised."""
 
     features: RunningMoments | None
     targets: RunningMoments | None
@@ -163,19 +160,16 @@ class RunningScale:
 
 
 @contextlib.contextmanager
-def scale_followed_by(
-    estimator: BaseMLP, x: Array, y: np.ndarray, weights: np.ndarray | None, unit: float, *, follow: bool
-) -> Iterator[None]:
-    """Let an estimator's standardisation ``follow`` these rows, which are trained on inside.
+def scale_applied(scale: RunningScale | None, net: Network) -> Iterator[None]:
+    """Let ``scale`` standardise for ``net``, which is trained inside; None changes nothing.
 
-    If that fails the standardisation is what it was before, as if the rows had not come.
+    If that fails the standardisation is what it was before.
     """
-    net, scale, preparation = estimator._net, estimator._scale, estimator._net.preparation
-    if follow:
-        estimator._scale = scale.followed_by(x, y, weights, unit)
-        net.preparation = estimator._scale.applied_to(preparation)
+    preparation = net.preparation
+    if scale is not None:
+        net.preparation = scale.applied_to(preparation)
     try:
         yield
     except BaseException:
-        estimator._scale, net.preparation = scale, preparation
+        net.preparation = preparation
         raise

@@ -1,4 +1,4 @@
-"""What comes into ``fit`` and ``predict``, checked by scikit-learn's rules: arrays, arrays on a GPU, DataFrames.
+"""The rows for ``fit`` and ``predict``, checked by scikit-learn's rules: arrays, arrays on a GPU, DataFrames.
 
 A DataFrame may hold text and holes: a :class:`TableEncoder`, fitted on the training rows, makes X of its columns, as it
 does for ``chainrule train``. Its columns are known by name, so a new frame has the same ones, in the same order.
@@ -7,9 +7,8 @@ does for ``chainrule train``. Its columns are known by name, so a new frame has 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,10 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, check_consi
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import DataError, first_line
 from chainrule.estimators.array_namespaces import is_on_gpu, on_host
-from chainrule.estimators.labels import as_they_came
+from chainrule.estimators.labels import exact_targets
 from chainrule.nn.columns.column_data import Categorical, ColumnData
 from chainrule.nn.columns.table_encoder import TableEncoder
-from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.row_checks import place_of_nonfinite, refuse_masked, relative_weights
-from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.network import Network
 from chainrule.tables.frames.frame_reader import is_frame, read_frame
 from chainrule.tables.selection import Selection
@@ -35,7 +32,7 @@ WIDE = (np.float64, np.float32)
 
 @dataclass(frozen=True)
 class ValidatedRows:
-    """Rows to train on or to watch.
+    """Rows to train or validate on.
 
     Parameters
     ----------
@@ -43,7 +40,7 @@ class ValidatedRows:
     y : targets as scikit-learn checks them
     weights : (n,) from 0 up, not all 0; or None
     dtype : that the net computes in
-    target_name : of y, where it has one
+    target_name : of y, if it has one
     unit : a weight of 1 in ``weights`` as it was given: calls of ``partial_fit`` are weighed against each other by it
     """
 
@@ -58,7 +55,7 @@ class ValidatedRows:
         return len(self.y)
 
     def fit_encoder(self, training: np.ndarray | None, *, embed_above: int | None) -> TableEncoder | None:
-        """Of the ``training`` rows that weigh anything; None where these are no columns."""
+        """Of the ``training`` rows that weigh anything; None if X is no table."""
         if not isinstance(self.X, Mapping):
             return None
         rows, weights = np.arange(len(self)) if training is None else training, None
@@ -75,7 +72,7 @@ class ValidatedRows:
         return _encoded(encoder, self.X) if encoder is not None else self.X
 
 
-def take(
+def validated_rows(
     estimator: Any,
     X: Any,
     y: Any,
@@ -87,88 +84,90 @@ def take(
     encoder: TableEncoder | None,
     first: bool,
 ) -> ValidatedRows:
-    """What a fit is given. ``first`` means that names and number of the features are learnt, not compared."""
+    """The rows of a fit. ``first`` means that names and number of the features are learnt, not compared."""
     for values, what in ((X, "X"), (y, "y"), (sample_weight, "sample_weight")):
         _refuse_misread(values, what)
     name = getattr(y, "name", None)
     if numeric and issparse(y):
         raise TypeError("Sparse data was passed for y, but dense data is required: y.toarray()")
-    y, sample_weight = as_they_came(on_host(y)), on_host(sample_weight)
+    y, sample_weight = exact_targets(on_host(y)), on_host(sample_weight)
+    is_table = _is_table(X) and (first or encoder is not None)
     with _first_named(X=X, y=y, sample_weight=sample_weight):
-        return _take(
-            estimator,
-            X,
-            y,
-            sample_weight,
-            dtypes=dtypes,
-            numeric=numeric,
-            backend=backend,
-            encoder=encoder,
-            first=first,
-            name=name if isinstance(name, str) else "",
-        )
+        if is_table or (_stays_on(backend, X) and encoder is None):
+            validate_data(estimator, X, y, reset=first, skip_check_array=True)
+            y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+            check_consistent_length(X, y)
+            X, dtype = _table_or_device_rows(X, backend, encoder, dtypes, is_table=is_table)
+        else:
+            X, y, dtype = _array_rows(estimator, X, y, encoder, dtypes, numeric=numeric, first=first)
+        weights, unit = _checked_weights(sample_weight, y)
+    return ValidatedRows(X, y, weights, dtype, name if isinstance(name, str) else "", unit)
 
 
-def _take(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    sample_weight: Any,
-    *,
-    dtypes: Any,
-    numeric: bool,
-    backend: Backend,
-    encoder: TableEncoder | None,
-    first: bool,
-    name: str,
-) -> ValidatedRows:
-    target = {"multi_output": True, "y_numeric": numeric}
-    framed = _is_table(X) and (first or encoder is not None)
-    if framed or (_stays_on(backend, X) and encoder is None):
-        validate_data(estimator, X, y, reset=first, skip_check_array=True)
-        y = _check_y(y, **target, estimator=estimator)
-        check_consistent_length(X, y)
-        dtype = _dtype(_dtype_of(X), dtypes)
-        X = _columns(X, encoder) if framed else backend.upload(X)
-        if framed and isinstance(dtypes, tuple) and _has_text_or_holes(X):
-            dtype = np.dtype(np.float32)  # nothing that scikit-learn would have done with it is to be equalled
-    else:
-        finite = True if encoder is None else "allow-nan"
-        X, y = validate_data(estimator, on_host(X), y, dtype=WIDE, ensure_all_finite=finite, reset=first, **target)
-        dtype = _dtype(X.dtype, dtypes)
-    weights, unit = None, 1.0
-    if sample_weight is not None:
-        weights = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
-        if not weights.any():
-            raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
-        largest, weights = weights.max(), relative_weights(weights)
-        unit = float(largest / weights.max())
-    return ValidatedRows(X, y, weights, dtype, name, unit)
+def _table_or_device_rows(
+    X: Any, backend: Backend, encoder: TableEncoder | None, dtypes: Any, *, is_table: bool
+) -> tuple[Array | Mapping[str, ColumnData], np.dtype]:
+    """The columns of a table, or an array on its device, and the dtype of the net."""
+    dtype = _dtype(_dtype_of(X), dtypes)
+    if not is_table:
+        return backend.upload(X), dtype
+    columns = _columns(X, encoder)
+    if isinstance(dtypes, tuple) and _has_text_or_holes(columns):
+        dtype = np.dtype(np.float32)  # scikit-learn does nothing with such columns that would have to be equalled
+    return columns, dtype
+
+
+def _array_rows(
+    estimator: Any, X: Any, y: Any, encoder: TableEncoder | None, dtypes: Any, *, numeric: bool, first: bool
+) -> tuple[np.ndarray, np.ndarray, np.dtype]:
+    """X and y as scikit-learn checks them, and the dtype of the net."""
+    X, y = validate_data(
+        estimator,
+        on_host(X),
+        y,
+        dtype=WIDE,
+        ensure_all_finite=True if encoder is None else "allow-nan",
+        reset=first,
+        multi_output=True,
+        y_numeric=numeric,
+    )
+    return X, y, _dtype(X.dtype, dtypes)
+
+
+def _checked_weights(sample_weight: Any, y: np.ndarray) -> tuple[np.ndarray | None, float]:
+    """Weights relative to each other, and what a weight of 1 was given as."""
+    if sample_weight is None:
+        return None, 1.0
+    weights = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError("All sample weights are zero: at least one non-zero sample weight was expected")
+    largest, weights = weights.max(), relative_weights(weights)
+    return weights, float(largest / weights.max())
 
 
 @contextlib.contextmanager
 def _first_named(**arrays: Any) -> Iterator[None]:
-    """scikit-learn says which array has a number that is none; the DataError says besides where the first one is."""
+    """scikit-learn says which array has a number that is not finite; the DataError also says where the first one is."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # it asks a sum, which overflows for the largest numbers
+        with np.errstate(over="ignore", invalid="ignore"):  # it takes a sum, which overflows for the largest numbers
             yield
     except DataError:
         raise
     except ValueError as error:
-        said, place = first_line(error).rstrip("."), ""
+        message, place = first_line(error).rstrip("."), ""
         for name, values in arrays.items():
-            if f"Input {name} contains" in said or f"passed to `{name}`" in said:
+            if f"Input {name} contains" in message or f"passed to `{name}`" in message:
                 with contextlib.suppress(TypeError, ValueError):  # objects, and what is sparse
                     numbers = np.asarray(values, np.float64)
-                    numbers = np.where(numbers < 0, np.nan, numbers) if "Negative" in said else numbers
+                    numbers = np.where(numbers < 0, np.nan, numbers) if "Negative" in message else numbers
                     place = place_of_nonfinite(numbers)
         if not place:
             raise
-        raise DataError(f"{said}: the first is at {place}") from error
+        raise DataError(f"{message}: the first is at {place}") from error
 
 
-def read(estimator: Any, X: Any, *, net: Network) -> Array:
-    """(n, n_in) rows to predict: on the net's device where they are there already, else on the host."""
+def rows_to_predict(estimator: Any, X: Any, *, net: Network) -> Array:
+    """(n, n_in) rows to predict: on the net's device if they are there already, else on the host."""
     _refuse_misread(X, "X")
     encoder, backend = net.preparation.encoder, net.backend
     if _stays_on(backend, X) and encoder is None:
@@ -178,8 +177,9 @@ def read(estimator: Any, X: Any, *, net: Network) -> Array:
         validate_data(estimator, X, reset=False, skip_check_array=True)
         return encoder.encode(_columns(X, encoder))
     if encoder is not None and "category" in encoder.kinds.values():
+        name, kind = type(estimator).__name__, type(X).__name__
         raise DataError(
-            f"{type(X).__name__} came to {type(estimator).__name__}, which was fitted on a DataFrame with text",
+            f"{name} was fitted on a DataFrame with text: expected a DataFrame, got {kind}",
             hint="give it a DataFrame with the same columns; in a Pipeline: .set_output(transform='pandas')",
         )
     finite = True if encoder is None else "allow-nan"
@@ -190,7 +190,7 @@ def read(estimator: Any, X: Any, *, net: Network) -> Array:
 
 
 def _refuse_misread(values: Any, name: str) -> None:
-    """DataError for what scikit-learn takes for numbers that nobody meant: masked ones, and dates as their seconds."""
+    """DataError for what scikit-learn would misread as numbers: masked values, and dates as their seconds."""
     refuse_masked(values, name)
     if isinstance(values, list | tuple):
         with contextlib.suppress(ValueError):  # no regular array: scikit-learn says so
@@ -230,43 +230,10 @@ def _encoded(encoder: TableEncoder, rows: np.ndarray) -> np.ndarray:
 
 
 def _dtype_of(X: Any) -> np.dtype:
-    """float32 where all of it is that."""
+    """float32 if all of X is that."""
     dtypes = {str(X.dtype)} if hasattr(X, "dtype") else {str(dtype).lower() for dtype in getattr(X, "dtypes", ())}
     return np.dtype(np.float32 if dtypes == {"float32"} else np.float64)
 
 
-def _dtype(came: np.dtype, dtypes: Any) -> np.dtype:
-    return came if isinstance(dtypes, tuple) else np.dtype(dtypes)
-
-
-def prepared_further(preparation: Preparation, X: Array, y: np.ndarray, weights: np.ndarray | None) -> Preparation:
-    """The preparation of a net whose fit goes on with rows X (n, n_in) and targets y, (n,) or (n, k).
-
-    Columns that never changed before take mean and deviation of these rows: now there is something to learn from them.
-    """
-    features = _where_it_changes_now(preparation.features, X, weights)
-    targets = _where_it_changes_now(preparation.targets, y, weights)
-    if features is preparation.features and targets is preparation.targets:
-        return preparation
-    return replace(preparation, features=features, targets=targets)
-
-
-def _where_it_changes_now(
-    found: Standardization | None, x: Array, weights: np.ndarray | None
-) -> Standardization | None:
-    if found is None or not found.is_constant.any():
-        return found
-    constant = np.flatnonzero(found.is_constant)
-    now = standardization(on_host(x if x.ndim == 1 else x[:, constant]), weights)
-    changes = ~now.is_constant
-    if not changes.any():
-        return found
-    mean, scale = found.mean.copy(), found.scale.copy()
-    at = constant[changes]
-    mean[at], scale[at] = now.mean[changes], now.scale[changes]
-    return Standardization(mean, scale, found.limit)
-
-
-def standardization(x: np.ndarray, weights: np.ndarray | None, limit: float = math.inf) -> Standardization:
-    """Mean and deviation of each column, rows by their weights: a row of weight 2 counts as two rows."""
-    return Standardization.fit(x, limit=limit, sample_weight=weights)
+def _dtype(given: np.dtype, dtypes: Any) -> np.dtype:
+    return given if isinstance(dtypes, tuple) else np.dtype(dtypes)

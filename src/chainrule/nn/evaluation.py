@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from chainrule.backends.contract.backend import CORRECT, LOSS, WEIGHT, Array, Backend
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.nn.inputs.rows import InputReader, Rows
 from chainrule.nn.losses.names import Baseline, Loss
 from chainrule.nn.network import Network
@@ -59,7 +60,7 @@ def _pass_over_rows(
         for part, batch in parts:
             logits = batch.forward(read(x[part]))
             part_targets, part_weights = targets[part], None if weights is None else weights[part]
-            net.loss(be, logits, part_targets, part_weights, state, totals=totals, dlogits=batch.dlogits)
+            net.loss(be, LossBatch(logits, part_targets, part_weights, state, totals, batch.dlogits))
             if net.loss.metric == "accuracy":
                 be.count_correct(logits, part_targets, None if counted is None else counted[part], state, totals=totals)
             if kept is not None:
@@ -91,15 +92,8 @@ class ColumnScores:
         be, loss = self._backend, self._loss
         for j, targets in enumerate(self._targets):
             be.copy(self.logits[:, j * loss.n_out : (j + 1) * loss.n_out], out=self._column)
-            loss(
-                be,
-                self._column,
-                targets,
-                self._weights,
-                self._state,
-                totals=self._totals[j : j + 1],
-                dlogits=self._dlogits,
-            )
+            totals = self._totals[j : j + 1]
+            loss(be, LossBatch(self._column, targets, self._weights, self._state, totals, self._dlogits))
         totals = be.download(self._totals)
         scores = [
             explained(loss, totals[j : j + 1], baseline) for j, baseline in enumerate(self._baselines) if baseline

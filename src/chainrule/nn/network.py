@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.arena import Arena, Layout, is_trained
 from chainrule.backends import backend as make_backend
 from chainrule.backends.contract.backend import Array, Backend
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
 from chainrule.host_memory import out_of_memory_hint, refuse_what_is_not_free
@@ -250,7 +251,7 @@ class Network:
         read = InputReader(be, rows.features, len(rows), self.dtype)
         with be.running():
             logits = batch.forward(read(rows.x))
-            self.loss(be, logits, rows.targets, rows.weights, state, totals=totals, dlogits=batch.dlogits)
+            self.loss(be, LossBatch(logits, rows.targets, rows.weights, state, totals, batch.dlogits))
             batch.backward()
             gradients = self.gradient_arena.copy()
         value = float(self.loss.value(be.download(totals)))

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from chainrule.backends.contract.backend import FAR
+from chainrule.backends.contract.batches import FAR
 from chainrule.errors import OptionError
 from chainrule.nn.inputs.rows import NO_CODES
 from chainrule.nn.inputs.standardization import LARGEST, Standardization, halves

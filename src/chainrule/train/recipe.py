@@ -6,12 +6,20 @@ documentation reports; docs/decisions/0018 has the figures.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias, TypeVar, cast
+
+from chainrule.train.feeding.batches import plan_batches
 
 LEARNING_RATE = 2e-3  # of Adam, falling to 0 along a cosine
+FEATURE_LIMIT = 3.0  # deviations at which features are bent over, so that no outlier rules the net
 DECAY = 5.0  # times the mean of the schedule, 1/2 of a cosine: the logarithm by which a run's decay shrinks weights
 MOST_DECAY = 1.0  # for tables of 100 rows, whose few steps would ask for so much that it outweighs the loss
 MOST_STEPS = 1 << 63  # that are told apart: a whole number may be larger than every float
+
+Auto: TypeAlias = Literal["auto"]
+T = TypeVar("T")
 
 
 class Recipe(NamedTuple):
@@ -31,8 +39,46 @@ RECIPES = (
     Recipe(1_000, (256,), 0.2, 64, 200),
     Recipe(4_096, (256, 128), 0.2, 128, 200),
     Recipe(16_384, (256, 128), 0.2, 256, 200),
-    Recipe(32_768, (256, 128), 0.2, 256, 60),  # an epoch has steps enough
+    Recipe(32_768, (256, 128), 0.2, 256, 60),  # an epoch has enough steps
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the user has chosen; "auto" leaves a setting to :func:`resolve`.
+
+    Parameters
+    ----------
+    hidden : units of each hidden layer
+    dropout : rate after each hidden layer
+    epochs, batch_size : passes over the rows, and rows per step
+    alpha : of the penalty in the loss
+    weight_decay : of the optimiser
+    """
+
+    hidden: Sequence[int] | Auto = "auto"
+    dropout: float | Auto = "auto"
+    epochs: int | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    alpha: float | Auto = "auto"
+    weight_decay: float | Auto = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """:class:`Choices` with nothing left open."""
+
+    hidden: Sequence[int]
+    dropout: float
+    epochs: int
+    batch_size: int
+    alpha: float
+    weight_decay: float
+
+
+def is_auto(option: object) -> bool:
+    """Whether an option is left to the recipe."""
+    return isinstance(option, str) and option == "auto"
 
 
 def recipe_for(rows: int) -> Recipe:
@@ -40,10 +86,51 @@ def recipe_for(rows: int) -> Recipe:
     return next(recipe for recipe in reversed(RECIPES) if rows >= recipe.rows)
 
 
+def resolve(
+    choices: Choices,
+    rows: int,
+    *,
+    optimizer: str = "adamw",
+    lr: float | None = None,
+    accumulate: int = 1,
+    recipe: Recipe | None = None,
+) -> Settings:
+    """The settings of a fit.
+
+    Parameters
+    ----------
+    choices : what the user has set
+    rows : to train on
+    optimizer : its name; "adamw" alone has a weight decay if none was chosen
+    lr : the learning rate at its highest; None if the optimiser has none
+    accumulate : batches per update
+    recipe : by default that for so many rows; a fit that continues another one keeps the recipe of that one
+
+    The recipe's dropout is for the recipe's layers: if only ``hidden`` was chosen, there is none.
+    """
+    recipe = recipe or recipe_for(rows)
+    epochs, batch_size = _chosen(choices.epochs, recipe.epochs), _chosen(choices.batch_size, recipe.batch_size)
+    decay = 0.0
+    if is_auto(choices.weight_decay) and optimizer == "adamw" and lr is not None and lr > 0:  # others are refused later
+        decay = weight_decay_for(lr, epochs * -(-plan_batches(rows, batch_size).count // accumulate))
+    return Settings(
+        hidden=_chosen(choices.hidden, recipe.hidden),
+        dropout=_chosen(choices.dropout, recipe.dropout if is_auto(choices.hidden) else 0.0),
+        epochs=epochs,
+        batch_size=batch_size,
+        alpha=_chosen(choices.alpha, recipe.alpha),
+        weight_decay=_chosen(choices.weight_decay, decay),
+    )
+
+
+def _chosen(value: T | Auto, default: T) -> T:
+    return default if is_auto(value) else cast(T, value)
+
+
 def weight_decay_for(learning_rate: float, steps: int) -> float:
     """min(1, 5 / (lr steps)), of AdamW.
 
-    A decay of d shrinks weights to exp(-d sum lr) by the end of a run: one number for all tables would hardly hold
+    A decay of d shrinks weights to exp(-d sum(lr)) by the end of a run: one number for all tables would hardly hold
     back a net on few rows and flatten one on many. Source: Wang, Aitchison 2024 (arXiv 2405.13698).
     """
     return min(MOST_DECAY, DECAY / (learning_rate * min(steps, MOST_STEPS)))

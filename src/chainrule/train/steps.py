@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, Array
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.nn.passes import Pass
 from chainrule.train.accumulation import Replay, UpdateGroups
 from chainrule.train.diagnosis.divergence import nonfinite_output, nonfinite_parameter
@@ -63,7 +64,7 @@ class Steps:
         def step() -> None:
             x, targets, weights = read()
             logits = batch.forward(x)
-            net.loss(be, logits, targets, weights, state, totals=totals, dlogits=batch.dlogits)
+            net.loss(be, LossBatch(logits, targets, weights, state, totals, batch.dlogits))
             if counts:  # after the loss: both write to totals, and nothing waits for the count
                 be.count_correct(logits, targets, counted, state, totals=totals)
             batch.backward()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.layers.base import LayerPass, Node
@@ -95,7 +96,7 @@ class Step:
         self._at_work = _by_name(batch)
         with be.running():
             logits = batch.forward(self.rows.x)
-            net.loss(be, logits, self.rows.targets, None, self._state, totals=totals, dlogits=batch.dlogits)
+            net.loss(be, LossBatch(logits, self.rows.targets, None, self._state, totals, batch.dlogits))
             batch.backward()
             prediction.forward(self.rows.x)
             self.at: dict[str, Any] = {"x": self.rows.x, "loss": net.loss.value(totals), **self._kept()}
@@ -156,9 +157,7 @@ class Step:
                     q = SimpleNamespace(**{symbol: at[name] for symbol, name in place.names.items() if name in at})
                     put(place.names[formula.symbol], formula.value(layer, q))
             logits, totals = at[self.places[-1].output], np.empty((1, 3), dtype)
-            self.net.loss(
-                be, logits, self.rows.targets, None, self._state, totals=totals, dlogits=np.empty_like(logits)
-            )
+            self.net.loss(be, LossBatch(logits, self.rows.targets, None, self._state, totals, np.empty_like(logits)))
         at["loss"] = self.net.loss.value(totals)
         return at
 

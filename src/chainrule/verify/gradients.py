@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import GradientError
 from chainrule.nn.layers.base import walk
@@ -189,6 +190,6 @@ def _loss(
     totals = be.empty((1, 3), copy.totals_dtype)
     with be.running():
         logits = batch.forward(uploaded.x)
-        copy.loss(be, logits, uploaded.targets, uploaded.weights, new_state(be), totals=totals, dlogits=batch.dlogits)
+        copy.loss(be, LossBatch(logits, uploaded.targets, uploaded.weights, new_state(be), totals, batch.dlogits))
     be.assign(point[name], out=copy.parameters()[name])
     return complex(copy.loss.value(be.download(totals)))

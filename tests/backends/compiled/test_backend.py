@@ -1,4 +1,4 @@
-"""The compiled body: the same bits as NumPy, loaded when it pays, safe in threads and after a fork."""
+"""Compiled loops: the same bits as NumPy, loaded when it pays, safe in threads and after a fork."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import chainrule as cr
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.compiled import loading, loop_cache
+from chainrule.backends.compiled.state import Loops
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.losses.names import LOSSES
@@ -97,10 +98,10 @@ def test_activations_have_the_same_bits(rng, activation, dtype):
 @pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 15, 16, 17, 100, 127, 128])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_are_summed_in_the_order_of_numpy(rng, dtype, k):
-    from chainrule.backends.compiled import loops
+    from chainrule.backends.compiled.loops import losses
 
     rows = np.exp(3 * rng.normal(size=(200, k))).astype(dtype)
-    assert [loops.pairwise_sum(row) for row in rows] == rows.sum(axis=-1).tolist()
+    assert [losses.pairwise_sum(row) for row in rows] == rows.sum(axis=-1).tolist()
 
 
 def test_random_words_are_those_of_the_reference(rng):
@@ -194,9 +195,9 @@ def test_when_the_loops_are_loaded(wanted, expected):
 
 
 def test_a_long_run_loads_them_once_they_pay(monkeypatch):
-    loops = loading.Loops()
+    monkeypatch.setattr(loading, "LOOPS", loops := Loops())
     monkeypatch.setattr(loop_cache, "has_loops", lambda: True)
-    loops.spend(loading.LOADING * 0.6)
-    assert loops.module is None
-    loops.spend(loading.LOADING * 0.6)
-    assert loops.module is not None
+    loading.spend(loading.LOADING * 0.6)
+    assert not loops.is_loaded
+    loading.spend(loading.LOADING * 0.6)
+    assert loops.is_loaded

@@ -14,7 +14,8 @@ import pytest
 import chainrule as cr
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.compiled import loading
-from chainrule.backends.compiled.loading import LOOPS, Loops
+from chainrule.backends.compiled.state import LOOPS, Loops
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.losses.names import LOSSES
 from chainrule.verify.explain import random_rows
@@ -38,16 +39,15 @@ def fresh() -> Iterator[None]:
 
 def break_loop(room: str, name: str) -> None:
     """Load the loops, and put one in that cannot be compiled."""
-    LOOPS.load()
+    loading.load()
     broken = types.SimpleNamespace(**vars(getattr(LOOPS, room)))
-    if room == "activations" and name not in vars(broken):
+    if room == "layers" and name not in vars(broken):
         broken.BACKWARD = dict(broken.BACKWARD, **{name: loop_that_does_not_compile})
+    elif room == "gates":
         broken.GATED = {
             key: value._replace(function=loop_that_does_not_compile) if key[0] == name else value
             for key, value in broken.GATED.items()
         }
-        if name in {key[0] for key in broken.GATED}:
-            del broken.BACKWARD[name]
     else:
         setattr(broken, name, loop_that_does_not_compile)
     setattr(LOOPS, room, broken)
@@ -69,23 +69,25 @@ def train(backend: cr.Backend, loss: str, activation: str, optimizer: str, layer
 
 
 CASES = [
-    *[("module", name, ("softmax_cross_entropy", "relu", "adam", "")) for name in (
-        "add_bias", "add_bias_relu", "subtract_row_max", "choose", "normalize_less_onehot", "adam",
-        "approach", "philox_words",
+    *[(room, name, ("softmax_cross_entropy", "relu", "adam", "")) for room, name in (
+        ("layers", "add_bias"), ("layers", "add_bias_relu"), ("losses", "subtract_row_max"), ("losses", "choose"),
+        ("losses", "normalize_less_onehot"), ("optimisers", "adam"), ("optimisers", "approach"),
+        ("random", "philox_words"),
     )],
-    ("module", "squared_differences", ("squared_error", "tanh", "sgd", "")),
-    ("module", "sgd", ("squared_error", "sigmoid", "sgd", "")),
-    ("module", "sgd_momentum", ("absolute_error", "sigmoid", "momentum", "")),
-    ("module", "absolute_differences", ("absolute_error", "relu", "adam", "")),
-    ("module", "huber", ("huber", "relu", "adam", "")),
-    ("module", "poisson", ("poisson", "relu", "adam", "")),
-    ("module", "gamma", ("gamma", "relu", "adam", "")),
-    *[("module", name, ("sigmoid_cross_entropy", "relu", "adam", "")) for name in (
+    ("target_losses", "squared_differences", ("squared_error", "tanh", "sgd", "")),
+    ("optimisers", "sgd", ("squared_error", "sigmoid", "sgd", "")),
+    ("optimisers", "sgd_momentum", ("absolute_error", "sigmoid", "momentum", "")),
+    ("target_losses", "absolute_differences", ("absolute_error", "relu", "adam", "")),
+    ("target_losses", "huber", ("huber", "relu", "adam", "")),
+    ("target_losses", "poisson", ("poisson", "relu", "adam", "")),
+    ("target_losses", "gamma", ("gamma", "relu", "adam", "")),
+    *[("target_losses", name, ("sigmoid_cross_entropy", "relu", "adam", "")) for name in (
         "less_twice_positive_part", "sigmoid_losses", "sigmoid_less_targets",
     )],
-    *[("activations", name, ("squared_error", name, "adam", "")) for name in ("relu", "tanh", "gelu", "silu", "mish")],
-    ("activations", "multiply_backward", ("squared_error", "elu", "adam", "")),
-    ("normalization", "dropout", ("squared_error", "relu", "adam", "dropout")),
+    *[("layers", name, ("squared_error", name, "adam", "")) for name in ("relu", "tanh")],
+    *[("gates", name, ("squared_error", name, "adam", "")) for name in ("gelu", "silu", "mish")],
+    ("layers", "multiply_backward", ("squared_error", "elu", "adam", "")),
+    ("random", "dropout", ("squared_error", "relu", "adam", "dropout")),
     *[("normalization", name, ("squared_error", "relu", "adam", "layer")) for name in (
         "less_first", "square_distances", "normalize_rows", "row_gradients", "times_gain", "row_input_gradient",
     )],
@@ -99,10 +101,14 @@ CASES = [
 def test_a_loop_that_does_not_compile_leaves_the_bits_as_they_are(room, name, setting):
     expected = train(NumPyBackend(), *setting)
     break_loop(room, name)
-    with pytest.warns(cr.CompiledLoopsWarning, match="given up: TypingError.*NumPy goes on") as caught:
+    with pytest.warns(
+        cr.CompiledLoopsWarning, match="given up: TypingError.*NumPy computes the same numbers"
+    ) as caught:
         assert train(compiled.CompiledBackend(), *setting) == expected
     assert len(caught) == 1
-    assert LOOPS.module is LOOPS.activations is LOOPS.normalization is None
+    assert not LOOPS.is_loaded
+    assert LOOPS.layers is LOOPS.gates is LOOPS.losses is LOOPS.target_losses is None
+    assert LOOPS.normalization is LOOPS.optimisers is LOOPS.random is None
     assert compiled.describe().startswith("given up: TypingError")
 
 
@@ -110,14 +116,15 @@ def losses_in_place(backend: cr.Backend, kind: str, rng: np.random.Generator) ->
     """The gradient written over the logits, as the contract allows."""
     logits, labels = rng.normal(size=(6, 4)), rng.integers(0, 4, 6).astype(np.int32)
     state, totals = np.zeros(3, np.int64), np.zeros((1, 2))
-    options = {"scale": 1.0, "mean": True, "totals": totals, "dlogits": logits}
+    options = {"scale": 1.0, "mean": True}
     with backend.running():
         if kind == "softmax":
             backend.softmax(logits, out=logits)
         elif kind == "softmax_cross_entropy":
-            backend.softmax_cross_entropy(logits, labels, None, state, **options)
+            backend.softmax_cross_entropy(LossBatch(logits, labels, None, state, totals, logits), **options)
         else:
-            backend.elementwise_loss(kind, logits, rng.integers(0, 2, (6, 4)).astype(float), None, state, **options)
+            targets = rng.integers(0, 2, (6, 4)).astype(float)
+            backend.elementwise_loss(LossBatch(logits, targets, None, state, totals, logits), kind, **options)
     return [logits.tobytes(), totals.tobytes()]
 
 
@@ -132,13 +139,13 @@ def losses_in_place(backend: cr.Backend, kind: str, rng: np.random.Generator) ->
 )
 def test_logits_that_are_written_over_are_there_when_a_later_loop_does_not_compile(name, kind):
     expected = losses_in_place(NumPyBackend(), kind, np.random.default_rng(2))
-    break_loop("module", name)
+    break_loop("target_losses" if kind == "sigmoid_cross_entropy" else "losses", name)
     with pytest.warns(cr.CompiledLoopsWarning):
         assert losses_in_place(compiled.CompiledBackend(), kind, np.random.default_rng(2)) == expected
 
 
 def test_warnings_made_errors_end_no_fit():
-    break_loop("module", "adam")
+    break_loop("optimisers", "adam")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(compiled.CompiledBackend(), "squared_error", "relu", "adam", "")
@@ -146,18 +153,18 @@ def test_warnings_made_errors_end_no_fit():
 
 
 def test_an_error_that_is_not_of_the_compiler_is_raised_as_it_is():
-    LOOPS.load()
+    loading.load()
     backend = compiled.CompiledBackend()
     with pytest.raises(ValueError, match="matmul"):
         backend.dense(np.ones((2, 3)), np.ones((4, 5)), np.ones(5), "relu", z=(y := np.ones((2, 5))), y=y)
-    assert LOOPS.module is not None
+    assert LOOPS.is_loaded
 
 
 def stopping_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "chainrule.backends.compiled.loops", None)
-    monkeypatch.delattr("chainrule.backends.compiled.loops", raising=False)
+    monkeypatch.setitem(sys.modules, "chainrule.backends.compiled.loops.layers", None)
+    monkeypatch.delattr("chainrule.backends.compiled.loops.layers", raising=False)
 
 
 def leaving_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +183,8 @@ def test_loops_that_cannot_be_loaded_leave_numpy(
 ) -> None:
     prepare(monkeypatch)
     with pytest.warns(cr.CompiledLoopsWarning, match=said):
-        LOOPS.load()
-    assert LOOPS.module is None
+        loading.load()
+    assert not LOOPS.is_loaded
     assert compiled.describe().startswith(said)
     setting = ("squared_error", "relu", "adam", "")
     assert train(compiled.CompiledBackend(), *setting) == train(NumPyBackend(), *setting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pickle
 import stat
@@ -15,11 +16,12 @@ import pytest
 import chainrule as cr
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.compiled import loop_cache
-from chainrule.backends.compiled.loading import LOOPS, Loops
+from chainrule.backends.compiled.state import LOOPS, Loops
 
 pytest.importorskip("numba", reason="numba is not installed")
 
-from chainrule.backends.compiled import activation_loops, jit
+from chainrule.backends.compiled import jit
+from chainrule.backends.compiled.loops import gates, optimisers
 from chainrule.backends.reference.normal_tail import DOUBLE, SINGLE
 
 needs_uids = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user ids")
@@ -66,7 +68,7 @@ def test_a_second_process_takes_a_loop_from_disk(folder):
 def test_a_loop_that_closes_over_another_has_the_same_key_in_each_process():
     """numba's has not: gelu was compiled anew by every process, and left two files each time."""
     codegen = types.SimpleNamespace(magic_tuple=lambda: ("x86_64", "", ""))
-    made = [activation_loops._gelu(real, p) for real, p in 2 * [(np.float32, SINGLE), (np.float64, DOUBLE)]]
+    made = [gates._gelu(real, p) for real, p in 2 * [(np.float32, SINGLE), (np.float64, DOUBLE)]]
     for part in ("argument", "function", "derivative"):
         one, other, again, other_again = (getattr(gated, part)._cache._key((), codegen) for gated in made)
         assert (one, other) == (again, other_again)
@@ -224,9 +226,25 @@ def test_a_cache_directory_of_chainrules_own_comes_before_numbas(tmp_path, monke
 
 def test_loops_are_there_once_an_optimiser_has_been_compiled(folder):
     assert not loop_cache.has_loops()
-    loop_cache.write(folder / "kernels.adam-1-0", b"")
+    name = optimisers.adam._cache._name  # as it is kept under, whatever the module is called
+    loop_cache.write(folder / f"{name}-0", b"")
     assert not loop_cache.has_loops()
-    loop_cache.write(folder / "kernels.adam-1-1", b"x")
+    loop_cache.write(folder / f"{name}-1", b"x")
     assert loop_cache.has_loops()
-    empty(folder / "kernels.adam-1-1")
+    empty(folder / f"{name}-1")
     assert not loop_cache.has_loops()
+
+
+def test_the_stamp_covers_every_source_whose_constants_a_loop_may_hold():
+    """Or a loop from before a change of a constant would be taken for one of after it."""
+    package = Path(loop_cache.__file__).parent.parent
+    loops = sorted((package / "compiled" / "loops").glob("*.py"))
+    assert len(loops) > 5
+    imported = {
+        package.joinpath(*node.module.split(".")[2:]).with_suffix(".py")
+        for path in loops
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("chainrule.backends.")
+    }
+    assert package / "reference" / "normal_tail.py" in imported
+    assert {*loops, *imported} <= set(loop_cache.sources())

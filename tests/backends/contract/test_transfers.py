@@ -1,4 +1,4 @@
-"""Copies that run beside the work: what every body promises, what the guard refuses, and what CUDA does with them."""
+"""Copies that run beside the work: what every backend promises, what the guard refuses, what CUDA does with them."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def looks_at(cuda: cr.Backend) -> tuple[float, float, float]:
     memory = target.view(np.ndarray)
 
     def look() -> None:
-        cuda._lanes.main.push(lambda: found.append(float(memory[0])))
+        cuda._streams.main.push(lambda: found.append(float(memory[0])))
 
     look()
     host[:] = 1
@@ -143,7 +143,7 @@ def looks_at(cuda: cr.Backend) -> tuple[float, float, float]:
 
 
 def test_a_copy_comes_after_earlier_work_and_before_what_is_asked_for_after_the_join(cuda):
-    """And beside what is asked for between: streams go on in an order of chance, and both orders come up."""
+    """And beside what is asked for between: streams continue in an order of chance, and both orders come up."""
     assert {looks_at(cuda) for _ in range(30)} == {(0, 0, 1), (0, 1, 1)}
 
 

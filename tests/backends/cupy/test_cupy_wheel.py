@@ -1,4 +1,4 @@
-"""The CuPy wheel without a driver: everything up to the missing driver behaves. Skipped where CuPy is not installed."""
+"""The CuPy wheel without a driver: everything up to the missing driver behaves. Skipped if CuPy is not installed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def unowned(shape: tuple[int, ...], dtype: np.dtype) -> types.SimpleNamespace:
 
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64), BF16], ids=str)
 def test_arrays_say_where_they_lie(dtype):
-    """What a launch asks of a CuPy array: address, extent, dtype, how it is turned."""
+    """What a launch asks of a CuPy array: address, extent, dtype, whether it is transposed."""
     both = unowned((6, 4), dtype)
     assert address(both.array) == both.host.ctypes.data
     assert span(both.array) == (both.host.ctypes.data, both.host.ctypes.data + both.host.nbytes)
@@ -77,8 +77,8 @@ def test_arrays_say_where_they_lie(dtype):
     assert span(part) == (both.host[2:].ctypes.data, both.host[2:].ctypes.data + part.nbytes)
     assert part.dtype == dtype
     assert part.flags.c_contiguous
-    turned = part.swapaxes(-1, -2)
-    assert (turned.shape, turned.flags.c_contiguous, turned.flags.f_contiguous) == ((4, 3), False, True)
+    transposed = part.swapaxes(-1, -2)
+    assert (transposed.shape, transposed.flags.c_contiguous, transposed.flags.f_contiguous) == ((4, 3), False, True)
     assert part.reshape(-1).shape == (12,)
 
 

@@ -112,7 +112,7 @@ def test_auto_falls_back_to_the_cpu_and_says_why(install, cupy, driver, what, hi
 
 def test_a_device_number_beyond_the_last(install):
     install(fake_cupy(count=2))
-    with pytest.raises(cr.DeviceError, match="device 7 was asked for and 2 are there"):
+    with pytest.raises(cr.DeviceError, match="device 7 was asked for, 2 found"):
         cr.backend("cuda:7")
 
 

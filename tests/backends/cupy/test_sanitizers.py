@@ -54,7 +54,7 @@ FOUND = {  # kernel, sanitizer, its words (one compiler's or another's)
 
 
 def environment(sanitizer: str) -> dict[str, str]:
-    """What a process needs to load kernels that were compiled for a sanitizer; skips where that is not to be had."""
+    """What a process needs to load kernels that were compiled for a sanitizer; skips if that cannot be had."""
     if problem := compiler_problem():
         pytest.skip(problem)
     found = []

@@ -1,7 +1,7 @@
 """Every implementation on numbers that are none, infinite, largest, denormal or a signed zero: as the reference.
 
 The compiled loops have its bits, but for the sign of a zero. The CUDA kernels, emulated on the CPU, have a nan or an
-infinity where it has one, and elsewhere its numbers to rounding. Sums get one special number each, since among several
+infinity if it has one, and otherwise its numbers to rounding. Sums get one special number each, since among several
 of them the order decides.
 """
 
@@ -17,6 +17,7 @@ import pytest
 import chainrule as cr
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.contract.backend import RUNNING
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.layers.activations import ACTIVATIONS
 from emulation.backend import EmulatedBackend, compiler_problem
@@ -62,7 +63,7 @@ class Setting:
         self.backend, self.dtype = backend, dtype
 
     def array(self, values: Any, dtype: Any = None) -> Any:
-        return self.backend.upload(np.array(values), dtype)  # a copy: NumPy would hand on what came
+        return self.backend.upload(np.array(values), dtype)  # a copy: NumPy would hand on the given array
 
     def ones(self, *shape: int) -> Any:
         return self.array(np.ones(shape, self.dtype))
@@ -176,18 +177,9 @@ def elementwise_loss(to: Setting, kind: str, weighted: bool) -> Arrays:
     for value, target in itertools.product(specials(to.dtype), (0.0, 1.0, 2.5)):
         logits, dlogits = to.array([[value, 0.5, -0.25]], to.dtype), to.ones(1, 3)
         targets, totals, state = to.array([[target, 1.0, 0.5]], to.dtype), to.array(np.zeros((1, 3))), to.state()
-        to.backend.elementwise_loss(
-            kind,
-            logits,
-            targets,
-            to.array([0.7], to.dtype) if weighted else None,
-            state,
-            parameter=1.5,
-            scale=0.5,
-            mean=True,
-            totals=totals,
-            dlogits=dlogits,
-        )
+        weights = to.array([0.7], to.dtype) if weighted else None
+        batch = LossBatch(logits, targets, weights, state, totals, dlogits)
+        to.backend.elementwise_loss(batch, kind, parameter=1.5, scale=0.5, mean=True)
         for name, array in (("dlogits", dlogits), ("totals", totals), ("state", state)):
             found[name].append(to.backend.download(array))
     return found
@@ -198,17 +190,8 @@ def class_loss(to: Setting, kind: str, options: dict[str, float]) -> Arrays:
     for value, label in itertools.product(specials_of_row(to.dtype), (0, 1)):
         logits, dlogits = to.array([[value, 0.5, -0.25]], to.dtype), to.ones(1, 3)
         totals, state = to.array(np.zeros((1, 3))), to.state()
-        getattr(to.backend, kind)(
-            logits,
-            to.array([label], np.int32),
-            None,
-            state,
-            **options,
-            scale=1.0,
-            mean=True,
-            totals=totals,
-            dlogits=dlogits,
-        )
+        batch = LossBatch(logits, to.array([label], np.int32), None, state, totals, dlogits)
+        getattr(to.backend, kind)(batch, **options, scale=1.0, mean=True)
         for name, array in (("dlogits", dlogits), ("totals", totals), ("state", state)):
             found[name].append(to.backend.download(array))
     return found
@@ -223,9 +206,8 @@ def distribution_loss(to: Setting, kind: str, place: int) -> Arrays:
         logits, dlogits = to.array(row), to.ones(*row.shape)
         targets = to.array([[target]] if options else [[target, 1.0]], to.dtype)
         totals, state = to.array(np.zeros((1, 3))), to.state()
-        getattr(to.backend, kind)(
-            logits, targets, None, state, **options, scale=1.0, mean=True, totals=totals, dlogits=dlogits
-        )
+        batch = LossBatch(logits, targets, None, state, totals, dlogits)
+        getattr(to.backend, kind)(batch, **options, scale=1.0, mean=True)
         for name, array in (("dlogits", dlogits), ("totals", totals), ("state", state)):
             found[name].append(to.backend.download(array))
     return found
@@ -372,11 +354,11 @@ def outcome(backend: cr.Backend, case: str, dtype: str) -> dict[str, np.ndarray]
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("body", ["compiled", "guarded"])
-def test_the_compiled_loops_have_the_bits_of_the_reference(body, case, dtype):
-    if body == "compiled":
+@pytest.mark.parametrize("implementation", ["compiled", "guarded"])
+def test_the_compiled_loops_have_the_bits_of_the_reference(implementation, case, dtype):
+    if implementation == "compiled":
         pytest.importorskip("numba", reason="numba is not installed")
-    found = outcome(compiled.loaded() if body == "compiled" else cr.GuardedBackend(), case, dtype)
+    found = outcome(compiled.loaded() if implementation == "compiled" else cr.GuardedBackend(), case, dtype)
     for name, expected in outcome(NumPyBackend(), case, dtype).items():
         np.testing.assert_array_equal(found[name], expected, err_msg=f"{case}: {name}")
 

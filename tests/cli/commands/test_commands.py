@@ -132,7 +132,7 @@ def test_a_broken_model_file(run, content):
 def test_show_of_a_folder_that_is_no_run(run, tmp_path):
     found = run("show", tmp_path)
     assert found.code == 3
-    assert "no run directory" in found.error
+    assert "expected a run directory" in found.error
 
 
 def test_explain(run):
@@ -268,7 +268,7 @@ def test_a_full_disk_is_exit_code_5(run, monkeypatch):
     assert not list(Path("out").glob(".*.tmp")), "a temporary was left behind"
 
 
-def test_quantiles_and_a_spread_have_columns_of_their_own(run, tmp_path):
+def test_predict_of_quantile_and_gaussian_nll_has_columns_of_their_own(run, tmp_path):
     """From training to a table of predictions and its score, for losses with several outputs a target."""
     rng = np.random.default_rng(2)
     x = rng.uniform(0, 1, 80)
@@ -290,7 +290,7 @@ def test_quantiles_and_a_spread_have_columns_of_their_own(run, tmp_path):
         assert scores <= set(run("evaluate", tmp_path / loss, tmp_path / "t.csv", "--json").json)
 
 
-def test_class_weights_from_the_command_line(run, tmp_path):
+def test_class_weight_balanced_from_the_command_line(run, tmp_path):
     done = run("train", "digits", "--class-weight", "balanced", "--epochs", 1, "--run-dir", tmp_path / "r", "--json")
     assert done.json["valid"]["accuracy"] > 0.5
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i},{i / 7}\n" for i in range(20)))
@@ -346,7 +346,7 @@ def test_a_file_that_a_command_reads_is_not_written_to(run, tmp_path, written, l
 @pytest.mark.parametrize(
     "name", [b"new\nline", b"-r a\xff7", b"r'q\"$x`\\", b"plain", "\x1b[31m\u202ef\u00fc".encode(), b"\x017"]
 )
-def test_a_command_to_go_on_with_is_one_for_a_shell(name):
+def test_a_suggested_command_is_quoted_for_a_shell(name):
     said = output.command("resume", Path(os.fsdecode(name)))
     assert said.isprintable()
     shell = ["bash", "-c", f'chainrule() {{ printf %s "$2"; }}; {said}']
@@ -354,8 +354,8 @@ def test_a_command_to_go_on_with_is_one_for_a_shell(name):
     assert got == (b"./" if name.startswith(b"-") else b"") + name
 
 
-def test_columns_of_predictions_have_names_of_their_own(run):
-    """A target called p_a beside the probability of class a."""
+def test_predict_columns_have_names_of_their_own(run):
+    """A target called p_a and the probability of class a."""
     Path("t.csv").write_text("x,p_a\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(40)))
     assert run("train", "t.csv", "--target", "p_a", "--epochs", 1, "--device", "cpu", "--run-dir", "m").code == 0
     assert run("predict", "m", "t.csv", "--device", "cpu").out.splitlines()[0] == "p_a,p_a_,p_b"

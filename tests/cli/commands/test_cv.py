@@ -12,7 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli.commands import cv
-from chainrule.cli.options import training_data
+from chainrule.cli.training import table
 
 QUICK = ("--device", "cpu", "--quiet", "--hidden", 8, "--epochs", 2)
 
@@ -60,17 +60,17 @@ def test_the_same_seed_gives_the_same_figures(run, houses):
     assert one != other
 
 
-def test_what_is_scored_has_no_part_in_the_net(run, visits, monkeypatch):
+def test_cv_scores_rows_that_have_no_part_in_the_net(run, visits, monkeypatch):
     """Neither in its encoder nor in its scaling, nor in the choice of its best epoch."""
     seen = []
-    real = cv.data_of
+    real = cv.split_data
 
     def data_of(args, read, split):
         data = real(args, read, split)
         seen.append((split, data, read))
         return data
 
-    monkeypatch.setattr(cv, "data_of", data_of)
+    monkeypatch.setattr(cv, "split_data", data_of)
     found = run("cv", visits, "--target", "y", "--drop", "patient,day", "--folds", 4, *QUICK, "--patience", 1, "--json")
     assert found.code == 0, found.err
     held_out = []
@@ -85,7 +85,7 @@ def test_what_is_scored_has_no_part_in_the_net(run, visits, monkeypatch):
     assert set.union(*held_out) == set(range(120))
 
 
-def test_a_fold_is_what_train_and_evaluate_would_give(run, houses, monkeypatch):
+def test_a_cv_fold_is_what_train_and_evaluate_give(run, houses, monkeypatch):
     """By hand: train on a fold's training rows, evaluate on its others."""
     argv = ("--target", "price", *QUICK)
     each = run("cv", houses, *argv, "--folds", 3, "--json").json["each"]
@@ -100,7 +100,7 @@ def test_a_fold_is_what_train_and_evaluate_would_give(run, houses, monkeypatch):
     }
 
 
-def test_groups_and_times_hold_in_every_fold(run, visits, monkeypatch):
+def test_group_and_time_hold_in_every_cv_fold(run, visits, monkeypatch):
     folds = []
     real = cv.make_folds
     monkeypatch.setattr(cv, "make_folds", lambda *a, **options: folds.append(real(*a, **options)) or folds[-1])
@@ -127,13 +127,13 @@ def test_cv_takes_the_config_of_a_run(run, flowers):
 REFUSED = {
     "one fold": (("--folds", 1), 2, "folds: expected a whole number from 2"),
     "many folds": (("--folds", 500), 3, "expected at least 500 rows for these folds, got 120"),
-    "a file": (("--valid", "visits.csv"), 2, "cv came with a file to validate on"),
+    "a file": (("--valid", "visits.csv"), 2, "--valid: expected a fraction, got a file"),
     "group and time": (("--group", "patient", "--time", "day"), 2, "expected --group or --time"),
     "an unknown group": (("--group", "patien"), 3, "'patien'"),
-    "the target as group": (("--group", "y"), 2, "the target 'y' is also to say"),
+    "the target as group": (("--group", "y"), 2, "'y' is the target"),
     "times that are none": (("--time", "color"), 3, "row 0 (from 0) of column 'color': expected a number or a date"),
-    "patience alone": (("--valid", 0, "--patience", 3), 2, "--patience without validation rows"),
-    "a diagnosis": (("--diagnose",), 2, "--diagnose came with cv"),
+    "patience alone": (("--valid", 0, "--patience", 3), 2, "--patience: expected validation rows, got none"),
+    "a diagnosis": (("--diagnose",), 2, "cv has no --diagnose"),
 }
 
 
@@ -143,12 +143,12 @@ def test_refusals(run, visits, options, code, words):
     assert (found.code, words in found.error) == (code, True), found.err
 
 
-def test_without_validation_rows_all_training_rows_are_trained_on(run, houses):
+def test_cv_with_valid_0_trains_on_all_training_rows(run, houses):
     found = run("cv", houses, "--target", "price", "--valid", 0, *QUICK, "--json").json
     assert found["r2"] < 1
 
 
-def test_a_class_with_few_rows_is_said(run):
+def test_cv_notes_a_class_with_fewer_rows_than_folds(run):
     rows = [f"{i},{'rare' if i < 2 else 'often'}" for i in range(40)]
     Path("t.csv").write_text("x,y\n" + "\n".join(rows) + "\n")
     found = run("cv", "t.csv", "--target", "y", *QUICK[:2], "--epochs", 1)
@@ -160,7 +160,7 @@ def test_a_class_with_few_rows_is_said(run):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_without_figures(run, flowers, monkeypatch, number):
+def test_a_signal_ends_cv_without_figures(run, flowers, monkeypatch, number):
     real = cv.trainer_of
 
     def interrupted(*args, callbacks, **options):
@@ -177,14 +177,14 @@ def test_a_signal_ends_it_without_figures(run, flowers, monkeypatch, number):
 def split_of(run, monkeypatch, *argv):
     """The split that a training made, and its model."""
     splits = []
-    real = training_data.hold_out
-    monkeypatch.setattr(training_data, "hold_out", lambda *a, **o: splits.append(real(*a, **o)) or splits[-1])
+    real = table.hold_out
+    monkeypatch.setattr(table, "hold_out", lambda *a, **o: splits.append(real(*a, **o)) or splits[-1])
     found = run("train", *argv, *QUICK, "--json", "--run-dir", "m", "--overwrite")
     assert found.code == 0, found.err
     return splits[0], cr.load("m/model.safetensors", device="cpu")
 
 
-def test_whole_groups_are_held_out(run, visits, monkeypatch):
+def test_group_holds_out_whole_groups(run, visits, monkeypatch):
     split, net = split_of(
         run, monkeypatch, visits, "--target", "y", "--drop", "day", "--group", "patient", "--valid", 0.25
     )
@@ -199,7 +199,7 @@ def test_whole_groups_are_held_out(run, visits, monkeypatch):
     assert run("predict", "m", "new.csv", "--device", "cpu").code == 0, "and not needed later"
 
 
-def test_the_latest_rows_are_held_out(run, visits, monkeypatch):
+def test_time_holds_out_the_latest_rows(run, visits, monkeypatch):
     split, net = split_of(run, monkeypatch, visits, "--target", "y", "--drop", "patient", "--time", "day")
     days = np.array([row[3] for row in columns(visits)])
     assert max(days[split.training]) < min(days[split.held_out])
@@ -207,9 +207,9 @@ def test_the_latest_rows_are_held_out(run, visits, monkeypatch):
     assert net.preparation.encoder.table_names == ("x", "color")
 
 
-def test_a_file_to_validate_on_and_a_group_do_not_go_together(run, visits):
+def test_a_valid_file_beside_group_is_refused(run, visits):
     found = run("train", visits, "--target", "y", "--drop", "day", "--group", "patient", "--valid", visits, *QUICK)
-    assert (found.code, "a file to validate on came with --group or --time" in found.error) == (2, True)
+    assert (found.code, "--valid: expected a fraction beside --group or --time, got a file" in found.error) == (2, True)
     found = run("train", "digits", "--group", "patient", *QUICK)
     assert (found.code, "digits has no columns by name: expected 'patient'" in found.error) == (3, True)
     Path("one.csv").write_text("x,who,y\n" + "".join(f"{i},ann,{i / 7}\n" for i in range(9)))
@@ -220,7 +220,7 @@ def test_a_file_to_validate_on_and_a_group_do_not_go_together(run, visits):
     )
 
 
-def test_a_column_for_valid_is_explained(run, visits):
+def test_valid_with_a_column_hints_at_group_and_time(run, visits):
     for typed in ("patient", "group:patient"):
         found = run("train", visits, "--target", "y", "--drop", "day", "--valid", typed, *QUICK)
         assert found.code in {2, 3}
@@ -235,7 +235,7 @@ def test_json_of_a_fold_without_a_metric_is_json(run):
     json.loads(found.out, parse_constant=pytest.fail)
 
 
-def test_a_watched_metric_that_says_nothing_is_noted_once_for_all_folds(run, tmp_path, rng):
+def test_a_monitor_without_meaning_is_noted_once_for_all_cv_folds(run, tmp_path, rng):
     rows = rng.normal(size=(60, 2))
     lines = [f"{a!r},{b!r},{0.1 if i < 58 else a!r}" for i, (a, b) in enumerate(rows.tolist())]
     (tmp_path / "t.csv").write_text("a,b,y\n" + "\n".join(lines) + "\n", encoding="utf-8")

@@ -30,8 +30,16 @@ def texts(path: str) -> list[str]:
 def test_metrics_and_the_confusion_matrix(run, model, flowers):
     found = run("evaluate", model, flowers, *CPU, "--json").json
     assert set(found) == {
-        "ok", "rows", "device", "accuracy", "balanced_accuracy", "log_loss", "roc_auc", "classes", "confusion_matrix",
-    }  # fmt: skip
+        "ok",
+        "rows",
+        "device",
+        "accuracy",
+        "balanced_accuracy",
+        "log_loss",
+        "roc_auc",
+        "classes",
+        "confusion_matrix",
+    }
     counts = np.array(found["confusion_matrix"])
     true = [line.rsplit(",", 1)[1] for line in flowers.read_text().splitlines()[1:]]
     assert (found["rows"], found["classes"], counts.sum()) == (120, ["aster", "rose", "tulip"], 120)
@@ -49,7 +57,7 @@ def test_metrics_and_the_confusion_matrix(run, model, flowers):
     assert "oak" in refused.error
 
 
-def test_a_class_without_rows_is_said(run, model, flowers):
+def test_evaluate_notes_a_class_without_rows(run, model, flowers):
     header, *lines = flowers.read_text().splitlines()
     Path("two.csv").write_text("\n".join([header, *(line for line in lines if "aster" not in line)]) + "\n")
     found = run("evaluate", model, "two.csv", *CPU)
@@ -61,7 +69,7 @@ def test_a_class_without_rows_is_said(run, model, flowers):
     assert found.json["accuracy"] > 0.9
 
 
-def test_pictures(run, model, flowers, houses):
+def test_evaluate_plot_draws_pictures(run, model, flowers, houses):
     found = run("evaluate", model, flowers, *CPU, "--plot", "c.svg", "--json")
     assert (found.code, "wrote    c.svg" in found.err) == (0, True)
     shown = texts("c.svg")
@@ -79,7 +87,7 @@ def test_pictures(run, model, flowers, houses):
     assert (refused.code, "expected a file that ends in .svg" in refused.error) == (2, True)
 
 
-def test_yes_or_no_and_several_answers_a_row(run, tmp_path, rng):
+def test_evaluate_of_binary_and_multilabel_targets(run, tmp_path, rng):
     x = rng.normal(size=(80, 2))
     np.savez("one.npz", X=x, y=(x[:, 0] > 0).astype(int))
     np.savez("two.npz", X=x, y=(x > 0).astype(int))
@@ -100,10 +108,10 @@ def test_a_class_beyond_those_of_a_net_without_names(run):
     cr.MLP([2, 3], seed=0).save("m.safetensors")
     np.savez("a.npz", X=np.ones((3, 2)), y=[0, 2, 3])
     found = run("evaluate", "m.safetensors", "a.npz", *CPU)
-    assert (found.code, "row 2 (from 0) of the target is 3, a class from 0 to 2" in found.error) == (3, True)
+    assert (found.code, "row 2 (from 0) of the target: expected a class from 0 to 2, got 3" in found.error) == (3, True)
 
 
-def test_names_that_would_break_terminal_or_picture(run, rng):
+def test_evaluate_names_that_would_break_terminal_or_picture(run, rng):
     names = ["<b>&\x1b[31m", 'a "quoted" one', "plain ]]>"]
     rows = [f'{rng.normal() + 5 * (i % 3)!r},"{names[i % 3].replace(chr(34), chr(34) * 2)}"' for i in range(60)]
     Path("x.csv").write_text("a,y\n" + "\n".join(rows) + "\n")
@@ -114,7 +122,7 @@ def test_names_that_would_break_terminal_or_picture(run, rng):
     assert {"<b>&\\x1b[31m", 'a "quoted" one', "plain ]]>"} <= set(texts("x.svg"))
 
 
-def test_of_many_classes_the_most_frequent_mistakes_are_listed():
+def test_confusion_of_many_classes_lists_the_most_frequent_mistakes():
     counts = np.diag(np.full(30, 1000))
     counts[3, 4], counts[7, 1] = 200, 50
     lines = confusion_table(counts, [f"c{i}" for i in range(30)])
@@ -123,7 +131,7 @@ def test_of_many_classes_the_most_frequent_mistakes_are_listed():
     assert confusion_table(np.eye(30, dtype=int), ["x"] * 30) == ["no mistakes"]
 
 
-def test_a_class_that_is_never_there_or_never_said():
+def test_confusion_of_a_class_without_rows_or_predictions():
     lines = confusion_table(np.array([[2, 1], [0, 0]]), ["yes", "no"])
     assert [line.split()[-3:] for line in lines[1:]] == [
         ["2", "1", "0.667"],
@@ -145,7 +153,7 @@ def write_constant(folder, *, two=False):
         (folder / name).write_text("a,b,c,y\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
-def test_a_watched_metric_that_says_nothing_is_a_note(run, tmp_path):
+def test_a_monitor_without_meaning_is_a_note(run, tmp_path):
     write_constant(tmp_path)
     options = ("--target", "y", "--task", "regress", "--valid", "v.csv", "--monitor", "valid_r2", "--patience", 3)
     found = run("train", "t.csv", *options, "--epochs", 12, "--device", "cpu", "--json", "--run-dir", "m")

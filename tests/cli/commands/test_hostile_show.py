@@ -106,7 +106,7 @@ def test_a_checkpoint_is_shown(run, last):
     assert found.code == 0, found.err
     for words in ("3 of 4 epochs done", "valid_loss", "2 columns, dense 4 -> dense 3; 27 parameters", "AdamW"):
         assert words in found.out
-    assert found.out.splitlines()[-1] == "to go on    chainrule resume out"
+    assert found.out.splitlines()[-1] == "resume by   chainrule resume out"
     facts = run("show", last, "--json").json["checkpoint"]
     assert (facts["epochs"], facts["batches"], len(facts["history"]["loss"])) == (3, 0, 3)
     assert facts["arrays"]["parameters.dense0.W"] == {"shape": [2, 4], "dtype": "float32"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, METRICS, MODEL
+from chainrule.cli.runs.files import CHECKPOINTS, CONFIG, METRICS, MODEL
 from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.cli.runs.record import RECORD
 from chainrule.errors import OptionError
@@ -65,7 +65,7 @@ def start_and_signal(folder: Path, number: int) -> int:
     [("SIGKILL", -9, "running"), ("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "interrupted")],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal ends a process on Windows but in its own way")
-def test_a_run_that_a_signal_ended_goes_on_to_the_same_model(tmp_path, whole, number, code, left):
+def test_resume_after_a_signal_ends_in_the_same_model(tmp_path, whole, number, code, left):
     folder = tmp_path / "run"
     assert start_and_signal(folder, signal.Signals[number]) == code
     assert status(folder) == left
@@ -87,14 +87,14 @@ def test_a_run_that_is_done_has_nothing_to_resume(run):
 
 
 def half_done(run, data: object = "digits", *options: object) -> Path:
-    """A run that was cut off behind its first epoch: what a kill would leave."""
+    """A run that was cut off after its first epoch: what a kill would leave."""
     run("train", data, "--epochs", 2, "--hidden", "4", "--device", "cpu", "--quiet", "--run-dir", "out", *options)
     record = json.loads(Path("out", RECORD).read_text())
     Path("out", RECORD).write_text(json.dumps(record | {"status": "running"}))
     return Path("out")
 
 
-def test_a_run_without_a_checkpoint_begins_anew(run):
+def test_resume_without_a_checkpoint_begins_anew(run):
     folder = half_done(run)
     before = (folder / MODEL).read_bytes()
     (folder / CHECKPOINTS / LAST).unlink()
@@ -104,7 +104,7 @@ def test_a_run_without_a_checkpoint_begins_anew(run):
     assert (folder / MODEL).read_bytes() == before
 
 
-def test_data_that_has_changed_is_refused(run, flowers):
+def test_resume_refuses_data_that_has_changed(run, flowers):
     half_done(run, flowers, "--target", "kind")
     flowers.write_text(flowers.read_text() + "1,2,rose\n")
     found = run("resume", "out")
@@ -123,7 +123,7 @@ def test_a_file_with_the_name_of_a_built_in_data_set_is_none_of_the_runs_data(ru
     assert run("resume", "out", "--quiet").code == 0
 
 
-def test_validation_rows_that_have_changed_are_refused(run, flowers, tmp_path):
+def test_resume_refuses_a_valid_file_that_has_changed(run, flowers, tmp_path):
     """Any of them: of X the checkpoint knows a sample."""
     held = tmp_path / "held.csv"
     held.write_text(flowers.read_text())
@@ -172,7 +172,7 @@ def test_a_link_out_of_the_run_is_not_written_through(run, tmp_path, name):
     assert precious.read_bytes() == before
 
 
-def test_other_settings_and_another_machine_are_named(run):
+def test_resume_names_other_settings_and_another_machine(run):
     folder = half_done(run)
     config = (folder / CONFIG).read_text()
     (folder / CONFIG).write_text(config.replace("epochs = 2", "epochs = 3"))
@@ -201,7 +201,7 @@ def test_a_run_that_diverged_is_not_resumed(run):
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
-def test_what_is_no_run(run, content):
+def test_resume_of_a_folder_that_is_no_run(run, content):
     Path("out").mkdir()
     if content is not None:
         Path("out", RECORD).write_text(content)
@@ -210,7 +210,7 @@ def test_what_is_no_run(run, content):
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "x", "30 s", "1.5", "nans", "0s", "3d"])
-def test_intervals_that_are_none(run, text):
+def test_checkpoint_every_refuses_other_texts(run, text):
     found = run("train", "digits", f"--checkpoint-every={text}")
     assert found.code == 2
     assert "30s, 5m, 1h" in found.error

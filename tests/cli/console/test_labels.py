@@ -16,11 +16,13 @@ QUICK = ["--epochs", 80, "--hidden", 8, "--lr", 0.02, "--no-shrink", "--device",
 def table(labels, n: int = 90):
     """A column of text that says the label, and one of noise."""
     k = np.arange(n) % len(labels)
-    return pd.DataFrame({
-        "says": pd.Series([["NA", "ZA", "1", "1.0"][i] for i in k], dtype=object),
-        "noise": np.random.default_rng(0).normal(size=n),
-        "label": pd.Series([labels[i] for i in k]),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "says": pd.Series([["NA", "ZA", "1", "1.0"][i] for i in k], dtype=object),
+            "noise": np.random.default_rng(0).normal(size=n),
+            "label": pd.Series([labels[i] for i in k]),
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def trained_on(monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "npz"])
-def test_a_class_of_one_row_is_trained_on(run, form, trained_on):
+def test_valid_keeps_a_class_of_one_row_for_training(run, form, trained_on):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 2)), np.r_[np.zeros(30, int), np.ones(29, int), 2]
     for seed in range(6):
@@ -82,7 +84,7 @@ def test_a_class_of_one_row_is_trained_on(run, form, trained_on):
         assert np.bincount(trained_on[-1]).tolist() in ([24, 23, 1], [23, 24, 1])
 
 
-def test_groups_that_take_a_class_away_are_noted(run):
+def test_group_that_takes_a_class_away_is_noted(run):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=40), "day": range(40), "y": ["u", "v"] * 19 + ["w", "w"]})
     frame.to_csv("t.csv", index=False)

@@ -24,7 +24,7 @@ TARGET = "=cmd|' /C calc'!A0"
 
 @pytest.fixture
 def model(tmp_path):
-    """A net that answers each of its classes, one a row, and the rows."""
+    """A net that predicts each of its classes, one per row, and the rows."""
     net = cr.MLP([6, 6])
     net.parameters()["dense0.W"][...] = 9 * np.eye(6)
     net.preparation = cr.Preparation(feature_names=tuple("abcdef"), target_name=TARGET, classes=CLASSES)

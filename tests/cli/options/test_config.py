@@ -14,9 +14,10 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli.options import train_options
-from chainrule.cli.options.config import KINDS, arguments_from, config_text, read_config
+from chainrule.cli.options.config import KINDS, command_from, config_text, read_config
 from chainrule.cli.options.parser import Parser
 from chainrule.cli.options.toml_text import toml_value
+from chainrule.cli.options.train_options import TrainCommand
 
 QUICK = ("--device", "cpu", "--quiet", "--json", "--hidden", 8, "--epochs", 2)
 
@@ -50,14 +51,14 @@ def test_a_run_repeats_itself_from_its_own_config(run, flowers, options):
     ("loss", "option"),
     [("quantile", "levels=0.1,0.9"), ("huber", "reduction=sum"), ("squared_error_sum", None), ("gaussian_nll", None)],
 )
-def test_losses_and_their_options_repeat(run, houses, loss, option):
+def test_loss_and_loss_option_repeat_from_a_config(run, houses, loss, option):
     options = ("--loss", loss, *(("--loss-option", option) if option else ()))
     assert run("train", houses, "--target", "price", *QUICK, *options, "--run-dir", "one").code == 0
     assert run("train", "--config", "one/config.toml", "--run-dir", "two", "--quiet").code == 0
     assert model("one") == model("two")
 
 
-def test_arrays_and_lbfgs_repeat(run, rng):
+def test_arrays_and_the_lbfgs_optimizer_repeat_from_a_config(run, rng):
     X = rng.normal(size=(60, 3))
     np.save("a.npy", np.column_stack([X, X[:, 0] > 0]))
     np.savez("a.npz", X=X, y=np.stack([X[:, 0] > 0, X[:, 1] > 0], 1).astype(int))
@@ -71,7 +72,7 @@ def test_arrays_and_lbfgs_repeat(run, rng):
     assert model("one") == model("two")
 
 
-def test_what_was_left_open_is_written_with_a_remark(run, flowers):
+def test_config_toml_has_chosen_options_with_a_remark(run, flowers):
     train = ("train", "flowers.csv", "--target", "kind", "--epochs", 1, "--quiet", "--run-dir", "one")
     assert run(*train).code == 0
     text = Path("one/config.toml").read_text()
@@ -89,7 +90,7 @@ def test_what_was_left_open_is_written_with_a_remark(run, flowers):
     assert not {"run-dir", "quiet", "overwrite", "json", "config"} & set(found)
 
 
-def test_what_is_typed_wins_and_lists_are_replaced(run, flowers):
+def test_typed_options_win_over_a_config_and_replace_its_lists(run, flowers):
     Path("more").mkdir()
     Path("more/my.toml").write_text(
         'data = "../flowers.csv"\ntarget = "kind"\ndrop = ["height"]\nhidden = [4]\nepochs = 3\ndevice = "cpu"\n'
@@ -112,17 +113,24 @@ def test_what_is_typed_wins_and_lists_are_replaced(run, flowers):
     assert cr.load("d/model.safetensors", device="cpu").n_in == 61
 
 
-def test_a_namespace_from_a_run(run, flowers):
+def test_each_option_of_train_has_a_field_of_its_name():
+    parser = Parser()
+    train_options.add_arguments(parser)
+    command = TrainCommand.of(argparse.Namespace(**vars(parser.parse_args([])), argv=[]))
+    fields = {**command.training.values(), **vars(command.output), **vars(command.place)}
+    assert set(vars(parser.parse_args([]))) - {"trust_config"} == set(fields) - {"argv"}
+
+
+def test_the_options_of_a_run_from_its_config(run, flowers):
     argv = ("train", flowers, "--target", "kind", *QUICK, "--loss-option", "label_smoothing=0.25", "--run-dir", "one")
     assert run(*argv).code == 0
-    args = arguments_from(Path("one/config.toml"))
-    assert (args.data, args.target, args.hidden, args.batch_size) == (str(flowers), "kind", [8], 64)
-    assert args.loss_option == [("reduction", "mean"), ("label_smoothing", 0.25)]
-    assert (args.clip_norm, args.run_dir, args.overwrite, args.drop) == (None, None, False, [])
-    typed = Parser()
-    train_options.add_arguments(typed)
-    assert set(vars(typed.parse_args([]))) == set(vars(args)) - {"argv"}
-    assert config_text(args, {}).splitlines()[3:] == [
+    command = command_from(Path("one/config.toml"))
+    options = command.training
+    assert (options.data.data, options.data.target, options.net.hidden) == (str(flowers), "kind", [8])
+    assert (options.fit.batch_size, options.updates.clip_norm, options.data.drop) == (64, None, [])
+    assert options.net.loss_option == [("reduction", "mean"), ("label_smoothing", 0.25)]
+    assert (command.place.run_dir, command.place.overwrite) == (None, False)
+    assert config_text(options, {}).splitlines()[3:] == [
         line.partition("  #")[0] for line in Path("one/config.toml").read_text().splitlines()[3:]
     ]
 
@@ -155,15 +163,15 @@ WRONG = {
     "not finite": ("lr = inf", "lr: expected a finite number, got inf", ""),
     "far too large": ("lr = 1e999", "lr: expected a finite number, got inf", ""),
     "an integer beyond every float": (f"lr = 1{'0' * 400}", "lr: expected a finite number, got", ""),
-    "an integer beyond Python": (f"lr = 1{'0' * 5000}", "is no TOML file", ""),
+    "an integer beyond Python": (f"lr = 1{'0' * 5000}", "cannot be read as TOML", ""),
     "a choice": ('activation = "relo"', "activation: expected one of ", "did you mean 'relu'?"),
     "a date": ("seed = 2026-01-01", "seed: expected a whole number from 0 up, got", ""),
     "a negative seed": ("seed = -1", "seed: expected a whole number from 0", ""),
     "options in a text": ('loss-option = "delta=2"', "expected a table of numbers", ""),
     "options in options": ("loss-option = { a = { b = 1 } }", "expected a table of numbers", ""),
-    "no TOML": ("epochs: 3", "is no TOML file: ", ""),
-    "depth": ("drop = " + "[" * 20_000, "is no TOML file: ", ""),
-    "a key twice": ("epochs = 3\nepochs = 4", "is no TOML file: Cannot overwrite a value", ""),
+    "no TOML": ("epochs: 3", "cannot be read as TOML: ", ""),
+    "depth": ("drop = " + "[" * 20_000, "cannot be read as TOML: ", ""),
+    "a key twice": ("epochs = 3\nepochs = 4", "cannot be read as TOML: Cannot overwrite a value", ""),
     "size": ("#" * (1 << 20) + "\n", "has more than 1,048,576 bytes", ""),
     "found later": ('data = "digits"\nlr = -1', "learning rate: expected a finite number above 0, got -1", ""),
     "found in the table": ('data = "flowers.csv"\ntarget = "kin"', "has no column 'kin'", "did you mean 'kind'?"),
@@ -185,11 +193,11 @@ def test_a_config_with_something_wrong_names_file_and_key(run, flowers, content,
     assert not Path("runs").exists()
 
 
-def test_a_config_that_is_not_there_or_no_text(run):
+def test_a_config_that_is_missing_or_not_text(run):
     assert "missing.toml cannot be read: No such file" in run("train", "--config", "missing.toml").error
     assert ". cannot be read: expected a file, got a directory" in run("train", "--config", ".").error
     Path("latin.toml").write_bytes('target = "größe"'.encode("latin-1"))
-    assert "latin.toml is no TOML file" in run("train", "--config", "latin.toml").error
+    assert "latin.toml cannot be read as TOML" in run("train", "--config", "latin.toml").error
 
 
 @pytest.mark.parametrize(
@@ -215,13 +223,13 @@ def test_a_config_that_is_not_there_or_no_text(run):
         {},
     ],
 )
-def test_values_come_back(value):
+def test_toml_values_are_read_as_they_were_written(value):
     text = toml_value(value)
     assert text.isprintable()
     assert tomllib.loads(f"x = {text}")["x"] == value
 
 
-def test_names_from_a_file_cannot_add_lines(run):
+def test_names_from_a_table_cannot_add_lines_to_config_toml(run):
     Path("x.csv").write_text('"a\x1b[31m","y\nseed = 5"\n1,2.5\n2,1\n3,4\n')
     argv = ("train", "x.csv", "--target", "y\nseed = 5", "--drop", "nothing", *QUICK)
     assert run(*argv).code == 2
@@ -240,14 +248,16 @@ def test_every_option_can_stand_in_a_file():
     assert argparse.SUPPRESS not in {action.dest for action in parser._actions}
 
 
-def test_relative_paths_count_from_the_file(tmp_path):
+def test_relative_paths_of_a_config_count_from_its_folder(tmp_path):
     path = tmp_path / "my.toml"
     path.write_text('data = "a.csv"\nvalid = "b.csv"\nlog-json = "log"\ntensorboard = "/events"\n')
     found = read_config(path)
     assert found == {
-        "data": str(tmp_path / "a.csv"), "valid": str(tmp_path / "b.csv"), "log_json": tmp_path / "log",
+        "data": str(tmp_path / "a.csv"),
+        "valid": str(tmp_path / "b.csv"),
+        "log_json": tmp_path / "log",
         "tensorboard": Path("/events"),
-    }  # fmt: skip
+    }
     path.write_text('data = "digits"\n')
     assert read_config(path) == {"data": "digits"}
 
@@ -256,8 +266,8 @@ def test_the_page_of_the_commands(tmp_path, capsys):
     page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
     (toml,) = re.findall(r"```toml\n(.*?)```", page, re.S)
     (tmp_path / "experiment.toml").write_text(toml)
-    args = arguments_from(tmp_path / "experiment.toml")
-    assert (args.hidden, args.loss_option) == ([128, 64], [("levels", (0.05, 0.5, 0.95))])
+    net = command_from(tmp_path / "experiment.toml").training.net
+    assert (net.hidden, net.loss_option) == ([128, 64], [("levels", (0.05, 0.5, 0.95))])
     (python,) = re.findall(r"```python\n(.*?)```", page, re.S)
     exec(compile(python, "commands.md", "exec"), {})
     assert float(capsys.readouterr().out.split()[0]) > 0.85
@@ -281,9 +291,11 @@ def test_names_with_many_dots_are_no_keys(tmp_path):
 # ---- files of somebody else -----------------------------------------------------------------------
 
 WRITES = {
-    "run-dir": 'run-dir = "precious"', "overwrite": "overwrite = true", "log-json": 'log-json = "precious/log"',
+    "run-dir": 'run-dir = "precious"',
+    "overwrite": "overwrite = true",
+    "log-json": 'log-json = "precious/log"',
     "tensorboard": 'tensorboard = "precious"',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("key", WRITES)
@@ -294,14 +306,14 @@ def test_a_config_does_not_say_where_to_write(run, key):
     for typed in ((), ("--run-dir", "out", "--quiet")):
         found = run("train", "--config", "my.toml", *typed)
         assert found.code == 2
-        assert found.error == f"my.toml: {key} says where to write, and is taken from the command line alone"
+        assert found.error == f"my.toml: {key} says where to write, so it is taken from the command line alone"
         assert f"hint: type --{key}, or --trust-config if you know who wrote my.toml" in found.err
     assert [p.name for p in Path("precious").iterdir()] == ["model.safetensors"]
     assert not Path("out").exists()
     assert not Path("runs").exists()
 
 
-def test_a_config_that_is_trusted_says_where_to_write(run):
+def test_trust_config_takes_where_to_write(run):
     Path("my.toml").write_text(
         'data = "digits"\nepochs = 1\nhidden = [4]\ndevice = "cpu"\n'
         'run-dir = "out"\noverwrite = true\nlog-json = "log"\n'
@@ -315,7 +327,7 @@ def test_a_config_that_is_trusted_says_where_to_write(run):
     assert "unknown key 'trust-config'" in run("train", "--config", "more.toml").error
 
 
-def test_what_a_runs_config_says_of_writing_has_no_effect_on_resume(run):
+def test_resume_ignores_what_a_config_says_of_writing(run):
     assert run("train", "digits", *QUICK, "--quiet", "--run-dir", "out").code == 0
     record = json.loads(Path("out/run.json").read_text())
     Path("out/run.json").write_text(json.dumps(record | {"status": "running"}))
@@ -348,7 +360,7 @@ def test_a_run_of_a_table_of_any_name_is_resumed_repeated_and_shown(run, flowers
     table = f"./{os.fsdecode(name)}"
     assert run("train", table, "--target", "kind", *QUICK, "--valid", table, "--run-dir", "out").code == 0
     model = Path("out/model.safetensors").read_bytes()
-    found = arguments_from(Path("out/config.toml"))
+    found = command_from(Path("out/config.toml")).training.data
     assert found.data == found.valid == str(Path(table).resolve())
     record = json.loads(Path("out/run.json").read_text())
     assert record["data"]["source"] == found.data
@@ -364,4 +376,4 @@ def test_a_run_of_a_table_of_any_name_is_resumed_repeated_and_shown(run, flowers
 def test_a_config_may_have_file_uris(run, flowers):
     Path("my.toml").write_text(f'data = "{flowers.as_uri()}"\ntarget = "kind"\n')
     assert run("train", "--config", "my.toml", *QUICK, "--run-dir", "out").code == 0
-    assert arguments_from(Path("out/config.toml")).data == str(flowers)
+    assert command_from(Path("out/config.toml")).training.data.data == str(flowers)

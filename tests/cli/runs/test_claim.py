@@ -30,7 +30,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 @pytest.mark.parametrize("run_dir", [(), ("--run-dir", "a/b/c")], ids=["default", "given"])
-def test_what_is_refused_leaves_no_folder(run, what, run_dir):
+def test_a_refused_run_leaves_no_folder(run, what, run_dir):
     assert run("train", *REFUSED[what], *run_dir, *QUICK).code != 0
     assert list(Path().iterdir()) == []
 
@@ -43,7 +43,7 @@ def test_folders_that_were_there_stay(run):
     assert sorted(p.name for p in Path().rglob("*")) == ["mine", "runs"]
 
 
-def test_a_run_that_is_to_be_overwritten_loses_nothing_before_training(run):
+def test_overwrite_loses_nothing_before_training(run):
     assert run("train", "digits", "--run-dir", "out", *QUICK).code == 0
     before = {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()}
     assert run("train", "digits", "--run-dir", "out", "--overwrite", *QUICK, "--drop", "nothing").code != 0
@@ -175,7 +175,7 @@ def test_a_path_that_is_too_long_is_refused_before_training(run):
     for name in ("x" * 256, str(deep / ("y" * 62)), str(deep / ("y" * 90))):
         found = run("train", "digits", "--run-dir", name, *QUICK)
         assert (found.code, found.error.endswith(os.strerror(errno.ENAMETOOLONG))) == (5, True)
-        assert "hint: a name or path is longer than the file system takes" in found.err
+        assert "hint: the name or path is too long for the file system" in found.err
         assert list(Path().iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""What a command does where its files or its streams cannot be written: found by the campaigns, each mended since."""
+"""What a command does when its files or its streams cannot be written: found by the campaigns, each fixed since."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RunDirectory
+from chainrule.cli.runs.directory import RunDirectory
+from chainrule.cli.runs.files import CHECKPOINTS, CONFIG, METRICS, MODEL
 from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.cli.runs.record import RECORD
 from chainrule.cli.runs.signals import Stopped
@@ -51,7 +52,7 @@ def test_a_file_for_which_there_is_no_room_is_named(run, monkeypatch, name):
         no_room_for(patch, Path(name).name)
         found = run(*TRAIN)
         assert (found.code, found.error) == (5, f"out/{name}: {FULL}")
-        assert "hint: free space" in found.err
+        assert "hint: free some space" in found.err
     begun = Path("out", RECORD).exists()
     assert begun == (name not in {CONFIG, RECORD}), "what can be gone on with has a run.json, what cannot has none"
     kept = Path("out", CHECKPOINTS, LAST).exists()
@@ -103,7 +104,7 @@ def test_a_run_that_never_began_says_what_to_do(run):
     Path("out").mkdir()
     Path("out", CONFIG).touch()
     found = run("resume", "out")
-    assert (found.code, found.error) == (3, "out is no run directory: it has no run.json")
+    assert (found.code, found.error) == (3, "out: expected a run directory, got a folder without run.json")
     assert "--overwrite" in found.err
     assert not Path("out", LOCK).exists()
 
@@ -172,7 +173,7 @@ def test_closed_streams_stop_nothing(tmp_path, closed):
 def test_a_result_that_cannot_be_written(tmp_path):
     found = shell(tmp_path, f"$CHAINRULE {' '.join(map(str, TRAIN))} --quiet --json > /dev/full")
     assert found.returncode == 5
-    assert found.stderr.splitlines() == [f"error: stdout: {FULL}", "hint: free space, or another place to write to"]
+    assert found.stderr.splitlines() == [f"error: stdout: {FULL}", "hint: free some space, or write to another place"]
     assert json.loads((tmp_path / "out" / RECORD).read_text())["status"] == "done"
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import chainrule as cr
-from chainrule.cli.runs.directory import CHECKPOINTS, CONFIG, METRICS, MODEL, RunDirectory
+from chainrule.cli.runs.directory import RunDirectory
+from chainrule.cli.runs.files import CHECKPOINTS, CONFIG, METRICS, MODEL
 from chainrule.cli.runs.record import RECORD
 from chainrule.files import folder
 from chainrule.train.checkpoints.writer import BEST, LAST
@@ -24,7 +25,7 @@ FILES = [RECORD, CONFIG, METRICS, "history.csv", "curves.svg", MODEL, CHECKPOINT
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
-    """A run that came to its end."""
+    """A run that was completed."""
     path = tmp_path_factory.mktemp("done") / "out"
     assert cr.__version__
     from chainrule.cli.main import main
@@ -205,7 +206,7 @@ def test_files_of_others_stay_when_a_run_is_overwritten_or_resumed(run, out):
 # ---- folders that move ----------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_in_the_folder_that_was_renamed(run, done, monkeypatch):
+def test_a_run_continues_in_the_folder_that_was_renamed(run, done, monkeypatch):
     at_the_end_of_epoch(monkeypatch, 1, lambda: Path("out").rename("moved"))
     found = run(*TRAIN[:-1], "--run-dir", "out", "--json")
     assert found.code == 0
@@ -234,7 +235,7 @@ def test_a_folder_that_is_removed_ends_the_run_and_is_no_full_disk(run, monkeypa
     assert found.code == 5
     assert found.error.startswith("out/")
     assert found.error.endswith("No such file or directory")
-    assert "hint: a folder on the way is missing: make it, or look where it was moved to" in found.err
+    assert "hint: a folder on the way is missing: make it, or find where it was moved to" in found.err
     assert not Path("out").exists()
 
 

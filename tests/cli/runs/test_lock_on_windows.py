@@ -1,4 +1,4 @@
-"""The lock where there is no fcntl, by a module that does what Windows' does: not tried on Windows itself."""
+"""The lock without fcntl, with a module that does what that of Windows does: not tried on Windows itself."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ def test_a_wrong_derivative_is_refused_by_its_point():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (lambda xp, z: z.sum(), r"value of f fails: ShapeError: .* returned \(\) where \(257,\) was expected"),
-        (lambda xp, z: 1.0, "returned float where"),
+        (lambda xp, z: z.sum(), r"value of f fails: ShapeError: .* expected an array of shape \(257,\), got \(\)"),
+        (lambda xp, z: 1.0, "got float"),
         (lambda xp, z: z.no_such_method(), "value of f fails: AttributeError"),
         (lambda z: z, "value of f fails: TypeError"),
     ],

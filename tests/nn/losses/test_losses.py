@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.evaluation import metrics_of
 from chainrule.nn.losses.names import KINDS, LOSSES, Loss, find_loss
@@ -114,7 +115,7 @@ def totals_of(backend: cr.Backend, case: dict[str, Any]) -> tuple[Loss, np.ndarr
     w = None if weights is None else backend.upload(weights)
     totals, dlogits = backend.empty((1, 3), np.float64), backend.empty(logits.shape, np.float64)
     with backend.running():
-        loss(backend, z, t, w, new_state(backend), totals=totals, dlogits=dlogits)
+        loss(backend, LossBatch(z, t, w, new_state(backend), totals, dlogits))
     return loss, backend.download(totals), backend.download(dlogits)
 
 

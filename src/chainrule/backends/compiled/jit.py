@@ -1,7 +1,7 @@
 """``@loop``: a function compiled by numba at its first call with arrays of a kind, and kept in :mod:`loop_cache`.
 
 A loop that cannot be kept, or whose file is damaged, is compiled; one that cannot be compiled raises before it has
-touched an array (:func:`chainrule.backends.compiled.loading.or_numpy`).
+touched an array (:mod:`chainrule.backends.compiled.state`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numba.core import compiler, serialize
 from numba.core.caching import Cache
 
 from chainrule.backends.compiled import loop_cache
-from chainrule.backends.compiled.loading import LOOPS
+from chainrule.backends.compiled.state import LOOPS
 
 
 class LoopCache(Cache):

@@ -28,6 +28,7 @@ MAGIC: Final = b"chainrule loop 1\n"
 DIGEST: Final = 32  # bytes of a sha256
 LARGEST: Final = 1 << 24  # bytes; a loop has some ten thousand
 HERE: Final = Path(__file__).parent
+OPTIMISER_LOOPS: Final = ("optimisers.adam-*", "optimisers.sgd*")  # every training has one of them
 
 
 def folder() -> Path | None:
@@ -46,16 +47,21 @@ def stamp() -> bytes:
     digest = hashlib.sha256(sys.version.encode())
     for package in ("numba", "llvmlite", "numpy"):
         digest.update(f" {package} {importlib.metadata.version(package)}".encode())
-    for path in sorted([*HERE.glob("*.py"), *HERE.parent.glob("*.py")]):
+    for path in sources():
         digest.update(path.read_bytes())
     return digest.digest()
+
+
+def sources() -> list[Path]:
+    """The files that a compiled loop may have been made from: the loops, and the reference with its constants."""
+    return sorted([*HERE.rglob("*.py"), *(HERE.parent / "reference").glob("*.py")])
 
 
 def has_loops() -> bool:
     """Whether an earlier process has left loops that this one can use, by those of the optimisers."""
     try:
         place = folder()
-        found = [] if place is None else [*place.glob("kernels.adam-*"), *place.glob("kernels.sgd*")]
+        found = [] if place is None else [path for name in OPTIMISER_LOOPS for path in place.glob(name)]
         return any(read(path) for path in found)
     except Exception:  # whatever is there instead
         return False

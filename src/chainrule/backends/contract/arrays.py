@@ -25,7 +25,7 @@ class Run(NamedTuple):
 class CodeTable(NamedTuple):
     """A column of codes and the table of their vectors: (rows, width), C-contiguous in a longer flat array."""
 
-    column: int  # of x, where the codes stand
+    column: int  # of x, which holds the codes
     rows: int  # vectors, one for each of the codes 0 .. rows - 1
     width: int  # of a vector
     start: int  # of the table in the flat array, in elements

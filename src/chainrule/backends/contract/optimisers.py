@@ -1,4 +1,7 @@
-"""The part of the contract that optimisers are made of; see :mod:`~chainrule.backends.contract.backend`."""
+"""The contract of optimisers, and of what is done to gradients before and to weights after an update.
+
+The rules that hold for all: :mod:`~chainrule.backends.contract.backend`.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ class OptimiserContract(abc.ABC):
         decoupled: bool,
         eps_hat: bool = False,
     ) -> None:
-        """Adam, and AdamW where the decay is decoupled.   t = state[STEP] + 1.
+        """Adam, and AdamW if the decay is decoupled.   t = state[STEP] + 1.
 
         coupled: g = grads + weight_decay * params;     decoupled: g = grads, params -= lr * weight_decay * params
         m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
@@ -65,17 +68,17 @@ class OptimiserContract(abc.ABC):
 
     @abc.abstractmethod
     def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
-        """grads *= min(max_norm, norm) / norm,   norm = sqrt(sum g^2); unchanged where norm is 0.
+        """grads *= min(max_norm, norm) / norm,   norm = sqrt(sum g^2); unchanged if norm is 0.
 
-        No branch on the norm, so no look from the host. Source: Pascanu, Mikolov, Bengio 2013, algorithm 1.
+        No branch on the norm, so the host does not synchronise. Source: Pascanu, Mikolov, Bengio 2013, algorithm 1.
         """
 
     @abc.abstractmethod
     def penalize(self, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool) -> None:
-        """The penalty alpha / 2 sum params^2 on a batch as a whole, beside its loss: per row, where that is a mean.
+        """The penalty alpha / 2 sum params^2 on a batch as a whole, beside its loss: per row, if that is a mean.
 
         totals[state[BATCH], LOSS] += alpha / 2 sum params^2;   grads += alpha params / W,
-        W = totals[state[BATCH], WEIGHT] if mean else 1, and 1 where that is 0
+        W = totals[state[BATCH], WEIGHT] if mean else 1, and 1 if that is 0
 
         So a batch of n rows without weights has the loss mean_i l_i + alpha / (2 n) sum params^2. The squares are added
         up in float64. After the backward pass and before ``tick``. Source: sklearn.neural_network, its ``alpha``.
@@ -101,7 +104,3 @@ class OptimiserContract(abc.ABC):
         parameters; while t is small so is d, and they are soon forgotten. Nothing happens once state[HALTED] is set.
         Source: Polyak, Juditsky 1992; the rising decay is that of tf.train.ExponentialMovingAverage.
         """
-
-    @abc.abstractmethod
-    def tick(self, state: Array, *, updates: int = 1) -> None:
-        """state[STEP] += updates,   state[BATCH] += 1: the end of a step; ``updates`` is 0 where none was made."""

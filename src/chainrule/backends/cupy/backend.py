@@ -1,4 +1,4 @@
-"""The CUDA body: fused kernels, planned products and captured steps on one device, through CuPy.
+"""The CUDA implementation: fused kernels, planned products and captured steps on one device, through CuPy.
 
 All work goes to a stream of this backend's own, in order. Within :meth:`CuPyBackend.running` that stream waits for what
 the caller's current stream held before, and the caller's stream for what was asked for within.
@@ -18,12 +18,12 @@ from chainrule.backends.contract.backend import Array
 from chainrule.backends.contract.transfers import Transfer
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.captured_step import CapturedStep
-from chainrule.backends.cupy.capture.launches import Launch
-from chainrule.backends.cupy.capture.streams import WORKSPACE_SIZE, Lanes
+from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
+from chainrule.backends.cupy.capture.streams import WORKSPACE_SIZE, Streams
 from chainrule.backends.cupy.fused import FusedBackend
-from chainrule.backends.cupy.gemm.gemm import Multiplier
+from chainrule.backends.cupy.gemm.gemm import Gemm
 from chainrule.backends.cupy.transfers import Transfers, free_memory
-from chainrule.backends.numpy.backend import as_host_array
+from chainrule.backends.numpy.memory import as_host_array
 from chainrule.environment import switch
 from chainrule.errors import DataError, DeviceError, OutOfMemoryError
 
@@ -58,10 +58,10 @@ class CuPyBackend(FusedBackend):
         with cupy.cuda.Device(index), self._memory():
             facts = cupy.cuda.runtime.getDeviceProperties(index)
             self.multiprocessors = int(facts["multiProcessorCount"])
-            self._lanes = Lanes(cupy)
-            self._transfers = Transfers(cupy, self._lanes.main)
+            self._streams = Streams(cupy)
+            self._transfers = Transfers(cupy, self._streams.main)
             self.card = facts["name"].decode()
-            self._multiplier = Multiplier(self, card=self.card, workspace_size=WORKSPACE_SIZE)
+            self._gemm = Gemm(self, device=index, card=self.card, workspace_size=WORKSPACE_SIZE)
 
     def __repr__(self) -> str:
         return f"<chainrule backend {self.name} on {self.device}, {self.precision}>"
@@ -79,7 +79,7 @@ class CuPyBackend(FusedBackend):
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        cuda, own = self.xp.cuda, self._lanes.main
+        cuda, own = self.xp.cuda, self._streams.main
         with cuda.Device(self.index):
             outer = cuda.get_current_stream()
             if outer == own:
@@ -94,12 +94,12 @@ class CuPyBackend(FusedBackend):
 
     def synchronize(self) -> None:
         with self.running():
-            self._lanes.main.synchronize()
+            self._streams.main.synchronize()
 
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
-        if switch("CHAINRULE_GRAPHS") == "0" or not self._multiplier.can_be_captured:
+        if switch("CHAINRULE_GRAPHS") == "0" or not self._gemm.can_be_captured:
             return super().capture(step)
-        captured = CapturedStep(step, self, self.instantiate)
+        captured = CapturedStep(step, self)
 
         def replay(times: int) -> None:
             with self.running():
@@ -109,13 +109,13 @@ class CuPyBackend(FusedBackend):
 
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """A CUDA graph of these launches: a function that puts it in this backend's stream."""
-        return self._lanes.instantiate(launches)
+        return self._streams.instantiate(launches)
 
     def start(self, launch: Launch) -> None:
         with self.running():
-            launch.start(self._lanes.lane(0))
+            launch.start(self._streams.main_handle)
 
-    def _function(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
+    def load_kernel(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
         module = self._modules.get((signature.source, variant))
         if module is None:
             text = kernels.source_text(signature.source)
@@ -123,13 +123,13 @@ class CuPyBackend(FusedBackend):
             self._modules[signature.source, variant] = module
         kernel = module.get_function(signature.kernel)
 
-        def start(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...], lane: Any) -> None:
+        def start(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...], stream: StreamHandle) -> None:
             kernel(grid, block, values)
 
         return start
 
-    def _product(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        return self._multiplier.launch(a, b, out, bias, relu)
+    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+        return self._gemm.launch(a, b, out, bias, relu)
 
     # ---- memory -----------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class CuPyBackend(FusedBackend):
             return xp.asarray(array, dtype=dtype, order="C")
 
     def _from_device(self, values: Any) -> Array | None:
-        """An array that lies on a GPU already, whose library it may be, without a copy; None for all else."""
+        """An array that lies on a GPU already, of whichever library, without a copy; None for all else."""
         if isinstance(values, self.xp.ndarray) or hasattr(values, "__cuda_array_interface__"):
             return self.xp.asarray(values)
         return self.xp.from_dlpack(values) if _speaks_dlpack_from_cuda(values) else None
@@ -165,14 +165,14 @@ class CuPyBackend(FusedBackend):
         module = _dlpack_module(like)
         if _speaks_dlpack_from_cuda(like) and module is not None:
             with self.running():
-                self._lanes.main.synchronize()  # the other library's streams know nothing of ours
+                self._streams.main.synchronize()  # the other library's streams do not wait for ours
                 return module.from_dlpack(array)
         return self.download(array)
 
     def assign(self, values: Any, *, out: Array) -> None:
         with self.running(), self._memory():
-            out.set(np.ascontiguousarray(values, dtype=out.dtype).reshape(out.shape), stream=self._lanes.main)
-            self._lanes.main.synchronize()  # the host's array may be gone when a copy that is still under way reads it
+            out.set(np.ascontiguousarray(values, dtype=out.dtype).reshape(out.shape), stream=self._streams.main)
+            self._streams.main.synchronize()  # the copy reads the host's array, which the caller may free after this
 
     def download(self, array: Array) -> np.ndarray:
         with self.running():
@@ -210,7 +210,7 @@ def _speaks_dlpack_from_cuda(values: Any) -> bool:
 
 
 def _dlpack_module(array: Any) -> Any:
-    """The module whose ``from_dlpack`` makes arrays of this kind, or None."""
+    """The module whose ``from_dlpack`` makes arrays of this type, or None."""
     namespace = getattr(array, "__array_namespace__", None)
     module = namespace() if namespace is not None else sys.modules.get(type(array).__module__.partition(".")[0])
     return module if hasattr(module, "from_dlpack") else None

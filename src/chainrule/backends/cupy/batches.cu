@@ -1,4 +1,4 @@
-// Batches and the counters of a step: rows fetched and converted from whatever type they came in.
+// Batches and the counters of a step: rows fetched and converted from whatever type they have.
 
 // position += 1
 extern "C" __global__ void advance(i64* __restrict__ position) {
@@ -104,7 +104,7 @@ enum Form {
   TO_BFLOAT16_BY_4
 };
 
-// How a block shares out rows of `units`: 1 << log_lanes threads take a row, each every so many units of it.
+// How a block divides rows of `units`: 1 << log_lanes threads take a row, each every so many units of it.
 struct Rows {
   i64 first, step;  // of this thread's rows
   i64 lane, lanes;  // its first unit, and how many further on the next is
@@ -115,7 +115,7 @@ struct Rows {
         lanes(1 << log_lanes) {}
 };
 
-// D(estination), T(ype that is computed in), V elements a unit
+// D(estination), T(ype that is computed in), V elements per unit
 template <class D, class T, int V, bool as_it_is = false>
 __device__ __forceinline__ void gather_rows(const void* source, void* out, int kind, const i64* order, i64 n, i64 units,
                                             int log_lanes) {
@@ -153,7 +153,7 @@ __device__ __forceinline__ void gather_rows(const void* source, void* out, int k
 }
 
 // out[a][i] = source[a][order[position * stride + i]] for i < n: array a by the blocks of row a of the grid, each
-// with its own form, kind of source and units a row. Without an order out[a][i] = source[a][i].
+// with its own form, kind of source and units per row. Without an order out[a][i] = source[a][i].
 extern "C" __global__ void __launch_bounds__(256)
     gather(const void* __restrict__ source0, const void* __restrict__ source1, const void* __restrict__ source2,
            void* __restrict__ out0, void* __restrict__ out1, void* __restrict__ out2, int form0, int form1, int form2,
@@ -189,8 +189,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // For a narrower destination the divisions by scale and limit become products with 1 / scale and 1 / limit: a unit of
 // roundoff in double precision does not show there. A thread first reads what it is going to write: `out` may be `x`.
 //
-// A difference can overflow where |mean| is large: there all is halved, which is exact. From far * limit on z is clipped,
-// where it is bent to the limit anyway: its square would overflow.
+// A difference can overflow if |mean| is large: then all is halved, which is exact. From FAR * limit on z is clipped, which
+// is bent to the limit anyway: its square would overflow.
 const double HALVED_ABOVE = 9.7453140114e288, FAR = 1e9, LARGEST = 1.7976931348623157e308;  // 2^960
 
 template <class D, int V>

@@ -12,18 +12,19 @@ import numpy as np
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
+from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, KINDS
 
 THREADS: Final = 256
 BLOCKS_PER_MULTIPROCESSOR: Final = 12  # several times what fits at once, so that the last to finish are soon done
 ARRAYS: Final = 3  # a launch gathers: features, targets, weights
 
-# No kernel here is compiled for more than one choice of types: they take them as they come.
+# No kernel here is compiled for more than one choice of types: they take any.
 VARIANT: Final = "float32"
 
 
 class Form(enum.IntEnum):
-    """How elements travel, as in ``batches.cu``: bytes as they are, or so many that are converted at a time."""
+    """How elements are moved, as in ``batches.cu``: bytes as they are, or converted, so many at a time."""
 
     COPY_1 = 0
     COPY_2 = 1
@@ -56,11 +57,11 @@ _STANDARDIZED_TOGETHER: Final[dict[np.dtype, tuple[Form, int]]] = {
 
 
 class Conversion(NamedTuple):
-    """How an array goes to another: the form, the kind that its elements have, and what a unit of work is."""
+    """How an array goes to another: the form, the kind of its elements, and what a unit of work is."""
 
     form: Form
     kind: int
-    units: int  # a row
+    units: int  # per row
 
 
 def common_alignment(*sizes: int) -> int:
@@ -81,7 +82,7 @@ def _together(source: Array, out: Array, columns: int, forms: dict[np.dtype, tup
 
 
 def conversion(source: Array, out: Array, columns: int) -> Conversion | None:
-    """How rows of ``columns`` go from ``source`` to ``out``; None where no kernel can take them."""
+    """How rows of ``columns`` go from ``source`` to ``out``; None if no kernel can convert them."""
     if not (source.flags.c_contiguous and out.flags.c_contiguous):
         return None
     if source.dtype == out.dtype:
@@ -96,7 +97,7 @@ def conversion(source: Array, out: Array, columns: int) -> Conversion | None:
 
 
 def log_lanes(units: int) -> int:
-    """Binary logarithm of how many threads of a block take a row of so many units: of their number, rounded up."""
+    """Binary logarithm of how many threads of a block take a row of ``units``: as many as units, to a power of two."""
     return min(max(units - 1, 0).bit_length(), THREADS.bit_length() - 1)
 
 
@@ -107,108 +108,106 @@ def bf16_bits(value: float) -> np.uint16:
 
 
 def blocks_for(n: int, log_lanes: int, multiprocessors: int) -> int:
-    """Blocks for ``n`` rows: so many that each row has its threads, or as many as keep the device busy."""
+    """Blocks for ``n`` rows: enough that each row has its threads, or as many as keep the device busy."""
     return max(1, min(-(-(n << log_lanes) // THREADS), BLOCKS_PER_MULTIPROCESSOR * multiprocessors))
 
 
-class Batches(Launcher):
-    """The part of the contract that fetches, converts and fills arrays and counts steps."""
+@with_fallback
+def gather(
+    self: Launcher, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
+) -> None:
+    n = len(out[0])
+    conversions = [conversion(s, o, math.prod(o.shape[1:])) for s, o in zip(sources, out, strict=True)]
+    found = [c for c in conversions if c is not None]
+    if len(found) < len(conversions):
+        raise NotFusedError(f"gather from {[s.dtype for s in sources]} to {[o.dtype for o in out]}")
+    for first in range(0, len(found), ARRAYS):
+        part = slice(first, first + ARRAYS)
+        _gather(self, sources[part], out[part], found[part], order, position, stride, n)
+    self.launch("advance", VARIANT, (1,), (32,), position=position)
 
-    def gather(
-        self, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
-    ) -> None:
-        n = len(out[0])
-        conversions = [conversion(s, o, math.prod(o.shape[1:])) for s, o in zip(sources, out, strict=True)]
-        found = [c for c in conversions if c is not None]
-        if len(found) < len(conversions):
-            self._refuse_in_record(f"gather from {[s.dtype for s in sources]} to {[o.dtype for o in out]}")
-            super().gather(sources, order, position, stride=stride, out=out)
-            return
-        for first in range(0, len(found), ARRAYS):
-            part = slice(first, first + ARRAYS)
-            self._gather(sources[part], out[part], found[part], order, position, stride, n)
-        self._launch("advance", VARIANT, (1,), (32,), position=position)
 
-    def _gather(
-        self,
-        sources: Sequence[Array],
-        out: Sequence[Array],
-        conversions: Sequence[Conversion],
-        order: Array | None,
-        position: Array | None,
-        stride: int,
-        n: int,
-    ) -> None:
-        """One launch for up to ``ARRAYS`` arrays."""
-        arguments: dict[str, Any] = {}
-        blocks = 1
-        for a in range(ARRAYS):
-            there = a < len(conversions)
-            form, kind, units = conversions[a] if there else Conversion(Form.COPY_1, 0, 0)
-            lanes = log_lanes(units)
-            blocks = max(blocks, blocks_for(n, lanes, self.multiprocessors))
-            arguments |= {f"source{a}": sources[a] if there else None, f"out{a}": out[a] if there else None}
-            arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
-        self._launch(
-            "gather",
-            VARIANT,
-            (blocks, len(conversions)),
-            (THREADS,),
-            order=order,
-            position=position,
-            stride=stride,
-            n=n,
-            **arguments,
-        )
+def _gather(
+    self: Launcher,
+    sources: Sequence[Array],
+    out: Sequence[Array],
+    conversions: Sequence[Conversion],
+    order: Array | None,
+    position: Array | None,
+    stride: int,
+    n: int,
+) -> None:
+    """One launch for up to ``ARRAYS`` arrays."""
+    arguments: dict[str, Any] = {}
+    blocks = 1
+    for a in range(ARRAYS):
+        is_used = a < len(conversions)
+        form, kind, units = conversions[a] if is_used else Conversion(Form.COPY_1, 0, 0)
+        lanes = log_lanes(units)
+        blocks = max(blocks, blocks_for(n, lanes, self.multiprocessors))
+        arguments |= {f"source{a}": sources[a] if is_used else None, f"out{a}": out[a] if is_used else None}
+        arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
+    self.launch(
+        "gather",
+        VARIANT,
+        (blocks, len(conversions)),
+        (THREADS,),
+        order=order,
+        position=position,
+        stride=stride,
+        n=n,
+        **arguments,
+    )
 
-    def copy(self, source: Array, *, out: Array) -> None:
-        found = conversion(source, out, out.size)
-        if found is None:
-            self._refuse_in_record(f"copy from {source.dtype} to {out.dtype}")
-            super().copy(source, out=out)
-            return
-        # A gather of all units in their order, each a row by itself.
-        self._gather([source], [out], [found._replace(units=1)], None, None, 0, found.units)
 
-    def standardize(self, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
-        wide = mean.dtype == scale.dtype == np.float64
-        in_order = all(a.flags.c_contiguous for a in (x, mean, scale, out))
-        if not (wide and in_order and x.dtype in KINDS and out.dtype in _ONE_BY_ONE and out.dtype.kind != "i"):
-            self._refuse_in_record(f"standardize from {x.dtype} by {mean.dtype} to {out.dtype}")
-            super().standardize(x, mean, scale, limit=limit, out=out)
-            return
-        n, n_in = x.shape
-        form, count = _together(x, out, n_in, _STANDARDIZED_TOGETHER)
-        lanes = log_lanes(n_in // count)
-        grid = (blocks_for(n, lanes, self.multiprocessors),)
-        self._launch(
-            "standardize",
-            VARIANT,
-            grid,
-            (THREADS,),
-            x=x,
-            out=out,
-            form=form,
-            kind=KINDS[x.dtype],
-            mean=mean,
-            scale=scale,
-            limit=limit,
-            n=n,
-            units=n_in // count,
-            log_lanes=lanes,
-        )
+@with_fallback
+def copy(self: Launcher, source: Array, *, out: Array) -> None:
+    found = conversion(source, out, out.size)
+    if found is None:
+        raise NotFusedError(f"copy from {source.dtype} to {out.dtype}")
+    # A gather of all units in order, each a row by itself.
+    _gather(self, [source], [out], [found._replace(units=1)], None, None, 0, found.units)
 
-    def fill(self, value: float, *, out: Array) -> None:
-        unit = common_alignment(address(out), out.nbytes)
-        if out.dtype not in KINDS or unit < out.dtype.itemsize or not out.flags.c_contiguous:
-            self._refuse_in_record(f"fill of {out.dtype}")
-            super().fill(value, out=out)
-            return
-        pattern = bf16_bits(value) if out.dtype == BF16 else np.asarray(value).astype(out.dtype)
-        low, high = np.frombuffer(pattern.tobytes() * (ACCESS // out.dtype.itemsize), "<u8")
-        units = out.nbytes // unit
-        grid, form = (blocks_for(units, 0, self.multiprocessors),), Form(unit.bit_length() - 1)
-        self._launch("fill", VARIANT, grid, (THREADS,), out=out, form=form, low=low, high=high, units=units)
 
-    def tick(self, state: Array, *, updates: int = 1) -> None:
-        self._launch("tick", VARIANT, (1,), (32,), state=state, updates=updates)
+@with_fallback
+def standardize(self: Launcher, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
+    wide = mean.dtype == scale.dtype == np.float64
+    in_order = all(a.flags.c_contiguous for a in (x, mean, scale, out))
+    if not (wide and in_order and x.dtype in KINDS and out.dtype in _ONE_BY_ONE and out.dtype.kind != "i"):
+        raise NotFusedError(f"standardize from {x.dtype} by {mean.dtype} to {out.dtype}")
+    n, n_in = x.shape
+    form, count = _together(x, out, n_in, _STANDARDIZED_TOGETHER)
+    lanes = log_lanes(n_in // count)
+    grid = (blocks_for(n, lanes, self.multiprocessors),)
+    self.launch(
+        "standardize",
+        VARIANT,
+        grid,
+        (THREADS,),
+        x=x,
+        out=out,
+        form=form,
+        kind=KINDS[x.dtype],
+        mean=mean,
+        scale=scale,
+        limit=limit,
+        n=n,
+        units=n_in // count,
+        log_lanes=lanes,
+    )
+
+
+@with_fallback
+def fill(self: Launcher, value: float, *, out: Array) -> None:
+    unit = common_alignment(address(out), out.nbytes)
+    if out.dtype not in KINDS or unit < out.dtype.itemsize or not out.flags.c_contiguous:
+        raise NotFusedError(f"fill of {out.dtype}")
+    pattern = bf16_bits(value) if out.dtype == BF16 else np.asarray(value).astype(out.dtype)
+    low, high = np.frombuffer(pattern.tobytes() * (ACCESS // out.dtype.itemsize), "<u8")
+    units = out.nbytes // unit
+    grid, form = (blocks_for(units, 0, self.multiprocessors),), Form(unit.bit_length() - 1)
+    self.launch("fill", VARIANT, grid, (THREADS,), out=out, form=form, low=low, high=high, units=units)
+
+
+def tick(self: Launcher, state: Array, *, updates: int = 1) -> None:
+    self.launch("tick", VARIANT, (1,), (32,), state=state, updates=updates)

@@ -68,7 +68,7 @@ constexpr int per_access = 16 / sizeof(T);
 
 __device__ __forceinline__ bool is_aligned(const void* p) { return ((u64)p & 15) == 0; }
 
-// N numbers side by side, STORED in memory and REAL where they are worked on.
+// N numbers side by side, STORED in memory and REAL in registers.
 template <int N>
 __device__ __forceinline__ void widen(const Pack<STORED, N>& from, REAL (&to)[N]) {
 #pragma unroll
@@ -146,7 +146,7 @@ __device__ __forceinline__ REAL strip_sum(const REAL (&mine)[N], int lanes, REAL
 // ---- sums over a grid, in a fixed order ---------------------------------------------------------------------------
 
 // True in all threads of the block that comes here last of so many, which then sees whatever the others wrote before
-// they came. `ticket` is 0 before and, since atomicInc wraps, after.
+// they got here. `ticket` is 0 before and, since atomicInc wraps, after.
 __device__ __forceinline__ bool comes_last(u32 blocks, u32* ticket) {
   __shared__ bool last;
   __threadfence();

@@ -1,4 +1,4 @@
-"""Why a CUDA device can or cannot be used, found out from the outside in: package, driver, device, kernel, product.
+"""Why a CUDA device can or cannot be used, asked from the outside in: package, driver, device, kernel, product.
 
 Nothing here imports CuPy until the driver has answered, so asking costs a machine without a GPU next to nothing.
 """
@@ -9,25 +9,20 @@ import ctypes
 import importlib.util
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.backends.cupy import install_hints
 from chainrule.errors import first_line
-
-if TYPE_CHECKING:
-    from chainrule.backends.cupy.backend import CuPyBackend
 
 NO_DEVICE = 100  # cudaErrorNoDevice, the same number in the driver and the runtime
 IN_MEMORY = "CUPY_CACHE_IN_MEMORY"  # read by CuPy each time it compiles
 DRIVER_TOO_OLD = 35  # cudaErrorInsufficientDriver
 
-INSTALL = "pip install 'chainrule[cuda13x]' (driver 580 or newer) or 'chainrule[cuda12x]' (driver 525 or newer)"
-COMPONENTS = "pip install 'cuda-toolkit[cublas,cudart,nvrtc]==13.*' (12.* for cupy-cuda12x)"
-
 
 class Problem(NamedTuple):
-    """What stands in the way of a CUDA device, and the one thing to do about it."""
+    """What is wrong with a CUDA device, and the one thing to do about it."""
 
     what: str
     hint: str
@@ -36,14 +31,14 @@ class Problem(NamedTuple):
 def find_problem(index: int = 0) -> Problem | None:
     """None if CUDA device ``index`` runs a kernel and a matrix product; else the first thing that is wrong."""
     if importlib.util.find_spec("cupy") is None:
-        return Problem("CuPy is not installed", INSTALL)
+        return Problem("CuPy is not installed", install_hints.CUPY)
     problem = driver_problem()
     if problem is not None:
         return problem
     try:
         import cupy
     except Exception as error:  # two CuPy wheels on top of each other, a NumPy it cannot use, ...
-        return Problem(f"CuPy does not import: {first_line(error)}", f"reinstall one CuPy only: {INSTALL}")
+        return Problem(f"CuPy does not import: {first_line(error)}", f"reinstall one CuPy only: {install_hints.CUPY}")
     return runtime_problem(cupy, index) or component_problem(cupy, index)
 
 
@@ -77,7 +72,7 @@ def runtime_problem(cupy: Any, index: int) -> Problem | None:
         if status == DRIVER_TOO_OLD:
             return Problem(
                 "the CUDA driver is too old for the installed CuPy",
-                f"update the driver, or install for its CUDA: {INSTALL}",
+                f"update the driver, or install for its CUDA: {install_hints.CUPY}",
             )
         if status == NO_DEVICE:
             return Problem(
@@ -86,17 +81,17 @@ def runtime_problem(cupy: Any, index: int) -> Problem | None:
         return Problem(f"the CUDA runtime does not answer: {first_line(error)}", "run `chainrule doctor`")
     if index >= count:
         return Problem(
-            f"device {index} was asked for and {count} are there",
+            f"device {index} was asked for, {count} found",
             f"use cuda:0 to cuda:{count - 1}, or check CUDA_VISIBLE_DEVICES",
         )
     return None
 
 
 def component_problem(cupy: Any, index: int) -> Problem | None:
-    """Run one compiled kernel (NVRTC and headers) and one product (cuBLAS), and look at the numbers."""
+    """Run one compiled kernel (NVRTC and headers) and one product (cuBLAS), and check the numbers."""
     with cupy.cuda.Device(index):
         try:
-            # float16, because CuPy compiles a float32 kernel even where the CUDA headers are missing.
+            # float16, because CuPy compiles a float32 kernel even if the CUDA headers are missing.
             kernel = cupy.ElementwiseKernel("float16 x", "float32 y", "y = (float)x + 1", "chainrule_probe")
             x = cupy.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
             kernel_right = bool((cupy.asnumpy(kernel(x.astype(np.float16))) == np.arange(1, 7).reshape(2, 3)).all())
@@ -106,26 +101,21 @@ def component_problem(cupy: Any, index: int) -> Problem | None:
                 return component_problem(cupy, index)
             return Problem(
                 f"a kernel cannot be compiled or run: {first_line(error)}",
-                f"NVRTC or CUDA headers missing? {COMPONENTS}",
+                f"NVRTC or CUDA headers missing? {install_hints.CUDA_LIBRARIES}",
             )
         try:
             product_right = bool((cupy.asnumpy(cupy.matmul(x, x.T)) == [[5, 14], [14, 50]]).all())
         except Exception as error:
-            return Problem(f"cuBLAS does not run: {first_line(error)}", f"cuBLAS missing? {COMPONENTS}")
+            return Problem(
+                f"cuBLAS does not run: {first_line(error)}", f"cuBLAS missing? {install_hints.CUDA_LIBRARIES}"
+            )
     if not (kernel_right and product_right):
         return Problem("the device computes wrong numbers", "check the card and its driver; do not train on it")
     return None
 
 
-def open_device(index: int, precision: str) -> CuPyBackend:
-    """The backend of a device in which :func:`find_problem` found nothing wrong."""
-    from chainrule.backends.cupy.backend import CuPyBackend
-
-    return CuPyBackend(index, precision=precision)
-
-
 def describe_devices() -> list[dict[str, Any]]:
-    """For each CUDA device, or "cuda" where there is none: does it work, what is it or what stands in its way."""
+    """For each CUDA device, or "cuda" if there is none: whether it works, what it is, and what is wrong with it."""
     problem = find_problem(0)
     if problem is not None:
         return [{"device": "cuda", "works": False, "about": "", "problem": problem.what, "hint": problem.hint}]

@@ -1,13 +1,14 @@
-// Embedding: rows of tables by code, and back. No float is added by an atomic: the same sums in the same order each time.
+// Embedding: rows of tables by code, and the backward pass. No float is added by an atomic: the same sums in the same
+// order each time.
 
 const int WARPS = 8;  // of a block
 const int THREADS = 256;
 const int AHEAD = 4;  // rows whose numbers are under way at once
 
 // y[i, j]:  `places` has for each column j of y four numbers: the column of x; where its table begins, plus the number
-// within a vector; the width of a vector, 0 where x itself goes to y; and where its mean stands.
+// within a vector; the width of a vector, 0 if x itself goes to y; and the place of its mean.
 //
-// A thread an element, so that writes lie side by side. The code is written by whoever has the first number of a vector.
+// One thread per element, so that writes are side by side. The code is written by the thread of a vector's first number.
 extern "C" __global__ void __launch_bounds__(256) embed(
     const REAL* __restrict__ x, const REAL* __restrict__ tables, const REAL* __restrict__ means,
     const i64* __restrict__ places, const int* __restrict__ slots, int* __restrict__ codes, STORED* __restrict__ y,
@@ -22,7 +23,7 @@ extern "C" __global__ void __launch_bounds__(256) embed(
     if (place[2]) {
       const i64 code = (i64)found;
       const int slot = slots[2 * column], count = slots[2 * column + 1];
-      // A mean is only read where there are any: without them no such code has come in.
+      // A mean is only read if there are any: without them there is no such code.
       value = means && code == count ? means[place[3]] : tables[place[1] + code * place[2]];
       if (slot >= 0) codes[row * kinds + slot] = (int)code;
     }
@@ -31,8 +32,8 @@ extern "C" __global__ void __launch_bounds__(256) embed(
 }
 
 // dtables: a group of `share` warps, 1 or all of a block, has a vector of some table and 32 of its numbers (blockIdx.y says
-// which). Its warps look at the codes 32 rows at a time, a row a lane, and what has the vector's code is added by all
-// lanes, a number a lane: in the order of the rows within a warp, then one warp after the other.
+// which). Its warps compare the codes 32 rows at a time, one row per lane, and what has the vector's code is added by all
+// lanes, one number per lane: in the order of the rows within a warp, then one warp after the other.
 //
 // `tables` has for each table five numbers: vectors in the tables before it, how many it has, their width, where it begins,
 // and the first column of dy.
@@ -57,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(256) embed_backward(
         REAL some[AHEAD];
 #pragma unroll
         for (int a = 0; a < AHEAD; ++a) {
-          const int next = __ffs(left) - 1;  // -1 where no row is left
+          const int next = __ffs(left) - 1;  // -1 if no row is left
           some[a] = next >= 0 && number < width ? widen(from[(first + next) * columns]) : REAL(0);
           left &= left - 1;
         }

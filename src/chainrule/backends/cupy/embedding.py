@@ -1,4 +1,4 @@
-"""Embedding: rows of tables by code, and back: ``embedding.cu``."""
+"""Embedding: rows of tables by code, and the backward pass: ``embedding.cu``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from chainrule.backends.contract.arrays import EmbeddingPlan
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import VARIANT_OF
 
 THREADS: Final = 256
 WARPS: Final = 8  # of a block
 LANES: Final = 32
-FEW_ROWS: Final = 1024  # up to here one warp looks through the codes for a vector, beyond all of a block
+FEW_ROWS: Final = 1024  # up to here one warp compares the codes with a vector's, beyond all warps of a block
 
 
 class _Places(NamedTuple):
@@ -49,76 +50,72 @@ def _places(plan: EmbeddingPlan) -> _Places:
     return _Places(f"embedding {plan}", places, slots, np.array(tables, np.int64), np.array(of_means, np.int64), widest)
 
 
-class Embeddings(Launcher):
-    """The part of the contract that embeds codes."""
+@with_fallback
+def embed(
+    self: Launcher, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
+) -> None:
+    if not _are_known(y, codes) or x.dtype != tables.dtype:
+        raise NotFusedError(f"an embedding of {x.dtype} {x.shape} into {y.dtype}")
+    known = _places(plan)
+    blocks = min(-(-y.size // THREADS), 8 * self.multiprocessors)
+    self.launch(
+        "embed",
+        VARIANT_OF[y.dtype],
+        (blocks,),
+        (THREADS,),
+        x=x,
+        tables=tables,
+        means=means,
+        places=self.constant(known.places, use=f"{known.name} places"),
+        slots=self.constant(known.slots, use=f"{known.name} slots"),
+        codes=codes,
+        y=y,
+        rows=len(y),
+        columns_in=x.shape[1],
+        columns=y.shape[1],
+        kinds=codes.shape[1],
+    )
 
-    def embed(
-        self, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
-    ) -> None:
-        if not _are_known(y, codes) or x.dtype != tables.dtype:
-            self._refuse_in_record(f"an embedding of {x.dtype} {x.shape} into {y.dtype}")
-            super().embed(x, tables, means, plan, codes=codes, y=y)
-            return
-        known = _places(plan)
-        blocks = min(-(-y.size // THREADS), 8 * self.multiprocessors)
-        self._launch(
-            "embed",
-            VARIANT_OF[y.dtype],
-            (blocks,),
-            (THREADS,),
-            x=x,
-            tables=tables,
-            means=means,
-            places=self._constant(known.places, use=f"{known.name} places"),
-            slots=self._constant(known.slots, use=f"{known.name} slots"),
-            codes=codes,
-            y=y,
-            rows=len(y),
-            columns_in=x.shape[1],
-            columns=y.shape[1],
-            kinds=codes.shape[1],
-        )
 
-    def embed_backward(self, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
-        if not _are_known(dy, codes):
-            self._refuse_in_record(f"the way back through an embedding of {dy.dtype} {dy.shape}")
-            super().embed_backward(dy, codes, plan, dtables=dtables)
-            return
-        known = _places(plan)
-        vectors, share = sum(table.rows for table in plan.tables), 1 if len(dy) <= FEW_ROWS else WARPS
-        grid = -(-vectors * share // WARPS), -(-known.widest // LANES)
-        self._launch(
-            "embed_backward",
-            VARIANT_OF[dy.dtype],
-            grid,
-            (THREADS,),
-            dy=dy,
-            codes=codes,
-            tables=self._constant(known.tables, use=f"{known.name} tables"),
-            dtables=dtables,
-            rows=len(dy),
-            columns=dy.shape[1],
-            kinds=codes.shape[1],
-            vectors=vectors,
-            share=share,
-        )
+@with_fallback
+def embed_backward(self: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+    if not _are_known(dy, codes):
+        raise NotFusedError(f"the backward pass through an embedding of {dy.dtype} {dy.shape}")
+    known = _places(plan)
+    vectors, share = sum(table.rows for table in plan.tables), 1 if len(dy) <= FEW_ROWS else WARPS
+    grid = -(-vectors * share // WARPS), -(-known.widest // LANES)
+    self.launch(
+        "embed_backward",
+        VARIANT_OF[dy.dtype],
+        grid,
+        (THREADS,),
+        dy=dy,
+        codes=codes,
+        tables=self.constant(known.tables, use=f"{known.name} tables"),
+        dtables=dtables,
+        rows=len(dy),
+        columns=dy.shape[1],
+        kinds=codes.shape[1],
+        vectors=vectors,
+        share=share,
+    )
 
-    def embed_means(self, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
-        if tables.dtype not in VARIANT_OF:
-            self._refuse_in_record(f"means of {tables.dtype}")
-            super().embed_means(tables, shares, plan, means=means)
-            return
-        known = _places(plan)
-        self._launch(
-            "embed_means",
-            VARIANT_OF[tables.dtype],
-            (len(plan.tables), -(-known.widest // LANES)),
-            (THREADS,),
-            vectors=tables,
-            shares=shares,
-            tables=self._constant(known.means, use=f"{known.name} means"),
-            means=means,
-        )
+
+@with_fallback
+def embed_means(self: Launcher, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
+    if tables.dtype not in VARIANT_OF:
+        raise NotFusedError(f"means of {tables.dtype}")
+    known = _places(plan)
+    self.launch(
+        "embed_means",
+        VARIANT_OF[tables.dtype],
+        (len(plan.tables), -(-known.widest // LANES)),
+        (THREADS,),
+        vectors=tables,
+        shares=shares,
+        tables=self.constant(known.means, use=f"{known.name} means"),
+        means=means,
+    )
 
 
 def _are_known(matrix: Array, codes: Array) -> bool:

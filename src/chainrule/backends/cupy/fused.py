@@ -1,20 +1,91 @@
-"""The contract in fused kernels and planned products: what the CUDA body computes, without the device.
+"""The contract in fused kernels and planned products: what a CUDA device computes, without the device.
 
-Each topic stands in a file beside its CUDA source. Where there is no fused kernel for what came (complex numbers, a
-model axis), the reference answers, outside a recorded step.
+Each operation is a function of the backend, in the file of its topic; its kernels are in the CUDA source beside it. An
+operation whose kernels do not know the given arguments (complex numbers, a model axis) falls back to the reference
+implementation, outside a recorded step: see :mod:`~chainrule.backends.cupy.fallback`. What is not listed here
+(``copy_columns``, ``scale_and_shift``, ``first_nonfinite``, ``matmul_activation_backward``) is the reference's.
 """
 
 from __future__ import annotations
 
-from chainrule.backends.cupy.batches import Batches
-from chainrule.backends.cupy.custom import Custom
-from chainrule.backends.cupy.embedding import Embeddings
-from chainrule.backends.cupy.layers import Layers
-from chainrule.backends.cupy.normalization import Normalization
-from chainrule.backends.cupy.optimisers import Optimisers
-from chainrule.backends.cupy.random import RandomNumbers
-from chainrule.backends.cupy.target_losses import TargetLosses
+from chainrule.backends.cupy import (
+    batch_normalization,
+    batches,
+    custom,
+    embedding,
+    layer_normalization,
+    layers,
+    losses,
+    optimisers,
+    predictions,
+    random,
+    target_losses,
+)
+from chainrule.backends.cupy.capture.launcher import Launcher
 
 
-class FusedBackend(Layers, TargetLosses, Normalization, Embeddings, Batches, Optimisers, RandomNumbers, Custom):
-    """All topics together."""
+class FusedBackend(Launcher):
+    """All operations, by topic. Starting a launch is left to the device and to its emulation."""
+
+    # layers.py, layers.cu
+    matmul = layers.matmul
+    activate = layers.activate
+    dense = layers.dense
+    activation_backward = layers.activation_backward
+    add = layers.add
+
+    # layer_normalization.py, layer_normalization.cu
+    layer_norm = layer_normalization.layer_norm
+    layer_norm_backward = layer_normalization.layer_norm_backward
+
+    # batch_normalization.py, batch_normalization.cu, batch_normalization_backward.cu
+    batch_norm = batch_normalization.batch_norm
+    batch_norm_inference = batch_normalization.batch_norm_inference
+    batch_norm_backward = batch_normalization.batch_norm_backward
+
+    # embedding.py, embedding.cu
+    embed = embedding.embed
+    embed_backward = embedding.embed_backward
+    embed_means = embedding.embed_means
+
+    # losses.py, losses.cu
+    softmax_cross_entropy = losses.softmax_cross_entropy
+    focal_loss = losses.focal_loss
+    count_correct = losses.count_correct
+
+    # target_losses.py, target_losses.cu
+    elementwise_loss = target_losses.elementwise_loss
+    quantile_loss = target_losses.quantile_loss
+    gaussian_nll = target_losses.gaussian_nll
+
+    # predictions.py, the kernels beside those of the losses
+    softmax = predictions.softmax
+    argmax = predictions.argmax
+    positive = predictions.positive
+    exp = predictions.exp
+    quantiles = predictions.quantiles
+    mean_and_variance = predictions.mean_and_variance
+
+    # optimisers.py, optimisers.cu
+    sgd = optimisers.sgd
+    adam = optimisers.adam
+    clip_by_global_norm = optimisers.clip_by_global_norm
+    penalize = optimisers.penalize
+    accumulate = optimisers.accumulate
+    average = optimisers.average
+
+    # batches.py, batches.cu
+    gather = batches.gather
+    copy = batches.copy
+    standardize = batches.standardize
+    fill = batches.fill
+    tick = batches.tick
+
+    # random.py, random.cu
+    uniform = random.uniform
+    permutation = random.permutation
+    dropout = random.dropout
+
+    # custom.py: functions of the user's own, which no recorded step can hold
+    apply = custom.apply
+    custom_loss = custom.custom_loss

@@ -7,12 +7,13 @@ A source is compiled once for each *variant*, a choice of the two types that its
     float64     double   double
     bf16        float    bf16       what products read is stored in bf16, all else in float32
 
-The signature in the source is the only one there is: it says which types a call must bring and, by ``const``, which
+The signature in the source is the only one there is: it says which types a call must pass and, by ``const``, which
 arrays it only reads.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from chainrule.backends.contract.backend import BF16, Array
-from chainrule.backends.cupy.capture.launches import Span, address, span
+from chainrule.backends.cupy.capture.launches import Span, span
 from chainrule.errors import ShapeError
 
 HERE = Path(__file__).parent
@@ -41,6 +42,13 @@ VARIANT_OF: Final[dict[np.dtype, VariantName]] = {
     BF16: "bf16",
 }
 ACCESS: Final = 16  # bytes, the most that a thread moves at once
+
+# What is compiled between common.cuh and a source: device functions that it shares or that would make it too long.
+HEADERS: Final[dict[str, str]] = {
+    "layers.cu": "activations.cuh",
+    "batch_normalization.cu": "columns.cuh",
+    "batch_normalization_backward.cu": "columns.cuh",
+}
 
 _DTYPES: Final[dict[str, np.dtype]] = {
     "float": np.dtype(np.float32),
@@ -72,11 +80,11 @@ class Parameter(NamedTuple):
     is_const: bool
 
     def dtype(self, variant: str) -> np.dtype | None:
-        """The dtype that a call must bring; None for ``void*``, which takes any."""
+        """The dtype that a call must pass; None for ``void*``, which takes any."""
         return _DTYPES.get(VARIANTS[variant].get(self.type, self.type))
 
 
-class Bound(NamedTuple):
+class BoundArguments(NamedTuple):
     """Arguments in the order of the signature, and the memory that they name."""
 
     values: tuple[Any, ...]  # NumPy scalars of the exact types; an address for an array
@@ -85,24 +93,33 @@ class Bound(NamedTuple):
     arrays: tuple[Array, ...]
 
 
-class Signature(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Signature:
     """A kernel: its name, the source that holds it, its parameters in order."""
 
     kernel: str
     source: str
     parameters: tuple[Parameter, ...]
 
-    def bind(self, variant: str, arguments: dict[str, Any]) -> Bound:
-        """The arguments of a launch; ShapeError for a name or an array's dtype that is not the signature's."""
-        if set(arguments) != {p.name for p in self.parameters}:
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(parameter.name for parameter in self.parameters)
+
+    @functools.cached_property
+    def _dtypes(self) -> dict[str, tuple[np.dtype | None, ...]]:
+        return {variant: tuple(parameter.dtype(variant) for parameter in self.parameters) for variant in VARIANTS}
+
+    def bind(self, variant: str, arguments: dict[str, Any]) -> BoundArguments:
+        """The arguments of a launch; ShapeError if a name or dtype is not the signature's."""
+        if arguments.keys() != self._names:
             expected = ", ".join(p.name for p in self.parameters)
             raise ShapeError(f"expected {self.kernel}({expected}), got {self.kernel}({', '.join(arguments)})")
         values: list[Any] = []
         reads: list[Span] = []
         writes: list[Span] = []
         arrays: list[Array] = []
-        for parameter in self.parameters:
-            value, dtype = arguments[parameter.name], parameter.dtype(variant)
+        for parameter, dtype in zip(self.parameters, self._dtypes[variant], strict=True):
+            value = arguments[parameter.name]
             if not parameter.is_array:
                 assert dtype is not None, parameter
                 values.append(dtype.type(value))
@@ -110,19 +127,23 @@ class Signature(NamedTuple):
                 values.append(np.uint64(0))
             else:
                 if dtype is not None and value.dtype != dtype:
-                    raise ShapeError(f"{self.kernel}: {parameter.name} is {value.dtype}, {dtype} was expected")
-                values.append(np.uint64(address(value)))
-                (reads if parameter.is_const else writes).append(span(value))
+                    raise ShapeError(f"{self.kernel}: {parameter.name}: expected {dtype}, got {value.dtype}")
+                memory = span(value)
+                values.append(np.uint64(memory[0]))
+                (reads if parameter.is_const else writes).append(memory)
                 arrays.append(value)
-        return Bound(tuple(values), tuple(reads), tuple(writes), tuple(arrays))
+        return BoundArguments(tuple(values), tuple(reads), tuple(writes), tuple(arrays))
 
 
 def source_text(source: str) -> str:
-    """What is compiled for ``source``: the common part, then its own.
+    """What is compiled for ``source``: the common part, its header if it has one, then its own.
 
     Joined here rather than by ``#include``, because CuPy keeps compiled kernels under the hash of the text alone.
     """
-    return f'{(HERE / "common.cuh").read_text()}\n#line 1 "{source}"\n{(HERE / source).read_text()}'
+    parts = [HEADERS[source], source] if source in HEADERS else [source]
+    return (HERE / "common.cuh").read_text() + "".join(
+        f'\n#line 1 "{part}"\n{(HERE / part).read_text()}' for part in parts
+    )
 
 
 def sources() -> list[str]:

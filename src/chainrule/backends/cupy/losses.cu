@@ -1,4 +1,4 @@
-// Losses of one of k classes with their gradients, and predictions.
+// Losses of one of k classes with their gradients, and the predictions softmax, argmax and positive.
 
 const int THREADS = 512, WARPS = THREADS / 32;
 
@@ -12,13 +12,13 @@ sum_weights(const REAL* __restrict__ weights, i64 rows, double* total, double* p
   if (grid_sum<WARPS>(sum, partials, ticket) && threadIdx.x == 0) *total = sum;
 }
 
-// ---- rows that are looked at as a whole ------------------------------------------------------------------------------
+// ---- whole rows -------------------------------------------------------------------------------------------------------
 // A row is shared by `group` threads: 1, 2, 4 ... 32 of one warp, or all of a block. Each takes every group-th element.
 // The loops over rows are the same for all threads of a block, because all take part when results are exchanged.
 
 __device__ __forceinline__ REAL minus_infinity() { return -REAL(__uint_as_float(0x7f800000u)); }
 
-// An element of a row, and where it stands.
+// An element of a row, and its column.
 struct Element {
   REAL value;
   int at;
@@ -58,7 +58,7 @@ __device__ __forceinline__ T over_group(T x, int group) {
 }
 
 // What a thread keeps of a row: two elements, which are all there are unless the row is long. The rest is read again
-// each time it is wanted, from the cache.
+// each time it is needed, from the cache.
 struct Kept {
   REAL first, second;
 };
@@ -71,7 +71,7 @@ __device__ __forceinline__ Kept keep(const REAL* z, int lane, int group, int wid
 }
 
 struct Exponentials {
-  REAL first, second;  // exp(z - largest) of what is kept; 0 where the row has ended
+  REAL first, second;  // exp(z - largest) of what is kept; 0 behind the end of the row
   REAL largest, sum;   // over the row
 };
 
@@ -91,7 +91,7 @@ __device__ __forceinline__ Exponentials exponentials(
   return e;
 }
 
-// A loss of a row, and dl/dz, from the row's exponentials. `prepare` is called by all threads of a group once a row;
+// A loss of a row, and dl/dz, from the row's exponentials. `prepare` is called by all threads of a group once per row;
 // then `element` for each element: its part of the loss, and the gradient in place of p = softmax(z)_c.
 
 // l = log(sum_j exp(z_j)) - z_label,   dl/dz = softmax(z) - onehot(label)
@@ -133,7 +133,7 @@ struct Focal {
   }
 };
 
-// logits, dlogits (rows, columns), which may be one memory where their types are equal; labels (rows,).
+// logits, dlogits (rows, columns), which may be one memory if their types are equal; labels (rows,).
 // The sum of this thread's elements of the loss.
 template <bool asks_for_label, class Loss>
 __device__ __forceinline__ double loss_of_rows(
@@ -235,7 +235,7 @@ softmax(const REAL* logits, REAL* out, i64 rows, int columns, int group) {
   }
 }
 
-// Where the largest element of a row stands, in all threads of the group.
+// The column of the largest element of a row, in all threads of the group.
 __device__ __forceinline__ int largest_at(const REAL* z, int lane, int group, int width) {
   Element best = {minus_infinity(), 0x7fffffff};
 #pragma unroll 4
@@ -255,7 +255,7 @@ argmax(const REAL* __restrict__ x, int* __restrict__ out, i64 rows, int columns,
 }
 
 // totals[CORRECT] = sum_i w_i [row i is right].   logits (rows, columns); labels (rows,), or null and targets
-// (rows, columns): then a row is right where every logit is above 0 just where its target is above 1/2.
+// (rows, columns): then a row is right if every logit is above 0 exactly if its target is above 1/2.
 extern "C" __global__ void __launch_bounds__(512) count_correct(
     const REAL* __restrict__ logits, const int* __restrict__ labels, const REAL* __restrict__ targets,
     const REAL* __restrict__ weights, const i64* __restrict__ state, double* totals, double* partials, u32* ticket,
@@ -284,7 +284,7 @@ extern "C" __global__ void __launch_bounds__(512) count_correct(
   if (grid_sum<WARPS>(correct, partials, ticket) && threadIdx.x == 0) totals[slot * 3 + CORRECT] = correct;
 }
 
-// out = 1 where x > 0, else 0.
+// out = 1 if x > 0, else 0.
 extern "C" __global__ void __launch_bounds__(512)
 positive(const REAL* __restrict__ x, int* __restrict__ out, i64 count) {
   const i64 stride = (i64)gridDim.x * THREADS;

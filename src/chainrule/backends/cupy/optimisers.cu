@@ -1,7 +1,7 @@
 // Optimisers: flat arrays of one length, each element read once and written once, 16 bytes at a time.
 
 // What all of these kernels have in common: elements in packs of 16 bytes, dealt to all threads of the grid in turns,
-// then what is left over one by one. All of it is left over where an array does not start on a 16-byte border.
+// then the rest one by one. If an array does not start on a 16-byte border, all of it is done one by one.
 struct Share {
   i64 packs, first, step;
   __device__ __forceinline__ Share(i64 size, bool aligned)
@@ -22,7 +22,7 @@ __device__ __forceinline__ double learning_rate(const double* lr, int lr_count, 
 
 // g = grads + weight_decay params,   v = momentum v + g,   params -= rate (g + momentum v if nesterov else v)
 //
-// velocity is null where momentum is 0. A run that has halted changes nothing.
+// velocity is null if momentum is 0. A run that has halted changes nothing.
 struct Sgd {
   REAL rate, momentum, weight_decay;
   bool nesterov;
@@ -71,7 +71,8 @@ extern "C" __global__ void __launch_bounds__(256)
 //
 // with t = state[STEP] + 1. The bias corrections are the same for all elements and move out of the loop:
 // step_size m / (sqrt(v) + step_eps) with root = sqrt(1 - beta2^t), step_size = rate root / (1 - beta1^t),
-// step_eps = eps root, or eps where eps_hat. 28 bytes a parameter pass through memory in float32. A run that has halted changes nothing.
+// step_eps = eps root, or eps if eps_hat. 28 bytes per parameter pass through memory in float32. A run that has halted
+// changes nothing.
 struct Adam {
   REAL keep, step_size, step_eps, beta1, rest1, beta2, rest2, coupled_decay;
   __device__ __forceinline__ void operator()(REAL& p, REAL g, REAL& m, REAL& v) const {
@@ -128,9 +129,9 @@ extern "C" __global__ void __launch_bounds__(256)
   for (i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) step(params[i], grads[i], m[i], v[i]);
 }
 
-// factor = min(max_norm, norm) / norm,   norm = sqrt(sum g^2); 1 where norm is 0.
+// factor = min(max_norm, norm) / norm,   norm = sqrt(sum g^2); 1 if norm is 0.
 //
-// Added up in double precision, where no float32 over- or underflows, and in an order that `size` and the grid alone
+// Added up in double precision, in which no float32 over- or underflows, and in an order that `size` and the grid alone
 // decide.
 extern "C" __global__ void __launch_bounds__(256)
     global_norm(const REAL* __restrict__ grads, i64 size, double max_norm, double* partials, u32* ticket,
@@ -203,7 +204,7 @@ extern "C" __global__ void __launch_bounds__(256)
   if (grid_sum<8>(sum, partials, ticket) && threadIdx.x == 0) total[LOSS] += alpha / 2 * sum;
 }
 
-// out += (target - out) share,   or where `replace` is true out = target, whatever it held.
+// out += (target - out) share,   or if `replace` out = target, whatever it held.
 __device__ __forceinline__ void approach(
     const REAL* __restrict__ target, REAL* __restrict__ out, i64 size, REAL share, bool replace) {
   const auto moved = [=](REAL x, REAL y) { return replace ? x : y + (x - y) * share; };

@@ -9,10 +9,11 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS
 
 THREADS: Final = 256
-# Blocks that are at work at once, each thread with 32 to 64 bytes on their way; Adam needs twice the registers.
+# Blocks that run at once, each thread with loads of 32 to 64 bytes under way; Adam needs twice the registers.
 BLOCKS_PER_MULTIPROCESSOR: Final = 8
 ADAM_BLOCKS_PER_MULTIPROCESSOR: Final = 4
 PARTIAL_SUMS: Final = 1024  # at most; whatever the device, so that the norm has the same bits on all
@@ -21,7 +22,7 @@ _VARIANTS: Final[dict[np.dtype, str]] = {np.dtype(name): name for name in ("floa
 
 
 def variant_of(*arrays: Array | None) -> str | None:
-    """The variant for flat float arrays of one dtype; None where they are no such arrays."""
+    """The variant for flat float arrays of one dtype; None if they are no such arrays."""
     dtypes = {array.dtype for array in arrays if array is not None}
     flat = all(array is None or array.flags.c_contiguous for array in arrays)
     return _VARIANTS.get(dtypes.pop()) if len(dtypes) == 1 and flat else None
@@ -32,194 +33,168 @@ def grid_for(array: Array, limit: int) -> tuple[int, ...]:
     return (max(1, min(limit, -(-array.nbytes // (ACCESS * THREADS)))),)
 
 
-class Optimisers(Launcher):
-    """The part of the contract that updates parameters."""
+@with_fallback
+def sgd(
+    self: Launcher,
+    params: Array,
+    grads: Array,
+    velocity: Array | None,
+    lr: Array,
+    state: Array,
+    *,
+    lr_factor: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    variant = variant_of(params, grads, velocity)
+    if variant is None:
+        raise NotFusedError(f"sgd of {params.dtype}")
+    grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch(
+        "sgd",
+        variant,
+        grid,
+        (THREADS,),
+        params=params,
+        grads=grads,
+        velocity=velocity,
+        lr=lr,
+        state=state,
+        size=params.size,
+        lr_count=len(lr),
+        lr_factor=lr_factor,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+    )
 
-    def sgd(
-        self,
-        params: Array,
-        grads: Array,
-        velocity: Array | None,
-        lr: Array,
-        state: Array,
-        *,
-        lr_factor: float,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
-    ) -> None:
-        variant = variant_of(params, grads, velocity)
-        if variant is None:
-            self._refuse_in_record(f"sgd of {params.dtype}")
-            super().sgd(
-                params,
-                grads,
-                velocity,
-                lr,
-                state,
-                lr_factor=lr_factor,
-                momentum=momentum,
-                nesterov=nesterov,
-                weight_decay=weight_decay,
-            )
-            return
-        grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "sgd",
-            variant,
-            grid,
-            (THREADS,),
-            params=params,
-            grads=grads,
-            velocity=velocity,
-            lr=lr,
-            state=state,
-            size=params.size,
-            lr_count=len(lr),
-            lr_factor=lr_factor,
-            momentum=momentum,
-            nesterov=nesterov,
-            weight_decay=weight_decay,
-        )
 
-    def adam(
-        self,
-        params: Array,
-        grads: Array,
-        m: Array,
-        v: Array,
-        lr: Array,
-        state: Array,
-        *,
-        lr_factor: float,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-        decoupled: bool,
-        eps_hat: bool = False,
-    ) -> None:
-        variant = variant_of(params, grads, m, v)
-        if variant is None:
-            self._refuse_in_record(f"adam of {params.dtype}")
-            super().adam(
-                params,
-                grads,
-                m,
-                v,
-                lr,
-                state,
-                lr_factor=lr_factor,
-                beta1=beta1,
-                beta2=beta2,
-                eps=eps,
-                weight_decay=weight_decay,
-                decoupled=decoupled,
-                eps_hat=eps_hat,
-            )
-            return
-        grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "adam",
-            variant,
-            grid,
-            (THREADS,),
-            params=params,
-            grads=grads,
-            m=m,
-            v=v,
-            lr=lr,
-            state=state,
-            size=params.size,
-            lr_count=len(lr),
-            lr_factor=lr_factor,
-            beta1=beta1,
-            rest1=1 - beta1,
-            log_beta1=_log(beta1),
-            beta2=beta2,
-            rest2=1 - beta2,
-            log_beta2=_log(beta2),
-            eps=eps,
-            eps_hat=eps_hat,
-            coupled_decay=0.0 if decoupled else weight_decay,
-            decoupled_decay=weight_decay * decoupled,
-        )
+@with_fallback
+def adam(
+    self: Launcher,
+    params: Array,
+    grads: Array,
+    m: Array,
+    v: Array,
+    lr: Array,
+    state: Array,
+    *,
+    lr_factor: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    eps_hat: bool = False,
+) -> None:
+    variant = variant_of(params, grads, m, v)
+    if variant is None:
+        raise NotFusedError(f"adam of {params.dtype}")
+    grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch(
+        "adam",
+        variant,
+        grid,
+        (THREADS,),
+        params=params,
+        grads=grads,
+        m=m,
+        v=v,
+        lr=lr,
+        state=state,
+        size=params.size,
+        lr_count=len(lr),
+        lr_factor=lr_factor,
+        beta1=beta1,
+        rest1=1 - beta1,
+        log_beta1=_log(beta1),
+        beta2=beta2,
+        rest2=1 - beta2,
+        log_beta2=_log(beta2),
+        eps=eps,
+        eps_hat=eps_hat,
+        coupled_decay=0.0 if decoupled else weight_decay,
+        decoupled_decay=weight_decay * decoupled,
+    )
 
-    def clip_by_global_norm(self, grads: Array, *, max_norm: float) -> None:
-        variant = variant_of(grads)
-        if variant is None:
-            self._refuse_in_record(f"clip_by_global_norm of {grads.dtype}")
-            super().clip_by_global_norm(grads, max_norm=max_norm)
-            return
-        factor = self._scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
-        self._launch(
-            "global_norm",
-            variant,
-            grid_for(grads, PARTIAL_SUMS),
-            (THREADS,),
-            grads=grads,
-            size=grads.size,
-            max_norm=max_norm,
-            partials=self._scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
-            ticket=self._zeroed_scratch((1,), np.uint32, use="global_norm: ticket"),
-            factor=factor,
-        )
-        grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
 
-    def penalize(self, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool) -> None:
-        variant = variant_of(params, grads)
-        if variant is None:
-            self._refuse_in_record(f"penalize of {grads.dtype}")
-            super().penalize(params, grads, totals, state, alpha=alpha, mean=mean)
-            return
-        self._launch(
-            "penalize",
-            variant,
-            grid_for(grads, PARTIAL_SUMS),
-            (THREADS,),
-            params=params,
-            grads=grads,
-            totals=totals,
-            state=state,
-            size=grads.size,
-            alpha=alpha,
-            mean=mean,
-            partials=self._scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
-            ticket=self._zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
-        )
+@with_fallback
+def clip_by_global_norm(self: Launcher, grads: Array, *, max_norm: float) -> None:
+    variant = variant_of(grads)
+    if variant is None:
+        raise NotFusedError(f"clip_by_global_norm of {grads.dtype}")
+    factor = self.scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
+    self.launch(
+        "global_norm",
+        variant,
+        grid_for(grads, PARTIAL_SUMS),
+        (THREADS,),
+        grads=grads,
+        size=grads.size,
+        max_norm=max_norm,
+        partials=self.scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
+        ticket=self.zeroed_scratch((1,), np.uint32, use="global_norm: ticket"),
+        factor=factor,
+    )
+    grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
 
-    def accumulate(self, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array) -> None:
-        variant = variant_of(grads, out)
-        if variant is None:
-            self._refuse_in_record(f"accumulate of {grads.dtype}")
-            super().accumulate(grads, totals, state, group=group, mean=mean, out=out)
-            return
-        grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "accumulate",
-            variant,
-            grid,
-            (THREADS,),
-            grads=grads,
-            totals=totals,
-            state=state,
-            size=out.size,
-            group=group,
-            mean=mean,
-            out=out,
-        )
 
-    def average(self, params: Array, state: Array, *, decay: float, out: Array) -> None:
-        variant = variant_of(params, out)
-        if variant is None:
-            self._refuse_in_record(f"average of {params.dtype}")
-            super().average(params, state, decay=decay, out=out)
-            return
-        grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "average", variant, grid, (THREADS,), params=params, state=state, size=out.size, decay=decay, out=out
-        )
+@with_fallback
+def penalize(
+    self: Launcher, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool
+) -> None:
+    variant = variant_of(params, grads)
+    if variant is None:
+        raise NotFusedError(f"penalize of {grads.dtype}")
+    self.launch(
+        "penalize",
+        variant,
+        grid_for(grads, PARTIAL_SUMS),
+        (THREADS,),
+        params=params,
+        grads=grads,
+        totals=totals,
+        state=state,
+        size=grads.size,
+        alpha=alpha,
+        mean=mean,
+        partials=self.scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
+        ticket=self.zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
+    )
+
+
+@with_fallback
+def accumulate(
+    self: Launcher, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array
+) -> None:
+    variant = variant_of(grads, out)
+    if variant is None:
+        raise NotFusedError(f"accumulate of {grads.dtype}")
+    grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch(
+        "accumulate",
+        variant,
+        grid,
+        (THREADS,),
+        grads=grads,
+        totals=totals,
+        state=state,
+        size=out.size,
+        group=group,
+        mean=mean,
+        out=out,
+    )
+
+
+@with_fallback
+def average(self: Launcher, params: Array, state: Array, *, decay: float, out: Array) -> None:
+    variant = variant_of(params, out)
+    if variant is None:
+        raise NotFusedError(f"average of {params.dtype}")
+    grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch("average", variant, grid, (THREADS,), params=params, state=state, size=out.size, decay=decay, out=out)
 
 
 def _log(beta: float) -> float:

@@ -47,9 +47,9 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// out_e = x_e factor where word e >= threshold, else 0.   out may be x. The first `packs` times EACH elements are moved 16
+// out_e = x_e factor if word e >= threshold, else 0.   out may be x. The first `packs` times EACH elements are moved 16
 // bytes at a time. What varies from step to step is read from `state`: a recorded launch draws another mask each time.
-const int EACH = per_access<STORED> > 4 ? per_access<STORED> : 4;  // elements, a thread at a time: whole blocks of Philox
+const int EACH = per_access<STORED> > 4 ? per_access<STORED> : 4;  // elements per thread at a time: whole blocks of Philox
 
 extern "C" __global__ void __launch_bounds__(256) dropout(
     const STORED* x, const i64* __restrict__ state, STORED* out, i64 packs, i64 size, u32 key0, u32 key1, u32 counter0,

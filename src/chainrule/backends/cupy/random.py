@@ -9,8 +9,9 @@ import numpy as np
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
+from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
-from chainrule.backends.reference.normalization import threshold
+from chainrule.backends.reference.random import threshold
 
 THREADS: Final = 256
 WORDS: Final = 4  # a block of Philox, which one thread computes
@@ -19,76 +20,74 @@ BLOCKS_PER_MULTIPROCESSOR: Final = 8
 _VARIANTS: Final[dict[np.dtype, str]] = {np.dtype(name): name for name in ("float32", "float64")}
 
 
-class RandomNumbers(Launcher):
-    """The part of the contract that draws random numbers."""
+def _launch_random(
+    self: Launcher,
+    kernel: str,
+    variant: str,
+    size: int,
+    key: tuple[int, int],
+    counter: tuple[int, int, int],
+    **arguments: Any,
+) -> None:
+    blocks = -(-size // (THREADS * WORDS))
+    self.launch(
+        kernel,
+        variant,
+        (max(1, min(blocks, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)),),
+        (THREADS,),
+        size=size,
+        key0=key[0],
+        key1=key[1],
+        counter1=counter[0],
+        counter2=counter[1],
+        counter3=counter[2],
+        **arguments,
+    )
 
-    def _random(
-        self,
-        kernel: str,
-        variant: str,
-        size: int,
-        key: tuple[int, int],
-        counter: tuple[int, int, int],
-        **arguments: Any,
-    ) -> None:
-        blocks = -(-size // (THREADS * WORDS))
-        self._launch(
-            kernel,
-            variant,
-            (max(1, min(blocks, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)),),
-            (THREADS,),
-            size=size,
-            key0=key[0],
-            key1=key[1],
-            counter1=counter[0],
-            counter2=counter[1],
-            counter3=counter[2],
-            **arguments,
-        )
 
-    def uniform(
-        self, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
-    ) -> None:
-        variant = _VARIANTS.get(out.dtype)
-        if variant is None or not out.flags.c_contiguous:
-            self._refuse_in_record(f"uniform of {out.dtype}")
-            super().uniform(key, counter, low=low, high=high, out=out)
-            return
-        self._random("uniform", variant, out.size, key, counter, out=out, low=low, span=high - low)
+@with_fallback
+def uniform(
+    self: Launcher, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
+) -> None:
+    variant = _VARIANTS.get(out.dtype)
+    if variant is None or not out.flags.c_contiguous:
+        raise NotFusedError(f"uniform of {out.dtype}")
+    _launch_random(self, "uniform", variant, out.size, key, counter, out=out, low=low, span=high - low)
 
-    def permutation(self, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
-        self._refuse_in_record("permutation")  # the sort is the array library's
-        tagged = self.empty(out.shape, np.uint64)
-        self._random("permutation", "float32", out.size, key, counter, tagged=tagged)
-        tagged.sort()
-        self.xp.bitwise_and(tagged, self.xp.uint64(0xFFFFFFFF), out=tagged)
-        out[...] = tagged
 
-    def dropout(
-        self, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
-    ) -> None:
-        in_order = x.flags.c_contiguous and out.flags.c_contiguous
-        if x.dtype not in VARIANT_OF or x.dtype != out.dtype or not (x.size and in_order):
-            self._refuse_in_record(f"dropout of {x.dtype} {x.shape} into {out.dtype}")
-            super().dropout(x, state, key=key, counter=counter, rate=rate, out=out)
-            return
-        each = max(WORDS, ACCESS // x.dtype.itemsize)
-        packs = 0 if address(x) % ACCESS or address(out) % ACCESS else x.size // each
-        blocks = min(-(-x.size // (THREADS * each)), BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-        self._launch(
-            "dropout",
-            VARIANT_OF[x.dtype],
-            (blocks,),
-            (THREADS,),
-            x=x,
-            state=state,
-            out=out,
-            packs=packs,
-            size=x.size,
-            key0=key[0],
-            key1=key[1],
-            counter0=counter[0],
-            counter1=counter[1],
-            threshold=threshold(rate),
-            factor=1 / (1 - rate),
-        )
+def permutation(self: Launcher, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
+    self.refuse_in_record("permutation")  # the sort is the array library's
+    tagged = self.empty(out.shape, np.uint64)
+    _launch_random(self, "permutation", "float32", out.size, key, counter, tagged=tagged)
+    tagged.sort()
+    self.xp.bitwise_and(tagged, self.xp.uint64(0xFFFFFFFF), out=tagged)
+    out[...] = tagged
+
+
+@with_fallback
+def dropout(
+    self: Launcher, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
+) -> None:
+    in_order = x.flags.c_contiguous and out.flags.c_contiguous
+    if x.dtype not in VARIANT_OF or x.dtype != out.dtype or not (x.size and in_order):
+        raise NotFusedError(f"dropout of {x.dtype} {x.shape} into {out.dtype}")
+    each = max(WORDS, ACCESS // x.dtype.itemsize)
+    packs = 0 if address(x) % ACCESS or address(out) % ACCESS else x.size // each
+    blocks = min(-(-x.size // (THREADS * each)), BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    self.launch(
+        "dropout",
+        VARIANT_OF[x.dtype],
+        (blocks,),
+        (THREADS,),
+        x=x,
+        state=state,
+        out=out,
+        packs=packs,
+        size=x.size,
+        key0=key[0],
+        key1=key[1],
+        counter0=counter[0],
+        counter1=counter[1],
+        threshold=threshold(rate),
+        factor=1 / (1 - rate),
+    )

@@ -5,8 +5,9 @@ const int WIDE = per_access<REAL>;
 
 // ---- element by element ----------------------------------------------------------------------------------------------
 
-// l and dl/dz of one element, formulas as in backends/contract/backend.py; d is the loss's parameter. FACTOR is what the gradient is
-// still to be multiplied by: with the rest of its factors, so that it does not overflow before they make it small.
+// l and dl/dz of one element, formulas as in backends/contract/target_losses.py; d is the loss's parameter. FACTOR is what
+// the gradient is still to be multiplied by: with the rest of its factors, so that it does not overflow before they make it
+// small.
 
 struct SigmoidCrossEntropy {  // no exponential is ever above 1
   static constexpr REAL FACTOR = 1;
@@ -98,7 +99,7 @@ __device__ __forceinline__ double loss_and_gradient(
 }
 
 // logits, targets, dlogits: `count` elements in rows of so many columns; the first `packs` times WIDE of them are read
-// 16 bytes at a time. dlogits may be the memory of logits where their types are equal.
+// 16 bytes at a time. dlogits may be the memory of logits if their types are equal.
 extern "C" __global__ void __launch_bounds__(512) elementwise_sigmoid_cross_entropy(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
@@ -170,8 +171,8 @@ extern "C" __global__ void __launch_bounds__(512) exponential(const REAL* x, REA
 // log(1 + exp(z))
 __device__ __forceinline__ REAL softplus(REAL z) { return (z > 0 ? z : REAL(0)) + log1p(exp(-fabs(z))); }
 
-// A thread has the outputs of a row, target by target: q_1 = z_1, q_j = q_(j-1) + softplus(z_j). They rise, so the first
-// that lies above the target says it of all.
+// A thread has the outputs of a row, target by target: q_1 = z_1, q_j = q_(j-1) + softplus(z_j). They rise, so if one
+// is above the target, all that follow are.
 // logits, dlogits (rows, columns, count), which may be one memory; targets (rows, columns); levels (count,).
 extern "C" __global__ void __launch_bounds__(512) quantile_loss(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,

@@ -1,6 +1,6 @@
 """Page-locked memory of the host, and copies from it that run beside the kernels.
 
-A copy is asynchronous only where the host's memory is page-locked and where another stream carries it. Source: CUDA C++
+A copy is asynchronous only if the host's memory is page-locked and another stream carries it. Source: CUDA C++
 Programming Guide, "Overlap of Data Transfer and Kernel Execution".
 """
 
@@ -20,7 +20,7 @@ class PinnedTransfer(Transfer):
 
     def __init__(self, main: Any, copied: Any, arrays: tuple[Any, ...]) -> None:
         self._main, self._copied = main, copied
-        self._arrays = arrays  # both ends stay for as long as someone may still wait for the copy
+        self._arrays = arrays  # both ends are kept for as long as someone may still wait for the copy
 
     def join(self) -> None:
         self._main.wait_event(self._copied)
@@ -30,8 +30,9 @@ class PinnedTransfer(Transfer):
 
 
 class Transfers:
-    """The way in for a backend whose kernels are queued in the stream ``main``; the copies' own stream exists once one
-    is wanted.
+    """Copies from the host for a backend whose kernels are queued in the stream ``main``.
+
+    The stream of the copies is made with the first of them.
     """
 
     def __init__(self, cupy: Any, main: Any) -> None:
@@ -39,7 +40,7 @@ class Transfers:
         self._stream: Any = None
 
     def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Page-locked memory: CuPy's pool has it back when the array is gone."""
+        """Page-locked memory: it returns to CuPy's pool when the array is gone."""
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         try:
@@ -57,7 +58,7 @@ class Transfers:
         # wait for the copy until it is joined.
         self._stream.wait_event(self._main.record(event(disable_timing=True)))
         out.set(host, stream=self._stream)
-        # A blocking event: the host sleeps in `wait` where it would otherwise keep a core busy looking.
+        # A blocking event: the host sleeps in `wait`, and would otherwise keep a core busy polling.
         copied = self._stream.record(event(block=True, disable_timing=True))
         return PinnedTransfer(self._main, copied, (host, out))
 

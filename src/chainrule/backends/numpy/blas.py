@@ -12,7 +12,7 @@ VARIABLE = "OPENBLAS_CORETYPE"  # overrides OpenBLAS's own choice when it is loa
 
 
 def core_name() -> str:
-    """The kernels in use, "Haswell" or "SkylakeX" say; empty where NumPy has another BLAS."""
+    """The kernels in use, "Haswell" or "SkylakeX" say; empty if NumPy has another BLAS."""
     name = _function("get_corename")
     if name is None:
         return ""
@@ -21,7 +21,7 @@ def core_name() -> str:
 
 
 def threads() -> int:
-    """How many threads a product may use, which decides how its sums are parted; 0 where NumPy has another BLAS."""
+    """How many threads a product may use, which decides how its sums are parted; 0 if NumPy has another BLAS."""
     count = _function("get_num_threads")
     return 0 if count is None else int(count())
 

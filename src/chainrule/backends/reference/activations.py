@@ -1,7 +1,7 @@
 """The activations in plain array operations, each function beside its derivative.
 
 ``f(xp, z, out, scratch)`` writes act(z), and ``out`` may be z. ``f_derivative(xp, saved, out, scratch)`` writes act' as
-a function of what the layer keeps: the output y where that is enough, else the input z. ``scratch(use=...)`` is memory
+a function of what the layer keeps: the output y if that is enough, else the input z. ``scratch(use=...)`` is memory
 of the same shape and dtype.
 
 The functions also carry complex arrays, for the complex step; derivatives do not.

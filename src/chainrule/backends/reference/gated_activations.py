@@ -1,8 +1,8 @@
 """The activations that are z times a gate, in plain array operations, each function beside its derivative.
 
 The gate opens from 0 to 1 as z grows, and act' is no function of the output: these go down before they go up. They are
-right for every z, infinite or not: exp is taken of numbers below 50 only, and z comes to rest where its gate is 0.
-See :mod:`chainrule.backends.reference.activations` for how they are called.
+right for every z, infinite or not: exp is taken of numbers below 50 only, and z is held at a fixed
+number once its gate is 0. See :mod:`chainrule.backends.reference.activations` for how they are called.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MISH_ENDS: Final = (-800.0, 30.0)
 
 def positive_part(xp: Any, z: Array, out: Array) -> None:
     """out = max(z, 0)."""
-    if z.dtype.kind == "c":  # under the complex step: the slope at the kink is 0 on the way back, so here too
+    if z.dtype.kind == "c":  # under the complex step: the slope at the kink is 0 in the backward pass, so here too
         xp.multiply(z, z.real > 0, out=out)
     else:
         xp.maximum(z, 0, out=out)

@@ -4,7 +4,7 @@ Q(a) = P(X > a) = erfc(a / sqrt(2)) / 2,  a >= 0,  is exp(-a^2 / 2) times a fact
 
 s = 1 / (a + 4),   t = 1 - 8 s,   M(a) = Q(a) exp(a^2 / 2) = s (t odd(t^2) + even(t^2))
 
-t runs from -1 to 1 where a runs from 0 to infinity, and one polynomial serves all of it: no branch. Its own relative
+t runs from -1 to 1 as a runs from 0 to infinity, and one polynomial serves all of it: no branch. Its own relative
 error is 2e-9 for float32 and 5e-18 for float64; with rounding M is good to a few units of roundoff, and Q to a^2 more,
 since a^2 is rounded. Only + - * / occur, so a compiled loop has the bits of array operations.
 

@@ -12,7 +12,7 @@ from typing import Any
 from chainrule.backends.contract.backend import Array
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-WEYL = (0x9E3779B9, 0xBB67AE85)  # golden ratio and sqrt(3) - 1: the key's increment a round
+WEYL = (0x9E3779B9, 0xBB67AE85)  # golden ratio and sqrt(3) - 1: the key's increment per round
 ROUNDS = 10
 _MASK = 0xFFFFFFFF
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from chainrule.backends import choose_backend
+from chainrule.backends.contract.backend import Backend
 from chainrule.cli.console import output
-from chainrule.cli.console.reports import Say
-from chainrule.cli.options import optimisation
-from chainrule.cli.options.architecture import net_of
-from chainrule.cli.options.fitting import trainer_of, with_recipe
-from chainrule.cli.options.train_options import OUTPUT, add_options_of_a_fit
-from chainrule.cli.options.training_data import TrainingTable, data_of, named, read_training_table
+from chainrule.cli.console.output import Say
+from chainrule.cli.options.output import TITLE
+from chainrule.cli.options.parser import typed
+from chainrule.cli.options.train_options import TrainingOptions, add_options_of_a_fit
 from chainrule.cli.options.types import describe_device, positive_int
 from chainrule.cli.runs.signals import Signals
+from chainrule.cli.training.data import split_data
+from chainrule.cli.training.model import net_of, settings_of, trainer_of
+from chainrule.cli.training.table import TrainingTable, hold_out_rows, naming_split_column, read_training_table
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
-from chainrule.tables.splitting.splits import Split, hold_out, make_folds
+from chainrule.optim.base import Optimizer
+from chainrule.tables.splitting.splits import Split, make_folds
 from chainrule.train.cross_validation import CrossValidation, cross_validate
 
 FOLDS = 5
@@ -29,68 +34,167 @@ INTERRUPTED = 130
 USAGE = "chainrule cv DATA --target COLUMN [--folds N] [options], or chainrule cv --config FILE [options]"
 
 
+@dataclass(frozen=True, kw_only=True)
+class CrossValidationOptions:
+    """Those of the command itself, as typed; the others are of the training of a fold."""
+
+    folds: int
+    quiet: bool
+    json: bool
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=positive_int, default=FOLDS, metavar="N", help=f"parts of the rows ({FOLDS})")
     add_options_of_a_fit(parser)
-    add = parser.add_argument_group(OUTPUT).add_argument
+    add = parser.add_argument_group(TITLE).add_argument
     add("--config", type=Path, metavar="FILE", help="options from a TOML file, those of a run: RUN/config.toml")
     add("--quiet", action="store_true", help="say nothing on stderr but errors")
     add("--json", action="store_true", help="one JSON object instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
-    started = time.perf_counter()
-    args = optimisation.with_defaults(args)
-    optimisation.optimizer_of(with_recipe(args, rows=1, has_validation=False))  # refuses before a table is read
-    _check(args)
-    backend, why = choose_backend(args.device, precision=args.precision)
-    say: Say = (lambda *_: None) if args.quiet else output.say
+    started, asked = time.perf_counter(), typed(CrossValidationOptions, args)
+    options, say = TrainingOptions.of(args).with_defaults(), output.speaker(quiet=asked.quiet)
+    optimizer = options.updates.build()  # refuses a wrong option before a table is read
+    fraction = _validation_fraction(options)
+    backend, why = choose_backend(options.device.device, precision=options.device.precision)
     say("device", describe_device(backend, why))
-    read = read_training_table(args)
-    folds = folds_of(args, read)
-    how = "by time" if args.time else "by group" if args.group else "by class" if read.plan.classes else "by chance"
-    say("data", f"{read.table.source}: {len(read.table):,} rows in {len(folds)} folds {how}")
-    for note in (*read.notes, *_rare(read, len(folds))):
-        say("note", note)
+    read = read_training_table(options)
+    folds = folds_of(options, read, asked.folds)
+    _say_folds(say, options, read, len(folds))
+    training = FoldTraining(options, fraction, optimizer, backend, read, asked.quiet, say)
+    with Signals() as signals:  # nothing of a fold is worth keeping: a signal ends it at once
+        try:
+            found = cross_validate(
+                training.net_of_fold, read.table, read.plan.y, folds, on_fold=_fold_speaker(say, len(folds))
+            )
+        except KeyboardInterrupt:
+            say("stopped", "by a signal, before the last fold")
+            return signals.exit_code or INTERRUPTED
+    if asked.json:
+        facts = {"device": backend.device, "task": read.plan.task, "rows": len(read.table), "folds": len(folds)}
+        seconds = round(time.perf_counter() - started, 4)
+        output.result_json(_summary(found, facts, seconds, list(training.notes)))
+    else:
+        _print_table(found)
+    return 0
 
-    notes: dict[str, None] = {}
 
-    def train(training: np.ndarray) -> Network:
-        data = data_of(args, read, _inner(args, read, training))
-        has_validation = data.valid is not None
-        used = with_recipe(args, len(data.y), has_validation=has_validation)
-        net = net_of(used, data, backend)
-        trainer = trainer_of(used, net, has_validation=has_validation, callbacks=(), progress=not args.quiet)
-        with output.warnings_as_notes(say):
-            outcome = trainer.fit(data.X, data.y, class_weight=args.class_weight, validation=data.valid)
-        notes.update(dict.fromkeys(outcome.notes))
+class FoldTraining:
+    """Trains the net of a fold, as ``chainrule train`` would on its training rows.
+
+    Parameters
+    ----------
+    options : with their optimiser's defaults
+    fraction : of a fold's training rows, to be held out
+    optimizer : but for what depends on the rows
+    read : the whole table
+    """
+
+    def __init__(
+        self,
+        options: TrainingOptions,
+        fraction: float,
+        optimizer: Optimizer,
+        backend: Backend,
+        read: TrainingTable,
+        quiet: bool,
+        say: Say,
+    ) -> None:
+        self._options, self._fraction, self._optimizer, self._backend = options, fraction, optimizer, backend
+        self._read, self._quiet, self._say = read, quiet, say
+        self.notes: dict[str, None] = {}  # of the fits, each once, in order
+
+    def net_of_fold(self, training: np.ndarray) -> Network:
+        """A net trained on some of these rows, and validated on the others; KeyboardInterrupt if it was stopped."""
+        options = self._options
+        data = split_data(options, self._read, self._inner_split(training))
+        settings, has_validation = settings_of(options, len(data.y)), data.valid is not None
+        net = net_of(options, settings, data, self._backend)
+        trainer = trainer_of(
+            options,
+            settings,
+            net,
+            self._optimizer,
+            has_validation=has_validation,
+            callbacks=(),
+            progress=not self._quiet,
+        )
+        with output.warnings_as_notes(self._say):
+            outcome = trainer.fit(data.X, data.y, class_weight=options.fit.class_weight, validation=data.valid)
+        self.notes.update(dict.fromkeys(outcome.notes))
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt
         return net
 
-    def say_fold(number: int, scores: dict[str, float]) -> None:
-        say("fold", f"{number}/{len(folds)}  {', '.join(f'{name} {value:.4g}' for name, value in scores.items())}")
+    def _inner_split(self, training: np.ndarray) -> Split:
+        """A fold's training rows: those to train on, and those that choose its best epoch; never a row to be scored."""
+        if self._fraction == 0:
+            return Split(training, training[:0])
+        return hold_out_rows(self._options, self._read, self._fraction, training)
 
-    with Signals() as signals:  # nothing of a fold is worth keeping: a signal ends it where it is
-        try:
-            found = cross_validate(train, read.table, read.plan.y, folds, on_fold=say_fold)
-        except KeyboardInterrupt:
-            say("stopped", "by a signal, before the last fold")
-            return signals.exit_code or INTERRUPTED
-    if args.json:
-        each = [{"fold": i, "rows": n, **score} for i, (n, score) in _numbered(found)]
-        facts = {"device": backend.device, "task": read.plan.task, "rows": len(read.table), "folds": len(folds)}
-        spent = round(time.perf_counter() - started, 4)
-        told = {"notes": list(notes)} if notes else {}
-        output.result_json(
-            {"ok": True, **facts, **found.mean, "std": found.std, "each": each, "seconds": spent, **told}
+
+def folds_of(options: TrainingOptions, read: TrainingTable, folds: int) -> list[Split]:
+    """The folds: by time, by group, by class if there are any, or by chance."""
+    with naming_split_column(options.data, read.table):
+        return make_folds(
+            len(read.table),
+            folds,
+            seed=options.device.seed,
+            classes=read.classes,
+            groups=read.groups,
+            times=read.times,
         )
-    else:
-        lines = [[str(i), f"{n:,}", *_cells(score, found.names)] for i, (n, score) in _numbered(found)]
-        lines += [["mean", "", *_cells(found.mean, found.names)], ["std", "", *_cells(found.std, found.names)]]
-        for line in output.aligned([["fold", "rows", *found.names], *lines]):
-            output.result(line)
-    return 0
+
+
+def _validation_fraction(options: TrainingOptions) -> float:
+    """``--valid``; OptionError for what a cross-validation does not have."""
+    valid = options.data.valid
+    if isinstance(valid, str):
+        raise OptionError("--valid: expected a fraction, got a file", hint="--valid 0.2: of each fold's training rows")
+    if not 0 <= valid < 1:
+        raise OptionError(f"--valid: expected a fraction in [0, 1), got {valid:g}")
+    if options.fit.diagnose:
+        raise OptionError("cv has no --diagnose", hint="chainrule train --diagnose")
+    return valid
+
+
+def _say_folds(say: Say, options: TrainingOptions, read: TrainingTable, folds: int) -> None:
+    data = options.data
+    how = "by time" if data.time else "by group" if data.group else "by class" if read.plan.classes else "by chance"
+    say("data", f"{read.table.source}: {len(read.table):,} rows in {folds} folds {how}")
+    for note in (*read.notes, *_rare_classes(read, folds)):
+        say("note", note)
+
+
+def _rare_classes(read: TrainingTable, folds: int) -> list[str]:
+    """A note about classes that some fold has no row of."""
+    if not read.plan.classes or read.groups is not None or read.times is not None:
+        return []
+    rows = np.bincount(read.plan.y.astype(np.int64), minlength=len(read.plan.classes))
+    rare = [name for name, n in zip(read.plan.classes, rows, strict=True) if n < folds]
+    how_many = f"{len(rare)} classes have" if len(rare) > 1 else "1 class has"
+    return [f"{how_many} fewer rows than there are folds: {rare[0]!r:.60}"] if rare else []
+
+
+def _fold_speaker(say: Say, folds: int) -> Callable[[int, dict[str, float]], None]:
+    def say_fold(number: int, scores: dict[str, float]) -> None:
+        say("fold", f"{number}/{folds}  {', '.join(f'{name} {value:.4g}' for name, value in scores.items())}")
+
+    return say_fold
+
+
+def _summary(found: CrossValidation, facts: dict[str, Any], seconds: float, notes: list[str]) -> dict[str, Any]:
+    each = [{"fold": i, "rows": n, **score} for i, (n, score) in _numbered(found)]
+    summary = {"ok": True, **facts, **found.mean, "std": found.std, "each": each, "seconds": seconds}
+    return {**summary, "notes": notes} if notes else summary
+
+
+def _print_table(found: CrossValidation) -> None:
+    lines = [[str(i), f"{n:,}", *_cells(score, found.names)] for i, (n, score) in _numbered(found)]
+    lines += [["mean", "", *_cells(found.mean, found.names)], ["std", "", *_cells(found.std, found.names)]]
+    for line in output.table_lines([["fold", "rows", *found.names], *lines], numbers=True):
+        output.result(line)
 
 
 def _numbered(found: CrossValidation) -> Iterator[tuple[int, tuple[int, dict[str, float]]]]:
@@ -99,41 +203,3 @@ def _numbered(found: CrossValidation) -> Iterator[tuple[int, tuple[int, dict[str
 
 def _cells(scores: dict[str, float], names: Sequence[str]) -> list[str]:
     return [f"{scores[name]:.6g}" if name in scores else "-" for name in names]
-
-
-def folds_of(args: argparse.Namespace, read: TrainingTable) -> list[Split]:
-    """The folds: by time, by group, by class where there are any, or by chance."""
-    with named(args, read.table):
-        return make_folds(
-            len(read.table), args.folds, seed=args.seed, classes=read.classes, groups=read.groups, times=read.times
-        )
-
-
-def _check(args: argparse.Namespace) -> None:
-    if isinstance(args.valid, str):
-        raise OptionError("cv came with a file to validate on", hint="--valid 0.2: of each fold's training rows")
-    if not 0 <= args.valid < 1:
-        raise OptionError(f"--valid: expected a fraction in [0, 1), got {args.valid:g}")
-    if args.diagnose:
-        raise OptionError("--diagnose came with cv", hint="chainrule train --diagnose")
-
-
-def _inner(args: argparse.Namespace, read: TrainingTable, training: np.ndarray) -> Split:
-    """Of a fold's training rows those to train on, and those that choose its best epoch; never a row to be scored."""
-    if args.valid == 0:
-        return Split(training, training[:0])
-    beside = (read.classes, read.groups, read.times)
-    classes, groups, times = (None if column is None else column[training] for column in beside)
-    with named(args, read.table):
-        inner = hold_out(len(training), args.valid, seed=args.seed, classes=classes, groups=groups, times=times)
-    return Split(training[inner.training], training[inner.held_out])
-
-
-def _rare(read: TrainingTable, folds: int) -> list[str]:
-    """Classes that some fold has no row of."""
-    if not read.plan.classes or read.groups is not None or read.times is not None:
-        return []
-    rows = np.bincount(read.plan.y.astype(np.int64), minlength=len(read.plan.classes))
-    rare = [name for name, n in zip(read.plan.classes, rows, strict=True) if n < folds]
-    how_many = f"{len(rare)} classes have" if len(rare) > 1 else "1 class has"
-    return [f"{how_many} fewer rows than there are folds: {rare[0]!r:.60}"] if rare else []

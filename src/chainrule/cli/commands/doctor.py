@@ -78,7 +78,7 @@ def _cpu() -> dict[str, Any]:
         "device": "cpu",
         "works": right,
         "about": about,
-        "problem": "" if right else "a product came out wrong",
+        "problem": "" if right else "a matrix product was wrong",
         "hint": "",
     }
 

@@ -13,7 +13,7 @@ from chainrule.cli.console import output
 from chainrule.cli.console.confusion import confusion_table
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, picture
-from chainrule.cli.runs.directory import find_model
+from chainrule.cli.runs.files import find_model
 from chainrule.errors import DataError
 from chainrule.files.writing import write_whole
 from chainrule.nn import metrics
@@ -24,7 +24,7 @@ from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 
-MOST_CLASSES = 1000  # of a confusion matrix: it has the square of that
+MOST_CLASSES = 1000  # of a confusion matrix, which has the square of that
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Evaluation(NamedTuple):
-    """Metrics by name; of a classification also how often which class was taken for which."""
+    """Metrics by name; of a classification also the counts of true and predicted classes."""
 
     metrics: dict[str, float]
-    predicted: np.ndarray  # as net.predict says it
+    predicted: np.ndarray  # as net.predict returns it
     classes: list[str]
     confusion: np.ndarray | None
     notes: list[str]
@@ -89,7 +89,7 @@ def evaluate(net: Network, X: np.ndarray, y: np.ndarray, *, source: str) -> Eval
         return Evaluation(metrics.score(net, X, y), predicted, [], None, [])
     if task == "classify" and y.max() >= k:
         row = int((y >= k).argmax())
-        raise DataError(f"{source}: row {row} (from 0) of the target is {y[row]}, a class from 0 to {k - 1} expected")
+        raise DataError(f"{source}, row {row} (from 0) of the target: expected a class from 0 to {k - 1}, got {y[row]}")
     scores = metrics.score_classes(task, y, predicted, np.asarray(net.predict_proba(X)))
     if task == "multilabel" and predicted.ndim > 1:
         return Evaluation(scores, predicted, [], None, [])
@@ -117,11 +117,11 @@ def _missing(rows_of_class: np.ndarray, classes: list[str]) -> list[str]:
 
 
 def picture_of(found: Evaluation, net: Network, y: np.ndarray, *, title: str) -> str:
-    """The confusion matrix, or predicted against true; SVG text. OptionError for several answers a row."""
+    """The confusion matrix, or predicted against true; SVG text. DataError for several labels per row."""
     if found.confusion is not None:
         return draw_confusion(found.confusion, found.classes, title=title)
     if net.loss.task != "regress":
-        came = f"{len(found.classes):,} classes" if found.classes else "several answers a row"
-        raise DataError(f"{came} have no confusion matrix", hint="leave --plot out")
+        targets = f"{len(found.classes):,} classes" if found.classes else "several labels per row"
+        raise DataError(f"{targets} have no confusion matrix", hint="leave --plot out")
     numbers = metrics.point_prediction(net, found.predicted)
     return draw_predictions(y.reshape(numbers.shape), numbers, title=title)

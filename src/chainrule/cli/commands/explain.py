@@ -17,9 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--layers", type=widths, metavar="N,N,...", help="widths, input first (100,200,10)")
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
-    add("--dropout", type=float, default=0.0, metavar="X", help="rate behind every hidden layer (0)")
-    add("--normalization", choices=NORMALIZATIONS, help="of what the hidden layers' products give (none)")
-    add("--residual", action="store_true", help="a way around hidden layers as wide as the one before")
+    add("--dropout", type=float, default=0.0, metavar="X", help="rate after every hidden layer (0)")
+    add(
+        "--normalization",
+        choices=NORMALIZATIONS,
+        help="of the outputs of the hidden layers, before the activation (none)",
+    )
+    add(
+        "--residual",
+        action="store_true",
+        help="a skip connection around each hidden layer that is as wide as the one before",
+    )
     add("--loss", choices=LOSSES, default="squared_error", help="(squared_error)")
     add("--batch", type=positive_int, default=32, metavar="N", help="rows (32)")
     add("--json", action="store_true", help="one JSON object instead of text")
@@ -53,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(part: str, lines: list[Line]) -> list[list[str]]:
-    """A row a line, and one for its abbreviations. A layer is named where its lines begin, indented by its depth."""
+    """A row per line, and one for its abbreviations. A layer is named where its lines begin, indented by its depth."""
     rows, layer = [[part, "", "", "shapes", "relative error"]], ""
     for line in lines:
         place = "  " * (line.depth + 1) + line.layer if line.layer != layer else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chainrule.cli.console import output
 from chainrule.cli.options.types import refuse_what_is_read
-from chainrule.cli.runs.directory import find_model
+from chainrule.cli.runs.files import find_model
 from chainrule.nn.saved import load
 from chainrule.onnx import export
 from chainrule.onnx.write import INPUT_DTYPES, usual_input_dtype
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-dtype",
         choices=INPUT_DTYPES,
-        help="of numbers (float64; the model's own where it takes numbers as they come)",
+        help="of numbers (float64; the model's own if it does not standardise)",
     )
     parser.add_argument(
         "--unchecked", action="store_true", help="write it without running it in onnxruntime and comparing it first"

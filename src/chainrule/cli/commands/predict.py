@@ -14,9 +14,10 @@ from chainrule.cli.console import output
 from chainrule.cli.console.prediction_table import as_csv, as_parquet, parquet_writer, prediction_table
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, refuse_what_is_read
-from chainrule.cli.runs.directory import find_model
+from chainrule.cli.runs.files import find_model
 from chainrule.errors import OptionError
 from chainrule.files.writing import write_whole
+from chainrule.nn.network import Network
 from chainrule.nn.saved import load
 from chainrule.plain_text import printable
 from chainrule.tables.columns import show_names
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-escape",
         action="store_true",
-        help="class names in CSV cells as they are, even where a spreadsheet takes them for a formula (=1+1)",
+        help="class names in CSV cells as they are, even if a spreadsheet takes them for a formula (=1+1)",
     )
     add_device(parser)
 
@@ -45,30 +46,35 @@ def run(args: argparse.Namespace) -> int:
     if kind not in KINDS:
         raise OptionError(f"--output: expected a file of {', '.join(KINDS)}, got {args.output}")
     if kind == ".parquet":
-        parquet_writer()  # that it is not installed is said before anything is predicted
+        parquet_writer()  # refuses before anything is predicted
     refuse_what_is_read(args.output, args.data, find_model(args.model))
     net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
-    p = net.preparation
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.
-    target = args.target if not p.feature_names or Path(args.data).suffix.lower() == ".npy" else None
-    table = read_table(args.data, target=target, like=net)
-    X = matrix_for(p, table)
+    has_position = not net.preparation.feature_names or Path(args.data).suffix.lower() == ".npy"
+    table = read_table(args.data, target=args.target if has_position else None, like=net)
+    X = matrix_for(net.preparation, table)
     if args.output is None:
-        text = as_csv(prediction_table(net, X), escape=not args.no_escape)
-        if sys.stdout.isatty():  # which obeys what it should show
-            text = "".join(f"{printable(line)}\n" for line in text.split("\n")[:-1])
-        output.write(text)
+        _print(as_csv(prediction_table(net, X), escape=not args.no_escape))
         return 0
+    write_whole(args.output, _content(net, X, kind, escape=not args.no_escape))
+    if kind == ".npy" and (classes := net.preparation.classes):
+        output.say("note", f"{args.output} has positions of classes, from 0: {show_names(classes)}")
+    output.say("wrote", f"{args.output}: {len(table):,} predictions")
+    return 0
+
+
+def _print(text: str) -> None:
+    if sys.stdout.isatty():  # a terminal obeys control characters
+        text = "".join(f"{printable(line)}\n" for line in text.split("\n")[:-1])
+    output.write(text)
+
+
+def _content(net: Network, X: np.ndarray, kind: str, *, escape: bool) -> bytes:
+    """The predictions as a file of this kind."""
     if kind == ".npy":
         content = io.BytesIO()
         np.save(content, np.asarray(net.predict(X)), allow_pickle=False)
-        write_whole(args.output, content.getvalue())
-        if p.classes:
-            output.say("note", f"{args.output} has positions of classes, from 0: {show_names(p.classes)}")
-    else:
-        found = prediction_table(net, X)
-        escape = not args.no_escape
-        write_whole(args.output, as_parquet(found) if kind == ".parquet" else as_csv(found, escape=escape).encode())
-    output.say("wrote", f"{args.output}: {len(table):,} predictions")
-    return 0
+        return content.getvalue()
+    table = prediction_table(net, X)
+    return as_parquet(table) if kind == ".parquet" else as_csv(table, escape=escape).encode()

@@ -9,7 +9,7 @@ from typing import Any
 
 from chainrule.backends.contract.backend import Array
 from chainrule.cli.console import output, show_checkpoint
-from chainrule.cli.runs.directory import find_model
+from chainrule.cli.runs.files import find_model
 from chainrule.cli.runs.record import read_record
 from chainrule.files.sealed_file import is_of
 from chainrule.nn.columns.category_columns import EmbeddedColumn
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         output.result_table(_run_rows(record))
         output.result("")
     if net is None:
-        output.result("no model: the run did not come to one")
+        output.result("no model: the run has not saved one")
         return 0
     output.result_table(_model_rows(net))
     output.result("")
@@ -112,16 +112,16 @@ def _model_facts(net: Network) -> dict[str, Any]:
 
 def _model_rows(net: Network) -> list[list[str]]:
     p = net.preparation
-    codes = f", {len(net.codes())} of codes as they come" if net.codes() and p.features is not None else ""
+    codes = f", {len(net.codes())} of codes, not standardised" if net.codes() and p.features is not None else ""
     rows = [
         ["model", f"{' -> '.join(map(str, net.widths))}, {net.parameter_count:,} parameters, {net.dtype}"],
         ["loss", f"{net.loss_name}: {net.loss.formula}"],
         ["features", f"{net.n_in} columns{_names(p.feature_names)}; {_standardization(p.features)}{codes}"],
     ]
     if net.loss.task == "regress":
-        rows.append(["target", f"{p.target_name or 'one number a row'}; {_standardization(p.targets)}"])
+        rows.append(["target", f"{p.target_name or 'one number per row'}; {_standardization(p.targets)}"])
     else:
-        rows.append(["target", f"{p.target_name or 'a label a row'}{_names(p.classes)}"])
+        rows.append(["target", f"{p.target_name or 'one label per row'}{_names(p.classes)}"])
     return rows
 
 
@@ -133,7 +133,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 def _standardization(s: Standardization | None) -> str:
     if s is None:
-        return "as they come"
+        return "not standardised"
     constant = int(s.is_constant.sum())
     if len(s.mean) == 1:
         moments = f"standardised with mean {s.mean[0]:.6g}, scale {s.scale[0]:.6g}"
@@ -186,7 +186,7 @@ def _embedding_rows(node: Node, net: Network) -> list[list[str]]:
     """One for the layer, one for each of its tables."""
     layer, names, parameters = node.layer, net.preparation.feature_names, net.parameters()
     assert isinstance(layer, Embedding)
-    rows = [[node.name, f"{node.n_in} -> {node.n_out}", "numbers as they are, beside a vector of each code", "", ""]]
+    rows = [[node.name, f"{node.n_in} -> {node.n_out}", "numbers as they are, and a vector for each code", "", ""]]
     for t, (column, count) in enumerate(zip(layer.columns, layer.counts, strict=True)):
         E = parameters[f"{node.name}.E{t}"]
         what = f"{count:,} vectors of {names[column] if names else f'column {column}'}"

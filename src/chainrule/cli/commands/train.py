@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from chainrule.cli.options.train_options import add_arguments
+from chainrule.cli.options.train_options import TrainCommand, add_arguments
 from chainrule.cli.runs.directory import RunDirectory
 from chainrule.cli.runs.job import do_job
 
@@ -15,5 +15,7 @@ USAGE = "chainrule train DATA --target COLUMN [options], or chainrule train --co
 
 
 def run(args: argparse.Namespace) -> int:
-    name = Path(args.data or "run").stem  # without data the job is refused
-    return do_job(args, RunDirectory(args.run_dir, name=name, overwrite=args.overwrite))
+    command = TrainCommand.of(args)
+    name = Path(command.training.data.data or "run").stem  # without data the job is refused
+    directory = RunDirectory(command.place.run_dir, name=name, overwrite=command.place.overwrite)
+    return do_job(command.training, command.output, directory, config=command.place.config)

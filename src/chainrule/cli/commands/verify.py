@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from chainrule.backends import choose_backend
-from chainrule.backends.compiled.backend import LOOPS, CompiledBackend
+from chainrule.backends.compiled import loading
+from chainrule.backends.compiled.backend import CompiledBackend
 from chainrule.cli.console import output
 from chainrule.cli.options.types import add_device, describe_device
 from chainrule.verify.checks import run_checks
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     backend, why = choose_backend(args.device, precision=args.precision)
     if isinstance(backend, CompiledBackend):
-        LOOPS.load()  # what a long run would use is what is to be proven
+        loading.load()  # a long run would use them, so they are what is verified
     output.say("device", describe_device(backend, why))
     outcomes = []
     for outcome in run_checks(backend):

@@ -1,4 +1,4 @@
-"""What ``chainrule train`` says of the columns of a table: which kinds there are, holes, and what looks wrong."""
+"""What ``chainrule train`` says of the columns of a table: their kinds, holes, and what is suspicious."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMES_SHOWN = 4  # columns of each kind
 
 
 def describe_columns(table: Table) -> str:
-    """How many columns are numbers and categories, which, and where the holes are; empty for a matrix."""
+    """How many columns are numbers and categories, and which have holes; empty for a matrix."""
     texts = {name: data for name, data in table.columns.items() if isinstance(data, Categorical)}
     numbers = {name: data for name, data in table.columns.items() if not isinstance(data, Categorical)}
     holes = {name: int(np.isnan(data).sum()) for name, data in numbers.items()}
@@ -26,7 +26,7 @@ def describe_columns(table: Table) -> str:
 
 
 def doubts(table: Table, most: int) -> list[str]:
-    """Columns of text in which hardly any two rows are the same, names and remarks, and columns without any value."""
+    """Notes about columns of text with hardly two equal rows (names, remarks), and columns without any value."""
     empty = [
         f"column {name!r:.60} is empty"
         for name, data in table.columns.items()

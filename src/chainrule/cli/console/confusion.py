@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.cli.console.output import aligned
+from chainrule.cli.console.output import table_lines
 from chainrule.plain_text import printable
 
-MOST_CLASSES = 20  # of a matrix on a terminal; of more the most frequent mistakes are listed
+MOST_CLASSES = 20  # of a matrix on a terminal; for more, the most frequent mistakes are listed
 MISTAKES = 15
 LONGEST_NAME = 16
 
@@ -18,7 +18,7 @@ def confusion_table(counts: np.ndarray, names: Sequence[str]) -> list[str]:
     """Lines: a row for each true class, a column for each predicted one, and how many of each are right.
 
     ``recall`` is the share of a class's rows that are right, ``precision`` that of the rows taken for it; a dash
-    where there are none. Of more than 20 classes the most frequent mistakes are listed instead.
+    if there are none. Of more than 20 classes the most frequent mistakes are listed instead.
     """
     short = [_short(printable(name)) for name in names]
     if len(names) > MOST_CLASSES:
@@ -30,7 +30,7 @@ def confusion_table(counts: np.ndarray, names: Sequence[str]) -> list[str]:
         for i, (name, row) in enumerate(zip(short, counts, strict=True))
     ]
     table.append(["precision", *(_share(a, b) for a, b in zip(right, taken, strict=True)), ""])
-    return aligned(table)
+    return table_lines(table, numbers=True)
 
 
 def _mistakes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
@@ -46,7 +46,7 @@ def _mistakes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
     if not table:
         return ["no mistakes"]
     head = ["true", "predicted", "rows", "of its rows"]
-    return [f"the most frequent of {int(wrong.sum()):,} mistakes", *aligned([head, *table])]
+    return [f"the most frequent of {int(wrong.sum()):,} mistakes", *table_lines([head, *table], numbers=True)]
 
 
 def _share(part: float, whole: float) -> str:

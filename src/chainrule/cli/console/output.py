@@ -11,30 +11,37 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from chainrule.files.descriptors import naming
 from chainrule.json_values import json_text, plain
 from chainrule.plain_text import printable
 
+Say: TypeAlias = Callable[[str, str], None]
+
 
 def say(label: str, text: str) -> None:
-    """One line on stderr: a word, padded, and what there is to say."""
+    """One line on stderr: a word, padded, and a text."""
     complain(f"{label:<8} {printable(text)}")
 
 
+def speaker(*, quiet: bool) -> Say:
+    """:func:`say`, or nothing with ``quiet``."""
+    return (lambda *_: None) if quiet else say
+
+
 @contextlib.contextmanager
-def warnings_as_notes(say: Callable[[str, str], None]) -> Iterator[None]:
-    """What is warned of is said in a line like all else; run.json has what a fit warns of by ``Run.notes``."""
+def warnings_as_notes(say: Say) -> Iterator[None]:
+    """Each UserWarning is a line of ``say``; run.json has those of a fit by ``Run.notes``."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         shown = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
             if issubclass(category, UserWarning):
                 say("note", str(message))
             else:
-                shown(message, category, *where, **options)
+                shown(message, category, *place, **options)
 
         warnings.showwarning = show
         yield
@@ -106,18 +113,18 @@ def result_json(value: Mapping[str, Any]) -> None:
 
 def result_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows of text in columns, as wide as they need to be."""
-    cells = [[cut(printable(cell)) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in cells if i < len(row)) for i in range(max(map(len, cells)))]
-    for row in cells:
-        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
-        write(f"{_encodable(line.rstrip())}\n")
+    for line in table_lines([[cut(printable(cell)) for cell in row] for row in rows]):
+        result(line)
 
 
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """A table of numbers as lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[j]) for row in table) for j in range(len(table[0]))]
-    padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in table]
-    return ["  ".join(row).rstrip() for row in padded]
+def table_lines(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """Rows of text as lines of aligned columns; with ``numbers`` all but the first are aligned to the right.
+
+    A row may have fewer cells than others.
+    """
+    widths = [max(len(row[j]) for row in rows if j < len(row)) for j in range(max(map(len, rows)))]
+    pad = [str.ljust, *[str.rjust if numbers else str.ljust] * (len(widths) - 1)]
+    return ["  ".join(f(cell, n) for f, cell, n in zip(pad, row, widths, strict=False)).rstrip() for row in rows]
 
 
 def command(word: str, path: Path) -> str:

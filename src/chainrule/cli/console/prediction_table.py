@@ -1,4 +1,4 @@
-"""What a net says of each row as a table: the prediction, probabilities or spread, as CSV or Parquet."""
+"""The predictions of a net as a table: the prediction, probabilities or spread, as CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from chainrule.nn.network import Network
 from chainrule.nn.predictions import named
 from chainrule.plain_text import csv_cell
 
-COPIES = 3  # of what is written: as it grows, as a text, as bytes
-CELLS_AT_ONCE = 1 << 16  # held as text beside what is written
+COPIES = 3  # of what is written: while it grows, as a text, as bytes
+CELLS_AT_ONCE = 1 << 16  # held as text at once, besides what is written
 
 
 class Column(NamedTuple):
@@ -40,8 +40,8 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
     if isinstance(net.loss, Quantile):
         of_target = [name] if net.loss.columns == 1 else [f"{name}_{j}" for j in range(net.loss.columns)]
         names = [f"{column}_q{level:g}" for column in of_target for level in net.loss.levels]
-    said = named(net, values)
-    table = [Column(name, column) for name, column in zip(names, said.T, strict=True)]
+    labelled = named(net, values)
+    table = [Column(name, column) for name, column in zip(names, labelled.T, strict=True)]
     if isinstance(net.loss, GaussianNLL):
         deviations = np.sqrt(np.asarray(net.predict_distribution(X).variance)).reshape(len(predicted), -1)
         table += [Column(f"{name}_sd", column) for name, column in zip(names, deviations.T, strict=True)]
@@ -58,7 +58,7 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
 
 
 def _with_names_of_their_own(table: list[Column]) -> list[Column]:
-    """A target called ``p_a`` beside the probability of class ``a``: the later one gets an underscore."""
+    """All names different: of a target ``p_a`` and the probability of class ``a`` the later one gets an underscore."""
     taken: set[str] = set()
     found = []
     for column in table:
@@ -71,7 +71,7 @@ def _with_names_of_their_own(table: list[Column]) -> list[Column]:
 
 
 def as_csv(table: list[Column], *, escape: bool = True) -> str:
-    """A header and one line a row.
+    """A header and one line per row.
 
     Names of classes and columns may come from anywhere: no spreadsheet takes one for a formula, and control characters
     are spelt out (:func:`chainrule.plain_text.csv_cell`). Without ``escape`` cells are as they are; a header never is.

@@ -1,21 +1,22 @@
-"""What ``chainrule train`` says of its data and of what came of them, on stderr, in run.json and with ``--json``."""
+"""What ``chainrule train`` says of its data and of the result, on stderr, in run.json and with ``--json``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from chainrule.cli.console import output
-from chainrule.cli.options.training_data import Data
+from chainrule.cli.console.output import Say
+from chainrule.cli.options.train_options import TrainingOptions
+from chainrule.cli.training.data import TrainingData
 from chainrule.nn import metrics
 from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
+from chainrule.train.recipe import Settings
 from chainrule.train.records.progress import describe
 from chainrule.train.records.run import EpochRecord, Run
 
-PLAIN_LINES = 10  # progress lines in all where stderr is no terminal
-
-Say = Callable[[str, str], None]
+PLAIN_LINES = 10  # progress lines in all if stderr is no terminal
 
 
 class PlainLines:
@@ -29,7 +30,19 @@ class PlainLines:
             output.say("epoch", f"{record.epoch}/{record.epochs}  {describe(record.metrics)}")
 
 
-def describe_data(data: Data) -> str:
+def say_plan(say: Say, options: TrainingOptions, settings: Settings, data: TrainingData, net: MLP) -> None:
+    """What is about to be trained, on what."""
+    say("data", describe_data(data))
+    if data.columns:
+        say("columns", data.columns)
+    if isinstance(net.layers[0], Embedding):
+        say("vectors", describe_embedding(net.layers[0], data))
+    for note in data.notes:
+        say("note", note)
+    say("model", describe_net(options, settings, net))
+
+
+def describe_data(data: TrainingData) -> str:
     """Source, rows and features, classes, and how many rows are for what."""
     what = f", {len(data.plan.classes)} classes" if data.plan.classes else ""
     rows = f"{len(data.y):,} train" + (f", {len(data.valid[1]):,} valid" if data.valid is not None else "")
@@ -37,13 +50,23 @@ def describe_data(data: Data) -> str:
     return f"{data.source}{built_in}: {data.rows:,} rows x {data.X.shape[1]} features{what}; {rows}"
 
 
-def describe_embedding(embedding: Embedding, data: Data) -> str:
+def describe_embedding(embedding: Embedding, data: TrainingData) -> str:
     """Which columns have vectors, how many, and how long."""
     sizes = zip(embedding.columns, embedding.counts, embedding.widths or (), strict=True)
     return ", ".join(f"{data.feature_names[column]} ({count:,} x {width})" for column, count, width in sizes)
 
 
-def summary_of(net: Network, data: Data, outcome: Run) -> dict[str, Any]:
+def describe_net(options: TrainingOptions, settings: Settings, net: MLP) -> str:
+    """Widths, what the hidden layers do, parameters and dtype, on one line."""
+    asked = options.net
+    words = [asked.activation, *([f"{asked.normalization} norm"] if asked.normalization else [])]
+    words += [f"dropout {settings.dropout:g}"] if settings.dropout else []
+    words += ["residual"] if asked.residual else []
+    sizes = " -> ".join(map(str, net.widths))
+    return f"{sizes}, {', '.join(words)}, {net.parameter_count:,} parameters, {net.dtype}"
+
+
+def summary_of(net: Network, data: TrainingData, outcome: Run) -> dict[str, Any]:
     """What ``--json`` prints and run.json keeps."""
     history, epoch = outcome.history, outcome.best_epoch or outcome.history.epochs
     parts: dict[str, dict[str, float]] = {"train": {}, "valid": {}}
@@ -54,7 +77,7 @@ def summary_of(net: Network, data: Data, outcome: Run) -> dict[str, Any]:
                 parts[part][name.removeprefix("valid_")] = values[epoch - 1]
         if data.valid is not None:
             if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
-                parts["valid"] = {"loss": shrinkage.valid_loss}  # what the epoch had was of the net before
+                parts["valid"] = {"loss": shrinkage.valid_loss}  # that of the epoch is of the net before
             parts["valid"] |= metrics.score(net, *data.valid)
     return {
         "device": net.backend.device,
@@ -75,8 +98,19 @@ def summary_of(net: Network, data: Data, outcome: Run) -> dict[str, Any]:
 
 
 def findings_of(outcome: Run) -> dict[str, list[str]]:
-    """The findings of a diagnosis, where there was one."""
+    """The findings of a diagnosis, if there was one."""
     return {} if outcome.diagnosis is None else {"findings": [str(f) for f in outcome.diagnosis.findings]}
+
+
+def say_outcome(say: Say, data: TrainingData, outcome: Run, summary: dict[str, Any]) -> None:
+    """How good the best epoch is, and what a diagnosis found."""
+    if outcome.best_epoch:
+        part = "train" if data.valid is None else "valid"
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
+        if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
+            say("shrunk", f"{shrinkage}, by the valid rows")
+        say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
+    say_findings(say, outcome)
 
 
 def say_findings(say: Say, outcome: Run) -> None:

@@ -1,4 +1,4 @@
-"""What ``chainrule show`` says of a checkpoint: where the fit is, what it has, and whose it is."""
+"""What ``chainrule show`` says of a checkpoint: how far the fit is, its settings, and whose it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.cli.console import output
-from chainrule.cli.runs.directory import CHECKPOINTS
+from chainrule.cli.runs.files import CHECKPOINTS
 from chainrule.cli.runs.record import RECORD
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 
@@ -51,7 +51,7 @@ def rows_of(checkpoint: Checkpoint, path: Path) -> list[list[str]]:
     folder = path.parent if path.parent.name == CHECKPOINTS else path.resolve().parent
     is_over = c.epochs == settings.get("epochs")
     if not is_over and folder.name == CHECKPOINTS and (folder.parent / RECORD).is_file():
-        rows.append(["to go on", output.command("resume", folder.parent)])
+        rows.append(["resume by", output.command("resume", folder.parent)])
     return rows
 
 

@@ -2,9 +2,9 @@
 
 A key is an option without its dashes (``batch-size = 64``), the table is ``data``; lists are arrays, the options of a
 loss an inline table. Relative paths count from the folder of the file; one that is no UTF-8, which TOML cannot hold,
-is a file URI. What a run writes has every option that decides which net comes out, with the value used, and absolute
-paths; those of one call (:data:`train_options.OUTPUT`: the folder, logs, what is printed) are not written. In a file
-of the user's those that say where to write are refused, unless the file is trusted: it may be somebody else's.
+is a file URI. The file of a run has every option that decides which net comes out, with the value used, and absolute
+paths; those of one call (:mod:`chainrule.cli.options.output`: the folder, logs, what is printed) are not written. In a
+file of the user's those that say where to write are refused, unless the file is trusted: it may be somebody else's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from chainrule.cli.options import train_options
 from chainrule.cli.options.fitting import interval
 from chainrule.cli.options.parser import Parser
 from chainrule.cli.options.toml_text import toml_value
+from chainrule.cli.options.train_options import TrainCommand, TrainingOptions
 from chainrule.cli.options.types import column_names, held_out, names, option, positive_int, seed, source, widths
 from chainrule.errors import OptionError
 from chainrule.files.regular_file import open_regular
@@ -40,8 +41,8 @@ OF_A_FILE = ("config", "trust_config")  # no keys
 URI = "file:///"
 
 
-def arguments_from(path: Path) -> argparse.Namespace:
-    """The options of ``chainrule train --config path``, as its run takes them: nothing else was typed.
+def command_from(path: Path) -> TrainCommand:
+    """The options of ``chainrule train --config path``, if nothing else is typed.
 
     OptionError naming the file, and the key if one is wrong.
     """
@@ -50,13 +51,13 @@ def arguments_from(path: Path) -> argparse.Namespace:
     take_defaults(parser, path, trust=True)  # the run has its folder, and says itself what else it writes
     args = parser.parse_args([])
     args.argv = ["train", "--config", str(path)]
-    return args
+    return TrainCommand.of(args)
 
 
 def take_defaults(parser: argparse.ArgumentParser, path: Path, *, trust: bool = False) -> None:
-    """Let a parser's defaults be what the file says, so that what is typed wins; options that it lacks are left out.
+    """Make what the file says a parser's defaults, so that what is typed wins; other options stay as they are.
 
-    OptionError for one that says where to write, unless ``trust``: the file may be somebody else's.
+    OptionError for an option that says where to write, unless ``trust``: the file may be somebody else's.
     """
     values = read_config(path)
     known = {action.dest for action in parser._actions}
@@ -64,7 +65,7 @@ def take_defaults(parser: argparse.ArgumentParser, path: Path, *, trust: bool = 
         if name in values and name in known:
             key = name.replace("_", "-")
             raise OptionError(
-                f"{path}: {key} says where to write, and is taken from the command line alone",
+                f"{path}: {key} says where to write, so it is taken from the command line alone",
                 hint=f"type --{key}, or --trust-config if you know who wrote {path.name}",
             )
     parser.set_defaults(**{name: value for name, value in values.items() if name in known})
@@ -74,7 +75,7 @@ def take_defaults(parser: argparse.ArgumentParser, path: Path, *, trust: bool = 
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """{name of the option as in the Namespace: value as its argument would give it}."""
+    """{destination of the option: value as its argument would give it}."""
     parser = Parser(add_help=False)
     train_options.add_arguments(parser)
     actions = {key_of(action): action for action in parser._actions if action.dest not in OF_A_FILE}
@@ -106,21 +107,21 @@ def _load(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         if isinstance(error, OptionError):
             raise
-        raise OptionError(f"{path} is no TOML file: {error}") from error
+        raise OptionError(f"{path} cannot be read as TOML: {error}") from error
 
 
-def _value(where: str, action: argparse.Action, value: Any, folder: Path) -> Any:
+def _value(key: str, action: argparse.Action, value: Any, folder: Path) -> Any:
     kind = FLAG if action.nargs == 0 else KINDS[action.type]
     try:
         found = kind.convert(value, folder) if kind.accepts(value) else None
     except argparse.ArgumentTypeError as error:
-        raise OptionError(f"{where}: {error}") from None
+        raise OptionError(f"{key}: {error}") from None
     if found is None:
-        raise OptionError(f"{where}: expected {kind.expected}, got {show(value)}")
+        raise OptionError(f"{key}: expected {kind.expected}, got {show(value)}")
     if action.choices is not None and found not in action.choices:
         known = list(map(str, action.choices))
         raise OptionError(
-            f"{where}: expected one of {', '.join(known)}, got {show(value)}", hint=suggest(str(value), known)
+            f"{key}: expected one of {', '.join(known)}, got {show(value)}", hint=suggest(str(value), known)
         )
     return found
 
@@ -180,36 +181,38 @@ KINDS: Mapping[Any, Kind] = {
     None: Kind("text", _is_text, lambda value, _: value),
     Path: Kind("a path", _is_text, lambda value, folder: folder / _path(value)),
     source: Kind(
-        "a path or a built-in data set", _is_text,
+        "a path or a built-in data set",
+        _is_text,
         lambda value, folder: value if value in BUILT_IN else str(folder / _path(value)),
     ),
     held_out: Kind(
-        "a fraction or a path", lambda value: _is_number(value) or _is_text(value),
+        "a fraction or a path",
+        lambda value: _is_number(value) or _is_text(value),
         lambda value, folder: str(folder / _path(value)) if isinstance(value, str) else float(value),
     ),
     float: Kind("a finite number", _is_number, lambda value, _: float(value)),
     positive_int: Kind("a whole number from 1 up", _is_whole, lambda value, _: positive_int(str(value))),
     interval: Kind(
-        "a number of steps or a time", lambda value: _is_text(value) or _is_whole(value),
+        "a number of steps or a time",
+        lambda value: _is_text(value) or _is_whole(value),
         lambda value, _: interval(str(value)),
     ),
     seed: Kind("a whole number from 0 up", _is_whole, lambda value, _: seed(str(value))),
     widths: Kind("an array of whole numbers", _is_list(_is_whole), lambda value, _: widths(",".join(map(str, value)))),
     names: TEXT_LIST,
     column_names: TEXT_LIST,
-    option: Kind(
-        "a table of numbers, texts and arrays of numbers", _is_table, lambda value, _: _loss_options(value)
-    ),
-}  # fmt: skip
+    option: Kind("a table of numbers, texts and arrays of numbers", _is_table, lambda value, _: _loss_options(value)),
+}
 
 
 # ---- writing --------------------------------------------------------------------------------------
 
 
-def config_text(args: argparse.Namespace, remarks: Mapping[str, str]) -> str:
-    """The file for these options, as :func:`chainrule.cli.options.resolved.resolve` gives them."""
+def config_text(options: TrainingOptions, remarks: Mapping[str, str]) -> str:
+    """The file for these options, as :func:`chainrule.cli.training.used_options.used_options` gives them."""
     parser = Parser(add_help=False)
     train_options.add_options_of_a_fit(parser)
+    values = options.values()
     lines = [
         f"# What a run of chainrule {__version__} used. The same net once more:",
         "# chainrule train --config THIS_FILE --run-dir FOLDER",
@@ -218,7 +221,7 @@ def config_text(args: argparse.Namespace, remarks: Mapping[str, str]) -> str:
         if group._group_actions:
             lines += ["", f"# {group.title}"]
         for action in group._group_actions:
-            value = getattr(args, action.dest)
+            value = values[action.dest]
             remark = f"  # {printable(remarks[action.dest])}" if action.dest in remarks else ""
             if value is None:
                 lines.append(f"# {key_of(action)}: none")

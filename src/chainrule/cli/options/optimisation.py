@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
 
 from chainrule.cli.options.parser import OptionGroup
 from chainrule.errors import OptionError
-from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import Optimizer
-from chainrule.optim.lbfgs import LBFGS
 from chainrule.optim.schedules import (
     Constant,
     Cosine,
@@ -20,7 +20,7 @@ from chainrule.optim.schedules import (
     Schedule,
     Step,
 )
-from chainrule.optim.sgd import SGD
+from chainrule.train.building import Updates, build_optimizer
 from chainrule.train.recipe import LEARNING_RATE
 
 DEFAULT_LR = {"adamw": LEARNING_RATE, "adam": LEARNING_RATE, "sgd": 1e-2}
@@ -40,6 +40,61 @@ ABOUT_SCHEDULES = (
     "four waves; one-cycle rises from a 25th of it for 0.3 of the run, then falls; step takes a tenth at 1/2 and at "
     "3/4; exponential falls to a hundredth; plateau takes a tenth after 10 epochs without a better valid_loss"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateOptions:
+    """As typed; None for what was not given."""
+
+    optimizer: str
+    lr: float | None
+    schedule: str | None
+    warmup: float | None
+    momentum: float
+    weight_decay: float | None
+    clip_norm: float | None
+
+    def with_defaults(self) -> UpdateOptions:
+        """With what depends on these options alone filled in: the weight decay of adamw stays the recipe's."""
+        filled: dict[str, Any] = {}
+        if self.optimizer != "adamw":
+            filled["weight_decay"] = 0.0
+        if self.optimizer == "lbfgs":
+            self._refuse("lr", "schedule", "warmup", "clip_norm")
+        else:
+            schedule = self.schedule or "cosine"
+            filled |= {"lr": DEFAULT_LR[self.optimizer], "schedule": schedule, "warmup": SCHEDULES[schedule].warmup}
+        return dataclasses.replace(
+            self, **{name: value for name, value in filled.items() if getattr(self, name) is None}
+        )
+
+    def _refuse(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None:
+                refuse_with_lbfgs(name)
+
+    def build(self) -> Optimizer:
+        """The optimiser of :meth:`with_defaults`, but for what the number of rows decides.
+
+        OptionError if an option is out of range.
+        """
+        schedule = None
+        if self.schedule is not None and self.lr is not None:
+            schedule = SCHEDULES[self.schedule](self.lr, warmup=self.warmup or 0.0)
+        updates = Updates(
+            optimizer=self.optimizer,
+            schedule=schedule,
+            momentum=self.momentum,
+            nesterov=self.momentum > 0,
+            clip_norm=self.clip_norm,
+        )
+        return build_optimizer(updates, weight_decay=self.weight_decay or 0.0)
+
+
+def refuse_with_lbfgs(name: str) -> None:
+    """OptionError: an option was given that ``--optimizer lbfgs`` does not have."""
+    flag = f"--{name.replace('_', '-')}"
+    raise OptionError(f"--optimizer lbfgs has no {flag}", hint=f"leave {flag} out")
 
 
 def add_arguments(parser: OptionGroup) -> None:
@@ -62,32 +117,3 @@ def add_arguments(parser: OptionGroup) -> None:
         help="of weights, not of biases (adamw 5 / (lr steps), at most 1; others 0)",
     )
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
-
-
-def with_defaults(args: argparse.Namespace) -> argparse.Namespace:
-    """The options with what is left open filled in: what it is by default depends on the others."""
-    filled = dict(vars(args))
-    if args.weight_decay is None and args.optimizer != "adamw":  # whose own is the recipe's, by the number of steps
-        filled["weight_decay"] = 0.0
-    if args.optimizer == "lbfgs":
-        for name in ("lr", "schedule", "warmup", "clip_norm", "batch_size"):
-            if getattr(args, name) is not None:
-                flag = f"--{name.replace('_', '-')}"
-                raise OptionError(f"{flag} came with --optimizer lbfgs, which has none", hint=f"leave {flag} out")
-        return argparse.Namespace(**filled)
-    schedule = args.schedule or "cosine"
-    defaults = {"lr": DEFAULT_LR[args.optimizer], "schedule": schedule, "warmup": SCHEDULES[schedule].warmup}
-    filled |= {name: value for name, value in defaults.items() if filled[name] is None}
-    return argparse.Namespace(**filled)
-
-
-def optimizer_of(args: argparse.Namespace) -> Optimizer:
-    """The optimiser and its schedule that the options, :func:`with_defaults`, ask for."""
-    decay = args.weight_decay
-    if args.optimizer == "lbfgs":
-        return LBFGS(args.epochs, weight_decay=decay)
-    schedule = SCHEDULES[args.schedule](args.lr, warmup=args.warmup)
-    if args.optimizer == "sgd":
-        nesterov = args.momentum > 0
-        return SGD(schedule, momentum=args.momentum, nesterov=nesterov, weight_decay=decay, clip_norm=args.clip_norm)
-    return {"adam": Adam, "adamw": AdamW}[args.optimizer](schedule, weight_decay=decay, clip_norm=args.clip_norm)

@@ -12,7 +12,7 @@ SHORT = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def toml_value(value: Any) -> str:
-    """A bool, an int, a float, a text, or a list or a mapping of them, on one line; TypeError for what is none."""
+    """A bool, an int, a float, a text, or a list or a mapping of them, on one line; TypeError for anything else."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

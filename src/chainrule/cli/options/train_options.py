@@ -3,17 +3,86 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from chainrule.cli.options import architecture, fitting, optimisation, training_data
+from chainrule.cli.options import architecture, data, fitting, optimisation, output
+from chainrule.cli.options.architecture import NetOptions
+from chainrule.cli.options.data import DataOptions
+from chainrule.cli.options.fitting import FitOptions
+from chainrule.cli.options.optimisation import UpdateOptions, refuse_with_lbfgs
+from chainrule.cli.options.output import OutputOptions, PlaceOptions
+from chainrule.cli.options.parser import typed
 from chainrule.cli.options.types import add_device, seed
 
-OUTPUT = "what is written and said"  # the options of one call, which say nothing of what is trained
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """As typed."""
+
+    device: str
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """All that decides which net comes out: what a run's config.toml holds."""
+
+    data: DataOptions
+    net: NetOptions
+    updates: UpdateOptions
+    fit: FitOptions
+    device: DeviceOptions
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> TrainingOptions:
+        """As the parser found them."""
+        return cls(
+            data=typed(DataOptions, args),
+            net=typed(NetOptions, args),
+            updates=typed(UpdateOptions, args),
+            fit=typed(FitOptions, args),
+            device=typed(DeviceOptions, args),
+        )
+
+    def with_defaults(self) -> TrainingOptions:
+        """With what depends on the optimiser filled in.
+
+        OptionError if an option contradicts it.
+        """
+        updates = self.updates.with_defaults()
+        if updates.optimizer == "lbfgs" and self.fit.batch_size is not None:
+            refuse_with_lbfgs("batch_size")
+        return dataclasses.replace(self, updates=updates)
+
+    def values(self) -> dict[str, Any]:
+        """Each option by its name."""
+        parts = (getattr(self, topic.name) for topic in dataclasses.fields(self))
+        return {field.name: getattr(part, field.name) for part in parts for field in dataclasses.fields(part)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """All options of ``chainrule train``."""
+
+    training: TrainingOptions
+    output: OutputOptions
+    place: PlaceOptions
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> TrainCommand:
+        """As the parser found them."""
+        return cls(
+            training=TrainingOptions.of(args), output=typed(OutputOptions, args), place=typed(PlaceOptions, args)
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options_of_a_fit(parser)
-    add = parser.add_argument_group(OUTPUT).add_argument
+    add = parser.add_argument_group(output.TITLE).add_argument
     add("--config", type=Path, metavar="FILE", help="options from a TOML file, those of a run: RUN/config.toml")
     add(
         "--trust-config",
@@ -22,15 +91,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--run-dir", type=Path, metavar="DIR", help="by default runs/NAME-DATE-TIME")
     add("--overwrite", action="store_true", help="use --run-dir even if it holds files")
-    add("--log-json", type=Path, metavar="FILE", help="settings and each epoch as one JSON object a line")
+    add("--log-json", type=Path, metavar="FILE", help="settings and each epoch as one JSON object per line")
     add("--tensorboard", type=Path, metavar="FOLDER", help="event files for TensorBoard")
     add("--quiet", action="store_true", help="say nothing on stderr but errors")
     add("--json", action="store_true", help="one JSON object on stdout at the end")
 
 
 def add_options_of_a_fit(parser: argparse.ArgumentParser) -> None:
-    """All that decides which net comes out: what a run's config.toml holds."""
-    training_data.add_arguments(parser.add_argument_group("data"))
+    """The arguments of :class:`TrainingOptions`."""
+    data.add_arguments(parser.add_argument_group("data"))
     architecture.add_arguments(parser.add_argument_group("net and loss"))
     optimisation.add_arguments(parser.add_argument_group("updates"))
     fitting.add_arguments(parser.add_argument_group("epochs"))

@@ -18,7 +18,7 @@ from chainrule.files.regular_file import mode_of
 from chainrule.nn.losses.names import Loss
 from chainrule.random import check_seed
 
-LARGEST = 2**63  # whole numbers from here on are none that a machine counts with
+LARGEST = 2**63  # whole numbers from here on have no 64-bit integer
 
 
 def add_device(parser: OptionGroup) -> None:
@@ -30,7 +30,7 @@ def add_device(parser: OptionGroup) -> None:
 
 
 def describe_device(backend: Backend, why: str) -> str:
-    """The device, its precision where that is not the usual one, and why it was chosen where nobody named it."""
+    """The device, its precision if that is not fp32, and why it was chosen if nobody named it."""
     precision = "" if backend.precision == "fp32" else f", products in {backend.precision}"
     return f"{backend.device}{precision}{f' ({why})' if why else ''}"
 
@@ -94,13 +94,15 @@ def held_out(text: str) -> float | str:
 def refuse_what_is_read(written: Path | None, *read: Any) -> None:
     """OptionError if the file that is to be written is one of those that the command reads, by whatever name.
 
-    Among ``read`` may be what is no path: a fraction in the place of a file, None.
+    What is no path in ``read`` is ignored: a fraction in the place of a file, None.
     """
     if written is None or not stat.S_ISREG(mode_of(written) or 0):
         return
     for path in read:
         if isinstance(path, str | Path) and mode_of(path) is not None and written.samefile(path):
-            raise OptionError(f"{written} is read by this command, and would be overwritten", hint="another file")
+            raise OptionError(
+                f"{written} is read by this command, and would be overwritten", hint="write to another file"
+            )
 
 
 def picture(text: str) -> Path:

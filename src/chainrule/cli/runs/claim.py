@@ -1,4 +1,4 @@
-"""The folder of a run, taken for one process when it is named: long before training, and given back if none comes."""
+"""The folder of a run, taken for one process when it is named, long before training, and given back if none starts."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from chainrule.files.regular_file import kind_of
 from chainrule.files.writing import make_folder, remove_empty
 
 RUNS = Path("runs")
-NUMBERS = len("-YYYYMMDD-HHMM-100000")  # bytes behind a name
+NUMBERS = len("-YYYYMMDD-HHMM-100000")  # bytes after a name
 ATTEMPTS = 100  # to take a folder that others remove
 NOT_ON_WINDOWS = '<>:"/\\|?*'
 
 
 class Claim:
-    """A folder that is open, locked by this process, and there for it alone.
+    """A folder that is open, and locked by this process for itself alone.
 
     Parameters
     ----------
     path : of the folder
-    made : the folders that were made for it, the lowest first
+    made : the folders that were made for it, the innermost first
 
-    FileNotFoundError if the folder has gone again.
+    FileNotFoundError if the folder has been removed again.
     """
 
     def __init__(self, path: Path, made: list[Path]) -> None:
@@ -77,7 +77,7 @@ def claim(path: Path, *, overwrite: bool) -> Claim:
 
 
 def claim_new(name: str) -> Claim:
-    """A new folder runs/NAME-YYYYMMDD-HHMM, with -2, -3, ... behind it if that is taken."""
+    """A new folder runs/NAME-YYYYMMDD-HHMM, with -2, -3, ... after it if that is taken."""
 
     def make() -> tuple[Path, list[Path]]:
         made = make_folder(RUNS)
@@ -119,14 +119,14 @@ def _make_first(paths: Iterator[Path]) -> Path:
             with Folder(path.parent) as above:
                 above.flush()
             return path
-    raise AssertionError("there is always one more")
+    raise AssertionError("there is always another name")
 
 
 def _refuse_files(path: Path, *, overwrite: bool) -> None:
     try:
         mode = path.stat().st_mode  # once: another process may make the folder at any time
     except OSError:
-        if not path.is_symlink():  # one that leads nowhere is there all the same
+        if not path.is_symlink():  # a link that leads nowhere is refused all the same
             return  # nothing is, or why is said when the folder is made
         mode = path.lstat().st_mode
     if not stat.S_ISDIR(mode):

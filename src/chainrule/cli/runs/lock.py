@@ -1,4 +1,4 @@
-"""One process a run directory."""
+"""One process per run directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOCK = "lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}  # a file system without locks: nothing is locked
 OWNER = b"process "  # how the file of a lock begins
 LONGEST = 200  # bytes of it
-BEYOND = 1 << 30  # where Windows locks a byte: what is locked there cannot be read, and the text should be
+BEYOND = 1 << 30  # the byte that Windows locks: a locked byte cannot be read, and the text should be
 
 
 class RunLock:
@@ -104,10 +104,10 @@ class RunLock:
         self.release()
 
     def release(self) -> None:
-        """Let others in; the file goes."""
+        """Let others in, and remove the file."""
         if self._number is not None:
             number, self._number = self._number, None
-            if not self._is_at_its_path(number):  # somebody has removed it, and it may be another's by now
+            if not self._is_at_its_path(number):  # somebody has removed it, and it may be another process's by now
                 os.close(number)
                 return
             if msvcrt is not None:  # an open file cannot be removed on Windows, and another process may open it first
@@ -121,8 +121,8 @@ class RunLock:
                 os.close(number)
 
 
-def _not_a_lock(path: object, came: str) -> OptionError:
-    return OptionError(f"{path}: expected the lock of a run, got {came}", hint="move it away: the run needs this name")
+def _not_a_lock(path: object, kind: str) -> OptionError:
+    return OptionError(f"{path}: expected the lock of a run, got {kind}", hint="move it away: the run needs this name")
 
 
 def _lock(number: int) -> None:

@@ -28,7 +28,7 @@ LONGEST, DEEPEST = 1 << 24, 20  # bytes and levels; a real one has a few thousan
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """What run.json of a folder says, None where ``path`` is no folder; DataError where it is no run's."""
+    """What run.json of a folder says, None if ``path`` is no folder; DataError if it is not a run's."""
     if not is_folder(path):
         return None
     with naming(path), Folder(path) as folder:
@@ -36,7 +36,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def record_in(folder: Folder) -> dict[str, Any]:
-    """What run.json of an open folder says; DataError where it is no run's."""
+    """What run.json of an open folder says; DataError if it is not a run's."""
     path = folder.path
     try:
         with folder.open_regular(RECORD) as file:
@@ -46,14 +46,14 @@ def record_in(folder: Folder) -> dict[str, Any]:
         record = json.loads(content.decode(), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DataError(
-            f"{path} is no run directory: it has no {RECORD}",
-            hint="a run that was killed before it wrote that had not begun: train once more, with --overwrite",
+            f"{path}: expected a run directory, got a folder without {RECORD}",
+            hint="a run that was killed before it wrote that had not started: train again, with --overwrite",
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else None
         raise DataError(f"{path / RECORD} cannot be read: {said or first_line(error):.200}") from error
     if not isinstance(record, dict) or is_deeper(record, DEEPEST):
-        raise DataError(f"{path / RECORD} should be a JSON object of at most {DEEPEST} levels")
+        raise DataError(f"{path / RECORD}: expected a JSON object of at most {DEEPEST} levels")
     return record
 
 
@@ -62,7 +62,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def facts_of(record: StartRecord) -> dict[str, Any]:
-    """Of the net, the versions and the machine."""
+    """The net, the versions and the machine."""
     net, backend = record.net, record.net.backend
     return {
         "device": backend.device,

@@ -13,7 +13,7 @@ from chainrule.train.records.run import StartRecord
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal came while nothing was trained that could be kept; ``exit_code`` is 128 and its number."""
+    """A signal arrived while nothing was trained that could be kept; ``exit_code`` is 128 and its number."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Signals(Callback):
 
     Before training has started a signal raises Stopped; once it has, the trainer stops after the step under way and all
     that comes after it is done: the checkpoint, the model, the record. The second signal ends the process at once. HUP
-    stays ignored where it was, as under nohup.
+    stays ignored if it was, as under nohup.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Signals(Callback):
 
     def on_start(self, record: StartRecord) -> None:
         self._stop = record.stop
-        if self.caught:  # Stopped was raised where Python only prints exceptions: a callback of a weakref, of ctypes
+        if self.caught:  # Python only printed Stopped: it was raised in a callback of a weakref or of ctypes
             self._stop()
 
     def _on_signal(self, number: int, _: object) -> None:
@@ -61,5 +61,5 @@ class Signals(Callback):
 
     @property
     def exit_code(self) -> int:
-        """0 where no signal came."""
+        """0 if no signal arrived."""
         return 128 + self.caught[0] if self.caught else 0

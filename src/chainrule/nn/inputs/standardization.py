@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.contract.backend import HALVED_ABOVE
+from chainrule.backends.contract.batches import HALVED_ABOVE
 from chainrule.errors import DataError, ShapeError
 from chainrule.host_memory import out_of_memory_hint
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 
 from chainrule.backends.contract.backend import LOSS, WEIGHT, Array, Backend
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.nn.inputs.standardization import Standardization, Units
 
@@ -130,18 +131,8 @@ class Loss(abc.ABC):
     # ---- the loss -------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def __call__(
-        self,
-        backend: Backend,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        """Write the loss into ``totals`` and its gradient by the logits into ``dlogits``."""
+    def __call__(self, backend: Backend, batch: LossBatch) -> None:
+        """Write the loss into ``batch.totals`` and its gradient by the logits into ``batch.dlogits``."""
 
     @abc.abstractmethod
     def check_targets(self, y: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from chainrule.backends.contract.backend import Array, Backend
+from chainrule.backends.contract.backend import Backend
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.nn.losses import baselines
 from chainrule.nn.losses.base import Loss, NumberLoss, Support, Task, refuse_where
@@ -89,28 +90,8 @@ class SoftmaxCrossEntropy(_OneOfK):
         s, k = self.label_smoothing, self.n_out
         return float(baselines.entropy(np.array([1 - s + s / k, *[s / k] * (k - 1)])))
 
-    def __call__(
-        self,
-        backend: Backend,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        backend.softmax_cross_entropy(
-            logits,
-            targets,
-            weights,
-            state,
-            label_smoothing=self.label_smoothing,
-            scale=self.scale,
-            mean=self.mean,
-            totals=totals,
-            dlogits=dlogits,
-        )
+    def __call__(self, backend: Backend, batch: LossBatch) -> None:
+        backend.softmax_cross_entropy(batch, label_smoothing=self.label_smoothing, scale=self.scale, mean=self.mean)
 
 
 @dataclass(frozen=True, repr=False)
@@ -142,28 +123,8 @@ class Focal(_OneOfK):
         factor, where = f"(1 - q)^{g} - {g} (1 - q)^({g} - 1) q log q", "where q_i = softmax(z_i)[label_i]"
         return f"({factor}) (softmax(z) - onehot(labels)){n} {where}"
 
-    def __call__(
-        self,
-        backend: Backend,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        backend.focal_loss(
-            logits,
-            targets,
-            weights,
-            state,
-            gamma=self.gamma,
-            scale=self.scale,
-            mean=self.mean,
-            totals=totals,
-            dlogits=dlogits,
-        )
+    def __call__(self, backend: Backend, batch: LossBatch) -> None:
+        backend.focal_loss(batch, gamma=self.gamma, scale=self.scale, mean=self.mean)
 
 
 @dataclass(frozen=True, repr=False)
@@ -208,25 +169,5 @@ class SigmoidCrossEntropy(NumberLoss):
         rows = baselines.entropy(np.stack([t, 1 - t], axis=-1)).sum(axis=1)
         return float(np.average(rows, weights=weights))
 
-    def __call__(
-        self,
-        backend: Backend,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        backend.elementwise_loss(
-            "sigmoid_cross_entropy",
-            logits,
-            targets,
-            weights,
-            state,
-            scale=self.scale,
-            mean=self.mean,
-            totals=totals,
-            dlogits=dlogits,
-        )
+    def __call__(self, backend: Backend, batch: LossBatch) -> None:
+        backend.elementwise_loss(batch, "sigmoid_cross_entropy", scale=self.scale, mean=self.mean)

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from chainrule.backends.contract.backend import Array, Backend
+from chainrule.backends.contract.backend import Backend
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import ChainruleError, GradientError, OptionError
 from chainrule.nn.losses.base import Loss, Task
 from chainrule.nn.losses.class_losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -78,29 +79,8 @@ class CustomLoss(Loss):
     def gradient(self) -> str:
         return f"d{self.name}/dz" + (" / n" if self.mean else "")
 
-    def __call__(
-        self,
-        backend: Backend,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        backend.custom_loss(
-            self.value_of_rows,
-            self.gradient_of_rows,
-            logits,
-            targets,
-            weights,
-            state,
-            scale=self.scale,
-            mean=self.mean,
-            totals=totals,
-            dlogits=dlogits,
-        )
+    def __call__(self, backend: Backend, batch: LossBatch) -> None:
+        backend.custom_loss(batch, self.value_of_rows, self.gradient_of_rows, scale=self.scale, mean=self.mean)
 
     def check_targets(self, y: np.ndarray) -> np.ndarray:
         return _USUAL[self.task]().bind(self.n_out).check_targets(y)

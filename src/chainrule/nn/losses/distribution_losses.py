@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import OptionError
 from chainrule.nn.inputs.standardization import LARGEST, SMALLEST, Standardization, Units
 from chainrule.nn.losses import baselines
@@ -64,28 +65,8 @@ class Quantile(NumberLoss):
     def gradient(self) -> str:
         return f"r_j sum_from_j([t < q] - u){' / (n * k)' if self.mean else ''} where r_1 = 1, r_j = sigmoid(z_j)"
 
-    def __call__(
-        self,
-        backend: Backend,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        backend.quantile_loss(
-            logits,
-            targets,
-            weights,
-            state,
-            levels=tuple(self.levels),
-            scale=self.scale,
-            mean=self.mean,
-            totals=totals,
-            dlogits=dlogits,
-        )
+    def __call__(self, backend: Backend, batch: LossBatch) -> None:
+        backend.quantile_loss(batch, levels=tuple(self.levels), scale=self.scale, mean=self.mean)
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(baselines.pinball(targets, weights, self.levels), 0.0)
@@ -138,20 +119,8 @@ class GaussianNLL(NumberLoss):
     def gradient(self) -> str:
         return f"[(m - t) exp(-s), (1 - (m - t)^2 exp(-s)) / 2]{' / (n * k / 2)' if self.mean else ''}"
 
-    def __call__(
-        self,
-        backend: Backend,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
-        backend.gaussian_nll(
-            logits, targets, weights, state, scale=self.scale, mean=self.mean, totals=totals, dlogits=dlogits
-        )
+    def __call__(self, backend: Backend, batch: LossBatch) -> None:
+        backend.gaussian_nll(batch, scale=self.scale, mean=self.mean)
 
     def to_predictions(self, backend: Backend, logits: Array) -> None:
         backend.mean_and_variance(logits, out=logits)

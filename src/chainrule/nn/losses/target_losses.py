@@ -8,7 +8,8 @@ from typing import ClassVar, cast
 import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
-from chainrule.backends.contract.losses import ElementwiseLossName
+from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.nn.losses import baselines
 from chainrule.nn.losses.base import Baseline, NumberLoss, Support, Task
 from chainrule.options import real_number
@@ -36,28 +37,9 @@ class _Elementwise(NumberLoss):
     def gradient(self) -> str:
         return f"{self.slope} / (n * k)" if self.mean else self.slope
 
-    def __call__(
-        self,
-        backend: Backend,
-        logits: Array,
-        targets: Array,
-        weights: Array | None,
-        state: Array,
-        *,
-        totals: Array,
-        dlogits: Array,
-    ) -> None:
+    def __call__(self, backend: Backend, batch: LossBatch) -> None:
         backend.elementwise_loss(
-            cast(ElementwiseLossName, self.name),
-            logits,
-            targets,
-            weights,
-            state,
-            parameter=self.parameter,
-            scale=self.scale,
-            mean=self.mean,
-            totals=totals,
-            dlogits=dlogits,
+            batch, cast(ElementwiseLossName, self.name), parameter=self.parameter, scale=self.scale, mean=self.mean
         )
 
 

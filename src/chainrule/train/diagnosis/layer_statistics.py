@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import ModelFileError
 from chainrule.nn.inputs.rows import InputReader, Rows
 from chainrule.nn.network import Network
@@ -120,7 +121,7 @@ class LayerStatistics:
         be.fill(0, out=self._state)
         logits = batch.forward(self._read(sample.x))
         layers = self._layers()  # before backward uses memory again
-        copy.loss(be, logits, sample.targets, sample.weights, self._state, totals=self._totals, dlogits=batch.dlogits)
+        copy.loss(be, LossBatch(logits, sample.targets, sample.weights, self._state, self._totals, batch.dlogits))
         batch.backward()
         self._losses.append(float(copy.loss.value(be.download(self._totals))))
         parameters = self._parameters()

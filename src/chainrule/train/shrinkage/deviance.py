@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.backends import backend
 from chainrule.backends.contract.backend import LOSS
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.nn.losses.names import Loss
 from chainrule.nn.passes import new_state
 from chainrule.train.shrinkage.held_out import HeldOutPredictions
@@ -67,7 +68,7 @@ def _summed_loss(loss: Loss, part: HeldOutPredictions, logits: np.ndarray) -> fl
     totals, state = be.empty((1, 3), np.float64), new_state(be)
     with be.running():
         logits = np.ascontiguousarray(logits)
-        loss(be, logits, part.targets, part.weights, state, totals=totals, dlogits=np.empty_like(logits))
+        loss(be, LossBatch(logits, part.targets, part.weights, state, totals, np.empty_like(logits)))
     return float(totals[0, LOSS]) / loss.scale
 
 

@@ -15,7 +15,7 @@ import pytest
 import chainrule as cr
 from chainrule.backends.contract.backend import RUNNING
 from chainrule.backends.cupy.capture.captured_step import UNROLLED
-from chainrule.backends.cupy.capture.streams import LANES
+from chainrule.backends.cupy.capture.streams import MAX_STREAMS
 from chainrule.errors import DeviceError
 from emulation.compiled import compiler_problem
 from emulation.simulated_cupy import simulated
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_proble
 
 @pytest.fixture
 def device() -> Iterator[Any]:
-    """The CUDA body on the simulated device, inside `running`."""
+    """The CUDA implementation on the simulated device, inside `running`."""
     with simulated():
         from chainrule.backends.cupy.backend import CuPyBackend
 
@@ -60,7 +60,7 @@ def steps_done(device: Any, state: Any) -> int:
 
 
 @pytest.mark.parametrize("calls", [[1], [5], [1, 1, 1], [UNROLLED + 1], [64, 64], [0, 3, 0, 40]])
-def test_a_step_is_done_as_often_as_asked(device, graphs, calls):
+def test_replay_does_the_step_as_often_as_asked(device, graphs, calls):
     state = state_of(device)
     replay = device.capture(lambda: device.tick(state))
     for times in calls:
@@ -78,7 +78,7 @@ def test_many_steps_are_few_launches(device, graphs):
 
 
 def test_a_step_that_changes_is_recorded_anew(device, graphs):
-    """Another array, of the same shape: a graph that knows the old address would go on writing to it."""
+    """Another array, of the same shape: a graph that has the old address would continue to write to it."""
     holder = {"state": state_of(device)}
     replay = device.capture(lambda: device.tick(holder["state"]))
     replay(4)
@@ -127,14 +127,14 @@ def test_the_capture_ends_although_a_launch_fails(device):
     assert steps_done(device, state) == 3
 
 
-def _fail(lane: Any) -> None:
+def _fail(stream: Any) -> None:
     raise RuntimeError("no launch today")
 
 
 def test_memory_that_is_asked_for_during_a_capture_is_refused(device):
     state = state_of(device)
 
-    def allocate(lane: Any) -> None:
+    def allocate(stream: Any) -> None:
         device.empty((1000,), np.float32)
 
     launches = [launch._replace(start=allocate) for launch in device.record(lambda: device.tick(state))]
@@ -143,7 +143,7 @@ def test_memory_that_is_asked_for_during_a_capture_is_refused(device):
     assert not DEVICE.is_capturing
 
 
-def test_a_look_from_the_host_during_a_capture_is_refused(device):
+def test_a_host_that_synchronises_during_a_capture_is_refused(device):
     state = state_of(device)
     launches = [
         launch._replace(start=lambda _: device.download(state)) for launch in device.record(lambda: device.tick(state))
@@ -173,9 +173,9 @@ def test_training_runs_in_graphs_and_side_by_side(device, graphs):
     train(device)
     full = [graph for graph in graphs if len(graph) > 100]
     assert full, "the steps of an epoch are unrolled"
-    # What follows one another: three layers forward, the loss, two products and two passes back, dW0, AdamW. The next
-    # batch is fetched beside AdamW, and nothing waits for the weight gradients above, the counts or the tick, but for
-    # the first batch of a graph and its last tick.
+    # The longest chain: three layers forward, the loss, two products and two activation gradients, dW0, AdamW. The next
+    # batch is fetched beside AdamW, and nothing waits for the weight gradients above, the counts or the tick, except
+    # for the first batch of a graph and its last tick.
     assert full[0].longest_chain == 1 + 10 * UNROLLED + 1
 
 
@@ -186,9 +186,9 @@ def test_captured_and_eager_training_give_the_same_bits(device, monkeypatch):
     np.testing.assert_equal(captured, eager)
 
 
-def test_no_more_lanes_than_there_are_workspaces(device):
+def test_no_more_streams_than_there_are_workspaces(device):
     train(device, widths=(5, 8, 8, 8, 8, 8, 3), steps=20)
-    assert len(device._lanes._lanes) <= LANES
+    assert len(device._streams) <= MAX_STREAMS
 
 
 def test_a_second_fit_has_graphs_of_its_own(device, graphs):

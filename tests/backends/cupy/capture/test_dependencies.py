@@ -1,4 +1,4 @@
-"""Order and freedom of launches: what must wait, what may run side by side, and on how many lanes."""
+"""Order and freedom of launches: what must wait, what may run side by side, and on how many streams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainrule.backends.cupy.capture.dependencies import dependencies, place
+from chainrule.backends.cupy.capture.dependencies import assign_streams, dependencies
 from chainrule.backends.cupy.capture.launches import Launch
 
 
@@ -57,9 +57,9 @@ def backward_of_two_layers() -> list[Launch]:
 def test_weight_gradients_run_beside_the_chain():
     launches = backward_of_two_layers()
     assert dependencies(launches) == [(), (0,), (0,), (2,), (3, 1)]
-    lanes = [placement.lane for placement in place(launches, 3)]
-    assert lanes[1] != lanes[2]
-    assert lanes[2] == lanes[3]
+    streams = [assignment.stream for assignment in assign_streams(launches, 3)]
+    assert streams[1] != streams[2]
+    assert streams[2] == streams[3]
 
 
 spans = st.tuples(st.integers(0, 8), st.integers(1, 4)).map(lambda s: (s[0], s[0] + s[1]))
@@ -92,17 +92,17 @@ def test_any_order_that_keeps_the_dependencies_gives_the_same_memory(launches, r
 
 
 @given(steps, st.integers(1, 4))
-def test_lanes_and_their_waits_imply_every_dependency(launches, lanes):
-    placements, known = place(launches, lanes), []
+def test_streams_and_their_waits_imply_every_dependency(launches, streams):
+    assigned, known = assign_streams(launches, streams), []
     last: dict[int, int] = {}
-    for number, placement in enumerate(placements):
-        assert 0 <= placement.lane < lanes
-        direct = {*placement.waits, *([last[placement.lane]] if placement.lane in last else [])}
+    for number, assignment in enumerate(assigned):
+        assert 0 <= assignment.stream < streams
+        direct = {*assignment.waits, *([last[assignment.stream]] if assignment.stream in last else [])}
         known.append(direct.union(*(known[other] for other in direct)))
-        last[placement.lane] = number
+        last[assignment.stream] = number
     for number, waits in enumerate(dependencies(launches)):
         assert known[number].issuperset(waits)
-        assert all(placements[other].lane != placements[number].lane for other in placements[number].waits)
+        assert all(assigned[other].stream != assigned[number].stream for other in assigned[number].waits)
 
 
 def test_no_dependency_is_stated_twice():

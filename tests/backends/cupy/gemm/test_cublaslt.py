@@ -17,7 +17,7 @@ import pytest
 from chainrule.backends.cupy.detection import driver_problem
 from chainrule.backends.cupy.gemm import cublaslt
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm, CublasLtError, Library, PlannedProduct
-from chainrule.backends.cupy.gemm.matrix_product import Product, alignment
+from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct, alignment
 from chainrule.errors import DeviceError, ShapeError
 from emulation.cublaslt import C, HostDll, from_bf16, installed, to_bf16
 
@@ -77,37 +77,41 @@ def values(array: np.ndarray) -> np.ndarray:
     return (from_bf16(array) if array.dtype == np.uint16 else array).astype(np.float64)
 
 
-def product_of(a, b, out, *, a_turned: bool, b_turned: bool, kind: tuple[str, str, str], epilogue: str) -> Product:
+def product_of(
+    a, b, out, *, a_transposed: bool, b_transposed: bool, kind: tuple[str, str, str], epilogue: str
+) -> MatrixProduct:
     """The description of out = op(a) @ op(b), of arrays as they lie in memory."""
-    k, m = a.shape if a_turned else a.shape[::-1]
+    k, m = a.shape if a_transposed else a.shape[::-1]
     steps = [array.strides[0] // array.itemsize for array in (a, b, out)]
     aligned = [alignment(array.ctypes.data) for array in (a, b, out)]
-    return Product(m, out.shape[1], k, a_turned, b_turned, *steps, *kind, epilogue, *aligned)
+    return MatrixProduct(m, out.shape[1], k, a_transposed, b_transposed, *steps, *kind, epilogue, *aligned)
 
 
-def wanted(a, b, bias, *, a_turned: bool, b_turned: bool, epilogue: str) -> np.ndarray:
-    x = (values(a).T if a_turned else values(a)) @ (values(b).T if b_turned else values(b))
+def wanted(a, b, bias, *, a_transposed: bool, b_transposed: bool, epilogue: str) -> np.ndarray:
+    x = (values(a).T if a_transposed else values(a)) @ (values(b).T if b_transposed else values(b))
     x = x if epilogue == "none" else x + values(bias)
     return np.maximum(x, 0) if epilogue == "relu_bias" else x
 
 
-@pytest.mark.parametrize(("a_turned", "b_turned"), TURNED)
+@pytest.mark.parametrize(("a_transposed", "b_transposed"), TURNED)
 @pytest.mark.parametrize(("kind", "epilogue"), CASES)
-def test_what_the_descriptors_say_is_the_product_that_was_meant(dll, library, rng, kind, epilogue, a_turned, b_turned):
+def test_what_the_descriptors_say_is_the_product_that_was_meant(
+    dll, library, rng, kind, epilogue, a_transposed, b_transposed
+):
     operands, result, precision = kind
     shapes = [(1, 1, 1), (5, 4, 3), (7, 3, 8), (2, 16, 5), (1, 6, 9), (6, 1, 4)]
     for (m, n, k), padding in itertools.product(shapes, [0, 3]):
-        a = filled(rng, (k, m) if a_turned else (m, k), operands, padding)
-        b = filled(rng, (n, k) if b_turned else (k, n), operands, 2 * padding)
+        a = filled(rng, (k, m) if a_transposed else (m, k), operands, padding)
+        b = filled(rng, (n, k) if b_transposed else (k, n), operands, 2 * padding)
         bias = filled(rng, (n,), result)
         out = memory((m, n), ITEMS[result], padding)
-        turned = {"a_turned": a_turned, "b_turned": b_turned, "epilogue": epilogue}
-        plan = library.plan(product_of(a, b, out, kind=kind, **turned))
+        transposes = {"a_transposed": a_transposed, "b_transposed": b_transposed, "epilogue": epilogue}
+        plan = library.plan(product_of(a, b, out, kind=kind, **transposes))
         plan.use(ALGORITHM)
-        where = [array.ctypes.data for array in (a, b, out)]
-        plan.run(*where, 0 if epilogue == "none" else bias.ctypes.data, stream=5, workspace=512, workspace_size=64)
+        addresses = [array.ctypes.data for array in (a, b, out)]
+        plan.run(*addresses, 0 if epilogue == "none" else bias.ctypes.data, stream=5, workspace=512, workspace_size=64)
         tolerance = {"bf16": 2.0**-8, "float32": 1e-6, "float64": 1e-14}[result]
-        np.testing.assert_allclose(values(out), wanted(a, b, bias, **turned), rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(values(out), wanted(a, b, bias, **transposes), rtol=tolerance, atol=tolerance)
         if padding:
             between = np.lib.stride_tricks.as_strided(out, (m - 1, n + padding), (out.strides[0], out.itemsize))
             assert (between[:, n:] == POISON).all()
@@ -121,8 +125,8 @@ def test_what_the_descriptors_say_is_the_product_that_was_meant(dll, library, rn
 # ---- planning and running ---------------------------------------------------------------------------
 
 
-def plain(**changes: Any) -> Product:
-    return Product(4, 8, 16, False, False, 16, 8, 8)._replace(**changes)
+def plain(**changes: Any) -> MatrixProduct:
+    return MatrixProduct(4, 8, 16, False, False, 16, 8, 8)._replace(**changes)
 
 
 def plan_of(library: Library, **changes: Any) -> PlannedProduct:
@@ -157,7 +161,7 @@ def test_parts_of_a_bf16_result_are_not_added_in_bf16(dll, library):
 
 def test_heuristics_ask_with_the_least_alignment_of_a_bias_after_a_run_too(dll, library, rng):
     a, b, bias, out = (filled(rng, shape, "float32") for shape in [(4, 16), (16, 8), (8,), (4, 8)])
-    plan = library.plan(product_of(a, b, out, a_turned=False, b_turned=False, kind=KINDS[0], epilogue="bias"))
+    plan = library.plan(product_of(a, b, out, a_transposed=False, b_transposed=False, kind=KINDS[0], epilogue="bias"))
     plan.use(ALGORITHM)
     for _ in range(2):
         plan.run(a.ctypes.data, b.ctypes.data, out.ctypes.data, bias.ctypes.data, stream=0)
@@ -195,15 +199,15 @@ def test_a_run_that_cannot_be_right_is_refused_before_the_device_sees_it(dll, li
         plan.run(256, 256, 256, 256, stream=0)
     plan.use(Algorithm(bytes(64), 1000))
     space = {"stream": 0, "workspace": 1024, "workspace_size": 1000}
-    for where in [(8, 256, 256, 256), (256, 8, 256, 256), (256, 256, 4, 256), (256, 256, 256, 8)]:
+    for addresses in [(8, 256, 256, 256), (256, 8, 256, 256), (256, 256, 4, 256), (256, 256, 256, 8)]:
         with pytest.raises(DeviceError, match=r"less aligned than was planned for.* bias 0x\w+ \(16\)"):
-            plan.run(*where, **space)
+            plan.run(*addresses, **space)
     with pytest.raises(DeviceError, match="no bias was passed"):
         plan.run(256, 256, 256, **space)
     with pytest.raises(DeviceError, match="a bias was passed"):
         plan_of(library).run(256, 256, 256, 256, **space)
     for wrong in [{"workspace_size": 999}, {"workspace": 1024 + 128}, {"workspace": 0}]:
-        with pytest.raises(DeviceError, match="a workspace of 1000 bytes at a multiple of 256 is needed"):
+        with pytest.raises(DeviceError, match="expected a workspace of 1000 bytes at a multiple of 256"):
             plan.run(256, 256, 256, 256, **{**space, **wrong})
     assert not dll.calls
 
@@ -234,7 +238,9 @@ def test_a_handle_is_made_once_for_each_device(dll, library):
 def test_threads_share_a_plan_each_with_its_own_bias(dll, library, rng):
     a, b = filled(rng, (4, 16), "float32"), filled(rng, (16, 8), "float32")
     outs, biases = [[filled(rng, shape, "float32") for _ in range(4)] for shape in [(4, 8), (8,)]]
-    plan = library.plan(product_of(a, b, outs[0], a_turned=False, b_turned=False, kind=KINDS[0], epilogue="bias"))
+    plan = library.plan(
+        product_of(a, b, outs[0], a_transposed=False, b_transposed=False, kind=KINDS[0], epilogue="bias")
+    )
     plan = library.plan(plan.product._replace(out_alignment=64))
     plan.use(ALGORITHM)
     dll.pause = 1e-4
@@ -280,9 +286,9 @@ def test_descriptors_go_with_their_plan_and_when_planning_fails():
     [
         ({"k": 0, "lda": 1}, ShapeError, "an empty product: a @ b"),
         ({"lda": 15}, ShapeError, "lda=15 is less than a row of 16"),
-        ({"a_turned": True, "lda": 3}, ShapeError, "lda=3 is less than a row of 4"),
+        ({"a_transposed": True, "lda": 3}, ShapeError, "lda=3 is less than a row of 4"),
         ({"ldb": 7}, ShapeError, "ldb=7 is less than a row of 8"),
-        ({"b_turned": True, "ldb": 15}, ShapeError, "ldb=15 is less than a row of 16"),
+        ({"b_transposed": True, "ldb": 15}, ShapeError, "ldb=15 is less than a row of 16"),
         ({"ldout": 7}, ShapeError, "ldout=7 is less than a row of 8"),
         ({"precision": "bf16"}, DeviceError, "operands of float32 are not multiplied in bf16"),
         ({"operands": "bf16", "precision": "tf32"}, DeviceError, "operands of bf16 are not multiplied in tf32"),
@@ -364,12 +370,14 @@ class Card:
         self.workspace = cupy.empty(WORKSPACE, np.uint8)
 
     def run(self, plan: PlannedProduct, a: Any, b: Any, out: Any, bias: Any) -> None:
-        where = [array.data.ptr for array in (a, b, out)]
+        addresses = [array.data.ptr for array in (a, b, out)]
         bias_at = 0 if plan.product.epilogue == "none" else bias.data.ptr
-        plan.run(*where, bias_at, stream=self.stream.ptr, workspace=self.workspace.data.ptr, workspace_size=WORKSPACE)
+        plan.run(
+            *addresses, bias_at, stream=self.stream.ptr, workspace=self.workspace.data.ptr, workspace_size=WORKSPACE
+        )
 
     def upload(self, *arrays: np.ndarray) -> list[Any]:
-        """Copies, finished before any stream goes on."""
+        """Copies, finished before any stream continues."""
         copies = [self.cupy.asarray(np.ascontiguousarray(array)) for array in arrays]
         self.cupy.cuda.Device().synchronize()
         return copies
@@ -388,18 +396,18 @@ def card() -> Iterator[Card]:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("a_turned", "b_turned"), TURNED)
+@pytest.mark.parametrize(("a_transposed", "b_transposed"), TURNED)
 @pytest.mark.parametrize(("kind", "epilogue"), CASES)
-def test_every_algorithm_is_right_and_gives_the_same_bits_twice(card, rng, kind, epilogue, a_turned, b_turned):
+def test_every_algorithm_is_right_and_gives_the_same_bits_twice(card, rng, kind, epilogue, a_transposed, b_transposed):
     operands, result, precision = kind
     for m, n, k in [(1, 1, 1), (7, 3, 8), (128, 10, 512), (64, 64, 4096), (128, 512, 784)]:
-        a = filled(rng, (k, m) if a_turned else (m, k), operands)
-        b = filled(rng, (n, k) if b_turned else (k, n), operands)
+        a = filled(rng, (k, m) if a_transposed else (m, k), operands)
+        b = filled(rng, (n, k) if b_transposed else (k, n), operands)
         bias, out = filled(rng, (n,), result), memory((m, n), ITEMS[result])
-        turned = {"a_turned": a_turned, "b_turned": b_turned, "epilogue": epilogue}
+        transposes = {"a_transposed": a_transposed, "b_transposed": b_transposed, "epilogue": epilogue}
         on_card = card.upload(a, b, out, bias)
         # Fresh arrays on the device are aligned to 512 bytes.
-        product = product_of(a, b, out, kind=kind, **turned)
+        product = product_of(a, b, out, kind=kind, **transposes)
         product = product._replace(a_alignment=16, b_alignment=16, out_alignment=16)
         plan = cublaslt.load().plan(product)
         algorithms = plan.heuristics(WORKSPACE)
@@ -409,8 +417,8 @@ def test_every_algorithm_is_right_and_gives_the_same_bits_twice(card, rng, kind,
             unit = 2.0**-11
         elif operands == "bf16":  # tensor cores drop what lies below the largest of the numbers that they add at a time
             unit = max(unit, 2.0**-20)
-        exact = wanted(a, b, bias, **turned)
-        sizes = wanted(*(np.abs(values(array)) for array in (a, b, bias)), **{**turned, "epilogue": "bias"})
+        exact = wanted(a, b, bias, **transposes)
+        sizes = wanted(*(np.abs(values(array)) for array in (a, b, bias)), **{**transposes, "epilogue": "bias"})
         for algorithm in algorithms:
             assert plan.check(algorithm.opaque) is not None
             plan.use(algorithm)
@@ -428,7 +436,7 @@ def test_every_algorithm_is_right_and_gives_the_same_bits_twice(card, rng, kind,
 @pytest.mark.parametrize("epilogue", ["none", "relu_bias"])
 def test_a_run_can_be_captured_and_replayed(card, rng, epilogue):
     a, b, out, bias = (filled(rng, shape, "float32") for shape in [(32, 64), (64, 48), (32, 48), (48,)])
-    product = product_of(a, b, out, a_turned=False, b_turned=False, kind=KINDS[1], epilogue=epilogue)
+    product = product_of(a, b, out, a_transposed=False, b_transposed=False, kind=KINDS[1], epilogue=epilogue)
     plan = cublaslt.load().plan(product._replace(a_alignment=16, b_alignment=16, out_alignment=16))
     plan.use(plan.heuristics(WORKSPACE)[0])
     x, W, y, c = card.upload(a, b, out, bias)
@@ -449,7 +457,7 @@ def test_a_run_can_be_captured_and_replayed(card, rng, epilogue):
             assert replayed.tobytes() == eager.tobytes()
         np.testing.assert_allclose(
             replayed,
-            wanted(scale * a, b, bias, a_turned=False, b_turned=False, epilogue=epilogue),
+            wanted(scale * a, b, bias, a_transposed=False, b_transposed=False, epilogue=epilogue),
             rtol=1e-2,
             atol=0.1,
         )
@@ -463,7 +471,7 @@ def test_a_nan_stays_a_nan_through_relu(card, rng, kind):
         ((32, 64), kind[0]), ((64, 48), kind[0]), ((32, 48), kind[1]), ((48,), kind[1])
     ])  # fmt: skip
     bias[5] = np.nan
-    product = product_of(a, b, out, a_turned=False, b_turned=False, kind=kind, epilogue="relu_bias")
+    product = product_of(a, b, out, a_transposed=False, b_transposed=False, kind=kind, epilogue="relu_bias")
     plan = cublaslt.load().plan(product._replace(a_alignment=16, b_alignment=16, out_alignment=16))
     on_card = card.upload(a, b, out, bias)
     for algorithm in plan.heuristics(WORKSPACE):

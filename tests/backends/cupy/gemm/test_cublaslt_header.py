@@ -1,4 +1,4 @@
-"""Our numbers, structures and signatures of cublasLt against NVIDIA's own headers, where CuPy's wheels brought them."""
+"""Our numbers, structures and signatures of cublasLt against NVIDIA's own headers, if CuPy's wheels brought them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ C_TYPES = {
 
 @functools.cache
 def headers() -> str:
-    """The text of the three headers without comments. Skips where they are not installed."""
+    """The text of the three headers without comments. Skips if they are not installed."""
     pathfinder = pytest.importorskip("cuda.pathfinder", reason="CuPy's cuda.pathfinder is not installed")
     folder = pathfinder.find_nvidia_header_directory("cublas")
     if folder is None or not (Path(folder) / "library_types.h").exists():

@@ -1,19 +1,17 @@
 """A training step that runs once and is then replayed: recorded as launches, made into graphs, thrown away when stale.
 
-How a list of launches becomes something that can be started at once is the device's affair (``instantiate``); this
-file decides what is recorded, when it is replayed and for how long it holds.
+How a list of launches becomes something that can be started at once is the device's affair
+(:meth:`Launcher.instantiate`); this file decides what is recorded, when it is replayed and for how long it holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from chainrule.backends.cupy.capture.launcher import Launcher, NotRecordableError, ScratchError
 from chainrule.backends.cupy.capture.launches import Launch
 
-UNROLLED = 16  # steps a graph: a launch costs the host some 10 us, a step of a small net takes the device as long
-
-Instantiate = Callable[[Sequence[Launch]], Callable[[], None]]
+UNROLLED = 16  # steps per graph: a launch costs the host some 10 us, a step of a small net takes the device as long
 
 
 class CapturedStep:
@@ -22,12 +20,11 @@ class CapturedStep:
     Parameters
     ----------
     step : obeys the law of the step
-    launcher : records what the step launches
-    instantiate : from launches to a function that starts them all, in an order that their memory allows
+    launcher : records what the step launches, and makes graphs of it
     """
 
-    def __init__(self, step: Callable[[], None], launcher: Launcher, instantiate: Instantiate) -> None:
-        self._step, self._launcher, self._instantiate = step, launcher, instantiate
+    def __init__(self, step: Callable[[], None], launcher: Launcher) -> None:
+        self._step, self._launcher = step, launcher
         self._launches: list[Launch] | None = None
         self._graphs: dict[int, Callable[[], None]] = {}
 
@@ -37,7 +34,7 @@ class CapturedStep:
             times -= 1
             self._launches = None
             self._graphs.clear()
-            # Started one by one this once: kernels are compiled, products tuned, scratch memory is laid out.
+            # Started one by one this once: kernels are compiled, products tuned, scratch memory is allocated.
             self._step()
             self._launches = self._recorded()
         if self._launches is None:
@@ -58,12 +55,12 @@ class CapturedStep:
             return False
         try:
             launches = self._launcher.record(self._step)
-        except ScratchError:  # it wants memory that it never had: something has changed
+        except ScratchError:  # it asks for memory that it never had: something has changed
             return False
         return [launch.key for launch in launches] == [launch.key for launch in self._launches]
 
     def _recorded(self) -> list[Launch] | None:
-        """The launches of the step, or None where it holds what can never be written down."""
+        """The launches of the step, or None if it holds what can never be recorded."""
         try:
             return self._launcher.record(self._step)
         except NotRecordableError:
@@ -72,5 +69,5 @@ class CapturedStep:
     def _graph(self, steps: int) -> Callable[[], None]:
         if steps not in self._graphs:
             assert self._launches is not None
-            self._graphs[steps] = self._instantiate(self._launches * steps)
+            self._graphs[steps] = self._launcher.instantiate(self._launches * steps)
         return self._graphs[steps]

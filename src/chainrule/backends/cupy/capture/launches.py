@@ -14,8 +14,8 @@ from chainrule.backends.contract.backend import Array
 Span: TypeAlias = tuple[int, int]  # addresses [start, stop) on the device
 
 
-class Lane(NamedTuple):
-    """Where a launch goes: a stream, which is current, and a workspace for products that no other lane uses."""
+class StreamHandle(NamedTuple):
+    """The stream that a launch is queued in, which is current, and a workspace that no other stream's products use."""
 
     stream: int  # cudaStream_t
     workspace: int
@@ -23,10 +23,10 @@ class Lane(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """One kernel or product, bound to its arguments: ``start(lane)`` puts it in the lane's queue and returns."""
+    """One kernel or product, bound to its arguments: ``start(stream)`` queues it in the stream and returns."""
 
     key: tuple[Any, ...]  # what is launched, with all numbers and addresses; the name first
-    start: Callable[[Lane], None]
+    start: Callable[[StreamHandle], None]
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
     arrays: tuple[Array, ...]  # kept alive for as long as the launch can be repeated
@@ -39,6 +39,6 @@ def address(array: Array) -> int:
 
 
 def span(array: Array) -> Span:
-    """The memory of an array without gaps, turned views included."""
+    """The memory of an array without gaps, transposed views included."""
     start = address(array)
     return start, start + int(array.nbytes)

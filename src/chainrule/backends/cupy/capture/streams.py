@@ -8,47 +8,54 @@ arguments are complete: no array is made, and a hook sees to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from chainrule.backends.cupy.capture.dependencies import place
-from chainrule.backends.cupy.capture.launches import Lane, Launch
+from chainrule.backends.cupy.capture.dependencies import StreamAssignment, assign_streams
+from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.errors import DeviceError
 
-LANES: Final = 4  # the chain, and three beside it: more would each want a workspace and find no free multiprocessor
-WORKSPACE_SIZE: Final = 32 << 20  # bytes a lane: what NVIDIA recommends for products on Hopper
+# The longest chain, and three beside it: each more would need a workspace and find no free multiprocessor.
+MAX_STREAMS: Final = 4
+WORKSPACE_SIZE: Final = 32 << 20  # bytes per stream: what NVIDIA recommends for products on Hopper
 
 
-class Lanes:
-    """The streams of a backend: the first carries all eager work, the others exist once a graph wants them."""
+class _Stream(NamedTuple):
+    stream: Any  # CuPy's
+    handle: StreamHandle
+    workspace: Any  # the memory that the handle names
+
+
+class Streams:
+    """The streams of a backend: the first carries all eager work, the others are made once a graph needs them."""
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self._lanes: list[tuple[Any, Lane, Any]] = []  # stream, its lane, the array that is the workspace
-        self.main = self.stream(0)
+        self._streams: list[_Stream] = []
+        self._grow_to(1)
+        self.main = self._streams[0].stream
 
-    def stream(self, number: int) -> Any:
-        """The CuPy stream of a lane."""
-        self._add(number)
-        return self._lanes[number][0]
+    def __len__(self) -> int:
+        return len(self._streams)
 
-    def lane(self, number: int) -> Lane:
-        """A lane, with its workspace."""
-        self._add(number)
-        return self._lanes[number][1]
+    @property
+    def main_handle(self) -> StreamHandle:
+        """The first stream, with its workspace."""
+        return self._streams[0].handle
 
-    def _add(self, number: int) -> None:
+    def _grow_to(self, count: int) -> None:
         cuda = self._cupy.cuda
-        while len(self._lanes) <= number:
+        while len(self._streams) < count:
             stream = cuda.Stream(non_blocking=True)
             workspace = cuda.alloc(WORKSPACE_SIZE)
-            self._lanes.append((stream, Lane(int(stream.ptr), int(workspace.ptr), WORKSPACE_SIZE), workspace))
+            handle = StreamHandle(int(stream.ptr), int(workspace.ptr), WORKSPACE_SIZE)
+            self._streams.append(_Stream(stream, handle, workspace))
 
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """A CUDA graph of these launches, as free as their memory allows; the function puts it in the main stream."""
-        placements = place(launches, LANES)
-        for placement in placements:
-            self._add(placement.lane)  # streams and workspaces are made before the capture, never in it
-        graph = self._capture(lambda: self._start_all(launches, placements))
+        assigned = assign_streams(launches, MAX_STREAMS)
+        # Streams and workspaces are made before the capture, never in it.
+        self._grow_to(1 + max((assignment.stream for assignment in assigned), default=0))
+        graph = self._capture(lambda: self._start_all(launches, assigned))
         graph.upload(self.main)
 
         def start() -> None:
@@ -56,25 +63,24 @@ class Lanes:
 
         return start
 
-    def _start_all(self, launches: Sequence[Launch], placements: Sequence[Any]) -> None:
-        event = self._event
-        begin = event(self.main)
-        marks: dict[int, Any] = {}
-        awaited = {other for placement in placements for other in placement.waits}
+    def _start_all(self, launches: Sequence[Launch], assigned: Sequence[StreamAssignment]) -> None:
+        begin = self._event(self.main)
+        events: dict[int, Any] = {}  # by the launches that others wait for
+        awaited = {other for assignment in assigned for other in assignment.waits}
         entered = {0}
-        for number, (launch, placement) in enumerate(zip(launches, placements, strict=True)):
-            stream, lane, _ = self._lanes[placement.lane]
-            if placement.lane not in entered:  # what a stream does belongs to the graph once it waits for part of it
+        for number, (launch, (place, waits)) in enumerate(zip(launches, assigned, strict=True)):
+            stream, handle, _ = self._streams[place]
+            if place not in entered:  # what a stream does belongs to the graph once it waits for part of it
                 stream.wait_event(begin)
-                entered.add(placement.lane)
-            for other in placement.waits:
-                stream.wait_event(marks[other])
+                entered.add(place)
+            for other in waits:
+                stream.wait_event(events[other])
             with stream:
-                launch.start(lane)
+                launch.start(handle)
             if number in awaited:
-                marks[number] = event(stream)
-        for number in entered - {0}:
-            self.main.wait_event(event(self._lanes[number][0]))
+                events[number] = self._event(stream)
+        for place in entered - {0}:
+            self.main.wait_event(self._event(self._streams[place].stream))
 
     def _event(self, stream: Any) -> Any:
         return stream.record(self._cupy.cuda.Event(disable_timing=True))

@@ -1,15 +1,15 @@
 """Which algorithm computes each product: timed once, then remembered, in the process and on disk.
 
-cublasLt guesses what is quickest, and its second or third guess is often better than its first. So the first time that
-a product is asked for, its algorithms are timed. The times are never quite the same twice, and algorithms differ
-in the order in which they add, so a choice made anew could change the last bits of a result. What makes **the same
-command twice give the same bits** is that the choice is made once: it goes to a file, by card, version of the library
+cublasLt guesses which algorithm is fastest, and its second or third guess is often better than its first. So the first
+time that a product is asked for, its algorithms are timed. The times are never quite the same twice, and algorithms
+differ in the order in which they add, so a new choice could change the last bits of a result. What makes **the same
+command give the same bits twice** is that the choice is made once: it goes to a file, by card, version of the library
 and product, and is taken from there ever after. Besides, a later guess must win by 3 per cent.
 
-``CHAINRULE_TUNE=0`` takes cublasLt's first guess, times nothing and leaves the file alone.
+``CHAINRULE_TUNE=0`` takes cublasLt's first guess, times nothing and does not touch the file.
 
-The file lies in ``$CHAINRULE_CACHE_DIR``, else ``$XDG_CACHE_HOME/chainrule``, else ``~/.cache/chainrule``. To lose it
-costs time, no more: what cannot be read or does not fit is made anew, and where nothing can be written each
+The file is in ``$CHAINRULE_CACHE_DIR``, else ``$XDG_CACHE_HOME/chainrule``, else ``~/.cache/chainrule``. To lose it
+costs time, no more: an entry that cannot be read or does not fit is chosen again, and if nothing can be written each
 process times for itself.
 """
 
@@ -26,21 +26,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from chainrule.backends.cupy.detection import COMPONENTS
+from chainrule.backends.cupy import install_hints
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm, CublasLtError, Library, PlannedProduct
-from chainrule.backends.cupy.gemm.matrix_product import Product
+from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from chainrule.environment import cache_directory, switch
 from chainrule.errors import DeviceError, first_line
 
-# Runs the plan, with the algorithm that it has at the time, on arrays of the timer's own, and says how many seconds
+# Runs the plan, with the algorithm that it has at the time, on arrays of the timer's own, and returns how many seconds
 # one run took. Its first answer for an algorithm is not used. The more runs it averages over, the better.
 Timer: TypeAlias = Callable[[PlannedProduct], float]
 
 CANDIDATES: Final = 8  # algorithms timed
 ROUNDS: Final = 7  # times that each is timed, all of them in turn, so that a clock that drifts is fair to each
-GAIN: Final = 0.03  # by how much a later guess must be quicker than an earlier one
+GAIN: Final = 0.03  # by how much faster a later guess must be than an earlier one
 
 FILE_NAME: Final = "products-1.json"  # the number is that of the format
+NAMES_ON_FILE: Final = {"a_transposed": "a_turned", "b_transposed": "b_turned"}  # fields that have another name there
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class ChoiceFile:
     """The algorithms chosen so far, ``{key: bytes in hexadecimal}`` in JSON. Never raises for what is on the disk.
 
     Processes may share it. Each writes a whole new file and moves it into place, so that none reads half of one. Of two
-    that choose for the same key the first to write is right; of two that write in the same instant one may be lost,
-    and is chosen anew some other time.
+    that choose for the same key the first to write wins; of two that write in the same instant one may be lost, and is
+    chosen again some other time.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -58,7 +59,7 @@ class ChoiceFile:
         self._complained = False
 
     def read(self) -> dict[str, str]:
-        """What is on the disk; nothing where that is no such file."""
+        """What is on the disk; nothing if that is no such file."""
         if self.path is None:
             return {}
         try:
@@ -105,8 +106,8 @@ class ChoiceFile:
             _log.warning("choices of algorithms were %s (%s): %s", what, self.path, first_line(error))
 
 
-class Products:
-    """The products of one device, each planned once, with the algorithm that it will always have.
+class GemmAutotuner:
+    """The products of one device, each planned once, with the algorithm that it will always have (GEMM autotuning).
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ class Products:
     card : its name, "NVIDIA H200" say.
     workspace_size : bytes of workspace that every run will be given.
     timer : how long one run of a plan takes, in seconds on the device.
-    directory : where choices are kept between runs; by default as the module says.
+    directory : where choices are kept between runs; by default as described above.
     """
 
     def __init__(
@@ -134,21 +135,23 @@ class Products:
         self.workspace_size = workspace_size
         self._timer = timer
         self._file = ChoiceFile(directory or cache_directory())
-        self._plans: dict[Product, PlannedProduct] = {}
+        self._plans: dict[MatrixProduct, PlannedProduct] = {}
         self._lock = threading.Lock()
 
-    def __contains__(self, product: Product) -> bool:
+    def __contains__(self, product: MatrixProduct) -> bool:
         """Whether :meth:`plan` has its answer already and would start nothing."""
         return product in self._plans
 
-    def plan(self, product: Product) -> PlannedProduct:
+    def plan(self, product: MatrixProduct) -> PlannedProduct:
         """``product``, ready to run. The first time, this asks cublasLt and runs on the device: not inside a capture.
 
-        DeviceError where cublasLt has no algorithm for it; what :meth:`Product.check` refuses is refused.
+        DeviceError if cublasLt has no algorithm for it, and whatever :meth:`MatrixProduct.check` raises.
         """
         plan = self._plans.get(product)
         if plan is None:
-            with self._lock:  # of two threads that want a product for the first time, the second waits for the choice
+            with (
+                self._lock
+            ):  # of two threads that ask for a product for the first time, the second waits for the choice
                 plan = self._plans.get(product)
                 if plan is None:
                     plan = self.library.plan(product, self.device)
@@ -165,15 +168,15 @@ class Products:
         if known is not None:
             return known
         best = self._tune(plan, self._candidates(plan))
-        meanwhile = self._known(plan, key)  # another process may have been quicker, and has used its choice since
+        meanwhile = self._known(plan, key)  # another process may have been first, and has used its choice since
         if meanwhile is not None:
             return meanwhile
         self._file.put(key, best.opaque)
         return best
 
-    def _key(self, product: Product) -> str:
+    def _key(self, product: MatrixProduct) -> str:
         fields: dict[str, Any] = product._asdict()
-        text = " ".join(f"{name}={value}" for name, value in fields.items())
+        text = " ".join(f"{NAMES_ON_FILE.get(name, name)}={value}" for name, value in fields.items())
         return f"{self.card}, cublasLt {self.library.version}, workspace {self.workspace_size}: {text}"
 
     def _known(self, plan: PlannedProduct, key: str) -> Algorithm | None:
@@ -191,7 +194,7 @@ class Products:
         return found
 
     def _tune(self, plan: PlannedProduct, candidates: list[Algorithm]) -> Algorithm:
-        """The first of the candidates, unless a later one is quicker by ``GAIN``; one that fails does not count."""
+        """The first of the candidates, unless a later one is faster by ``GAIN``; one that fails does not count."""
         times: dict[Algorithm, list[float]] = {}
         for algorithm in candidates:
             with contextlib.suppress(CublasLtError):
@@ -212,10 +215,10 @@ class Products:
         plan.use(algorithm)
         return self._timer(plan)
 
-    def _impossible(self, product: Product) -> DeviceError:
+    def _impossible(self, product: MatrixProduct) -> DeviceError:
         return DeviceError(
             f"cublasLt {self.library.version} has no algorithm on {self.card} for {product}",
-            hint=f"another version may have one: {COMPONENTS}"
+            hint=f"another version may have one: {install_hints.CUDA_LIBRARIES}"
             if product.precision == "fp32"
             else 'try precision="fp32"',
         )

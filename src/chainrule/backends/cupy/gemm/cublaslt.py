@@ -20,7 +20,7 @@ import threading
 import weakref
 from typing import Any, Final, NamedTuple
 
-from chainrule.backends.cupy.detection import COMPONENTS
+from chainrule.backends.cupy import install_hints
 from chainrule.backends.cupy.gemm.cublaslt_header import (
     SIGNATURES,
     ComputeType,
@@ -34,7 +34,7 @@ from chainrule.backends.cupy.gemm.cublaslt_header import (
     ReductionScheme,
     Status,
 )
-from chainrule.backends.cupy.gemm.matrix_product import Product
+from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from chainrule.errors import DeviceError, first_line
 
 BIAS_ALIGNMENT: Final = 16  # bytes; the preference cannot name the bias's, and there are kernels that load 16 at a time
@@ -97,14 +97,14 @@ class Library:
                     handle = self._handles[device] = made.value or 0
         return handle
 
-    def plan(self, product: Product, device: int = 0) -> PlannedProduct:
-        """``product`` with its descriptors and, as yet, no algorithm. Refuses what :meth:`Product.check` refuses."""
+    def plan(self, product: MatrixProduct, device: int = 0) -> PlannedProduct:
+        """``product`` with its descriptors and, as yet, no algorithm. Raises as :meth:`MatrixProduct.check` does."""
         return PlannedProduct(self, product, device)
 
 
 @functools.cache
 def load() -> Library:
-    """The cublasLt that CuPy uses. DeviceError, with what to install, where it cannot be had."""
+    """The cublasLt that CuPy uses. DeviceError, with what to install, if it cannot be loaded."""
     try:
         pathfinder = importlib.import_module("cuda.pathfinder")  # comes with CuPy, and knows the names on Windows too
         path = pathfinder.load_nvidia_dynamic_lib("cublasLt").abs_path
@@ -112,7 +112,9 @@ def load() -> Library:
             raise OSError("it was found without a path")
         return Library(ctypes.CDLL(path))
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        raise DeviceError(f"cublasLt cannot be loaded: {first_line(error)}", hint=COMPONENTS) from error
+        raise DeviceError(
+            f"cublasLt cannot be loaded: {first_line(error)}", hint=install_hints.CUDA_LIBRARIES
+        ) from error
 
 
 class PlannedProduct:
@@ -124,7 +126,7 @@ class PlannedProduct:
     returns, it has read the descriptor. The workspace is not guarded: one for each stream and each branch of a graph.
     """
 
-    def __init__(self, library: Library, product: Product, device: int) -> None:
+    def __init__(self, library: Library, product: MatrixProduct, device: int) -> None:
         product.check()
         self.product = product
         self.device = device
@@ -141,12 +143,12 @@ class PlannedProduct:
         scalar = ctypes.c_double if scale == DataType.R_64F else ctypes.c_float
         self._alpha, self._beta = scalar(1), scalar(0)
         self._descriptor = self._make("MatmulDesc", compute, scale)
-        self._set(MatmulAttribute.TRANSA, ctypes.c_int32(Operation.T if p.b_turned else Operation.N))
-        self._set(MatmulAttribute.TRANSB, ctypes.c_int32(Operation.T if p.a_turned else Operation.N))
+        self._set(MatmulAttribute.TRANSA, ctypes.c_int32(Operation.T if p.b_transposed else Operation.N))
+        self._set(MatmulAttribute.TRANSB, ctypes.c_int32(Operation.T if p.a_transposed else Operation.N))
         self._set(MatmulAttribute.EPILOGUE, ctypes.c_uint32(_EPILOGUES[p.epilogue]))
         self._bias = 0  # the address in the descriptor; a bias's type is that of D unless the descriptor says other
-        self._layout_a = self._make("MatrixLayout", operands, *((p.k, p.n) if p.b_turned else (p.n, p.k)), p.ldb)
-        self._layout_b = self._make("MatrixLayout", operands, *((p.m, p.k) if p.a_turned else (p.k, p.m)), p.lda)
+        self._layout_a = self._make("MatrixLayout", operands, *((p.k, p.n) if p.b_transposed else (p.n, p.k)), p.ldb)
+        self._layout_b = self._make("MatrixLayout", operands, *((p.m, p.k) if p.a_transposed else (p.k, p.m)), p.lda)
         self._layout_d = self._make("MatrixLayout", result, p.n, p.m, p.ldout)
         self._layouts = (self._layout_a, self._layout_b, self._layout_d, self._layout_d)  # C is D, and is not read
 
@@ -172,7 +174,7 @@ class PlannedProduct:
         handle = self._library.handle(self.device)
         with self._lock:
             if self.product.epilogue != "none":
-                # Nothing is read there, but how a bias is aligned is taken from it; each that comes is aligned as well.
+                # Nothing is read there, but a bias's alignment is taken from it; every later bias is aligned as well.
                 self._place_bias(BIAS_ALIGNMENT)
             self._library.call(name, handle, self._descriptor, *self._layouts, *arguments)
 
@@ -214,7 +216,7 @@ class PlannedProduct:
         return [algorithm for algorithm in found if algorithm.workspace_size <= workspace_size]
 
     def check(self, opaque: bytes) -> Algorithm | None:
-        """The algorithm that these bytes, stored earlier, stand for; None where it does not fit product and device."""
+        """The algorithm that these bytes, stored earlier, stand for; None if it does not fit product and device."""
         if len(opaque) != ctypes.sizeof(MatmulAlgo):
             return None
         algo, result = MatmulAlgo.from_buffer_copy(opaque), MatmulHeuristicResult()
@@ -250,8 +252,8 @@ class PlannedProduct:
         needed = self.algorithm.workspace_size
         if needed > (workspace_size if workspace else 0) or workspace % WORKSPACE_ALIGNMENT:
             raise DeviceError(
-                f"a workspace of {needed} bytes at a multiple of {WORKSPACE_ALIGNMENT} is needed, "
-                f"and {workspace_size} bytes at {workspace:#x} came: {p}"
+                f"expected a workspace of {needed} bytes at a multiple of {WORKSPACE_ALIGNMENT}, "
+                f"got {workspace_size} bytes at {workspace:#x}: {p}"
             )
         handle = self._library.handle(self.device)
         with self._lock:

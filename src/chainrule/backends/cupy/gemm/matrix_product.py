@@ -1,4 +1,4 @@
-"""A matrix product by rows, as the contract has it: what is multiplied, how exactly, and what becomes of the result."""
+"""A matrix product by rows, as the contract has it: what is multiplied, how exactly, and what is done to the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chainrule.errors import DeviceError, ShapeError
 Dtype: TypeAlias = Literal["float32", "float64", "bf16"]
 Epilogue: TypeAlias = Literal["none", "bias", "relu_bias"]
 
-LARGEST_ALIGNMENT: Final = 16  # bytes a load; slices of one array that differ beyond it are one product, tuned once
+LARGEST_ALIGNMENT: Final = 16  # bytes per load; slices of one array that differ beyond it are one product, tuned once
 EPILOGUES: Final = ("none", "bias", "relu_bias")
 
 # The results that can be written, by the operands' dtype and the precision. The table of types under cublasLtMatmul()
@@ -27,16 +27,16 @@ def alignment(address: int) -> int:
     return min(address & -address, LARGEST_ALIGNMENT) or LARGEST_ALIGNMENT
 
 
-class Product(NamedTuple):
+class MatrixProduct(NamedTuple):
     """What is to be multiplied, by rows:   out = epilogue(op(a) @ op(b)),   op(a) (m, k), op(b) (k, n), out (m, n).
 
     Parameters
     ----------
-    a_turned, b_turned : the array is a transposed view: memory holds the rows of a (k, m), of a (n, k).
+    a_transposed, b_transposed : the array is a transposed view: memory holds (k, m) for a, (n, k) for b, by rows.
     lda, ldb, ldout : elements from the start of a row *in memory* to that of the next.
     operands : dtype of a and b.
     result : dtype of out: float32 or bf16 for bf16 operands, else that of the operands.
-    precision : how float32 is multiplied; "bf16" goes with bf16 operands. float64 takes no notice of it.
+    precision : how float32 is multiplied; "bf16" goes with bf16 operands. float64 ignores it.
     epilogue : none        out = x                    x = op(a) @ op(b), added up in float32, or float64
                bias        out = x + bias             bias (n,), of the dtype of out
                relu_bias   out = max(x + bias, 0)     the documentation does not say whether a nan stays a nan
@@ -48,8 +48,8 @@ class Product(NamedTuple):
     m: int
     n: int
     k: int
-    a_turned: bool
-    b_turned: bool
+    a_transposed: bool
+    b_transposed: bool
     lda: int
     ldb: int
     ldout: int
@@ -62,7 +62,7 @@ class Product(NamedTuple):
     out_alignment: int = LARGEST_ALIGNMENT
 
     def __str__(self) -> str:
-        a, b = "a.T" if self.a_turned else "a", "b.T" if self.b_turned else "b"
+        a, b = "a.T" if self.a_transposed else "a", "b.T" if self.b_transposed else "b"
         return (
             f"{a} @ {b}, ({self.m}, {self.k}) @ ({self.k}, {self.n}), {self.operands} to {self.result} "
             f"in {self.precision}, epilogue {self.epilogue}"
@@ -70,7 +70,11 @@ class Product(NamedTuple):
 
     def check(self) -> None:
         """Refuse what cannot be: ShapeError for extents, DeviceError for dtypes."""
-        rows = {"lda": self.m if self.a_turned else self.k, "ldb": self.k if self.b_turned else self.n, "ldout": self.n}
+        rows = {
+            "lda": self.m if self.a_transposed else self.k,
+            "ldb": self.k if self.b_transposed else self.n,
+            "ldout": self.n,
+        }
         if min(self.m, self.n, self.k) < 1:
             raise ShapeError(f"an empty product: {self}")
         for name, length in rows.items():

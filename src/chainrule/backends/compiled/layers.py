@@ -1,0 +1,84 @@
+"""Dense layers: bias and activation in one loop, gradients of activations together with their row sums."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS
+from chainrule.backends.contract.arrays import ActivationName, Array
+from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.reference.activations import DERIVATIVE
+
+
+def dense(self: NumPyBackend, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
+    loops = LOOPS.layers
+    if loops is not None and z is y and z.ndim == 2 and y.dtype.char in COMPILED_DTYPES:
+        try:
+            self.matmul(x, W, out=y)
+            if activation == "relu":
+                loops.add_bias_relu(y, b)
+                return
+            loops.add_bias(y, b)
+            if activation != "identity":
+                self.activate(activation, y, out=y)
+            return
+        except Exception as error:
+            LOOPS.withdraw(error)
+    NumPyBackend.dense(self, x, W, b, activation, z=z, y=y)
+
+
+def activate(self: NumPyBackend, activation: ActivationName, z: Array, *, out: Array) -> None:
+    loops = LOOPS.gates
+    gated = None if loops is None else loops.GATED.get((activation, z.dtype.char))
+    if gated is not None and out.dtype == z.dtype:
+        try:
+            e = self._scratch(z.shape, z.dtype, use="gate") if np.may_share_memory(z, out) else out
+            _by_exp(gated.argument, gated.function, z, e)
+            if e is not out:
+                out[...] = e
+            return
+        except Exception as error:
+            LOOPS.withdraw(error)
+    NumPyBackend.activate(self, activation, z, out=out)
+
+
+def activation_backward(
+    self: NumPyBackend, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array
+) -> None:
+    loops = LOOPS.layers
+    # A single column NumPy sums in another order.
+    if loops is not None and dz.ndim == 2 and dz.shape[-1] != 1 and dz.dtype.char in COMPILED_DTYPES:
+        try:
+            if dz is not dy:
+                dz[...] = dy
+            if backward := loops.BACKWARD.get(activation):
+                backward(saved, dz, db)
+            else:
+                loops.multiply_backward(_derivative(self, activation, saved), dz, db)
+            return
+        except Exception as error:
+            LOOPS.withdraw(error)
+    NumPyBackend.activation_backward(self, activation, saved, dy, dz=dz, db=db)
+
+
+def _derivative(self: NumPyBackend, activation: ActivationName, saved: Array) -> Array:
+    """act'(saved), in scratch memory."""
+    derivative = self._scratch(saved.shape, saved.dtype, use="derivative")
+    loops = LOOPS.gates
+    if loops is not None and (gated := loops.GATED.get((activation, saved.dtype.char))):
+        _by_exp(gated.argument, gated.derivative, saved, derivative)
+    else:
+        scratch = functools.partial(self._scratch, saved.shape, saved.dtype)
+        DERIVATIVE[activation](np, saved, derivative, scratch)
+    return derivative
+
+
+def _by_exp(argument: Callable[..., None], function: Callable[..., None], z: Array, e: Array) -> None:
+    """The function of z that these two loops and NumPy's exp in between compute; into e."""
+    z, e = z.reshape(-1), e.reshape(-1)
+    argument(z, e)
+    np.exp(e, out=e)
+    function(z, e)

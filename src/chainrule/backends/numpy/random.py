@@ -1,0 +1,47 @@
+"""Dropout on a host: Philox in place, in pieces that stay in the cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.backends.contract.arrays import Array
+from chainrule.backends.contract.backend import BATCH, STEP
+from chainrule.backends.numpy.memory import CHUNK
+from chainrule.backends.reference.array_operations import ArrayOperations
+from chainrule.backends.reference.philox import philox4x32_in_place
+from chainrule.backends.reference.random import BATCH_SHIFT, threshold
+
+_BLOCKS = np.arange(CHUNK // 4, dtype=np.uint64)  # of Philox, four words each
+_WORD = 0xFFFFFFFF
+
+
+def dropout(
+    self: ArrayOperations,
+    x: Array,
+    state: Array,
+    *,
+    key: tuple[int, int],
+    counter: tuple[int, int],
+    rate: float,
+    out: Array,
+) -> None:
+    flat, result = x.reshape(-1), out.reshape(-1)
+    c0, c1, c2, c3, p0, p1 = self._scratch((6, CHUNK // 4), np.uint64, use="philox")
+    drops = self._scratch((CHUNK // 4, 4), np.bool_, use="drops")
+    least, factor, now = np.uint64(threshold(rate)), x.dtype.type(1 / (1 - rate)), counter_now(state, counter)
+    for start in range(0, x.size, CHUNK):
+        np.add(_BLOCKS, np.uint64(start // 4), out=c0)
+        for word, value in zip((c1, c2, c3), now, strict=True):
+            word.fill(value)
+        philox4x32_in_place(np, (c0, c1, c2, c3), key, p0, p1)
+        for j, word in enumerate((c0, c1, c2, c3)):
+            np.less(word, least, out=drops[:, j])
+        part = result[start : start + CHUNK]
+        np.multiply(flat[start : start + CHUNK], factor, out=part)
+        np.copyto(part, 0, where=drops.reshape(-1)[: part.size])
+
+
+def counter_now(state: Array, counter: tuple[int, int]) -> tuple[int, int, int]:
+    """The three words of a dropout's counter that are the same for all elements."""
+    step, batch = int(state[STEP]), int(state[BATCH])
+    return step & _WORD, (counter[0] + (batch << BATCH_SHIFT)) & _WORD, counter[1]

@@ -1,0 +1,50 @@
+"""Dense layers: products, activations and their gradients."""
+
+from __future__ import annotations
+
+import functools
+
+from chainrule.backends.contract.arrays import ActivationName, Array
+from chainrule.backends.reference.activations import ACTIVATE, DERIVATIVE
+from chainrule.backends.reference.array_operations import ArrayOperations
+
+
+def matmul(self: ArrayOperations, a: Array, b: Array, *, out: Array) -> None:
+    self.xp.matmul(a, b, out=out)
+
+
+def activate(self: ArrayOperations, activation: ActivationName, z: Array, *, out: Array) -> None:
+    ACTIVATE[activation](self.xp, z, out, functools.partial(self._scratch, z.shape, z.dtype))
+
+
+def dense(
+    self: ArrayOperations, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array
+) -> None:
+    self.matmul(x, W, out=z)
+    self.xp.add(z, b[..., None, :], out=z)
+    if activation != "identity" or z is not y:
+        self.activate(activation, z, out=y)
+
+
+def activation_backward(
+    self: ArrayOperations, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array
+) -> None:
+    if activation != "identity":
+        derivative = self._scratch(saved.shape, saved.dtype, use="derivative")
+        scratch = functools.partial(self._scratch, saved.shape, saved.dtype)
+        DERIVATIVE[activation](self.xp, saved, derivative, scratch)
+        self.xp.multiply(dy, derivative, out=dz)
+    elif dz is not dy:
+        dz[...] = dy
+    self.xp.sum(dz, axis=-2, out=db)
+
+
+def matmul_activation_backward(
+    self: ArrayOperations, dz: Array, W: Array, activation: ActivationName, saved: Array, *, out: Array, db: Array
+) -> None:
+    self.matmul(dz, W.swapaxes(-1, -2), out=out)
+    self.activation_backward(activation, saved, out, dz=out, db=db)
+
+
+def add(self: ArrayOperations, a: Array, b: Array, *, out: Array) -> None:
+    self.xp.add(a, b, out=out)

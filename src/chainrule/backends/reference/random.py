@@ -1,0 +1,59 @@
+"""Random numbers from counters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.backends.contract.arrays import Array
+from chainrule.backends.contract.backend import BATCH, STEP
+from chainrule.backends.reference.array_operations import ArrayOperations
+from chainrule.backends.reference.philox import philox_words
+
+BATCH_SHIFT = 16  # bits of a counter's word that are the layer's; the batch's number has those above
+_WORD = 0xFFFFFFFF
+
+
+def uniform(
+    self: ArrayOperations, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
+) -> None:
+    words = self._words(key, counter, out.size)
+    u = (words >> self.xp.uint64(8)).astype(self.xp.float64) * 2.0**-24
+    out[...] = (low + (high - low) * u).reshape(out.shape)
+
+
+def permutation(self: ArrayOperations, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
+    # One sort of distinct 64-bit numbers, the word above, the element below: no order among equals to define.
+    words = self._words(key, counter, out.size)
+    tagged = (words << self.xp.uint64(32)) | self.xp.arange(out.size, dtype=self.xp.uint64)
+    tagged.sort()
+    out[...] = (tagged & self.xp.uint64(0xFFFFFFFF)).astype(out.dtype)
+
+
+def dropout(
+    self: ArrayOperations,
+    x: Array,
+    state: Array,
+    *,
+    key: tuple[int, int],
+    counter: tuple[int, int],
+    rate: float,
+    out: Array,
+) -> None:
+    xp = self.xp
+    words = philox_words(xp, x.size, _dropout_counter(self, state, counter), key).reshape(x.shape)
+    out[...] = xp.where(words < xp.uint64(threshold(rate)), x.dtype.type(0), x * x.dtype.type(1 / (1 - rate)))
+
+
+def _dropout_counter(self: ArrayOperations, state: Array, counter: tuple[int, int]) -> tuple[Any, Any, int]:
+    word = self.xp.uint64(_WORD)
+    step, batch = (state[i : i + 1].astype(self.xp.uint64) for i in (STEP, BATCH))
+    return step & word, (batch * self.xp.uint64(1 << BATCH_SHIFT) + self.xp.uint64(counter[0])) & word, counter[1]
+
+
+def threshold(rate: float) -> int:
+    """The least word that is kept: rate 2^32, rounded."""
+    return min(round(rate * 2.0**32), _WORD)
+
+
+def draw_words(self: ArrayOperations, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
+    return philox_words(self.xp, count, counter, key)

@@ -1,0 +1,71 @@
+"""The options that say what a table means and which of its rows are held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chainrule.cli.options.parser import Listed, OptionGroup
+from chainrule.cli.options.types import column_names, held_out, positive_int, source
+from chainrule.nn.columns.category_columns import MAX_CATEGORIES
+from chainrule.nn.columns.table_columns import MAX_VECTORS
+
+TASKS = ("auto", "classify", "regress")
+FRACTION = 0.2  # held out by default
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """As typed; ``valid`` is a fraction of the rows, or another table."""
+
+    data: str | None
+    target: str | None
+    task: str
+    drop: list[str]
+    categorical: list[str]
+    max_categories: int | None
+    embed_above: int | None
+    valid: float | str
+    group: str | None
+    time: str | None
+
+
+def add_arguments(parser: OptionGroup) -> None:
+    """The options that say what a table means."""
+    add = parser.add_argument
+    add("data", type=source, nargs="?", metavar="DATA", help="a table (.csv, .parquet, .npy, ...), or `digits`")
+    add("--target", metavar="COLUMN", help="the column to predict (CSV), or the array (npz: y)")
+    add("--task", choices=TASKS, default="auto", help="what the target is for (auto: what its values look like)")
+    add("--drop", type=column_names, action=Listed, extend=True, metavar="A,B", help="columns to leave out")
+    add(
+        "--categorical",
+        type=column_names,
+        action=Listed,
+        extend=True,
+        metavar="A,B",
+        help="columns whose numbers are names of categories: postcodes, codes",
+    )
+    add(
+        "--max-categories",
+        type=positive_int,
+        metavar="N",
+        help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES}; embedded {MAX_VECTORS:,})",
+    )
+    add(
+        "--embed-above",
+        type=positive_int,
+        metavar="N",
+        help="learn a vector for each category of columns with more than N of them (none)",
+    )
+    add(
+        "--valid",
+        type=held_out,
+        default=FRACTION,
+        metavar="X",
+        help=f"fraction of the rows to hold out, or a file; 0: none ({FRACTION})",
+    )
+    add(
+        "--group",
+        metavar="COLUMN",
+        help="rows with the same cell in it stay together: --valid is a fraction of the groups; no feature",
+    )
+    add("--time", metavar="COLUMN", help="hold out the latest rows by this column, numbers or ISO dates; no feature")

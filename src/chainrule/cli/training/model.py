@@ -1,0 +1,129 @@
+"""The net and the trainer that the options of ``chainrule train`` ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chainrule.backends.contract.backend import Backend
+from chainrule.cli.options.fitting import checkpoint_interval
+from chainrule.cli.options.train_options import TrainingOptions
+from chainrule.cli.options.types import with_options
+from chainrule.cli.training.data import TrainingData
+from chainrule.cli.training.table import DEFAULT_LOSS
+from chainrule.errors import OptionError
+from chainrule.files.regular_file import FilePath
+from chainrule.nn.losses.names import LOSSES
+from chainrule.nn.mlp import MLP
+from chainrule.nn.network import Network
+from chainrule.optim.base import Optimizer
+from chainrule.optim.lbfgs import LBFGS
+from chainrule.train.building import Architecture, TrainingRows, build_net, build_trainer
+from chainrule.train.checkpoints.writer import Checkpoints
+from chainrule.train.monitoring.early_stopping import EarlyStopping
+from chainrule.train.recipe import Choices, Settings, resolve
+from chainrule.train.records.callbacks import Callback, EpochFunction
+from chainrule.train.trainer import Trainer
+
+
+def settings_of(options: TrainingOptions, rows: int) -> Settings:
+    """The options that the recipe completes, for so many training rows.
+
+    ``options`` have their optimiser's defaults.
+    """
+    net, updates, fit = options.net, options.updates, options.fit
+    return resolve(
+        Choices(
+            hidden="auto" if net.hidden is None else net.hidden,
+            dropout="auto" if net.dropout is None else net.dropout,
+            epochs="auto" if fit.epochs is None else fit.epochs,
+            batch_size="auto" if fit.batch_size is None else fit.batch_size,
+            alpha=0.0,
+            weight_decay="auto" if updates.weight_decay is None else updates.weight_decay,
+        ),
+        rows,
+        optimizer=updates.optimizer,
+        lr=updates.lr,
+        accumulate=fit.accumulate,
+    )
+
+
+def monitor_of(options: TrainingOptions, *, has_validation: bool) -> str | None:
+    """The metric whose best epoch is kept; None if there is nothing to choose by but the training loss.
+
+    A cosine is for the steps at its end: the lowest training loss is kept, and the validation rows say how far to trust
+    it. They choose the epoch if nothing says how far, and if the rate does not fall to 0.
+    """
+    fit = options.fit
+    if fit.monitor or not has_validation:
+        return fit.monitor
+    falls = options.updates.schedule == "cosine"
+    return "loss" if falls and not fit.patience and not fit.no_shrink else "valid_loss"
+
+
+def net_of(options: TrainingOptions, settings: Settings, data: TrainingData, backend: Backend) -> MLP:
+    """The net, prepared for this table: standardised by its training rows, names kept."""
+    asked = options.net
+    loss = with_options(LOSSES[asked.loss or DEFAULT_LOSS[data.plan.task]], dict(asked.loss_option))
+    architecture = Architecture(
+        activation=asked.activation,
+        normalization=asked.normalization,
+        residual=asked.residual,
+        loss=loss,
+        n_out=loss.outputs_for(data.plan.n_out),
+        scaling=asked.scaling,
+        backend=backend,
+        dtype=asked.dtype,
+        seed=options.device.seed,
+    )
+    rows = TrainingRows(
+        X=data.X,
+        y=data.y,
+        target_names=[data.target_name or "y"] if data.y.ndim == 1 else [],
+        feature_names=data.feature_names,
+        target_name=data.target_name,
+        classes=data.plan.classes,
+        encoder=data.encoder,
+        target_notation=data.target_notation,
+    )
+    return build_net(architecture, settings, rows)
+
+
+def trainer_of(
+    options: TrainingOptions,
+    settings: Settings,
+    net: Network,
+    optimizer: Optimizer,
+    *,
+    has_validation: bool,
+    callbacks: Sequence[Callback | EpochFunction],
+    progress: bool,
+    checkpoints: FilePath | None = None,
+) -> Trainer:
+    """The trainer of these options.
+
+    ``checkpoints`` is the folder for them; a run of L-BFGS has none and begins anew.
+    """
+    fit, monitor = options.fit, monitor_of(options, has_validation=has_validation)
+    early_stopping = None
+    if fit.patience is not None:
+        if not has_validation:
+            raise OptionError("--patience: expected validation rows, got none", hint="hold some out with --valid 0.2")
+        early_stopping = EarlyStopping(patience=fit.patience, monitor=monitor or "valid_loss")
+    kept = None
+    if checkpoints is not None and not isinstance(optimizer, LBFGS):
+        kept = Checkpoints(checkpoints, **checkpoint_interval(fit.checkpoint_every))
+    return build_trainer(
+        net,
+        optimizer,
+        settings,
+        seed=options.device.seed,
+        monitor=monitor,
+        early_stopping=early_stopping,
+        progress=progress,
+        metrics=fit.metrics or True,
+        callbacks=callbacks,
+        accumulate=fit.accumulate,
+        ema=fit.ema,
+        checkpoints=kept,
+        shrink=not fit.no_shrink,
+    )

@@ -1,0 +1,122 @@
+"""The parameters that the classifier and the regressor share, with their types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+
+from chainrule.options import one_of, real_number, whole_number
+from chainrule.train.monitoring.validation_metrics import Metric
+from chainrule.train.recipe import Auto, Choices, is_auto
+from chainrule.train.records.callbacks import Callback, EpochFunction
+
+ActivationName: TypeAlias = Literal[
+    "identity",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "softplus",
+    "tanh",
+    "sigmoid",
+    "logistic",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "mish",
+]
+Solver: TypeAlias = Literal["adam", "sgd", "lbfgs"]
+LearningRate: TypeAlias = Literal["cosine", "constant", "invscaling", "adaptive"]
+ClassLossName: TypeAlias = Literal["log_loss", "softmax_cross_entropy", "focal"]
+TargetLossName: TypeAlias = Literal[
+    "squared_error",
+    "absolute_error",
+    "huber",
+    "poisson",
+    "gamma",
+    "quantile",
+    "gaussian_nll",
+    "squared_error_sum",
+]
+Normalization: TypeAlias = Literal["layer", "batch"]
+DtypeName: TypeAlias = Literal["auto", "float32", "float64"]
+LayerSizes: TypeAlias = int | Sequence[int] | np.ndarray | Auto
+Callbacks: TypeAlias = Sequence[Callback | EpochFunction]
+
+SOLVERS: tuple[Solver, ...] = ("adam", "sgd", "lbfgs")
+LEARNING_RATES: tuple[LearningRate, ...] = ("cosine", "constant", "invscaling", "adaptive")
+
+
+class Parameters:
+    """What a user sets; :class:`chainrule.MLPClassifier` says what each means."""
+
+    hidden_layer_sizes: LayerSizes
+    activation: ActivationName | Sequence[ActivationName]
+    solver: Solver
+    alpha: float | Auto
+    batch_size: int | Auto
+    learning_rate: LearningRate
+    learning_rate_init: float
+    power_t: float
+    max_iter: int | Auto
+    shuffle: bool
+    random_state: int | np.random.RandomState | None
+    tol: float
+    verbose: bool
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    weight_decay: float | Auto
+    dropout: float | Auto
+    normalization: Normalization | None
+    standardize: bool
+    embed_above: int | None
+    shrink: bool
+    monitor: str | Metric | None
+    callbacks: Callbacks | None
+    device: str | None
+    dtype: DtypeName
+
+
+def choices_of(parameters: Parameters) -> Choices:
+    """What of them a recipe would choose; OptionError for numbers that are none."""
+    epochs, batch_size, alpha = parameters.max_iter, parameters.batch_size, parameters.alpha
+    return Choices(
+        hidden=layer_sizes(parameters.hidden_layer_sizes),
+        dropout=parameters.dropout,
+        epochs=epochs if is_auto(epochs) else whole_number("max_iter", epochs),
+        batch_size=batch_size if is_auto(batch_size) else whole_number("batch_size", batch_size),
+        alpha=alpha if is_auto(alpha) else real_number("alpha", alpha),
+        weight_decay=_weight_decay(parameters.weight_decay),
+    )
+
+
+def layer_sizes(sizes: LayerSizes) -> Sequence[int] | Auto:
+    """scikit-learn's ``hidden_layer_sizes``, which may be a number, as a list."""
+    if isinstance(sizes, str):
+        return one_of("hidden_layer_sizes", sizes, ("auto",))  # type: ignore[no-any-return]
+    return [cast(int, sizes)] if np.ndim(sizes) == 0 else list(cast(Sequence[int], sizes))
+
+
+def _weight_decay(weight_decay: float | Auto) -> float | Auto:
+    if isinstance(weight_decay, str):
+        return one_of("weight_decay", weight_decay, ("auto",))  # type: ignore[no-any-return]
+    return real_number("weight_decay", weight_decay)
+
+
+def activation_names(activation: str | Sequence[str]) -> str | Sequence[str]:
+    """scikit-learn's "logistic" is the sigmoid."""
+    if isinstance(activation, str):
+        return "sigmoid" if activation == "logistic" else activation
+    if not isinstance(activation, Iterable):
+        return activation
+    return ["sigmoid" if name == "logistic" else name for name in activation]
