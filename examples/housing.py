@@ -123,7 +123,7 @@ def report_quantiles(net: cr.MLP, data: Split) -> Points:
         losses = [metrics.pinball(data.y_test, values, level) for values in (q, q0)]
         print(f"  {level:5.2f}   {covered:8.3f}   {losses[0]:12.4f}   {losses[1]:20.4f}")
     print(f"  rows where quantiles cross: {int((np.diff(predicted, axis=1) < 0).any(axis=1).sum())}")
-    return said(Points("quantile", np.array(LEVELS), np.array(observed)))
+    return print_gaps(Points("quantile", np.array(LEVELS), np.array(observed)))
 
 
 def report_normal(net: cr.MLP, data: Split, *, of: str) -> Points:
@@ -135,7 +135,7 @@ def report_normal(net: cr.MLP, data: Split, *, of: str) -> Points:
     deviation, normal = np.sqrt(variance), NormalDist()
     constant = np.full(len(mean), data.y.mean()), np.full(len(mean), data.y.var())
     by_price = data.y_test.mean() if of == "log price" else 0.0
-    print(f"  nll {metrics.gaussian_nll(data.y_test, mean, variance) + by_price:.4f} nats a row", end="")
+    print(f"  nll {metrics.gaussian_nll(data.y_test, mean, variance) + by_price:.4f} nats per row", end="")
     print(f"   of the best constant {metrics.gaussian_nll(data.y_test, *constant) + by_price:.4f}")
     low, high = np.quantile(deviation, [0.05, 0.95])
     z = (data.y_test - mean) / deviation
@@ -146,7 +146,7 @@ def report_normal(net: cr.MLP, data: Split, *, of: str) -> Points:
         within = np.abs(z) <= normal.inv_cdf((1 + level) / 2)
         print(f"  central interval {level:.2f}: coverage {within.mean():.3f}")
     observed = [metrics.coverage(data.y_test, mean + normal.inv_cdf(level) * deviation) for level in FINE]
-    return said(Points(f"normal, {of}", np.array(FINE), np.array(observed)))
+    return print_gaps(Points(f"normal, {of}", np.array(FINE), np.array(observed)))
 
 
 def report_counts(net: cr.MLP, data: Split) -> Points:
@@ -166,7 +166,7 @@ def report_counts(net: cr.MLP, data: Split) -> Points:
     return Points("tenths of the rows", means[:, 0], means[:, 1])
 
 
-def said(points: Points) -> Points:
+def print_gaps(points: Points) -> Points:
     """The points, after their largest gap is printed."""
     gaps = points.observed - points.predicted
     worst = int(np.argmax(np.abs(gaps)))

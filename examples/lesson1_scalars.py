@@ -10,7 +10,7 @@ f(x, y, z) = (x + y)(x + z), with a name for every intermediate result::
 
 Forward, from left to right, computes p, q and f and *keeps* p and q. Backward, from right to left, computes for every
 name v the number dv, which stands for df/dv: what a small change of v does to f. A node knows only its own formula;
-it multiplies the number that comes in from the right by its local derivative and hands it on to the left.
+it multiplies the gradient from the right by its local derivative and passes it on to the left.
 
 Run it with ``python examples/lesson1_scalars.py [device]``.
 """
@@ -29,7 +29,7 @@ POINT = {"x": -3.0, "y": 2.0, "z": 5.0}
 
 
 def forward(x: Any, y: Any, z: Any) -> tuple[Any, tuple[Any, Any]]:
-    """f = p q with p = x + y and q = x + z; and what the way back needs, which is (p, q)."""
+    """f = p q with p = x + y and q = x + z; and what the backward pass needs, which is (p, q)."""
     p = x + y
     q = x + z
     return p * q, (p, q)
@@ -45,7 +45,7 @@ def backward(df: Any, kept: tuple[Any, Any]) -> tuple[Any, Any, Any]:
     p, q = kept
     dp = df * q
     dq = df * p
-    dx = dp * 1 + dq * 1  # x has two ways to f: what comes back on each is added
+    dx = dp * 1 + dq * 1  # x reaches f by two paths: their gradients are added
     dy = dp * 1
     dz = dq * 1
     return dx, dy, dz
@@ -54,7 +54,7 @@ def backward(df: Any, kept: tuple[Any, Any]) -> tuple[Any, Any, Any]:
 def gradient(point: dict[str, float], be: cr.Backend = CPU) -> dict[str, float]:
     """f, p and q at ``point``, and df/dx, df/dy, df/dz by the chain rule.
 
-    Every number is an array of one element on the backend's device, and is looked at when all is computed.
+    Every number is an array of one element on the backend's device, and is downloaded once all are computed.
     """
     with be.running():
         x, y, z, df = (be.upload([value], np.float64) for value in (*point.values(), 1.0))
@@ -67,8 +67,8 @@ def gradient(point: dict[str, float], be: cr.Backend = CPU) -> dict[str, float]:
 def complex_step(point: dict[str, float], be: cr.Backend = CPU, h: float = 1e-30) -> dict[str, float]:
     """The same three derivatives from the forward pass alone: df/dx = Im f(x + i h, y, z) / h.
 
-    f(x + i h) = f(x) + i h f'(x) - h^2 f''(x) / 2 - ...: the derivative stands alone in the imaginary part. Nothing is
-    subtracted, so h can be so small that the terms left out are smaller than any rounding.
+    f(x + i h) = f(x) + i h f'(x) - h^2 f''(x) / 2 - ...: the derivative is alone in the imaginary part. Nothing is
+    subtracted, so h can be so small that the neglected terms are smaller than any rounding error.
     """
     derivatives = {}
     for name, value in point.items():
@@ -82,10 +82,10 @@ def complex_step(point: dict[str, float], be: cr.Backend = CPU, h: float = 1e-30
 def step_sizes(t: float = 0.5) -> list[tuple[float, float, float]]:
     """(h, error of the central difference, error of the complex step), relative, for the derivative of tanh at t.
 
-    central difference   (tanh(t + h) - tanh(t - h)) / (2 h)     too large an h bends, too small an h cancels
+    central difference   (tanh(t + h) - tanh(t - h)) / (2 h)     curvature if h is large, cancellation if it is small
     complex step         Im tanh(t + i h) / h                    the smaller the better
 
-    The function above is too simple to show the first error, for it has no third derivative.
+    The function above is too simple to show the first error: its third derivatives are 0.
     """
     exact = 1 - np.tanh(t) ** 2
     rows = []

@@ -1,13 +1,13 @@
 """Lesson 2: the gradient of a matrix product.
 
-D = W X, with W (5, 10), X (10, 3) and so D (5, 3). A loss L comes after D, and the way back has brought dD, which is
+D = W X, with W (5, 10), X (10, 3) and so D (5, 3). A loss L follows, and the backward pass has computed dD, which is
 dL/dD and has the shape of D. What are dW and dX? By indices::
 
     D_ij  = sum_k W_ik X_kj
     dW_ik = sum_j dD_ij X_kj        so    dW = dD X^T
     dX_kj = sum_i W_ik dD_ij        so    dX = W^T dD
 
-W_ik meets row i of D only, there once in each column j, and with the factor X_kj. The chain rule adds it all up.
+W_ik affects row i of D only, once in each column j, with the factor X_kj. The chain rule adds these up.
 
 Run it with ``python examples/lesson2_matrix_product.py [device]``.
 """
@@ -39,17 +39,17 @@ def backward(dD: np.ndarray, W: np.ndarray, X: np.ndarray, be: cr.Backend = CPU)
     """dW = dD X^T and dX = W^T dD.   dW has the shape of W, dX that of X, always."""
     dW, dX = be.empty(W.shape, W.dtype), be.empty(X.shape, X.dtype)
     with be.running():
-        dD_there, W_there, X_there = be.upload(dD), be.upload(W), be.upload(X)
-        be.matmul(dD_there, X_there.T, out=dW)
-        be.matmul(W_there.T, dD_there, out=dX)
+        dD, W, X = be.upload(dD), be.upload(W), be.upload(X)
+        be.matmul(dD, X.T, out=dW)
+        be.matmul(W.T, dD, out=dX)
     return be.download(dW), be.download(dX)
 
 
 def numeric(loss: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarray:
     """dL/dA for every entry of the matrix A = ``at``, by central differences.
 
-    D is linear in W and linear in X. A difference quotient of a straight line is right for every step, so the step is 1
-    and only rounding is left of the error.
+    D is linear in W and linear in X. A difference quotient of a straight line is exact for every step, so the step is 1
+    and the only error is rounding.
     """
     gradient = np.empty_like(at)
     for entry in np.ndindex(at.shape):
@@ -62,7 +62,7 @@ def numeric(loss: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarray:
 def largest_errors(be: cr.Backend = CPU, seed: int = 0) -> dict[str, float]:
     """{"dW": ..., "dX": ...}: the largest difference between the two formulas and the numeric gradients.
 
-    With L = sum_ij dD_ij D_ij for a random dD, dL/dD is that dD: any gradient that could come from the right is tried.
+    With L = sum_ij (dD_ij D_ij) for a random dD, dL/dD is that dD: a gradient as it could come from any loss.
     """
     rng = np.random.default_rng(seed)
     W, X, dD = (rng.standard_normal(SHAPES[name]) for name in ("W", "X", "dD"))
@@ -96,7 +96,7 @@ def main(be: cr.Backend = CPU) -> None:
     print(f"products of dD and X of shape {W}: {', '.join(products_of_shape(W, {'dD': dD, 'X': X}))}")
     print(f"products of dD and W of shape {X}: {', '.join(products_of_shape(X, {'dD': dD, 'W': W}))}\n")
     square = products_of_shape((4, 4), {"dD": (4, 4), "X": (4, 4)})
-    print("and where it ends: square matrices fit in every order")
+    print("and its limit: square matrices fit in every order")
     print(f"products of dD and X of shape (4, 4): {', '.join(square)}\n")
     print("so it is checked: largest difference from the numeric gradient, for a random dD")
     print("   ".join(f"{name} {error:.0e}" for name, error in largest_errors(be).items()))

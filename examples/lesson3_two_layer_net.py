@@ -5,7 +5,7 @@
     z = x W1 + b1      h = max(z, 0)      pred = h W2 + b2      L = sum_ij (pred_ij - t_ij)^2
 
 The program was published with two faults. It takes the bias gradient for the output gradient, so that it stops at the
-first step; and with that mended its loss goes to nan. This lesson runs the faulty program, then asks the tools:
+first step; and with that fixed its loss goes to nan. This lesson runs the faulty program, then asks the tools:
 ``check_gradients`` finds the first fault, and the ``DivergenceError`` of the Trainer the second.
 
 Run it with ``python examples/lesson3_two_layer_net.py [device]``.
@@ -47,7 +47,7 @@ def draw(seed: int = SEED) -> Draw:
     return Draw(*map(rng.standard_normal, ((ROWS, n_in), (ROWS, n_out), (n_in, n_hidden), (n_hidden, n_out))))
 
 
-# ---- the program by hand: as published, with one line mended, with both lines mended ------------------
+# ---- the program by hand: as published, with one line fixed, with both lines fixed --------------------
 
 
 def forward(x: Any, p: Arrays) -> tuple[Any, Any]:
@@ -57,7 +57,7 @@ def forward(x: Any, p: Arrays) -> tuple[Any, Any]:
 
 
 def backward_as_published(x: Any, h: Any, W2: Any, dpred: Any) -> Arrays:
-    """db2 (10,) is the sum of dpred (32, 10) over the rows, and stands twice where dpred itself belongs."""
+    """db2 (10,) is the sum of dpred (32, 10) over the rows, and is used twice in place of dpred itself."""
     db2 = dpred.sum(axis=0)
     dW2 = h.T @ db2  # (200, 32) @ (10,): does not exist
     dh = db2 @ W2.T  # (10,) @ (10, 200): exists, and is wrong
@@ -65,8 +65,8 @@ def backward_as_published(x: Any, h: Any, W2: Any, dpred: Any) -> Arrays:
     return {"dense0.W": x.T @ dz, "dense0.b": dz.sum(axis=0), "dense1.W": dW2, "dense1.b": db2}
 
 
-def backward_half_mended(x: Any, h: Any, W2: Any, dpred: Any) -> Arrays:
-    """The line that stopped is mended, and the program runs. Its gradients by W1 and b1 are still wrong."""
+def backward_half_fixed(x: Any, h: Any, W2: Any, dpred: Any) -> Arrays:
+    """The line that stopped is fixed, and the program runs. Its gradients by W1 and b1 are still wrong."""
     db2 = dpred.sum(axis=0)
     dW2 = h.T @ dpred
     dh = db2 @ W2.T
@@ -74,7 +74,7 @@ def backward_half_mended(x: Any, h: Any, W2: Any, dpred: Any) -> Arrays:
     return {"dense0.W": x.T @ dz, "dense0.b": dz.sum(axis=0), "dense1.W": dW2, "dense1.b": db2}
 
 
-def backward_mended(x: Any, h: Any, W2: Any, dpred: Any) -> Arrays:
+def backward_fixed(x: Any, h: Any, W2: Any, dpred: Any) -> Arrays:
     """dW2 = h^T dpred (200, 10),   dh = dpred W2^T (32, 200),   dz = dh * [h > 0],   dW1 = x^T dz (100, 200)."""
     db2 = dpred.sum(axis=0)
     dW2 = h.T @ dpred
@@ -185,7 +185,7 @@ def train(net: cr.Network, lr: float, steps: int = STEPS, seed: int = SEED) -> O
 
 
 def rate_limit(net: cr.Network, seed: int = SEED) -> float:
-    """The largest learning rate that can be stable where the net stands: 2 / lambda.
+    """The largest learning rate that can be stable at the present weights: 2 / lambda.
 
     As a function of W2 and b2 alone the loss is a parabola, with second derivatives 2 H^T H / divisor, H = [h, 1], the
     same for every output (divisor: 1 for a sum, 32 * 10 for a mean). Along the direction of its largest eigenvalue
@@ -224,13 +224,13 @@ def main(be: cr.Backend = CPU) -> None:
     print(f"stops at step 0: {message}")
     print(f"dW2 is h^T {shapes['h^T']} times db2 {shapes['db2']}, and must be {shapes['W2']} as W2 is")
     print(f"what fits to the right of h^T is dpred {shapes['dpred']}\n")
-    print("with that line mended it runs; check_gradients says:")
-    print(f"{judge(backward_half_mended, be=be)}\n")
+    print("with that line fixed it runs; check_gradients reports:")
+    print(f"{judge(backward_half_fixed, be=be)}\n")
     print("with dh = dpred W2^T too:")
-    print(f"{judge(backward_mended, be=be)}\n")
+    print(f"{judge(backward_fixed, be=be)}\n")
 
-    print("2. The mended program\n")
-    losses = train_by_hand(backward_mended, PUBLISHED_RATE, 8, be)
+    print("2. The fixed program\n")
+    losses = train_by_hand(backward_fixed, PUBLISHED_RATE, 8, be)
     print(f"by hand, learning rate {PUBLISHED_RATE:g}: loss {', '.join(f'{loss:.1e}' for loss in losses)}\n")
     error = train(library_net(be=be), PUBLISHED_RATE).error
     print(f"the Trainer stops at the first loss that is not finite:\n{error}\n")

@@ -72,9 +72,7 @@ FORMULAS = {
     "softplus": Formula(lambda z: np.logaddexp(0, z), lambda y: -np.expm1(-y)),
     "tanh": Formula(np.tanh, lambda y: 1 - y**2),
     "sigmoid": Formula(lambda z: 1 / (1 + np.exp(-z)), lambda y: y * (1 - y)),
-    "gelu": _gated(
-        lambda z: _erfc(-z / math.sqrt(2)) / 2, lambda z: np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    ),
+    "gelu": _gated(lambda z: _erfc(-z / math.sqrt(2)) / 2, lambda z: np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)),
     "gelu_tanh": _gated(
         lambda z: _sigmoid(_tanh_argument(z)),
         lambda z: _sigmoid_slope(_tanh_argument(z)) * math.sqrt(8 / math.pi) * (1 + 0.134145 * z**2),
@@ -83,4 +81,4 @@ FORMULAS = {
     "mish": _gated(
         lambda z: np.tanh(np.logaddexp(0, z)), lambda z: _sigmoid(z) / np.cosh(np.minimum(np.logaddexp(0, z), 300)) ** 2
     ),
-}  # fmt: skip
+}

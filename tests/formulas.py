@@ -40,18 +40,18 @@ def sigmoid_rows(z: np.ndarray, t: np.ndarray) -> Rows:
     return (t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z)).sum(axis=1), np.exp(-np.logaddexp(0, -z)) - t
 
 
-def squared_rows(p: np.ndarray, t: np.ndarray) -> Rows:
-    return ((p - t) ** 2).sum(axis=1), 2 * (p - t)
+def squared_rows(z: np.ndarray, t: np.ndarray) -> Rows:
+    return ((z - t) ** 2).sum(axis=1), 2 * (z - t)
 
 
-def absolute_rows(p: np.ndarray, t: np.ndarray) -> Rows:
-    return np.abs(p - t).sum(axis=1), np.sign(p - t)
+def absolute_rows(z: np.ndarray, t: np.ndarray) -> Rows:
+    return np.abs(z - t).sum(axis=1), np.sign(z - t)
 
 
-def huber_rows(p: np.ndarray, t: np.ndarray) -> Rows:
-    e = np.abs(p - t)
+def huber_rows(z: np.ndarray, t: np.ndarray) -> Rows:
+    e = np.abs(z - t)
     losses = np.where(e <= DELTA, e**2 / 2, DELTA * (e - DELTA / 2))
-    return losses.sum(axis=1), np.where(e <= DELTA, p - t, DELTA * np.sign(p - t))
+    return losses.sum(axis=1), np.where(e <= DELTA, z - t, DELTA * np.sign(z - t))
 
 
 def poisson_rows(z: np.ndarray, t: np.ndarray) -> Rows:

@@ -17,15 +17,15 @@ from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OutOfMemoryError, ShapeError
 from chainrule.host_memory import free_on_host
 
-ADDRESSES = 1 << 62  # bytes: more than these are on no machine
+ADDRESSES = 1 << 62  # bytes: no machine has more
 ALIGNMENT = 64  # bytes: every view starts on a cache line, and a GPU may read it 16 bytes at a time
 
 
-STATISTICS = (".running_mean", ".running_var")  # how the names of what is measured rather than trained end
+STATISTICS = (".running_mean", ".running_var")  # suffixes of the names of running statistics, which are not trained
 
 
 def is_trained(name: str) -> bool:
-    """Whether an array of the parameter arena is a parameter; what is not is a statistic that a layer keeps there."""
+    """Whether an array of the parameter arena is a parameter rather than a running statistic of a layer."""
     return not name.endswith(STATISTICS)
 
 
@@ -68,7 +68,7 @@ class Layout:
 
 
 def _refuse_more_than_addresses(backend: Backend, layout: Layout) -> None:
-    """OutOfMemoryError for what no machine could hold: libraries have other errors for it, each its own."""
+    """OutOfMemoryError for more than any machine could hold: array libraries raise various other errors for that."""
     needed = layout.size * layout.dtype.itemsize
     if needed >= ADDRESSES:
         free = backend.free_memory()
@@ -91,7 +91,7 @@ class Arena(Mapping[str, Array]):
         return {"backend": self.backend, "layout": self.layout, "flat": self.flat}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Copied one by one the views would be arrays of their own, and training `flat` would not show in them.
+        # Pickled as they are, the views would become separate arrays, which training `flat` would not change.
         self.backend, self.layout, self.flat = state["backend"], state["layout"], state["flat"]
         self._views = {name: self._view(slot) for name, slot in self.layout.slots.items()}
 
@@ -132,7 +132,7 @@ class Arena(Mapping[str, Array]):
         }
 
     def assign(self, values: Mapping[str, Any], *, partly: bool = False) -> None:
-        """Overwrite every array from the host (``partly``: some); ShapeError unless names and shapes are just these."""
+        """Overwrite every array from the host (``partly``: some); ShapeError unless names and shapes match."""
         if set(values) != set(self) and not (partly and set(values) <= set(self)):
             raise ShapeError(f"expected arrays {sorted(self)}, got {sorted(values)}")
         for name, value in values.items():

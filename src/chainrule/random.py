@@ -1,4 +1,4 @@
-"""Random numbers by purpose: a draw is a function of the seed and of what it is for, never of earlier draws.
+"""Random numbers by purpose: a draw is a function of the seed and of its purpose, never of earlier draws.
 
 philox(key = seed, counter = (element / 4, step, index, purpose)): the same seed gives the same weights, shuffles and
 masks on every backend, in any order, at any step. Nothing about randomness needs to be saved but the seed.
@@ -13,13 +13,12 @@ from chainrule.options import whole_number
 
 
 class Purpose(enum.IntEnum):
-    """The last word of the counter. The numbers are part of the file format of a run: never reuse one."""
+    """The last word of the counter. The numbers are part of the file format of a run: never reuse one (5 was one)."""
 
     WEIGHTS = 1
     SHUFFLE = 2
     DROPOUT = 3
     SPLIT = 4
-    CHECK = 5
     EMBEDDING = 6
 
 

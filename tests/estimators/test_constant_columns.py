@@ -192,7 +192,7 @@ def test_a_constant_target_is_predicted_to_the_bit(rng, value, loss):
     X = rng.normal(size=(50, 2))
     reg = cr.MLPRegressor(loss=loss, **FEW).fit(X, np.full(50, value))
     assert (reg.predict(100 * X) == value).all()
-    from chainrule.nn.metrics import score
+    from chainrule.nn.scores import score
 
     found = score(reg.network_, X, np.full(50, value))
     assert np.isfinite(list(found.values())).all(), found

@@ -174,7 +174,7 @@ def test_sparse_indicators_in_a_search_and_what_is_refused():
         cr.MLPClassifier(**QUICK).fit(sp.csr_matrix(X), sparse)
     with pytest.raises(TypeError, match="Sparse data was passed for y"):
         cr.MLPRegressor(**QUICK).fit(X, sparse)
-    with pytest.raises(ValueError, match="is 2, a number from 0 to 1"):
+    with pytest.raises(ValueError, match="expected a number from 0 to 1, got 2"):
         cr.MLPClassifier(**QUICK).fit(X, 2 * sparse)
 
 

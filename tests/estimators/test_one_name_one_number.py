@@ -13,6 +13,7 @@ from sklearn import metrics as sk
 
 import chainrule as cr
 from chainrule.nn import metrics
+from chainrule.nn.scores import score
 
 QUICK = {"device": "cpu", "random_state": 0, "hidden_layer_sizes": (8,), "max_iter": 8}
 RNG = np.random.default_rng(6)
@@ -44,7 +45,7 @@ def test_score_and_history_agree_on_several_targets(loss, weighted, dtype):
     rmse = sk.root_mean_squared_error(Y[V], predicted, sample_weight=w)
     assert m.history_["valid_own_rmse"][at] == pytest.approx(rmse, rel=1e-6)
     if not weighted:
-        found = metrics.score(m.network_, X[V], Y[V])
+        found = score(m.network_, X[V], Y[V])
         assert found["r2"] == pytest.approx(score, rel=1e-6)
         assert found["rmse"] == pytest.approx(rmse, rel=1e-6)
         assert found["mae"] == pytest.approx(sk.mean_absolute_error(Y[V], predicted), rel=1e-6)
@@ -77,7 +78,7 @@ def test_score_and_history_agree_on_classes_with_class_weight(name, classes, cla
     assert m.best_validation_score_ == max(m.history_["valid_accuracy"])
     if not weighted:
         labels = y[V] if classes == 3 else y[V].astype(float)
-        assert metrics.score(m.network_, X[V], labels)[name] == pytest.approx(want, rel=1e-6)
+        assert score(m.network_, X[V], labels)[name] == pytest.approx(want, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["accuracy", "log_loss", "roc_auc"])

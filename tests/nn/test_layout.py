@@ -19,7 +19,7 @@ def test_a_prediction_in_shared_memory_has_the_bits_of_one_in_memory_apart(backe
     net = cr.Network(MORE[name], N_IN, backend=backend, seed=4) if name in MORE else make(name, backend, "float32")
     x = backend.upload(X.astype(np.float32))
     for rows in (len(X), 3):
-        apart, shared = (net.bind(len(X), training=False, apart=apart).first(rows) for apart in (True, False))
+        apart, shared = (net.bind(len(X), training=False, keep_outputs=keep).first(rows) for keep in (True, False))
         with backend.running():
             want, got = (backend.download(batch.forward(x[:rows])) for batch in (apart, shared))
         np.testing.assert_array_equal(got, want)
@@ -62,7 +62,7 @@ def test_a_prediction_with_many_layers_takes_the_memory_of_two():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 4 * rows.nbytes + (1 << 20)  # one a layer are 300 times as much
+    assert peak < 4 * rows.nbytes + (1 << 20)  # one per layer would be 300 times as much
 
 
 def test_wider_layers_later_on_widen_the_buffers():
@@ -72,5 +72,5 @@ def test_wider_layers_later_on_widen_the_buffers():
     assert sum(widths) < 8 + 100 + 8 + 200 + 3
     rows = np.random.default_rng(0).normal(size=(7, 4))
     with net.backend.running():
-        want = net.bind(7, training=False, apart=True).forward(rows.astype(np.float32))
+        want = net.bind(7, training=False, keep_outputs=True).forward(rows.astype(np.float32))
     np.testing.assert_array_equal(net.predict(rows), want.argmax(axis=1))

@@ -63,8 +63,8 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {
     "a long name with each category": (
         categories("n" * 60_000, [str(i) for i in range(MANY)]), dense(MANY), "names of X of at most 67,108,864",
     ),
-    "classes of one name": ({"classes": ["a", "a"]}, dense(2), "classes with names of their own, got 'a' twice"),
-    "empty classes": ({"layers": [WIDE], "classes": [""] * MANY}, dense(2, MANY), "with names of their own, got ''"),
+    "classes of one name": ({"classes": ["a", "a"]}, dense(2), "classes with different names, got 'a' twice"),
+    "empty classes": ({"layers": [WIDE], "classes": [""] * MANY}, dense(2, MANY), "with different names, got ''"),
     "many classes": ({"layers": [WIDE], "classes": [str(i) for i in range(MANY)]}, dense(2, MANY), ""),
     "empty features": ({"n_in": MANY, "feature_names": [""] * MANY}, dense(MANY), ""),
     "many columns": (
@@ -172,12 +172,12 @@ def test_longest_names_come_back_from_a_file(tmp_path):
     assert cr.load(tmp_path / "m", device="cpu").preparation == net.preparation
 
 
-def test_a_net_of_very_many_layers_is_none():
+def test_a_net_of_too_many_layers_is_refused():
     with pytest.raises(cr.OptionError, match="expected at most 10,000 layers, those within blocks included"):
         cr.Network([*[cr.Dropout(0.1)] * 10_000, cr.Dense(2)], 2)
 
 
-def test_a_description_that_no_file_takes_is_refused_before_training(tmp_path, monkeypatch, capsys):
+def test_names_too_long_for_a_model_file_are_refused_before_training(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text("a,y\n" + "".join(f"{'n' * 200}{i},{i % 2}\n" for i in range(30)))
     monkeypatch.setattr(model_file, "FORMAT", model_file.FORMAT._replace(max_header=4_000))

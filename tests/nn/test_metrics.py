@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.nn import metrics
+from chainrule.nn.scores import score
 
 LABELS = np.array([0, 1, 2, 1])
 P = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3], [0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
@@ -44,7 +45,7 @@ def test_definitions(metric, y, predicted, value):
 
 @pytest.mark.parametrize("y", [0, 1])
 @pytest.mark.parametrize(("dtype", "most"), [(np.float32, 16), (np.float64, 37)])
-def test_a_sure_error_stays_finite(y, dtype, most):
+def test_log_loss_of_a_confident_error_is_finite(y, dtype, most):
     assert most - 1 < metrics.binary_log_loss(np.array([y]), np.array([1 - y], dtype)) < most
 
 
@@ -56,7 +57,7 @@ def test_the_score_of_a_net_agrees_with_its_loss(loss, n_out, rng):
     net = cr.MLP([4, 5, n_out], loss=loss, dtype="float64", activation="tanh")
     X = rng.normal(size=(20, 4))
     y = rng.integers(0, n_out, 20) if loss == "softmax_cross_entropy" else rng.integers(0, 2, (20, n_out)).astype(float)
-    got = metrics.score(net, X, y)
+    got = score(net, X, y)
     value, _ = net.loss_and_gradients(X, y)
     if loss == "squared_error":
         assert set(got) == {"rmse", "mae", "r2"}
@@ -142,11 +143,11 @@ def test_the_score_of_labels_of_any_dtype(dtype):
     """NumPy takes bool for a mask and refuses float as a position."""
     net, X = cr.MLP([3, 4, 2], seed=0), np.random.default_rng(0).normal(size=(2, 3))
     y = np.array([1, 0])
-    assert metrics.score(net, X, y.astype(dtype)) == metrics.score(net, X, y)
-    with pytest.raises(cr.DataError, match="a whole number was expected"):
-        metrics.score(net, X, np.array([0.5, 1.0]))
-    with pytest.raises(cr.DataError, match="a class from 0 to 1 was expected"):
-        metrics.score(net, X, np.array([0, 2]))
+    assert score(net, X, y.astype(dtype)) == score(net, X, y)
+    with pytest.raises(cr.DataError, match="expected a whole number"):
+        score(net, X, np.array([0.5, 1.0]))
+    with pytest.raises(cr.DataError, match="expected a class from 0 to 1"):
+        score(net, X, np.array([0, 2]))
 
 
 @pytest.mark.parametrize("weights", [None, [2.0, 1, 0.3, 4], [1e-308, 1e-308, 5e-309, 2e-308]])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.nn import metrics
+from chainrule.nn.scores import score
 
 
 def net_of_constants(loss, b, *, backend=None, targets=None, dtype="float64"):
@@ -23,21 +23,21 @@ TWO = cr.Standardization(np.array([10.0, 0.0]), np.array([4.0, 0.5]))
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
-def test_a_log_link_answers_the_mean(backend, loss):
+def test_poisson_and_gamma_predict_the_mean(backend, loss):
     net = net_of_constants(loss, [np.log(3.0)], backend=backend)
     np.testing.assert_allclose(net.predict(X), [3, 3, 3], rtol=1e-14)
     assert net_of_constants(loss, [0.0, 1.0], backend=backend).predict(X).shape == (3, 2)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
-def test_a_log_link_refuses_standardised_targets(loss):
+def test_poisson_and_gamma_refuse_standardised_targets(loss):
     net = net_of_constants(loss, [0.0], targets=STANDARD)
     for use in (lambda: net.predict(X), lambda: net.upload_rows(X, np.ones(3))):
-        with pytest.raises(cr.OptionError, match=f"standardised targets came with {loss}"):
+        with pytest.raises(cr.OptionError, match=f"expected targets in their own units for {loss}"):
             use()
 
 
-def test_quantiles_rise_and_come_back_in_units_of_the_target(backend):
+def test_quantile_predictions_rise_and_are_in_units_of_the_target(backend):
     z = [0.5, -20.0, 1.0]
     q = np.cumsum([0.5, np.log1p(np.exp(-20.0)), np.log1p(np.exp(1.0))])
     plain = net_of_constants("quantile", z, backend=backend).predict(X)
@@ -50,7 +50,7 @@ def test_quantiles_rise_and_come_back_in_units_of_the_target(backend):
     np.testing.assert_allclose(two, [[10 + 4 * q, 0.5 * q]] * 3, rtol=1e-14)
 
 
-def test_mean_and_variance_come_back_in_units_of_the_target(backend):
+def test_predict_distribution_of_gaussian_nll_is_in_units_of_the_target(backend):
     net = net_of_constants("gaussian_nll", [0.5, -1.0, np.log(2.0), 0.0], backend=backend, targets=TWO)
     np.testing.assert_allclose(net.predict(X), [[12, -0.5]] * 3, rtol=1e-14)
     found = net.predict_distribution(X)
@@ -61,7 +61,7 @@ def test_mean_and_variance_come_back_in_units_of_the_target(backend):
     np.testing.assert_allclose(one.predict_distribution(X).variance, [16.0] * 3, rtol=1e-14)
 
 
-def test_other_nets_know_no_variance():
+def test_predict_distribution_needs_gaussian_nll():
     with pytest.raises(cr.OptionError, match=r"trained on huber has no variance(?s:.*)gaussian_nll"):
         net_of_constants("huber", [0.0]).predict_distribution(X)
 
@@ -96,7 +96,7 @@ Y = np.array([1.0, 2.0, 6.0])
 
 def test_the_score_of_quantiles():
     net = net_of_constants(cr.Quantile([0.2, 0.6]), [1.0, np.log(np.expm1(1.0))])  # 1 and 2
-    found = metrics.score(net, X, Y)
+    found = score(net, X, Y)
     want = {
         "coverage_0.2": 1 / 3,
         "coverage_0.6": 2 / 3,
@@ -106,25 +106,23 @@ def test_the_score_of_quantiles():
     assert found == pytest.approx(want | {"rmse": np.sqrt(17 / 3), "mae": 5 / 3, "r2": 1 - 17 / 14}, rel=1e-12)
 
 
-def test_the_score_of_a_gaussian():
+def test_the_score_of_gaussian_nll():
     """scipy.stats.norm(2, 2).logpdf"""
-    found = metrics.score(net_of_constants("gaussian_nll", [2.0, np.log(4.0)]), X, Y)
+    found = score(net_of_constants("gaussian_nll", [2.0, np.log(4.0)]), X, Y)
     assert found["nll"] == pytest.approx(-np.mean([-1.7370857137646, -1.6120857137646, -3.6120857137646]), rel=1e-12)
     assert found["coverage_0.9"] == pytest.approx(2 / 3)
     assert found["mae"] == pytest.approx(5 / 3)
 
 
-def test_the_score_of_a_log_link():
+def test_the_score_of_poisson_and_gamma_is_the_deviance():
     """The mean of 2 (y log(y / 2) - y + 2), and of 2 (log(2 / y) + y / 2 - 1)."""
     counts, times = net_of_constants("poisson", [np.log(2.0)]), net_of_constants("gamma", [np.log(2.0)])
-    assert metrics.score(counts, X, np.array([0.0, 2, 6]))["deviance"] == pytest.approx(
-        2 * (6 * np.log(3) - 2) / 3, rel=1e-12
-    )
-    assert metrics.score(times, X, Y)["deviance"] == pytest.approx(2 * (1.5 - np.log(1.5)) / 3, rel=1e-12)
+    assert score(counts, X, np.array([0.0, 2, 6]))["deviance"] == pytest.approx(2 * (6 * np.log(3) - 2) / 3, rel=1e-12)
+    assert score(times, X, Y)["deviance"] == pytest.approx(2 * (1.5 - np.log(1.5)) / 3, rel=1e-12)
 
 
-def test_every_body_trains_the_same_with_every_loss(backend):
-    """Three epochs in float64, with row weights, on the body's own kernels, beside NumPy's."""
+def test_every_backend_trains_the_same_with_every_loss(backend):
+    """Three epochs in float64, with row weights, on the backend's own kernels, beside NumPy's."""
     rng = np.random.default_rng(6)
     x, counts, w = rng.normal(size=(50, 3)), rng.poisson(2.0, 50) + 1, rng.uniform(0, 2, 50)
     losses = [
@@ -139,8 +137,8 @@ def test_every_body_trains_the_same_with_every_loss(backend):
     for loss in losses:
         n_out = {"quantile": 3, "gaussian_nll": 2}.get(loss, 1) if isinstance(loss, str) else 3
         ends = []
-        for body in (backend, cr.backend("cpu")):
-            net = cr.MLP([3, 5, n_out], loss=loss, backend=body, dtype="float64", activation="tanh")
+        for each in (backend, cr.backend("cpu")):
+            net = cr.MLP([3, 5, n_out], loss=loss, backend=each, dtype="float64", activation="tanh")
             y = counts % 3 if net.loss.task == "classify" else counts
             run = cr.Trainer(net, epochs=3, batch_size=16).fit(x, y, sample_weight=w, validation=(x, y))
             ends.append((net.parameter_arena.download(), run.history))

@@ -194,7 +194,7 @@ def test_the_file_that_these_start_from_is_fine(tmp_path):
     assert found.is_constant.tolist() == [False, False, True]
 
 
-def test_a_net_whose_scale_or_mean_is_none_is_not_saved(tmp_path):
+def test_a_net_with_an_invalid_standardization_is_not_saved(tmp_path):
     for mean, scale in ((np.nan, 1), (np.inf, np.inf), (0, np.nan), (0, -np.inf)):
         net = cr.MLP([1, 1], loss="squared_error")
         net.preparation = cr.Preparation(cr.Standardization(np.array([mean], float), np.array([scale], float)))
@@ -229,8 +229,18 @@ def test_a_loss_with_its_usual_options_is_a_name_in_the_file(tmp_path):
         assert model_file.read(tmp_path / "m")[0]["loss"] == want
 
 
-def test_the_units_of_quantiles_come_back(tmp_path):
+def test_quantile_predictions_are_in_units_of_the_target_per_column(tmp_path):
     net = cr.MLP([4, 6], loss="quantile")
     net.preparation = cr.Preparation(targets=cr.Standardization(np.array([1.0, 2.0]), np.array([3.0, 4.0])))
     net.save(tmp_path / "m")
     assert cr.load(tmp_path / "m", device="cpu").predict(X).tobytes() == net.predict(X).tobytes()
+
+
+def test_describe_is_what_a_model_file_keeps(tmp_path):
+    net = cr.MLP([3, 4, 2], activation="gelu", dropout=0.1, loss=cr.Focal(1.5), dtype="float64", seed=7)
+    net.preparation = cr.Preparation(feature_names=("a", "b", "c"), target_name="y", classes=("no", "yes"))
+    net.save(tmp_path / "m")
+    description, _ = model_file.read(tmp_path / "m")
+    described = {**net.describe(), **net.preparation.describe()}
+    assert {name: description[name] for name in described} == described
+    assert list(net.describe()) == ["n_in", "layers", "loss", "dtype", "seed"]

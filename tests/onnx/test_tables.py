@@ -14,7 +14,7 @@ from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
 from chainrule.nn.columns.notation import MISSING, NOTHING, Notation
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.onnx import cases, columns, export
-from chainrule.onnx.columns import fed
+from chainrule.onnx.columns import feeds_of
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'chainrule[onnx]'")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'chainrule[onnx]'")
@@ -48,7 +48,7 @@ def net_of(training: cr.Table, *, limit: float = 3.0, embed_above: int | None = 
 
 
 def with_large_vectors(net: cr.Network) -> cr.Network:
-    """Vectors as far apart as standardised numbers: where they begin, a wrong one would hardly show."""
+    """Vectors as far apart as standardised numbers: at their initial size a wrong one would hardly show."""
     values = net.parameter_arena.download()
     net.assign_parameters({name: value * (30 if ".E" in name else 1) for name, value in values.items()})
     return net
@@ -82,13 +82,15 @@ def test_it_answers_as_the_net_does(tmp_path, training, dtype, limit, embed_abov
     table = table_of(tmp_path / "new.csv", net, NEW if limit == 3.0 else [NEW[i] for i in (0, 1, 3, 4)])
     found = net.export_onnx(tmp_path / "net.onnx", input_dtype="float64", rows=table)
     assert found.rows == (2 if limit == 3.0 else 1) * cases.ROWS + len(table)
-    given = answers(tmp_path / "net.onnx", fed(net.preparation.encoder, table.columns, np.dtype(np.float64)))
+    given = answers(tmp_path / "net.onnx", feeds_of(net.preparation.encoder, table.columns, np.dtype(np.float64)))
     X = net.preparation.encode(table)
     close = {"float32": 1e-5, "float64": 1e-12}[dtype]
     np.testing.assert_array_equal(given["label"], net.predict_table(table))
     np.testing.assert_allclose(given["probabilities"], net.predict_proba(X), atol=close, rtol=close)
     # One row alone says the same.
-    one = {name: values[:1] for name, values in fed(net.preparation.encoder, table.columns, np.dtype("f8")).items()}
+    one = {
+        name: values[:1] for name, values in feeds_of(net.preparation.encoder, table.columns, np.dtype("f8")).items()
+    }
     np.testing.assert_allclose(
         answers(tmp_path / "net.onnx", one)["probabilities"], net.predict_proba(X[:1]), atol=close
     )
@@ -133,7 +135,7 @@ def test_numbers_that_are_categories_may_come_as_floats(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", [CategoryColumn, EmbeddedColumn])
 def test_numbers_that_are_categories_are_written_as_in_training(tmp_path, kind):
-    """Of a file with decimal commas 7,0 is 7, and 7.0 is another text, as where the table is read."""
+    """Of a file with decimal commas 7,0 is 7, and 7.0 is another text, as when the table is read."""
     column = kind("c", ("7", "1500", "2.5"), False, False, (0.5, 0.25, 0.25), notation=Notation(","))
     net = encoder_net(column)
     net.export_onnx(tmp_path / "net.onnx")
@@ -155,7 +157,7 @@ def test_a_net_of_a_text_file_whose_target_has_a_decimal_mark(tmp_path):
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("rarer", [False, True])
 def test_new_text_and_holes_find_their_vector(tmp_path, rarer, missing):
-    """That of the rarer, that of the holes, or where there is none the mean by the shares; told by hand."""
+    """That of the rarer, that of the holes, or if there is none the mean by the shares; computed by hand."""
     shares = (0.5, 0.2, *[0.1] * rarer, *[0.2] * missing)
     shares = (*shares[:-1], 1 - sum(shares[:-1]))
     net = encoder_net(EmbeddedColumn("c", ("NA", "b"), rarer, missing, shares))
@@ -188,7 +190,7 @@ def test_float32_holds_seven_digits_of_a_number_and_float64_all(tmp_path, traini
     table = table_of(tmp_path / "new.csv", net, ["3000000.1,pool,1,9000,Bonn,0", "3000000.02,pool,1,9000,Bonn,0"])
     for dtype in ("float32", "float64"):
         net.export_onnx(tmp_path / dtype, input_dtype=dtype)
-        first, second = answers(tmp_path / dtype, fed(net.preparation.encoder, table.columns, np.dtype(dtype)))[
+        first, second = answers(tmp_path / dtype, feeds_of(net.preparation.encoder, table.columns, np.dtype(dtype)))[
             "probabilities"
         ]
         assert (first == second).all() == (dtype == "float32")
@@ -213,10 +215,10 @@ class Dated:
 @pytest.mark.parametrize(
     ("column", "match"),
     [
-        (Dated(), "column 'when' is of kind 'date', which has no ONNX form here"),
-        (CategoryColumn("c", ("", "a"), False, False, (0.5, 0.5)), "a category without a name"),
-        (EmbeddedColumn("c", ("", "a"), False, False, (0.5, 0.5)), "a category without a name"),
-        (NumberColumn("label"), "column of the table is called 'label'"),
+        (Dated(), "column 'when' is of kind 'date', which has no ONNX form"),
+        (CategoryColumn("c", ("", "a"), False, False, (0.5, 0.5)), "the empty text as a category"),
+        (EmbeddedColumn("c", ("", "a"), False, False, (0.5, 0.5)), "the empty text as a category"),
+        (NumberColumn("label"), "column of the table has the name 'label'"),
     ],
 )
 def test_what_has_no_place_in_the_file(tmp_path, column, match):
@@ -226,7 +228,7 @@ def test_what_has_no_place_in_the_file(tmp_path, column, match):
 
 
 def test_codes_that_the_net_does_not_embed(tmp_path):
-    """Refused also where nothing is compared."""
+    """Refused even if nothing is compared."""
     net = cr.MLP([1, 2])
     column = EmbeddedColumn("c", ("a", "b"), False, False, (0.5, 0.5))
     net.preparation = cr.Preparation(encoder=cr.TableEncoder((column,)))
@@ -317,7 +319,7 @@ def test_words_for_holes_that_were_text_in_training_are_text(tmp_path, most, emb
     with_large_vectors(net)
     new = read(["NA", "ZA", None, "1.0", "1", "01", "2.0", "?", "null", "", "nan", "elsewhere"], like=net)
     net.export_onnx(tmp_path / "net.onnx", input_dtype="float64", rows=new)
-    given = answers(tmp_path / "net.onnx", fed(encoder, new.columns, np.dtype(np.float64)))
+    given = answers(tmp_path / "net.onnx", feeds_of(encoder, new.columns, np.dtype(np.float64)))
     expected = net.predict_proba(net.preparation.encode(new))
     np.testing.assert_allclose(given["probabilities"], expected, atol=1e-5)
     if most == 32:

@@ -1,4 +1,4 @@
-"""One battery for all optimisers: each on the same functions, through the kernels of every body."""
+"""One battery for all optimisers: each on the same functions, through the kernels of every backend."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def entry(request: pytest.FixtureRequest) -> Entry:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_parabola(backend, entry, dtype):
-    """f(x) = sum a (x - bottom)^2 / 2, down to a hundredth of where it began, in the dtype in which it began."""
+    """f(x) = sum(a (x - bottom)^2) / 2, down to a hundredth of the start, with the dtype kept."""
     a, bottom = np.array([1.0, 3.0, 0.5]), np.array([2.0, -1.0, 0.1])
     descent = Descent(backend, entry.optimizer, [0.0, 0.0, 0.0], dtype=dtype)
     descent.set_rates([{cr.SGD: 0.1}.get(type(entry.optimizer), 0.05)])
@@ -117,7 +117,7 @@ def test_the_rate_of_a_batch_is_looked_up(backend, entry):
     assert moved == [False, True, False, False, False]
 
 
-def test_a_halted_run_stands_still(backend, entry):
+def test_batch_norm_statistics_of_a_halted_run_do_not_change(backend, entry):
     descent = Descent(backend, entry.optimizer, [1.0, -2.0])
     descent.step([1.0, 1.0])
     before = descent.x
@@ -127,12 +127,12 @@ def test_a_halted_run_stands_still(backend, entry):
 
 
 def test_the_first_step_of_adam_is_the_learning_rate(backend):
-    """m^ = g and v^ = g^2 at t = 1, whatever the size of g: a check of both bias corrections."""
+    """m_hat = g and v_hat = g^2 at t = 1, whatever the size of g: a check of both bias corrections."""
     descent = Descent(backend, cr.Adam(lr=0.125, eps=1e-30), [1.0, 1.0, 1.0])
     np.testing.assert_allclose(descent.step([1e-6, -3.0, 1e5]), [0.875, 1.125, 0.875], rtol=1e-13)
 
 
-def test_clipping_is_by_the_norm_of_all_arrays_together(backend):
+def test_clip_norm_is_the_norm_of_all_arrays_together(backend):
     descent = Descent(backend, cr.SGD(lr=1.0, clip_norm=1.0), np.zeros((2, 2)))
     np.testing.assert_allclose(descent.step([[3.0, 0.0], [0.0, -4.0]]), [[-0.6, 0.0], [0.0, 0.8]], rtol=1e-13)
     np.testing.assert_allclose(descent.step([[0.3, 0.0], [0.0, -0.4]]), [[-0.9, 0.0], [0.0, 1.2]], rtol=1e-13)
@@ -149,13 +149,13 @@ def cut(*groups: cr.ParameterGroup, decay: float = 0.5) -> list[Segment]:
     return segments(LAYOUT, groups, decay)
 
 
-def test_biases_are_not_decayed_unless_asked():
+def test_weight_decay_spares_biases_unless_asked():
     assert cut() == [Segment(slice(0, 48), 1.0, 0.5), Segment(slice(48, 64), 1.0, 0.0)]
     assert cut(cr.ParameterGroup("*")) == [Segment(slice(0, 64), 1.0, 0.5)]
     assert cut(decay=0.0) == [Segment(slice(0, 64), 1.0, 0.0)]
 
 
-def test_the_first_group_that_matches_counts():
+def test_the_first_parameter_group_that_matches_decides():
     frozen, slow = cr.ParameterGroup("dense0.*", lr_factor=0.0), cr.ParameterGroup("*.W", 0.1, 3.0)
     assert cut(frozen, slow) == [
         Segment(slice(0, 24), 0.0, 0.5), Segment(slice(24, 48), 0.1, 1.5), Segment(slice(48, 56), 0.0, 0.5),
@@ -164,7 +164,7 @@ def test_the_first_group_that_matches_counts():
     assert cut(slow, frozen)[0] == Segment(slice(0, 48), 0.1, 1.5)
 
 
-def test_gains_and_statistics_of_a_normalisation():
+def test_weight_decay_spares_gains_and_running_statistics():
     """Gains and biases are not decayed; what the forward pass keeps is never part of a segment, nor joined across."""
     names = ["dense0.W", "dense0.b", "layer_norm0.gain", "layer_norm0.bias", "batch_norm0.running_mean",
              "batch_norm0.running_var"]  # fmt: skip
@@ -177,12 +177,12 @@ def test_gains_and_statistics_of_a_normalisation():
 
 
 @pytest.mark.parametrize("pattern", ["DENSE0.W", "dense0", "dense?"])
-def test_a_pattern_matches_the_whole_name_and_its_case(pattern):
+def test_a_parameter_group_pattern_matches_the_whole_name_and_its_case(pattern):
     assert cut(cr.ParameterGroup(pattern, lr_factor=0.0)) == cut()
 
 
 @pytest.mark.parametrize("factory", [cr.SGD, cr.Adam, cr.AdamW])
-def test_factors_act_on_rate_and_decay(backend, factory):
+def test_parameter_group_factors_act_on_learning_rate_and_weight_decay(backend, factory):
     """A gradient of 0 leaves the decay alone: twice the rate, or twice the decay, shrinks x by twice as much."""
 
     def shrunk(**factors: float) -> float:
@@ -213,7 +213,7 @@ def test_moments_start_at_zero_with_every_binding(backend):
             backend.fill(3.0, out=moment.flat)
 
 
-def test_sgd_without_momentum_keeps_none(backend):
+def test_sgd_without_momentum_keeps_no_velocity(backend):
     layout = Layout({"x": (2,)}, np.float64)
     arena = Arena(backend, layout)
     assert not cr.SGD().bind(arena, arena).moments
@@ -227,7 +227,7 @@ WRONG = [
     (lambda: cr.SGD(lr=float("nan")), r"learning rate: expected .*, got nan"),
     (lambda: cr.SGD(momentum=1.0), "momentum: expected a finite number from 0 to below 1"),
     (lambda: cr.SGD(momentum=-0.1), r"momentum: expected .*, got -0.1"),
-    (lambda: cr.SGD(nesterov=True), "nesterov without momentum"),
+    (lambda: cr.SGD(nesterov=True), "nesterov: expected a momentum above 0"),
     (lambda: cr.SGD(weight_decay=-1.0), r"weight_decay: expected .*, got -1.0"),
     (lambda: cr.SGD(clip_norm=0.0), r"clip_norm: expected .*, got 0.0"),
     (lambda: cr.Adam(lr=-1.0), r"learning rate: expected .*, got -1.0"),

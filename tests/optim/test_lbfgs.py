@@ -39,8 +39,8 @@ def ridge(X: np.ndarray, y: np.ndarray, w: np.ndarray, decay: float) -> np.ndarr
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_ridge_regression(backend, rows, weighted, decay):
-    """The closed form, on every body: decay of W and not of b, row weights, the mean over outputs."""
+def test_lbfgs_finds_the_ridge_regression(backend, rows, weighted, decay):
+    """The closed form, on every backend: decay of W and not of b, row weights, the mean over outputs."""
     X, y, w = rows
     net = linear(backend)
     optimizer = cr.LBFGS(weight_decay=decay, tolerance=1e-10)
@@ -61,7 +61,7 @@ def test_a_net_in_float32_ends_as_near_as_float32_allows(rows):
     np.testing.assert_allclose(net.parameters()["dense0.W"], ridge(X, y, np.ones(N), 0.1)[:-1], atol=1e-3)
 
 
-def test_it_ends_where_the_gradient_does(rng):
+def test_lbfgs_ends_at_the_tolerance_of_the_gradient(rng):
     """A net with a hidden layer: every |df/dW| is below the tolerance, and an Adam that began there would not move."""
     X = rng.normal(size=(60, 3))
     y = np.tanh(X @ rng.normal(size=(3, 2))).argmax(axis=1)
@@ -73,17 +73,17 @@ def test_it_ends_where_the_gradient_does(rng):
         assert np.abs(gradient + penalty).max() <= tolerance, name
 
 
-def test_the_history_is_of_the_weights_after_each_iteration(rows):
+def test_lbfgs_history_is_of_the_weights_after_each_iteration(rows):
     """Loss, metric and validation of one set of weights: those that a callback is shown."""
     X, y, w = rows
     net, seen = linear(), []
     trainer = cr.Trainer(net, cr.LBFGS(6), callbacks=[lambda record: seen.append(record.net.copy())])
     run = trainer.fit(X[:60], y[:60], sample_weight=w[:60], validation=(X[60:], y[60:]))
     assert run.history.epochs == len(seen) == 6
-    for i, (twin, data) in enumerate((t, d) for t in seen for d in ("train", "valid")):
+    for i, (copied, data) in enumerate((t, d) for t in seen for d in ("train", "valid")):
         part = (X[:60], y[:60], w[:60]) if data == "train" else (X[60:], y[60:])
         prefix = "" if data == "train" else "valid_"
-        for name, value in Evaluator(twin, twin.upload_rows(*part))().items():
+        for name, value in Evaluator(copied, copied.upload_rows(*part))().items():
             if data == "train" and name == "r2":
                 assert "r2" not in run.history, "of several targets it is recorded of validation rows alone"
                 continue
@@ -93,7 +93,7 @@ def test_the_history_is_of_the_weights_after_each_iteration(rows):
     np.testing.assert_array_equal(net.parameter_arena.flat, seen[best].parameter_arena.flat)
 
 
-def test_a_limit_of_evaluations_ends_it_and_is_no_convergence(rows):
+def test_lbfgs_max_evaluations_ends_it_without_convergence(rows):
     X, y, _ = rows
     passes = []
 
@@ -116,7 +116,7 @@ def test_a_limit_of_evaluations_ends_it_and_is_no_convergence(rows):
     assert cr.Trainer(linear(), cr.SGD(), epochs=1).fit(X, y).converged is None
 
 
-def test_early_stopping_and_interruption(rows):
+def test_lbfgs_with_early_stopping_and_interruption(rows):
     X, y, _ = rows
     stopping = cr.EarlyStopping(patience=2, min_delta=10.0)
     run = cr.Trainer(linear(), cr.LBFGS(), early_stopping=stopping).fit(X, y, validation=0.2)
@@ -134,7 +134,7 @@ def test_early_stopping_and_interruption(rows):
     np.testing.assert_array_equal(net.parameter_arena.flat, seen[1])
 
 
-def test_a_line_search_that_is_cut_short_leaves_the_last_iteration(monkeypatch, rows):
+def test_lbfgs_cut_short_in_a_line_search_keeps_the_last_iteration(monkeypatch, rows):
     def minimize(self: cr.LBFGS, function: Any, start: np.ndarray, *, after_iteration: Any, **_: Any) -> None:
         after_iteration(start + 1)
         function(start + 2)
@@ -148,7 +148,7 @@ def test_a_line_search_that_is_cut_short_leaves_the_last_iteration(monkeypatch, 
     np.testing.assert_array_equal(net.parameters()["dense0.W"], before + 1)
 
 
-def test_parameters_may_be_held_where_they_are(rows):
+def test_lbfgs_with_frozen_parameters(rows):
     X, y, _ = rows
     net = linear(seed=3)
     before = net.parameter_arena.download()["dense0.W"]
@@ -185,7 +185,7 @@ def test_wrong_options(options, trainer, message):
         cr.Trainer(linear(), cr.LBFGS(**options), **trainer)
 
 
-def test_a_learning_rate_is_no_option(rows):
+def test_lbfgs_takes_no_learning_rate(rows):
     for name in ("lr", "clip_norm"):
         with pytest.raises(TypeError, match=name):
             cr.LBFGS(**{name: 1.0})
@@ -195,9 +195,9 @@ def test_a_learning_rate_is_no_option(rows):
     assert LBFGS(7).max_iterations == 7
 
 
-def test_without_scipy(monkeypatch):
+def test_lbfgs_without_scipy_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(cr.OptionError, match="SciPy is not installed") as caught:
+    with pytest.raises(cr.OptionError, match="LBFGS needs SciPy, which is not installed") as caught:
         cr.Trainer(linear(), cr.LBFGS())
     assert "chainrule[scipy]" in caught.value.hint
 

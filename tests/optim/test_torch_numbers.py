@@ -75,7 +75,7 @@ def test_loss(backend, case):
 
 @pytest.mark.parametrize("case", NETS["runs"], ids=lambda c: f"{c['loss']} {c['activation']} {describe(c)}")
 def test_training_a_net(backend, case):
-    """Five epochs of a batch of 4 and a ragged one of 3: the losses, and where the parameters end."""
+    """Five epochs of a batch of 4 and a ragged one of 3: the losses, and the final parameters."""
     options = {"loss": case["loss"], "activation": case["activation"], "dtype": "float64"}
     net = cr.MLP(NETS["widths"], backend=backend, **options)
     net.parameter_arena.assign(NETS["start"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.nn import metrics
+from chainrule.nn.scores import score
 
 
 def line(rng, n=60):
@@ -28,7 +28,7 @@ def test_each_fold_is_scored_by_a_net_that_never_saw_it(rng):
     found = cr.cross_validate(train, X, y, folds, on_fold=lambda number, scores: told.append((number, scores)))
     assert [rows.tolist() for rows in seen] == [fold.training.tolist() for fold in folds]
     assert found.rows == (15, 15, 15, 15)
-    expected = [metrics.score(net, X[fold.held_out], y[fold.held_out]) for net, fold in zip(nets, folds, strict=True)]
+    expected = [score(net, X[fold.held_out], y[fold.held_out]) for net, fold in zip(nets, folds, strict=True)]
     assert list(found.scores) == expected
     assert told == list(enumerate(expected, 1))
     r2 = [score["r2"] for score in expected]

@@ -50,7 +50,9 @@ def test_moments_of_another_net_or_optimiser_are_refused(rng):
     fit(net, X, 1, moments=moments)
     before = net.parameter_arena.download()
     for other, optimizer in ((net, cr.SGD(1e-2, momentum=0.9)), (cr.MLP([3, 6, 1], loss="squared_error"), cr.Adam())):
-        with pytest.raises(cr.OptionError, match=r"(?s)moments m, v of another optimiser or net came.*Moments\(\)"):
+        with pytest.raises(
+            cr.OptionError, match=r"(?s)moments: expected .* got m, v of another optimiser or net.*Moments\(\)"
+        ):
             fit(other, X, 1, optimizer=optimizer, moments=moments)
     assert all((before[name] == value).all() for name, value in net.parameter_arena.download().items())
     with pytest.raises(cr.OptionError, match="moments"):

@@ -102,38 +102,66 @@ CASES = {
     "products: element by element, float32": (WrongProducts, ("float32",), UNITS + ROUGHLY, UNITS - ROUGHLY),
     "products: element by element, float64": (WrongProducts, ("float64",), UNITS + ROUGHLY, UNITS - ROUGHLY),
     # Along a random direction, entries of both signs cancel for a part.
-    "gradients of squared_error by complex step": (
-        WrongGradient, ("float64",), 3e-11, 3e-14
-    ),
-    "gradients of squared_error by central difference": (
-        WrongValue, (), 3e-5, 3e-8
-    ),
+    "gradients of squared_error by complex step": (WrongGradient, ("float64",), 3e-11, 3e-14),
+    "gradients of squared_error by central difference": (WrongValue, (), 3e-5, 3e-8),
     "gradients: float32 against float64": (WrongGradient, ("float32",), 2e-5, 0.5e-5),
     "100 steps in float64": (WrongUpdate, ("float64",), 2e-12, 0.5e-12),
     "100 steps in float32": (WrongUpdate, ("float32",), 2e-5, 0.5e-5),
     "same command, same bits": (OtherBits, (), 1.0, 0.0),
-}  # fmt: skip
+}
 
 
-def failed(backend: NumPyBackend, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+LIMITS_OF_TF32_AND_BF16 = {
+    # precision: unit roundoff of a factor, limit of the gradient and of the weights after 100 steps
+    "tf32": (2.0**-11, 5e-3),
+    "bf16": (2.0**-8, 5e-2),
+}
+
+
+def failed(backend: NumPyBackend, monkeypatch: pytest.MonkeyPatch, part: str = "") -> list[str]:
+    """The checks whose names begin with ``part`` and that fail."""
     monkeypatch.setattr(checks, "LOSSES", {"squared_error": checks.LOSSES["squared_error"]})
-    return [outcome.name for outcome in checks.run_checks(backend) if outcome.status == "FAILED"]
+    chosen = {name: check for name, check in checks.checks_of(backend).items() if name.startswith(part)}
+    assert chosen
+    return [name for name, check in chosen.items() if checks._outcome(name, check).status == "FAILED"]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_check_fails_for_a_little_more_than_its_limit_and_no_less(monkeypatch, name):
     kind, options, too_much, tolerated = CASES[name]
     check = name.partition(", float")[0]
-    assert not any(line.startswith(check) for line in failed(kind(tolerated, *options), monkeypatch))
-    assert any(line.startswith(check) for line in failed(kind(too_much, *options), monkeypatch))
+    assert not failed(kind(tolerated, *options), monkeypatch, check)
+    assert failed(kind(too_much, *options), monkeypatch, check)
+
+
+@pytest.mark.parametrize("precision", LIMITS_OF_TF32_AND_BF16)
+def test_a_check_fails_beyond_the_limits_of_tf32_and_bf16(monkeypatch, precision):
+    """The limits alone: NumPy itself computes in float32."""
+    roundoff, limit = LIMITS_OF_TF32_AND_BF16[precision]
+    units = roundoff / 2.0**-24
+    for name, kind, too_much, tolerated in (
+        ("products", WrongProducts, 1.5 * UNITS * units, 0.5 * UNITS * units),
+        ("gradients: float32 against float64", WrongGradient, 2 * limit, 0.5 * limit),
+        ("100 steps in float32", WrongUpdate, 2 * limit, 0.5 * limit),
+    ):
+        for much, expected in ((too_much, 1), (tolerated, 0)):
+            backend = kind(much, "float32")
+            monkeypatch.setattr(backend, "precision", precision)
+            assert len(failed(backend, monkeypatch, name)) == expected, (name, much)
 
 
 def test_every_check_is_shown_to_fail():
-    names = [
-        outcome.name for outcome in checks.run_checks(NumPyBackend()) if not outcome.name.startswith("gradients of")
-    ]
+    names = [name for name in checks.checks_of(NumPyBackend()) if not name.startswith("gradients of")]
     shown = [*(name.partition(", float")[0] for name in CASES), "saved and loaded"]
     assert all(any(name.startswith(part) for part in shown) for name in names), names
+
+
+def test_run_checks_goes_through_all_of_them_in_order(monkeypatch):
+    monkeypatch.setattr(checks, "LOSSES", {})
+    backend = NumPyBackend()
+    outcomes = list(checks.run_checks(backend))
+    assert [outcome.name for outcome in outcomes] == list(checks.checks_of(backend))
+    assert {outcome.status for outcome in outcomes} == {"ok"}
 
 
 def test_saved_and_loaded_fails_for_one_bit(monkeypatch):

@@ -85,15 +85,15 @@ def test_a_net_of_every_kind_of_layer():
         ("forward", "dense0", "z0 = x @ W0 + b0"),
         ("forward", "layer_norm0", "mean0 = mean_j(z0)"),
         ("forward", "layer_norm0", "inverse_std0 = 1 / sqrt(mean_j((z0 - mean0)^2) + 1e-05)"),
-        ("forward", "layer_norm0", "y0 = gain0 x^0 + bias0 where x^0 = (z0 - mean0) inverse_std0"),
+        ("forward", "layer_norm0", "y0 = gain0 x_hat0 + bias0 where x_hat0 = (z0 - mean0) inverse_std0"),
         ("forward", "activation0", "y1 = tanh(y0)"),
-        ("forward", "dropout0", "y2 = m0 y1 / (1 - 0.1) where m0, here of step 0, is 0 at a chance of 0.1, else 1"),
+        ("forward", "dropout0", "y2 = m0 y1 / (1 - 0.1) where m0, here of step 0, is 0 with probability 0.1, else 1"),
         ("forward", "  dense1", "z1 = y2 @ W1 + b1"),
         ("forward", "  layer_norm1", "mean1 = mean_j(z1)"),
         ("forward", "  layer_norm1", "inverse_std1 = 1 / sqrt(mean_j((z1 - mean1)^2) + 1e-05)"),
-        ("forward", "  layer_norm1", "y3 = gain1 x^1 + bias1 where x^1 = (z1 - mean1) inverse_std1"),
+        ("forward", "  layer_norm1", "y3 = gain1 x_hat1 + bias1 where x_hat1 = (z1 - mean1) inverse_std1"),
         ("forward", "  activation1", "y4 = tanh(y3)"),
-        ("forward", "  dropout1", "y5 = m1 y4 / (1 - 0.1) where m1, here of step 0, is 0 at a chance of 0.1, else 1"),
+        ("forward", "  dropout1", "y5 = m1 y4 / (1 - 0.1) where m1, here of step 0, is 0 with probability 0.1, else 1"),
         ("forward", "residual0", "y6 = y2 + y5"),
         ("forward", "dense2", "z2 = y6 @ W2 + b2"),
         ("forward", "loss", "loss = mean_ij( c (z2 - t - c / 2) ) where c = clip(z2 - t, -1, 1)"),
@@ -104,17 +104,20 @@ def test_a_net_of_every_kind_of_layer():
         ("backward", "residual0", "dy5 = dy6"),
         ("backward", "  dropout1", "dy4 = m1 dy5 / (1 - 0.1)"),
         ("backward", "  activation1", "dy3 = dy4 * (1 - y4^2)"),
-        ("backward", "  layer_norm1", "dgain1 = sum_rows(dy3 * x^1)"),
+        ("backward", "  layer_norm1", "dgain1 = sum_rows(dy3 * x_hat1)"),
         ("backward", "  layer_norm1", "dbias1 = sum_rows(dy3)"),
-        ("backward", "  layer_norm1", "dz1 = inverse_std1 (g - mean_j(g) - x^1 mean_j(g x^1)) where g = dy3 gain1"),
+        (
+            "backward", "  layer_norm1",
+            "dz1 = inverse_std1 (g - mean_j(g) - x_hat1 mean_j(g x_hat1)) where g = dy3 gain1",
+        ),
         ("backward", "  dense1", "dW1 = y2.T @ dz1"),
         ("backward", "  dense1", "db1 = sum_rows(dz1)"),
         ("backward", "residual0", "dy2 = dy6 + dz1 @ W1.T"),
         ("backward", "dropout0", "dy1 = m0 dy2 / (1 - 0.1)"),
         ("backward", "activation0", "dy0 = dy1 * (1 - y1^2)"),
-        ("backward", "layer_norm0", "dgain0 = sum_rows(dy0 * x^0)"),
+        ("backward", "layer_norm0", "dgain0 = sum_rows(dy0 * x_hat0)"),
         ("backward", "layer_norm0", "dbias0 = sum_rows(dy0)"),
-        ("backward", "layer_norm0", "dz0 = inverse_std0 (g - mean_j(g) - x^0 mean_j(g x^0)) where g = dy0 gain0"),
+        ("backward", "layer_norm0", "dz0 = inverse_std0 (g - mean_j(g) - x_hat0 mean_j(g x_hat0)) where g = dy0 gain0"),
         ("backward", "dense0", "dW0 = x.T @ dz0"),
         ("backward", "dense0", "db0 = sum_rows(dz0)"),
         ("prediction", "dropout0", "y2 = y1"),
@@ -135,17 +138,17 @@ def test_what_is_written_is_what_is_computed(name):
     values["mean_j"] = lambda a: a.mean(axis=1, keepdims=True)
     for place in step.order:
         names = place.names
-        if place.node.layer.kind == "layer_norm":  # a number a row, beside numbers with columns
+        if place.node.layer.kind == "layer_norm":  # one number per row, combined with columns
             values |= {names[s]: values[names[s]][:, None] for s in ("mean", "inverse_std")}
-        if "x^" in names:
+        if "x_hat" in names:
             x, mean, inverse_std = (values[names[s]] for s in ("x", "mean", "inverse_std"))
-            values[names["x^"].replace("^", "_")] = (x - mean) * inverse_std
+            values[names["x_hat"]] = (x - mean) * inverse_std
         if "m" in names:
             values[names["m"]] = step.at[place.output] != 0
     lines = [line for line in explain(make(name), batch=N).lines if line.layer != "loss"]
     for line in lines:
         found = step.predicted if line.part == "prediction" else {}
-        text = line.formula.replace("x^", "x_").partition(" where m")[0].partition(" where running")[0]
+        text = line.formula.partition(" where m")[0].partition(" where running")[0]
         want = evaluate(text, values | found)
         np.testing.assert_allclose(
             np.squeeze(want), np.squeeze((values | found)[line.name]), rtol=1e-9, atol=1e-12, err_msg=str(line)
@@ -264,12 +267,12 @@ def fails_on_complex(xp, z):
 )
 def test_a_function_that_does_not_carry_complex_numbers_is_refused(value, derivative, why):
     net = cr.Network([cr.Dense(4), cr.Residual([cr.CustomActivation("mine", value, derivative)]), TOP], N_IN)
-    with pytest.raises(OptionError, match=f"mine does not carry complex numbers .*{why}"):
+    with pytest.raises(OptionError, match=f"mine does not support complex numbers .*{why}"):
         explain(net, batch=N)
 
 
 def test_what_is_refused():
-    with pytest.raises(OptionError, match="activation came with a net"):
+    with pytest.raises(OptionError, match=r"expected no options with a Network, .* got activation"):
         explain(make("dropout"), activation="relu")
     with pytest.raises(OptionError, match="batch"):
         explain([3, 2], batch=0)
@@ -329,7 +332,7 @@ def without_the_factor(self, x, state, *, key, counter, rate, out):
 
 
 def without_the_way_around(self, a, b, *, out):
-    if out is a:  # on the way back: dx = dx + dy
+    if out is a:  # in the backward pass: dx = dx + dy
         return
     RIGHT["add"](self, a, b, out=out)
 
@@ -361,13 +364,13 @@ RIGHT = {
 def test_a_fault_shows_in_its_lines(monkeypatch, net, method, fault, wrong):
     monkeypatch.setattr(NumPyBackend, method, fault)
     found = explain(make(net), batch=N)
-    if method in {"layer_norm", "dropout"}:  # where all that follows has other numbers than by formula
+    if method in {"layer_norm", "dropout"}:  # as everything after it differs from the formulas
         assert wrong <= wrong_lines(found)
     else:
         assert wrong_lines(found) == wrong
 
 
-def test_a_factor_forgotten_on_the_way_back_alone(monkeypatch):
+def test_a_factor_forgotten_in_the_backward_pass_alone(monkeypatch):
     right = DropoutPass.backward
 
     def forgotten(self, dx):

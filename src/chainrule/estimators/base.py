@@ -32,8 +32,9 @@ from chainrule.estimators.solvers import (
 from chainrule.estimators.validation import WIDE, ValidatedRows, validated_rows
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.losses.names import Loss
-from chainrule.nn.network import DTYPES, Network
+from chainrule.nn.network import Network
 from chainrule.options import one_of
 from chainrule.train.building import Architecture, TrainingRows, build_net
 from chainrule.train.feeding.class_weights import ClassWeight

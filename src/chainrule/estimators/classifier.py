@@ -16,16 +16,16 @@ from chainrule.estimators.class_targets import ClassTargets, checked_targets, re
 from chainrule.estimators.labels import exact_targets, refuse_no_labels
 from chainrule.estimators.losses import loss_of_classes
 from chainrule.estimators.parameters import (
-    ActivationName,
+    ActivationOption,
     Callbacks,
     ClassLossName,
     DtypeName,
     LayerSizes,
     LearningRate,
-    Normalization,
     Solver,
 )
 from chainrule.nn.losses.names import Loss
+from chainrule.nn.mlp import NormalizationName
 from chainrule.train.feeding.class_weights import ClassWeight
 from chainrule.train.monitoring.validation_metrics import Metric
 from chainrule.train.recipe import Auto
@@ -102,7 +102,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def __init__(
         self,
         hidden_layer_sizes: LayerSizes = "auto",
-        activation: ActivationName | Sequence[ActivationName] = "relu",
+        activation: ActivationOption | Sequence[ActivationOption] = "relu",
         *,
         solver: Solver = "adam",
         alpha: float | Auto = "auto",
@@ -128,7 +128,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         loss: ClassLossName | Loss = "log_loss",
         weight_decay: float | Auto = "auto",
         dropout: float | Auto = "auto",
-        normalization: Normalization | None = None,
+        normalization: NormalizationName | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         standardize: bool = True,
         embed_above: int | None = None,

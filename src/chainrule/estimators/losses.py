@@ -1,7 +1,7 @@
 """The losses as scikit-learn's MLP weighs them: a mean over rows alone, and half the squared error.
 
 chainrule's own also divide by the columns of the target, so that the learning rate need not change with them. Here the
-gradient of a row is p - t, whatever the columns, as in scikit-learn.
+gradient of a row is z - t, whatever the columns, as in scikit-learn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BinaryLogLoss(SigmoidCrossEntropy):
 
 @dataclass(frozen=True, repr=False)
 class HalfSquaredError(SquaredError):
-    """mean_i( sum_j (p - t)^2 / 2 )."""
+    """mean_i( sum_j( (z - t)^2 / 2 ) )."""
 
     @property
     def scale(self) -> float:
@@ -40,11 +40,11 @@ class HalfSquaredError(SquaredError):
 
     @property
     def formula(self) -> str:
-        return "mean_i( sum_j( (p - t)^2 / 2 ) )"
+        return "mean_i( sum_j( (z - t)^2 / 2 ) )"
 
     @property
     def gradient(self) -> str:
-        return "(p - t) / n"
+        return "(z - t) / n"
 
 
 def loss_of_classes(loss: str | Loss, classes: int, *, several: bool) -> Loss:

@@ -7,26 +7,15 @@ from typing import Literal, TypeAlias, cast
 
 import numpy as np
 
+from chainrule.backends.contract.backend import ActivationName
+from chainrule.nn.mlp import NormalizationName
 from chainrule.options import one_of, real_number, whole_number
 from chainrule.train.monitoring.validation_metrics import Metric
 from chainrule.train.recipe import Auto, Choices, is_auto
 from chainrule.train.records.callbacks import Callback, EpochFunction
 
-ActivationName: TypeAlias = Literal[
-    "identity",
-    "relu",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "softplus",
-    "tanh",
-    "sigmoid",
-    "logistic",
-    "gelu",
-    "gelu_tanh",
-    "silu",
-    "mish",
-]
+# scikit-learn's "logistic" is the sigmoid.
+ActivationOption: TypeAlias = ActivationName | Literal["logistic"]
 Solver: TypeAlias = Literal["adam", "sgd", "lbfgs"]
 LearningRate: TypeAlias = Literal["cosine", "constant", "invscaling", "adaptive"]
 ClassLossName: TypeAlias = Literal["log_loss", "softmax_cross_entropy", "focal"]
@@ -40,7 +29,6 @@ TargetLossName: TypeAlias = Literal[
     "gaussian_nll",
     "squared_error_sum",
 ]
-Normalization: TypeAlias = Literal["layer", "batch"]
 DtypeName: TypeAlias = Literal["auto", "float32", "float64"]
 LayerSizes: TypeAlias = int | Sequence[int] | np.ndarray | Auto
 Callbacks: TypeAlias = Sequence[Callback | EpochFunction]
@@ -53,7 +41,7 @@ class Parameters:
     """What a user sets; :class:`chainrule.MLPClassifier` says what each means."""
 
     hidden_layer_sizes: LayerSizes
-    activation: ActivationName | Sequence[ActivationName]
+    activation: ActivationOption | Sequence[ActivationOption]
     solver: Solver
     alpha: float | Auto
     batch_size: int | Auto
@@ -77,7 +65,7 @@ class Parameters:
     max_fun: int
     weight_decay: float | Auto
     dropout: float | Auto
-    normalization: Normalization | None
+    normalization: NormalizationName | None
     standardize: bool
     embed_above: int | None
     shrink: bool
@@ -113,10 +101,16 @@ def _weight_decay(weight_decay: float | Auto) -> float | Auto:
     return real_number("weight_decay", weight_decay)
 
 
-def activation_names(activation: str | Sequence[str]) -> str | Sequence[str]:
-    """scikit-learn's "logistic" is the sigmoid."""
+def activation_names(
+    activation: ActivationOption | Sequence[ActivationOption],
+) -> ActivationName | Sequence[ActivationName]:
+    """The names as :class:`chainrule.MLP` has them."""
     if isinstance(activation, str):
-        return "sigmoid" if activation == "logistic" else activation
+        return _activation_name(activation)
     if not isinstance(activation, Iterable):
         return activation
-    return ["sigmoid" if name == "logistic" else name for name in activation]
+    return [_activation_name(name) for name in activation]
+
+
+def _activation_name(activation: ActivationOption) -> ActivationName:
+    return "sigmoid" if activation == "logistic" else activation

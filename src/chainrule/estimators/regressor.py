@@ -17,17 +17,18 @@ from chainrule.estimators.base import BaseMLP, if_solver_has_epochs
 from chainrule.estimators.labels import exact_targets
 from chainrule.estimators.losses import loss_of_targets
 from chainrule.estimators.parameters import (
-    ActivationName,
+    ActivationOption,
     Callbacks,
     DtypeName,
     LayerSizes,
     LearningRate,
-    Normalization,
     Solver,
     TargetLossName,
 )
 from chainrule.nn.losses.names import Loss
-from chainrule.nn.metrics import point_prediction, r2
+from chainrule.nn.metrics import r2
+from chainrule.nn.mlp import NormalizationName
+from chainrule.nn.scores import point_prediction
 from chainrule.train.monitoring.validation_metrics import Metric
 from chainrule.train.recipe import Auto
 
@@ -53,7 +54,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def __init__(
         self,
         hidden_layer_sizes: LayerSizes = "auto",
-        activation: ActivationName | Sequence[ActivationName] = "relu",
+        activation: ActivationOption | Sequence[ActivationOption] = "relu",
         *,
         solver: Solver = "adam",
         alpha: float | Auto = "auto",
@@ -79,7 +80,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         loss: TargetLossName | Loss = "squared_error",
         weight_decay: float | Auto = "auto",
         dropout: float | Auto = "auto",
-        normalization: Normalization | None = None,
+        normalization: NormalizationName | None = None,
         standardize: bool = True,
         embed_above: int | None = None,
         shrink: bool = True,

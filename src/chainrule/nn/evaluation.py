@@ -15,10 +15,10 @@ from chainrule.nn.passes import Pass, new_state
 
 
 class Evaluator:
-    """Call it for {"loss": ..., metric: ...} of the net's present parameters over ``rows``; one look at the device.
+    """Call it for {"loss": ..., metric: ...} of the net's current parameters over ``rows``; it synchronises once.
 
-    Which metric there is says the loss: ``accuracy``, ``r2``, ``d2`` or none. Metrics go by the rows' own weights, the
-    loss by those of their classes too.
+    The loss decides which metric: ``accuracy``, ``r2``, ``d2`` or none. Metrics use the rows' own weights, the loss
+    those of their classes too.
     """
 
     def __init__(self, net: Network, rows: Rows) -> None:
@@ -51,7 +51,7 @@ def _pass_over_rows(
     totals: Array,
     kept: Array | None,
 ) -> Callable[[], None]:
-    """A step, in the sense of the law of the step, that evaluates all rows, and keeps their logits where asked."""
+    """A step, in the sense of the law of the step, that evaluates all rows and keeps their logits if asked."""
     be, state = net.backend, new_state(net.backend)
     x, targets, weights, counted = rows.x, rows.targets, rows.weights, rows.counted
 
@@ -71,9 +71,9 @@ def _pass_over_rows(
 
 
 class ColumnScores:
-    """Call it for the r2 or d2 of the ``logits`` of several target columns: the mean of what each has by itself.
+    """Call it for the r2 or d2 of the ``logits`` of several target columns: the mean of their own.
 
-    That needs the error of each column, where the loss of a batch adds them up: the loss of one column at a time.
+    That needs the error of each column, which the loss of a batch adds up: so the loss of one column at a time.
     """
 
     def __init__(self, net: Network, rows: Rows, dtype: np.dtype) -> None:
@@ -109,8 +109,8 @@ def metrics_of(
     Parameters
     ----------
     baseline : of the batches' rows, of one target column; None for no r2 or d2
-    counted : the weight by which right rows were counted, where it is another than that of the loss
-    penalty : what the loss of each batch holds beside that of its rows
+    counted : the total weight of the rows in the metric, if it differs from that in the loss
+    penalty : what the loss of each batch includes beside that of its rows
     """
     found = {"loss": float(loss.value(totals))}
     if loss.metric == "accuracy":
@@ -122,7 +122,7 @@ def metrics_of(
 
 
 def explained(loss: Loss, totals: np.ndarray, baseline: Baseline, *, penalty: float = 0.0) -> float:
-    """1 - (l - l_perfect) / (l_constant - l_perfect) of one target column; 0 where it never changes."""
+    """1 - (l - l_perfect) / (l_constant - l_perfect) of one target column; 0 if it is constant."""
     weight, reach = totals[:, WEIGHT].sum(), baseline.constant - baseline.perfect
     if not (reach > 0 and weight > 0):
         return 0.0
@@ -131,12 +131,12 @@ def explained(loss: Loss, totals: np.ndarray, baseline: Baseline, *, penalty: fl
 
 
 def is_by_column(loss: Loss) -> bool:
-    """Whether the loss's metric is a mean over target columns, which the totals of batches do not tell apart."""
+    """Whether the loss's metric is a mean over target columns, which the totals of batches do not separate."""
     return loss.metric in {"r2", "d2"} and loss.columns > 1
 
 
 def weight_of(backend: Backend, rows: Rows) -> float:
-    """What the rows count in metrics, all together."""
+    """The total weight of the rows in metrics."""
     counted = rows.counted
     return float(len(rows) if counted is None else backend.download(counted).sum(dtype=np.float64))
 

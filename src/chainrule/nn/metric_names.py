@@ -1,13 +1,13 @@
-"""The names of all metrics, and which of their values are better: the one place that says so.
+"""The names of all metrics, and which of their values are better, defined here alone.
 
-A metric is of rows, weighted by their ``sample_weight`` alone: class weights belong to the loss. Of several target
-columns it is the mean of what each column has by itself.
+A metric weights rows by their ``sample_weight`` alone: class weights belong to the loss. For several target columns it
+is the mean of the columns' own.
 """
 
 from __future__ import annotations
 
-VALID = "valid_"  # before the name, in a history: of the validation rows
-RECORDED = ("accuracy", "r2", "d2")  # which of them is recorded beside the loss without being asked for, says the loss
+VALID = "valid_"  # prefix of a name in a history: of the validation rows
+RECORDED = ("accuracy", "r2", "d2")  # recorded beside the loss by default; the loss decides which
 
 HIGHER_IS_BETTER = {
     "loss": False,

@@ -1,12 +1,13 @@
-"""The multilayer perceptron: the common nets, from a list of widths and a few words."""
+"""The multilayer perceptron: the common nets, from a list of widths and a few options."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from chainrule.backends.contract.backend import Backend
+from chainrule.backends.contract.backend import ActivationName, Backend
 from chainrule.errors import OptionError
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.activations import find_activation
@@ -16,26 +17,27 @@ from chainrule.nn.layers.dropout import Dropout
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
 from chainrule.nn.layers.residual import Residual
-from chainrule.nn.losses.names import Loss
+from chainrule.nn.losses.names import Loss, LossName
 from chainrule.nn.network import Network
 from chainrule.options import one_of, whole_number
 
-NORMALIZATIONS: dict[str, type[Layer]] = {"layer": LayerNorm, "batch": BatchNorm}
+NormalizationName: TypeAlias = Literal["layer", "batch"]
+NORMALIZATIONS: dict[NormalizationName, type[Layer]] = {"layer": LayerNorm, "batch": BatchNorm}
 
 
 class MLP(Network):
     """A multilayer perceptron: ``MLP([64, 256, 128, 10])`` has 64 inputs, two hidden layers and 10 outputs.
 
-    A hidden layer is Dense, normalisation, activation, dropout, of which there is what is asked for.
+    A hidden layer is Dense, normalisation, activation, dropout; normalisation and dropout only if asked for.
 
     Parameters
     ----------
     widths : columns of X, units of each hidden layer, outputs
     activation : of the hidden layers, one for all or one for each; the output layer gives logits
-    dropout : the rate behind every hidden layer, in [0, 1)
-    normalization : None, "layer" or "batch"; of what the products give, before the activation
-    residual : a way around every hidden layer that is as wide as the one below it
-    embedding : the first layer, where columns of X hold codes of categories; ``encoder.embedding()`` says which
+    dropout : the rate after every hidden layer, in [0, 1)
+    normalization : None, "layer" or "batch"; before the activation
+    residual : whether every hidden layer that is as wide as the one below it has a shortcut around it
+    embedding : the first layer, if columns of X hold codes of categories; see ``encoder.embedding()``
 
     The others as for :class:`Network`.
     """
@@ -44,12 +46,12 @@ class MLP(Network):
         self,
         widths: Sequence[int],
         *,
-        activation: str | Sequence[str] = "relu",
+        activation: ActivationName | Sequence[ActivationName] = "relu",
         dropout: float = 0.0,
-        normalization: str | None = None,
+        normalization: NormalizationName | None = None,
         residual: bool = False,
         embedding: Embedding | None = None,
-        loss: str | Loss = "softmax_cross_entropy",
+        loss: LossName | Loss = "softmax_cross_entropy",
         backend: Backend | None = None,
         dtype: str = "float32",
         seed: int = 0,
@@ -70,23 +72,25 @@ class MLP(Network):
         super().__init__([*layers, Dense(n_out)], n_in, loss=loss, backend=backend, dtype=dtype, seed=seed)
 
 
-def _activations(activation: str | Sequence[str], count: int) -> list[str]:
+def _activations(activation: ActivationName | Sequence[ActivationName], count: int) -> list[ActivationName]:
     if not isinstance(activation, str | Sequence):
         raise OptionError(
             f"activation: expected a name or one for each hidden layer, got {activation!r}",
-            hint="'relu', for example; a function of your own is a cr.CustomActivation, a layer of cr.Network",
+            hint="'relu', for example; a custom function is a cr.CustomActivation, a layer of cr.Network",
         )
     names = [activation] * count if isinstance(activation, str) else list(activation)
     if len(names) != count:
         raise OptionError(
-            f"{len(names)} activations came for {count} hidden layers", hint="one for all, or one for each"
+            f"activation: expected one for all, or one for each of {count} hidden layers, got {len(names)}"
         )
     if isinstance(activation, str):
-        find_activation(activation)  # a net without hidden layers has no other place to refuse it
+        find_activation(activation)  # which no layer would check in a net without hidden layers
     return names
 
 
-def _hidden_layer(width: int, activation: str, dropout: float, normalization: str | None) -> Iterator[Layer]:
+def _hidden_layer(
+    width: int, activation: ActivationName, dropout: float, normalization: NormalizationName | None
+) -> Iterator[Layer]:
     if normalization is None:
         yield Dense(width, activation)
     else:

@@ -1,4 +1,4 @@
-"""A net as a model file, and back."""
+"""A net to a model file, and back."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from chainrule.nn.columns.table_columns import column_from
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.base import Layer, arrange, parameter_shapes, refuse_very_many
 from chainrule.nn.layers.custom_activation import CustomActivation
@@ -27,8 +28,8 @@ from chainrule.nn.layers.dropout import Dropout
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
 from chainrule.nn.layers.residual import Residual
-from chainrule.nn.losses.names import CustomLoss, Loss, description_of, find_loss, from_description, refuse_standardized
-from chainrule.nn.network import DTYPES, Network
+from chainrule.nn.losses.names import CustomLoss, Loss, find_loss, from_description, refuse_standardized
+from chainrule.nn.network import Network
 
 PREFIX = "parameters."
 LAYERS: dict[str, type[Layer]] = {
@@ -49,37 +50,22 @@ def save(net: Network, path: FilePath) -> None:
                 tensors[f"{name}.limit"] = np.array([standardization.limit])
     for name, value in tensors.items():
         if not np.isfinite(value).all() and not (model_file.is_scale(name) and (value > 0).all()):
-            raise DataError(f"{name} is not finite: a net that predicts nothing is not saved")
-    description = _describe(net)
+            raise DataError(f"{name} is not finite: such a net predicts nothing and is not saved")
+    description = _description(net)
     if constant := _constant_columns(tensors):
         description["constant_columns"] = constant
     model_file.write(path, description, tensors)
 
 
 def refuse_unsavable(net: Network, path: FilePath) -> None:
-    """DataError where a model file has no room for the names that this net goes by: to be asked before training."""
+    """DataError if the names of this net do not fit in a model file: to be called before training."""
     shapes = {f"{PREFIX}{name}": slot.shape for name, slot in net.parameter_arena.layout.slots.items()}
-    if sealed_file.header_bytes(_describe(net), shapes) > model_file.FORMAT.max_header:
+    if sealed_file.header_bytes(_description(net), shapes) > model_file.FORMAT.max_header:
         raise sealed_file.too_long(path, model_file.FORMAT)
 
 
-def _describe(net: Network) -> dict[str, Any]:
-    p = net.preparation
-    description: dict[str, Any] = {
-        "n_in": net.n_in,
-        "layers": [layer.describe() for layer in net.layers],
-        "loss": description_of(net.loss),
-        "dtype": str(net.dtype),
-        "seed": net.seed,
-        "feature_names": list(p.feature_names),
-        "target_name": p.target_name,
-        "classes": list(p.classes),
-    }
-    if p.encoder is not None:
-        description["columns"] = [column.describe() for column in p.encoder.columns]
-    if p.target_notation is not None:
-        description["target_notation"] = p.target_notation.describe()
-    return description
+def _description(net: Network) -> dict[str, Any]:
+    return {**net.describe(), **net.preparation.describe()}
 
 
 @out_of_memory_hint("a model file takes the memory of its parameters twice", doing="reading a model file")
@@ -90,9 +76,9 @@ def load(
     backend: Backend | None = None,
     custom: Sequence[CustomActivation | CustomLoss] = (),
 ) -> Network:
-    """The net of a model file, on the ``device`` of that name, or on ``backend`` where one is given.
+    """The net of a model file, on the ``device`` of that name, or on ``backend`` if one is given.
 
-    ``custom`` holds what the net was made of besides the library's own layers: a file keeps their names alone.
+    ``custom`` holds the custom activations and the custom loss of the net: a file keeps their names alone.
 
     Raises
     ------
@@ -132,19 +118,19 @@ def load(
 
 
 def _count(layers: Any) -> int:
-    """Of layers described, those within blocks included."""
+    """How many layers are described, those within blocks included."""
     inner = (layer["layers"] for layer in layers if isinstance(layer, dict) and isinstance(layer.get("layers"), list))
     return len(layers) + sum(map(_count, inner))
 
 
 def _layer(description: dict[str, Any], custom: Sequence[CustomActivation | CustomLoss], depth: int = 0) -> Layer:
-    """The layer of this description; LookupError, TypeError or ValueError where there is no such layer."""
+    """The layer of this description; LookupError, TypeError or ValueError if there is no such layer."""
     if description["kind"] == CustomActivation.kind:
         for layer in custom:
             if isinstance(layer, CustomActivation) and layer.name == description["name"]:
                 return layer
         raise ModelFileError(
-            f"the net has an activation of its maker's own, {description['name']!r:.80}", hint="load(..., custom=[it])"
+            f"the net has a custom activation, {description['name']!r:.80}", hint="load(..., custom=[it])"
         )
     fields = dict(description)
     kind = LAYERS.get(fields.pop("kind"))
@@ -152,13 +138,13 @@ def _layer(description: dict[str, Any], custom: Sequence[CustomActivation | Cust
         raise ValueError(f"unknown kind of layer: {description!r:.80}")
     if kind is Residual:
         if depth == DEEPEST:
-            raise ValueError(f"blocks within blocks, more than {DEEPEST} deep")
+            raise ValueError(f"expected blocks within blocks at most {DEEPEST} deep")
         fields["layers"] = [_layer(layer, custom, depth + 1) for layer in fields["layers"]]
     return kind(**fields)
 
 
 def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, tensors: dict[str, np.ndarray]) -> None:
-    """ValueError unless the arrays are just those described, before memory is taken on the description's word."""
+    """ValueError unless the arrays are exactly those described, before memory is allocated by the description."""
     nodes, n_in = arrange(layers, description["n_in"]), description["n_in"]
     n_out = nodes[-1].n_out
     shapes = {f"{PREFIX}{name}": shape for name, shape in parameter_shapes(nodes).items()}
@@ -166,31 +152,31 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
     for name, columns in (("features", n_in), ("targets", loss.columns)):
         if any(tensor.startswith(f"{name}.") for tensor in tensors):
             shapes |= {f"{name}.mean": (columns,), f"{name}.scale": (columns,)}
-    if "features.limit" in tensors:  # targets have none: the way back to their units would not be linear
+    if "features.limit" in tensors:  # targets have none: predictions in their units would not be linear
         shapes["features.limit"] = (1,)
     found = {name: array.shape for name, array in tensors.items()}
     if found != shapes:
         wrong = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
-        raise ValueError(f"{wrong[0]} has shape {found.get(wrong[0])}, {shapes.get(wrong[0])} was expected")
+        raise ValueError(f"{wrong[0]}: expected shape {shapes.get(wrong[0])}, got {found.get(wrong[0])}")
     for name, array in tensors.items():
         if name.endswith((".scale", ".limit")) and not (array > 0).all():
-            raise ValueError(f"{name} should be above 0")
+            raise ValueError(f"{name}: expected numbers above 0")
     if "targets.mean" in tensors:
         refuse_standardized(loss)
     if _constant_columns(tensors) != description.get("constant_columns", 0):
-        raise ValueError(f"constant_columns should be {_constant_columns(tensors)}, the scales that are infinite")
+        raise ValueError(f"constant_columns: expected {_constant_columns(tensors)}, the number of infinite scales")
     if description["dtype"] not in DTYPES:
-        raise ValueError(f"dtype {description['dtype']!r:.80} was not expected")
+        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {description['dtype']!r:.80}")
     largest = np.finfo(description["dtype"]).max
     for name, array in tensors.items():
         if name.startswith(PREFIX) and array.dtype != description["dtype"] and (np.abs(array) > largest).any():
             raise ValueError(f"{name} does not fit {description['dtype']}")
     if len(description["feature_names"]) not in {0, n_in} or len(description["classes"]) not in {0, max(2, n_out)}:
-        raise ValueError(f"names for {n_in} features and {n_out} outputs were expected")
+        raise ValueError(f"expected names for {n_in} features and {n_out} outputs, or none")
 
 
 def _constant_columns(tensors: dict[str, np.ndarray]) -> int:
-    """How many columns, of features and targets, never changed in training."""
+    """How many columns, of features and targets, were constant in training."""
     return sum(int(np.isinf(array).sum()) for name, array in tensors.items() if model_file.is_scale(name))
 
 
@@ -199,7 +185,7 @@ def _encoder(description: dict[str, Any]) -> TableEncoder | None:
         return None
     encoder = TableEncoder(tuple(column_from(column) for column in description["columns"]))
     if list(encoder.names) != description["feature_names"]:
-        raise ValueError("feature_names should be those that the columns make")
+        raise ValueError("feature_names: expected those of the columns")
     return encoder
 
 

@@ -1,4 +1,4 @@
-"""What functions of the user's own have in common: how they are given, and when a derivative is believed."""
+"""What custom functions share: how they are given, and when a derivative is accepted."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from chainrule.errors import OptionError
 Function = Callable[..., Any]
 
 STEP = 1e-6  # of a central difference, in float64
-TOLERANCE = 1e-6  # of the slope and of the largest there is: the error of the difference is some 1e-10 of either
+TOLERANCE = 1e-6  # of the slope and of the largest slope: the error of the difference is some 1e-10 of either
 
 
 def check_given(name: Any, functions: Mapping[str, Any], arguments: str) -> None:
-    """OptionError unless the name is one and the functions are some."""
+    """OptionError unless the name is a text and the functions can be called."""
     if not isinstance(name, str) or not name:
         raise OptionError(f"name: expected a string, got {name!r}")
     for what, function in functions.items():
         if not callable(function):
-            raise OptionError(f"{what} of {name} should be a function of {arguments}")
+            raise OptionError(f"{what} of {name}: expected a function of {arguments}, got {function!r:.60}")
 
 
 def central_difference(ahead: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """The slope between values at a STEP to either side."""
+    """The slope between values a STEP to either side."""
     slope: np.ndarray = (ahead - behind) / (2 * STEP)
     return slope
 
 
 def disagreement(analytic: np.ndarray, numeric: np.ndarray) -> np.ndarray:
-    """Where the derivative that was given is not the slope that was found; a nan never is."""
+    """The points at which the given derivative is not the numeric slope; a nan never is."""
     scale = np.abs(numeric) + np.abs(numeric).max()
     wrong: np.ndarray = ~(np.abs(analytic - numeric) <= TOLERANCE * scale)
     return wrong

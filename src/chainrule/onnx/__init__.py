@@ -1,7 +1,7 @@
-"""A net as an ONNX file: what reads it needs neither chainrule nor Python.
+"""A net as an ONNX file: reading it needs neither chainrule nor Python.
 
-The file holds all that lies between raw features and predictions in the target's own units. It is run in onnxruntime
-and compared with the net's own predictions before it takes its name.
+The file contains everything from raw features to predictions in the target's own units. It is run in onnxruntime and
+compared with the net's own predictions before it takes its name.
 """
 
 from chainrule.onnx.agreement import Agreement

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from chainrule.backends.contract.backend import ActivationName
 from chainrule.backends.reference.activations import SELU_ALPHA, SELU_SCALE, SLOPE
 from chainrule.backends.reference.normal_tail import DOUBLE, FAR, SHIFT
 from chainrule.onnx.graph import Graph
 
 
-def activate(g: Graph, activation: str, z: str) -> str:
+def activate(g: Graph, activation: ActivationName, z: str) -> str:
     """act(z), by its name in :data:`chainrule.nn.layers.activations.ACTIVATIONS`."""
     return ACTIVATE[activation](g, z)
 
@@ -52,7 +53,7 @@ def _gelu(g: Graph, z: str) -> str:
 
 
 def _silu(g: Graph, z: str) -> str:
-    """z sigmoid(z); in float64 z / (1 + exp(-z)), for onnxruntime 1.20 makes one kernel of the former and lacks it."""
+    """z sigmoid(z); in float64 z / (1 + exp(-z)): onnxruntime 1.20 fuses the former into a kernel that it lacks."""
     if not _is_double(g):
         return _product(g, z, g.node("Sigmoid", z))
     return str(g.node("Div", z, _sum(g, g.node("Exp", g.node("Neg", z)), g.scalar(1.0))))
@@ -63,7 +64,7 @@ def _gelu_tanh(g: Graph, z: str) -> str:
     return _gated(g, z, g.node("Tanh", _product(g, g.scalar(math.sqrt(2 / math.pi)), _sum(g, z, cubic))))
 
 
-ACTIVATE: dict[str, Callable[[Graph, str], str]] = {
+ACTIVATE: dict[ActivationName, Callable[[Graph, str], str]] = {
     "identity": lambda _, z: z,
     "relu": lambda g, z: g.node("Relu", z),
     "leaky_relu": lambda g, z: g.node("LeakyRelu", z, alpha=SLOPE) if not _is_double(g) else _leaky_relu(g, z),
@@ -80,7 +81,7 @@ ACTIVATE: dict[str, Callable[[Graph, str], str]] = {
 
 
 def _leaky_relu(g: Graph, z: str) -> str:
-    """An attribute is float32, in which 0.01 is another number."""
+    """By Max: an attribute is float32, in which 0.01 is another number."""
     return str(g.node("Max", z, _product(g, z, g.scalar(SLOPE))))
 
 
@@ -106,7 +107,7 @@ def _exp_below(g: Graph, z: str) -> str:
 
 
 def _gated(g: Graph, z: str, gate: str) -> str:
-    """z (1 + gate) / 2, in the order in which onnxruntime knows it as one kernel."""
+    """z (1 + gate) / 2, in the order that onnxruntime fuses into one kernel."""
     return _product(g, _product(g, z, _sum(g, gate, g.scalar(1.0))), g.scalar(0.5))
 
 

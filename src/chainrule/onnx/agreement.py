@@ -1,91 +1,103 @@
-"""Whether a file says what the net says: both are asked about the same rows."""
+"""Whether a file predicts what the net predicts: both get the same rows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.errors import DataError, OptionError, first_line
-from chainrule.nn.losses.names import GaussianNLL
-
-if TYPE_CHECKING:
-    from chainrule.nn.network import Network
-    from chainrule.onnx.cases import Case
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # of the distance from the column's mean and of its deviation
 ROUNDING = 64  # units of roundoff of the number itself
 
 
 class Agreement(NamedTuple):
-    """What a comparison found: over so many rows labels were equal, and numbers as far apart as ``difference``.
+    """The result of a comparison: over ``rows`` rows labels were equal, and numbers within ``difference``.
 
-    ``difference`` is the largest found, over what :func:`allowed` gives: at most 1.
+    ``difference`` is the largest, relative to what :func:`allowed` gives: at most 1.
     """
 
     rows: int
     difference: float
 
 
-def compare(content: bytes, net: Network, case: Case) -> Agreement:
+class Case(NamedTuple):
+    """Rows as the file takes them, {input: (n, columns)}, and the net's own predictions for them, {output: (n, ...)}.
+
+    ``bounds`` say how far each number may be off, by output; labels have none.
+    """
+
+    feeds: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+    bounds: dict[str, np.ndarray]
+
+
+def compare(content: bytes, case: Case) -> Agreement:
     """Run the ONNX file of these bytes in onnxruntime on the rows of ``case``, all at once and the first alone.
 
-    Labels are equal, but for rows where the net itself is undecided within the tolerance; numbers within
+    Labels are equal, but for rows for which the net itself is undecided within the tolerance; numbers within
     :func:`allowed`.
 
     Raises
     ------
-    OptionError   where onnxruntime is not installed.
-    DataError     where they disagree, naming the output and the row; or where onnxruntime does not take the file.
+    OptionError   if onnxruntime is not installed.
+    DataError     if they disagree, naming the output and the row; or if onnxruntime does not take the file.
     """
-    own, n_rows = _own_answers(net, case.X), len(case.X)
+    first = {name: values[:1] for name, values in case.feeds.items()}
+    n_rows = len(next(iter(case.expected.values())))
+    worst = 0.0
+    found, alone = _run(content, (case.feeds, first))
+    for name, expected in case.expected.items():
+        for predicted, n in ((found, n_rows), (alone, 1)):
+            shape, wanted = predicted[name].shape, (n, *expected.shape[1:])
+            if shape != wanted:
+                raise DataError(f"expected {name} of the exported file to have shape {wanted}, got {shape}")
+            apart = _differences(name, predicted, case, n)
+            worst = max(worst, float(apart.max()))
+            if not worst <= 1:
+                _refuse(name, apart, predicted[name], expected[:n])
+    return Agreement(n_rows, worst)
+
+
+def _run(content: bytes, each: tuple[Mapping[str, np.ndarray], ...]) -> list[dict[str, np.ndarray]]:
+    """The file's outputs by name, for each of these inputs."""
     runtime = import_runtime()
     try:
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors: it warns of machines, not of files
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        first = {name: values[:1] for name, values in case.feeds.items()}
-        found, alone = (dict(zip(names, session.run(None, feeds), strict=True)) for feeds in (case.feeds, first))
+        return [dict(zip(names, session.run(None, feeds), strict=True)) for feeds in each]
     except MemoryError:
         raise
     except Exception as error:  # its errors have no common class
         raise DataError(f"onnxruntime does not run the exported file: {first_line(error)}") from error
-    worst, bounds = 0.0, _bounds(net, own)
-    for name, expected in own.items():
-        for answers, n in ((found, n_rows), (alone, 1)):
-            came, wanted = answers[name].shape, (n, *expected.shape[1:])
-            if came != wanted:
-                raise DataError(f"expected {name} of the exported file to have shape {wanted}, got {came}")
-            apart = _apart(name, answers, own, n, bounds.get(name))
-            worst = max(worst, float(apart.max()))
-            if not worst <= 1:
-                _refuse(name, apart, answers[name], expected[:n])
-    return Agreement(n_rows, worst)
 
 
 def allowed(expected: np.ndarray, dtype: np.dtype | None = None, unit: Any = 0.0) -> np.ndarray:
     """How far a number may be from ``expected`` (n, ...).
 
-    1e-4 (float64: 1e-10) of its distance from the mean over rows and of their deviation, and 64 units of roundoff:
-    a price in the hundred thousands is held by how prices differ.
+    1e-4 (float64: 1e-10) of its distance from the mean over rows and of their deviation, and 64 units of roundoff: so
+    prices in the hundred thousands are compared at the scale of their differences.
 
     Parameters
     ----------
-    dtype : that the net computes in, by default that of ``expected``
-    unit : of a standardised target its deviation, of which 8 units of roundoff (float32: 1e-6) are free: the net's
-        logits are rounded to it, however little they differ
+    dtype : in which the net computes, by default that of ``expected``
+    unit : the deviation of a standardised target, of which 8 units of roundoff (float32: 1e-6) are allowed besides: the
+        net's logits are rounded at that scale, however little they differ
     """
     dtype = expected.dtype if dtype is None else dtype
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = expected.mean(axis=0, dtype=np.float64), expected.std(axis=0, dtype=np.float64)
-        spread = np.nan_to_num(np.abs(expected - mean) + deviation)  # 0 where it overflows: the deviation is left
+        spread = np.nan_to_num(np.abs(expected - mean) + deviation)  # 0 if it overflows: the rounding is left
     rounding = ROUNDING * np.finfo(expected.dtype).eps * np.abs(expected) + 8 * np.finfo(dtype).eps * unit
     return np.asarray(TOLERANCE[str(dtype)] * spread + rounding)
 
 
 def import_runtime() -> Any:
-    """The package onnxruntime; OptionError where it is not installed."""
+    """The package onnxruntime; OptionError if it is not installed."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -96,50 +108,29 @@ def import_runtime() -> Any:
     return onnxruntime
 
 
-def _own_answers(net: Network, rows: np.ndarray) -> dict[str, np.ndarray]:
-    if isinstance(net.loss, GaussianNLL):
-        return {name: np.asarray(values) for name, values in net.predict_distribution(rows)._asdict().items()}
-    if net.loss.task == "regress":
-        return {"prediction": np.asarray(net.predict(rows))}
-    return {"label": np.asarray(net.predict(rows)), "probabilities": np.asarray(net.predict_proba(rows))}
-
-
-def _bounds(net: Network, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """How far each number may be off, by output; labels have no such bound."""
-    units = {name: np.asarray(0.0) for name in own if name != "label"}
-    targets, loss = net.preparation.targets, net.loss
-    if net.loss.task == "regress" and targets is not None:
-        scale = loss.units(targets).scale[None]
-        if isinstance(loss, GaussianNLL):
-            units = {"mean": loss.point(scale), "variance": loss.variance(scale)}
-        else:
-            units = {"prediction": loss.point(scale)}
-    return {name: allowed(own[name], net.dtype, unit) for name, unit in units.items()}
-
-
-def _apart(
-    name: str, found: dict[str, np.ndarray], own: dict[str, np.ndarray], n: int, bounds: np.ndarray | None = None
-) -> np.ndarray:
-    """The difference of each number over what is allowed; of a label 0 or infinity."""
+def _differences(name: str, predicted: dict[str, np.ndarray], case: Case, n: int) -> np.ndarray:
+    """The difference of each number relative to what is allowed; of a label 0 or infinity."""
+    expected = case.expected[name][:n]
     with np.errstate(over="ignore", invalid="ignore"):
-        if bounds is not None:
-            bound = bounds[:n]
-            difference = np.abs(found[name] - own[name][:n])
-            return np.where(found[name] == own[name][:n], 0.0, difference / np.where(bound > 0, bound, np.nan))
-        probabilities, label = own["probabilities"][:n], found["label"]
+        if name in case.bounds:
+            bound = case.bounds[name][:n]
+            difference = np.abs(predicted[name] - expected)
+            return np.where(predicted[name] == expected, 0.0, difference / np.where(bound > 0, bound, np.nan))
+        probabilities, label = case.expected["probabilities"][:n], predicted["label"]
         tolerance = TOLERANCE[str(probabilities.dtype)]
         if probabilities.shape == label.shape:  # yes or no
             undecided = np.abs(probabilities - 0.5) <= tolerance
         else:
             chosen = np.take_along_axis(probabilities, label[:, None], axis=1)[:, 0]
             undecided = probabilities.max(axis=1) - chosen <= tolerance
-        return np.where((label == own["label"][:n]) | undecided, 0.0, np.inf)
+        return np.where((label == expected) | undecided, 0.0, np.inf)
 
 
 def _refuse(name: str, apart: np.ndarray, found: np.ndarray, expected: np.ndarray) -> None:
     at = tuple(int(i) for i in np.argwhere(~(apart <= 1))[0])
     place = f"row {at[0]}" + (f", column {at[-1]}" if len(at) > 1 else "")
     raise DataError(
-        f"{name} at {place} is {found[at]} by the exported file and {expected[at]} by the net; nothing was written",
-        hint="a net whose features were standardised has numbers that survive any order of operations",
+        f"{name} at {place}: expected {expected[at]}, as from the net, got {found[at]} from the exported file; "
+        "nothing was written",
+        hint="standardise the features: then the order of operations changes little",
     )

@@ -1,8 +1,8 @@
-"""From the columns of a table to X, as :class:`TableEncoder` makes it: one input a column, (n, 1) each.
+"""From the columns of a table to X, as :class:`TableEncoder` makes it: one input per column, (n, 1) each.
 
-Numbers come as floats, nan for a hole. Text comes as strings, and onnxruntime knows no string that is none: a hole is
-the empty string, or what onnxruntime makes of Python's own (``None``, ``nan``), or, if the column came from a text file
-in training, one of the marks that mean a hole there (``NA``, ``?``, ...). A mark that was text in training is text.
+Numbers are floats, nan for a hole. Text is strings, and onnxruntime has no missing string: a hole is the empty string,
+or what onnxruntime makes of Python's own (``None``, ``nan``), or, if the training column was read from a text file, one
+of the marks that mean a hole there (``NA``, ``?``, ...). A mark that was text in training is text.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ OTHER = -1  # the code of a row for whose text there is no slot
 TextColumn = CategoryColumn | EmbeddedColumn
 
 
-def encoded(g: Graph, encoder: TableEncoder, came: np.dtype) -> str:
+def encoded(g: Graph, encoder: TableEncoder, input_dtype: np.dtype) -> str:
     """X (n, len(encoder.names)) in float64.
 
     Parameters
     ----------
-    came : of the inputs of numbers
+    input_dtype : of the inputs that hold numbers
 
     Raises
     ------
-    OptionError   for a kind of column that has no ONNX form here, or text whose holes could not be told.
+    OptionError   for a kind of column that has no ONNX form, or text whose holes would be ambiguous.
     """
-    inputs = [g.input(c.name, TEXT if isinstance(c, TextColumn) else came, 1) for c in encoder.columns]
+    inputs = [g.input(c.name, TEXT if isinstance(c, TextColumn) else input_dtype, 1) for c in encoder.columns]
     parts: list[str] = []
     for column, x in zip(encoder.columns, inputs, strict=True):
         match column:
             case NumberColumn():
-                parts += _number(g, column, g.cast(x, came, DOUBLE))
+                parts += _number(g, column, g.cast(x, input_dtype, DOUBLE))
             case CategoryColumn():
                 parts.append(_category(g, column, x))
             case EmbeddedColumn():
                 parts.append(_embedded(g, column, x))
             case _:
                 raise OptionError(
-                    f"column {column.name!r:.60} is of kind {column.kind!r:.60}, which has no ONNX form here",
+                    f"column {column.name!r:.60} is of kind {column.kind!r:.60}, which has no ONNX form",
                     hint="encode it before the net, or leave it out",
                 )
     return str(g.node("Concat", *parts, axis=1)) if len(parts) > 1 else parts[0]
 
 
-def fed(encoder: TableEncoder, table: Mapping[str, ColumnData], came: np.dtype) -> dict[str, np.ndarray]:
-    """What onnxruntime is given of a table: {input: (n, 1)}, numbers of dtype ``came`` and text."""
+def feeds_of(encoder: TableEncoder, table: Mapping[str, ColumnData], input_dtype: np.dtype) -> dict[str, np.ndarray]:
+    """The inputs of onnxruntime for a table: {input: (n, 1)}, numbers of dtype ``input_dtype`` and text."""
     feeds = {}
     for name in encoder.table_names:
         data = table[name]
         if isinstance(data, Categorical):
             feeds[name] = np.array([*data.names, ""], TEXT)[data.codes][:, None]  # -1 of a hole finds the last
         else:
-            feeds[name] = data.astype(came)[:, None]
+            feeds[name] = data.astype(input_dtype)[:, None]
     return feeds
 
 
@@ -77,7 +77,7 @@ def _number(g: Graph, column: NumberColumn, x: str) -> list[str]:
 
 
 def _category(g: Graph, column: CategoryColumn, x: str) -> str:
-    """1 in the column of X that the text has; the shares for text that has none."""
+    """1 in the column of X for the text's slot; the shares for text that has none."""
     width = len(column.names)
     codes = _slot(g, column, x, OTHER)
     hit = g.node("Equal", codes, g.integers(range(width)))
@@ -94,13 +94,13 @@ def _embedded(g: Graph, column: EmbeddedColumn, x: str) -> str:
 
 
 def _slot(g: Graph, column: TextColumn, x: str, other: int) -> str:
-    """int64 (n, 1): the slot of each text, ``other`` where there is none."""
+    """int64 (n, 1): the slot of each text, ``other`` if it has none."""
     codes = {text: other if slot == OTHER else slot for text, slot in _codes(column).items()}
     return g.codes(x, codes, len(column.categories) if column.rarer else other)
 
 
 def _also_written(name: str, decimal: str) -> list[str]:
-    """How else a text file of this decimal sign writes the number that is the name of a category."""
+    """Other ways in which a text file with this decimal sign may write a category whose name is a number."""
     if WHOLE.fullmatch(name):
         thousands = (
             [f"{int(name):,}".replace(",", ".")] if decimal == "," and len(name) < 20 and str(int(name)) == name else []
@@ -110,16 +110,16 @@ def _also_written(name: str, decimal: str) -> list[str]:
 
 
 def _codes(column: TextColumn) -> dict[str, int]:
-    """The slots of all text that has one, and of what means a hole."""
+    """The slots of all text that has one, and of the marks for a hole."""
     if "" in column.categories:
         raise OptionError(
-            f"column {column.name!r:.60} has a category without a name, which in the file means a hole",
+            f"column {column.name!r:.60} has the empty text as a category, which means a hole in an ONNX file",
             hint="give it a name and train again",
         )
     hole = len(column.categories) + column.rarer if column.missing else OTHER
     holes = MISSING | NOTHING if column.marks is None else {"", "nan"} | NOTHING
     codes = dict.fromkeys(sorted(holes), hole)
-    # 7.0 is 7, as where tables are read: numbers that are categories often come as floats. Typed text is what it is.
+    # 7.0 is 7, as when tables are read: categories that are numbers are often stored as floats. Typed text stays as is.
     for i, name in enumerate(column.categories if column.marks is None else ()):
         codes |= dict.fromkeys(_also_written(name, "." if column.notation is None else column.notation.decimal), i)
     rare = dict.fromkeys(column.marks or (), len(column.categories) if column.rarer else OTHER)

@@ -1,4 +1,4 @@
-"""An ONNX graph while it is written: nodes in the order in which they run, and the numbers they read."""
+"""An ONNX graph under construction: nodes in the order in which they run, and their constants."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ IR_VERSION = 8  # the one that belongs to this opset: every onnxruntime since 1.
 
 
 class Graph:
-    """Nodes and constants. A value is known by its name, which is what the methods return.
+    """Nodes and constants. A value is identified by its name, which the methods return.
 
     Parameters
     ----------
-    dtype : of constants that are not told otherwise, "float32" or "float64"
+    dtype : of constants by default, "float32" or "float64"
     """
 
     def __init__(self, dtype: np.dtype) -> None:
@@ -34,23 +34,23 @@ class Graph:
         self._taken: set[str] = set()
 
     def input(self, name: str, dtype: np.dtype, columns: int) -> str:
-        """What comes in: (n, columns), any n; text is of dtype object. Inputs come before all else."""
+        """An input (n, columns), any n; text has dtype object. Inputs must be added before anything else."""
         self._taken.add(name)
         self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._type(dtype), ["n", columns]))
         return name
 
     def output(self, name: str, value: str, dtype: np.dtype, shape: Sequence[int]) -> None:
-        """What goes out: (n, \\*shape), under a name of its own; OptionError where an input has that name."""
+        """An output (n, \\*shape), under a name of its own; OptionError if an input has that name."""
         if name in self._taken:
             raise OptionError(
-                f"a column of the table is called {name!r}, as an output of the file is",
+                f"a column of the table has the name {name!r}, which is that of an output of the file",
                 hint="rename the column and train again",
             )
         self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
         self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._type(dtype), ["n", *shape]))
 
     def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """The output of one more node, or a tuple of them."""
+        """Add a node; its output, or a tuple of them."""
         stem = self._free(f"{operator.lower()}{len(self._nodes)}")
         names = [stem] if outputs == 1 else [self._free(f"{stem}.{i}") for i in range(outputs)]
         self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), names, name=stem, **attributes))
@@ -64,7 +64,7 @@ class Graph:
         return name
 
     def scalar(self, value: float, dtype: np.dtype | None = None) -> str:
-        """A number; the same number twice is one constant."""
+        """A number; equal numbers share one constant."""
         kind = dtype or self.dtype
         key = (str(kind), value)
         if key not in self._scalars:
@@ -89,11 +89,11 @@ class Graph:
         return self.constant(f"integers{len(self._constants)}", np.asarray(values), np.dtype(np.int64))
 
     def cast(self, value: str, source: np.dtype, target: np.dtype) -> str:
-        """``value`` in another dtype; itself where it has it already."""
+        """``value`` in another dtype; itself if it has it already."""
         return value if source == target else str(self.node("Cast", value, to=self._type(target)))
 
     def serialize(self, name: str, *, producer_version: str, metadata: dict[str, str]) -> bytes:
-        """The file's bytes, found sound by ``onnx.checker``, types and shapes included."""
+        """The file's bytes, checked by ``onnx.checker``, types and shapes included."""
         helper = self._onnx.helper
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._constants.values()))
         opsets = [helper.make_opsetid("", OPSET)]
@@ -112,7 +112,7 @@ class Graph:
         return content
 
     def _free(self, name: str) -> str:
-        """``name``, or where an input has it already, one that is like it."""
+        """``name``, or a similar one if an input has it already."""
         while name in self._taken:
             name += "'"
         return name
@@ -122,7 +122,7 @@ class Graph:
 
 
 def import_onnx() -> Any:
-    """The package onnx; OptionError where it is not installed."""
+    """The package onnx; OptionError if it is not installed."""
     try:
         import onnx.checker
         import onnx.helper

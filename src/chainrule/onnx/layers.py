@@ -24,58 +24,62 @@ from chainrule.onnx.activations import activate
 from chainrule.onnx.columns import DOUBLE, encoded
 from chainrule.onnx.graph import Graph
 
-NO_SUMMAND = 1e-15  # a single number below is none to onnxruntime
-WRITTEN = {"features", "targets", "feature_names", "target_name", "classes", "encoder"}  # what gets into a file
-OF_TEXT_FILES = {"target_notation"}  # how one is read: inputs of an ONNX file are numbers already, and it has no target
+NO_SUMMAND = 1e-15  # onnxruntime drops the addition of a single number below this
+WRITTEN = {"features", "targets", "feature_names", "target_name", "classes", "encoder"}  # what is in an ONNX file
+OF_TEXT_FILES = {"target_notation"}  # how a text file is read: an ONNX file takes numbers, and has no target
 
 Parameters = Mapping[str, np.ndarray]
 
 
 def check_preparation(net: Network) -> None:
-    """OptionError where rows are prepared in a way that would not be in the file, or not as the net reads them."""
+    """OptionError if rows are prepared in a way that would not be in the file, or not as the net reads them."""
     preparation = net.preparation
     preparation.refuse_other_codes(net.codes())
     for field in fields(preparation):
         if field.name not in WRITTEN | OF_TEXT_FILES and getattr(preparation, field.name) is not field.default:
             raise OptionError(
-                f"the preparation has {field.name}, which has no ONNX form here",
+                f"the preparation has {field.name}, which has no ONNX form",
                 hint="prepare the table first, then train and export a net without it",
             )
 
 
-def features(g: Graph, net: Network, came: np.dtype) -> str:
-    """From what comes in to what the first layer reads: the matrix X of dtype ``came``, or the columns of a table."""
+def features(g: Graph, net: Network, input_dtype: np.dtype) -> str:
+    """From the inputs, X of dtype ``input_dtype`` or the columns of a table, to what the first layer reads."""
     preparation = net.preparation
     if preparation.encoder is None:
-        return prepared(g, g.input("X", came, net.n_in), came, preparation.features, net.codes())
-    return prepared(g, encoded(g, preparation.encoder, came), DOUBLE, preparation.features, net.codes())
+        return prepared(g, g.input("X", input_dtype, net.n_in), input_dtype, preparation.features, net.codes())
+    return prepared(g, encoded(g, preparation.encoder, input_dtype), DOUBLE, preparation.features, net.codes())
 
 
 def prepared(
-    g: Graph, x: str, came: np.dtype, standardization: Standardization | None, codes: Mapping[int, int] = NO_CODES
+    g: Graph,
+    x: str,
+    input_dtype: np.dtype,
+    standardization: Standardization | None,
+    codes: Mapping[int, int] = NO_CODES,
 ) -> str:
-    """Features as the first layer reads them; see :class:`Standardization`. ``came`` is their dtype.
+    """Features as the first layer reads them; see :class:`Standardization`. ``input_dtype`` is their dtype.
 
     Columns with ``codes`` stay as they are.
     """
     if standardization is None:
-        return g.cast(x, came, g.dtype)
-    wide = g.cast(x, came, DOUBLE)
+        return g.cast(x, input_dtype, g.dtype)
+    wide = g.cast(x, input_dtype, DOUBLE)
     z = _standardized(g, wide, standardization)
     if math.isfinite(standardization.limit):
         # The net refuses an infinite feature; here it becomes nan rather than one at the limit.
-        z = str(g.node("Add", _bent(g, z, standardization.limit), g.node("Mul", wide, g.scalar(0.0, DOUBLE))))
+        z = str(g.node("Add", _limited(g, z, standardization.limit), g.node("Mul", wide, g.scalar(0.0, DOUBLE))))
     z = g.cast(z, DOUBLE, g.dtype)
     if not codes:
         return z
     is_code = np.isin(np.arange(len(standardization.mean)), list(codes))
-    return str(g.node("Where", g.constant("codes", is_code, np.dtype(np.bool_)), g.cast(x, came, g.dtype), z))
+    return str(g.node("Where", g.constant("codes", is_code, np.dtype(np.bool_)), g.cast(x, input_dtype, g.dtype), z))
 
 
 def _standardized(g: Graph, x: str, standardization: Standardization) -> str:
     """(x - mean) / scale of an ``x`` in float64: large values with small differences keep their digits.
 
-    As ``Backend.standardize``: x, mean and scale are halved where the difference could overflow.
+    As ``Backend.standardize``: x, mean and scale are halved if the difference could overflow.
     """
     mean, scale = standardization.mean, standardization.scale
     factor = halves(mean) * power_for(mean, scale)
@@ -88,7 +92,7 @@ def _standardized(g: Graph, x: str, standardization: Standardization) -> str:
 def power_for(offset: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """(n_columns,) powers of two by which numbers of this ``offset`` and ``scale`` are multiplied; mostly 1.
 
-    onnxruntime leaves out a sum with a single number below 2.2e-16, as if that were 0: such columns are brought near 1.
+    onnxruntime drops the addition of a single number below 2.2e-16, as if it were 0: such columns are scaled near 1.
     """
     if len(offset) > 1 or not 0 < abs(offset[0]) < NO_SUMMAND or not 0 < scale[0] < NO_SUMMAND:
         return np.ones(len(offset))
@@ -96,8 +100,8 @@ def power_for(offset: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return power
 
 
-def _bent(g: Graph, z: str, limit: float) -> str:
-    """z / sqrt(1 + (z / limit)^2), of a z that is clipped where its square would overflow."""
+def _limited(g: Graph, z: str, limit: float) -> str:
+    """z / sqrt(1 + (z / limit)^2), with z clipped so that its square does not overflow."""
     most = g.scalar(min(FAR * limit, LARGEST), DOUBLE)
     is_far = g.node("Greater", g.node("Abs", z), most)
     clipped = g.node("Where", is_far, g.node("Mul", g.node("Sign", z), most), z)
@@ -106,8 +110,8 @@ def _bent(g: Graph, z: str, limit: float) -> str:
     return str(g.node("Div", clipped, g.node("Sqrt", square)))
 
 
-def chained(g: Graph, nodes: Sequence[Node], x: str, parameters: Parameters) -> str:
-    """The output of the layers in a row; OptionError for one that is not the library's own."""
+def logits_of(g: Graph, nodes: Sequence[Node], x: str, parameters: Parameters) -> str:
+    """The output of the layers in a row; OptionError for a custom one."""
     for node in nodes:
         x = _layer(g, node, x, parameters)
     return x
@@ -134,24 +138,24 @@ def _layer(g: Graph, node: Node, x: str, parameters: Parameters) -> str:
         case Embedding():
             return _embedding(g, node, layer, x, parameters)
         case Residual():
-            return str(g.node("Add", x, chained(g, node.inner, x, parameters)))
+            return str(g.node("Add", x, logits_of(g, node.inner, x, parameters)))
         case _:
             raise OptionError(
-                f"{layer.kind} {getattr(layer, 'name', '')!r} came, which has no ONNX form: only its maker knows it",
-                hint="use one of the library's own activations and layers",
+                f"{layer.kind} {getattr(layer, 'name', '')!r} has no ONNX form, as only Python functions define it",
+                hint="use the library's own activations and layers",
             )
 
 
 def _embedding(g: Graph, node: Node, layer: Embedding, x: str, parameters: Parameters) -> str:
-    """The numbers, then the row of each table; the row after its last is the mean, for what training never saw."""
+    """The numbers, then the row of each table; the row after its last is the mean, for unseen categories."""
     numbers = [column for column in range(node.n_in) if column not in layer.columns]
     parts = [g.node("Gather", x, g.integers(numbers), axis=1)] if numbers else []
     for t, (column, shares) in enumerate(zip(layer.columns, layer.shares or (), strict=True)):
         table = parameters[f"{node.name}.E{t}"]
         if shares:
             table = np.vstack([table, np.asarray(shares) @ table])
-        came = g.node("Reshape", g.node("Gather", x, g.integers([column]), axis=1), g.integers([-1]))
-        code = g.cast(came, g.dtype, np.dtype(np.int64))
+        chosen = g.node("Reshape", g.node("Gather", x, g.integers([column]), axis=1), g.integers([-1]))
+        code = g.cast(chosen, g.dtype, np.dtype(np.int64))
         parts.append(g.node("Gather", g.constant(f"{node.name}.E{t}", table), code, axis=0))
     return str(g.node("Concat", *parts, axis=1))
 
@@ -162,8 +166,8 @@ def _embedding(g: Graph, node: Node, layer: Embedding, x: str, parameters: Param
 def _layer_norm(g: Graph, x: str, gain: str, bias: str, eps: float) -> str:
     """Of the distances from the row's mean, whose own mean is 0.
 
-    Some runtimes (onnxruntime 1.20) find the variance as mean(x^2) - mean(x)^2, which loses all digits, down to nan,
-    where values are large and close.
+    Some runtimes (onnxruntime 1.20) compute the variance as mean(x^2) - mean(x)^2, which loses all digits, down to nan,
+    if values are large and close.
     """
     distance = g.node("Sub", x, g.node("ReduceMean", x, axes=[-1]))
     if g.dtype != DOUBLE:

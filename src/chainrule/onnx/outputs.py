@@ -1,8 +1,6 @@
-"""From logits to answers, those of ``Network.predict`` and its relatives, by the net's loss."""
+"""From logits to predictions, those of ``Network.predict`` and its relatives, by the net's loss."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,16 +8,14 @@ from chainrule.errors import OptionError
 from chainrule.nn.inputs.standardization import Units
 from chainrule.nn.losses.base import Loss
 from chainrule.nn.losses.names import Gamma, GaussianNLL, Poisson, Quantile
+from chainrule.nn.network import Network
 from chainrule.onnx.activations import softplus
 from chainrule.onnx.columns import DOUBLE, INTEGER
 from chainrule.onnx.graph import Graph
 from chainrule.onnx.layers import power_for
 
-if TYPE_CHECKING:
-    from chainrule.nn.network import Network
 
-
-def answer(g: Graph, net: Network, logits: str) -> None:
+def add_outputs(g: Graph, net: Network, logits: str) -> None:
     """The outputs of the graph.
 
     ``label`` and ``probabilities`` of classes: numbers of classes (n,), or zeros and ones (n, k), k times yes or no;
@@ -66,7 +62,7 @@ def _numbers(g: Graph, loss: Loss, logits: str) -> str:
             mean, logarithm = _halves(g, logits, loss.columns)
             return str(g.node("Concat", mean, g.node("Exp", logarithm), axis=1))
     if type(loss).to_predictions is not Loss.to_predictions:
-        raise OptionError(f"{loss} came, a loss whose predictions have no ONNX form: only its maker knows it")
+        raise OptionError(f"the predictions of {loss} have no ONNX form, as only Python functions define them")
     return logits
 
 

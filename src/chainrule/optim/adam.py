@@ -13,15 +13,15 @@ from chainrule.options import real_number
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimizer):
-    """m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2;   W -= lr m^ / (sqrt(v^) + eps).
+    """m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2;   W -= lr m_hat / (sqrt(v_hat) + eps).
 
-    m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t) at step t = 1, 2, ...; g = dW + weight_decay W.
+    m_hat = m / (1 - beta1^t), v_hat = v / (1 - beta2^t) at step t = 1, 2, ...; g = dW + weight_decay W.
 
     Parameters
     ----------
     beta1, beta2 : in [0, 1)
     eps : above 0
-    eps_hat : eps beside sqrt(v) rather than sqrt(v^), section 2 of the paper; so it is in scikit-learn and Keras
+    eps_hat : add eps to sqrt(v) rather than to sqrt(v_hat), as in section 2 of the paper, scikit-learn and Keras
 
     Source: Kingma, Ba 2015, algorithm 1.
     """
@@ -71,7 +71,7 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam):
-    """Adam with the decay beside the gradient, not in it: W -= lr weight_decay W, then Adam's step with g = dW.
+    """Adam with decoupled weight decay: W -= lr weight_decay W, then Adam's step with g = dW.
 
     Source: Loshchilov, Hutter 2019, algorithm 2 (with lr on the decay, as in torch.optim.AdamW).
     """

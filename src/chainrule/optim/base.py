@@ -17,7 +17,7 @@ from chainrule.options import real_number
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Factors on the learning rate and on the weight decay, for the parameters whose name matches.
+    """Factors of the learning rate and of the weight decay, for the parameters whose name matches.
 
     A slower first layer; all biases six times as fast; nothing but the first layer decayed; a frozen layer::
 
@@ -26,13 +26,13 @@ class ParameterGroup:
         AdamW(weight_decay=0.1, groups=[ParameterGroup("dense0.W"), ParameterGroup("*", decay_factor=0)])
         Adam(groups=[ParameterGroup("dense1.*", lr_factor=0)])
 
-    The first group that matches counts, for both factors. Without one: factors 1, but neither biases nor what a
-    normalisation has learned is decayed, as is usual: they set no slope, so decaying them regularises nothing.
+    The first group that matches decides both factors. Without one: factors 1, but neither biases nor the gain and bias
+    of a normalisation are decayed, as is usual: they set no slope, so decaying them regularises nothing.
 
     Parameters
     ----------
-    pattern : of names in ``net.parameters()``: * stands for any letters, ? for one, [..] for one of these
-    lr_factor, decay_factor : from 0 up; 0 leaves the parameters where they are, or undecayed
+    pattern : of names in ``net.parameters()``: * matches any characters, ? one, [..] one of these
+    lr_factor, decay_factor : from 0 up; 0 freezes the parameters, or leaves them undecayed
     """
 
     pattern: str
@@ -49,7 +49,7 @@ DEFAULT_GROUPS = (*(ParameterGroup(pattern, decay_factor=0.0) for pattern in NOT
 
 
 class Segment(NamedTuple):
-    """A slice of the arena whose parameters are treated alike."""
+    """A slice of the arena whose parameters have the same factors."""
 
     part: slice
     lr_factor: float
@@ -57,7 +57,7 @@ class Segment(NamedTuple):
 
 
 def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float) -> list[Segment]:
-    """The arena cut where the treatment changes, without statistics; one piece if it never does."""
+    """The arena cut into slices of equal factors, without statistics; one if all are equal."""
     found: list[Segment] = []
     for name, slot in layout.slots.items():
         if not is_trained(name):
@@ -74,16 +74,16 @@ def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: flo
 
 @dataclass(frozen=True)
 class Optimizer(abc.ABC):
-    """Settings of an optimiser; :meth:`bind` makes the one at work on a net's arenas.
+    """Settings of an optimiser; :meth:`bind` attaches it to the arenas of a net.
 
     Parameters
     ----------
     lr : a number, or a schedule
     weight_decay : from 0 up, of ``*.W`` and the tables of embeddings (see ParameterGroup). In the gradient,
-        dW + weight_decay W, which is that of the loss + weight_decay / 2 sum W^2; AdamW subtracts lr weight_decay W
-        beside the gradient's step instead
+        dW + weight_decay W, which is that of the loss + weight_decay / 2 sum(W^2); AdamW subtracts lr weight_decay W
+        separately instead
     clip_norm : the largest norm of the whole gradient, or None for no clipping
-    groups : ParameterGroups, the first that matches a parameter's name counts
+    groups : ParameterGroups; the first that matches a parameter's name decides
     """
 
     lr: float | Schedule = 1e-3
@@ -105,7 +105,7 @@ class Optimizer(abc.ABC):
 
     @abc.abstractmethod
     def moment_names(self) -> tuple[str, ...]:
-        """Arrays of the parameters' layout that this optimiser keeps from step to step."""
+        """The arrays, in the parameters' layout, that this optimiser keeps from step to step."""
 
     @abc.abstractmethod
     def update(
@@ -118,22 +118,22 @@ class Optimizer(abc.ABC):
         state: Array,
         segment: Segment,
     ) -> None:
-        """One step on one segment: the slices of all arrays are already taken."""
+        """One step on one segment, whose slices of all arrays these are."""
 
     def bind(self, parameters: Arena, gradients: Arena, moments: Moments | None = None) -> BoundOptimizer:
-        """This optimiser at work on these arenas, going on from ``moments``, by default from zero."""
+        """This optimiser attached to these arenas, continuing from ``moments``, by default from zeros."""
         return BoundOptimizer(self, parameters, gradients, moments if moments is not None else Moments())
 
 
 class Moments:
-    """What an optimiser remembers from step to step: its moments, and how many steps it has made.
+    """What an optimiser keeps from step to step: its moments, and how many steps it has made.
 
-    Handed from one fit to the next (``Trainer(moments=...)``) two fits are one: Adam's bias correction goes on too.
+    Passed from one fit to the next (``Trainer(moments=...)``), they make the two one: Adam's bias correction continues.
 
     Attributes
     ----------
     steps : updates made so far
-    arenas : {name: array of the parameters' layout}; of the last fit
+    arenas : {name: array in the parameters' layout}, of the last fit
     """
 
     def __init__(self) -> None:
@@ -141,27 +141,27 @@ class Moments:
         self.arenas: dict[str, Arena] = {}
 
     def take(self, names: Sequence[str], parameters: Arena) -> dict[str, Arena]:
-        """The arenas of these ``names``, made of zeros where there are none, on the device of the parameters.
+        """The arenas of these ``names``, zeros if there are none yet, on the device of the parameters.
 
-        OptionError where they are those of another net or optimiser.
+        OptionError if they are those of another net or optimiser.
         """
         if not self.steps:
             self.arenas = {name: parameters.like() for name in names}
         if not self.fits(names, parameters):
             raise OptionError(
-                f"moments {', '.join(self.arenas)} of another optimiser or net came, {', '.join(names) or 'none'} for "
-                f"{parameters.layout.size} numbers expected",
-                hint="begin with new ones: Moments()",
+                f"moments: expected {', '.join(names) or 'none'} for {parameters.layout.size} numbers, got "
+                f"{', '.join(self.arenas) or 'none'} of another optimiser or net",
+                hint="start with new ones: Moments()",
             )
         if any(arena.backend is not parameters.backend for arena in self.arenas.values()):
             self.arenas = self.on(parameters.backend).arenas
         return self.arenas
 
     def fits(self, names: Sequence[str], parameters: Arena) -> bool:
-        """Whether an optimiser of these moments may go on from here."""
-        mine = [(arena.layout.slots, arena.layout.dtype) for arena in self.arenas.values()]
+        """Whether an optimiser with moments of these names can continue from here."""
+        own = [(arena.layout.slots, arena.layout.dtype) for arena in self.arenas.values()]
         wanted = (parameters.layout.slots, parameters.layout.dtype)
-        return not self.steps or (tuple(self.arenas) == tuple(names) and all(one == wanted for one in mine))
+        return not self.steps or (tuple(self.arenas) == tuple(names) and all(one == wanted for one in own))
 
     def on(self, backend: Backend) -> Moments:
         """A copy on another backend."""

@@ -1,4 +1,4 @@
-"""L-BFGS, for small data: SciPy's."""
+"""L-BFGS for small data, by SciPy."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ AT_LIMIT = 1  # SciPy's status for a limit of iterations or evaluations
 
 @dataclass(frozen=True)
 class LBFGS(Optimizer):
-    """Minimises f(W) = loss over all rows + weight_decay / 2 sum W^2 by limited-memory BFGS.
+    """Minimises f(W) = loss over all rows + weight_decay / 2 sum(W^2) by limited-memory BFGS.
 
     W -= a H g,   g = df/dW,   H an inverse Hessian from the last ``memory`` pairs of (change of W, change of g), a from
-    a line search for the strong Wolfe conditions. No learning rate, no batches: right for some thousand rows, where
-    it ends in a minimum that the others only come near. An iteration passes all rows through the net once, seldom
-    more often. SciPy (the extra ``scipy``) works on the host in float64, the net in its own dtype.
+    a line search for the strong Wolfe conditions. No learning rate, no batches: suited to some thousand rows, for which
+    it reaches a minimum that the others only approach. An iteration passes all rows through the net once, rarely more
+    often. SciPy (the extra ``scipy``) works on the host in float64, the net in its own dtype.
 
     Parameters
     ----------
     max_iterations : at most; each is an epoch of the history
-    tolerance : it ends where no |df/dW| is larger, or where f no longer falls by more than its roundoff
+    tolerance : it ends when no |df/dW| is larger, or when f no longer falls by more than its roundoff
     memory : pairs that are kept
-    max_evaluations : of f and its gradient, each a pass of all rows; it ends after the iteration in which there are
-        more. None for 100 an iteration
+    max_evaluations : of f and its gradient, each a pass of all rows; it ends after the iteration that exceeds it. None
+        for 100 per iteration
     weight_decay : from 0 up, of ``*.W`` alone (see ParameterGroup)
-    groups : ParameterGroups; a lr_factor of 0 holds parameters where they are, any other than 1 is refused
+    groups : ParameterGroups; a lr_factor of 0 freezes parameters, any other than 1 is refused
 
-    OptionError where SciPy is not installed.
+    OptionError if SciPy is not installed.
     Source: Liu, Nocedal 1989; L-BFGS-B 3.0 by Zhu, Byrd, Lu, Nocedal, through scipy.optimize.minimize.
     """
 
@@ -68,7 +68,7 @@ class LBFGS(Optimizer):
         state: Array,
         segment: Segment,
     ) -> None:
-        """Nothing: a step ends with the gradient, and :meth:`minimize` moves the parameters between steps."""
+        """Does nothing: a step ends with the gradient, and :meth:`minimize` moves the parameters between steps."""
 
     def minimize(
         self,
@@ -80,10 +80,10 @@ class LBFGS(Optimizer):
     ) -> bool:
         """Find a minimum of ``function``, which returns f and its gradient, from ``start`` (p,) float64.
 
-        True if it ended by itself, False at ``max_iterations`` or ``max_evaluations``.
+        True if it converged, False at ``max_iterations`` or ``max_evaluations``.
 
-        ``precision`` is the relative roundoff of f. ``after_iteration`` is told where each iteration has come to; it
-        may raise StopIteration.
+        ``precision`` is the relative roundoff of f. ``after_iteration`` gets the point that each iteration has reached;
+        it may raise StopIteration.
         """
         evaluations = 100 * self.max_iterations if self.max_evaluations is None else self.max_evaluations
         found = find_minimize()(
@@ -100,11 +100,11 @@ class LBFGS(Optimizer):
                 "ftol": 10 * precision,
             },
         )
-        return bool(found.status != AT_LIMIT)  # where it stopped, `after_iteration` was told
+        return bool(found.status != AT_LIMIT)  # `after_iteration` got the last point
 
 
 def _one_argument(function: Callable[[np.ndarray], None]) -> Callable[[np.ndarray], None]:
-    """SciPy goes by the name of the parameter: one that is called ``xk`` gets the point."""
+    """SciPy decides by the parameter's name what to pass: ``xk`` gets the point."""
 
     def callback(xk: np.ndarray) -> None:
         function(xk)
@@ -113,11 +113,11 @@ def _one_argument(function: Callable[[np.ndarray], None]) -> Callable[[np.ndarra
 
 
 def find_minimize() -> Any:
-    """``scipy.optimize.minimize``; OptionError where there is no SciPy."""
+    """``scipy.optimize.minimize``; OptionError if SciPy is not installed."""
     try:
         from scipy.optimize import minimize
     except ImportError as error:
         raise OptionError(
-            "LBFGS came, and SciPy is not installed", hint="pip install 'chainrule[scipy]', or another optimizer"
+            "LBFGS needs SciPy, which is not installed", hint="pip install 'chainrule[scipy]', or use another optimizer"
         ) from error
     return minimize

@@ -1,4 +1,4 @@
-"""Learning rates over a run: tables of one number a step, uploaded every epoch, read by the optimiser's kernel."""
+"""Learning rates over a run: tables of one number per step, uploaded every epoch, read by the optimiser's kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chainrule.options import real_number, whole_number
 
 @dataclass(frozen=True)
 class Schedule(abc.ABC):
-    """lr(t) for update t = 0, 1, ... of T: a pure function, so that a run may be resumed anywhere.
+    """lr(t) for update t = 0, 1, ... of T: a pure function, so that a run can resume at any update.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Cosine(AfterWarmup):
 
 @dataclass(frozen=True)
 class FlatCosine(AfterWarmup):
-    """lr(p) = lr while p < flat, then a cosine down to ``final``, which stands at p = 1.
+    """lr(p) = lr while p < flat, then a cosine down to ``final`` at p = 1.
 
     lr(p) = final + (lr - final) (1 + cos(pi max(0, (p - flat) / (1 - flat)))) / 2
 
@@ -110,7 +110,7 @@ class FlatCosine(AfterWarmup):
 class Coslog4(AfterWarmup):
     """lr(p) = lr (1 - cos(2 pi log2(1 + 15 p))) / 2: four waves, each twice as long as the one before.
 
-    It begins at 0, stands at its peak where 1 + 15 p is 2^(j + 1/2), j = 0, 1, 2, 3, and ends near 0.
+    It starts at 0, peaks when 1 + 15 p is 2^(j + 1/2), j = 0, 1, 2, 3, and ends near 0.
 
     Source: Holzmueller, Grinsztajn, Steinwart 2024 (arXiv 2407.04491), the schedule of RealMLP.
     """
@@ -122,7 +122,7 @@ class Coslog4(AfterWarmup):
 
 @dataclass(frozen=True)
 class Step(AfterWarmup):
-    """lr(p) = lr factor^k,   k the number of entries of ``at`` that are at most p.
+    """lr(p) = lr factor^k,   k the number of entries of ``at`` up to p.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class Step(AfterWarmup):
         at = tuple(real_number("a fraction of the run in at", p, above=True, below=1.0) for p in given)
         if not at or any(p >= q for p, q in itertools.pairwise(at)):
             raise OptionError(f"expected rising fractions of the run as at, got {self.at}", hint="(0.5, 0.75)")
-        object.__setattr__(self, "at", at)  # a list may come; the dataclass is frozen
+        object.__setattr__(self, "at", at)  # a list becomes a tuple; the dataclass is frozen
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
         passed: np.ndarray = np.searchsorted(np.asarray(self.at), progress, side="right")
@@ -153,11 +153,11 @@ class Step(AfterWarmup):
 
 @dataclass(frozen=True)
 class Exponential(AfterWarmup):
-    """lr(p) = lr factor^p: the same ratio from each update to the next, ``factor`` in all.
+    """lr(p) = lr factor^p: the same ratio from each update to the next, ``factor`` over the run.
 
     Parameters
     ----------
-    factor : what is left at the end of the run, in (0, 1)
+    factor : the rate at the end of the run over lr, in (0, 1)
 
     As torch.optim.lr_scheduler.ExponentialLR with gamma = factor^(1 / T), stepped at every update.
     """
@@ -187,7 +187,7 @@ class OneCycle(Schedule):
     start_factor, end_factor : at least 1
 
     Source: Smith, Topin 2018 (arXiv 1708.07120), in the form of torch.optim.lr_scheduler.OneCycleLR: two phases, and
-    with cycle_momentum=False, since a momentum that changed would be one more table on the device.
+    with cycle_momentum=False, since a changing momentum would need another table on the device.
     """
 
     warmup: float = 0.3
@@ -210,9 +210,9 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class Plateau(AfterWarmup):
-    """lr(t) = lr factor^k, where k goes up by 1 whenever ``monitor`` has not improved for ``patience`` epochs.
+    """lr(t) = lr factor^k, with k increasing by 1 whenever ``monitor`` has not improved for ``patience`` epochs.
 
-    ``rates`` is the table without these reductions, lr after the warm-up; the trainer keeps count
+    ``rates`` is the table without these reductions, lr after the warm-up; the trainer counts
     (:class:`~chainrule.train.rates.RatesOfRun`) and multiplies.
 
     Parameters
@@ -220,8 +220,8 @@ class Plateau(AfterWarmup):
     factor : in (0, 1)
     patience : epochs, at least 1
     monitor : a name in the history; by default valid_loss, without validation rows loss
-    min_delta : what counts as better, in units of the metric
-    lowest : the rate is not reduced below this
+    min_delta : the smallest change that counts as an improvement, in units of the metric
+    lowest : the rate is never reduced below this
 
     As ReduceLROnPlateau of Keras; of PyTorch with threshold_mode="abs" and a patience of one less.
     """

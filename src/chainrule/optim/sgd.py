@@ -19,7 +19,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     momentum : in [0, 1); 0 keeps no velocity
-    nesterov : look ahead along the velocity; needs momentum
+    nesterov : whether to look ahead along the velocity; needs momentum
 
     Source: Sutskever, Martens, Dahl, Hinton 2013, in the form of torch.optim.SGD (lr outside the velocity).
     """
@@ -32,7 +32,7 @@ class SGD(Optimizer):
         super().__post_init__()
         real_number("momentum", self.momentum, below=1.0)
         if self.nesterov and not self.momentum:
-            raise OptionError("nesterov without momentum came", hint="give a momentum, 0.9 say")
+            raise OptionError("nesterov: expected a momentum above 0 with it, got 0", hint="momentum=0.9, for example")
 
     def moment_names(self) -> tuple[str, ...]:
         return ("velocity",) if self.momentum else ()

@@ -9,14 +9,14 @@ from typing import Literal, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 
-from chainrule.backends.contract.backend import Array, Backend
+from chainrule.backends.contract.backend import ActivationName, Array, Backend
 from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.row_checks import array_of_the_host
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import Loss
-from chainrule.nn.mlp import MLP
+from chainrule.nn.mlp import MLP, NormalizationName
 from chainrule.nn.network import Network
 from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import Moments, Optimizer
@@ -45,8 +45,8 @@ class Architecture:
     backend, dtype, seed : as for :class:`MLP`
     """
 
-    activation: str | Sequence[str]
-    normalization: str | None
+    activation: ActivationName | Sequence[ActivationName]
+    normalization: NormalizationName | None
     residual: bool = False
     loss: Loss
     n_out: int

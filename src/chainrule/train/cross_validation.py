@@ -10,9 +10,9 @@ import numpy as np
 
 from chainrule.errors import OptionError, ShapeError
 from chainrule.host_memory import out_of_memory_hint
-from chainrule.nn import metrics
-from chainrule.nn.losses.base import refuse_where
+from chainrule.nn.losses.base import refuse_if
 from chainrule.nn.network import Network
+from chainrule.nn.scores import score
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CrossValidation:
     @property
     def names(self) -> tuple[str, ...]:
         """The metrics."""
-        return tuple(dict.fromkeys(name for score in self.scores for name in score))
+        return tuple(dict.fromkeys(name for found in self.scores for name in found))
 
     @property
     def mean(self) -> dict[str, float]:
@@ -45,7 +45,7 @@ class CrossValidation:
         return {name: _deviation(v) for name, v in self._columns().items() if len(v) > 1}
 
     def _columns(self) -> dict[str, list[float]]:
-        return {name: [score[name] for score in self.scores if name in score] for name in self.names}
+        return {name: [found[name] for found in self.scores if name in found] for name in self.names}
 
 
 def _deviation(values: Sequence[float]) -> float:
@@ -86,13 +86,13 @@ def cross_validate(
     matrix = None if getattr(X, "columns", None) else getattr(X, "features", X)
     if isinstance(matrix, np.ndarray) and matrix.dtype.kind == "f" and matrix.ndim == 2:
         # Checked here, so that the error has the caller's row numbers and not those of a fold.
-        refuse_where(~np.isfinite(matrix), matrix, "X", "a finite number")
+        refuse_if(~np.isfinite(matrix), matrix, "X", "a finite number")
     scores = []
     for number, (training, held_out) in enumerate(folds, 1):
         if len(np.intersect1d(training, held_out)):
             raise OptionError(f"fold {number} has rows on both sides: what is scored must not be trained on")
         net = train(training)
-        scores.append(metrics.score(net, _rows(net, X, held_out), y[held_out]))
+        scores.append(score(net, _rows(net, X, held_out), y[held_out]))
         if on_fold is not None:
             on_fold(number, scores[-1])
     return CrossValidation(tuple(scores), tuple(len(held_out) for _, held_out in folds))

@@ -11,7 +11,6 @@ from chainrule.errors import OutOfMemoryError
 from chainrule.host_memory import WORTH_ASKING, free_on_host, left_of_limits
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.layers.base import Memory, walk
-from chainrule.nn.layout import use_of
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
 from chainrule.train.feeding.batches import batch_formats, plan_batches
@@ -42,7 +41,7 @@ def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
 
 def _layers_memory(net: Network) -> Iterator[Memory]:
     for node in walk(net.nodes):
-        yield node.layer.memory(node.n_in, use_of(net, node, training=True))
+        yield net.memory_of(node, training=True)
 
 
 def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int | None) -> int:

@@ -1,9 +1,10 @@
-"""The proof, as a list of checks: ``chainrule verify`` runs them on a device and prints one line each."""
+"""The proof as a list of checks: ``chainrule verify`` runs them on a device and prints a line for each."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -35,7 +36,7 @@ PHILOX_ZERO = (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
 
 
 class Outcome(NamedTuple):
-    """One line of the table. ``error`` and ``limit`` are numbers where the check measures one."""
+    """One line of the table."""
 
     name: str
     status: Literal["ok", "FAILED"]
@@ -43,28 +44,36 @@ class Outcome(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a check found, and the most that it may be."""
+    """The error that a check measured, and the largest that it allows."""
 
     error: float
     limit: float
-    unit: str = ""
 
 
 def run_checks(backend: Backend, seed: int = 0) -> Iterator[Outcome]:
-    """Every check on ``backend``, one after the other; a failing one does not keep the rest from running."""
+    """Every check on ``backend``, one after the other; a failing one does not stop the rest."""
+    for name, check in checks_of(backend, seed).items():
+        yield _outcome(name, check)
+
+
+def checks_of(backend: Backend, seed: int = 0) -> dict[str, Callable[[], Measured]]:
+    """The checks on ``backend`` by name, in the order in which they are printed."""
     rng = np.random.default_rng(seed)
     other: Backend = GuardedBackend() if isinstance(backend, NumPyBackend) else NumPyBackend()
     versus = f"{backend.device} ({backend.name}) against {other.device} ({other.name})"
-    yield _outcome("random numbers: Philox known answers", lambda: _philox(backend))
-    yield _outcome("products: element by element against 8 u |A||B|", lambda: _products(backend, rng))
+    checks: dict[str, Callable[[], Measured]] = {
+        "random numbers: Philox known answers": partial(_philox, backend),
+        "products: element by element against 8 u |A||B|": partial(_products, backend, rng),
+    }
     for loss in LOSSES:
         for method in ("complex step", "central difference"):
-            yield _outcome(f"gradients of {loss} by {method}", lambda: _gradients(backend, loss, method))  # noqa: B023 - run at once
-    yield _outcome("gradients: float32 against float64", lambda: _single_against_double(backend))
+            checks[f"gradients of {loss} by {method}"] = partial(_gradients, backend, loss, method)
+    checks["gradients: float32 against float64"] = partial(_single_against_double, backend)
     for dtype, limit in {"float64": AGREEMENT_64, "float32": AGREEMENT[backend.precision]}.items():
-        yield _outcome(f"100 steps in {dtype}: {versus}", lambda: _agreement(backend, other, dtype, limit))  # noqa: B023 - run at once
-    yield _outcome("same command, same bits", lambda: _same_bits(backend))
-    yield _outcome("saved and loaded: same predictions", lambda: _saved_and_loaded(backend))
+        checks[f"100 steps in {dtype}: {versus}"] = partial(_agreement, backend, other, dtype, limit)
+    checks["same command, same bits"] = partial(_same_bits, backend)
+    checks["saved and loaded: same predictions"] = partial(_saved_and_loaded, backend)
+    return checks
 
 
 def _outcome(name: str, check: Callable[[], Measured]) -> Outcome:
@@ -72,8 +81,8 @@ def _outcome(name: str, check: Callable[[], Measured]) -> Outcome:
         found = check()
     except ChainruleError as error:
         return Outcome(name, "FAILED", error.message)
-    good = found.error <= found.limit  # a nan is not
-    return Outcome(name, "ok" if good else "FAILED", f"{found.error:.1e} (at most {found.limit:.0e})")
+    passed = found.error <= found.limit  # nan fails
+    return Outcome(name, "ok" if passed else "FAILED", f"{found.error:.1e} (at most {found.limit:.0e})")
 
 
 def _philox(backend: Backend) -> Measured:
@@ -85,7 +94,7 @@ def _philox(backend: Backend) -> Measured:
 
 
 def _products(backend: Backend, rng: np.random.Generator) -> Measured:
-    """The largest error in units of u |A||B|."""
+    """The largest error, in units of u |A||B|."""
     worst = 0.0
     for dtype in (np.float32, np.float64):
         for m, k, n in PRODUCT_SHAPES:
@@ -116,7 +125,7 @@ def _gradients(backend: Backend, loss: str, method: str) -> Measured:
         net = MLP(
             [6, 9, 8, LOSSES[loss].outputs_for(3)],
             activation=activation,
-            loss=loss,
+            loss=LOSSES[loss],
             backend=backend,
             dtype="float64",
             seed=1,
@@ -128,7 +137,7 @@ def _gradients(backend: Backend, loss: str, method: str) -> Measured:
 
 
 def _single_against_double(backend: Backend) -> Measured:
-    # tanh: a factor rounded to 8 bits pushes some units across the kink of a ReLU, which no tolerance describes
+    # tanh: rounding a factor to 8 bits moves some units across the kink of a ReLU, which no tolerance covers
     net = MLP([20, 50, 30, 10], activation="tanh", backend=backend, dtype="float32", seed=2)
     X, y = _rows(net, 64)
     _, exact = net.copy(dtype="float64").loss_and_gradients(X, y)
@@ -167,7 +176,7 @@ def _saved_and_loaded(backend: Backend) -> Measured:
 
 
 def _rows(net: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random rows that are the same for every body and dtype."""
+    """Random rows that are the same for every backend and dtype."""
     X, y = random_rows(net, n, np.random.default_rng(20261122))
     return X.astype(np.float32), y
 

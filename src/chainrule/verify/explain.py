@@ -5,8 +5,8 @@ checked against the formula in long double. A backward line ``dq = ...`` claims 
 quantity q, and is checked by the complex step: move q along a random direction, go forward by the formulas again with q
 held there, and compare the slope of the loss. A line of the prediction is checked as a forward line is.
 
-The formulas are computed in array operations of their own, so a kernel that is wrong in the same way forward and
-backward shows too; activations and losses in long double and complex numbers are those of the reference.
+The formulas are evaluated in array operations of their own, so a kernel that is wrong in the same way forward and
+backward is detected too; activations and losses in long double and complex numbers are those of the reference.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
 from chainrule.options import whole_number
 from chainrule.verify.explained_step import SYMBOL, Place, Step
-from chainrule.verify.explained_step import random_rows as random_rows  # noqa: PLC0414  (given on from here)
+from chainrule.verify.explained_step import random_rows as random_rows  # noqa: PLC0414 - exported from here
 from chainrule.verify.gradients import COMPLEX_STEP, DIFFERENCE_TOLERANCE, TINY
 
 TOLERANCE = 1e-12
@@ -41,7 +41,7 @@ RULE_OF_THUMB = (
 class Line(NamedTuple):
     """One formula: ``name = formula``, the shapes in it, and the relative error that its check found."""
 
-    part: str  # "forward", "backward", or "prediction" where that is another formula
+    part: str  # "forward", "backward", or "prediction" if that is another formula
     layer: str  # "dense0", ..., "loss"
     depth: int  # of blocks around it
     name: str
@@ -65,15 +65,15 @@ class Explanation(NamedTuple):
 def explain(net: Network | Sequence[int], *, batch: int = 32, seed: int = 0, **options: Any) -> Explanation:
     """One step of a net on ``batch`` random rows, in float64 on the CPU.
 
-    The numbers checked are those of the library's own forward and backward pass, at the net's parameters; of those that
-    still have their first value (biases of 0, gains of 1) at others.
+    The numbers checked are those of the library's own forward and backward pass at the net's parameters; those that
+    still have their initial value (biases of 0, gains of 1) are moved away from it.
 
     Parameters
     ----------
     net : a Network, which stays as it is, or the widths of an :class:`MLP`
     batch : rows, at least 1
     seed : of the rows
-    options : of the MLP (``activation``, ``normalization``, ``loss``, ...), where widths came
+    options : of the MLP (``activation``, ``normalization``, ``loss``, ...), if ``net`` are widths
 
     Raises
     ------
@@ -83,10 +83,13 @@ def explain(net: Network | Sequence[int], *, batch: int = 32, seed: int = 0, **o
     if not isinstance(net, Network):
         net = MLP(net, backend=NumPyBackend(), dtype="float64", seed=seed, **options)
     elif options:
-        raise OptionError(f"{', '.join(options)} came with a net, which has its own", hint="or give widths")
+        raise OptionError(
+            f"expected no options with a Network, which has its own, got {', '.join(options)}",
+            hint="give widths instead",
+        )
     for node in walk(net.nodes):
         if isinstance(node.layer, CustomActivation):
-            _refuse_what_is_not_analytic(node.layer)
+            _refuse_non_analytic(node.layer)
     step = Step(net, batch, seed)
     W, x, z = (step.places[-1].names[symbol] for symbol in ("W", "x", "z"))
     W_shape, x_shape, z_shape = (_shape(step.at[name]) for name in (W, x, z))
@@ -111,8 +114,8 @@ def _backward(step: Step) -> Iterator[Line]:
     z = step.places[-1].output
     formula, error = _of_top(step, step.net.loss.gradient), step.gradient_error(z)
     yield Line("backward", "loss", 0, f"d{z}", formula, _shape(step.at[z]), error)
-    for written in _way_back(step, step.places):
-        if written.name != "x":  # no one asks for the gradient by the rows
+    for written in _backward_lines(step, step.places):
+        if written.name != "x":  # the gradient by the rows is not computed
             yield written.line("backward", step.gradient_error(written.name))
 
 
@@ -125,7 +128,7 @@ def _prediction(step: Step) -> Iterator[Line]:
 
 
 class _Written(NamedTuple):
-    """A line whose names and shapes are put in, and which is yet to be checked."""
+    """A line with its names and shapes filled in, not yet checked."""
 
     place: Place
     name: str
@@ -139,10 +142,10 @@ class _Written(NamedTuple):
         )
 
 
-def _way_back(step: Step, places: Sequence[Place]) -> Iterator[_Written]:
+def _backward_lines(step: Step, places: Sequence[Place]) -> Iterator[_Written]:
     """From the last of these layers to the first, whose gradient by x comes last."""
     for place in reversed(places):
-        inner = list(_way_back(step, place.inner))
+        inner = list(_backward_lines(step, place.inner))
         for formula in place.formulas.backward:
             if inner and formula.symbol == "x":  # two gradients by the same x, which are added
                 yield from inner[:-1]
@@ -171,10 +174,10 @@ def _written(step: Step, place: Place, formula: Forward | Backward, inner: _Writ
 
 
 def _of_top(step: Step, formula: str) -> str:
-    """A loss's formula with the output's name, number of rows and columns put in."""
+    """A loss's formula with the output's name and its numbers of rows and columns filled in."""
     z = step.places[-1].output
     n, k = step.at[z].shape
-    named = re.sub(r"\b[zp](?=\b|_)", z, formula)
+    named = re.sub(r"\bz(?=\b|_)", z, formula)
     return re.sub(r"\bk\b", str(k), re.sub(r"\bn\b", str(n), named))
 
 
@@ -186,15 +189,15 @@ def _distance(found: Any, exact: Any) -> float:
     return float(np.abs(found - exact).max() / max(np.abs(exact).max(), TINY))
 
 
-# ---- functions of the user's own ------------------------------------------------------------------
+# ---- custom activations ---------------------------------------------------------------------------
 
 
-def _refuse_what_is_not_analytic(layer: CustomActivation) -> None:
-    """OptionError where the function is not what its derivative says once numbers are complex."""
+def _refuse_non_analytic(layer: CustomActivation) -> None:
+    """OptionError if the function's derivative is wrong for complex numbers."""
     z = np.random.default_rng(0).uniform(-RANGE, RANGE, 65)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an imaginary part that is thrown away: seen below
+            warnings.simplefilter("ignore")  # about a discarded imaginary part: detected below
             slope = np.imag(layer.value(np, z + 1j * COMPLEX_STEP)) / COMPLEX_STEP
             gap = np.abs(slope - layer.derivative(np, z))
     except Exception as error:
@@ -204,6 +207,6 @@ def _refuse_what_is_not_analytic(layer: CustomActivation) -> None:
             return
         why = "loses their imaginary part"
     raise OptionError(
-        f"{layer.name} does not carry complex numbers ({why}), which explain checks with",
-        hint="where it asks for a sign or a size, let it ask z.real; check_gradients takes it as it is",
+        f"{layer.name} does not support complex numbers ({why}), with which explain checks",
+        hint="use z.real for signs and comparisons; check_gradients takes it as it is",
     )

@@ -1,7 +1,7 @@
 """The numbers of the training step that :mod:`~chainrule.verify.explain` explains: the library's, and by formula.
 
-Each quantity of the net has a name of its own: the symbol that the layer's formulas have for it, and how many layers
-with that symbol came before. So W1 is the W of dense1, and y3 the fourth y that a batch meets.
+Each quantity of the net has its own name: its symbol in the layer's formulas, and how many layers with that symbol
+precede. So W1 is the W of dense1, and y3 the fourth y in the order of the forward pass.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from chainrule.nn.network import Network
 from chainrule.nn.passes import Pass, new_state
 from chainrule.verify.gradients import COMPLEX_STEP, TINY
 
-# Of the largest gradient. The terms of a gradient may all but cancel, as where two numbers are normalised, while their
-# roundings do not; and what is wrong by a part in 10^13 of the largest still shows.
+# Of the largest gradient. The terms of a gradient may all but cancel, as when two numbers are normalised, while their
+# rounding errors do not; and an error of a part in 10^13 of the largest is still detected.
 FLOOR = 0.1
 SYMBOL = re.compile(r"\{([^{}]+)\}")
-# What would hide that a formula forgets it is moved away from these values, which a fresh net has everywhere.
+# A formula that forgets a parameter would be right at these values, which a new net has everywhere: they are changed.
 FRESH = {"b": 0.0, "bias": 0.0, "gain": 1.0, "running_mean": 0.0, "running_var": 1.0}
 
 
 class Place(NamedTuple):
-    """A layer in its place, and what its symbols are called there."""
+    """A layer in its place, and the names of its symbols there."""
 
     node: Node
     depth: int  # of blocks around it
@@ -46,14 +46,14 @@ class Place(NamedTuple):
         return self.names[self.formulas.forward[-1].symbol]
 
     def walk(self) -> Iterator[Place]:
-        """It and all that it is made of, in the order in which a batch passes through them."""
+        """The layers within it, then itself: the order in which a batch passes through them."""
         for place in self.inner:
             yield from place.walk()
         yield self
 
 
 def name_quantities(nodes: Sequence[Node], n: int) -> tuple[Place, ...]:
-    """The layers of a net, in a row behind the ``n`` rows "x"."""
+    """The layers of a net, in a row on the ``n`` rows "x"."""
     counts: dict[str, int] = {}
 
     def row(nodes: Sequence[Node], x: str, depth: int) -> tuple[Place, ...]:
@@ -78,7 +78,7 @@ def name_quantities(nodes: Sequence[Node], n: int) -> tuple[Place, ...]:
 class Step:
     """One pass of the library over random rows. ``at`` and ``d`` hold each quantity and its gradient by name.
 
-    ``predicted`` holds the outputs of the layers where no training goes on.
+    ``predicted`` holds the outputs of the layers in a prediction.
     """
 
     def __init__(self, net: Network, n: int, seed: int) -> None:
@@ -92,8 +92,8 @@ class Step:
         self.rows = net.upload_rows(*random_rows(net, n, self.rng))
         self._state, totals = new_state(be, halted=0), be.empty((1, 3), np.float64)  # halted: statistics stay
         batch = net.bind(n, training=True, state=self._state)
-        prediction = net.bind(n, training=False, apart=True)
-        self._at_work = _by_name(batch)
+        prediction = net.bind(n, training=False, keep_outputs=True)
+        self._passes = _by_name(batch)
         with be.running():
             logits = batch.forward(self.rows.x)
             net.loss(be, LossBatch(logits, self.rows.targets, None, self._state, totals, batch.dlogits))
@@ -106,10 +106,10 @@ class Step:
         self._floor = FLOOR * max(float(np.abs(gradient).sum()) for gradient in self.d.values())
 
     def _kept(self) -> dict[str, Any]:
-        """What the library has computed on the way up, and what it has learned."""
+        """What the library computed in the forward pass, and the parameters."""
         found: dict[str, Any] = {}
         for place in self.order:
-            layer: Any = self._at_work[place.node.name]
+            layer: Any = self._passes[place.node.name]
             symbols = [*place.node.layer.parameter_shapes(place.node.n_in), *(f.symbol for f in place.formulas.forward)]
             found |= {place.names[symbol]: getattr(layer, symbol) for symbol in symbols}
             if isinstance(layer, DensePass):  # which need not keep z
@@ -119,9 +119,9 @@ class Step:
         return found
 
     def _gradients(self, places: Sequence[Place], top: Any) -> Iterator[tuple[str, Any]]:
-        """By name; ``top`` is the gradient by the output of the last of these layers."""
+        """Of each quantity, by name; ``top`` is the gradient by the output of the last of these layers."""
         for place, above in itertools.zip_longest(places, places[1:]):
-            layer: Any = self._at_work[place.node.name]
+            layer: Any = self._passes[place.node.name]
             own = place.node.layer.parameter_shapes(place.node.n_in)
             yield from ((place.names[p], getattr(layer, f"d{p}")) for p in own if hasattr(layer, f"d{p}"))
             dy = layer.dy
@@ -133,8 +133,8 @@ class Step:
             yield from self._gradients(place.inner, dy)
 
     def _gradient_below(self, above: Place, layer: DensePass) -> Any:
-        """The gradient by y of a dense layer, which it has overwritten with that by z: once more from the one above."""
-        upper, dy = self._at_work[above.node.name], np.empty_like(layer.y)
+        """The gradient by y of a dense layer, which it overwrote with that by z: computed again by the layer above."""
+        upper, dy = self._passes[above.node.name], np.empty_like(layer.y)
         if isinstance(upper, DensePass):
             upper.backward_from_dz(dy)
         else:
@@ -142,7 +142,7 @@ class Step:
         return dy
 
     def by_formula(self, dtype: Any, moved: str = "", value: Any = None, *, training: bool = True) -> dict[str, Any]:
-        """Every quantity of the way up in ``dtype``, by formula, the one named ``moved`` held at ``value``."""
+        """Every quantity of the forward pass in ``dtype``, by formula, the one named ``moved`` held at ``value``."""
         be, at = self.net.backend, {"x": self.rows.x.astype(dtype)}
 
         def put(name: str, found: Any) -> None:
@@ -150,7 +150,7 @@ class Step:
 
         with be.running():
             for place in self.order:
-                layer = self._at_work[place.node.name]
+                layer = self._passes[place.node.name]
                 for symbol in place.node.layer.parameter_shapes(place.node.n_in):
                     put(place.names[symbol], self.at[place.names[symbol]])
                 for formula in self._formulas(place.formulas, training):
@@ -180,7 +180,7 @@ def _by_name(batch: Pass) -> Mapping[str, LayerPass]:
 
 
 def _off_fresh_values(point: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The parameters that still have their first value, moved by up to a half."""
+    """The parameters that still have their initial value, moved by up to a half."""
     moved = {}
     for name, value in point.items():
         fresh = FRESH.get(name.rpartition(".")[2])
@@ -190,7 +190,7 @@ def _off_fresh_values(point: Mapping[str, np.ndarray], rng: np.random.Generator)
 
 
 def random_rows(net: Network, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Normal features, codes where the net takes some, and targets of the kind that the net's loss wants."""
+    """Normal features, codes if the net takes any, and targets of the kind that the net's loss takes."""
     X, shape = rng.normal(size=(n, net.n_in)), (n, net.loss.columns)
     for column, count in net.codes(training=True).items():
         X[:, column] = rng.integers(0, count, n)

@@ -1,11 +1,11 @@
-"""The user's own proof: analytic gradients against numeric ones that know nothing of the chain rule.
+"""A proof for any net: analytic gradients against numeric ones, which do not use the chain rule.
 
 Two methods, both in double precision:
 
 * complex step:        f'(t) = Im f(t + i h) / h,                  h = 1e-30: no subtraction, so exact to rounding
 * central difference:  f'(t) ~ (f(t + h) - f(t - h)) / (2 h),      h = 1e-5 of the direction
 
-f is the loss along a direction in the space of one parameter. A random direction meets every entry at once; where it
+f is the loss along a direction in the space of one parameter. A random direction tests every entry at once; if it
 disagrees, the set of entries is halved until the wrong one is found. Complex step runs the forward pass of the
 reference in complex numbers, so it also catches a forward pass that is wrong on a device.
 
@@ -35,21 +35,27 @@ COMPLEX_STEP = 1e-30
 COMPLEX_TOLERANCE = 1e-12
 DIFFERENCE_STEP = 1e-5
 DIFFERENCE_TOLERANCE = 1e-6
-VANISHING = 1e-2  # of the largest gradient: of a bias that a normalisation takes away, only roundings are left
-KINK_HALVINGS = 12  # a smooth loss converges long before; what still disagrees lies on a kink of ReLU
+VANISHING = 1e-2  # of the largest gradient: that of a bias which a normalisation cancels is rounding alone
+KINK_HALVINGS = 12  # a smooth loss converges long before; otherwise there is a kink of ReLU
 
-Slope = Callable[[np.ndarray], tuple[float, float]]  # least and greatest slope along a direction that rounding allows
+Slope = Callable[[np.ndarray], tuple[float, float]]  # along a direction: the least and the greatest within rounding
 
 
-@dataclass
+@dataclass(repr=False)
 class GradientReport:
     """Largest relative errors, by parameter: {name: error} for each method.
 
-    ``complex_step`` is empty for a net with functions of your own, which may not carry complex numbers.
+    ``complex_step`` is empty for a net with custom functions, which may not support complex numbers.
     """
 
     complex_step: dict[str, float] = field(default_factory=dict)
     central_difference: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """How many parameters were checked, and the largest error of each method."""
+        found = {"complex step": self.complex_step, "central difference": self.central_difference}
+        largest = [f"{max(errors.values()):.1e} by {method}" for method, errors in found.items() if errors]
+        return f"<GradientReport {len(self.central_difference)} parameters, largest error {', '.join(largest) or 0}>"
 
     def __str__(self) -> str:
         lines = ["parameter        complex step   central difference"]
@@ -62,13 +68,13 @@ class GradientReport:
 def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, seed: int = 0) -> GradientReport:
     """Check every parameter's gradient on these rows; a few rows are enough.
 
-    The net itself stays as it is: a float64 copy on its own backend is checked, with its weights, and biases of
+    The net itself does not change: a float64 copy on its own backend is checked, with its weights, and with biases of
     exactly 0 moved off the kink of ReLU.
 
     Returns
     -------
-    GradientReport   of relative errors: |analytic - numeric| over sum |gradient * direction|, or over a
-        thousandth of the largest parameter's where that is more.
+    GradientReport   of relative errors: |analytic - numeric| / sum(|gradient * direction|), the divisor at least a
+        hundredth of the largest sum(|gradient|) of a parameter.
 
     Raises
     ------
@@ -82,14 +88,14 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
     _, device_gradients = copy.loss_and_gradients(*rows)
     gradients = {name: be.download(g) for name, g in device_gradients.items()}
     report = GradientReport()
-    complex_twin = copy.copy(backend=NumPyBackend(), dtype="complex128")
+    complex_copy = copy.copy(backend=NumPyBackend(), dtype="complex128")
     floor = max((float(np.abs(g).sum()) for g in gradients.values()), default=0.0) * VANISHING
     own = isinstance(net.loss, CustomLoss) or any(isinstance(n.layer, CustomActivation) for n in walk(net.nodes))
     for name, gradient in gradients.items():
-        # Away from 0, so that a wrong entry cannot hide behind a small factor.
+        # Away from 0, so that a small factor cannot hide a wrong entry.
         direction = rng.uniform(0.5, 1.5, gradient.shape) * rng.choice([-1.0, 1.0], gradient.shape)
         if not own:
-            exact = _complex_slope(complex_twin, rows, point, name)
+            exact = _complex_slope(complex_copy, rows, point, name)
             error = _compare(name, gradient, direction, exact, COMPLEX_TOLERANCE, "complex step", floor)
             report.complex_step[name] = error
         rough = _difference_slope(copy, rows, point, name)
@@ -102,8 +108,8 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
 def _off_the_kinks(point: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The point, with biases of exactly 0 moved a little.
 
-    A row of zeros, or units that are all dead, meet a bias of 0 exactly on the kink of ReLU, where the loss has no one
-    slope to compare with; and every fresh net has biases of 0.
+    With a row of zeros, or if all units below are dead, a bias of 0 is exactly at the kink of ReLU, where the loss has
+    no single slope to compare with; and every new net has biases of 0.
     """
     moved = dict(point)
     for name, value in point.items():
@@ -117,7 +123,7 @@ def _off_the_kinks(point: dict[str, np.ndarray], rng: np.random.Generator) -> di
 def _compare(
     name: str, gradient: np.ndarray, direction: np.ndarray, slope: Slope, tolerance: float, method: str, floor: float
 ) -> float:
-    """The relative error along ``direction``; GradientError with the worst entry where it is too large."""
+    """The relative error along ``direction``; GradientError with the worst entry if it is too large."""
     error = _gap(gradient, direction, slope) / max(float(np.abs(gradient * direction).sum()), floor, TINY)
     if error <= tolerance:
         return error
@@ -131,14 +137,14 @@ def _compare(
     numeric = slope(_only(np.ones(gradient.shape), entries))[0]
     entry = ", ".join(str(int(i)) for i in at)
     raise GradientError(
-        f"the gradient by {name}[{entry}] is {gradient[at]:.12g}, by {method} it is {numeric:.12g} "
-        f"(relative error {error:.1e} along a random direction, at most {tolerance:.0e} was expected)",
+        f"gradient by {name}[{entry}]: expected {numeric:.12g} by {method}, got {gradient[at]:.12g} "
+        f"(relative error {error:.1e} along a random direction, limit {tolerance:.0e})",
         hint="look at the backward pass of this layer: formula, transposes, division by n",
     )
 
 
 def _gap(gradient: np.ndarray, direction: np.ndarray, slope: Slope) -> float:
-    """How far the analytic slope lies outside the numeric one; infinite where either is nan."""
+    """How far the analytic slope lies outside the range of the numeric one; infinite if either is nan."""
     analytic, (low, high) = float((gradient * direction)[direction != 0].sum()), slope(direction)
     gap = max(low - analytic, analytic - high, 0.0)
     return gap if np.isfinite(analytic + low + high) else float("inf")
@@ -165,8 +171,8 @@ def _difference_slope(copy: Network, rows: tuple[Any, Any, Any], point: dict[str
         return float(_loss(copy, rows, point, name, point[name] + t * direction).real)
 
     def slope(direction: np.ndarray) -> tuple[float, float]:
-        # A kink within +-h shows as a quotient that moves when h is halved: go closer until it stands still, up to
-        # what the rounding of two losses leaves undecided.
+        # With a kink within +-h the quotient changes when h is halved: halve it until the quotient no longer changes by
+        # more than the rounding of the two losses.
         h, here, found = DIFFERENCE_STEP, loss(direction, 0.0), float("nan")
         for _ in range(KINK_HALVINGS):
             ahead, behind = loss(direction, h), loss(direction, -h)

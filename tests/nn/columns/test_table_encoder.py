@@ -101,15 +101,15 @@ def test_what_does_not_fit_is_refused():
     encoder = TableEncoder.fit(TABLE)
     with pytest.raises(DataError, match="lacks 2 of the 3 columns: 'size', 'color'"):
         encoder.encode({"age": np.ones(2)})
-    with pytest.raises(DataError, match="'size' holds text, numbers were expected"):
+    with pytest.raises(DataError, match="'size': expected numbers, as in training, got text"):
         encoder.encode(TABLE | {"size": TABLE["color"]})
-    with pytest.raises(DataError, match="'color' holds numbers, categories were expected"):
+    with pytest.raises(DataError, match="'color': expected categories, as in training, got numbers"):
         encoder.encode(TABLE | {"color": TABLE["age"]})
     with pytest.raises(OptionError, match="max_categories"):
         TableEncoder.fit(TABLE, max_categories=0)
     with pytest.raises(OptionError, match="different names"):
         TableEncoder((NumberColumn("a"), NumberColumn("a")))
-    with pytest.raises(OptionError, match="not those of the encoder"):
+    with pytest.raises(OptionError, match="feature_names: expected those of the encoder"):
         Preparation(feature_names=("a",), encoder=encoder)
 
 
@@ -203,7 +203,7 @@ def test_a_model_file_with_columns_and_without_their_names_is_refused(net, tmp_p
     net.save(tmp_path / "m")
     description, tensors = model_file.read(tmp_path / "m")
     model_file.write(tmp_path / "bad", description | {"feature_names": []}, tensors)
-    with pytest.raises(ModelFileError, match="feature_names should be those that the columns make"):
+    with pytest.raises(ModelFileError, match="feature_names: expected those of the columns"):
         cr.load(tmp_path / "bad", device="cpu")
 
 
@@ -300,7 +300,7 @@ def test_a_net_that_does_not_embed_the_codes_is_refused(tmp_path):
     with pytest.raises(OptionError, match=r"codes to columns \[1\] of X(?s:.*)embedding=encoder.embedding\(\)"):
         cr.Trainer(net).fit(np.zeros((9, 2)), np.arange(9) % 3)
     net.save(tmp_path / "m")
-    with pytest.raises(ModelFileError, match="does not embed so"):
+    with pytest.raises(ModelFileError, match="does not embed as such"):
         cr.load(tmp_path / "m", device="cpu")
 
 

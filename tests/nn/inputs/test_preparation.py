@@ -19,7 +19,7 @@ def standardized(s: cr.Standardization, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e6, 1e9, -1e12])
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 1e5])
-def test_fitted_columns_have_mean_0_and_deviation_1(rng, offset, spread):
+def test_standardization_gives_mean_0_and_deviation_1(rng, offset, spread):
     x = offset + spread * rng.normal(size=(500, 3))
     z = standardized(cr.Standardization.fit(x), x)
     error = 1e-12 + 100 * np.finfo(np.float64).eps * abs(offset) / spread  # 500 terms, each rounded to its offset
@@ -29,14 +29,14 @@ def test_fitted_columns_have_mean_0_and_deviation_1(rng, offset, spread):
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e150, 1e9 + 0.1, 5e-324, 1 / 3])
 @pytest.mark.parametrize("n", [1, 2, 1000, 12_345])
-def test_a_column_that_never_changes_becomes_0(value, n):
+def test_standardization_makes_a_constant_column_0(value, n):
     """And a new row that has another value there becomes 0 as well."""
     for s in (cr.Standardization.fit(np.full((n, 1), value)), cr.Standardization.fit_robust(np.full((n, 1), value))):
         assert (s.mean.tolist(), s.scale.tolist(), s.is_constant.tolist()) == ([value], [math.inf], [True])
         np.testing.assert_array_equal(standardized(s, np.array([[value], [value + 1], [-1e300]])), 0)
 
 
-def test_one_constant_column_does_not_hide_the_others(rng):
+def test_standardization_of_one_constant_column_among_others(rng):
     """0.1 in 100 rows has a computed deviation above 0, from the rounding of its mean alone."""
     x = rng.normal(size=(100, 3)) + 7
     x[:, 1] = 0.1
@@ -60,7 +60,7 @@ def test_one_axis_is_one_column():
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e9, -1e300])
-def test_targets_come_back_to_their_units(rng, offset):
+def test_standardization_of_targets_is_inverted(rng, offset):
     y = offset + max(3, abs(offset) / 1e6) * rng.normal(size=(20, 2))
     s = cr.Standardization.fit(y)
     z = s.of_targets(y)
@@ -130,7 +130,7 @@ def test_ordinary_columns_have_the_bits_of_numpy(rng):
     np.testing.assert_array_equal(s.scale, x.std(axis=0))
 
 
-def test_rows_of_weight_0_count_for_nothing(rng):
+def test_rows_of_sample_weight_0_have_no_influence(rng):
     x = rng.normal(size=(50, 3))
     x[10:, 1] = 7
     x[:10] = 1e300 * rng.normal(size=(10, 3))
@@ -143,17 +143,17 @@ def test_rows_of_weight_0_count_for_nothing(rng):
 
 
 @pytest.mark.parametrize("weights", [np.zeros(3), [1, np.nan, 1], [1, -1, 1]])
-def test_weights_that_are_none(weights):
-    with pytest.raises(cr.DataError, match="numbers from 0 up expected"):
+def test_invalid_sample_weight_is_refused_for_standardization(weights):
+    with pytest.raises(cr.DataError, match="expected finite numbers from 0 up, not all 0"):
         cr.Standardization.fit(np.arange(3.0), sample_weight=np.array(weights))
     with pytest.raises(cr.ShapeError, match=r"expected sample_weight of shape .*, got \(2,\)"):
         cr.Standardization.fit(np.arange(3.0), sample_weight=np.ones(2))
 
 
 def test_a_number_that_is_not_finite_is_refused_with_its_column():
-    with pytest.raises(cr.DataError, match="row 1, column 'b' is inf"):
+    with pytest.raises(cr.DataError, match="row 1, column 'b': expected a finite number, got inf"):
         cr.Standardization.fit(np.array([[1, 2], [3, np.inf]]), names=["a", "b"])
-    with pytest.raises(cr.DataError, match="row 1, column 0 is nan"):
+    with pytest.raises(cr.DataError, match="row 1, column 0: expected a finite number, got nan"):
         cr.Standardization.fit_robust(np.array([[1, 2], [np.nan, 3]]))
 
 
@@ -163,7 +163,7 @@ def test_whole_numbers_that_are_one_double_are_a_constant(dtype):
     assert (s.mean.tolist(), s.scale.tolist()) == ([2.0**60], [math.inf])
 
 
-def test_a_limit_is_kept():
+def test_standardization_keeps_its_limit():
     assert cr.Standardization.fit(np.ones((3, 2))).limit == math.inf
     assert cr.Standardization.fit(np.ones((3, 2)), limit=4.0).limit == 4.0
 
@@ -181,7 +181,7 @@ def test_by_default_nothing_is_prepared():
 
 @pytest.mark.parametrize("n_columns", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("elements", [1, 2500, 5000])
-def test_deviations_of_some_columns_at_a_time_have_the_bits_of_all_at_once(rng, monkeypatch, n_columns, elements):
+def test_standardization_of_some_columns_at_a_time_has_the_bits_of_all_at_once(rng, monkeypatch, n_columns, elements):
     """Blocks of two columns or three, and never one alone: NumPy adds a single column up in another order."""
     x = rng.normal(size=(1000, n_columns)) * 10.0 ** rng.integers(-3, 4, n_columns)
     whole = cr.Standardization.fit(x)

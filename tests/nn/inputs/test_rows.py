@@ -37,9 +37,17 @@ WRONG_X = {
     "transposed": (X.T, ShapeError, r"expected X of shape .*, got \(3, 6\)"),
     "no rows": (X[:0], DataError, "X has no rows"),
     "an empty list": ([], ShapeError, r"expected X of shape .*, got \(0,\)"),
-    "a nan": (spoilt(X, (4, 1), np.nan), DataError, "X at row 4, column 1 is nan; finite numbers were expected"),
-    "inf, then nan": (spoilt(spoilt(X, (2, 2), -np.inf), (3, 0), np.nan), DataError, "row 2, column 2 is -inf"),
-    "too large": (spoilt(X, (5, 0), 1e39), DataError, r"row 5, column 0 is 1e\+39, which does not fit float32"),
+    "a nan": (spoilt(X, (4, 1), np.nan), DataError, "X at row 4, column 1: expected a finite number, got nan"),
+    "inf, then nan": (
+        spoilt(spoilt(X, (2, 2), -np.inf), (3, 0), np.nan),
+        DataError,
+        "row 2, column 2: expected a finite number, got -inf",
+    ),
+    "too large": (
+        spoilt(X, (5, 0), 1e39),
+        DataError,
+        r"row 5, column 0: expected a finite number, got 1e\+39, which does not fit float32",
+    ),
     "masked": (np.ma.masked_greater(X, 1.0), DataError, "masked array(?s:.*)fill or drop them first"),
     "objects": (X.astype(object), DataError, "expected real numbers, got X of dtype object(?s:.*)text columns"),
     "text": (X.astype(str), DataError, "got X of dtype <U32"),
@@ -50,13 +58,33 @@ WRONG_X = {
     "None": (None, DataError, "X of dtype object"),
 }
 WRONG_Y = {
-    "a row too few": ("softmax_cross_entropy", Y["softmax_cross_entropy"][:-1], ShapeError, "X has 6 rows and y has 5"),
-    "a number": ("softmax_cross_entropy", 1, ShapeError, "y is a single value"),
+    "a row too few": (
+        "softmax_cross_entropy",
+        Y["softmax_cross_entropy"][:-1],
+        ShapeError,
+        "same number of rows, got 6 and 5",
+    ),
+    "a number": ("softmax_cross_entropy", 1, ShapeError, "y: expected one value per row, got a single value"),
     "one column too many": ("softmax_cross_entropy", np.zeros((N, 2), int), ShapeError, r"got shape \(6, 2\)"),
-    "too large": ("softmax_cross_entropy", [0, 1, 2, 3, 0, 1], DataError, "label at row 3 is 3, a class from 0 to 2"),
-    "negative": ("softmax_cross_entropy", [0, 1, 2, 0, -1, 1], DataError, "label at row 4 is -1, a class from 0 to 2"),
-    "not whole": ("softmax_cross_entropy", [0, 1.5, 2, 0, 0, 1], DataError, "row 1 is 1.5, a whole number"),
-    "nan label": ("softmax_cross_entropy", [0, 1, np.nan, 0, 0, 1], DataError, "row 2 is nan, a whole number"),
+    "too large": (
+        "softmax_cross_entropy",
+        [0, 1, 2, 3, 0, 1],
+        DataError,
+        "label at row 3: expected a class from 0 to 2, got 3",
+    ),
+    "negative": (
+        "softmax_cross_entropy",
+        [0, 1, 2, 0, -1, 1],
+        DataError,
+        "label at row 4: expected a class from 0 to 2, got -1",
+    ),
+    "not whole": ("softmax_cross_entropy", [0, 1.5, 2, 0, 0, 1], DataError, "row 1: expected a whole number, got 1.5"),
+    "nan label": (
+        "softmax_cross_entropy",
+        [0, 1, np.nan, 0, 0, 1],
+        DataError,
+        "row 2: expected a whole number, got nan",
+    ),
     "names": ("softmax_cross_entropy", list("abcabc"), DataError, "got labels of dtype <U1"),
     "label objects": ("softmax_cross_entropy", np.arange(N).astype(object), DataError, "labels of dtype object"),
     "complex labels": ("softmax_cross_entropy", np.zeros(N, complex), DataError, "labels of dtype complex128"),
@@ -64,30 +92,51 @@ WRONG_Y = {
     "masked": ("softmax_cross_entropy", np.ma.masked_equal(np.arange(N), 1), DataError, "y is a masked array"),
     "targets of one column": ("squared_error", Y["squared_error"][:, :1], ShapeError, r"\(n, 3\), got \(6, 1\)"),
     "targets of one axis": ("squared_error", Y["squared_error"][:, 0], ShapeError, r"\(n, 3\), got \(6,\)"),
-    "nan target": ("squared_error", spoilt(Y["squared_error"], (3, 2), np.nan), DataError, "row 3, column 2 is nan"),
-    "large target": ("squared_error", spoilt(Y["squared_error"], (3, 2), 1e39), DataError,
-                     r"row 3, column 2 is 1e\+39, a number that fits float32"),
+    "nan target": (
+        "squared_error",
+        spoilt(Y["squared_error"], (3, 2), np.nan),
+        DataError,
+        "row 3, column 2: expected a finite number, got nan",
+    ),
+    "large target": (
+        "squared_error",
+        spoilt(Y["squared_error"], (3, 2), 1e39),
+        DataError,
+        r"row 3, column 2: expected a number that fits float32, got 1e\+39",
+    ),
     "target objects": ("squared_error", Y["squared_error"].astype(object), DataError, "targets of dtype object"),
-    "not 0 to 1": ("sigmoid_cross_entropy", spoilt(Y["sigmoid_cross_entropy"], (1, 0), 1.5), DataError,
-                   "row 1, column 0 is 1.5, a number from 0 to 1"),
-    "below 0": ("sigmoid_cross_entropy", spoilt(Y["sigmoid_cross_entropy"], (5, 2), -0.1), DataError,
-                "row 5, column 2 is -0.1"),
-}  # fmt: skip
+    "not 0 to 1": (
+        "sigmoid_cross_entropy",
+        spoilt(Y["sigmoid_cross_entropy"], (1, 0), 1.5),
+        DataError,
+        "row 1, column 0: expected a number from 0 to 1, got 1.5",
+    ),
+    "below 0": (
+        "sigmoid_cross_entropy",
+        spoilt(Y["sigmoid_cross_entropy"], (5, 2), -0.1),
+        DataError,
+        "row 5, column 2: expected a number from 0 to 1, got -0.1",
+    ),
+}
 WRONG_WEIGHTS = {
     "a row too few": (np.ones(N - 1), ShapeError, r"expected sample_weight of shape \(6,\), got \(5,\)"),
     "a column": (np.ones((N, 1)), ShapeError, r"expected sample_weight of shape .*, got \(6, 1\)"),
-    "a number": (1.0, ShapeError, "sample_weight is a single value"),
-    "negative": ([1, 1, -0.5, 1, 1, 1], DataError, "sample_weight at row 2 is -0.5, a finite number from 0 up"),
-    "nan": ([1, 1, 1, 1, 1, np.nan], DataError, "sample_weight at row 5 is nan"),
-    "inf": ([np.inf, 1, 1, 1, 1, 1], DataError, "sample_weight at row 0 is inf"),
-    "all zero": (np.zeros(N), DataError, "zero everywhere"),
+    "a number": (1.0, ShapeError, "sample_weight: expected one value per row, got a single value"),
+    "negative": (
+        [1, 1, -0.5, 1, 1, 1],
+        DataError,
+        "sample_weight at row 2: expected a finite number from 0 up, got -0.5",
+    ),
+    "nan": ([1, 1, 1, 1, 1, np.nan], DataError, "sample_weight at row 5: expected a finite number from 0 up, got nan"),
+    "inf": ([np.inf, 1, 1, 1, 1, 1], DataError, "sample_weight at row 0: expected a finite number from 0 up, got inf"),
+    "all zero": (np.zeros(N), DataError, "expected at least one weight above 0, got zeros"),
     "text": (["a"] * N, DataError, "sample_weight of dtype <U1"),
     "masked": (np.ma.masked_equal(np.arange(N), 1), DataError, "sample_weight is a masked array"),
 }
 
 
 @pytest.mark.parametrize("factor", [1e-320, 1e-300, 1e-45, 1e-6, 7.0, 1e39, 5e307])
-def test_only_ratios_of_row_weights_mean_anything(backend, factor):
+def test_only_ratios_of_sample_weight_matter(backend, factor):
     """Also of those whose sum no float32, or no float64, could hold; their mean is 1."""
     weights = np.array([1.0, 2, 0, 1, 3, 1])
     net, y = net_for("squared_error", backend), Y["squared_error"]
@@ -96,7 +145,7 @@ def test_only_ratios_of_row_weights_mean_anything(backend, factor):
     assert one[one > 0].mean() == pytest.approx(1)
 
 
-def test_a_loss_that_is_a_sum_goes_by_the_weights_as_they_are():
+def test_reduction_sum_uses_sample_weight_as_given():
     rows = net_for("squared_error_sum").upload_rows(X, Y["squared_error"], [2, 2, 2, 2, 2, 4])
     np.testing.assert_array_equal(rows.weights, [2, 2, 2, 2, 2, 4])
 
@@ -115,7 +164,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("case", WRONG_X)
-def test_wrong_features(backend, case, use):
+def test_wrong_features_are_refused(backend, case, use):
     bad, error, message = WRONG_X[case]
     net = net_for("softmax_cross_entropy", backend)
     with pytest.raises(error, match=message):
@@ -123,14 +172,14 @@ def test_wrong_features(backend, case, use):
 
 
 @pytest.mark.parametrize("case", WRONG_Y)
-def test_wrong_targets(backend, case):
+def test_wrong_targets_are_refused(backend, case):
     loss, bad, error, message = WRONG_Y[case]
     with pytest.raises(error, match=message):
         cr.Trainer(net_for(loss, backend)).fit(X, bad)
 
 
 @pytest.mark.parametrize("case", WRONG_WEIGHTS)
-def test_wrong_weights(backend, case):
+def test_wrong_sample_weight_is_refused(backend, case):
     bad, error, message = WRONG_WEIGHTS[case]
     with pytest.raises(error, match=message):
         cr.Trainer(net_for("softmax_cross_entropy", backend)).fit(X, Y["softmax_cross_entropy"], sample_weight=bad)
@@ -244,7 +293,9 @@ def test_odd_arrays_are_as_good_as_clean_copies_or_refused(X, y, w, guarded, dty
         assert refusal == ""
         assert got == outcome(*(np.array(np.asarray(a).tolist(), float, order="C") for a in (X, y, w)))
     else:
-        assert any(words in refusal for words in ("of dtype", "masked", "zero everywhere")), refusal
+        assert any(
+            words in refusal for words in ("of dtype", "masked", "expected at least one weight above 0, got zeros")
+        ), refusal
     assert [snapshot(array) for array in (X, y, w)] == before
 
 
@@ -294,7 +345,7 @@ def test_narrow_features_give_what_floats_give(backend, kind, standardized):
 
 def test_narrow_features_are_checked_too(backend):
     net = cr.MLP([2, 2], backend=backend)
-    with pytest.raises(DataError, match="row 1, column 0 is inf"):
+    with pytest.raises(DataError, match="row 1, column 0: expected a finite number, got inf"):
         net.upload_rows(np.array([[1, 2], [np.inf, 0]], np.float16), [0, 1])
 
 

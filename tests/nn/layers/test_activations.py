@@ -109,7 +109,7 @@ def test_complex_step_is_the_derivative(activation):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_normal_tail_is_that_of_the_c_library(dtype):
-    """M(a) = Q(a) exp(a^2 / 2) where erfc is not yet tiny, and by its asymptotic series beyond."""
+    """M(a) = Q(a) exp(a^2 / 2) as long as erfc is not tiny, and by its asymptotic series beyond."""
     a = np.arange(FAR * 128 + 1) / 128  # so that the squares are exact
     given, out, u = a.astype(dtype), np.empty(a.shape, dtype), np.finfo(dtype).eps / 2
     mills_ratio(np, given, out, lambda **_: np.empty_like(given))
@@ -136,7 +136,7 @@ def test_a_saved_net_comes_back(tmp_path, rng, activation):
 
 
 @pytest.mark.parametrize("activation", KEEP_Z)
-def test_the_input_is_kept_for_the_way_back_alone(backend, activation):
+def test_the_input_is_kept_for_the_backward_pass_alone(backend, activation):
     net = cr.Network([cr.Dense(6, activation), cr.Dense(5, "tanh"), cr.Dense(3)], 4, backend=backend)
     gated, tanh, top = net.bind(8, training=True).layers
     assert gated.z is gated.saved

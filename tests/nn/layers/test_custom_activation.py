@@ -1,4 +1,4 @@
-"""Activations of the user's own: trained on every body, checked before they are used, remembered by name."""
+"""Custom activations: trained on every backend, checked before they are used, remembered by name."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_gradients(backend, rows):
     assert len(str(report).splitlines()) == 1 + 6
 
 
-def test_it_trains_as_the_built_in_one(backend, rows):
-    """Step by step, through ragged batches; where steps are recorded this one is not."""
+def test_custom_activation_trains_as_the_built_in_one(backend, rows):
+    """Step by step, through ragged batches; its steps are not recorded on any backend."""
     ours = net_with(TANH, backend=backend, dtype="float64")
     theirs = cr.Network(
         [cr.Dense(9), cr.Activation("tanh"), cr.Dense(8), cr.Activation("tanh"), cr.Dense(3)],
@@ -47,11 +47,13 @@ def test_it_trains_as_the_built_in_one(backend, rows):
         np.testing.assert_allclose(ours.parameter_arena.download()[name], value, rtol=1e-9, atol=1e-12)
 
 
-def test_a_wrong_derivative_is_refused_by_its_point():
+def test_custom_activation_with_a_wrong_derivative_is_refused_by_its_point():
     almost = cr.CustomActivation(
         "almost tanh", lambda xp, z: xp.tanh(z), lambda xp, z: xp.where(z > 3.5, 0.1, 1 - xp.tanh(z) ** 2)
     )
-    expected = r"derivative of almost tanh at z = (3\.5\d*) is 0\.1, by central difference of its value it is (\S+);"
+    expected = (
+        r"derivative of almost tanh at z = (3\.5\d*): expected (\S+) by central difference of its value, got 0\.1;"
+    )
     with pytest.raises(GradientError, match=expected) as caught:
         net_with(almost)
     at, slope = re.search(expected, str(caught.value)).groups()
@@ -67,23 +69,23 @@ def test_a_wrong_derivative_is_refused_by_its_point():
         (lambda z: z, "value of f fails: TypeError"),
     ],
 )
-def test_functions_that_fail(value, message):
+def test_custom_activation_functions_that_fail_are_refused(value, message):
     with pytest.raises(OptionError, match=message):
         net_with(cr.CustomActivation("f", value, lambda xp, z: z))
 
 
-def test_what_is_no_function():
-    with pytest.raises(OptionError, match="derivative of f should be a function"):
+def test_custom_activation_refuses_what_is_no_function():
+    with pytest.raises(OptionError, match="derivative of f: expected a function"):
         cr.CustomActivation("f", abs, 3)
     with pytest.raises(OptionError, match="name: expected a string, got ''"):
         cr.CustomActivation("", abs, abs)
 
 
-def test_a_saved_net_wants_its_function_back(tmp_path, rows):
+def test_load_asks_for_the_custom_activation_of_a_net(tmp_path, rows):
     net = net_with(SOFTSIGN)
     net.save(tmp_path / "m")
     again = cr.load(tmp_path / "m", device="cpu", custom=[TANH, SOFTSIGN])
     np.testing.assert_array_equal(again.predict_proba(rows[0]), net.predict_proba(rows[0]))
-    with pytest.raises(ModelFileError, match="activation of its maker's own, 'softsign'") as caught:
+    with pytest.raises(ModelFileError, match="custom activation, 'softsign'") as caught:
         cr.load(tmp_path / "m", device="cpu", custom=[TANH])
     assert "custom=[it]" in str(caught.value.hint)

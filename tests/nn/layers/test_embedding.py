@@ -1,4 +1,4 @@
-"""Embeddings in a net: gradients, training on every body, codes that are none, files, explanations."""
+"""Embeddings in a net: gradients, training on every backend, invalid codes, files, explanations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def logits_by_hand(net: cr.Network, x: np.ndarray) -> np.ndarray:
     return np.tanh(y @ p["dense0.W"] + p["dense0.b"]) @ p["dense1.W"] + p["dense1.b"]
 
 
-def test_gradients(backend):
+def test_embedding_gradients(backend):
     report = cr.check_gradients(make(backend), X, Y, np.linspace(0, 2, N))
     assert {"embedding0.E0", "embedding0.E1"} < set(report.complex_step)
     assert max(report.complex_step.values()) <= 1e-12
@@ -64,7 +64,7 @@ def test_a_gradient_of_the_wrong_row_is_found(monkeypatch):
         cr.check_gradients(make(NumPyBackend()), X, Y)
 
 
-def test_every_body_trains_the_same(backend):
+def test_every_backend_trains_the_same(backend):
     net, plain = make(backend), make(NumPyBackend())
     runs = train(net), train(plain)
     np.testing.assert_allclose(runs[0].history["loss"], runs[1].history["loss"], rtol=1e-11)
@@ -77,7 +77,7 @@ def test_every_body_trains_the_same(backend):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bodies_on_the_cpu_train_the_same_bits(dtype):
+def test_cpu_backends_train_the_same_bits(dtype):
     pytest.importorskip("numba", reason="numba is not installed")
     ends = []
     for be in (NumPyBackend(), compiled.loaded(), cr.GuardedBackend()):
@@ -89,7 +89,7 @@ def test_bodies_on_the_cpu_train_the_same_bits(dtype):
         assert all(parameters[key].tobytes() == value.tobytes() for key, value in ends[0][1].items())
 
 
-def test_in_bf16_codes_beyond_256_are_told_apart():
+def test_embedding_codes_beyond_256_are_exact_in_bf16():
     """A net that has to know the code itself, of which bf16 has no exact one beyond 256."""
     if problem := compiler_problem():
         pytest.skip(problem)
@@ -123,7 +123,7 @@ def test_streamed_rows_train_the_same_bits(backend):
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "int64"])
 @pytest.mark.parametrize("prepared", [True, False])
-def test_codes_of_any_dtype(backend, kind, prepared):
+def test_embedding_codes_of_any_dtype(backend, kind, prepared):
     x = np.abs(np.round(X)).astype(kind)
     net, plain = make(backend), make(NumPyBackend())
     for each in (net, plain):
@@ -136,17 +136,20 @@ def test_codes_of_any_dtype(backend, kind, prepared):
 # ---- codes that are none --------------------------------------------------------------------------
 
 BAD = {
-    "beyond the last": ({(9, 3): 7.0}, "row 9, column 3 is 7"),
-    "below 0": ({(9, 3): -1.0}, "row 9, column 3 is -1"),
-    "no whole number": ({(9, 0): 0.5}, "row 9, column 0 is 0.5"),
-    "nan": ({(9, 0): np.nan}, "row 9, column 0 is nan"),
-    "the first of several": ({(9, 0): 9.0, (8, 3): 1e30, (12, 3): -1.0}, "row 8, column 3 is 1e"),
+    "beyond the last": ({(9, 3): 7.0}, "row 9, column 3: expected a code from 0 to 6, got 7"),
+    "below 0": ({(9, 3): -1.0}, "row 9, column 3: expected a code from 0 to 6, got -1"),
+    "no whole number": ({(9, 0): 0.5}, "row 9, column 0: expected a code from 0 to [34], got 0.5"),
+    "nan": ({(9, 0): np.nan}, "row 9, column 0: expected a code from 0 to [34], got nan"),
+    "the first of several": (
+        {(9, 0): 9.0, (8, 3): 1e30, (12, 3): -1.0},
+        "row 8, column 3: expected a code from 0 to 6, got 1e",
+    ),
 }
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("what", BAD)
-def test_a_code_that_is_none_is_refused(backend, what, stream):
+def test_an_embedding_refuses_invalid_codes(backend, what, stream):
     cells, words = BAD[what]
     x, net = X.copy(), make(backend)
     for at, value in cells.items():
@@ -161,12 +164,12 @@ def test_a_code_that_is_none_is_refused(backend, what, stream):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_training_never_saw_is_for_predictions(backend, stream):
+def test_an_embedding_takes_unseen_categories_in_predictions_alone(backend, stream):
     net, new = make(backend), X.copy()
     new[6, 0] = 4
     assert np.isfinite(net.predict_proba(new)).all()
     cr.Trainer(net, epochs=1, stream=stream).fit(X, Y, validation=(new, Y))
-    with pytest.raises(DataError, match=r"row 6, column 0 is 4.*from 0 to 3"):
+    with pytest.raises(DataError, match=r"row 6, column 0: expected a code from 0 to 3, got 4"):
         cr.Trainer(net, epochs=1, stream=stream).fit(new, Y)
 
 
@@ -174,24 +177,31 @@ REFUSED = {
     "no columns": (lambda: cr.Embedding([], []), "expected different columns, at least one"),
     "a column twice": (lambda: cr.Embedding([1, 1], [2, 2]), "different columns"),
     "a column of no number": (lambda: cr.Embedding(["a"], [2]), r"column: expected .*, got 'a'"),
-    "one number": (lambda: cr.Embedding(3, [2]), "expected a list of columns"),
-    "a count missing": (lambda: cr.Embedding([0, 1], [2]), "1 counts came for 2 columns"),
+    "one number": (lambda: cr.Embedding(3, [2]), "columns: expected a list"),
+    "a count missing": (
+        lambda: cr.Embedding([0, 1], [2]),
+        "counts: expected one for each of 2 columns of codes, got 1",
+    ),
     "no codes": (lambda: cr.Embedding([0], [0]), r"count: expected .*, got 0"),
     "codes beyond float32": (lambda: cr.Embedding([0], [2**24 + 1]), r"count: expected .*, got 16777217"),
     "a width of 0": (lambda: cr.Embedding([0], [2], [0]), r"width: expected .*, got 0"),
     "shares of others": (lambda: cr.Embedding([0], [2], [1], [(1.0,)]), "expected 2 shares that sum to 1"),
     "shares of more than all": (lambda: cr.Embedding([0], [2], [1], [(1.0, 1.0)]), "expected 2 shares that sum to 1"),
-    "a column that x has not": (lambda: cr.Network([cr.Embedding([4], [2]), cr.Dense(2)], 4), "x has 4 columns"),
+    "a column that x has not": (
+        lambda: cr.Network([cr.Embedding([4], [2]), cr.Dense(2)], 4),
+        "expected columns of x from 0 to 3, got 4",
+    ),
     "not the first": (lambda: cr.Network([cr.Dense(3), cr.Embedding([0], [2]), cr.Dense(2)], 4), "the first layer"),
     "within a block": (
-        lambda: cr.Network([cr.Residual([cr.Embedding([0], [2], [1])]), cr.Dense(2)], 4), "the first layer",
+        lambda: cr.Network([cr.Residual([cr.Embedding([0], [2], [1])]), cr.Dense(2)], 4),
+        "the first layer",
     ),
     "an MLP's of another kind": (lambda: cr.MLP([4, 2], embedding="yes"), "an Embedding or None"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused(what):
+def test_wrong_embeddings_are_refused(what):
     build, words = REFUSED[what]
     with pytest.raises(OptionError, match=words):
         build()
@@ -200,7 +210,7 @@ def test_refused(what):
 # ---- beside the numbers -----------------------------------------------------------------------------
 
 
-def test_the_usual_widths_are_those_of_fastai():
+def test_default_embedding_widths_are_those_of_fastai():
     assert [usual_width(count) for count in (1, 2, 10, 100, 500, 100_000)] == [2, 2, 6, 21, 52, 600]
     assert cr.Embedding([0], [100]).widths == (21,)
 
@@ -229,7 +239,7 @@ def test_explained_and_diagnosed():
     assert run.diagnosis.measurements[0].gradient_norm > 0
 
 
-def test_tables_are_decayed_as_weights_are():
+def test_weight_decay_of_embedding_tables_is_that_of_weights():
     """They are the weights of one-hot columns."""
     ends = []
     for decay in (0.0, 1.0):
@@ -244,7 +254,7 @@ def test_tables_are_decayed_as_weights_are():
 GOLDEN = Path(__file__).parent / "torch_embedding.json"
 
 
-def test_training_is_that_of_pytorch(backend):
+def test_embedding_training_is_that_of_pytorch(backend):
     """The numbers were written once by ``benchmarks/golden/make_torch_embedding.py``."""
     golden = numbers(json.loads(GOLDEN.read_text(encoding="utf-8")))
     net = cr.Network([cr.Embedding([1, 3], [6, 4], [3, 2]), cr.Dense(5, "tanh"), cr.Dense(2)], 4, backend=backend,

@@ -1,4 +1,4 @@
-"""The analytic gradients of whole nets, on every body, against numeric ones."""
+"""The analytic gradients of whole nets, on every backend, against numeric ones."""
 
 from __future__ import annotations
 

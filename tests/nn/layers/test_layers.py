@@ -1,4 +1,4 @@
-"""Nets of layers other than dense: gradients, training on every body, prediction, files, and what they refuse."""
+"""Nets of layers other than dense: gradients, training on every backend, prediction, files, and what they refuse."""
 
 from __future__ import annotations
 
@@ -35,14 +35,22 @@ NETS: dict[str, list[cr.Layer]] = {
     "residual at the input": [cr.Residual([cr.Dense(4, "tanh"), cr.Dense(N_IN)]), TOP],
     "residual without a dense layer": [cr.Residual([cr.LayerNorm()]), TOP],
     "residual within residual": [
-        cr.Dense(5), cr.Residual([cr.Residual([cr.Dense(5, "tanh"), cr.LayerNorm()]), cr.Dense(5, "sigmoid")]), TOP,
+        cr.Dense(5),
+        cr.Residual([cr.Residual([cr.Dense(5, "tanh"), cr.LayerNorm()]), cr.Dense(5, "sigmoid")]),
+        TOP,
     ],
     "all of them": [
-        cr.BatchNorm(), cr.Dropout(0.1), cr.Dense(8), cr.LayerNorm(), cr.Activation("tanh"),
+        cr.BatchNorm(),
+        cr.Dropout(0.1),
+        cr.Dense(8),
+        cr.LayerNorm(),
+        cr.Activation("tanh"),
         cr.Residual([cr.Dense(8, "tanh"), cr.Dropout(0.3), cr.Dense(8), cr.BatchNorm()]),
-        cr.Residual([cr.LayerNorm(), cr.Dense(8, "sigmoid")]), cr.Dropout(0.2), TOP,
+        cr.Residual([cr.LayerNorm(), cr.Dense(8, "sigmoid")]),
+        cr.Dropout(0.2),
+        TOP,
     ],
-}  # fmt: skip
+}
 
 
 def make(name: str, backend: cr.Backend | None = None, dtype: str = "float64", **options: Any) -> cr.Network:
@@ -59,7 +67,7 @@ def train(net: cr.Network, *, epochs: int = 3, **options: Any) -> cr.Run:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_gradients(backend, name):
+def test_gradients_of_every_kind_of_layer(backend, name):
     net = make(name, backend)
     report = cr.check_gradients(net, X, Y, np.linspace(0, 2, N))
     assert set(report.complex_step) == set(net.parameters())
@@ -68,7 +76,7 @@ def test_gradients(backend, name):
 
 
 def test_a_gradient_that_is_wrong_is_found(monkeypatch):
-    """The check is worth something: a mean that is forgotten on the way back."""
+    """The check detects a mean that is forgotten in the backward pass."""
     right = NumPyBackend.batch_norm_backward
 
     def wrong(self, dy, x, gain, mean, inverse_std, *, dx, dgain, dbias):
@@ -97,7 +105,7 @@ def test_a_gradient_leaves_the_net_as_it_is(backend):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NETS)
-def test_bodies_on_the_cpu_train_the_same_bits(name, dtype):
+def test_cpu_backends_train_the_same_bits(name, dtype):
     pytest.importorskip("numba", reason="numba is not installed")
     ends = []
     for be in (NumPyBackend(), compiled.loaded(), cr.GuardedBackend()):
@@ -111,7 +119,7 @@ def test_bodies_on_the_cpu_train_the_same_bits(name, dtype):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_body_trains_the_same(backend, name):
+def test_every_backend_trains_the_same(backend, name):
     """On the simulated device too, which replays a recorded step: other rows dropped in each."""
     net, plain = make(name, backend), make(name, NumPyBackend())
     runs = train(net, epochs=4), train(plain, epochs=4)
@@ -144,9 +152,12 @@ GOLDEN = numbers(json.loads((Path(__file__).parent / "torch_layers.json").read_t
 def test_training_and_prediction_are_those_of_pytorch(backend):
     """Batches of 6 and 4 rows; the numbers were written once by ``benchmarks/golden/make_torch_layers.py``."""
     layers = [
-        cr.Dense(7), cr.BatchNorm(momentum=0.2), cr.Activation("relu"),
-        cr.Residual([cr.Dense(7), cr.LayerNorm(1e-3), cr.Activation("tanh")]), cr.Dense(3),
-    ]  # fmt: skip
+        cr.Dense(7),
+        cr.BatchNorm(momentum=0.2),
+        cr.Activation("relu"),
+        cr.Residual([cr.Dense(7), cr.LayerNorm(1e-3), cr.Activation("tanh")]),
+        cr.Dense(3),
+    ]
     net = cr.Network(layers, 4, backend=backend, dtype="float64")
     net.parameter_arena.assign(GOLDEN["start"])
     epochs = len(GOLDEN["losses"]) // 2
@@ -184,7 +195,7 @@ def test_dropout_leaves_a_linear_net_what_it_is_on_average():
     assert np.abs(seen[0] - want).max() > 0.01
 
 
-def test_two_layers_of_dropout_and_two_seeds_draw_their_own():
+def test_two_dropout_layers_and_two_seeds_have_masks_of_their_own():
     masks = []
     for seed in (1, 2):
         net = cr.Network([cr.Dropout(0.5), cr.Dropout(0.5), cr.Dense(N_IN)], N_IN, dtype="float64", seed=seed)
@@ -203,7 +214,7 @@ def test_dropout_at_rate_0_changes_nothing():
     assert all(ends[1][key].tobytes() == value.tobytes() for key, value in ends[0].items())
 
 
-def test_a_prediction_does_not_depend_on_the_other_rows(backend):
+def test_a_prediction_with_batch_norm_does_not_depend_on_the_other_rows(backend):
     net = make("all of them", backend)
     train(net)
     together, before = net.predict_proba(X), net.parameter_arena.download()
@@ -213,7 +224,7 @@ def test_a_prediction_does_not_depend_on_the_other_rows(backend):
         np.testing.assert_array_equal(value, before[key], "a prediction changed the net")
 
 
-def test_statistics_are_kept_but_not_trained(backend):
+def test_batch_norm_running_statistics_are_kept_but_not_trained(backend):
     net = make("batch norm", backend)
     assert not any("running" in name for name in net.parameters())
     before = net.parameter_arena.download()
@@ -224,7 +235,7 @@ def test_statistics_are_kept_but_not_trained(backend):
         assert not np.array_equal(after[f"batch_norm0.{name}"], before[f"batch_norm0.{name}"])
 
 
-def test_running_statistics_come_to_those_of_the_rows():
+def test_batch_norm_running_statistics_converge_to_those_of_the_rows():
     net = cr.Network([cr.BatchNorm(momentum=0.3), TOP], N_IN, dtype="float64")
     cr.Trainer(net, cr.SGD(0.01), batch_size=N, epochs=60, shuffle=False).fit(X, Y)
     found = net.parameter_arena.download()
@@ -240,7 +251,7 @@ def test_a_file_keeps_all_of_it(tmp_path, name):
     read = cr.load(tmp_path / "m", device="cpu")
     assert read.layers == net.layers
     assert read.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
-    for each in (net, read):  # and it goes on as if it had never been away
+    for each in (net, read):  # and it continues as if it had never been saved
         train(each)
     ends = [each.parameter_arena.download() for each in (net, read)]
     assert all(ends[1][key].tobytes() == value.tobytes() for key, value in ends[0].items())
@@ -255,9 +266,7 @@ def test_an_mlp_without_options_is_dense_throughout():
 
 def test_an_mlp_of_everything():
     net = cr.MLP([4, 8, 8, 3], activation=["tanh", "relu"], dropout=0.1, normalization="layer", residual=True)
-    hidden = [
-        [cr.Dense(8), cr.LayerNorm(), cr.Activation(name), cr.Dropout(0.1)] for name in ("tanh", "relu")
-    ]  # fmt: skip
+    hidden = [[cr.Dense(8), cr.LayerNorm(), cr.Activation(name), cr.Dropout(0.1)] for name in ("tanh", "relu")]
     assert net.layers == (*hidden[0], cr.Residual(hidden[1]), cr.Dense(3))
     assert net.widths == (4, 8, 8, 3)
 
@@ -275,7 +284,7 @@ def test_what_an_mlp_is_made_of(options, layers):
     assert cr.MLP([8, 8, 3], **options).layers == layers  # the first hidden layer follows the input: no way around it
 
 
-def test_only_hidden_layers_as_wide_as_the_one_below_have_a_way_around():
+def test_residual_shortcuts_are_around_hidden_layers_as_wide_as_the_one_below():
     kinds = [layer.kind for layer in cr.MLP([9, 8, 8, 7, 7, 3], residual=True).layers]
     assert kinds == ["dense", "residual", "dense", "residual", "dense"]
 
@@ -294,21 +303,25 @@ REFUSED = {
     "a momentum of 1": (lambda: cr.BatchNorm(momentum=1.0), "momentum"),
     "an unknown activation": (lambda: cr.Activation("swish2"), "swish2"),
     "an unknown normalisation": (lambda: cr.MLP([4, 5, 3], normalization="group"), "group"),
-    "too few activations": (lambda: cr.MLP([4, 5, 6, 3], activation=["relu"]), "1 activations came for 2"),
+    "too few activations": (lambda: cr.MLP([4, 5, 6, 3], activation=["relu"]), "each of 2 hidden layers, got 1"),
     "a block without layers": (lambda: cr.Residual([]), "list of layers"),
     "a block of something else": (lambda: cr.Residual([cr.Dense(3), "relu"]), "list of layers"),
-    "a block of another width": (lambda: cr.Network([cr.Residual([cr.Dense(5)]), TOP], 4), "turns 4 columns into 5"),
+    "a block of another width": (
+        lambda: cr.Network([cr.Residual([cr.Dense(5)]), TOP], 4),
+        "end with 4 columns, as they begin, got 5",
+    ),
     "a block within a block": (
-        lambda: cr.Network([cr.Residual([cr.Residual([cr.Dense(5)]), cr.Dense(4)]), TOP], 4), "turns 4 columns into 5",
+        lambda: cr.Network([cr.Residual([cr.Residual([cr.Dense(5)]), cr.Dense(4)]), TOP], 4),
+        "end with 4 columns, as they begin, got 5",
     ),
     "no layer": (lambda: cr.Network(["relu", TOP], 4), "expected a layer"),
     "a class instead of a layer": (lambda: cr.Network([cr.LayerNorm, TOP], 4), "expected a layer"),
     "dropout at the top": (lambda: cr.Network([TOP, cr.Dropout(0.5)], 4), "the last layer must be a Dense"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused(what):
+def test_wrong_layers_are_refused(what):
     build, words = REFUSED[what]
     with pytest.raises(OptionError, match=words):
         build()

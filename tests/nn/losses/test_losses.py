@@ -16,9 +16,10 @@ from chainrule.nn.evaluation import metrics_of
 from chainrule.nn.losses.names import KINDS, LOSSES, Loss, find_loss
 from chainrule.nn.passes import new_state
 from chainrule.verify.explain import random_rows
+from printed_formulas import evaluate
 
 LABELS = np.array([0, 2, 1], np.int32)
-ACCEPTED = [  # loss, outputs, what comes, what the kernels get
+ACCEPTED = [  # loss, outputs, targets as given, targets for the kernels
     ("softmax_cross_entropy", 3, [0, 2, 1], LABELS),
     ("softmax_cross_entropy", 3, np.array([[0], [2], [1]], np.uint8), LABELS),
     ("softmax_cross_entropy", 3, np.array([0.0, 2.0, 1.0]), LABELS),
@@ -31,15 +32,15 @@ ACCEPTED = [  # loss, outputs, what comes, what the kernels get
 ]
 
 
-@pytest.mark.parametrize(("name", "n_out", "came", "want"), ACCEPTED)
-def test_targets_that_are_accepted(name, n_out, came, want):
-    got = find_loss(name, n_out).check_targets(np.asarray(came))
+@pytest.mark.parametrize(("name", "n_out", "given", "want"), ACCEPTED)
+def test_targets_that_are_accepted(name, n_out, given, want):
+    got = find_loss(name, n_out).check_targets(np.asarray(given))
     assert got.dtype.kind == want.dtype.kind or name != "softmax_cross_entropy"
     np.testing.assert_array_equal(got, want)
     assert got.shape == want.shape
 
 
-# Targets that are refused are a table in test_rows.py, where they come with their rows.
+# Targets that are refused are a table in test_rows.py, beside the rows that are.
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -53,7 +54,7 @@ def test_the_value_over_batches_is_the_value_over_all(name):
     assert loss.value(np.array([[0.0, 0.0, np.nan]])) == 0.0, "all weights zero"
 
 
-# What each loses where every logit is 1/2 and every target 1 (or class 0): of 2 and of 4 outputs or columns.
+# The loss of each if every logit is 1/2 and every target 1 (or class 0): of 2 and of 4 outputs or columns.
 EACH = {
     "softmax_cross_entropy": (np.log(2), np.log(4)),
     "focal": (np.log(2) / 4, np.log(4) * 9 / 16),
@@ -85,7 +86,7 @@ def test_the_mean_is_over_rows_and_outputs(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_row_weights_are_rows_that_come_again(name, rng):
+def test_a_sample_weight_of_k_is_a_row_given_k_times(name, rng):
     net = cr.MLP([3, 4, LOSSES[name].outputs_for(2)], loss=name, dtype="float64", activation="tanh")
     X, y = random_rows(net, 6, rng)
     times = np.array([1, 0, 3, 2, 1, 1])
@@ -152,7 +153,7 @@ def test_no_constant_has_a_smaller_huber_loss_than_the_baseline(rng, delta, weig
 # ---- options -----------------------------------------------------------------------------------------------------
 
 WRONG = [
-    (lambda: cr.SquaredError(reduction="median"), r"reduction 'median' came(?s:.*)mean, sum"),
+    (lambda: cr.SquaredError(reduction="median"), r"reduction: expected mean or sum, got 'median'"),
     (lambda: cr.Huber(delta=0), "delta: expected a finite number above 0"),
     (lambda: cr.Huber(delta="1"), "delta: expected a finite number above 0, got '1'"),
     (lambda: cr.Focal(gamma=-1), "gamma: expected a finite number from 0 up, got -1"),
@@ -178,12 +179,12 @@ def test_wrong_options(make, message):
 
 
 REFUSED = [  # loss, outputs, targets, what is said
-    ("poisson", 1, [0, 3, -1], "a target at row 2, column 0 is -1, a number from 0 up"),
-    ("gamma", 2, [[1.0, 2.0], [0.5, 0.0]], "a target at row 1, column 1 is 0.0, a number above 0"),
-    ("quantile", 3, [1.0, np.inf], "row 1, column 0 is inf, a finite number"),
-    ("huber", 1, [np.nan], "row 0, column 0 is nan"),
-    ("focal", 3, [0, 1, 3], "a label at row 2 is 3, a class from 0 to 2"),
-    (cr.SigmoidCrossEntropy(label_smoothing=0.1), 1, [0, 2], "row 1, column 0 is 2, a number from 0 to 1"),
+    ("poisson", 1, [0, 3, -1], "a target at row 2, column 0: expected a number from 0 up, got -1"),
+    ("gamma", 2, [[1.0, 2.0], [0.5, 0.0]], "a target at row 1, column 1: expected a number above 0, got 0.0"),
+    ("quantile", 3, [1.0, np.inf], "row 1, column 0: expected a finite number, got inf"),
+    ("huber", 1, [np.nan], "row 0, column 0: expected a finite number, got nan"),
+    ("focal", 3, [0, 1, 3], "a label at row 2: expected a class from 0 to 2, got 3"),
+    (cr.SigmoidCrossEntropy(label_smoothing=0.1), 1, [0, 2], "row 1, column 0: expected a number from 0 to 1, got 2"),
 ]
 
 
@@ -201,16 +202,21 @@ def test_targets_have_a_column_for_each_group_of_outputs(loss, n_out, expected):
         find_loss(loss, n_out).check_targets(np.ones((5, n_out)))
 
 
-def test_a_loss_says_what_it_was_made_with():
-    assert repr(cr.Huber()) == "Huber()"
-    assert repr(cr.MLP([2, 3], loss=cr.Quantile([0.1, 0.2, 0.3]))) == (
-        "<MLP 2 -> 3, Quantile(levels=(0.1, 0.2, 0.3)), float32 on cpu>"
-    )
+def test_loss_name_is_the_short_one_if_all_options_are_at_their_defaults():
     assert cr.MLP([2, 1], loss=cr.Huber(delta=1.0)).loss_name == "huber"
     assert cr.MLP([2, 1], loss=cr.SquaredError(reduction="sum")).loss_name == "squared_error_sum"
 
 
-def test_smoothed_answers_lie_between_yes_and_no():
+def test_label_smoothing_of_softmax_cross_entropy_spreads_the_target_over_all_classes(rng):
+    z, labels, s, k = rng.normal(size=(6, 4)), np.arange(6) % 4, 0.1, 4
+    net = cr.Network([cr.Dense(k)], k, loss=cr.SoftmaxCrossEntropy(label_smoothing=s), dtype="float64")
+    net.assign_parameters({"dense0.W": np.eye(k)})  # logits are the rows themselves
+    q = (1 - s) * np.eye(k)[labels] + s / k
+    log_softmax = z - np.logaddexp.reduce(z, axis=1)[:, None]
+    assert net.loss_and_gradients(z, labels)[0] == pytest.approx(-(q * log_softmax).sum(axis=1).mean(), rel=1e-14)
+
+
+def test_label_smoothing_of_sigmoid_cross_entropy_is_that_of_a_softmax_of_two():
     """(1 - s) t + s / 2: what the softmax of two classes has for k = 2."""
     loss = find_loss(cr.SigmoidCrossEntropy(label_smoothing=0.2), 1)
     np.testing.assert_allclose(loss.check_targets(np.array([0, 1, 1])), [[0.1], [0.9], [0.9]], rtol=1e-15)
@@ -220,3 +226,20 @@ def test_smoothed_answers_lie_between_yes_and_no():
     one.assign_parameters({"dense0.W": [[0.7]]})
     two.assign_parameters({"dense0.W": [[0.0, 0.7]]})
     assert one.loss_and_gradients(X, y)[0] == pytest.approx(two.loss_and_gradients(X, y)[0], rel=1e-14)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(
+    "loss", [cr.SquaredError, cr.AbsoluteError, cr.Huber, cr.Poisson, cr.Gamma, cr.SigmoidCrossEntropy]
+)
+def test_the_printed_formula_and_gradient_of_a_loss_are_what_is_computed(rng, loss, reduction):
+    """Evaluated as they stand: with their parentheses, z the logits and t the targets."""
+    n, k = 5, 3
+    z, t = rng.normal(size=(n, k)), rng.uniform(0.1, 0.9, (n, k))
+    net = cr.Network([cr.Dense(k)], k, loss=loss(reduction=reduction), dtype="float64")
+    net.assign_parameters({"dense0.W": np.eye(k)})  # logits are the rows themselves
+    value, gradients = net.loss_and_gradients(z, t)
+    names = {"z": z, "t": t, "n": n, "k": k, "mean_ij": np.mean, "sum_ij": np.sum}
+    names["sigmoid"] = lambda z: 1 / (1 + np.exp(-z))
+    assert value == pytest.approx(evaluate(net.loss.formula, names), rel=1e-12)
+    np.testing.assert_allclose(gradients["dense0.b"], evaluate(net.loss.gradient, names).sum(axis=0), rtol=1e-12)

@@ -44,30 +44,56 @@ def cross_validated(X: np.ndarray) -> None:
 HOLES, FAR = bad(X, (7, 2), (9, 0)), bad(X, (7, 2), value=np.inf)
 NINE, MINUS = bad(Y, 5, 6, value=9), bad(ONES, 5, 6, value=-1)
 WORDS = [
-    ("fit: X", lambda: fit(HOLES, Y), "X at row 7, column 2 is nan"),
-    ("fit: a label", lambda: fit(X, NINE), "a label at row 5 is 9.0"),
-    ("fit: a target", lambda: of_columns(HOLES), "a target at row 7, column 2 is nan"),
-    ("fit: a weight", lambda: fit(X, Y, MINUS), "sample_weight at row 5 is -1.0"),
-    ("streamed: X", lambda: fit(HOLES, Y, stream=True), "X at row 7, column 2 is nan"),
-    ("streamed: a label", lambda: fit(X, NINE, stream=True), "a label at row 5 is 9.0"),
-    ("streamed: a weight", lambda: fit(X, Y, MINUS, stream=True), "sample_weight at row 5 is -1.0"),
-    ("streamed and split", lambda: fit(HOLES, Y, stream=True, validation=0.3), "X at row 7, column 2 is nan"),
-    ("validation: X", lambda: fit(X, Y, validation=(FAR, Y)), "validation: X at row 7, column 2 is inf"),
-    ("validation: a label", lambda: fit(X, Y, validation=(X, NINE)), "validation: a label at row 5 is 9.0"),
+    ("fit: X", lambda: fit(HOLES, Y), "X at row 7, column 2: expected a finite number, got nan"),
+    ("fit: a label", lambda: fit(X, NINE), "a label at row 5: expected a class from 0 to 1, got 9.0"),
+    ("fit: a target", lambda: of_columns(HOLES), "a target at row 7, column 2: expected a finite number, got nan"),
+    ("fit: a weight", lambda: fit(X, Y, MINUS), "sample_weight at row 5: expected a finite number from 0 up, got -1.0"),
+    ("streamed: X", lambda: fit(HOLES, Y, stream=True), "X at row 7, column 2: expected a finite number, got nan"),
+    ("streamed: a label", lambda: fit(X, NINE, stream=True), "a label at row 5: expected a class from 0 to 1, got 9.0"),
     (
-        "validation: a weight", lambda: fit(X, Y, validation=(X, Y, MINUS), stream=True),
-        "validation: sample_weight at row 5 is -1.0",
+        "streamed: a weight",
+        lambda: fit(X, Y, MINUS, stream=True),
+        "sample_weight at row 5: expected a finite number from 0 up, got -1.0",
     ),
-    ("class weights: a weight", lambda: fit(X, Y, MINUS, class_weight={0: 3.0}), "sample_weight at row 5 is -1.0"),
     (
-        "class weights: a label to validate", lambda: fit(X, Y, class_weight="balanced", validation=(X, NINE)),
-        "validation: a label at row 5 is 9.0",
+        "streamed and split",
+        lambda: fit(HOLES, Y, stream=True, validation=0.3),
+        "X at row 7, column 2: expected a finite number, got nan",
+    ),
+    (
+        "validation: X",
+        lambda: fit(X, Y, validation=(FAR, Y)),
+        "validation: X at row 7, column 2: expected a finite number, got inf",
+    ),
+    (
+        "validation: a label",
+        lambda: fit(X, Y, validation=(X, NINE)),
+        "validation: a label at row 5: expected a class from 0 to 1, got 9.0",
+    ),
+    (
+        "validation: a weight",
+        lambda: fit(X, Y, validation=(X, Y, MINUS), stream=True),
+        "validation: sample_weight at row 5: expected a finite number from 0 up, got -1.0",
+    ),
+    (
+        "class weights: a weight",
+        lambda: fit(X, Y, MINUS, class_weight={0: 3.0}),
+        "sample_weight at row 5: expected a finite number from 0 up, got -1.0",
+    ),
+    (
+        "class weights: a label to validate",
+        lambda: fit(X, Y, class_weight="balanced", validation=(X, NINE)),
+        "validation: a label at row 5: expected a class from 0 to 1, got 9.0",
     ),
     ("class weights: a text", lambda: fit(X, Y, ["a"] * 40, class_weight="balanced"), "sample_weight of dtype <U1"),
-    ("predict", lambda: cr.MLP([3, 2]).predict(HOLES), "X at row 7, column 2 is nan"),
-    ("standardise", lambda: cr.Standardization.fit(FAR), "row 7, column 2 is inf"),
-    ("cross-validate", lambda: cross_validated(bad(X, (37, 2))), "X at row 37, column 2 is nan"),
-]  # fmt: skip
+    ("predict", lambda: cr.MLP([3, 2]).predict(HOLES), "X at row 7, column 2: expected a finite number, got nan"),
+    ("standardise", lambda: cr.Standardization.fit(FAR), "row 7, column 2: expected a finite number, got inf"),
+    (
+        "cross-validate",
+        lambda: cross_validated(bad(X, (37, 2))),
+        "X at row 37, column 2: expected a finite number, got nan",
+    ),
+]
 
 
 @pytest.mark.parametrize(("call", "words"), [case[1:] for case in WORDS], ids=[case[0] for case in WORDS])
@@ -77,13 +103,13 @@ def test_the_first_number_that_is_not_finite_is_named_by_row_and_column(call: Ca
     assert words in caught.value.message
 
 
-def test_a_validation_set_of_another_shape_is_refused_as_validation():
+def test_validation_of_another_shape_says_so():
     for held in ((X[:, :2], Y), (X, Y[:3])):
         with pytest.raises(cr.ShapeError, match=r"^validation: (expected )?X "):
             fit(X, Y, validation=held)
 
 
-def test_estimators_name_the_number_that_is_not_finite_too():
+def test_estimators_name_it_too():
     pytest.importorskip("sklearn")
     classes, numbers = cr.MLPClassifier(max_iter=1), cr.MLPRegressor(max_iter=1)
     fitted = cr.MLPClassifier(max_iter=1).fit(X, Y)

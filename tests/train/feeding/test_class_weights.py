@@ -80,7 +80,11 @@ WRONG = [
         r"expected sample_weight of shape \(12,\), got \(3,\)",
     ),
     ({"class_weight": "balanced", "loss": "huber", "n_out": 1}, cr.OptionError, "class_weight with huber"),
-    ({"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}}, cr.DataError, "sample_weight is zero everywhere"),
+    (
+        {"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}},
+        cr.DataError,
+        "sample_weight: expected at least one weight above 0, got zeros",
+    ),
 ]
 
 

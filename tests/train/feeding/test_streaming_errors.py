@@ -15,10 +15,14 @@ pytestmark = pytest.mark.usefixtures("small_blocks")
 # ---- errors ---------------------------------------------------------------------------------------
 
 BAD = {
-    "nan": ("float32", np.nan, "X at row 33, column 2 is nan; finite numbers were expected"),
-    "inf": ("float64", -np.inf, "X at row 33, column 2 is -inf; finite"),
-    "half": ("float16", np.inf, "X at row 33, column 2 is inf; finite"),
-    "too large": ("float64", 1e39, r"X at row 33, column 2 is 1e\+39, which does not fit float32"),
+    "nan": ("float32", np.nan, "X at row 33, column 2: expected a finite number, got nan"),
+    "inf": ("float64", -np.inf, "X at row 33, column 2: expected a finite number, got -inf"),
+    "half": ("float16", np.inf, "X at row 33, column 2: expected a finite number, got inf"),
+    "too large": (
+        "float64",
+        1e39,
+        r"X at row 33, column 2: expected a finite number, got 1e\+39, which does not fit float32",
+    ),
 }
 
 
@@ -79,7 +83,7 @@ WRONG = {
     "no rows": (np.ones((0, N_IN)), cr.DataError, "X has no rows"),
     "objects": (np.ones((3, N_IN), object), cr.DataError, "X of dtype object"),
     "complex": (np.ones((3, N_IN), complex), cr.DataError, "X of dtype complex128"),
-    "other rows than y": (np.ones((4, N_IN)), cr.ShapeError, "X has 4 rows and y has 3"),
+    "other rows than y": (np.ones((4, N_IN)), cr.ShapeError, "same number of rows, got 4 and 3"),
     "text": (np.full((3, N_IN), "1"), cr.DataError, "X of dtype <U1"),
 }
 

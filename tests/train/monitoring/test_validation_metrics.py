@@ -12,6 +12,7 @@ from chainrule.nn import metrics
 from chainrule.nn.evaluation import Evaluator
 from chainrule.nn.losses.names import LOSSES
 from chainrule.nn.network import Network
+from chainrule.nn.scores import score
 from chainrule.train.monitoring.validation_metrics import METRICS
 from chainrule.train.records.progress import describe
 from emulation.backend import compiler_problem
@@ -212,7 +213,7 @@ def test_a_metric_of_three_classes_is_one_of_two(rng, n_out):
     net = cr.MLP([3, 6, n_out], loss="sigmoid_cross_entropy" if n_out == 1 else "softmax_cross_entropy")
     asked = ["balanced_accuracy", "log_loss", "roc_auc"]
     run = cr.Trainer(net, epochs=1, metrics=asked, monitor="valid_balanced_accuracy").fit(X, y, validation=(X, y))
-    scores = metrics.score(net, X, y)
+    scores = score(net, X, y)
     assert set(scores) == {"accuracy", *asked}
     for name, value in scores.items():
         assert run.history[f"valid_{name}"] == pytest.approx([value], rel=1e-6), name
@@ -231,7 +232,7 @@ def test_label_smoothing_does_not_change_the_targets_of_metrics(rng, n_out):
     X, y = rng.normal(size=(40, 3)), rng.integers(0, 2, (40, n_out))
     net = cr.MLP([3, n_out], loss=cr.SigmoidCrossEntropy(label_smoothing=0.1))
     run = cr.Trainer(net, epochs=1, metrics=["log_loss", "roc_auc"]).fit(X, y, validation=(X, y))
-    scores = metrics.score(net, X, y)
+    scores = score(net, X, y)
     for name in ("log_loss", "roc_auc", "accuracy"):
         assert run.history[f"valid_{name}"] == pytest.approx([scores[name]], rel=1e-6)
 

@@ -19,6 +19,7 @@ from chainrule.files.writing import write_whole
 from chainrule.nn import metrics
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
+from chainrule.nn.scores import point_prediction, score, score_classes
 from chainrule.plots.score_pictures import draw_confusion, draw_predictions
 from chainrule.tables.columns import show
 from chainrule.tables.readers import read_table
@@ -86,11 +87,11 @@ def evaluate(net: Network, X: np.ndarray, y: np.ndarray, *, source: str) -> Eval
     task, k = net.loss.task, net.loss.columns
     predicted = np.asarray(net.predict(X))
     if task == "regress":
-        return Evaluation(metrics.score(net, X, y), predicted, [], None, [])
+        return Evaluation(score(net, X, y), predicted, [], None, [])
     if task == "classify" and y.max() >= k:
         row = int((y >= k).argmax())
         raise DataError(f"{source}, row {row} (from 0) of the target: expected a class from 0 to {k - 1}, got {y[row]}")
-    scores = metrics.score_classes(task, y, predicted, np.asarray(net.predict_proba(X)))
+    scores = score_classes(task, y, predicted, np.asarray(net.predict_proba(X)))
     if task == "multilabel" and predicted.ndim > 1:
         return Evaluation(scores, predicted, [], None, [])
     labels, k = (y, k) if task == "classify" else ((y > 0.5).astype(np.int64), 2)
@@ -123,5 +124,5 @@ def picture_of(found: Evaluation, net: Network, y: np.ndarray, *, title: str) ->
     if net.loss.task != "regress":
         targets = f"{len(found.classes):,} classes" if found.classes else "several labels per row"
         raise DataError(f"{targets} have no confusion matrix", hint="leave --plot out")
-    numbers = metrics.point_prediction(net, found.predicted)
+    numbers = point_prediction(net, found.predicted)
     return draw_predictions(y.reshape(numbers.shape), numbers, title=title)

@@ -13,7 +13,7 @@ from chainrule.errors import OptionError
 from chainrule.host_memory import refuse_what_is_not_free
 from chainrule.nn.losses.names import GaussianNLL, Quantile
 from chainrule.nn.network import Network
-from chainrule.nn.predictions import named
+from chainrule.nn.predictions import with_class_names
 from chainrule.plain_text import csv_cell
 
 COPIES = 3  # of what is written: while it grows, as a text, as bytes
@@ -40,7 +40,7 @@ def prediction_table(net: Network, X: np.ndarray) -> list[Column]:
     if isinstance(net.loss, Quantile):
         of_target = [name] if net.loss.columns == 1 else [f"{name}_{j}" for j in range(net.loss.columns)]
         names = [f"{column}_q{level:g}" for column in of_target for level in net.loss.levels]
-    labelled = named(net, values)
+    labelled = with_class_names(values, net.loss, p.classes)
     table = [Column(name, column) for name, column in zip(names, labelled.T, strict=True)]
     if isinstance(net.loss, GaussianNLL):
         deviations = np.sqrt(np.asarray(net.predict_distribution(X).variance)).reshape(len(predicted), -1)

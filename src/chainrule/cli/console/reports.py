@@ -8,10 +8,10 @@ from chainrule.cli.console import output
 from chainrule.cli.console.output import Say
 from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.cli.training.data import TrainingData
-from chainrule.nn import metrics
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
+from chainrule.nn.scores import score
 from chainrule.train.recipe import Settings
 from chainrule.train.records.progress import describe
 from chainrule.train.records.run import EpochRecord, Run
@@ -78,7 +78,7 @@ def summary_of(net: Network, data: TrainingData, outcome: Run) -> dict[str, Any]
         if data.valid is not None:
             if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
                 parts["valid"] = {"loss": shrinkage.valid_loss}  # that of the epoch is of the net before
-            parts["valid"] |= metrics.score(net, *data.valid)
+            parts["valid"] |= score(net, *data.valid)
     return {
         "device": net.backend.device,
         "backend": net.backend.name,

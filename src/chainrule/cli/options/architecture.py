@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from chainrule.backends.contract.backend import ActivationName
 from chainrule.cli.options.parser import Listed, OptionGroup
 from chainrule.cli.options.types import option, widths
+from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.losses.names import LOSSES
-from chainrule.nn.mlp import NORMALIZATIONS
-from chainrule.nn.network import DTYPES
+from chainrule.nn.mlp import NORMALIZATIONS, NormalizationName
 from chainrule.train.building import Scaling
 
 SCALINGS: tuple[Scaling, ...] = ("standard", "robust")
@@ -22,9 +23,9 @@ class NetOptions:
 
     scaling: Scaling
     hidden: list[int] | None
-    activation: str
+    activation: ActivationName
     dropout: float | None
-    normalization: str | None
+    normalization: NormalizationName | None
     residual: bool
     loss: str | None
     loss_option: list[tuple[str, Any]]

@@ -1,4 +1,4 @@
-"""What a model knows of a column of text: its categories, and their columns of X or their codes."""
+"""What a model keeps of a column of text: its categories, and their columns of X or their codes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer ca
 class _Categories:
     """What is known of a column of text: which categories have a slot of their own, and how frequent they are.
 
-    A value that no training row had goes to "rarer", which learnt from the rarest; a missing one to "missing".
+    A value that no training row had shares the slot "rarer" with the rarest ones of the training; a hole has "missing".
 
     Parameters
     ----------
     name : of the table's column
     categories : those with a slot of their own, the most frequent of the training rows, in the order of their names
-    rarer, missing : whether there are slots for these; only where training rows filled them
+    rarer, missing : whether there are slots for these: only if training rows filled them
     shares : of the training rows, one for each slot; they sum to 1
-    marks : words for holes that stood in a column with nulls of its own, as text; None for a column without nulls of
-        its own (of a text file), where all such words were holes
-    notation : of the file that it came from, which names 7,0 and 7.0 alike; None if the training did not say
+    marks : words for holes that were text in a column with nulls of its own; None for a column without them (of a text
+        file), in which all such words were holes
+    notation : of its file, in which 7,0 and 7.0 may be the same name; None if the training data did not show it
     """
 
     name: str
@@ -45,11 +45,13 @@ class _Categories:
             raise OptionError(f"expected words for holes as marks of {self.name!r:.60}, got {self.marks!r:.60}")
         texts = (self.name, *self.categories)
         if not all(isinstance(text, str) for text in texts) or len(set(self.categories)) < len(self.categories):
-            raise OptionError(f"categories {self.categories!r:.60} of {self.name!r:.60} came, different texts expected")
+            raise OptionError(
+                f"expected different texts as categories of {self.name!r:.60}, got {self.categories!r:.60}"
+            )
         refuse_long_names("a name of a column", (self.name,))
         refuse_long_names(f"a category of column {self.name!r:.60}", self.categories)
         if not isinstance(self.rarer, bool) or not isinstance(self.missing, bool):
-            raise OptionError(f"rarer {self.rarer!r:.60} and missing {self.missing!r:.60} came, two of true and false")
+            raise OptionError(f"expected bools for rarer and missing, got {self.rarer!r:.60} and {self.missing!r:.60}")
         numbers = all(isinstance(share, int | float) and 0 <= share <= 1 for share in self.shares)
         if not self.slots or len(self.shares) != self.slots or not numbers or abs(sum(self.shares) - 1) > 1e-6:
             raise OptionError(f"expected {self.slots} shares that sum to 1, got {self.shares!r:.60}")
@@ -65,11 +67,11 @@ class _Categories:
         at_least: int = 1,
         notation: Notation | None = None,
     ) -> Self:
-        """The ``max_categories`` most frequent by weight, equals by name, of those with ``at_least`` so many rows each;
+        """The ``max_categories`` most frequent by weight, ties by name, of those with ``at_least`` so many rows each;
         and the shares of the weight."""
         rows = np.bincount(data.codes + 1, minlength=len(data.names) + 1)
         frequencies = rows if sample_weight is None else np.bincount(data.codes + 1, sample_weight, len(rows))
-        # Ten digits: equals by name, whatever the order in which the weights were added up.
+        # Ten digits: ties by name, whatever the order in which the weights were added up.
         _, *of_names = np.round(frequencies / frequencies.sum(), 10).tolist()
         ranked = sorted(
             np.flatnonzero(rows[1:]).tolist(), key=lambda i: (rows[i + 1] < at_least, -of_names[i], data.names[i])
@@ -83,13 +85,13 @@ class _Categories:
 
     @property
     def slots(self) -> int:
-        """Of the categories, then "rarer" and "missing" where they are used."""
+        """How many: the categories, then "rarer" and "missing" if they are used."""
         return len(self.categories) + self.rarer + self.missing
 
     def slots_of(self, data: ColumnData) -> np.ndarray:
-        """(n,) int64: the slot of each row, -1 where there is none for what it holds."""
+        """(n,) int64: the slot of each row, -1 if there is none for its value."""
         if not isinstance(data, Categorical):
-            raise DataError(f"column {self.name!r} holds numbers, categories were expected as in training")
+            raise DataError(f"column {self.name!r}: expected categories, as in training, got numbers")
         last = len(self.categories)
         slot = {category: i for i, category in enumerate(self.categories)}
         rarer, missing = (last if self.rarer else -1), (last + self.rarer if self.missing else -1)
@@ -100,29 +102,34 @@ class _Categories:
 
     @property
     def known(self) -> KnownTexts:
-        """For who reads the column again."""
+        """For reading such a column again."""
         return KnownTexts(frozenset(self.categories), None if self.marks is None else frozenset(self.marks))
 
     def unseen(self, data: Categorical) -> list[str]:
-        """What stands in ``data`` and had no slot of its own in training."""
-        there = np.bincount(data.codes + 1, minlength=len(data.names) + 1)[1:]
+        """The values in ``data`` that had no slot of their own in training."""
+        present = np.bincount(data.codes + 1, minlength=len(data.names) + 1)[1:]
         known = set(self.categories)
-        return [name for name, count in zip(data.names, there, strict=True) if count and name not in known]
+        return [name for name, count in zip(data.names, present, strict=True) if count and name not in known]
 
     def _described(self, kind: str) -> dict[str, Any]:
         return {
-            "kind": kind, "name": self.name, "categories": list(self.categories), "rarer": self.rarer,
-            "missing": self.missing, "shares": list(self.shares),
-            **({} if self.marks is None else {"marks": list(self.marks)}), **describe_notation(self.notation),
-        }  # fmt: skip
+            "kind": kind,
+            "name": self.name,
+            "categories": list(self.categories),
+            "rarer": self.rarer,
+            "missing": self.missing,
+            "shares": list(self.shares),
+            **({} if self.marks is None else {"marks": list(self.marks)}),
+            **describe_notation(self.notation),
+        }
 
 
 @dataclass(frozen=True)
 class CategoryColumn(_Categories):
-    """One column of X a slot, 1 in the rows that have it, else 0; see :class:`_Categories` for the parameters.
+    """One column of X per slot, 1 in the rows that have it, else 0; see :class:`_Categories` for the parameters.
 
-    Where training rows filled no slot for what a row holds, its weights would be noise: then the row gets the
-    ``shares`` instead, the means of these columns, which standardisation makes zeros. They say nothing.
+    If no training row filled a slot for the value of a row, its weights would be noise: the row gets the ``shares``
+    instead, the means of these columns, which standardisation turns into zeros, that is, no information.
     """
 
     kind: ClassVar[str] = "category"
@@ -135,7 +142,7 @@ class CategoryColumn(_Categories):
 
     @property
     def name_characters(self) -> int:
-        """Of :attr:`names` together, within ten a name."""
+        """Of :attr:`names` together, within ten per name."""
         return self.slots * len(self.name) + sum(map(len, self.categories))
 
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
@@ -156,8 +163,8 @@ class CategoryColumn(_Categories):
 class EmbeddedColumn(_Categories):
     """One column of X: the number of the slot, for an :class:`Embedding`; see :class:`_Categories` for the parameters.
 
-    Where training rows filled no slot for what a row holds, it gets the number after the last, for which the embedding
-    has the mean of the slots' vectors by their ``shares``: an average row.
+    If no training row filled a slot for the value of a row, it gets the number after the last, for which the embedding
+    uses the mean of the slots' vectors by their ``shares``: an average row.
     """
 
     kind: ClassVar[str] = "embedding"
@@ -169,7 +176,7 @@ class EmbeddedColumn(_Categories):
 
     @property
     def is_complete(self) -> bool:
-        """Whether there is a slot for whatever may come."""
+        """Whether there is a slot for every possible value."""
         return self.rarer and self.missing
 
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The columns of a table while they are data: numbers, or text by its different values."""
+"""The data in the columns of a table: numbers, or text by its distinct values."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Categorical:
 
     Parameters
     ----------
-    codes : (n,) int32, positions in ``names``; -1 where the cell is missing
-    names : the different texts
-    typed : whether the column had nulls of its own, so that no word in it stood for one: "NA" is text there
+    codes : (n,) int32, positions in ``names``; -1 for a missing cell
+    names : the distinct texts
+    typed : whether the column had nulls of its own, so that no word in it meant one: "NA" is text there
     """
 
     codes: np.ndarray
@@ -32,7 +32,7 @@ class Categorical:
         return len(self.codes)
 
 
-ColumnData = np.ndarray | Categorical  # numbers: (n,) float64, nan where missing
+ColumnData = np.ndarray | Categorical  # numbers: (n,) float64, nan for a missing one
 
 
 class TableColumns(dict[str, ColumnData]):
@@ -41,8 +41,8 @@ class TableColumns(dict[str, ColumnData]):
     Parameters
     ----------
     columns : name to column
-    notations : of the columns whose cells said how their numbers are written, or that share a file with such cells;
-        none of a typed column (Parquet, a DataFrame)
+    notations : of the columns whose cells showed how their numbers are written, or that share a file with such cells;
+        none for a typed column (Parquet, a DataFrame)
     target : the same of the target
     """
 
@@ -58,7 +58,7 @@ class TableColumns(dict[str, ColumnData]):
         self.target_notation = target
 
     def copy(self) -> TableColumns:
-        """The same columns, and what is known of how they were written."""
+        """The same columns with their notations."""
         return TableColumns(self, notations=self.notations, target=self.target_notation)
 
 
@@ -69,7 +69,7 @@ class KnownTexts:
     Parameters
     ----------
     names : its categories
-    marks : words for holes that stood in it as text; None if such words were holes
+    marks : words for holes that were text in it; None if such words were holes
     """
 
     names: frozenset[str]
@@ -82,7 +82,7 @@ class KnownTexts:
 
 
 def marks_in(names: Iterable[str]) -> list[str]:
-    """Those of the texts that would be a hole in a text file, or are how nothing is printed."""
+    """Those of the texts that would be a hole in a text file, or that Python or pandas print for a missing value."""
     return sorted({*names} & (MISSING | NOTHING))
 
 
@@ -92,7 +92,7 @@ def take(data: ColumnData, rows: np.ndarray | slice) -> ColumnData:
 
 
 def positions(rows: np.ndarray, n: int) -> np.ndarray:
-    """Positions from 0 of these rows of ``n``: of a mask those that it has; DataError for what is neither."""
+    """Positions from 0 of these rows of ``n``, given as positions or as a mask; DataError for anything else."""
     found = np.asarray(rows)
     if found.dtype.kind == "b" and found.shape == (n,):
         return np.flatnonzero(found)
@@ -104,14 +104,14 @@ def positions(rows: np.ndarray, n: int) -> np.ndarray:
 
 
 def shorten(data: ColumnData, n: int) -> None:
-    """Keep the first ``n`` rows, in place, where the memory is the array's own: the rest of it is given back."""
+    """Keep the first ``n`` rows, in place, and free the rest; nothing happens if the array does not own its memory."""
     array = data.codes if isinstance(data, Categorical) else data
     if array.flags.owndata:
         array.resize(n, refcheck=False)
 
 
 def refuse_long_names(what: str, names: Iterable[str]) -> None:
-    """DataError for one of more than 65,536 characters, which no model file takes."""
+    """DataError for one of more than 65,536 characters, the most that a model file takes."""
     longest = max(names, key=len, default="")
     if len(longest) > LONGEST_NAME:
         raise DataError(

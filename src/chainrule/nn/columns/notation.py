@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from chainrule.errors import OptionError
 
-# Cells that say that nothing is there; and what Python and pandas print for a missing value (nan is above).
+# Cells that mean a missing value; and what Python and pandas print for one (nan is in the first).
 MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "null", "NULL", "Null", "?"})
 NOTHING = frozenset({"None", "<NA>", "NaT"})
 
@@ -98,9 +98,9 @@ class Notation:
 
     @classmethod
     def from_description(cls, description: Any) -> Self:
-        """What :meth:`describe` described; TypeError or OptionError if it is no notation."""
+        """The inverse of :meth:`describe`; TypeError or OptionError if it describes no notation."""
         if not isinstance(description, dict) or not all(isinstance(sign, str) for sign in description.values()):
-            raise TypeError(f"a notation should be two texts, not {description!r:.60}")
+            raise TypeError(f"notation: expected two texts, got {description!r:.60}")
         return cls(**description)
 
 

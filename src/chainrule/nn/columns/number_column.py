@@ -1,4 +1,4 @@
-"""What a model knows of a column of numbers, and its columns of X."""
+"""What a model keeps of a column of numbers, and its columns of X."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from chainrule.nn.columns.notation import Notation, check_notation, describe_not
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """Numbers, and after them, where training rows had holes, 1 for a hole and 0 for a number.
+    """Numbers, followed by a column of 1 for a hole and 0 for a number if training rows had holes.
 
     Parameters
     ----------
     name : of the table's column
-    fill : stands for what is missing: the median of the training rows
-    indicator : whether holes have a column of X of their own. It exists only where training rows had holes; without it
-        a hole is the fill and nothing else, because nothing was learnt about holes
-    notation : how numbers are written in text files of such a table; None if the training did not say
+    fill : replaces a missing number: the median of the training rows
+    indicator : whether holes have a column of X of their own: only if training rows had holes; without it a hole is the
+        fill and nothing else, because nothing was learnt about holes
+    notation : how numbers are written in text files of such a table; None if the training data did not show it
     """
 
     name: str
@@ -33,10 +33,15 @@ class NumberColumn:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not isinstance(self.fill, int | float) or isinstance(self.fill, bool):
-            raise OptionError(f"a column {self.name!r:.60} with fill {self.fill!r:.60} came, text and number expected")
+            raise OptionError(
+                f"expected a text as name and a number as fill, got {self.name!r:.60} and {self.fill!r:.60}"
+            )
         refuse_long_names("a name of a column", (self.name,))
         if not np.isfinite(self.fill) or not isinstance(self.indicator, bool):
-            raise OptionError(f"fill {self.fill!r:.60}, indicator {self.indicator!r:.60} of {self.name!r:.60} came")
+            raise OptionError(
+                f"expected a finite fill and a bool as indicator of {self.name!r:.60}, "
+                f"got {self.fill!r:.60} and {self.indicator!r:.60}"
+            )
         check_notation(self.name, self.notation)
 
     @classmethod
@@ -57,7 +62,7 @@ class NumberColumn:
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
         """Write the columns of X, (n, len(names))."""
         if isinstance(data, Categorical):
-            raise DataError(f"column {self.name!r} holds text, numbers were expected as in training")
+            raise DataError(f"column {self.name!r}: expected numbers, as in training, got text")
         holes = np.isnan(data)
         out[:, 0] = data
         if holes.any():
@@ -68,20 +73,23 @@ class NumberColumn:
     def describe(self) -> dict[str, Any]:
         """For the model file."""
         return {
-            "kind": self.kind, "name": self.name, "fill": self.fill, "indicator": self.indicator,
+            "kind": self.kind,
+            "name": self.name,
+            "fill": self.fill,
+            "indicator": self.indicator,
             **describe_notation(self.notation),
-        }  # fmt: skip
+        }
 
 
 def _median(values: np.ndarray, weights: np.ndarray | None) -> float:
-    """Half of the weight is on either side of it; the mean of two values if that holds between them.
+    """The value with half of the weight on either side; the mean of two values if that holds for all between them.
 
-    Also of numbers so large that the sum of the two in the middle overflows.
+    Works for numbers so large that the sum of the two in the middle overflows, too.
     """
     if weights is not None:
         order = np.argsort(values, kind="stable")
         below = np.cumsum(weights[order])
-        # Sums of weights that are the same by their ratios may differ by their roundings.
+        # Weights of the same ratios may have sums that differ by rounding.
         middle = np.searchsorted(below, below[-1] / 2 * np.array([1 - 1e-12, 1 + 1e-12])).clip(max=len(order) - 1)
         values = values[order[middle]]
     with np.errstate(over="ignore"):

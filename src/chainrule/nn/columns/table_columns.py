@@ -1,4 +1,4 @@
-"""What becomes of each column of a table in X: chosen from the training rows, kept in the model file."""
+"""How each column of a table enters X: chosen from the training rows, kept in the model file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.options import whole_number
 
 MAX_VECTORS = 1 << 16  # categories of an embedded column that may have a vector of their own
-TWICE = 2  # rows that a category must have for one: what one row alone has seen it cannot tell from that row's chance
+MIN_ROWS = 2  # that a category must have for one: from a single row it would learn that row's noise
 
 Column = NumberColumn | CategoryColumn | EmbeddedColumn
 
@@ -36,28 +36,28 @@ def fit_column(
     distinct = len(np.unique(data.codes[data.codes >= 0])) if embed_above is not None else 0
     if embed_above is not None and distinct > embed_above:
         most = max_categories or MAX_VECTORS
-        return EmbeddedColumn.fit(name, data, sample_weight, max_categories=most, at_least=TWICE, notation=notation)
+        return EmbeddedColumn.fit(name, data, sample_weight, max_categories=most, at_least=MIN_ROWS, notation=notation)
     most = max_categories or embed_above or MAX_CATEGORIES
     return CategoryColumn.fit(name, data, sample_weight, max_categories=most, notation=notation)
 
 
-_OF_TEXT: dict[str, type[CategoryColumn] | type[EmbeddedColumn]] = {
+_TEXT_COLUMNS: dict[str, type[CategoryColumn] | type[EmbeddedColumn]] = {
     column.kind: column for column in (CategoryColumn, EmbeddedColumn)
 }
 
 
 def column_from(description: dict[str, Any]) -> Column:
-    """The column that ``describe`` described; LookupError, TypeError or ValueError where it is none."""
+    """The inverse of a column's ``describe``; LookupError, TypeError or ValueError if it describes none."""
     fields = dict(description)
     kind = fields.pop("kind")
     if "notation" in fields:
         fields["notation"] = Notation.from_description(fields["notation"])
     if kind == NumberColumn.kind:
         return NumberColumn(**fields)
-    if kind not in _OF_TEXT:
+    if kind not in _TEXT_COLUMNS:
         raise ValueError(f"unknown kind of column: {kind!r:.80}")
     for name in ("categories", "shares", *(["marks"] if "marks" in fields else [])):
         if not isinstance(fields[name], list):
-            raise TypeError(f"{name} of a column should be a list")
+            raise TypeError(f"{name} of a column: expected a list, got {fields[name]!r:.60}")
         fields[name] = tuple(fields[name])
-    return _OF_TEXT[kind](**fields)
+    return _TEXT_COLUMNS[kind](**fields)

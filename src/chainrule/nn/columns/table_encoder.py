@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,18 +15,16 @@ from chainrule.nn.columns.column_data import ColumnData, KnownTexts, TableColumn
 from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_columns import Column, fit_column
+from chainrule.nn.layers.embedding import Embedding
 
-if TYPE_CHECKING:
-    from chainrule.nn.layers.embedding import Embedding
-
-ENCODING = "X takes 8 bytes a number: use fewer rows or columns, or a lower max_categories"
-MOST_CHARACTERS = 1 << 26  # of the names of X together: a model file has no room for more
-PART = 65_536  # rows encoded at a time, so that what is made on the way stays small
+OUT_OF_MEMORY_HINT = "X takes 8 bytes per number: use fewer rows or columns, or a lower max_categories"
+MOST_CHARACTERS = 1 << 26  # of the names of X together: the limit of a model file
+PART = 65_536  # rows encoded at a time, so that temporary arrays stay small
 
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """The columns of a table that a model takes, in its order, and what becomes of each.
+    """The columns of a table that a model takes, in its order, and how each enters X.
 
     X has the columns of ``columns[0]``, then those of ``columns[1]``, and so on; standardisation comes after it. The
     same values give the same X in whatever order a table has its columns, and whatever else it has.
@@ -41,16 +38,17 @@ class TableEncoder:
 
     def __post_init__(self) -> None:
         if not self.columns or len(set(self.table_names)) < len(self.columns):
-            raise OptionError("an encoder of columns with different names was expected, at least one")
+            names = ", ".join(map(repr, self.table_names[:10])) or "none"
+            raise OptionError(f"expected at least one column, all of different names, got {names:.200}")
         characters = sum(column.name_characters for column in self.columns if isinstance(column, CategoryColumn))
-        if characters > MOST_CHARACTERS:  # counted before the names are made: each category has that of its column too
+        if characters > MOST_CHARACTERS:  # counted before names are made: each category's repeats its column's
             raise OptionError(
                 f"expected names of X of at most {MOST_CHARACTERS:,} characters together, got {characters:,}",
                 hint="a lower max_categories, or shorter names of columns and categories",
             )
 
     @classmethod
-    @out_of_memory_hint(ENCODING, doing="looking at columns")
+    @out_of_memory_hint(OUT_OF_MEMORY_HINT, doing="fitting an encoder")
     def fit(
         cls,
         table: Mapping[str, ColumnData],
@@ -60,18 +58,18 @@ class TableEncoder:
         max_categories: int | None = None,
         embed_above: int | None = None,
     ) -> TableEncoder:
-        """Medians, categories and shares of these ``rows``, by default all; the table's other rows count for nothing.
+        """Medians, categories and shares of these ``rows``, by default all; the table's other rows have no influence.
 
         Parameters
         ----------
-        table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`. The columns that
-            :func:`chainrule.read_table` found also know how their numbers were written, which the encoder keeps
+        table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`. Those of
+            :func:`chainrule.read_table` also know how their numbers were written, which the encoder keeps
         rows : positions of the training rows
         sample_weight : (len(rows),) of these rows, above 0; None for all ones
-        max_categories : of a column of text; rarer ones share one column of X, or a vector. By default 32, where
-            ``embed_above`` is given that, and 65,536 of an embedded column
+        max_categories : of a column of text; rarer ones share one column of X, or a vector. By default 32, or
+            ``embed_above`` if that is given, and 65,536 of an embedded column
         embed_above : columns of text with more categories than this become one column of X with codes, for
-            :meth:`embedding`; there categories with a single row count as rarer. By default none are
+            :meth:`embedding`; categories with a single row count as rarer there. By default none are
         """
         if not isinstance(table, Mapping):
             raise DataError(f"expected the columns of a table, got {type(table).__name__}", hint="table.columns")
@@ -101,7 +99,7 @@ class TableEncoder:
 
     @property
     def notations(self) -> dict[str, Notation]:
-        """{name of the table's column: how its numbers are written}, of those of which it is known."""
+        """{name of the table's column: how its numbers are written}, for the columns that showed it."""
         return {c.name: c.notation for c in self.columns if c.notation is not None}
 
     @property
@@ -112,18 +110,16 @@ class TableEncoder:
 
     @property
     def texts(self) -> dict[str, KnownTexts]:
-        """{name of a column of text: what is known of it}, for who reads such a table again."""
+        """{name of a column of text: what is known of it}, for reading such a table again."""
         return {c.name: c.known for c in self.columns if not isinstance(c, NumberColumn)}
 
     def embedding(self, *, widths: Sequence[int] | None = None) -> Embedding | None:
-        """The first layer of a net on X, for the columns that hold codes; None where there are none.
+        """The first layer of a net on X, for the columns that hold codes; None if there are none.
 
         Parameters
         ----------
         widths : of the vectors of each of these columns, by default :func:`~chainrule.nn.layers.embedding.usual_width`
         """
-        from chainrule.nn.layers.embedding import Embedding  # a layer knows rows, which know what prepares them: this
-
         embedded: list[tuple[int, EmbeddedColumn]] = []
         at = 0
         for column in self.columns:
@@ -139,7 +135,7 @@ class TableEncoder:
             shares=[() if column.is_complete else column.shares for _, column in embedded],
         )
 
-    @out_of_memory_hint(ENCODING, doing="making numbers of a table")
+    @out_of_memory_hint(OUT_OF_MEMORY_HINT, doing="encoding a table")
     def encode(self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None) -> np.ndarray:
         """X (n, len(names)) float64 of these ``rows`` of a table, by default all.
 
@@ -147,9 +143,9 @@ class TableEncoder:
         ------
         DataError   if the table lacks a column, naming all that it lacks, or a column holds the other kind.
         """
-        there = self._rows_of(table)
-        rows = None if rows is None else positions(rows, there)
-        n = there if rows is None else len(rows)
+        count = self._rows_of(table)
+        rows = None if rows is None else positions(rows, count)
+        n = count if rows is None else len(rows)
         X = np.empty((n, len(self.names)))
         for start in range(0, n, PART):
             part = slice(start, min(start + PART, n))
@@ -159,9 +155,9 @@ class TableEncoder:
     def encode_and_release(self, table: Mapping[str, ColumnData], sets: Sequence[np.ndarray]) -> list[np.ndarray]:
         """X of each of these sets of rows, as :meth:`encode` makes it, while the columns give their memory back.
 
-        What has been encoded is cut off from the columns, from the last row on, so that columns and X together take
-        the room of one of them. In the end the columns are empty: only for who holds the table alone. Columns that lie
-        in memory of something else (Arrow's, a DataFrame's) stay as they are.
+        Encoded rows are cut off from the columns, from the last row on, so that columns and X together take no more
+        memory than the larger of them. In the end the columns are empty: call it only if nothing else uses the table.
+        Columns that lie in the memory of something else (Arrow's, a DataFrame's) stay as they are.
 
         Parameters
         ----------
@@ -181,7 +177,7 @@ class TableEncoder:
         return found
 
     def _rows_of(self, table: Mapping[str, ColumnData]) -> int:
-        """How many rows it has; DataError where it lacks a column."""
+        """How many rows it has; DataError if it lacks a column."""
         missing = [name for name in self.table_names if name not in table]
         if missing:
             shown = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
@@ -199,7 +195,7 @@ class TableEncoder:
             at += width
 
     def unseen(self, table: Mapping[str, ColumnData]) -> dict[str, list[str]]:
-        """{column: categories that no training row had or that were too rare for a column}, where there are any."""
+        """{column: categories that no training row had or that were too rare for a slot}, for columns that have any."""
         found = {
             column.name: column.unseen(data)
             for column in self.columns

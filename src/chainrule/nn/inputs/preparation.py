@@ -1,11 +1,11 @@
-"""What was done to the data before the net saw it; kept with the net, so that a prediction does just the same."""
+"""How data is prepared before it enters the net; kept with the net, so that predictions prepare it identically."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from chainrule.nn.inputs.standardization import Standardization
 
 
 class TableLike(Protocol):
-    """What is asked of a table: columns by name, or a matrix, or (where all of it is numbers) both."""
+    """What a table must have: columns by name, or a matrix, or (if all columns hold numbers) both."""
 
     @property
     def source(self) -> str:
@@ -25,11 +25,11 @@ class TableLike(Protocol):
 
     @property
     def columns(self) -> Mapping[str, ColumnData]:
-        """Empty where there are no names."""
+        """Empty if there are no names."""
 
     @property
     def features(self) -> np.ndarray:
-        """(n, d) finite numbers; DataError where the columns are others."""
+        """(n, d) finite numbers; DataError if a column holds anything else."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Preparation:
     Parameters
     ----------
     features, targets : Standardization or None
-    feature_names : the columns of X, in order; empty where they had no names
-    target_name : the column that is predicted; empty where it had no name
+    feature_names : the columns of X, in order; empty if they had no names
+    target_name : the column that is predicted; empty if it had no name
     classes : the names of the classes 0, 1, ..., all different; empty for a regression or classes without names
-    encoder : makes X from a table with names, where the net was trained on one; ``feature_names`` are then its names
-    target_notation : how the numbers of the target are written in text files; None if the training did not say
+    encoder : makes X from a table with names, if the net was trained on one; ``feature_names`` are then its names
+    target_notation : how the numbers of the target are written in text files; None if the training data did not show it
 
-    A name has at most 65,536 characters, else it is a DataError. OptionError for what does not fit together.
+    DataError for a name of more than 65,536 characters. OptionError for parts that contradict each other.
     """
 
     features: Standardization | None = None
@@ -61,7 +61,7 @@ class Preparation:
         refuse_long_names("a name of a class", self.classes)
         if len(set(self.classes)) < len(self.classes):
             twice = next(name for name, count in Counter(self.classes).items() if count > 1)
-            raise OptionError(f"expected classes with names of their own, got {twice!r:.60} twice")
+            raise OptionError(f"expected classes with different names, got {twice!r:.60} twice")
         check_notation("the target", self.target_notation)
         if not isinstance(self.encoder, TableEncoder | None):
             raise OptionError(f"encoder: expected a TableEncoder or None, got {type(self.encoder).__name__}")
@@ -71,20 +71,39 @@ class Preparation:
         if not self.feature_names:
             object.__setattr__(self, "feature_names", self.encoder.names)
         elif self.feature_names != self.encoder.names:
-            raise OptionError("feature_names that are not those of the encoder came", hint="leave them out")
+            raise OptionError(
+                f"feature_names: expected those of the encoder, got {self.feature_names!r:.60}", hint="leave them out"
+            )
+
+    def describe_names(self) -> dict[str, Any]:
+        """The names of what comes in and goes out, as values of JSON."""
+        return {
+            "feature_names": list(self.feature_names),
+            "target_name": self.target_name,
+            "classes": list(self.classes),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """All of it but the standardisations, which are arrays, as values of JSON: what a model file keeps."""
+        description = self.describe_names()
+        if self.encoder is not None:
+            description["columns"] = [column.describe() for column in self.encoder.columns]
+        if self.target_notation is not None:
+            description["target_notation"] = self.target_notation.describe()
+        return description
 
     def refuse_other_codes(self, codes: Mapping[int, int]) -> None:
-        """OptionError where the encoder writes codes and a net that takes ``codes`` does not embed them."""
+        """OptionError if the encoder writes codes that a net which takes ``codes`` does not embed."""
         embedding = None if self.encoder is None else self.encoder.embedding()
         wanted = {} if embedding is None else embedding.codes(training=False)
         if any(codes.get(column) != count for column, count in wanted.items()):
             raise OptionError(
-                f"the encoder writes codes to columns {list(wanted)!s:.60} of X, which the net does not embed so",
+                f"the encoder writes codes to columns {list(wanted)!s:.60} of X, which the net does not embed as such",
                 hint="cr.MLP(..., embedding=encoder.embedding())",
             )
 
     def encode(self, table: TableLike) -> np.ndarray:
-        """X (n, n_in) before standardisation; DataError where a column is missing or holds the wrong kind."""
+        """X (n, n_in) before standardisation; DataError if a column is missing or of the wrong kind."""
         if not isinstance(getattr(table, "source", None), str):  # a DataFrame has columns too, of another kind
             raise DataError(
                 f"expected a table of chainrule.read_table, got {type(table).__name__}",
@@ -97,7 +116,9 @@ class Preparation:
             return encoder.encode(table.columns)
         texts = [name for name, kind in encoder.kinds.items() if kind == "category"]
         if texts:
-            raise DataError(f"{table.source} has no names; the model has columns of text: {texts[0]!r:.60}")
+            raise DataError(
+                f"{table.source}: expected column names, as the model has columns of text ({texts[0]!r:.60}), got none"
+            )
         X, names = table.features, encoder.table_names
         if X.shape[1] != len(names):
             raise DataError(f"{table.source}: expected {len(names)} columns, got {X.shape[1]}")

@@ -1,4 +1,4 @@
-"""What is asked of rows before they go to a device, and the words in which they are refused."""
+"""What rows are checked for before they go to a device, and the messages of those that are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import DataError, ShapeError
 from chainrule.nn.inputs.standardization import Standardization
-from chainrule.nn.losses.base import refuse_where
+from chainrule.nn.losses.base import refuse_if
 from chainrule.nn.losses.names import Loss, refuse_standardized
 
 
@@ -24,10 +24,10 @@ def targets_and_weights(
     loss: Loss,
     targets: Standardization | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Targets as the loss wants them and weights, of ``n`` rows, in ``dtype``, checked; on the host: they are small."""
+    """Targets in the form that the loss takes and weights, of ``n`` rows, in ``dtype``, checked, on the host."""
     y_host = on_host(backend, y, "y")
     if len(y_host) != n:
-        raise ShapeError(f"X has {n} rows and y has {len(y_host)}")
+        raise ShapeError(f"expected X and y with the same number of rows, got {n} and {len(y_host)}")
     checked = loss.check_targets(y_host)
     if targets is not None:
         refuse_standardized(loss)
@@ -37,7 +37,7 @@ def targets_and_weights(
     if sample_weight is None:
         return checked, None
     weights = check_weights(on_host(backend, sample_weight, "sample_weight"), n)
-    # The gradient of a sum goes by the weights as they are, that of a mean by their ratios.
+    # A sum depends on the weights themselves, a mean on their ratios alone.
     weights = _as_dtype(relative_weights(weights) if loss.mean else weights, dtype, "a weight")
     return checked, weights
 
@@ -45,7 +45,7 @@ def targets_and_weights(
 def _as_dtype(values: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         converted = values.astype(dtype, copy=False)
-    refuse_where(~np.isfinite(converted), values, what, f"a number that fits {dtype}")
+    refuse_if(~np.isfinite(converted), values, what, f"a number that fits {dtype}")
     return converted
 
 
@@ -53,7 +53,7 @@ def refuse_masked(values: Any, name: str = "X") -> None:
     """DataError for a masked array."""
     if isinstance(values, np.ma.MaskedArray):
         raise DataError(
-            f"{name} is a masked array, whose masked values would silently count", hint="fill or drop them first"
+            f"{name} is a masked array, whose masked values would silently be used", hint="fill or drop them first"
         )
 
 
@@ -71,13 +71,13 @@ def check_features(raw: Array, n_in: int, dtype: np.dtype) -> None:
 def refuse_bad_codes(
     columns: Mapping[int, np.ndarray], codes: Mapping[int, int], *, numbers: np.ndarray | None = None
 ) -> None:
-    """DataError for the first row in which a column of X has no whole number from 0 to below its ``codes``.
+    """DataError for the first row in which a column of X holds no whole number from 0 to below its ``codes``.
 
     Parameters
     ----------
     columns : {column: (n,)}, on the host
     codes : {column: how many codes it may hold}
-    numbers : (n,) of the rows in the table, where they are not 0, 1, ...
+    numbers : (n,) the numbers of the rows in the table, if they are not 0, 1, ...
     """
     found: list[tuple[int, int, Any]] = []
     for column, values in columns.items():
@@ -91,25 +91,25 @@ def refuse_bad_codes(
     if found:
         row, column, value = min(found, key=lambda one: one[:2])
         raise DataError(
-            f"X at row {row}, column {column} is {value}; a code from 0 to {codes[column] - 1} was expected",
-            hint="the net embeds this column: the codes are numbers of categories, as in training",
+            f"X at row {row}, column {column}: expected a code from 0 to {codes[column] - 1}, got {value}",
+            hint="the net embeds this column: its codes are the category numbers of the training",
         )
 
 
 def place_of_nonfinite(values: np.ndarray) -> str:
-    """``row 3, column 1`` of the first number that is not finite, ``row 3`` of (n,); empty where there is none."""
+    """``row 3, column 1`` of the first number that is not finite, ``row 3`` of (n,); empty if all are finite."""
     bad = np.argwhere(~np.isfinite(values))
     return ", ".join(f"{axis} {at}" for axis, at in zip(("row", "column"), bad[0], strict=False)) if len(bad) else ""
 
 
 def nonfinite_feature(row: int, column: int, value: Any, dtype: np.dtype) -> DataError:
-    """The error for a feature that is no finite number, or none in ``dtype``."""
+    """The error for a feature that is not a finite number, or not in ``dtype``."""
     fits = "" if not np.isfinite(value) else f", which does not fit {dtype}"
-    return DataError(f"X at row {row}, column {column} is {value}{fits}; finite numbers were expected")
+    return DataError(f"X at row {row}, column {column}: expected a finite number, got {value}{fits}")
 
 
 def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
-    """The weights of ``n`` rows; ShapeError or DataError, with the first row, where they are none."""
+    """The weights of ``n`` rows; ShapeError or DataError, naming the first row, if they are invalid."""
     if weights.shape != (n,):
         raise ShapeError(f"expected sample_weight of shape ({n},), got {weights.shape}")
     if weights.dtype.kind not in "biuf":
@@ -117,16 +117,16 @@ def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
     bad = ~np.isfinite(weights) | (weights < 0)
     if bad.any():
         row = int(bad.argmax())
-        raise DataError(f"sample_weight at row {row} is {weights[row]}, a finite number from 0 up was expected")
+        raise DataError(f"sample_weight at row {row}: expected a finite number from 0 up, got {weights[row]}")
     if not weights.any():
-        raise DataError("sample_weight is zero everywhere, at least one weight above 0 was expected")
+        raise DataError("sample_weight: expected at least one weight above 0, got zeros")
     return weights
 
 
 def relative_weights(weights: np.ndarray) -> np.ndarray:
-    """w_i / mean of those above 0, in float64: only ratios of weights mean anything, 1/n as much as 1.
+    """w_i / mean of those above 0, in float64: only ratios of weights matter, so that all 1/n are the same as all 1.
 
-    Divided by the largest first, so that no sum leaves the range of float64. The weights themselves if their mean is 1.
+    Divided by the largest first, so that no sum overflows. The weights themselves if their mean is 1.
     """
     wide = weights.astype(np.result_type(weights.dtype, np.float64), copy=False)
     largest = wide.max()
@@ -137,20 +137,20 @@ def relative_weights(weights: np.ndarray) -> np.ndarray:
 
 
 def on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
-    """``values`` as a NumPy array: labels and weights are small and are checked on the host, wherever they are."""
+    """``values`` as a NumPy array: labels and weights are small and are checked on the host, wherever they lie."""
     refuse_masked(values, name)
     array = array_of_the_host(values)
     if array is None:
         array = backend.download(backend.upload(values))
     if array.ndim == 0:
-        raise ShapeError(f"{name} is a single value, one a row was expected")
+        raise ShapeError(f"{name}: expected one value per row, got a single value")
     return array
 
 
 def array_of_the_host(values: Any) -> np.ndarray | None:
-    """A NumPy array, or a list as one; None for what lies elsewhere or is no regular array: a backend says so.
+    """A NumPy array, also of a list; None for an array elsewhere or a ragged list, which a backend takes or refuses.
 
-    Of a subclass the plain array: the square of an ``np.matrix`` is a product, and its columns have two axes.
+    A subclass becomes a plain array: the square of an ``np.matrix`` is a product, and its columns have two axes.
     """
     if isinstance(values, np.ndarray) and not hasattr(values, "__cuda_array_interface__"):
         return np.asarray(values)
@@ -164,5 +164,5 @@ def array_of_the_host(values: Any) -> np.ndarray | None:
 
 def _object_hint(array: Array) -> str:
     return (
-        "text columns must become numbers first: cr.TableEncoder (docs/tables.md)" if array.dtype.kind in "OUST" else ""
+        "encode text columns as numbers first: cr.TableEncoder (docs/tables.md)" if array.dtype.kind in "OUST" else ""
     )

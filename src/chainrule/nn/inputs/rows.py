@@ -1,4 +1,4 @@
-"""Rows on the device: what comes in is checked once, here, and never again in a step."""
+"""Rows on the device: checked once, at upload, and never again in a step."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from chainrule.nn.inputs.row_checks import (
 )
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import Loss
+from chainrule.nn.row_format import RowFormat
 
 CHUNK = 65_536  # rows standardised at a time, so that the wide copy of a float64 table stays small
 NO_CODES: Final[Mapping[int, int]] = MappingProxyType({})
@@ -27,7 +28,7 @@ NARROW = 2  # bytes: numbers of up to 16 bits are exact in float32, so they can 
 
 
 class Pending(NamedTuple):
-    """A standardisation that has not been applied yet: mean, scale (n_in,) on the device, and the limit."""
+    """A standardisation that is still to be applied: mean, scale (n_in,) on the device, and the limit."""
 
     mean: Array
     scale: Array
@@ -37,7 +38,7 @@ class Pending(NamedTuple):
 class Features(NamedTuple):
     """x (n, n_in) on the device as it is kept there, and what is still to be done to a batch of it.
 
-    With ``exact`` the first layer reads the net's dtype, where it else reads that in which products are stored.
+    With ``exact`` the first layer reads it in the net's dtype, otherwise in the dtype in which products are stored.
     """
 
     x: Array
@@ -45,22 +46,10 @@ class Features(NamedTuple):
     exact: bool = False
 
 
-class RowFormat(NamedTuple):
-    """What one row of an array is: its shape and the dtype of its elements."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes a row."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
 class Rows(NamedTuple):
-    """n rows on the device: features, targets as the loss wants them, weights (n,) float or None.
+    """n rows on the device: features, targets in the form that the loss takes, weights (n,) float or None.
 
-    With class weights ``by_class`` is true and ``weights`` hold them too; ``own`` are then the rows' own, or None.
+    With class weights ``by_class`` is true and ``weights`` includes them; ``own`` are then the rows' own, or None.
     """
 
     x: Array
@@ -86,30 +75,30 @@ class Rows(NamedTuple):
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """The arrays that there are, one row a row of the table."""
+        """Those of its arrays that exist, with one row for each row of the table."""
         return (self.x, self.targets, *(w for w in (self.weights, self.own) if w is not None))
 
     def with_arrays(self, arrays: Sequence[Array]) -> Rows:
-        """Other rows, whose :attr:`arrays` these are."""
+        """Rows with these in place of its :attr:`arrays`."""
         x, targets, weights, own = (*arrays, None, None)[:4]
         return Rows(x, targets, weights, self.pending, self.exact, own, self.by_class)
 
     def weighing_classes(self, own: Array | None) -> Rows:
-        """The same, whose weights hold those of classes, with those of the rows themselves or None."""
+        """The same rows, whose ``weights`` include class weights; ``own`` are those of the rows themselves, or None."""
         return Rows(self.x, self.targets, self.weights, self.pending, self.exact, own, by_class=True)
 
     @property
     def formats(self) -> list[RowFormat]:
-        """What a row of each of the arrays is."""
+        """The format of a row of each of the arrays."""
         return [RowFormat(a.shape[1:], a.dtype) for a in self.arrays]
 
 
 class FeatureStorage:
-    """How features of ``raw_dtype`` are kept on a device: as they came, or converted when they come in.
+    """How features of ``raw_dtype`` are kept on a device: as they were given, or converted once at upload.
 
     Parameters
     ----------
-    raw_dtype : of the features as they came
+    raw_dtype : of the features as they were given
     dtype : of the net that reads them
     codes : columns that are not standardised
     """
@@ -122,22 +111,22 @@ class FeatureStorage:
         standardization: Standardization | None,
         codes: Sequence[int] = (),
     ) -> None:
-        self._backend, self._asked, self._codes = backend, None, tuple(codes)
+        self._backend, self._standardization, self._codes = backend, None, tuple(codes)
         narrow = backend.keeps_narrow_features and raw_dtype.itemsize <= NARROW and dtype.kind == "f"
         narrow = narrow and not (self._codes and standardization is not None)
         if standardization is not None:
             mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
-            self._asked = Pending(mean, scale, standardization.limit)
-        self.converts = not narrow and (self._asked is not None or raw_dtype != dtype)
+            self._standardization = Pending(mean, scale, standardization.limit)
+        self.converts = not narrow and (self._standardization is not None or raw_dtype != dtype)
         self.dtype = dtype if self.converts else raw_dtype
-        self.pending = None if self.converts else self._asked
+        self.pending = None if self.converts else self._standardization
 
     def convert(self, raw: Array, *, out: Array) -> None:
-        """Raw features as they are kept, where they are not kept as they came."""
-        if self._asked is None:
+        """Write raw features in the form in which they are kept, if that is another."""
+        if self._standardization is None:
             self._backend.copy(raw, out=out)
         else:
-            mean, scale, limit = self._asked
+            mean, scale, limit = self._standardization
             for start in range(0, len(raw), CHUNK):
                 part = slice(start, start + CHUNK)
                 self._backend.standardize(raw[part], mean, scale, limit=limit, out=out[part])
@@ -146,7 +135,7 @@ class FeatureStorage:
 
 
 class InputReader:
-    """``reader(x)``: up to n rows as the first layer reads them, in memory that is laid out once.
+    """``reader(x)``: up to n rows as the first layer reads them, in memory that is allocated once.
 
     Parameters
     ----------
@@ -181,16 +170,16 @@ def upload_features(
     standardization: Standardization | None,
     codes: Mapping[int, int] = NO_CODES,
 ) -> Features:
-    """``X`` (n, n_in) on the device in ``dtype``, standardised; ShapeError or DataError where it cannot be.
+    """``X`` (n, n_in) on the device in ``dtype``, standardised; ShapeError or DataError if it cannot be.
 
-    Columns with ``codes``, {column: how many}, stay as they are, and are checked.
+    Columns with ``codes``, {column: how many}, are checked and stay as they are.
 
-    Only read afterwards: where nothing has to be converted it is the caller's own memory. Narrow numbers (pixels) stay
-    as they are where the backend wants that.
+    The result is only read: if nothing has to be converted it is the caller's own memory. Narrow numbers (pixels) stay
+    as they are if the backend converts them batch by batch.
     """
     refuse_masked(X)
     on_host = array_of_the_host(X)
-    if on_host is not None:  # before it goes anywhere: not every device could take what is wrong
+    if on_host is not None:  # before the upload: not every device takes every dtype and shape
         check_features(on_host, n_in, dtype)
     raw = backend.upload(X if on_host is None else on_host)
     check_features(raw, n_in, dtype)
@@ -198,7 +187,7 @@ def upload_features(
         refuse_bad_codes({j: backend.download(raw[:, j : j + 1])[:, 0] for j in codes}, codes)
     storage = FeatureStorage(backend, raw.dtype, dtype, standardization, tuple(codes))
     x = raw
-    # Within a limit all that is finite stays so, and what is not is looked for before it comes to rest there.
+    # With a limit everything finite stays finite, and infinity would become the limit: search before, not after.
     limited = standardization is not None and math.isfinite(standardization.limit)
     bad = backend.first_nonfinite(raw) if limited and raw.dtype.kind in "fc" else None
     if storage.converts and bad is None:

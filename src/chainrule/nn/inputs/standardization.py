@@ -1,4 +1,4 @@
-"""Columns brought to mean 0 and deviation 1, and predictions back to the target's units; both in float64."""
+"""Columns scaled to mean 0 and deviation 1, and predictions scaled back to the target's units; both in float64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXTREME = 400  # binary exponents up to which squares, and sums of any number of
 
 
 class Units(NamedTuple):
-    """The way back: number = z * scale + shift, (n_columns,) float64 each."""
+    """The inverse of a standardisation: number = z * scale + shift, (n_columns,) float64 each."""
 
     scale: np.ndarray
     shift: np.ndarray
@@ -33,11 +33,11 @@ class Standardization:
 
     Parameters
     ----------
-    mean, scale : (n_columns,) float64 each. A column that never changed has scale inf: z is 0 whatever x is. Its
-        weights were never trained, so another value in a new row must not change a prediction; and the prediction of a
-        target that never changed is that constant.
+    mean, scale : (n_columns,) float64 each. A constant column has scale inf: z is 0 whatever x is. Its weights were
+        never trained, so another value in a new row must not change a prediction; and the prediction of a constant
+        target is that constant.
     limit : no result is larger than this; inf for none. A column that is almost always the same (a pixel at the rim)
-        has a tiny scale, and its rare values would land dozens of deviations out; they come to rest near the limit.
+        has a tiny scale, and its rare values would lie dozens of deviations out; they are brought near the limit.
         Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3, "smooth clipping".
     """
 
@@ -64,7 +64,7 @@ class Standardization:
         """Mean and standard deviation of each column of ``x`` (n, n_columns), or of (n,) as one column.
 
         A row of ``sample_weight`` 2 counts as two rows, one of 0 not at all. DataError for numbers that are not finite,
-        with the column's name out of ``names`` if there are any.
+        with the column's name from ``names`` if they are given.
         """
         x = _checked(x, names)
         if sample_weight is not None:
@@ -76,9 +76,9 @@ class Standardization:
     @classmethod
     @out_of_memory_hint(STANDARDIZING, doing="standardizing")
     def fit_robust(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
-        """Median and distance of the quartiles of each column; half the range if both quartiles are the same.
+        """Median and distance of the quartiles of each column; half the range if the quartiles are equal.
 
-        Far values do not move them. Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
+        Outliers do not affect them. Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
         """
         x = _checked(x, names)
         low, high = _range(x)
@@ -92,15 +92,15 @@ class Standardization:
 
     @property
     def is_constant(self) -> np.ndarray:
-        """(n_columns,) bool: whether a column never changed."""
+        """(n_columns,) bool: whether a column was constant."""
         constant: np.ndarray = np.isinf(self.scale)
         return constant
 
     def of_targets(self, y: np.ndarray) -> np.ndarray:
         """z of targets ``y`` (n, n_columns), float64, without the limit.
 
-        A target that never changed in training keeps its units: 0 there, and elsewhere its distance from the constant,
-        so that the loss of other rows says how wrong the constant is.
+        A target that was constant in training keeps its units: z is its distance from the constant, so that the loss
+        of other rows measures how wrong the constant is.
         """
         half = halves(self.mean)
         z: np.ndarray = (y * half - self.mean * half) / (self._unit * half)
@@ -112,7 +112,7 @@ class Standardization:
         return y
 
     def units(self) -> Units:
-        """From a prediction's z to the target's units; whatever z is, a target that never changed is its constant."""
+        """From a prediction's z to the target's units; a constant target is its constant, whatever z is."""
         return Units(np.where(self.is_constant, 0.0, self.scale), self.mean)
 
     @property
@@ -137,8 +137,8 @@ def _exponents(reach: np.ndarray) -> np.ndarray:
 
 
 def _moments(x: np.ndarray, reach: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation; of columns whose squares would overflow or underflow those of a multiple near 1."""
-    with np.errstate(over="ignore", invalid="ignore"):  # of extreme columns, which are done again
+    """Mean and deviation; columns whose squares would overflow or underflow are first scaled near 1."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of extreme columns, which are computed again below
         mean, scale = _moments_of_rows(x) if weights is None else _weighted_moments(x, weights)
     exponents = _exponents(reach)
     for j in np.flatnonzero(exponents):
@@ -151,7 +151,8 @@ def _moments(x: np.ndarray, reach: np.ndarray, weights: np.ndarray | None) -> tu
 def _moments_of_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = x.mean(axis=0, dtype=np.float64)
     scale = np.empty(x.shape[1])
-    # Some columns at a time, so that squares need no second table; never one alone, whose sum would be another.
+    # Some columns at a time, so that their squares take little memory; never one alone: NumPy sums a single column in
+    # another order, and the result would depend on how the columns are cut.
     width = max(2, ELEMENTS // len(x))
     for start in range(0, max(x.shape[1] - 1, 1), width):
         end = start + width if start + width < x.shape[1] - 1 else x.shape[1]
@@ -166,7 +167,7 @@ def _weighted_moments(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _scaled_back(center: Any, spread: Any, exponent: Any) -> tuple[Any, Any]:
-    """Both times 2^exponent, at most the largest double: their rounding may not make them infinite."""
+    """Both times 2^exponent, at most the largest double, so that rounding does not make them infinite."""
     with np.errstate(over="ignore"):
         return np.ldexp(center, exponent).clip(-LARGEST, LARGEST), min(np.ldexp(spread, exponent), LARGEST)
 
@@ -174,28 +175,31 @@ def _scaled_back(center: Any, spread: Any, exponent: Any) -> tuple[Any, Any]:
 def _without_constants(
     mean: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and scale. A column that never changes has its value and scale inf; every other scale has a reciprocal.
+    """Mean and scale. A constant column has its value and scale inf; every other scale has a finite reciprocal.
 
-    Asked of the values: the computed deviation of a constant column is the rounding error of its mean, not 0.
+    Decided by the values: the computed deviation of a constant column is the rounding error of its mean, not 0.
     """
     constant = low == high
     return np.where(constant, low, mean), np.where(constant, np.inf, np.maximum(scale, SMALLEST))
 
 
 def _weighted(x: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that weigh anything, and their weights times a power of two, with which none is lost in a product."""
+    """The rows of weight above 0, and their weights times a power of two, so that no product underflows."""
     weights = np.asarray(sample_weight, np.float64)
     if weights.shape != (len(x),):
         raise ShapeError(f"expected sample_weight of shape ({len(x)},), got {weights.shape}")
     if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
-        raise DataError("sample_weight came that is not finite, negative, or 0 everywhere; numbers from 0 up expected")
+        raise DataError("sample_weight: expected finite numbers from 0 up, not all 0")
     weighs = weights > 0
     return x[weighs], np.ldexp(weights[weighs], -np.frexp(weights.max())[1])
 
 
 def _checked(x: np.ndarray, names: Sequence[str]) -> np.ndarray:
     if isinstance(x, np.ma.MaskedArray):
-        raise DataError("a masked array came, whose masked values would silently count", hint="fill or drop them first")
+        raise DataError(
+            "expected a plain array, got a masked one, whose masked values would silently be used",
+            hint="fill or drop them first",
+        )
     x = np.asarray(x)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf":
@@ -205,11 +209,11 @@ def _checked(x: np.ndarray, names: Sequence[str]) -> np.ndarray:
     if not _is_finite(x):
         row, column = np.argwhere(~np.isfinite(x))[0]
         name = f"column {names[column]!r:.60}" if names else f"column {column}"
-        raise DataError(f"row {row}, {name} is {x[row, column]}; finite numbers were expected")
+        raise DataError(f"row {row}, {name}: expected a finite number, got {x[row, column]}")
     return x
 
 
 def _is_finite(x: np.ndarray) -> bool:
-    """Asked part by part: the answers for all of a large table would be an eighth of it."""
+    """Part by part: the booleans for a whole float64 table would take an eighth of its memory."""
     step = max(1, ELEMENTS // x.shape[1])
     return all(bool(np.isfinite(x[start : start + step]).all()) for start in range(0, len(x), step))

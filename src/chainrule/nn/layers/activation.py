@@ -1,4 +1,4 @@
-"""An activation as a layer of its own, for where it does not follow a product: behind a normalisation, say."""
+"""An activation as a layer of its own, if it does not follow a product: after a normalisation, say."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chainrule.backends.contract.backend import Array
-from chainrule.nn.inputs.rows import RowFormat
+from chainrule.backends.contract.backend import ActivationName, Array
 from chainrule.nn.layers.activations import find_activation
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward, activated
+from chainrule.nn.row_format import RowFormat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Activation(Layer):
     """y = act(x), element by element;   backward, dx = dy act'(x).
 
-    Behind a dense layer write ``Dense(n, "relu")`` instead: one pass over memory less.
+    After a dense layer write ``Dense(n, "relu")`` instead: it saves a pass over memory.
 
     Parameters
     ----------
@@ -26,13 +26,13 @@ class Activation(Layer):
 
     kind: ClassVar[str] = "activation"
 
-    activation: str
+    activation: ActivationName
 
     def __post_init__(self) -> None:
         find_activation(self.activation)
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        """y and dy; sums of the columns of dx, which come with it and which no one reads."""
+        """y and dy; the sums of the columns of dx, which its kernel writes too and which nothing reads."""
         y = RowFormat((n_in,), use.storage)
         if not use.training:
             return Memory({"y": y}, {})

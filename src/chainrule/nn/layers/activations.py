@@ -1,7 +1,7 @@
-"""The activations: names, formulas, and what each wants of its neighbours.
+"""The activations: names, formulas, and the initial weights that suit each.
 
-The kernels stand in :mod:`chainrule.backends.reference.activations`, function beside derivative. [condition] is 1 if
-it holds, else 0.
+The kernels are in :mod:`chainrule.backends.reference.activations`, each function beside its derivative. [condition] is
+1 if it holds, else 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Activation(NamedTuple):
 
     name: ActivationName
     formula: str  # in z
-    derivative: str  # in y or z; what it abbreviates follows after " where "
+    derivative: str  # in y or z; its abbreviations are defined after " where "
     saves: Literal["output", "input"]  # what act' is a function of: y costs no memory, z does
     initializer: InitializerName
 
@@ -28,16 +28,16 @@ class Activation(NamedTuple):
         return re.sub(r"\bz\b", z, self.formula)
 
     def factor(self, y: str, z: str) -> str:
-        """The derivative with other names for y and z: in parentheses if need be, abbreviations stay behind it."""
+        """The derivative with other names for y and z, in parentheses if need be, its abbreviations after it."""
         expression, where, abbreviations = self.derivative.partition(" where ")
         is_one = re.fullmatch(r"\d+|\[[^]]*\]", expression)
         named = (expression if is_one else f"({expression})") + where + abbreviations
         return re.sub(r"\b[yz]\b", lambda found: {"y": y, "z": z}[found[0]], named)
 
 
-# Each initializer evens out what the activation makes of the variance of a signal: about half of it is left by relu
-# and its smooth relatives, 1 is the fixed point of selu, and the rest keeps it, or nearly so.
-ACTIVATIONS: dict[str, Activation] = {
+# Each initializer compensates for what the activation does to the variance of a signal: relu and its smooth relatives
+# leave about half of it, selu has the fixed point 1, and the others keep it, or nearly so.
+ACTIVATIONS: dict[ActivationName, Activation] = {
     a.name: a
     for a in (
         Activation("identity", "z", "1", "output", "glorot"),
@@ -71,6 +71,6 @@ ACTIVATIONS: dict[str, Activation] = {
 }  # fmt: skip
 
 
-def find_activation(name: str) -> Activation:
-    """The activation of that name; OptionError lists the names there are."""
+def find_activation(name: ActivationName) -> Activation:
+    """The activation of that name; OptionError lists the names."""
     return ACTIVATIONS[one_of("activation", name, ACTIVATIONS)]

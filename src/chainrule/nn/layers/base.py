@@ -1,15 +1,15 @@
-"""What every layer is: a description that can be saved, and the same layer at work on a batch.
+"""What every layer is: a description that can be saved, and the same layer bound to the memory of a batch.
 
-A :class:`Layer` says how wide its output is, which parameters it has and what memory a batch of it takes. A
-:class:`LayerPass` is the layer at work: ``forward`` from x to y; ``backward`` from dy, the gradient of the loss by y,
-to the gradients by the parameters and to dx, the gradient by x.
+A :class:`Layer` says how wide its output is, which parameters it has and what memory a batch needs. A
+:class:`LayerPass` is the layer bound to that memory: ``forward`` from x to y; ``backward`` from dy, the gradient of the
+loss by y, to the gradients by the parameters and to dx, the gradient by x.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,10 +17,10 @@ import numpy as np
 from chainrule.arena import Arena, is_trained
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.formulas import Formulas
+from chainrule.nn.row_format import RowFormat
 
-MOST_LAYERS = 10_000  # of a net: one without parameters is 20 bytes in a model file, and thousands at work
+MOST_LAYERS = 10_000  # of a net: one without parameters takes 20 bytes in a model file, and thousands in memory
 
 
 class Use(NamedTuple):
@@ -33,19 +33,19 @@ class Use(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Arrays that a layer wants for a batch: those with a row for each row of the batch, and all others."""
+    """Arrays that a layer needs for a batch: those with a row for each row of the batch, and all others."""
 
     rows: dict[str, RowFormat]
     fixed: dict[str, RowFormat]
 
 
 class Binding(NamedTuple):
-    """What all layers of a net at work have in common."""
+    """What all layers of a net share in a pass."""
 
     backend: Backend
     parameters: Arena
     factors: Arena  # weights as products read them
-    gradients: Arena | None  # None where nothing is trained
+    gradients: Arena | None  # None if nothing is trained
     state: Array  # of the step, see backends/contract/backend.py
     seed: int
 
@@ -54,14 +54,20 @@ class Binding(NamedTuple):
         return self.gradients is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layer(abc.ABC):
     """A layer, described. Subclasses are frozen dataclasses whose fields are what a model file keeps of them."""
 
     kind: ClassVar[str]  # its name in a model file, and with a number in front of its parameters' names
 
+    def __repr__(self) -> str:
+        """As one would write it, without the options that are at their defaults."""
+        given = [(f, getattr(self, f.name)) for f in fields(self)]
+        shown = [repr(v) if f.default is MISSING else f"{f.name}={v!r}" for f, v in given if v != f.default]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def width(self, n_in: int) -> int:
-        """Columns of y, for an x of ``n_in`` columns. OptionError where such an x does not fit."""
+        """Columns of y, for an x of ``n_in`` columns. OptionError if it does not take such an x."""
         return n_in
 
     def codes(self, *, training: bool) -> dict[int, int]:
@@ -69,7 +75,7 @@ class Layer(abc.ABC):
         return {}
 
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
-        """{name: shape} of what it learns, and of the statistics that it keeps beside."""
+        """{name: shape} of what it learns, and of the running statistics that it keeps with it."""
         return {}
 
     def initialize(  # noqa: B027  (most layers have no parameters)
@@ -83,18 +89,18 @@ class Layer(abc.ABC):
 
     @abc.abstractmethod
     def memory(self, n_in: int, use: Use) -> Memory:
-        """What a batch of it takes."""
+        """What it needs for a batch."""
 
     @abc.abstractmethod
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
-        """The layer at work in this memory, under the name of ``node``."""
+        """The layer bound to this memory, under the name of ``node``."""
 
     def formulas(self) -> Formulas:
-        """What it computes, as in a textbook: the lines of `chainrule explain`. OptionError where it does not say.
+        """What it computes, as in a textbook: the lines of `chainrule explain`. OptionError if it does not define them.
 
-        A symbol is an attribute of the layer at work, and with a d in front its gradient.
+        A symbol is an attribute of the :class:`LayerPass`, and with a d in front its gradient.
         """
-        raise OptionError(f"a layer of kind {self.kind} does not say its formulas", hint="define formulas()")
+        raise OptionError(f"a layer of kind {self.kind} has no formulas to explain", hint="define formulas()")
 
     def describe(self) -> dict[str, Any]:
         """What a model file keeps."""
@@ -105,22 +111,22 @@ class Node(NamedTuple):
     """A layer in its place."""
 
     layer: Layer
-    name: str  # "dense0", "dropout0", "dense1", ...: the kind, and how many of it came before
-    number: int  # of those
+    name: str  # "dense0", "dropout0", "dense1", ...: the kind, and how many of that kind precede it
+    number: int  # how many of its kind precede it
     n_in: int
     n_out: int
     is_last: bool
     inner: tuple[Node, ...]
 
     def walk(self) -> Iterator[Node]:
-        """It and all that it is made of, in the order in which a batch passes through them."""
+        """The layers within it, then itself: the order in which a batch passes through them."""
         for node in self.inner:
             yield from node.walk()
         yield self
 
 
 def arrange(layers: Sequence[Layer], n_in: int) -> tuple[Node, ...]:
-    """``layers`` in a row behind ``n_in`` columns. OptionError where two do not fit each other, or for very many."""
+    """``layers`` in a row on ``n_in`` columns. OptionError if two do not fit each other, or for very many."""
     counts: dict[str, int] = {}
 
     def place(layer: Layer, n_in: int, *, is_last: bool) -> Node:
@@ -156,7 +162,7 @@ def walk(nodes: Sequence[Node]) -> Iterator[Node]:
 def parameter_shapes(nodes: Sequence[Node]) -> dict[str, tuple[int, ...]]:
     """{"dense0.W": shape, ...} of a net, in the order of the arena: weights, then other parameters, then statistics.
 
-    So a parameter group of one kind is one slice, and so is what an optimiser leaves alone.
+    So the parameters of one kind are one slice, and so are the statistics, which an optimiser must not touch.
     """
     shapes = {
         f"{node.name}.{name}": shape
@@ -167,7 +173,7 @@ def parameter_shapes(nodes: Sequence[Node]) -> dict[str, tuple[int, ...]]:
 
 
 class LayerPass(abc.ABC):
-    """A layer at work on a batch, in memory that is laid out once."""
+    """A layer bound to a batch, in memory that is allocated once."""
 
     name: str
     y: Array  # (n, n_out), the output
@@ -176,14 +182,14 @@ class LayerPass(abc.ABC):
 
     @abc.abstractmethod
     def forward(self, x: Array) -> Array:
-        """y; whatever the way back needs is kept."""
+        """y; whatever the backward pass needs is kept."""
 
     @abc.abstractmethod
     def backward(self, dx: Array | None) -> None:
-        """From ``dy``: the gradients by the parameters and by x; ``dx`` is None where nobody asks for it."""
+        """From ``dy``: the gradients by the parameters and by x; ``dx`` is None if it is not needed."""
 
     def walk(self) -> Iterator[LayerPass]:
-        """It and all that it is made of, in the order in which a batch passes through them."""
+        """The layers within it, then itself: the order in which a batch passes through them."""
         for layer in self.inner:
             yield from layer.walk()
         yield self

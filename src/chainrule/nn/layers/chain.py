@@ -1,4 +1,4 @@
-"""Layers in a row at work: the chain rule, from the last to the first."""
+"""Layers in a row: the chain rule, from the last to the first."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from chainrule.nn.layers.dense import DensePass
 
 
 class Chain:
-    """y = f_L(... f_2(f_1(x))), and back: each layer turns the gradient by its output into that by its input.
+    """y = f_L(... f_2(f_1(x))), and backward: each layer turns the gradient by its output into that by its input.
 
-    The gradient by the output of the last layer is expected in ``layers[-1].dy``. Where two dense layers touch, the
-    product of the upper and the activation gradient of the lower are one call (backends/contract/backend.py, "Fusion").
+    The gradient by the output of the last layer is expected in ``layers[-1].dy``. If two dense layers follow each
+    other, the product of the upper and the activation gradient of the lower are one call
+    (backends/contract/backend.py, "Fusion").
     """
 
     def __init__(self, layers: Sequence[LayerPass]) -> None:
         self.layers = tuple(layers)
-        *self._above, self._bottom = self._way_back()
+        *self._above, self._bottom = self._backward_calls()
 
     def forward(self, x: Array) -> Array:
         """The output of the last layer for ``x`` (n, n_in)."""
@@ -30,13 +31,13 @@ class Chain:
 
     def backward(self, dx: Array | None) -> None:
         """The gradients by all parameters and, unless ``dx`` is None, by x."""
-        for go in self._above:
-            go()
+        for call in self._above:
+            call()
         self._bottom(dx)
 
-    def _way_back(self) -> Iterator[Callable[..., None]]:
-        """What each layer does, from the last to the first: written down once, for a step of a small net is short."""
-        has_dz = False  # whether the layer above has left dz and db rather than dy
+    def _backward_calls(self) -> Iterator[Callable[..., None]]:
+        """What each layer does, from the last to the first: decided once, as a step of a small net is short."""
+        has_dz = False  # whether the layer above has written dz and db rather than dy
         for layer, below in itertools.pairwise(reversed(self.layers)):
             if isinstance(layer, DensePass) and isinstance(below, DensePass):
                 if not has_dz:
@@ -45,9 +46,9 @@ class Chain:
                 yield functools.partial(layer.backward_into, below)
                 has_dz = True
             else:
-                yield functools.partial(_whole_or_rest(layer, has_dz), below.dy)
+                yield functools.partial(_backward_of(layer, has_dz), below.dy)
                 has_dz = False
-        yield _whole_or_rest(self.layers[0], has_dz)
+        yield _backward_of(self.layers[0], has_dz)
 
     def walk(self) -> Iterator[LayerPass]:
         """All layers, those within blocks too."""
@@ -55,5 +56,5 @@ class Chain:
             yield from layer.walk()
 
 
-def _whole_or_rest(layer: LayerPass, has_dz: bool) -> Callable[[Array | None], None]:
+def _backward_of(layer: LayerPass, has_dz: bool) -> Callable[[Array | None], None]:
     return layer.backward_from_dz if has_dz and isinstance(layer, DensePass) else layer.backward

@@ -1,4 +1,4 @@
-"""Activations of the user's own: a function and its derivative, checked against each other before they are used."""
+"""Custom activations: a function and its derivative, checked against each other before they are used."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import GradientError, OptionError
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement
 
 POINTS, RANGE = 257, 4.0  # of the check
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CustomActivation(Layer):
-    """y = value(z) element by element, with a derivative that you give; a layer of its own.
+    """y = value(z) element by element, with a derivative that you supply; a layer of its own.
 
     >>> softsign = CustomActivation(
     ...     "softsign", lambda xp, z: z / (1 + abs(z)), lambda xp, z: 1 / (1 + abs(z)) ** 2
@@ -28,17 +28,17 @@ class CustomActivation(Layer):
 
     Parameters
     ----------
-    name : by which a model file remembers it; :func:`chainrule.load` wants the layer itself in ``custom=[...]``
+    name : its name in a model file; :func:`chainrule.load` takes the layer itself in ``custom=[...]``
     value, derivative : functions of (xp, z): the array module of the backend (NumPy or CuPy) and an array of any shape.
-        They return an array of that shape, and look at no value from the host.
+        They return an array of that shape, and read no value on the host.
 
-    A net with it runs on every device. On a GPU its steps are started operation by operation rather than replayed
-    as a graph, which small nets feel.
+    A net with it runs on every device. On a GPU its steps are launched kernel by kernel rather than replayed as a
+    graph, which makes small nets slower.
 
     Raises
     ------
-    GradientError   when a net is made of it, where ``derivative`` is not the slope of ``value``: names the point.
-    OptionError     where a function fails or returns another shape.
+    GradientError   when a net is made of it, if ``derivative`` is not the slope of ``value``: names the point.
+    OptionError     if a function fails or returns another shape.
     """
 
     kind: ClassVar[str] = "custom_activation"
@@ -50,8 +50,11 @@ class CustomActivation(Layer):
     def __post_init__(self) -> None:
         check_given(self.name, {"value": self.value, "derivative": self.derivative}, "(xp, z)")
 
+    def __repr__(self) -> str:
+        return f"CustomActivation({self.name!r})"
+
     def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
-        """No parameters to begin with: the place to check the pair on the backend that it will run on."""
+        """There are no parameters: this is where the pair is checked, on the backend that it will run on."""
         check_derivative(backend, self.name, self.value, self.derivative)
 
     def describe(self) -> dict[str, Any]:
@@ -62,7 +65,7 @@ class CustomActivation(Layer):
         return Memory({"y": y, "dy": y} if use.training else {"y": y}, {})
 
     def formulas(self) -> Formulas:
-        """By its name: what the function computes is its own affair."""
+        """By its name, as the function itself is opaque."""
 
         def value(at: Any, q: Any) -> Array:
             y = at.backend.empty(q.x.shape, q.x.dtype)
@@ -77,7 +80,7 @@ class CustomActivation(Layer):
 
 
 class CustomActivationPass(LayerPass):
-    """The layer at work on a batch:   y = value(x),   dx = dy derivative(x)."""
+    """The layer bound to a batch:   y = value(x),   dx = dy derivative(x)."""
 
     def __init__(self, layer: CustomActivation, node: Node, binding: Binding, *, y: Array, dy: Array = None) -> None:
         self.backend, self.name = binding.backend, node.name
@@ -97,9 +100,9 @@ class CustomActivationPass(LayerPass):
 
 
 def check_derivative(backend: Backend, name: str, value: Function, derivative: Function) -> None:
-    """GradientError where ``derivative`` is not the slope of ``value``, by central differences in float64.
+    """GradientError if ``derivative`` is not the slope of ``value``, by central differences in float64.
 
-    The points are drawn at random, so that none is a kink of the function.
+    The points are random, so that none is a kink of the function.
     """
     z = np.sort(np.random.default_rng(0).uniform(-RANGE, RANGE, POINTS))
 
@@ -111,7 +114,7 @@ def check_derivative(backend: Backend, name: str, value: Function, derivative: F
             except MemoryError:
                 raise
             except Exception as error:
-                raise OptionError(f"{what} of {name} fails: {type(error).__name__}: {error}") from error
+                raise OptionError(f"the {what} of {name} fails: {type(error).__name__}: {error}") from error
         return backend.download(found)
 
     ahead, behind = (of("value", value, z + h) for h in (STEP, -STEP))
@@ -120,7 +123,7 @@ def check_derivative(backend: Backend, name: str, value: Function, derivative: F
     if wrong.any():
         at = int(np.argmax(wrong))
         raise GradientError(
-            f"the derivative of {name} at z = {z[at]:.6g} is {analytic[at]:.9g}, by central difference of its value it "
-            f"is {numeric[at]:.9g}; {int(wrong.sum())} of {POINTS} points between {-RANGE:g} and {RANGE:g} disagree",
+            f"derivative of {name} at z = {z[at]:.6g}: expected {numeric[at]:.9g} by central difference of its value, "
+            f"got {analytic[at]:.9g}; {int(wrong.sum())} of {POINTS} points between {-RANGE:g} and {RANGE:g} disagree",
             hint="the derivative is a function of z, the input, not of y",
         )

@@ -1,4 +1,4 @@
-"""The dense layer, where the chain rule meets the matrix product."""
+"""The dense layer: the chain rule of a matrix product."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chainrule.backends.contract.backend import Array, Backend
-from chainrule.nn.inputs.rows import RowFormat
+from chainrule.backends.contract.backend import ActivationName, Array, Backend
 from chainrule.nn.layers.activations import find_activation
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward, activated
 from chainrule.nn.layers.initializers import initialize_weights
+from chainrule.nn.row_format import RowFormat
 from chainrule.options import whole_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dense(Layer):
-    """y = act(x @ W + b): what the layer is. :class:`DensePass` is the layer at work on a batch.
+    """y = act(x @ W + b): the description. :class:`DensePass` is the layer bound to a batch.
 
     Parameters
     ----------
@@ -28,11 +28,14 @@ class Dense(Layer):
     kind: ClassVar[str] = "dense"
 
     n_out: int
-    activation: str = "identity"
+    activation: ActivationName = "identity"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_out", whole_number("n_out", self.n_out))  # the dataclass is frozen
         find_activation(self.activation)
+
+    def __repr__(self) -> str:
+        return f"Dense({self.n_out})" if self.activation == "identity" else f"Dense({self.n_out}, {self.activation!r})"
 
     def width(self, n_in: int) -> int:
         return self.n_out
@@ -47,12 +50,12 @@ class Dense(Layer):
         initialize_weights(backend, parameters["W"], initializer, seed=seed, layer=number)
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        """y and dz; in training z, where the derivative is a function of it rather than of y."""
+        """y and dz; in training z, if the derivative is a function of it rather than of y."""
         y = RowFormat((self.n_out,), use.dtype if use.is_last else use.storage)
         rows = {"y": y}
         if use.training and find_activation(self.activation).saves == "input":
             rows["z"] = y
-        if use.training or use.is_last:  # a loss writes its gradient even where nothing is trained
+        if use.training or use.is_last:  # a loss writes its gradient even if nothing is trained
             rows["dz"] = RowFormat((self.n_out,), use.storage)
         return Memory(rows, {})
 
@@ -74,7 +77,7 @@ class Dense(Layer):
 
 
 class DensePass(LayerPass):
-    """y = act(x @ W + b) on a batch of n rows, forward and backward, in memory that is laid out once.
+    """y = act(x @ W + b) on a batch of n rows, forward and backward, in memory that is allocated once.
 
     x (n, n_in), W (n_in, n_out), b (n_out,), y (n, n_out).
 
@@ -105,7 +108,7 @@ class DensePass(LayerPass):
         self.saved = y if activation.saves == "output" else z
 
     def forward(self, x: Array) -> Array:
-        """y, keeping x for the way back."""
+        """y, keeping x for the backward pass."""
         self.x = x
         self.backend.dense(x, self.W, self.b, self.activation, z=self.z, y=self.y)
         return self.y
@@ -129,7 +132,7 @@ class DensePass(LayerPass):
             self.backend.matmul(self.dz, self.W.swapaxes(-1, -2), out=dx)
 
     def backward_into(self, below: DensePass) -> None:
-        """dx = dz @ W.T is the ``dy`` of the dense layer below: its dz and db in the same breath."""
+        """dx = dz @ W.T, which is the ``dy`` of the dense layer below, and that layer's dz and db, in one call."""
         self.backend.matmul_activation_backward(
             self.dz, self.W, below.activation, below.saved, out=below.dz, db=below.db
         )

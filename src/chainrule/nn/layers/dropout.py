@@ -1,4 +1,4 @@
-"""Dropout: units left out at random, another choice every step."""
+"""Dropout: random units are zeroed, others every step."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.backends.contract.backend import Array
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 from chainrule.options import real_number
 from chainrule.random import Purpose, stream
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dropout(Layer):
-    """y = m x / (1 - rate) in training, with m_ij = 0 at a chance of ``rate`` and else 1;   y = x in prediction.
+    """y = m x / (1 - rate) in training, m_ij = 0 with probability ``rate``, else 1;   y = x in prediction.
 
-    Backward, dx = m dy / (1 - rate). The mask m is drawn from counters, so the way back draws it once more instead of
-    keeping it: the same seed and step give the same mask on every device.
+    Backward, dx = m dy / (1 - rate). The mask m is a function of counters, so the backward pass computes it again
+    instead of keeping it: the same seed and step give the same mask on every device.
 
     Parameters
     ----------
@@ -35,6 +35,9 @@ class Dropout(Layer):
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", real_number("dropout rate", self.rate, below=1.0))
 
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate!r})"
+
     def memory(self, n_in: int, use: Use) -> Memory:
         """y and dy; in prediction nothing, y is x."""
         y = RowFormat((n_in,), use.storage)
@@ -42,7 +45,7 @@ class Dropout(Layer):
 
     def formulas(self) -> Formulas:
         rate = self.rate
-        mask = f"where {{m}}, here of step 0, is 0 at a chance of {rate:g}, else 1"
+        mask = f"where {{m}}, here of step 0, is 0 with probability {rate:g}, else 1"
         y = Forward("y", f"{{m}} {{x}} / (1 - {rate:g}) {mask}", lambda at, q: at.mask() * q.x / (1 - rate))
         return Formulas(
             (y,), (Backward("x", f"{{m}} d{{y}} / (1 - {rate:g})"),), (Forward("y", "{x}", lambda _, q: q.x),)
@@ -53,7 +56,7 @@ class Dropout(Layer):
 
 
 class DropoutPass(LayerPass):
-    """The layer at work on a batch."""
+    """The layer bound to a batch."""
 
     def __init__(self, layer: Dropout, node: Node, binding: Binding, *, y: Array = None, dy: Array = None) -> None:
         self.backend, self.name, self.rate = binding.backend, node.name, layer.rate
@@ -74,7 +77,7 @@ class DropoutPass(LayerPass):
             self._drop(self.dy, out=dx)
 
     def mask(self) -> Array:
-        """m of this step, (n, n_in) in the dtype of y: 1 where a unit is kept, else 0. Outside a step only."""
+        """m of this step, (n, n_in) in the dtype of y: 1 for a unit that is kept, else 0. Only outside a step."""
         ones = self.backend.empty(self.y.shape, self.y.dtype)
         self.backend.fill(1, out=ones)
         self._drop(ones, out=ones)

@@ -1,4 +1,4 @@
-"""Embedding: a vector that is learned for each category, in the place of a column a category."""
+"""Embedding: a learned vector for each category, instead of a column for each."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from chainrule.backends.contract.arrays import CodeTable, EmbeddingPlan, Run
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 from chainrule.options import whole_number
 from chainrule.random import Purpose, stream
 
 MOST_CODES: Final = 1 << 24  # whole numbers up to here are exact in float32
-FIRST: Final = 0.05  # numbers of a vector begin between this and its negative
+INITIAL_LIMIT: Final = 0.05  # vectors start at U(-limit, limit)
 CODES = np.dtype(np.int32)
 
 
@@ -31,29 +31,29 @@ def usual_width(count: int) -> int:
     return max(1, min(600, round(1.6 * math.pow(count, 0.56))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Embedding(Layer):
     """y_i = [numbers of x_i | E_0[c_i0] | E_1[c_i1] | ...], c_it the code in column ``columns[t]`` of x.
 
     Backward, dE_t[c] = sum of dy_i's part of table t over the rows i with code c. It is x @ W of one-hot columns
-    without the zeros: a row takes one row of W, and gives its gradient to that one alone. It is the first layer of a
-    net: x is X, whose columns of codes are neither standardised nor rounded, and are checked when rows come in.
+    without the zeros: a row takes one row of W, and its gradient goes to that one alone. It must be the first layer of
+    a net: x is X, whose columns of codes are neither standardised nor rounded, and are checked at upload.
 
-    Vectors begin at U(-0.05, 0.05), small beside standardised numbers: the net starts without an opinion of a category.
-    Large ones, all different from the start, can be learned by heart (decision 16). Source: Keras, `layers.Embedding`.
+    Vectors start at U(-0.05, 0.05), small beside standardised numbers: at first categories hardly matter. Large ones,
+    all different from the start, lead to overfitting (decision 16). Source: Keras, `layers.Embedding`.
 
     Parameters
     ----------
     columns : of x that hold codes, each once
     counts : how many codes each has: 0 .. count - 1, at most 2^24
-    widths : of the vectors of each; by default :func:`usual_width` of the count
-    shares : for each column () or ``count`` numbers from 0 up that sum to 1, the parts of the training rows. With them
-        a prediction takes one code more, ``count``, for what the training never saw: the mean of the vectors by their
-        shares, an average row. By default none has them
+    widths : of the vectors of each column; by default :func:`usual_width` of the count
+    shares : for each column () or ``count`` numbers from 0 up that sum to 1, the fractions of the training rows. With
+        them a prediction takes one code more, ``count``, for a category that training never saw: the mean of the
+        vectors by their shares, an average row. By default none has them
 
     Raises
     ------
-    OptionError   where these do not fit each other, or x has no such column.
+    OptionError   if these do not fit each other, or x has no such column.
     """
 
     kind: ClassVar[str] = "embedding"
@@ -72,7 +72,9 @@ class Embedding(Layer):
             raise OptionError(f"expected different columns, at least one, got {list(columns)!s:.60}")
         for name, values in (("counts", counts), ("widths", widths), ("shares", shares)):
             if len(values) != len(columns):
-                raise OptionError(f"{len(values)} {name} came for {len(columns)} columns of codes")
+                raise OptionError(
+                    f"{name}: expected one for each of {len(columns)} columns of codes, got {len(values)}"
+                )
         kept = tuple(_shares(of, count) for of, count in zip(shares, counts, strict=True))
         # The dataclass is frozen.
         object.__setattr__(self, "columns", columns)
@@ -80,7 +82,11 @@ class Embedding(Layer):
         object.__setattr__(self, "widths", tuple(whole_number("width", width) for width in widths))
         object.__setattr__(self, "shares", kept)
 
-    # ---- what goes where --------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        """Without the shares, which are as many as the codes."""
+        return f"Embedding(columns={self.columns}, counts={self.counts}, widths={self.widths})"
+
+    # ---- shapes and memory ------------------------------------------------------------------------
 
     def codes(self, *, training: bool) -> dict[int, int]:
         return {
@@ -90,7 +96,10 @@ class Embedding(Layer):
 
     def width(self, n_in: int) -> int:
         if max(self.columns) >= n_in:
-            raise OptionError(f"column {max(self.columns)} (from 0) came for codes, x has {n_in} columns")
+            raise OptionError(
+                f"columns: expected columns of x from 0 to {n_in - 1}, got {max(self.columns)}",
+                hint="columns are counted from 0",
+            )
         return n_in - len(self.columns) + sum(self._widths)
 
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
@@ -98,12 +107,17 @@ class Embedding(Layer):
         return {f"E{t}": shape for t, shape in enumerate(zip(self.counts, self._widths, strict=True))}
 
     def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
-        """Each table from numbers of its own."""
+        """Each table from random numbers of its own."""
         for t in range(len(self.columns)):
-            backend.uniform(*stream(seed, Purpose.EMBEDDING, index=t), low=-FIRST, high=FIRST, out=parameters[f"E{t}"])
+            backend.uniform(
+                *stream(seed, Purpose.EMBEDDING, index=t),
+                low=-INITIAL_LIMIT,
+                high=INITIAL_LIMIT,
+                out=parameters[f"E{t}"],
+            )
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        """y and dy, and the codes; in prediction the means that unseen codes stand for."""
+        """y and dy, and the codes; in prediction the mean vectors, which stand for unseen categories."""
         y = RowFormat((self.width(n_in),), use.storage)
         rows = {"y": y, "codes": RowFormat((len(self.columns),), CODES)}
         if use.training:
@@ -128,12 +142,15 @@ class Embedding(Layer):
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": self.kind, "columns": list(self.columns), "counts": list(self.counts),
-            "widths": list(self._widths), "shares": [list(shares) for shares in self._shares],
-        }  # fmt: skip
+            "kind": self.kind,
+            "columns": list(self.columns),
+            "counts": list(self.counts),
+            "widths": list(self._widths),
+            "shares": [list(shares) for shares in self._shares],
+        }
 
     def plan(self, n_in: int, starts: Sequence[int]) -> EmbeddingPlan:
-        """Where columns go; ``starts`` are those of the tables in their flat memory."""
+        """Which columns of x become which columns of y; ``starts`` are those of the tables in their flat memory."""
         runs = tuple(_runs(self.columns, n_in))
         at = n_in - len(self.columns)
         tables: list[CodeTable] = []
@@ -152,7 +169,7 @@ class Embedding(Layer):
 
 
 class EmbeddingPass(LayerPass):
-    """The layer at work on a batch."""
+    """The layer bound to a batch."""
 
     def __init__(
         self,
@@ -184,7 +201,7 @@ class EmbeddingPass(LayerPass):
             self.backend.assign(np.concatenate([of or np.zeros(count) for of, count in given]), out=shares)
 
     def forward(self, x: Array) -> Array:
-        """y, keeping the codes for the way back."""
+        """y, keeping the codes for the backward pass."""
         if self._means is not None:
             self.backend.embed_means(self._tables, self._shares, self.plan, means=self._means)
         self.backend.embed(x, self._tables, self._means, self.plan, codes=self._codes, y=self.y)
@@ -192,11 +209,11 @@ class EmbeddingPass(LayerPass):
 
     def backward(self, dx: Array | None) -> None:
         if dx is not None:
-            raise OptionError("the gradient by codes was asked for, and there is none")
+            raise OptionError("there is no gradient by codes")
         self.backend.embed_backward(self.dy, self._codes, self.plan, dtables=self._dtables)
 
     def joined(self, q: Any) -> Array:
-        """y by its formula, of the quantities ``q`` with x and each E; a NumPy array."""
+        """y by its formula, from the quantities ``q``, which hold x and each E; a NumPy array."""
         parts = [q.x[:, run.start : run.stop] for run in self.plan.runs]
         for t, table in enumerate(self.plan.tables):
             parts.append(getattr(q, f"E{t}")[q.x[:, table.column].real.astype(np.int64)])
@@ -205,7 +222,7 @@ class EmbeddingPass(LayerPass):
 
 def _listed(name: str, values: Any) -> tuple[Any, ...]:
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
-        raise OptionError(f"expected a list of {name}, an entry for each column of codes, got {values!r:.60}")
+        raise OptionError(f"{name}: expected a list with an entry for each column of codes, got {values!r:.60}")
     return tuple(values)
 
 
@@ -218,7 +235,7 @@ def _shares(values: Any, count: int) -> tuple[float, ...]:
 
 
 def _runs(columns: Sequence[int], n_in: int) -> Iterator[Run]:
-    """What lies between the columns of codes."""
+    """The stretches of columns between those of codes."""
     start = at = 0
     for stop in (*sorted(columns), n_in):
         if stop > start:

@@ -1,14 +1,14 @@
-"""Initial weights: uniform, with the variance that keeps signals and gradients at their size through the layers.
+"""Initial weights: uniform, with the variance that keeps signals and gradients at the same scale through the layers.
 
 W ~ U(-limit, limit) has variance limit^2 / 3.
 
-he      limit = sqrt(6 / n_in)            ReLU halves the variance, so 2 / n_in evens it out (He et al. 2015, eq. 10)
+he      limit = sqrt(6 / n_in)            ReLU halves the variance, 2 / n_in compensates (He et al. 2015, eq. 10)
 glorot  limit = sqrt(6 / (n_in + n_out))  a compromise between both directions (Glorot, Bengio 2010, eq. 16)
-lecun   limit = sqrt(3 / n_in)            a sum of n_in terms has the variance of one (LeCun et al. 1998, eq. 16); what
+lecun   limit = sqrt(3 / n_in)            a sum of n_in terms has the variance of one (LeCun et al. 1998, eq. 16), which
                                           SELU's fixed point presupposes (Klambauer et al. 2017)
 
-Biases start at 0. Uniform rather than normal numbers, because they need no transcendental function, so that every
-device draws the same bits.
+Biases start at 0. Uniform rather than normal numbers, because they need no transcendental function, so that the bits
+are the same on every device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ InitializerName: TypeAlias = Literal["he", "glorot", "lecun"]
 
 
 def uniform_limit(initializer: InitializerName, n_in: int, n_out: int) -> float:
-    """The half-width of the interval that weights are drawn from."""
+    """The half-width of the interval of the weights."""
     match initializer:
         case "he":
             return math.sqrt(6 / n_in)

@@ -1,4 +1,4 @@
-"""Layer and batch normalisation: mean 0 and variance 1, then scaled and shifted by what is learned."""
+"""Layer and batch normalisation: mean 0 and variance 1, then a learned gain and bias."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.backends.contract.backend import Array, Backend
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 from chainrule.options import real_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Normalization(Layer):
-    """What both share: gain (k,), which starts at 1, and bias (k,), which starts at 0."""
+    """The parameters of both: gain (k,), which starts at 1, and bias (k,), which starts at 0."""
 
     eps: float = 1e-5
 
@@ -38,7 +38,7 @@ class _Normalization(Layer):
         """Forward, with means along ``axis``."""
         eps = self.eps
 
-        def spread(array: Array) -> Array:  # statistics as wide as x
+        def expanded(array: Array) -> Array:  # statistics, to be combined with x
             return array[:, None] if axis else array
 
         return (
@@ -46,28 +46,28 @@ class _Normalization(Layer):
             Forward(
                 "inverse_std",
                 f"1 / sqrt({mean}(({{x}} - {{mean}})^2) + {eps:g})",
-                lambda _, q: 1 / (((q.x - spread(q.mean)) ** 2).mean(axis=axis) + eps) ** 0.5,
+                lambda _, q: 1 / (((q.x - expanded(q.mean)) ** 2).mean(axis=axis) + eps) ** 0.5,
                 "{x} -> {inverse_std}",
             ),
             Forward(
                 "y",
-                "{gain} {x^} + {bias} where {x^} = ({x} - {mean}) {inverse_std}",
-                lambda _, q: q.gain * ((q.x - spread(q.mean)) * spread(q.inverse_std)) + q.bias,
+                "{gain} {x_hat} + {bias} where {x_hat} = ({x} - {mean}) {inverse_std}",
+                lambda _, q: q.gain * ((q.x - expanded(q.mean)) * expanded(q.inverse_std)) + q.bias,
             ),
         )
 
     def _parameter_gradients(self) -> tuple[Backward, ...]:
         return (
-            Backward("gain", "sum_rows(d{y} * {x^})", "{y} -> {gain}"),
+            Backward("gain", "sum_rows(d{y} * {x_hat})", "{y} -> {gain}"),
             Backward("bias", "sum_rows(d{y})", "{y} -> {bias}"),
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerNorm(_Normalization):
     """y_ij = gain_j (x_ij - mean_i) / sqrt(var_i + eps) + bias_j: each row by its own mean and variance over columns.
 
-    The same in training and in prediction, whatever the batch.
+    The same in training and in prediction, and independent of the other rows of the batch.
 
     Parameters
     ----------
@@ -84,19 +84,19 @@ class LayerNorm(_Normalization):
         return Memory({**rows, "mean": one, "inverse_std": one}, fixed)
 
     def formulas(self) -> Formulas:
-        dx = "{inverse_std} (g - mean_j(g) - {x^} mean_j(g {x^})) where g = d{y} {gain}"
+        dx = "{inverse_std} (g - mean_j(g) - {x_hat} mean_j(g {x_hat})) where g = d{y} {gain}"
         return Formulas(self._formulas("mean_j", 1), (*self._parameter_gradients(), Backward("x", dx)))
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> LayerPass:
         return LayerNormPass(self, node, binding, **memory)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BatchNorm(_Normalization):
     """y_ij = gain_j (x_ij - mean_j) / sqrt(var_j + eps) + bias_j: each column by its mean and variance over a batch.
 
     In prediction mean and variance are running averages over the batches of the training, which are kept with the
-    parameters and saved with them: running += momentum (now - running). Weights of rows do not enter into them.
+    parameters and saved with them: running += momentum (batch - running). They ignore sample weights.
 
     Parameters
     ----------
@@ -131,10 +131,10 @@ class BatchNorm(_Normalization):
         prediction = Forward(
             "y",
             f"{{gain}} ({{x}} - {{running_mean}}) / sqrt({{running_var}} + {eps:g}) + {{bias}} "
-            f"where running += {momentum:g} (now - running) after each batch of the training",
+            f"where running += {momentum:g} (batch - running) after each batch of the training",
             lambda _, q: q.gain * (q.x - q.running_mean) / (q.running_var + eps) ** 0.5 + q.bias,
         )
-        dx = "{gain} {inverse_std} (d{y} - d{bias} / {n} - {x^} d{gain} / {n})"
+        dx = "{gain} {inverse_std} (d{y} - d{bias} / {n} - {x_hat} d{gain} / {n})"
         backward = (*self._parameter_gradients(), Backward("x", dx))
         return Formulas(self._formulas("mean_i", 0), backward, (prediction,))
 
@@ -143,7 +143,7 @@ class BatchNorm(_Normalization):
 
 
 class _NormalizationPass(LayerPass):
-    """A normalisation at work on a batch: keeps its input, whose distance from the mean the way back needs."""
+    """A normalisation bound to a batch: keeps its input, whose distance from the mean the backward pass needs."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class _NormalizationPass(LayerPass):
         self.y, self.dy, self.mean, self.inverse_std = y, dy, mean, inverse_std
 
     def forward(self, x: Array) -> Array:
-        """y, keeping x for the way back."""
+        """y, keeping x for the backward pass."""
         self.x = x
         self._normalize()
         return self.y
@@ -175,7 +175,7 @@ class _NormalizationPass(LayerPass):
 
 
 class LayerNormPass(_NormalizationPass):
-    """The layer at work on a batch."""
+    """The layer bound to a batch."""
 
     def _normalize(self) -> None:
         self.backend.layer_norm(
@@ -189,7 +189,7 @@ class LayerNormPass(_NormalizationPass):
 
 
 class BatchNormPass(_NormalizationPass):
-    """The layer at work on a batch."""
+    """The layer bound to a batch."""
 
     def __init__(self, layer: BatchNorm, node: Node, binding: Binding, **memory: Array) -> None:
         super().__init__(layer, node, binding, **memory)

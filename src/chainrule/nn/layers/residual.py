@@ -1,4 +1,4 @@
-"""The residual block: a way around layers, so that a gradient comes down undiminished."""
+"""The residual block: a shortcut around layers, through which a gradient passes undiminished."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 from chainrule.backends.contract.backend import Array
 from chainrule.errors import OptionError
-from chainrule.nn.inputs.rows import RowFormat
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.chain import Chain
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
+from chainrule.nn.row_format import RowFormat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Residual(Layer):
-    """y = x + f(x), f the layers in a row;   backward, dx = dy + what f makes of dy.
+    """y = x + f(x), f the layers in a row;   backward, dx = dy + the gradient through f.
 
     Parameters
     ----------
@@ -36,8 +36,11 @@ class Residual(Layer):
             or not self.layers
             or not all(isinstance(layer, Layer) for layer in self.layers)
         ):
-            raise OptionError(f"expected a list of layers, got Residual({self.layers!r})")
+            raise OptionError(f"Residual: expected a list of layers, got {self.layers!r}")
         object.__setattr__(self, "layers", tuple(self.layers))
+
+    def __repr__(self) -> str:
+        return f"Residual({list(self.layers)!r})"
 
     def width(self, n_in: int) -> int:
         n_out = n_in
@@ -45,8 +48,8 @@ class Residual(Layer):
             n_out = layer.width(n_out)
         if n_out != n_in:
             raise OptionError(
-                f"a residual block turns {n_in} columns into {n_out}: they are added, so it must keep their number",
-                hint=f"end it with Dense({n_in}, ...), or put a Dense({n_out}, ...) in front of it",
+                f"Residual: expected layers that end with {n_in} columns, as they begin, got {n_out}",
+                hint=f"end it with Dense({n_in}, ...), or put a Dense({n_out}, ...) before it",
             )
         return n_in
 
@@ -57,7 +60,7 @@ class Residual(Layer):
         return {"kind": self.kind, "layers": [layer.describe() for layer in self.layers]}
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        """y, beside what the layers take; dy where the last of them does not leave its own as it is."""
+        """y, beside what its layers need; dy if the last of them overwrites its own."""
         y = RowFormat((n_in,), use.storage)
         wants_dy = use.training and isinstance(self.layers[-1], Dense)
         return Memory({"y": y, "dy": y} if wants_dy else {"y": y}, {})
@@ -71,12 +74,12 @@ class Residual(Layer):
 
 
 class ResidualPass(LayerPass):
-    """The block at work on a batch."""
+    """The block bound to a batch."""
 
     def __init__(self, node: Node, binding: Binding, inner: Sequence[LayerPass], *, y: Array, dy: Array = None) -> None:
         self.backend, self.name = binding.backend, node.name
         self.inner, self.chain = inner, Chain(inner)
-        # Both f and the way around begin with dy, so they share it; but a dense layer puts its dz in that place.
+        # Both f and the shortcut start from dy, so they share it; but a dense layer overwrites it with its dz.
         self._copies = dy is not None
         self.y, self.dy = y, dy if self._copies else self.inner[-1].dy
 

@@ -1,15 +1,15 @@
-"""What a loss is: a kernel of the contract with its options, and what belongs to it.
+"""What a loss is: a kernel of the contract with its options, the targets that it takes, and its baseline.
 
-l_i is the loss of row i, w_i its weight (1 where none are given). The loss of a batch is scale * sum w l / sum w, a
-mean, or scale * sum w l, a sum. Formulas of l and of its gradient stand at the kernels in
-:mod:`chainrule.backends.contract.backend`.
+l_i is the loss of row i, w_i its weight (1 if none are given). The loss of a batch is a mean,
+scale * sum_i (w_i l_i) / sum_i w_i, or a sum, scale * sum_i (w_i l_i). The formulas of l and of its gradient are at the
+kernels in :mod:`chainrule.backends.contract.losses`.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -33,7 +33,7 @@ OUTSIDE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 class Baseline(NamedTuple):
     """What d2 is measured against: l averaged over rows, of the best constant prediction and of a perfect one.
 
-    They are equal, exactly, where the target never changes.
+    They are exactly equal if the target is constant.
     """
 
     constant: float
@@ -45,10 +45,9 @@ class Loss(abc.ABC):
     """A loss with its options. ``reduction`` is "mean" (over rows and target columns) or "sum".
 
     A net binds it to its outputs: :meth:`bind`. ``metric`` is recorded beside the loss: "accuracy"; "d2", the fraction
-    of the loss explained, beside the best constant prediction, 1 - (l - l_perfect) / (l_constant - l_perfect), of
-    several target columns the mean of theirs, 0 for one that never changes, which is "r2" for the squared error; or
-    empty. Source: Hastie, Tibshirani, Wainwright 2015, equation 3.11, and
-    scikit-learn's d2_* scores.
+    of the loss of the best constant prediction that is explained, 1 - (l - l_perfect) / (l_constant - l_perfect), the
+    mean over target columns, 0 for a constant one, and called "r2" for the squared error; or empty.
+    Source: Hastie, Tibshirani, Wainwright 2015, equation 3.11, and scikit-learn's d2_* scores.
     """
 
     name: ClassVar[str]
@@ -56,30 +55,35 @@ class Loss(abc.ABC):
     metric: ClassVar[str]
     support: ClassVar[Support] = "real"
     standardizes: ClassVar[bool] = True  # whether targets may be standardised
+    always_shown: ClassVar[Sequence[str]] = ()  # options that are printed at their defaults too
 
     reduction: str = field(default="mean", kw_only=True)
     n_out: int = field(default=0, init=False, compare=False)  # of the net that this loss is bound to
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):
-            raise OptionError(f"reduction {self.reduction!r} came", hint="one of mean, sum")
+            raise OptionError(f"reduction: expected mean or sum, got {self.reduction!r}")
 
     def __repr__(self) -> str:
-        changed = [f"{name}={value!r}" for name, value in self.options.items() if value != self._defaults[name]]
-        return f"{type(self).__name__}({', '.join(changed)})"
+        shown = [
+            f"{name}={value!r}"
+            for name, value in self.options.items()
+            if name in self.always_shown or value != self._defaults[name]
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @property
     @abc.abstractmethod
     def formula(self) -> str:
-        """The loss of a batch in words of its logits z (or predictions p) and targets t, unweighted.
+        """The loss of a batch as a function of its logits z and targets t, unweighted.
 
-        What it abbreviates follows after " where ".
+        Abbreviations are defined after " where ".
         """
 
     @property
     @abc.abstractmethod
     def gradient(self) -> str:
-        """Its gradient by the logits, in the same words."""
+        """Its gradient by the logits, in the same symbols."""
 
     # ---- options and outputs ----------------------------------------------------------------------
 
@@ -94,11 +98,11 @@ class Loss(abc.ABC):
 
     @property
     def outputs_each(self) -> int:
-        """Outputs of the net for a class or a target column."""
+        """Outputs of the net per class or target column."""
         return 1
 
     def outputs_for(self, columns: int) -> int:
-        """Outputs of a net for so many target columns (or classes)."""
+        """Outputs of a net for this many target columns (or classes)."""
         return columns * self.outputs_each
 
     @property
@@ -107,7 +111,7 @@ class Loss(abc.ABC):
         return self.n_out // self.outputs_each
 
     def bind(self, n_out: int) -> Self:
-        """This loss for a net of ``n_out`` outputs; OptionError where it has no use for so many."""
+        """This loss for a net of ``n_out`` outputs; OptionError if it cannot have that many."""
         if n_out % self.outputs_each:
             raise OptionError(
                 f"expected a multiple of {self.outputs_each} outputs for {self}, got {n_out}",
@@ -124,8 +128,8 @@ class Loss(abc.ABC):
 
     @property
     def scale(self) -> float:
-        """What l is multiplied by: a mean is over the numbers of a row too, so that the learning rate need not change
-        with them."""
+        """The factor of l: a mean is over the targets of a row too, so that their number does not change the best
+        learning rate."""
         return 1.0
 
     # ---- the loss -------------------------------------------------------------------------------
@@ -136,32 +140,32 @@ class Loss(abc.ABC):
 
     @abc.abstractmethod
     def check_targets(self, y: np.ndarray) -> np.ndarray:
-        """``y`` as the kernels want it; ShapeError or DataError naming the first row that does not fit."""
+        """``y`` in the form that the kernels take; ShapeError or DataError naming the first row that does not fit."""
 
     def value(self, totals: np.ndarray) -> Any:
-        """The loss over several batches, from their rows of totals; a number of the totals' own dtype."""
+        """The loss over several batches, from their totals (batches, 3); a number of the totals' dtype."""
         loss, weight = totals[:, LOSS].sum(), totals[:, WEIGHT].sum()
         return loss / weight if self.mean and weight else loss
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
-        """For the metric, from targets (n, columns) and weights (n,); None where it needs none."""
+        """For the metric, from targets (n, columns) and weights (n,); None if it needs none."""
         return None
 
     def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """l averaged over rows, of a prediction that is right for every row: what a deviance is counted from."""
+        """l averaged over rows, of a prediction that is right for every row: what a deviance subtracts."""
         return 0.0
 
-    def prove(self, backend: Backend) -> None:  # noqa: B027 - the library's own are proven by its tests
-        """GradientError where the gradient is not that of the value: asked when a net is made."""
+    def prove(self, backend: Backend) -> None:  # noqa: B027 - the library's own losses are checked by its tests
+        """GradientError if the gradient is not that of the value: checked when a net is made."""
 
     def constant_logits(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
-        """(n_out,) logits of the constant prediction that a training should begin with, from targets (n, columns) and
-        weights (n,); None where zeros will do."""
+        """(n_out,) logits of the constant prediction that a training should start from, given targets (n, columns) and
+        weights (n,); None if zeros will do."""
         return None
 
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
-        """(n_out,) logits of the best prediction that is the same for every row, from targets as the kernels have them
-        and weights (n,); None where it is not known, as of a loss of one's own."""
+        """(n_out,) logits of the best prediction that is the same for every row, given targets in the form that the
+        kernels take and weights (n,); None if it is unknown, as for a custom loss."""
         return self.constant_logits(targets, weights)
 
     # ---- predictions of a regression --------------------------------------------------------------
@@ -170,11 +174,11 @@ class Loss(abc.ABC):
         """Turn logits (n, n_out) into numbers of the target, in place."""
 
     def units(self, targets: Standardization) -> Units:
-        """The way from those numbers to the target's own units, output by output."""
+        """From those numbers to the target's own units, output by output."""
         return targets.units()
 
     def point(self, numbers: Array) -> Array:
-        """What ``predict`` answers, of :meth:`to_predictions` in the target's units: (n,), (n, k), ..."""
+        """What ``predict`` returns, from :meth:`to_predictions` in the target's units: (n,), (n, k), ..."""
         return numbers[:, 0] if self.n_out == 1 else numbers
 
 
@@ -194,16 +198,16 @@ class NumberLoss(Loss):
             raise ShapeError(f"expected targets of shape {expected}, got {y.shape}")
         if y.dtype.kind not in "biuf":
             raise DataError(f"expected numbers, got targets of dtype {y.dtype}")
-        refuse_where(~np.isfinite(y), y, "a target", "a finite number")
+        refuse_if(~np.isfinite(y), y, "a target", "a finite number")
         if self.support in OUTSIDE:
             is_outside, expected = OUTSIDE[self.support]
-            refuse_where(is_outside(y), y, "a target", expected)
+            refuse_if(is_outside(y), y, "a target", expected)
         return y
 
 
-def refuse_where(bad: np.ndarray, y: np.ndarray, what: str, expected: str) -> None:
+def refuse_if(bad: np.ndarray, y: np.ndarray, what: str, expected: str) -> None:
     """DataError for the first element that is bad."""
     if bad.any():
         position: Any = tuple(int(i) for i in np.argwhere(bad)[0])
         at = f"row {position[0]}" + (f", column {position[1]}" if len(position) > 1 else "")
-        raise DataError(f"{what} at {at} is {y[position]}, {expected} was expected")
+        raise DataError(f"{what} at {at}: expected {expected}, got {y[position]}")

@@ -11,7 +11,7 @@ from chainrule.backends.contract.backend import Backend
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.nn.losses import baselines
-from chainrule.nn.losses.base import Loss, NumberLoss, Support, Task, refuse_where
+from chainrule.nn.losses.base import Loss, NumberLoss, Support, Task, refuse_if
 from chainrule.options import real_number
 
 
@@ -36,28 +36,28 @@ class _OneOfK(Loss):
         if y.ndim != 1:
             raise ShapeError(f"expected labels (n,), whole numbers, got shape {y.shape}")
         if y.dtype.kind == "f":
-            refuse_where(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number")
+            refuse_if(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number")
         elif y.dtype.kind not in "biu":
             raise DataError(
                 f"expected whole numbers from 0 to {self.n_out - 1}, got labels of dtype {y.dtype}",
                 hint="names, y = np.unique(y, return_inverse=True)",
             )
-        refuse_where((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}")
+        refuse_if((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}")
         return y.astype(np.int32)
 
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
-        """The logarithms of the classes' shares: their probabilities, whatever the loss makes of them."""
+        """The logarithms of the classes' shares of the weight, whose softmax are these shares."""
         return baselines.log_shares(targets, weights, self.n_out)
 
 
 @dataclass(frozen=True, repr=False)
 class SoftmaxCrossEntropy(_OneOfK):
-    """One of k classes: l_i = logsumexp(z_i) - sum_j q_ij z_ij, q_i = (1 - s) onehot(label_i) + s / k, in nats.
+    """One of k classes: l_i = logsumexp(z_i) - sum_j (q_ij z_ij), q_i = (1 - s) onehot(label_i) + s / k, in nats.
 
     Parameters
     ----------
-    label_smoothing : s in [0, 1): how much of the target is spread over all classes, so that no logit has to grow
-        without end
+    label_smoothing : s in [0, 1): the share of the target that is spread over all classes, so that no logit has to
+        grow without bound
     reduction : "mean" or "sum"
 
     z (n, k), labels (n,) ints in [0, k). Source: Szegedy et al. 2016, section 7; torch.nn.CrossEntropyLoss.
@@ -96,14 +96,14 @@ class SoftmaxCrossEntropy(_OneOfK):
 
 @dataclass(frozen=True, repr=False)
 class Focal(_OneOfK):
-    """One of k classes, rows that are right already counting for little: l_i = -(1 - p_i)^gamma log p_i, in nats.
+    """One of k classes, rows that are right already counting for little: l_i = -(1 - q_i)^gamma log q_i, in nats.
 
     Parameters
     ----------
     gamma : from 0 (the cross-entropy) up; 2 in the paper
     reduction : "mean" or "sum"
 
-    p_i = softmax(z_i)[label_i]. Source: Lin, Goyal, Girshick, He, Dollar 2017, section 3.2.
+    z (n, k), q_i = softmax(z_i)[label_i]. Source: Lin, Goyal, Girshick, He, Dollar 2017, section 3.2.
     """
 
     name: ClassVar[str] = "focal"
@@ -129,11 +129,13 @@ class Focal(_OneOfK):
 
 @dataclass(frozen=True, repr=False)
 class SigmoidCrossEntropy(NumberLoss):
-    """Yes or no, k times: l_i = sum_j max(z, 0) - z t + log(1 + exp(-|z|)), in nats.   z, t (n, k), t in [0, 1].
+    """Yes or no, k times: l_i = sum_j (max(z_ij, 0) - z_ij t_ij + log(1 + exp(-|z_ij|))), in nats.
+
+    z, t (n, k), t in [0, 1].
 
     Parameters
     ----------
-    label_smoothing : s in [0, 1): t becomes (1 - s) t + s / 2 when the rows come in, those of a validation too
+    label_smoothing : s in [0, 1): t becomes (1 - s) t + s / 2 at upload, in validation rows too
     reduction : "mean" or "sum"
     """
 
@@ -164,7 +166,7 @@ class SigmoidCrossEntropy(NumberLoss):
         return baselines.log_odds(targets, weights)
 
     def perfect(self, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """The entropy of targets between yes and no, smoothed ones among them."""
+        """The entropy of the targets, which is above 0 between yes and no, as for smoothed ones."""
         t = targets.astype(np.float64)
         rows = baselines.entropy(np.stack([t, 1 - t], axis=-1)).sum(axis=1)
         return float(np.average(rows, weights=weights))

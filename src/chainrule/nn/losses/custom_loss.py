@@ -1,4 +1,4 @@
-"""Losses of the user's own: a value a row and its gradient, checked against each other before they are used."""
+"""Custom losses: a value per row and its gradient, checked against each other before they are used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chainrule.nn.user_functions import STEP, Function, central_difference, chec
 from chainrule.options import one_of
 
 ROWS, OUTPUTS = 9, 50  # of the check, at most
-# What the targets of each task are is what the usual loss of the task says.
+# The loss whose check of the targets holds for each task.
 _USUAL: dict[Task, type[Loss]] = {
     "classify": SoftmaxCrossEntropy,
     "multilabel": SigmoidCrossEntropy,
@@ -27,7 +27,7 @@ _USUAL: dict[Task, type[Loss]] = {
 
 @dataclass(frozen=True, repr=False)
 class CustomLoss(Loss):
-    """l_i = value_of_rows(z, t)_i, with the gradient by the logits that you give; a mean or a sum over rows, by weight.
+    """l_i = value_of_rows(z, t)_i, with a gradient by the logits that you supply; a weighted mean or sum over rows.
 
     >>> def value(xp, z, t):
     ...     return xp.log(xp.cosh(z - t)).sum(axis=-1)
@@ -37,18 +37,18 @@ class CustomLoss(Loss):
 
     Parameters
     ----------
-    name : by which a model file remembers it; :func:`chainrule.load` wants the loss itself in ``custom=[...]``
+    name : its name in a model file; :func:`chainrule.load` takes the loss itself in ``custom=[...]``
     value_of_rows, gradient_of_rows : functions of (xp, z, t): the array module of the backend (NumPy or CuPy), logits
         (n, k) and targets: labels (n,) for "classify", else numbers (n, k). They return (n,), and dl_i / dz_ij (n, k),
-        and look at no value from the host; a row depends on itself alone.
+        and read no value on the host; each row is independent of the others.
     task : "regress", "classify" (predictions are those of a softmax) or "multilabel" (of sigmoids)
 
-    On a GPU its steps are started operation by operation rather than replayed as a graph, which small nets feel.
+    On a GPU its steps are launched kernel by kernel rather than replayed as a graph, which makes small nets slower.
 
     Raises
     ------
-    GradientError   when a net is made with it, where the gradient is not that of the value: names the entry.
-    OptionError     where a function fails or returns another shape.
+    GradientError   when a net is made with it, if the gradient is not that of the value: names the entry.
+    OptionError     if a function fails or returns another shape.
     """
 
     name: str  # type: ignore[misc]  # of this one, not of the class
@@ -68,7 +68,7 @@ class CustomLoss(Loss):
 
     @property
     def metric(self) -> str:  # type: ignore[override]
-        """Accuracy where classes are told apart; a regression has the loss alone."""
+        """Accuracy for classes; a regression has the loss alone."""
         return "" if self.task == "regress" else "accuracy"
 
     @property
@@ -86,7 +86,7 @@ class CustomLoss(Loss):
         return _USUAL[self.task]().bind(self.n_out).check_targets(y)
 
     def prove(self, backend: Backend) -> None:
-        """GradientError where the gradient is not that of the value, by central differences in float64."""
+        """GradientError if the gradient is not that of the value, by central differences in float64."""
         rng = np.random.default_rng(0)
         k = self.n_out
         z = rng.normal(size=(ROWS, k))
@@ -120,7 +120,7 @@ class CustomLoss(Loss):
             row, place = (int(i) for i in np.argwhere(wrong)[0])
             j = int(columns[place])
             raise GradientError(
-                f"the gradient of {self.name} by output {j} of a row is {analytic[row, j]:.9g} at z = {z[row]} with "
-                f"target {t[row]}; by central difference of its value it is {numeric[row, place]:.9g}",
-                hint="the gradient is that of one row, without a division by their number",
+                f"gradient of {self.name} by output {j} at z = {z[row]} with target {t[row]}: expected "
+                f"{numeric[row, place]:.9g} by central difference of its value, got {analytic[row, j]:.9g}",
+                hint="the gradient is that of one row, not divided by the number of rows",
             )

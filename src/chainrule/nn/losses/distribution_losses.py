@@ -1,4 +1,4 @@
-"""Losses of what lies around a target: its quantiles, its mean and variance."""
+"""Losses of the distribution of a target: its quantiles, or its mean and variance."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from chainrule.nn.losses import baselines
 from chainrule.nn.losses.base import Baseline, NumberLoss, Task
 from chainrule.options import real_number
 
-SMALLEST_GAP = 1e-3  # of the targets' range, between two quantiles at the start: equal ones leave no slope to learn by
+SMALLEST_GAP = 1e-3  # of the targets' range, between two quantiles at the start: equal ones would have no gradient
 
 
 @dataclass(frozen=True, repr=False)
 class Quantile(NumberLoss):
     """Several quantiles of a target at once, which never cross; the pinball loss of each, added up.
 
-    q_1 = z_1, q_j = q_(j-1) + log(1 + exp(z_j));   l_i = sum_j max(u_j (t - q_j), (u_j - 1) (t - q_j)) for levels u
+    q_i1 = z_i1, q_ij = q_i,j-1 + log(1 + exp(z_ij));
+    l_i = sum_j max(u_j (t_i - q_ij), (u_j - 1) (t_i - q_ij)) for levels u_j
 
     Parameters
     ----------
     levels : rising, in (0, 1); the net has one output for each, for each target column
     reduction : "mean" (over rows, columns and levels) or "sum"
 
-    ``predict`` answers (n, levels), or (n, k, levels) for k target columns. Source: Koenker, Bassett 1978; Gasthaus et
+    ``predict`` gives (n, levels), or (n, k, levels) for k target columns. Source: Koenker, Bassett 1978; Gasthaus et
     al. 2019, section 3.
     """
 
     name: ClassVar[str] = "quantile"
     task: ClassVar[Task] = "regress"
     metric: ClassVar[str] = "d2"
+    always_shown: ClassVar[Sequence[str]] = ("levels",)
     levels: Sequence[float] = (0.1, 0.5, 0.9)
 
     def __post_init__(self) -> None:
@@ -91,11 +93,12 @@ class Quantile(NumberLoss):
 
 @dataclass(frozen=True, repr=False)
 class GaussianNLL(NumberLoss):
-    """Mean and spread of a target: l_i = sum_j (s + (t - m)^2 exp(-s)) / 2, in nats, without log(2 pi) / 2 a column.
+    """Mean and variance of a target: l_i = sum_j ((s_ij + (t_ij - m_ij)^2 exp(-s_ij)) / 2), in nats.
 
-    The net has 2 k outputs for k target columns: means m, then logarithms s of variances. ``predict`` answers the
-    means, ``predict_distribution`` means and variances. There is no metric beside the loss: a density can be as high
-    as one likes at the target, so no prediction is perfect, and no fraction of the loss is explained.
+    It leaves out log(2 pi) / 2 per target column. z = [m, s]: the net has 2 k outputs for k target columns, means m,
+    then logarithms s of variances. ``predict`` gives the means, ``predict_distribution`` means and variances. There is
+    no metric beside the loss: the density at the target has no bound, so no prediction is perfect, and no fraction of
+    the loss is explained.
     Source: Nix, Weigend 1994; torch.nn.GaussianNLLLoss.
     """
 
@@ -131,7 +134,7 @@ class GaussianNLL(NumberLoss):
         return np.concatenate([mean, np.log(np.where(variance > 0, variance, 1.0))])
 
     def units(self, targets: Standardization) -> Units:
-        """A variance is at least the smallest normal number, so that it has a logarithm: of a constant target too."""
+        """A variance is at least the smallest normal number, so that it has a logarithm, even of a constant target."""
         back = targets.units()
         with np.errstate(over="ignore"):
             squares = np.minimum(back.scale**2, LARGEST)
@@ -143,5 +146,5 @@ class GaussianNLL(NumberLoss):
         return numbers[:, 0] if self.columns == 1 else numbers[:, : self.columns]
 
     def variance(self, numbers: Array) -> Array:
-        """What belongs to :meth:`point`: the variance, in squared units of the target."""
+        """The variance that belongs to :meth:`point`, in squared units of the target."""
         return numbers[:, 1] if self.columns == 1 else numbers[:, self.columns :]

@@ -1,9 +1,9 @@
-"""The losses by name: what is minimised, from logits. A class each, with options; a name stands for the usual ones."""
+"""The losses by name. Each is a class with options; a name stands for it with its defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from chainrule.errors import ModelFileError, OptionError
 from chainrule.nn.losses.base import Baseline, Loss, Task
@@ -24,6 +24,7 @@ __all__ = [
     "GaussianNLL",
     "Huber",
     "Loss",
+    "LossName",
     "Poisson",
     "Quantile",
     "SigmoidCrossEntropy",
@@ -50,14 +51,29 @@ KINDS: dict[str, type[Loss]] = {
     )
 }
 
+# The names of LOSSES once more, for type checkers and editors; a test holds them equal.
+LossName: TypeAlias = Literal[
+    "softmax_cross_entropy",
+    "sigmoid_cross_entropy",
+    "squared_error",
+    "focal",
+    "absolute_error",
+    "huber",
+    "poisson",
+    "gamma",
+    "quantile",
+    "gaussian_nll",
+    "squared_error_sum",
+]
+
 LOSSES: dict[str, Loss] = {
     **{name: kind() for name, kind in KINDS.items()},
     "squared_error_sum": SquaredError(reduction="sum"),
 }
 
 
-def find_loss(loss: str | Loss, n_out: int) -> Loss:
-    """The loss, or the one of that name, bound to ``n_out`` outputs; OptionError lists the names there are."""
+def find_loss(loss: LossName | Loss, n_out: int) -> Loss:
+    """The loss, or the one of that name, bound to ``n_out`` outputs; OptionError lists the names."""
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise OptionError(f"expected a loss, got the class {loss.__name__}", hint=f"{loss.__name__}()")
     found: Loss = loss if isinstance(loss, Loss) else LOSSES[one_of("loss", loss, LOSSES)]
@@ -65,12 +81,12 @@ def find_loss(loss: str | Loss, n_out: int) -> Loss:
 
 
 def name_of(loss: Loss) -> str:
-    """Its name, where it has the options that the name stands for; else what made it: ``Huber(delta=2.0)``."""
+    """Its name if it has the options that the name stands for; else its repr: ``Huber(delta=2.0)``."""
     return next((name for name, known in LOSSES.items() if known == loss), repr(loss))
 
 
 def description_of(loss: Loss) -> str | dict[str, Any]:
-    """The loss in a model file: its name, {"name": ..., option: value, ...}, or {"custom": its maker's name for it}."""
+    """The loss in a model file: its name, {"name": ..., option: value, ...}, or {"custom": its name}."""
     if isinstance(loss, CustomLoss):
         return {"custom": loss.name}
     name = name_of(loss)
@@ -78,16 +94,16 @@ def description_of(loss: Loss) -> str | dict[str, Any]:
 
 
 def from_description(description: Any, custom: Sequence[Any] = ()) -> Loss:
-    """Back from :func:`description_of`; OptionError or TypeError for what is none.
+    """The inverse of :func:`description_of`; OptionError or TypeError if it describes none.
 
-    ``custom`` holds what may be of the user's own; ModelFileError where it is not among them.
+    ``custom`` holds the custom losses; ModelFileError if the one described is not among them.
     """
     if isinstance(description, Mapping) and "custom" in description:
         name = description["custom"]
         for loss in custom:
             if isinstance(loss, CustomLoss) and loss.name == name:
                 return loss
-        raise ModelFileError(f"the net has a loss of its maker's own, {name!r:.80}", hint="load(..., custom=[it])")
+        raise ModelFileError(f"the net has a custom loss, {name!r:.80}", hint="load(..., custom=[it])")
     if isinstance(description, Mapping):
         options = dict(description)
         return KINDS[one_of("loss", options.pop("name", None), KINDS)](**options)
@@ -95,9 +111,10 @@ def from_description(description: Any, custom: Sequence[Any] = ()) -> Loss:
 
 
 def refuse_standardized(loss: Loss) -> None:
-    """OptionError where standardised targets are none of which this loss knows anything."""
+    """OptionError if this loss cannot take standardised targets."""
     if not loss.standardizes:
         raise OptionError(
-            f"standardised targets came with {name_of(loss)}, whose outputs are logarithms of the target's mean",
+            f"expected targets in their own units for {name_of(loss)}, whose logits are logarithms of the mean, got "
+            "standardised ones",
             hint="Preparation(targets=None)",
         )

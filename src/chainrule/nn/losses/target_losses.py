@@ -1,4 +1,4 @@
-"""Losses of targets that are numbers, one output a target column."""
+"""Losses of targets that are numbers, one output per target column."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from chainrule.options import real_number
 
 @dataclass(frozen=True, repr=False)
 class _Elementwise(NumberLoss):
-    """A sum over the outputs of one number each: one output a target column."""
+    """A sum over the outputs, one per target column."""
 
     task: ClassVar[Task] = "regress"
     metric: ClassVar[str] = "d2"
-    of_element: ClassVar[str]  # l and dl/dz in words
+    of_element: ClassVar[str]  # l and dl/dz of one element, as they are printed
     slope: ClassVar[str]
 
     @property
     def parameter(self) -> float:
-        """The number in the formula, where there is one."""
+        """The number in the formula, if there is one."""
         return 0.0
 
     @property
@@ -45,12 +45,12 @@ class _Elementwise(NumberLoss):
 
 @dataclass(frozen=True, repr=False)
 class SquaredError(_Elementwise):
-    """l_i = sum_j (p_ij - t_ij)^2.   p, t (n, k), in squared units of the target. The best constant is the mean."""
+    """l_i = sum_j (z_ij - t_ij)^2.   z, t (n, k), in squared units of the target. The best constant is the mean."""
 
     name: ClassVar[str] = "squared_error"
     metric: ClassVar[str] = "r2"
-    of_element: ClassVar[str] = "(p - t)^2"
-    slope: ClassVar[str] = "2 (p - t)"
+    of_element: ClassVar[str] = "(z - t)^2"
+    slope: ClassVar[str] = "2 (z - t)"
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(baselines.spread(targets, weights), 0.0)
@@ -62,11 +62,11 @@ class SquaredError(_Elementwise):
 
 @dataclass(frozen=True, repr=False)
 class AbsoluteError(_Elementwise):
-    """l_i = sum_j |p_ij - t_ij|.   p, t (n, k), in units of the target. The best constant is the median."""
+    """l_i = sum_j |z_ij - t_ij|.   z, t (n, k), in units of the target. The best constant is the median."""
 
     name: ClassVar[str] = "absolute_error"
-    of_element: ClassVar[str] = "|p - t|"
-    slope: ClassVar[str] = "sign(p - t)"
+    of_element: ClassVar[str] = "|z - t|"
+    slope: ClassVar[str] = "sign(z - t)"
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(2 * baselines.pinball(targets, weights, [0.5]), 0.0)
@@ -78,13 +78,13 @@ class AbsoluteError(_Elementwise):
 
 @dataclass(frozen=True, repr=False)
 class Huber(_Elementwise):
-    """Squared near the target, straight beyond: l_i = sum_j c (p - t - c / 2), c = clip(p - t, -delta, delta).
+    """Squared near the target, straight beyond: l_i = sum_j (c_ij (z_ij - t_ij - c_ij / 2)).
 
-    That is (p - t)^2 / 2 up to delta, then delta (|p - t| - delta / 2).
+    c = clip(z - t, -delta, delta): that is (z - t)^2 / 2 up to delta, then delta (|z - t| - delta / 2).   z, t (n, k).
 
     Parameters
     ----------
-    delta : above 0, in units of the targets as they are trained on: deviations, where they are standardised
+    delta : above 0, in units of the targets as they are trained on: deviations if they are standardised
     reduction : "mean" or "sum"
 
     Source: Huber 1964, section 1; torch.nn.HuberLoss.
@@ -104,7 +104,7 @@ class Huber(_Elementwise):
 
     @property
     def formula(self) -> str:
-        return f"{self.reduction}_ij( c (p - t - c / 2) ) where {self._clipped}"
+        return f"{self.reduction}_ij( c (z - t - c / 2) ) where {self._clipped}"
 
     @property
     def gradient(self) -> str:
@@ -112,19 +112,19 @@ class Huber(_Elementwise):
 
     @property
     def _clipped(self) -> str:
-        return f"c = clip(p - t, -{self.delta:g}, {self.delta:g})"
+        return f"c = clip(z - t, -{self.delta:g}, {self.delta:g})"
 
     def baseline(self, targets: np.ndarray, weights: np.ndarray | None) -> Baseline | None:
         return Baseline(baselines.huber(targets, weights, self.delta), 0.0)
 
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
-        """Where as much pulls up as down."""
+        """The constant at which the clipped errors sum to 0."""
         return baselines.huber_center(targets, weights, self.delta)
 
 
 @dataclass(frozen=True, repr=False)
 class _LogLink(_Elementwise):
-    """The net's output is the logarithm of the mean that it predicts, so targets keep their scale."""
+    """z is the logarithm of the mean that the net predicts, so targets keep their scale."""
 
     standardizes: ClassVar[bool] = False
 
@@ -132,16 +132,16 @@ class _LogLink(_Elementwise):
         backend.exp(logits, out=logits)
 
     def constant_logits(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
-        """log(mean): from a mean of 1, which zeros say, large targets throw the first steps far off."""
+        """log(mean): zeros would predict a mean of 1, and large targets would then throw the first steps far off."""
         return baselines.log_mean(targets, weights)
 
 
 @dataclass(frozen=True, repr=False)
 class Poisson(_LogLink):
-    """Counts: l_i = sum_j exp(z) - t z, the negative log likelihood of a Poisson of mean exp(z) without its log t!.
+    """Counts: l_i = sum_j (exp(z_ij) - t_ij z_ij).   z, t (n, k), t from 0 up.
 
-    z, t (n, k), t from 0 up; predictions are exp(z). Source: McCullagh, Nelder 1989, section 6.2;
-    torch.nn.PoissonNLLLoss.
+    The negative log likelihood of a Poisson distribution of mean exp(z), without log(t!), which no z changes;
+    predictions are exp(z). Source: McCullagh, Nelder 1989, section 6.2; torch.nn.PoissonNLLLoss.
     """
 
     name: ClassVar[str] = "poisson"
@@ -159,10 +159,10 @@ class Poisson(_LogLink):
 
 @dataclass(frozen=True, repr=False)
 class Gamma(_LogLink):
-    """Positive and skewed (durations, costs): l_i = sum_j z + t exp(-z).   z, t (n, k), t above 0.
+    """Positive and skewed (durations, costs): l_i = sum_j (z_ij + t_ij exp(-z_ij)).   z, t (n, k), t above 0.
 
-    The negative log likelihood of a gamma distribution of mean exp(z), over its shape and without what no z changes;
-    predictions are exp(z). Source: McCullagh, Nelder 1989, section 8.3.
+    The negative log likelihood of a gamma distribution of mean exp(z), divided by its shape, without the terms that no
+    z changes; predictions are exp(z). Source: McCullagh, Nelder 1989, section 8.3.
     """
 
     name: ClassVar[str] = "gamma"

@@ -34,7 +34,7 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : made if it does not exist; within a run's folder, a :class:`chainrule.files.folder.Place`
+    folder : made if it does not exist; within a run's folder, a :class:`chainrule.files.folder.FileInFolder`
     steps : batches trained on between two checkpoints, or None to go by time
     seconds : between two checkpoints; 30 by default, unless ``steps`` are given
 

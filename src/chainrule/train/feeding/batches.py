@@ -11,8 +11,9 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import DataError
-from chainrule.nn.inputs.rows import Features, InputReader, RowFormat, Rows
+from chainrule.nn.inputs.rows import Features, InputReader, Rows
 from chainrule.nn.losses.names import Loss
+from chainrule.nn.row_format import RowFormat
 from chainrule.random import Purpose, stream
 from chainrule.tables.splitting.class_shares import keep_each_class
 

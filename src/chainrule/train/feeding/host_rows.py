@@ -17,9 +17,10 @@ from chainrule.nn.inputs.row_checks import (
     refuse_masked,
     targets_and_weights,
 )
-from chainrule.nn.inputs.rows import FeatureStorage, Pending, RowFormat, Rows, upload_features
+from chainrule.nn.inputs.rows import FeatureStorage, Pending, Rows, upload_features
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.network import Network
+from chainrule.nn.row_format import RowFormat
 from chainrule.train.feeding.batches import classes_of, refuse_weightless, split_order
 
 RowNumbers: TypeAlias = "np.ndarray | slice"  # a slice is copied as one piece, numbers row by row

@@ -19,6 +19,7 @@ from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.losses.names import Loss, SigmoidCrossEntropy, Task
 from chainrule.nn.metric_names import HIGHER_IS_BETTER, VALID, short_name
 from chainrule.nn.network import Network
+from chainrule.nn.scores import point_prediction
 from chainrule.options import one_of
 
 ROUNDING = 1e-6  # of a target that was smoothed, in float32
@@ -192,7 +193,7 @@ class MetricEvaluator:
                 predictions[metric.needs] = self._predict(metric.needs)
             predicted = predictions[metric.needs]
             if metric in METRICS["regress"].values():
-                predicted = metrics.point_prediction(self._net, predicted)
+                predicted = point_prediction(self._net, predicted)
             y = self._y > 0.5 if metric is _BALANCED and self._net.loss.task == "multilabel" else self._y
             found[metric.name] = metric(y, predicted, self._weights)
         return found

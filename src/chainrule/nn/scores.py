@@ -1,0 +1,95 @@
+"""The metrics that belong to a net's task and loss."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn.losses.names import Gamma, GaussianNLL, Poisson, Quantile, Task
+from chainrule.nn.metrics import (
+    accuracy,
+    balanced_accuracy,
+    binary_log_loss,
+    coverage,
+    gamma_deviance,
+    gaussian_nll,
+    log_loss,
+    mae,
+    pinball,
+    poisson_deviance,
+    r2,
+    rmse,
+    roc_auc,
+)
+from chainrule.nn.network import Network
+
+CENTRAL_90 = 1.6448536269514722  # deviations to either side of the mean that contain 90 % of a normal distribution
+
+
+@out_of_memory_hint("use fewer rows", doing="computing metrics")
+def score(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """The metrics that belong to the net's task and loss, in the target's own units.
+
+    Classes, two with a single output too: accuracy, balanced_accuracy (not with several answers per row), log_loss, and
+    roc_auc unless all rows are of one class. A regression: rmse, mae and r2 (of the quantile nearest to the median, if
+    there are several); then for quantiles ``pinball_u`` and ``coverage_u`` of each level u, for gaussian_nll ``nll``
+    and ``coverage_0.9``, the fraction of targets within 1.645 deviations of the mean; for poisson and gamma
+    ``deviance``.
+    """
+    if net.loss.task == "regress":
+        return _score_of_regression(net, X, y)
+    if net.loss.task == "classify":
+        y = net.loss.check_targets(np.asarray(y))  # bool and whole float64, which are no positions to NumPy
+    return score_classes(net.loss.task, y, np.asarray(net.predict(X)), np.asarray(net.predict_proba(X)))
+
+
+def score_classes(task: Task, y: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """:func:`score` from a net's ``predict`` and ``predict_proba``."""
+    if task == "classify":
+        found = {
+            "accuracy": accuracy(y, predicted),
+            "balanced_accuracy": balanced_accuracy(y, predicted),
+            "log_loss": log_loss(y, probabilities),
+            "roc_auc": roc_auc(y, probabilities),
+        }
+    else:
+        y = y.reshape(predicted.shape)
+        right = {"accuracy": accuracy(y > 0.5, predicted > 0)}
+        if predicted.ndim == 1:  # one yes or no is two classes
+            right["balanced_accuracy"] = balanced_accuracy(y > 0.5, predicted > 0)
+        found = {
+            **right,
+            "log_loss": binary_log_loss(y, probabilities),
+            "roc_auc": roc_auc(y, probabilities),
+        }
+    return {name: value for name, value in found.items() if not np.isnan(value)}
+
+
+def point_prediction(net: Network, predicted: np.ndarray) -> np.ndarray:
+    """One number per target from what ``predict`` returns: of several quantiles the one nearest to the median."""
+    if not isinstance(net.loss, Quantile):
+        return predicted
+    central: np.ndarray = predicted[..., int(np.argmin(np.abs(np.subtract(net.loss.levels, 0.5))))]
+    return central
+
+
+@np.errstate(over="ignore", invalid="ignore")  # gaussian_nll of targets beyond 1e154, and what is not finite
+def _score_of_regression(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    loss, own = net.loss, dict[str, float]()
+    if isinstance(loss, GaussianNLL):
+        predicted, variance = (np.asarray(part) for part in net.predict_distribution(X))
+        y = y.reshape(predicted.shape)
+        within = np.abs(y - predicted) <= CENTRAL_90 * np.sqrt(variance)
+        own = {"nll": gaussian_nll(y, predicted, variance), "coverage_0.9": float(within.mean())}
+    else:
+        predicted = np.asarray(net.predict(X))
+    if isinstance(loss, Quantile):
+        y = y.reshape(predicted.shape[:-1])
+        for j, level in enumerate(loss.levels):
+            own[f"pinball_{level:g}"] = pinball(y, predicted[..., j], level)
+            own[f"coverage_{level:g}"] = coverage(y, predicted[..., j])
+        predicted = point_prediction(net, predicted)
+    y = y.reshape(predicted.shape)
+    if isinstance(loss, Poisson | Gamma):
+        own = {"deviance": (poisson_deviance if isinstance(loss, Poisson) else gamma_deviance)(y, predicted)}
+    return {"rmse": rmse(y, predicted), "mae": mae(y, predicted), "r2": r2(y, predicted), **own}
