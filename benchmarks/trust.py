@@ -28,7 +28,8 @@ from environment import facts
 
 import chainrule as cr
 from chainrule.backends import backend
-from chainrule.train.shrinkage import best_constant, deviance, on_held_out
+from chainrule.train.shrinkage.deviance import deviance
+from chainrule.train.shrinkage.held_out import best_constant, predict_held_out
 
 SIZES = (40, 60, 100, 150, 200, 300, 500, 800, 1200, 2000)
 NEW = 2_000
@@ -81,7 +82,7 @@ def judge(loss: str, number: int, *, easy: bool) -> dict[str, Any]:
         found[f"{name}_seconds"] = round(time.perf_counter() - started, 3)
         net = model.network_
         constant = best_constant(net, net.upload_rows(X[:n], y[:n]))
-        new = on_held_out(net, constant, net.upload_rows(X[n:], y[n:]))
+        new = predict_held_out(net, constant, net.upload_rows(X[n:], y[n:]))
         found[name], found["constant"] = (deviance(net.loss, [new], factor) / NEW for factor in (1.0, 0.0))
         found[f"{name}_factor"] = model.shrinkage_
     base = found["constant"]

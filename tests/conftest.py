@@ -35,7 +35,8 @@ SIMULATED = {
     "test_custom_loss",
     "test_transfers",
     "test_streaming",
-    "test_resume",
+    "test_streaming_errors",
+    "test_resuming",
 }
 
 

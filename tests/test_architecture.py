@@ -24,7 +24,7 @@ FLOORS = [
     {"files", "options", "plots"},
     {"environment", "host_memory"},
     {"errors"},
-    {"plain_text", "version"},
+    {"json_values", "plain_text", "version"},
 ]
 # Rooms that import others of their floor.
 NEIGHBOURS = {"nn", "onnx", "optim", "arena", "random", "cli", "train"}

@@ -20,6 +20,7 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.optim.base import Optimizer
 from chainrule.train.fit import Fit
+from chainrule.train.settings import TrainingSettings
 
 N, N_IN = 53, 6
 NEW_MEMORY = 64 * 1024  # bytes a step may ask for
@@ -215,7 +216,7 @@ def test_a_step_allocates_no_memory(workload, loss, optimizer, activation, layer
         X[:, column] = rng.integers(0, count, n)
     rows = net.upload_rows(X, y, rng.uniform(size=n))
     with be.running():
-        fit = Fit(cr.Trainer(net, OPTIMIZERS[optimizer], batch_size=batch_size), rows, None)
+        fit = Fit(net, TrainingSettings(optimizer=OPTIMIZERS[optimizer], batch_size=batch_size), rows)
         fit.steps.batches.begin_epoch(0)
         be.assign(np.full(fit.steps.batches.count, 1e-3), out=fit.steps.lr)
 

@@ -41,7 +41,7 @@ class Start(cr.Callback):
     """Remembers the first weights and the seed of the shuffles."""
 
     def on_start(self, record: cr.StartRecord) -> None:
-        self.weights, self.seed = record.net.parameter_arena.download(), record.trainer.seed
+        self.weights, self.seed = record.net.parameter_arena.download(), record.settings.seed
 
 
 def from_weights(kind: str, start: Start, **options: Any) -> Any:

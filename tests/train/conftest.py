@@ -1,4 +1,4 @@
-"""Rows to train on, drawn so that nets have something to learn."""
+"""Random rows to train on, from which nets can learn something."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Task(NamedTuple):
 
 
 def make_task(loss: str, n: int = 60) -> Task:
-    """A teacher with a bend labels random rows; the last third is for validation."""
+    """A nonlinear teacher labels random rows; the last third is for validation."""
     rng = np.random.default_rng(11)
     X = rng.normal(size=(n, 5))
     score = np.tanh(X @ rng.normal(size=(5, 3)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.accumulation import Groups
+from chainrule.train.accumulation import UpdateGroups
 from chainrule.train.feeding import streaming
 
 N = 53  # 53 rows in batches of 4: groups of 3 leave 2 batches over, one of them ragged
@@ -50,7 +50,7 @@ def assert_equal_training(one: Any, other: Any, rtol: float = 1e-9) -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_as_one_large_batch(backend, task, weighted):
+def test_accumulate_is_one_large_batch(backend, task, weighted):
     """Mean and sum, with a ragged last batch and a smaller last group."""
     small = train(task, backend=backend, weighted=weighted, batch_size=4, accumulate=3)
     assert_equal_training(small, train(task, weighted=weighted, batch_size=12))
@@ -58,26 +58,26 @@ def test_as_one_large_batch(backend, task, weighted):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("size", "group"), [(4, 3), (12, 2), (1, 7), (53, 3), (26, 2), (27, 2), (5, 100)])
-def test_whatever_is_left_over(classes, optimizer, size, group):
+def test_accumulate_with_a_smaller_last_group(classes, optimizer, size, group):
     small = train(classes, weighted=True, optimizer=optimizer, batch_size=size, accumulate=group)
     assert_equal_training(small, train(classes, weighted=True, optimizer=optimizer, batch_size=size * group))
     assert small[1].steps == 4 * -(-N // (size * group))
 
 
-def test_a_group_of_one_is_a_batch(classes):
+def test_accumulate_one_is_the_default(classes):
     """To the bit."""
     plain, one = train(classes, batch_size=8), train(classes, batch_size=8, accumulate=1)
     np.testing.assert_equal(one[0], plain[0])
 
 
-def test_a_dropped_batch_leaves_a_smaller_group(classes):
+def test_accumulate_with_drop_last(classes):
     """13 full batches of 4 in groups of 5: updates of 5, 5 and 3 batches, the ragged one left out."""
     _, run = train(classes, batch_size=4, accumulate=5, drop_last=True)
     assert run.steps == 4 * 3
 
 
 @pytest.mark.parametrize("block", [1, 100, 500])
-def test_a_block_of_streamed_rows_may_end_within_a_group(classes, monkeypatch, block):
+def test_accumulate_with_streamed_blocks_that_end_within_a_group(classes, monkeypatch, block):
     """The same bits as with resident rows."""
     monkeypatch.setattr(streaming, "BLOCK_BYTES", block)
     options = {"batch_size": 4, "accumulate": 3, "weighted": True}
@@ -89,16 +89,16 @@ def test_a_block_of_streamed_rows_may_end_within_a_group(classes, monkeypatch, b
 @pytest.mark.parametrize("size", [1, 2, 3, 64, 100])
 @pytest.mark.parametrize("block", [1, 3, 20])
 @pytest.mark.parametrize(("full", "ragged"), [(20, 0), (19, 3), (1, 0), (0, 2), (6, 1)])
-def test_every_batch_once_and_an_update_a_group(size, block, full, ragged):
+def test_accumulate_has_every_batch_once_and_one_update_per_group(size, block, full, ragged):
     count = full + bool(ragged)
-    groups, seen, updates = Groups(SimpleNamespace(full=full, count=count), size), [], []
+    groups, seen, updates = UpdateGroups(SimpleNamespace(full=full, count=count), size), [], []
     for start in range(0, count, block):
-        for piece in groups.pieces(range(start, min(start + block, count)), lambda _: 4):
-            assert 1 <= piece.times <= 4
-            numbers = range(piece.start, piece.start + piece.times)
-            assert all((number == full) == piece.ragged for number in numbers)
+        for replay in groups.replays(range(start, min(start + block, count)), lambda _: 4):
+            assert 1 <= replay.times <= 4
+            numbers = range(replay.start, replay.start + replay.times)
+            assert all((number == full) == replay.ragged for number in numbers)
             seen += numbers
-            updates += [number for number in numbers if piece.updates]
+            updates += [number for number in numbers if replay.updates]
     assert seen == list(range(count))
     assert updates == sorted({*range(size - 1, count, size), count - 1})
     assert len(updates) == groups.updates
@@ -106,7 +106,7 @@ def test_every_batch_once_and_an_update_a_group(size, block, full, ragged):
     assert rates.tolist() == [number // size for number in range(count)]
 
 
-def test_the_batch_that_diverged_is_named(backend):
+def test_accumulate_names_the_batch_that_diverged(backend):
     """Row 21 is in batch 5 (from 0) of 4 rows, in the second update of groups of 3; that update is not made."""
     X, y = np.ones((40, 2)), np.zeros((40, 1))
     y[21] = 1e200  # squared, it leaves the finite numbers
@@ -121,13 +121,13 @@ def test_the_batch_that_diverged_is_named(backend):
 
 
 @pytest.mark.parametrize("group", [0, -1, 1.5, True])
-def test_wrong_options(classes, group):
+def test_wrong_accumulate_is_refused(classes, group):
     with pytest.raises(cr.OptionError, match=f"accumulate: expected .*, got {group}"):
         cr.Trainer(cr.MLP(classes.widths), accumulate=group)
 
 
 @pytest.mark.parametrize("many", [10**12, 10**30])
-def test_more_batches_in_an_update_than_an_epoch_has_are_all_of_the_epoch(classes, backend, many):
+def test_accumulate_more_batches_than_an_epoch_has(classes, backend, many):
     """Whatever the number: neither memory for so many, nor a whole number that is too large for the device."""
     epoch = train(classes, backend=backend, batch_size=4, accumulate=14)
     assert_equal_training(train(classes, backend=backend, batch_size=4, accumulate=many), epoch, rtol=0)

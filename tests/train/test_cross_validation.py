@@ -55,18 +55,18 @@ def test_a_table_is_encoded_by_each_net(rng):
     assert found.mean["r2"] > 0.95
 
 
-def test_a_metric_that_a_fold_does_not_have_counts_for_nothing():
+def test_a_metric_that_is_undefined_in_a_fold_is_left_out():
     found = cr.CrossValidation(({"accuracy": 0.5, "roc_auc": 0.7}, {"accuracy": 0.7}), (3, 4))
     assert found.names == ("accuracy", "roc_auc")
     assert found.mean == {"accuracy": pytest.approx(0.6), "roc_auc": 0.7}
     assert set(found.std) == {"accuracy"}
 
 
-def test_what_cannot_be_right_is_refused(rng):
+def test_wrong_folds_are_refused(rng):
     X, y = line(rng, 10)
     with pytest.raises(cr.OptionError, match="fold 1 has rows on both sides"):
         cr.cross_validate(lambda rows: None, X, y, [(np.arange(6), np.arange(5, 10))])
-    with pytest.raises(cr.ShapeError, match="X has 10 rows and y 9"):
+    with pytest.raises(cr.ShapeError, match="same number of rows, got 10 and 9"):
         cr.cross_validate(lambda rows: None, X, y[:9], cr.make_folds(9, 2))
 
 

@@ -1,42 +1,33 @@
-"""Out of memory: the figures, the hint that says what would fit, and a net that is as it was."""
+"""The memory of a fit: the formulas, the hint that names what would fit, and a net that is as it was."""
 
 from __future__ import annotations
 
 import gc
 import re
-import subprocess
-import sys
 import tracemalloc
-import weakref
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import errors, host_memory
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.cli.main import main
 from chainrule.errors import OutOfMemoryError
-from chainrule.files import sealed_file
-from chainrule.files.folder import Folder
 from chainrule.nn.inputs.rows import Rows
 from chainrule.optim.base import Optimizer
-from chainrule.train import fit, memory
 from chainrule.train.feeding import streaming
 from chainrule.train.feeding.host_rows import HostRows
-from chainrule.train.fit import Fit
+from chainrule.train.fit_layout import FitLayout
 from chainrule.train.memory import KERNEL_SHARE, bytes_of_batches, bytes_of_net, bytes_per_row, largest_batch
-from emulation import simulated_cupy
+from chainrule.train.settings import TrainingSettings
 
 N, N_IN = 400, 6
 PLENTY = 1 << 40
 
 
 class Budget:
-    """A body that counts what it hands out, and refuses beyond a budget. Nothing comes back."""
+    """A backend that counts the memory it hands out, and refuses more than a budget. Nothing is ever freed."""
 
     def __init__(self, budget: int = PLENTY) -> None:
         super().__init__()
@@ -89,33 +80,33 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "pixels, standardised": {"kind": "uint8", "standardized": True},
     "streamed": {"streamed": True},
     "streamed pixels, standardised": {"kind": "uint8", "standardized": True, "streamed": True},
-    "averages": {"trainer": {"ema": 0.9}},
-    "averages, accumulated": {"trainer": {"ema": 0.9, "accumulate": 3}},
+    "ema": {"trainer": {"ema": 0.9}},
+    "ema, accumulated": {"trainer": {"ema": 0.9, "accumulate": 3}},
     "streamed, accumulated": {"streamed": True, "trainer": {"accumulate": 3}},
     "streamed and converted": {"kind": "float64", "weighted": True, "streamed": True},
 }
 
 
-@pytest.mark.parametrize("body", [Plain, Guarded, HalfWidth])
+@pytest.mark.parametrize("make_backend", [Plain, Guarded, HalfWidth])
 @pytest.mark.parametrize("case", LAYOUTS)
-def test_the_formulas_are_what_is_laid_out(body, case):
+def test_the_formulas_are_the_memory_that_is_laid_out(make_backend, case):
     """Counted, array by array: batches of any size; the net's own memory once."""
     options = {"widths": [N_IN, 16, 3], "kind": "float32", "weighted": False, "streamed": False} | LAYOUTS[case]
     widths, kind, training = options.pop("widths"), options.pop("kind"), options.pop("trainer", {})
     weighted, streamed, standardized = (options.pop(k, False) for k in ("weighted", "streamed", "standardized"))
     for size in (1, 32, 33, 1000):
-        net = cr.MLP(widths, backend=body(), **options)
+        net = cr.MLP(widths, backend=make_backend(), **options)
         be = net.backend
         if standardized:
             net.preparation = cr.Preparation(features=cr.Standardization(np.zeros(N_IN), np.ones(N_IN)))
         rows = rows_of(net, kind, weighted=weighted, streamed=streamed)
         before = be.used
-        fit = Fit(cr.Trainer(net, cr.Adam(), batch_size=size, monitor="loss", **training), rows, None)
-        at_once = PLENTY - fit.free - before
-        more = {"averages": "ema" in training, "accumulates": "accumulate" in training}
+        layout = FitLayout(net, TrainingSettings(batch_size=size, monitor="loss", **training), rows, None)
+        at_once = PLENTY - layout.free - before
+        more = {"ema": "ema" in training, "accumulates": "accumulate" in training}
         assert at_once + net.parameter_arena.flat.nbytes == 24 + bytes_of_net(net, cr.Adam(), keeps_best=True, **more)
-        laid_out, formula = fit.free - be.free_memory(), bytes_of_batches(net, rows, size, fit.free)
-        if streamed:  # whole batches a block: a little less than there might be
+        laid_out, formula = layout.free - be.free_memory(), bytes_of_batches(net, rows, size, layout.free)
+        if streamed:  # whole batches per block: a little less than the formula
             assert laid_out <= formula < laid_out + size * 200 + 2 * bytes_per_row(net, rows) * size
         else:
             assert laid_out == formula
@@ -161,8 +152,8 @@ def refusal(*args: Any, **options: Any) -> OutOfMemoryError:
     [({}, 0), ({"optimizer": cr.SGD()}, 0), ({"validation": 0.05}, 18_000)],
     ids=["adam", "sgd", "validation"],
 )
-def test_the_batch_of_the_hint_fits(budget, options, more):
-    """Whatever else lies on the device: a split leaves the rows there twice, as this body never gets memory back."""
+def test_the_largest_batch_of_the_hint_fits(budget, options, more):
+    """Whatever else is on the device: a split leaves the rows there twice, because this backend never frees memory."""
     budget += more
     error = refusal(budget, 10 * N, **options)
     assert (error.device, error.exit_code) == ("cuda:7", 4)
@@ -208,7 +199,7 @@ def test_any_allocation_may_fail(stream):
 
 
 class FailsAt(cr.GuardedBackend):
-    """Refuses memory once it has been asked for it ``left`` times."""
+    """Refuses memory after ``left`` allocations."""
 
     left = PLENTY
 
@@ -219,7 +210,7 @@ class FailsAt(cr.GuardedBackend):
         return super().empty(shape, dtype)
 
 
-def test_the_largest_batch_is_the_largest():
+def test_the_largest_batch_of_the_hint_is_the_largest():
     net = cr.MLP([N_IN, 16, 3], backend=Plain())
     for streamed in (False, True):
         rows = rows_of(net, "float32", weighted=True, streamed=streamed)
@@ -230,7 +221,7 @@ def test_the_largest_batch_is_the_largest():
             assert largest_batch(net, rows, 50, free) == max((n for n in fitting if n < 50), default=0), free
 
 
-def test_many_rows_make_small_batches_dear():
+def test_small_batches_of_many_rows_take_more_memory():
     """A million batches of one row would take 32 MB of totals; the largest that fits is found all the same."""
     net = cr.MLP([1, 2], backend=Plain())
     rows = net.upload_rows(np.ones((1_000_000, 1), np.float32), np.zeros(1_000_000, int))
@@ -242,7 +233,7 @@ def test_many_rows_make_small_batches_dear():
     assert bytes_of_batches(net, rows, largest + 1, free) > free * (1 - KERNEL_SHARE)
 
 
-def test_a_net_that_is_too_large_is_said_to_be():
+def test_the_hint_for_a_net_that_is_too_large():
     net_bytes = bytes_of_net(cr.MLP([N_IN, 16, 3]), cr.Adam(), keeps_best=False)
     for budget in (net_bytes // 2, net_bytes - 1):
         assert f"the net alone takes {net_bytes:,} bytes to train" in refusal(budget, 10).hint
@@ -250,8 +241,8 @@ def test_a_net_that_is_too_large_is_said_to_be():
     assert hint == f"not even one row fits beside the net, which takes {net_bytes:,} bytes to train: use a smaller net"
 
 
-def test_rows_that_are_too_many_can_be_streamed(monkeypatch):
-    """That is the hint, and streamed they fit beside whatever batch the next hint says."""
+def test_the_hint_for_too_many_rows_is_stream(monkeypatch):
+    """That is the hint, and streamed they fit beside the batch that the next hint names."""
 
     def too_many(self: cr.Network, *rows: Any) -> None:
         raise OutOfMemoryError("cuda:7", needed=10**9, free=10**6)
@@ -278,150 +269,6 @@ def test_memory_that_runs_out_in_a_step_gets_a_hint_too(monkeypatch):
     assert len(calls) == 1
 
 
-# ---- the host -------------------------------------------------------------------------------------
-
-
-def without_memory(self: NumPyBackend, shape: tuple[int, ...], dtype: Any) -> Array:
-    """NumPy's own refusal of 2^60 bytes for any batch of 37 rows; other arrays are had."""
-    if shape and shape[0] == 37:
-        np.empty((2**60,), np.uint8)
-    return np.empty(shape, dtype)
-
-
-def test_memory_error_of_numpy(monkeypatch):
-    net = cr.MLP([N_IN, 16, 3])
-    X, y = np.ones((100, N_IN)), np.arange(100) % 3
-    monkeypatch.setattr(NumPyBackend, "empty", without_memory)
-    with pytest.raises(OutOfMemoryError) as caught:
-        cr.Trainer(net, batch_size=37).fit(X, y)
-    assert isinstance(caught.value.__cause__, MemoryError)
-    assert (caught.value.device, caught.value.needed) == ("cpu", 2**60)
-    assert caught.value.message.startswith("cpu is out of memory: 1,152,921,504,606,846,976 bytes more are needed")
-    assert "each row of a batch takes 180 bytes" in caught.value.hint
-
-
-@pytest.mark.parametrize("free", [5, None])
-def test_a_memory_error_that_says_nothing(monkeypatch, free):
-    def nothing(*_: Any, **__: Any) -> None:
-        raise MemoryError
-
-    net = cr.MLP([N_IN, 3])
-    monkeypatch.setattr(net.backend, "capture", nothing)
-    monkeypatch.setattr(host_memory, "free_host_memory", lambda *_: free)
-    with pytest.raises(OutOfMemoryError) as caught:
-        cr.Trainer(net).fit(np.ones((10, N_IN)), np.arange(10) % 3)
-    assert caught.value.message == "cpu is out of memory" + (": 5 bytes are free" if free else "")
-    assert caught.value.needed is None
-
-
-@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux's account of its memory")
-def test_what_the_host_has_free(monkeypatch):
-    available = host_memory.free_host_memory()
-    assert 1 << 20 < available < 1 << 50
-    assert memory.free_at_start(cr.backend("cpu")) is None
-    assert host_memory.free_host_memory(1000) == 1000
-    import resource
-
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 60, 1 << 60))
-    assert 1 << 59 < memory.free_at_start(cr.backend("cpu")) < 1 << 60
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (5, 5))
-    assert memory.free_at_start(cr.backend("cpu")) == host_memory.free_host_memory() == 0
-
-
-def test_a_limit_on_the_address_space():
-    """The real thing, in a process of its own: what NumPy is refused, and the batch that the hint promises."""
-    pytest.importorskip("resource")
-    found = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False, timeout=60)
-    assert found.returncode == 0, found.stderr
-    first, second = found.stdout.splitlines()
-    assert re.match(r"cpu is out of memory: [\d,]+ bytes more are needed and [\d,]+ bytes are free", first)
-    assert second == "done"
-
-
-LIMITED = """
-import re, resource
-from pathlib import Path
-import numpy as np
-import chainrule as cr
-from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.errors import OutOfMemoryError
-
-def fit(size):
-    net = cr.MLP([2, 1000, 2], backend=NumPyBackend())
-    cr.Trainer(net, batch_size=size, epochs=1).fit(X, y)
-
-X, y = np.zeros((30_000, 2), np.float32), np.zeros(30_000, int)
-fit(3_000)  # what BLAS and the interpreter take
-used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20),) * 2)
-try:
-    fit(30_000)
-except OutOfMemoryError as error:  # its traceback holds what was laid out until it is gone
-    message, hint = error.message, error.hint
-print(message)
-fit(int(re.search("batches of up to ([0-9,]+) rows fit", hint)[1].replace(",", "")))
-print("done")
-"""
-
-
-def test_the_command_says_it_in_two_lines(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(NumPyBackend, "empty", without_memory)
-    code = main(["train", "digits", "--device", "cpu", "--quiet", "--batch-size", "37", "--run-dir", "out"])
-    lines = capsys.readouterr().err.splitlines()
-    assert code == 4
-    assert len(lines) == 2
-    assert lines[0].startswith("error: cpu is out of memory: 1,152,921,504,606,846,976 bytes more are needed")
-    assert re.fullmatch(r"hint: .*each row of a batch takes [\d,]+ bytes", lines[1])
-    assert not Path("out").exists()
-
-
-# ---- every other door -----------------------------------------------------------------------------
-
-
-def starved(*_: Any, **__: Any) -> None:
-    np.empty((2**50,), np.float64)
-
-
-def test_what_is_not_a_fit_says_it_too(monkeypatch, tmp_path):
-    """Making a net, gradients, predictions, files, columns: each with the figures and what helps there."""
-    X, y = np.ones((10, N_IN)), np.arange(10) % 3
-    net = cr.MLP([N_IN, 3])
-    net.save(tmp_path / "m")
-    doors = {
-        "making a net": (NumPyBackend, "empty", lambda: cr.MLP([N_IN, 3])),
-        "computing gradients": (cr.Network, "bind", lambda: net.loss_and_gradients(X, y)),
-        "predicting": (cr.Network, "bind", lambda: net.predict(X)),
-        "writing a model file": (Folder, "write_atomically", lambda: net.save(tmp_path / "m")),
-        "reading a model file": (sealed_file, "open_regular", lambda: cr.load(tmp_path / "m")),
-        "standardizing": (np, "percentile", lambda: cr.Standardization.fit_robust(X)),
-        "splitting rows": (NumPyBackend, "permutation", lambda: cr.hold_out(10, 0.5)),
-    }
-    for doing, (owner, name, call) in doors.items():
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, starved)
-            with pytest.raises(
-                OutOfMemoryError, match=f"cpu is out of memory while {doing}: 9,007,199,254,740,992"
-            ) as e:
-                call()
-        assert e.value.needed == 2**53
-        assert e.value.hint not in errors.GENERAL_HINTS
-        call()
-
-
-@pytest.mark.parametrize(("name", "doing"), [("take", "writing a checkpoint"), ("metrics_of", "training")])
-def test_memory_that_runs_out_at_the_end_of_an_epoch(monkeypatch, name, doing, tmp_path):
-    """Outside the steps, and an error like any other."""
-    net = cr.MLP([N_IN, 3])
-    trainer = cr.Trainer(net, epochs=2, checkpoints=tmp_path)
-    monkeypatch.setattr(fit, name, starved)
-    with pytest.raises(OutOfMemoryError, match=f"cpu is out of memory while {doing}: 9,007,199,254,740,992 bytes more"):
-        trainer.fit(np.ones((10, N_IN)), np.arange(10) % 3, validation=0.5)
-    monkeypatch.undo()
-    assert np.isfinite(net.parameter_arena.flat).all()
-    trainer.fit(np.ones((10, N_IN)), np.arange(10) % 3, validation=0.5)
-
-
 def test_the_memory_of_a_fit_is_free_when_the_fit_is_over():
     """No cycle holds moments, activations and batches until the collector comes by."""
     net, rows = cr.MLP([200, 300, 10]), np.zeros((500, 200), np.float32)
@@ -438,66 +285,3 @@ def test_the_memory_of_a_fit_is_free_when_the_fit_is_over():
         tracemalloc.stop()
         gc.enable()
     assert held < 100_000, "more than a history was kept"
-
-
-def test_what_failed_is_given_back_before_anything_is_said():
-    """The frames of the calls that failed would hold their arrays for as long as the error lives."""
-    held = []
-
-    class Large:
-        pass
-
-    def fail() -> None:
-        large = Large()
-        held.append(weakref.ref(large))
-        raise MemoryError
-
-    def hint() -> str:
-        return "gone" if held[0]() is None else "still there"
-
-    with pytest.raises(OutOfMemoryError) as caught, host_memory.out_of_memory_hint(hint):
-        fail()
-    assert caught.value.hint == "gone"
-
-
-def test_batches_that_the_host_could_only_promise_are_refused(monkeypatch):
-    """Linux hands out more than it has, and kills who uses it."""
-    monkeypatch.setattr(memory, "MIN_CHECKED", 10_000)
-    monkeypatch.setattr(memory, "free_host_memory", lambda *_: 50_000)
-    net = cr.MLP([N_IN, 16, 3])
-    X, y = np.ones((N, N_IN)), np.arange(N) % 3
-    with pytest.raises(
-        OutOfMemoryError, match=r"cpu is out of memory: [\d,]+ bytes more .* 50,000 bytes are free"
-    ) as e:
-        cr.Trainer(net, batch_size=N, epochs=1).fit(X, y)
-    largest = int(re.search(r"batches of up to ([\d,]+) rows fit", e.value.hint)[1].replace(",", ""))
-    assert 50 < largest < N
-    cr.Trainer(net, batch_size=largest, epochs=1).fit(X, y)
-
-
-def test_what_a_control_group_leaves(monkeypatch, tmp_path):
-    """The limit of a container, or of a group around it; a cache of files could be given back."""
-    group = tmp_path / "outer" / "inner"
-    group.mkdir(parents=True)
-    for folder, limit in ((group, "max"), (group.parent, "1000")):
-        (folder / "memory.max").write_text(f"{limit}\n")
-        (folder / "memory.current").write_text("700\n")
-        (folder / "memory.stat").write_text("anon 500\ninactive_file 150\n")
-    monkeypatch.setattr(host_memory, "CGROUPS", tmp_path)
-    read = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda p, *a: "0::/outer/inner\n" if p.name == "cgroup" else read(p, *a))
-    assert host_memory.free_host_memory() == 1000 - 700 + 150
-
-
-def test_a_device_too_full_for_a_backend(monkeypatch):
-    """Its workspace is the first thing that is laid out there."""
-
-    def full(size: int) -> None:
-        raise simulated_cupy.OutOfMemoryError(size, 0)
-
-    monkeypatch.setattr(simulated_cupy, "alloc", full)
-    with simulated_cupy.simulated():
-        from chainrule.backends.cupy.backend import CuPyBackend
-
-        with pytest.raises(OutOfMemoryError, match="cuda:0 is out of memory: 33,554,432 bytes more are needed"):
-            CuPyBackend()

@@ -18,9 +18,9 @@ MISTAKES = {
     "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "expected a list of callbacks"),
     "a callback object": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()), "expected a list of callbacks"),
     "patience": (lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=5), "early_stopping: expected an EarlyStopping"),
-    "nothing to watch": (
+    "nothing to monitor": (
         lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=cr.EarlyStopping()).fit(X, labels),
-        "there is no 'valid_loss' to watch here(.|\n)*hold rows out with validation=0.2, or watch one of loss",
+        "monitor: expected .*, got 'valid_loss'(.|\n)*hold rows out with validation=0.2, or monitor one of loss",
     ),
     "a schedule by name": (
         lambda: cr.Adam("cosine"),
@@ -35,7 +35,7 @@ MISTAKES = {
     ),
     "rows without targets": (
         lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels, validation=X),
-        r"got validation of one array \(6, 2\)(.|\n)*validation=\(X, y\)",
+        r"validation: expected .*, got one array \(6, 2\)(.|\n)*validation=\(X, y\)",
     ),
 }
 
@@ -46,7 +46,7 @@ def test_a_mistake(mistake, message):
         mistake()
 
 
-def test_one_milestone_is_enough():
+def test_step_schedule_takes_one_milestone():
     assert cr.Step(1.0, at=0.5).rates(0, 4, 4).tolist() == [1.0, 1.0, 0.1, 0.1]
 
 
@@ -55,10 +55,10 @@ def test_widths_may_be_an_array():
 
 
 @pytest.mark.parametrize("epochs", [2**63, 10**400, 1 << 20_000], ids=["2^63", "1e400", "2^20000"])
-def test_more_epochs_than_are_counted_are_an_option_error(epochs):
+def test_too_many_epochs_are_an_option_error(epochs):
     with pytest.raises(cr.OptionError, match=r"epochs: expected a whole number from 1 to below"):
         cr.Trainer(cr.MLP([3, 2]), epochs=epochs)
 
 
-def test_the_decay_of_any_number_of_steps_is_finite():
+def test_weight_decay_for_any_number_of_steps_is_finite():
     assert weight_decay_for(0.002, 10**400) == pytest.approx(0, abs=1e-12)

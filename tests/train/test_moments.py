@@ -1,4 +1,4 @@
-"""Moments handed from fit to fit: the fits are one."""
+"""Moments passed from fit to fit: several fits are one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def fit(net: cr.Network, X: np.ndarray, epochs: int, **options) -> cr.Run:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
-def test_fits_that_go_on_are_one_fit(rng, optimizer):
+def test_fits_with_moments_are_one_fit(rng, optimizer):
     """To the bit, dropout included, over a pickle and a change of the device."""
     X = rng.normal(size=(100, 4))
     whole = cr.MLP([4, 8, 1], loss="squared_error", dropout=0.2)
@@ -33,7 +33,7 @@ def test_fits_that_go_on_are_one_fit(rng, optimizer):
         np.testing.assert_array_equal(found[name], value)
 
 
-def test_without_them_each_fit_begins_anew(rng):
+def test_without_moments_each_fit_begins_anew(rng):
     X = rng.normal(size=(60, 3))
     nets = [cr.MLP([3, 5, 1], loss="squared_error") for _ in range(2)]
     moments = cr.Moments()
@@ -43,7 +43,7 @@ def test_without_them_each_fit_begins_anew(rng):
     assert (nets[0].parameter_arena.flat != nets[1].parameter_arena.flat).any()
 
 
-def test_moments_of_others_are_refused(rng):
+def test_moments_of_another_net_or_optimiser_are_refused(rng):
     X = rng.normal(size=(60, 3))
     moments = cr.Moments()
     net = cr.MLP([3, 5, 1], loss="squared_error")
@@ -59,12 +59,12 @@ def test_moments_of_others_are_refused(rng):
         cr.Trainer(net, moments={})
 
 
-def test_moments_and_checkpoints_are_two_ways_to_go_on(tmp_path):
-    with pytest.raises(cr.OptionError, match="moments came with checkpoints"):
+def test_moments_with_checkpoints_are_refused(tmp_path):
+    with pytest.raises(cr.OptionError, match="moments with checkpoints"):
         cr.Trainer(cr.MLP([3, 2]), moments=cr.Moments(), checkpoints=tmp_path)
 
 
-def test_a_divergence_is_told_by_the_step_of_its_own_fit(rng):
+def test_a_divergence_with_moments_has_the_step_of_its_own_fit(rng):
     X = rng.normal(size=(60, 3))
     net, moments = cr.MLP([3, 5, 1], loss="squared_error"), cr.Moments()
     fit(net, X, 4, moments=moments)

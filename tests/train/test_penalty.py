@@ -1,4 +1,4 @@
-"""The penalty on the weights: as a weight decay of alpha / n in the gradient, and in the loss besides."""
+"""The l2 penalty: a weight decay of alpha / n in the gradient, and a term in the loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import chainrule as cr
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_it_is_a_decay_of_alpha_by_the_weight_of_the_batch(backend, rng, weighted):
+def test_l2_is_a_decay_of_alpha_by_the_sample_weight_of_the_batch(backend, rng, weighted):
     """Weights of rows count by their ratios: their mean is 1."""
     X, y = rng.normal(size=(12, 4)), rng.normal(size=12)
     weights = rng.integers(1, 4, 12).astype(float) if weighted else None
@@ -28,9 +28,9 @@ def test_it_is_a_decay_of_alpha_by_the_weight_of_the_batch(backend, rng, weighte
     np.testing.assert_allclose(more, 0.3 * squares / total, rtol=1e-12)
 
 
-def test_a_batch_of_several_to_an_update_is_refused():
+def test_l2_with_accumulate_is_refused():
     net = cr.MLP([2, 1], loss="squared_error")
-    with pytest.raises(cr.OptionError, match=r"l2=0\.1 came with accumulate=2"):
+    with pytest.raises(cr.OptionError, match=r"l2=0\.1 with accumulate=2"):
         cr.Trainer(net, l2=0.1, accumulate=2)
     with pytest.raises(cr.OptionError, match=r"l2: expected .*, got -1"):
         cr.Trainer(net, l2=-1)

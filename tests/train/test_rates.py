@@ -1,4 +1,4 @@
-"""The rates of a run: Plateau's feedback, its state, and schedules that take none."""
+"""The learning rates of a run: Plateau's feedback, its state, and schedules without feedback."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ def follow(rates: RatesOfRun, values: list[float], first: int = 1, name: str = "
     return seen
 
 
-def test_the_rate_falls_after_each_epoch_without_a_better_one():
+def test_plateau_reduces_after_its_patience():
     """Patience 2: reduced after the second worse epoch in a row, then counted anew; a nan is not better."""
     rates = RatesOfRun(cr.Plateau(1.0, factor=0.5, patience=2), ["loss"])
     values = [3, 2, 2, 2, 2, 2, 1, 2, float("nan"), 0]
     assert follow(rates, values) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
 
 
-def test_what_is_better_depends_on_the_metric():
+def test_plateau_has_a_min_delta():
+    """From 2 to 1.95 is no gain of more than 0.1, from 2 to 1.8 is."""
+    rates = RatesOfRun(cr.Plateau(1.0, factor=0.5, patience=2, min_delta=0.1), ["loss"])
+    assert follow(rates, [2, 1.95, 1.8, 1.75, 1.71, 1.7]) == [1, 1, 1, 1, 1, 0.5]
+
+
+def test_plateau_knows_if_higher_is_better():
     rates = RatesOfRun(cr.Plateau(1.0, patience=1, factor=0.5, monitor="valid_accuracy"), ["loss", "valid_accuracy"])
     assert follow(rates, [0.1, 0.2, 0.1, 0.3], name="valid_accuracy") == [1, 1, 1, 0.5]
 
 
 @pytest.mark.parametrize("cut", range(8))
-def test_the_history_is_all_that_goes_on(cut):
+def test_plateau_resumes_from_the_history(cut):
     """Through JSON, after any epoch: the rates are those of a run that was not cut, and the state follows."""
     schedule, values = cr.Plateau(1.0, factor=0.5, patience=2, min_delta=0.1), [3, 2, 1.95, 2, 2, 1, 1, 1]
     whole = follow(RatesOfRun(schedule, ["loss"]), values)
@@ -45,14 +51,14 @@ def test_the_history_is_all_that_goes_on(cut):
     assert seen + follow(after, values[cut:], first=cut + 1) == whole
 
 
-def test_other_schedules_have_no_state(rng):
+def test_schedules_without_feedback_have_no_state(rng):
     rates = RatesOfRun(cr.Cosine(0.1), ["loss"])
     follow(rates, rng.normal(size=5).tolist())
     assert rates.state() == {}
     np.testing.assert_array_equal(rates.rates(5, 7, 100), cr.Cosine(0.1).rates(5, 7, 100))
 
 
-def test_a_warm_up_is_reduced_with_the_rest_and_nothing_below_the_lowest():
+def test_plateau_reduces_its_warmup_too_but_not_below_lowest():
     rates = RatesOfRun(cr.Plateau(1.0, factor=0.1, patience=1, warmup=0.5, lowest=0.05), ["loss"])
     follow(rates, [1.0, 1.0])
     np.testing.assert_allclose(rates.rates(0, 4, 4), [0.05, 0.1, 0.1, 0.1])
@@ -61,7 +67,7 @@ def test_a_warm_up_is_reduced_with_the_rest_and_nothing_below_the_lowest():
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_a_trainer_reduces(backend, regression, validated):
+def test_plateau_in_a_trainer(backend, regression, validated):
     """Steps too large for the valley: the loss does not improve, so the rate falls until it does."""
     net = cr.MLP(regression.widths, loss="squared_error", backend=backend, seed=2)
     schedule = cr.Plateau(0.25, factor=0.3, patience=2)
@@ -75,8 +81,8 @@ def test_a_trainer_reduces(backend, regression, validated):
 
 
 @pytest.mark.parametrize("monitor", ["valid_loss", "accuracy", "nonsense"])
-def test_a_metric_that_there_will_not_be(regression, monitor):
+def test_plateau_with_an_unknown_monitor_is_refused(regression, monitor):
     net = cr.MLP((5, 1), loss="squared_error")
-    with pytest.raises(cr.OptionError, match=f"there is no '{monitor}' for Plateau to watch") as caught:
+    with pytest.raises(cr.OptionError, match=f"monitor of Plateau: expected a metric .*, got '{monitor}'") as caught:
         cr.Trainer(net, cr.SGD(lr=cr.Plateau(0.1, monitor=monitor))).fit(regression.X, regression.y[:, 0])
     assert caught.value.hint == "one of loss, r2"

@@ -1,4 +1,4 @@
-"""Averages of the weights: the formula over a run, who sees them, and that training does not."""
+"""The weight EMA: its formula over a run, what uses it, and that training does not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def weights_of(net: cr.Network) -> np.ndarray:
 
 
 def train(task: Any, *, backend: Any = None, validation: Any = None, **options: Any) -> tuple[Any, cr.Run, list[Any]]:
-    """The net, the run, and what callbacks saw: one update an epoch."""
+    """The net, the run, and what callbacks saw: one update per epoch."""
     net, seen = make_net(task, backend), []
     trainer = cr.Trainer(
         net,
@@ -34,8 +34,8 @@ def train(task: Any, *, backend: Any = None, validation: Any = None, **options: 
     return net, trainer.fit(task.X, task.y, validation=validation), seen
 
 
-def test_the_formula_over_a_run(backend, classes):
-    """Against raw weights of a run without averages: callbacks see the averages, the net ends with the last of them."""
+def test_ema_follows_its_formula_over_a_run(backend, classes):
+    """By the raw weights of a run without it: callbacks see the average, and the net ends with the last one."""
     start = weights_of(make_net(classes))
     _, plain, raw = train(classes, backend=backend)
     net, run, seen = train(classes, backend=backend, ema=DECAY)
@@ -48,7 +48,7 @@ def test_the_formula_over_a_run(backend, classes):
     assert run.history["loss"] == plain.history["loss"], "training itself changed"
 
 
-def test_validation_and_the_best_epoch_are_of_the_averages(backend, classes):
+def test_ema_is_validated_and_kept_as_the_best_epoch(backend, classes):
     options = {"backend": backend, "validation": classes.valid, "epochs": 15, "optimizer": cr.SGD(lr=1.0, momentum=0.9)}
     net, run, seen = train(classes, ema=DECAY, **options)
     _, plain, _ = train(classes, **options)
@@ -59,8 +59,8 @@ def test_validation_and_the_best_epoch_are_of_the_averages(backend, classes):
     assert best == min(run.history["valid_loss"])
 
 
-def test_averages_are_better_and_steadier_where_batches_are_noise(regression):
-    """Two rows a step and noisy targets: the validation loss of the averages is lower, and jumps about less."""
+def test_ema_is_better_and_steadier_if_batches_are_noisy(regression):
+    """Two rows per step and noisy targets: the validation loss of the average is lower, and varies less."""
     y = regression.y + np.random.default_rng(0).normal(size=regression.y.shape)
     found = []
     for ema in (None, 0.98):
@@ -74,7 +74,7 @@ def test_averages_are_better_and_steadier_where_batches_are_noise(regression):
 
 
 @pytest.mark.parametrize("how", ["stop", "interrupt"])
-def test_a_run_that_is_cut_short_ends_with_its_averages(classes, how):
+def test_ema_is_kept_by_an_interrupted_run(classes, how):
     net, seen = make_net(classes), []
 
     def cut(record: cr.EpochRecord) -> None:
@@ -90,8 +90,8 @@ def test_a_run_that_is_cut_short_ends_with_its_averages(classes, how):
     np.testing.assert_array_equal(weights_of(net), seen[2])
 
 
-def test_a_diverging_run_leaves_the_weights_that_failed(classes):
-    """And not averages that an overflow may have reached."""
+def test_ema_is_not_kept_by_a_diverging_run(classes):
+    """And not the average, which an overflow may have reached."""
     y = np.zeros((len(classes.X), 3))
     nets = [cr.MLP([5, 3], loss="squared_error", seed=2) for _ in "01"]
     for net, ema in zip(nets, (None, DECAY), strict=True):
@@ -100,7 +100,7 @@ def test_a_diverging_run_leaves_the_weights_that_failed(classes):
     np.testing.assert_array_equal(weights_of(nets[0]), weights_of(nets[1]))
 
 
-def test_rows_that_are_refused_leave_the_net_as_it_was(classes):
+def test_ema_with_refused_rows_leaves_the_net_as_it_was(classes):
     net = make_net(classes, dtype="float32")
     X = classes.X.astype(np.float32)
     X[-1, 0] = np.nan
@@ -111,20 +111,20 @@ def test_rows_that_are_refused_leave_the_net_as_it_was(classes):
 
 
 @pytest.mark.parametrize("ema", [0.0, 1.0, -0.1, float("nan"), "0.9"])
-def test_wrong_options(classes, ema):
+def test_wrong_ema_is_refused(classes, ema):
     with pytest.raises(cr.OptionError, match=r"ema: expected a finite number above 0 to below 1"):
         cr.Trainer(make_net(classes), ema=ema)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma", "quantile", "gaussian_nll"])
-def test_averages_begin_at_the_output_bias_from_the_targets(rng, loss):
-    """Not where the net was before its bias was set: with ten updates that would be most of the average."""
+def test_ema_begins_at_the_bias_from_targets(rng, loss):
+    """Not at the weights before the bias was set: after ten updates these would be most of the average."""
     X = rng.normal(size=(60, 3))
     y = rng.gamma(2.0, 50.0, 60)
     starts: list[np.ndarray] = []
     found: dict[float | None, list[np.ndarray]] = {}
 
-    class MonitoredMetric(cr.Callback):
+    class WeightsOfEpochs(cr.Callback):
         def __init__(self, seen: list[np.ndarray]) -> None:
             self.seen = seen
 
@@ -138,7 +138,7 @@ def test_averages_begin_at_the_output_bias_from_the_targets(rng, loss):
         found[ema] = []
         net = cr.MLP([3, 4, LOSSES[loss].outputs_for(1)], loss=loss, dtype="float64", seed=2)
         before = weights_of(net)
-        cr.Trainer(net, cr.SGD(1e-4), batch_size=60, epochs=10, ema=ema, callbacks=[MonitoredMetric(found[ema])]).fit(
+        cr.Trainer(net, cr.SGD(1e-4), batch_size=60, epochs=10, ema=ema, callbacks=[WeightsOfEpochs(found[ema])]).fit(
             X, y
         )
     assert np.abs(starts[0] - before).max() > 1  # the bias was set

@@ -50,8 +50,8 @@ class Convergence(Callback):
             self._best, self._waited = before._best, before._waited
 
     def on_epoch_end(self, record: EpochRecord) -> None:
-        if record.watched and record.watched != self._monitor:
-            self._follow(record.watched, record.history[record.watched][:-1])
+        if record.monitor and record.monitor != self._monitor:
+            self._follow(record.monitor, record.history[record.monitor][:-1])
         self._take(record.metrics[self._monitor])
         if self._waited > self._patience:
             if isinstance(self._schedule, Adaptive) and self._schedule.shrink():

@@ -14,15 +14,9 @@ from chainrule.nn.network import Network
 from chainrule.train.feeding.class_weights import ClassWeight, ClassWeights
 from chainrule.train.feeding.copied_rows import number_copies
 from chainrule.train.feeding.host_rows import HostRows
-from chainrule.train.shrinkage import (
-    HeldOut,
-    best_constant,
-    choose,
-    constant_outputs,
-    draw,
-    on_held_out,
-    to_the_constant,
-)
+from chainrule.train.shrinkage.choose import choose_factors, to_the_constant
+from chainrule.train.shrinkage.held_out import HeldOutPredictions, best_constant, constant_outputs, predict_held_out
+from chainrule.train.shrinkage.shrink import shrink
 from chainrule.train.trainer import Trainer
 
 Positions: TypeAlias = np.ndarray | slice
@@ -70,21 +64,21 @@ def shrink_by_folds(net: Network, rows: FitRows, seed: int, training: FoldTraini
         return None
     fixed = constant_outputs(net, all_rows)
     if fixed.all():
-        draw(net, constant, to_the_constant(net.loss))
+        shrink(net, constant, to_the_constant(net.loss))
         return 0.0
     held_out = _held_out_of_folds(net, rows, host_X, seed, training, in_loss)
     if not held_out:
         return None
-    found = choose(net.loss, held_out, fixed)
-    draw(net, constant, found)
+    found = choose_factors(net.loss, held_out, fixed)
+    shrink(net, constant, found)
     return found.factor
 
 
 def _held_out_of_folds(
     net: Network, rows: FitRows, host_X: np.ndarray, seed: int, training: FoldTraining, in_loss: WeightsInLoss
-) -> list[HeldOut]:
+) -> list[HeldOutPredictions]:
     """The predictions of each fold's net for the rows held out of it; none if the training of one fails."""
-    parts: list[HeldOut] = []
+    parts: list[HeldOutPredictions] = []
     weights, most = in_loss(EVERYTHING, EVERYTHING), _most_held_out(net.n_out)
     for fold in folds(host_X, rows.y, weights, seed, by_class=training.by_class, most=most):
         fold_net = _trained_on(fold, rows, training)
@@ -94,7 +88,7 @@ def _held_out_of_folds(
         constant = best_constant(fold_net, HostRows(fold_net, host_X[fold.training], rows.y[fold.training], own))
         if constant is not None:
             uploaded = fold_net.upload_rows(rows.X[fold.held_out], rows.y[fold.held_out])
-            part = on_held_out(fold_net, constant, uploaded)
+            part = predict_held_out(fold_net, constant, uploaded)
             # Not rescaled: the folds count by the sums of their weights.
             weights_held_out = in_loss(fold.held_out, fold.training)
             parts.append(part._replace(weights=weights_held_out, copies=fold.copies))

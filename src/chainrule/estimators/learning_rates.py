@@ -9,7 +9,7 @@ import numpy as np
 from chainrule.estimators.parameters import LEARNING_RATES, Parameters
 from chainrule.optim.schedules import Constant, Cosine, Schedule
 from chainrule.options import one_of, real_number
-from chainrule.train.feeding.batches import cut_epoch
+from chainrule.train.feeding.batches import plan_batches
 
 LOWEST_RATE = 1e-6  # below which "adaptive" does not shrink the rate
 SHRINKS_BY = 5.0
@@ -86,7 +86,7 @@ def schedule_of(
             lr,
             power=real_number("power_t", parameters.power_t),
             rows=rows,
-            updates=cut_epoch(rows, batch_size).count,
+            updates=plan_batches(rows, batch_size).count,
             seen=seen,
             begins=is_new,
         )

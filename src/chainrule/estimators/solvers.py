@@ -18,7 +18,7 @@ from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.schedules import Schedule
 from chainrule.options import one_of, real_number
 from chainrule.train.building import Updates, build_optimizer, build_trainer
-from chainrule.train.feeding.batches import cut_epoch
+from chainrule.train.feeding.batches import plan_batches
 from chainrule.train.recipe import Choices, Recipe, Settings, resolve
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.trainer import Trainer
@@ -77,7 +77,7 @@ def _fold_settings(parameters: Parameters, rows: int, recipe: Recipe, rows_of_fi
     """
     choices = choices_of(parameters)
     batch_size = _resolved(parameters, rows_of_fit, recipe, choices).batch_size
-    steps = cut_epoch(rows_of_fit, batch_size).count
+    steps = plan_batches(rows_of_fit, batch_size).count
     return _resolved(parameters, rows, recipe, replace(choices, batch_size=math.ceil(rows / steps)))
 
 

@@ -13,7 +13,7 @@ from chainrule.train.feeding.batches import Batches
 
 
 class Accumulation:
-    """The gradient of ``group`` batches, put together from those of each: an arena beside that of the gradients."""
+    """The gradient of ``group`` batches, put together from those of each, in an arena of its own."""
 
     def __init__(self, net: Network, group: int) -> None:
         self.gradients = net.gradient_arena.like()
@@ -22,12 +22,12 @@ class Accumulation:
 
     def add(self, totals: Array, state: Array) -> None:
         """Take in the gradient of the newest batch; part of a step, between the backward pass and the update."""
-        group = min(self._group, len(totals))  # no larger than an epoch: bodies take memory for each batch of a group
+        group = min(self._group, len(totals))  # at most an epoch: backends take memory for each batch of a group
         self._backend.accumulate(self._newest, totals, state, group=group, mean=self._mean, out=self.gradients.flat)
 
 
-class Piece(NamedTuple):
-    """Batches of one kind that follow one another: ``times`` replays of one recorded step."""
+class Replay(NamedTuple):
+    """Successive batches of one kind: a recorded step is replayed ``times`` times."""
 
     start: int  # number of the first batch
     times: int
@@ -35,8 +35,8 @@ class Piece(NamedTuple):
     ragged: bool
 
 
-class Groups:
-    """The batches of an epoch in groups of ``size``, each an update; the last one may be smaller.
+class UpdateGroups:
+    """The batches of an epoch in groups of ``size``, one update for each; the last group may be smaller.
 
     Every step belongs to one batch. The update of a group is part of the step of its last batch, so there are at most
     three kinds of step, whatever the size of the group, and a block of streamed rows may end within a group.
@@ -44,10 +44,10 @@ class Groups:
 
     def __init__(self, batches: Batches, size: int) -> None:
         self.size, self._batches = min(size, batches.count), batches
-        self.updates = -(-batches.count // self.size)  # an epoch
+        self.updates = -(-batches.count // self.size)  # per epoch
 
     def updates_before(self, batch: int) -> int:
-        """How many updates of the epoch are done once the batches before this one are."""
+        """How many updates of the epoch are done before batch ``batch``."""
         return self.updates if batch == self._batches.count else batch // self.size
 
     @property
@@ -55,25 +55,25 @@ class Groups:
         """Whether there are batches without an update of their own."""
         return self.updates < self._batches.count
 
-    def pieces(self, block: range, most: Callable[[int], int]) -> Iterator[Piece]:
+    def replays(self, block: range, most: Callable[[int], int]) -> Iterator[Replay]:
         """The batches of ``block`` in order, from number i on at most ``most(i)`` at a time."""
         full, count = self._batches.full, self._batches.count
         number = block.start
         while number < block.stop:
             last = min(number - number % self.size + self.size, count) - 1  # of the group, the batch with the update
             if number == full:
-                piece = Piece(number, 1, updates=True, ragged=True)  # the ragged batch is the last of all
+                replay = Replay(number, 1, updates=True, ragged=True)  # the ragged batch is the last of all
             elif self.size == 1:
-                piece = Piece(number, min(most(number), block.stop - number, full - number), updates=True, ragged=False)
+                times = min(most(number), block.stop - number, full - number)
+                replay = Replay(number, times, updates=True, ragged=False)
             elif number == last:
-                piece = Piece(number, 1, updates=True, ragged=False)
+                replay = Replay(number, 1, updates=True, ragged=False)
             else:
-                piece = Piece(
-                    number, min(most(number), last - number, block.stop - number), updates=False, ragged=False
-                )
-            yield piece
-            number += piece.times
+                times = min(most(number), last - number, block.stop - number)
+                replay = Replay(number, times, updates=False, ragged=False)
+            yield replay
+            number += replay.times
 
     def spread(self, rates: np.ndarray) -> np.ndarray:
-        """One rate an update as one rate a batch: each batch has that of its group's update."""
+        """One rate per update as one rate per batch: each batch has that of its group's update."""
         return rates if self.size == 1 else np.repeat(rates, self.size)[: self._batches.count]

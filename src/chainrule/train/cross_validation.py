@@ -21,8 +21,8 @@ class CrossValidation:
 
     Parameters
     ----------
-    scores : the metrics of each fold, by name. One that has none in a fold (roc_auc where all its rows are of one
-        class) is absent there, and counts for nothing in ``mean`` and ``std``
+    scores : the metrics of each fold, by name. One that is undefined in a fold (roc_auc if all its rows are of one
+        class) is absent there, and left out of ``mean`` and ``std``
     rows : how many rows each fold has
     """
 
@@ -32,24 +32,24 @@ class CrossValidation:
     @property
     def names(self) -> tuple[str, ...]:
         """The metrics."""
-        return tuple(dict.fromkeys(name for score in self.scores for name in score))
+        return tuple(dict.fromkeys(name for found in self.scores for name in found))
 
     @property
     def mean(self) -> dict[str, float]:
-        """Over the folds, each of the same weight."""
+        """Over the folds, each with the same weight."""
         return {name: float(np.mean(values)) for name, values in self._columns().items()}
 
     @property
     def std(self) -> dict[str, float]:
-        """sqrt(sum (x - mean)^2 / (folds - 1)), the spread of the folds; of metrics that two folds have."""
+        """sqrt(sum((x - mean)^2) / (folds - 1)), the spread over the folds, of metrics that at least two folds have."""
         return {name: _deviation(v) for name, v in self._columns().items() if len(v) > 1}
 
     def _columns(self) -> dict[str, list[float]]:
-        return {name: [score[name] for score in self.scores if name in score] for name in self.names}
+        return {name: [found[name] for found in self.scores if name in found] for name in self.names}
 
 
 def _deviation(values: Sequence[float]) -> float:
-    """By a power of two, so that no square overflows or comes to 0."""
+    """Scaled by a power of two, so that no square overflows or underflows."""
     largest = np.abs(values).max()
     exponent = np.frexp(largest if np.isfinite(largest) else 1.0)[1]
     return float(np.ldexp(np.std(np.ldexp(values, -exponent), ddof=1), exponent))
@@ -68,12 +68,12 @@ def cross_validate(
 
     Parameters
     ----------
-    train : gets the positions of training rows and returns a net trained on them, with its preparation fitted on them.
-        Where it stops early or keeps a best epoch, that is to be by some of these rows
+    train : is given the positions of training rows and returns a net trained on them, its preparation fitted on them.
+        If it stops early or keeps a best epoch, it must choose that by some of these rows
     X : (n, d) as ``net.predict`` takes it; or a Table, which each net's own encoder makes a matrix
     y : (n,) or (n, k), coded for the net's loss
     folds : (training rows, rows held out) each, as :func:`chainrule.make_folds` deals them
-    on_fold : called with the fold's number, from 1, and its metrics, as each ends
+    on_fold : called with the fold's number, from 1, and its metrics, after each fold
 
     Raises
     ------
@@ -82,10 +82,10 @@ def cross_validate(
     """
     y = np.asarray(y)
     if len(X) != len(y):
-        raise ShapeError(f"X has {len(X)} rows and y {len(y)}, as many were expected")
+        raise ShapeError(f"expected X and y with the same number of rows, got {len(X)} and {len(y)}")
     matrix = None if getattr(X, "columns", None) else getattr(X, "features", X)
     if isinstance(matrix, np.ndarray) and matrix.dtype.kind == "f" and matrix.ndim == 2:
-        # Here, where rows have the numbers that the caller knows: a net sees those of a fold.
+        # Checked here, so that the error has the caller's row numbers and not those of a fold.
         refuse_if(~np.isfinite(matrix), matrix, "X", "a finite number")
     scores = []
     for number, (training, held_out) in enumerate(folds, 1):

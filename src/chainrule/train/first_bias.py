@@ -1,4 +1,4 @@
-"""Where the output layer begins: at the best constant prediction for the rows it will be trained on."""
+"""The first bias of the output layer: at the best constant prediction for the rows it will be trained on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from chainrule.train.feeding.host_rows import HostRows
 def set_first_bias(net: Network, rows: Rows | HostRows, optimizer: Optimizer) -> None:
     """Give the output layer's bias the loss's :meth:`~chainrule.nn.losses.base.Loss.constant_logits` of ``rows``.
 
-    It stays as it is where the loss has none, where it is no longer all 0 (it was trained or assigned), and where the
-    optimizer's groups hold it (``lr_factor=0``). Looks at the device.
+    It stays as it is if the loss has none, if it is not all 0 (it was trained or assigned), and if the optimiser's
+    groups freeze it (``lr_factor=0``). Synchronises.
     """
     if type(net.loss).constant_logits is Loss.constant_logits:
-        return  # most losses: nothing is fetched from the device for them
+        return  # most losses: nothing is downloaded for them
     be, bias = net.backend, f"{net.nodes[-1].name}.b"
     at = net.parameter_arena.layout.slots[bias].start
-    cuts = segments(net.parameter_arena.layout, optimizer.groups, optimizer.weight_decay)
-    is_held = any(cut.part.start <= at < cut.part.stop and not cut.lr_factor for cut in cuts)
-    if is_held or be.download(net.parameter_arena[bias]).any():
+    parts = segments(net.parameter_arena.layout, optimizer.groups, optimizer.weight_decay)
+    is_frozen = any(s.part.start <= at < s.part.stop and not s.lr_factor for s in parts)
+    if is_frozen or be.download(net.parameter_arena[bias]).any():
         return
     targets, weights = rows.targets, rows.weights
     if not isinstance(rows, HostRows):

@@ -4,44 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from chainrule.errors import DataError, DivergenceError
 from chainrule.host_memory import out_of_memory_hint
-from chainrule.nn.evaluation import metrics_of
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.network import Network
-from chainrule.nn.passes import new_state
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 from chainrule.train.checkpoints.resuming import Identity, restore, take
 from chainrule.train.checkpoints.writer import CheckpointWriter
 from chainrule.train.diagnosis.divergence import diverged, refuse_explosion, refuse_nonfinite_parameters
-from chainrule.train.diagnosis.layer_statistics import LayerStatistics
 from chainrule.train.feeding.host_rows import HostRows
-from chainrule.train.feeding.streaming import batches_of
 from chainrule.train.first_bias import set_first_bias
-from chainrule.train.memory import batch_hint, bytes_of_net, free_at_start, refuse_what_cannot_fit
-from chainrule.train.monitoring.best_weights import BestWeights
-from chainrule.train.monitoring.choose_metric import (
-    RowsOfFit,
-    quantities_of,
-    warn_of_silent,
-    watch,
-    watch_of,
-    watchable,
-)
-from chainrule.train.monitoring.training_metric import TrainingMetric
-from chainrule.train.monitoring.validation_metrics import valid_evaluator
-from chainrule.train.rates import RatesOfRun
-from chainrule.train.records.callbacks import CallbackLoop, as_callbacks
+from chainrule.train.fit_layout import FitLayout
+from chainrule.train.monitoring.choose_metric import warn_of_silent
+from chainrule.train.records.callbacks import Callback, CallbackLoop
 from chainrule.train.records.progress import Progress
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
-from chainrule.train.steps import STEPS_PER_SYNC, Steps, steps_per_sync
-from chainrule.train.update_step import UpdateStep
-
-if TYPE_CHECKING:
-    from chainrule.train.trainer import Trainer
+from chainrule.train.settings import TrainingSettings
+from chainrule.train.steps import STEPS_PER_SYNC, steps_per_sync
+from chainrule.train.stop_request import StopRequest
 
 CHECKPOINT_HINT = "a checkpoint takes the memory of parameters and moments up to three times: use a smaller net"
 
@@ -51,126 +34,75 @@ class Fit:
 
     Parameters
     ----------
-    trainer : its settings and the net
+    net, settings : that are trained, and how
     rows, held_out : to train on, and for validation or None
-    diagnose : look into the layers
-    identity : what its checkpoints are to say of settings, rows and machine; None where none are written
-    resume : the checkpoint to go on from, or None to begin
+    callbacks : that are told of the start, of steps and epochs, and of the end
+    stop_request : ends the fit if it is made
+    diagnose : measure the layers
+    identity : what its checkpoints are to say of settings, rows and machine; None if none are written
+    resume : the checkpoint to resume from, or None to begin
     """
 
     def __init__(
         self,
-        trainer: Trainer,
+        net: Network,
+        settings: TrainingSettings,
         rows: Rows | HostRows,
-        held_out: Rows | None,
+        held_out: Rows | None = None,
         *,
+        callbacks: Sequence[Callback] = (),
+        stop_request: StopRequest | None = None,
         diagnose: bool = False,
         identity: Identity | None = None,
         resume: Checkpoint | None = None,
     ) -> None:
-        net, be = trainer.net, trainer.net.backend
-        self.trainer, self.net, self.backend, self.rows = trainer, net, be, rows
-        known, of_fit = watchable(trainer, with_validation=held_out is not None), RowsOfFit(net, rows, held_out)
-        self.quantities = quantities_of(trainer, with_validation=held_out is not None)  # of each epoch of the history
-        self.best = watch_of(trainer, known, of_fit)
-        self.rates = RatesOfRun(
-            trainer.optimizer.schedule,
-            known,
-            lambda monitor, min_delta: watch(monitor, trainer, known, of_fit, min_delta=min_delta),
-        )
-        keeps_aside = self.best is not None and self.best.may_return
-        self.net_bytes = bytes_of_net(
-            net,
-            trainer.optimizer,
-            keeps_best=self.best is not None,
-            keeps_aside=keeps_aside,
-            averages=trainer.ema is not None,
-            accumulates=trainer.accumulate > 1,
-        )
-        with out_of_memory_hint(self._net_hint, backend=be):  # what a smaller batch does not make smaller
-            self.update_step = UpdateStep(trainer)
-            self.best_weights = BestWeights(self.best, net.parameter_arena) if self.best is not None else None
-            self.evaluate = valid_evaluator(self.update_step.judged, held_out, trainer.valid_metrics)
-            self.metric = TrainingMetric(net, rows, self.update_step.penalty) if trainer.metrics else None
-            state = new_state(be)
-            _ = net.factor_arena  # made when first asked for
-            probe = LayerStatistics(net, rows) if diagnose else None
-        self.free = free_at_start(be)
-        with out_of_memory_hint(self._batch_hint, backend=be):
-            refuse_what_cannot_fit(net, rows, trainer.batch_size, self.free)
-            counts = bool(trainer.metrics) and net.loss.metric == "accuracy"
-            batches = batches_of(
-                be,
-                rows,
-                trainer.batch_size,
-                dtype=net.dtype,
-                shuffle=trainer.shuffle,
-                seed=trainer.seed,
-                drop_last=trainer.drop_last,
-                free=self.free,
-            )
-            self.steps = Steps(
-                self.update_step,
-                batches,
-                state,
-                accumulate=trainer.accumulate,
-                counts=counts,
-                before=0 if trainer.moments is None else trainer.moments.steps,
-            )
-        self.total_steps = trainer.epochs * self.steps.groups.updates
-        self.run = Run()
-        if probe is not None:
-            probe.steps_an_epoch = batches.count
-        self.probe = probe
-        self.callbacks = CallbackLoop(as_callbacks(trainer.callbacks), probe)
+        self.net, self.backend, self.settings, self.rows = net, net.backend, settings, rows
         self.valid_rows = 0 if held_out is None else len(held_out)
         self.identity, self.resume = identity, resume
-        self.checkpoints = CheckpointWriter(trainer.checkpoints)
-        self.first_batch = 0  # of the next epoch; another one only where a fit goes on within an epoch
-        self.first_loss = float("nan")  # of the very first batch, before any update
-        self._look, self._start = STEPS_PER_SYNC, time.perf_counter()
-
-    def _net_hint(self) -> str:
-        return f"the net alone takes {self.net_bytes:,} bytes to train, whatever the batch: use a smaller net"
-
-    def _batch_hint(self) -> str:
-        return batch_hint(self.net, self.rows, self.trainer.batch_size, self.free, self.net_bytes)
+        self.stop_request = StopRequest() if stop_request is None else stop_request
+        self.layout = FitLayout(net, settings, rows, held_out, diagnose=diagnose)
+        self.state = self.layout.state
+        self.steps, self.run = self.state.steps, self.state.run
+        self.total_steps = settings.epochs * self.steps.groups.updates
+        self.callbacks = CallbackLoop(callbacks, self.state.layer_statistics)
+        self.checkpoints = CheckpointWriter(settings.checkpoints)
+        self._sync_interval, self._start = STEPS_PER_SYNC, time.perf_counter()
 
     # ---- from start to end --------------------------------------------------------------------------
 
     def run_epochs(self) -> Run:
         """All epochs, or as many as there will be."""
         self._begin()
-        self._say_what_says_nothing(ended=False)
+        self._warn_of_silent_metrics(ended=False)
         sizes = len(self.rows), self.valid_rows, self.steps.batches.count
-        with self.callbacks.told(StartRecord(self.trainer, self.net, self.run, *sizes)):
+        with self.callbacks.started(StartRecord(self.settings, self.net, self.run, *sizes, self.stop_request)):
             return self._run_epochs()
 
     def _begin(self) -> None:
-        """After all memory is laid out, so that a fit that cannot be has changed nothing."""
-        # Rows that are only looked at in the first epoch may be refused then, and the net is to be as it came.
+        """After all memory is laid out, so that a fit that cannot run has changed nothing."""
+        # Rows that are only checked in the first epoch may be refused then, and the net is to be as it was given.
         self.given_parameters = self.net.parameter_arena.download() if self.steps.batches.is_unchecked else None
         if self.resume is not None:
-            restore(self, self.resume)
+            restore(self.state, self.resume, self.settings, self.layout.history_names)
             return
-        if self.trainer.bias_from_targets:
-            set_first_bias(self.net, self.rows, self.trainer.optimizer)
-        self.update_step.begin()
+        if self.settings.bias_from_targets:
+            set_first_bias(self.net, self.rows, self.settings.optimizer)
+        self.steps.update_step.begin()
 
     def _run_epochs(self) -> Run:
-        trainer, run = self.trainer, self.run
+        settings, run, state = self.settings, self.run, self.state
         self._start = time.perf_counter() - run.seconds
         try:
-            with Progress(trainer.epochs, enabled=trainer.progress) as progress:
+            with Progress(settings.epochs, enabled=settings.progress) as progress:
                 self._train(progress)
             # A weight of -inf before a relu leaves the loss finite, and so may be one of the best epoch.
-            kept = self._best_net() if self.best is not None and self.best.epoch else self.net
+            kept = self._best_net() if state.has_best else self.net
             refuse_nonfinite_parameters(kept, step=run.steps - 1, epoch=run.history.epochs, rate=self.rate)
-            self.update_step.keep()
-            self._say_what_says_nothing(ended=True)
+            self.steps.update_step.keep_evaluated()
+            self._warn_of_silent_metrics(ended=True)
         except KeyboardInterrupt:
             run.stopped = "interrupted"
-            self.update_step.keep()
+            self.steps.update_step.keep_evaluated()
         except DivergenceError as error:
             error.run, error.checkpoint, run.stopped = run, self.checkpoints.written, "diverged"
             raise
@@ -178,29 +110,34 @@ class Fit:
             run.stopped = "failed"
             raise
         finally:
-            if self.best is not None and self.best_weights is not None and self.best.epoch:
-                self.backend.copy(self.best_weights.arena.flat, out=self.net.parameter_arena.flat)
-                run.best_epoch = self.best.epoch
-            if trainer.moments is not None:
-                trainer.moments.steps = self.steps.made()
-            run.seconds = self._seconds()
+            self._end_run()
         return run
 
-    def _say_what_says_nothing(self, *, ended: bool) -> None:
-        warn_of_silent([self.best, self.rates.watch], self.run, ended=ended)
+    def _end_run(self) -> None:
+        """However it ended: the net gets the weights of the best epoch."""
+        best = self.state.best_weights
+        if best is not None and best.metric.epoch:
+            self.backend.copy(best.arena.flat, out=self.net.parameter_arena.flat)
+            self.run.best_epoch = best.metric.epoch
+        if self.settings.moments is not None:
+            self.settings.moments.steps = self.steps.updates_made()
+        self.run.seconds = self._seconds()
+
+    def _warn_of_silent_metrics(self, *, ended: bool) -> None:
+        warn_of_silent([self.state.metric, self.state.rates.metric], self.run, ended=ended)
 
     def _seconds(self) -> float:
-        """Trained so far, what went before a resume included."""
+        """Trained so far, before a resume too."""
         return time.perf_counter() - self._start
 
     def _train(self, progress: Progress) -> None:
         run, count = self.run, self.steps.batches.count
         while (end := self._end()) is None:
             epoch = run.history.epochs
-            with self._undone_for_bad_rows(), out_of_memory_hint(self._batch_hint, backend=self.backend):
+            with self._undone_for_bad_rows(), out_of_memory_hint(self.layout.batch_hint, backend=self.backend):
                 done = self._one_epoch(epoch, progress)
             if done < count or self._is_asked_to_stop():
-                run.stopped = "callback" if self.callbacks.stop_requested else "interrupted"
+                run.stopped = "callback" if self.callbacks.stop.requested else "interrupted"
                 self._write_checkpoint(done)
                 return
             record = self._end_epoch(epoch)
@@ -211,17 +148,17 @@ class Fit:
         self._write_checkpoint(0)
 
     def _end(self) -> Literal["completed", "early", "callback"] | None:
-        """Why no further epoch is to begin; None where one is."""
-        epochs, stopping = self.run.history.epochs, self.trainer.early_stopping
-        if stopping is not None and self.best is not None and epochs - self.best.epoch >= stopping.patience:
+        """Why no further epoch is to begin; None if one is."""
+        epochs, stopping, metric = self.run.history.epochs, self.settings.early_stopping, self.state.metric
+        if stopping is not None and metric is not None and epochs - metric.epoch >= stopping.patience:
             return "early"
-        if self.callbacks.stop_requested:
+        if self.callbacks.stop.requested:
             return "callback"
-        return "completed" if epochs == self.trainer.epochs else None
+        return "completed" if epochs == self.settings.epochs else None
 
     @contextlib.contextmanager
     def _undone_for_bad_rows(self) -> Iterator[None]:
-        """Rows that are only looked at in the first epoch are refused as all others: before a weight has changed."""
+        """Rows that are only checked in the first epoch are refused as all others: no weight has changed then."""
         try:
             yield
         except DataError:
@@ -234,90 +171,82 @@ class Fit:
     # ---- an epoch -----------------------------------------------------------------------------------
 
     def _one_epoch(self, epoch: int, progress: Progress) -> int:
-        """The steps of an epoch; how many batches of it are done: fewer than all where someone asked to stop."""
+        """The steps of an epoch; how many of its batches are done: fewer than all if someone asked to stop."""
         steps, batches = self.steps, self.steps.batches
         updates, begun = steps.groups.updates, time.perf_counter()
-        first, self.first_batch = self.first_batch, 0
-        steps.begin_epoch(epoch, self.rates.rates(epoch * updates, updates, self.total_steps), first)
+        first, self.state.first_batch = self.state.first_batch, 0
+        steps.begin_epoch(epoch, self.state.rates.rates(epoch * updates, updates, self.total_steps), first)
         before = epoch * batches.count
 
-        def steps_to_look(number: int) -> int:
-            most = self.checkpoints.steps_to_next(before + number, most=self._look)
+        def steps_to_sync(number: int) -> int:
+            most = self.checkpoints.steps_to_next(before + number, most=self._sync_interval)
             return self.callbacks.steps_to_next(before + number, most=most)
 
         with contextlib.closing(batches.blocks(first)) as blocks:
             for block in blocks:
-                for piece in steps.groups.pieces(block, steps_to_look):
-                    if self._is_asked_to_stop() and not piece.ragged:
-                        return piece.start
-                    steps.replay(piece)
-                    done = piece.start + piece.times
+                for replay in steps.groups.replays(block, steps_to_sync):
+                    if self._is_asked_to_stop() and not replay.ragged:
+                        return replay.start
+                    steps.replay(replay)
+                    done = replay.start + replay.times
                     self.callbacks.step_end(before + done, self._last_step)
                     if done < batches.count and self.checkpoints.is_due(before + done):
                         self._write_checkpoint(done)
-                    if batches.full > STEPS_PER_SYNC and not piece.ragged:
-                        progress.update(epoch + piece.start / batches.count)
+                    if batches.full > STEPS_PER_SYNC and not replay.ragged:
+                        progress.update(epoch + replay.start / batches.count)
                     now = time.perf_counter()
-                    self._look, begun = steps_per_sync(piece.times, now - begun), now
+                    self._sync_interval, begun = steps_per_sync(replay.times, now - begun), now
         return batches.count
 
     def _is_asked_to_stop(self) -> bool:
-        return self.trainer._stop_requested or self.callbacks.stop_requested
+        return self.stop_request.requested or self.callbacks.stop.requested
 
     def _last_step(self) -> tuple[int, float, float]:
-        """Epoch (from 1), loss and learning rate of the step that was done last. Looks at the device."""
+        """Epoch (from 1), loss and learning rate of the step that was done last. Synchronises."""
         return self.run.history.epochs + 1, *self.steps.last()
 
     def _end_epoch(self, epoch: int) -> EpochRecord:
-        """The one look at the device an epoch: what was recorded, and whether it is still finite."""
-        be, run, steps = self.backend, self.run, self.steps
-        totals = be.download(steps.totals)
-        if (halted := steps.halted()) is not None:
-            raise self._divergence(halted, epoch)
-        run.steps = (epoch + 1) * steps.groups.updates
-        metric = self.metric
-        if metric is None:
-            metrics = {"loss": float(self.net.loss.value(totals))}
-        else:
-            metrics = metrics_of(
-                self.net.loss,
-                totals,
-                metric.measured_by,
-                counted=metric.counted(steps.batches),
-                penalty=metric.penalty(),
-            )
-        if not epoch:
-            self.first_loss = float(self.net.loss.value(totals[:1]))
-        refuse_explosion(
-            metrics["loss"],
-            factor=self.trainer.divergence_factor,
-            first=self.first_loss,
-            baseline=None if metric is None else metric.baseline,
-            step=run.steps - 1,
-            epoch=epoch + 1,
-        )
-        if self.evaluate is not None:
-            metrics |= {f"valid_{name}": value for name, value in self.evaluate().items()}
-        metrics["lr"] = self.rate(run.steps - 1)
-        metrics["seconds"] = self._seconds()
+        """The one synchronisation per epoch: what was recorded, and whether it is still finite."""
+        run, state = self.run, self.state
+        metrics = self._metrics_of_epoch(epoch)
         run.history.append(metrics)
-        self.rates.end_epoch(epoch + 1, metrics)
-        judged = self.update_step.judged
-        improved = self.best_weights is not None and self.best_weights.improved(
-            epoch + 1, metrics, judged.parameter_arena
-        )
+        state.rates.end_epoch(epoch + 1, metrics)
+        best, evaluated = state.best_weights, self.steps.update_step.evaluated_net
+        improved = best is not None and best.improved(epoch + 1, metrics, evaluated.parameter_arena)
+        monitor = "" if state.metric is None else state.metric.monitor
         record = EpochRecord(
             epoch + 1,
-            self.trainer.epochs,
+            self.settings.epochs,
             metrics,
             improved,
-            judged,
+            evaluated,
             run.history,
             self.callbacks.stop,
-            "" if self.best is None else self.best.monitor,
+            monitor,
         )
         self.callbacks.epoch_end(record)
         return record
+
+    def _metrics_of_epoch(self, epoch: int) -> dict[str, float]:
+        """What the history has of an epoch; DivergenceError if its loss is not finite, or beyond all reason."""
+        run, steps = self.run, self.steps
+        totals = self.backend.download(steps.totals)
+        if (halted := steps.halted()) is not None:
+            raise self._divergence(halted, epoch)
+        run.steps = (epoch + 1) * steps.groups.updates
+        metrics = self.layout.metrics.of_training(totals, steps.batches)
+        if not epoch:
+            self.state.first_loss = self.layout.metrics.loss(totals[:1])
+        refuse_explosion(
+            metrics["loss"],
+            factor=self.settings.divergence_factor,
+            first=self.state.first_loss,
+            baseline=self.layout.metrics.baseline,
+            step=run.steps - 1,
+            epoch=epoch + 1,
+        )
+        metrics |= self.layout.metrics.of_validation()
+        return metrics | {"lr": self.rate(run.steps - 1), "seconds": self._seconds()}
 
     def _divergence(self, step: int, epoch: int) -> DivergenceError:
         batch, loss, where = self.steps.first_nonfinite()
@@ -333,23 +262,24 @@ class Fit:
         )
 
     def rate(self, step: int) -> float:
-        return float(self.rates.rates(max(0, step), 1, self.total_steps)[0])
+        """The learning rate of an update, from 0."""
+        return self.state.rates.rate(step, self.total_steps)
 
     # ---- checkpoints --------------------------------------------------------------------------------
 
     def _write_checkpoint(self, done: int) -> None:
-        """After ``done`` batches of the epoch under way; DivergenceError instead where the run is no longer finite."""
+        """After ``done`` batches of the epoch under way; DivergenceError instead if the run is no longer finite."""
         if self.checkpoints.settings is None or self.identity is None:
             return
-        run, epoch = self.run, self.run.history.epochs
+        run, epoch, groups = self.run, self.run.history.epochs, self.steps.groups
         if (halted := self.steps.halted()) is not None:
             raise self._divergence(halted, epoch)
-        run.steps = epoch * self.steps.groups.updates + self.steps.groups.updates_before(done)
+        run.steps = epoch * groups.updates + groups.updates_before(done)
         refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1, rate=self.rate)
         with out_of_memory_hint(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
-            checkpoint = take(self, done, self._seconds())
-            self.checkpoints.write(checkpoint, self._best_net if self.best is not None and self.best.epoch else None)
+            checkpoint = take(self.state, done, self._seconds(), self.identity)
+            self.checkpoints.write(checkpoint, self._best_net if self.state.has_best else None)
 
     def _best_net(self) -> Network:
-        assert self.best_weights is not None
-        return self.net.on_parameters(self.best_weights.arena)
+        assert self.state.best_weights is not None
+        return self.net.on_parameters(self.state.best_weights.arena)

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from chainrule.errors import DivergenceError, OptionError
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.optim.base import Segment, segments
-from chainrule.optim.lbfgs import LBFGS, find_minimize
+from chainrule.optim.lbfgs import LBFGS
 from chainrule.train.fit import Fit
 from chainrule.train.records.progress import Progress
 from chainrule.train.steps import state_at
-
-
-def refuse_options(
-    optimizer: LBFGS, *, stream: bool | None, accumulate: int, ema: float | None, checkpoints: Any = None
-) -> None:
-    """OptionError for options of a Trainer that contradict an L-BFGS, and where SciPy is not installed."""
-    for name, value, usual in (("stream", stream or None, None), ("accumulate", accumulate, 1), ("ema", ema, None)):
-        if value != usual:
-            raise OptionError(
-                f"{name}={value} came with LBFGS, which takes all rows at once and steps by line search",
-                hint=f"leave {name} out, or take another optimizer",
-            )
-    if checkpoints is not None:
-        raise OptionError(
-            "checkpoints came with LBFGS, whose memory is SciPy's",
-            hint="leave them out: it is for small data, and begun anew it takes the same way",
-        )
-    find_minimize()
 
 
 class FullBatchFit(Fit):
@@ -40,21 +20,18 @@ class FullBatchFit(Fit):
     the history is of one set of weights: loss, metrics and validation all after the iteration. Its ``lr`` is 1.
     """
 
-    def _batch_hint(self) -> str:
-        return "LBFGS passes all rows through the net at once: give it fewer, or train in batches with cr.Adam()"
-
     def _train(self, progress: Progress) -> None:
-        optimizer, run = self.trainer.optimizer, self.run
+        optimizer, run = self.settings.optimizer, self.run
         assert isinstance(optimizer, LBFGS)
         objective = _Objective(self, _free_segments(self, optimizer))
 
         def after_iteration(point: np.ndarray) -> None:
-            objective(point)  # mostly where the line search has just been, and then nothing is computed
+            objective(point)  # usually the line search's last point, and then nothing is computed
             objective.reached = point.copy()
             epoch = run.history.epochs
             record = self._end_epoch(epoch)
             progress.update(epoch + 1, record.metrics)
-            if self.trainer._stop_requested:
+            if self.stop_request.requested:
                 run.stopped = "interrupted"
             else:
                 run.stopped = self._end() or "completed"
@@ -62,7 +39,7 @@ class FullBatchFit(Fit):
                 raise StopIteration
 
         try:
-            with out_of_memory_hint(self._batch_hint, backend=self.backend):
+            with out_of_memory_hint(self.layout.batch_hint, backend=self.backend):
                 ended = optimizer.minimize(
                     objective,
                     objective.reached,
@@ -71,39 +48,39 @@ class FullBatchFit(Fit):
                 )
             run.converged = ended and run.stopped == "completed"
         finally:
-            objective.move_to(objective.reached)  # not to where a line search was last
+            objective.move_to(objective.reached)  # not the last point of a line search
 
 
 def _free_segments(fit: Fit, optimizer: LBFGS) -> list[Segment]:
     """The parts of the arena that move."""
-    cuts = segments(fit.net.parameter_arena.layout, optimizer.groups, optimizer.weight_decay)
-    for cut in cuts:
-        if cut.lr_factor not in {0, 1}:
+    found = segments(fit.net.parameter_arena.layout, optimizer.groups, optimizer.weight_decay)
+    for segment in found:
+        if segment.lr_factor not in {0, 1}:
             raise OptionError(
-                f"a lr_factor of {cut.lr_factor} came with LBFGS, which has no learning rate",
-                hint="1, or 0 for parameters that stay where they are",
+                f"lr_factor={segment.lr_factor} with LBFGS, which has no learning rate",
+                hint="1, or 0 for parameters that stay as they are",
             )
-    return [cut for cut in cuts if cut.lr_factor]
+    return [segment for segment in found if segment.lr_factor]
 
 
 class _Objective:
-    """f = loss + sum of weight_decay / 2 sum W^2 over segments, and df/dW, of all parameters as one float64 vector."""
+    """f = loss + sum over segments of (weight_decay / 2) sum(W^2), and df/dW; all parameters as one float64 vector."""
 
-    def __init__(self, fit: Fit, cuts: list[Segment]) -> None:
-        self._fit, self._cuts = fit, cuts
+    def __init__(self, fit: Fit, found: list[Segment]) -> None:
+        self._fit, self._segments = fit, found
         self.reached = self._vector(fit.backend.download(fit.net.parameter_arena.flat))
-        sizes = [cut.part.stop - cut.part.start for cut in cuts]
+        sizes = [segment.part.stop - segment.part.start for segment in found]
         self._parts = [slice(stop - size, stop) for size, stop in zip(sizes, np.cumsum(sizes), strict=True)]
         self._last: tuple[np.ndarray, float, np.ndarray] | None = None
 
     def _vector(self, flat: np.ndarray) -> np.ndarray:
-        return np.concatenate([flat[cut.part] for cut in self._cuts]).astype(np.float64)
+        return np.concatenate([flat[segment.part] for segment in self._segments]).astype(np.float64)
 
     def move_to(self, point: np.ndarray) -> None:
-        """The net has these parameters."""
+        """Give the net these parameters."""
         fit = self._fit
-        for cut, part in zip(self._cuts, self._parts, strict=True):
-            fit.backend.assign(point[part].astype(fit.net.dtype), out=fit.net.parameter_arena.flat[cut.part])
+        for segment, part in zip(self._segments, self._parts, strict=True):
+            fit.backend.assign(point[part].astype(fit.net.dtype), out=fit.net.parameter_arena.flat[segment.part])
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         if self._last is None or not np.array_equal(self._last[0], point):
@@ -123,9 +100,9 @@ class _Objective:
         totals = be.download(steps.totals)
         value = float(net.loss.value(totals))
         gradient = self._vector(be.download(net.gradient_arena.flat))
-        for cut, part in zip(self._cuts, self._parts, strict=True):
-            value += cut.weight_decay / 2 * float(point[part] @ point[part])
-            gradient[part] += cut.weight_decay * point[part]
+        for segment, part in zip(self._segments, self._parts, strict=True):
+            value += segment.weight_decay / 2 * float(point[part] @ point[part])
+            gradient[part] += segment.weight_decay * point[part]
         return value, gradient
 
     def _divergence(self) -> DivergenceError:

@@ -1,4 +1,4 @@
-"""What a fit needs of the device's memory, and what to do where there is less."""
+"""How much of the device's memory a fit needs, and what to do if there is less."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.layers.base import Memory, walk
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
-from chainrule.train.feeding.batches import batch_formats, cut_epoch
+from chainrule.train.feeding.batches import batch_formats, plan_batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.feeding.streaming import streaming_bytes
 
-# Shares of what is free that are left to the kernels: on a device workspaces of products and a little scratch; on the
-# host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.
+# Shares of what is free that are left to the kernels: on a device the workspaces of products and a little scratch; on
+# the host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.
 KERNEL_SHARE, HOST_KERNEL_SHARE = 1 / 8, 1 / 2
 POSITION_BYTES = 8  # the counter of batches
 BATCH_BYTES = 8 * (1 + 3)  # of each batch of an epoch: its learning rate and its totals, in float64
@@ -28,8 +28,8 @@ ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
 def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
     """Bytes that one row of a batch takes while a net is trained.
 
-    batch buffers   x as gathered, targets, weights; and x as the first layer reads it, where that is something else
-    each layer      what its ``memory`` says; a dense one y and dz, and z where its activation keeps that
+    batch buffers   x as gathered, targets, weights; and x as the first layer reads it, if that differs
+    each layer      what its ``memory`` says; a dense one y and dz, and z if its activation keeps that
     """
     be, dtype = net.backend, net.dtype
     pending, exact = bool(rows.pending), bool(net.codes())
@@ -48,7 +48,7 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
     """Bytes of all that a fit lays out for batches of ``size`` rows, beside the net and the rows themselves."""
     size = min(size, len(rows))
     order = streaming_bytes(rows, size, free) if isinstance(rows, HostRows) else ORDER_BYTES * len(rows)
-    batches = POSITION_BYTES + BATCH_BYTES * cut_epoch(len(rows), size).count
+    batches = POSITION_BYTES + BATCH_BYTES * plan_batches(len(rows), size).count
     fixed = sum(f.nbytes for memory in _layers_memory(net) for f in memory.fixed.values())
     return size * bytes_per_row(net, rows) + fixed + batches + order
 
@@ -59,22 +59,22 @@ def bytes_of_net(
     *,
     keeps_best: bool,
     keeps_aside: bool = False,
-    averages: bool = False,
+    ema: bool = False,
     accumulates: bool = False,
 ) -> int:
-    """Bytes of parameters, gradients and moments; also of what is kept: the weights of the best epoch, and of one that
-    may turn out to be it, averages and sums."""
+    """Bytes of parameters, gradients and moments, and of what else has their size: the weights of the best epoch, those
+    of an epoch that may turn out to be the best, the weight EMA, and accumulated gradients."""
     layout, be = net.parameter_arena.layout, net.backend
     storage = be.storage(net.dtype)
-    arenas = 2 + len(optimizer.moment_names()) + keeps_best + keeps_aside + averages + accumulates
+    arenas = 2 + len(optimizer.moment_names()) + keeps_best + keeps_aside + ema + accumulates
     factors = layout.size * storage.itemsize if storage != net.dtype else 0
     return arenas * layout.size * net.dtype.itemsize + factors
 
 
 def largest_batch(net: Network, rows: Rows | HostRows, size: int, free: int) -> int:
-    """The largest batch of fewer than ``size`` rows that fits in ``free`` bytes; 0 where not even one row does.
+    """The largest batch of fewer than ``size`` rows that fits in ``free`` bytes; 0 if not even one row does.
 
-    The kernels have their share of what is free.
+    The kernels keep their share of what is free.
     """
     size, room = min(size, len(rows)), _room(net.backend, free)
     # Smaller batches are more of them, each with its totals: below this size that costs more than it saves.
@@ -85,7 +85,7 @@ def largest_batch(net: Network, rows: Rows | HostRows, size: int, free: int) -> 
 
 
 def batch_hint(net: Network, rows: Rows | HostRows, size: int, free: int | None, net_bytes: int) -> str:
-    """What to do where there is no memory for batches of ``size`` rows; ``free`` is :func:`free_at_start`'s answer."""
+    """What to do if there is no memory for batches of ``size`` rows; ``free`` as :func:`free_at_start` returned it."""
     row = f"each row of a batch takes {bytes_per_row(net, rows):,} bytes"
     if net.backend.free_memory() is None:
         free = free_host_memory(free)
@@ -97,12 +97,12 @@ def batch_hint(net: Network, rows: Rows | HostRows, size: int, free: int | None,
 
 
 def refuse_what_cannot_fit(net: Network, rows: Rows | HostRows, size: int, free: int | None) -> None:
-    """OutOfMemoryError for batches that the host could promise and not give; ``free`` as in :func:`batch_hint`.
+    """OutOfMemoryError for batches that the host would promise and not have; ``free`` as in :func:`batch_hint`.
 
-    Linux hands out memory that it does not have, and ends the process that writes to it. Devices refuse by themselves.
+    Linux hands out memory that it does not have, and kills the process that writes to it. Devices refuse by themselves.
     """
     numbers = 8 * min(size, len(rows)) * (net.n_in + sum(net.widths)) + 8 * len(rows)
-    if numbers * net.dtype.itemsize < MIN_CHECKED or net.backend.free_memory() is not None:  # at a glance: most fits
+    if numbers * net.dtype.itemsize < MIN_CHECKED or net.backend.free_memory() is not None:  # nearly all fits end here
         return
     needed = bytes_of_batches(net, rows, size, free)
     left = free_host_memory(free)
@@ -115,6 +115,6 @@ def _room(backend: Backend, free: int) -> float:
 
 
 def free_at_start(backend: Backend) -> int | None:
-    """Bytes that are free for arrays, before a fit lays out its own; None where no limit is set, as mostly on a CPU."""
+    """Bytes that are free for arrays, before a fit lays out its own; None if no limit is set, as usual on a CPU."""
     free = backend.free_memory()
     return free if free is not None else free_under_limits()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, TypeVar, cast
 
-from chainrule.train.feeding.batches import cut_epoch
+from chainrule.train.feeding.batches import plan_batches
 
 LEARNING_RATE = 2e-3  # of Adam, falling to 0 along a cosine
 FEATURE_LIMIT = 3.0  # deviations at which features are bent over, so that no outlier rules the net
@@ -112,7 +112,7 @@ def resolve(
     epochs, batch_size = _chosen(choices.epochs, recipe.epochs), _chosen(choices.batch_size, recipe.batch_size)
     decay = 0.0
     if is_auto(choices.weight_decay) and optimizer == "adamw" and lr is not None and lr > 0:  # others are refused later
-        decay = weight_decay_for(lr, epochs * -(-cut_epoch(rows, batch_size).count // accumulate))
+        decay = weight_decay_for(lr, epochs * -(-plan_batches(rows, batch_size).count // accumulate))
     return Settings(
         hidden=_chosen(choices.hidden, recipe.hidden),
         dropout=_chosen(choices.dropout, recipe.dropout if is_auto(choices.hidden) else 0.0),

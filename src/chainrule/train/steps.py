@@ -9,26 +9,26 @@ import numpy as np
 from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, Array
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.nn.passes import Pass
-from chainrule.train.accumulation import Groups, Piece
+from chainrule.train.accumulation import Replay, UpdateGroups
 from chainrule.train.diagnosis.divergence import nonfinite_output, nonfinite_parameter
 from chainrule.train.feeding.batches import Batches
 from chainrule.train.update_step import UpdateStep
 
-STEPS_PER_SYNC = 64  # steps between two looks at whether to stop, at most; on a device, steps put in the queue at once
-SECONDS_A_LOOK = 0.05  # where steps are slow there are fewer of them: who asks to stop is not kept waiting
+STEPS_PER_SYNC = 64  # steps between two checks whether to stop, at most; on a device, steps that are queued at once
+SECONDS_PER_SYNC = 0.05  # if steps are slow there are fewer of them, so that a request to stop need not wait
 
 
 class Steps:
-    """Memory is laid out here; from then on the steps of an epoch are replayed, piece by piece.
+    """Memory is laid out here; from then on the steps of an epoch are replayed.
 
     Parameters
     ----------
-    update_step : what is done with gradients, and the net
+    update_step : the net, and what is done with its gradients
     batches : what is trained on
     state : of the steps; see :mod:`chainrule.backends.contract.backend`
     accumulate : batches that make one update
     counts : whether right predictions are counted
-    before : updates of the fits that this one goes on from
+    before : updates of the fits that this one continues
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Steps:
         self.lr = self.backend.empty((batches.count,), np.float64)
         self.totals = self.backend.empty((batches.count, 3), np.float64)
         with self.backend.running():
-            self.backend.fill(0, out=self.totals)  # what nobody counts is no memory of others in a checkpoint
+            self.backend.fill(0, out=self.totals)  # a checkpoint holds them all, also those that no step writes
         self._whole = net.bind(batches.size, training=True, state=state)
-        self.groups = Groups(batches, accumulate)
-        self._learner, self._counts = update_step, counts
+        self.groups = UpdateGroups(batches, accumulate)
+        self.update_step, self._counts = update_step, counts
         self.replay_full = self.backend.capture(self._step_of(self._whole))
         self.replay_ragged: Callable[[int], None] | None = None
         if batches.ragged:
@@ -53,11 +53,13 @@ class Steps:
     def _step_of(self, batch: Pass, *, updates: bool = True) -> Callable[[], None]:
         """One training step on batches of this pass's length; it obeys the law of the step.
 
-        Without ``updates`` it ends with a gradient, which the update of a later batch of its group takes in.
+        Without ``updates`` it ends with a gradient, which waits for the update of the last batch of its group.
         """
         be, net, state, totals, lr = self.backend, self.net, self.state, self.totals, self.lr
         read, counts, counted = self.batches.reader(batch.n), self._counts, self.batches.counted(batch.n)
-        learn = self._learner.learn  # not `self`: a cycle would keep all memory of a fit until a collection
+        apply = (
+            self.update_step.apply
+        )  # not `self`: a reference cycle would keep all memory of a fit until a collection
 
         def step() -> None:
             x, targets, weights = read()
@@ -66,7 +68,7 @@ class Steps:
             if counts:  # after the loss: both write to totals, and nothing waits for the count
                 be.count_correct(logits, targets, counted, state, totals=totals)
             batch.backward()
-            learn(totals, lr, state, updates=updates)
+            apply(totals, lr, state, updates=updates)
             be.tick(state, updates=int(updates))
 
         return step
@@ -74,31 +76,31 @@ class Steps:
     # ---- an epoch -----------------------------------------------------------------------------------
 
     def begin_epoch(self, epoch: int, rates: np.ndarray, first: int = 0) -> None:
-        """The next step is that of batch ``first`` of an epoch, both from 0; ``rates`` has one number an update."""
+        """The next step is that of batch ``first`` of an epoch, both from 0; ``rates`` has one number per update."""
         self.batches.begin_epoch(epoch, first)
         self.backend.assign(self.groups.spread(rates), out=self.lr)
         updates = epoch * self.groups.updates + self.groups.updates_before(first)
         self.backend.assign(state_at(self._before + updates, first), out=self.state)
 
-    def replay(self, piece: Piece) -> None:
+    def replay(self, replay: Replay) -> None:
         """Do the steps of these batches."""
-        if piece.ragged and self.replay_ragged is not None:
-            self.replay_ragged(piece.times)
-        elif piece.updates:
-            self.replay_full(piece.times)
+        if replay.ragged and self.replay_ragged is not None:
+            self.replay_ragged(replay.times)
+        elif replay.updates:
+            self.replay_full(replay.times)
         else:
-            self._replay_collecting(piece.times)
+            self._replay_collecting(replay.times)
 
-    # ---- looks at the device ------------------------------------------------------------------------
+    # ---- synchronises --------------------------------------------------------------------------------
 
     def halted(self) -> int | None:
-        """The update of this fit at which the loss left the finite numbers; None while all is well."""
+        """The update of this fit at which the loss stopped being finite; None if it has not."""
         step = int(self.backend.download(self.state)[HALTED])
         return None if step == RUNNING else step - self._before
 
-    def made(self) -> int:
-        """All updates so far, those of the fits before included."""
-        return max(self._before, int(self.backend.download(self.state)[STEP]))  # 0 where no epoch was begun
+    def updates_made(self) -> int:
+        """All updates so far, including those of the fits that this one continues."""
+        return max(self._before, int(self.backend.download(self.state)[STEP]))  # 0 if no epoch was begun
 
     def last(self) -> tuple[float, float]:
         """Loss and learning rate of the step that was done last."""
@@ -108,9 +110,9 @@ class Steps:
         return float(loss), float(be.download(self.lr[batch : batch + 1])[0])
 
     def first_nonfinite(self) -> tuple[int, float, str]:
-        """Where a run was halted: the batch, its loss, and in words where the first number that is not finite stands.
+        """Where a run was halted: the batch, its loss, and in words where the first number is that is not finite.
 
-        The batch goes through the net once more; no update was applied since, so it fails as it failed then.
+        The batch goes through the net once more; no update was applied since, so it fails as it did then.
         """
         totals, batches = self.backend.download(self.totals), self.batches
         # One update may be several batches: it is the first without a finite loss that halted the run.
@@ -125,8 +127,8 @@ class Steps:
 
 
 def steps_per_sync(times: int, seconds: float) -> int:
-    """How many steps to do before the next look, when ``times`` of them took so long."""
-    return max(1, min(STEPS_PER_SYNC, int(SECONDS_A_LOOK * times / seconds) if seconds > 0 else STEPS_PER_SYNC))
+    """How many steps to do before the next synchronisation, if ``times`` of them took ``seconds``."""
+    return max(1, min(STEPS_PER_SYNC, int(SECONDS_PER_SYNC * times / seconds) if seconds > 0 else STEPS_PER_SYNC))
 
 
 def state_at(step: int, batch: int = 0) -> list[int]:

@@ -159,9 +159,9 @@ def test_a_monitor_without_meaning_is_a_note(run, tmp_path):
     found = run("train", "t.csv", *options, "--epochs", 12, "--device", "cpu", "--json", "--run-dir", "m")
     assert found.code == 0
     said = "valid_r2 says nothing about which epoch is best: the target never changes in the validation rows"
-    assert found.err.count(f"note     {said}; valid_loss is watched instead") == 1
+    assert found.err.count(f"note     {said}; valid_loss is monitored instead") == 1
     assert "Warning" not in found.err
-    assert found.json["notes"] == [f"{said}; valid_loss is watched instead"]
+    assert found.json["notes"] == [f"{said}; valid_loss is monitored instead"]
     assert json.loads(Path("m", "run.json").read_text(encoding="utf-8"))["notes"] == found.json["notes"]
     assert found.json["valid"]["r2"] == 0
     assert run("evaluate", "m", "v.csv", "--device", "cpu", "--json").json["r2"] == 0

@@ -20,7 +20,7 @@ from chainrule.cli.runs.files import CHECKPOINTS, CONFIG, CURVES, GRADIENT_NORMS
 from chainrule.cli.runs.record import RECORD
 from chainrule.files.folder import Folder
 from chainrule.nn.evaluation import metrics_of
-from chainrule.train import fit
+from chainrule.train.monitoring import epoch_metrics
 
 QUICK = ("--device", "cpu", "--quiet", "--json")
 
@@ -450,7 +450,7 @@ def test_a_run_that_ran_out_of_memory_is_resumed(run, monkeypatch):
         return metrics_of(*args, **measured)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "metrics_of", starved)
+        patch.setattr(epoch_metrics, "metrics_of", starved)
         found = run(*options, "--run-dir", "out")
     assert found.code == 4
     assert found.error.startswith("cpu is out of memory while training: 9,007,199,254,740,992 bytes more are needed")

@@ -13,8 +13,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli.console.prediction_table import as_csv, prediction_table
+from chainrule.json_values import json_line
 from chainrule.nn.predictions import with_class_names
-from chainrule.train.records.loggers import json_line
 from chainrule.train.records.progress import Progress, describe
 from chainrule.train.records.tensorboard import _tag
 

@@ -192,7 +192,7 @@ import os, signal, sys, time
 from types import SimpleNamespace
 from chainrule.cli.runs.signals import Signals
 with Signals() as signals:
-    signals.on_start(SimpleNamespace(trainer=SimpleNamespace(stop=lambda: print("asked to stop", flush=True))))
+    signals.on_start(SimpleNamespace(stop=lambda: print("asked to stop", flush=True)))
     for name in sys.argv[1:]:
         os.kill(os.getpid(), signal.Signals["SIG" + name])
         print("goes on", flush=True)

@@ -1,4 +1,4 @@
-"""Checkpoints of every format version there ever was: a fit goes on from them to the end that it had then."""
+"""Golden checkpoints of every format version: a fit resumes from them and ends as it did then."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Y = (X[:, 0] * X[:, 1] > X[:, 2]).astype(int)
 
 
 def trainer(**options: object) -> cr.Trainer:
-    """With all that a checkpoint has to hold."""
+    """With everything that a checkpoint may hold."""
     net = cr.MLP([3, 4, 2], dropout=0.2, normalization="batch", dtype="float64", seed=3, backend=cr.backend("cpu"))
     return cr.Trainer(
         net,
@@ -42,7 +42,7 @@ def weights(net: cr.Network) -> dict[str, np.ndarray]:
     return net.parameter_arena.download()
 
 
-def test_there_is_a_file_of_every_version():
+def test_there_is_a_golden_checkpoint_of_every_version():
     found = set()
     for path in FILES:
         with safetensors.safe_open(path, framework="np") as file:
@@ -51,7 +51,7 @@ def test_there_is_a_file_of_every_version():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_fit_goes_on_from_it(path):
+def test_a_fit_resumes_from_a_golden_checkpoint(path):
     expected = json.loads(path.with_suffix(".json").read_text())
     kept = Checkpoint.read(path)
     assert [kept.epochs, kept.batches, kept.steps] == expected["at"]

@@ -1,4 +1,4 @@
-"""The diagnosis: nets made sick on purpose are found out, a healthy one is left in peace, and no weight is touched."""
+"""The diagnosis: nets made faulty on purpose have findings, a healthy one has none, and no weight is touched."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import chainrule as cr
 from chainrule.plots.svg import colours
 from chainrule.train.diagnosis import findings as d
 from chainrule.train.diagnosis.findings import Measurement, judge
+from chainrule.train.steps import Steps
 
 N, N_IN = 200, 6
 
@@ -49,7 +50,7 @@ def test_a_healthy_run_has_no_finding(activation, optimizer):
     assert str(run.diagnosis) == "nothing found that is wrong"
 
 
-def test_units_that_are_dead_by_their_bias():
+def test_dead_units_by_their_bias():
     net = cr.MLP([N_IN, 20, 10, 3])
     bias = np.zeros(20)
     bias[:9] = -1e3
@@ -63,29 +64,29 @@ def test_units_that_are_dead_by_their_bias():
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
-def test_units_that_are_saturated_by_the_scale_of_x(activation):
+def test_saturated_units_by_the_scale_of_x(activation):
     run = diagnose(cr.MLP([N_IN, 20, 3], activation=activation), cr.SGD(lr=1e-3), scale=1e3)
     (finding,) = run.diagnosis.findings
     assert (finding.kind, finding.layer) == ("saturated units", "dense0")
     assert re.match(r"dense0: \d+ of 20 units are near their limit for most rows \(\d+%\): standardise X", str(finding))
 
 
-def test_a_deep_net_of_sigmoids():
+def test_vanishing_gradients_of_a_deep_net_of_sigmoids():
     run = diagnose(cr.MLP([N_IN, *9 * [12], 3], activation="sigmoid"), cr.SGD(lr=0.1))
     (finding,) = run.diagnosis.findings
     assert (finding.kind, finding.layer) == ("vanishing gradient", "dense0")
     assert finding.figure < 1e-3
 
 
-def test_gradients_that_explode():
-    """A tiny first layer on large numbers: what it gives is as usual, the gradient by its weights is not."""
+def test_exploding_gradients():
+    """A tiny first layer on large numbers: its output is as usual, the gradient of its weights is not."""
     net = cr.MLP([N_IN, 12, 12, 3])
     net.assign_parameters({"dense0.W": 1e-4 * net.parameters()["dense0.W"]})
     findings = diagnose(net, cr.SGD(lr=1e-12), scale=1e4).diagnosis.findings
     assert ("exploding gradient", "dense0") in [(f.kind, f.layer) for f in findings]
 
 
-def test_gradients_that_grow_while_a_net_is_trained():
+def test_exploding_gradients_that_grow_in_training():
     grown = [measured(epoch=0), measured(gradient_norm=500.0)]
     (finding,) = judge(grown, [1.0, 0.9])
     assert (finding.kind, finding.figure) == ("exploding gradient", 500.0)
@@ -94,7 +95,7 @@ def test_gradients_that_grow_while_a_net_is_trained():
 
 
 @pytest.mark.parametrize("optimizer", [cr.SGD(lr=1e-8), cr.Adam(lr=1e-7)])
-def test_a_tiny_learning_rate(optimizer):
+def test_learning_rate_too_low(optimizer):
     run = diagnose(cr.MLP([N_IN, 16, 3]), optimizer)
     assert kinds(run) == {"learning rate too low"}
     assert "the loss hardly moved" in str(run.diagnosis)
@@ -102,7 +103,7 @@ def test_a_tiny_learning_rate(optimizer):
 
 @pytest.mark.parametrize("optimizer", [cr.SGD(lr=30.0), cr.Adam(lr=3.0)])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_a_huge_learning_rate(optimizer, activation):
+def test_learning_rate_too_high(optimizer, activation):
     run = diagnose(cr.MLP([N_IN, 16, 3], activation=activation), optimizer)
     assert "learning rate too high" in kinds(run)
 
@@ -117,10 +118,18 @@ def test_a_run_that_diverges_is_diagnosed_too():
 
 
 def measured(**options) -> Measurement:
-    return Measurement(**{
-        "epoch": 1, "layer": "dense0", "units": 100, "dead": None, "saturated": None, "gradient_norm": 1.0,
-        "update_ratio": 1e-3,
-    } | options)  # fmt: skip
+    return Measurement(
+        **{
+            "epoch": 1,
+            "layer": "dense0",
+            "units": 100,
+            "dead": None,
+            "saturated": None,
+            "gradient_norm": 1.0,
+            "update_ratio": 1e-3,
+        }
+        | options
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,27 +142,27 @@ def measured(**options) -> Measurement:
         ([1.0, math.nan], {"learning rate too high"}),
     ],
 )
-def test_the_loss_speaks_of_the_learning_rate(losses, found):
+def test_learning_rate_too_high_by_the_loss(losses, found):
     assert {f.kind for f in judge([measured()], losses)} == found
 
 
 @pytest.mark.parametrize(("loss", "found"), [(0.9, set()), (0.999, {"learning rate too low"})])
-def test_small_updates_are_wrong_only_where_the_loss_stands_still(loss, found):
+def test_learning_rate_too_low_only_if_the_loss_does_not_move(loss, found):
     assert {f.kind for f in judge([measured(update_ratio=1e-6)], [1.0, loss])} == found
 
 
-def test_a_rate_that_ends_at_zero_is_not_too_low():
-    """A cosine does so: the usual update counts, not the last."""
+def test_a_learning_rate_that_ends_at_zero_is_not_too_low():
+    """As that of a cosine: the usual update counts, not the last."""
     ratios = [1e-3, 1e-3, 1e-3, 1e-9]
     assert judge([measured(epoch=e + 1, update_ratio=r) for e, r in enumerate(ratios)], [1.0, 1.0, 1.0, 1.0, 1.0]) == []
 
 
-def test_a_loss_that_stands_still_for_another_reason_is_not_the_rate():
+def test_a_loss_that_does_not_move_for_another_reason_is_not_the_learning_rate():
     dead = measured(dead=50, update_ratio=1e-9)
     assert [f.kind for f in judge([dead], [1.0, 1.0])] == ["dead units"]
 
 
-def test_the_first_update_may_be_larger_than_is_usual():
+def test_the_first_update_may_be_larger_than_usual():
     first, usual = measured(epoch=0, update_ratio=0.45), measured()
     assert judge([first, usual], [1.0, 0.5]) == []
     (finding,) = judge([first._replace(update_ratio=0.6), usual], [1.0, 0.5])
@@ -162,7 +171,7 @@ def test_the_first_update_may_be_larger_than_is_usual():
     assert str(finding) == "dense0: an update changes W by 2.0e-01 of its size (1e-3 is usual): divide lr by 10"
 
 
-def test_a_layer_that_is_dead_altogether_is_said_once():
+def test_a_layer_of_dead_units_alone_is_one_finding():
     layers = [measured(dead=100, gradient_norm=0.0), measured(layer="dense1")]
     assert [f.kind for f in judge(layers, [1.0, 0.5])] == ["dead units"]
 
@@ -170,8 +179,8 @@ def test_a_layer_that_is_dead_altogether_is_said_once():
 # ---- measurements ---------------------------------------------------------------------------------
 
 
-def test_the_figures_are_those_of_the_net(backend):
-    """With one batch an epoch of all rows, everything can be computed from outside."""
+def test_measurements_are_those_of_the_net(backend):
+    """With one batch of all rows per epoch, everything can be computed from outside."""
     X, y = rows()
     net = cr.MLP([N_IN, 12, 3], backend=backend, dtype="float64", activation="relu")
     seen: list[dict[str, np.ndarray]] = [net.parameter_arena.download()]
@@ -197,7 +206,7 @@ def test_the_figures_are_those_of_the_net(backend):
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": N}, {"batch_size": 1}, {"stream": True}, {"batch_size": 64}])
-def test_the_training_is_the_same_to_the_bit(backend, options):
+def test_a_diagnosis_does_not_change_the_training(backend, options):
     X, y = rows()
     outcomes = []
     for diagnosed in (False, True):
@@ -215,7 +224,17 @@ def test_the_training_is_the_same_to_the_bit(backend, options):
     assert outcomes[0] == outcomes[1]
 
 
-def test_the_same_rows_are_looked_at_wherever_they_lie():
+def test_a_diagnosis_synchronises_only_around_the_steps_that_it_measures(monkeypatch):
+    """Of 13 steps per epoch: after the first, and before and after the last of each epoch."""
+    done: list[int] = []
+    replay = Steps.replay
+    monkeypatch.setattr(Steps, "replay", lambda self, r: (done.append(r.start + r.times), replay(self, r))[1])
+    monkeypatch.setattr("chainrule.train.steps.SECONDS_PER_SYNC", 1e9)  # however slow the steps are
+    diagnose(cr.MLP([N_IN, 3]), cr.Adam(), epochs=2, batch_size=16)
+    assert done == [1, 12, 13, 12, 13]
+
+
+def test_a_diagnosis_measures_the_same_rows_streamed_and_resident():
     X, y = rows()
     found = []
     for stream in (False, True):
@@ -226,14 +245,14 @@ def test_the_same_rows_are_looked_at_wherever_they_lie():
 
 
 def test_only_the_last_update_of_an_epoch_is_measured():
-    """The learning rate falls to nothing within the epoch, so that the last update is far smaller than all together."""
+    """The learning rate falls to 0 within the epoch, so that the last update is far smaller than all together."""
     run = diagnose(cr.MLP([N_IN, 9, 3]), cr.SGD(lr=cr.Cosine(0.1)), epochs=1, batch_size=20)
     first, last = (m.update_ratio for m in run.diagnosis.measurements if m.layer == "dense0")
     assert 0 < last < 0.1 * first
 
 
-def test_layers_of_every_kind():
-    """Those without an activation or parameters have no figure there; those within a block are seen."""
+def test_layers_of_every_kind_are_measured():
+    """Those without an activation or parameters have no such figure; those within a block are measured too."""
     block = cr.Residual([cr.Dense(9), cr.BatchNorm(), cr.Activation("relu"), cr.Dropout(0.5)])
     run = diagnose(cr.Network([cr.Dense(9, "tanh"), block, cr.Dense(3)], N_IN), cr.Adam(1e-2), epochs=2)
     found = {m.layer: m for m in run.diagnosis.measurements if m.epoch == 2}
@@ -246,7 +265,7 @@ def test_layers_of_every_kind():
     assert found["dropout0"][3:] == (None, None, None, None)
 
 
-def test_few_rows_and_row_weights():
+def test_a_diagnosis_of_few_rows_with_sample_weight():
     X, y = rows()
     net = cr.MLP([N_IN, 4, 3])
     alone, _ = net.loss_and_gradients(X[1:2], y[1:2])
@@ -258,7 +277,7 @@ def test_few_rows_and_row_weights():
 # ---- the picture ----------------------------------------------------------------------------------
 
 
-def test_the_picture_has_a_line_for_each_layer(tmp_path):
+def test_the_plot_of_a_diagnosis_has_a_line_per_layer(tmp_path):
     run = diagnose(cr.MLP([N_IN, 8, 8, 8, 3]), cr.Adam())
     run.diagnosis.plot(tmp_path / "g.svg")
     svg = ET.parse(tmp_path / "g.svg").getroot()
@@ -271,7 +290,7 @@ def test_the_picture_has_a_line_for_each_layer(tmp_path):
     assert all(float(t.get("x")) < width for t in svg.iter("{http://www.w3.org/2000/svg}text"))
 
 
-def test_a_gradient_of_zero_leaves_a_gap(tmp_path):
+def test_the_plot_of_a_diagnosis_has_a_gap_for_a_gradient_of_zero(tmp_path):
     measurements = [measured(epoch=e, gradient_norm=g) for e, g in enumerate([1.0, 0.0, 1e-3, 1e-4])]
     d.Diagnosis([], measurements, []).plot(tmp_path / "g.svg")
     (line,) = re.findall(r'stroke-linejoin="round" d="(.*?)"', (tmp_path / "g.svg").read_text())

@@ -1,4 +1,4 @@
-"""Batches: every row once an epoch, in an order that is the seed's and the epoch's alone."""
+"""Batches: every row once per epoch, in an order that depends on the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_rows(backend: cr.Backend, n: int, *, weighted: bool = True) -> Rows:
 
 
 def epoch_of(backend: cr.Backend, batches: Batches) -> list[list[int]]:
-    """The labels of each batch; features and weights have to belong to them."""
+    """The labels of each batch; features and weights must belong to them."""
     found = []
     for number in range(batches.count):
         read = batches.reader(batches.size if number < batches.full else batches.ragged)
@@ -57,7 +57,7 @@ def test_drop_last(backend, n, count, ragged):
     assert (batches.count, batches.full, batches.ragged) == (count, count, ragged)
 
 
-def test_the_order_is_a_function_of_seed_and_epoch(backend):
+def test_shuffle_is_a_function_of_seed_and_epoch(backend):
     def order(seed: int, epoch: int) -> list[list[int]]:
         batches = ResidentBatches(backend, make_rows(backend, 30), 7, dtype=FLOAT32, shuffle=True, seed=seed)
         batches.begin_epoch(epoch)

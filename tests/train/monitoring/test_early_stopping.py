@@ -1,4 +1,4 @@
-"""Which epoch counts as the best."""
+"""Early stopping: which epoch counts as the best, and min_delta."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ NAN, INF = math.nan, math.inf
 CASES = [  # monitor, min_delta, values, which of them improved
     ("valid_loss", 0.0, [3, 2, 2, 1, 4], [True, True, False, True, False]),
     ("loss", 0.5, [3, 2.6, 2.4, 2.0, 1.8], [True, False, True, False, True]),
+    ("loss", 0.5, [3, 2.5, 2.0], [True, False, True]),  # by exactly min_delta is not better
     ("valid_accuracy", 0.0, [0.1, 0.5, 0.5, 0.4, 0.6], [True, True, False, False, True]),
     ("r2", 0.0, [-INF, -5.0, 0.2], [False, True, True]),
     ("valid_r2", 0.1, [0.0, 0.05, 0.2], [True, False, True]),
@@ -32,8 +33,29 @@ def test_best_epoch(monitor, min_delta, values, improved):
     assert best.value == values[last - 1]
 
 
-def test_a_metric_that_is_not_there():
-    with pytest.raises(cr.OptionError, match=r"no 'valid_loss' to watch(?s:.*)one of loss, accuracy"):
+def test_min_delta_of_early_stopping_decides_about_the_best_epoch(classes):
+    """A fit with a min_delta between its gains keeps another epoch, and ends earlier."""
+    rows = {"validation": classes.valid}
+
+    def fit(**options: float) -> cr.Run:
+        stopping = cr.EarlyStopping(patience=3, **options)
+        trainer = cr.Trainer(cr.MLP(classes.widths, seed=2), cr.Adam(0.01), epochs=60, early_stopping=stopping)
+        return trainer.fit(classes.X, classes.y, **rows)
+
+    losses = fit().history["valid_loss"]
+    min_delta = 0.8 * (losses[0] - losses[1])
+    expected = BestEpoch("valid_loss", min_delta)
+    for epoch, loss in enumerate(losses, start=1):
+        expected.improved(epoch, {"valid_loss": loss})
+        if epoch - expected.epoch == 3:
+            break
+    run = fit(min_delta=min_delta)
+    assert (run.best_epoch, run.history.epochs) == (expected.epoch, epoch)
+    assert epoch < len(losses)
+
+
+def test_a_monitor_that_is_not_in_the_history_is_refused():
+    with pytest.raises(cr.OptionError, match=r"monitor: expected .*, got 'valid_loss'(?s:.*)one of loss, accuracy"):
         BestEpoch("valid_loss").improved(1, {"loss": 1.0, "accuracy": 0.5})
 
 
@@ -45,6 +67,6 @@ def test_a_metric_that_is_not_there():
         ({"min_delta": NAN}, "nan"),
     ],
 )
-def test_wrong_options(options, message):
+def test_wrong_options_of_early_stopping(options, message):
     with pytest.raises(cr.OptionError, match=message):
         cr.EarlyStopping(**options)

@@ -1,4 +1,4 @@
-"""A watched metric that says nothing is named, something else is watched, and no epoch is chosen by it."""
+"""A monitored metric that says nothing is warned of, and another one is monitored instead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def best_of(run, name, choose=min):
     return run.history[name].index(choose(run.history[name])) + 1
 
 
-SILENT = [  # options, what is watched instead, why
+SILENT = [  # options, what is monitored instead, why
     (
         {"monitor": "valid_r2", "validation": (X[:20], np.full(20, 0.1))},
         "valid_loss",
@@ -50,35 +50,42 @@ SILENT = [  # options, what is watched instead, why
     ),
     (
         {
-            "monitor": "valid_roc_auc", "metrics": ["roc_auc"], "y": LABELS, "loss": "softmax_cross_entropy",
-            "n_out": 3, "validation": (X[LABELS == 1], LABELS[LABELS == 1]),
+            "monitor": "valid_roc_auc",
+            "metrics": ["roc_auc"],
+            "y": LABELS,
+            "loss": "softmax_cross_entropy",
+            "n_out": 3,
+            "validation": (X[LABELS == 1], LABELS[LABELS == 1]),
         },
         "valid_loss",
         "all validation rows are of one class",
     ),
     (
         {
-            "monitor": "valid_roc_auc", "metrics": ["roc_auc"], "y": LABELS, "loss": "sigmoid_cross_entropy",
+            "monitor": "valid_roc_auc",
+            "metrics": ["roc_auc"],
+            "y": LABELS,
+            "loss": "sigmoid_cross_entropy",
             "validation": (X[LABELS == 1], LABELS[LABELS == 1]),
         },
         "valid_loss",
         "all validation rows are of one class",
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("options", "instead", "why"), SILENT)
-def test_a_metric_that_cannot_change_is_named_before_the_first_epoch(options, instead, why):
+def test_a_monitored_metric_that_cannot_change_is_warned_of_before_the_first_epoch(options, instead, why):
     told = []
-    message = f"{options['monitor']} says nothing about which epoch is best: {why}; {instead} is watched instead"
-    with pytest.warns(UserWarning, match=message) as said:
-        _, run = fit(**options, callbacks=[lambda record: told.append((record.watched, len(said)))])
+    message = f"{options['monitor']} says nothing about which epoch is best: {why}; {instead} is monitored instead"
+    with pytest.warns(UserWarning, match=message) as caught:
+        _, run = fit(**options, callbacks=[lambda record: told.append((record.monitor, len(caught)))])
     assert told == [(instead, 1)] * 8
     assert run.notes == [message]
     assert run.best_epoch == best_of(run, instead)
 
 
-def test_early_stopping_is_not_by_a_metric_that_cannot_change():
+def test_early_stopping_ignores_a_metric_that_cannot_change():
     still = (X[:20], np.full(20, 0.1))
     with pytest.warns(UserWarning, match="valid_r2 says nothing"):
         _, run = fit(validation=still, epochs=30, early_stopping=cr.EarlyStopping(patience=3, monitor="valid_r2"))
@@ -103,10 +110,10 @@ OWN = [  # values of a metric of the user's own, the best epoch (None: that of v
 
 
 @pytest.mark.parametrize(("values", "best", "complaint"), OWN)
-def test_a_metric_of_ones_own(values, best, complaint):
-    """The weights are those of the best epoch too, also where it turns out late that it was the best."""
+def test_a_custom_metric_that_is_monitored(values, best, complaint):
+    """The weights are those of the best epoch, even if it turns out late that it was the best."""
     kept = {}
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         net, run = fit(
             metrics=[own(values)],
@@ -115,12 +122,12 @@ def test_a_metric_of_ones_own(values, best, complaint):
         )
     assert run.best_epoch == (best or best_of(run, "valid_loss"))
     assert (net.parameter_arena.flat == kept[run.best_epoch]).all()
-    told = [f"valid_mine says nothing about which epoch is best: {complaint}; valid_loss is watched instead"]
-    assert [str(w.message) for w in said] == run.notes == (told if complaint else [])
+    told = [f"valid_mine says nothing about which epoch is best: {complaint}; valid_loss is monitored instead"]
+    assert [str(w.message) for w in caught] == run.notes == (told if complaint else [])
 
 
 @pytest.mark.parametrize("value", [NAN, 1.0])
-def test_early_stopping_is_not_by_a_metric_of_ones_own_that_says_nothing(value):
+def test_early_stopping_ignores_a_custom_metric_that_says_nothing(value):
     with pytest.warns(UserWarning, match="valid_mine says nothing"):
         _, run = fit(
             metrics=[own([value] * 12)], epochs=12, early_stopping=cr.EarlyStopping(patience=2, monitor="valid_mine")
@@ -130,14 +137,14 @@ def test_early_stopping_is_not_by_a_metric_of_ones_own_that_says_nothing(value):
 
 
 @pytest.mark.parametrize("options", [{}, {"monitor": "valid_loss"}, {"monitor": "loss"}, {"monitor": "valid_r2"}])
-def test_nothing_is_said_of_a_metric_that_does_not_improve(options):
+def test_no_warning_of_a_monitored_metric_that_does_not_improve(options):
     """The rate is so small that no weight moves."""
     _, run = fit(lr=1e-300, **options)
     assert (run.best_epoch, run.notes) == (1, [])
 
 
-def test_a_plateau_does_not_go_by_a_metric_that_says_nothing():
-    """The rate fell by a metric that was nan, which no epoch improves."""
+def test_plateau_ignores_a_metric_that_says_nothing():
+    """A metric that is nan never improves, and must not reduce the rate."""
     plateau = cr.Plateau(0.003, monitor="valid_mine", patience=1, factor=0.1)
     with pytest.warns(UserWarning, match="valid_mine says nothing"):
         _, run = fit(metrics=[own([NAN] * 8)], lr=plateau)
@@ -148,7 +155,7 @@ def test_a_plateau_does_not_go_by_a_metric_that_says_nothing():
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "balanced_accuracy"])
-def test_a_plateau_knows_the_direction_of_every_name(name):
+def test_plateau_knows_the_direction_of_every_metric(name):
     plateau = cr.Plateau(0.01, monitor=f"valid_{name}", patience=2, factor=0.1)
     _, run = fit(LABELS, loss="sigmoid_cross_entropy", validation=(X, LABELS), metrics=[name], lr=plateau)
     assert run.history[f"valid_{name}"][-1] > run.history[f"valid_{name}"][0]
@@ -167,8 +174,8 @@ def falls_in_the_fifth(y, predicted):
 @pytest.mark.parametrize("after", [2, 3, 6])
 @pytest.mark.parametrize("function", [steady, falls_in_the_fifth])
 @pytest.mark.filterwarnings("ignore:valid_")
-def test_a_run_that_goes_on_comes_to_the_same_bits(tmp_path, function, after):
-    """Also from amid a plateau, whose first epoch may turn out to be the best."""
+def test_a_fit_that_monitors_a_custom_metric_resumes_to_the_same_bits(tmp_path, function, after):
+    """Also from the middle of a plateau, whose first epoch may turn out to be the best."""
     errors = fit()[1].history["valid_loss"]
     assert errors == sorted(errors, reverse=True)
     falls_in_the_fifth.limit = (errors[3] + errors[4]) / 2

@@ -1,4 +1,4 @@
-"""Metrics of the validation rows: from the net's own predictions, watched in the right direction, refused by name."""
+"""Metrics of the validation rows: from the net's own predictions, monitored in the right direction, refused by name."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def fit(task, asked, net=None, *, validation="rows", **options):
     return trainer.fit(task.X, task.y, validation=task.valid if validation == "rows" else validation)
 
 
-def test_they_are_of_the_predictions_for_the_validation_rows(backend, task):
-    """What `predict` and `predict_proba` say of the rows as they came, in the target's own units."""
+def test_metrics_are_of_the_predictions_for_the_validation_rows(backend, task):
+    """What `predict` and `predict_proba` return for the rows as given, in the target's own units."""
     net, seen = make_net(task, backend, dtype="float64"), []
     X, y = task.valid
     weights = np.arange(len(X)) % 3
@@ -51,8 +51,8 @@ def test_they_are_of_the_predictions_for_the_validation_rows(backend, task):
     needs = predicted if net.loss.task == "regress" else np.asarray(net.predict_proba(X))
     for name in names:
         function = METRICS[net.loss.task][name].function
-        said = predicted if name == "balanced_accuracy" else needs
-        assert run.history[f"valid_{name}"] == pytest.approx([function(y, said, weights)], rel=1e-9), name
+        expected = predicted if name == "balanced_accuracy" else needs
+        assert run.history[f"valid_{name}"] == pytest.approx([function(y, expected, weights)], rel=1e-9), name
     assert run.history["valid_mine"] == [7.0]
     ((y_seen, predicted_seen),) = seen
     np.testing.assert_allclose(y_seen, y, rtol=1e-12)
@@ -60,21 +60,21 @@ def test_they_are_of_the_predictions_for_the_validation_rows(backend, task):
     assert type(y_seen) is type(predicted_seen) is np.ndarray
 
 
-def test_the_usual_ones_stay_and_come_first(classes):
+def test_the_default_metrics_stay_and_come_first(classes):
     run = fit(classes, ["roc_auc", "accuracy"])
     names = ["loss", "accuracy", "valid_loss", "valid_accuracy", "valid_roc_auc", "lr", "seconds"]
     assert list(run.history) == names
     assert describe(dict.fromkeys(run.history, 0.5)) == "train 0.5  valid 0.5  accuracy 0.5  roc_auc 0.5"
 
 
-def test_they_are_drawn(classes, tmp_path):
+def test_metrics_are_plotted(classes, tmp_path):
     fit(classes, ["roc_auc", "log_loss", "balanced_accuracy"]).history.plot(tmp_path / "c.svg")
     titles = [t.text for t in ET.parse(tmp_path / "c.svg").iter() if t.get("class") == "title"]
     assert titles == ["loss", "accuracy", "roc_auc", "log_loss", "balanced_accuracy"]
 
 
 @pytest.mark.parametrize("validation", [0.3, "rows"])
-def test_they_do_not_change_the_training(classes, validation):
+def test_metrics_do_not_change_the_training(classes, validation):
     nets = [make_net(classes) for _ in range(2)]
     for net, asked in zip(nets, (True, ["roc_auc", "balanced_accuracy"]), strict=True):
         fit(classes, asked, net, validation=validation)
@@ -82,7 +82,7 @@ def test_they_do_not_change_the_training(classes, validation):
         assert (a == b).all()
 
 
-def test_predictions_are_asked_for_once_an_epoch_and_only_where_they_are_needed(classes, monkeypatch):
+def test_metrics_predict_once_per_epoch_and_only_if_needed(classes, monkeypatch):
     asked = []
     for name in ("predict", "predict_proba"):
         method = getattr(Network, name)
@@ -93,23 +93,23 @@ def test_predictions_are_asked_for_once_an_epoch_and_only_where_they_are_needed(
     assert sorted(asked) == ["predict", "predict_proba"]
 
 
-# ---- watched --------------------------------------------------------------------------------------
+# ---- monitored ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "best"), [("rmse", min), ("mae", min)])
-def test_a_name_knows_its_direction(regression, name, best):
+def test_a_metric_name_knows_its_direction(regression, name, best):
     run = fit(regression, [name], monitor=f"valid_{name}", epochs=9)
     values = run.history[f"valid_{name}"]
     assert run.best_epoch == values.index(best(values)) + 1
 
 
 @pytest.mark.parametrize(("name", "greater"), [("roc_auc", True), ("balanced_accuracy", True), ("log_loss", False)])
-def test_a_name_of_a_classification_knows_its_direction(name, greater):
+def test_a_classification_metric_name_knows_its_direction(name, greater):
     assert METRICS["classify"][name].greater_is_better is greater
 
 
 @pytest.mark.parametrize(("greater", "best"), [(True, 3), (False, 1)])
-def test_a_metric_of_ones_own_is_watched_in_the_direction_that_was_said(classes, greater, best):
+def test_a_custom_metric_is_monitored_by_greater_is_better(classes, greater, best):
     values = iter([1.0, 2.0, 5.0, 4.0, 3.0, 2.0])
     metric = cr.Metric(lambda *_: next(values), "mine", greater_is_better=greater)
     run = fit(classes, [metric], monitor="valid_mine", epochs=6)
@@ -123,7 +123,7 @@ def test_early_stopping_by_a_metric(classes):
     assert (run.stopped, run.best_epoch, run.history.epochs) == ("early", 2, 4)
 
 
-def test_weights_go_to_functions_that_take_them(classes):
+def test_sample_weight_is_given_to_metrics_that_take_it(classes):
     seen = []
 
     def weighted(y, predicted, *, sample_weight=None):
@@ -146,18 +146,18 @@ def mine(y, predicted):
 @pytest.mark.parametrize(
     ("asked", "options", "message"),
     [
-        (["rmse"], {}, "unknown metric of a net that is to classify 'rmse'"),
+        (["rmse"], {}, "unknown metric of a classification 'rmse'"),
         ("roc_auc", {}, "True, False or a list"),
         ([3], {}, "a function"),
         ([mine, mine], {}, "two metrics are named 'mine'"),
         ([cr.Metric(mine, "accuracy")], {}, "two metrics are named 'accuracy'"),
-        (["roc_auc"], {"validation": None}, "of validation rows, and there are none"),
-        ([mine], {"monitor": "valid_mine"}, "nobody said which values of mine are better"),
-        (["roc_auc"], {"monitor": "valid_log_loss"}, "there is no 'valid_log_loss' to watch"),
-        ([lambda *_: "good"], {}, "returned 'good', a number was expected"),
+        (["roc_auc"], {"validation": None}, "needs validation rows, and there are none"),
+        ([mine], {"monitor": "valid_mine"}, "mine does not say whether higher is better"),
+        (["roc_auc"], {"monitor": "valid_log_loss"}, "monitor: expected .*, got 'valid_log_loss'"),
+        ([lambda *_: "good"], {}, "metric <lambda>: expected a number, got 'good'"),
     ],
 )
-def test_refusals(classes, asked, options, message):
+def test_wrong_metrics_are_refused(classes, asked, options, message):
     with pytest.raises(cr.OptionError, match=message):
         fit(classes, asked, **options)
 
@@ -168,7 +168,7 @@ def test_a_metric_is_checked_when_it_is_made(options):
         cr.Metric(metrics.accuracy, **options)
 
 
-def test_rows_that_a_device_keeps_as_they_came(rng):
+def test_metrics_of_rows_that_a_device_keeps_unconverted(rng):
     """Narrow features are standardised batch by batch there: predictions are of just these rows, in bf16 as well."""
     if problem := compiler_problem():
         pytest.skip(problem)
@@ -187,7 +187,7 @@ def test_rows_that_a_device_keeps_as_they_came(rng):
 
 
 def test_metrics_of_several_quantiles_are_of_the_median(rng):
-    """A function of the user's own has all that predict says."""
+    """A custom function is given everything that predict returns."""
     X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
     seen = []
 
@@ -221,14 +221,14 @@ def test_a_metric_of_three_classes_is_one_of_two(rng, n_out):
     assert scores["balanced_accuracy"] == pytest.approx(np.mean(recalls))
 
 
-def test_several_answers_a_row_have_no_balanced_accuracy():
+def test_balanced_accuracy_of_several_answers_per_row_is_refused():
     net = cr.MLP([3, 2], loss="sigmoid_cross_entropy")
-    with pytest.raises(cr.OptionError, match="rows of one class each; this net has 2 answers per row"):
+    with pytest.raises(cr.OptionError, match="needs one class per row; this net has 2 answers per row"):
         cr.Trainer(net, metrics=["balanced_accuracy"])
 
 
 @pytest.mark.parametrize("n_out", [1, 2])
-def test_smoothed_targets_are_measured_as_they_came(rng, n_out):
+def test_label_smoothing_does_not_change_the_targets_of_metrics(rng, n_out):
     X, y = rng.normal(size=(40, 3)), rng.integers(0, 2, (40, n_out))
     net = cr.MLP([3, n_out], loss=cr.SigmoidCrossEntropy(label_smoothing=0.1))
     run = cr.Trainer(net, epochs=1, metrics=["log_loss", "roc_auc"]).fit(X, y, validation=(X, y))
@@ -242,7 +242,7 @@ LOSSES_OF_NUMBERS = ["squared_error", "absolute_error", "huber", "poisson", "gam
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", LOSSES_OF_NUMBERS, ids=str)
-def test_the_metric_of_several_targets_is_the_mean_of_theirs(backend, rng, loss, weighted):
+def test_the_metric_of_several_targets_is_the_mean_over_columns(backend, rng, loss, weighted):
     """Whatever their scales; a target that never changes has 0."""
     X = rng.normal(size=(30, 3))
     y = np.exp(np.c_[0.1 * X[:, 0], 3 + X[:, 1], np.full(30, -1.7)])
@@ -264,24 +264,15 @@ def test_the_metric_of_several_targets_is_the_mean_of_theirs(backend, rng, loss,
     assert found[loss.metric] == pytest.approx(np.mean(alone), rel=1e-9)
 
 
-def test_r2_of_a_summed_loss_with_drop_last_is_over_the_rows_that_were_used():
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(20, 3))
-    net = cr.MLP([3, 1], loss="squared_error_sum", dtype="float64")
-    net.parameters()["dense0.W"][:] = 0  # it predicts 0 everywhere
-    trainer = cr.Trainer(net, cr.SGD(lr=1e-300), batch_size=15, drop_last=True, epochs=1, shuffle=False)
-    assert trainer.fit(rows, rows[:, 0]).history["r2"][0] < 0.3
-
-
-def test_r2_of_several_training_targets_is_not_to_be_watched(rng):
+def test_r2_of_several_training_targets_cannot_be_monitored(rng):
     X = rng.normal(size=(30, 3))
-    with pytest.raises(cr.OptionError, match="no 'r2' to watch here: r2 of 2 target columns is recorded of validation"):
+    with pytest.raises(cr.OptionError, match="got 'r2': r2 of 2 target columns is recorded of validation"):
         cr.Trainer(cr.MLP([3, 2], loss="squared_error"), monitor="r2").fit(X, X[:, :2])
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
-def test_the_metric_of_training_rows_has_no_penalty_in_it(rng, loss):
-    """The loss that is recorded has. The rate is so small that no weight moves."""
+def test_the_metric_of_training_rows_is_without_the_l2_penalty(rng, loss):
+    """The recorded loss includes it. The rate is so small that no weight moves."""
     X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
     nets = [cr.MLP([3, 8, 1], loss=loss, dtype="float64", seed=1) for _ in range(2)]
     plain, held = (
@@ -291,3 +282,12 @@ def test_the_metric_of_training_rows_has_no_penalty_in_it(rng, loss):
     name = nets[0].loss.metric
     assert held["loss"][0] > plain["loss"][0] + 1
     assert held[name] == pytest.approx(plain[name], rel=1e-9)
+
+
+def test_r2_of_a_summed_loss_with_drop_last_is_over_the_rows_that_were_used():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20, 3))
+    net = cr.MLP([3, 1], loss="squared_error_sum", dtype="float64")
+    net.parameters()["dense0.W"][:] = 0  # it predicts 0 everywhere
+    trainer = cr.Trainer(net, cr.SGD(lr=1e-300), batch_size=15, drop_last=True, epochs=1, shuffle=False)
+    assert trainer.fit(rows, rows[:, 0]).history["r2"][0] < 0.3

@@ -1,4 +1,4 @@
-"""Callbacks: when they are told what, that they can stop, and that their errors come out with the best weights kept."""
+"""Callbacks: what they are told when, that they can stop a fit, and that their errors are raised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chainrule.train.steps import STEPS_PER_SYNC
 
 
 class Diary(cr.Callback):
-    """Writes down what it is told."""
+    """Records its calls."""
 
     def __init__(self, every: int | None = None) -> None:
         self.every = every
@@ -50,16 +50,24 @@ def fit(task: Any, *callbacks: Any, net: cr.Network | None = None, validation: A
     return cr.Trainer(net, cr.Adam(lr=0.01), callbacks=callbacks, **options).fit(task.X, task.y, validation=validation)
 
 
-def test_a_callback_is_told_of_everything_in_order(classes):
+def test_callbacks_are_called_in_order(classes):
     diary = Diary(every=4)
     run = fit(classes, diary, validation=classes.valid)
     steps = -(-len(classes.X) // 7)
     assert steps == 6
     assert [what for what, _ in diary.told] == [
-        "start", "step", "epoch", "step", "step", "epoch", "step", "epoch", "end",
-    ]  # fmt: skip
+        "start",
+        "step",
+        "epoch",
+        "step",
+        "step",
+        "epoch",
+        "step",
+        "epoch",
+        "end",
+    ]
     (start,), (end,) = diary.records("start"), diary.records("end")
-    assert (start.rows, start.valid_rows, start.steps_an_epoch) == (40, 20, 6)
+    assert (start.rows, start.valid_rows, start.steps_per_epoch) == (40, 20, 6)
     assert start.run is end is run
     assert [(r.step, r.epoch) for r in diary.records("step")] == [(4, 1), (8, 2), (12, 2), (16, 3)]
     for i, record in enumerate(diary.records("epoch")):
@@ -67,8 +75,8 @@ def test_a_callback_is_told_of_everything_in_order(classes):
         assert record.history is run.history
 
 
-def test_the_loss_of_a_step_is_that_of_its_batch(backend, classes):
-    """With every step looked at, the batches' losses make up the epoch's."""
+def test_on_step_end_has_the_loss_of_its_batch(backend, classes):
+    """With every=1, the losses of the batches make up that of the epoch."""
     diary = Diary(every=1)
     run = fit(classes, diary, net=make_net(classes, backend), epochs=2)
     losses = [record.loss for record in diary.records("step")]
@@ -80,7 +88,7 @@ def test_the_loss_of_a_step_is_that_of_its_batch(backend, classes):
 
 
 @pytest.mark.parametrize("every", [1, 5, 6, 100])
-def test_looking_at_steps_changes_nothing(backend, task, every):
+def test_on_step_end_does_not_change_the_training(backend, task, every):
     nets = [make_net(task, backend) for _ in range(2)]
     plain = fit(task, net=nets[0])
     looked_at = fit(task, Diary(every), Diary(3), net=nets[1])
@@ -88,8 +96,8 @@ def test_looking_at_steps_changes_nothing(backend, task, every):
     assert plain.history["loss"] == looked_at.history["loss"]
 
 
-def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
-    """The device works through many steps at once, but for those that a callback asks for."""
+def test_steps_are_replayed_together_without_on_step_end(classes, monkeypatch):
+    """The device works through many steps at once, except for those that a callback asks for."""
     asked: list[int] = []
     capture = type(cr.backend("cpu")).capture
 
@@ -98,7 +106,7 @@ def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
         return lambda times: (asked.append(times), replay(times))
 
     monkeypatch.setattr(type(cr.backend("cpu")), "capture", spying)
-    monkeypatch.setattr(steps_module, "SECONDS_A_LOOK", 1e9)  # however slow the steps are today
+    monkeypatch.setattr(steps_module, "SECONDS_PER_SYNC", 1e9)  # however slow the steps are today
     X, y = np.tile(classes.X, (4, 1)), np.tile(classes.y, 4)
     for callbacks, expected in [
         ((), [STEPS_PER_SYNC, STEPS_PER_SYNC, 160 - 2 * STEPS_PER_SYNC]),
@@ -111,10 +119,10 @@ def test_steps_are_replayed_together_where_nobody_looks(classes, monkeypatch):
         assert asked == expected
 
 
-def test_every_may_be_set_at_the_start(classes):
+def test_every_may_be_set_in_on_start(classes):
     class OnceAnEpoch(Diary):
         def on_start(self, record):
-            self.every = record.steps_an_epoch
+            self.every = record.steps_per_epoch
 
     diary = OnceAnEpoch()
     fit(classes, diary)
@@ -124,7 +132,7 @@ def test_every_may_be_set_at_the_start(classes):
 # ---- stopping -------------------------------------------------------------------------------------
 
 
-def test_a_function_can_stop_after_an_epoch(classes):
+def test_a_function_callback_can_stop_after_an_epoch(classes):
     net, shorter = make_net(classes), make_net(classes)
     run = fit(classes, lambda r: r.stop() if len(r.history["loss"]) == 4 else None, net=net, epochs=100)
     assert (run.stopped, run.history.epochs, run.steps) == ("callback", 4, 24)
@@ -154,8 +162,8 @@ class MineError(Exception):
     pass
 
 
-def test_an_error_comes_out_and_the_best_weights_stay(classes):
-    """The labels are chance, so that the best epoch is not the last."""
+def test_an_error_of_a_callback_is_raised_and_the_best_weights_stay(classes):
+    """The labels are random, so that the best epoch is not the last."""
     diary, net, best = Diary(), make_net(classes), []
     y = np.random.default_rng(0).integers(0, 3, len(classes.X))
 
@@ -176,7 +184,7 @@ def test_an_error_comes_out_and_the_best_weights_stay(classes):
 
 
 @pytest.mark.parametrize("where", ["on_start", "on_step_end", "on_epoch_end", "on_end"])
-def test_no_error_is_swallowed_and_the_others_are_told_of_the_end(classes, where):
+def test_on_end_of_the_other_callbacks_is_called_after_an_error(classes, where):
     class Fails(Diary):
         pass
 
@@ -216,6 +224,6 @@ class NeverSaysHowOften(cr.Callback):
         (NeverSaysHowOften(), "does not say how often"),
     ],
 )
-def test_what_is_no_callback_is_refused(classes, callback, message):
+def test_wrong_callbacks_are_refused(classes, callback, message):
     with pytest.raises(cr.OptionError, match=message):
         cr.Trainer(make_net(classes), callbacks=[callback])

@@ -1,4 +1,4 @@
-"""The history: columns, a table that reads back exactly, a picture that is well formed whatever the numbers."""
+"""The history: columns, a table that reads back exactly, and a plot that is well formed whatever the numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_history_is_a_mapping_of_columns():
         history["accuracy"]
 
 
-def test_csv_reads_back_exactly(rng):
+def test_history_csv_reads_back_exactly(rng):
     columns = {
         "loss": [*rng.normal(size=20).tolist(), 0.1, 1e-300, 5e-324, 1.7e308, -0.0, math.nan, math.inf, -math.inf],
     }
@@ -52,11 +52,11 @@ def test_csv_reads_back_exactly(rng):
         assert read.tobytes() == np.array(values).tobytes()
 
 
-def test_csv_of_a_run_that_never_finished_an_epoch():
+def test_history_csv_without_an_epoch():
     assert cr.History().to_csv() == "epoch\n"
 
 
-def test_csv_takes_numpy_numbers():
+def test_history_csv_of_numpy_numbers():
     assert history_of(loss=[np.float32(0.5), np.float64(0.25)]).to_csv() == "epoch,loss\n1,0.5\n2,0.25\n"
 
 
@@ -80,7 +80,7 @@ CURVES = {
 
 @pytest.mark.parametrize("name", CURVES)
 @pytest.mark.parametrize("columns", [["loss"], ["loss", "valid_loss"], ["loss", "valid_loss", "r2", "valid_r2"]])
-def test_the_picture_is_well_formed(tmp_path, name, columns):
+def test_the_plot_is_well_formed(tmp_path, name, columns):
     values = CURVES[name]
     svg = draw(history_of(**dict.fromkeys(columns, values)), tmp_path, best_epoch=len(values))
     assert svg.tag == f"{SVG}svg"
@@ -92,7 +92,7 @@ def test_the_picture_is_well_formed(tmp_path, name, columns):
             assert all(-1 <= float(n) <= 460 for n in numbers), f"{element.tag} is drawn outside its panel"
 
 
-def test_a_curve_has_a_point_for_every_finite_value(tmp_path):
+def test_the_plot_has_a_point_for_every_finite_value(tmp_path):
     svg = draw(history_of(loss=[3.0, math.nan, 2.0, 1.0], valid_loss=[4.0, 3.0, 2.0, 1.0]), tmp_path)
     lines = [p.get("d") for p in svg.iter(f"{SVG}path") if p.get("stroke-linejoin")]
     assert [line.count("L") + 1 for line in lines] == [3, 4]
@@ -102,10 +102,20 @@ def test_a_curve_has_a_point_for_every_finite_value(tmp_path):
 
 
 @pytest.mark.parametrize(("best_epoch", "marked"), [(None, False), (0, False), (2, True), (3, True), (9, False)])
-def test_the_best_epoch_is_marked_where_there_is_one(tmp_path, best_epoch, marked):
+def test_the_plot_marks_the_best_epoch_if_there_is_one(tmp_path, best_epoch, marked):
     svg = draw(history_of(loss=[3.0, 2.0, 1.0]), tmp_path, best_epoch=best_epoch)
     texts = [t.text for t in svg.iter(f"{SVG}text")]
     assert (f"best: epoch {best_epoch}" in texts) == marked
+
+
+def test_the_plot_is_logarithmic_if_a_loss_spans_decades():
+    assert value_axis([1.0, 0.001]).logarithmic
+    assert value_axis([1.0, 0.001]).ticks == (0.001, 0.01, 0.1, 1.0)
+    assert not value_axis([1.0, 0.1]).logarithmic
+    assert not value_axis([1.0, 0.0, -1.0]).logarithmic
+    assert value_axis([0.0, 1.0]).ticks == pytest.approx((0, 0.2, 0.4, 0.6, 0.8, 1.0))
+    axis = value_axis([0.01, 1.0])
+    assert [axis.fraction(v) for v in (0.01, 0.1, 1.0)] == pytest.approx([0, 0.5, 1])
 
 
 @pytest.mark.parametrize("values", [[1e17], [1e20, 1e20], [1e-3, 1.5e308], [-1e308, 1e308]])
@@ -115,13 +125,3 @@ def test_huge_values_are_plotted_or_left_out(tmp_path, values):
         history.append({"loss": value})
     history.plot(tmp_path / "x.svg")
     assert (tmp_path / "x.svg").read_text().startswith("<svg")
-
-
-def test_the_axis_is_logarithmic_where_a_loss_spans_decades():
-    assert value_axis([1.0, 0.001]).logarithmic
-    assert value_axis([1.0, 0.001]).ticks == (0.001, 0.01, 0.1, 1.0)
-    assert not value_axis([1.0, 0.1]).logarithmic
-    assert not value_axis([1.0, 0.0, -1.0]).logarithmic
-    assert value_axis([0.0, 1.0]).ticks == pytest.approx((0, 0.2, 0.4, 0.6, 0.8, 1.0))
-    axis = value_axis([0.01, 1.0])
-    assert [axis.fraction(v) for v in (0.01, 0.1, 1.0)] == pytest.approx([0, 0.5, 1])

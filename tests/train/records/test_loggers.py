@@ -1,4 +1,4 @@
-"""Logs of a fit, read back: strict JSON a line, and event files where tensorboard is installed."""
+"""Logs of a fit, read back: lines of strict JSON, and event files if tensorboard is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.records.loggers import json_line
+from chainrule.json_values import json_line
 
 
 def strict(text: str) -> list[dict]:
@@ -28,7 +28,7 @@ def fit(task, *callbacks, **options):
     return cr.Trainer(net, cr.Adam(lr=cr.Cosine(0.01)), **options).fit(task.X, task.y, validation=task.valid)
 
 
-def test_the_lines_of_a_fit(classes, tmp_path):
+def test_the_json_lines_of_a_fit(classes, tmp_path):
     path = tmp_path / "log.jsonl"
     run = fit(classes, cr.JSONLinesLogger(path, every=3))
     start, *lines, end = strict(path.read_text())
@@ -40,24 +40,34 @@ def test_the_lines_of_a_fit(classes, tmp_path):
     assert start["device"]["device"] == "cpu"
     assert start["versions"]["numpy"] == np.__version__
     assert [(line["event"], line.get("step")) for line in lines] == [
-        ("step", 3), ("epoch", None), ("step", 6), ("epoch", None), ("step", 9), ("step", 12), ("epoch", None),
-    ]  # fmt: skip
+        ("step", 3),
+        ("epoch", None),
+        ("step", 6),
+        ("epoch", None),
+        ("step", 9),
+        ("step", 12),
+        ("epoch", None),
+    ]
     epochs = [line for line in lines if line["event"] == "epoch"]
     for name, values in run.history.items():
         assert [line[name] for line in epochs] == values
     assert end == {
-        "event": "end", "stopped": "completed", "epochs": 3, "best_epoch": run.best_epoch, "steps": 12,
+        "event": "end",
+        "stopped": "completed",
+        "epochs": 3,
+        "best_epoch": run.best_epoch,
+        "steps": 12,
         "seconds": run.seconds,
-    }  # fmt: skip
+    }
 
 
-def test_each_line_is_on_disk_when_it_is_known(classes, tmp_path):
+def test_each_json_line_is_flushed_at_once(classes, tmp_path):
     path, seen = tmp_path / "log.jsonl", []
     fit(classes, cr.JSONLinesLogger(path), lambda _: seen.append(len(strict(path.read_text()))))
     assert seen == [2, 3, 4]
 
 
-def test_a_fit_that_fails_says_so_and_the_next_goes_on_in_the_file(classes, tmp_path):
+def test_a_fit_that_fails_is_logged_and_the_next_appends(classes, tmp_path):
     logger = cr.JSONLinesLogger(tmp_path / "log.jsonl")
 
     def fail(record):
@@ -71,14 +81,14 @@ def test_a_fit_that_fails_says_so_and_the_next_goes_on_in_the_file(classes, tmp_
     assert [line["stopped"] for line in lines if line["event"] == "end"] == ["failed", "completed"]
 
 
-def test_a_file_that_cannot_be_written_is_known_before_the_first_step(classes, tmp_path):
+def test_a_log_that_cannot_be_written_is_refused_before_the_first_step(classes, tmp_path):
     epochs = []
     with pytest.raises(FileNotFoundError):
         fit(classes, cr.JSONLinesLogger(tmp_path / "nowhere" / "log.jsonl"), epochs.append)
     assert not epochs
 
 
-def test_numbers_that_json_lacks():
+def test_nan_and_infinity_in_json_lines():
     values = {"a": math.nan, "b": [math.inf, -math.inf], "c": np.float32(0.5), "d": None, "e": len, "f": True}
     (line,) = strict(json_line(values))
     assert line == {"a": "nan", "b": ["inf", "-inf"], "c": 0.5, "d": None, "e": repr(len), "f": True}
@@ -88,13 +98,13 @@ def test_numbers_that_json_lacks():
 # ---- tensorboard ----------------------------------------------------------------------------------
 
 
-def test_without_tensorboard_there_is_a_hint(monkeypatch, tmp_path):
+def test_tensorboard_that_is_not_installed_has_a_hint(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
     with pytest.raises(cr.OptionError, match=r"pip install 'chainrule\[tensorboard\]'"):
         cr.TensorBoardLogger(tmp_path)
 
 
-def test_event_files_read_back(classes, tmp_path):
+def test_tensorboard_event_files_read_back(classes, tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
@@ -117,7 +127,7 @@ def test_event_files_read_back(classes, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["a named pipe", "a socket"])
-def test_a_log_into_a_pipe_that_nobody_reads_does_not_wait(tmp_path, monkeypatch, kind):
+def test_a_log_into_a_pipe_without_a_reader_is_refused_at_once(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     if kind == "a named pipe":
         os.mkfifo("log")
@@ -125,11 +135,11 @@ def test_a_log_into_a_pipe_that_nobody_reads_does_not_wait(tmp_path, monkeypatch
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind("log")
     net = cr.MLP([2, 1], loss="squared_error")
-    with pytest.raises(cr.OptionError, match=f"log: expected a file, got {kind} that nobody reads"):
+    with pytest.raises(cr.OptionError, match=f"log: expected a file, got {kind} without a reader"):
         cr.Trainer(net, epochs=1, callbacks=[cr.JSONLinesLogger("log")]).fit(np.ones((4, 2)), np.ones((4, 1)))
 
 
-def test_a_log_into_a_pipe_that_somebody_reads(tmp_path):
+def test_a_log_into_a_pipe_with_a_reader(tmp_path):
     """`--log-json >(jq ...)`: the reader may be slower than the fit."""
     os.mkfifo(tmp_path / "log")
     reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)

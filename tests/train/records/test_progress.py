@@ -23,7 +23,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(("metrics", "line"), LINES)
-def test_describe(metrics, line):
+def test_describe_metrics_of_an_epoch(metrics, line):
     assert describe(metrics | {"lr": 0.1, "seconds": 3.0}) == line
 
 
@@ -40,10 +40,8 @@ class Stream(io.StringIO):
 @pytest.mark.parametrize(
     ("progress", "terminal", "shows"), [(True, True, True), (True, False, False), (False, True, False)]
 )
-def test_something_is_shown_on_a_terminal_that_asked_for_it(
-    monkeypatch, classes, progress, terminal, shows, batch_size
-):
-    """With batches of one row an epoch has more steps than one look: parts of epochs are shown too."""
+def test_progress_is_shown_on_a_terminal(monkeypatch, classes, progress, terminal, shows, batch_size):
+    """With batches of one row an epoch has several synchronisations, and parts of epochs are shown too."""
     stream = Stream(terminal=terminal)
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
@@ -52,7 +50,7 @@ def test_something_is_shown_on_a_terminal_that_asked_for_it(
     assert ("epoch" in stream.getvalue()) == shows
 
 
-def test_the_terminal_is_given_back_when_a_fit_fails(monkeypatch, classes):
+def test_progress_restores_the_terminal_if_a_fit_fails(monkeypatch, classes):
     stream = Stream(terminal=True)
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
@@ -65,7 +63,7 @@ def test_the_terminal_is_given_back_when_a_fit_fails(monkeypatch, classes):
     assert stream.getvalue().rfind("\x1b[?25h") > stream.getvalue().rfind("\x1b[?25l"), "the cursor is still hidden"
 
 
-def test_a_terminal_that_rich_cannot_draw_on_ends_no_training(monkeypatch):
+def test_progress_on_a_terminal_that_rich_cannot_draw_on(monkeypatch):
     from rich.console import Console
 
     def refuse(*_: object, **__: object) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 from chainrule.files.descriptors import path_in_errors
+from chainrule.json_values import json_text, plain
 from chainrule.plain_text import printable
-from chainrule.train.records.loggers import json_text, plain
 
 Say: TypeAlias = Callable[[str, str], None]
 

@@ -34,10 +34,10 @@ from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD, facts_of, now, read_record, record_in
 from chainrule.errors import DataError
 from chainrule.files.folder import FileInFolder, Folder
+from chainrule.json_values import json_line, json_text
 from chainrule.nn.network import Network
 from chainrule.train.checkpoints.writer import LAST
 from chainrule.train.records.callbacks import Callback
-from chainrule.train.records.loggers import json_line, json_text
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
 
 

@@ -10,9 +10,9 @@ from chainrule.cli.runs.record import RECORD
 from chainrule.errors import DataError
 from chainrule.files.folder import Folder
 from chainrule.files.regular_file import is_folder
+from chainrule.json_values import json_line
 from chainrule.train.checkpoints.writer import BEST, LAST
 from chainrule.train.records.history import History
-from chainrule.train.records.loggers import json_line
 
 MODEL = "model.safetensors"
 METRICS = "metrics.jsonl"

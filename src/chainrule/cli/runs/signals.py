@@ -47,7 +47,7 @@ class Signals(Callback):
             signal.signal(number, handler)
 
     def on_start(self, record: StartRecord) -> None:
-        self._stop = record.trainer.stop
+        self._stop = record.stop
         if self.caught:  # Python only printed Stopped: it was raised in a callback of a weakref or of ctypes
             self._stop()
 

@@ -5,27 +5,26 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chainrule.backends.contract.backend import Backend
+from chainrule.json_values import plain
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import description_of
-from chainrule.train.monitoring.choose_metric import monitor_of
-from chainrule.train.records.loggers import plain
+from chainrule.nn.network import Network
+from chainrule.train.monitoring.choose_metric import monitor_name
+from chainrule.train.settings import TrainingSettings
 from chainrule.version import __version__
 
-if TYPE_CHECKING:
-    from chainrule.train.trainer import Trainer
-
-SHOWN = 6  # differences that are named
-SAMPLE = 4096  # rows of X that are looked at, evenly spread: of targets and weights all are
+SHOWN = 6  # differences that an error names
+SAMPLE = 4096  # rows of X that are hashed, evenly spread; of targets and weights all are
 
 
-def settings_of(trainer: Trainer) -> dict[str, Any]:
-    """All of a trainer and its net that the weights in the end depend on, as JSON holds it."""
-    net, p = trainer.net, trainer.net.preparation
+def settings_of(net: Network, settings: TrainingSettings) -> dict[str, Any]:
+    """All settings and all of a net that the final weights depend on, as JSON holds it."""
+    p = net.preparation
     return {
         "n_in": net.n_in,
         "layers": [plain(layer.describe()) for layer in net.layers],
@@ -33,26 +32,26 @@ def settings_of(trainer: Trainer) -> dict[str, Any]:
         "dtype": str(net.dtype),
         "net seed": net.seed,
         "standardisation": _digest(*_arrays_of(p.features), *_arrays_of(p.targets)),
-        "optimizer": _without_addresses(plain(trainer.optimizer)),
-        "batch_size": trainer.batch_size,
-        "epochs": trainer.epochs,
-        "shuffle": trainer.shuffle,
-        "drop_last": trainer.drop_last,
-        "seed": trainer.seed,
-        "steps before": 0 if trainer.moments is None else trainer.moments.steps,
-        "accumulate": trainer.accumulate,
-        "ema": trainer.ema,
-        "l2": trainer.l2,
-        "shrink": trainer.shrink,
-        "divergence_factor": trainer.divergence_factor,
-        "early_stopping": plain(trainer.early_stopping),
-        "monitor": monitor_of(trainer),
-        "metrics": [metric.name for metric in trainer.valid_metrics] if trainer.metrics else False,
+        "optimizer": _without_addresses(plain(settings.optimizer)),
+        "batch_size": settings.batch_size,
+        "epochs": settings.epochs,
+        "shuffle": settings.shuffle,
+        "drop_last": settings.drop_last,
+        "seed": settings.seed,
+        "steps before": 0 if settings.moments is None else settings.moments.steps,
+        "accumulate": settings.accumulate,
+        "ema": settings.ema,
+        "l2": settings.l2,
+        "shrink": settings.shrink,
+        "divergence_factor": settings.divergence_factor,
+        "early_stopping": plain(settings.early_stopping),
+        "monitor": monitor_name(settings),
+        "metrics": [metric.name for metric in settings.valid_metrics] if settings.metrics else False,
     }
 
 
 def rows_of(backend: Backend, X: Any, y: Any, weights: Any, validation: Any) -> dict[str, Any]:
-    """How many rows there are and a sha256 of them, the same wherever they lie and in whatever dtype."""
+    """How many rows there are and a sha256 of them, the same on every device and for every dtype."""
     if isinstance(validation, tuple | list):
         held = [_on_host(backend, part, sampled=number == 0) for number, part in enumerate(validation)]
     else:
@@ -67,11 +66,12 @@ def machine_of(backend: Backend) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``epochs 30 -> 60`` for each that is not the same, a few of them. What a version before did not know was off."""
+    """``epochs 30 -> 60`` for each difference, the first few. A setting that an older version did not have was off."""
     names = [
-        name for name in dict.fromkeys([*now, *before])
+        name
+        for name in dict.fromkeys([*now, *before])
         if before.get(name) != now.get(name) and (name in before or now[name])
-    ]  # fmt: skip
+    ]
     found = [f"{name:.60} {_short(before.get(name))} -> {_short(now.get(name))}" for name in names[:SHOWN]]
     return found + [f"and {len(names) - SHOWN} more"] * (len(names) > SHOWN)
 
@@ -82,7 +82,7 @@ def _short(value: Any) -> str:
 
 
 def _without_addresses(value: Any) -> Any:
-    """The repr of an object without one of its own has its address in it, another one each time."""
+    """A default repr has the object's address in it, another one in each process."""
     if isinstance(value, dict):
         return {name: _without_addresses(v) for name, v in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How often a fit writes down all that it needs to go on, and where."""
+"""When a fit writes a checkpoint, and to which folder."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from chainrule.options import real_number, whole_number
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-SECONDS = 30.0  # between two checkpoints, where nobody says otherwise
-SHARE = 0.01  # of the time: what the checkpoints at the ends of epochs may cost; epochs may be very short
-FIRST_COST = 0.01  # seconds: what the first one is taken to cost, so a fit of less than a second writes its last alone
+SECONDS = 30.0  # between two checkpoints, by default
+SHARE = 0.01  # of the time, for checkpoints at the ends of epochs, which may be very short
+FIRST_COST = 0.01  # seconds assumed for the first one, so that a fit of less than a second writes only its last
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Write ``folder/last.safetensors`` while training: from it a fit goes on as if it had never stopped.
+    """Write ``folder/last.safetensors`` while training, from which a fit resumes as if it had never stopped.
 
     One is written after every ``steps`` steps, or once ``seconds`` have passed since the last; at the end of an epoch,
-    where that costs less than 1 % of the time since the last; when the fit is asked to stop, and at its end. The one
-    before stands until the new one is whole and on the disk. Beside it, ``best.safetensors`` is the net with the
-    weights of the best epoch so far, a model file, where a metric is watched.
+    if that costs less than 1 % of the time since the last; when the fit is asked to stop, and at its end. The previous
+    one stays until the new one is whole and on the disk. If a metric is monitored, ``best.safetensors`` beside it is a
+    model file: the net with the weights of the best epoch so far.
 
     Parameters
     ----------
-    folder : made where it does not exist; of a run, a :class:`chainrule.files.folder.FileInFolder` in the run's own
+    folder : made if it does not exist; within a run's folder, a :class:`chainrule.files.folder.FileInFolder`
     steps : batches trained on between two checkpoints, or None to go by time
-    seconds : between two checkpoints; without ``steps`` 30 where nothing is said
+    seconds : between two checkpoints; 30 by default, unless ``steps`` are given
 
-    ``trainer.fit(..., resume=folder)`` goes on from it.
+    ``trainer.fit(..., resume=folder)`` resumes from it.
     """
 
     folder: FilePath
@@ -64,7 +64,7 @@ class Checkpoints:
         return Path(self.folder) / BEST
 
     def opened(self) -> Folder:
-        """The folder, made where it is missing; one in a run's folder by that folder's descriptor, never by a link."""
+        """The folder, made if it is missing; within a run's folder by that one's descriptor, never through a link."""
         if isinstance(self.folder, FileInFolder):
             return self.folder.folder.open_folder(self.folder.name, make=True)
         make_folder(self.folder)
@@ -73,12 +73,12 @@ class Checkpoints:
 
     @property
     def interval(self) -> float | None:
-        """Seconds between two checkpoints; None where only steps count."""
+        """Seconds between two checkpoints; None if only steps count."""
         return self.seconds if self.seconds is not None or self.steps is not None else SECONDS
 
 
 def as_checkpoints(checkpoints: Checkpoints | FilePath | None) -> Checkpoints | None:
-    """A folder as Checkpoints; OptionError for what is neither."""
+    """A folder as Checkpoints; OptionError for anything else."""
     if checkpoints is None or isinstance(checkpoints, Checkpoints):
         return checkpoints
     return Checkpoints(checkpoints)
@@ -90,7 +90,7 @@ def newest(path: str | Path) -> Path:
 
 
 class CheckpointWriter:
-    """Says when a checkpoint is due in one fit, and writes it; nothing is ever due without ``settings``."""
+    """Tells when a checkpoint of one fit is due, and writes it; without ``settings`` none ever is."""
 
     def __init__(self, settings: Checkpoints | None) -> None:
         self.settings = settings
@@ -99,27 +99,27 @@ class CheckpointWriter:
         self._best_epoch = 0  # of the file
 
     def steps_to_next(self, step: int, most: int) -> int:
-        """How many steps may be done after ``step`` of them before one is due: from 1 to ``most``."""
+        """How many steps may be done after step ``step`` before a checkpoint is due: from 1 to ``most``."""
         if self.settings is None or self.settings.steps is None:
             return most
         return min(most, self.settings.steps - step % self.settings.steps)
 
     def is_due(self, step: int) -> bool:
-        """After ``step`` steps, within an epoch."""
+        """Whether one is due after ``step`` steps, within an epoch."""
         if self.settings is None:
             return False
         steps, interval = self.settings.steps, self.settings.interval
         return (steps is not None and step % steps == 0) or (interval is not None and self._since() >= interval)
 
     def is_due_at_epoch_end(self, step: int) -> bool:
-        """The same after the last step of an epoch."""
+        """Whether one is due after the last step of an epoch."""
         return self.settings is not None and (self.is_due(step) or self._since() * SHARE >= self._cost)
 
     def _since(self) -> float:
         return time.monotonic() - self._at
 
     def write(self, checkpoint: Checkpoint, best: Callable[[], Network] | None) -> None:
-        """Write it, if checkpoints are to be written at all; ``best`` makes the net of the best epoch so far."""
+        """Write it, if checkpoints are written at all; ``best`` returns the net of the best epoch so far."""
         if self.settings is None:
             return
         start = time.monotonic()

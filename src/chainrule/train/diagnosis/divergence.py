@@ -1,4 +1,4 @@
-"""Where a run left the finite numbers: looked for once it has, at no cost to the steps before."""
+"""Where a run stopped being finite: searched for once it has, at no cost to the steps before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARAMETER, LOSS_ITSELF = "the parameter", "the loss itself"
 
 
 def nonfinite_parameter(net: Network) -> str:
-    """The first parameter or statistic with a number that is not finite, in words; empty where there is none."""
+    """The first parameter or statistic with a number that is not finite, in words; empty if there is none."""
     for name, value in (net.parameters() | dict(net.parameter_arena)).items():
         if net.backend.first_nonfinite(value) is not None:
             return f"{PARAMETER} {name}"
@@ -31,7 +31,7 @@ def nonfinite_output(batch: Pass, x: Array) -> str:
 
 
 def remedy(net: Network, where: str, *, step: int, rate: float) -> str:
-    """The likely cause, by where the first number that is not finite stands, and what to do about it."""
+    """What to do, judged by ``where`` the first number is that is not finite."""
     lower = f"lower the learning rate (it is {rate:.3g})"
     own = f"; look at {net.loss_name}, a loss of your own" if isinstance(net.loss, CustomLoss) else ""
     if where.startswith(PARAMETER):
@@ -59,7 +59,7 @@ def diverged(
 
 
 def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int, rate: Callable[[int], float]) -> None:
-    """DivergenceError for an update that overflowed; ``epoch`` counts from 1, ``rate`` says the rate of a step.
+    """DivergenceError for an update that overflowed; ``epoch`` counts from 1, ``rate`` gives that of a step.
 
     The loss of the next step would show it, but after the last step there is none.
     """
@@ -77,10 +77,10 @@ def refuse_nonfinite_parameters(net: Network, *, step: int, epoch: int, rate: Ca
 def refuse_explosion(
     loss: float, *, factor: float | None, first: float, baseline: Baseline | None, step: int, epoch: int
 ) -> None:
-    """DivergenceError for an epoch whose mean loss is finite and yet beyond all reason; ``epoch`` counts from 1.
+    """DivergenceError for an epoch whose mean loss is finite but beyond all reason; ``epoch`` counts from 1.
 
     Beyond reason is ``factor`` times the largest of three: the loss before the first update, that of the best constant
-    prediction (targets may be in any unit; ``baseline``, where it is known), and 1.
+    prediction (``baseline``, if it is known: targets may be in any unit), and 1.
     """
     constant = 0.0 if baseline is None else baseline.constant
     if factor is None or not loss > factor * max(1.0, abs(first), abs(constant)):

@@ -18,8 +18,8 @@ from chainrule.files.regular_file import FilePath
 from chainrule.files.writing import write_atomically
 from chainrule.plots.curves import Curve, draw_curves
 
-# From where on it is worth a word. Healthy nets stay far from each: some dead units are normal, an update of 1e-3 of
-# the weights is usual, and gradient norms of layers differ by a factor of ten or so.
+# Thresholds of findings. Healthy nets stay far from each: some dead units are normal, an update of 1e-3 of the weights
+# is usual, and gradient norms of layers differ by a factor of ten or so.
 DEAD = 0.3  # of a layer's units
 SATURATED = 0.5  # of a layer's units
 GRADIENT_RATIO = 1e3  # between a layer and the last one
@@ -31,13 +31,17 @@ JUMP = 0.5  # of the loss before training: how much it may rise in one epoch
 PROGRESS = 0.02  # of the loss before training: less is hardly any
 
 Kind = Literal[
-    "dead units", "saturated units", "vanishing gradient", "exploding gradient", "learning rate too high",
+    "dead units",
+    "saturated units",
+    "vanishing gradient",
+    "exploding gradient",
+    "learning rate too high",
     "learning rate too low",
-]  # fmt: skip
+]
 
 
 class Finding(NamedTuple):
-    """Something that is wrong. ``str`` of it is one line: where, the figure, what to do."""
+    """Something that is wrong. ``str`` of it is one line: the layer, the figure, what to do."""
 
     kind: Kind
     layer: str  # "" for the net as a whole
@@ -62,9 +66,9 @@ class Measurement(NamedTuple):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What ``fit(diagnose=True)`` found: ``Run.diagnosis``. ``str`` of it has one line a finding.
+    """What ``fit(diagnose=True)`` found: ``Run.diagnosis``. ``str`` of it has one line per finding.
 
-    findings : none where all is well
+    findings : empty if nothing is wrong
     measurements : of each layer before training and at the end of each epoch
     losses : of the sample of rows, before training and at the end of each epoch
     """
@@ -91,10 +95,10 @@ def judge(measurements: Sequence[Measurement], losses: Sequence[float], *, diver
     """The findings: layers as the last measurement shows them, the learning rate by the whole run."""
     last = [m for m in measurements if m.epoch == measurements[-1].epoch]
     layers = [finding for m in last for finding in _units(m)]
-    if not any(m.units and m.dead == m.units for m in last):  # no gradient passes where all are dead: said already
+    if not any(m.units and m.dead == m.units for m in last):  # no gradient passes a dead layer: said already
         layers += _gradients(last) + _growth(measurements, last)
     rate = _rate_too_high(measurements, losses, diverged=diverged)
-    if not rate and not layers:  # either would be a reason of its own for a loss that stands still
+    if not rate and not layers:  # either would explain a loss that does not move
         rate = _rate_too_low(measurements, losses)
     return layers + rate
 
@@ -193,7 +197,7 @@ def _rate_too_low(measurements: Sequence[Measurement], losses: Sequence[float]) 
 
 
 def _usual_updates(measurements: Sequence[Measurement]) -> dict[str, float]:
-    """The median over the epochs of each layer's update ratio; the first step's alone where no epoch ended."""
+    """The median over the epochs of each layer's update ratio; that of the first step if no epoch ended."""
     ratios: dict[str, list[float]] = {}
     for only_epochs in (True, False):
         for m in measurements:

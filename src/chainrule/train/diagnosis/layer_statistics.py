@@ -1,4 +1,4 @@
-"""Measures layers while a net is trained, without a trace in the training: on a copy, with a fixed sample of rows."""
+"""Measures layers while a net is trained without changing the training: on a copy, with a fixed sample of rows."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.records.run import Run
 
 ROWS = 256  # of the sample, at most
-MOST_ROWS = 0.9  # of them, as a fraction
-# Where an activation has less than 5 % of its largest slope: tanh' = 1 - y^2 from 1, sigmoid' = y (1 - y) from 1/4.
+MOST_ROWS = 0.9  # of the sample, as a fraction
+# Outside these limits an activation has less than 5 % of its largest slope: tanh' = 1 - y^2 from 1 down,
+# sigmoid' = y (1 - y) from 1/4 down.
 FLAT = math.sqrt(0.95)
 LIMITS = {"tanh": (-FLAT, FLAT), "sigmoid": ((1 - FLAT) / 2, (1 + FLAT) / 2)}
 
 
 class LayerStatistics:
-    """Measures before the first step and at the end of each epoch; looks at the first and last step from both sides.
+    """Measures layers before training and after each epoch, and the updates of the first and of each epoch's last step.
 
     Parameters
     ----------
     net : that is trained; only read
-    rows : it is trained on; at most ``ROWS`` of them, evenly spread, are looked at
+    rows : that it is trained on; at most ``ROWS`` of them, evenly spread, are measured
 
-    What is measured is computed on a copy of the net, with memory of its own: gradients, running averages and counters
-    of the net stay as they are.
+    All is computed on a copy of the net, with memory of its own: gradients, running averages and counters of the net
+    stay as they are.
     """
 
-    steps_an_epoch = 1  # set once the batches are known
+    steps_per_epoch = 1  # set once the batches are known
 
     def __init__(self, net: Network, rows: Rows | HostRows) -> None:
         be = net.backend
@@ -56,23 +57,23 @@ class LayerStatistics:
     # ---- when ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Before the first step, or where a fit goes on."""
+        """Before the first step, also of a fit that resumes."""
         if not self._losses:
             self._measure(0)
         self._keep()
 
     def steps_to_next(self, step: int) -> int:
-        """Steps until the next look, ``step`` of them being done: the first, and both sides of an epoch's last."""
-        left = self.steps_an_epoch - step % self.steps_an_epoch
+        """Steps to the next measurement after step ``step``: after the first, and before and after an epoch's last."""
+        left = self.steps_per_epoch - step % self.steps_per_epoch
         return 1 if step == 0 or left == 1 else left - 1
 
     def step_end(self, step: int) -> None:
         """``step`` steps are done."""
-        if step == 1 or step % self.steps_an_epoch == 0:
+        if step == 1 or step % self.steps_per_epoch == 0:
             self._ratios = {layer: self._update_ratio(names) for layer, names in self._parameters().items()}
         if step == 1:
             self._measurements = [m._replace(update_ratio=self._ratios.get(m.layer)) for m in self._measurements]
-        if (step + 1) % self.steps_an_epoch == 0:
+        if (step + 1) % self.steps_per_epoch == 0:
             self._keep()
 
     def epoch_end(self, epoch: int) -> None:
@@ -80,7 +81,7 @@ class LayerStatistics:
         self._measure(epoch)
 
     def end(self, run: Run) -> None:
-        """The run is over: say what was found."""
+        """The run is over: its diagnosis is made."""
         findings = judge(self._measurements, self._losses, diverged=run.stopped == "diverged")
         run.diagnosis = Diagnosis(findings, self._measurements, self._losses)
 
@@ -89,16 +90,16 @@ class LayerStatistics:
         return {"measurements": [list(m) for m in self._measurements], "losses": self._losses, "ratios": self._ratios}
 
     def restore(self, state: Mapping[str, Any], *, epochs: int) -> None:
-        """Go on where :meth:`state` was taken, after so many epochs; the net has the parameters that it had then.
+        """Continue from what :meth:`state` was after so many epochs; the net has the parameters that it had then.
 
-        ModelFileError where the state cannot be one of this net.
+        ModelFileError if the state cannot be one of this net.
         """
         try:
             losses = [number_of(loss) for loss in state["losses"]]
             ratios = {layer: _number_or_none(ratio) for layer, ratio in state["ratios"].items()}
             measurements = [_measurement(*m) for m in state["measurements"]]
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise ModelFileError(f"the checkpoint's diagnosis makes no sense: {error!s:.200}") from error
+            raise ModelFileError(f"the checkpoint's diagnosis has impossible content: {error!s:.200}") from error
         names = self._names()
         moments = [(epoch, name) for epoch in range(epochs + 1) for name in names]
         parameters = self._parameters()
@@ -131,15 +132,15 @@ class LayerStatistics:
             self._measurements.append(Measurement(epoch, name, units, dead, saturated, norm, ratios.get(name)))
 
     def _layers(self) -> dict[str, tuple[int, int | None, int | None]]:
-        return {layer.name: self._look(layer) for layer in self._pass.chain.walk()}
+        return {layer.name: self._units(layer) for layer in self._pass.chain.walk()}
 
     def _names(self) -> list[str]:
         """Of the layers that are measured: those with outputs, then what else has parameters."""
         layers = [layer.name for layer in self._pass.chain.walk()]
         return [*dict.fromkeys(layers), *(name for name in self._parameters() if name not in layers)]
 
-    def _look(self, layer: Any) -> tuple[int, int | None, int | None]:
-        """Units of a layer, and how many are dead and saturated; None where its activation has no such thing."""
+    def _units(self, layer: Any) -> tuple[int, int | None, int | None]:
+        """Units of a layer, and how many are dead and saturated; None if its activation cannot be."""
         activation, y = getattr(layer, "activation", None), getattr(layer, "y", None)
         if y is None or getattr(y, "ndim", 0) != 2:
             return 0, None, None
@@ -154,7 +155,7 @@ class LayerStatistics:
 
     def _on_host(self, y: Array) -> np.ndarray:
         be, dtype = self._backend, self._net.dtype
-        if y.dtype != dtype:  # stored in fewer bits
+        if y.dtype != dtype:  # stored at lower precision
             wide = be.empty(y.shape, dtype)
             be.copy(y, out=wide)
             y = wide
@@ -171,7 +172,7 @@ class LayerStatistics:
         return math.sqrt(sum(_squares(self._backend.download(self._copy.gradient_arena[n])) for n in names))
 
     def _update_ratio(self, names: list[str]) -> float | None:
-        """rms of the last update / rms of the weights before it; of W where there is one."""
+        """rms of the last update / rms of the weights before it; of W if there is one."""
         chosen = [name for name in names if name.endswith(".W")] or names
         be, update, weights = self._backend, 0.0, 0.0
         for name in chosen:
@@ -184,12 +185,12 @@ class LayerStatistics:
 def _measurement(
     epoch: Any, layer: Any, units: Any, dead: Any, saturated: Any, gradient_norm: Any, update_ratio: Any
 ) -> Measurement:
-    """As JSON holds it; ValueError or TypeError where it is none."""
+    """From what JSON holds; ValueError or TypeError for anything else."""
     counts = [count for count in (dead, saturated) if count is not None]
     if type(epoch) is not int or type(units) is not int or any(type(count) is not int for count in counts):
-        raise TypeError("whole numbers were expected")
+        raise TypeError("expected whole numbers of epochs and units")
     if not isinstance(layer, str) or units < bool(counts) or any(not 0 <= count <= units for count in counts):
-        raise ValueError(f"{counts!s:.40} of {units!r:.40} units came")
+        raise ValueError(f"expected numbers of units from 0 to {units!r:.40}, got {counts!s:.40}")
     numbers = _number_or_none(gradient_norm), _number_or_none(update_ratio)
     return Measurement(epoch, layer, units, dead, saturated, *numbers)
 

@@ -19,8 +19,8 @@ from chainrule.tables.splitting.stratified import keep_each_class
 
 
 @dataclass(frozen=True)
-class Cut:
-    """An epoch in batches of ``size`` rows: ``full`` of them, then one of ``ragged`` rows where some are left."""
+class BatchPlan:
+    """An epoch in batches of ``size`` rows: ``full`` of them, then one of ``ragged`` rows if any are left."""
 
     size: int
     full: int
@@ -28,21 +28,21 @@ class Cut:
 
     @property
     def count(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return self.full + bool(self.ragged)
 
 
-def cut_epoch(n: int, size: int, *, drop_last: bool = False) -> Cut:
-    """``n`` rows in batches of at most ``size``; ``drop_last`` leaves out the ragged batch."""
+def plan_batches(n: int, size: int, *, drop_last: bool = False) -> BatchPlan:
+    """An epoch of ``n`` rows in batches of at most ``size``; ``drop_last`` leaves out the ragged batch."""
     size = min(size, n)
     full, ragged = divmod(n, size)
-    return Cut(size, full, 0 if drop_last else ragged)
+    return BatchPlan(size, full, 0 if drop_last else ragged)
 
 
 def batch_formats(
     backend: Backend, kept: Sequence[RowFormat], *, pending: bool, dtype: np.dtype, exact: bool = False
 ) -> list[RowFormat]:
-    """What a batch holds of each row: features as the first layer reads them, where nothing is still to be done."""
+    """What a batch holds of each row: features as the first layer reads them, unless they are ``pending``."""
     x, *others = kept
     return [x if pending else RowFormat(x.shape, dtype if exact else backend.storage(dtype)), *others]
 
@@ -52,17 +52,17 @@ class Batches(abc.ABC):
 
     Parameters
     ----------
-    sources : arrays on the device of which a batch is gathered
+    sources : arrays on the device from which a batch is gathered
     order : (n,) int64 on the device; position p of the epoch is row ``order[p]`` of ``sources``
-    cut : the epoch in batches
+    plan : the epoch in batches
     dtype : of the net that reads them
     """
 
-    is_unchecked = False  # whether rows are still to be looked at, and refused, in the course of an epoch
+    is_unchecked = False  # whether rows are still to be checked, and may be refused, in the course of an epoch
 
-    def __init__(self, backend: Backend, sources: Rows, order: Array, cut: Cut, *, dtype: np.dtype) -> None:
+    def __init__(self, backend: Backend, sources: Rows, order: Array, plan: BatchPlan, *, dtype: np.dtype) -> None:
         self.backend = backend
-        self.size, self.full, self.ragged, self.count = cut.size, cut.full, cut.ragged, cut.count
+        self.size, self.full, self.ragged, self.count = plan.size, plan.full, plan.ragged, plan.count
         self._sources, self._order = sources.arrays, order
         self._by_class = sources.by_class
         self._position = first_position(backend)
@@ -73,25 +73,25 @@ class Batches(abc.ABC):
 
     @abc.abstractmethod
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        """Deal the rows anew; ``epoch`` counts from 0. Batch ``first`` is the next to be read."""
+        """Put the rows in the order of this epoch, which counts from 0. Batch ``first`` is the next to be read."""
 
     @abc.abstractmethod
     def blocks(self, first: int = 0) -> Generator[range, None, None]:
         """The numbers, from ``first``, of the batches that may be asked for now, then of the next ones, to the last.
 
-        Close the iterator where it is left early.
+        Close the iterator if it is left early.
         """
 
     @abc.abstractmethod
     def load(self, number: int) -> None:
-        """Batch ``number`` of this epoch is the next to be read, once more."""
+        """Go back: batch ``number`` of this epoch is the next to be read."""
 
     @abc.abstractmethod
     def numbers(self) -> np.ndarray:
-        """(m,): which rows this epoch's batches have. Looks at the device."""
+        """(m,): which rows this epoch's batches have. Synchronises."""
 
     def counted(self, n: int) -> Array | None:
-        """What the rows of a batch of ``n`` count in metrics, in the memory of :meth:`reader`; None for 1 each."""
+        """The weights in metrics of a batch of ``n`` rows, in the memory of :meth:`reader`; None for all ones."""
         place = 3 if self._by_class else 2
         return self._buffer[place][:n] if place < len(self._buffer) else None
 
@@ -101,7 +101,7 @@ class Batches(abc.ABC):
     def reader(self, n: int) -> Callable[[], tuple[Array, Array, Array | None]]:
         """``read()``: x, targets and weights (or None) of the next batch, which has ``n`` rows.
 
-        Always the same memory, so a step may be recorded.
+        Always in the same memory, so that a step may be recorded.
         """
         buffer = [array[:n] for array in self._buffer]
         raw, targets, weights = (*buffer, None)[:3]  # the rows' own weights, behind class weights, are for `counted`
@@ -120,7 +120,7 @@ class ResidentBatches(Batches):
 
     Parameters
     ----------
-    size : rows a batch, at most
+    size : rows per batch, at most
     shuffle : a new order every epoch, from the seed and the epoch's number
     drop_last : leave out the ragged batch
     """
@@ -139,7 +139,7 @@ class ResidentBatches(Batches):
         self._shuffle, self._seed = shuffle, seed
         order = backend.empty((len(rows),), np.int64)
         backend.assign(np.arange(len(rows)), out=order)
-        super().__init__(backend, rows, order, cut_epoch(len(rows), size, drop_last=drop_last), dtype=dtype)
+        super().__init__(backend, rows, order, plan_batches(len(rows), size, drop_last=drop_last), dtype=dtype)
 
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
         self._seek(first)
@@ -166,12 +166,12 @@ def first_position(backend: Backend) -> Array:
 def split_order(
     backend: Backend, n: int, fraction: float, seed: int, classes: np.ndarray | None = None
 ) -> tuple[Array, Array]:
-    """Numbers of the training rows and of the validation rows: a random ``fraction``, at least one, is held out.
+    """Numbers of the training rows and of the validation rows: a random ``fraction``, at least one row, is held out.
 
-    Where all rows of one of the ``classes`` (n,) would be, one of them is exchanged for another row.
+    If all rows of one of the ``classes`` (n,) would be held out, one of them is exchanged for another row.
     """
     if n < 2:
-        raise DataError("one row came, too few to hold any out for validation")
+        raise DataError("validation: expected at least 2 rows, got 1: none can be held out")
     held_out = min(math.ceil(fraction * n), n - 1)
     order = backend.empty((n,), np.int64)
     backend.permutation(*stream(seed, Purpose.SPLIT), out=order)
@@ -183,7 +183,7 @@ def split_order(
 
 
 def classes_of(loss: Loss, targets: np.ndarray) -> np.ndarray | None:
-    """(n,) the class of each row, where a row has one: of k, or yes or no; else None."""
+    """(n,) the class of each row, of k or of two; None if the loss has no classes."""
     if loss.task == "classify":
         return targets.reshape(-1)
     of_one = loss.task == "multilabel" and targets.size == len(targets) and bool(np.isin(targets, (0, 1)).all())
@@ -191,7 +191,7 @@ def classes_of(loss: Loss, targets: np.ndarray) -> np.ndarray | None:
 
 
 def refuse_weightless(training: np.ndarray | None, validation: np.ndarray | None) -> None:
-    """DataError where all weights of a part are 0."""
+    """DataError if all weights of a part are 0."""
     for weights, name in ((training, "training"), (validation, "validation")):
         if weights is not None and not weights.any():
             raise DataError(f"all {name} rows of the split have weight 0", hint="another seed, or a validation set")
@@ -207,7 +207,7 @@ def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int, loss: L
 
 
 def take_rows(backend: Backend, rows: Rows, order: Array) -> Rows:
-    """A copy of the rows whose numbers ``order`` (m,) int64 on the device has."""
+    """A copy of the rows whose numbers are in ``order``, (m,) int64 on the device."""
     taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
     backend.gather(rows.arrays, order, first_position(backend), stride=len(order), out=taken)
     return rows.with_arrays(taken)

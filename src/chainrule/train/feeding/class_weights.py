@@ -1,4 +1,4 @@
-"""Weights of classes, as weights of rows: rare classes need not be drowned by common ones."""
+"""Class weights, as weights of rows: rare classes need not be drowned out by common ones."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class ClassWeights:
     Parameters
     ----------
     net : whose loss is of classes: one of k, or a single yes or no
-    class_weight : "balanced", which is S / (classes that occur * S_c), S_c the sum of the weights of the class's rows
-        and S that of all, so that all classes weigh the same: of rows without weights n / (classes * rows of the
-        class). A class occurs that has a row of weight above 0; the weight of another is 1.
-        Or {label: weight}, 1 for a label that it does not have
-    y, sample_weight : the training rows' labels and their own weights or None, by which "balanced" goes: rows held out
-        have no say
+    class_weight : "balanced", which is S / (number of classes * S_c), with S_c the sum of the weights of the class's
+        rows and S that of all rows, so that all classes have the same total weight; for rows without weights that is
+        n / (number of classes * rows of the class). Only classes that have a row of weight above 0 are counted; the
+        weight of the others is 1. Or {label: weight}, with 1 for labels that are missing
+    y, sample_weight : labels of the training rows, and their own weights or None, which determine "balanced": rows held
+        out do not count
 
     Raises
     ------
-    OptionError   where the loss has no classes, for a label that is none, or a weight below 0.
+    OptionError   if the loss has no classes, for an unknown label, or a weight below 0.
 
     Source: King, Zeng 2001; the formula of scikit-learn's ``class_weight``.
     """
@@ -40,8 +40,8 @@ class ClassWeights:
         loss = net.loss
         if not (loss.task == "classify" or (loss.task == "multilabel" and net.n_out == 1)):
             raise OptionError(
-                f"class_weight came with {net.loss_name} of {net.n_out} outputs, which has no classes",
-                hint="use sample_weight, one weight a row",
+                f"class_weight with {net.loss_name} of {net.n_out} outputs, which has no classes",
+                hint="use sample_weight, one weight per row",
             )
         self._net = net
         self._classes = max(2, net.n_out)
@@ -49,17 +49,20 @@ class ClassWeights:
         if isinstance(class_weight, str) and class_weight == "balanced":
             own = self.own(sample_weight, len(labels))
             counts = np.bincount(labels, own, self._classes)
-            there = counts > 0
-            share = np.where(there, counts, 1.0) * max(1, there.sum())
-            self._of_class = np.where(there, counts.sum() / share, 1.0)
+            occurs = counts > 0
+            share = np.where(occurs, counts, 1.0) * max(1, occurs.sum())
+            self._of_class = np.where(occurs, counts.sum() / share, 1.0)
         elif isinstance(class_weight, Mapping):
             self._of_class = np.ones(self._classes)
             for label, weight in class_weight.items():
                 if isinstance(label, bool) or label not in range(self._classes):
-                    raise OptionError(f"class_weight for {label!r} came, labels are 0 to {self._classes - 1}")
+                    raise OptionError(f"class_weight: expected labels from 0 to {self._classes - 1}, got {label!r}")
                 self._of_class[int(label)] = real_number(f"class_weight of {label}", weight)
         else:
-            raise OptionError(f"class_weight {class_weight!r} came", hint='"balanced", {label: weight} or None')
+            raise OptionError(
+                f"class_weight: expected 'balanced', a dict or None, got {class_weight!r}",
+                hint='"balanced", or {label: weight}',
+            )
 
     def of_rows(self, y: Any, sample_weight: Any) -> np.ndarray:
         """(n,) weights of rows with these labels and weights of their own (None for all ones)."""
@@ -68,7 +71,7 @@ class ClassWeights:
         return weights if own is None else weights * own
 
     def own(self, sample_weight: Any, n: int) -> np.ndarray | None:
-        """The rows' own weights on the host, checked, by their ratios; None where they have none."""
+        """The rows' own weights on the host, checked and divided by their mean; None if they have none."""
         if sample_weight is None:
             return None
         return relative_weights(check_weights(on_host(self._net.backend, sample_weight, "sample_weight"), n))
@@ -79,20 +82,20 @@ class ClassWeights:
         labels = values.reshape(-1)
         if not np.isin(labels, range(self._classes)).all():
             row = int(np.argmin(np.isin(labels, range(self._classes))))
-            raise DataError(f"a target at row {row} is {labels[row]}, with class_weight 0 or 1 was expected")
+            raise DataError(f"a target at row {row}: expected 0 or 1 with class_weight, got {labels[row]}")
         return labels.astype(np.int64)
 
 
-class OwnWeights:
-    """The weights of rows themselves, beside those with the weights of their classes, which are for the loss."""
+class SampleWeights:
+    """The rows' own weights, for metrics, beside those with the weights of their classes, for the loss."""
 
     def __init__(self, net: Network, of_class: ClassWeights) -> None:
         self._net, self._of_class = net, of_class
         self.training: np.ndarray | None = None
         self.held_out: np.ndarray | None = None
 
-    def take(self, y: Any, sample_weight: Any = None, *, held_out: bool = False) -> np.ndarray:
-        """The weights for the loss, of rows whose own are kept."""
+    def for_loss(self, y: Any, sample_weight: Any = None, *, held_out: bool = False) -> np.ndarray:
+        """The weights of rows in the loss; their own are kept, as ``training`` or ``held_out``."""
         weights = self._of_class.of_rows(y, sample_weight)
         own = self._of_class.own(sample_weight, len(weights))
         own = None if own is None else own.astype(self._net.dtype)
@@ -103,5 +106,5 @@ class OwnWeights:
         return weights
 
     def on_device(self, rows: Rows, own: np.ndarray | None) -> Rows:
-        """``rows`` that know them."""
+        """``rows`` with their own weights beside those for the loss."""
         return rows.weighing_classes(None if own is None else self._net.backend.upload(own))

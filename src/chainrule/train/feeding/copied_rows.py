@@ -1,20 +1,20 @@
-"""Rows that are copies of each other: a row of weight 2 and a row that is there twice are to come to the same."""
+"""Copies of rows: a row of weight 2 and a row that occurs twice are to have the same effect."""
 
 from __future__ import annotations
 
 import numpy as np
 
-MANY = 16_384  # rows, from which on copies are not looked for
-MOST_COPIES = 4  # of a row, on average
+MANY = 16_384  # rows, from which on no copies are searched for
+MOST_COPIES = 4  # per row, on average
 
 
 def number_copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
-    """(n,) a number for each row, the same for copies of one, and how many there are.
+    """(n,) a number for each row, the same for copies of one row, and how many different ones there are.
 
-    Numbers go by the order of values, so that they depend neither on the order of the rows nor on the unit of a column.
-    Equal rows are copies if they are not what the table consists of: where few different rows come up again and again
-    (some columns of yes or no), or equal features have different targets, a new row will be like one of them, and each
-    of them counts.
+    The numbers follow the order of the values, so that they depend neither on the order of the rows nor on the unit of
+    a column. Equal rows do not count as copies if the table consists of them: if few different rows occur again and
+    again (some columns of yes or no), or equal features have different targets, a new row will be like one of them, and
+    each of them counts.
 
     Parameters
     ----------
@@ -31,6 +31,6 @@ def number_copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _ranked(table: np.ndarray) -> tuple[np.ndarray, int]:
-    """(n,) the rank of each row among the different ones, and how many these are."""
+    """(n,) the rank of each row among the different ones, and how many of these there are."""
     different, number = np.unique(table, axis=0, return_inverse=True)
     return number.reshape(-1), len(different)

@@ -1,4 +1,4 @@
-"""Rows that stay in the memory of the host, or in a file mapped into it, and go to the device block by block."""
+"""Rows that stay in host memory, or in a memory-mapped file, and are sent to the device block by block."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RowNumbers: TypeAlias = "np.ndarray | slice"  # a slice is copied as one piece, 
 
 
 class HostRows:
-    """Checked as :meth:`Network.upload_rows` checks rows, but for the numbers in X: :meth:`refuse_nonfinite`.
+    """Rows checked as :meth:`Network.upload_rows` checks them, except for the numbers in X: :meth:`refuse_nonfinite`.
 
     Parameters
     ----------
@@ -46,16 +46,16 @@ class HostRows:
         self._x = np.asarray(X)  # of np.memmap and other subclasses the plain array
         check_features(self._x, net.n_in, net.dtype)
         be, preparation = net.backend, net.preparation
-        came = be.upload(self._x[:1]).dtype.newbyteorder("=")  # DataError where the device does not know the dtype
+        given = be.upload(self._x[:1]).dtype.newbyteorder("=")  # DataError if the device does not know the dtype
         self._codes = net.codes(training=True)
-        self.storage = FeatureStorage(be, came, net.dtype, preparation.features, tuple(self._codes))
+        self.storage = FeatureStorage(be, given, net.dtype, preparation.features, tuple(self._codes))
         self.exact = bool(self._codes)
         self.targets, self.weights = targets_and_weights(
             be, y, sample_weight, len(X), dtype=net.dtype, loss=net.loss, targets=preparation.targets
         )
         self.own: np.ndarray | None = None
         self.by_class = False
-        self._say_what_is_sent()
+        self._describe_sent()
         self._numbers: np.ndarray | None = None  # of the rows that count; None for all
         self._bounds = _bounds(self._x.dtype, net.dtype, preparation.features)
         self._net = net
@@ -64,20 +64,20 @@ class HostRows:
         return len(self.targets)
 
     def weigh_by_class(self, own: np.ndarray | None) -> None:
-        """The weights hold those of classes: ``own`` are those of the rows themselves, or None. See Rows."""
+        """The weights include those of classes; ``own`` are the rows' own, or None. See Rows."""
         self.own, self.by_class = own, True
-        self._say_what_is_sent()
+        self._describe_sent()
 
     @property
     def counted(self) -> np.ndarray | None:
-        """The weights of metrics: those of the rows themselves, None for all ones."""
+        """The weights in metrics: the rows' own; None for all ones."""
         return self.own if self.by_class else self.weights
 
     def as_rows(self, arrays: Sequence[Array], pending: Pending | None) -> Rows:
-        """Such rows on a device, whose arrays these are."""
+        """These rows on a device, where ``arrays`` are."""
         return Rows(arrays[0], arrays[1], None, pending, self.exact, by_class=self.by_class).with_arrays(arrays)
 
-    def _say_what_is_sent(self) -> None:
+    def _describe_sent(self) -> None:
         self.sent = [RowFormat(a.shape[1:], a.dtype.newbyteorder("=")) for a in self._arrays]
 
     @property
@@ -86,7 +86,7 @@ class HostRows:
 
     @property
     def formats(self) -> list[RowFormat]:
-        """What a row of each array is on the device, in the order in which they are sent."""
+        """The format of one row of each array on the device, in the order in which they are sent."""
         return [RowFormat(self.sent[0].shape, self.storage.dtype), *self.sent[1:]]
 
     @property
@@ -108,9 +108,9 @@ class HostRows:
             _take(source, order, target)
 
     def refuse_nonfinite(self, order: RowNumbers, x: np.ndarray | None = None) -> None:
-        """DataError for a number of these rows that is not finite, or not in the net's dtype; for a code that is none.
+        """DataError for a number of these rows that is not finite in the net's dtype, and for a bad code.
 
-        ``x`` are their features, where they have been gathered already.
+        ``x`` are their features, if they have been gathered already.
         """
         if not self.may_be_nonfinite:
             return
@@ -137,7 +137,7 @@ class HostRows:
     # ---- a split --------------------------------------------------------------------------------
 
     def split(self, fraction: float, seed: int) -> tuple[HostRows, Rows]:
-        """Training rows that stay here, and validation rows on the device: those that ``split_rows`` would take."""
+        """Training rows that stay on the host, and validation rows on the device; the same as ``split_rows`` takes."""
         be = self._net.backend
         order = split_order(be, len(self), fraction, seed, classes_of(self._net.loss, self.targets))
         training, validation = (be.download(part) for part in order)
@@ -169,7 +169,7 @@ class HostRows:
 def _take(source: np.ndarray, numbers: RowNumbers, out: np.ndarray) -> None:
     in_order = source.dtype == out.dtype and source.flags.c_contiguous and source.flags.aligned
     if isinstance(numbers, slice) or not in_order:
-        out[...] = source[numbers]  # ``take`` would first bring the whole source into order
+        out[...] = source[numbers]  # ``take`` would first copy the whole source
     else:
         source.take(numbers, axis=0, out=out, mode="clip")  # the mode that writes straight into ``out``
 
@@ -177,7 +177,7 @@ def _take(source: np.ndarray, numbers: RowNumbers, out: np.ndarray) -> None:
 def _bounds(
     raw_dtype: np.dtype, dtype: np.dtype, standardization: Standardization | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The least and the largest number that a column may hold; None where it cannot hold others."""
+    """The least and the largest number that a column may hold; None if it cannot hold others."""
     if raw_dtype.kind != "f":
         return None
     largest = np.finfo(raw_dtype).max

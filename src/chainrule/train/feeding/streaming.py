@@ -1,4 +1,4 @@
-"""Training on rows that do not fit on the device: they come in blocks, each while the one before is trained on."""
+"""Streaming: rows that do not fit on the device are sent in blocks, each while the one before is trained on."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from chainrule.backends.contract.transfers import Transfer
 from chainrule.nn.inputs.rows import FeatureStorage, Rows
 from chainrule.nn.network import Network
 from chainrule.random import Purpose, stream
-from chainrule.train.feeding.batches import Batches, ResidentBatches, cut_epoch
+from chainrule.train.feeding.batches import Batches, ResidentBatches, plan_batches
 from chainrule.train.feeding.host_rows import HostRows, RowNumbers
 
 # The rows may take this share of the free memory; the rest is for gradients, moments, activations, the order of the
-# epoch and what products want. Rows that just fit would leave no room for a net worth training on them.
+# epoch and the workspaces of products. Rows that just fit would leave no room for a net worth training on them.
 ROWS_SHARE: Final = 0.6
-# Bytes of rows a block. A copy reaches the full speed of the bus at a few MiB and the host's work for a block is some
-# 100 us, so more gains nothing; two blocks on the host and three on the device are little beside rows that do not fit.
+# Bytes of rows per block. A copy reaches the full speed of the bus at a few MiB and the host's work for a block is some
+# 100 us, so more gains nothing; two blocks on the host and three on the device are small beside rows that do not fit.
 # A batch that is larger is a block by itself: its copy still runs beside the step of the one before.
 BLOCK_BYTES: Final = 64 << 20
-BLOCK_SHARE: Final = 1 / 16  # and of the free memory, where there is that little
-ORDER_BYTES: Final = 16  # a row: its place in the ring, and the permutation of the epoch
+BLOCK_SHARE: Final = 1 / 16  # and at most this share of the free memory
+ORDER_BYTES: Final = 16  # per row: its place in the ring, and the permutation of the epoch
 
 
 def rows_need_streaming(net: Network, X: Any, y: Any, *, split: bool) -> bool:
-    """Whether these rows would take more than ROWS_SHARE of what is free on the device; never where that costs nothing.
+    """Whether these rows would take more than ROWS_SHARE of the free memory; never on a device that shares the host's.
 
-    Counted are the rows as they come and as they are kept, for a conversion needs both at once, and so does a split.
+    Counted are the rows as given and as kept, because a conversion needs both at once, and so does a split.
     """
     free = net.backend.free_memory()
     if free is None or not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "biuf":
@@ -58,7 +58,7 @@ class StreamedBatches(Batches):
     Parameters
     ----------
     size, shuffle, drop_last : as for ResidentBatches: the batches of an epoch are the same, to the bit
-    free : bytes that are free on the device, or None where they need not be counted
+    free : bytes that are free on the device, or None if they need not be counted
     """
 
     def __init__(
@@ -73,23 +73,23 @@ class StreamedBatches(Batches):
         drop_last: bool = False,
         free: int | None = None,
     ) -> None:
-        n, cut = len(rows), cut_epoch(len(rows), size, drop_last=drop_last)
+        n, plan = len(rows), plan_batches(len(rows), size, drop_last=drop_last)
         self._rows, self._shuffle, self._seed = rows, shuffle, seed
-        self.block = min(cut.count, max(1, _block_rows(rows, free) // cut.size))  # batches
-        self._block_rows = self.block * cut.size
+        self.block = min(plan.count, max(1, _block_rows(rows, free) // plan.size))  # batches
+        self._block_rows = self.block * plan.size
         ring = [backend.empty((2 * self._block_rows, *f.shape), f.dtype) for f in rows.formats]
         order = backend.empty((n,), np.int64)
         backend.assign(np.arange(n) % (2 * self._block_rows), out=order)
         sources = rows.as_rows(ring, rows.storage.pending)
-        super().__init__(backend, sources, order, cut, dtype=dtype)
-        self._used = min(n, self.count * self.size)  # rows an epoch
+        super().__init__(backend, sources, order, plan, dtype=dtype)
+        self._used = min(n, self.count * self.size)  # rows per epoch
         self._buffers = [[backend.host_buffer((self._block_rows, *f.shape), f.dtype) for f in rows.sent] for _ in "01"]
         x = rows.sent[0]
         converts = rows.storage.converts
         self._staging = backend.empty((self._block_rows, *x.shape), x.dtype) if converts else None
         self._dealt = backend.empty((n,), np.int64) if shuffle else None
-        self._order_of_epoch: np.ndarray | None = None  # None: as the rows come
-        self.is_unchecked = rows.may_be_nonfinite  # until all rows have been looked at once
+        self._order_of_epoch: np.ndarray | None = None  # None: in the order of the rows
+        self.is_unchecked = rows.may_be_nonfinite  # until all rows have been checked once
 
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
         self._seek(first)
@@ -121,10 +121,10 @@ class StreamedBatches(Batches):
                 _wait(coming.pop(0))
                 if block + 2 < count:
                     self._gather(block + 2)
-            if self.is_unchecked and not first:  # and rows of a ragged batch that is dropped: other epochs have them
+            if self.is_unchecked and not first:  # also those of a ragged batch that is dropped: other epochs have them
                 self._rows.refuse_nonfinite(self._numbers(self._used, len(self._rows)))
                 self.is_unchecked = False
-        finally:  # memory that a copy still writes to must not go to another array
+        finally:  # memory that a copy still writes to must not be given to another array
             for transfers in coming:
                 _wait(transfers)
 
@@ -186,7 +186,7 @@ def batches_of(
     drop_last: bool,
     free: int | None,
 ) -> Batches:
-    """The batches of rows that lie on the device, or of rows that stay on the host; the same batches, to the bit."""
+    """The batches of rows on the device, or of rows that stay on the host; the same batches, to the bit."""
     if isinstance(rows, HostRows):
         return StreamedBatches(
             backend, rows, size, dtype=dtype, shuffle=shuffle, seed=seed, drop_last=drop_last, free=free
@@ -200,13 +200,13 @@ def _wait(transfers: list[Transfer]) -> None:
 
 
 def _block_rows(rows: HostRows, free: int | None) -> int:
-    """How many rows a block is to have."""
+    """How many rows a block has."""
     largest = sum(max(a.nbytes, b.nbytes) for a, b in zip(rows.formats, rows.sent, strict=True))
     return (BLOCK_BYTES if free is None else min(BLOCK_BYTES, int(BLOCK_SHARE * free))) // largest
 
 
 def streaming_bytes(rows: HostRows, size: int, free: int | None) -> int:
-    """At most so many bytes does a StreamedBatches lay out beside its batch: ring, staging and orders."""
+    """The most bytes that a StreamedBatches lays out beside its batch: ring, staging and orders."""
     block = min(len(rows) + size, max(size, _block_rows(rows, free)))
     staging = rows.sent[0].nbytes if rows.storage.converts else 0
     return block * (2 * sum(f.nbytes for f in rows.formats) + staging) + ORDER_BYTES * len(rows)

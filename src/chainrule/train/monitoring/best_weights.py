@@ -13,31 +13,31 @@ class BestWeights:
 
     Parameters
     ----------
-    watch : says which epoch that is
-    parameters : like which memory is laid out
+    metric : says which epoch that is
+    parameters : an arena with the layout of those that will be kept
     """
 
-    def __init__(self, watch: MonitoredMetric, parameters: Arena) -> None:
-        self.watch, self.arena = watch, parameters.like()
-        self._aside = parameters.like() if watch.may_return else None
+    def __init__(self, metric: MonitoredMetric, parameters: Arena) -> None:
+        self.metric, self.arena = metric, parameters.like()
+        self._aside = parameters.like() if metric.may_return else None
 
     def improved(self, epoch: int, metrics: Mapping[str, float], now: Arena) -> bool:
-        """Take in an epoch (from 1), its metrics and its parameters; True where it is the best so far."""
-        watch, was_aside = self.watch, self.watch.keeps_aside
-        improved = watch.improved(epoch, metrics)
+        """Take in an epoch (from 1), its metrics and its parameters; True if it is the best so far."""
+        metric, was_aside = self.metric, self.metric.keeps_aside
+        improved = metric.improved(epoch, metrics)
         if improved:
             _copy(now, self.arena)
         if self._aside is not None:
-            if watch.is_aside(epoch):
+            if metric.is_aside(epoch):
                 _copy(now, self._aside)
-            elif was_aside and not watch.keeps_aside and not improved:  # an epoch before was the best after all
+            elif was_aside and not metric.keeps_aside and not improved:  # an earlier epoch was the best after all
                 _copy(self._aside, self.arena)
         return improved
 
     def arenas(self) -> dict[str, Arena]:
-        """By name, what is kept at present."""
-        found = {"best": self.arena} if self.watch.epoch else {}
-        if self._aside is not None and self.watch.keeps_aside:
+        """What is kept at present, by the names that it has in a checkpoint."""
+        found = {"best": self.arena} if self.metric.epoch else {}
+        if self._aside is not None and self.metric.keeps_aside:
             found["aside"] = self._aside
         return found
 

@@ -1,4 +1,4 @@
-"""Which epoch was the best, and when to stop waiting for a better one."""
+"""Early stopping: which epoch was the best, and when to stop waiting for a better one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class EarlyStopping:
     Parameters
     ----------
     patience : epochs, at least 1
-    monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "valid_d2", "loss", ...; for as long as
-        it says nothing (nan in all epochs, r2 of a target that never changes) the validation loss
-    min_delta : what counts as better, in units of the metric
+    monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "valid_d2", "loss", ...; as long as it
+        says nothing (nan in all epochs, r2 of a target that never changes), the validation loss instead
+    min_delta : an epoch is better if it improves the metric by more than this, in units of the metric
     """
 
     patience: int = 10
@@ -45,9 +45,11 @@ class BestEpoch:
         self.value = -math.inf if self.higher_is_better else math.inf
 
     def improved(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Take in an epoch; True where it is the best so far."""
+        """Take in an epoch; True if it is the best so far."""
         if self.monitor not in metrics:
-            raise OptionError(f"there is no {self.monitor!r} to watch", hint=f"one of {', '.join(metrics)}")
+            raise OptionError(
+                f"monitor: expected a metric of the history, got {self.monitor!r}", hint=f"one of {', '.join(metrics)}"
+            )
         value = metrics[self.monitor]
         gain = value - self.value if self.higher_is_better else self.value - value
         # Before the first epoch the gain is infinite; a nan is never better.

@@ -1,4 +1,4 @@
-"""The watched metric of a fit, and what is watched in its place for as long as it says nothing."""
+"""The monitored metric of a fit, and what is monitored in its place as long as it says nothing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from chainrule.train.monitoring.early_stopping import BestEpoch
 
 
 @dataclass
-class Candidate:
+class MetricCandidate:
     """A metric that may decide, and whether it has said anything yet.
 
     Parameters
     ----------
-    best : follows it
-    silent : why it never says anything, known before the first epoch; "" where it may
-    may_be_constant : it is a function of the user's own: where all its values are the same it says nothing either
+    best : its best epoch so far
+    silent : why it never says anything, if that is known before the first epoch; else ""
+    may_be_constant : whether it is a function of the user's own, which says nothing if all its values are the same
     """
 
     best: BestEpoch
@@ -28,7 +28,7 @@ class Candidate:
     epochs: int = 0
 
     def improved(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Take in an epoch; True where it is the best so far."""
+        """Take in an epoch; True if it is the best so far."""
         value = metrics.get(self.best.monitor, 0.0)
         self.epochs = epoch
         if not math.isfinite(value):
@@ -39,7 +39,7 @@ class Candidate:
         return self.best.improved(epoch, metrics)
 
     def complaint(self, *, ended: bool) -> str:
-        """Why it is not listened to, or, where the fit has ended, was not; "" where there is nothing to say."""
+        """Why it does not decide, or, if the fit has ended, did not; "" if there is nothing to complain about."""
         if self.silent or self.speaks or not ended or not self.epochs:
             return self.silent
         if not math.isfinite(self.first):
@@ -50,25 +50,25 @@ class Candidate:
 class MonitoredMetric:
     """Follows the first of several metrics that says something. ``epoch`` is the best so far (from 1; 0 for none).
 
-    A metric says nothing that is nan or infinite, or of which it is known that it never changes (the r2 of one target
-    value), or, where it is a function of the user's own, that was the same in all epochs so far. An epoch in which it
-    is nan is not the best. As soon as it says something it alone decides, also about the epochs before.
+    A metric says nothing if it is nan or infinite, if it is known that it never changes (the r2 of one target value),
+    or, for a function of the user's own, if it was the same in all epochs so far. An epoch in which it is nan is never
+    the best. As soon as it says something it alone decides, also about the epochs before.
 
     Parameters
     ----------
-    candidates : the metric that is asked for, then those that stand in for it, in this order
+    candidates : the metric that was asked for, then those that stand in for it, in this order
     """
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, candidates: Sequence[MetricCandidate]) -> None:
         self._candidates = list(candidates)
 
     @property
-    def _deciding(self) -> Candidate:
+    def _deciding(self) -> MetricCandidate:
         return next((c for c in self._candidates if c.speaks), self._candidates[0])
 
     @property
     def monitor(self) -> str:
-        """The metric that decides at present; before the first epoch the one that will be listened to first."""
+        """The metric that decides at present; before the first epoch the one that will decide first."""
         if not any(c.speaks for c in self._candidates):
             return next((c for c in self._candidates if not c.silent), self._candidates[0]).best.monitor
         return self._deciding.best.monitor
@@ -92,7 +92,7 @@ class MonitoredMetric:
 
     @property
     def may_return(self) -> bool:
-        """Whether an epoch that was passed over may turn out to be the best: its weights are kept aside."""
+        """Whether an epoch that was passed over may turn out to be the best, so that its weights are kept aside."""
         return self._candidates[0].may_be_constant
 
     @property
@@ -108,12 +108,12 @@ class MonitoredMetric:
     # ---- an epoch ---------------------------------------------------------------------------------
 
     def improved(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Take in an epoch; True where it is the best so far."""
+        """Take in an epoch; True if it is the best so far."""
         better = {id(c): c.improved(epoch, metrics) for c in self._candidates}
         return self._deciding.speaks and better[id(self._deciding)]
 
     def complaint(self, *, ended: bool) -> str:
-        """What is to be said of a metric that is watched and says nothing; "" for nothing."""
+        """The warning about a monitored metric that says nothing; "" for none."""
         asked, reason = self._candidates[0].best.monitor, self._candidates[0].complaint(ended=ended)
-        instead = "" if self.monitor == asked else f"; {self.monitor} is watched instead"
+        instead = "" if self.monitor == asked else f"; {self.monitor} is monitored instead"
         return reason and f"{asked} says nothing about which epoch is best: {reason}{instead}"

@@ -1,4 +1,4 @@
-"""What the metric of the training rows is measured by, beside the totals of an epoch's steps."""
+"""What the metric of the training rows needs beside the totals of an epoch's steps."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class TrainingMetric:
 
     @property
     def measured_by(self) -> Baseline | None:
-        """The baseline of a metric; None where there is none, of several columns whose errors the steps add up."""
+        """The baseline of the metric; None for several columns, whose errors the steps add up."""
         return self.baseline if self._of_one_column else None
 
     def counted(self, batches: Batches) -> float | None:
-        """The weight of the rows that were counted as right, where class weights make it another than the loss's."""
+        """The rows' total weight in the metric, if class weights make it differ from that in the loss; else None."""
         rows = self._rows
         if not rows.by_class:
             return None
@@ -43,10 +43,10 @@ class TrainingMetric:
         if rows.counted is None:
             return float(used)
         own = rows.counted if isinstance(rows, HostRows) else self._backend.download(rows.counted)
-        if used < len(own):  # a ragged batch is dropped, another one in each epoch
+        if used < len(own):  # a ragged batch is dropped: other rows in each epoch
             own = own[batches.numbers()]
         return float(own.sum(dtype=np.float64))
 
     def penalty(self) -> float:
-        """What the loss of a batch holds of the weights, which is no error of a row: as they are now."""
+        """The penalty in the loss of a batch, which is no error of a row, with the present weights."""
         return 0.0 if self._penalty is None or self.measured_by is None else self._penalty.value()

@@ -1,4 +1,4 @@
-"""Further metrics of the validation rows: by name or of the user's own, from the net's predictions, once an epoch."""
+"""Further metrics of the validation rows, by name or the user's own, from the net's predictions, once per epoch."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Metric:
 
     Parameters
     ----------
-    function : (y, predicted) -> number, both NumPy arrays, one row a row. One that has a parameter ``sample_weight``,
-        as those of scikit-learn have, is given the rows' weights (divided by their mean), or None where they have none.
+    function : (y, predicted) -> number, both NumPy arrays with one entry per row. If it has a parameter
+        ``sample_weight``, as those of scikit-learn have, it is given the rows' weights (divided by their mean) or None.
     name : by default that of the function
-    needs : "predictions", what ``predict`` says, or "probabilities", what ``predict_proba`` says
-    greater_is_better : has to be said where it is watched (``monitor``)
+    needs : "predictions", from ``predict``, or "probabilities", from ``predict_proba``
+    greater_is_better : must be given if the metric is monitored (``monitor``)
 
     y are class numbers (n,), or zeros and ones (n, k), or numbers in the target's own units (n, k); (n,) for one
-    column. Yes-or-no targets that lie between 0 and 1 come as they are.
+    column. Yes-or-no targets between 0 and 1 are passed on as they are.
 
     >>> import sklearn.metrics                                                       # doctest: +SKIP
     >>> cr.Metric(sklearn.metrics.average_precision_score, needs="probabilities")    # doctest: +SKIP
@@ -54,7 +54,7 @@ class Metric:
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise OptionError(f"metric function {self.function!r} came, a function (y, predicted) -> float expected")
+            raise OptionError(f"metric: expected a function (y, predicted) -> float, got {self.function!r}")
         one_of("needs", self.needs, ("predictions", "probabilities"))
         if not isinstance(self.greater_is_better, bool | None):
             raise OptionError(f"greater_is_better: expected True, False or None, got {self.greater_is_better!r}")
@@ -63,13 +63,13 @@ class Metric:
         object.__setattr__(self, "takes_weights", _has_weights(self.function))
 
     def __call__(self, y: np.ndarray, predicted: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
-        """Its value; OptionError where the function returns no number."""
+        """Its value; OptionError if the function returns no number."""
         options = {"sample_weight": sample_weight} if self.takes_weights else {}
         value = self.function(y, predicted, **options)
         try:
             return float(value)
         except (TypeError, ValueError):
-            raise OptionError(f"the metric {self.name} returned {value!r}, a number was expected") from None
+            raise OptionError(f"metric {self.name}: expected a number, got {value!r}") from None
 
 
 def _has_weights(function: MetricFunction) -> bool:
@@ -95,7 +95,7 @@ METRICS: dict[Task, dict[str, Metric]] = {
         "log_loss": _metric(metrics.log_loss, of="probabilities"),
         "roc_auc": _AUC,
     },
-    "multilabel": {  # and, where there is one answer a row, which is two classes, the accuracy of these
+    "multilabel": {  # with one answer per row, which is two classes, also the balanced accuracy of these
         "accuracy": _ACCURACY,
         "balanced_accuracy": _BALANCED,
         "log_loss": _metric(metrics.binary_log_loss, of="probabilities", name="log_loss"),
@@ -106,22 +106,22 @@ METRICS: dict[Task, dict[str, Metric]] = {
 
 
 def built_in() -> tuple[Metric, ...]:
-    """The metrics that have a name, of all tasks."""
+    """The metrics that the library knows by name, of all tasks."""
     return tuple(metric for of_task in METRICS.values() for metric in of_task.values())
 
 
 def named_metric(name: str, loss: Loss) -> Metric:
-    """The metric of that name for a net with this loss; OptionError where it has none."""
+    """The metric of that name for a net with this loss; OptionError if it has none."""
     known = dict(METRICS[loss.task])
     if loss.task == "multilabel" and loss.n_out > 1:
         del known["balanced_accuracy"]
         if name == "balanced_accuracy":
             raise OptionError(
-                f"balanced_accuracy is of rows of one class each; this net has {loss.n_out} answers per row",
+                f"balanced_accuracy needs one class per row; this net has {loss.n_out} answers per row",
                 hint=f"one of {', '.join(known)}",
             )
-    task = "say yes or no" if loss.task == "multilabel" else loss.task
-    return known[one_of(f"metric of a net that is to {task}", name, known)]
+    kinds = {"classify": "a classification", "multilabel": "yes-or-no targets", "regress": "a regression"}
+    return known[one_of(f"metric of {kinds[loss.task]}", name, known)]
 
 
 def find_metrics(asked: bool | Sequence[str | Metric | MetricFunction], loss: Loss) -> tuple[bool, tuple[Metric, ...]]:
@@ -134,7 +134,7 @@ def find_metrics(asked: bool | Sequence[str | Metric | MetricFunction], loss: Lo
     found: list[Metric] = []
     for one in asked:
         if isinstance(one, str) and one == usual:
-            continue  # recorded anyway, and counted on the device
+            continue  # always recorded, and counted on the device
         if isinstance(one, str):
             found.append(named_metric(one, loss))
         else:
@@ -146,13 +146,13 @@ def find_metrics(asked: bool | Sequence[str | Metric | MetricFunction], loss: Lo
 
 
 def direction_of(monitor: str, further: Sequence[Metric]) -> bool:
-    """Whether higher is better of a watched metric; OptionError for one of the user's own of which nobody said it."""
+    """Whether higher is better; OptionError for a monitored metric of the user's own that does not say so."""
     metric = next((m for m in further if monitor == f"{VALID}{m.name}"), None)
     if metric is None:
         return HIGHER_IS_BETTER[short_name(monitor)]
     if metric.greater_is_better is None:
         raise OptionError(
-            f"{monitor} is watched and nobody said which values of {metric.name} are better",
+            f"{monitor} is monitored, but {metric.name} does not say whether higher is better",
             hint=f"cr.Metric({metric.name}, greater_is_better=True), or False",
         )
     return metric.greater_is_better
@@ -161,12 +161,12 @@ def direction_of(monitor: str, further: Sequence[Metric]) -> bool:
 def valid_evaluator(
     net: Network, held_out: Rows | None, further: Sequence[Metric]
 ) -> Callable[[], dict[str, float]] | None:
-    """What gives loss and metrics of the rows held out; None without such rows."""
+    """Returns loss and metrics of the rows held out when called; None without such rows."""
     if held_out is not None:
         return MetricEvaluator(net, held_out, further) if further else Evaluator(net, held_out)
     if further:
         raise OptionError(
-            f"the metric {further[0].name} is of validation rows, and there are none", hint="fit(..., validation=0.2)"
+            f"the metric {further[0].name} needs validation rows, and there are none", hint="fit(..., validation=0.2)"
         )
     return None
 
@@ -180,38 +180,40 @@ class MetricEvaluator:
         self._net, self._further, self._x = net, further, rows.x
         self._y = _targets(net, rows)
         self._weights = None if rows.counted is None else be.download(rows.counted).astype(np.float64)
-        # The net as one that takes these rows: they are standardised already, or else still `pending`.
+        # The net as one that takes these rows as they are: standardised already, or else still `pending`.
         self._as_prepared = copy.copy(net)
         if rows.pending is None:
             self._as_prepared.preparation = dataclasses.replace(net.preparation, features=None)
 
     def __call__(self) -> dict[str, float]:
         found = self._evaluate()
-        says: dict[str, np.ndarray] = {}
+        predictions: dict[str, np.ndarray] = {}
         for metric in self._further:
-            if metric.needs not in says:
-                says[metric.needs] = self._say(metric.needs)
-            said = says[metric.needs]
+            if metric.needs not in predictions:
+                predictions[metric.needs] = self._predict(metric.needs)
+            predicted = predictions[metric.needs]
             if metric in METRICS["regress"].values():
-                said = point_prediction(self._net, said)
+                predicted = point_prediction(self._net, predicted)
             y = self._y > 0.5 if metric is _BALANCED and self._net.loss.task == "multilabel" else self._y
-            found[metric.name] = metric(y, said, self._weights)
+            found[metric.name] = metric(y, predicted, self._weights)
         return found
 
-    def _say(self, what: str) -> np.ndarray:
+    def _predict(self, what: str) -> np.ndarray:
         net = self._as_prepared
         answer: Array = (net.predict if what == "predictions" else net.predict_proba)(self._x)
         return net.backend.download(answer)
 
 
 def _targets(net: Network, rows: Rows) -> np.ndarray:
-    """The targets as :meth:`Network.predict` would say them."""
+    """The targets in the form of what :meth:`Network.predict` returns."""
     y: np.ndarray = net.backend.download(rows.targets)
     if net.loss.task == "regress" and (scaled := net.preparation.targets) is not None:
         y = scaled.to_targets(y.astype(np.float64))
-    if isinstance(net.loss, SigmoidCrossEntropy) and (s := net.loss.label_smoothing):  # smoothed when they came in
+    if isinstance(net.loss, SigmoidCrossEntropy) and (
+        s := net.loss.label_smoothing
+    ):  # they were smoothed when they were uploaded
         y = (y.astype(np.float64) - s / 2) / (1 - s)
         y = np.where(np.abs(y - np.rint(y)) < ROUNDING, np.rint(y), y)
-    if net.loss.task == "multilabel" and np.isin(y, (0, 1)).all():  # shares between them stay as they are
+    if net.loss.task == "multilabel" and np.isin(y, (0, 1)).all():  # numbers between them stay as they are
         y = y.astype(np.int32)
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y

@@ -1,31 +1,29 @@
-"""Callbacks: the user's code beside a fit, told when it starts, after steps and epochs, and when it ends."""
+"""Callbacks: the user's code beside a fit, called when it starts, after steps and epochs, and when it ends."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainrule.errors import OptionError
 from chainrule.options import whole_number
+from chainrule.train.diagnosis.layer_statistics import LayerStatistics
 from chainrule.train.records.run import EpochRecord, Run, StartRecord, StepRecord
-
-if TYPE_CHECKING:
-    from chainrule.train.diagnosis.layer_statistics import LayerStatistics
+from chainrule.train.stop_request import StopRequest
 
 EpochFunction = Callable[[EpochRecord], object]
 
 
 class Callback:
-    """What is done beside a fit: subclass, and write the methods that you want. Here they all do nothing.
+    """Code that runs beside a fit: inherit from it and override the methods that you need. Here they do nothing.
 
-    ``on_end`` is called for every callback whose ``on_start`` came to its end, the last one first, however the fit
-    ends. An error of a callback ends the fit as an interruption does, with the weights of the best epoch, and is
-    raised from :meth:`Trainer.fit` as it is.
+    ``on_end`` is called for every callback whose ``on_start`` returned, the last one first, however the fit ends. An
+    error of a callback ends the fit as an interruption does, with the weights of the best epoch, and is raised from
+    :meth:`Trainer.fit` as it is.
 
     ``every`` is the number of steps between two calls of ``on_step_end``; None for no such calls. A device works
-    through many steps without the host; where steps are asked for, it is stopped and asked for the loss that often.
+    through many steps without the host; with ``every`` the host synchronises, and reads the loss, that often.
     """
 
     every: int | None = None
@@ -54,7 +52,9 @@ class FunctionCallback(Callback):
 
 
 def as_callbacks(callbacks: Sequence[Callback | EpochFunction]) -> tuple[Callback, ...]:
-    """Functions as callbacks; OptionError for what is neither."""
+    """Functions as callbacks; OptionError for anything else in the list, and for one callback instead of a list."""
+    if callable(callbacks) or isinstance(callbacks, Callback):
+        raise OptionError("expected a list of callbacks, got one", hint=f"callbacks=[{callbacks!r}]")
     return tuple(_as_callback(c) for c in callbacks)
 
 
@@ -71,14 +71,14 @@ def _as_callback(callback: Any) -> Callback:
 
 
 def _interval(callback: Callback) -> int | None:
-    """Its ``every``, checked; OptionError where steps are wanted and nobody says how many."""
+    """Its ``every``, checked; OptionError for an ``on_step_end`` without it."""
     kind = type(callback)
     if callback.every is not None:
         return whole_number(f"every of {kind.__name__}", callback.every)
     says = "every" in vars(callback) or any("every" in vars(c) for c in kind.__mro__ if c is not Callback)
     if kind.on_step_end is not Callback.on_step_end and not says:
         raise OptionError(
-            f"{kind.__name__} has on_step_end and does not say how often it is called",
+            f"{kind.__name__} has on_step_end and does not say how often it is to be called",
             hint="every = 100 in its class: after each hundredth step",
         )
     return None
@@ -90,53 +90,47 @@ class CallbackLoop:
     Parameters
     ----------
     callbacks : as :func:`as_callbacks` returns them
-    probe : measures layers for a diagnosis, before the callbacks of the same moment; None for no diagnosis
+    layer_statistics : measured for a diagnosis, before the callbacks of the same moment; None without one
     """
 
-    def __init__(self, callbacks: Sequence[Callback], probe: LayerStatistics | None = None) -> None:
-        self._callbacks, self._probe = callbacks, probe
+    def __init__(self, callbacks: Sequence[Callback], layer_statistics: LayerStatistics | None = None) -> None:
+        self._callbacks, self._statistics = callbacks, layer_statistics
         self._stepped: list[tuple[Callback, int]] = []
-        self._stop = threading.Event()
-        self.stop = self._stop.set  # all that a record keeps alive of this fit
-
-    @property
-    def stop_requested(self) -> bool:
-        """Whether a callback has asked for the end."""
-        return self._stop.is_set()
+        self.stop = StopRequest()  # all that a record keeps alive of this fit
 
     @contextlib.contextmanager
-    def told(self, record: StartRecord) -> Iterator[None]:
-        """Work within: callbacks have been told of the start, and will be of the end."""
+    def started(self, record: StartRecord) -> Iterator[None]:
+        """Within it callbacks have been told of the start; at its end they are told of the end."""
         with contextlib.ExitStack() as ends:
             for callback in self._callbacks:
                 callback.on_start(record)
                 ends.callback(callback.on_end, record.run)
-            # Now, for on_start may have set it: the steps of an epoch are known there.
+            # Only now, because on_start may set it: the steps per epoch are known there.
             self._stepped = [(c, every) for c in self._callbacks if (every := _interval(c)) is not None]
-            if self._probe is not None:
-                self._probe.start()
-                ends.callback(self._probe.end, record.run)  # the first, so that callbacks see the diagnosis
+            if self._statistics is not None:
+                self._statistics.start()
+                ends.callback(self._statistics.end, record.run)  # the first, so that callbacks see the diagnosis
             yield
 
     def steps_to_next(self, step: int, most: int) -> int:
-        """How many steps may be done after ``step`` of them before somebody wants to look: from 1 to ``most``."""
+        """How many steps may be done after ``step`` of them before a callback is due: from 1 to ``most``."""
         for _, every in self._stepped:
             most = min(most, every - step % every)
-        return most if self._probe is None else min(most, self._probe.steps_to_next(step))
+        return most if self._statistics is None else min(most, self._statistics.steps_to_next(step))
 
-    def step_end(self, step: int, look: Callable[[], tuple[int, float, float]]) -> None:
-        """``step`` steps are done; ``look`` asks the device for the last one's epoch, loss and learning rate."""
-        if self._probe is not None:
-            self._probe.step_end(step)
+    def step_end(self, step: int, last_step: Callable[[], tuple[int, float, float]]) -> None:
+        """``step`` steps are done; ``last_step`` gives the epoch, loss and learning rate of the last. Synchronises."""
+        if self._statistics is not None:
+            self._statistics.step_end(step)
         due = [callback for callback, every in self._stepped if step % every == 0]
         if due:
-            record = StepRecord(step, *look(), self.stop)
+            record = StepRecord(step, *last_step(), self.stop)
             for callback in due:
                 callback.on_step_end(record)
 
     def epoch_end(self, record: EpochRecord) -> None:
         """An epoch is over and evaluated."""
-        if self._probe is not None:
-            self._probe.epoch_end(record.epoch)
+        if self._statistics is not None:
+            self._statistics.epoch_end(record.epoch)
         for callback in self._callbacks:
             callback.on_epoch_end(record)

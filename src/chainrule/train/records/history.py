@@ -1,4 +1,4 @@
-"""What happened, epoch by epoch."""
+"""The history of a fit, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from chainrule.plots.curves import Curve, draw_curves
 
 
 class History(Mapping[str, list[float]]):
-    """One list a quantity, one number an epoch: ``history["loss"]``, ``history["valid_accuracy"]``, ...
+    """One list per quantity, one number per epoch: ``history["loss"]``, ``history["valid_accuracy"]``, ...
 
     ``loss`` and the metrics without prefix are means over the epoch's training batches, each taken before its
-    update; those with ``valid_`` are of the validation rows at the end of the epoch. Losses have the class weights in
-    them, metrics the rows' own weights alone. ``lr`` is the last rate of the
-    epoch, ``seconds`` the time since the start.
+    update; those with ``valid_`` are of the validation rows at the end of the epoch. Losses include class weights,
+    metrics the rows' own weights alone. ``lr`` is the last learning rate of the epoch, ``seconds`` the time since the
+    start.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class History(Mapping[str, list[float]]):
 
     @property
     def epochs(self) -> int:
-        """How many epochs were finished."""
+        """How many epochs have ended."""
         return len(next(iter(self._columns.values()), []))
 
     def append(self, values: Mapping[str, float]) -> None:
@@ -48,7 +48,7 @@ class History(Mapping[str, list[float]]):
             self._columns.setdefault(name, []).append(float(value))
 
     def to_csv(self) -> str:
-        """A table with a header, one line an epoch, numbers that read back exactly.
+        """A table with a header, one line per epoch, with numbers that read back exactly.
 
         Names of metrics are written so that no spreadsheet takes one for a formula; see :mod:`chainrule.plain_text`.
         """

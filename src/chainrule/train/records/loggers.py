@@ -1,32 +1,27 @@
-"""A log of a fit for other programs: one JSON object a line."""
+"""A log of a fit for other programs: one JSON object per line."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
-import json
-import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
-
-import numpy as np
 
 from chainrule.errors import OptionError
 from chainrule.files.descriptors import path_in_errors
 from chainrule.files.regular_file import AS_BYTES, NO_WAITING, file_type
+from chainrule.json_values import json_line
 from chainrule.nn.network import Network
 from chainrule.train.records.callbacks import Callback
 from chainrule.train.records.run import EpochRecord, Run, StartRecord, StepRecord
 
 
 class JSONLinesLogger(Callback):
-    """Writes a file of one JSON object a line, each on disk as soon as it is known.
+    """Writes a file with one JSON object per line, each flushed as soon as it is known.
 
     ``{"event": "start", ...}`` the settings: net, optimizer, rows, device, versions; ``{"event": "step", "step": ...,
     "epoch": ..., "loss": ..., "lr": ...}``; ``{"event": "epoch", "epoch": ..., "loss": ..., ...}`` with all that the
@@ -35,8 +30,8 @@ class JSONLinesLogger(Callback):
 
     Parameters
     ----------
-    path : the file; one that exists is continued, each fit in it begins with its "start"
-    every : also a line after each ``every`` steps, which stops a device that often
+    path : the file; an existing one is appended to, each fit in it begins with its "start"
+    every : also a line after each ``every`` steps; the host synchronises that often
     """
 
     def __init__(self, path: str | Path, every: int | None = None) -> None:
@@ -45,7 +40,7 @@ class JSONLinesLogger(Callback):
 
     def on_start(self, record: StartRecord) -> None:
         self._file = _open_to_append(self.path)
-        self._write({"event": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **settings(record)})
+        self._write({"event": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **_facts(record)})
 
     def on_step_end(self, record: StepRecord) -> None:
         facts = {"step": record.step, "epoch": record.epoch, "loss": record.loss, "lr": record.lr}
@@ -69,79 +64,55 @@ class JSONLinesLogger(Callback):
                 self._file.write(json_line(line))
                 self._file.flush()
         except OSError:
-            with contextlib.suppress(OSError):  # it would write once more what it still holds
+            with contextlib.suppress(OSError):  # closing would try once more to write what is buffered
                 self._file.close()
             self._file = None
             raise
 
 
 def _open_to_append(path: Path) -> TextIO:
-    """A file, or what stands for a stream of this process; a named pipe only if somebody reads it, who may be slow."""
+    """A file or stream, opened to append; a named pipe only if it has a reader, which may be slow."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_WAITING | AS_BYTES
     try:
         number = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO:  # a pipe or a socket
             kind = file_type(path.stat().st_mode)
-            raise OptionError(f"{path}: expected a file, got {kind} that nobody reads") from error
+            raise OptionError(f"{path}: expected a file, got {kind} without a reader") from error
         raise
     if NO_WAITING:
         os.set_blocking(number, True)
     return open(number, "a", encoding="utf-8")  # noqa: PTH123 - of a descriptor
 
 
-def json_line(value: Mapping[str, Any]) -> str:
-    """``value`` as strict JSON on one line; numbers that JSON lacks as "nan", "inf", "-inf", dataclasses as
-    objects with their class as "name", and what else there is by repr. What is not printable is a JSON escape.
-    """
-    return f"{json_text(value)}\n"
-
-
-def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
-    """As :func:`json_line`, on one line or with so many spaces before what is inside."""
-    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    is_printable = text.replace("\n", "").isprintable()  # a line's end in a text is an escape, others are the layout's
-    return text if is_printable else json.dumps(plain(value), allow_nan=False, indent=indent)
-
-
-def plain(value: Any) -> Any:
-    """``value`` with nothing in it that JSON does not know: see :func:`json_line`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"name": type(value).__name__} | {
-            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
-        }
-    if isinstance(value, Mapping):
-        return {str(name): plain(v) for name, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return value if isinstance(value, str | int | None) else repr(value)
-
-
-def settings(record: StartRecord) -> dict[str, Any]:
-    """What a fit was asked to do, for :func:`json_line`."""
-    trainer, net = record.trainer, record.net
+def _facts(record: StartRecord) -> dict[str, Any]:
+    """What a fit was asked to do, for :func:`~chainrule.json_values.json_line`."""
+    settings, net = record.settings, record.net
     return {
         "net": _describe_net(net),
-        "optimizer": trainer.optimizer,
+        "optimizer": settings.optimizer,
         "data": {"rows": record.rows, "valid_rows": record.valid_rows, "features": net.n_in, "outputs": net.n_out},
         "trainer": {
-            "epochs": trainer.epochs, "batch_size": trainer.batch_size, "steps_an_epoch": record.steps_an_epoch,
-            "shuffle": trainer.shuffle, "seed": trainer.seed, "monitor": trainer.monitor,
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "steps_an_epoch": record.steps_per_epoch,
+            "shuffle": settings.shuffle,
+            "seed": settings.seed,
+            "monitor": settings.monitor,
         },
         "device": {"backend": net.backend.name, "device": net.backend.device, "precision": net.backend.precision},
         "versions": _versions(),
-    }  # fmt: skip
+    }
 
 
 def _describe_net(net: Network) -> dict[str, Any]:
     return {
-        "layers": net.layers, "loss": net.loss_name, "dtype": str(net.dtype),
-        "parameters": net.parameter_count, "seed": net.seed,
-    }  # fmt: skip
+        "layers": net.layers,
+        "loss": net.loss_name,
+        "dtype": str(net.dtype),
+        "parameters": net.parameter_count,
+        "seed": net.seed,
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A progress line with the time left, on stderr, where stderr is a terminal."""
+"""A progress line with the time left, on stderr, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Self
 from chainrule.nn.metric_names import RECORDED
 from chainrule.plain_text import printable
 
-SECONDS_A_REFRESH = 0.1  # an epoch may take a millisecond, drawing takes as long
+SECONDS_PER_REFRESH = 0.1  # an epoch may take a millisecond, and drawing takes as long
 
 
 class Progress:
-    """``with Progress(...) as progress``; shows nothing at all where ``enabled`` is false or stderr is no terminal."""
+    """``with Progress(...) as progress``; shows nothing if ``enabled`` is false or stderr is no terminal."""
 
     def __init__(self, epochs: int, *, enabled: bool) -> None:
         self.epochs = epochs
@@ -23,13 +23,13 @@ class Progress:
         self._task: Any = None
         self._shown = 0.0
         if enabled:
-            with self._unless_it_fails():
+            with self._or_no_bar():
                 self._begin()
 
     def _begin(self) -> None:
         if sys.stderr is None or not sys.stderr.isatty():
             return
-        # rich takes a tenth of a second to import: only where it shows something.
+        # rich takes a tenth of a second to import: only if it shows something.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -48,30 +48,30 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._bar is not None:
-            with self._unless_it_fails():
+            with self._or_no_bar():
                 self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            with self._unless_it_fails():
+            with self._or_no_bar():
                 self._bar.stop()
 
     @contextlib.contextmanager
-    def _unless_it_fails(self) -> Iterator[None]:
-        """No bar from now on if the terminal has gone, or is one that rich cannot draw on; training goes on."""
+    def _or_no_bar(self) -> Iterator[None]:
+        """If the terminal has gone, or rich cannot draw on it, there is no bar from now on; training continues."""
         try:
             yield
         except Exception:
             self._bar = None
 
     def update(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """``done`` epochs so far, parts of one too; ``metrics`` are those of the last whole one."""
+        """``done`` epochs so far, with fractions; ``metrics`` are those of the last whole one."""
         if self._bar is not None:
             fields = {} if metrics is None else {"metrics": describe(metrics)}
-            with self._unless_it_fails():
+            with self._or_no_bar():
                 self._bar.update(self._task, completed=done, epoch=int(done), **fields)
-                if (now := time.monotonic()) - self._shown >= SECONDS_A_REFRESH:
+                if (now := time.monotonic()) - self._shown >= SECONDS_PER_REFRESH:
                     self._shown = now
                     self._bar.refresh()
 

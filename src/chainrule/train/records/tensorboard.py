@@ -24,7 +24,7 @@ class TensorBoardLogger(Callback):
 
     Raises
     ------
-    OptionError   where the package is not installed, at once.
+    OptionError   if the package is not installed; at once.
     """
 
     def __init__(self, folder: str | Path, every: int | None = None) -> None:
@@ -54,7 +54,7 @@ class TensorBoardLogger(Callback):
 
 
 def _tag(name: str) -> str:
-    """``valid_loss`` as ``loss/valid``: what belongs together is drawn together."""
+    """``valid_loss`` as ``loss/valid``: what belongs together is in one plot."""
     if name == "lr":
         return name
     name = printable(name)  # protocol buffers take no half characters

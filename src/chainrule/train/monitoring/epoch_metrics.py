@@ -1,0 +1,62 @@
+"""The metrics of an epoch: of the training rows by the totals of the steps, of the validation rows by evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.nn.evaluation import metrics_of
+from chainrule.nn.inputs.rows import Rows
+from chainrule.nn.losses.names import Baseline
+from chainrule.nn.network import Network
+from chainrule.train.feeding.batches import Batches
+from chainrule.train.feeding.host_rows import HostRows
+from chainrule.train.monitoring.training_metric import TrainingMetric
+from chainrule.train.monitoring.validation_metrics import valid_evaluator
+from chainrule.train.settings import TrainingSettings
+from chainrule.train.update_step import UpdateStep
+
+
+class EpochMetrics:
+    """What the history of a fit has of each epoch, but for the learning rate and the time.
+
+    Parameters
+    ----------
+    net, settings : that are trained, and how
+    rows, held_out : to train on, and for validation or None
+    update_step : its penalty and the net that is evaluated
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        settings: TrainingSettings,
+        rows: Rows | HostRows,
+        held_out: Rows | None,
+        update_step: UpdateStep,
+    ) -> None:
+        self._loss = net.loss
+        self._evaluate = valid_evaluator(update_step.evaluated_net, held_out, settings.valid_metrics)
+        self._training = TrainingMetric(net, rows, update_step.penalty) if settings.metrics else None
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """The losses of the best constant prediction for the training rows; None if no metric is recorded."""
+        return None if self._training is None else self._training.baseline
+
+    def of_training(self, totals: np.ndarray, batches: Batches) -> dict[str, float]:
+        """Loss and metric of the training rows, by the totals (batches, 3) of the steps; each before its update."""
+        training = self._training
+        if training is None:
+            return {"loss": self.loss(totals)}
+        counted, penalty = training.counted(batches), training.penalty()
+        return metrics_of(self._loss, totals, training.measured_by, counted=counted, penalty=penalty)
+
+    def of_validation(self) -> dict[str, float]:
+        """Loss and metrics of the validation rows, as ``valid_...``; nothing without such rows. Synchronises."""
+        if self._evaluate is None:
+            return {}
+        return {f"valid_{name}": value for name, value in self._evaluate().items()}
+
+    def loss(self, totals: np.ndarray) -> float:
+        """The mean loss of the batches of these totals."""
+        return float(self._loss.value(totals))

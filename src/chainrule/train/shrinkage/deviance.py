@@ -1,0 +1,77 @@
+"""The deviance of shrunk predictions, and the factor whose deviance is least."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from chainrule.backends import backend
+from chainrule.backends.contract.backend import LOSS
+from chainrule.backends.contract.losses import LossBatch
+from chainrule.nn.losses.names import Loss
+from chainrule.nn.passes import new_state
+from chainrule.train.shrinkage.held_out import HeldOutPredictions
+
+FACTORS = np.arange(101) / 100
+
+
+class ShrinkFactors(NamedTuple):
+    """z -> c + f (z - c) + shift, with ``factors`` f and ``shift`` (n_out,); and the numbers they are made of."""
+
+    factors: np.ndarray
+    shift: np.ndarray
+    factor: float
+    spread_factor: float | None = None
+    widened: float = 1.0
+
+
+def effective_rows(weights: np.ndarray) -> float:
+    """(sum w)^2 / sum(w^2): how many rows of equal weight tell as much."""
+    largest = float(weights.max(initial=0.0))
+    if not largest:
+        return 0.0
+    shares = weights / largest  # squares of 1e300 overflow and those of 1e-300 are 0
+    return float(shares.sum()) ** 2 / float((shares**2).sum())
+
+
+def price(rows: float) -> float:
+    """What a parameter that was chosen by so many rows must gain, in twice the log likelihood."""
+    return 2 + 4 / max(1.0, rows - 2)
+
+
+def least(deviances: np.ndarray, rows: float) -> float:
+    """The factor of :data:`FACTORS` with the least deviance; 0 if it does not pay for itself.
+
+    Of equal deviances the largest factor, so that rows that cannot tell leave the net as it is.
+    """
+    finite = np.where(np.isfinite(deviances), deviances, np.inf)
+    best = float(finite.min())
+    if best == np.inf:
+        return 1.0
+    factor = float(FACTORS[np.flatnonzero(finite == best)[-1]])
+    gain = finite[0] - best
+    return 0.0 if gain > 0 and gain * rows <= price(rows) * max(best, 0.0) else factor
+
+
+def deviance(
+    loss: Loss, held_out: Sequence[HeldOutPredictions], factors: np.ndarray | float, shift: np.ndarray | float = 0.0
+) -> float:
+    """sum_i w_i (l_i - l of a perfect prediction) of predictions that are shrunk so far."""
+    return sum(_summed_loss(loss, part, part.shrunk(factors, shift)) - _perfect(loss, part) for part in held_out)
+
+
+def _summed_loss(loss: Loss, part: HeldOutPredictions, logits: np.ndarray) -> float:
+    """sum_i w_i l_i, by the loss's own kernel on the host."""
+    be = backend("cpu")
+    totals, state = be.empty((1, 3), np.float64), new_state(be)
+    with be.running():
+        logits = np.ascontiguousarray(logits)
+        loss(be, LossBatch(logits, part.targets, part.weights, state, totals, np.empty_like(logits)))
+    return float(totals[0, LOSS]) / loss.scale
+
+
+def _perfect(loss: Loss, part: HeldOutPredictions) -> float:
+    weight = len(part.logits) if part.weights is None else part.weights.sum()
+    return float(weight * loss.perfect(part.targets, part.weights))
