@@ -177,7 +177,7 @@ CASES = [(*workload, "relu") for workload in WORKLOADS]
 CASES += [(DIGITS, LOSSES[0], "sgd", activation) for activation in ACTIVATIONS if activation != "relu"]
 
 
-def body_of(name: str) -> cr.Backend:
+def backend_named(name: str) -> cr.Backend:
     if name == "compiled":
         pytest.importorskip("numba", reason="numba is not installed")
         return compiled.loaded()
@@ -194,22 +194,24 @@ OTHER_LAYERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("workload", "loss", "optimizer", "activation", "layers", "body"),
+    ("workload", "loss", "optimizer", "activation", "layers", "implementation"),
     [
         *((*case, "dense", "as it comes") for case in CASES),
         *(
-            (([64, 300, 300, 10], 200), "softmax_cross_entropy", "adamw", "relu", layers, body)
+            (([64, 300, 300, 10], 200), "softmax_cross_entropy", "adamw", "relu", layers, implementation)
             for layers in list(OTHER_LAYERS)[1:]
-            for body in ("numpy", "compiled")
+            for implementation in ("numpy", "compiled")
         ),
     ],
 )
-def test_a_step_allocates_no_memory(workload, loss, optimizer, activation, layers, body):
+def test_a_step_allocates_no_memory(workload, loss, optimizer, activation, layers, implementation):
     widths, batch_size = workload
     rng = np.random.default_rng(0)
     n, k = 2 * batch_size + 7, widths[-1]
     y = rng.integers(0, k, n) if loss == "softmax_cross_entropy" else rng.uniform(size=(n, k))
-    net = cr.MLP(widths, loss=loss, activation=activation, backend=body_of(body), **OTHER_LAYERS[layers])
+    net = cr.MLP(
+        widths, loss=loss, activation=activation, backend=backend_named(implementation), **OTHER_LAYERS[layers]
+    )
     be = net.backend
     X = rng.normal(size=(n, widths[0]))
     for column, count in net.codes(training=True).items():

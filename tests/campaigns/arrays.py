@@ -325,7 +325,7 @@ def outcome(number: int) -> str:
     except cr.ChainruleError as error:
         if clean is not None:
             return f"refused: {error}"
-        shaped = isinstance(error, cr.ShapeError) or "" in places or "zero everywhere" in error.message
+        shaped = isinstance(error, cr.ShapeError) or "" in places or "at least one weight above 0" in error.message
         named = any(re.search(place.removesuffix(", column 0") + r"\b", error.message) for place in places)
         return "refused" if shaped or named else f"without {places}: {error}"
     except Exception as error:

@@ -43,7 +43,7 @@ def held() -> dict[str, int]:
     return {"open files": len(list(files.iterdir())) if files.exists() else 0, "threads": threading.active_count()}
 
 
-class MonitoredMetric(cr.Callback):
+class MemoryProbe(cr.Callback):
     """Looks at memory while one fit trains: after the first, and then every hundredth of the way."""
 
     def __init__(self, steps: int, warm: float) -> None:
@@ -65,7 +65,7 @@ def one_long_fit(steps: int, folder: Path, warm: float = WARM) -> list[int]:
     """Resident memory while it trains."""
     X, y = rows()
     net = cr.MLP([64, 64, 32, 10], seed=1)
-    watch, checkpoints = MonitoredMetric(steps, warm), cr.Checkpoints(folder / "long", steps=500)
+    watch, checkpoints = MemoryProbe(steps, warm), cr.Checkpoints(folder / "long", steps=500)
     trainer = cr.Trainer(net, batch_size=32, epochs=steps // 16, callbacks=[watch], checkpoints=checkpoints)
     trainer.fit(X, y, validation=0.2)
     return watch.taken

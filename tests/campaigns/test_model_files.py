@@ -38,9 +38,9 @@ FOUND = {  # by it, once: what the file says otherwise, arrays of its own, what 
         "delta: expected a finite number above 0, got 1000",
     ),
     "a parameter beyond float32": ({}, {"parameters.dense0.W": np.full((2, 1), 1e300)}, "W does not fit float32"),
-    "targets with a limit": ({}, LIMIT, "targets.limit has shape"),
+    "targets with a limit": ({}, LIMIT, "targets.limit: expected no such array"),
     "a long name": (WIDE, {}, "n_out: expected a whole number from 1 up, got 'xxx"),
-    "a long number": ({"n_in": 10**4000}, {}, "has shape"),
+    "a long number": ({"n_in": 10**4000}, {}, "expected shape"),
 }
 
 

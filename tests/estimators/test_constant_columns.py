@@ -119,12 +119,12 @@ FITTED = {"standard": cr.Standardization.fit, "robust": cr.Standardization.fit_r
 @pytest.mark.parametrize("kind", ["float64", "float32", "float16", "uint8"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("optimizer", [lambda: cr.SGD(0.1), lambda: cr.AdamW(0.01)], ids=["sgd", "adamw"])
-@pytest.mark.parametrize("body", ["numpy", "guarded"])
-def test_a_trainer_with_a_standardisation(rng, way, limit, kind, stream, optimizer, body):
+@pytest.mark.parametrize("implementation", ["numpy", "guarded"])
+def test_a_trainer_with_a_standardisation(rng, way, limit, kind, stream, optimizer, implementation):
     """Also if narrow numbers are standardised batch by batch; a guarded backend keeps them narrow."""
     X = rng.integers(0, 100, (60, 3)).astype(kind)
     X[:, 1] = 7
-    backend = cr.GuardedBackend() if body == "guarded" else cr.backend("cpu")
+    backend = cr.GuardedBackend() if implementation == "guarded" else cr.backend("cpu")
     net = cr.MLP([3, 6, 2], backend=backend)
     net.preparation = cr.Preparation(FITTED[way](X, limit=limit))
     cr.Trainer(net, optimizer(), epochs=2, batch_size=16, stream=stream).fit(X, (X[:, 0] > 50).astype(int))

@@ -115,7 +115,7 @@ def cupy(monkeypatch):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "several numbers"])
 def test_cupy_in_cupy_out_without_any_setting(rng, cupy, kind):
-    """On the CUDA body, to rounding what the CPU says; nothing of X goes through scikit-learn's own conversion."""
+    """On CUDA, to rounding what the CPU says; nothing of X goes through scikit-learn's own conversion."""
     name, X, y = data(rng, kind)
     there = cupy.asarray(X.astype(np.float32))
     targets = y if kind == "names" else cupy.asarray(y)

@@ -38,15 +38,15 @@ def test_score_and_history_agree_on_several_targets(loss, weighted, dtype):
     w = W[V] if weighted else None
     predicted = m.predict(X[V])
     at = m.best_iteration_ - 1
-    score = m.score(X[V], Y[V], w)
-    assert score == pytest.approx(sk.r2_score(Y[V], predicted, sample_weight=w), rel=1e-9)
-    assert m.history_["valid_r2"][at] == pytest.approx(score, rel=1e-6)
+    r2 = m.score(X[V], Y[V], w)
+    assert r2 == pytest.approx(sk.r2_score(Y[V], predicted, sample_weight=w), rel=1e-9)
+    assert m.history_["valid_r2"][at] == pytest.approx(r2, rel=1e-6)
     assert m.validation_scores_ == m.history_["valid_r2"]
     rmse = sk.root_mean_squared_error(Y[V], predicted, sample_weight=w)
     assert m.history_["valid_own_rmse"][at] == pytest.approx(rmse, rel=1e-6)
     if not weighted:
         found = score(m.network_, X[V], Y[V])
-        assert found["r2"] == pytest.approx(score, rel=1e-6)
+        assert found["r2"] == pytest.approx(r2, rel=1e-6)
         assert found["rmse"] == pytest.approx(rmse, rel=1e-6)
         assert found["mae"] == pytest.approx(sk.mean_absolute_error(Y[V], predicted), rel=1e-6)
     if loss == "absolute_error":
@@ -92,7 +92,7 @@ def test_score_and_history_agree_on_multilabel(name):
         "roc_auc": lambda: sk.roc_auc_score(y[V], p, sample_weight=W[V]),
     }[name]()
     assert m.history_[f"valid_{name}"][at] == pytest.approx(want, rel=1e-6)
-    with pytest.raises(cr.OptionError, match="balanced_accuracy is of rows of one class each"):
+    with pytest.raises(cr.OptionError, match="balanced_accuracy: expected a net with one class per row"):
         cr.MLPClassifier(monitor="valid_balanced_accuracy", **QUICK).fit(X, y, eval_set=(X, y))
 
 

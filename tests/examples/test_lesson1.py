@@ -1,4 +1,4 @@
-"""Lesson 1: the chain rule on scalars, on every body."""
+"""Lesson 1: the chain rule on scalars, on every implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lesson 2: the gradient of a matrix product, on every body."""
+"""Lesson 2: the gradient of a matrix product, on every implementation."""
 
 from __future__ import annotations
 

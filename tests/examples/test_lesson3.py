@@ -1,4 +1,4 @@
-"""Lesson 3: the published two-layer net, its two faults and their remedies, on every body.
+"""Lesson 3: the published two-layer net, its two faults and their remedies, on every implementation.
 
 Losses are compared to a few digits only: the first steps at these rates magnify rounding.
 """

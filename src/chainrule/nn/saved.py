@@ -157,7 +157,9 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
     found = {name: array.shape for name, array in tensors.items()}
     if found != shapes:
         wrong = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
-        raise ValueError(f"{wrong[0]}: expected shape {shapes.get(wrong[0])}, got {found.get(wrong[0])}")
+        name, shape, got = wrong[0], shapes.get(wrong[0]), found.get(wrong[0])
+        expected = "no such array" if shape is None else f"shape {shape}"
+        raise ValueError(f"{name}: expected {expected}, got {'none' if got is None else f'one of shape {got}'}")
     for name, array in tensors.items():
         if name.endswith((".scale", ".limit")) and not (array > 0).all():
             raise ValueError(f"{name}: expected numbers above 0")

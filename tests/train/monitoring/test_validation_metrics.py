@@ -223,7 +223,7 @@ def test_a_metric_of_three_classes_is_one_of_two(rng, n_out):
 
 def test_balanced_accuracy_of_several_answers_per_row_is_refused():
     net = cr.MLP([3, 2], loss="sigmoid_cross_entropy")
-    with pytest.raises(cr.OptionError, match="needs one class per row; this net has 2 answers per row"):
+    with pytest.raises(cr.OptionError, match="expected a net with one class per row, got one with 2 answers per row"):
         cr.Trainer(net, metrics=["balanced_accuracy"])
 
 

@@ -117,7 +117,7 @@ def named_metric(name: str, loss: Loss) -> Metric:
         del known["balanced_accuracy"]
         if name == "balanced_accuracy":
             raise OptionError(
-                f"balanced_accuracy needs one class per row; this net has {loss.n_out} answers per row",
+                f"balanced_accuracy: expected a net with one class per row, got one with {loss.n_out} answers per row",
                 hint=f"one of {', '.join(known)}",
             )
     kinds = {"classify": "a classification", "multilabel": "yes-or-no targets", "regress": "a regression"}
