@@ -61,7 +61,7 @@ def test_the_repr_of_a_trainer_is_one_line_of_what_is_not_the_default():
     )
     assert repr(trainer) == (
         f"<Trainer of {NET!r}: SGD(lr=Cosine(lr=0.1)), early_stopping=EarlyStopping(patience=5), ema=0.9, "
-        "metrics=['roc_auc'], 1 callbacks>"
+        "metrics=['roc_auc'], 1 callback>"
     )
 
 

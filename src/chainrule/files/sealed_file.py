@@ -31,15 +31,16 @@ MAX_DEPTH = 40  # levels of a description; blocks of blocks have 20
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
     "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
-}  # fmt: skip
+}  # fmt: skip # a table of names
 # Kinds of files: name, and what to do with one in the place of another.
 KINDS = {
     "chainrule-model": ("model", "`chainrule predict`, `evaluate` and `show` take it; cr.load opens it"),
     "chainrule-checkpoint": (
-        "checkpoint", "`chainrule resume RUN` continues from it, or fit(resume=...) in the library; the model is "
+        "checkpoint",
+        "`chainrule resume RUN` continues from it, or fit(resume=...) in the library; the model is "
         "model.safetensors of the run, or best.safetensors beside the checkpoint",
     ),
-}  # fmt: skip
+}
 
 
 class Format(NamedTuple):

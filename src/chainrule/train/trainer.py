@@ -148,7 +148,8 @@ class Trainer:
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        callbacks = f", {len(self.callbacks)} callbacks" if self.callbacks else ""
+        count = len(self.callbacks)
+        callbacks = f", {count} callback{'s' if count > 1 else ''}" if count else ""
         return f"<Trainer of {self.net!r}: {self.settings}{callbacks}>"
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ Array: TypeAlias = Any
 ActivationName: TypeAlias = Literal[
     "identity", "relu", "leaky_relu", "elu", "selu", "softplus", "tanh", "sigmoid",
     "gelu", "gelu_tanh", "silu", "mish",
-]  # fmt: skip
+]  # fmt: skip # a list of names
 
 
 class Run(NamedTuple):

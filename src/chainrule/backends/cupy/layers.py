@@ -24,7 +24,7 @@ from chainrule.backends.cupy.strips import (
 ACTIVATIONS: Final = {  # the numbers in activations.cuh
     "identity": 0, "relu": 1, "tanh": 2, "sigmoid": 3, "leaky_relu": 4, "elu": 5, "selu": 6, "softplus": 7, "gelu": 8,
     "gelu_tanh": 9, "silu": 10, "mish": 11,
-}  # fmt: skip
+}  # fmt: skip # a table of numbers
 
 # A product may end with a bias and a ReLU of its own, which saves a pass over the result. Which products can, is
 # decided by these two alone.

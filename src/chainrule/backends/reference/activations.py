@@ -160,10 +160,10 @@ ACTIVATE: Final[dict[str, _Elementwise]] = {
     "identity": _identity, "relu": _relu, "leaky_relu": _leaky_relu, "elu": _elu, "selu": _selu,
     "softplus": _softplus, "tanh": _tanh, "sigmoid": _sigmoid, "gelu": gelu, "gelu_tanh": gelu_tanh,
     "silu": silu, "mish": mish,
-}  # fmt: skip
+}  # fmt: skip # a table: function by name
 DERIVATIVE: Final[dict[str, _Elementwise]] = {
     "identity": _identity_derivative, "relu": _relu_derivative, "leaky_relu": _leaky_relu_derivative,
     "elu": _elu_derivative, "selu": _selu_derivative, "softplus": _softplus_derivative, "tanh": _tanh_derivative,
     "sigmoid": _sigmoid_derivative, "gelu": gelu_derivative, "gelu_tanh": gelu_tanh_derivative,
     "silu": silu_derivative, "mish": mish_derivative,
-}  # fmt: skip
+}  # fmt: skip # a table: function by name

@@ -68,7 +68,7 @@ ACTIVATIONS: dict[ActivationName, Activation] = {
             "t + z s (1 - t^2) where s = 1 / (1 + exp(-z)), t = tanh(log(1 + exp(z)))", "input", "he",
         ),
     )
-}  # fmt: skip
+}  # fmt: skip # a table: one row per activation
 
 
 def find_activation(name: ActivationName) -> Activation:

@@ -12,7 +12,6 @@ import numpy as np
 from chainrule.backends.contract.backend import Backend
 from chainrule.json_values import plain
 from chainrule.nn.inputs.standardization import Standardization
-from chainrule.nn.losses.names import description_of
 from chainrule.nn.network import Network
 from chainrule.train.monitoring.choose_metric import monitor_name
 from chainrule.train.settings import TrainingSettings
@@ -26,11 +25,7 @@ def settings_of(net: Network, settings: TrainingSettings) -> dict[str, Any]:
     """All settings and all of a net that the final weights depend on, as JSON holds it."""
     p = net.preparation
     return {
-        "n_in": net.n_in,
-        "layers": [plain(layer.describe()) for layer in net.layers],
-        "loss": plain(description_of(net.loss)),
-        "dtype": str(net.dtype),
-        "net seed": net.seed,
+        **{"net seed" if name == "seed" else name: value for name, value in plain(net.describe()).items()},
         "standardisation": _digest(*_arrays_of(p.features), *_arrays_of(p.targets)),
         "optimizer": _without_addresses(plain(settings.optimizer)),
         "batch_size": settings.batch_size,

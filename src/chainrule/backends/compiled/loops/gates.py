@@ -164,6 +164,9 @@ GATED: Final[dict[tuple[str, str], Gated]] = {  # by activation and kind of numb
     (name, real(0).dtype.char): gated
     for real, polynomial in ((np.float32, SINGLE), (np.float64, DOUBLE))
     for name, gated in {
-        "silu": _silu(real), "gelu_tanh": _gelu_tanh(real), "mish": _mish(real), "gelu": _gelu(real, polynomial)
+        "silu": _silu(real),
+        "gelu_tanh": _gelu_tanh(real),
+        "mish": _mish(real),
+        "gelu": _gelu(real, polynomial),
     }.items()
-}  # fmt: skip
+}
