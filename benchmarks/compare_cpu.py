@@ -93,7 +93,7 @@ def lay_out(case: Case, folder: Path, fashion: Path | None) -> None:
 
 
 def read_fashion(folder: Path) -> dict[str, np.ndarray]:
-    """Train and test rows in float32, standardised by the training rows, limited to three deviations."""
+    """Train and test rows in float32, standardised by the training rows, limited to three standard deviations."""
     spec = importlib.util.spec_from_file_location("fashion_mnist", EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)

@@ -1,4 +1,4 @@
-"""How well the defaults do, beside scikit-learn's: errors on rows held out and seconds of a fit, as JSON and Markdown.
+"""How well the defaults do, beside scikit-learn's: errors on held-out rows and seconds of a fit, as JSON and Markdown.
 
     python benchmarks/quality.py --housing california_housing.csv [--output FILE.json] [--tables digits,diabetes]
 
@@ -140,7 +140,7 @@ def _is_mixed(X: pd.DataFrame) -> bool:
 
 
 def fit_estimator(make: Callable[[Task], Any], task: Task) -> Outcome | None:
-    """Fit, then the error on the rows held out."""
+    """Fit, then the error on the held-out rows."""
     if make is boosting:  # which knows text by this dtype
         as_categories = {name: "category" for name, kind in task.X.dtypes.items() if kind.kind not in "biuf"}
         task = task._replace(X=task.X.astype(as_categories), X_test=task.X_test.astype(as_categories))

@@ -2,7 +2,7 @@
 
 Of 500 shapes in two dtypes each product is within 8 u (|A| @ |B|) of the exact one, element by element, also of
 transposed factors and stacks. After 10, 100 and 1000 steps of a random training the weights are NumPy's: with the
-compiled and the guarded backend to the bit, with the simulated CUDA backend within the limits of ``verify``.
+compiled and the guarded backend bit for bit, with the simulated CUDA backend within the limits of ``verify``.
 """
 
 from __future__ import annotations

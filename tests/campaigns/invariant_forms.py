@@ -3,7 +3,7 @@
 Each function draws a case and says what went wrong, or None. Of estimator, command and Trainer the settings are such
 that they are meant to be the same; what cannot be is left out. An estimator's Adam has its epsilon where scikit-learn
 has it, and its squared error is halved: the loss is given, and the solver is sgd or lbfgs where a command is asked. Its
-rows held out are folds, the command's a part of the table: they meet without, or where both are given the rows.
+held-out rows are folds, the command's a part of the table: they meet without, or where both are given the rows.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def kinds_of_tables(rng: np.random.Generator) -> str | None:
 
 
 def estimators_on_kinds_of_tables(rng: np.random.Generator) -> str | None:
-    """Fitted on one kind of frame and asked with another: the same numbers, to the bit."""
+    """Fitted on one kind of frame and asked with another: the same numbers, bit for bit."""
     frame, new = _table(rng, 40), _table(rng, 20).drop(columns="y")
     y = frame.pop("y").to_numpy()
     options = {"random_state": int(rng.integers(1 << 31)), "max_iter": 15}

@@ -40,7 +40,7 @@ OFFSET_LIMITS = {1e3: LIMIT, 1e6: 1e-5, 1e9: 1e-3}
 
 
 def weights_times_a_constant(rng: np.random.Generator) -> str | None:
-    """Of an estimator: only ratios of weights count, also of rows held out, of every loss."""
+    """Of an estimator: only ratios of weights count, also of held-out rows, of every loss."""
     problem, limit = _maybe_single(rng, _watched(rng, draw(rng, rows=(24, 130), calls=True)))
     n = len(problem.y)
     problem = problem.with_options(alpha=float(rng.choice([0.0, 1e-4, 0.1]))) if rng.random() < 0.5 else problem
@@ -85,7 +85,7 @@ def trainer_weights_times_a_constant(rng: np.random.Generator) -> str | None:
 
 
 def weight_two_is_a_row_twice(rng: np.random.Generator) -> str | None:
-    """Where all rows are one batch, of an estimator and of a Trainer, also of rows held out."""
+    """Where all rows are one batch, of an estimator and of a Trainer, also of held-out rows."""
     problem = _by_epochs(_watched(rng, draw(rng, rows=ONE_BATCH)))
     problem = _framed(rng, problem) if rng.random() < 0.25 else problem
     w = _counts(rng, len(problem.y), 1, 3)
@@ -173,7 +173,7 @@ def _balanced(rng: np.random.Generator, problem: Problem) -> Problem:
 
 
 def _watched(rng: np.random.Generator, problem: Problem) -> Problem:
-    """With another metric of the rows held out that chooses the epoch, now and then."""
+    """With another metric of the held-out rows that chooses the epoch, now and then."""
     names = ["loss", "roc_auc", "balanced_accuracy", "log_loss"]
     if not problem.is_of_classes:
         names = ["loss"] if problem.loss in {"quantile", "gaussian_nll"} else ["loss", "rmse", "mae"]

@@ -47,7 +47,7 @@ peaks = {}
 for small, large in zip(sys.argv[1::2], sys.argv[2::2]):
     for path in (small, large):  # the small one imports what is needed
         options = TrainingOptions.of(parser.parse_args([path, "--target", "-1", "--task", "regress"]))
-        pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
         before = resident("VmRSS")
         read_training_data(options)
     peaks[large] = resident("VmHWM") - before

@@ -61,7 +61,7 @@ def test_another_value_changes_no_prediction(rng, fit, kind, task):
 
 @pytest.mark.parametrize("kind", ["eval_set", "weights of 0", "held out", "folds"])
 def test_a_column_that_changes_only_where_nothing_is_learnt(rng, kind):
-    """In rows held out, and in rows of weight 0."""
+    """In held-out rows, and in rows of weight 0."""
     frame, y = rows(rng, 200)
     reg, weights = cr.MLPRegressor(**FEW, early_stopping=kind == "held out"), None
     if kind == "weights of 0":
@@ -203,7 +203,7 @@ def test_a_constant_target_is_predicted_to_the_bit(rng, value, loss):
 def test_rows_held_out_say_how_wrong_a_constant_is(rng):
     X = rng.normal(size=(60, 2))
     monitor = cr.Metric(lambda y, p: float(np.abs(y - p).max()), "worst", greater_is_better=False)
-    with pytest.warns(UserWarning, match="valid_worst says nothing about which epoch is best: it was 1 in each"):
+    with pytest.warns(UserWarning, match="valid_worst is undefined or constant: it was 1 in each"):
         reg = cr.MLPRegressor(**FEW, monitor=monitor).fit(X, np.full(60, 5.0), eval_set=(X, np.full(60, 6.0)))
     assert reg.history_["valid_worst"] == [1.0] * len(reg.history_["valid_worst"])
     assert reg.history_["valid_loss"][-1] > 0.1

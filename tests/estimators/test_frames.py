@@ -153,7 +153,7 @@ def test_a_pipeline_whose_steps_give_frames(frame):
 
 
 def test_encoder_ignores_rows_of_sample_weight_0_and_of_early_stopping(frame):
-    """Medians and categories: neither rows held out nor those without weight."""
+    """Medians and categories: neither held-out rows nor those without weight."""
     y = prices(frame)
     weights = np.ones(len(frame))
     weights[[7, 11]] = 0  # the only hole of floor, the only Ulm

@@ -46,7 +46,7 @@ def test_folds_deal_classes_evenly_and_many_rows_once(rng):
 
 
 def test_rows_of_a_table_of_few_different_ones_are_no_copies(rng):
-    """Two columns of yes or no: a new row will be like one of the table, and the rows held out are to be that too."""
+    """Two columns of yes or no: a new row will be like one of the table, and the held-out rows are to be that too."""
     X = rng.integers(0, 2, (200, 2)).astype(float)
     y = np.where(rng.random(200) < 0.9, X[:, 0], 1 - X[:, 0]).astype(int)
     for rows, held_out, _ in dealt(X, y, by_class=True):
@@ -90,7 +90,7 @@ def test_sample_weight_times_a_constant_is_the_same_fit(rng, loss, factor):
 
 
 def test_shrink_of_gaussian_nll_keeps_the_mean(rng):
-    """Of gaussian_nll on an easy table: what was learnt of the mean stays, and variances suit rows held out."""
+    """Of gaussian_nll on an easy table: what was learnt of the mean stays, and variances suit held-out rows."""
     X = rng.normal(size=(400, 5))
     y = X @ np.arange(1.0, 6) + 0.1 * rng.normal(size=400)
     reg = cr.MLPRegressor(loss="gaussian_nll", random_state=0, device="cpu").fit(X[:200], y[:200])

@@ -126,7 +126,7 @@ def test_labels_by_a_time_stamp(rng, dtype):
 
 @pytest.mark.parametrize("kind", ["early_stopping", "eval_set", "warm_start", "partial_fit", "shrink", "streamed"])
 def test_a_time_stamp_keeps_its_digits_in_every_kind_of_fit(rng, kind):
-    """The target of rows held out has its digits too: the recorded r2 is that of ``score``."""
+    """The target of held-out rows has its digits too: the recorded r2 is that of ``score``."""
     frame, y = offsets(rng, 400)
     frame = frame[["t", "north", "id"]]
     frame.loc[3, "north"] = np.nan

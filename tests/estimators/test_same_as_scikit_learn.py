@@ -170,7 +170,7 @@ def test_partial_fit_continues_as_scikit_learns(rng, begun_by, options):
 
 
 def test_partial_fit_epoch_by_epoch_is_a_fit(rng):
-    """To the bit, dropout included; and a fit begins anew."""
+    """Bit for bit, dropout included; and a fit begins again."""
     X = rng.normal(size=(100, 4))
     options = {**SHARED, **ITS_SETTINGS, "shuffle": False, "max_iter": 5, "dropout": 0.2}
     whole = cr.MLPRegressor(**options).fit(X, X[:, 0])
@@ -184,7 +184,7 @@ def test_partial_fit_epoch_by_epoch_is_a_fit(rng):
 
 @pytest.mark.parametrize("options", SOLVERS[:3], ids=lambda options: " ".join(str(v) for v in options.values()))
 def test_a_warm_start_is_scikit_learns(rng, options):
-    """From the weights of the fit before, with a solver that begins anew; rows seen are counted on."""
+    """From the weights of the fit before, with a solver that begins again; rows seen are counted on."""
     X = rng.normal(size=(90, 5))
     y = targets("three classes", X)
     start, options = Start(), {**options, "shuffle": False, "max_iter": 4, "tol": 0.0, "warm_start": True}
@@ -323,7 +323,7 @@ def test_the_same_random_state_draws_other_first_weights(rng):
 
 
 def test_early_stopping_n_iter_no_change_is_scikit_learns(rng):
-    """The score of rows held out, better by tol, more than n_iter_no_change epochs ago; the best epoch is kept."""
+    """The score of held-out rows, better by tol, more than n_iter_no_change epochs ago; the best epoch is kept."""
     X = rng.normal(size=(200, 5))
     y = targets("three classes", X)
     ours = cr.MLPClassifier(early_stopping=True, n_iter_no_change=4, max_iter=300, random_state=0, device="cpu").fit(

@@ -52,7 +52,10 @@ DIFFERS = {
     "test_sparse_matrices[csr_array]": SPARSE,
     "test_early_stopping_stratified": (NO_MATCH, "a class of one row stays with the training rows"),
     "test_preserve_feature_names[MLPClassifier]": (ValueError, "a classifier needs at least two classes"),
-    "test_preserve_feature_names[MLPRegressor]": (UserWarning, "r2 of rows held out with one target says nothing"),
+    "test_preserve_feature_names[MLPRegressor]": (
+        UserWarning,
+        "r2 of held-out rows with one target is undefined or constant",
+    ),
     "test_mlp_diverging_loss": (cr.DivergenceError, "a fit that diverges is an error, with early_stopping too"),
 }
 

@@ -1,4 +1,4 @@
-"""Model files and checkpoints: description and arrays are changed and sealed anew, so that the checksum is right."""
+"""Model files and checkpoints: description and arrays are changed and sealed again, so that the checksum is right."""
 
 from __future__ import annotations
 

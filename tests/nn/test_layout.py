@@ -1,4 +1,4 @@
-"""Where the arrays of a prediction lie: outputs take turns in few buffers, and the numbers are the same to the bit."""
+"""Where the arrays of a prediction lie: outputs take turns in few buffers, and the numbers are the same bit for bit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_net_that_was_trained_predicts_the_same_after_its_plan_was_made():
     ("layers", "most"),
     [
         ([cr.Activation("relu")] * 50, 3),  # two, and one for the gradient by the logits
-        ([cr.LayerNorm()] * 50, 5),  # and the mean and deviation of a row
+        ([cr.LayerNorm()] * 50, 5),  # and the mean and standard deviation of a row
         ([cr.Dropout(0.1)] * 50, 2),  # whose output is their input
         ([cr.Residual([cr.Activation("tanh"), cr.Activation("relu")])] * 50, 4),
         ([NESTED] * 50, 5),  # an input for each block around

@@ -68,7 +68,7 @@ def test_predict_distribution_needs_gaussian_nll():
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_training_finds_the_distribution(stream):
-    """A spread that grows with x: its quantiles, and its mean and deviation."""
+    """A spread that grows with x: its quantiles, and its mean and standard deviation."""
     rng = np.random.default_rng(4)
     x = rng.uniform(0, 1, (4000, 1))
     y = 100 + 50 * x[:, 0] + (1 + 9 * x[:, 0]) * rng.normal(size=4000)

@@ -1,4 +1,4 @@
-"""A net as a file, and back: the same predictions to the bit, or a ModelFileError."""
+"""A net as a file, and back: the same predictions bit for bit, or a ModelFileError."""
 
 from __future__ import annotations
 

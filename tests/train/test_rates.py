@@ -21,7 +21,7 @@ def follow(rates: RatesOfRun, values: list[float], first: int = 1, name: str = "
 
 
 def test_plateau_reduces_after_its_patience():
-    """Patience 2: reduced after the second worse epoch in a row, then counted anew; a nan is not better."""
+    """Patience 2: reduced after the second worse epoch in a row, then counted again; a nan is not better."""
     rates = RatesOfRun(cr.Plateau(1.0, factor=0.5, patience=2), ["loss"])
     values = [3, 2, 2, 2, 2, 2, 1, 2, float("nan"), 0]
     assert follow(rates, values) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]

@@ -136,7 +136,19 @@ def _poison(dtype: np.dtype) -> Any:
 
 
 class GuardedBackend(ReferenceBackend):
-    """The reference kernels under a guard; for tests of code that is to run on a GPU."""
+    """The reference kernels under a guard; for tests of code that is to run on a GPU.
+
+    >>> net = cr.MLP([4, 8, 2], backend=cr.GuardedBackend())
+    >>> net.predict(np.ones((1, 4))).shape
+    (1,)
+    >>> float(net.parameter_arena.flat[0])
+    Traceback (most recent call last):
+    chainrule.errors.GuardError: the host reads device memory GuardedArray(shape=(), dtype=float32): ...
+
+    Raises
+    ------
+    GuardError   for what a CUDA device would refuse, stall on or corrupt: see :mod:`chainrule.backends.guarded`.
+    """
 
     name = "guarded"
     device = "cpu"

@@ -30,7 +30,7 @@ COMMANDS = {
     "show": "what a model file, a run directory or a checkpoint holds",
     "export": "a model as an ONNX file, compared with the model before it is written",
     "explain": "the formulas of one training step, with shapes, each checked numerically",
-    "verify": "the proof: gradients, agreement of devices, files; exit code 1 if something is wrong",
+    "verify": "check gradients, agreement of devices, and files; exit code 1 if something is wrong",
     "doctor": "what is installed, which devices work, and what to do about those that do not",
 }
 

@@ -47,8 +47,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     activation : "relu", "tanh", "logistic", "identity", "gelu", "silu", "mish", "selu", ...: one for all hidden
         layers, or a list with one per layer
     solver : "adam", "sgd" or "lbfgs" (all rows at once; needs SciPy)
-    alpha : of a penalty in the loss: alpha / 2 sum(W^2) over the rows of the batch, by their weights, whose mean is 1;
-        "auto": 0, from 1,000 rows 1e-4
+    alpha : of a penalty in the loss: (alpha / 2) sum(W^2) over the rows of the batch, by their weights, whose mean is
+        1; "auto": 0, from 1,000 rows 1e-4
     batch_size : rows per step; "auto": 64, from 4,096 rows 128, from 16,384 rows 256; all rows if there are fewer
     learning_rate : "cosine" (to 0 over max_iter epochs, all of which are trained) or "constant"; for sgd also
         "invscaling" or "adaptive"
@@ -57,15 +57,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_iter : epochs, at most; iterations of lbfgs; "auto": 200, from 32,768 rows 60
     shuffle : shuffle the rows before every epoch
     random_state : seed of weights, shuffles, dropout and the split of early_stopping
-    tol, n_iter_no_change : the fit has converged once the loss (with rows held out, their score) has not improved by
+    tol, n_iter_no_change : the fit has converged once the loss (with held-out rows, their score) has not improved by
         tol for more than n_iter_no_change epochs in a row; with "cosine" only if rows are held out
     early_stopping : hold out a ``validation_fraction`` of the rows and stop by their score
     momentum, nesterovs_momentum : of sgd
     beta_1, beta_2, epsilon : of adam
     max_fun : of lbfgs: evaluations of the loss, at most; it needs about max_iter of them
     warm_start : ``fit`` continues from the weights of the fit before
-    verbose : a progress line with the time left, on a terminal; otherwise, as in scikit-learn, a line per epoch on
-        stdout
+    verbose : a progress line with the time left on a terminal; elsewhere, as scikit-learn, a line per epoch on stdout
     loss : "log_loss", "focal", or a loss of chainrule: ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``
     weight_decay : of AdamW (times the learning rate, beside the gradient); of sgd and lbfgs in the gradient. "auto" is
         min(1, 5 / (learning_rate_init * steps)) with adam, with the steps of max_iter epochs, and 0 with the others
@@ -73,24 +72,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else 0
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}: of the loss, "balanced" by the weights of the training rows
-    standardize : scale features to mean 0 and deviation 1 inside the net, outliers bent over smoothly
+    standardize : scale features to mean 0 and standard deviation 1 inside the net, outliers bent over smoothly
     embed_above : a column of text with more categories than this gets a learned vector for each of them
         (:class:`Embedding`), instead of a column of X for each of the 32 most frequent; None for no column
-    shrink : draw the predictions towards the best constant ones by as much as rows held out ask for: fits further nets
-        on parts of the rows to find out, five on four fifths each below 1,000 rows, one from there. Not with
+    shrink : shrink predictions towards the best constant prediction by a factor chosen on held-out rows: fits further
+        nets on parts of the rows to find it, five on four fifths each below 1,000 rows, one from there. Not with
         ``eval_set`` or ``early_stopping``, whose rows choose the epoch, nor with ``warm_start`` and ``partial_fit``
-    monitor : the metric of rows held out whose best epoch is kept: "valid_accuracy" by default, "valid_loss",
+    monitor : the metric of held-out rows whose best epoch is kept: "valid_accuracy" by default, "valid_loss",
         "valid_roc_auc", ..., or a ``cr.Metric``
     callbacks : ``cr.Callback`` objects, or functions of an EpochRecord
     device : "auto", "cpu", "cuda", "cuda:N"; None for the variable CHAINRULE_DEVICE, else "auto"
-    dtype : "auto" (float32 if X is float32 or a DataFrame with text or holes, else float64), "float32" or "float64"
+    dtype : "float32", "float64" or "auto": float32 for float32 X and frames with text or missing values, else float64
 
     Attributes
     ----------
     classes_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, n_iter_, t_ : as in scikit-learn
     coefs_, intercepts_ : copies of the weights, of the standardised features
     loss_curve_, loss_, best_loss_ : mean loss of each epoch's batches with the penalty; the last and the lowest
-    validation_scores_, best_validation_score_, best_iteration_ : of rows held out; None without
+    validation_scores_, best_validation_score_, best_iteration_ : of held-out rows; None without
     shrinkage_ : 1 if the net is as it was trained, 0 if it is the constant; None if ``shrink`` did nothing
     history_ : {name: one number per epoch} of all that was recorded
     network_ : the net itself, to save, export or inspect
@@ -224,14 +223,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # ---- scikit-learn's methods -----------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:
-        """Train, anew unless ``warm_start``.
+        """Train from new weights, or with ``warm_start`` from those of the last fit.
 
         Parameters
         ----------
         X : (n, n_features) numbers; or a DataFrame, which may hold text and missing values
         y : (n,) labels, or (n, k) zeros and ones, which may be sparse
         sample_weight : (n,) from 0 up, or None
-        eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped
+        eval_set : (X, y) or (X, y, sample_weight): held-out rows, by which the best epoch is kept and the fit stopped
         """
         self._fit(X, y, sample_weight, eval_set)
         return self
@@ -256,7 +255,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @overload
     def predict(self, X: Any) -> Any: ...
     def predict(self, X: Any) -> Any:
-        """(n,) labels, or (n, k) zeros and ones; of the kind and on the device that X is. Names come as NumPy."""
+        """(n,) labels, or (n, k) zeros and ones; of the kind and on the device that X is. Names come as NumPy.
+
+        ValueError if X has other columns than in ``fit``, or values that do not fit; NotFittedError before ``fit``."""
 
         def answer(xp: Any, answered: Any) -> Any:
             labels = self._targets.labels
@@ -271,11 +272,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @overload
     def predict_proba(self, X: Any) -> Any: ...
     def predict_proba(self, X: Any) -> Any:
-        """(n, k) the probability of each class, in the order of ``classes_``; of several labels per row, of each."""
+        """(n, k) the probability of each class in the order of ``classes_``, or label; errors as :meth:`predict`."""
         return self._probabilities(X, "predict_proba", lambda _, p: p)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """The logarithm of :meth:`predict_proba`."""
+        """The logarithm of :meth:`predict_proba`, -inf for a probability of 0; errors as :meth:`predict`."""
 
         def logarithm(xp: Any, p: Any) -> Any:
             with np.errstate(divide="ignore"):

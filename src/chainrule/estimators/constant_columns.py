@@ -16,7 +16,7 @@ from chainrule.nn.inputs.standardization import Standardization
 def prepared_further(preparation: Preparation, X: Array, y: np.ndarray, weights: np.ndarray | None) -> Preparation:
     """The preparation of a net whose next fit has rows X (n, n_in) and targets y, (n,) or (n, k).
 
-    Columns that were constant so far take mean and deviation of these rows: now there is something to learn from them.
+    Columns that were constant so far take mean and standard deviation of these rows: now there is something to learn.
     """
     features = _with_columns_that_vary(preparation.features, X, weights)
     targets = _with_columns_that_vary(preparation.targets, y, weights)
@@ -42,5 +42,5 @@ def _with_columns_that_vary(
 
 
 def standardization(x: np.ndarray, weights: np.ndarray | None, limit: float = math.inf) -> Standardization:
-    """Mean and deviation of each column, rows by their weights: a row of weight 2 counts as two rows."""
+    """Mean and standard deviation of each column, rows by their weights: a row of weight 2 counts as two rows."""
     return Standardization.fit(x, limit=limit, sample_weight=weights)

@@ -22,7 +22,8 @@ class Convergence(Callback):
 
     Parameters
     ----------
-    monitor : a name in the history; if the fit turns to another metric, because this one says nothing, so does this
+    monitor : a name in the history; if the fit turns to another metric, because this one is undefined or constant, so
+        does this
     higher_is_better : of it
     patience : epochs; math.inf for no end
     schedule : an :class:`Adaptive` one is lowered first
@@ -78,7 +79,7 @@ class Convergence(Callback):
 
 
 class MonitorChoice:
-    """The metric of the rows held out whose best epoch is kept, and which convergence goes by.
+    """The metric of the held-out rows whose best epoch is kept, and which convergence goes by.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from chainrule.tables.splitting.stratified import hold_out_stratified
 def split_rows(
     y: np.ndarray, fraction: float, random: np.random.RandomState, *, by_class: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of rows to train on and of rows held out: of each class its share, but never all of its rows."""
+    """Positions of rows to train on and of held-out rows: of each class its share, but never all of its rows."""
     if by_class:
         train, valid = split_by_class(y, fraction, random)
     else:
@@ -24,9 +24,9 @@ def split_rows(
 
 
 def split_by_class(y: np.ndarray, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows held out, of each class its share: scikit-learn's split wherever it has one.
+    """Rows to train on and held-out rows, of each class its share: scikit-learn's split wherever it has one.
 
-    It refuses a class of one row, and more classes than rows held out; and with a large fraction it may hold out all
+    It refuses a class of one row, and more classes than held-out rows; and with a large fraction it may hold out all
     rows of a class. Then each class keeps a row to train on.
     """
     n, (labels, sizes) = len(y), np.unique(y, return_counts=True)

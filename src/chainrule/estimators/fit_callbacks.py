@@ -18,7 +18,7 @@ class StopAfter(Callback):
 
 
 class IterationLines(Callback):
-    """``Iteration 3, loss = 0.21045368`` on stdout after each epoch, and the score of rows held out.
+    """``Iteration 3, loss = 0.21045368`` on stdout after each epoch, and the score of held-out rows.
 
     Parameters
     ----------

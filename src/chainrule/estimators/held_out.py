@@ -49,7 +49,7 @@ class FoldTraining(NamedTuple):
 
 
 def shrink_by_folds(net: Network, rows: FitRows, seed: int, training: FoldTraining) -> float | None:
-    """Draw the predictions of a fitted net to the best constant one by the factor that rows held out ask for.
+    """Shrink the predictions of a fitted net towards the best constant prediction, by a factor chosen on held-out rows.
 
     Each fold has a net of its own, trained on the other rows as ``net`` was on all. None, and nothing is changed, if
     the constant is not known, there are no folds, or the training of one diverges or is interrupted.
@@ -77,7 +77,7 @@ def shrink_by_folds(net: Network, rows: FitRows, seed: int, training: FoldTraini
 def _held_out_of_folds(
     net: Network, rows: FitRows, host_X: np.ndarray, seed: int, training: FoldTraining, in_loss: WeightsInLoss
 ) -> list[HeldOutPredictions]:
-    """The predictions of each fold's net for the rows held out of it; none if the training of one fails."""
+    """The predictions of each fold's net for its held-out rows; none if the training of one fails."""
     parts: list[HeldOutPredictions] = []
     weights, most = in_loss(EVERYTHING, EVERYTHING), _most_held_out(net.n_out)
     for fold in folds(host_X, rows.y, weights, seed, by_class=training.by_class, most=most):

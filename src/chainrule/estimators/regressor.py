@@ -36,7 +36,7 @@ from chainrule.train.recipe import Auto
 class MLPRegressor(RegressorMixin, BaseMLP):
     """A multilayer perceptron for numbers, with scikit-learn's methods, parameters and attributes.
 
-    The targets are numbers (n,) or (n, k), scaled to mean 0 and deviation 1 inside the net with ``standardize``;
+    The targets are numbers (n,) or (n, k), scaled to mean 0 and standard deviation 1 in the net with ``standardize``;
     predictions are in their own units, and so are ``score`` (R2) and the metrics; losses are of the standardised ones.
 
     Parameters and attributes as for :class:`MLPClassifier`, but for
@@ -147,14 +147,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ---- scikit-learn's methods -----------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:
-        """Train, anew unless ``warm_start``.
+        """Train from new weights, or with ``warm_start`` from those of the last fit.
 
         Parameters
         ----------
         X : (n, n_features) numbers; or a DataFrame, which may hold text and missing values
         y : (n,) or (n, k) numbers
         sample_weight : (n,) from 0 up, or None
-        eval_set : (X, y) or (X, y, sample_weight): rows held out, by which the best epoch is kept and the fit stopped
+        eval_set : (X, y) or (X, y, sample_weight): held-out rows, by which the best epoch is kept and the fit stopped
         """
         self._fit(X, y, sample_weight, eval_set)
         return self

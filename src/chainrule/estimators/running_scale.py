@@ -1,4 +1,4 @@
-"""The standardisation of a stream: mean and deviation of all rows that ``fit`` and ``partial_fit`` have had so far.
+"""The standardisation of a stream: mean and standard deviation of all rows that ``fit`` and ``partial_fit`` have had.
 
 The net is a function of standardised rows to standardised targets. Only the map from a column's own units to these
 moves with new rows; no weight is rewritten for it. docs/decisions/0023 says why, with figures.
@@ -23,13 +23,13 @@ from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.network import Network
 
-ENOUGH = 100  # rows, from which on a deviation is known well enough to recognise outliers
+ENOUGH = 100  # rows, from which on a standard deviation is known well enough to recognise outliers
 OF_CONSTANT = float(Standardization.fit(np.zeros((1, 1))).scale[0])  # the scale of a constant column
 
 
 @dataclass(frozen=True, eq=False)
 class RunningMoments:
-    """Weighted mean and deviation of each column over all rows so far.
+    """Weighted mean and standard deviation of each column over all rows so far.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class RunningMoments:
         return RunningMoments(weight, self.count + more.count, mean, deviation)
 
     def _drawn_in(self, x: np.ndarray) -> np.ndarray:
-        """``x`` with values farther out than sqrt(rows so far) deviations set to that distance.
+        """``x`` with values farther out than sqrt(rows so far) standard deviations set to that distance.
 
         None of n rows lies more than sqrt(n - 1) of their deviations from their mean (Samuelson 1968, How Deviant Can
         You Be?): a value beyond is like none before. A single one no more than doubles the variance, and does not press

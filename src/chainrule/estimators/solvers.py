@@ -26,7 +26,7 @@ from chainrule.train.trainer import Trainer
 
 @dataclass
 class SolverState:
-    """The state of a solver after a fit: the next ``partial_fit`` continues from it, while ``fit`` begins anew.
+    """The state of a solver after a fit: the next ``partial_fit`` continues from it, while ``fit`` begins again.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def plan_fit(
     ----------
     state : of the solver; a new one takes its place if it is of another solver
     seen : rows by the fits before
-    monitor : of rows held out; None without
+    monitor : of held-out rows; None without
     one_epoch : whether it is a ``partial_fit``
     score : the name of the estimator's score
     """
@@ -127,7 +127,7 @@ def plan_fit(
     optimizer = _optimizer(parameters, schedule, settings)
     if not state.moments.fits(optimizer.moment_names(), net.parameter_arena):  # another solver
         state = SolverState()
-    # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but rows held out. Of a single
+    # A cosine falls to 0 at the end of the last epoch: there is nothing to stop for but held-out rows. Of a single
     # epoch only "adaptive" is asked, whether the rate is to fall.
     asked = isinstance(schedule, Adaptive) if one_epoch else bool(monitor) or parameters.learning_rate != "cosine"
     convergence = None

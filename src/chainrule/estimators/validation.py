@@ -1,7 +1,8 @@
 """The rows for ``fit`` and ``predict``, checked by scikit-learn's rules: arrays, arrays on a GPU, DataFrames.
 
-A DataFrame may hold text and holes: a :class:`TableEncoder`, fitted on the training rows, makes X of its columns, as it
-does for ``chainrule train``. Its columns are known by name, so a new frame has the same ones, in the same order.
+A DataFrame may hold text and missing values: a :class:`TableEncoder`, fitted on the training rows, makes X of its
+columns, as it does for ``chainrule train``. Its columns are known by name, so a new frame has the same ones, in the
+same order.
 """
 
 from __future__ import annotations

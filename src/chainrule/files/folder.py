@@ -1,6 +1,6 @@
 """Files of one folder, written and removed by the folder's descriptor, never through a link.
 
-Every call looks a path up anew: between two calls a folder may be renamed, or a link put in its place, and the write
+Every call looks a path up again: between two calls a folder may be renamed, or a link put in its place, and the write
 goes elsewhere. A descriptor stands for the folder itself. On a platform that opens nothing relative to a descriptor
 (Windows) paths are used instead, and checked first.
 """

@@ -38,8 +38,10 @@ class MLP(Network):
     normalization : None, "layer" or "batch"; before the activation
     residual : whether every hidden layer that is as wide as the one below it has a shortcut around it
     embedding : the first layer, if columns of X hold codes of categories; see ``encoder.embedding()``
-
-    The others as for :class:`Network`.
+    loss : a name, or a loss with options: ``cr.Huber(delta=2.0)``
+    backend : from :func:`chainrule.backend`; the CPU's by default
+    dtype : "float32" or "float64"
+    seed : of the initial weights and of dropout
     """
 
     def __init__(

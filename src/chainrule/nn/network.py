@@ -98,11 +98,20 @@ class Network(LayeredNet):
     def predict(self, X: Any) -> Array:
         """The prediction for each row.
 
+        Parameters
+        ----------
+        X : (n, n_in) numbers on the host or the device of the net, as in training: raw, if the net standardises
+
         Returns
         -------
         classes: (n,) class numbers; sigmoid_cross_entropy: (n, k) zeros and ones; a regression: (n, k) numbers in the
         target's own units, which are exp(z) for poisson and gamma, the means for gaussian_nll, and (n, levels) or
         (n, k, levels) for quantiles. A single output gives (n,). NumPy or on the device, as X was.
+
+        Raises
+        ------
+        ShapeError   if X is not (n, n_in).
+        DataError    if X does not hold finite numbers, naming the first row and column that do not.
         """
         answer = predictions.prediction(self.backend, self.loss, self.dtype, self.preparation.targets)
         found = self._each_row(X, answer)
@@ -114,7 +123,7 @@ class Network(LayeredNet):
         Parameters
         ----------
         table : of ``chainrule.read_table(source, like=net)``; :class:`TableEncoder` says what becomes of new categories
-            and holes
+            and missing values
 
         Returns
         -------
@@ -140,7 +149,15 @@ class Network(LayeredNet):
     def predict_proba(self, X: Any) -> Array:
         """Probabilities: (n, k) of each class, or of yes in each column (a single output gives (n,)).
 
-        OptionError for a regression, which has none.
+        Parameters
+        ----------
+        X : (n, n_in) numbers, as for :meth:`predict`
+
+        Raises
+        ------
+        OptionError   for a regression, which has none.
+        ShapeError    if X is not (n, n_in).
+        DataError     if X does not hold finite numbers.
         """
         answer = predictions.probabilities(self.backend, self.loss, self.dtype)
         return self.backend.returned(self.loss.point(self._each_row(X, answer)), like=X)

@@ -76,13 +76,20 @@ def load(
     backend: Backend | None = None,
     custom: Sequence[CustomActivation | CustomLoss] = (),
 ) -> Network:
-    """The net of a model file, on the ``device`` of that name, or on ``backend`` if one is given.
+    """The net of a model file.
 
-    ``custom`` holds the custom activations and the custom loss of the net: a file keeps their names alone.
+    Parameters
+    ----------
+    path : of the file
+    device : "auto" (a CUDA device if one works, else the CPU), "cpu", "cuda" or "cuda:N"
+    backend : the Backend that the net is made on; with it ``device`` is ignored
+    custom : the CustomActivations and the CustomLoss of the net, of which a file keeps the names alone
 
     Raises
     ------
-    ModelFileError   if the file is damaged, foreign, or of a version that this chainrule does not know.
+    ModelFileError   if the file is damaged, foreign, or of a version that this chainrule does not know, or if it names
+        a function that is not in ``custom``.
+    DeviceError      if the device is not available.
     """
     description, tensors = model_file.read(path)
     backend = backend if backend is not None else make_backend(device)

@@ -31,16 +31,16 @@ def export(
     """Write ``net`` as an ONNX file (opset 17): raw features in, predictions in the target's own units out.
 
     Input ``X`` (n, n_in), any n, raw features: standardisation is in the file. A net that was trained on a table has
-    one input (n, 1) for each of its columns instead, under the column's name: numbers, nan for a hole, or strings, ""
-    for a hole; see :mod:`chainrule.onnx.columns`. Outputs, with the shapes of ``predict``: ``label`` (int64, class
+    one input (n, 1) for each of its columns instead, under the column's name: numbers, nan if missing, or strings, ""
+    if missing; see :mod:`chainrule.onnx.columns`. Outputs, with the shapes of ``predict``: ``label`` (int64, class
     numbers) and ``probabilities``; ``prediction`` for a regression; ``mean`` and ``variance`` for gaussian_nll. Numbers
     are computed and returned in the net's dtype, those of a regression whose targets were standardised in float64.
     Names of classes and features, the loss and chainrule's version are JSON in the metadata under ``chainrule``.
 
     The file is run in onnxruntime and compared with the net on the CPU before it takes its name: on 256 random rows
-    around the training mean, within three deviations, and on ``rows``; for a table with holes and new categories, on
-    enough rows for each category, and again with numbers far out. See :func:`chainrule.onnx.agreement.compare` for what
-    counts as equal.
+    within three standard deviations of the training mean, and on ``rows``; for a table with missing values and new
+    categories, on enough rows for each category, and again with numbers far out. See
+    :func:`chainrule.onnx.agreement.compare` for what counts as equal.
 
     Parameters
     ----------

@@ -19,6 +19,11 @@ class Adam(Optimizer):
 
     Parameters
     ----------
+    lr : a number, or a schedule
+    weight_decay : from 0 up, of ``*.W`` and the tables of embeddings (see ParameterGroup): g is then the gradient of
+        the loss + (weight_decay / 2) sum(W^2)
+    clip_norm : the largest norm of the whole gradient, above 0; None for no clipping
+    groups : ParameterGroups; the first that matches a parameter's name decides
     beta1, beta2 : in [0, 1)
     eps : above 0
     eps_hat : add eps to sqrt(v) rather than to sqrt(v_hat), as in section 2 of the paper, scikit-learn and Keras
@@ -72,6 +77,14 @@ class Adam(Optimizer):
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay: W -= lr weight_decay W, then Adam's step with g = dW.
+
+    Parameters
+    ----------
+    lr : a number, or a schedule
+    weight_decay : from 0 up, of ``*.W`` and the tables of embeddings (see ParameterGroup)
+    clip_norm : the largest norm of the whole gradient, above 0; None for no clipping
+    groups : ParameterGroups; the first that matches a parameter's name decides
+    beta1, beta2, eps, eps_hat : as for :class:`Adam`
 
     Source: Loshchilov, Hutter 2019, algorithm 2 (with lr on the decay, as in torch.optim.AdamW).
     """

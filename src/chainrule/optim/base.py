@@ -80,7 +80,7 @@ class Optimizer(abc.ABC):
     ----------
     lr : a number, or a schedule
     weight_decay : from 0 up, of ``*.W`` and the tables of embeddings (see ParameterGroup). In the gradient,
-        dW + weight_decay W, which is that of the loss + weight_decay / 2 sum(W^2); AdamW subtracts lr weight_decay W
+        dW + weight_decay W, which is that of the loss + (weight_decay / 2) sum(W^2); AdamW subtracts lr weight_decay W
         separately instead
     clip_norm : the largest norm of the whole gradient, or None for no clipping
     groups : ParameterGroups; the first that matches a parameter's name decides

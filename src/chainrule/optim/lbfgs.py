@@ -18,7 +18,7 @@ AT_LIMIT = 1  # SciPy's status for a limit of iterations or evaluations
 
 @dataclass(frozen=True)
 class LBFGS(Optimizer):
-    """Minimises f(W) = loss over all rows + weight_decay / 2 sum(W^2) by limited-memory BFGS.
+    """Minimises f(W) = loss over all rows + (weight_decay / 2) sum(W^2) by limited-memory BFGS.
 
     W -= a H g,   g = df/dW,   H an inverse Hessian from the last ``memory`` pairs of (change of W, change of g), a from
     a line search for the strong Wolfe conditions. No learning rate, no batches: suited to some thousand rows, for which

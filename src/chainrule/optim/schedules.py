@@ -40,7 +40,7 @@ class AfterWarmup(Schedule):
     """A schedule that rises linearly over the first ``warmup`` of the updates, then is a function of the progress.
 
     t < t_w:   lr(t) = lr (t + 1) / t_w,   t_w = round(warmup T)
-    t >= t_w:  lr(t) = lr(p),   p = (t - t_w) / (T - t_w) in [0, 1)
+    t >= t_w:  lr(t) = lr(p),   p = (t - t_w) / (T - t_w) in [0, 1] the fraction of the run after the warm-up
     """
 
     def rates(self, start: int, count: int, total: int) -> np.ndarray:
@@ -57,7 +57,13 @@ class AfterWarmup(Schedule):
 
 @dataclass(frozen=True)
 class Constant(AfterWarmup):
-    """lr(t) = lr after the warm-up."""
+    """lr(t) = lr after the warm-up.
+
+    Parameters
+    ----------
+    lr : above 0
+    warmup : fraction of the run in which the rate rises, in [0, 1)
+    """
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
         return np.full_like(progress, self.lr)
@@ -66,6 +72,14 @@ class Constant(AfterWarmup):
 @dataclass(frozen=True)
 class Cosine(AfterWarmup):
     """lr(p) = final + (lr - final) (1 + cos(pi p)) / 2.
+
+    p in [0, 1] is the fraction of the run after the warm-up.
+
+    Parameters
+    ----------
+    lr : the learning rate after the warm-up, above 0
+    warmup : fraction of the run in which the rate rises, in [0, 1)
+    final : the learning rate at the end, from 0 to lr
 
     Source: Loshchilov, Hutter 2017, equation 5, without restarts.
     """
@@ -86,10 +100,14 @@ class FlatCosine(AfterWarmup):
 
     lr(p) = final + (lr - final) (1 + cos(pi max(0, (p - flat) / (1 - flat)))) / 2
 
+    p in [0, 1] is the fraction of the run after the warm-up.
+
     Parameters
     ----------
-    flat : fraction of what follows the warm-up, in [0, 1)
-    final : from 0 to lr
+    lr : the learning rate after the warm-up, above 0
+    warmup : fraction of the run in which the rate rises, in [0, 1)
+    flat : the value of p at which the rate begins to fall, in [0, 1)
+    final : the learning rate at the end, from 0 to lr
 
     Source: Holzmueller, Grinsztajn, Steinwart 2024 (arXiv 2407.04491), "flat_cos", which has flat = 1/2 and final = 0.
     """
@@ -110,7 +128,13 @@ class FlatCosine(AfterWarmup):
 class Coslog4(AfterWarmup):
     """lr(p) = lr (1 - cos(2 pi log2(1 + 15 p))) / 2: four waves, each twice as long as the one before.
 
-    It starts at 0, peaks when 1 + 15 p is 2^(j + 1/2), j = 0, 1, 2, 3, and ends near 0.
+    p in [0, 1] is the fraction of the run after the warm-up. The rate starts at 0, peaks when 1 + 15 p is 2^(j + 1/2),
+    j = 0, 1, 2, 3, and ends near 0.
+
+    Parameters
+    ----------
+    lr : the learning rate at the peaks, above 0
+    warmup : fraction of the run in which the rate rises, in [0, 1)
 
     Source: Holzmueller, Grinsztajn, Steinwart 2024 (arXiv 2407.04491), the schedule of RealMLP.
     """
@@ -124,10 +148,14 @@ class Coslog4(AfterWarmup):
 class Step(AfterWarmup):
     """lr(p) = lr factor^k,   k the number of entries of ``at`` up to p.
 
+    p in [0, 1] is the fraction of the run after the warm-up.
+
     Parameters
     ----------
+    lr : the learning rate after the warm-up, above 0
+    warmup : fraction of the run in which the rate rises, in [0, 1)
     factor : in (0, 1)
-    at : fractions of what follows the warm-up, in (0, 1), rising
+    at : the values of p at which the rate is multiplied by ``factor``, in (0, 1), rising
 
     Source: He et al. 2016, section 4.2 (a tenth, at half and at three quarters of the run); as
     torch.optim.lr_scheduler.MultiStepLR with these milestones.
@@ -155,8 +183,12 @@ class Step(AfterWarmup):
 class Exponential(AfterWarmup):
     """lr(p) = lr factor^p: the same ratio from each update to the next, ``factor`` over the run.
 
+    p in [0, 1] is the fraction of the run after the warm-up.
+
     Parameters
     ----------
+    lr : the learning rate after the warm-up, above 0
+    warmup : fraction of the run in which the rate rises, in [0, 1)
     factor : the rate at the end of the run over lr, in (0, 1)
 
     As torch.optim.lr_scheduler.ExponentialLR with gamma = factor^(1 / T), stepped at every update.
@@ -183,6 +215,7 @@ class OneCycle(Schedule):
 
     Parameters
     ----------
+    lr : the peak, above 0
     warmup : fraction of the run in which the rate rises, in [0, 1)
     start_factor, end_factor : at least 1
 
@@ -217,6 +250,8 @@ class Plateau(AfterWarmup):
 
     Parameters
     ----------
+    lr : the learning rate after the warm-up, above 0
+    warmup : fraction of the run in which the rate rises, in [0, 1)
     factor : in (0, 1)
     patience : epochs, at least 1
     monitor : a name in the history; by default valid_loss, without validation rows loss

@@ -18,6 +18,11 @@ class SGD(Optimizer):
 
     Parameters
     ----------
+    lr : a number, or a schedule
+    weight_decay : from 0 up, of ``*.W`` and the tables of embeddings (see ParameterGroup): g is then the gradient of
+        the loss + (weight_decay / 2) sum(W^2)
+    clip_norm : the largest norm of the whole gradient, above 0; None for no clipping
+    groups : ParameterGroups; the first that matches a parameter's name decides
     momentum : in [0, 1); 0 keeps no velocity
     nesterov : whether to look ahead along the velocity; needs momentum
 

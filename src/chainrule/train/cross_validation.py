@@ -64,7 +64,7 @@ def cross_validate(
     *,
     on_fold: Callable[[int, dict[str, float]], None] | None = None,
 ) -> CrossValidation:
-    """The metrics of the net that ``train`` makes of each fold's training rows, on the rows held out.
+    """The metrics of the net that ``train`` makes of each fold's training rows, on the held-out rows.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def cross_validate(
         If it stops early or keeps a best epoch, it must choose that by some of these rows
     X : (n, d) as ``net.predict`` takes it; or a Table, which each net's own encoder makes a matrix
     y : (n,) or (n, k), coded for the net's loss
-    folds : (training rows, rows held out) each, as :func:`chainrule.make_folds` deals them
+    folds : (training rows, held-out rows) each, as :func:`chainrule.make_folds` deals them
     on_fold : called with the fold's number, from 1, and its metrics, after each fold
 
     Raises

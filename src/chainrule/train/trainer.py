@@ -48,8 +48,8 @@ class Trainer:
     seed : of the shuffles and of a validation split
     early_stopping : an EarlyStopping, or None to train all epochs
     monitor : the metric whose best epoch's weights are kept if there is a validation set (or early stopping);
-        "valid_loss" by default. If it says nothing (nan, or the same whatever the net predicts) there is a UserWarning,
-        and the validation loss is monitored instead
+        "valid_loss" by default. If it is undefined or constant (nan, or the same whatever the net predicts) there is a
+        UserWarning, and the validation loss is monitored instead
     metrics : also record the metric of the loss (accuracy, r2, d2), not the loss alone; or a list of further ones, of
         the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics.
         r2 and d2 of several target columns are recorded of validation rows alone
@@ -67,7 +67,7 @@ class Trainer:
         trained on; None streams if they would take most of the device's free memory. The result is the same, to
         the bit; X is a NumPy array or a memory map
     moments : Moments that a fit continues from and leaves updated at its end, for the next fit: those of the
-        optimiser and the number of its steps. Shuffles and schedules begin anew
+        optimiser and the number of its steps. Shuffles and schedules begin again
     bias_from_targets : begin at the best constant prediction: if the output layer's bias is all 0, it is first set
         to the log of the training targets' mean (poisson, gamma), their quantiles (quantile) or their mean and log
         variance (gaussian_nll), by weight. With other losses, and if the bias is not 0, it stays as it is
@@ -76,9 +76,9 @@ class Trainer:
         None: only if the loss is no longer finite
     checkpoints : a folder, or Checkpoints that also say how often: ``fit`` resumes from what is written there while
         training, with ``resume``. None: nothing is written
-    shrink : with validation rows, shrink the predictions towards the best constant one in the end, by as much as these
-        rows ask for (:mod:`chainrule.train.shrinkage`): a net that learnt noise ends as the constant. Changes the
-        output layer; Run.shrinkage has the factor. Nothing is done with a custom loss, whose constant is not known
+    shrink : with validation rows, shrink the predictions towards the best constant prediction in the end, by a factor
+        chosen on these rows (:mod:`chainrule.train.shrinkage`): a net that learnt noise ends as the constant. Changes
+        the output layer; Run.shrinkage has the factor. Nothing is done with a custom loss, whose constant is not known
     """
 
     net: Network
@@ -182,7 +182,7 @@ class Trainer:
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight). With a
             fraction, no class has all of its rows held out
         diagnose : measure the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
-            wrong and what to do. The weights are the same with and without, to the bit
+            wrong and what to do. The weights are the same with and without, bit for bit
         resume : a checkpoint, or a folder of them: continue from there, with the same settings and rows, to the same
             weights as a fit that never stopped, bit for bit on the same device with the same versions. The weights of
             the net do not matter; callbacks are told of a start, and of the epochs from there on

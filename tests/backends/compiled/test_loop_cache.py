@@ -1,4 +1,4 @@
-"""Compiled loops on disk: taken from there when all is well, and compiled anew whatever lies there instead."""
+"""Compiled loops on disk: taken from there when all is well, and compiled again whatever lies there instead."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def double(x: np.ndarray) -> None:
 
 
 def is_taken_from_disk() -> bool:
-    """Whether a process that begins anew takes the loop from there; whichever way, it does what it should."""
+    """Whether a process that begins again takes the loop from there; whichever way, it does what it should."""
     loop, x = jit.loop(double), np.arange(3.0)
     loop(x)
     assert x.tolist() == [0, 2, 4]
@@ -66,7 +66,7 @@ def test_a_second_process_takes_a_loop_from_disk(folder):
 
 
 def test_a_loop_that_closes_over_another_has_the_same_key_in_each_process():
-    """numba's has not: gelu was compiled anew by every process, and left two files each time."""
+    """numba's has not: gelu was compiled again by every process, and left two files each time."""
     codegen = types.SimpleNamespace(magic_tuple=lambda: ("x86_64", "", ""))
     made = [gates._gelu(real, p) for real, p in 2 * [(np.float32, SINGLE), (np.float64, DOUBLE)]]
     for part in ("argument", "function", "derivative"):

@@ -133,7 +133,8 @@ REFUSED = {
     "the target as group": (("--group", "y"), 2, "'y' is the target"),
     "times that are none": (("--time", "color"), 3, "row 0 (from 0) of column 'color': expected a number or a date"),
     "patience alone": (("--valid", 0, "--patience", 3), 2, "--patience: expected validation rows, got none"),
-    "a diagnosis": (("--diagnose",), 2, "cv has no --diagnose"),
+    "a diagnosis": (("--diagnose",), 2, "unrecognized arguments: --diagnose"),
+    "a checkpoint": (("--checkpoint-every", 10), 2, "unrecognized arguments: --checkpoint-every 10"),
 }
 
 
@@ -141,6 +142,22 @@ REFUSED = {
 def test_refusals(run, visits, options, code, words):
     found = run("cv", visits, "--target", "y", "--drop", "patient,day", *QUICK, *options)
     assert (found.code, words in found.error) == (code, True), found.err
+
+
+def test_help_lists_no_option_that_cv_refuses_or_ignores(run):
+    text = run("cv", "--help").out
+    assert "--monitor" in text
+    assert "--diagnose" not in text
+    assert "--checkpoint-every" not in text
+
+
+def test_config_file_of_train_may_set_checkpoint_every_but_not_diagnose(run, visits):
+    options = f"data = '{visits}'\ntarget = 'y'\ndrop = ['patient', 'day']\n"
+    Path("steps.toml").write_text(options + "checkpoint-every = 10\n")
+    assert run("cv", "--config", "steps.toml", "--folds", 2, *QUICK).code == 0
+    Path("diagnosis.toml").write_text(options + "diagnose = true\n")
+    found = run("cv", "--config", "diagnosis.toml", "--folds", 2, *QUICK)
+    assert (found.code, "cv has no --diagnose" in found.error) == (2, True), found.err
 
 
 def test_cv_with_valid_0_trains_on_all_training_rows(run, houses):
@@ -242,6 +259,6 @@ def test_a_monitor_without_meaning_is_noted_once_for_all_cv_folds(run, tmp_path,
     options = ("--target", "y", "--task", "regress", "--folds", 3, "--epochs", 2, "--monitor", "valid_r2")
     found = run("cv", "t.csv", *options, "--device", "cpu", "--json")
     (note,) = found.json["notes"]
-    assert note.startswith("valid_r2 says nothing about which epoch is best")
+    assert note.startswith("valid_r2 is undefined or constant")
     assert f"note     {note}" in found.err
     assert "Warning" not in found.err

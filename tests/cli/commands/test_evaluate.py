@@ -158,7 +158,7 @@ def test_a_monitor_without_meaning_is_a_note(run, tmp_path):
     options = ("--target", "y", "--task", "regress", "--valid", "v.csv", "--monitor", "valid_r2", "--patience", 3)
     found = run("train", "t.csv", *options, "--epochs", 12, "--device", "cpu", "--json", "--run-dir", "m")
     assert found.code == 0
-    said = "valid_r2 says nothing about which epoch is best: the target never changes in the validation rows"
+    said = "valid_r2 is undefined or constant: the target never changes in the validation rows"
     assert found.err.count(f"note     {said}; valid_loss is monitored instead") == 1
     assert "Warning" not in found.err
     assert found.json["notes"] == [f"{said}; valid_loss is monitored instead"]

@@ -39,7 +39,7 @@ def model(run, wares):
         "train", wares, "--target", "price", "--drop", "sold", "--categorical", "code", *TRAIN, "--run-dir", "m"
     )
     assert found.code == 0, found.err
-    assert "columns  1 number; 2 categories: color (3), code (3); holes: size (18), color (11)" in found.err
+    assert "columns  1 number; 2 categories: color (3), code (3); missing values: size (18), color (11)" in found.err
     return Path("m")
 
 
@@ -49,7 +49,7 @@ def test_train_evaluate_and_show(run, model, wares):
     assert {"ok", "rows", "rmse", "mae", "r2"} <= set(found)
     text = run("show", model).out
     for part in (
-        "holes become",
+        "missing values become",
         "and have a column",
         "one each for blue, green, red",
         "one for missing ones",

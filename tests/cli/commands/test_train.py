@@ -47,7 +47,8 @@ def test_shrink_makes_noise_the_mean(run, tmp_path, rng):
     options = ("--target", "y", "--device", "cpu", "--lr", 0.03, "--hidden", "64,64", "--json", "--overwrite")
     found = run("train", "noise.csv", *options, "--run-dir", "m")
     assert found.json["shrinkage"] == 0
-    assert "shrunk   to 0 of the way from the best constant prediction" in found.err
+    chosen = "factor 0, chosen on the validation rows (1: as trained, 0: best constant prediction)"
+    assert f"shrunk   {chosen}" in found.err
     assert found.json["best_epoch"] > 150, "the cosine is trained to its end"
     score = run("evaluate", "m", "noise.csv", "--device", "cpu", "--json").json["r2"]
     assert abs(score) < 0.01

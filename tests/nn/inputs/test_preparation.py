@@ -99,7 +99,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("exponent", [-990, -600, -564, -350, 350, 600, 900, 1020])
 def test_a_column_may_be_as_small_or_large_as_numbers_are(rng, way, exponent):
-    """Squares of 1e-170 and 1e200 are no doubles; times a power of two all moments are the same to the bit."""
+    """Squares of 1e-170 and 1e200 are no doubles; times a power of two all moments are the same bit for bit."""
     x = rng.normal([0, 5], 1, (101, 2))
     near, far = WAYS[way](x), WAYS[way](np.c_[np.ldexp(x[:, 0], exponent), x[:, 1], np.ldexp(x, exponent)])
     np.testing.assert_allclose(far.mean[1], near.mean[1], rtol=1e-15)

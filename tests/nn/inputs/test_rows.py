@@ -335,7 +335,7 @@ def test_a_memory_map_can_be_trained_on(tmp_path):
 @pytest.mark.parametrize("kind", ["uint8", "int8", "bool", "float16", "int16", "uint16"])
 @pytest.mark.parametrize("standardized", [False, True])
 def test_narrow_features_give_what_floats_give(backend, kind, standardized):
-    """A table of pixels trains and predicts to the bit like the same numbers in float32, wherever it is converted."""
+    """A table of pixels trains and predicts bit for bit like the same numbers in float32, wherever it is converted."""
     rng = np.random.default_rng(3)
     X, y = rng.integers(0, 2 if kind == "bool" else 100, (50, 6)).astype(kind), rng.integers(0, 3, 50)
     results = []

@@ -1,4 +1,4 @@
-"""Rows that stay on the host: the same training as of rows on the device, to the bit; no step sees a half-filled ring.
+"""Rows that stay on the host: the same training as of rows on the device, bit for bit; no step sees a half-filled ring.
 
 Blocks are a few hundred bytes here, so that an epoch has many.
 """

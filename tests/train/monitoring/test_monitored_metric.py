@@ -1,4 +1,4 @@
-"""A monitored metric that says nothing is warned of, and another one is monitored instead."""
+"""A monitored metric that is undefined or constant is warned of, and another one is monitored instead."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ SILENT = [  # options, what is monitored instead, why
 @pytest.mark.parametrize(("options", "instead", "why"), SILENT)
 def test_a_monitored_metric_that_cannot_change_is_warned_of_before_the_first_epoch(options, instead, why):
     told = []
-    message = f"{options['monitor']} says nothing about which epoch is best: {why}; {instead} is monitored instead"
+    message = f"{options['monitor']} is undefined or constant: {why}; {instead} is monitored instead"
     with pytest.warns(UserWarning, match=message) as caught:
         _, run = fit(**options, callbacks=[lambda record: told.append((record.monitor, len(caught)))])
     assert told == [(instead, 1)] * 8
@@ -87,7 +87,7 @@ def test_a_monitored_metric_that_cannot_change_is_warned_of_before_the_first_epo
 
 def test_early_stopping_ignores_a_metric_that_cannot_change():
     still = (X[:20], np.full(20, 0.1))
-    with pytest.warns(UserWarning, match="valid_r2 says nothing"):
+    with pytest.warns(UserWarning, match="valid_r2 is undefined or constant"):
         _, run = fit(validation=still, epochs=30, early_stopping=cr.EarlyStopping(patience=3, monitor="valid_r2"))
     assert run.history.epochs - run.best_epoch == 3 or run.stopped == "completed"
     assert run.best_epoch == best_of(run, "valid_loss") > 1
@@ -122,13 +122,13 @@ def test_a_custom_metric_that_is_monitored(values, best, complaint):
         )
     assert run.best_epoch == (best or best_of(run, "valid_loss"))
     assert (net.parameter_arena.flat == kept[run.best_epoch]).all()
-    told = [f"valid_mine says nothing about which epoch is best: {complaint}; valid_loss is monitored instead"]
+    told = [f"valid_mine is undefined or constant: {complaint}; valid_loss is monitored instead"]
     assert [str(w.message) for w in caught] == run.notes == (told if complaint else [])
 
 
 @pytest.mark.parametrize("value", [NAN, 1.0])
 def test_early_stopping_ignores_a_custom_metric_that_says_nothing(value):
-    with pytest.warns(UserWarning, match="valid_mine says nothing"):
+    with pytest.warns(UserWarning, match="valid_mine is undefined or constant"):
         _, run = fit(
             metrics=[own([value] * 12)], epochs=12, early_stopping=cr.EarlyStopping(patience=2, monitor="valid_mine")
         )
@@ -146,7 +146,7 @@ def test_no_warning_of_a_monitored_metric_that_does_not_improve(options):
 def test_plateau_ignores_a_metric_that_says_nothing():
     """A metric that is nan never improves, and must not reduce the rate."""
     plateau = cr.Plateau(0.003, monitor="valid_mine", patience=1, factor=0.1)
-    with pytest.warns(UserWarning, match="valid_mine says nothing"):
+    with pytest.warns(UserWarning, match="valid_mine is undefined or constant"):
         _, run = fit(metrics=[own([NAN] * 8)], lr=plateau)
     assert set(run.history["lr"]) == {0.003}
     rising = own(np.arange(8.0))

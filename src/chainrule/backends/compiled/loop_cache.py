@@ -6,7 +6,7 @@ step that called the loop, and a file that another user left there is that user'
     MAGIC, stamp (32 bytes), sha256 of the rest (32 bytes), the rest
 
 and counts as missing if one of these differs, or if it belongs to another user or another user may write to it. What
-cannot be read is compiled and written anew; what cannot be written is compiled again in the next process.
+cannot be read is compiled and written again; what cannot be written is compiled again in the next process.
 """
 
 from __future__ import annotations

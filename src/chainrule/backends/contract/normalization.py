@@ -19,7 +19,7 @@ class NormalizationContract(abc.ABC):
     ) -> None:
         """x_hat_ij = (x_ij - mean_i) inverse_std_i,   y = gain x_hat + bias.   gain, bias (k,), mean, inverse_std (n,).
 
-        mean_i = 1/k sum_j x_ij,   inverse_std_i = 1 / sqrt(1/k sum_j (x_ij - mean_i)^2 + eps); both are written.
+        mean_i = sum_j(x_ij) / k,   inverse_std_i = 1 / sqrt(sum_j( (x_ij - mean_i)^2 ) / k + eps); both are written.
         Source: Ba, Kiros, Hinton 2016, equation 3.
         """
 

@@ -161,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// grads *= factor. A factor of 1 leaves them alone, to the bit and without a pass over memory.
+// grads *= factor. A factor of 1 leaves them alone, bit for bit and without a pass over memory.
 extern "C" __global__ void __launch_bounds__(256)
     clip_by_global_norm(REAL* __restrict__ grads, i64 size, const REAL* __restrict__ factor) {
   const REAL by = factor[0];

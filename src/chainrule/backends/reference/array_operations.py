@@ -20,7 +20,7 @@ class ArrayOperations(Backend):
     """A backend whose kernels are operations of the array module ``xp``.
 
     The kernels are functions of it, a file per topic; :class:`~chainrule.backends.reference.backend.ReferenceBackend`
-    lists them. Below stand the inner steps that a faster implementation may replace without writing the kernel anew.
+    lists them. Below stand the inner steps that a faster implementation may replace without writing the kernel again.
     """
 
     xp: Any  # the array module

@@ -1,4 +1,4 @@
-"""Dropout and normalisation in the reference: part of :mod:`~chainrule.backends.reference.backend`.
+"""Normalisation in the reference: part of :mod:`~chainrule.backends.reference.backend`.
 
 Layer and batch normalisation are the same formulas along different axes. With x_hat = (x - mean) inverse_std over the
 elements that share a mean, and g the gradient by x_hat, the chain rule through mean and variance leaves

@@ -1,4 +1,4 @@
-"""Random numbers from counters."""
+"""Random numbers from counters, and dropout, which draws them."""
 
 from __future__ import annotations
 

@@ -45,10 +45,10 @@ class CrossValidationOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=positive_int, default=FOLDS, metavar="N", help=f"parts of the rows ({FOLDS})")
-    add_options_of_a_fit(parser)
+    add_options_of_a_fit(parser, run=False)
     add = parser.add_argument_group(TITLE).add_argument
-    add("--config", type=Path, metavar="FILE", help="options from a TOML file, those of a run: RUN/config.toml")
-    add("--quiet", action="store_true", help="say nothing on stderr but errors")
+    add("--config", type=Path, metavar="FILE", help="read options from a TOML file, e.g. a run's: RUN/config.toml")
+    add("--quiet", action="store_true", help="print only errors on stderr")
     add("--json", action="store_true", help="one JSON object instead of a table")
 
 

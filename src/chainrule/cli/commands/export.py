@@ -39,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     if found is None:
         output.say("checked", "no: the file was not run (--unchecked)")
     else:
-        within = f"numbers within {found.difference:.2g} of the tolerance"
-        output.say("checked", f"{found.rows} rows in onnxruntime: as the model, {within}")
+        difference = f"largest difference {100 * found.difference:.2g} % of the tolerance"
+        output.say("checked", f"{found.rows} rows in onnxruntime: as the model, {difference}")
     if net.preparation.encoder is not None:
         kinds = list(net.preparation.encoder.kinds.values())
         n_numbers, dtype = kinds.count("number"), args.input_dtype or usual_input_dtype(net)
-        what = f"{n_numbers} numbers ({dtype}), {len(kinds) - n_numbers} of text"
+        what = f"{n_numbers} numeric ({dtype}), {len(kinds) - n_numbers} text"
         output.say("inputs", f"{len(kinds)} columns of the table, (n, 1) each: {what}")
     output.say("wrote", f"{args.onnx}: {args.onnx.stat().st_size:,} bytes")
     return 0

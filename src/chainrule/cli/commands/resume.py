@@ -48,14 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--anywhere",
         action="store_true",
-        help="also on another device or machine, or with other versions: it continues, and ends with other last bits",
+        help="also resume on another device, machine or version; the weights then differ in the last bits",
     )
     add("--device", metavar="D", help="auto, cpu, cuda or cuda:N (that of the run)")
     add("--precision", choices=PRECISIONS, help="of products on a CUDA device (that of the run)")
     add("--checkpoint-every", type=interval, metavar="N", help="steps, or a time: 30s, 5m (as it was)")
     add("--log-json", type=Path, metavar="FILE", help="settings and each epoch as one JSON object per line")
     add("--tensorboard", type=Path, metavar="FOLDER", help="event files for TensorBoard")
-    add("--quiet", action="store_true", help="say nothing on stderr but errors")
+    add("--quiet", action="store_true", help="print only errors on stderr")
     add("--json", action="store_true", help="one JSON object on stdout at the end")
 
 

@@ -146,7 +146,8 @@ def _column_rows(encoder: TableEncoder) -> list[list[str]]:
     rows = [["column", "kind", "columns of X", "what becomes of it"]]
     for column in encoder.columns[:COLUMNS_SHOWN]:
         if isinstance(column, NumberColumn):
-            does = f"holes become {column.fill:.6g}, the median" + (", and have a column" if column.indicator else "")
+            does = f"missing values become {column.fill:.6g}, the median"
+            does += ", and have a column" if column.indicator else ""
             if column.notation is not None and column.notation != PLAIN:
                 does += f"; written like {column.notation.example}"
         elif isinstance(column, EmbeddedColumn):

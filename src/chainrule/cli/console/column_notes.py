@@ -1,4 +1,4 @@
-"""What ``chainrule train`` says of the columns of a table: their kinds, holes, and what is suspicious."""
+"""What ``chainrule train`` says of the columns of a table: their kinds, missing values, and what is suspicious."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMES_SHOWN = 4  # columns of each kind
 
 
 def describe_columns(table: Table) -> str:
-    """How many columns are numbers and categories, and which have holes; empty for a matrix."""
+    """How many columns are numbers and categories, and which have missing values; empty for a matrix."""
     texts = {name: data for name, data in table.columns.items() if isinstance(data, Categorical)}
     numbers = {name: data for name, data in table.columns.items() if not isinstance(data, Categorical)}
     holes = {name: int(np.isnan(data).sum()) for name, data in numbers.items()}
@@ -21,7 +21,7 @@ def describe_columns(table: Table) -> str:
         shown = _listed([f"{name} ({len(data.names)})" for name, data in texts.items()])
         parts.append(f"{len(texts)} {'categories' if len(texts) > 1 else 'category'}: {shown}")
     if any(holes.values()):
-        parts.append(f"holes: {_listed([f'{name} ({n:,})' for name, n in holes.items() if n])}")
+        parts.append(f"missing values: {_listed([f'{name} ({n:,})' for name, n in holes.items() if n])}")
     return "; ".join(parts)
 
 

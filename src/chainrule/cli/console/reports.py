@@ -15,6 +15,7 @@ from chainrule.nn.scores import score
 from chainrule.train.recipe import Settings
 from chainrule.train.records.progress import describe
 from chainrule.train.records.run import EpochRecord, Run
+from chainrule.train.shrinkage.outcome import MEANING
 
 PLAIN_LINES = 10  # progress lines in all if stderr is no terminal
 
@@ -108,7 +109,7 @@ def say_outcome(say: Say, data: TrainingData, outcome: Run, summary: dict[str, A
         part = "train" if data.valid is None else "valid"
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
         if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
-            say("shrunk", f"{shrinkage}, by the valid rows")
+            say("shrunk", f"{shrinkage.factors}, chosen on the validation rows {MEANING}")
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     say_findings(say, outcome)
 

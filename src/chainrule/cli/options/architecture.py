@@ -34,7 +34,12 @@ class NetOptions:
 
 def add_arguments(parser: OptionGroup) -> None:
     add = parser.add_argument
-    add("--scaling", choices=SCALINGS, default="standard", help="of features: by mean and deviation, or by quartiles")
+    add(
+        "--scaling",
+        choices=SCALINGS,
+        default="standard",
+        help="of features: by mean and standard deviation, or by quartiles",
+    )
     add(
         "--hidden",
         type=widths,
@@ -46,7 +51,7 @@ def add_arguments(parser: OptionGroup) -> None:
         "--dropout",
         type=float,
         metavar="X",
-        help="rate after every hidden layer (from 1,000 rows 0.2; with --hidden 0)",
+        help="dropout rate after each hidden layer (0.2 from 1,000 rows; 0 if --hidden is given)",
     )
     add(
         "--normalization",
@@ -58,7 +63,7 @@ def add_arguments(parser: OptionGroup) -> None:
         action="store_true",
         help="a skip connection around each hidden layer that is as wide as the one before",
     )
-    add("--loss", choices=LOSSES, help="by default what the target asks for")
+    add("--loss", choices=LOSSES, help="by default it follows from the target")
     add(
         "--loss-option",
         type=option,
@@ -66,4 +71,4 @@ def add_arguments(parser: OptionGroup) -> None:
         metavar="NAME=VALUE",
         help="of the loss, may be repeated: levels=0.05,0.5,0.95 of quantile, delta=2 of huber, label_smoothing=0.1",
     )
-    add("--dtype", choices=DTYPES, default="float32", help="(float32)")
+    add("--dtype", choices=DTYPES, default="float32", help="of parameters and computation (float32)")

@@ -60,7 +60,7 @@ def take_defaults(parser: argparse.ArgumentParser, path: Path, *, trust: bool = 
     OptionError for an option that says where to write, unless ``trust``: the file may be somebody else's.
     """
     values = read_config(path)
-    known = {action.dest for action in parser._actions}
+    known = {action.dest for action in parser._actions} | parser._defaults.keys()
     for name in () if trust else WRITES:
         if name in values and name in known:
             key = name.replace("_", "-")

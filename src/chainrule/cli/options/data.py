@@ -34,7 +34,7 @@ def add_arguments(parser: OptionGroup) -> None:
     add = parser.add_argument
     add("data", type=source, nargs="?", metavar="DATA", help="a table (.csv, .parquet, .npy, ...), or `digits`")
     add("--target", metavar="COLUMN", help="the column to predict (CSV), or the array (npz: y)")
-    add("--task", choices=TASKS, default="auto", help="what the target is for (auto: what its values look like)")
+    add("--task", choices=TASKS, default="auto", help="the kind of target (auto: inferred from its values)")
     add("--drop", type=column_names, action=Listed, extend=True, metavar="A,B", help="columns to leave out")
     add(
         "--categorical",
@@ -48,7 +48,8 @@ def add_arguments(parser: OptionGroup) -> None:
         "--max-categories",
         type=positive_int,
         metavar="N",
-        help=f"of a column of text; the rarer ones count as one ({MAX_CATEGORIES}; embedded {MAX_VECTORS:,})",
+        help=f"columns of X per text column; rarer categories share one ({MAX_CATEGORIES}; with --embed-above "
+        f"{MAX_VECTORS:,} vectors)",
     )
     add(
         "--embed-above",
@@ -66,6 +67,11 @@ def add_arguments(parser: OptionGroup) -> None:
     add(
         "--group",
         metavar="COLUMN",
-        help="rows with the same cell in it stay together: --valid is a fraction of the groups; no feature",
+        help="rows with the same cell in this column stay together: --valid is a fraction of the groups; the column is "
+        "not used as a feature",
     )
-    add("--time", metavar="COLUMN", help="hold out the latest rows by this column, numbers or ISO dates; no feature")
+    add(
+        "--time",
+        metavar="COLUMN",
+        help="hold out the latest rows by this column, numbers or ISO dates; the column is not used as a feature",
+    )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from chainrule.cli.options.parser import OptionGroup
 from chainrule.cli.options.types import names, positive_int
 
+CHECKPOINT_EVERY = "30s"
 SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -41,21 +42,26 @@ def add_arguments(parser: OptionGroup) -> None:
         help="rows per step (64; from 4,096 rows 128; from 16,384 rows 256)",
     )
     add("--accumulate", type=positive_int, default=1, metavar="N", help="batches that make one update (1)")
-    add("--class-weight", choices=["balanced"], help="weight rows so that all classes count the same")
+    add("--class-weight", choices=["balanced"], help="weight rows so that every class counts equally")
     add(
         "--ema",
         type=float,
         metavar="X",
-        help="decay of an average of the weights, which becomes the model; 0.999 for example (none)",
+        help="keep an exponential moving average of the weights as the model; decay, e.g. 0.999 (off)",
     )
-    add("--patience", type=positive_int, metavar="N", help="stop after N epochs without a better one")
+    add(
+        "--patience",
+        type=positive_int,
+        metavar="N",
+        help="stop after N epochs in which the monitored metric did not improve (off)",
+    )
     add(
         "--monitor",
         metavar="NAME",
-        help="metric whose best epoch is kept: valid_accuracy, valid_r2, ... (loss, as a cosine is for its last "
-        "epochs; with another --schedule, --patience or --no-shrink valid_loss)",
+        help="metric that decides which epoch is kept, e.g. valid_accuracy (default: loss with the cosine schedule; "
+        "valid_loss with another schedule, --patience or --no-shrink)",
     )
-    add("--no-shrink", action="store_true", help="leave the net as it was trained, whatever the validation rows say")
+    add("--no-shrink", action="store_true", help="do not shrink the predictions towards the best constant prediction")
     add(
         "--metrics",
         type=names,
@@ -63,14 +69,25 @@ def add_arguments(parser: OptionGroup) -> None:
         metavar="A,B",
         help="further metrics of the validation rows: roc_auc, log_loss, ...",
     )
+
+
+def add_run_arguments(parser: OptionGroup) -> None:
+    """Those that only a training with a run directory has; a cross-validation has :func:`set_run_defaults`."""
+    add = parser.add_argument
     add(
         "--checkpoint-every",
         type=interval,
-        default="30s",
+        default=CHECKPOINT_EVERY,
         metavar="N",
-        help="steps, or a time: 30s, 5m (30s); and after epochs, if that costs less than 1 %% of the time",
+        help=f"write a checkpoint every N steps, or every 30s, 5m ({CHECKPOINT_EVERY}); also after an epoch if it "
+        "costs less than 1 %% of the time since the last one",
     )
     add("--diagnose", action="store_true", help="measure the layers while they train, and report what is wrong")
+
+
+def set_run_defaults(parser: argparse.ArgumentParser) -> None:
+    """The options of :func:`add_run_arguments` as they are by default; a file of options may still set them."""
+    parser.set_defaults(checkpoint_every=CHECKPOINT_EVERY, diagnose=False)
 
 
 def interval(text: str) -> str:

@@ -36,9 +36,9 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "plateau": Plateau,
 }
 ABOUT_SCHEDULES = (
-    "of the learning rate (cosine): cosine falls to 0; constant; flat-cosine begins to fall half way; coslog4 makes "
-    "four waves; one-cycle rises from a 25th of it for 0.3 of the run, then falls; step takes a tenth at 1/2 and at "
-    "3/4; exponential falls to a hundredth; plateau takes a tenth after 10 epochs without a better valid_loss"
+    "of the learning rate (cosine): cosine falls to 0; constant; flat-cosine falls from half-way; coslog4 makes "
+    "four waves; one-cycle rises from a 25th of it for 0.3 of the run, then falls; step multiplies by 0.1 at 1/2 and "
+    "at 3/4; exponential falls to a hundredth; plateau multiplies by 0.1 after 10 epochs without a better valid_loss"
 )
 
 
@@ -104,11 +104,16 @@ def add_arguments(parser: OptionGroup) -> None:
         "--optimizer",
         choices=OPTIMIZERS,
         default="adamw",
-        help="(adamw); lbfgs takes all rows at once, --epochs iterations of it, and wants SciPy",
+        help="(adamw); lbfgs uses all rows per step, --epochs is its number of iterations; needs SciPy",
     )
     add("--lr", type=float, metavar="X", help="learning rate (0.002; sgd 0.01)")
     add("--schedule", choices=SCHEDULES, help=ABOUT_SCHEDULES)
-    add("--warmup", type=float, metavar="X", help="fraction of the run in which it rises (0; one-cycle 0.3)")
+    add(
+        "--warmup",
+        type=float,
+        metavar="X",
+        help="fraction of the run over which the learning rate rises (0; one-cycle 0.3)",
+    )
     add("--momentum", type=float, default=0.9, metavar="X", help="Nesterov momentum of sgd (0.9)")
     add(
         "--weight-decay",

@@ -83,26 +83,31 @@ class TrainCommand:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options_of_a_fit(parser)
     add = parser.add_argument_group(output.TITLE).add_argument
-    add("--config", type=Path, metavar="FILE", help="options from a TOML file, those of a run: RUN/config.toml")
+    add("--config", type=Path, metavar="FILE", help="read options from a TOML file, e.g. a run's: RUN/config.toml")
     add(
         "--trust-config",
         action="store_true",
-        help="take from --config also where to write: run-dir, overwrite, log-json, tensorboard",
+        help="let --config also set run-dir, overwrite, log-json and tensorboard",
     )
     add("--run-dir", type=Path, metavar="DIR", help="by default runs/NAME-DATE-TIME")
     add("--overwrite", action="store_true", help="use --run-dir even if it holds files")
     add("--log-json", type=Path, metavar="FILE", help="settings and each epoch as one JSON object per line")
     add("--tensorboard", type=Path, metavar="FOLDER", help="event files for TensorBoard")
-    add("--quiet", action="store_true", help="say nothing on stderr but errors")
+    add("--quiet", action="store_true", help="print only errors on stderr")
     add("--json", action="store_true", help="one JSON object on stdout at the end")
 
 
-def add_options_of_a_fit(parser: argparse.ArgumentParser) -> None:
-    """The arguments of :class:`TrainingOptions`."""
+def add_options_of_a_fit(parser: argparse.ArgumentParser, *, run: bool = True) -> None:
+    """The arguments of :class:`TrainingOptions`; without ``run`` those that need a run directory have no argument."""
     data.add_arguments(parser.add_argument_group("data"))
     architecture.add_arguments(parser.add_argument_group("net and loss"))
     optimisation.add_arguments(parser.add_argument_group("updates"))
-    fitting.add_arguments(parser.add_argument_group("epochs"))
+    epochs = parser.add_argument_group("epochs")
+    fitting.add_arguments(epochs)
+    if run:
+        fitting.add_run_arguments(epochs)
+    else:
+        fitting.set_run_defaults(parser)
     device = parser.add_argument_group("device and seed")
     add_device(device)
     device.add_argument("--seed", type=seed, default=0, metavar="N", help="of weights, shuffles and the split (0)")

@@ -29,7 +29,7 @@ class TrainingData(NamedTuple):
     Parameters
     ----------
     X, y : (n, n_in) and (n,) or (n, k) to train on
-    valid : the same of the rows held out; None without
+    valid : the same of the held-out rows; None without
     plan : what the target is
     encoder : made X, if the table had names
     source : of the table, for messages

@@ -101,7 +101,7 @@ def trainer_of(
 ) -> Trainer:
     """The trainer of these options.
 
-    ``checkpoints`` is the folder for them; a run of L-BFGS has none and begins anew.
+    ``checkpoints`` is the folder for them; a run of L-BFGS has none and begins again.
     """
     fit, monitor = options.fit, monitor_of(options, has_validation=has_validation)
     early_stopping = None

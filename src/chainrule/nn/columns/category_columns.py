@@ -18,7 +18,8 @@ MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer ca
 class _Categories:
     """What is known of a column of text: which categories have a slot of their own, and how frequent they are.
 
-    A value that no training row had shares the slot "rarer" with the rarest ones of the training; a hole has "missing".
+    A value that no training row had shares the slot "rarer" with the rarest ones of the training; a missing value has
+    "missing".
 
     Parameters
     ----------
@@ -26,8 +27,8 @@ class _Categories:
     categories : those with a slot of their own, the most frequent of the training rows, in the order of their names
     rarer, missing : whether there are slots for these: only if training rows filled them
     shares : of the training rows, one for each slot; they sum to 1
-    marks : words for holes that were text in a column with nulls of its own; None for a column without them (of a text
-        file), in which all such words were holes
+    marks : words for missing values that were text in a column with nulls of its own; None for a column without them
+        (of a text file), in which all such words were missing values
     notation : of its file, in which 7,0 and 7.0 may be the same name; None if the training data did not show it
     """
 
@@ -126,10 +127,20 @@ class _Categories:
 
 @dataclass(frozen=True)
 class CategoryColumn(_Categories):
-    """One column of X per slot, 1 in the rows that have it, else 0; see :class:`_Categories` for the parameters.
+    """A column of text as one column of X per slot, 1 in the rows that have it, else 0.
 
-    If no training row filled a slot for the value of a row, its weights would be noise: the row gets the ``shares``
-    instead, the means of these columns, which standardisation turns into zeros, that is, no information.
+    The slots are the categories, one for all rarer values, and one for missing values. If no training row filled a slot
+    for the value of a row, its weights would be noise: the row gets the ``shares`` instead, the means of these columns,
+    which standardisation turns into zeros, that is, no information.
+
+    Parameters
+    ----------
+    name : of the table's column
+    categories : those with a slot of their own, the most frequent of the training rows, in the order of their names
+    rarer, missing : whether there are slots for these: only if training rows filled them
+    shares : of the training rows, one for each slot; they sum to 1
+    marks : words for missing values that were text in a typed column; None for a column of a text file
+    notation : of its file, in which 7,0 and 7.0 may be the same name; None if the training data did not show it
     """
 
     kind: ClassVar[str] = "category"
@@ -161,10 +172,15 @@ class CategoryColumn(_Categories):
 
 @dataclass(frozen=True)
 class EmbeddedColumn(_Categories):
-    """One column of X: the number of the slot, for an :class:`Embedding`; see :class:`_Categories` for the parameters.
+    """A column of text as one column of X: the number of the slot, for an :class:`Embedding`.
 
-    If no training row filled a slot for the value of a row, it gets the number after the last, for which the embedding
-    uses the mean of the slots' vectors by their ``shares``: an average row.
+    The slots are the categories, one for all rarer values, and one for missing values. If no training row filled a slot
+    for the value of a row, it gets the number after the last, for which the embedding uses the mean of the slots'
+    vectors by their ``shares``: an average row.
+
+    Parameters
+    ----------
+    name, categories, rarer, missing, shares, marks, notation : as for :class:`CategoryColumn`
     """
 
     kind: ClassVar[str] = "embedding"

@@ -69,7 +69,7 @@ class KnownTexts:
     Parameters
     ----------
     names : its categories
-    marks : words for holes that were text in it; None if such words were holes
+    marks : words for missing values that were text in it; None if such words were missing values
     """
 
     names: frozenset[str]
@@ -82,7 +82,7 @@ class KnownTexts:
 
 
 def marks_in(names: Iterable[str]) -> list[str]:
-    """Those of the texts that would be a hole in a text file, or that Python or pandas print for a missing value."""
+    """Those of the texts that would be missing values in a text file, or that Python or pandas print for them."""
     return sorted({*names} & (MISSING | NOTHING))
 
 

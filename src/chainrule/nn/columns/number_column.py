@@ -14,14 +14,14 @@ from chainrule.nn.columns.notation import Notation, check_notation, describe_not
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """Numbers, followed by a column of 1 for a hole and 0 for a number if training rows had holes.
+    """Numbers, followed by a column of 1 for a missing value and 0 for a number if training rows had missing values.
 
     Parameters
     ----------
     name : of the table's column
     fill : replaces a missing number: the median of the training rows
-    indicator : whether holes have a column of X of their own: only if training rows had holes; without it a hole is the
-        fill and nothing else, because nothing was learnt about holes
+    indicator : whether missing values have a column of X of their own: only if training rows had any; without it a
+        missing value is the fill and nothing else, because nothing was learnt about it
     notation : how numbers are written in text files of such a table; None if the training data did not show it
     """
 
@@ -48,7 +48,7 @@ class NumberColumn:
     def fit(
         cls, name: str, values: np.ndarray, sample_weight: np.ndarray | None = None, *, notation: Notation | None = None
     ) -> NumberColumn:
-        """The median by weight, and whether there are holes; a column without any number is filled with 0."""
+        """The median by weight, and whether values are missing; a column without any number is filled with 0."""
         holes = np.isnan(values)
         present = values[~holes] if holes.any() else values
         weights = sample_weight if sample_weight is None or not holes.any() else sample_weight[~holes]

@@ -1,4 +1,4 @@
-"""From a table with names, text and holes to the matrix X of a net; fitted on training rows, kept with the net."""
+"""From a table with names, text and missing values to the X of a net; fitted on training rows, kept with the net."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TableEncoder:
 
         Parameters
         ----------
-        table : name to column: (n,) float64 with nan for holes, or :class:`Categorical`. Those of
+        table : name to column: (n,) float64 with nan for missing values, or :class:`Categorical`. Those of
             :func:`chainrule.read_table` also know how their numbers were written, which the encoder keeps
         rows : positions of the training rows
         sample_weight : (len(rows),) of these rows, above 0; None for all ones

@@ -1,4 +1,4 @@
-"""Columns scaled to mean 0 and deviation 1, and predictions scaled back to the target's units; both in float64."""
+"""Columns scaled to mean 0 and standard deviation 1, and predictions scaled back to the target's units, in float64."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Standardization:
         never trained, so another value in a new row must not change a prediction; and the prediction of a constant
         target is that constant.
     limit : no result is larger than this; inf for none. A column that is almost always the same (a pixel at the rim)
-        has a tiny scale, and its rare values would lie dozens of deviations out; they are brought near the limit.
+        has a tiny scale, and its rare values would lie dozens of standard deviations out: the limit brings them near.
         Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3, "smooth clipping".
     """
 
@@ -137,7 +137,7 @@ def _exponents(reach: np.ndarray) -> np.ndarray:
 
 
 def _moments(x: np.ndarray, reach: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation; columns whose squares would overflow or underflow are first scaled near 1."""
+    """Mean and standard deviation; columns whose squares would overflow or underflow are first scaled near 1."""
     with np.errstate(over="ignore", invalid="ignore"):  # of extreme columns, which are computed again below
         mean, scale = _moments_of_rows(x) if weights is None else _weighted_moments(x, weights)
     exponents = _exponents(reach)

@@ -1,8 +1,9 @@
 """What a loss is: a kernel of the contract with its options, the targets that it takes, and its baseline.
 
 l_i is the loss of row i, w_i its weight (1 if none are given). The loss of a batch is a mean,
-scale * sum_i (w_i l_i) / sum_i w_i, or a sum, scale * sum_i (w_i l_i). The formulas of l and of its gradient are at the
-kernels in :mod:`chainrule.backends.contract.losses`.
+scale * sum_i(w_i l_i) / sum_i(w_i), or a sum, sum_i(w_i l_i). The scale of a mean is 1 over the number of target
+columns (for quantiles also over that of the levels); of one of k classes, and of a custom loss, it is 1. The formulas
+of l and of its gradient are at the kernels in :mod:`chainrule.backends.contract.losses`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ class Baseline(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Loss(abc.ABC):
-    """A loss with its options. ``reduction`` is "mean" (over rows and target columns) or "sum".
+    """A loss with its options.
+
+    l_i is the loss of row i. The loss of a batch is its weighted mean over rows, divided by the number of target
+    columns (for quantiles also by the number of levels); of one of k classes and of a custom loss it is over rows
+    alone. With ``reduction="sum"`` it is the weighted sum over rows, undivided.
 
     A net binds it to its outputs: :meth:`bind`. ``metric`` is recorded beside the loss: "accuracy"; "d2", the fraction
     of the loss of the best constant prediction that is explained, 1 - (l - l_perfect) / (l_constant - l_perfect), the

@@ -52,13 +52,13 @@ class _OneOfK(Loss):
 
 @dataclass(frozen=True, repr=False)
 class SoftmaxCrossEntropy(_OneOfK):
-    """One of k classes: l_i = logsumexp(z_i) - sum_j (q_ij z_ij), q_i = (1 - s) onehot(label_i) + s / k, in nats.
+    """One of k classes: l_i = logsumexp(z_i) - sum_j(q_ij z_ij), q_i = (1 - s) onehot(label_i) + s / k, in nats.
 
     Parameters
     ----------
     label_smoothing : s in [0, 1): the share of the target that is spread over all classes, so that no logit has to
         grow without bound
-    reduction : "mean" or "sum"
+    reduction : "mean" (over rows) or "sum"
 
     z (n, k), labels (n,) ints in [0, k). Source: Szegedy et al. 2016, section 7; torch.nn.CrossEntropyLoss.
     """
@@ -96,12 +96,12 @@ class SoftmaxCrossEntropy(_OneOfK):
 
 @dataclass(frozen=True, repr=False)
 class Focal(_OneOfK):
-    """One of k classes, rows that are right already counting for little: l_i = -(1 - q_i)^gamma log q_i, in nats.
+    """One of k classes, rows that are right already counting for little: l_i = -(1 - q_i)^gamma log(q_i), in nats.
 
     Parameters
     ----------
     gamma : from 0 (the cross-entropy) up; 2 in the paper
-    reduction : "mean" or "sum"
+    reduction : "mean" (over rows) or "sum"
 
     z (n, k), q_i = softmax(z_i)[label_i]. Source: Lin, Goyal, Girshick, He, Dollar 2017, section 3.2.
     """
@@ -129,14 +129,14 @@ class Focal(_OneOfK):
 
 @dataclass(frozen=True, repr=False)
 class SigmoidCrossEntropy(NumberLoss):
-    """Yes or no, k times: l_i = sum_j (max(z_ij, 0) - z_ij t_ij + log(1 + exp(-|z_ij|))), in nats.
+    """Yes or no, k times: l_i = sum_j( max(z_ij, 0) - z_ij t_ij + log(1 + exp(-|z_ij|)) ), in nats.
 
     z, t (n, k), t in [0, 1].
 
     Parameters
     ----------
     label_smoothing : s in [0, 1): t becomes (1 - s) t + s / 2 at upload, in validation rows too
-    reduction : "mean" or "sum"
+    reduction : "mean" (over rows and target columns) or "sum"
     """
 
     name: ClassVar[str] = "sigmoid_cross_entropy"

@@ -24,8 +24,8 @@ SMALLEST_GAP = 1e-3  # of the targets' range, between two quantiles at the start
 class Quantile(NumberLoss):
     """Several quantiles of a target at once, which never cross; the pinball loss of each, added up.
 
-    q_i1 = z_i1, q_ij = q_i,j-1 + log(1 + exp(z_ij));
-    l_i = sum_j max(u_j (t_i - q_ij), (u_j - 1) (t_i - q_ij)) for levels u_j
+    q_i1 = z_i1, q_ij = q_i(j-1) + log(1 + exp(z_ij));
+    l_i = sum_j( max(u_j (t_i - q_ij), (u_j - 1) (t_i - q_ij)) ) for levels u_j
 
     Parameters
     ----------
@@ -93,12 +93,17 @@ class Quantile(NumberLoss):
 
 @dataclass(frozen=True, repr=False)
 class GaussianNLL(NumberLoss):
-    """Mean and variance of a target: l_i = sum_j ((s_ij + (t_ij - m_ij)^2 exp(-s_ij)) / 2), in nats.
+    """Mean and variance of a target: l_i = sum_j( (s_ij + (t_ij - m_ij)^2 exp(-s_ij)) / 2 ), in nats.
 
     It leaves out log(2 pi) / 2 per target column. z = [m, s]: the net has 2 k outputs for k target columns, means m,
     then logarithms s of variances. ``predict`` gives the means, ``predict_distribution`` means and variances. There is
     no metric beside the loss: the density at the target has no bound, so no prediction is perfect, and no fraction of
     the loss is explained.
+
+    Parameters
+    ----------
+    reduction : "mean" (over rows and target columns) or "sum"
+
     Source: Nix, Weigend 1994; torch.nn.GaussianNLLLoss.
     """
 

@@ -45,7 +45,12 @@ class _Elementwise(NumberLoss):
 
 @dataclass(frozen=True, repr=False)
 class SquaredError(_Elementwise):
-    """l_i = sum_j (z_ij - t_ij)^2.   z, t (n, k), in squared units of the target. The best constant is the mean."""
+    """l_i = sum_j( (z_ij - t_ij)^2 ).   z, t (n, k), in squared units of the target. The best constant is the mean.
+
+    Parameters
+    ----------
+    reduction : "mean" (over rows and target columns) or "sum"
+    """
 
     name: ClassVar[str] = "squared_error"
     metric: ClassVar[str] = "r2"
@@ -62,7 +67,12 @@ class SquaredError(_Elementwise):
 
 @dataclass(frozen=True, repr=False)
 class AbsoluteError(_Elementwise):
-    """l_i = sum_j |z_ij - t_ij|.   z, t (n, k), in units of the target. The best constant is the median."""
+    """l_i = sum_j( |z_ij - t_ij| ).   z, t (n, k), in units of the target. The best constant is the median.
+
+    Parameters
+    ----------
+    reduction : "mean" (over rows and target columns) or "sum"
+    """
 
     name: ClassVar[str] = "absolute_error"
     of_element: ClassVar[str] = "|z - t|"
@@ -78,14 +88,14 @@ class AbsoluteError(_Elementwise):
 
 @dataclass(frozen=True, repr=False)
 class Huber(_Elementwise):
-    """Squared near the target, straight beyond: l_i = sum_j (c_ij (z_ij - t_ij - c_ij / 2)).
+    """Squared near the target, straight beyond: l_i = sum_j( c_ij (z_ij - t_ij - c_ij / 2) ).
 
     c = clip(z - t, -delta, delta): that is (z - t)^2 / 2 up to delta, then delta (|z - t| - delta / 2).   z, t (n, k).
 
     Parameters
     ----------
-    delta : above 0, in units of the targets as they are trained on: deviations if they are standardised
-    reduction : "mean" or "sum"
+    delta : above 0, in units of the targets as they are trained on: standard deviations if they are standardised
+    reduction : "mean" (over rows and target columns) or "sum"
 
     Source: Huber 1964, section 1; torch.nn.HuberLoss.
     """
@@ -138,10 +148,16 @@ class _LogLink(_Elementwise):
 
 @dataclass(frozen=True, repr=False)
 class Poisson(_LogLink):
-    """Counts: l_i = sum_j (exp(z_ij) - t_ij z_ij).   z, t (n, k), t from 0 up.
+    """Counts: l_i = sum_j( exp(z_ij) - t_ij z_ij ).   z, t (n, k), t from 0 up.
 
     The negative log likelihood of a Poisson distribution of mean exp(z), without log(t!), which no z changes;
-    predictions are exp(z). Source: McCullagh, Nelder 1989, section 6.2; torch.nn.PoissonNLLLoss.
+    predictions are exp(z).
+
+    Parameters
+    ----------
+    reduction : "mean" (over rows and target columns) or "sum"
+
+    Source: McCullagh, Nelder 1989, section 6.2; torch.nn.PoissonNLLLoss.
     """
 
     name: ClassVar[str] = "poisson"
@@ -159,10 +175,16 @@ class Poisson(_LogLink):
 
 @dataclass(frozen=True, repr=False)
 class Gamma(_LogLink):
-    """Positive and skewed (durations, costs): l_i = sum_j (z_ij + t_ij exp(-z_ij)).   z, t (n, k), t above 0.
+    """Positive and skewed (durations, costs): l_i = sum_j( z_ij + t_ij exp(-z_ij) ).   z, t (n, k), t above 0.
 
     The negative log likelihood of a gamma distribution of mean exp(z), divided by its shape, without the terms that no
-    z changes; predictions are exp(z). Source: McCullagh, Nelder 1989, section 8.3.
+    z changes; predictions are exp(z).
+
+    Parameters
+    ----------
+    reduction : "mean" (over rows and target columns) or "sum"
+
+    Source: McCullagh, Nelder 1989, section 8.3.
     """
 
     name: ClassVar[str] = "gamma"

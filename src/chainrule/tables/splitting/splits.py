@@ -33,7 +33,9 @@ def hold_out(
 
     Parameters
     ----------
+    n : rows, at least 2
     fraction : in (0, 1)
+    seed : from 0 up, of which rows or groups are held out; ignored with times
     classes : (n,) labels; this fraction of each class is held out (a stratified split), but never all of its rows.
         Ignored with groups or times, which cannot keep to it
     groups : (n,) labels; whole groups are held out, this fraction of them: no group has rows on both sides
@@ -78,6 +80,9 @@ def make_folds(
 
     Parameters
     ----------
+    n : rows, at least as many as folds
+    folds : at least 2
+    seed : from 0 up, of which fold holds out which rows or groups; ignored with times
     classes : (n,) labels; the rows of each class are spread evenly over the folds (stratified), however few there are
     groups : (n,) labels; no group has rows on both sides of a split. The largest are assigned first; ``classes`` are
         ignored

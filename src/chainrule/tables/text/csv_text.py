@@ -23,7 +23,7 @@ LONGEST_HEADER = 1 << 20  # characters of several lines; a quote that is still o
 
 
 class CsvText:
-    """A text file with a header and records of its width; anything else is a DataError. Each iteration reads it anew.
+    """A text file with a header and records of its width; anything else is a DataError. Each iteration reads it again.
 
     UTF-8, or UTF-16 with a byte order mark; anything else is read as Windows-1252, with a note.
 

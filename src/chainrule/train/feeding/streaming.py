@@ -57,7 +57,7 @@ class StreamedBatches(Batches):
 
     Parameters
     ----------
-    size, shuffle, drop_last : as for ResidentBatches: the batches of an epoch are the same, to the bit
+    size, shuffle, drop_last : as for ResidentBatches: the batches of an epoch are the same, bit for bit
     free : bytes that are free on the device, or None if they need not be counted
     """
 
@@ -186,7 +186,7 @@ def batches_of(
     drop_last: bool,
     free: int | None,
 ) -> Batches:
-    """The batches of rows on the device, or of rows that stay on the host; the same batches, to the bit."""
+    """The batches of rows on the device, or of rows that stay on the host; the same batches, bit for bit."""
     if isinstance(rows, HostRows):
         return StreamedBatches(
             backend, rows, size, dtype=dtype, shuffle=shuffle, seed=seed, drop_last=drop_last, free=free

@@ -76,7 +76,7 @@ class MetricChoice:
         )
 
     def of_name(self, monitor: str, min_delta: float = 0.0) -> MonitoredMetric:
-        """The metric ``monitor``, better by at least ``min_delta``, and the losses as long as it says nothing."""
+        """The metric ``monitor``, better by at least ``min_delta``; the losses while it is undefined or constant."""
         further = self._settings.valid_metrics
         asked = MetricCandidate(
             BestEpoch(monitor, min_delta, higher_is_better=direction_of(monitor, further)),

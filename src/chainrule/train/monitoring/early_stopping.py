@@ -19,7 +19,7 @@ class EarlyStopping:
     ----------
     patience : epochs, at least 1
     monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "valid_d2", "loss", ...; as long as it
-        says nothing (nan in all epochs, r2 of a target that never changes), the validation loss instead
+        is undefined or constant (nan in all epochs, r2 of a target that never changes), the validation loss instead
     min_delta : an epoch is better if it improves the metric by more than this, in units of the metric
     """
 

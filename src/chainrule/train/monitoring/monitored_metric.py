@@ -1,4 +1,4 @@
-"""The monitored metric of a fit, and what is monitored in its place as long as it says nothing."""
+"""The monitored metric of a fit, and what is monitored in its place as long as it is undefined or constant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MetricCandidate:
     ----------
     best : its best epoch so far
     silent : why it never says anything, if that is known before the first epoch; else ""
-    may_be_constant : whether it is a function of the user's own, which says nothing if all its values are the same
+    may_be_constant : whether it is a function of the user's own, which decides nothing if all its values are the same
     """
 
     best: BestEpoch
@@ -48,11 +48,12 @@ class MetricCandidate:
 
 
 class MonitoredMetric:
-    """Follows the first of several metrics that says something. ``epoch`` is the best so far (from 1; 0 for none).
+    """Follows the first of several metrics that is defined and not constant. ``epoch`` is the best so far (from 1; 0
+    for none).
 
-    A metric says nothing if it is nan or infinite, if it is known that it never changes (the r2 of one target value),
-    or, for a function of the user's own, if it was the same in all epochs so far. An epoch in which it is nan is never
-    the best. As soon as it says something it alone decides, also about the epochs before.
+    A metric is undefined if it is nan or infinite; it is constant if it is known that it never changes (the r2 of one
+    target value), or, for a function of the user's own, if it was the same in all epochs so far. An epoch in which it
+    is nan is never the best. As soon as it is neither, it alone decides, also about the epochs before.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ class MonitoredMetric:
         return self._deciding.speaks and better[id(self._deciding)]
 
     def complaint(self, *, ended: bool) -> str:
-        """The warning about a monitored metric that says nothing; "" for none."""
+        """The warning about a monitored metric that is undefined or constant; "" for none."""
         asked, reason = self._candidates[0].best.monitor, self._candidates[0].complaint(ended=ended)
         instead = "" if self.monitor == asked else f"; {self.monitor} is monitored instead"
-        return reason and f"{asked} says nothing about which epoch is best: {reason}{instead}"
+        return reason and f"{asked} is undefined or constant: {reason}{instead}"

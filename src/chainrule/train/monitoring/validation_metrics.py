@@ -161,7 +161,7 @@ def direction_of(monitor: str, further: Sequence[Metric]) -> bool:
 def valid_evaluator(
     net: Network, held_out: Rows | None, further: Sequence[Metric]
 ) -> Callable[[], dict[str, float]] | None:
-    """Returns loss and metrics of the rows held out when called; None without such rows."""
+    """Returns loss and metrics of the held-out rows when called; None without such rows."""
     if held_out is not None:
         return MetricEvaluator(net, held_out, further) if further else Evaluator(net, held_out)
     if further:

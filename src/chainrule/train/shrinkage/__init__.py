@@ -1,4 +1,4 @@
-"""Shrinkage: predictions move towards the best constant one, by as much as rows held out ask for.
+"""Shrinkage: predictions move towards the best constant prediction, by a factor chosen on held-out rows.
 
 A net that has fitted noise is worse than the mean of the targets on new rows. How much of it to keep is one number:
 with z the net's logits and c those of the best constant prediction,

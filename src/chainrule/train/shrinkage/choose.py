@@ -1,4 +1,4 @@
-"""How far to shrink a net, by what it predicts for rows held out."""
+"""How far to shrink a net, judged by what it predicts for held-out rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_the_constant(loss: Loss) -> ShrinkFactors:
 def choose_factors(
     loss: Loss, held_out: Sequence[HeldOutPredictions], fixed: np.ndarray | None = None
 ) -> ShrinkFactors:
-    """How far to shrink, by what one or several nets (of folds) predict for rows held out; see the package.
+    """How far to shrink, by what one or several nets (of folds) predict for held-out rows; see the package.
 
     Parameters
     ----------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+MEANING = "(1: as trained, 0: best constant prediction)"  # of a factor
+
 
 class Shrinkage(NamedTuple):
     """By how much the predictions of a net were shrunk, and its validation loss afterwards."""
@@ -18,8 +20,13 @@ class Shrinkage(NamedTuple):
         """Whether the net differs from the one that was trained."""
         return self.factor < 1 or (self.spread_factor is not None and self.spread_factor < 1) or self.widened != 1
 
-    def __str__(self) -> str:
-        text = f"to {self.factor:g} of the way from the best constant prediction"
+    @property
+    def factors(self) -> str:
+        """The factors in words."""
+        text = f"factor {self.factor:g}"
         if self.spread_factor is not None:
-            text += f", spreads to {self.spread_factor:g}"
-        return text if self.widened == 1 else f"{text} and {self.widened:.3g} times as wide"
+            text += f", of spreads {self.spread_factor:g}"
+        return text if self.widened == 1 else f"{text} (then {self.widened:.3g} times as wide)"
+
+    def __str__(self) -> str:
+        return f"{self.factors} {MEANING}"
