@@ -8,9 +8,9 @@ Nets of two hidden layers, each tested on a quarter of the rows, which no traini
 - ``cr.GaussianNLL``: its mean and its variance, each a function of the features; then those of its logarithm;
 - ``cr.Poisson``: the number of households of a block group, from its rooms, people, income and place.
 
-The table is made numeric in plain NumPy: rows with a hole (207, all in total_bedrooms) are left out, ocean_proximity
-becomes a column of 0 and 1 for each of its values, and the four counts are taken as logarithms, since they span four
-powers of ten. Source: Pace, Barry 1997; the file is datasets/housing/housing.csv of ageron/handson-ml2, whose author
+The table is made numeric in plain NumPy: rows with a missing value (207, all in total_bedrooms) are left out,
+ocean_proximity becomes a column of 0 and 1 for each of its values, and the four counts are taken as logarithms, since
+they span four powers of ten. Source: Pace, Barry 1997; the file is datasets/housing/housing.csv of ageron/handson-ml2, whose author
 took the 207 numbers away by chance.
 """
 
@@ -37,7 +37,7 @@ CENTRAL = (0.5, 0.8, 0.9, 0.95)  # of the intervals around the mean whose covera
 FINE = tuple(i / 20 for i in range(1, 20))  # levels at which the normal distribution is compared
 PRICE = 100_000.0  # the unit of house values: a number of size 1, as are its errors
 COUNTS = ("total_rooms", "total_bedrooms", "population", "households")
-FEATURE_LIMIT = 3.0  # deviations, as on the command line
+FEATURE_LIMIT = 3.0  # standard deviations, as on the command line
 
 
 class Points(NamedTuple):
@@ -61,7 +61,7 @@ class Split(NamedTuple):
 
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """The columns by name, without the rows that have a hole: numbers, and ocean_proximity as text."""
+    """The columns by name, without the rows that lack a value: numbers, and ocean_proximity as text."""
     if path.is_dir():
         path /= "california_housing.csv"
     if not path.is_file():
@@ -139,8 +139,11 @@ def report_normal(net: cr.MLP, data: Split, *, of: str) -> Points:
     print(f"   of the best constant {metrics.gaussian_nll(data.y_test, *constant) + by_price:.4f}")
     low, high = np.quantile(deviation, [0.05, 0.95])
     z = (data.y_test - mean) / deviation
-    print(f"  predicted deviations from {low:.2f} to {high:.2f} (5 % and 95 % of the rows)")
-    print(f"  errors in deviations: skewness {np.mean((z - z.mean()) ** 3) / z.std() ** 3:.2f} (normal: 0)", end="")
+    print(f"  predicted standard deviations from {low:.2f} to {high:.2f} (5 % and 95 % of the rows)")
+    print(
+        f"  errors in standard deviations: skewness {np.mean((z - z.mean()) ** 3) / z.std() ** 3:.2f} (normal: 0)",
+        end="",
+    )
     print(f", kurtosis {np.mean((z - z.mean()) ** 4) / z.std() ** 4:.1f} (normal: 3)")
     for level in CENTRAL:
         within = np.abs(z) <= normal.inv_cdf((1 + level) / 2)
@@ -277,7 +280,7 @@ def main(table: Path, picture: Path | None = None, *, epochs: int = 100) -> None
     other = features(columns, without=["households", "total_bedrooms", "median_house_value"])
     households = split(other, columns["households"])
     n = len(values.y_test)
-    print(f"{len(price):,} rows without holes, {n:,} of them to test on; values in units of 100,000 dollars")
+    print(f"{len(price):,} rows without missing values, {n:,} of them to test on; values in units of 100,000 dollars")
     print("quantiles of the value")
     levels = [report_quantiles(train(cr.Quantile(LEVELS), values, epochs=epochs), values)]
     for of, data in (("price", values), ("log price", of_log)):

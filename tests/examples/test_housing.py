@@ -44,7 +44,7 @@ def test_the_whole_example(lesson, table, tmp_path, capsys):
     picture = tmp_path / "picture.svg"
     lesson.main(table.parent, picture, epochs=2)
     said = capsys.readouterr().out
-    assert f"{ROWS - HOLES} rows without holes, {(ROWS - HOLES) // 4} of them to test on" in said
+    assert f"{ROWS - HOLES} rows without missing values, {(ROWS - HOLES) // 4} of them to test on" in said
     assert "rows where quantiles cross: 0" in said
     assert said.count("largest gap: ") == 4
     assert len(ElementTree.parse(picture).getroot().findall("{*}g")) == 3

@@ -286,7 +286,7 @@ def test_the_command(tmp_path, training, capsys, embed_above):
     assert main(["export", str(tmp_path / "model.safetensors"), "--onnx", str(tmp_path / "net.onnx")]) == 0
     said = capsys.readouterr().err
     assert f"checked  {2 * cases.ROWS} rows in onnxruntime" in said
-    assert "inputs   6 columns of the table, (n, 1) each: 3 numbers (float64), 3 of text" in said
+    assert "inputs   6 columns of the table, (n, 1) each: 3 numeric (float64), 3 text" in said
 
 
 def test_the_page(tmp_path, training, monkeypatch):

@@ -269,7 +269,7 @@ class BaseMLP(FittedNet, abc.ABC):
         return run
 
     def _shrink(self, training: FitRows, settings: Settings, seed: int, run: Run) -> float | None:
-        """The factor by which predictions were drawn to the constant; None if the net is as it was trained."""
+        """The factor by which predictions were shrunk to the constant; None if the net is as it was trained."""
         if run.stopped == "interrupted":
             return None
         net, recipe = self._net, self._recipe

@@ -102,7 +102,7 @@ class RunningMoments:
     def _drawn_in(self, x: np.ndarray) -> np.ndarray:
         """``x`` with values farther out than sqrt(rows so far) standard deviations set to that distance.
 
-        None of n rows lies more than sqrt(n - 1) of their deviations from their mean (Samuelson 1968, How Deviant Can
+        None of n rows lies more than sqrt(n - 1) standard deviations from their mean (Samuelson 1968, How Deviant Can
         You Be?): a value beyond is like none before. A single one no more than doubles the variance, and does not press
         all other rows into one point. If most rows of a chunk are that far out, the column itself has moved, and they
         count as they are; if a chunk is one row, every such row doubles the variance until it is no longer far out.

@@ -23,7 +23,9 @@ from chainrule.nn.metrics import (
 )
 from chainrule.nn.network import Network
 
-CENTRAL_90 = 1.6448536269514722  # deviations to either side of the mean that contain 90 % of a normal distribution
+CENTRAL_90 = (
+    1.6448536269514722  # standard deviations to either side of the mean that contain 90 % of a normal distribution
+)
 
 
 @out_of_memory_hint("use fewer rows", doing="computing metrics")
@@ -33,7 +35,7 @@ def score(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     Classes, two with a single output too: accuracy, balanced_accuracy (not with several answers per row), log_loss, and
     roc_auc unless all rows are of one class. A regression: rmse, mae and r2 (of the quantile nearest to the median, if
     there are several); then for quantiles ``pinball_u`` and ``coverage_u`` of each level u, for gaussian_nll ``nll``
-    and ``coverage_0.9``, the fraction of targets within 1.645 deviations of the mean; for poisson and gamma
+    and ``coverage_0.9``, the fraction of targets within 1.645 standard deviations of the mean; for poisson and gamma
     ``deviance``.
     """
     if net.loss.task == "regress":

@@ -79,14 +79,14 @@ def _run(content: bytes, each: tuple[Mapping[str, np.ndarray], ...]) -> list[dic
 def allowed(expected: np.ndarray, dtype: np.dtype | None = None, unit: Any = 0.0) -> np.ndarray:
     """How far a number may be from ``expected`` (n, ...).
 
-    1e-4 (float64: 1e-10) of its distance from the mean over rows and of their deviation, and 64 units of roundoff: so
-    prices in the hundred thousands are compared at the scale of their differences.
+    1e-4 (float64: 1e-10) of its distance from the mean over rows and of their standard deviation, and 64 units of
+    roundoff: so prices in the hundred thousands are compared at the scale of their differences.
 
     Parameters
     ----------
     dtype : in which the net computes, by default that of ``expected``
-    unit : the deviation of a standardised target, of which 8 units of roundoff (float32: 1e-6) are allowed besides: the
-        net's logits are rounded at that scale, however little they differ
+    unit : the standard deviation of a standardised target, of which 8 units of roundoff (float32: 1e-6) are allowed
+        besides: the net's logits are rounded at that scale, however little they differ
     """
     dtype = expected.dtype if dtype is None else dtype
     with np.errstate(over="ignore", invalid="ignore"):

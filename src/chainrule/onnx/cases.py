@@ -118,9 +118,9 @@ def _largest(dtype: np.dtype) -> float:
 
 
 def random_table(net: Network, far: float, dtype: np.dtype) -> dict[str, ColumnData]:
-    """The columns of the net's encoder: numbers of :func:`random_rows`, but ``far`` times as far out and with holes.
+    """The columns of the net's encoder: numbers of :func:`random_rows`, but ``far`` times as far out.
 
-    Text is each category, a new one and a hole, equally often. Always the same.
+    Numbers are missing in some rows. Text is each category, a new one and a missing value, equally often. Always the same.
     """
     encoder, rng = net.preparation.encoder, np.random.default_rng(0)
     assert encoder is not None
@@ -143,7 +143,7 @@ def random_table(net: Network, far: float, dtype: np.dtype) -> dict[str, ColumnD
 
 
 def _rows_for(net: Network) -> int:
-    """Enough for each category in each column of codes or text to occur, and a new one and a hole."""
+    """Enough for each category in each column of codes or text to occur, and a new one and a missing value."""
     encoder = net.preparation.encoder
     slots = [column.slots + 2 for column in encoder.columns if not isinstance(column, NumberColumn)] if encoder else []
     return min(MOST_ROWS, max([ROWS, *slots, *net.codes().values()]))

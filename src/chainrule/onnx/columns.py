@@ -1,8 +1,8 @@
 """From the columns of a table to X, as :class:`TableEncoder` makes it: one input per column, (n, 1) each.
 
-Numbers are floats, nan for a hole. Text is strings, and onnxruntime has no missing string: a hole is the empty string,
+Numbers are floats, nan if missing. Text is strings, and onnxruntime has no missing string: it is the empty string,
 or what onnxruntime makes of Python's own (``None``, ``nan``), or, if the training column was read from a text file, one
-of the marks that mean a hole there (``NA``, ``?``, ...). A mark that was text in training is text.
+of the marks of a missing value there (``NA``, ``?``, ...). A mark that was text in training is text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def encoded(g: Graph, encoder: TableEncoder, input_dtype: np.dtype) -> str:
 
     Raises
     ------
-    OptionError   for a kind of column that has no ONNX form, or text whose holes would be ambiguous.
+    OptionError   for a kind of column that has no ONNX form, or text whose missing values would be ambiguous.
     """
     inputs = [g.input(c.name, TEXT if isinstance(c, TextColumn) else input_dtype, 1) for c in encoder.columns]
     parts: list[str] = []
@@ -110,7 +110,7 @@ def _also_written(name: str, decimal: str) -> list[str]:
 
 
 def _codes(column: TextColumn) -> dict[str, int]:
-    """The slots of all text that has one, and of the marks for a hole."""
+    """The slots of all text that has one, and of the marks for a missing value."""
     if "" in column.categories:
         raise OptionError(
             f"column {column.name!r:.60} has the empty text as a category, which means a hole in an ONNX file",

@@ -49,7 +49,7 @@ def read_table(
 
     Files: .csv, .tsv, .txt, .npy, .npz; with pyarrow .parquet, .arrow, .feather. DataFrames: pandas, Polars, Arrow
     tables, and any object with ``__arrow_c_stream__``. The same data gives the same table in every format, except that
-    text files have neither types nor nulls: there a word such as NA is a hole, and 7.0 is 7.
+    text files have neither types nor nulls: there a word such as NA is a missing value, and 7.0 is 7.
 
     Every value is checked here, and nothing is guessed silently; see
     :mod:`chainrule.tables.text.csv_reader`, :mod:`chainrule.tables.frames.frame_reader` and

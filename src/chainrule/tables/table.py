@@ -19,11 +19,11 @@ NAMES_SHOWN = 8  # of columns or classes, on a line of the repr
 class Table:
     """What a reader returns; everything in it has been checked.
 
-    It holds either ``columns``, as files with a header and DataFrames do, or a ``matrix``, as arrays without holes are.
+    It holds either ``columns``, as files with a header and DataFrames do, or a ``matrix``, as arrays without nan are.
 
     Parameters
     ----------
-    columns : name to column, in order: (n,) float64 with nan for holes, or :class:`Categorical`; and how the numbers
+    columns : name to column, in order: (n,) float64, nan if missing, or :class:`Categorical`; and how the numbers
         of a text file were written, see :class:`~chainrule.nn.columns.column_data.TableColumns`
     matrix : (n, d) array, n and d at least 1, finite, of the array's own real dtype; None if there are columns
     feature_names : the columns in order; empty if they have no names
@@ -89,7 +89,7 @@ class Table:
 
     @property
     def features(self) -> np.ndarray:
-        """(n, d) finite numbers; DataError if a column holds text or has holes."""
+        """(n, d) finite numbers; DataError if a column holds text or lacks values."""
         if self.matrix is not None:
             return self.matrix
         X = np.empty((len(self), len(self.columns)))

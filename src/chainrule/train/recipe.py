@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar, cast
 from chainrule.train.feeding.batches import plan_batches
 
 LEARNING_RATE = 2e-3  # of Adam, falling to 0 along a cosine
-FEATURE_LIMIT = 3.0  # deviations at which features are bent over, so that no outlier rules the net
+FEATURE_LIMIT = 3.0  # standard deviations at which features are bent over, so that no outlier rules the net
 DECAY = 5.0  # times the mean of the schedule, 1/2 of a cosine: the logarithm by which a run's decay shrinks weights
 MOST_DECAY = 1.0  # for tables of 100 rows, whose few steps would ask for so much that it outweighs the loss
 MOST_STEPS = 1 << 63  # that are told apart: a whole number may be larger than every float

@@ -64,8 +64,8 @@ class Trainer:
     ema : decay of an exponential moving average of the weights, in (0, 1), such as 0.999; None for none. Validation,
         the best epoch, callbacks and the final net use the average; training continues with the raw weights
     stream : whether the rows stay on the host and are sent to the device in blocks, each while the one before is
-        trained on; None streams if they would take most of the device's free memory. The result is the same, to
-        the bit; X is a NumPy array or a memory map
+        trained on; None streams if they would take most of the device's free memory. The result is the same bit
+        for bit; X is a NumPy array or a memory map
     moments : Moments that a fit continues from and leaves updated at its end, for the next fit: those of the
         optimiser and the number of its steps. Shuffles and schedules begin again
     bias_from_targets : begin at the best constant prediction: if the output layer's bias is all 0, it is first set

@@ -40,7 +40,7 @@ def read_npy(path: Path, selection: Selection) -> Table:
 
     Raises
     ------
-    DataError     if the file is damaged or holds anything but real numbers in two axes, finite or nan for a hole.
+    DataError     if the file is damaged or holds anything but real numbers in two axes, finite or nan if missing.
     OptionError   if the target column is needed and not given, or is no position of a column.
     """
     source, target = str(path), selection.target

@@ -26,8 +26,8 @@ class ClassWeights:
         rows and S that of all rows, so that all classes have the same total weight; for rows without weights that is
         n / (number of classes * rows of the class). Only classes that have a row of weight above 0 are counted; the
         weight of the others is 1. Or {label: weight}, with 1 for labels that are missing
-    y, sample_weight : labels of the training rows, and their own weights or None, which determine "balanced": rows held
-        out do not count
+    y, sample_weight : labels of the training rows, and their own weights or None, which determine "balanced": held-out
+        rows do not count
 
     Raises
     ------
