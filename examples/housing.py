@@ -10,8 +10,8 @@ Nets of two hidden layers, each tested on a quarter of the rows, which no traini
 
 The table is made numeric in plain NumPy: rows with a missing value (207, all in total_bedrooms) are left out,
 ocean_proximity becomes a column of 0 and 1 for each of its values, and the four counts are taken as logarithms, since
-they span four powers of ten. Source: Pace, Barry 1997; the file is datasets/housing/housing.csv of ageron/handson-ml2, whose author
-took the 207 numbers away by chance.
+they span four powers of ten. Source: Pace, Barry 1997; the file is datasets/housing/housing.csv of ageron/handson-ml2,
+whose author took the 207 numbers away by chance.
 """
 
 from __future__ import annotations

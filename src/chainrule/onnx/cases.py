@@ -120,7 +120,7 @@ def _largest(dtype: np.dtype) -> float:
 def random_table(net: Network, far: float, dtype: np.dtype) -> dict[str, ColumnData]:
     """The columns of the net's encoder: numbers of :func:`random_rows`, but ``far`` times as far out.
 
-    Numbers are missing in some rows. Text is each category, a new one and a missing value, equally often. Always the same.
+    Numbers are missing in some rows. Text is each category, a new one and a missing value, equally often. Always alike.
     """
     encoder, rng = net.preparation.encoder, np.random.default_rng(0)
     assert encoder is not None

@@ -16,7 +16,7 @@ from chainrule.train.shrinkage.outcome import Shrinkage
 
 
 def shrink_by(net: Network, rows: Rows | HostRows, held_out: Rows) -> Shrinkage | None:
-    """Shrink predictions of a net trained on ``rows`` towards the best constant one, by a factor chosen on ``held_out``.
+    """Shrink a net trained on ``rows`` towards the best constant prediction, by a factor chosen on ``held_out``.
 
     None, and nothing is changed, if that constant is not known.
     """
