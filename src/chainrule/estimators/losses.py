@@ -15,7 +15,7 @@ from chainrule.options import one_of
 
 @dataclass(frozen=True, repr=False)
 class BinaryLogLoss(SigmoidCrossEntropy):
-    """mean_i( sum_j max(z, 0) - z t + log(1 + exp(-|z|)) )."""
+    """mean_i( sum_j( max(z, 0) - z t + log(1 + exp(-|z|)) ) )."""
 
     @property
     def scale(self) -> float:

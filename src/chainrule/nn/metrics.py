@@ -1,7 +1,7 @@
 """Metrics of predictions on the host, in the target's own units.
 
 y (n,) or (n, k) are the true values, p the predictions, w (n,) the weights of the rows, all ones if None; means over
-rows are sum_i (w_i x_i) / sum_i w_i. Each returns a float, nan if it is undefined. Each is scikit-learn's metric of
+rows are sum_i(w_i x_i) / sum_i(w_i). Each returns a float, nan if it is undefined. Each is scikit-learn's metric of
 that name, over several target columns the mean of theirs, as is its default; differences are documented.
 """
 

@@ -15,9 +15,9 @@ replayed:
                           ``state[BATCH]``   the batch's number within the epoch, from 0
                           ``state[HALTED]``  the first step whose loss was not finite, or -1
 ``totals``  (m, 3) float64, one row per batch: ``totals[state[BATCH]]`` is written by the loss
-                          ``[LOSS]``     scale * sum_i w_i l_i
-                          ``[WEIGHT]``   sum_i w_i: the loss is LOSS / WEIGHT for a mean, LOSS for a sum
-                          ``[CORRECT]``  sum_i w_i [row i predicted right], written by ``count_correct``
+                          ``[LOSS]``     scale * sum_i(w_i l_i)
+                          ``[WEIGHT]``   sum_i(w_i): the loss is LOSS / WEIGHT for a mean, LOSS for a sum
+                          ``[CORRECT]``  sum_i(w_i [row i predicted right]), written by ``count_correct``
 ``lr``      (m,) float64  the learning rate of each batch of this epoch: ``lr[min(state[BATCH], m - 1)]``
 
 **Updates and batches.** Mostly every batch is an update, and both counters go up together. If gradients are

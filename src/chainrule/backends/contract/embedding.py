@@ -39,4 +39,4 @@ class EmbeddingContract(abc.ABC):
 
     @abc.abstractmethod
     def embed_means(self, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
-        """means_t = sum_c shares_tc T_t[c]."""
+        """means_t = sum_c(shares_tc T_t[c])."""

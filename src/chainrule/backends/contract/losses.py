@@ -25,8 +25,8 @@ class LossBatch(NamedTuple):
 class LossContract(abc.ABC):
     """Each loss writes totals[state[BATCH], LOSS and WEIGHT] and dlogits, in one pass. z are the logits.
 
-    With mean=True the loss is divided by sum_i w_i, with mean=False by 1; ``scale`` multiplies it. Weights that are all
-    zero give loss 0 and gradient 0. A loss that is not finite sets state[HALTED] to state[STEP], unless it is set
+    With mean=True the loss is divided by sum_i(w_i), with mean=False by 1; ``scale`` multiplies it. Weights that are
+    all zero give loss 0 and gradient 0. A loss that is not finite sets state[HALTED] to state[STEP], unless it is set
     already.
     """
 
@@ -36,7 +36,7 @@ class LossContract(abc.ABC):
     ) -> None:
         """Cross-entropy of a softmax, in nats, and its gradient.   s = label_smoothing in [0, 1).
 
-        q_i = (1 - s) onehot(labels_i) + s / k;   l_i = logsumexp(z_i) - sum_j (q_ij z_ij);
+        q_i = (1 - s) onehot(labels_i) + s / k;   l_i = logsumexp(z_i) - sum_j(q_ij z_ij);
         dlogits_i = w_i (softmax(z_i) - q_i) scale / sum w
 
         The targets are labels, each in [0, k), which is checked when the rows are taken in, not here.
@@ -59,7 +59,7 @@ class LossContract(abc.ABC):
     def count_correct(
         self, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
     ) -> None:
-        """totals[state[BATCH], CORRECT] = sum_i w_i [row i is right].
+        """totals[state[BATCH], CORRECT] = sum_i(w_i [row i is right]).
 
         Labels (n,) of an int dtype: right if argmax(z_i) is the label (the first of equals).
         Targets (n, k): right if every sign of z_i agrees with targets_i > 1/2.

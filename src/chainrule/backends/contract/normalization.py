@@ -36,7 +36,7 @@ class NormalizationContract(abc.ABC):
         dgain: Array,
         dbias: Array,
     ) -> None:
-        """dgain = sum_i dy x_hat,   dbias = sum_i dy,   and with g = dy gain, the gradient by x_hat,
+        """dgain = sum_i(dy x_hat),   dbias = sum_i(dy),   and with g = dy gain, the gradient by x_hat,
 
         dx = inverse_std_i (g - mean_j(g) - x_hat mean_j(g x_hat)).
 
@@ -61,7 +61,7 @@ class NormalizationContract(abc.ABC):
     ) -> None:
         """x_hat_ij = (x_ij - mean_j) inverse_std_j,   y = gain x_hat + bias.   All but x and y are (k,).
 
-        mean_j = 1/n sum_i x_ij,   var_j = 1/n sum_i (x_ij - mean_j)^2,   inverse_std_j = 1 / sqrt(var_j + eps);
+        mean_j = sum_i(x_ij) / n,   var_j = sum_i( (x_ij - mean_j)^2 ) / n,   inverse_std_j = 1 / sqrt(var_j + eps);
         running_mean += momentum (mean - running_mean),   running_var += momentum (n / (n - 1) var - running_var)
 
         The running statistics stay as they are for a single row, which has no variance, and once state[HALTED] is set.
@@ -87,7 +87,7 @@ class NormalizationContract(abc.ABC):
         dgain: Array,
         dbias: Array,
     ) -> None:
-        """dgain = sum_i dy x_hat,   dbias = sum_i dy,   dx = gain inverse_std_j (dy - dbias / n - x_hat dgain / n).
+        """dgain = sum_i(dy x_hat),   dbias = sum_i(dy),   dx = gain inverse_std_j (dy - dbias / n - x_hat dgain / n).
 
         ``dx`` may be ``dy``, and is None if nobody asks for it.
         """

@@ -75,9 +75,9 @@ class OptimiserContract(abc.ABC):
 
     @abc.abstractmethod
     def penalize(self, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool) -> None:
-        """The penalty alpha / 2 sum params^2 on a batch as a whole, beside its loss: per row, if that is a mean.
+        """The penalty (alpha / 2) sum(params^2) on a batch as a whole, beside its loss: per row, if that is a mean.
 
-        totals[state[BATCH], LOSS] += alpha / 2 sum params^2;   grads += alpha params / W,
+        totals[state[BATCH], LOSS] += (alpha / 2) sum(params^2);   grads += alpha params / W,
         W = totals[state[BATCH], WEIGHT] if mean else 1, and 1 if that is 0
 
         So a batch of n rows without weights has the loss mean_i l_i + alpha / (2 n) sum params^2. The squares are added

@@ -15,7 +15,7 @@ class PredictionContract(abc.ABC):
 
     @abc.abstractmethod
     def softmax(self, logits: Array, *, out: Array) -> None:
-        """out_ij = exp(z_ij) / sum_k exp(z_ik), z the logits; ``out`` may be ``logits``."""
+        """out_ij = exp(z_ij) / sum_k(exp(z_ik)), z the logits; ``out`` may be ``logits``."""
 
     @abc.abstractmethod
     def argmax(self, x: Array, *, out: Array) -> None:

@@ -22,7 +22,7 @@ class TargetLossContract(abc.ABC):
     def elementwise_loss(
         self, batch: LossBatch, kind: ElementwiseLossName, *, parameter: float = 0.0, scale: float, mean: bool
     ) -> None:
-        """A loss that is a sum over elements, l_i = sum_j l(z_ij, t_ij), and its gradient.   Logits and targets (n, k).
+        """A loss that is a sum over elements, l_i = sum_j( l(z_ij, t_ij) ), and its gradient.   Logits, targets (n, k).
 
         dlogits_ij = w_i (dl/dz) scale / sum w, with z, t for z_ij, t_ij and d = ``parameter``:
 
@@ -43,7 +43,7 @@ class TargetLossContract(abc.ABC):
         """Pinball loss of several quantiles that never cross, and its gradient.
 
         q_1 = z_1,   q_j = q_(j-1) + log(1 + exp(z_j));   g_j = [t < q_j] - levels_j;
-        l_i = sum_j ((q_j - t) g_j) = sum_j max(levels_j (t - q_j), (levels_j - 1) (t - q_j));
+        l_i = sum_j( (q_j - t) g_j ) = sum_j( max(levels_j (t - q_j), (levels_j - 1) (t - q_j)) );
         dl/dz_1 = g_1 + ... + g_L,   dl/dz_j = sigmoid(z_j) (g_j + ... + g_L)
 
         targets (n, k); logits, dlogits (n, k L): the L = len(levels) outputs of a target column stand side by side;
@@ -55,7 +55,7 @@ class TargetLossContract(abc.ABC):
     def gaussian_nll(self, batch: LossBatch, *, scale: float, mean: bool) -> None:
         """Negative log likelihood of a Gaussian, in nats and without log(2 pi) / 2 per column, and its gradient.
 
-        l_i = sum_j ((s + (m - t)^2 exp(-s)) / 2),   m = z_ij, s = z_i,k+j: mean and logarithm of the variance;
+        l_i = sum_j( (s + (m - t)^2 exp(-s)) / 2 ),   m = z_ij, s = z_i,k+j: mean and logarithm of the variance;
         dl/dm = (m - t) exp(-s),   dl/ds = (1 - (m - t)^2 exp(-s)) / 2
 
         targets (n, k); logits, dlogits (n, 2 k): the means, then the log variances. Source: Nix, Weigend 1994.
