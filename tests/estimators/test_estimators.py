@@ -195,14 +195,14 @@ def test_loss_of_the_classifier_with_label_smoothing(cancer, loss):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "newton"}, "unknown solver"),
-        ({"learning_rate": "falling"}, "unknown learning_rate"),
-        ({"activation": "logisitc"}, "unknown activation"),
+        ({"solver": "newton"}, "solver: expected one of adam"),
+        ({"learning_rate": "falling"}, "learning_rate: expected one of"),
+        ({"activation": "logisitc"}, "activation: expected one of(.|\n)*did you mean"),
         ({"hidden_layer_sizes": (10, 0)}, "width"),
         ({"alpha": -1.0}, "alpha: expected a finite number from 0 up, got -1.0"),
         ({"max_iter": 0}, "max_iter"),
         ({"batch_size": "all"}, "batch_size"),
-        ({"device": "gpu"}, "unknown device"),
+        ({"device": "gpu"}, "device: expected auto"),
         ({"callbacks": [3]}, "callback"),
     ],
 )

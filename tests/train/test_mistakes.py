@@ -15,8 +15,11 @@ MISTAKES = {
     "a loss that was not made": (lambda: cr.MLP([2, 1], loss=cr.Huber), r"got the class Huber(.|\n)*Huber\(\)"),
     "one width": (lambda: cr.MLP(2), r"widths: expected a list(.|\n)*\[64, 256, 10\]"),
     "a layer for a list": (lambda: cr.Residual(cr.Dense(2)), "expected a list of layers"),
-    "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "expected a list of callbacks"),
-    "a callback object": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()), "expected a list of callbacks"),
+    "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "callbacks: expected a list, got"),
+    "a callback object": (
+        lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()),
+        "callbacks: expected a list, got",
+    ),
     "patience": (lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=5), "early_stopping: expected an EarlyStopping"),
     "nothing to monitor": (
         lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=cr.EarlyStopping()).fit(X, labels),
@@ -27,7 +30,7 @@ MISTAKES = {
         r"lr: expected a number or a schedule, got 'cosine'(.|\n)*cr.Cosine\(1e-3\)",
     ),
     "a schedule that was not made": (lambda: cr.Adam(cr.Cosine), "lr: expected a number or a schedule"),
-    "a rate of 0": (lambda: cr.Adam(0.0), "learning rate: expected a finite number above 0, got 0.0"),
+    "a rate of 0": (lambda: cr.Adam(0.0), "lr: expected a finite number above 0, got 0.0"),
     "epochs as milestones": (lambda: cr.Step(1e-3, at=(10, 20)), r"a fraction of the run in at: expected .*, got 10"),
     "labels by name": (
         lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, np.array(["a", "b", "c"] * 2)),

@@ -163,10 +163,14 @@ def test_the_same_command_gives_the_same_bits(run):
 REFUSALS = {
     "usage": (("train",), 2, "DATA"),
     "unknown flag": (("train", "digits", "--depth", "3"), 2, "--depth"),
-    "unknown device": (("train", "digits", "--device", "gpu"), 2, "unknown device 'gpu'"),
+    "unknown device": (
+        ("train", "digits", "--device", "gpu"),
+        2,
+        "device: expected auto, cpu, cuda or cuda:N, got 'gpu'",
+    ),
     "bad hidden": (("train", "digits", "--hidden", "12,x"), 2, "12,x"),
     "bad seed": (("train", "digits", "--seed", "-1"), 2, "seed: expected a whole number from 0"),
-    "bad lr": (("train", "digits", "--lr", "nan", "--device", "cpu"), 2, "learning rate: expected a finite number"),
+    "bad lr": (("train", "digits", "--lr", "nan", "--device", "cpu"), 2, "lr: expected a finite number"),
     "bad fraction": (
         ("train", "digits", "--valid", "1.5", "--device", "cpu"),
         2,
@@ -224,7 +228,7 @@ def test_a_folder_with_files_is_not_overwritten_unless_asked(run):
     argv = ("train", "digits", "--epochs", 1, "--run-dir", "out", *QUICK)
     found = run(*argv)
     assert (found.code, found.json["ok"]) == (2, False)
-    assert "out is not empty" in found.error
+    assert "out: expected a new or an empty folder" in found.error
     assert run(*argv, "--overwrite").code == 0
     assert Path("out/mine.txt").read_text() == "keep"
 

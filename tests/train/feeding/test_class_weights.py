@@ -95,7 +95,9 @@ def test_wrong_class_weight_is_refused(options, error, message):
 
 
 def test_class_weight_of_several_yes_or_no_columns_is_refused():
-    with pytest.raises(cr.OptionError, match="sigmoid_cross_entropy of 2 outputs, which has no classes"):
+    with pytest.raises(
+        cr.OptionError, match="class_weight: expected a loss of classes, got sigmoid_cross_entropy of 2 outputs"
+    ):
         train(np.ones((12, 2)), loss="sigmoid_cross_entropy", n_out=2, class_weight="balanced")
 
 

@@ -14,6 +14,7 @@ from chainrule.nn.columns.column_data import ColumnData, refuse_long_names
 from chainrule.nn.columns.notation import Notation, check_notation
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.standardization import Standardization
+from chainrule.plain_text import show
 
 
 class TableLike(Protocol):
@@ -100,6 +101,27 @@ class Preparation:
             raise OptionError(
                 f"the encoder writes codes to columns {list(wanted)!s:.60} of X, which the net does not embed as such",
                 hint="cr.MLP(..., embedding=encoder.embedding())",
+            )
+
+    def refuse_other_columns(self, n_in: int, n_targets: int) -> None:
+        """OptionError unless the parts are for a net of ``n_in`` features and ``n_targets`` target columns."""
+        for name, part, columns, taker in (
+            ("features", self.features, n_in, "the net"),
+            ("targets", self.targets, n_targets, "the loss"),
+        ):
+            if not isinstance(part, Standardization | None):
+                raise OptionError(
+                    f"preparation: expected a Standardization as {name}, got {show(part)}",
+                    hint="cr.Standardization.fit(X)",
+                )
+            if part is not None and len(part.mean) != columns:
+                raise OptionError(
+                    f"preparation: expected {name} of {columns} columns, as {taker} takes, got {len(part.mean)}"
+                )
+        if len(self.feature_names) not in {0, n_in}:
+            raise OptionError(
+                f"preparation: expected {n_in} feature_names, as the net takes columns, or none, got "
+                f"{len(self.feature_names)}"
             )
 
     def encode(self, table: TableLike) -> np.ndarray:
