@@ -176,7 +176,7 @@ def _refuse_text_and_ragged(arrays: Mapping[str, Any], message: str, error: Valu
         if "inhomogeneous" in message:
             refuse_ragged(values, name)
         elif "could not convert string" in message and _has_text(values):
-            hint = FOR_TEXT.get(name, "")
+            hint = FOR_TEXT.get(name, "") if "y" in arrays else ""  # of a fit: a prediction takes what it took
             raise DataError(f"{name}: expected finite numbers, got text", hint=hint) from error
 
 

@@ -48,13 +48,13 @@ WRONG_X = {
         DataError,
         r"row 5, column 0: expected a finite number, got 1e\+39, which does not fit float32",
     ),
-    "masked": (np.ma.masked_greater(X, 1.0), DataError, "masked array(?s:.*)fill or drop them first"),
+    "masked": (np.ma.masked_greater(X, 1.0), DataError, "X: expected a plain array(?s:.*)fill or drop them first"),
     "objects": (X.astype(object), DataError, "expected real numbers, got X of dtype object(?s:.*)text columns"),
     "text": (X.astype(str), DataError, "got X of dtype <U32"),
     "complex": (X + 1j, DataError, "got X of dtype complex128"),
     "dates": (np.zeros((N, N_IN), "M8[s]"), DataError, "X of dtype datetime64"),
     "records": (np.zeros((N, N_IN), [("a", "f4")]), DataError, "X of dtype"),
-    "unequal rows": ([[1, 2, 3], [1, 2]], DataError, "not a regular array of numbers"),
+    "unequal rows": ([[1, 2, 3], [1, 2]], DataError, "X: expected rows of one length, got rows of 3 and 2 numbers"),
     "None": (None, DataError, "X of dtype object"),
 }
 WRONG_Y = {

@@ -60,9 +60,9 @@ def refuse_masked(values: Any, name: str = "X") -> None:
 
 def refuse_ragged(values: Any, name: str = "X") -> None:
     """DataError for a list of rows that differ in length."""
-    if not isinstance(values, list | tuple):
+    if not isinstance(values, list | tuple) or not all(isinstance(row, Sized) for row in values):
         return
-    lengths = [len(row) if isinstance(row, Sized) and not isinstance(row, str) else 0 for row in values]
+    lengths = [len(row) for row in values]
     other = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
     if other is not None:
         raise DataError(
