@@ -25,6 +25,7 @@ OTHER_NAMES = {  # what other libraries call it
     "logistic": "sigmoid",
     "linear": "identity",
     "gpu": "cuda",
+    "float16": "float32",
 }
 
 

@@ -303,6 +303,11 @@ def test_a_preparation_that_does_not_fit_the_net_is_refused_when_it_is_set(tmp_p
         (cr.Preparation(targets=of_three), "preparation: expected targets of 2 columns, as the loss takes, got 3"),
         (cr.Preparation(features=3), "preparation: expected a Standardization as features, got 3"),  # type: ignore[arg-type]
         (cr.Preparation(feature_names=("a", "b")), "preparation: expected 4 feature_names"),
+        (cr.Preparation(classes=("a", "b")), "preparation: expected 6 classes, as the net has, or none, got 2"),
+        (
+            cr.Preparation(targets=cr.Standardization(np.zeros(2), np.ones(2), 3.0)),
+            "preparation: expected targets without a limit, got 3",
+        ),
         (of_three, "preparation: expected a Preparation, got"),
     ):
         with pytest.raises(cr.OptionError) as error:

@@ -63,7 +63,7 @@ class Network(LayeredNet):
                 f"preparation: expected a Preparation, got {show(preparation)}",
                 hint="cr.Preparation(features=cr.Standardization.fit(X))",
             )
-        preparation.refuse_other_columns(self.n_in, self.loss.columns)
+        preparation.refuse_another_net(self.n_in, self.n_out, self.loss.columns)
         if preparation.targets is not None:
             refuse_standardized(self.loss)
         self._preparation = preparation

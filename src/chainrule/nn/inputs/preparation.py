@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,8 +104,10 @@ class Preparation:
                 hint="cr.MLP(..., embedding=encoder.embedding())",
             )
 
-    def refuse_other_columns(self, n_in: int, n_targets: int) -> None:
-        """OptionError unless the parts are for a net of ``n_in`` features and ``n_targets`` target columns."""
+    def refuse_another_net(self, n_in: int, n_out: int, n_targets: int) -> None:
+        """OptionError unless the parts are for a net of ``n_in`` features, ``n_out`` outputs and ``n_targets`` target
+        columns: a model file with others would not open.
+        """
         for name, part, columns, taker in (
             ("features", self.features, n_in, "the net"),
             ("targets", self.targets, n_targets, "the loss"),
@@ -118,11 +121,17 @@ class Preparation:
                 raise OptionError(
                     f"preparation: expected {name} of {columns} columns, as {taker} takes, got {len(part.mean)}"
                 )
-        if len(self.feature_names) not in {0, n_in}:
+        if self.targets is not None and math.isfinite(self.targets.limit):
             raise OptionError(
-                f"preparation: expected {n_in} feature_names, as the net takes columns, or none, got "
-                f"{len(self.feature_names)}"
+                f"preparation: expected targets without a limit, got {self.targets.limit:g}",
+                hint="predictions in their units would not be linear in the logits",
             )
+        for name, names, count in (
+            ("feature_names", self.feature_names, n_in),
+            ("classes", self.classes, max(2, n_out)),
+        ):
+            if len(names) not in {0, count}:
+                raise OptionError(f"preparation: expected {count} {name}, as the net has, or none, got {len(names)}")
 
     def encode(self, table: TableLike) -> np.ndarray:
         """X (n, n_in) before standardisation; DataError if a column is missing or of the wrong kind."""
