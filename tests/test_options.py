@@ -65,5 +65,14 @@ def test_the_bounds_of_a_real_number():
 
 def test_a_choice_that_does_not_exist_lists_those_that_do():
     assert one_of("mode", "min", ("min", "max")) == "min"
-    with pytest.raises(cr.OptionError, match="unknown mode 'mean'\nhint: one of min, max"):
+    with pytest.raises(cr.OptionError, match="mode: expected one of min, max, got 'mean'"):
         one_of("mode", "mean", ("min", "max"))
+    with pytest.raises(cr.OptionError, match="hint: did you mean 'relu'"):
+        one_of("activation", "rellu", ("relu", "tanh"))
+
+
+def test_the_end_of_a_large_range_is_a_power_of_two():
+    for below, text in ((2**63, "2^63"), (2**63 - 1, str(2**63 - 1)), (8, "8")):
+        with pytest.raises(cr.OptionError) as error:
+            whole_number("epochs", 0, below=below)
+        assert error.value.message == f"epochs: expected a whole number from 1 to below {text}, got 0"

@@ -5,10 +5,39 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+from collections.abc import Collection
 from typing import Any
 
 from chainrule.errors import OptionError
 from chainrule.plain_text import show
+
+MAX_SEARCHED = 2_000  # names that are searched for a near miss; difflib takes 50 us per name
+
+OTHER_NAMES = {  # what other libraries call it
+    "mse": "squared_error",
+    "l2": "squared_error",
+    "mae": "absolute_error",
+    "l1": "absolute_error",
+    "cross_entropy": "softmax_cross_entropy",
+    "log_loss": "softmax_cross_entropy",
+    "bce": "sigmoid_cross_entropy",
+    "swish": "silu",
+    "logistic": "sigmoid",
+    "linear": "identity",
+    "gpu": "cuda",
+    "float16": "float32",
+}
+
+
+def suggest(name: str, names: Collection[str]) -> str:
+    """A hint if one of ``names`` is close to ``name``; else empty."""
+    if OTHER_NAMES.get(name.lower()) in names:
+        return f"did you mean {show(OTHER_NAMES[name.lower()])}?"
+
+    import difflib  # slow to import, and needed for errors only
+
+    near = difflib.get_close_matches(name, names, n=1) if len(names) <= MAX_SEARCHED else []
+    return f"did you mean {show(near[0])}?" if near else ""
 
 
 def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = None) -> int:
@@ -18,7 +47,7 @@ def whole_number(name: str, value: Any, *, low: int = 1, below: int | None = Non
     except TypeError:
         number = low - 1
     if isinstance(value, bool) or number < low or (below is not None and number >= below):
-        limit = "up" if below is None else f"to below {below}"
+        limit = "up" if below is None else f"to below {_power(below)}"
         raise OptionError(f"{name}: expected a whole number from {low} {limit}, got {show(value)}")
     return number
 
@@ -39,5 +68,12 @@ def real_number(name: str, value: Any, *, low: float = 0.0, below: float = math.
 def one_of(name: str, value: Any, choices: Any) -> Any:
     """One of the names ``choices``."""
     if not isinstance(value, str) or value not in choices:
-        raise OptionError(f"unknown {name} {show(value)}", hint=f"one of {', '.join(choices)}")
+        hint = suggest(value, choices) if isinstance(value, str) else ""
+        raise OptionError(f"{name}: expected one of {', '.join(choices)}, got {show(value)}", hint=hint)
     return value
+
+
+def _power(number: int) -> str:
+    """A number for a message: a large power of two as such."""
+    exponent = number.bit_length() - 1
+    return f"2^{exponent}" if exponent >= 16 and number == 1 << exponent else str(number)

@@ -17,7 +17,7 @@ CASES = 4
 
 AT_ONCE, ON_ONE_FOLDER = 50, 10
 TRAIN = (*runs.TRAIN, "--quiet")
-REFUSALS = "is being trained in by process", "is not empty"
+REFUSALS = "is being trained in by process", "expected a new or an empty folder"
 
 
 def _started(commands: Commands, count: int, *options: object) -> list[tuple[int, str]]:

@@ -42,8 +42,8 @@ def test_what_estimators_would_take_for_numbers():
     for X in (dates, list(dates), tuple(dates)):
         with pytest.raises(cr.DataError, match=r"expected numbers, got X of dtype datetime64"):
             cr.MLPClassifier().fit(X, y)
-    with pytest.raises(cr.DataError, match="y is a masked array"):
+    with pytest.raises(cr.DataError, match="y: expected a plain array"):
         cr.MLPClassifier().fit(np.ones((2, 2)), np.ma.masked_equal(y, 1))
     model = cr.MLPClassifier(max_iter=1).fit(np.ones((2, 2)), y)
-    with pytest.raises(cr.DataError, match="X is a masked array"):
+    with pytest.raises(cr.DataError, match="X: expected a plain array"):
         model.predict(np.ma.masked_equal(np.ones((2, 2)), 1))

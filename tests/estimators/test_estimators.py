@@ -51,8 +51,11 @@ def test_data_frames_a_pipeline_and_a_search():
     pipeline = make_pipeline(StandardScaler().set_output(transform="pandas"), clone(clf))
     search = GridSearchCV(pipeline, {"mlpclassifier__hidden_layer_sizes": [(2,), (16, 8)]}, cv=2).fit(X, names)
     assert search.best_score_ > 0.8
-    with pytest.raises(ValueError, match="could not convert string"):
+    with pytest.raises(cr.DataError, match="X: expected finite numbers, got text\nhint: pass a DataFrame"):
         clf.fit(X.assign(text="a").to_numpy(), names)
+    with pytest.raises(cr.DataError, match="X: expected finite numbers, got text") as predicting:
+        clf.predict(X.assign(text="a").to_numpy())
+    assert "DataFrame" not in predicting.value.hint
 
 
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
@@ -195,14 +198,19 @@ def test_loss_of_the_classifier_with_label_smoothing(cancer, loss):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "newton"}, "unknown solver"),
-        ({"learning_rate": "falling"}, "unknown learning_rate"),
-        ({"activation": "logisitc"}, "unknown activation"),
-        ({"hidden_layer_sizes": (10, 0)}, "width"),
+        ({"solver": "newton"}, "solver: expected one of adam"),
+        ({"learning_rate": "falling"}, "learning_rate: expected one of"),
+        ({"activation": "logisitc"}, "activation: expected one of"),
+        ({"hidden_layer_sizes": (10, 0)}, "hidden_layer_sizes: expected a whole number"),
+        (
+            {"hidden_layer_sizes": "big"},
+            r"hidden_layer_sizes: .*, got 'big'\nhint: a tuple such as \(256, 128\)",
+        ),
+        ({"early_stopping": True, "validation_fraction": 1.5}, "validation_fraction: expected .*, got 1.5"),
         ({"alpha": -1.0}, "alpha: expected a finite number from 0 up, got -1.0"),
         ({"max_iter": 0}, "max_iter"),
         ({"batch_size": "all"}, "batch_size"),
-        ({"device": "gpu"}, "unknown device"),
+        ({"device": "gpu"}, "device: expected auto"),
         ({"callbacks": [3]}, "callback"),
     ],
 )
@@ -210,6 +218,21 @@ def test_options_are_refused_at_fit(cancer, options, message):
     X, _, y, _ = cancer
     with pytest.raises(cr.OptionError, match=message):
         cr.MLPClassifier(**options).fit(X, y)
+
+
+def test_targets_of_text_and_rows_of_different_lengths_are_refused_in_our_words():
+    X = np.ones((4, 3))
+    for text in (["a", "b", "a", "b"], np.array(["a", "b", "a", "b"]), np.array(["a", "b", "a", "b"], object)):
+        with pytest.raises(cr.DataError, match="y: expected finite numbers, got text\nhint: MLPClassifier is for"):
+            cr.MLPRegressor(**CPU).fit(X, text)
+    for ragged in ([[1, 2, 3], [1, 2, 3], [1], [2, 3, 4]], [(1, 2, 3), (1, 2, 3), (1,), (2, 3, 4)]):
+        with pytest.raises(cr.DataError, match=r"X: expected rows of one length, got rows of 3 and 1 numbers"):
+            cr.MLPClassifier(**CPU).fit(ragged, [0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"y has one class, 0\.0: a classifier"):
+        cr.MLPClassifier(**CPU).fit(X, np.zeros(4))
+    with pytest.raises(cr.DataError, match="one row per class") as alone:
+        cr.MLPClassifier(**CPU, early_stopping=True).fit(X, np.arange(4))
+    assert alone.value.hint == "hold out no rows; if the numbers are no classes, train a regression"
 
 
 def test_callbacks_are_told(cancer):

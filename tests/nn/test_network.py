@@ -267,21 +267,21 @@ def test_a_deepcopied_or_pickled_net_can_be_trained(copied):
 
 WRONG = [
     (lambda: cr.MLP([3]), "widths: expected at least an input and an output"),
-    (lambda: cr.MLP([3, 0, 2]), "width: expected a whole number from 1 up"),
-    (lambda: cr.MLP([3, 2.5]), r"width: expected .*, got 2.5"),
-    (lambda: cr.MLP([3, True]), r"width: expected .*, got True"),
-    (lambda: cr.MLP([3, 4, 2], activation="glu"), "unknown activation 'glu'(?s:.*)one of identity, relu"),
-    (lambda: cr.MLP([3, 2], loss="hinge"), "unknown loss 'hinge'(?s:.*)one of softmax_cross_entropy"),
+    (lambda: cr.MLP([3, 0, 2]), r"widths\[1\]: expected a whole number from 1 up"),
+    (lambda: cr.MLP([3, 2.5]), r"widths\[1\]: expected .*, got 2.5"),
+    (lambda: cr.MLP([3, True]), r"widths\[1\]: expected .*, got True"),
+    (lambda: cr.MLP([3, 4, 2], activation="glu"), "activation: expected one of identity, relu, .*, got 'glu'"),
+    (lambda: cr.MLP([3, 2], loss="hinge"), "loss: expected one of softmax_cross_entropy, .*, got 'hinge'"),
     (lambda: cr.MLP([3, 1]), "expected 2 classes or more(?s:.*)sigmoid_cross_entropy"),
-    (lambda: cr.MLP([3, 2], dtype="float16"), "unknown dtype 'float16'(?s:.*)float32, float64"),
+    (lambda: cr.MLP([3, 2], dtype="float16"), "dtype: expected one of float32, float64, got 'float16'"),
     (lambda: cr.MLP([3, 2], seed=-1), "seed: expected a whole number from 0"),
     (lambda: cr.MLP([3, 2], seed=2**64), r"seed: expected .*, got 18446744073709551616"),
-    (lambda: cr.Network([], 3), "the last layer must be a Dense of activation 'identity'"),
-    (lambda: cr.Network([cr.Dense(2, "relu")], 3), "the last layer must be a Dense of activation 'identity'"),
+    (lambda: cr.Network([], 3), "layers: expected a Dense of activation 'identity' as the last"),
+    (lambda: cr.Network([cr.Dense(2, "relu")], 3), "layers: expected a Dense of activation 'identity' as the last"),
     (lambda: cr.Network([cr.Dense(2)], 0), "n_in: expected a whole number from 1 up, got 0"),
     (lambda: cr.Dense(0), "n_out: expected a whole number from 1"),
     (lambda: cr.Dense(2.0), "n_out: expected a whole number from 1"),
-    (lambda: cr.Dense(2, "glu"), "unknown activation 'glu'"),
+    (lambda: cr.Dense(2, "glu"), "activation: expected one of .*, got 'glu'"),
 ]
 
 
@@ -293,3 +293,29 @@ def test_wrong_options(make, message):
 
 def test_whole_numbers_of_numpy_are_whole_numbers():
     assert cr.MLP(np.array([3, 4, 2]), seed=np.int64(5)).widths == (3, 4, 2)
+
+
+def test_a_preparation_that_does_not_fit_the_net_is_refused_when_it_is_set(tmp_path):
+    of_three = cr.Standardization(np.zeros(3), np.ones(3))
+    net = cr.MLP([4, 6], loss="quantile")  # of two columns at three levels
+    for preparation, message in (
+        (cr.Preparation(features=of_three), "preparation: expected features of 4 columns, as the net takes, got 3"),
+        (cr.Preparation(targets=of_three), "preparation: expected targets of 2 columns, as the loss takes, got 3"),
+        (cr.Preparation(features=3), "preparation: expected a Standardization as features, got 3"),  # type: ignore[arg-type]
+        (cr.Preparation(feature_names=("a", "b")), "preparation: expected 4 feature_names"),
+        (cr.Preparation(classes=("a", "b")), "preparation: expected 6 classes, as the net has, or none, got 2"),
+        (
+            cr.Preparation(targets=cr.Standardization(np.zeros(2), np.ones(2), 3.0)),
+            "preparation: expected targets without a limit, got 3",
+        ),
+        (of_three, "preparation: expected a Preparation, got"),
+    ):
+        with pytest.raises(cr.OptionError) as error:
+            net.preparation = preparation  # type: ignore[assignment]
+        assert error.value.message.startswith(message)
+        assert net.preparation == cr.Preparation()
+    counts = cr.MLP([4, 3], loss="poisson")
+    with pytest.raises(cr.OptionError, match="targets in their own units"):
+        counts.preparation = cr.Preparation(targets=of_three)
+    net.save(tmp_path / "m")
+    assert cr.load(tmp_path / "m", device="cpu").preparation == net.preparation

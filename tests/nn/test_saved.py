@@ -217,7 +217,7 @@ def test_a_net_with_a_nan_among_its_parameters_is_not_saved(tmp_path):
 
 def test_a_device_that_is_none(tmp_path):
     cr.MLP([2, 2]).save(tmp_path / "m")
-    with pytest.raises(cr.OptionError, match="unknown device 'tpu'"):
+    with pytest.raises(cr.OptionError, match="device: expected auto, cpu, cuda or cuda:N, got 'tpu'"):
         cr.load(tmp_path / "m", device="tpu")
 
 

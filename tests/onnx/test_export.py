@@ -281,7 +281,13 @@ def test_a_parameter_that_is_not_finite(tmp_path, net, wrong):
 
 
 def test_options_that_do_not_exist(tmp_path, net):
-    assert_refused(net, tmp_path, cr.OptionError, "input_dtype 'float16'", input_dtype="float16")
+    assert_refused(
+        net,
+        tmp_path,
+        cr.OptionError,
+        "input_dtype: expected one of float32, float64, got 'float16'",
+        input_dtype="float16",
+    )
     assert_refused(net, tmp_path, cr.ShapeError, r"got \(5, 2\)", rows=np.zeros((5, 2)))
 
 

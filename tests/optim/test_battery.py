@@ -178,7 +178,18 @@ def test_weight_decay_spares_gains_and_running_statistics():
 
 @pytest.mark.parametrize("pattern", ["DENSE0.W", "dense0", "dense?"])
 def test_a_parameter_group_pattern_matches_the_whole_name_and_its_case(pattern):
-    assert cut(cr.ParameterGroup(pattern, lr_factor=0.0)) == cut()
+    with pytest.raises(cr.OptionError, match="groups: expected a pattern that matches a parameter, got") as error:
+        cut(cr.ParameterGroup("*.b"), cr.ParameterGroup(pattern, lr_factor=0.0))
+    assert error.value.hint == "the parameters are dense0.W, dense1.W, dense0.b, dense1.b"
+
+
+def test_a_parameter_group_that_matches_no_parameter_is_refused_by_fit():
+    for optimizer in (
+        cr.Adam(groups=[cr.ParameterGroup("dense9.*")]),
+        cr.LBFGS(groups=[cr.ParameterGroup("dense9.*")]),
+    ):
+        with pytest.raises(cr.OptionError, match=r"groups: expected .* got 'dense9.\*'"):
+            cr.Trainer(cr.MLP([4, 2]), optimizer).fit(np.ones((6, 4)), [0, 1] * 3)
 
 
 @pytest.mark.parametrize("factory", [cr.SGD, cr.Adam, cr.AdamW])
@@ -223,15 +234,15 @@ def test_sgd_without_momentum_keeps_no_velocity(backend):
 # ---- options --------------------------------------------------------------------------------------
 
 WRONG = [
-    (lambda: cr.SGD(lr=0.0), r"learning rate: expected .*, got 0"),
-    (lambda: cr.SGD(lr=float("nan")), r"learning rate: expected .*, got nan"),
+    (lambda: cr.SGD(lr=0.0), r"lr: expected .*, got 0"),
+    (lambda: cr.SGD(lr=float("nan")), r"lr: expected .*, got nan"),
     (lambda: cr.SGD(momentum=1.0), "momentum: expected a finite number from 0 to below 1"),
     (lambda: cr.SGD(momentum=-0.1), r"momentum: expected .*, got -0.1"),
     (lambda: cr.SGD(nesterov=True), "nesterov: expected a momentum above 0"),
     (lambda: cr.SGD(weight_decay=-1.0), r"weight_decay: expected .*, got -1.0"),
     (lambda: cr.SGD(clip_norm=0.0), r"clip_norm: expected .*, got 0.0"),
-    (lambda: cr.Adam(lr=-1.0), r"learning rate: expected .*, got -1.0"),
-    (lambda: cr.Adam(lr=float("inf")), r"learning rate: expected .*, got inf"),
+    (lambda: cr.Adam(lr=-1.0), r"lr: expected .*, got -1.0"),
+    (lambda: cr.Adam(lr=float("inf")), r"lr: expected .*, got inf"),
     (lambda: cr.Adam(beta1=1.0), r"beta1: expected .*, got 1.0"),
     (lambda: cr.Adam(beta2=float("nan")), r"beta2: expected .*, got nan"),
     (lambda: cr.Adam(eps=0.0), r"eps: expected .*, got 0.0"),

@@ -173,9 +173,9 @@ WRONG = [
     ({"memory": 0}, {}, r"memory: expected .*, got 0"),
     ({"max_evaluations": 0}, {}, r"max_evaluations: expected .*, got 0"),
     ({"weight_decay": -1.0}, {}, r"weight_decay: expected .*, got -1.0"),
-    ({}, {"ema": 0.9}, "ema=0.9 with LBFGS"),
-    ({}, {"accumulate": 2}, "accumulate=2 with LBFGS"),
-    ({}, {"stream": True}, "stream=True with LBFGS"),
+    ({}, {"ema": 0.9}, r"ema: expected None with LBFGS, .*, got 0.9"),
+    ({}, {"accumulate": 2}, r"accumulate: expected 1 with LBFGS, .*, got 2"),
+    ({}, {"stream": True}, r"stream: expected None with LBFGS, .*, got True"),
 ]
 
 
@@ -190,7 +190,7 @@ def test_lbfgs_takes_no_learning_rate(rows):
         with pytest.raises(TypeError, match=name):
             cr.LBFGS(**{name: 1.0})
     groups = [cr.ParameterGroup("*", lr_factor=0.5)]
-    with pytest.raises(cr.OptionError, match=r"lr_factor=0.5 with LBFGS"):
+    with pytest.raises(cr.OptionError, match=r"lr_factor: expected 0 or 1 with LBFGS, .*, got 0.5"):
         cr.Trainer(linear(), cr.LBFGS(groups=groups)).fit(*rows[:2])
     assert LBFGS(7).max_iterations == 7
 

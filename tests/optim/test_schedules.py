@@ -137,17 +137,17 @@ def test_a_number_is_a_constant_schedule():
 
 
 WRONG = [
-    (lambda: cr.Constant(0.0), r"learning rate: expected .*, got 0"),
-    (lambda: cr.Constant(float("inf")), r"learning rate: expected .*, got inf"),
-    (lambda: cr.Constant(float("nan")), r"learning rate: expected .*, got nan"),
+    (lambda: cr.Constant(0.0), r"lr: expected .*, got 0"),
+    (lambda: cr.Constant(float("inf")), r"lr: expected .*, got inf"),
+    (lambda: cr.Constant(float("nan")), r"lr: expected .*, got nan"),
     (lambda: cr.Constant(0.1, warmup=1.0), "warmup: expected a finite number from 0 to below 1"),
     (lambda: cr.Constant(0.1, warmup=-0.1), r"warmup: expected .*, got -0.1"),
     (lambda: cr.Constant(0.1, warmup=float("nan")), r"warmup: expected .*, got nan"),
-    (lambda: cr.Cosine(0.1, final=0.2), "final learning rate: expected a number from 0 to lr = 0.1, got 0.2"),
-    (lambda: cr.Cosine(0.1, final=-0.2), r"final learning rate: expected .*, got -0.2"),
-    (lambda: cr.Cosine(-0.1), r"learning rate: expected .*, got -0.1"),
+    (lambda: cr.Cosine(0.1, final=0.2), "final: expected a number from 0 to lr = 0.1, got 0.2"),
+    (lambda: cr.Cosine(0.1, final=-0.2), r"final: expected .*, got -0.2"),
+    (lambda: cr.Cosine(-0.1), r"lr: expected .*, got -0.1"),
     (lambda: cr.FlatCosine(0.1, flat=1.0), "flat: expected a finite number from 0 to below 1"),
-    (lambda: cr.FlatCosine(0.1, final=0.2), r"final learning rate: expected .*, got 0.2"),
+    (lambda: cr.FlatCosine(0.1, final=0.2), r"final: expected .*, got 0.2"),
     (lambda: cr.Step(0.1, factor=1.0), "factor: expected a finite number above 0 to below 1"),
     (lambda: cr.Step(0.1, at=()), "rising fractions of the run"),
     (lambda: cr.Step(0.1, at=(0.5, 0.5)), "rising fractions of the run"),
@@ -159,7 +159,7 @@ WRONG = [
     (lambda: cr.Plateau(0.1, factor=2.0), r"factor: expected .*, got 2.0"),
     (lambda: cr.Plateau(0.1, patience=0), r"patience: expected .*, got 0"),
     (lambda: cr.Plateau(0.1, min_delta=-1.0), r"min_delta: expected .*, got -1.0"),
-    (lambda: cr.Plateau(0.1, lowest=0.2), "lowest learning rate: expected a number from 0 to lr = 0.1, got 0.2"),
+    (lambda: cr.Plateau(0.1, lowest=0.2), "lowest: expected a number from 0 to lr = 0.1, got 0.2"),
 ]
 
 

@@ -15,8 +15,43 @@ MISTAKES = {
     "a loss that was not made": (lambda: cr.MLP([2, 1], loss=cr.Huber), r"got the class Huber(.|\n)*Huber\(\)"),
     "one width": (lambda: cr.MLP(2), r"widths: expected a list(.|\n)*\[64, 256, 10\]"),
     "a layer for a list": (lambda: cr.Residual(cr.Dense(2)), "expected a list of layers"),
-    "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "expected a list of callbacks"),
-    "a callback object": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()), "expected a list of callbacks"),
+    "one callback": (lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=print), "callbacks: expected a list, got"),
+    "a callback object": (
+        lambda: cr.Trainer(cr.MLP([2, 3]), callbacks=cr.Callback()),
+        "callbacks: expected a list, got",
+    ),
+    "a folder that is none": (lambda: cr.Trainer(cr.MLP([2, 3]), checkpoints=3), "checkpoints: expected a folder"),
+    "labels from 1": (
+        lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels + 1),
+        r"a label at row 2: expected a class from 0 to 2, got 3\nhint: names, y = np.unique\(y, return_inverse=True\)",
+    ),
+    "one-hot labels": (
+        lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, np.eye(3)[labels]),
+        r"expected labels \(n,\), .*, got shape \(6, 3\)\nhint: y.argmax\(axis=1\)",
+    ),
+    "two targets for one output": (
+        lambda: cr.Trainer(cr.MLP([2, 1], loss="squared_error")).fit(X, X),
+        r"hint: the net has 1 output; for these targets: MLP\(\[..., 2\]\)",
+    ),
+    "two targets for one output of quantiles": (
+        lambda: cr.Trainer(cr.MLP([2, 3], loss="quantile")).fit(X, X),
+        r"hint: the net has 3 outputs; for these targets: MLP\(\[..., 6\]\)",
+    ),
+    "a custom activation of one argument": (
+        lambda: cr.Network([cr.CustomActivation("f", np.tanh, lambda z: 1 - np.tanh(z) ** 2), cr.Dense(2)], 2),
+        r"the value of f fails: (.|\n)*hint: a function of \(xp, z\)",
+    ),
+    "a custom loss of two arguments": (
+        lambda: cr.MLP([2, 1], loss=cr.CustomLoss("f", lambda z, t: z, lambda z, t: z)),
+        r"gradient_of_rows of f fails: TypeError: (.|\n)*hint: a function of \(xp, z, t\)",
+    ),
+    "a precision of a GPU": (
+        lambda: cr.backend("cpu", precision="tf32"),
+        r"'tf32'\nhint: precision fp32, or a CUDA",
+    ),
+    "a loss of another library": (lambda: cr.MLP([2, 1], loss="mse"), "hint: did you mean 'squared_error'"),
+    "a device of another library": (lambda: cr.backend("gpu"), "hint: did you mean 'cuda'"),
+    "not a number": (lambda: cr.Standardization.fit(np.array([[np.nan]])), "x at row 0, column 0: expected a finite"),
     "patience": (lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=5), "early_stopping: expected an EarlyStopping"),
     "nothing to monitor": (
         lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=cr.EarlyStopping()).fit(X, labels),
@@ -27,7 +62,7 @@ MISTAKES = {
         r"lr: expected a number or a schedule, got 'cosine'(.|\n)*cr.Cosine\(1e-3\)",
     ),
     "a schedule that was not made": (lambda: cr.Adam(cr.Cosine), "lr: expected a number or a schedule"),
-    "a rate of 0": (lambda: cr.Adam(0.0), "learning rate: expected a finite number above 0, got 0.0"),
+    "a rate of 0": (lambda: cr.Adam(0.0), "lr: expected a finite number above 0, got 0.0"),
     "epochs as milestones": (lambda: cr.Step(1e-3, at=(10, 20)), r"a fraction of the run in at: expected .*, got 10"),
     "labels by name": (
         lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, np.array(["a", "b", "c"] * 2)),
@@ -42,7 +77,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake(mistake, message):
-    with pytest.raises((cr.OptionError, cr.DataError), match=message):
+    with pytest.raises((cr.OptionError, cr.DataError, cr.ShapeError, cr.DeviceError), match=message):
         mistake()
 
 
@@ -62,3 +97,32 @@ def test_too_many_epochs_are_an_option_error(epochs):
 
 def test_weight_decay_for_any_number_of_steps_is_finite():
     assert weight_decay_for(0.002, 10**400) == pytest.approx(0, abs=1e-12)
+
+
+def test_an_attribute_that_a_trainer_does_not_have_is_refused_with_the_near_one():
+    trainer = cr.Trainer(cr.MLP([2, 3]))
+    with pytest.raises(AttributeError, match="a Trainer has no 'epoch'; did you mean 'epochs'"):
+        trainer.epoch = 60
+    with pytest.raises(AttributeError, match=r"a Trainer has no 'colour'$"):
+        trainer.colour = "red"
+    trainer.epochs, trainer.callbacks, trainer._note = 60, (print,), "private"
+    assert trainer.epochs == 60
+
+
+def test_a_subclass_of_trainer_may_have_attributes_that_it_declares():
+    class Noted(cr.Trainer):
+        note: str
+        count = 0
+
+    noted = Noted(cr.MLP([2, 3]))
+    noted.note, noted.count = "mine", 3
+    assert (noted.note, noted.count) == ("mine", 3)
+    with pytest.raises(AttributeError, match="epochs"):
+        noted.epoch = 3
+
+
+def test_dtype_may_be_that_of_numpy():
+    for dtype in (np.float64, np.dtype(np.float64), "float64"):
+        assert cr.MLP([2, 3], dtype=dtype).dtype == np.float64
+    with pytest.raises(cr.OptionError, match="dtype: expected one of float32, float64, got 'float16'"):
+        cr.MLP([2, 3], dtype=np.float16)

@@ -60,7 +60,7 @@ def test_moments_of_another_net_or_optimiser_are_refused(rng):
 
 
 def test_moments_with_checkpoints_are_refused(tmp_path):
-    with pytest.raises(cr.OptionError, match="moments with checkpoints"):
+    with pytest.raises(cr.OptionError, match="moments: expected None with checkpoints"):
         cr.Trainer(cr.MLP([3, 2]), moments=cr.Moments(), checkpoints=tmp_path)
 
 

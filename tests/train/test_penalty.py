@@ -30,7 +30,7 @@ def test_l2_is_a_decay_of_alpha_by_the_sample_weight_of_the_batch(backend, rng, 
 
 def test_l2_with_accumulate_is_refused():
     net = cr.MLP([2, 1], loss="squared_error")
-    with pytest.raises(cr.OptionError, match=r"l2=0\.1 with accumulate=2"):
+    with pytest.raises(cr.OptionError, match=r"l2: expected 0 with accumulate=2, .*, got 0\.1"):
         cr.Trainer(net, l2=0.1, accumulate=2)
     with pytest.raises(cr.OptionError, match=r"l2: expected .*, got -1"):
         cr.Trainer(net, l2=-1)

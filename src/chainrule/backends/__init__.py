@@ -9,8 +9,12 @@ from chainrule.backends.compiled.backend import cpu_backend
 from chainrule.backends.contract.backend import PRECISIONS, Backend
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import DeviceError, OptionError
+from chainrule.options import one_of, suggest
+from chainrule.plain_text import show
 
 __all__ = ["Backend", "backend", "choose_backend"]
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def backend(device: str = "auto", *, precision: str = "fp32") -> Backend:
@@ -35,10 +39,10 @@ def backend(device: str = "auto", *, precision: str = "fp32") -> Backend:
 def choose_backend(device: str = "auto", *, precision: str = "fp32") -> tuple[Backend, str]:
     """As :func:`backend`, with the reason for the choice; empty if the device was named."""
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
-        source = "CHAINRULE_DEVICE: " if device == os.environ.get("CHAINRULE_DEVICE") else ""
-        raise OptionError(f"{source}unknown device {device!r}", hint="one of auto, cpu, cuda, cuda:N")
-    if precision not in PRECISIONS:
-        raise OptionError(f"unknown precision {precision!r}", hint=f"one of {', '.join(PRECISIONS)}")
+        source = "CHAINRULE_DEVICE: " if device == os.environ.get("CHAINRULE_DEVICE") else "device: "
+        hint = suggest(device, DEVICES) if isinstance(device, str) else ""
+        raise OptionError(f"{source}expected auto, cpu, cuda or cuda:N, got {show(device)}", hint=hint)
+    one_of("precision", precision, PRECISIONS)
     if device == "cpu":
         return _cpu(precision), ""
 
@@ -69,5 +73,8 @@ def _cuda(index: int, precision: str) -> Backend:
 
 def _cpu(precision: str) -> NumPyBackend:
     if precision != "fp32":
-        raise DeviceError(f"the CPU computes float32 products in fp32, not in {precision}", hint="use --device cuda")
+        raise DeviceError(
+            f"precision: expected fp32 on a CPU, which computes in it alone, got {precision!r}",
+            hint="precision fp32, or a CUDA device",
+        )
     return cpu_backend()

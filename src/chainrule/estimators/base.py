@@ -32,7 +32,7 @@ from chainrule.estimators.solvers import (
 from chainrule.estimators.validation import WIDE, ValidatedRows, validated_rows
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.columns.table_encoder import TableEncoder
-from chainrule.nn.layered_net import DTYPES
+from chainrule.nn.layered_net import DTYPES, dtype_name
 from chainrule.nn.losses.names import Loss
 from chainrule.nn.network import Network
 from chainrule.options import one_of
@@ -142,7 +142,7 @@ class BaseMLP(FittedNet, abc.ABC):
         )
 
     def _dtypes(self) -> Any:
-        if one_of("dtype", self.dtype, ("auto", *DTYPES)) == "auto":
+        if one_of("dtype", dtype_name(self.dtype), ("auto", *DTYPES)) == "auto":
             return WIDE
         return np.dtype(self.dtype)
 

@@ -33,7 +33,7 @@ class ClassTargets:
             return cls(np.arange(np.shape(y)[1]), is_multilabel=True)
         labels = unique_labels(y if classes is None else classes)
         if len(labels) < 2:
-            raise ValueError(f"y has one class, {labels[0]!r}: a classifier needs at least two classes")
+            raise ValueError(f"y has one class, {labels.tolist()[0]!r}: a classifier needs at least two classes")
         return cls(labels, is_multilabel=False)
 
     def __len__(self) -> int:

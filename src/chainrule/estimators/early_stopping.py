@@ -7,6 +7,7 @@ import math
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from chainrule.options import real_number
 from chainrule.tables.splitting.stratified import hold_out_stratified
 
 
@@ -14,6 +15,7 @@ def split_rows(
     y: np.ndarray, fraction: float, random: np.random.RandomState, *, by_class: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions of rows to train on and of held-out rows: of each class its share, but never all of its rows."""
+    fraction = real_number("validation_fraction", fraction, above=True, below=1.0)
     if by_class:
         train, valid = split_by_class(y, fraction, random)
     else:

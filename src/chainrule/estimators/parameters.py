@@ -8,8 +8,10 @@ from typing import Literal, TypeAlias, cast
 import numpy as np
 
 from chainrule.backends.contract.backend import ActivationName
+from chainrule.errors import OptionError
 from chainrule.nn.mlp import NormalizationName
 from chainrule.options import one_of, real_number, whole_number
+from chainrule.plain_text import show
 from chainrule.train.monitoring.validation_metrics import Metric
 from chainrule.train.recipe import Auto, Choices, is_auto
 from chainrule.train.records.callbacks import Callback, EpochFunction
@@ -91,8 +93,14 @@ def choices_of(parameters: Parameters) -> Choices:
 def layer_sizes(sizes: LayerSizes) -> Sequence[int] | Auto:
     """scikit-learn's ``hidden_layer_sizes``, which may be a number, as a list."""
     if isinstance(sizes, str):
-        return one_of("hidden_layer_sizes", sizes, ("auto",))  # type: ignore[no-any-return]
-    return [cast(int, sizes)] if np.ndim(sizes) == 0 else list(cast(Sequence[int], sizes))
+        if sizes == "auto":
+            return "auto"
+        raise OptionError(
+            f"hidden_layer_sizes: expected numbers of units, got {show(sizes)}",
+            hint="a tuple such as (256, 128), a number, or 'auto'",
+        )
+    listed = [cast(int, sizes)] if np.ndim(sizes) == 0 else list(cast(Sequence[int], sizes))
+    return [whole_number("hidden_layer_sizes", size) for size in listed]
 
 
 def _weight_decay(weight_decay: float | Auto) -> float | Auto:

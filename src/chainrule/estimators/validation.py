@@ -22,13 +22,14 @@ from chainrule.estimators.array_namespaces import is_on_gpu, on_host
 from chainrule.estimators.labels import exact_targets
 from chainrule.nn.columns.column_data import Categorical, ColumnData
 from chainrule.nn.columns.table_encoder import TableEncoder
-from chainrule.nn.inputs.row_checks import place_of_nonfinite, refuse_masked, relative_weights
+from chainrule.nn.inputs.row_checks import place_of_nonfinite, refuse_masked, refuse_ragged, relative_weights
 from chainrule.nn.network import Network
 from chainrule.tables.frames.frame_reader import is_frame, read_frame
 from chainrule.tables.selection import Selection
 
 # What X may stay as: other numbers become float64. The dtype that is computed in comes after the standardisation.
 WIDE = (np.float64, np.float32)
+FOR_TEXT = {"X": "pass a DataFrame, whose columns of text are encoded", "y": "MLPClassifier is for classes"}
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def validated_rows(
     if numeric and issparse(y):
         raise TypeError("Sparse data was passed for y, but dense data is required: y.toarray()")
     y, sample_weight = exact_targets(on_host(y)), on_host(sample_weight)
+    if numeric and getattr(getattr(y, "dtype", None), "kind", "") in {"U", "S"}:
+        raise DataError("y: expected finite numbers, got text", hint=FOR_TEXT["y"])
     is_table = _is_table(X) and (first or encoder is not None)
     with _first_named(X=X, y=y, sample_weight=sample_weight):
         if is_table or (_stays_on(backend, X) and encoder is None):
@@ -156,6 +159,7 @@ def _first_named(**arrays: Any) -> Iterator[None]:
         raise
     except ValueError as error:
         message, place = first_line(error).rstrip("."), ""
+        _refuse_text_and_ragged(arrays, message, error)
         for name, values in arrays.items():
             if f"Input {name} contains" in message or f"passed to `{name}`" in message:
                 with contextlib.suppress(TypeError, ValueError):  # objects, and what is sparse
@@ -165,6 +169,23 @@ def _first_named(**arrays: Any) -> Iterator[None]:
         if not place:
             raise
         raise DataError(f"{message}: the first is at {place}") from error
+
+
+def _refuse_text_and_ragged(arrays: Mapping[str, Any], message: str, error: ValueError) -> None:
+    """DataError in words of ours if scikit-learn's is about text, or rows of different lengths."""
+    for name, values in arrays.items():
+        if "inhomogeneous" in message:
+            refuse_ragged(values, name)
+        elif "could not convert string" in message and _has_text(values):
+            hint = FOR_TEXT.get(name, "") if "y" in arrays else ""  # of a fit: a prediction takes what it took
+            raise DataError(f"{name}: expected finite numbers, got text", hint=hint) from error
+
+
+def _has_text(values: Any) -> bool:
+    with contextlib.suppress(ValueError):
+        found = np.asarray(values)
+        return found.dtype.kind in "UST" or (found.dtype.kind == "O" and any(isinstance(v, str) for v in found.flat))
+    return False
 
 
 def rows_to_predict(estimator: Any, X: Any, *, net: Network) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from chainrule.options import one_of, whole_number
 from chainrule.random import check_seed
 
 DTYPES = ("float32", "float64")
+DtypeLike: TypeAlias = str | type[np.floating[Any]] | np.dtype[Any]  # "float32", np.float32
 INITIALIZING = 32  # bytes per weight while it is drawn: words of 64 bits, and what becomes of them
 
 
@@ -36,7 +37,7 @@ class LayeredNet:
         *,
         loss: LossName | Loss = "softmax_cross_entropy",
         backend: Backend | None = None,
-        dtype: str = "float32",
+        dtype: DtypeLike = "float32",
         seed: int = 0,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
@@ -49,7 +50,8 @@ class LayeredNet:
         self.nodes = _arranged(self.layers, self.n_in)
         self.n_out = top.n_out
         # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
-        self.dtype = np.dtype(one_of("dtype", dtype, DTYPES) if dtype != "complex128" else dtype)
+        name = dtype_name(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(one_of("dtype", name, DTYPES) if name != "complex128" else name)
         self.seed = check_seed(seed)
         self.loss = find_loss(loss, self.n_out)
         self.loss_name = name_of(self.loss)
@@ -220,6 +222,12 @@ class LayeredNet:
         return min(n, max(64, self.backend.working_set // widest))
 
 
+def dtype_name(dtype: Any) -> Any:
+    """``np.float32`` and its like as "float32"; anything else as it is."""
+    is_numpy = isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.generic))
+    return np.dtype(dtype).name if is_numpy else dtype
+
+
 def _last_of(layers: Sequence[Layer]) -> Dense:
     """The layer that gives the logits; OptionError unless it is one that can, and all are layers."""
     for layer in layers:
@@ -227,7 +235,10 @@ def _last_of(layers: Sequence[Layer]) -> Dense:
             raise OptionError(f"expected a layer, got {layer!r}", hint="cr.Dense(256, 'relu'), for example")
     top = layers[-1] if layers else None
     if not isinstance(top, Dense) or top.activation != "identity":
-        raise OptionError("the last layer must be a Dense of activation 'identity': the losses work from logits")
+        raise OptionError(
+            f"layers: expected a Dense of activation 'identity' as the last, got {'none' if top is None else top}",
+            hint="the losses work from logits: end with cr.Dense(outputs)",
+        )
     return top
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.backends.contract.backend import ActivationName, Backend
 from chainrule.errors import OptionError
+from chainrule.nn.layered_net import DtypeLike
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.activations import find_activation
 from chainrule.nn.layers.base import Layer
@@ -55,14 +56,14 @@ class MLP(Network):
         embedding: Embedding | None = None,
         loss: LossName | Loss = "softmax_cross_entropy",
         backend: Backend | None = None,
-        dtype: str = "float32",
+        dtype: DtypeLike = "float32",
         seed: int = 0,
     ) -> None:
         if not isinstance(widths, Sequence | np.ndarray) or isinstance(widths, str):
             raise OptionError(f"widths: expected a list of whole numbers, got {widths!r}", hint="[64, 256, 10]")
         if len(widths) < 2:
             raise OptionError(f"widths: expected at least an input and an output, got {list(widths)}")
-        n_in, *hidden, n_out = (whole_number("width", w) for w in widths)
+        n_in, *hidden, n_out = (whole_number(f"widths[{i}]", width) for i, width in enumerate(widths))
         if normalization is not None:
             one_of("normalization", normalization, NORMALIZATIONS)
         if not isinstance(embedding, Embedding | None):

@@ -9,14 +9,17 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.contract.losses import LossBatch
+from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn import predictions
 from chainrule.nn.inputs.preparation import Preparation, TableLike
 from chainrule.nn.inputs.rows import InputReader, Rows, upload_features, upload_rows
 from chainrule.nn.layered_net import LayeredNet
+from chainrule.nn.losses.names import refuse_standardized
 from chainrule.nn.passes import new_state
 from chainrule.nn.predictions import FEWER_ROWS, Answer, Normal
+from chainrule.plain_text import show
 
 if TYPE_CHECKING:
     from chainrule.onnx.agreement import Agreement
@@ -33,7 +36,7 @@ class Network(LayeredNet):
         ...), or a loss with options: ``Huber(delta=2.0)``. ``loss.outputs_for(columns of y)`` is the number of outputs
         that it needs
     backend : where parameters live and everything is computed; the CPU by default
-    dtype : "float32" or "float64"
+    dtype : "float32" or "float64", or np.float32 or np.float64
     seed : of the initial weights, from 0 to 2^64 - 1
     parameters : every array of ``parameter_arena`` by name, from the host, in place of initial weights
 
@@ -46,7 +49,24 @@ class Network(LayeredNet):
     OutOfMemoryError   if its parameters do not fit.
     """
 
-    preparation: Preparation = Preparation()
+    _preparation: Preparation = Preparation()
+
+    @property
+    def preparation(self) -> Preparation:
+        """What happens to rows and predictions outside the layers; OptionError if one is set that does not fit."""
+        return self._preparation
+
+    @preparation.setter
+    def preparation(self, preparation: Preparation) -> None:
+        if not isinstance(preparation, Preparation):
+            raise OptionError(
+                f"preparation: expected a Preparation, got {show(preparation)}",
+                hint="cr.Preparation(features=cr.Standardization.fit(X))",
+            )
+        preparation.refuse_another_net(self.n_in, self.n_out, self.loss.columns)
+        if preparation.targets is not None:
+            refuse_standardized(self.loss)
+        self._preparation = preparation
 
     # ---- data -------------------------------------------------------------------------------------
 

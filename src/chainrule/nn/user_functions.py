@@ -24,6 +24,12 @@ def check_given(name: Any, functions: Mapping[str, Any], arguments: str) -> None
             raise OptionError(f"{what} of {name}: expected a function of {arguments}, got {function!r:.60}")
 
 
+def failure(what: str, error: Exception, arguments: str) -> OptionError:
+    """The error for a function of the user's that raises; called with other ``arguments`` than it takes, it says so."""
+    hint = f"a function of {arguments}" if isinstance(error, TypeError) else ""
+    return OptionError(f"{what} fails: {type(error).__name__}: {error}", hint=hint)
+
+
 def central_difference(ahead: np.ndarray, behind: np.ndarray) -> np.ndarray:
     """The slope between values a STEP to either side."""
     slope: np.ndarray = (ahead - behind) / (2 * STEP)

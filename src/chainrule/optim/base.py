@@ -13,6 +13,7 @@ from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.optim.schedules import Schedule, as_schedule
 from chainrule.options import real_number
+from chainrule.plain_text import show
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class ParameterGroup:
 
 
 NOT_DECAYED = ("*.b", "*.bias", "*.gain")
+MAX_LISTED = 20  # names of parameters in a hint
 DEFAULT_GROUPS = (*(ParameterGroup(pattern, decay_factor=0.0) for pattern in NOT_DECAYED), ParameterGroup("*"))
 
 
@@ -57,7 +59,11 @@ class Segment(NamedTuple):
 
 
 def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float) -> list[Segment]:
-    """The arena cut into slices of equal factors, without statistics; one if all are equal."""
+    """The arena cut into slices of equal factors, without statistics; one if all are equal.
+
+    OptionError for a group whose pattern matches no parameter.
+    """
+    _refuse_unmatched(groups, [name for name in layout.slots if is_trained(name)])
     found: list[Segment] = []
     for name, slot in layout.slots.items():
         if not is_trained(name):
@@ -70,6 +76,16 @@ def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: flo
         else:
             found.append(Segment(slice(slot.start, stop), group.lr_factor, decay))
     return found
+
+
+def _refuse_unmatched(groups: Sequence[ParameterGroup], names: Sequence[str]) -> None:
+    for group in groups:
+        if not any(fnmatch.fnmatchcase(name, group.pattern) for name in names):
+            listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+            raise OptionError(
+                f"groups: expected a pattern that matches a parameter, got {show(group.pattern)}",
+                hint=f"the parameters are {listed}",
+            )
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Schedule(abc.ABC):
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        real_number("learning rate", self.lr, above=True)
+        real_number("lr", self.lr, above=True)
         real_number("warmup", self.warmup, below=1.0)
 
     @abc.abstractmethod
@@ -272,8 +272,8 @@ class Plateau(AfterWarmup):
         real_number("factor", self.factor, above=True, below=1.0)
         whole_number("patience", self.patience)
         real_number("min_delta", self.min_delta)
-        if real_number("lowest learning rate", self.lowest) > self.lr:
-            raise OptionError(f"lowest learning rate: expected a number from 0 to lr = {self.lr}, got {self.lowest}")
+        if real_number("lowest", self.lowest) > self.lr:
+            raise OptionError(f"lowest: expected a number from 0 to lr = {self.lr}, got {self.lowest}")
 
     def _after_warmup(self, progress: np.ndarray) -> np.ndarray:
         return np.full_like(progress, self.lr)
@@ -285,8 +285,8 @@ def _cosine(first: float, last: float, progress: np.ndarray) -> np.ndarray:
 
 
 def _check_final(final: float, lr: float) -> None:
-    if real_number("final learning rate", final) > lr:
-        raise OptionError(f"final learning rate: expected a number from 0 to lr = {lr}, got {final}")
+    if real_number("final", final) > lr:
+        raise OptionError(f"final: expected a number from 0 to lr = {lr}, got {final}")
 
 
 def as_schedule(lr: float | Schedule) -> Schedule:

@@ -6,26 +6,18 @@ import re
 from collections.abc import Sequence
 
 from chainrule.errors import DataError, OptionError
+from chainrule.options import suggest
 from chainrule.plain_text import show
 from chainrule.tables.selection import Selection
 
 MAX_COLUMNS = 250_000  # with names: a kilobyte each, ten seconds in all, and as many as a model file has room for
 POSITION = re.compile(r"[+-]?\d{1,9}", re.ASCII)
-MAX_SEARCHED = 2_000  # names that are searched for a near miss; difflib takes 50 us per name
 
 
 def show_names(names: Sequence[str]) -> str:
     """The names for a message: all of them, or the first 30 of more."""
     listed = ", ".join(show(name) for name in names[:30])
     return listed if len(names) <= 30 else f"{listed} and {len(names) - 30} more"
-
-
-def suggest(name: str, names: Sequence[str]) -> str:
-    """A hint if one of ``names`` is close to ``name``; else empty."""
-    import difflib  # slow to import, and needed for errors only
-
-    near = difflib.get_close_matches(name, names, n=1) if len(names) <= MAX_SEARCHED else []
-    return f"did you mean {show(near[0])}?" if near else ""
 
 
 def refuse_very_many(source: str, width: int) -> None:

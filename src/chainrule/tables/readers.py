@@ -15,9 +15,10 @@ from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.columns.column_data import Categorical, KnownTexts
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.network import Network
+from chainrule.options import suggest
 from chainrule.plain_text import show
 from chainrule.tables.arrays.array_reader import read_npy, read_npz
-from chainrule.tables.choose_columns import choose_columns, suggest
+from chainrule.tables.choose_columns import choose_columns
 from chainrule.tables.frames.frame_reader import is_frame, read_arrow_file, read_frame
 from chainrule.tables.selection import BUILT_IN, TIME, Selection
 from chainrule.tables.table import Table

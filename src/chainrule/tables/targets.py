@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.errors import DataError, OptionError
+from chainrule.errors import DataError
 from chainrule.nn.losses.names import LOSSES, Task
+from chainrule.options import one_of
 from chainrule.plain_text import show
 from chainrule.tables.choose_columns import show_names
 from chainrule.tables.text.parsing import label_name
@@ -55,8 +56,8 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
     DataError     if the target does not suit the loss, naming the first row (from 0), or has fewer than two classes.
     OptionError   if there is no such loss.
     """
-    if loss is not None and loss not in LOSSES:
-        raise OptionError(f"unknown loss {loss!r}", hint=f"one of {', '.join(LOSSES)}")
+    if loss is not None:
+        one_of("loss", loss, LOSSES)
     target = _check_target(target, source)
     task = _guess_task(target) if loss is None else LOSSES[loss].task
     text = target.dtype == TEXT

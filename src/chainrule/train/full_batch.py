@@ -57,7 +57,7 @@ def _free_segments(fit: Fit, optimizer: LBFGS) -> list[Segment]:
     for segment in found:
         if segment.lr_factor not in {0, 1}:
             raise OptionError(
-                f"lr_factor={segment.lr_factor} with LBFGS, which has no learning rate",
+                f"lr_factor: expected 0 or 1 with LBFGS, which has no learning rate, got {segment.lr_factor}",
                 hint="1, or 0 for parameters that stay as they are",
             )
     return [segment for segment in found if segment.lr_factor]

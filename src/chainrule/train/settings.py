@@ -12,6 +12,7 @@ from chainrule.optim.adam import Adam
 from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.lbfgs import LBFGS, find_minimize
 from chainrule.options import real_number, whole_number
+from chainrule.plain_text import show
 from chainrule.random import check_seed
 from chainrule.train.checkpoints.writer import Checkpoints, as_checkpoints
 from chainrule.train.monitoring.early_stopping import EarlyStopping
@@ -100,13 +101,13 @@ class TrainingSettings:
     def _refuse_contradictions(self) -> None:
         if self.l2 and self.accumulate > 1:
             raise OptionError(
-                f"l2={self.l2} with accumulate={self.accumulate}: the penalty would count once per batch, not once per "
-                "update",
+                f"l2: expected 0 with accumulate={self.accumulate}, as the penalty would count once per batch, not "
+                f"once per update, got {self.l2}",
                 hint="Adam(weight_decay=...), which counts once per update",
             )
         if self.moments is not None and self.checkpoints is not None:
             raise OptionError(
-                "moments with checkpoints: a fit continues from the one or from the other, not from both",
+                "moments: expected None with checkpoints, as a fit continues from the one or the other, got Moments",
                 hint="fit(resume=...), or Moments alone",
             )
 
@@ -137,12 +138,13 @@ def _refuse_with_lbfgs(settings: TrainingSettings) -> None:
     for name, allowed in usual.items():
         if (value := getattr(settings, name)) not in allowed:
             raise OptionError(
-                f"{name}={value} with LBFGS, which takes all rows at once and steps by line search",
+                f"{name}: expected {allowed[0]} with LBFGS, which takes all rows at once and steps by line search, "
+                f"got {value}",
                 hint=f"leave {name} out, or take another optimizer",
             )
     if settings.checkpoints is not None:
         raise OptionError(
-            "checkpoints with LBFGS, whose memory is SciPy's",
+            f"checkpoints: expected None with LBFGS, whose memory is SciPy's, got {show(settings.checkpoints)}",
             hint="leave them out: it is for small data, and a fit begun anew takes the same path",
         )
     find_minimize()

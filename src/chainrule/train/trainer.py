@@ -12,6 +12,7 @@ from chainrule.nn.network import Network
 from chainrule.optim.adam import Adam
 from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.lbfgs import LBFGS
+from chainrule.options import suggest
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 from chainrule.train.checkpoints.resuming import Identity
 from chainrule.train.checkpoints.writer import Checkpoints, as_checkpoints, newest
@@ -140,11 +141,13 @@ class Trainer:
     def __getattr__(self, name: str) -> Any:
         if name in SETTINGS:
             return getattr(self.settings, name)
-        raise AttributeError(f"a Trainer has no {name!r}", name=name, obj=self)
+        raise AttributeError(_no_attribute(name), name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in SETTINGS:  # checked again: the settings themselves never change
             name, value = "settings", dataclasses.replace(self.settings, **{name: value})
+        elif not (name.startswith("_") or hasattr(type(self), name) or name in _declared(type(self))):
+            raise AttributeError(_no_attribute(name), name=name, obj=self)
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
@@ -237,6 +240,16 @@ class Trainer:
         if checkpoint is not None:
             identity.refuse_another(checkpoint, anywhere=anywhere)
         return identity
+
+
+def _no_attribute(name: str) -> str:
+    hint = suggest(name, [*SETTINGS, *_declared(Trainer)])
+    return f"a Trainer has no {name!r}{'; ' if hint else ''}{hint}"
+
+
+def _declared(kind: type) -> set[str]:
+    """The attributes that a class and its bases annotate."""
+    return {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
 
 
 SETTINGS = frozenset(field.name for field in dataclasses.fields(TrainingSettings))

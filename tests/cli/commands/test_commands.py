@@ -298,7 +298,7 @@ def test_class_weight_balanced_from_the_command_line(run, tmp_path):
         "train", tmp_path / "t.csv", "--target", "y", "--class-weight", "balanced", "--run-dir", tmp_path / "s"
     )
     assert refused.code == 2
-    assert "class_weight with squared_error" in refused.err
+    assert "class_weight: expected a loss of classes, got squared_error" in refused.err
 
 
 @pytest.mark.parametrize("link", [None, os.symlink, os.link], ids=["itself", "link", "hard link"])

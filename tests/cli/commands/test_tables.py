@@ -221,7 +221,7 @@ BAD = {
     "header only": ("a,y\n", "line 1: expected rows below the header"),
     "no header": ("1,y\n2,3\n4,5\n6,5\n", None),
     "no header at all": ("1,2\n2,3\n", "line 1: expected the names of the columns, got numbers"),
-    "duplicate names": ("a,a,y\n1,1,1\n", "several columns are called 'a'"),
+    "duplicate names": ("a,a,y\n1,1,1\n", "expected columns of different names, got 'a' more than once"),
     "no target column": ("a,b\n1,1\n", "no column 'y'"),
     "1e39": ("a,y\n1e39,1\n-1e39,2.5\n3,3\n", None),
     "an empty column": ("a,b,y\n1,,2.5\n2,,3\n3,,4\n", None),

@@ -164,10 +164,16 @@ def test_the_same_command_gives_the_same_bits(run):
 REFUSALS = {
     "usage": (("train",), 2, "DATA"),
     "unknown flag": (("train", "digits", "--depth", "3"), 2, "--depth"),
-    "unknown device": (("train", "digits", "--device", "gpu"), 2, "unknown device 'gpu'"),
+    "unknown device": (
+        ("train", "digits", "--device", "gpu"),
+        2,
+        "device: expected auto, cpu, cuda",
+    ),
+    "unknown command": (("trian", "digits"), 2, "command: expected one of train, resume"),
+    "unknown loss": (("train", "digits", "--loss", "mse"), 2, "--loss: expected one of softmax_cross_entropy"),
     "bad hidden": (("train", "digits", "--hidden", "12,x"), 2, "12,x"),
-    "bad seed": (("train", "digits", "--seed", "-1"), 2, "seed: expected a whole number from 0"),
-    "bad lr": (("train", "digits", "--lr", "nan", "--device", "cpu"), 2, "learning rate: expected a finite number"),
+    "bad seed": (("train", "digits", "--seed", "-1"), 2, "--seed: expected a whole number from 0"),
+    "bad lr": (("train", "digits", "--lr", "nan", "--device", "cpu"), 2, "lr: expected a finite number"),
     "bad fraction": (
         ("train", "digits", "--valid", "1.5", "--device", "cpu"),
         2,
@@ -190,6 +196,20 @@ def test_refusals_are_one_line_with_their_exit_code(run, tmp_path, argv, code, p
     assert part in found.error
     assert found.out == ""
     assert not Path("runs").exists() or not any(Path("runs").rglob("model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "near"),
+    [
+        (("trian", "digits"), "train"),
+        (("train", "digits", "--loss", "mse"), "squared_error"),
+        (("train", "digits", "--activation", "rellu"), "relu"),
+    ],
+)
+def test_a_misspelt_choice_is_answered_with_the_near_one(run, argv, near):
+    found = run(*argv)
+    assert found.code == 2
+    assert f"hint: did you mean '{near}'?" in found.err
 
 
 def test_with_json_an_error_is_an_object_too(run):
@@ -225,7 +245,7 @@ def test_a_folder_with_files_is_not_overwritten_unless_asked(run):
     argv = ("train", "digits", "--epochs", 1, "--run-dir", "out", *QUICK)
     found = run(*argv)
     assert (found.code, found.json["ok"]) == (2, False)
-    assert "out is not empty" in found.error
+    assert "out: expected a new or an empty folder" in found.error
     assert run(*argv, "--overwrite").code == 0
     assert Path("out/mine.txt").read_text() == "keep"
 

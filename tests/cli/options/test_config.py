@@ -107,7 +107,7 @@ def test_typed_options_win_over_a_config_and_replace_its_lists(run, flowers):
     assert (net.preparation.feature_names, net.widths) == (("height",), (1, 5, 6, 3))
     assert (net.loss.label_smoothing, net.loss.reduction) == (0.0, "sum")
     other = run(*train, "--epochs", 1, "digits", "--target", "digit", "--drop", "pixel0")
-    assert "beside is not empty" in other.error
+    assert "beside: expected a new or an empty folder" in other.error
     twice = ("--drop", "pixel0", "--drop", "pixel1,pixel2", "--run-dir", "d")
     assert run(*train, "--epochs", 1, "digits", "--target", "digit", *twice).code == 0
     assert cr.load("d/model.safetensors", device="cpu").n_in == 61
@@ -173,7 +173,7 @@ WRONG = {
     "depth": ("drop = " + "[" * 20_000, "cannot be read as TOML: ", ""),
     "a key twice": ("epochs = 3\nepochs = 4", "cannot be read as TOML: Cannot overwrite a value", ""),
     "size": ("#" * (1 << 20) + "\n", "has more than 1,048,576 bytes", ""),
-    "found later": ('data = "digits"\nlr = -1', "learning rate: expected a finite number above 0, got -1", ""),
+    "found later": ('data = "digits"\nlr = -1', "lr: expected a finite number above 0, got -1", ""),
     "found in the table": ('data = "flowers.csv"\ntarget = "kin"', "has no column 'kin'", "did you mean 'kind'?"),
     "a null character": ('data = "a\\u0000.csv"', "data: expected a path, got 'a\\x00.csv'", ""),
     "a null character in a URI": ('valid = "file:///a%00.csv"', "valid: expected a path, got ", ""),

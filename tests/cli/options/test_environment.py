@@ -116,7 +116,7 @@ def test_what_the_library_warns_of_is_a_note_of_every_command(monkeypatch, capsy
     ("name", "value", "said"),
     [
         ("CHAINRULE_COMPILED", "on", "CHAINRULE_COMPILED: expected 0 or 1, got 'on'"),
-        ("CHAINRULE_DEVICE", "gpu", "CHAINRULE_DEVICE: unknown device 'gpu'"),
+        ("CHAINRULE_DEVICE", "gpu", "CHAINRULE_DEVICE: expected auto, cpu, cuda or cuda:N, got 'gpu'"),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused_by_name(name, value, said, monkeypatch, tmp_path, capsys):

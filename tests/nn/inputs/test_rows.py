@@ -35,7 +35,7 @@ WRONG_X = {
     "a number": (1.0, ShapeError, r"expected X of shape \(n, 3\), got \(\)"),
     "a column too few": (X[:, :2], ShapeError, r"expected X of shape \(n, 3\), got \(6, 2\)"),
     "transposed": (X.T, ShapeError, r"expected X of shape .*, got \(3, 6\)"),
-    "no rows": (X[:0], DataError, "X has no rows"),
+    "no rows": (X[:0], DataError, "X: expected at least one row, got none"),
     "an empty list": ([], ShapeError, r"expected X of shape .*, got \(0,\)"),
     "a nan": (spoilt(X, (4, 1), np.nan), DataError, "X at row 4, column 1: expected a finite number, got nan"),
     "inf, then nan": (
@@ -48,13 +48,13 @@ WRONG_X = {
         DataError,
         r"row 5, column 0: expected a finite number, got 1e\+39, which does not fit float32",
     ),
-    "masked": (np.ma.masked_greater(X, 1.0), DataError, "masked array(?s:.*)fill or drop them first"),
+    "masked": (np.ma.masked_greater(X, 1.0), DataError, "X: expected a plain array(?s:.*)fill or drop them first"),
     "objects": (X.astype(object), DataError, "expected real numbers, got X of dtype object(?s:.*)text columns"),
     "text": (X.astype(str), DataError, "got X of dtype <U32"),
     "complex": (X + 1j, DataError, "got X of dtype complex128"),
     "dates": (np.zeros((N, N_IN), "M8[s]"), DataError, "X of dtype datetime64"),
     "records": (np.zeros((N, N_IN), [("a", "f4")]), DataError, "X of dtype"),
-    "unequal rows": ([[1, 2, 3], [1, 2]], DataError, "not a regular array of numbers"),
+    "unequal rows": ([[1, 2, 3], [1, 2]], DataError, "X: expected rows of one length, got rows of 3 and 2 numbers"),
     "None": (None, DataError, "X of dtype object"),
 }
 WRONG_Y = {
@@ -89,7 +89,7 @@ WRONG_Y = {
     "label objects": ("softmax_cross_entropy", np.arange(N).astype(object), DataError, "labels of dtype object"),
     "complex labels": ("softmax_cross_entropy", np.zeros(N, complex), DataError, "labels of dtype complex128"),
     "unequal": ("softmax_cross_entropy", [0, 1, [2], 0, 0, 1], DataError, "not a regular array"),
-    "masked": ("softmax_cross_entropy", np.ma.masked_equal(np.arange(N), 1), DataError, "y is a masked array"),
+    "masked": ("softmax_cross_entropy", np.ma.masked_equal(np.arange(N), 1), DataError, "y: expected a plain array"),
     "targets of one column": ("squared_error", Y["squared_error"][:, :1], ShapeError, r"\(n, 3\), got \(6, 1\)"),
     "targets of one axis": ("squared_error", Y["squared_error"][:, 0], ShapeError, r"\(n, 3\), got \(6,\)"),
     "nan target": (
@@ -131,7 +131,7 @@ WRONG_WEIGHTS = {
     "inf": ([np.inf, 1, 1, 1, 1, 1], DataError, "sample_weight at row 0: expected a finite number from 0 up, got inf"),
     "all zero": (np.zeros(N), DataError, "expected at least one weight above 0, got zeros"),
     "text": (["a"] * N, DataError, "sample_weight of dtype <U1"),
-    "masked": (np.ma.masked_equal(np.arange(N), 1), DataError, "sample_weight is a masked array"),
+    "masked": (np.ma.masked_equal(np.arange(N), 1), DataError, "sample_weight: expected a plain array"),
 }
 
 

@@ -316,7 +316,7 @@ REFUSED = {
     ),
     "no layer": (lambda: cr.Network(["relu", TOP], 4), "expected a layer"),
     "a class instead of a layer": (lambda: cr.Network([cr.LayerNorm, TOP], 4), "expected a layer"),
-    "dropout at the top": (lambda: cr.Network([TOP, cr.Dropout(0.5)], 4), "the last layer must be a Dense"),
+    "dropout at the top": (lambda: cr.Network([TOP, cr.Dropout(0.5)], 4), "layers: expected a Dense"),
 }
 
 

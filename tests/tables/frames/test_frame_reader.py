@@ -178,7 +178,7 @@ def test_errors_name_column_and_row(make):
         read_table(make({"a": [1, 2, 3], "y": ["u", "v", None]}), target="y")
     with pytest.raises(OptionError, match="no column 'z'"):
         read_table(make({"a": [1, 2, 3], "y": [1, 2, 3]}), target="z")
-    with pytest.raises(DataError, match="has no rows"):
+    with pytest.raises(DataError, match="expected at least one row"):
         read_table(make({"a": np.zeros(0), "y": np.zeros(0)}), target="y")
 
 

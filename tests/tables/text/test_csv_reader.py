@@ -70,7 +70,7 @@ REFUSED = {
     "the other delimiter below": ("a,b,y\n1;2;0\n", ["line 2: expected 3 cells, got 1"]),
     "delimiter at the line's end": ("a,b,y,\n1,2,3,\n", ["line 1: column 4 of 4 has no name"]),
     "row numbers without a name": (",a,y\n0,1,2\n", ["line 1: column 1 of 3 has no name", "hint: name every column"]),
-    "duplicate names": ("a, b,b ,y,a\n1,2,3,4,5\n", ["line 1: several columns are called 'a', 'b'"]),
+    "duplicate names": ("a, b,b ,y,a\n1,2,3,4,5\n", ["columns of different names, got 'a', 'b' more"]),
     "no header": ("1,2,0\n3,4,1\n",
         ["line 1: expected the names of the columns, got numbers: '1', '2', '0'", "hint: let the first line name"]),
     "no header, missing value": ("1,nan,0\n3,4,1\n", ["line 1: expected", "got numbers"]),

@@ -10,7 +10,7 @@ from tests.train.fits import evaluate, make_net, weights
 
 import chainrule as cr
 from chainrule.nn.losses.base import Baseline
-from chainrule.train.diagnosis.divergence import refuse_explosion
+from chainrule.train.diagnosis.divergence import refuse_explosion, remedy
 
 
 def line(weight: float = 1.0, *, backend: cr.Backend | None = None, depth: int = 1, **options: Any) -> cr.MLP:
@@ -101,6 +101,12 @@ def test_divergence_in_a_parameter(backend):
     assert (
         "the update was too large, or its gradient was not finite: lower the learning rate (it is 1e+38)" in error.hint
     )
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "squared_error_sum"])
+def test_divergence_of_a_sum_asks_for_the_mean_and_that_of_a_mean_does_not(loss):
+    net = cr.MLP([1, 1], loss=loss)
+    assert ("take the mean" in remedy(net, "the output of dense0", step=3, rate=0.1)) == (loss == "squared_error_sum")
 
 
 def test_divergence_in_a_ragged_last_batch(backend):

@@ -79,7 +79,11 @@ WRONG = [
         cr.ShapeError,
         r"expected sample_weight of shape \(12,\), got \(3,\)",
     ),
-    ({"class_weight": "balanced", "loss": "huber", "n_out": 1}, cr.OptionError, "class_weight with huber"),
+    (
+        {"class_weight": "balanced", "loss": "huber", "n_out": 1},
+        cr.OptionError,
+        "a loss of classes, got huber",
+    ),
     (
         {"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}},
         cr.DataError,
@@ -95,7 +99,7 @@ def test_wrong_class_weight_is_refused(options, error, message):
 
 
 def test_class_weight_of_several_yes_or_no_columns_is_refused():
-    with pytest.raises(cr.OptionError, match="sigmoid_cross_entropy of 2 outputs, which has no classes"):
+    with pytest.raises(cr.OptionError, match="expected a loss of classes, got sigmoid_cross_entropy of 2 outputs"):
         train(np.ones((12, 2)), loss="sigmoid_cross_entropy", n_out=2, class_weight="balanced")
 
 

@@ -77,10 +77,10 @@ def test_an_error_of_a_callback_does_not_undo_the_epoch():
 
 WRONG = {
     "a list": ([[1.0] * N_IN] * 3, cr.OptionError, "expected X to be a NumPy array with stream=True, got list"),
-    "masked": (np.ma.masked_array(np.ones((3, N_IN))), cr.DataError, "X is a masked array"),
+    "masked": (np.ma.masked_array(np.ones((3, N_IN))), cr.DataError, "X: expected a plain array"),
     "one axis": (np.ones(N_IN), cr.ShapeError, r"expected X of shape .*, got \(6,\)(?s:.*)X\[None, :\]"),
     "a number": (np.array(1.0), cr.ShapeError, r"expected X of shape .*, got \(\)"),
-    "no rows": (np.ones((0, N_IN)), cr.DataError, "X has no rows"),
+    "no rows": (np.ones((0, N_IN)), cr.DataError, "X: expected at least one row, got none"),
     "objects": (np.ones((3, N_IN), object), cr.DataError, "X of dtype object"),
     "complex": (np.ones((3, N_IN), complex), cr.DataError, "X of dtype complex128"),
     "other rows than y": (np.ones((4, N_IN)), cr.ShapeError, "same number of rows, got 4 and 3"),

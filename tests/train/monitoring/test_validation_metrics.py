@@ -146,7 +146,7 @@ def mine(y, predicted):
 @pytest.mark.parametrize(
     ("asked", "options", "message"),
     [
-        (["rmse"], {}, "unknown metric of a classification 'rmse'"),
+        (["rmse"], {}, "metric of a classification: expected one of .*, got 'rmse'"),
         ("roc_auc", {}, "True, False or a list"),
         ([3], {}, "a function"),
         ([mine, mine], {}, "two metrics are named 'mine'"),

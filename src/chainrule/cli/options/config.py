@@ -27,8 +27,8 @@ from chainrule.cli.options.train_options import TrainCommand, TrainingOptions
 from chainrule.cli.options.types import column_names, held_out, names, option, positive_int, seed, source, widths
 from chainrule.errors import OptionError
 from chainrule.files.regular_file import open_regular
+from chainrule.options import suggest
 from chainrule.plain_text import printable, show
-from chainrule.tables.choose_columns import suggest
 from chainrule.tables.selection import BUILT_IN
 from chainrule.version import __version__
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from chainrule.errors import OptionError
+from chainrule.options import suggest
+from chainrule.plain_text import show
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -20,7 +22,15 @@ class Parser(argparse.ArgumentParser):
     """Raises OptionError when argparse would print usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message, hint=f"{self.prog} --help")
+        raise OptionError(message.removeprefix("argument "), hint=f"{self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Called by argparse for every value of an option that has choices."""
+        choices = [str(choice) for choice in action.choices or ()]
+        if choices and value not in choices:
+            name = "/".join(action.option_strings) or str(action.dest)
+            hint = suggest(str(value), choices) or f"{self.prog} --help"
+            raise OptionError(f"{name}: expected one of {', '.join(choices)}, got {show(value)}", hint=hint)
 
 
 class Listed(argparse.Action):

@@ -73,7 +73,7 @@ def seed(text: str) -> int:
     try:
         return check_seed(int(text))
     except OptionError as error:
-        raise argparse.ArgumentTypeError(error.message) from None
+        raise argparse.ArgumentTypeError(error.message.removeprefix("seed: ")) from None
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r:.60}") from None
 

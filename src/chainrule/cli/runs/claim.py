@@ -134,5 +134,6 @@ def _refuse_files(path: Path, *, overwrite: bool) -> None:
     with contextlib.suppress(FileNotFoundError):
         if not overwrite and any(file.name != LOCK for file in path.iterdir()):
             raise OptionError(
-                f"{path} is not empty", hint="give another --run-dir, or --overwrite to replace its files"
+                f"{path}: expected a new or an empty folder, got one with files",
+                hint="give another --run-dir, or --overwrite to replace its files",
             )

@@ -98,8 +98,11 @@ def positions(rows: np.ndarray, n: int) -> np.ndarray:
         return np.flatnonzero(found)
     if not found.size and found.ndim == 1:
         return found.astype(np.int64)
-    if found.ndim != 1 or found.dtype.kind not in "iu" or not -n <= found.min() <= found.max() < n:
+    if found.ndim != 1 or found.dtype.kind not in "iu":
         raise DataError(f"rows: expected positions of {n:,} rows, or a mask of them, got {found.dtype} {found.shape}")
+    outside = (found < -n) | (found >= n)
+    if outside.any():
+        raise DataError(f"rows: expected positions from 0 to {n - 1}, got {found[outside.argmax()]}")
     return found % n if found.min() < 0 else found
 
 

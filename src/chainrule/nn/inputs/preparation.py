@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from chainrule.nn.columns.column_data import ColumnData, refuse_long_names
 from chainrule.nn.columns.notation import Notation, check_notation
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.standardization import Standardization
+from chainrule.plain_text import show
 
 
 class TableLike(Protocol):
@@ -101,6 +103,35 @@ class Preparation:
                 f"the encoder writes codes to columns {list(wanted)!s:.60} of X, which the net does not embed as such",
                 hint="cr.MLP(..., embedding=encoder.embedding())",
             )
+
+    def refuse_another_net(self, n_in: int, n_out: int, n_targets: int) -> None:
+        """OptionError unless the parts are for a net of ``n_in`` features, ``n_out`` outputs and ``n_targets`` target
+        columns: a model file with others would not open.
+        """
+        for name, part, columns, taker in (
+            ("features", self.features, n_in, "the net"),
+            ("targets", self.targets, n_targets, "the loss"),
+        ):
+            if not isinstance(part, Standardization | None):
+                raise OptionError(
+                    f"preparation: expected a Standardization as {name}, got {show(part)}",
+                    hint="cr.Standardization.fit(X)",
+                )
+            if part is not None and len(part.mean) != columns:
+                raise OptionError(
+                    f"preparation: expected {name} of {columns} columns, as {taker} takes, got {len(part.mean)}"
+                )
+        if self.targets is not None and math.isfinite(self.targets.limit):
+            raise OptionError(
+                f"preparation: expected targets without a limit, got {self.targets.limit:g}",
+                hint="predictions in their units would not be linear in the logits",
+            )
+        for name, names, count in (
+            ("feature_names", self.feature_names, n_in),
+            ("classes", self.classes, max(2, n_out)),
+        ):
+            if len(names) not in {0, count}:
+                raise OptionError(f"preparation: expected {count} {name}, as the net has, or none, got {len(names)}")
 
     def encode(self, table: TableLike) -> np.ndarray:
         """X (n, n_in) before standardisation; DataError if a column is missing or of the wrong kind."""

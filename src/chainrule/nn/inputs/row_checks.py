@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,20 @@ def refuse_masked(values: Any, name: str = "X") -> None:
     """DataError for a masked array."""
     if isinstance(values, np.ma.MaskedArray):
         raise DataError(
-            f"{name} is a masked array, whose masked values would silently be used", hint="fill or drop them first"
+            f"{name}: expected a plain array, got a masked one, whose masked values would silently be used",
+            hint="fill or drop them first",
+        )
+
+
+def refuse_ragged(values: Any, name: str = "X") -> None:
+    """DataError for a list of rows that differ in length."""
+    if not isinstance(values, list | tuple) or not all(isinstance(row, Sized) for row in values):
+        return
+    lengths = [len(row) for row in values]
+    other = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
+    if other is not None:
+        raise DataError(
+            f"{name}: expected rows of one length, got rows of {lengths[0]} and {lengths[other]} numbers (row {other})"
         )
 
 
@@ -65,7 +78,7 @@ def check_features(raw: Array, n_in: int, dtype: np.dtype) -> None:
         hint = "one row still needs two axes: X[None, :]" if raw.ndim == 1 and raw.shape[0] == n_in else ""
         raise ShapeError(f"expected X of shape (n, {n_in}), got {raw.shape}", hint=hint)
     if not len(raw):
-        raise DataError("X has no rows")
+        raise DataError("X: expected at least one row, got none")
 
 
 def refuse_bad_codes(
@@ -141,6 +154,7 @@ def on_host(backend: Backend, values: Any, name: str) -> np.ndarray:
     refuse_masked(values, name)
     array = array_of_the_host(values)
     if array is None:
+        refuse_ragged(values, name)
         array = backend.download(backend.upload(values))
     if array.ndim == 0:
         raise ShapeError(f"{name}: expected one value per row, got a single value")

@@ -16,6 +16,7 @@ from chainrule.nn.inputs.row_checks import (
     nonfinite_feature,
     refuse_bad_codes,
     refuse_masked,
+    refuse_ragged,
     targets_and_weights,
 )
 from chainrule.nn.inputs.standardization import Standardization
@@ -181,6 +182,8 @@ def upload_features(
     on_host = array_of_the_host(X)
     if on_host is not None:  # before the upload: not every device takes every dtype and shape
         check_features(on_host, n_in, dtype)
+    else:
+        refuse_ragged(X)
     raw = backend.upload(X if on_host is None else on_host)
     check_features(raw, n_in, dtype)
     if codes:

@@ -197,19 +197,19 @@ def _weighted(x: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.
 def _checked(x: np.ndarray, names: Sequence[str]) -> np.ndarray:
     if isinstance(x, np.ma.MaskedArray):
         raise DataError(
-            "expected a plain array, got a masked one, whose masked values would silently be used",
+            "x: expected a plain array, got a masked one, whose masked values would silently be used",
             hint="fill or drop them first",
         )
     x = np.asarray(x)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf":
-        raise DataError(f"expected rows of finite numbers, got {x.shape} of {x.dtype}")
+        raise DataError(f"x: expected rows of finite numbers, got {x.shape} of {x.dtype}")
     if x.dtype == np.longdouble:
         x = x.astype(np.float64)
     if not _is_finite(x):
         row, column = np.argwhere(~np.isfinite(x))[0]
         name = f"column {names[column]!r:.60}" if names else f"column {column}"
-        raise DataError(f"row {row}, {name}: expected a finite number, got {x[row, column]}")
+        raise DataError(f"x at row {row}, {name}: expected a finite number, got {x[row, column]}")
     return x
 
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
-from chainrule.errors import GradientError, OptionError
+from chainrule.errors import GradientError
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
 from chainrule.nn.row_format import RowFormat
-from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement
+from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement, failure
 
 POINTS, RANGE = 257, 4.0  # of the check
 
@@ -114,7 +114,7 @@ def check_derivative(backend: Backend, name: str, value: Function, derivative: F
             except MemoryError:
                 raise
             except Exception as error:
-                raise OptionError(f"the {what} of {name} fails: {type(error).__name__}: {error}") from error
+                raise failure(f"the {what} of {name}", error, "(xp, z)") from error
         return backend.download(found)
 
     ahead, behind = (of("value", value, z + h) for h in (STEP, -STEP))

@@ -200,7 +200,7 @@ class NumberLoss(Loss):
             y = y[:, None]
         if y.ndim != 2 or y.shape[1] != self.columns:
             expected = f"(n, {self.columns})" + (" or (n,)" if self.columns == 1 else "")
-            raise ShapeError(f"expected targets of shape {expected}, got {y.shape}")
+            raise ShapeError(f"expected targets of shape {expected}, got {y.shape}", hint=self._outputs_hint(y))
         if y.dtype.kind not in "biuf":
             raise DataError(f"expected numbers, got targets of dtype {y.dtype}")
         refuse_if(~np.isfinite(y), y, "a target", "a finite number")
@@ -209,10 +209,16 @@ class NumberLoss(Loss):
             refuse_if(is_outside(y), y, "a target", expected)
         return y
 
+    def _outputs_hint(self, y: np.ndarray) -> str:
+        if y.ndim != 2 or not y.shape[1]:
+            return ""
+        outputs = f"{self.n_out} output{'s' if self.n_out > 1 else ''}"
+        return f"the net has {outputs}; for these targets: MLP([..., {self.outputs_for(y.shape[1])}])"
 
-def refuse_if(bad: np.ndarray, y: np.ndarray, what: str, expected: str) -> None:
+
+def refuse_if(bad: np.ndarray, y: np.ndarray, what: str, expected: str, *, hint: str = "") -> None:
     """DataError for the first element that is bad."""
     if bad.any():
         position: Any = tuple(int(i) for i in np.argwhere(bad)[0])
         at = f"row {position[0]}" + (f", column {position[1]}" if len(position) > 1 else "")
-        raise DataError(f"{what} at {at}: expected {expected}, got {y[position]}")
+        raise DataError(f"{what} at {at}: expected {expected}, got {y[position]}", hint=hint)

@@ -14,6 +14,8 @@ from chainrule.nn.losses import baselines
 from chainrule.nn.losses.base import Loss, NumberLoss, Support, Task, refuse_if
 from chainrule.options import real_number
 
+NUMBERED = "names, y = np.unique(y, return_inverse=True)"  # the hint for labels that are not 0, 1, ...
+
 
 @dataclass(frozen=True, repr=False)
 class _OneOfK(Loss):
@@ -34,15 +36,16 @@ class _OneOfK(Loss):
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim != 1:
-            raise ShapeError(f"expected labels (n,), whole numbers, got shape {y.shape}")
+            hint = "y.argmax(axis=1), if each row has a 1 in the column of its class" if y.ndim == 2 else ""
+            raise ShapeError(f"expected labels (n,), whole numbers, got shape {y.shape}", hint=hint)
         if y.dtype.kind == "f":
             refuse_if(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number")
         elif y.dtype.kind not in "biu":
             raise DataError(
                 f"expected whole numbers from 0 to {self.n_out - 1}, got labels of dtype {y.dtype}",
-                hint="names, y = np.unique(y, return_inverse=True)",
+                hint=NUMBERED,
             )
-        refuse_if((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}")
+        refuse_if((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}", hint=NUMBERED)
         return y.astype(np.int32)
 
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from chainrule.errors import ChainruleError, GradientError, OptionError
 from chainrule.nn.losses.base import Loss, Task
 from chainrule.nn.losses.class_losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from chainrule.nn.losses.target_losses import SquaredError
-from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement
+from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement, failure
 from chainrule.options import one_of
 
 ROWS, OUTPUTS = 9, 50  # of the check, at most
@@ -104,7 +104,7 @@ class CustomLoss(Loss):
                 except MemoryError:
                     raise
                 except Exception as error:
-                    raise OptionError(f"{what} of {self.name} fails: {type(error).__name__}: {error}") from error
+                    raise failure(f"{what} of {self.name}", error, "(xp, z, t)") from error
             return backend.download(found)
 
         analytic = of("gradient_of_rows", self.gradient_of_rows, z, z.shape)

@@ -17,11 +17,12 @@ from chainrule.errors import ChainruleError, DataError, OptionError, first_line
 from chainrule.host_memory import require_free_memory
 from chainrule.nn.columns.column_data import TableColumns
 from chainrule.nn.columns.notation import MISSING
+from chainrule.options import suggest
 from chainrule.plain_text import show
 from chainrule.tables.arrays.npy_format import Header, read_array
 from chainrule.tables.arrays.npz_archive import check_directory, header_of, list_arrays, read_member
 from chainrule.tables.arrays.split_without_copy import without_column
-from chainrule.tables.choose_columns import check_width, find_position, refuse_very_many, show_names, suggest
+from chainrule.tables.choose_columns import check_width, find_position, refuse_very_many, show_names
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 from chainrule.tables.text.infer_target import LONGEST_CLASS_NAME

@@ -111,7 +111,7 @@ def _from_arrow(content: Any, source: str, selection: Selection) -> Table:
 def _table(source: str, names: list[str], n: int, read: ReadColumn, selection: Selection) -> Table:
     chosen, target = choose_columns(source, names, selection)
     if not n:
-        raise DataError(f"{source} has no rows")
+        raise DataError(f"{source}: expected at least one row, got none")
     features: dict[str, ColumnData] = {}
     for name in (names[i] for i in chosen):
         wanted = selection.kind(name)

@@ -28,7 +28,7 @@ def hold_out_stratified(classes: np.ndarray, count: int, order: np.ndarray) -> n
     if sizes.max() < 2:
         raise DataError(
             "expected a class of at least two rows to hold one out, got one row per class",
-            hint="train on all rows (--valid 0); numbers that are no classes are for a regression (--task regress)",
+            hint="hold out no rows; if the numbers are no classes, train a regression",
         )
     share = count * sizes / len(classes)
     held = np.minimum(np.floor(share).astype(np.int64), sizes - 1)

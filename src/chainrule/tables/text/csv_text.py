@@ -161,7 +161,10 @@ class CsvText:
             for name in self.names:
                 count[name] += 1
             twice = show_names([name for name in count if count[name] > 1])
-            raise self.refuse(f"{where}: several columns are called {twice}", "give each column a name of its own")
+            raise self.refuse(
+                f"{where}: expected columns of different names, got {twice} more than once",
+                "give each column a name of its own",
+            )
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         with self._lines() as lines:

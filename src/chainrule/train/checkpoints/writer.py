@@ -15,6 +15,7 @@ from chainrule.files.regular_file import FilePath, is_folder
 from chainrule.files.writing import make_folder
 from chainrule.nn.network import Network
 from chainrule.options import real_number, whole_number
+from chainrule.plain_text import show
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -81,6 +82,10 @@ def as_checkpoints(checkpoints: Checkpoints | FilePath | None) -> Checkpoints | 
     """A folder as Checkpoints; OptionError for anything else."""
     if checkpoints is None or isinstance(checkpoints, Checkpoints):
         return checkpoints
+    if not isinstance(checkpoints, str | os.PathLike):
+        raise OptionError(
+            f"checkpoints: expected a folder or Checkpoints, got {show(checkpoints)}", hint='checkpoints="checkpoints"'
+        )
     return Checkpoints(checkpoints)
 
 

@@ -41,7 +41,8 @@ def remedy(net: Network, where: str, *, step: int, rate: float) -> str:
         return f"all outputs are finite, the loss of a row is not: look at the targets of this batch{also}{own}"
     if not step:
         return "no update was made yet, so features or first weights are too large: standardise X"
-    return f"{lower}, take the mean loss rather than a sum, or set clip_norm"
+    mean = "" if net.loss.mean else "take the mean loss rather than a sum, "
+    return f"{lower}, {mean}or set clip_norm"
 
 
 def diverged(

@@ -39,8 +39,9 @@ class ClassWeights:
     def __init__(self, net: Network, class_weight: Any, y: Any, sample_weight: Any = None) -> None:
         loss = net.loss
         if not (loss.task == "classify" or (loss.task == "multilabel" and net.n_out == 1)):
+            outputs = f" of {net.n_out} outputs" if loss.task == "multilabel" else ""
             raise OptionError(
-                f"class_weight with {net.loss_name} of {net.n_out} outputs, which has no classes",
+                f"class_weight: expected a loss of classes, got {net.loss_name}{outputs}",
                 hint="use sample_weight, one weight per row",
             )
         self._net = net

@@ -8,6 +8,7 @@ from typing import Any
 
 from chainrule.errors import OptionError
 from chainrule.options import whole_number
+from chainrule.plain_text import show
 from chainrule.train.diagnosis.layer_statistics import LayerStatistics
 from chainrule.train.records.run import EpochRecord, Run, StartRecord, StepRecord
 from chainrule.train.stop_request import StopRequest
@@ -54,7 +55,7 @@ class FunctionCallback(Callback):
 def as_callbacks(callbacks: Sequence[Callback | EpochFunction]) -> tuple[Callback, ...]:
     """Functions as callbacks; OptionError for anything else in the list, and for one callback instead of a list."""
     if callable(callbacks) or isinstance(callbacks, Callback):
-        raise OptionError("expected a list of callbacks, got one", hint=f"callbacks=[{callbacks!r}]")
+        raise OptionError(f"callbacks: expected a list, got {show(callbacks)}", hint=f"callbacks=[{callbacks!r}]")
     return tuple(_as_callback(c) for c in callbacks)
 
 
