@@ -7,10 +7,7 @@ are written with spaces that line up. Taken as reStructuredText ``a * b``, ``cla
 
 from __future__ import annotations
 
-import inspect
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +20,8 @@ MARKUP = re.compile(r"(``[^`]+``|:[a-z:]+:`[^`]+`|`[^`]+`|(?<![\w*])\*[a-z][a-z 
 FORMULA = re.compile(r"[A-Za-z_][\w.^']*(\([^)]*\)|\[[^\]]*\])* [-+]?= ")  # how a line begins that is one
 COLUMNS = re.compile(r"\S {3,}\S")  # spaces that line something up
 ENTRY = re.compile(r"(?P<names>\*{0,2}[A-Za-z_]\w*(, \*{0,2}\w+)*) : (?P<text>.*)")
-ERROR = re.compile(r"(?P<names>[A-Z]\w+(Error|Warning|Report))\s+(?P<text>.*)")
+KIND = r"[A-Z]\w+(?:Error|Warning|Report)"
+ERROR = re.compile(rf"(?P<names>{KIND}(, {KIND})*)\s+(?P<text>.*)")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -33,7 +31,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 def process(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """The hook of autodoc: rewrite ``lines`` in place."""
-    lines[:] = [*as_rst(lines), *fields_of(thing)]
+    lines[:] = as_rst(lines)
 
 
 def as_rst(lines: list[str]) -> list[str]:
@@ -119,23 +117,3 @@ def escaped(line: str) -> str:
         elif part[0] == "`" and part[1] != "`":
             parts[i] = f"`{part}`"
     return "".join(parts)
-
-
-def fields_of(thing: Any) -> list[str]:
-    """Attributes of a record, by the comments behind its fields; none for a class whose docstring has them."""
-    names = getattr(thing, "_fields", None) or getattr(thing, "__dataclass_fields__", {})
-    doc = inspect.getdoc(thing) or ""
-    if not inspect.isclass(thing) or not names or "\n---" in doc:
-        return []
-    comments = dict(trailing_comments(inspect.getsource(thing)))
-    if not comments.keys() & set(names):
-        return []
-    return section("Attributes", [f"{name} : {comments[name]}" for name in names if name in comments])
-
-
-def trailing_comments(source: str) -> Iterator[tuple[str, str]]:
-    """(name, comment) of each line ``name: type = default  # comment``."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        found = re.match(r"\s+(\w+): ", token.line)
-        if token.type == tokenize.COMMENT and found:
-            yield found[1], token.string.lstrip("# ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -65,6 +64,19 @@ OptionError   if there are
     ]
 
 
+def test_errors_of_one_reason_share_an_entry():
+    raised = "Raises\n------\nOptionError   for one,\n    or the other.\nShapeError, DataError   if the rows are wrong."
+    assert rst(raised).split("\n") == [
+        ".. rubric:: Raises",
+        "",
+        "``OptionError``",
+        "    for one, or the other.",
+        "",
+        "``ShapeError``, ``DataError``",
+        "    if the rows are wrong.",
+    ]
+
+
 @pytest.mark.parametrize("line", ["y = act(x @ W + b)", "out[:, j] = x", "W -= lr g,   g = dW", "l(p) = a + b"])
 def test_a_formula_keeps_its_spaces(line):
     assert rst(line) == f".. container:: formula\n\n    | {line}"
@@ -81,15 +93,3 @@ def test_what_lines_up_is_a_table():
 def test_examples_and_literal_blocks_stay():
     assert rst(">>> f(a_, *b)  # doctest: +SKIP\n1") == ">>> f(a_, *b)\n1"
     assert rst("So::\n\n    f(a_, *b)") == "So::\n\n    f(a_, *b)"
-
-
-class Record(NamedTuple):
-    """A record."""
-
-    loss: float  # of the batch_
-    rows: int
-
-
-def test_fields_of_a_record_are_described_by_the_comments_behind_them():
-    assert plain.fields_of(Record) == [".. rubric:: Attributes", "", "``loss``", r"    of the batch\_", ""]
-    assert plain.fields_of(str) == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.metadata
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +69,27 @@ def test_every_public_name_and_method_is_documented():
                 if inspect.isfunction(function) and not method.startswith("_"):
                     inherited = [getattr(base, method, None) for base in thing.__mro__]
                     assert any(inspect.getdoc(f) for f in inherited if f), f"{name}.{method}"
+
+
+def fields_declared_by(thing):
+    """The fields of a record, without those that it inherits."""
+    own = inspect.get_annotations(thing)
+    if dataclasses.is_dataclass(thing):
+        return [field.name for field in dataclasses.fields(thing) if field.name in own]
+    return [name for name in getattr(thing, "_fields", ()) if name in own]
+
+
+def fields_described_by(thing):
+    """The names in the sections Parameters and Attributes of its docstring."""
+    entries = re.findall(r"^(\w+(?:, \w+)*) : ", inspect.getdoc(thing), re.MULTILINE)
+    return {name for entry in entries for name in entry.split(", ")}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if fields_declared_by(getattr(cr, name))])
+def test_help_describes_every_field_of_a_record(name):
+    """A comment behind a field is seen by those who read the source."""
+    thing = getattr(cr, name)
+    assert set(fields_declared_by(thing)) <= fields_described_by(thing)
 
 
 def test_every_error_is_a_chainrule_error():

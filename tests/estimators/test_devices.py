@@ -45,7 +45,7 @@ KINDS = ["two classes", "three classes", "names", "several labels", "numbers", "
 @pytest.fixture
 def xp():
     strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
-    if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 7):  # later ones to_device it with them
+    if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 7):  # later ones bring it with them
         pytest.importorskip("array_api_compat", reason="scikit-learn 1.6 needs array-api-compat, not installed")
     with config_context(array_api_dispatch=True):
         yield strict

@@ -182,7 +182,7 @@ def test_copy_is_independent_of_the_net(backend, options):
     before = net.predict_proba(X)
     np.testing.assert_allclose(copied.predict_proba(X), before, rtol=1e-5)
     cr.Trainer(copied, epochs=1).fit(X, np.arange(N) % 3)
-    np.testing.assert_array_equal(net.predict_proba(X), before, "training the copied changed the net")
+    np.testing.assert_array_equal(net.predict_proba(X), before, "training the copy changed the net")
 
 
 def test_copy_is_of_the_same_class(backend):

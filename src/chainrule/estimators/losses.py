@@ -7,6 +7,7 @@ gradient of a row is z - t, whatever the columns, as in scikit-learn.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chainrule.errors import OptionError
 from chainrule.nn.losses.names import LOSSES, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy, SquaredError
@@ -16,6 +17,8 @@ from chainrule.options import one_of
 @dataclass(frozen=True, repr=False)
 class BinaryLogLoss(SigmoidCrossEntropy):
     """mean_i( sum_j( max(z, 0) - z t + log(1 + exp(-|z|)) ) )."""
+
+    shown_as: ClassVar[str] = "log_loss"
 
     @property
     def scale(self) -> float:
@@ -33,6 +36,8 @@ class BinaryLogLoss(SigmoidCrossEntropy):
 @dataclass(frozen=True, repr=False)
 class HalfSquaredError(SquaredError):
     """mean_i( sum_j( (z - t)^2 / 2 ) )."""
+
+    shown_as: ClassVar[str] = "squared_error"
 
     @property
     def scale(self) -> float:

@@ -80,7 +80,12 @@ class LayeredNet:
 
     def __repr__(self) -> str:
         widths = " -> ".join(map(str, self.widths))
-        facts = [widths, *_kinds_of(self.nodes), self.loss_name, f"{self.parameter_count:,} parameters"]
+        facts = [
+            widths,
+            *_kinds_of(self.nodes),
+            self.loss.shown_as or self.loss_name,
+            f"{self.parameter_count:,} parameters",
+        ]
         return f"<{type(self).__name__} {', '.join(facts)}, {self.dtype} on {self.backend.device}>"
 
     # ---- parameters -------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.optim.schedules import Schedule, as_schedule
 from chainrule.options import real_number
-from chainrule.plain_text import show
+from chainrule.plain_text import count_of, show
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,10 @@ class Moments:
     def __init__(self) -> None:
         self.steps = 0
         self.arenas: dict[str, Arena] = {}
+
+    def __repr__(self) -> str:
+        kept = ", ".join(f"{name} of {arena.layout.size:,} numbers" for name, arena in self.arenas.items())
+        return f"<Moments after {count_of(self.steps, 'step')}: {kept or 'none'}>"
 
     def take(self, names: Sequence[str], parameters: Arena) -> dict[str, Arena]:
         """The arenas of these ``names``, zeros if there are none yet, on the device of the parameters.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.nn.columns.column_data import Categorical, ColumnData, TableColumns
-from chainrule.plain_text import printable, show
+from chainrule.plain_text import list_names, printable, show
 from chainrule.tables.text_arrays import TEXT, unique_with_codes
-
-NAMES_SHOWN = 8  # of columns or classes, on a line of the repr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,17 +60,17 @@ class Table:
     def _describe(self) -> list[str]:
         lines = []
         if self.matrix is not None:
-            lines.append(f"matrix of {self.matrix.dtype}: {_list_names(self.feature_names)}".removesuffix(": "))
+            lines.append(f"matrix of {self.matrix.dtype}: {list_names(self.feature_names)}".removesuffix(": "))
         texts = {name: data for name, data in self.columns.items() if isinstance(data, Categorical)}
         numbers = [name for name in self.columns if name not in texts]
         if numbers:
-            lines.append(f"numbers ({len(numbers):,}): {_list_names(numbers)}")
+            lines.append(f"numbers ({len(numbers):,}): {list_names(numbers)}")
         if texts:
             counts = {name: f" ({len(data.names):,})" for name, data in texts.items()}
-            lines.append(f"categories ({len(texts):,}): {_list_names(list(texts), counts)}")
+            lines.append(f"categories ({len(texts):,}): {list_names(list(texts), counts)}")
         if holes := {name: n for name, data in self.columns.items() if (n := _count_holes(data))}:
             lines.append(
-                f"holes ({len(holes):,}): {_list_names(list(holes), {k: f' ({n:,})' for k, n in holes.items()})}"
+                f"holes ({len(holes):,}): {list_names(list(holes), {k: f' ({n:,})' for k, n in holes.items()})}"
             )
         if self.target is not None:
             name = f" {show(self.target_name)}" if self.target_name else ""
@@ -109,12 +107,6 @@ class Table:
         return X
 
 
-def _list_names(names: Sequence[str], remarks: Mapping[str, str] | None = None) -> str:
-    """The first names, each with its remark."""
-    listed = ", ".join(show(name) + (remarks or {}).get(name, "") for name in names[:NAMES_SHOWN])
-    return listed + ", ..." * (len(names) > NAMES_SHOWN)
-
-
 def _count_holes(data: ColumnData) -> int:
     return int((data.codes < 0 if isinstance(data, Categorical) else np.isnan(data)).sum())
 
@@ -122,6 +114,6 @@ def _count_holes(data: ColumnData) -> int:
 def _describe_target(target: np.ndarray) -> str:
     if target.dtype == TEXT:
         classes = unique_with_codes(target)[0].tolist()
-        return f"{len(classes):,} classes: {_list_names(classes)}"
+        return f"{len(classes):,} classes: {list_names(classes)}"
     columns = f"{target.shape[1]} columns of " if target.ndim == 2 else ""
     return f"{columns}{target.dtype}, {target.min():,.6g} to {target.max():,.6g}"

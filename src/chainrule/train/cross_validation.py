@@ -13,9 +13,10 @@ from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.losses.base import refuse_if
 from chainrule.nn.network import Network
 from chainrule.nn.scores import score
+from chainrule.plain_text import count_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrossValidation:
     """What comes of :func:`cross_validate`.
 
@@ -28,6 +29,12 @@ class CrossValidation:
 
     scores: tuple[dict[str, float], ...]
     rows: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        """Mean and standard deviation of each metric over the folds."""
+        std = {name: f" +- {value:.4g}" for name, value in self.std.items()}
+        metrics = ", ".join(f"{name} {value:.4g}{std.get(name, '')}" for name, value in self.mean.items())
+        return f"<CrossValidation of {count_of(len(self.rows), 'fold')}: {metrics or 'no metrics'}>"
 
     @property
     def names(self) -> tuple[str, ...]:

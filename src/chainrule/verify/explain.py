@@ -26,6 +26,7 @@ from chainrule.nn.layers.formulas import Backward, Forward
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
 from chainrule.options import whole_number
+from chainrule.plain_text import count_of, list_names, printable, table_lines
 from chainrule.verify.explained_step import SYMBOL, Place, Step
 from chainrule.verify.explained_step import random_rows as random_rows  # noqa: PLC0414 - exported from here
 from chainrule.verify.gradients import COMPLEX_STEP, DIFFERENCE_TOLERANCE, TINY
@@ -56,10 +57,28 @@ class Line(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """The lines of a step, and the rule of thumb with this net's shapes."""
+    """The lines of a step, and the rule of thumb with this net's shapes. ``str`` of it is what the command prints.
+
+    Attributes
+    ----------
+    lines : list of Line, forward, then backward, then those of the prediction that differ
+    rule : str, two lines of text
+    """
 
     lines: list[Line]
     rule: str
+
+    def __repr__(self) -> str:
+        wrong = [line.name for line in self.lines if not line.right]
+        found = f"{len(wrong)} wrong ({list_names(wrong)})" if wrong else "all right"
+        return f"<Explanation of {count_of(len(self.lines), 'line')}: {found}>"
+
+    def __str__(self) -> str:
+        text = ""
+        for part in dict.fromkeys(line.part for line in self.lines):
+            rows = _rows_of(part, [line for line in self.lines if line.part == part])
+            text += "".join(f"{printable(line)}\n" for line in table_lines(rows)) + "\n"
+        return text + self.rule
 
 
 def explain(net: Network | Sequence[int], *, batch: int = 32, seed: int = 0, **options: Any) -> Explanation:
@@ -187,6 +206,19 @@ def _shape(array: Any) -> str:
 
 def _distance(found: Any, exact: Any) -> float:
     return float(np.abs(found - exact).max() / max(np.abs(exact).max(), TINY))
+
+
+def _rows_of(part: str, lines: Sequence[Line]) -> list[list[str]]:
+    """A row per line, and one for its abbreviations. A layer is named where its lines begin, indented by its depth."""
+    rows, layer = [[part, "", "", "shapes", "relative error"]], ""
+    for line in lines:
+        place = "  " * (line.depth + 1) + line.layer if line.layer != layer else ""
+        layer = line.layer
+        error = f"{line.error:.1e}{'' if line.right else '  WRONG'}"
+        formula, where, abbreviations = line.formula.partition(" where ")
+        rows.append([place, line.name, f"= {formula}", line.shapes, error])
+        rows += [["", "", f"  where {abbreviations}"]] if where else []
+    return rows
 
 
 # ---- custom activations ---------------------------------------------------------------------------

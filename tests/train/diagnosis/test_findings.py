@@ -47,7 +47,7 @@ def kinds(run: cr.Run) -> set[str]:
 def test_a_healthy_run_has_no_finding(activation, optimizer):
     run = diagnose(cr.MLP([N_IN, 32, 16, 3], activation=activation), optimizer, epochs=15)
     assert run.diagnosis.findings == []
-    assert str(run.diagnosis) == "nothing found that is wrong"
+    assert str(run.diagnosis) == "nothing wrong found"
 
 
 def test_dead_units_by_their_bias():

@@ -58,7 +58,7 @@ def adam(
     loops, real = LOOPS.optimisers, params.dtype.type
     if loops is not None and state[HALTED] == RUNNING:
         rate = self._learning_rate(lr, state, lr_factor)
-        step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
+        step_size, step_eps = self._bias_corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
         keep = real(1 - rate * weight_decay) if decoupled else real(1)
         decay = real(0) if decoupled else real(weight_decay)
         b1, rest1, b2, rest2 = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)

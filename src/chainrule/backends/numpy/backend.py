@@ -48,7 +48,7 @@ class NumPyBackend(ReferenceBackend):
     accumulate = optimisers.accumulate
     average = optimisers.average
     _learning_rate = optimisers.learning_rate
-    _corrected = optimisers.corrected
+    _bias_corrected = optimisers.bias_corrected
     _subtract = optimisers.subtract
 
     dropout = random.dropout

@@ -38,7 +38,7 @@ def learning_rate(self: ArrayOperations, lr: Array, state: Array, factor: float)
     return rate if state[HALTED] == RUNNING else np.float64(0.0)
 
 
-def corrected(
+def bias_corrected(
     self: ArrayOperations, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any, eps_hat: bool
 ) -> tuple[Array, Array]:
     # An array of one for the powers: NumPy's array loop and the C library round them differently, and all

@@ -66,7 +66,7 @@ class ArrayOperations(Backend):
         """(1,) float64: this batch's learning rate, and 0 in a run that has halted."""
 
     @abc.abstractmethod
-    def _corrected(
+    def _bias_corrected(
         self, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any, eps_hat: bool
     ) -> tuple[Array, Array]:
         """(step_size, step_eps) with rate m_hat / (sqrt(v_hat) + eps) = step_size m / (sqrt(v) + step_eps)."""

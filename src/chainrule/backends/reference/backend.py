@@ -85,7 +85,7 @@ class ReferenceBackend(ArrayOperations):
     accumulate = optimisers.accumulate
     average = optimisers.average
     _learning_rate = optimisers.learning_rate
-    _corrected = optimisers.corrected
+    _bias_corrected = optimisers.bias_corrected
     _subtract = optimisers.subtract
     _approach = optimisers.approach
 

@@ -63,7 +63,7 @@ def adam(
 ) -> None:
     xp, dtype = self.xp, params.dtype
     rate = self._learning_rate(lr, state, lr_factor)
-    step_size, step_eps = self._corrected(rate, state, beta1, beta2, eps, dtype, eps_hat)
+    step_size, step_eps = self._bias_corrected(rate, state, beta1, beta2, eps, dtype, eps_hat)
     keep = (1 - rate * weight_decay).astype(dtype)
     for part in self._parts(params.size):
         p, g, mp, vp = params[part], grads[part], m[part], v[part]
@@ -138,7 +138,7 @@ def learning_rate(self: ArrayOperations, lr: Array, state: Array, factor: float)
     return self.xp.where(state[HALTED] == RUNNING, rate, 0.0)
 
 
-def corrected(
+def bias_corrected(
     self: ArrayOperations, rate: Array, state: Array, beta1: float, beta2: float, eps: float, dtype: Any, eps_hat: bool
 ) -> tuple[Array, Array]:
     """(step_size, step_eps) with rate m_hat / (sqrt(v_hat) + eps) = step_size m / (sqrt(v) + step_eps).

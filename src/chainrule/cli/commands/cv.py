@@ -26,6 +26,7 @@ from chainrule.cli.training.table import TrainingTable, hold_out_rows, naming_sp
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
+from chainrule.plain_text import table_lines
 from chainrule.tables.splitting.splits import Split, make_folds
 from chainrule.train.cross_validation import CrossValidation, cross_validate
 
@@ -193,7 +194,7 @@ def _summary(found: CrossValidation, facts: dict[str, Any], seconds: float, note
 def _print_table(found: CrossValidation) -> None:
     lines = [[str(i), f"{n:,}", *_cells(score, found.names)] for i, (n, score) in _numbered(found)]
     lines += [["mean", "", *_cells(found.mean, found.names)], ["std", "", *_cells(found.std, found.names)]]
-    for line in output.table_lines([["fold", "rows", *found.names], *lines], numbers=True):
+    for line in table_lines([["fold", "rows", *found.names], *lines], numbers=True):
         output.result(line)
 
 

@@ -10,7 +10,7 @@ from chainrule.errors import ChainruleError
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.losses.names import LOSSES
 from chainrule.nn.mlp import NORMALIZATIONS
-from chainrule.verify.explain import Line, explain
+from chainrule.verify.explain import explain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,26 +48,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.result_json({"ok": not wrong, "rule": found.rule, "lines": [line._asdict() for line in found.lines]})
     else:
-        for part in dict.fromkeys(line.part for line in found.lines):
-            output.result_table(_table(part, [line for line in found.lines if line.part == part]))
-            output.result("")
-        output.write(f"{found.rule}\n")
+        for line in str(found).split("\n"):
+            output.result(line)
     if wrong:
         raise ChainruleError(
             f"the check disagrees with {', '.join(wrong)}",
             hint="a kernel or a formula is wrong: see `chainrule verify`",
         )
     return 0
-
-
-def _table(part: str, lines: list[Line]) -> list[list[str]]:
-    """A row per line, and one for its abbreviations. A layer is named where its lines begin, indented by its depth."""
-    rows, layer = [[part, "", "", "shapes", "relative error"]], ""
-    for line in lines:
-        place = "  " * (line.depth + 1) + line.layer if line.layer != layer else ""
-        layer = line.layer
-        error = f"{line.error:.1e}{'' if line.right else '  WRONG'}"
-        formula, where, abbreviations = line.formula.partition(" where ")
-        rows.append([place, line.name, f"= {formula}", line.shapes, error])
-        rows += [["", "", f"  where {abbreviations}"]] if where else []
-    return rows

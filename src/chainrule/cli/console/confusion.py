@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.cli.console.output import table_lines
-from chainrule.plain_text import printable
+from chainrule.plain_text import printable, table_lines
 
 MOST_CLASSES = 20  # of a matrix on a terminal; for more, the most frequent mistakes are listed
 MISTAKES = 15

@@ -15,7 +15,7 @@ from typing import Any, TextIO, TypeAlias
 
 from chainrule.files.descriptors import path_in_errors
 from chainrule.json_values import json_text, plain
-from chainrule.plain_text import printable
+from chainrule.plain_text import printable, table_lines
 
 Say: TypeAlias = Callable[[str, str], None]
 
@@ -115,16 +115,6 @@ def result_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows of text in columns, as wide as they need to be."""
     for line in table_lines([[cut(printable(cell)) for cell in row] for row in rows]):
         result(line)
-
-
-def table_lines(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
-    """Rows of text as lines of aligned columns; with ``numbers`` all but the first are aligned to the right.
-
-    A row may have fewer cells than others.
-    """
-    widths = [max(len(row[j]) for row in rows if j < len(row)) for j in range(max(map(len, rows)))]
-    pad = [str.ljust, *[str.rjust if numbers else str.ljust] * (len(widths) - 1)]
-    return ["  ".join(f(cell, n) for f, cell, n in zip(pad, row, widths, strict=False)).rstrip() for row in rows]
 
 
 def command(word: str, path: Path) -> str:

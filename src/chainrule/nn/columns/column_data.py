@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.nn.columns.notation import MISSING, NOTHING, Notation
+from chainrule.plain_text import list_names
 
 LONGEST_NAME = 1 << 16  # characters of a name of a column, class or category
 
@@ -56,6 +57,13 @@ class TableColumns(dict[str, ColumnData]):
         super().__init__(columns)
         self.notations: Mapping[str, Notation] = dict(notations or {})
         self.target_notation = target
+
+    def __repr__(self) -> str:
+        """The names by kind; the data would fill the screen."""
+        texts = [name for name, data in self.items() if isinstance(data, Categorical)]
+        kinds = {"numbers": [name for name in self if name not in set(texts)], "categories": texts}
+        listed = "; ".join(f"{kind} ({len(names):,}): {list_names(names)}" for kind, names in kinds.items() if names)
+        return f"<TableColumns: {listed or 'none'}>"
 
     def copy(self) -> TableColumns:
         """The same columns with their notations."""

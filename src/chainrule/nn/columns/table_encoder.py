@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +17,15 @@ from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_columns import Column, fit_column
 from chainrule.nn.layers.embedding import Embedding
+from chainrule.plain_text import count_of
 
 OUT_OF_MEMORY_HINT = "X takes 8 bytes per number: use fewer rows or columns, or a lower max_categories"
 MOST_CHARACTERS = 1 << 26  # of the names of X together: the limit of a model file
+PRINTED = {NumberColumn.kind: "of numbers", CategoryColumn.kind: "of categories", EmbeddedColumn.kind: "embedded"}
 PART = 65_536  # rows encoded at a time, so that temporary arrays stay small
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TableEncoder:
     """The columns of a table that a model takes, in its order, and how each enters X.
 
@@ -46,6 +49,12 @@ class TableEncoder:
                 f"expected names of X of at most {MOST_CHARACTERS:,} characters together, got {characters:,}",
                 hint="a lower max_categories, or shorter names of columns and categories",
             )
+
+    def __repr__(self) -> str:
+        kinds = Counter(column.kind for column in self.columns)
+        listed = ", ".join(f"{count:,} {PRINTED[kind]}" for kind, count in kinds.items())
+        width = count_of(sum(len(column.names) for column in self.columns), "column")
+        return f"<TableEncoder of {count_of(len(self.columns), 'column')} ({listed}) to X of {width}>"
 
     @classmethod
     @out_of_memory_hint(OUT_OF_MEMORY_HINT, doing="fitting an encoder")

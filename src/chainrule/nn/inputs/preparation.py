@@ -15,7 +15,7 @@ from chainrule.nn.columns.column_data import ColumnData, refuse_long_names
 from chainrule.nn.columns.notation import Notation, check_notation
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.standardization import Standardization
-from chainrule.plain_text import show
+from chainrule.plain_text import count_of, show
 
 
 class TableLike(Protocol):
@@ -34,7 +34,7 @@ class TableLike(Protocol):
         """(n, d) finite numbers; DataError if a column holds anything else."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preparation:
     """How a table becomes X, the standardisation of X and of targets, and the names that the table had.
 
@@ -76,6 +76,20 @@ class Preparation:
             raise OptionError(
                 f"feature_names: expected those of the encoder, got {self.feature_names!r:.60}", hint="leave them out"
             )
+
+    def __repr__(self) -> str:
+        facts = [self._features(), *["targets standardised"] * (self.targets is not None)]
+        facts += [count_of(len(self.classes), "class")] * bool(self.classes)
+        table = "no table" if self.encoder is None else f"a table of {count_of(len(self.encoder.columns), 'column')}"
+        return f"<Preparation: {', '.join([*facts, table])}>"
+
+    def _features(self) -> str:
+        standardization = self.features
+        if standardization is None:
+            many = count_of(len(self.feature_names), "feature") if self.feature_names else "features"
+            return f"{many} not standardised"
+        limit = f" (limit {standardization.limit:g})" if math.isfinite(standardization.limit) else ""
+        return f"{count_of(len(standardization.mean), 'feature')} standardised{limit}"
 
     def describe_names(self) -> dict[str, Any]:
         """The names of what comes in and goes out, as values of JSON."""

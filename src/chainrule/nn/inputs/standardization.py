@@ -13,6 +13,7 @@ import numpy as np
 from chainrule.backends.contract.batches import HALVED_ABOVE
 from chainrule.errors import DataError, ShapeError
 from chainrule.host_memory import out_of_memory_hint
+from chainrule.plain_text import count_of
 
 STANDARDIZING = "use fewer rows: mean and deviation of a part are nearly those of all"
 ELEMENTS = 1 << 23  # of the temporary in which deviations are squared
@@ -27,7 +28,7 @@ class Units(NamedTuple):
     shift: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Standardization:
     """x -> z = (x - mean) / scale, column by column, then z / sqrt(1 + (z / limit)^2).
 
@@ -50,6 +51,11 @@ class Standardization:
             raise ShapeError(
                 f"expected mean and scale of shape (n_columns,), got {self.mean.shape} and {self.scale.shape}"
             )
+
+    def __repr__(self) -> str:
+        constant = int(self.is_constant.sum())
+        facts = [f"{constant:,} constant"] * (constant > 0) + [f"limit {self.limit:g}"] * math.isfinite(self.limit)
+        return f"<Standardization of {', '.join([count_of(len(self.mean), 'column'), *facts])}>"
 
     @classmethod
     @out_of_memory_hint(STANDARDIZING, doing="standardizing")

@@ -43,27 +43,40 @@ class Baseline(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Loss(abc.ABC):
-    """A loss with its options.
+    """A loss with its options. A net binds it to its outputs: :meth:`bind`.
 
     l_i is the loss of row i. The loss of a batch is its weighted mean over rows, divided by the number of target
     columns (for quantiles also by the number of levels); of one of k classes and of a custom loss it is over rows
     alone. With ``reduction="sum"`` it is the weighted sum over rows, undivided.
 
-    A net binds it to its outputs: :meth:`bind`. ``metric`` is recorded beside the loss: "accuracy"; "d2", the fraction
-    of the loss of the best constant prediction that is explained, 1 - (l - l_perfect) / (l_constant - l_perfect), the
-    mean over target columns, 0 for a constant one, and called "r2" for the squared error; or empty.
-    Source: Hastie, Tibshirani, Wainwright 2015, equation 3.11, and scikit-learn's d2_* scores.
+    Parameters
+    ----------
+    reduction : "mean" or "sum"
+
+    Attributes
+    ----------
+    name : str, under which model files have it
+    task : "classify", "multilabel" or "regress"
+    metric : recorded beside the loss: "accuracy"; "d2", the fraction of the loss of the best constant prediction that
+        is explained, 1 - (l - l_perfect) / (l_constant - l_perfect), the mean over target columns, 0 for a constant
+        one, and called "r2" for the squared error; or empty
+    support : which numbers a target may be: "real", "unit" (from 0 to 1), "nonnegative" or "positive"
+    standardizes : bool, whether targets may be standardised
+    n_out : int, outputs of the net that this loss is bound to; 0 if it is not bound
+
+    Source of d2: Hastie, Tibshirani, Wainwright 2015, equation 3.11, and scikit-learn's d2_* scores.
     """
 
     name: ClassVar[str]
     task: ClassVar[Task]
     metric: ClassVar[str]
     support: ClassVar[Support] = "real"
-    standardizes: ClassVar[bool] = True  # whether targets may be standardised
+    standardizes: ClassVar[bool] = True
+    shown_as: ClassVar[str] = ""  # in the repr of a net, in the place of its name with options
     always_shown: ClassVar[Sequence[str]] = ()  # options that are printed at their defaults too
 
     reduction: str = field(default="mean", kw_only=True)
-    n_out: int = field(default=0, init=False, compare=False)  # of the net that this loss is bound to
+    n_out: int = field(default=0, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):

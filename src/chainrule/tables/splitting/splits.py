@@ -19,7 +19,13 @@ GROUPS, CLASSES = 1, 2  # random streams of their own, besides that of rows
 
 
 class Split(NamedTuple):
-    """Ascending positions of rows, int64; no row is in both."""
+    """Which rows are trained on and which are not; no row is in both.
+
+    Attributes
+    ----------
+    training : (n_training,) int64, ascending positions of rows
+    held_out : (n_held_out,) int64, likewise
+    """
 
     training: np.ndarray
     held_out: np.ndarray

@@ -36,7 +36,7 @@ class Identity(NamedTuple):
         return cls(*json.loads(json.dumps(parts)))  # lists for tuples, as a file has them
 
     def refuse_another(self, checkpoint: Checkpoint, *, anywhere: bool) -> None:
-        """OptionError or DataError, path_in_errors what differs, unless the checkpoint is of this fit.
+        """OptionError or DataError, naming what differs, unless the checkpoint is of this fit.
 
         ``anywhere`` admits another machine: then the run resumes, and its weights differ in their last bits.
         """

@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.files.regular_file import FilePath
 from chainrule.files.writing import write_atomically
+from chainrule.plain_text import count_of
 from chainrule.plots.curves import Curve, draw_curves
 
 # Thresholds of findings. Healthy nets stay far from each: some dead units are normal, an update of 1e-3 of the weights
@@ -64,21 +65,29 @@ class Measurement(NamedTuple):
     update_ratio: float | None  # rms(update of W) / rms(W), of the epoch's last step; for epoch 0 of the first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """What ``fit(diagnose=True)`` found: ``Run.diagnosis``. ``str`` of it has one line per finding.
 
-    findings : empty if nothing is wrong
-    measurements : of each layer before training and at the end of each epoch
-    losses : of the sample of rows, before training and at the end of each epoch
+    Attributes
+    ----------
+    findings : list of Finding (``kind``, ``layer``, ``figure``, ``text``); empty if nothing is wrong
+    measurements : list of Measurement, of each layer before training (``epoch`` 0) and at the end of each epoch
+    losses : list of float, of the sample of rows, before training and at the end of each epoch
     """
 
     findings: list[Finding]
     measurements: list[Measurement]
     losses: list[float]
 
+    def __repr__(self) -> str:
+        layers = count_of(len({m.layer for m in self.measurements}), "layer")
+        kinds = ", ".join(dict.fromkeys(finding.kind for finding in self.findings))
+        found = f"{count_of(len(self.findings), 'finding')} ({kinds})" if kinds else "nothing wrong"
+        return f"<Diagnosis of {count_of(max(len(self.losses) - 1, 0), 'epoch')}, {layers}: {found}>"
+
     def __str__(self) -> str:
-        return "\n".join(map(str, self.findings)) or "nothing found that is wrong"
+        return "\n".join(map(str, self.findings)) or "nothing wrong found"
 
     def plot(self, path: FilePath) -> None:
         """Write the gradient norm of each layer over the epochs as an SVG picture; epoch 0 is before training."""

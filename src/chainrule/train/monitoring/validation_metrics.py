@@ -38,6 +38,10 @@ class Metric:
     needs : "predictions", from ``predict``, or "probabilities", from ``predict_proba``
     greater_is_better : must be given if the metric is monitored (``monitor``)
 
+    Attributes
+    ----------
+    takes_weights : bool, whether the function has a parameter ``sample_weight``
+
     y are class numbers (n,), or zeros and ones (n, k), or numbers in the target's own units (n, k); (n,) for one
     column. Yes-or-no targets between 0 and 1 are passed on as they are.
 

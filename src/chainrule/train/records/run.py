@@ -17,18 +17,33 @@ UNSHOWN = {"lr", "seconds"}  # of the history, in the repr of a Run
 
 @dataclass(repr=False)
 class Run:
-    """The outcome of :meth:`Trainer.fit`."""
+    """The outcome of :meth:`Trainer.fit`.
+
+    Attributes
+    ----------
+    history : History, {metric: one number per epoch}
+    stopped : why the fit ended: "completed", "early" (early stopping), "interrupted" (Ctrl+C, ``Trainer.stop``),
+        "callback" (one asked to stop); "diverged" and "failed" are seen in ``on_end``, and by the code that catches the
+        error
+    best_epoch : int, from 1, the epoch whose weights the net has; 0 if no metric was monitored
+    steps : int, updates of the parameters
+    seconds : float, the duration of the fit
+    converged : bool, of an LBFGS: whether it ended by itself, before ``max_iterations`` and ``max_evaluations``; None
+        for other optimisers
+    diagnosis : Diagnosis with ``fit(diagnose=True)``, else None
+    shrinkage : Shrinkage with ``Trainer(shrink=True)`` and validation rows, else None
+    notes : list of str, the warnings: a monitored metric that says nothing
+    """
 
     history: History = field(default_factory=History)
-    # "callback": one asked to stop; "diverged" and "failed" are seen in on_end, and by the code that catches the error.
     stopped: Literal["completed", "early", "interrupted", "callback", "diverged", "failed"] = "completed"
-    best_epoch: int = 0  # from 1; 0 if no metric was monitored. Its weights are the net's.
+    best_epoch: int = 0
     steps: int = 0
     seconds: float = 0.0
-    converged: bool | None = None  # of an LBFGS: whether it ended by itself, before max_iterations and max_evaluations
-    diagnosis: Diagnosis | None = None  # with fit(diagnose=True)
-    shrinkage: Shrinkage | None = None  # with Trainer(shrink=True) and validation rows
-    notes: list[str] = field(default_factory=list)  # the warnings: a monitored metric that says nothing
+    converged: bool | None = None
+    diagnosis: Diagnosis | None = None
+    shrinkage: Shrinkage | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
@@ -38,35 +53,68 @@ class Run:
 
 
 class StartRecord(NamedTuple):
-    """What a callback is told before the first step."""
+    """What a callback is told before the first step.
+
+    Attributes
+    ----------
+    settings : TrainingSettings, the options of the Trainer
+    net : Network, which is trained
+    run : Run, the one that ``fit`` will return: its history grows as the epochs end
+    rows : int, to train on
+    valid_rows : int, held out; 0 for none
+    steps_per_epoch : int, updates of the parameters
+    stop : function without arguments; ends the fit within a few steps, and may be called by a signal handler, as
+        ``Trainer.stop``
+    """
 
     settings: TrainingSettings
     net: Network
-    run: Run  # the one that fit will return: its history grows as the epochs end
-    rows: int  # to train on
-    valid_rows: int  # held out; 0 for none
+    run: Run
+    rows: int
+    valid_rows: int
     steps_per_epoch: int
-    stop: Callable[[], None]  # end the fit within a few steps; may be called by a signal handler, as ``Trainer.stop``
+    stop: Callable[[], None]
 
 
 class StepRecord(NamedTuple):
-    """What a callback is told after a step that it asked for."""
+    """What a callback is told after a step that it asked for.
 
-    step: int  # updates so far
-    epoch: int  # the one that the step belongs to, from 1
-    loss: float  # of the step's batch, before its update
+    Attributes
+    ----------
+    step : int, updates so far
+    epoch : int, the one that the step belongs to, from 1
+    loss : float, of the step's batch, before its update
+    lr : float, the learning rate of the update
+    stop : function without arguments; ends the fit now: the epoch that has begun is not recorded
+    """
+
+    step: int
+    epoch: int
+    loss: float
     lr: float
-    stop: Callable[[], None]  # end the fit now; the epoch that has begun is not recorded
+    stop: Callable[[], None]
 
 
 class EpochRecord(NamedTuple):
-    """What a callback is told at the end of an epoch."""
+    """What a callback is told at the end of an epoch.
 
-    epoch: int  # from 1
+    Attributes
+    ----------
+    epoch : int, from 1
+    epochs : int, how many the fit has at most
+    metrics : {name: float}, this epoch's entries of the history
+    improved : bool, whether it is the best epoch so far by the monitored metric
+    net : Network, which is trained
+    history : History, of all epochs so far
+    stop : function without arguments; ends the fit after this epoch
+    monitor : str, the metric that decides at present which epoch is best; "" if none is monitored
+    """
+
+    epoch: int
     epochs: int
-    metrics: dict[str, float]  # this epoch's entries of the history
-    improved: bool  # the best epoch so far by the monitored metric
+    metrics: dict[str, float]
+    improved: bool
     net: Network
-    history: History  # of all epochs so far
-    stop: Callable[[], None]  # end the fit after this epoch
-    monitor: str = ""  # the metric that decides at present which epoch is best; "" if none is monitored
+    history: History
+    stop: Callable[[], None]
+    monitor: str = ""
