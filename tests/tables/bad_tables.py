@@ -334,7 +334,7 @@ CASES: dict[str, Case] = {
     ),
     "no target": Case({"a": [1, 2]}, {"a": [1, 2]}, target=None, options={"need_target": False}),
     # ---- columns
-    "no rows": Case({"a": [], "y": []}, Refused(("rows",))),
+    "no rows": Case({"a": [], "y": []}, Refused(("row",))),
     "names with spaces around": Case(
         {" a ": [1, 2], "b ": [3, 4], "y": [0, 1]}, {"a": [1, 2], "b": [3, 4], "y": [0, 1]}, only=NAMED
     ),
