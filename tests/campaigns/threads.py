@@ -128,7 +128,10 @@ def under_joblib(specs: Sequence[dict[str, Any]], backend: str) -> list[str]:
     import joblib
     from joblib.externals.loky import get_reusable_executor
 
-    found = joblib.Parallel(n_jobs=4, backend=backend)(joblib.delayed(train_in_another)(spec) for spec in specs)
+    # With as many threads of BLAS as here: bits depend on their number, and joblib gives processes fewer.
+    threads = int(os.environ.get("OPENBLAS_NUM_THREADS") or os.cpu_count() or 1) if backend == "loky" else None
+    with joblib.parallel_config(backend, n_jobs=4, inner_max_num_threads=threads):
+        found = joblib.Parallel()(joblib.delayed(train_in_another)(spec) for spec in specs)
     if backend == "loky":
         get_reusable_executor().shutdown(wait=True)
     return list(found)
