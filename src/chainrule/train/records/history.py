@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from chainrule.files.regular_file import FilePath
 from chainrule.files.writing import write_atomically
 from chainrule.nn.metric_names import RECORDED
-from chainrule.plain_text import csv_cell
+from chainrule.plain_text import count_of, csv_cell
 from chainrule.plots.curves import Curve, draw_curves
 
 
@@ -35,7 +35,7 @@ class History(Mapping[str, list[float]]):
         return len(self._columns)
 
     def __repr__(self) -> str:
-        return f"<History of {self.epochs} epochs: {', '.join(self)}>"
+        return f"<History of {count_of(self.epochs, 'epoch')}: {', '.join(self)}>"
 
     @property
     def epochs(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from chainrule.nn.network import Network
+from chainrule.plain_text import count_of
 from chainrule.train.diagnosis.findings import Diagnosis
 from chainrule.train.records.history import History
 from chainrule.train.settings import TrainingSettings
@@ -48,7 +49,7 @@ class Run:
     def __repr__(self) -> str:
         best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
         last = "".join(f", {name} {values[-1]:.4g}" for name, values in self.history.items() if name not in UNSHOWN)
-        size = f"{self.history.epochs} epochs, {self.steps} steps in {self.seconds:.3g} s"
+        size = f"{count_of(self.history.epochs, 'epoch')}, {count_of(self.steps, 'step')} in {self.seconds:.3g} s"
         return f"<Run: {self.stopped}, {size}{best}{last}>"
 
 
