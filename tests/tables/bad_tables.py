@@ -372,7 +372,7 @@ CASES: dict[str, Case] = {
         AB, option("no column 'c' for drop"), options={"drop": ["c"]}, only=NAMED
     ),
     "a dropped target": Case(AB, option("'y' is one of the columns to drop"), options={"drop": ["y"]}, only=NAMED),
-    "all dropped": Case(AB, Refused(("no column left",)), options={"drop": ["a", "b"]}, only=NAMED),
+    "all dropped": Case(AB, Refused(("a feature besides the target",)), options={"drop": ["a", "b"]}, only=NAMED),
     "no such categories": Case(AB, option("no column 'c' for categorical"), options={"categorical": ["c"]}, only=NAMED),
     "too few columns": Case(
         {"a": [1.5, 2], "y": [0, 1]},

@@ -55,7 +55,7 @@ MISTAKES = {
     "patience": (lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=5), "early_stopping: expected an EarlyStopping"),
     "nothing to monitor": (
         lambda: cr.Trainer(cr.MLP([2, 3]), early_stopping=cr.EarlyStopping()).fit(X, labels),
-        "monitor: expected .*, got 'valid_loss'(.|\n)*hold rows out with validation=0.2, or monitor one of loss",
+        "monitor: expected .*, got 'valid_loss'(.|\n)*hold rows out .validation=0.2, --valid 0.2. or monitor one of",
     ),
     "a schedule by name": (
         lambda: cr.Adam("cosine"),

@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.train.settings import TrainingSettings
+from chainrule.train.settings_as_attributes import SettingsAsAttributes
 
 NET = cr.MLP([2, 3])
 SHARED = [f.name for f in dataclasses.fields(TrainingSettings) if f.name not in {"optimizer", "valid_metrics"}]
@@ -36,6 +37,44 @@ def test_settings_are_fixed_and_a_trainer_has_them_as_attributes():
     assert copy.copy(trainer).epochs == 4
     with pytest.raises(AttributeError, match="a Trainer has no 'epoch'"):
         _ = trainer.epoch
+
+
+def test_a_setting_changed_while_a_fit_runs_is_that_of_the_next_one_and_says_so(classes):
+    def shorten(record):
+        trainer.epochs = 2
+
+    trainer = cr.Trainer(cr.MLP(classes.widths), epochs=3, callbacks=[shorten])
+    with pytest.warns(UserWarning, match="epochs is changed for the next fit") as caught:
+        assert trainer.fit(classes.X, classes.y).history.epochs == 3
+    assert {warning.filename for warning in caught} == {__file__}
+    trainer.callbacks = ()
+    assert trainer.fit(classes.X, classes.y).history.epochs == 2
+    trainer.epochs = 1  # no warning
+
+
+def test_settings_that_lbfgs_replaces_come_back_with_another_optimizer():
+    pytest.importorskip("scipy")
+    trainer = cr.Trainer(NET, epochs=3, drop_last=True)
+    trainer.optimizer = cr.LBFGS(max_iterations=6)
+    assert (trainer.epochs, trainer.shuffle) == (6, False)
+    trainer.optimizer = cr.Adam()
+    assert trainer.settings == cr.Trainer(NET, epochs=3, drop_last=True).settings
+
+
+def test_settings_are_listed_and_annotated_as_attributes():
+    names = {field.name for field in dataclasses.fields(TrainingSettings)}
+    assert names < {*dir(cr.Trainer(NET))}
+    assert {name: SettingsAsAttributes.__annotations__[name] for name in names} == TrainingSettings.__annotations__
+
+
+def test_a_setting_before_the_constructor_is_an_error_that_says_so():
+    class Early(cr.Trainer):
+        def __init__(self, net):
+            self.epochs = 4
+            super().__init__(net)
+
+    with pytest.raises(AttributeError, match=r"epochs is set before super\(\)"):
+        Early(NET)
 
 
 def test_a_changed_setting_is_that_of_the_next_fit(classes):

@@ -38,6 +38,9 @@ class Stop(cr.Callback):
 
 trainer = cr.Trainer(net, optimizer, epochs=3, early_stopping=cr.EarlyStopping(patience=2), callbacks=[Stop()])
 assert_type(trainer, cr.Trainer)
+assert_type(trainer.epochs, int)
+trainer.epochs = "3"  # type: ignore[assignment]
+print(trainer.epoch)  # type: ignore[attr-defined]
 run = trainer.fit(X, y, validation=0.2)
 assert_type(run, cr.Run)
 assert_type(run.history, cr.History)

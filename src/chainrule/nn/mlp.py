@@ -83,9 +83,7 @@ def _activations(activation: ActivationName | Sequence[ActivationName], count: i
         )
     names = [activation] * count if isinstance(activation, str) else list(activation)
     if len(names) != count:
-        raise OptionError(
-            f"activation: expected one for all, or one for each of {count} hidden layers, got {len(names)}"
-        )
+        raise OptionError(f"activation: expected one for all, or one for each hidden layer ({count}), got {len(names)}")
     if isinstance(activation, str):
         find_activation(activation)  # which no layer would check in a net without hidden layers
     return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,3 +42,10 @@ def disagreement(analytic: np.ndarray, numeric: np.ndarray) -> np.ndarray:
     scale = np.abs(numeric) + np.abs(numeric).max()
     wrong: np.ndarray = ~(np.abs(analytic - numeric) <= TOLERANCE * scale)
     return wrong
+
+
+def mismatch(analytic: float, numeric: float) -> str:
+    """What an error says of a derivative that was not accepted."""
+    if not (math.isfinite(analytic) and math.isfinite(numeric)):
+        return f"expected finite numbers, got {analytic:.9g}, and {numeric:.9g} by central difference of its value"
+    return f"expected {numeric:.9g} by central difference of its value, got {analytic:.9g}"

@@ -92,13 +92,17 @@ def choose_columns(source: str, names: Sequence[str], selection: Selection) -> t
     )
     if target is not None and names[target] in selection.drop:
         raise OptionError(
-            f"{source}: the target {show(names[target])} is one of the columns to drop", hint="drop others"
+            f"{source}: the target {show(names[target])} is one of the columns to drop",
+            hint="drop it, or predict it: not both",
         )
     chosen = select_features(source, names, wanted, target)
     dropped = set(selection.drop)
     chosen = [i for i in chosen if names[i] not in dropped]
     if not chosen:
-        raise DataError(f"{source} has no column left besides the target: all were dropped", hint="drop fewer columns")
+        raise DataError(
+            f"{source}: expected a feature besides the target, got none: left out are {show_names(sorted(dropped))}",
+            hint="leave out fewer columns; one of groups or times is no feature",
+        )
     return chosen, target
 
 

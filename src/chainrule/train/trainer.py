@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from chainrule.nn.network import Network
 from chainrule.optim.adam import Adam
 from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.lbfgs import LBFGS
-from chainrule.options import suggest
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 from chainrule.train.checkpoints.resuming import Identity
 from chainrule.train.checkpoints.writer import Checkpoints, as_checkpoints, newest
@@ -24,14 +23,14 @@ from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.monitoring.validation_metrics import Metric, MetricFunction, find_metrics
 from chainrule.train.records.callbacks import Callback, EpochFunction, as_callbacks
 from chainrule.train.records.run import EpochRecord, Run
-from chainrule.train.settings import TrainingSettings
+from chainrule.train.settings_as_attributes import SettingsAsAttributes
 from chainrule.train.shrinkage.shrink import shrink_by
 from chainrule.train.stop_request import StopRequest
 
 __all__ = ["EpochRecord", "Run", "Trainer"]
 
 
-class Trainer:
+class Trainer(SettingsAsAttributes):
     """Trains a net, on rows that stay on its device or, if they do not fit there, are sent to it block by block.
 
     The settings are read, and changed for the next fit, as attributes: ``trainer.epochs``.
@@ -83,7 +82,6 @@ class Trainer:
     """
 
     net: Network
-    settings: TrainingSettings
     callbacks: tuple[Callback | EpochFunction, ...]
 
     def __init__(
@@ -114,7 +112,7 @@ class Trainer:
         records_metric, valid_metrics = find_metrics(metrics, net.loss)
         as_callbacks(callbacks)  # checks them
         self.net, self.callbacks = net, tuple(callbacks)
-        self.settings = TrainingSettings(
+        self._set_all(
             optimizer=Adam() if optimizer is None else optimizer,
             batch_size=batch_size,
             epochs=epochs,
@@ -137,18 +135,6 @@ class Trainer:
             shrink=shrink,
         )
         self._stop_request = StopRequest()
-
-    def __getattr__(self, name: str) -> Any:
-        if name in SETTINGS:
-            return getattr(self.settings, name)
-        raise AttributeError(_no_attribute(name), name=name, obj=self)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in SETTINGS:  # checked again: the settings themselves never change
-            name, value = "settings", dataclasses.replace(self.settings, **{name: value})
-        elif not (name.startswith("_") or hasattr(type(self), name) or name in _declared(type(self))):
-            raise AttributeError(_no_attribute(name), name=name, obj=self)
-        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         count = len(self.callbacks)
@@ -207,9 +193,8 @@ class Trainer:
         DivergenceError         if the loss stops being finite; ``error.run`` is the Run so far. The net has the weights
                                 of the best epoch, or without validation those with which the failing step began.
         """
-        self._stop_request.requested = False
         net, settings = self.net, self.settings
-        with net.backend.running(), out_of_memory_hint("", doing="training", backend=net.backend):
+        with self._fitting(), net.backend.running(), out_of_memory_hint("", doing="training", backend=net.backend):
             data = FitData(
                 net, settings, X, y, sample_weight=sample_weight, class_weight=class_weight, validation=validation
             )
@@ -232,6 +217,14 @@ class Trainer:
                 run.shrinkage = shrink_by(net, rows, held_out)
             return run
 
+    @contextlib.contextmanager
+    def _fitting(self) -> Iterator[None]:
+        self._stop_request.requested, self._is_fitting = False, True
+        try:
+            yield
+        finally:
+            self._is_fitting = False
+
     def _identity(self, data: FitData, checkpoint: Checkpoint | None, *, anywhere: bool) -> Identity | None:
         """Whose checkpoints are written and resumed from, compared with the one given; None without any."""
         if checkpoint is None and self.settings.checkpoints is None:
@@ -240,16 +233,3 @@ class Trainer:
         if checkpoint is not None:
             identity.refuse_another(checkpoint, anywhere=anywhere)
         return identity
-
-
-def _no_attribute(name: str) -> str:
-    hint = suggest(name, [*SETTINGS, *_declared(Trainer)])
-    return f"a Trainer has no {name!r}{'; ' if hint else ''}{hint}"
-
-
-def _declared(kind: type) -> set[str]:
-    """The attributes that a class and its bases annotate."""
-    return {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
-
-
-SETTINGS = frozenset(field.name for field in dataclasses.fields(TrainingSettings))

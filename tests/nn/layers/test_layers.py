@@ -303,7 +303,7 @@ REFUSED = {
     "a momentum of 1": (lambda: cr.BatchNorm(momentum=1.0), "momentum"),
     "an unknown activation": (lambda: cr.Activation("swish2"), "swish2"),
     "an unknown normalisation": (lambda: cr.MLP([4, 5, 3], normalization="group"), "group"),
-    "too few activations": (lambda: cr.MLP([4, 5, 6, 3], activation=["relu"]), "each of 2 hidden layers, got 1"),
+    "too few activations": (lambda: cr.MLP([4, 5, 6, 3], activation=["relu"]), "each hidden layer .2., got 1"),
     "a block without layers": (lambda: cr.Residual([]), "list of layers"),
     "a block of something else": (lambda: cr.Residual([cr.Dense(3), "relu"]), "list of layers"),
     "a block of another width": (

@@ -110,7 +110,7 @@ def test_drop_option(tmp_path):
         read_table(path, target="y", drop=["ids"])
     with pytest.raises(OptionError, match="the target 'y' is one of the columns to drop"):
         read_table(path, target="y", drop=["y"])
-    with pytest.raises(DataError, match="no column left besides the target"):
+    with pytest.raises(DataError, match="a feature besides the target"):
         read_table(path, target="y", drop=["id", "when", "a"])
     np.savez(tmp_path / "t.npz", X=np.ones((2, 2)), y=[0, 1])
     with pytest.raises(OptionError, match="an array does not have"):

@@ -47,7 +47,7 @@ def record_in(folder: Folder) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(
             f"{path}: expected a run directory, got a folder without {RECORD}",
-            hint="a run that was killed before it wrote that had not started: train again, with --overwrite",
+            hint=f"a run that was killed before it wrote {RECORD} has trained nothing: train again, with --overwrite",
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else None

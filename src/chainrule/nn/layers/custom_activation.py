@@ -13,7 +13,7 @@ from chainrule.errors import GradientError
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
 from chainrule.nn.row_format import RowFormat
-from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement, failure
+from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement, failure, mismatch
 
 POINTS, RANGE = 257, 4.0  # of the check
 
@@ -123,7 +123,7 @@ def check_derivative(backend: Backend, name: str, value: Function, derivative: F
     if wrong.any():
         at = int(np.argmax(wrong))
         raise GradientError(
-            f"derivative of {name} at z = {z[at]:.6g}: expected {numeric[at]:.9g} by central difference of its value, "
-            f"got {analytic[at]:.9g}; {int(wrong.sum())} of {POINTS} points between {-RANGE:g} and {RANGE:g} disagree",
+            f"derivative of {name} at z = {z[at]:.6g}: {mismatch(analytic[at], numeric[at])}; "
+            f"{int(wrong.sum())} of {POINTS} points between {-RANGE:g} and {RANGE:g} disagree",
             hint="the derivative is a function of z, the input, not of y",
         )

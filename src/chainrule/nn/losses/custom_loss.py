@@ -13,7 +13,7 @@ from chainrule.errors import ChainruleError, GradientError, OptionError
 from chainrule.nn.losses.base import Loss, Task
 from chainrule.nn.losses.class_losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from chainrule.nn.losses.target_losses import SquaredError
-from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement, failure
+from chainrule.nn.user_functions import STEP, Function, central_difference, check_given, disagreement, failure, mismatch
 from chainrule.options import one_of
 
 ROWS, OUTPUTS = 9, 50  # of the check, at most
@@ -120,7 +120,7 @@ class CustomLoss(Loss):
             row, place = (int(i) for i in np.argwhere(wrong)[0])
             j = int(columns[place])
             raise GradientError(
-                f"gradient of {self.name} by output {j} at z = {z[row]} with target {t[row]}: expected "
-                f"{numeric[row, place]:.9g} by central difference of its value, got {analytic[row, j]:.9g}",
+                f"gradient of {self.name} by output {j} at z = {z[row]} with target {t[row]}: "
+                f"{mismatch(analytic[row, j], numeric[row, place])}",
                 hint="the gradient is that of one row, not divided by the number of rows",
             )

@@ -68,7 +68,7 @@ class CsvText:
         return self.refuse(f"line {line}, column {show(self.names[column])}: expected {expected}, got {given}", hint)
 
     def _empty(self) -> DataError:
-        return self.refuse("expected a header and rows, got an empty file")
+        return DataError(f"{self.source}: expected a header and rows, got an empty file")
 
     def _find_encoding(self) -> str:
         with self._path.open("rb") as file:

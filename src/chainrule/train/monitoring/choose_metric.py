@@ -70,9 +70,10 @@ class MetricChoice:
         why = ""
         if monitor == loss.metric and is_by_column(loss):
             why = f": {monitor} of {loss.columns} target columns is recorded of validation rows alone"
+        first = "hold rows out (validation=0.2, --valid 0.2) or monitor " if needs_rows else ""
         return OptionError(
             f"monitor: expected a metric that this fit records, got {monitor!r}{why}",
-            hint=f"{'hold rows out with validation=0.2, or monitor ' * needs_rows}one of {', '.join(self.known)}",
+            hint=f"{first}one of {', '.join(self.known)}",
         )
 
     def of_name(self, monitor: str, min_delta: float = 0.0) -> MonitoredMetric:
