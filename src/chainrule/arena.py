@@ -2,6 +2,9 @@
 
 An optimiser is then one kernel over one array, a clip by global norm one reduction, a snapshot of the best weights one
 copy. Arrays of one kind (all weights, all biases) lie side by side, so that a parameter group is a slice.
+
+The arena of k nets that are trained at once is that of the first, then that of the second, and so on: each member's
+memory is one slice, ``arena.member(j)``, and every view has a leading axis of length k.
 """
 
 from __future__ import annotations
@@ -67,36 +70,68 @@ class Layout:
         return other
 
 
-def _refuse_more_than_addresses(backend: Backend, layout: Layout) -> None:
+def _refuse_more_than_addresses(backend: Backend, layout: Layout, members: int) -> None:
     """OutOfMemoryError for more than any machine could hold: array libraries raise various other errors for that."""
-    needed = layout.size * layout.dtype.itemsize
+    needed = members * layout.size * layout.dtype.itemsize
     if needed >= ADDRESSES:
         free = backend.free_memory()
         raise OutOfMemoryError(backend.device, needed=needed, free=free_host_memory() if free is None else free)
 
 
 class Arena(Mapping[str, Array]):
-    """A flat buffer on a backend and its named views: ``arena["dense0.W"]`` is a view into ``arena.flat``."""
+    """A flat buffer on a backend and its named views: ``arena["dense0.W"]`` is a view into ``arena.flat``.
 
-    def __init__(self, backend: Backend, layout: Layout) -> None:
+    Parameters
+    ----------
+    layout : of one net
+    members : how many nets lie in it, one after the other; with more than one, views have a leading axis of that length
+    flat : memory to use in place of new zeros
+    """
+
+    def __init__(self, backend: Backend, layout: Layout, members: int = 1, *, flat: Array = None) -> None:
         self.backend = backend
         self.layout = layout
-        _refuse_more_than_addresses(backend, layout)
-        self.flat = backend.empty((layout.size,), layout.dtype)
-        with backend.running():
-            backend.fill(0, out=self.flat)
+        self.members = members
+        if flat is None:
+            _refuse_more_than_addresses(backend, layout, members)
+            flat = backend.empty((members * layout.size,), layout.dtype)
+            with backend.running():
+                backend.fill(0, out=flat)
+        self.flat = flat
         self._views = {name: self._view(slot) for name, slot in layout.slots.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"backend": self.backend, "layout": self.layout, "flat": self.flat}
+        return {"backend": self.backend, "layout": self.layout, "members": self.members, "flat": self.flat}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Pickled as they are, the views would become separate arrays, which training `flat` would not change.
         self.backend, self.layout, self.flat = state["backend"], state["layout"], state["flat"]
+        self.members = state.get("members", 1)  # pickled before there were several
         self._views = {name: self._view(slot) for name, slot in self.layout.slots.items()}
 
     def _view(self, slot: Slot) -> Array:
-        return self.flat[slot.start : slot.start + slot.size].reshape(slot.shape)
+        return self.part(slice(slot.start, slot.start + slot.size)).reshape(self.shape_of(slot))
+
+    def shape_of(self, slot: Slot) -> tuple[int, ...]:
+        """The shape of the view of a slot: with a leading axis if there are several members."""
+        return slot.shape if self.members == 1 else (self.members, *slot.shape)
+
+    @property
+    def by_member(self) -> Array:
+        """The memory as (P,) of one net, or (k, P) of k: what a kernel takes that is no mere sum over elements."""
+        return self.flat if self.members == 1 else self.flat.reshape((self.members, self.layout.size))
+
+    def part(self, part: slice) -> Array:
+        """A slice of every member's memory: (m,) of one net; (k, m) of k, or all of the flat memory if it is all."""
+        if self.members == 1:
+            return self.flat[part]
+        is_all = (part.start, part.stop) == (0, self.layout.size)
+        return self.flat if is_all else self.by_member[:, part]
+
+    def member(self, j: int) -> Arena:
+        """The arena of member ``j`` alone, in the same memory."""
+        size = self.layout.size
+        return Arena(self.backend, self.layout, flat=self.flat[j * size : (j + 1) * size])
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
@@ -108,13 +143,14 @@ class Arena(Mapping[str, Array]):
         return len(self._views)
 
     def span(self, names: Sequence[str]) -> Array:
-        """The flat memory from the first of these arrays to the end of the last."""
+        """The memory from the first of these arrays to the end of the last: (m,), or (k, m) of k members."""
         slots = [self.layout.slots[name] for name in names]
-        return self.flat[slots[0].start : slots[-1].start + slots[-1].size]
+        part = slice(slots[0].start, slots[-1].start + slots[-1].size)
+        return self.flat[part] if self.members == 1 else self.by_member[:, part]
 
     def like(self) -> Arena:
         """A new arena of zeros with this layout."""
-        return Arena(self.backend, self.layout)
+        return Arena(self.backend, self.layout, self.members)
 
     def copy(self) -> Arena:
         """A new arena with these values."""
@@ -125,9 +161,9 @@ class Arena(Mapping[str, Array]):
 
     def download(self) -> dict[str, np.ndarray]:
         """Every array on the host, by name: one transfer."""
-        host = self.backend.download(self.flat)
+        host = self.backend.download(self.flat).reshape((self.members, self.layout.size))
         return {
-            name: host[slot.start : slot.start + slot.size].reshape(slot.shape).copy()
+            name: host[:, slot.start : slot.start + slot.size].reshape(self.shape_of(slot)).copy()
             for name, slot in self.layout.slots.items()
         }
 
@@ -136,7 +172,10 @@ class Arena(Mapping[str, Array]):
         if set(values) != set(self) and not (partly and set(values) <= set(self)):
             raise ShapeError(f"expected arrays {sorted(self)}, got {sorted(values)}")
         for name, value in values.items():
-            if np.shape(value) != self.layout.slots[name].shape:
-                raise ShapeError(f"{name}: expected shape {self.layout.slots[name].shape}, got {np.shape(value)}")
-        for name, value in values.items():
-            self.backend.assign(value, out=self[name])
+            expected = self.shape_of(self.layout.slots[name])
+            if np.shape(value) != expected:
+                raise ShapeError(f"{name}: expected shape {expected}, got {np.shape(value)}")
+        for j in range(self.members):
+            arena = self if self.members == 1 else self.member(j)
+            for name, value in values.items():
+                self.backend.assign(value if self.members == 1 else np.asarray(value)[j], out=arena[name])

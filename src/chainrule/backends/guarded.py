@@ -62,7 +62,7 @@ class GuardedArray(np.lib.mixins.NDArrayOperatorsMixin):
         if "where" in options:
             raise GuardError(f"{ufunc.__name__}(where=...) does not exist in CuPy")
         for target in out:
-            if not (isinstance(target, GuardedArray) and target.flags.c_contiguous):
+            if not (isinstance(target, GuardedArray) and _is_contiguous(target._host)):
                 raise GuardError(f"{ufunc.__name__} would write to memory that is foreign or not contiguous")
         if out:
             options["out"] = tuple(_unlock(target) for target in out)
@@ -78,6 +78,11 @@ class GuardedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     __float__ = __int__ = __bool__ = __index__ = __complex__ = _refuse
     __iter__ = __array__ = __contains__ = item = tolist = _refuse
+
+
+def _is_contiguous(array: np.ndarray) -> bool:
+    """Whether it is, or the parts of each member are: those may lie apart."""
+    return array.flags.c_contiguous or (array.ndim > 1 and len(array) > 0 and array[0].flags.c_contiguous)
 
 
 def _lock(value: Any) -> Any:
@@ -105,7 +110,7 @@ def _on_device(function: Callable[..., Any]) -> Callable[..., Any]:
         if "where" in options:
             raise GuardError(f"{function.__name__}(where=...) does not exist in CuPy")
         out = options.get("out")
-        if out is not None and not (isinstance(out, GuardedArray) and out.flags.c_contiguous):
+        if out is not None and not (isinstance(out, GuardedArray) and _is_contiguous(out._host)):
             raise GuardError(f"{function.__name__} would write to memory that is foreign or not contiguous")
         return _lock(function(*_unlock(args), **{name: _unlock(v) for name, v in options.items()}))
 

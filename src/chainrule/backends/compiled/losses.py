@@ -18,7 +18,13 @@ def softmax_cross_entropy(
 ) -> None:
     loops, logits, labels, dlogits = LOOPS.losses, batch.logits, batch.targets, batch.dlogits
     dtype = logits.dtype
-    if loops is not None and not label_smoothing and dtype.char in COMPILED_DTYPES and logits.shape[1] <= PAIRWISE:
+    if (
+        loops is not None
+        and logits.ndim == 2
+        and not label_smoothing
+        and dtype.char in COMPILED_DTYPES
+        and logits.shape[1] <= PAIRWISE
+    ):
         chosen = self._scratch(labels.shape, dtype, use="chosen")
         losses = self._scratch(labels.shape, dtype, use="losses")
         try:

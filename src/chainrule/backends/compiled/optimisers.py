@@ -24,7 +24,7 @@ def sgd(
     weight_decay: float,
 ) -> None:
     loops, real = LOOPS.optimisers, params.dtype.type
-    if loops is not None and state[HALTED] == RUNNING:
+    if loops is not None and params.ndim == 1 and state[HALTED] == RUNNING:
         rate, decay = real(self._learning_rate(lr, state, lr_factor)), real(weight_decay)
         try:
             if velocity is None:
@@ -56,7 +56,7 @@ def adam(
     eps_hat: bool = False,
 ) -> None:
     loops, real = LOOPS.optimisers, params.dtype.type
-    if loops is not None and state[HALTED] == RUNNING:
+    if loops is not None and params.ndim == 1 and state[HALTED] == RUNNING:
         rate = self._learning_rate(lr, state, lr_factor)
         step_size, step_eps = self._bias_corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
         keep = real(1 - rate * weight_decay) if decoupled else real(1)

@@ -34,7 +34,7 @@ def dropout(
     out: Array,
 ) -> None:
     loops = LOOPS.random
-    if loops is not None and x.dtype.char in COMPILED_DTYPES:
+    if loops is not None and x.ndim == 2 and x.dtype.char in COMPILED_DTYPES:
         least, factor = np.uint32(threshold(rate)), x.dtype.type(1 / (1 - rate))
         words = self._scratch((4 * loops.TILE,), np.uint32, use="words")
         try:

@@ -26,10 +26,17 @@ to batch of a group, ``state[BATCH]`` does not, and each batch of the group has 
 schedules, bias corrections and ``state[HALTED]`` count updates, totals count batches. What is to differ from batch to
 batch, like a random mask, must depend on both numbers.
 
-**Shapes.** ``n`` rows, ``n_in`` and ``n_out`` columns, ``k`` outputs of the net. ``matmul``, ``dense``,
-``activation_backward`` and their fusion act on the last two axes, so a leading *model axis* (several nets trained at
-once) may stand before them. A batch may be a row slice of a longer buffer: all arrays are C-contiguous, except that
-``matmul`` also takes transposed views.
+**Shapes.** ``n`` rows, ``n_in`` and ``n_out`` columns, ``k`` outputs of the net. A batch may be a row slice of a
+longer buffer: all arrays are C-contiguous, except that ``matmul`` also takes transposed views.
+
+**Model axis.** Several nets, the *members* of an ensemble, may be trained at once. Each method is declared for one net.
+Handed arrays with one axis more in front, of length m, one entry for each member, it does for every member what it
+does for one net: the same bits in the reference and on a GPU, equal to rounding in compiled loops. So rows are
+(m, n, n_in), parameters (m, n_in, n_out) and (m, n_out), totals (m, batches, 3), the order of the rows (m, rows).
+Members may lie apart, as their parameters do in an arena: only the axes behind the first are contiguous. An input
+without that axis is shared by all (the targets of shared rows; features and their standardisation; ``lr``,
+``state``, ``position``); what is written has it, but for ``state`` and ``position``. One member whose loss is not
+finite halts all.
 
 **Storage.** Under ``precision="bf16"`` the arrays that products read (x, W, y, z, dz, dlogits, and b beside a y) have
 the dtype that ``storage`` names; logits with their b, all db and dW and whatever belongs to an optimiser keep the net's

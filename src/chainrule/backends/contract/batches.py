@@ -66,6 +66,9 @@ class BatchContract(abc.ABC):
         ``order`` (rows,) int64, values in range; ``position`` (1,) int64, a counter of its own: that the next batch can
         be fetched while the optimiser still works on this one, neither may touch what the other reads. All of a batch
         is one call, so that it can be one launch; the ragged last batch has fewer rows in ``out`` than ``stride``.
+
+        Members take their rows in an order of their own, (m, rows): out[a][j][i] = sources[a][order[j, ...]], or
+        sources[a][j][...] of a source that has the model axis too.
         """
 
     @abc.abstractmethod

@@ -6,6 +6,7 @@ The rules that hold for all kernels: :mod:`~chainrule.backends.contract.backend`
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from chainrule.backends.contract.arrays import Array
@@ -20,6 +21,21 @@ class LossBatch(NamedTuple):
     state: Array  # (3,) int64: which row of totals is this batch's; HALTED is written if the loss is not finite
     totals: Array  # (m, 3) float64, a row per batch; LOSS and WEIGHT of this batch are written
     dlogits: Array  # (n, k): the gradient by the logits is written; may be the memory of ``logits``
+
+    def members(self) -> Iterator[LossBatch]:
+        """The batch of each member, if logits are (m, n, k); targets and weights may be shared."""
+        targets, weights = self.targets, self.weights
+        # A label is one number per row, so an array of labels has one axis less than the logits.
+        has_targets = targets.ndim == self.logits.ndim - (targets.dtype.kind in "iu")
+        for j in range(len(self.logits)):
+            yield LossBatch(
+                self.logits[j],
+                targets[j] if has_targets else targets,
+                weights if weights is None or weights.ndim == 1 else weights[j],
+                self.state,
+                self.totals[j],
+                self.dlogits[j],
+            )
 
 
 class LossContract(abc.ABC):

@@ -6,8 +6,11 @@ The rules that hold for all: :mod:`~chainrule.backends.contract.backend`.
 from __future__ import annotations
 
 import abc
+from typing import Final
 
 from chainrule.backends.contract.arrays import Array
+
+MEMBER_SHIFT: Final = 16  # bits of a counter's last word that are the purpose's; the member's number has those above
 
 
 class RandomContract(abc.ABC):
@@ -35,7 +38,8 @@ class RandomContract(abc.ABC):
 
         word_e is word e % 4 of Philox4x32-10 with this key and the counter (e // 4, state[STEP],
         counter[0] + 2^16 state[BATCH], counter[1]): the same bits on every device. The backward pass is the same
-        call with dy in place of x, so no mask is kept.
+        call with dy in place of x, so no mask is kept. Member j has counter[1] + 2^16 j in place of counter[1], and e
+        counts its own elements.
 
         Source: Srivastava et al. 2014, section 4, with the factor in training rather than in prediction.
         """

@@ -17,16 +17,26 @@ def gather(
     self: ArrayOperations, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
 ) -> None:
     start = int(position[0]) * stride
-    rows = order[start : start + len(out[0])]
-    for source, batch in zip(sources, out, strict=True):
-        if source.dtype == batch.dtype:
-            # mode="clip" is the one that writes straight into `out`; the rows are in range by contract.
-            source.take(rows, axis=0, out=batch, mode="clip")
-        else:
-            taken = self._scratch(batch.shape, source.dtype, use="gather")
-            source.take(rows, axis=0, out=taken, mode="clip")
-            batch[...] = taken
+    if order.ndim == 1:
+        rows = order[start : start + len(out[0])]
+        for source, batch in zip(sources, out, strict=True):
+            _take(self, source, rows, batch)
+    else:
+        for j, of_member in enumerate(order[:, start : start + out[0].shape[1]]):
+            for source, batch in zip(sources, out, strict=True):
+                _take(self, source[j] if source.ndim == batch.ndim else source, of_member, batch[j])
     position[0] += 1
+
+
+def _take(self: ArrayOperations, source: Array, rows: Array, out: Array) -> None:
+    """out = source[rows], in the dtype of ``out``."""
+    if source.dtype == out.dtype:
+        # mode="clip" is the one that writes straight into `out`; the rows are in range by contract.
+        source.take(rows, axis=0, out=out, mode="clip")
+    else:
+        taken = self._scratch(out.shape, source.dtype, use="gather")
+        source.take(rows, axis=0, out=taken, mode="clip")
+        out[...] = taken
 
 
 def first_nonfinite(self: ArrayOperations, x: Array) -> int | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.backends.contract.arrays import Array, EmbeddingPlan
+from chainrule.backends.contract.members import over_members
 from chainrule.backends.reference.array_operations import ArrayOperations
 from chainrule.backends.reference.embedding import copy_numbers, mean_of, table_of
 
 
+@over_members
 def embed(
     self: ArrayOperations, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
 ) -> None:
@@ -25,6 +27,7 @@ def embed(
             part[unseen] = mean_of(means, plan, table)
 
 
+@over_members
 def embed_backward(self: ArrayOperations, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
     for t, table in enumerate(plan.tables):
         n, width = len(dy), table.width

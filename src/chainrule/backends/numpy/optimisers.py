@@ -9,9 +9,11 @@ import numpy as np
 
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import BATCH, HALTED, RUNNING, STEP, WEIGHT
+from chainrule.backends.contract.members import over_members
 from chainrule.backends.reference.array_operations import ArrayOperations
 
 
+@over_members
 def accumulate(
     self: ArrayOperations, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array
 ) -> None:

@@ -9,7 +9,7 @@ from chainrule.backends.contract.backend import BATCH, STEP
 from chainrule.backends.numpy.memory import CHUNK
 from chainrule.backends.reference.array_operations import ArrayOperations
 from chainrule.backends.reference.philox import philox4x32_in_place
-from chainrule.backends.reference.random import BATCH_SHIFT, threshold
+from chainrule.backends.reference.random import BATCH_SHIFT, counter_of_member, threshold
 
 _BLOCKS = np.arange(CHUNK // 4, dtype=np.uint64)  # of Philox, four words each
 _WORD = 0xFFFFFFFF
@@ -25,6 +25,10 @@ def dropout(
     rate: float,
     out: Array,
 ) -> None:
+    if x.ndim == 3:
+        for j in range(len(x)):
+            dropout(self, x[j], state, key=key, counter=counter_of_member(counter, j), rate=rate, out=out[j])
+        return
     flat, result = x.reshape(-1), out.reshape(-1)
     c0, c1, c2, c3, p0, p1 = self._scratch((6, CHUNK // 4), np.uint64, use="philox")
     drops = self._scratch((CHUNK // 4, 4), np.bool_, use="drops")

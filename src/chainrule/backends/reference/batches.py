@@ -59,9 +59,15 @@ def first_nonfinite(self: ArrayOperations, x: Array) -> int | None:
 def gather(
     self: ArrayOperations, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
 ) -> None:
-    rows = order[position * stride + self._rows(len(out[0]))]
-    for source, batch in zip(sources, out, strict=True):
-        batch[...] = source[rows]
+    has_members = order.ndim == 2
+    places = position * stride + self._rows(out[0].shape[has_members])
+    for j in range(len(order) if has_members else 1):
+        rows = order[j][places] if has_members else order[places]
+        for source, batch in zip(sources, out, strict=True):
+            if has_members:
+                batch[j] = (source[j] if source.ndim == batch.ndim else source)[rows]
+            else:
+                batch[...] = source[rows]
     position += 1
 
 

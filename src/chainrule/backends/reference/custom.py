@@ -6,11 +6,16 @@ from collections.abc import Callable
 
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.members import losses_over_members
 from chainrule.backends.reference.array_operations import ArrayOperations
 from chainrule.errors import ShapeError
 
 
 def apply(self: ArrayOperations, function: Callable[..., Array], *arrays: Array, out: Array) -> None:
+    if out.ndim == 3:
+        for j in range(len(out)):
+            apply(self, function, *(array[j] for array in arrays), out=out[j])
+        return
     found = function(self.xp, *arrays)
     if getattr(found, "shape", None) != out.shape:
         given = getattr(found, "shape", type(found).__name__)
@@ -18,6 +23,7 @@ def apply(self: ArrayOperations, function: Callable[..., Array], *arrays: Array,
     out[...] = found
 
 
+@losses_over_members
 def custom_loss(
     self: ArrayOperations,
     batch: LossBatch,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from chainrule.backends.contract.arrays import Array, CodeTable, EmbeddingPlan
+from chainrule.backends.contract.members import over_members
 from chainrule.backends.reference.array_operations import ArrayOperations
 
 
+@over_members
 def embed(
     self: ArrayOperations, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
 ) -> None:
@@ -20,6 +22,7 @@ def embed(
         y[:, table.at : table.at + table.width] = found
 
 
+@over_members
 def embed_backward(self: ArrayOperations, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
     # Row by row: the order is defined, and no two rows of one code are added at a time.
     for t, table in enumerate(plan.tables):
@@ -30,6 +33,7 @@ def embed_backward(self: ArrayOperations, dy: Array, codes: Array, plan: Embeddi
             gradient[row] = gradient[row] + dy[i : i + 1, table.at : table.at + table.width]
 
 
+@over_members
 def embed_means(self: ArrayOperations, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
     first = 0
     for table in plan.tables:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import CORRECT, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.members import losses_over_members
 from chainrule.backends.reference.array_operations import ArrayOperations, slot_of
 
 
+@losses_over_members
 def softmax_cross_entropy(
     self: ArrayOperations, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
 ) -> None:
@@ -27,6 +29,7 @@ def softmax_cross_entropy(
     self._finish(batch, losses, scale=scale, mean=mean)
 
 
+@losses_over_members
 def focal_loss(self: ArrayOperations, batch: LossBatch, *, gamma: float, scale: float, mean: bool) -> None:
     xp, logits, labels, dlogits = self.xp, batch.logits, batch.targets, batch.dlogits
     rows = self._rows(len(labels))
@@ -49,6 +52,10 @@ def focal_loss(self: ArrayOperations, batch: LossBatch, *, gamma: float, scale: 
 def count_correct(
     self: ArrayOperations, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
 ) -> None:
+    if logits.ndim == 3:
+        for member in LossBatch(logits, targets, weights, state, totals, logits).members():
+            count_correct(self, *member[:4], totals=member.totals)
+        return
     are_labels = targets.ndim == 1
     right = logits.argmax(axis=-1) == targets if are_labels else ((logits > 0) == (targets > 0.5)).all(axis=-1)
     count = right.sum() if weights is None else (right * weights).sum(dtype=totals.dtype)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import HALTED, RUNNING
+from chainrule.backends.contract.members import over_members
 from chainrule.backends.reference.array_operations import ArrayOperations
 
 
+@over_members
 def layer_norm(
     self: ArrayOperations, x: Array, gain: Array, bias: Array, *, eps: float, mean: Array, inverse_std: Array, y: Array
 ) -> None:
@@ -23,6 +25,7 @@ def layer_norm(
     self._normalize(x, mean, inverse_std, gain, bias, 1, out=y)
 
 
+@over_members
 def layer_norm_backward(
     self: ArrayOperations,
     dy: Array,
@@ -51,6 +54,7 @@ def layer_norm_backward(
     xp.multiply(product, inverse_std[:, None], out=dx)
 
 
+@over_members
 def batch_norm(
     self: ArrayOperations,
     x: Array,
@@ -75,6 +79,7 @@ def batch_norm(
     self._normalize(x, mean, inverse_std, gain, bias, 0, out=y)
 
 
+@over_members
 def batch_norm_inference(
     self: ArrayOperations, x: Array, gain: Array, bias: Array, mean: Array, var: Array, *, eps: float, y: Array
 ) -> None:
@@ -84,6 +89,7 @@ def batch_norm_inference(
     self._normalize(x, mean, inverse_std, gain, bias, 0, out=y)
 
 
+@over_members
 def batch_norm_backward(
     self: ArrayOperations,
     dy: Array,

@@ -6,9 +6,11 @@ from typing import Any
 
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import HALTED, LOSS, RUNNING, STEP, WEIGHT
+from chainrule.backends.contract.members import over_members
 from chainrule.backends.reference.array_operations import ArrayOperations, slot_of
 
 
+@over_members
 def sgd(
     self: ArrayOperations,
     params: Array,
@@ -44,6 +46,7 @@ def sgd(
         self._subtract(p, step, state)
 
 
+@over_members
 def adam(
     self: ArrayOperations,
     params: Array,
@@ -89,6 +92,7 @@ def adam(
         self._subtract(p, a, state)
 
 
+@over_members
 def clip_by_global_norm(self: ArrayOperations, grads: Array, *, max_norm: float) -> None:
     xp = self.xp
     norm = xp.sqrt(_sum_of_squares(self, grads))
@@ -96,6 +100,7 @@ def clip_by_global_norm(self: ArrayOperations, grads: Array, *, max_norm: float)
     xp.multiply(grads, factor.astype(grads.dtype), out=grads)
 
 
+@over_members
 def penalize(
     self: ArrayOperations, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool
 ) -> None:
@@ -109,6 +114,7 @@ def penalize(
     totals[slot, LOSS] += alpha / 2 * _sum_of_squares(self, params)
 
 
+@over_members
 def accumulate(
     self: ArrayOperations, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array
 ) -> None:

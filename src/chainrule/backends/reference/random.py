@@ -6,6 +6,7 @@ from typing import Any
 
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import BATCH, STEP
+from chainrule.backends.contract.random import MEMBER_SHIFT
 from chainrule.backends.reference.array_operations import ArrayOperations
 from chainrule.backends.reference.philox import philox_words
 
@@ -39,6 +40,10 @@ def dropout(
     rate: float,
     out: Array,
 ) -> None:
+    if x.ndim == 3:
+        for j in range(len(x)):
+            dropout(self, x[j], state, key=key, counter=counter_of_member(counter, j), rate=rate, out=out[j])
+        return
     xp = self.xp
     words = philox_words(xp, x.size, _dropout_counter(self, state, counter), key).reshape(x.shape)
     out[...] = xp.where(words < xp.uint64(threshold(rate)), x.dtype.type(0), x * x.dtype.type(1 / (1 - rate)))
@@ -48,6 +53,10 @@ def _dropout_counter(self: ArrayOperations, state: Array, counter: tuple[int, in
     word = self.xp.uint64(_WORD)
     step, batch = (state[i : i + 1].astype(self.xp.uint64) for i in (STEP, BATCH))
     return step & word, (batch * self.xp.uint64(1 << BATCH_SHIFT) + self.xp.uint64(counter[0])) & word, counter[1]
+
+
+def counter_of_member(counter: tuple[int, int], j: int) -> tuple[int, int]:
+    return counter[0], counter[1] + (j << MEMBER_SHIFT)
 
 
 def threshold(rate: float) -> int:

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.members import losses_over_members
 from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.backends.reference.array_operations import ArrayOperations
 
 
+@losses_over_members
 def elementwise_loss(
     self: ArrayOperations,
     batch: LossBatch,
@@ -32,6 +34,7 @@ def elementwise_loss(
     self._finish(batch, losses.sum(axis=-1), scale=scale, mean=mean, factor=factor)
 
 
+@losses_over_members
 def quantile_loss(
     self: ArrayOperations, batch: LossBatch, *, levels: tuple[float, ...], scale: float, mean: bool
 ) -> None:
@@ -50,6 +53,7 @@ def quantile_loss(
     self._finish(batch, losses, scale=scale, mean=mean)
 
 
+@losses_over_members
 def gaussian_nll(self: ArrayOperations, batch: LossBatch, *, scale: float, mean: bool) -> None:
     logits, targets, dlogits = batch.logits, batch.targets, batch.dlogits
     k = targets.shape[-1]

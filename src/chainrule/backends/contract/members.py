@@ -1,0 +1,79 @@
+"""The model axis of each method: which of its arrays have an entry for each member of an ensemble.
+
+The rules: :mod:`~chainrule.backends.contract.backend`, "Model axis". What is not listed acts element by element.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+# {method: {argument: its dimensions for one net}}, the argument that comes first in the call first.
+RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
+    {
+        "matmul": {"a": 2, "b": 2, "out": 2},
+        "dense": {"x": 2, "W": 2, "b": 1, "z": 2, "y": 2},
+        "activation_backward": {"saved": 2, "dy": 2, "dz": 2, "db": 1},
+        "matmul_activation_backward": {"dz": 2, "W": 2, "saved": 2, "out": 2, "db": 1},
+        "layer_norm": {"x": 2, "gain": 1, "bias": 1, "mean": 1, "inverse_std": 1, "y": 2},
+        "layer_norm_backward": {
+            "dy": 2, "x": 2, "gain": 1, "mean": 1, "inverse_std": 1, "dx": 2, "dgain": 1, "dbias": 1,
+        },
+        "batch_norm": {
+            "x": 2, "gain": 1, "bias": 1, "mean": 1, "inverse_std": 1, "running_mean": 1, "running_var": 1, "y": 2,
+        },
+        "batch_norm_inference": {"x": 2, "gain": 1, "bias": 1, "mean": 1, "var": 1, "y": 2},
+        "batch_norm_backward": {
+            "dy": 2, "x": 2, "gain": 1, "mean": 1, "inverse_std": 1, "dx": 2, "dgain": 1, "dbias": 1,
+        },
+        "embed": {"x": 2, "tables": 1, "means": 1, "codes": 2, "y": 2},
+        "embed_backward": {"dy": 2, "codes": 2, "dtables": 1},
+        "embed_means": {"tables": 1, "means": 1},
+        "sgd": {"params": 1, "grads": 1, "velocity": 1},
+        "adam": {"params": 1, "grads": 1, "m": 1, "v": 1},
+        "clip_by_global_norm": {"grads": 1},
+        "penalize": {"params": 1, "grads": 1, "totals": 2},
+        "accumulate": {"grads": 1, "totals": 2, "out": 1},
+        "dropout": {"x": 2, "out": 2},
+    }
+)  # fmt: skip # a table
+
+
+def over_members(kernel: Callable[..., None]) -> Callable[..., None]:
+    """``kernel``, which is written for one net, and does the same for each member if arrays have the model axis."""
+    ranks = RANKS[kernel.__name__]
+    positional = [ranks.get(name) for name in list(inspect.signature(kernel).parameters)[1:]]
+    first = positional[0]
+
+    @functools.wraps(kernel)
+    def call(self: Any, *args: Any, **options: Any) -> None:
+        if args[0].ndim == first:
+            kernel(self, *args, **options)
+            return
+        for j in range(len(args[0])):
+            of_member = (_entry(value, rank, j) for value, rank in zip(args, positional, strict=False))
+            kernel(self, *of_member, **{name: _entry(value, ranks.get(name), j) for name, value in options.items()})
+
+    return call
+
+
+def losses_over_members(loss: Callable[..., None]) -> Callable[..., None]:
+    """``loss``, a kernel whose first argument is a LossBatch, for each member if that has the model axis."""
+
+    @functools.wraps(loss)
+    def call(self: Any, batch: Any, *args: Any, **options: Any) -> None:
+        if batch.logits.ndim == 2:
+            loss(self, batch, *args, **options)
+            return
+        for member in batch.members():
+            loss(self, member, *args, **options)
+
+    return call
+
+
+def _entry(value: Any, rank: int | None, j: int) -> Any:
+    """That of member ``j``; the value itself if it is shared, or no array of a member."""
+    return value if rank is None or value is None or value.ndim == rank else value[j]
