@@ -12,6 +12,8 @@ from typing import NamedTuple
 from chainrule.backends.contract.random import MEMBER_SHIFT
 from chainrule.options import whole_number
 
+MOST_MEMBERS = 4096  # of an ensemble
+
 
 class Purpose(enum.IntEnum):
     """The end of the counter's last word. The numbers are part of a run's file format: never reuse one (5 was one)."""

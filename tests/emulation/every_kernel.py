@@ -24,6 +24,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.backends.contract.backend import BF16, RUNNING, ActivationName, Array
+from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.backends.cupy import kernels, layers
@@ -191,6 +192,8 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
     be.exp(logits, out=some((n, k)))
     be.quantiles(logits, count=k, out=some((n, k)))
     be.mean_and_variance(twice_as_wide, out=some((n, 2 * k)))
+    for kind in typing.get_args(MemberMeanName):
+        be.mean_of_members(some((3, n, 2 * k)), kind, count=k, out=some((n, 2 * k)))
     be.argmax(logits, out=labels.copy())
     be.positive(logits, out=exact(few, np.int32))
 

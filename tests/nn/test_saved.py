@@ -256,3 +256,35 @@ def test_describe_is_what_a_model_file_keeps(tmp_path):
     described = {**net.describe(), **net.preparation.describe()}
     assert {name: description[name] for name in described} == described
     assert list(net.describe()) == ["n_in", "layers", "loss", "dtype", "seed"]
+
+
+def test_an_ensemble_is_one_file_of_version_6(tmp_path, rng):
+    net, X = cr.MLP([4, 6, 3], members=3, member=2, dropout=0.1, seed=9), rng.normal(size=(5, 4))
+    net.preparation = cr.Preparation(features=cr.Standardization.fit(rng.normal(2, 3, size=(50, 4))))
+    net.save(tmp_path / "ensemble.safetensors")
+    again = cr.load(tmp_path / "ensemble.safetensors")
+    assert (again.members, again.first_member) == (3, 2)
+    np.testing.assert_array_equal(again.predict_proba(X), net.predict_proba(X))
+    np.testing.assert_array_equal(again.predict_members(X), net.predict_members(X))
+    assert model_file.read(tmp_path / "ensemble.safetensors")[0]["members"] == 3
+    assert model_file.version_of(net.describe()) == 6
+    assert model_file.version_of(cr.MLP([4, 6, 3]).describe()) == 1
+
+
+def test_a_member_is_saved_with_its_number(tmp_path):
+    net = cr.MLP([4, 6, 3], members=3, seed=9)
+    net.member(1).save(tmp_path / "one.safetensors")
+    again = cr.load(tmp_path / "one.safetensors")
+    assert (again.members, again.first_member) == (1, 1)
+    np.testing.assert_array_equal(again.parameter_arena["dense0.W"], net.parameter_arena["dense0.W"][1])
+
+
+@pytest.mark.parametrize("members", [2, 0, -1, 1.5, "3", True, 10**9])
+def test_a_file_with_another_number_of_members_is_refused(tmp_path, members):
+    path = tmp_path / "ensemble.safetensors"
+    net = cr.MLP([4, 6, 3], members=3)
+    net.save(path)
+    description, tensors = model_file.read(path)
+    model_file.write(path, description | {"members": members}, tensors)
+    with pytest.raises(cr.ModelFileError):
+        cr.load(path)

@@ -366,3 +366,23 @@ def test_the_command(tmp_path, net, capsys, monkeypatch):
     assert (tmp_path / "other").exists()
     assert command(capsys, "export", model)[0] == 2
     assert command(capsys, "export", model, "--onnx", tmp_path / "no folder" / "net.onnx", "--unchecked")[0] == 5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("loss", "n_out"),
+    [
+        ("softmax_cross_entropy", 3),
+        ("sigmoid_cross_entropy", 1),
+        ("sigmoid_cross_entropy", 2),
+        ("squared_error", 2),
+        ("poisson", 1),
+        ("quantile", 6),
+        ("gaussian_nll", 4),
+    ],
+)
+def test_an_ensemble_is_one_file_with_the_mean_inside(tmp_path, rng, loss, n_out, dtype):
+    net = cr.MLP([4, 6, n_out], members=3, loss=loss, dtype=dtype, normalization="batch", dropout=0.2)
+    net = prepared(shaken(net, rng), rng)
+    net.export_onnx(tmp_path / "ensemble.onnx")
+    assert_same(net, tmp_path / "ensemble.onnx", rng.normal(0, 30, size=(40, 4)))

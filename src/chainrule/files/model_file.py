@@ -15,7 +15,7 @@ from chainrule.files.sealed_file import Format
 
 # The newest version; a file gets the oldest that its description needs, see version_of. 100,000 columns fit into the
 # header; safetensors itself takes at most 100 MB.
-FORMAT = Format("chainrule-model", "model", version=5, max_header=1 << 26)
+FORMAT = Format("chainrule-model", "model", version=6, max_header=1 << 26)
 DTYPES = ("float32", "float64")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -32,6 +32,8 @@ OPTIONAL: dict[str, type] = {
     "columns": list,
     "constant_columns": int,  # how many scales are infinite: columns that never changed in training
     "target_notation": dict,  # how the numbers of the target are written
+    "members": int,  # of an ensemble, at least 2: arrays of parameters have an axis for them in front
+    "member": int,  # the number of the net, or of the first of the members, if it is not 0
 }
 
 
@@ -43,9 +45,11 @@ def write(path: FilePath, description: Mapping[str, Any], tensors: Mapping[str, 
 def version_of(description: Mapping[str, Any]) -> int:
     """The oldest format version that knows all of it, so that older readers can open it.
 
-    5 with a "notation" of numbers, 4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with
-    an embedding, 2 with "columns" (of a table, before they became X), else 1.
+    6 with "members" or a "member" number, 5 with a "notation" of numbers, 4 with "marks" in a column (text with nulls
+    of its own) or constant columns, 3 with an embedding, 2 with "columns" (of a table, before they became X), else 1.
     """
+    if "members" in description or "member" in description:
+        return 6
     columns = [column for column in description.get("columns", ()) if isinstance(column, dict)]
     if "target_notation" in description or any("notation" in column for column in columns):
         return 5

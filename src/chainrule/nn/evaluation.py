@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.backends.contract.backend import CORRECT, LOSS, WEIGHT, Array, Backend
 from chainrule.backends.contract.losses import LossBatch
+from chainrule.nn.inputs.row_checks import weights_of_all
 from chainrule.nn.inputs.rows import InputReader, Rows
 from chainrule.nn.losses.names import Baseline, Loss
 from chainrule.nn.network import Network
@@ -146,5 +147,5 @@ def baseline_of(net: Network, rows: Rows) -> Baseline | None:
     if net.loss.metric not in {"r2", "d2"}:
         return None
     be = net.backend
-    weights = None if rows.weights is None else be.download(rows.weights)
+    weights = None if rows.weights is None else weights_of_all(be.download(rows.weights))
     return net.loss.baseline(be.download(rows.targets), weights)

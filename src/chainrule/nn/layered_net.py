@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
@@ -13,13 +14,15 @@ from chainrule.backends import backend as make_backend
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.host_memory import out_of_memory_hint, require_free_memory
-from chainrule.nn.layers.base import Binding, Layer, Memory, Node, Use, arrange, parameter_shapes, walk
+from chainrule.nn.arranged_layers import arranged, kinds_of, last_of
+from chainrule.nn.layers.base import Binding, Layer, Memory, Node, Use, parameter_shapes, walk
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layout import Plan, lay_out
 from chainrule.nn.losses.names import Loss, LossName, description_of, find_loss, name_of
-from chainrule.nn.passes import Pass, new_state
+from chainrule.nn.passes import NOT_SHARED, Pass, SharedRows, new_state
+from chainrule.nn.row_format import with_members
 from chainrule.options import one_of, whole_number
-from chainrule.random import check_seed
+from chainrule.random import MOST_MEMBERS, check_seed
 
 DTYPES = ("float32", "float64")
 DtypeLike: TypeAlias = str | type[np.floating[Any]] | np.dtype[Any]  # "float32", np.float32
@@ -39,20 +42,24 @@ class LayeredNet:
         backend: Backend | None = None,
         dtype: DtypeLike = "float32",
         seed: int = 0,
+        members: int = 1,
+        member: int = 0,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
-        top = _last_of(layers)
+        top = last_of(layers)
         if not isinstance(backend, Backend | None):
             raise OptionError(f"backend: expected a Backend, got {backend!r}", hint='backend=cr.backend("cpu")')
         self.backend = backend if backend is not None else make_backend("cpu")
         self.layers = tuple(layers)
         self.n_in = whole_number("n_in", n_in)
-        self.nodes = _arranged(self.layers, self.n_in)
+        self.nodes = arranged(self.layers, self.n_in)
         self.n_out = top.n_out
         # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
         name = dtype_name(dtype)
         self.dtype: np.dtype[Any] = np.dtype(one_of("dtype", name, DTYPES) if name != "complex128" else name)
         self.seed = check_seed(seed)
+        self.first_member = whole_number("member", member, low=0, below=MOST_MEMBERS)
+        self.members = whole_number("members", members, below=MOST_MEMBERS + 1 - self.first_member)
         self.loss = find_loss(loss, self.n_out)
         self.loss_name = name_of(self.loss)
         self.loss.prove(self.backend)
@@ -66,24 +73,30 @@ class LayeredNet:
         layout = Layout(parameter_shapes(self.nodes), self.dtype)
         if self.backend.free_memory() is None:  # on the host, which promises more than it has
             largest = 0 if given is not None else max(slot.size for slot in layout.slots.values())
-            require_free_memory(layout.size * self.dtype.itemsize + INITIALIZING * largest, doing="making a net")
-        arena = Arena(self.backend, layout)
+            size = self.members * layout.size * self.dtype.itemsize
+            require_free_memory(size + INITIALIZING * largest, doing="making a net")
+        arena = Arena(self.backend, layout, self.members)
         if given is not None:
             arena.assign(given)
             return arena
         with self.backend.running():
-            for node in walk(self.nodes):
-                names = node.layer.parameter_shapes(node.n_in)
-                own = {name: arena[f"{node.name}.{name}"] for name in names}
-                node.layer.initialize(self.backend, own, seed=self.seed, number=node.number)
+            for j in range(self.members):
+                self._initialize(arena.member(j), self.first_member + j)
         return arena
+
+    def _initialize(self, arena: Arena, member: int) -> None:
+        for node in walk(self.nodes):
+            names = node.layer.parameter_shapes(node.n_in)
+            own = {name: arena[f"{node.name}.{name}"] for name in names}
+            node.layer.initialize(self.backend, own, seed=self.seed, number=node.number, member=member)
 
     def __repr__(self) -> str:
         widths = " -> ".join(map(str, self.widths))
         facts = [
             widths,
-            *_kinds_of(self.nodes),
+            *kinds_of(self.nodes),
             self.loss.shown_as or self.loss_name,
+            *([] if self.members == 1 else [f"{self.members} members"]),
             f"{self.parameter_count:,} parameters",
         ]
         return f"<{type(self).__name__} {', '.join(facts)}, {self.dtype} on {self.backend.device}>"
@@ -130,7 +143,7 @@ class LayeredNet:
         if storage == self.dtype:
             return self._parameters
         if self._factors is None:
-            self._factors = Arena(self.backend, self._parameters.layout.astype(storage))
+            self._factors = Arena(self.backend, self._parameters.layout.astype(storage), self.members)
         return self._factors
 
     @property
@@ -149,8 +162,28 @@ class LayeredNet:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers are trained."""
-        return sum(slot.size for name, slot in self._parameters.layout.slots.items() if is_trained(name))
+        """How many numbers are trained, of all members."""
+        of_one = sum(slot.size for name, slot in self._parameters.layout.slots.items() if is_trained(name))
+        return self.members * of_one
+
+    def member(self, j: int) -> Self:
+        """Member ``j`` of an ensemble as a net of its own, in the same memory: to train it is to train the ensemble's.
+
+        It is the net of that seed with ``member=j``, whose initial weights, batches and masks are those of the member.
+        """
+        j = whole_number("member", j, low=0, below=self.members)
+        if self.members == 1:
+            return self
+        other = copy.copy(self)
+        other.members, other.first_member = 1, self.first_member + j
+        other._parameters = self._parameters.member(j)
+        other._gradients = None if self._gradients is None else self._gradients.member(j)
+        other._factors = None if self._factors is None else self._factors.member(j)
+        return other
+
+    def new_totals(self, batches: int) -> Array:
+        """The totals of so many batches, (batches, 3), or (k, batches, 3) of k members; their values undefined."""
+        return self.backend.empty(with_members((batches, 3), self.members), self.totals_dtype)
 
     def describe(self) -> dict[str, Any]:
         """What the net is, as values of JSON: all that makes it but its parameters and its preparation."""
@@ -160,6 +193,8 @@ class LayeredNet:
             "loss": description_of(self.loss),
             "dtype": str(self.dtype),
             "seed": self.seed,
+            **({} if self.members == 1 else {"members": self.members}),
+            **({} if self.first_member == 0 else {"member": self.first_member}),
         }
 
     def copy(self, *, backend: Backend | None = None, dtype: str | None = None) -> Self:
@@ -173,6 +208,8 @@ class LayeredNet:
             backend=backend or self.backend,
             dtype=dtype or str(self.dtype),
             seed=self.seed,
+            members=self.members,
+            member=self.first_member,
             parameters=self._parameters.download(),
         )
         return other
@@ -190,7 +227,9 @@ class LayeredNet:
         """{column of X: how many codes it may hold, from 0 up}; in a prediction there may be one more."""
         return self.layers[0].codes(training=training)
 
-    def bind(self, n: int, *, training: bool, state: Array = None, keep_outputs: bool = False) -> Pass:
+    def bind(
+        self, n: int, *, training: bool, state: Array = None, keep_outputs: bool = False, own_rows: bool = False
+    ) -> Pass:
         """The forward and the backward pass on a batch of up to ``n`` rows, in memory of their own.
 
         Parameters
@@ -198,16 +237,26 @@ class LayeredNet:
         training : whether layers do what they do in training (drop out, measure) and there is room for gradients
         state : of the step, for layers that draw random numbers or keep statistics; by default that of step 0
         keep_outputs : of a prediction, every layer's output stays as it is until the next pass, to be read
+        own_rows : each member of an ensemble has rows of its own, (k, n, n_in); else all have the same, (n, n_in)
         """
-        be = self.backend
+        be, k = self.backend, self.members
         if training or keep_outputs:
-            memory = lay_out(be, self._memories(training=training), n)
+            memory = lay_out(be, self._memories(training=training), n, k)
         else:
-            memory = self.prediction_plan.lay_out(be, n)
+            memory = self.prediction_plan.lay_out(be, n, k)
         state = new_state(be) if state is None else state
         gradients = self.gradient_arena if training else None
-        binding = Binding(be, self._parameters, self.factor_arena, gradients, state, self.seed)
-        return Pass(self.nodes, binding, memory, n)
+        binding = Binding(be, self._parameters, self.factor_arena, gradients, state, self.seed, self.first_member)
+        shared = NOT_SHARED if k == 1 or own_rows else self._shared_rows(n, training=training)
+        return Pass(self.nodes, binding, memory, n, shared)
+
+    def _shared_rows(self, n: int, *, training: bool) -> SharedRows:
+        be, dtype = self.backend, self.dtype if self.codes() else self.backend.storage(self.dtype)
+        x = be.empty((self.members, n, self.n_in), dtype)
+        if training:
+            return SharedRows(x)
+        mean = functools.partial(self.loss.mean_of_members, be)
+        return SharedRows(x, mean, be.empty((n, self.n_out), self.dtype))
 
     def memory_of(self, node: Node, *, training: bool) -> Memory:
         """What one of the layers asks for to work on a batch."""
@@ -224,39 +273,10 @@ class LayeredNet:
     def evaluation_rows(self, n: int) -> int:
         """How many of ``n`` rows to pass through the net at a time when no gradient is wanted."""
         widest = max(self.n_in, *(node.n_out for node in walk(self.nodes)))
-        return min(n, max(64, self.backend.working_set // widest))
+        return min(n, max(64, self.backend.working_set // (widest * self.members)))
 
 
 def dtype_name(dtype: Any) -> Any:
     """``np.float32`` and its like as "float32"; anything else as it is."""
     is_numpy = isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.generic))
     return np.dtype(dtype).name if is_numpy else dtype
-
-
-def _last_of(layers: Sequence[Layer]) -> Dense:
-    """The layer that gives the logits; OptionError unless it is one that can, and all are layers."""
-    for layer in layers:
-        if not isinstance(layer, Layer):
-            raise OptionError(f"expected a layer, got {layer!r}", hint="cr.Dense(256, 'relu'), for example")
-    top = layers[-1] if layers else None
-    if not isinstance(top, Dense) or top.activation != "identity":
-        raise OptionError(
-            f"layers: expected a Dense of activation 'identity' as the last, got {'none' if top is None else top}",
-            hint="the losses work from logits: end with cr.Dense(outputs)",
-        )
-    return top
-
-
-def _arranged(layers: Sequence[Layer], n_in: int) -> tuple[Node, ...]:
-    """The layers in their places; OptionError if one above the first takes codes."""
-    nodes = arrange(layers, n_in)
-    for node in walk(nodes):
-        if node is not nodes[0] and node.layer.codes(training=True):
-            raise OptionError(f"{node.name} takes codes, which only X holds: it must be the first layer")
-    return nodes
-
-
-def _kinds_of(nodes: Sequence[Node]) -> list[str]:
-    """The activations and the layers besides the dense ones, each once, in the order in which a batch meets them."""
-    found = [getattr(node.layer, "activation", node.layer.kind) for node in walk(nodes)]
-    return [name for name in dict.fromkeys(found) if name != "identity"]

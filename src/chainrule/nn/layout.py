@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.nn.layers.base import Memory, Node
-from chainrule.nn.row_format import RowFormat
+from chainrule.nn.row_format import RowFormat, first_rows, with_members
 
 OUTPUT = "y"  # what the layer above reads
 
@@ -24,31 +24,35 @@ class BatchMemory(NamedTuple):
 
     rows: Mapping[str, dict[str, Array]]
     fixed: Mapping[str, dict[str, Array]]
+    members: int = 1
 
     def first(self, n: int) -> BatchMemory:
-        """The first ``n`` rows of it."""
-        rows = {layer: {name: array[:n] for name, array in arrays.items()} for layer, arrays in self.rows.items()}
-        return BatchMemory(rows, self.fixed)
+        """The first ``n`` rows of it, of each member."""
+        rows = {
+            layer: {name: first_rows(array, n, self.members) for name, array in arrays.items()}
+            for layer, arrays in self.rows.items()
+        }
+        return self._replace(rows=rows)
 
 
-def lay_out(backend: Backend, memories: Mapping[str, Memory], n: int) -> BatchMemory:
+def lay_out(backend: Backend, memories: Mapping[str, Memory], n: int, members: int = 1) -> BatchMemory:
     """Memory for a batch of ``n`` rows in which no array shares its place with another.
 
     Parameters
     ----------
     memories : what each layer asks for, by the layer's name
+    members : that have as much each
     """
-    empty = backend.empty
     rows = {
-        layer: {name: empty((n, *f.shape), f.dtype) for name, f in memory.rows.items()}
+        layer: {name: backend.empty(with_members((n, *f.shape), members), f.dtype) for name, f in memory.rows.items()}
         for layer, memory in memories.items()
     }
-    return BatchMemory(rows, _fixed(backend, memories))
+    return BatchMemory(rows, _fixed(backend, memories, members), members)
 
 
-def _fixed(backend: Backend, memories: Mapping[str, Memory]) -> dict[str, dict[str, Array]]:
+def _fixed(backend: Backend, memories: Mapping[str, Memory], members: int) -> dict[str, dict[str, Array]]:
     return {
-        layer: {name: backend.empty(f.shape, f.dtype) for name, f in memory.fixed.items()}
+        layer: {name: backend.empty(with_members(f.shape, members), f.dtype) for name, f in memory.fixed.items()}
         for layer, memory in memories.items()
     }
 
@@ -93,14 +97,18 @@ class Plan:
         self._readers: list[int] = []  # of each buffer, how many still want what is in it
         self._go_through(nodes, None)
 
-    def lay_out(self, backend: Backend, n: int) -> BatchMemory:
-        """Memory for a batch of ``n`` rows, by this plan."""
-        buffers = [backend.empty((n * width,), dtype) for width, dtype in self.buffers]
+    def lay_out(self, backend: Backend, n: int, members: int = 1) -> BatchMemory:
+        """Memory for a batch of ``n`` rows of each member, by this plan."""
+        total = members * n
+        buffers = [backend.empty((total * width,), dtype) for width, dtype in self.buffers]
         rows = {
-            layer: {name: buffers[i][: n * width].reshape((n, *shape)) for name, i, width, shape in places}
+            layer: {
+                name: buffers[i][: total * width].reshape(with_members((n, *shape), members))
+                for name, i, width, shape in places
+            }
             for layer, places in self.places.items()
         }
-        return BatchMemory(rows, _fixed(backend, self._memories))
+        return BatchMemory(rows, _fixed(backend, self._memories, members), members)
 
     def _go_through(self, nodes: Sequence[Node], x: int | None) -> int | None:
         """The buffer of the last output, that of the input being ``x``; None for the memory of whoever gives the rows.

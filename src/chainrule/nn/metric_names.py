@@ -7,10 +7,12 @@ is the mean of the columns' own.
 from __future__ import annotations
 
 VALID = "valid_"  # prefix of a name in a history: of the validation rows
+LEFT_OUT = "left_out_loss"  # of the rows that members of an ensemble were not trained on
 RECORDED = ("accuracy", "r2", "d2")  # recorded beside the loss by default; the loss decides which
 
 HIGHER_IS_BETTER = {
     "loss": False,
+    "left_out_loss": False,
     "accuracy": True,
     "balanced_accuracy": True,
     "log_loss": False,

@@ -43,6 +43,8 @@ class MLP(Network):
     backend : from :func:`chainrule.backend`; the CPU's by default
     dtype : "float32" or "float64"
     seed : of the initial weights and of dropout
+    members : nets of this kind that are trained at once, an ensemble; see :class:`Network`
+    member : the number of the first of them
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class MLP(Network):
         backend: Backend | None = None,
         dtype: DtypeLike = "float32",
         seed: int = 0,
+        members: int = 1,
+        member: int = 0,
     ) -> None:
         if not isinstance(widths, Sequence | np.ndarray) or isinstance(widths, str):
             raise OptionError(f"widths: expected a list of whole numbers, got {widths!r}", hint="[64, 256, 10]")
@@ -72,7 +76,16 @@ class MLP(Network):
         for i, (width, name) in enumerate(zip(hidden, _activations(activation, len(hidden)), strict=True)):
             block = list(_hidden_layer(width, name, dropout, normalization))
             layers += [Residual(block)] if residual and i and width == hidden[i - 1] else block
-        super().__init__([*layers, Dense(n_out)], n_in, loss=loss, backend=backend, dtype=dtype, seed=seed)
+        super().__init__(
+            [*layers, Dense(n_out)],
+            n_in,
+            loss=loss,
+            backend=backend,
+            dtype=dtype,
+            seed=seed,
+            members=members,
+            member=member,
+        )
 
 
 def _activations(activation: ActivationName | Sequence[ActivationName], count: int) -> list[ActivationName]:

@@ -38,6 +38,10 @@ class Network(LayeredNet):
     backend : where parameters live and everything is computed; the CPU by default
     dtype : "float32" or "float64", or np.float32 or np.float64
     seed : of the initial weights, from 0 to 2^64 - 1
+    members : how many nets of this kind are trained at once: an ensemble, whose prediction is the mean of theirs. Each
+        has its own initial weights, batches and dropout masks: member j is, bit for bit in the reference and on a GPU,
+        the net that is trained alone with ``member=j``. Arrays of parameters have a leading axis of that length
+    member : the number of the net, or of the first of the members
     parameters : every array of ``parameter_arena`` by name, from the host, in place of initial weights
 
     ``preparation`` says what happens to rows before the first layer and to predictions after the last; by default
@@ -85,6 +89,7 @@ class Network(LayeredNet):
                 features=self.preparation.features,
                 targets=self.preparation.targets,
                 codes=self.codes(training=training),
+                members=self.members if training else 1,
             )
 
     # ---- forward and backward ---------------------------------------------------------------------
@@ -97,12 +102,12 @@ class Network(LayeredNet):
 
         Returns
         -------
-        loss : float
+        loss : float, of an ensemble the sum over its members
         gradients : {name: array} of the parameters' shapes, on the net's device, yours to keep
         """
         be = self.backend
         rows = self.upload_rows(X, y, sample_weight)
-        state, totals = new_state(be, halted=0), be.empty((1, 3), self.totals_dtype)  # halted: statistics stay
+        state, totals = new_state(be, halted=0), self.new_totals(1)  # halted: statistics stay
         batch = self.bind(len(rows), training=True, state=state)
         read = InputReader(be, rows.features, len(rows), self.dtype)
         with be.running():
@@ -110,8 +115,8 @@ class Network(LayeredNet):
             self.loss(be, LossBatch(logits, rows.targets, rows.weights, state, totals, batch.dlogits))
             batch.backward()
             gradients = self.gradient_arena.copy()
-        value = float(self.loss.value(be.download(totals)))
-        return value, self._by_layer(gradients)
+        found = be.download(totals).reshape((self.members, 1, 3))
+        return float(sum(self.loss.value(of_member) for of_member in found)), self._by_layer(gradients)
 
     # ---- predictions ------------------------------------------------------------------------------
 
@@ -136,6 +141,25 @@ class Network(LayeredNet):
         answer = predictions.prediction(self.backend, self.loss, self.dtype, self.preparation.targets)
         found = self._each_row(X, answer)
         return self.backend.returned(found if self.loss.task == "classify" else self.loss.point(found), like=X)
+
+    def predict_members(self, X: Any) -> Array:
+        """The prediction of each member of an ensemble: as :meth:`predict`, with a leading axis of its k members."""
+        return self._of_members("predict", X)
+
+    def predict_proba_members(self, X: Any) -> Array:
+        """The probabilities of each member: as :meth:`predict_proba`, with a leading axis of its k members."""
+        return self._of_members("predict_proba", X)
+
+    def _of_members(self, method: str, X: Any) -> Any:
+        be = self.backend
+        found = [getattr(self.member(j), method)(X) for j in range(self.members)]
+        shape, kind = (self.members, *found[0].shape), found[0].dtype
+        if isinstance(found[0], np.ndarray):
+            return np.stack(found)
+        out = be.empty(shape, kind)
+        for j, of_member in enumerate(found):
+            be.copy(of_member, out=out[j])
+        return out
 
     def predict_table(self, table: TableLike) -> np.ndarray:
         """The prediction for each row of a table with the columns that the net was trained on, on the host.

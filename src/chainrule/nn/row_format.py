@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule.backends.contract.arrays import Array
+
 
 class RowFormat(NamedTuple):
     """What one row of an array is: its shape and the dtype of its elements."""
@@ -18,3 +20,20 @@ class RowFormat(NamedTuple):
     def nbytes(self) -> int:
         """Bytes per row."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+
+def first_rows(array: Array, n: int, members: int = 1) -> Array:
+    """Memory for ``n`` rows of each member at the beginning of ``array``, which has room for more: contiguous.
+
+    Of one net these are the first rows. Of several they are not, as the rows of the first would be far from those of
+    the second: it is memory that is still to be written.
+    """
+    if members == 1:
+        return array[:n]
+    shape = (members, n, *array.shape[2:])
+    return array.reshape(-1)[: math.prod(shape)].reshape(shape)
+
+
+def with_members(shape: tuple[int, ...], members: int) -> tuple[int, ...]:
+    """``shape``, behind an axis for the members if there are several."""
+    return shape if members == 1 else (members, *shape)

@@ -30,6 +30,9 @@ from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
 from chainrule.nn.layers.residual import Residual
 from chainrule.nn.losses.names import CustomLoss, Loss, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import Network
+from chainrule.nn.row_format import with_members
+from chainrule.options import whole_number
+from chainrule.random import MOST_MEMBERS
 
 PREFIX = "parameters."
 LAYERS: dict[str, type[Layer]] = {
@@ -59,7 +62,8 @@ def save(net: Network, path: FilePath) -> None:
 
 def refuse_unsavable(net: Network, path: FilePath) -> None:
     """DataError if the names of this net do not fit in a model file: to be called before training."""
-    shapes = {f"{PREFIX}{name}": slot.shape for name, slot in net.parameter_arena.layout.slots.items()}
+    arena = net.parameter_arena
+    shapes = {f"{PREFIX}{name}": arena.shape_of(slot) for name, slot in arena.layout.slots.items()}
     if sealed_file.header_bytes(_description(net), shapes) > model_file.FORMAT.max_header:
         raise sealed_file.too_long(path, model_file.FORMAT)
 
@@ -105,6 +109,8 @@ def load(
             backend=backend,
             dtype=description["dtype"],
             seed=description["seed"],
+            members=description.get("members", 1),
+            member=description.get("member", 0),
             parameters={n.removeprefix(PREFIX): v for n, v in tensors.items() if n.startswith(PREFIX)},
         )
         net.preparation = Preparation(
@@ -154,7 +160,8 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
     """ValueError unless the arrays are exactly those described, before memory is allocated by the description."""
     nodes, n_in = arrange(layers, description["n_in"]), description["n_in"]
     n_out = nodes[-1].n_out
-    shapes = {f"{PREFIX}{name}": shape for name, shape in parameter_shapes(nodes).items()}
+    members = whole_number("members", description.get("members", 1), below=MOST_MEMBERS + 1)
+    shapes = {f"{PREFIX}{name}": with_members(shape, members) for name, shape in parameter_shapes(nodes).items()}
     loss = find_loss(loss, n_out)
     for name, columns in (("features", n_in), ("targets", loss.columns)):
         if any(tensor.startswith(f"{name}.") for tensor in tensors):

@@ -25,6 +25,7 @@ class Graph:
 
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype
+        self.prefix = ""  # of the names of constants: of the member of an ensemble whose layers are being added
         self._onnx = import_onnx()
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
@@ -58,7 +59,7 @@ class Graph:
 
     def constant(self, name: str, values: np.ndarray, dtype: np.dtype | None = None) -> str:
         """An array, by default in the dtype of the graph."""
-        name = self._free(name)
+        name = self._free(self.prefix + name)
         array = np.ascontiguousarray(values, dtype or self.dtype)
         self._constants[name] = self._onnx.numpy_helper.from_array(array, name)
         return name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from chainrule.errors import OptionError
@@ -15,29 +17,50 @@ from chainrule.onnx.graph import Graph
 from chainrule.onnx.layers import power_for
 
 
-def add_outputs(g: Graph, net: Network, logits: str) -> None:
-    """The outputs of the graph.
+def add_outputs(g: Graph, net: Network, logits: Sequence[str]) -> None:
+    """The outputs of the graph, from the logits of each member of an ensemble, or of one net.
 
     ``label`` and ``probabilities`` of classes: numbers of classes (n,), or zeros and ones (n, k), k times yes or no;
     ``mean`` and ``variance`` of gaussian_nll; ``prediction`` of any other regression. Shapes are those of ``predict``.
     """
     k = net.n_out
     if net.loss.task == "classify":
-        g.output("label", g.node("ArgMax", logits, axis=1, keepdims=0), INTEGER, ())
-        g.output("probabilities", g.node("Softmax", logits, axis=1), g.dtype, (k,))
+        probabilities = _mean(g, [g.node("Softmax", z, axis=1) for z in logits])
+        decisive = logits[0] if len(logits) == 1 else probabilities
+        g.output("label", g.node("ArgMax", decisive, axis=1, keepdims=0), INTEGER, ())
+        g.output("probabilities", probabilities, g.dtype, (k,))
     elif net.loss.task == "multilabel":
-        label = g.cast(g.node("Greater", logits, g.scalar(0.0)), np.dtype(np.bool_), INTEGER)
+        probabilities = _mean(g, [g.node("Sigmoid", z) for z in logits])
+        decisive, least = (logits[0], 0.0) if len(logits) == 1 else (probabilities, 0.5)
+        label = g.cast(g.node("Greater", decisive, g.scalar(least)), np.dtype(np.bool_), INTEGER)
         _output(g, "label", label, (k,) if k > 1 else (), INTEGER)
-        _output(g, "probabilities", g.node("Sigmoid", logits), (k,) if k > 1 else ())
+        _output(g, "probabilities", probabilities, (k,) if k > 1 else ())
     else:
         _regression(g, net, logits)
 
 
-def _regression(g: Graph, net: Network, logits: str) -> None:
+def _mean(g: Graph, values: Sequence[str]) -> str:
+    """The mean over members."""
+    return values[0] if len(values) == 1 else str(g.node("Mul", g.node("Sum", *values), g.scalar(1 / len(values))))
+
+
+def _mean_numbers(g: Graph, loss: Loss, numbers: Sequence[str]) -> str:
+    """Of what members predict; the variance of gaussian_nll is that of the mixture."""
+    if not isinstance(loss, GaussianNLL) or len(numbers) == 1:
+        return _mean(g, numbers)
+    means, variances = zip(*(_halves(g, one, loss.columns) for one in numbers), strict=True)
+    mean = _mean(g, means)
+    distances = [g.node("Sub", one, mean) for one in means]
+    spread = _mean(g, [g.node("Mul", distance, distance) for distance in distances])
+    return str(g.node("Concat", mean, g.node("Add", _mean(g, variances), spread), axis=1))
+
+
+def _regression(g: Graph, net: Network, logits: Sequence[str]) -> None:
     loss, columns, targets = net.loss, net.loss.columns, net.preparation.targets
     if targets is not None:  # from here on in float64, as `predict`
-        logits, g.dtype = g.cast(logits, g.dtype, DOUBLE), DOUBLE
-    numbers = _numbers(g, loss, logits)
+        logits = [g.cast(z, g.dtype, DOUBLE) for z in logits]
+        g.dtype = DOUBLE
+    numbers = _mean_numbers(g, loss, [_numbers(g, loss, z) for z in logits])
     if targets is not None:
         numbers = _in_own_units(g, loss.units(targets), numbers)
     shape = (columns,) if columns > 1 else ()

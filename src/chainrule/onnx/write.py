@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def export(
     one input (n, 1) for each of its columns instead, under the column's name: numbers, nan if missing, or strings, ""
     if missing; see :mod:`chainrule.onnx.columns`. Outputs, with the shapes of ``predict``: ``label`` (int64, class
     numbers) and ``probabilities``; ``prediction`` for a regression; ``mean`` and ``variance`` for gaussian_nll. Numbers
-    are computed and returned in the net's dtype, those of a regression whose targets were standardised in float64.
+    are computed and returned in the net's dtype, those of a regression whose targets were standardised in float64. Of
+    an ensemble the layers of each member are in the file, and the outputs are the mean of their predictions.
     Names of classes and features, the loss and chainrule's version are JSON in the metadata under ``chainrule``.
 
     The file is run in onnxruntime and compared with the net on the CPU before it takes its name: on 256 random rows
@@ -80,6 +82,17 @@ def usual_input_dtype(net: Network) -> str:
     return "float64" if prepared else str(net.dtype)
 
 
+def _members(g: Graph, net: Network, parameters: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """The parameters of each member of an ensemble, whose constants get names of their own."""
+    if net.members == 1:
+        yield parameters
+        return
+    for j in range(net.members):
+        g.prefix = f"member{j}."
+        yield {name: value[j] for name, value in parameters.items()}
+    g.prefix = ""
+
+
 def serialize(net: Network, input_dtype: np.dtype) -> bytes:
     """The bytes of the file for features of dtype ``input_dtype``; the same net gives the same bytes."""
 
@@ -92,7 +105,8 @@ def serialize(net: Network, input_dtype: np.dtype) -> bytes:
     check_preparation(net)
     encoder = net.preparation.encoder
     g = Graph(net.dtype)
-    add_outputs(g, net, logits_of(g, net.nodes, features(g, net, input_dtype), parameters))
+    x = features(g, net, input_dtype)
+    add_outputs(g, net, [logits_of(g, net.nodes, x, of_member) for of_member in _members(g, net, parameters)])
     about = {
         "version": __version__,
         "loss": net.describe()["loss"],

@@ -179,8 +179,8 @@ class Moments:
 
     def fits(self, names: Sequence[str], parameters: Arena) -> bool:
         """Whether an optimiser with moments of these names can continue from here."""
-        own = [(arena.layout.slots, arena.layout.dtype) for arena in self.arenas.values()]
-        wanted = (parameters.layout.slots, parameters.layout.dtype)
+        own = [(arena.layout.slots, arena.layout.dtype, arena.members) for arena in self.arenas.values()]
+        wanted = (parameters.layout.slots, parameters.layout.dtype, parameters.members)
         return not self.steps or (tuple(self.arenas) == tuple(names) and all(one == wanted for one in own))
 
     def on(self, backend: Backend) -> Moments:
@@ -188,7 +188,7 @@ class Moments:
         other = Moments()
         other.steps = self.steps
         for name, arena in self.arenas.items():
-            other.arenas[name] = Arena(backend, arena.layout)
+            other.arenas[name] = Arena(backend, arena.layout, arena.members)
             other.arenas[name].assign(arena.download())
         return other
 
@@ -199,11 +199,11 @@ class BoundOptimizer:
     def __init__(self, optimizer: Optimizer, parameters: Arena, gradients: Arena, moments: Moments) -> None:
         self.optimizer = optimizer
         self.backend = parameters.backend
-        self.gradients = gradients.flat
+        self.gradients = gradients.by_member
         self.moments = moments.take(optimizer.moment_names(), parameters)
-        flats = [parameters.flat, gradients.flat, *(arena.flat for arena in self.moments.values())]
+        arenas = [parameters, gradients, *self.moments.values()]
         cuts = segments(parameters.layout, optimizer.groups, optimizer.weight_decay)
-        self._work = [(segment, [flat[segment.part] for flat in flats]) for segment in cuts]
+        self._work = [(segment, [arena.part(segment.part) for arena in arenas]) for segment in cuts]
 
     def step(self, lr: Array, state: Array) -> None:
         """Clip, then update every segment."""

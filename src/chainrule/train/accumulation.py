@@ -17,13 +17,13 @@ class Accumulation:
 
     def __init__(self, net: Network, group: int) -> None:
         self.gradients = net.gradient_arena.like()
-        self._newest, self._backend = net.gradient_arena.flat, net.backend
+        self._newest, self._sum, self._backend = net.gradient_arena.by_member, self.gradients.by_member, net.backend
         self._mean, self._group = net.loss.mean, group
 
     def add(self, totals: Array, state: Array) -> None:
         """Take in the gradient of the newest batch; part of a step, between the backward pass and the update."""
-        group = min(self._group, len(totals))  # at most an epoch: backends take memory for each batch of a group
-        self._backend.accumulate(self._newest, totals, state, group=group, mean=self._mean, out=self.gradients.flat)
+        group = min(self._group, totals.shape[-2])  # at most an epoch: backends take memory for each batch of a group
+        self._backend.accumulate(self._newest, totals, state, group=group, mean=self._mean, out=self._sum)
 
 
 class Replay(NamedTuple):

@@ -13,7 +13,7 @@ def set_first_bias(net: Network, rows: Rows | HostRows, optimizer: Optimizer) ->
     """Give the output layer's bias the loss's :meth:`~chainrule.nn.losses.base.Loss.constant_logits` of ``rows``.
 
     It stays as it is if the loss has none, if it is not all 0 (it was trained or assigned), and if the optimiser's
-    groups freeze it (``lr_factor=0``). Synchronises.
+    groups freeze it (``lr_factor=0``). Each member of an ensemble gets that of its own weights. Synchronises.
     """
     if type(net.loss).constant_logits is Loss.constant_logits:
         return  # most losses: nothing is downloaded for them
@@ -26,6 +26,8 @@ def set_first_bias(net: Network, rows: Rows | HostRows, optimizer: Optimizer) ->
     targets, weights = rows.targets, rows.weights
     if not isinstance(rows, HostRows):
         targets, weights = be.download(targets), None if weights is None else be.download(weights)
-    logits = net.loss.constant_logits(targets, weights)
-    if logits is not None:
-        net.assign_parameters({bias: logits.astype(net.dtype)})
+    for j in range(net.members):
+        own = weights[j] if weights is not None and weights.ndim == 2 else weights
+        logits = net.loss.constant_logits(targets, own)
+        if logits is not None:
+            net.member(j).assign_parameters({bias: logits.astype(net.dtype)})

@@ -19,6 +19,7 @@ from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.first_bias import set_first_bias
 from chainrule.train.fit_layout import FitLayout
 from chainrule.train.monitoring.choose_metric import warn_of_silent
+from chainrule.train.out_of_fold.left_out import LeftOut
 from chainrule.train.records.callbacks import Callback, CallbackLoop
 from chainrule.train.records.progress import Progress
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
@@ -41,6 +42,7 @@ class Fit:
     diagnose : measure the layers
     identity : what its checkpoints are to say of settings, rows and machine; None if none are written
     resume : the checkpoint to resume from, or None to begin
+    left_out : which of the rows each member of an ensemble is not trained on
     """
 
     def __init__(
@@ -55,13 +57,14 @@ class Fit:
         diagnose: bool = False,
         identity: Identity | None = None,
         resume: Checkpoint | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
-        self.net, self.backend, self.settings, self.rows = net, net.backend, settings, rows
+        self.net, self.backend, self.settings = net, net.backend, settings
         self.valid_rows = 0 if held_out is None else len(held_out)
         self.identity, self.resume = identity, resume
         self.stop_request = StopRequest() if stop_request is None else stop_request
-        self.layout = FitLayout(net, settings, rows, held_out, diagnose=diagnose)
-        self.state = self.layout.state
+        self.layout = FitLayout(net, settings, rows, held_out, diagnose=diagnose, left_out=left_out)
+        self.state, self.rows = self.layout.state, self.layout.rows
         self.steps, self.run = self.state.steps, self.state.run
         self.total_steps = settings.epochs * self.steps.groups.updates
         self.callbacks = CallbackLoop(callbacks, self.state.layer_statistics)
@@ -230,13 +233,13 @@ class Fit:
     def _metrics_of_epoch(self, epoch: int) -> dict[str, float]:
         """What the history has of an epoch; DivergenceError if its loss is not finite, or beyond all reason."""
         run, steps = self.run, self.steps
-        totals = self.backend.download(steps.totals)
         if (halted := steps.halted()) is not None:
             raise self._divergence(halted, epoch)
         run.steps = (epoch + 1) * steps.groups.updates
+        totals = steps.totals_of_members()
         metrics = self.layout.metrics.of_training(totals, steps.batches)
         if not epoch:
-            self.state.first_loss = self.layout.metrics.loss(totals[:1])
+            self.state.first_loss = self.layout.metrics.loss(totals[:, :1])
         refuse_explosion(
             metrics["loss"],
             factor=self.settings.divergence_factor,
@@ -245,7 +248,7 @@ class Fit:
             step=run.steps - 1,
             epoch=epoch + 1,
         )
-        metrics |= self.layout.metrics.of_validation()
+        metrics |= self.layout.metrics.of_held_out_rows()
         return metrics | {"lr": self.rate(run.steps - 1), "seconds": self._seconds()}
 
     def _divergence(self, step: int, epoch: int) -> DivergenceError:

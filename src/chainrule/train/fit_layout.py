@@ -17,6 +17,8 @@ from chainrule.train.monitoring.best_weights import BestWeights
 from chainrule.train.monitoring.choose_metric import MetricChoice
 from chainrule.train.monitoring.epoch_metrics import EpochMetrics
 from chainrule.train.monitoring.monitored_metric import MonitoredMetric
+from chainrule.train.out_of_fold.left_out import LeftOut
+from chainrule.train.out_of_fold.predictions import OutOfFoldRows
 from chainrule.train.rates import RatesOfRun
 from chainrule.train.settings import TrainingSettings
 from chainrule.train.steps import Steps
@@ -35,6 +37,7 @@ class FitLayout:
     net, settings : that are trained, and how
     rows, held_out : to train on, and for validation or None
     diagnose : measure the layers
+    left_out : which of the rows each member of an ensemble is not trained on; ``self.rows`` are without them
     """
 
     def __init__(
@@ -45,9 +48,11 @@ class FitLayout:
         held_out: Rows | None,
         *,
         diagnose: bool = False,
+        left_out: LeftOut | None = None,
     ) -> None:
-        self._net, self._settings, self._rows = net, settings, rows
-        choice = MetricChoice(net, settings, rows, held_out)
+        self._net, self._settings, self._given, self._left_out = net, settings, rows, left_out
+        self.rows = self._rows = rows if left_out is None else left_out.withhold(net, rows)
+        choice = MetricChoice(net, settings, self.rows, held_out, with_left_out=left_out is not None)
         self.history_names, metric = choice.history_names, choice.of_best_epoch()
         rates = RatesOfRun(settings.optimizer.schedule, choice.known, choice.of_name)
         self.net_bytes = bytes_of_net(
@@ -68,7 +73,10 @@ class FitLayout:
         with out_of_memory_hint(self.net_hint, backend=be):
             update_step = UpdateStep(net, settings)
             best_weights = None if metric is None else BestWeights(metric, net.parameter_arena)
-            self.metrics = EpochMetrics(net, settings, self._rows, held_out, update_step)
+            unseen = None
+            if self._left_out is not None:
+                unseen = OutOfFoldRows(update_step.evaluated_net, self._given, self._left_out).loss
+            self.metrics = EpochMetrics(net, settings, self._rows, held_out, update_step, unseen)
             counters = new_state(be)
             _ = net.factor_arena  # made when first asked for
             statistics = LayerStatistics(net, self._rows) if diagnose else None
@@ -91,6 +99,8 @@ class FitLayout:
             seed=settings.seed,
             drop_last=settings.drop_last,
             free=self.free,
+            members=net.members,
+            member=net.first_member,
         )
         counts = settings.metrics and net.loss.metric == "accuracy"
         before = 0 if settings.moments is None else settings.moments.steps

@@ -26,7 +26,7 @@ ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
 
 
 def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
-    """Bytes that one row of a batch takes while a net is trained.
+    """Bytes that one row of a batch takes while a net is trained; of an ensemble, one row of each member.
 
     batch buffers   x as gathered, targets, weights; and x as the first layer reads it, if that differs
     each layer      what its ``memory`` says; a dense one y and dz, and z if its activation keeps that
@@ -36,7 +36,7 @@ def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
     storage = (dtype if exact else be.storage(dtype)).itemsize
     gathered = batch_formats(be, rows.formats, pending=pending, dtype=dtype, exact=exact)
     total = sum(f.nbytes for f in gathered) + (net.n_in * storage if pending else 0)
-    return total + sum(f.nbytes for memory in _layers_memory(net) for f in memory.rows.values())
+    return net.members * (total + sum(f.nbytes for memory in _layers_memory(net) for f in memory.rows.values()))
 
 
 def _layers_memory(net: Network) -> Iterator[Memory]:
@@ -46,10 +46,10 @@ def _layers_memory(net: Network) -> Iterator[Memory]:
 
 def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int | None) -> int:
     """Bytes of all that a fit lays out for batches of ``size`` rows, beside the net and the rows themselves."""
-    size = min(size, len(rows))
-    order = streaming_bytes(rows, size, free) if isinstance(rows, HostRows) else ORDER_BYTES * len(rows)
-    batches = POSITION_BYTES + BATCH_BYTES * plan_batches(len(rows), size).count
-    fixed = sum(f.nbytes for memory in _layers_memory(net) for f in memory.fixed.values())
+    size, k = min(size, len(rows)), net.members
+    order = streaming_bytes(rows, size, free, k) if isinstance(rows, HostRows) else k * ORDER_BYTES * len(rows)
+    batches = POSITION_BYTES + k * BATCH_BYTES * plan_batches(len(rows), size).count
+    fixed = k * sum(f.nbytes for memory in _layers_memory(net) for f in memory.fixed.values())
     return size * bytes_per_row(net, rows) + fixed + batches + order
 
 
@@ -68,7 +68,7 @@ def bytes_of_net(
     storage = be.storage(net.dtype)
     arenas = 2 + len(optimizer.moment_names()) + keeps_best + keeps_aside + ema + accumulates
     factors = layout.size * storage.itemsize if storage != net.dtype else 0
-    return arenas * layout.size * net.dtype.itemsize + factors
+    return net.members * (arenas * layout.size * net.dtype.itemsize + factors)
 
 
 def largest_batch(net: Network, rows: Rows | HostRows, size: int, free: int) -> int:

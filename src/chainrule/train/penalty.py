@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from chainrule.arena import Arena
 from chainrule.backends.contract.backend import Array
 from chainrule.nn.network import Network
 from chainrule.optim.base import segments
@@ -21,8 +22,8 @@ class Penalty:
     def __init__(self, net: Network, alpha: float) -> None:
         parameters, gradients = net.parameter_arena, net.gradient_arena
         parts = [s.part for s in segments(parameters.layout, (), alpha) if s.weight_decay]
-        self._work = [(parameters.flat[part], gradients.flat[part]) for part in parts]
-        self._alpha, self._mean, self._backend = alpha, net.loss.mean, net.backend
+        self._work = [(_by_member(parameters, part), _by_member(gradients, part)) for part in parts]
+        self._alpha, self._mean, self._backend, self._members = alpha, net.loss.mean, net.backend, net.members
 
     def add(self, totals: Array, state: Array) -> None:
         """Add it to loss and gradient of the newest batch; part of a step, between the backward pass and the update."""
@@ -30,6 +31,11 @@ class Penalty:
             self._backend.penalize(parameters, gradients, totals, state, alpha=self._alpha, mean=self._mean)
 
     def value(self) -> float:
-        """(alpha / 2) sum(W^2) of the present weights. Synchronises."""
+        """(alpha / 2) sum(W^2) of the present weights, of an ensemble the mean over its members. Synchronises."""
         squares = (np.square(self._backend.download(p), dtype=np.float64).sum() for p, _ in self._work)
-        return self._alpha / 2 * float(sum(squares))
+        return self._alpha / 2 * float(sum(squares)) / self._members
+
+
+def _by_member(arena: Arena, part: slice) -> Array:
+    """(m,) of one net, (k, m) of several, each of which has a sum of squares of its own."""
+    return arena.flat[part] if arena.members == 1 else arena.by_member[:, part]

@@ -37,10 +37,10 @@ class Steps:
         net, self._before = update_step.net, before
         self.net, self.backend, self.batches, self.state = net, net.backend, batches, state
         self.lr = self.backend.empty((batches.count,), np.float64)
-        self.totals = self.backend.empty((batches.count, 3), np.float64)
+        self.totals = net.new_totals(batches.count)
         with self.backend.running():
             self.backend.fill(0, out=self.totals)  # a checkpoint holds them all, also those that no step writes
-        self._whole = net.bind(batches.size, training=True, state=state)
+        self._whole = net.bind(batches.size, training=True, state=state, own_rows=True)
         self.groups = UpdateGroups(batches, accumulate)
         self.update_step, self._counts = update_step, counts
         self.replay_full = self.backend.capture(self._step_of(self._whole))
@@ -103,27 +103,36 @@ class Steps:
         return max(self._before, int(self.backend.download(self.state)[STEP]))  # 0 if no epoch was begun
 
     def last(self) -> tuple[float, float]:
-        """Loss and learning rate of the step that was done last."""
+        """Loss, of an ensemble the mean over its members, and learning rate of the step that was done last."""
         be = self.backend
         batch = int(be.download(self.state)[BATCH]) - 1
-        loss = self.net.loss.value(be.download(self.totals[batch : batch + 1]))
+        totals = self.totals_of_members(slice(batch, batch + 1))
+        loss = np.mean([self.net.loss.value(of_member) for of_member in totals])
         return float(loss), float(be.download(self.lr[batch : batch + 1])[0])
+
+    def totals_of_members(self, batches: slice = slice(None)) -> np.ndarray:
+        """(k, batches, 3): the totals of these batches, of each member."""
+        every = self.backend.download(self.totals).reshape((self.net.members, self.batches.count, 3))
+        return every[:, batches]
 
     def first_nonfinite(self) -> tuple[int, float, str]:
         """Where a run was halted: the batch, its loss, and in words where the first number is that is not finite.
 
         The batch goes through the net once more; no update was applied since, so it fails as it did then.
         """
-        totals, batches = self.backend.download(self.totals), self.batches
+        losses, batches = self.totals_of_members()[:, :, LOSS], self.batches
         # One update may be several batches: it is the first without a finite loss that halted the run.
-        batch = int(np.flatnonzero(~np.isfinite(totals[:, LOSS]))[0])
+        batch = int(np.flatnonzero(~np.isfinite(losses).all(axis=0))[0])
+        member = int(np.flatnonzero(~np.isfinite(losses[:, batch]))[0])
         where = nonfinite_parameter(self.net)
         if not where:
             batches.load(batch)
             n = batches.ragged if batch == batches.full else batches.size
             x, _, _ = batches.reader(n)()
             where = nonfinite_output(self._whole.first(n), x)
-        return batch, float(totals[batch, LOSS]), where
+        if self.net.members > 1:
+            where += f" of member {member}"
+        return batch, float(losses[member, batch]), where
 
 
 def steps_per_sync(times: int, seconds: float) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from chainrule.errors import OptionError
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.network import Network
 from chainrule.optim.adam import Adam
@@ -21,6 +22,7 @@ from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit
 from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.monitoring.validation_metrics import Metric, MetricFunction, find_metrics
+from chainrule.train.out_of_fold.predictions import OutOfFoldRows
 from chainrule.train.records.callbacks import Callback, EpochFunction, as_callbacks
 from chainrule.train.records.run import EpochRecord, Run
 from chainrule.train.settings_as_attributes import SettingsAsAttributes
@@ -153,6 +155,7 @@ class Trainer(SettingsAsAttributes):
         sample_weight: Any = None,
         class_weight: ClassWeight | None = None,
         validation: Any = None,
+        left_out: Any = None,
         diagnose: bool = False,
         resume: str | Path | None = None,
         resume_anywhere: bool = False,
@@ -170,6 +173,10 @@ class Trainer(SettingsAsAttributes):
             :class:`chainrule.train.feeding.class_weights.ClassWeights`
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight). With a
             fraction, no class has all of its rows held out
+        left_out : of an ensemble of k, (k, n) bool: the rows that each member is not trained on. They are its honest
+            test: ``left_out_loss`` in the history is the loss of these rows, each predicted by the mean of the members
+            that did not see it (``monitor="left_out_loss"`` keeps the epoch with the lowest), and ``Run.out_of_fold``
+            has the predictions of the net that is kept
         diagnose : measure the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
             wrong and what to do. The weights are the same with and without, bit for bit
         resume : a checkpoint, or a folder of them: continue from there, with the same settings and rows, to the same
@@ -196,9 +203,21 @@ class Trainer(SettingsAsAttributes):
         net, settings = self.net, self.settings
         with self._fitting(), net.backend.running(), out_of_memory_hint("", doing="training", backend=net.backend):
             data = FitData(
-                net, settings, X, y, sample_weight=sample_weight, class_weight=class_weight, validation=validation
+                net,
+                settings,
+                X,
+                y,
+                sample_weight=sample_weight,
+                class_weight=class_weight,
+                validation=validation,
+                left_out=left_out,
             )
             checkpoint = None if resume is None else Checkpoint.read(newest(resume))
+            if net.members > 1 and isinstance(settings.optimizer, LBFGS):
+                raise OptionError(
+                    f"optimizer: expected one that trains in batches for {net.members} members, got LBFGS",
+                    hint="cr.Adam(); or train the members one by one: Trainer(net.member(0), cr.LBFGS())",
+                )
             rows, held_out = data.rows()
             identity = self._identity(data, checkpoint, anywhere=resume_anywhere)
             kind = FullBatchFit if isinstance(settings.optimizer, LBFGS) else Fit
@@ -212,7 +231,10 @@ class Trainer(SettingsAsAttributes):
                 diagnose=diagnose,
                 identity=identity,
                 resume=checkpoint,
+                left_out=data.left_out,
             ).run_epochs()
+            if data.left_out is not None:
+                run.out_of_fold = OutOfFoldRows(net, rows, data.left_out)()
             if settings.shrink and held_out is not None:
                 run.shrinkage = shrink_by(net, rows, held_out)
             return run
@@ -229,7 +251,10 @@ class Trainer(SettingsAsAttributes):
         """Whose checkpoints are written and resumed from, compared with the one given; None without any."""
         if checkpoint is None and self.settings.checkpoints is None:
             return None
-        identity = Identity.of(self.net, self.settings, data.X, data.y, data.sample_weight, data.validation)
+        masked = None if data.left_out is None else data.left_out.mask
+        identity = Identity.of(
+            self.net, self.settings, data.X, data.y, data.sample_weight, data.validation, left_out=masked
+        )
         if checkpoint is not None:
             identity.refuse_another(checkpoint, anywhere=anywhere)
         return identity

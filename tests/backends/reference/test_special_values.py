@@ -223,6 +223,15 @@ def predictions(to: Setting, kind: str) -> Arrays:
     return {"out": out}
 
 
+def mean_of_members(to: Setting, kind: str) -> Arrays:
+    """Each special number of one member beside each of another."""
+    pairs = np.stack(combinations(to.dtype, 2))
+    pairs = np.stack([np.resize(part, (part.size // 2, 2)) for part in pairs])
+    out = to.array(np.zeros(pairs.shape[1:], to.dtype))
+    to.backend.mean_of_members(to.array(pairs), kind, count=2, out=out)
+    return {"out": out}
+
+
 # ---- optimisers -----------------------------------------------------------------------------------
 
 
@@ -324,6 +333,10 @@ CASES: dict[str, Callable[[Setting], Arrays]] = {
     **{
         kind: lambda to, k=kind: predictions(to, k)
         for kind in ("softmax", "argmax", "positive", "exp", "quantiles", "mean_and_variance")
+    },
+    **{
+        f"mean_of_members, {kind}": lambda to, k=kind: mean_of_members(to, k)
+        for kind in ("identity", "softmax", "sigmoid", "exp", "quantiles", "mean_and_variance")
     },
     **{
         f"sgd, momentum {m}, nesterov {n}, decay {d}": lambda to, m=m, n=n, d=d: sgd(to, m, n, d)

@@ -173,13 +173,13 @@ def test_a_streamed_fit_can_be_interrupted(backend, how, monkeypatch):
     trainer = cr.Trainer(net, batch_size=BATCH, epochs=50, stream=True)
     gather, count = HostRows.gather, [0]
 
-    def counted(self: HostRows, *arguments: Any) -> None:
+    def counted(self: HostRows, *arguments: Any, **options: Any) -> None:
         count[0] += 1
         if count[0] == 20:
             if how == "ctrl-c":
                 raise KeyboardInterrupt
             trainer.stop()
-        gather(self, *arguments)
+        gather(self, *arguments, **options)
 
     monkeypatch.setattr(HostRows, "gather", counted)
     X = np.random.default_rng(0).normal(size=(N, N_IN))

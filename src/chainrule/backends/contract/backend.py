@@ -36,7 +36,7 @@ does for one net: the same bits in the reference and on a GPU, equal to rounding
 Members may lie apart, as their parameters do in an arena: only the axes behind the first are contiguous. An input
 without that axis is shared by all (the targets of shared rows; features and their standardisation; ``lr``,
 ``state``, ``position``); what is written has it, but for ``state`` and ``position``. One member whose loss is not
-finite halts all.
+finite halts all. ``mean_of_members`` alone is declared for all members together.
 
 **Storage.** Under ``precision="bf16"`` the arrays that products read (x, W, y, z, dz, dlogits, and b beside a y) have
 the dtype that ``storage`` names; logits with their b, all db and dW and whatever belongs to an optimiser keep the net's
@@ -65,6 +65,7 @@ from chainrule.backends.contract.arrays import Array as Array  # noqa: PLC0414
 from chainrule.backends.contract.batches import BatchContract
 from chainrule.backends.contract.custom import CustomContract
 from chainrule.backends.contract.embedding import EmbeddingContract
+from chainrule.backends.contract.ensembles import EnsembleContract
 from chainrule.backends.contract.layers import LayerContract
 from chainrule.backends.contract.losses import LossContract
 from chainrule.backends.contract.normalization import NormalizationContract
@@ -98,6 +99,7 @@ class Backend(
     TargetLossContract,
     CustomContract,
     PredictionContract,
+    EnsembleContract,
     OptimiserContract,
     RandomContract,
 ):

@@ -31,7 +31,7 @@ RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
         },
         "embed": {"x": 2, "tables": 1, "means": 1, "codes": 2, "y": 2},
         "embed_backward": {"dy": 2, "codes": 2, "dtables": 1},
-        "embed_means": {"tables": 1, "means": 1},
+        "embed_means": {"tables": 1, "shares": 1, "means": 1},
         "sgd": {"params": 1, "grads": 1, "velocity": 1},
         "adam": {"params": 1, "grads": 1, "m": 1, "v": 1},
         "clip_by_global_norm": {"grads": 1},

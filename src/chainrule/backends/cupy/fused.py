@@ -13,6 +13,7 @@ from chainrule.backends.cupy import (
     batches,
     custom,
     embedding,
+    ensembles,
     layer_normalization,
     layers,
     losses,
@@ -57,6 +58,9 @@ class FusedBackend(Launcher):
     elementwise_loss = target_losses.elementwise_loss
     quantile_loss = target_losses.quantile_loss
     gaussian_nll = target_losses.gaussian_nll
+
+    # ensembles.py, ensembles.cu
+    mean_of_members = ensembles.mean_of_members
 
     # predictions.py, the kernels beside those of the losses
     softmax = predictions.softmax

@@ -235,6 +235,24 @@ softmax(const REAL* logits, REAL* out, i64 rows, int columns, int group) {
   }
 }
 
+// out_i = max_j z_ij, log(sum_j exp(z_ij - max)): of large logits the sum of both would lose the second.
+// logits (matrices, rows, columns), the matrices `apart` elements from each other; out (matrices, rows, 2)
+extern "C" __global__ void __launch_bounds__(512) log_sums(
+    const REAL* __restrict__ logits, REAL* __restrict__ out, i64 matrices, i64 rows, int columns, i64 apart, int group) {
+  const int lane = (int)threadIdx.x % group, height = THREADS / group;
+  const i64 all = matrices * rows;
+  for (i64 top = (i64)blockIdx.x * height; top < all; top += (i64)gridDim.x * height) {
+    const i64 i = top + (int)threadIdx.x / group;
+    const int width = i < all ? columns : 0;
+    const REAL* z = logits + i / rows * apart + i % rows * columns;
+    const Exponentials e = exponentials(z, keep(z, lane, group, width), lane, group, width);
+    if (lane == 0 && width) {
+      out[2 * i] = e.largest;
+      out[2 * i + 1] = log(e.sum);
+    }
+  }
+}
+
 // The column of the largest element of a row, in all threads of the group.
 __device__ __forceinline__ int largest_at(const REAL* z, int lane, int group, int width) {
   Element best = {minus_infinity(), 0x7fffffff};

@@ -16,6 +16,7 @@ from chainrule.backends.reference import (
     batches,
     custom,
     embedding,
+    ensembles,
     layers,
     losses,
     normalization,
@@ -77,6 +78,8 @@ class ReferenceBackend(ArrayOperations):
     exp = predictions.exp
     quantiles = predictions.quantiles
     mean_and_variance = predictions.mean_and_variance
+
+    mean_of_members = ensembles.mean_of_members
 
     sgd = optimisers.sgd
     adam = optimisers.adam

@@ -23,8 +23,12 @@ def targets_and_weights(
     dtype: np.dtype,
     loss: Loss,
     targets: Standardization | None,
+    members: int = 1,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Targets in the form that the loss takes and weights, of ``n`` rows, in ``dtype``, checked, on the host."""
+    """Targets in the form that the loss takes and weights, of ``n`` rows, in ``dtype``, checked, on the host.
+
+    Weights are (n,), or (members, n) if those of an ensemble have their own.
+    """
     y_host = on_host(backend, y, "y")
     if len(y_host) != n:
         raise ShapeError(f"expected X and y with the same number of rows, got {n} and {len(y_host)}")
@@ -36,10 +40,17 @@ def targets_and_weights(
         checked = _as_dtype(checked, dtype, "a target")
     if sample_weight is None:
         return checked, None
-    weights = check_weights(on_host(backend, sample_weight, "sample_weight"), n)
+    weights = on_host(backend, sample_weight, "sample_weight")
+    if weights.ndim == 2 and len(weights) == members > 1:
+        return checked, np.stack([_kernel_weights(of_member, n, loss, dtype) for of_member in weights])
+    return checked, _kernel_weights(weights, n, loss, dtype)
+
+
+def _kernel_weights(weights: np.ndarray, n: int, loss: Loss, dtype: np.dtype) -> np.ndarray:
+    """(n,) weights, checked, as the kernels take them."""
+    weights = check_weights(weights, n)
     # A sum depends on the weights themselves, a mean on their ratios alone.
-    weights = _as_dtype(relative_weights(weights) if loss.mean else weights, dtype, "a weight")
-    return checked, weights
+    return _as_dtype(relative_weights(weights) if loss.mean else weights, dtype, "a weight")
 
 
 def _as_dtype(values: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
@@ -134,6 +145,11 @@ def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
     if not weights.any():
         raise DataError("sample_weight: expected at least one weight above 0, got zeros")
     return weights
+
+
+def weights_of_all(weights: np.ndarray | None) -> np.ndarray | None:
+    """(n,): the weights of rows, of those that members of an ensemble have for themselves, (k, n), the mean."""
+    return weights if weights is None or weights.ndim == 1 else weights.mean(axis=0)
 
 
 def relative_weights(weights: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from chainrule.nn.inputs.row_checks import (
 )
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import Loss
-from chainrule.nn.row_format import RowFormat
+from chainrule.nn.row_format import RowFormat, first_rows, with_members
 
 CHUNK = 65_536  # rows standardised at a time, so that the wide copy of a float64 table stays small
 NO_CODES: Final[Mapping[int, int]] = MappingProxyType({})
@@ -50,7 +50,8 @@ class Features(NamedTuple):
 class Rows(NamedTuple):
     """n rows on the device: features, targets in the form that the loss takes, weights (n,) float or None.
 
-    With class weights ``by_class`` is true and ``weights`` includes them; ``own`` are then the rows' own, or None.
+    With class weights ``by_class`` is true and ``weights`` includes them; ``own`` are then the rows' own, or None. The
+    members of an ensemble may weigh rows differently, or leave some out: weights and own are then (k, n).
     """
 
     x: Array
@@ -88,10 +89,16 @@ class Rows(NamedTuple):
         """The same rows, whose ``weights`` include class weights; ``own`` are those of the rows themselves, or None."""
         return Rows(self.x, self.targets, self.weights, self.pending, self.exact, own, by_class=True)
 
+    def with_weights(self, weights: Array | None, own: Array | None = None) -> Rows:
+        """The same rows with these weights; ``own`` are used with class weights alone."""
+        own = own if self.by_class else None
+        return Rows(self.x, self.targets, weights, self.pending, self.exact, own, self.by_class)
+
     @property
     def formats(self) -> list[RowFormat]:
         """The format of a row of each of the arrays."""
-        return [RowFormat(a.shape[1:], a.dtype) for a in self.arrays]
+        x, targets, *weights = self.arrays
+        return [*(RowFormat(a.shape[1:], a.dtype) for a in (x, targets)), *(RowFormat((), w.dtype) for w in weights)]
 
 
 class FeatureStorage:
@@ -143,18 +150,19 @@ class InputReader:
     features : whose rows will be read
     n : how many at a time, at most
     dtype : of the net; the result has the backend's storage dtype for it, unless features are exact
+    members : that have rows of their own, (k, n, n_in)
     """
 
-    def __init__(self, backend: Backend, features: Features, n: int, dtype: np.dtype) -> None:
-        self._backend, self._pending = backend, features.pending
+    def __init__(self, backend: Backend, features: Features, n: int, dtype: np.dtype, members: int = 1) -> None:
+        self._backend, self._pending, self._members = backend, features.pending, members
         storage, x = dtype if features.exact else backend.storage(dtype), features.x
         as_it_is = self._pending is None and x.dtype == storage
-        self._buffer = None if as_it_is else backend.empty((n, x.shape[1]), storage)
+        self._buffer = None if as_it_is else backend.empty(with_members((n, x.shape[-1]), members), storage)
 
     def __call__(self, x: Array) -> Array:
         if self._buffer is None:
             return x
-        out = self._buffer[: len(x)]
+        out = first_rows(self._buffer, x.shape[-2], self._members)
         if self._pending is None:
             self._backend.copy(x, out=out)
         else:
@@ -217,8 +225,11 @@ def upload_rows(
     features: Standardization | None,
     targets: Standardization | None,
     codes: Mapping[int, int] = NO_CODES,
+    members: int = 1,
 ) -> Rows:
     """Features, targets and weights on the device, checked."""
     x, pending, exact = upload_features(backend, X, n_in, dtype, features, codes)
-    on_host, weights = targets_and_weights(backend, y, sample_weight, len(x), dtype=dtype, loss=loss, targets=targets)
+    on_host, weights = targets_and_weights(
+        backend, y, sample_weight, len(x), dtype=dtype, loss=loss, targets=targets, members=members
+    )
     return Rows(x, backend.upload(on_host), None if weights is None else backend.upload(weights), pending, exact)

@@ -48,6 +48,7 @@ class Binding(NamedTuple):
     gradients: Arena | None  # None if nothing is trained
     state: Array  # of the step, see backends/contract/backend.py
     seed: int
+    member: int = 0  # the number of the first of the nets that are passed through at once, for random numbers
 
     @property
     def training(self) -> bool:
@@ -79,9 +80,12 @@ class Layer(abc.ABC):
         return {}
 
     def initialize(  # noqa: B027  (most layers have no parameters)
-        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int
+        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
     ) -> None:
-        """Overwrite its parameters, which are 0, with their first values; ``number`` counts layers of this kind."""
+        """Overwrite its parameters, which are 0, with their first values.
+
+        ``number`` counts layers of this kind, ``member`` the nets of an ensemble, which begin differently.
+        """
 
     def inner(self) -> tuple[Layer, ...]:
         """The layers that it is made of, if it is a block."""
@@ -173,7 +177,10 @@ def parameter_shapes(nodes: Sequence[Node]) -> dict[str, tuple[int, ...]]:
 
 
 class LayerPass(abc.ABC):
-    """A layer bound to a batch, in memory that is allocated once."""
+    """A layer bound to a batch, in memory that is allocated once.
+
+    Of k nets that are passed through at once all arrays of rows and of parameters have a leading axis of length k.
+    """
 
     name: str
     y: Array  # (n, n_out), the output

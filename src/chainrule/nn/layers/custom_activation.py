@@ -53,7 +53,9 @@ class CustomActivation(Layer):
     def __repr__(self) -> str:
         return f"CustomActivation({self.name!r})"
 
-    def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
+    def initialize(
+        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
+    ) -> None:
         """There are no parameters: this is where the pair is checked, on the backend that it will run on."""
         check_derivative(backend, self.name, self.value, self.derivative)
 

@@ -44,10 +44,12 @@ class Dense(Layer):
         """W (n_in, n_out) and b (n_out,)."""
         return {"W": (n_in, self.n_out), "b": (self.n_out,)}
 
-    def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
+    def initialize(
+        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
+    ) -> None:
         """W from the distribution that suits the activation; b stays 0."""
         initializer = find_activation(self.activation).initializer
-        initialize_weights(backend, parameters["W"], initializer, seed=seed, layer=number)
+        initialize_weights(backend, parameters["W"], initializer, seed=seed, layer=number, member=member)
 
     def memory(self, n_in: int, use: Use) -> Memory:
         """y and dz; in training z, if the derivative is a function of it rather than of y."""

@@ -62,7 +62,7 @@ class DropoutPass(LayerPass):
         self.backend, self.name, self.rate = binding.backend, node.name, layer.rate
         self.y, self.dy = y, dy
         self._training, self._state = binding.training, binding.state
-        self._key, (_, *counter) = stream(binding.seed, Purpose.DROPOUT, index=node.number)
+        self._key, (_, *counter) = stream(binding.seed, Purpose.DROPOUT, index=node.number, member=binding.member)
         self._counter = (counter[0], counter[1])
 
     def forward(self, x: Array) -> Array:

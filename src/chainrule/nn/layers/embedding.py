@@ -106,11 +106,13 @@ class Embedding(Layer):
         """E0 (counts[0], widths[0]), E1, ..."""
         return {f"E{t}": shape for t, shape in enumerate(zip(self.counts, self._widths, strict=True))}
 
-    def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
+    def initialize(
+        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
+    ) -> None:
         """Each table from random numbers of its own."""
         for t in range(len(self.columns)):
             backend.uniform(
-                *stream(seed, Purpose.EMBEDDING, index=t),
+                *stream(seed, Purpose.EMBEDDING, index=t, member=member),
                 low=-INITIAL_LIMIT,
                 high=INITIAL_LIMIT,
                 out=parameters[f"E{t}"],
@@ -198,7 +200,8 @@ class EmbeddingPass(LayerPass):
         self.y, self.dy, self._codes, self._means, self._shares = y, dy, codes, means, shares
         if shares is not None:
             given = zip(layer.shares or (), layer.counts, strict=True)
-            self.backend.assign(np.concatenate([of or np.zeros(count) for of, count in given]), out=shares)
+            of_all = np.concatenate([of or np.zeros(count) for of, count in given])
+            self.backend.assign(np.broadcast_to(of_all, shares.shape), out=shares)
 
     def forward(self, x: Array) -> Array:
         """y, keeping the codes for the backward pass."""

@@ -34,7 +34,9 @@ def uniform_limit(initializer: InitializerName, n_in: int, n_out: int) -> float:
     assert_never(initializer)
 
 
-def initialize_weights(backend: Backend, W: Array, initializer: InitializerName, *, seed: int, layer: int) -> None:
-    """Overwrite ``W`` (n_in, n_out) with the weights of this seed and layer."""
+def initialize_weights(
+    backend: Backend, W: Array, initializer: InitializerName, *, seed: int, layer: int, member: int = 0
+) -> None:
+    """Overwrite ``W`` (n_in, n_out) with the weights of this seed, layer and member of an ensemble."""
     limit = uniform_limit(initializer, *W.shape)
-    backend.uniform(*stream(seed, Purpose.WEIGHTS, index=layer), low=-limit, high=limit, out=W)
+    backend.uniform(*stream(seed, Purpose.WEIGHTS, index=layer, member=member), low=-limit, high=limit, out=W)

@@ -26,7 +26,9 @@ class _Normalization(Layer):
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
         return {"gain": (n_in,), "bias": (n_in,)}
 
-    def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
+    def initialize(
+        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
+    ) -> None:
         backend.fill(1, out=parameters["gain"])
 
     def memory(self, n_in: int, use: Use) -> Memory:
@@ -117,8 +119,10 @@ class BatchNorm(_Normalization):
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
         return {**super().parameter_shapes(n_in), "running_mean": (n_in,), "running_var": (n_in,)}
 
-    def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
-        super().initialize(backend, parameters, seed=seed, number=number)
+    def initialize(
+        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
+    ) -> None:
+        super().initialize(backend, parameters, seed=seed, number=number, member=member)
         backend.fill(1, out=parameters["running_var"])
 
     def memory(self, n_in: int, use: Use) -> Memory:

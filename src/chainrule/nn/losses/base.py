@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 
 from chainrule.backends.contract.backend import LOSS, WEIGHT, Array, Backend
+from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.nn.inputs.standardization import Standardization, Units
@@ -63,6 +64,8 @@ class Loss(abc.ABC):
     support : which numbers a target may be: "real", "unit" (from 0 to 1), "nonnegative" or "positive"
     standardizes : bool, whether targets may be standardised
     n_out : int, outputs of the net that this loss is bound to; 0 if it is not bound
+    mean_kind : str, how the mean of the predictions of several nets has logits: a kind of
+        ``Backend.mean_of_members``
 
     Source of d2: Hastie, Tibshirani, Wainwright 2015, equation 3.11, and scikit-learn's d2_* scores.
     """
@@ -72,6 +75,7 @@ class Loss(abc.ABC):
     metric: ClassVar[str]
     support: ClassVar[Support] = "real"
     standardizes: ClassVar[bool] = True
+    mean_kind: ClassVar[MemberMeanName] = "identity"
     shown_as: ClassVar[str] = ""  # in the repr of a net, in the place of its name with options
     always_shown: ClassVar[Sequence[str]] = ()  # options that are printed at their defaults too
 
@@ -159,6 +163,10 @@ class Loss(abc.ABC):
     @abc.abstractmethod
     def check_targets(self, y: np.ndarray) -> np.ndarray:
         """``y`` in the form that the kernels take; ShapeError or DataError naming the first row that does not fit."""
+
+    def mean_of_members(self, backend: Backend, logits: Array, out: Array) -> None:
+        """Logits (n, n_out) whose prediction is the mean of those of the members' logits (k, n, n_out)."""
+        backend.mean_of_members(logits, self.mean_kind, count=self.outputs_each, out=out)
 
     def value(self, totals: np.ndarray) -> Any:
         """The loss over several batches, from their totals (batches, 3); a number of the totals' dtype."""

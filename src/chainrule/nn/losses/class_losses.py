@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.backends.contract.backend import Backend
+from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import DataError, OptionError, ShapeError
 from chainrule.nn.losses import baselines
@@ -23,6 +24,7 @@ class _OneOfK(Loss):
 
     task: ClassVar[Task] = "classify"
     metric: ClassVar[str] = "accuracy"
+    mean_kind: ClassVar[MemberMeanName] = "softmax"
 
     def bind(self, n_out: int) -> _OneOfK:
         if n_out < 2:
@@ -146,6 +148,7 @@ class SigmoidCrossEntropy(NumberLoss):
     task: ClassVar[Task] = "multilabel"
     metric: ClassVar[str] = "accuracy"
     support: ClassVar[Support] = "unit"
+    mean_kind: ClassVar[MemberMeanName] = "sigmoid"
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.backends.contract.backend import Backend
+from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import ChainruleError, GradientError, OptionError
 from chainrule.nn.losses.base import Loss, Task
@@ -70,6 +71,11 @@ class CustomLoss(Loss):
     def metric(self) -> str:  # type: ignore[override]
         """Accuracy for classes; a regression has the loss alone."""
         return "" if self.task == "regress" else "accuracy"
+
+    @property
+    def mean_kind(self) -> MemberMeanName:  # type: ignore[override]
+        """That of the loss whose predictions it has."""
+        return _USUAL[self.task].mean_kind
 
     @property
     def formula(self) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
+from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import OptionError
 from chainrule.nn.inputs.standardization import LARGEST, SMALLEST, Standardization, Units
@@ -39,6 +40,7 @@ class Quantile(NumberLoss):
     name: ClassVar[str] = "quantile"
     task: ClassVar[Task] = "regress"
     metric: ClassVar[str] = "d2"
+    mean_kind: ClassVar[MemberMeanName] = "quantiles"
     always_shown: ClassVar[Sequence[str]] = ("levels",)
     levels: Sequence[float] = (0.1, 0.5, 0.9)
 
@@ -110,6 +112,7 @@ class GaussianNLL(NumberLoss):
     name: ClassVar[str] = "gaussian_nll"
     task: ClassVar[Task] = "regress"
     metric: ClassVar[str] = ""
+    mean_kind: ClassVar[MemberMeanName] = "mean_and_variance"
 
     @property
     def outputs_each(self) -> int:

@@ -8,6 +8,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
+from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.nn.losses import baselines
@@ -137,6 +138,7 @@ class _LogLink(_Elementwise):
     """z is the logarithm of the mean that the net predicts, so targets keep their scale."""
 
     standardizes: ClassVar[bool] = False
+    mean_kind: ClassVar[MemberMeanName] = "exp"
 
     def to_predictions(self, backend: Backend, logits: Array) -> None:
         backend.exp(logits, out=logits)

@@ -43,7 +43,8 @@ class Checkpoint:
     rates : what feedback has left; see :class:`chainrule.train.rates.RatesOfRun`
     probe : the layer statistics that a diagnosis has measured so far, or None
     settings, rows, machine : whose it is; see :mod:`chainrule.train.checkpoints.fingerprint`
-    arrays : "parameters.dense0.W", "moments.m.dense0.W", "best.dense0.W", ..., and "totals" (batches, 3)
+    arrays : "parameters.dense0.W", "moments.m.dense0.W", "best.dense0.W", ..., and "totals" (batches, 3);
+        those of an ensemble with an axis for its members in front
     """
 
     epochs: int
@@ -130,6 +131,6 @@ def _checked_arrays(arrays: dict[str, np.ndarray], batches: int) -> dict[str, np
             raise ValueError(f"{name:.80}: expected finite numbers")
         refuse_implausible_array(name, array)
     totals = arrays["totals"]
-    if totals.shape != (batches, 3) or totals.dtype != np.float64:
+    if totals.shape[-2:] != (batches, 3) or totals.ndim > 3 or totals.dtype != np.float64:
         raise ValueError(f"expected totals of shape ({batches}, 3), float64, got {totals.shape}, {totals.dtype}")
     return arrays

@@ -45,14 +45,16 @@ def settings_of(net: Network, settings: TrainingSettings) -> dict[str, Any]:
     }
 
 
-def rows_of(backend: Backend, X: Any, y: Any, weights: Any, validation: Any) -> dict[str, Any]:
+def rows_of(
+    backend: Backend, X: Any, y: Any, weights: Any, validation: Any, *, left_out: np.ndarray | None = None
+) -> dict[str, Any]:
     """How many rows there are and a sha256 of them, the same on every device and for every dtype."""
     if isinstance(validation, tuple | list):
         held = [_on_host(backend, part, sampled=number == 0) for number, part in enumerate(validation)]
     else:
         held = [np.array([-1.0 if validation is None else float(validation)])]
     parts = [_on_host(backend, X, sampled=True), _on_host(backend, y), _on_host(backend, weights)]
-    return {"rows": len(X), "sha256": _digest(*parts, *held)}
+    return {"rows": len(X), "sha256": _digest(*parts, *held, *([] if left_out is None else [left_out]))}
 
 
 def machine_of(backend: Backend) -> dict[str, Any]:

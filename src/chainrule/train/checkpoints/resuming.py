@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.arena import Arena
 from chainrule.errors import DataError, ModelFileError, OptionError
 from chainrule.nn.network import Network
+from chainrule.nn.row_format import with_members
 from chainrule.train.checkpoints.checkpoint import Checkpoint
 from chainrule.train.checkpoints.fingerprint import differences, machine_of, rows_of, settings_of
 from chainrule.train.checkpoints.plausible import refuse_implausible_losses
@@ -29,10 +30,21 @@ class Identity(NamedTuple):
     machine: dict[str, Any]
 
     @classmethod
-    def of(cls, net: Network, settings: TrainingSettings, X: Any, y: Any, weights: Any, validation: Any) -> Identity:
+    def of(
+        cls,
+        net: Network,
+        settings: TrainingSettings,
+        X: Any,
+        y: Any,
+        weights: Any,
+        validation: Any,
+        *,
+        left_out: np.ndarray | None = None,
+    ) -> Identity:
         """Of a fit that is about to begin."""
         backend = net.backend
-        parts = settings_of(net, settings), rows_of(backend, X, y, weights, validation), machine_of(backend)
+        rows = rows_of(backend, X, y, weights, validation, left_out=left_out)
+        parts = settings_of(net, settings), rows, machine_of(backend)
         return cls(*json.loads(json.dumps(parts)))  # lists for tuples, as a file has them
 
     def refuse_another(self, checkpoint: Checkpoint, *, anywhere: bool) -> None:
@@ -65,7 +77,7 @@ def take(state: FitState, done: int, seconds: float, identity: Identity) -> Chec
         for arena, memory in state.arenas().items()
         for name, value in memory.download().items()
     }
-    arrays["totals"] = state.steps.backend.download(state.steps.totals[:done])
+    arrays["totals"] = np.ascontiguousarray(state.steps.backend.download(state.steps.totals)[..., :done, :])
     metric, history, statistics = state.metric, state.run.history, state.layer_statistics
     return Checkpoint(
         epochs=history.epochs,
@@ -102,7 +114,9 @@ def restore(state: FitState, checkpoint: Checkpoint, settings: TrainingSettings,
     for name, arena in arenas.items():
         arena.assign(checkpoint.arena(name))
     steps = state.steps
-    steps.backend.assign(checkpoint.arrays["totals"], out=steps.totals[: checkpoint.batches])
+    totals = steps.backend.download(steps.totals)
+    totals[..., : checkpoint.batches, :] = checkpoint.arrays["totals"]
+    steps.backend.assign(totals, out=steps.totals)
     state.first_batch, state.first_loss = checkpoint.batches, checkpoint.first_loss
     state.run.steps, state.run.seconds = checkpoint.steps, checkpoint.seconds
 
@@ -133,7 +147,10 @@ def _refuse_other_numbers(
         )
     try:
         refuse_implausible_losses(
-            state.steps.net.loss, checkpoint.first_loss, checkpoint.history, checkpoint.arrays["totals"]
+            state.steps.net.loss,
+            checkpoint.first_loss,
+            checkpoint.history,
+            checkpoint.arrays["totals"].reshape(-1, 3),
         )
     except ValueError as error:
         raise ModelFileError(f"the checkpoint contradicts itself: {error}") from None
@@ -170,11 +187,13 @@ def _refuse_other_rate(state: FitState, rate: float, epoch: int, settings: Train
 
 def _refuse_other_arrays(checkpoint: Checkpoint, arenas: dict[str, Arena]) -> None:
     expected = {
-        f"{name}.{part}": (slot.shape, arena.layout.dtype)
+        f"{name}.{part}": (arena.shape_of(slot), arena.layout.dtype)
         for name, arena in arenas.items()
         for part, slot in arena.layout.slots.items()
     }
-    found = {name: (a.shape, a.dtype) for name, a in checkpoint.arrays.items() if name != "totals"}
+    totals = with_members((checkpoint.batches, 3), arenas["parameters"].members)
+    expected["totals"] = totals, np.dtype(np.float64)
+    found = {name: (a.shape, a.dtype) for name, a in checkpoint.arrays.items()}
     if found != expected:
         wrong = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise ModelFileError(

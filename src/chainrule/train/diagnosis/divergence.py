@@ -36,7 +36,7 @@ def remedy(net: Network, where: str, *, step: int, rate: float) -> str:
     own = f"; look at {net.loss_name}, a loss of your own" if isinstance(net.loss, CustomLoss) else ""
     if where.startswith(PARAMETER):
         return f"the update was too large, or its gradient was not finite: {lower}, or set clip_norm{own}"
-    if where == LOSS_ITSELF and (own or not step):
+    if where.startswith(LOSS_ITSELF) and (own or not step):
         also = f", or {lower}" if step else ""
         return f"all outputs are finite, the loss of a row is not: look at the targets of this batch{also}{own}"
     if not step:

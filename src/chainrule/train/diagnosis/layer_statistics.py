@@ -36,6 +36,8 @@ class LayerStatistics:
     net : that is trained; only read
     rows : that it is trained on; at most ``ROWS`` of them, evenly spread, are measured
 
+    Of an ensemble the units of all members are counted, losses are means over them, and norms are of all parameters.
+
     All is computed on a copy of the net, with memory of its own: gradients, running averages and counters of the net
     stay as they are.
     """
@@ -47,7 +49,7 @@ class LayerStatistics:
         self._net, self._copy, self._backend = net, net.copy(), be
         self._sample = _sample(net, rows)
         self._before = net.parameter_arena.like()  # as they were before the step whose update is measured
-        self._state, self._totals = new_state(be), be.empty((1, 3), np.float64)
+        self._state, self._totals = new_state(be), self._copy.new_totals(1)
         self._pass = self._copy.bind(len(self._sample), training=True, state=self._state)
         self._read = InputReader(be, self._sample.features, len(self._sample), net.dtype)
         self._measurements: list[Measurement] = []
@@ -123,7 +125,8 @@ class LayerStatistics:
         layers = self._layers()  # before backward uses memory again
         copy.loss(be, LossBatch(logits, sample.targets, sample.weights, self._state, self._totals, batch.dlogits))
         batch.backward()
-        self._losses.append(float(copy.loss.value(be.download(self._totals))))
+        totals = be.download(self._totals).reshape((copy.members, 1, 3))
+        self._losses.append(float(np.mean([copy.loss.value(of_member) for of_member in totals])))
         parameters = self._parameters()
         ratios = self._ratios if epoch else {}
         for name in self._names():
@@ -142,15 +145,16 @@ class LayerStatistics:
     def _units(self, layer: Any) -> tuple[int, int | None, int | None]:
         """Units of a layer, and how many are dead and saturated; None if its activation cannot be."""
         activation, y = getattr(layer, "activation", None), getattr(layer, "y", None)
-        if y is None or getattr(y, "ndim", 0) != 2:
+        members = self._copy.members
+        if y is None or getattr(y, "ndim", 0) != 2 + (members > 1):
             return 0, None, None
-        units = int(y.shape[1])
+        units = members * int(y.shape[-1])
         if activation == "relu":
-            return units, int((self._on_host(y) == 0).all(axis=0).sum()), None
+            return units, int((self._on_host(y) == 0).all(axis=-2).sum()), None
         if activation in LIMITS:
             low, high = LIMITS[activation]
             values = self._on_host(y)
-            return units, None, int((((values < low) | (values > high)).mean(axis=0) >= MOST_ROWS).sum())
+            return units, None, int((((values < low) | (values > high)).mean(axis=-2) >= MOST_ROWS).sum())
         return units, None, None
 
     def _on_host(self, y: Array) -> np.ndarray:

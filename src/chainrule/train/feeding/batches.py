@@ -13,7 +13,7 @@ from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import DataError
 from chainrule.nn.inputs.rows import Features, InputReader, Rows
 from chainrule.nn.losses.names import Loss
-from chainrule.nn.row_format import RowFormat
+from chainrule.nn.row_format import RowFormat, first_rows, with_members
 from chainrule.random import Purpose, stream
 from chainrule.tables.splitting.stratified import keep_each_class
 
@@ -56,20 +56,34 @@ class Batches(abc.ABC):
     order : (n,) int64 on the device; position p of the epoch is row ``order[p]`` of ``sources``
     plan : the epoch in batches
     dtype : of the net that reads them
+    members : nets that are trained at once, each on rows of its own: ``order`` is (k, n), and a batch (k, size, ...)
+    formats : of a row of each source, by default those of ``sources``, whose arrays then have no axis for members
     """
 
     is_unchecked = False  # whether rows are still to be checked, and may be refused, in the course of an epoch
 
-    def __init__(self, backend: Backend, sources: Rows, order: Array, plan: BatchPlan, *, dtype: np.dtype) -> None:
-        self.backend = backend
+    def __init__(
+        self,
+        backend: Backend,
+        sources: Rows,
+        order: Array,
+        plan: BatchPlan,
+        *,
+        dtype: np.dtype,
+        members: int = 1,
+        formats: Sequence[RowFormat] | None = None,
+    ) -> None:
+        self.backend, self.members = backend, members
         self.size, self.full, self.ragged, self.count = plan.size, plan.full, plan.ragged, plan.count
         self._sources, self._order = sources.arrays, order
         self._by_class = sources.by_class
         self._position = first_position(backend)
         pending, exact = sources.pending is not None, sources.exact
-        formats = batch_formats(backend, sources.formats, pending=pending, dtype=dtype, exact=exact)
-        self._buffer = [backend.empty((self.size, *f.shape), f.dtype) for f in formats]
-        self._read = InputReader(backend, Features(self._buffer[0], sources.pending, exact), self.size, dtype)
+        kept = sources.formats if formats is None else formats
+        formats = batch_formats(backend, kept, pending=pending, dtype=dtype, exact=exact)
+        self._buffer = [backend.empty(with_members((self.size, *f.shape), members), f.dtype) for f in formats]
+        features = Features(self._buffer[0], sources.pending, exact)
+        self._read = InputReader(backend, features, self.size, dtype, members)
 
     @abc.abstractmethod
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
@@ -88,12 +102,12 @@ class Batches(abc.ABC):
 
     @abc.abstractmethod
     def numbers(self) -> np.ndarray:
-        """(m,): which rows this epoch's batches have. Synchronises."""
+        """(m,), or (k, m) of k members: which rows this epoch's batches have. Synchronises."""
 
     def counted(self, n: int) -> Array | None:
         """The weights in metrics of a batch of ``n`` rows, in the memory of :meth:`reader`; None for all ones."""
         place = 3 if self._by_class else 2
-        return self._buffer[place][:n] if place < len(self._buffer) else None
+        return first_rows(self._buffer[place], n, self.members) if place < len(self._buffer) else None
 
     def _seek(self, number: int) -> None:
         self.backend.assign([number], out=self._position)
@@ -103,7 +117,7 @@ class Batches(abc.ABC):
 
         Always in the same memory, so that a step may be recorded.
         """
-        buffer = [array[:n] for array in self._buffer]
+        buffer = [first_rows(array, n, self.members) for array in self._buffer]
         raw, targets, weights = (*buffer, None)[:3]  # the rows' own weights, behind class weights, are for `counted`
         be, sources, order, stride, prepare = self.backend, self._sources, self._order, self.size, self._read
         position = self._position
@@ -121,8 +135,9 @@ class ResidentBatches(Batches):
     Parameters
     ----------
     size : rows per batch, at most
-    shuffle : a new order every epoch, from the seed and the epoch's number
+    shuffle : a new order every epoch, from the seed and the epoch's number, of each member its own
     drop_last : leave out the ragged batch
+    members, member : how many nets are trained at once, and the number of the first
     """
 
     def __init__(
@@ -135,16 +150,21 @@ class ResidentBatches(Batches):
         shuffle: bool,
         seed: int,
         drop_last: bool = False,
+        members: int = 1,
+        member: int = 0,
     ) -> None:
-        self._shuffle, self._seed = shuffle, seed
-        order = backend.empty((len(rows),), np.int64)
-        backend.assign(np.arange(len(rows)), out=order)
-        super().__init__(backend, rows, order, plan_batches(len(rows), size, drop_last=drop_last), dtype=dtype)
+        n, plan = len(rows), plan_batches(len(rows), size, drop_last=drop_last)
+        self._shuffle, self._seed, self._member = shuffle, seed, member
+        order = backend.empty(with_members((n,), members), np.int64)
+        backend.assign(np.broadcast_to(np.arange(n), order.shape), out=order)
+        super().__init__(backend, rows, order, plan, dtype=dtype, members=members)
 
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
         self._seek(first)
         if self._shuffle:
-            self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._order)
+            for j, order in enumerate(orders_of_members(self._order, self.members)):
+                numbers = stream(self._seed, Purpose.SHUFFLE, step=epoch, member=self._member + j)
+                self.backend.permutation(*numbers, out=order)
 
     def blocks(self, first: int = 0) -> Generator[range, None, None]:
         yield range(first, self.count)
@@ -153,7 +173,12 @@ class ResidentBatches(Batches):
         self._seek(number)
 
     def numbers(self) -> np.ndarray:
-        return self.backend.download(self._order)[: self.full * self.size + self.ragged]
+        return self.backend.download(self._order)[..., : self.full * self.size + self.ragged]
+
+
+def orders_of_members(order: Array, members: int) -> list[Array]:
+    """The (n,) order of each member, from all of them."""
+    return [order] if members == 1 else [order[j] for j in range(members)]
 
 
 def first_position(backend: Backend) -> Array:
@@ -208,6 +233,25 @@ def split_rows(backend: Backend, rows: Rows, fraction: float, seed: int, loss: L
 
 def take_rows(backend: Backend, rows: Rows, order: Array) -> Rows:
     """A copy of the rows whose numbers are in ``order``, (m,) int64 on the device."""
-    taken = [backend.empty((len(order), *a.shape[1:]), a.dtype) for a in rows.arrays]
-    backend.gather(rows.arrays, order, first_position(backend), stride=len(order), out=taken)
+    n = len(order)
+    taken = [
+        backend.empty((*a.shape[:-1], n) if _is_of_members(a, f) else (n, *f.shape), a.dtype)
+        for a, f in zip(rows.arrays, rows.formats, strict=True)
+    ]
+    # What each member has of its own is taken member by member.
+    of_all = [(a, t) for a, t, f in zip(rows.arrays, taken, rows.formats, strict=True) if not _is_of_members(a, f)]
+    of_one = [
+        (a[j], t[j])
+        for a, t, f in zip(rows.arrays, taken, rows.formats, strict=True)
+        if _is_of_members(a, f)
+        for j in range(len(a))
+    ]
+    for pairs in (of_all, *([pair] for pair in of_one)):
+        sources, out = zip(*pairs, strict=True)
+        backend.gather(sources, order, first_position(backend), stride=n, out=out)
     return rows.with_arrays(taken)
+
+
+def _is_of_members(array: Array, f: RowFormat) -> bool:
+    """Whether it is (k, n) rather than (n,)."""
+    return bool(array.ndim == 2 and not f.shape)

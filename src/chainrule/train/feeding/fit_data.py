@@ -17,6 +17,7 @@ from chainrule.train.feeding.batches import split_order, split_rows
 from chainrule.train.feeding.class_weights import ClassWeight, ClassWeights, SampleWeights
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.feeding.streaming import rows_need_streaming
+from chainrule.train.out_of_fold.left_out import LeftOut
 from chainrule.train.settings import TrainingSettings
 
 
@@ -26,7 +27,7 @@ class FitData:
     Parameters
     ----------
     net, settings : that are to be trained, and how
-    X, y, sample_weight, class_weight, validation : as for :meth:`Trainer.fit`
+    X, y, sample_weight, class_weight, validation, left_out : as for :meth:`Trainer.fit`
 
     Raises
     ------
@@ -43,10 +44,17 @@ class FitData:
         sample_weight: Any = None,
         class_weight: ClassWeight | None = None,
         validation: Any = None,
+        left_out: Any = None,
     ) -> None:
         self._net, self._settings = net, settings
         self.X, self.y, self.sample_weight, self.validation = X, y, sample_weight, validation
         self.fraction = validation_fraction(validation)
+        if left_out is not None and self.fraction is not None:
+            raise OptionError(
+                f"validation: expected (X, y) beside left_out, got {self.fraction:g}",
+                hint="left_out names the rows of X: split them before",
+            )
+        self.left_out = None if left_out is None else LeftOut(left_out, net.members, len(X))
         self._own: SampleWeights | None = None  # with class weights: those of the rows themselves, for metrics
         if class_weight is not None:
             self._weigh_by_class(class_weight)

@@ -51,7 +51,14 @@ class HostRows:
         self.storage = FeatureStorage(be, given, net.dtype, preparation.features, tuple(self._codes))
         self.exact = bool(self._codes)
         self.targets, self.weights = targets_and_weights(
-            be, y, sample_weight, len(X), dtype=net.dtype, loss=net.loss, targets=preparation.targets
+            be,
+            y,
+            sample_weight,
+            len(X),
+            dtype=net.dtype,
+            loss=net.loss,
+            targets=preparation.targets,
+            members=net.members,
         )
         self.own: np.ndarray | None = None
         self.by_class = False
@@ -68,6 +75,13 @@ class HostRows:
         self.own, self.by_class = own, True
         self._describe_sent()
 
+    def weighed_by_member(self, weights: np.ndarray, own: np.ndarray | None) -> HostRows:
+        """The same rows with these weights, (k, n), one set for each member of an ensemble; ``own`` as in Rows."""
+        other = copy.copy(self)
+        other.weights, other.own = weights, own
+        other._describe_sent()
+        return other
+
     @property
     def counted(self) -> np.ndarray | None:
         """The weights in metrics: the rows' own; None for all ones."""
@@ -78,11 +92,12 @@ class HostRows:
         return Rows(arrays[0], arrays[1], None, pending, self.exact, by_class=self.by_class).with_arrays(arrays)
 
     def _describe_sent(self) -> None:
-        self.sent = [RowFormat(a.shape[1:], a.dtype.newbyteorder("=")) for a in self._arrays]
+        self.sent = [RowFormat(a.shape[1:], a.dtype.newbyteorder("=")) for a in self._arrays(0)]
 
-    @property
-    def _arrays(self) -> list[np.ndarray]:
-        return [self._x, self.targets, *(w for w in (self.weights, self.own) if w is not None)]
+    def _arrays(self, member: int) -> list[np.ndarray]:
+        """Features, targets, weights; the weights of a member of an ensemble may be its own."""
+        weights = [w if w.ndim == 1 else w[member] for w in (self.weights, self.own) if w is not None]
+        return [self._x, self.targets, *weights]
 
     @property
     def formats(self) -> list[RowFormat]:
@@ -101,10 +116,10 @@ class HostRows:
 
     # ---- features -------------------------------------------------------------------------------
 
-    def gather(self, order: RowNumbers, out: Sequence[np.ndarray]) -> None:
-        """out[a][i] = row ``order[i]`` of array a: features, targets, weights."""
+    def gather(self, order: RowNumbers, out: Sequence[np.ndarray], *, member: int = 0) -> None:
+        """out[a][i] = row ``order[i]`` of array a: features, targets, weights of this member."""
         _take(self._x, self._of_x(order), out[0])
-        for source, target in zip(self._arrays[1:], out[1:], strict=True):
+        for source, target in zip(self._arrays(member)[1:], out[1:], strict=True):
             _take(source, order, target)
 
     def refuse_nonfinite(self, order: RowNumbers, x: np.ndarray | None = None) -> None:
@@ -152,8 +167,8 @@ class HostRows:
     def _only(self, numbers: np.ndarray) -> HostRows:
         other = copy.copy(self)
         other._numbers, other.targets = np.asarray(self._of_x(numbers)), self.targets[numbers]
-        other.weights = None if self.weights is None else self.weights[numbers]
-        other.own = None if self.own is None else self.own[numbers]
+        other.weights = None if self.weights is None else self.weights[..., numbers]
+        other.own = None if self.own is None else self.own[..., numbers]
         return other
 
     def _upload(self) -> Rows:

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from chainrule.backends.contract.backend import Backend
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.backends.contract.transfers import Transfer
 from chainrule.nn.inputs.rows import FeatureStorage, Rows
 from chainrule.nn.network import Network
+from chainrule.nn.row_format import with_members
 from chainrule.random import Purpose, stream
 from chainrule.train.feeding.batches import Batches, ResidentBatches, plan_batches
 from chainrule.train.feeding.host_rows import HostRows, RowNumbers
@@ -72,30 +73,39 @@ class StreamedBatches(Batches):
         seed: int,
         drop_last: bool = False,
         free: int | None = None,
+        members: int = 1,
+        member: int = 0,
     ) -> None:
         n, plan = len(rows), plan_batches(len(rows), size, drop_last=drop_last)
-        self._rows, self._shuffle, self._seed = rows, shuffle, seed
-        self.block = min(plan.count, max(1, _block_rows(rows, free) // plan.size))  # batches
+        self._rows, self._shuffle, self._seed, self._member = rows, shuffle, seed, member
+        self.block = min(plan.count, max(1, _block_rows(rows, free, members) // plan.size))  # batches
         self._block_rows = self.block * plan.size
-        ring = [backend.empty((2 * self._block_rows, *f.shape), f.dtype) for f in rows.formats]
-        order = backend.empty((n,), np.int64)
-        backend.assign(np.arange(n) % (2 * self._block_rows), out=order)
+        ring = [backend.empty(with_members((2 * self._block_rows, *f.shape), members), f.dtype) for f in rows.formats]
+        order = backend.empty(with_members((n,), members), np.int64)
+        backend.assign(np.broadcast_to(np.arange(n) % (2 * self._block_rows), order.shape), out=order)
         sources = rows.as_rows(ring, rows.storage.pending)
-        super().__init__(backend, sources, order, plan, dtype=dtype)
+        super().__init__(backend, sources, order, plan, dtype=dtype, members=members, formats=rows.formats)
         self._used = min(n, self.count * self.size)  # rows per epoch
-        self._buffers = [[backend.host_buffer((self._block_rows, *f.shape), f.dtype) for f in rows.sent] for _ in "01"]
+        self._buffers = [
+            [[backend.host_buffer((self._block_rows, *f.shape), f.dtype) for f in rows.sent] for _ in range(members)]
+            for _ in "01"
+        ]
         x = rows.sent[0]
         converts = rows.storage.converts
-        self._staging = backend.empty((self._block_rows, *x.shape), x.dtype) if converts else None
+        staging = with_members((self._block_rows, *x.shape), members)
+        self._staging = backend.empty(staging, x.dtype) if converts else None
         self._dealt = backend.empty((n,), np.int64) if shuffle else None
-        self._order_of_epoch: np.ndarray | None = None  # None: in the order of the rows
+        self._orders: list[np.ndarray] | None = None  # of the epoch, of each member; None: in the order of the rows
         self.is_unchecked = rows.may_be_nonfinite  # until all rows have been checked once
 
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
         self._seek(first)
         if self._dealt is not None:
-            self.backend.permutation(*stream(self._seed, Purpose.SHUFFLE, step=epoch), out=self._dealt)
-            self._order_of_epoch = self.backend.download(self._dealt)
+            self._orders = []
+            for j in range(self.members):
+                numbers = stream(self._seed, Purpose.SHUFFLE, step=epoch, member=self._member + j)
+                self.backend.permutation(*numbers, out=self._dealt)
+                self._orders.append(self.backend.download(self._dealt))
 
     def blocks(self, first: int = 0) -> Generator[range, None, None]:
         # What makes two halves enough, on either side:
@@ -122,7 +132,7 @@ class StreamedBatches(Batches):
                 if block + 2 < count:
                     self._gather(block + 2)
             if self.is_unchecked and not first:  # also those of a ragged batch that is dropped: other epochs have them
-                self._rows.refuse_nonfinite(self._numbers(self._used, len(self._rows)))
+                self._rows.refuse_nonfinite(self._numbers(self._used, len(self._rows), 0))
                 self.is_unchecked = False
         finally:  # memory that a copy still writes to must not be given to another array
             for transfers in coming:
@@ -137,7 +147,9 @@ class StreamedBatches(Batches):
         _wait(transfers)
 
     def numbers(self) -> np.ndarray:
-        return np.arange(len(self._rows))[self._numbers(0, self._used)]
+        every = np.arange(len(self._rows))
+        numbers = [every[self._numbers(0, self._used, j)] for j in range(self.members)]
+        return numbers[0] if self.members == 1 else np.stack(numbers)
 
     # ---- one block ------------------------------------------------------------------------------
 
@@ -145,34 +157,41 @@ class StreamedBatches(Batches):
         start = block * self._block_rows
         return start, min(start + self._block_rows, self._used)
 
-    def _numbers(self, start: int, stop: int) -> RowNumbers:
-        return slice(start, stop) if self._order_of_epoch is None else self._order_of_epoch[start:stop]
+    def _numbers(self, start: int, stop: int, member: int) -> RowNumbers:
+        return slice(start, stop) if self._orders is None else self._orders[member][start:stop]
 
     def _gather(self, block: int) -> None:
         start, stop = self._positions(block)
-        buffers = [buffer[: stop - start] for buffer in self._buffers[block % 2]]
-        self._rows.gather(self._numbers(start, stop), buffers)
-        if self.is_unchecked:
-            self._rows.refuse_nonfinite(self._numbers(start, stop), buffers[0])
+        for j, whole in enumerate(self._buffers[block % 2]):
+            buffers, numbers = [buffer[: stop - start] for buffer in whole], self._numbers(start, stop, j)
+            self._rows.gather(numbers, buffers, member=j)
+            if self.is_unchecked:
+                self._rows.refuse_nonfinite(numbers, buffers[0])
 
     def _send(self, block: int) -> list[Transfer]:
         start, stop = self._positions(block)
         n, half = stop - start, block % 2 * self._block_rows
-        targets = [array[half : half + n] for array in self._sources]
-        if self._staging is not None:
-            targets[0] = self._staging[:n]
-        return [
-            self.backend.send(buffer[:n], out=out)
-            for buffer, out in zip(self._buffers[block % 2], targets, strict=True)
-        ]
+        transfers: list[Transfer] = []
+        for j, buffers in enumerate(self._buffers[block % 2]):
+            targets = [self._of_member(array, j)[half : half + n] for array in self._sources]
+            if self._staging is not None:
+                targets[0] = self._of_member(self._staging, j)[:n]
+            transfers += [self.backend.send(buffer[:n], out=out) for buffer, out in zip(buffers, targets, strict=True)]
+        return transfers
 
     def _receive(self, block: int, transfers: list[Transfer]) -> None:
         for transfer in transfers:
             transfer.join()
-        if self._staging is not None:
-            start, stop = self._positions(block)
-            n, half = stop - start, block % 2 * self._block_rows
-            self._rows.storage.convert(self._staging[:n], out=self._sources[0][half : half + n])
+        if self._staging is None:
+            return
+        start, stop = self._positions(block)
+        n, half = stop - start, block % 2 * self._block_rows
+        for j in range(self.members):
+            x = self._of_member(self._sources[0], j)[half : half + n]
+            self._rows.storage.convert(self._of_member(self._staging, j)[:n], out=x)
+
+    def _of_member(self, array: Array, j: int) -> Array:
+        return array if self.members == 1 else array[j]
 
 
 def batches_of(
@@ -185,13 +204,15 @@ def batches_of(
     seed: int,
     drop_last: bool,
     free: int | None,
+    members: int = 1,
+    member: int = 0,
 ) -> Batches:
     """The batches of rows on the device, or of rows that stay on the host; the same batches, bit for bit."""
+    which: dict[str, Any] = {"shuffle": shuffle, "seed": seed, "drop_last": drop_last}
+    which |= {"members": members, "member": member}
     if isinstance(rows, HostRows):
-        return StreamedBatches(
-            backend, rows, size, dtype=dtype, shuffle=shuffle, seed=seed, drop_last=drop_last, free=free
-        )
-    return ResidentBatches(backend, rows, size, dtype=dtype, shuffle=shuffle, seed=seed, drop_last=drop_last)
+        return StreamedBatches(backend, rows, size, dtype=dtype, free=free, **which)
+    return ResidentBatches(backend, rows, size, dtype=dtype, **which)
 
 
 def _wait(transfers: list[Transfer]) -> None:
@@ -199,14 +220,14 @@ def _wait(transfers: list[Transfer]) -> None:
         transfer.wait()
 
 
-def _block_rows(rows: HostRows, free: int | None) -> int:
-    """How many rows a block has."""
-    largest = sum(max(a.nbytes, b.nbytes) for a, b in zip(rows.formats, rows.sent, strict=True))
+def _block_rows(rows: HostRows, free: int | None, members: int) -> int:
+    """How many rows of each member a block has."""
+    largest = members * sum(max(a.nbytes, b.nbytes) for a, b in zip(rows.formats, rows.sent, strict=True))
     return (BLOCK_BYTES if free is None else min(BLOCK_BYTES, int(BLOCK_SHARE * free))) // largest
 
 
-def streaming_bytes(rows: HostRows, size: int, free: int | None) -> int:
+def streaming_bytes(rows: HostRows, size: int, free: int | None, members: int = 1) -> int:
     """The most bytes that a StreamedBatches lays out beside its batch: ring, staging and orders."""
-    block = min(len(rows) + size, max(size, _block_rows(rows, free)))
+    block = min(len(rows) + size, max(size, _block_rows(rows, free, members)))
     staging = rows.sent[0].nbytes if rows.storage.converts else 0
-    return block * (2 * sum(f.nbytes for f in rows.formats) + staging) + ORDER_BYTES * len(rows)
+    return members * (block * (2 * sum(f.nbytes for f in rows.formats) + staging) + ORDER_BYTES * len(rows))

@@ -9,10 +9,11 @@ import numpy as np
 
 from chainrule.errors import OptionError
 from chainrule.nn.evaluation import is_by_column
+from chainrule.nn.inputs.row_checks import weights_of_all
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.losses.baselines import never_changes
 from chainrule.nn.losses.names import Loss
-from chainrule.nn.metric_names import VALID, short_name
+from chainrule.nn.metric_names import LEFT_OUT, VALID, short_name
 from chainrule.nn.network import Network
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.monitoring.early_stopping import BestEpoch
@@ -22,7 +23,9 @@ from chainrule.train.records.run import Run
 from chainrule.train.settings import TrainingSettings
 
 
-def history_names(settings: TrainingSettings, loss: Loss, *, with_validation: bool) -> list[str]:
+def history_names(
+    settings: TrainingSettings, loss: Loss, *, with_validation: bool, with_left_out: bool = False
+) -> list[str]:
     """The names in the history.
 
     The metric of the training rows comes out of the totals of the steps, which add up the errors of several target
@@ -30,6 +33,8 @@ def history_names(settings: TrainingSettings, loss: Loss, *, with_validation: bo
     """
     usual = [metric for metric in (loss.metric,) if metric]  # a loss may have none
     found = ["loss", *(usual if settings.metrics and not is_by_column(loss) else [])]
+    if with_left_out:
+        found.append(LEFT_OUT)
     if with_validation:
         found += [f"{VALID}{name}" for name in ("loss", *usual, *(metric.name for metric in settings.valid_metrics))]
     return [*found, "lr", "seconds"]
@@ -48,11 +53,22 @@ class MetricChoice:
     ----------
     net, settings : that are trained, and how
     rows, held_out : to train on, and for validation or None
+    with_left_out : whether members of an ensemble do not see some of the rows
     """
 
-    def __init__(self, net: Network, settings: TrainingSettings, rows: Rows | HostRows, held_out: Rows | None) -> None:
+    def __init__(
+        self,
+        net: Network,
+        settings: TrainingSettings,
+        rows: Rows | HostRows,
+        held_out: Rows | None,
+        *,
+        with_left_out: bool = False,
+    ) -> None:
         self._net, self._settings, self._rows, self._held_out = net, settings, rows, held_out
-        self.history_names = history_names(settings, net.loss, with_validation=held_out is not None)
+        self.history_names = history_names(
+            settings, net.loss, with_validation=held_out is not None, with_left_out=with_left_out
+        )
         self.known = self.history_names[:-2]  # what may be monitored: no rate and no time
 
     def of_best_epoch(self) -> MonitoredMetric | None:
@@ -107,9 +123,9 @@ class MetricChoice:
         rows = self._held_out if held_out else self._rows
         assert rows is not None
         if isinstance(rows, HostRows):
-            return rows.targets, rows.counted
+            return rows.targets, weights_of_all(rows.counted)
         be, counted = self._net.backend, rows.counted
-        return be.download(rows.targets), None if counted is None else be.download(counted)
+        return be.download(rows.targets), None if counted is None else weights_of_all(be.download(counted))
 
 
 def _own_metric(monitor: str, further: Sequence[Metric]) -> Metric | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.nn.evaluation import baseline_of, is_by_column
+from chainrule.nn.inputs.row_checks import weights_of_all
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.losses.names import Baseline
 from chainrule.nn.network import Network
@@ -25,7 +26,9 @@ class TrainingMetric:
     def __init__(self, net: Network, rows: Rows | HostRows, penalty: Penalty | None) -> None:
         self._backend, self._rows, self._penalty = net.backend, rows, penalty
         self.baseline = (
-            net.loss.baseline(rows.targets, rows.weights) if isinstance(rows, HostRows) else baseline_of(net, rows)
+            net.loss.baseline(rows.targets, weights_of_all(rows.weights))
+            if isinstance(rows, HostRows)
+            else baseline_of(net, rows)
         )
         self._of_one_column = not is_by_column(net.loss)
 
@@ -34,18 +37,20 @@ class TrainingMetric:
         """The baseline of the metric; None for several columns, whose errors the steps add up."""
         return self.baseline if self._of_one_column else None
 
-    def counted(self, batches: Batches) -> float | None:
-        """The rows' total weight in the metric, if class weights make it differ from that in the loss; else None."""
-        rows = self._rows
+    def counted(self, batches: Batches) -> list[float | None]:
+        """The rows' total weight in the metric of each member, if class weights make it differ from that in the loss;
+        else None."""
+        rows, k = self._rows, batches.members
         if not rows.by_class:
-            return None
+            return [None] * k
         used = batches.full * batches.size + batches.ragged
         if rows.counted is None:
-            return float(used)
+            return [float(used)] * k
         own = rows.counted if isinstance(rows, HostRows) else self._backend.download(rows.counted)
-        if used < len(own):  # a ragged batch is dropped: other rows in each epoch
-            own = own[batches.numbers()]
-        return float(own.sum(dtype=np.float64))
+        own = np.broadcast_to(own, (k, len(rows)))
+        if used < len(rows):  # a ragged batch is dropped: other rows in each epoch
+            own = np.take_along_axis(own, batches.numbers().reshape((k, used)), axis=1)
+        return [float(of_member.sum(dtype=np.float64)) for of_member in own]
 
     def penalty(self) -> float:
         """The penalty in the loss of a batch, which is no error of a row, with the present weights."""

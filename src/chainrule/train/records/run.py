@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from chainrule.nn.network import Network
 from chainrule.plain_text import count_of
 from chainrule.train.diagnosis.findings import Diagnosis
+from chainrule.train.out_of_fold.predictions import OutOfFoldPart
 from chainrule.train.records.history import History
 from chainrule.train.settings import TrainingSettings
 from chainrule.train.shrinkage.outcome import Shrinkage
@@ -32,6 +33,8 @@ class Run:
     converged : bool, of an LBFGS: whether it ended by itself, before ``max_iterations`` and ``max_evaluations``; None
         for other optimisers
     diagnosis : Diagnosis with ``fit(diagnose=True)``, else None
+    out_of_fold : list of OutOfFoldPart with ``fit(left_out=...)``: what members of an ensemble predict for the rows
+        that they did not see; else None
     shrinkage : Shrinkage with ``Trainer(shrink=True)`` and validation rows, else None
     notes : list of str, the warnings: a monitored metric that says nothing
     """
@@ -43,6 +46,7 @@ class Run:
     seconds: float = 0.0
     converged: bool | None = None
     diagnosis: Diagnosis | None = None
+    out_of_fold: list[OutOfFoldPart] | None = None
     shrinkage: Shrinkage | None = None
     notes: list[str] = field(default_factory=list)
 

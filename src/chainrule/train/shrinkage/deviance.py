@@ -59,10 +59,10 @@ def deviance(
     loss: Loss, held_out: Sequence[HeldOutPredictions], factors: np.ndarray | float, shift: np.ndarray | float = 0.0
 ) -> float:
     """sum_i w_i (l_i - l of a perfect prediction) of predictions that are shrunk so far."""
-    return sum(_summed_loss(loss, part, part.shrunk(factors, shift)) - _perfect(loss, part) for part in held_out)
+    return sum(summed_loss(loss, part, part.shrunk(factors, shift)) - _perfect(loss, part) for part in held_out)
 
 
-def _summed_loss(loss: Loss, part: HeldOutPredictions, logits: np.ndarray) -> float:
+def summed_loss(loss: Loss, part: HeldOutPredictions, logits: np.ndarray) -> float:
     """sum_i w_i l_i, by the loss's own kernel on the host."""
     be = backend("cpu")
     totals, state = be.empty((1, 3), np.float64), new_state(be)

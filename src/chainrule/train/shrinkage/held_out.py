@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule.nn.inputs.row_checks import weights_of_all
 from chainrule.nn.inputs.rows import InputReader, Rows
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.losses import baselines
@@ -83,5 +84,6 @@ def _targets_and_weights(net: Network, rows: Rows | HostRows) -> tuple[np.ndarra
     if not isinstance(rows, HostRows):
         be = net.backend
         targets, weights = be.download(targets), None if weights is None else be.download(weights)
+    weights = weights_of_all(weights)
     targets = targets.astype(np.float64) if targets.dtype.kind == "f" else targets
     return targets, None if weights is None else weights.astype(np.float64)

@@ -39,6 +39,8 @@ def address(array: Array) -> int:
 
 
 def span(array: Array) -> Span:
-    """The memory of an array without gaps, transposed views included."""
-    start = address(array)
-    return start, start + int(array.nbytes)
+    """The memory of an array, transposed views included; of members that lie apart, what is between them too."""
+    start, gap = address(array), 0
+    if array.ndim == 3 and array.size:
+        gap = (len(array) - 1) * (array.strides[0] - array[0].nbytes)
+    return start, start + int(array.nbytes) + max(gap, 0)
