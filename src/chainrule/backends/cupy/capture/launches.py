@@ -39,6 +39,9 @@ def address(array: Array) -> int:
 
 
 def span(array: Array) -> Span:
-    """The memory of an array without gaps, transposed views included."""
+    """The memory from the first to the last element of an array, transposed views and those with gaps included."""
     start = address(array)
-    return start, start + int(array.nbytes)
+    if array.flags.c_contiguous:
+        return start, start + int(array.nbytes)
+    last = sum((length - 1) * stride for length, stride in zip(array.shape, array.strides, strict=True))
+    return start, start + int(last + array.itemsize)
