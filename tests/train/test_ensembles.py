@@ -24,6 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
     "l2": {"l2": 0.3},
     "streamed": {"stream": True},
     "not shuffled": {"shuffle": False},
+    "encoded numbers and a linear path": {"net": {"layers": True}},
 }
 
 
@@ -43,7 +44,18 @@ def train(net: cr.Network, X: Any, y: Any, **options: Any) -> cr.Run:
     return cr.Trainer(net, options.pop("optimizer"), **options).fit(X, y, **fit)
 
 
-def make(backend: cr.Backend, dtype: str = "float32", **options: Any) -> cr.MLP:
+EDGES = [[-1.0, 0.0, 0.5, 2.0], [], [-2.0, -0.5, 0.5, 1.0, 1.5]]
+TABLE_LAYERS = [
+    cr.PiecewiseLinear(EDGES),
+    cr.Scale(),
+    cr.Concatenate([cr.Dense(8, "selu", start=cr.Start("lecun", bias_std=1, rows=N_IN)), cr.Dropout(0.1)]),
+    cr.Dense(3, start=cr.Start("lecun", rows=4)),
+]
+
+
+def make(backend: cr.Backend, dtype: str = "float32", **options: Any) -> cr.Network:
+    if options.pop("layers", False):
+        return cr.Network(TABLE_LAYERS, N_IN, backend=backend, dtype=dtype, seed=11, **options)
     return cr.MLP([N_IN, 8, 8, 3], backend=backend, dtype=dtype, seed=11, **options)
 
 

@@ -51,10 +51,11 @@ def lay_out(backend: Backend, memories: Mapping[str, Memory], n: int, members: i
 
 
 def _fixed(backend: Backend, memories: Mapping[str, Memory], members: int) -> dict[str, dict[str, Array]]:
-    return {
-        layer: {name: backend.empty(with_members(f.shape, members), f.dtype) for name, f in memory.fixed.items()}
-        for layer, memory in memories.items()
-    }
+    def of_layer(memory: Memory) -> dict[str, Array]:
+        own = {name: backend.empty(with_members(f.shape, members), f.dtype) for name, f in memory.fixed.items()}
+        return own | {name: backend.empty(f.shape, f.dtype) for name, f in memory.constants.items()}
+
+    return {layer: of_layer(memory) for layer, memory in memories.items()}
 
 
 class Buffer(NamedTuple):

@@ -49,7 +49,10 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
     size, k = min(size, len(rows)), net.members
     order = streaming_bytes(rows, size, free, k) if isinstance(rows, HostRows) else k * ORDER_BYTES * len(rows)
     batches = POSITION_BYTES + k * BATCH_BYTES * plan_batches(len(rows), size).count
-    fixed = k * sum(f.nbytes for memory in _layers_memory(net) for f in memory.fixed.values())
+    fixed = sum(
+        k * sum(f.nbytes for f in memory.fixed.values()) + sum(f.nbytes for f in memory.constants.values())
+        for memory in _layers_memory(net)
+    )
     return size * bytes_per_row(net, rows) + fixed + batches + order
 
 

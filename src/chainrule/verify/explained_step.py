@@ -29,7 +29,7 @@ from chainrule.verify.gradients import COMPLEX_STEP, TINY
 FLOOR = 0.1
 SYMBOL = re.compile(r"\{([^{}]+)\}")
 # A formula that forgets a parameter would be right at these values, which a new net has everywhere: they are changed.
-FRESH = {"b": 0.0, "bias": 0.0, "gain": 1.0, "running_mean": 0.0, "running_var": 1.0}
+FRESH = {"W": 0.0, "b": 0.0, "s": 1.0, "bias": 0.0, "gain": 1.0, "running_mean": 0.0, "running_var": 1.0}
 
 
 class Place(NamedTuple):
@@ -130,7 +130,7 @@ class Step:
                 dy = top if above is None else self._gradient_below(above, layer)
             if place.output != place.names.get("z"):
                 yield place.output, dy
-            yield from self._gradients(place.inner, dy)
+            yield from self._gradients(place.inner, layer.inner_gradient(dy))
 
     def _gradient_below(self, above: Place, layer: DensePass) -> Any:
         """The gradient by y of a dense layer, which it overwrote with that by z: computed again by the layer above."""

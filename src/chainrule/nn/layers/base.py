@@ -33,10 +33,18 @@ class Use(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Arrays that a layer needs for a batch: those with a row for each row of the batch, and all others."""
+    """Arrays that a layer needs for a batch, by name; of an ensemble each member has its own, but for the constants.
+
+    Parameters
+    ----------
+    rows : with a row for each row of the batch
+    fixed : all others
+    constants : that depend on the layer alone
+    """
 
     rows: dict[str, RowFormat]
     fixed: dict[str, RowFormat]
+    constants: dict[str, RowFormat] = {}  # noqa: RUF012 - never changed
 
 
 class Binding(NamedTuple):
@@ -194,6 +202,10 @@ class LayerPass(abc.ABC):
     @abc.abstractmethod
     def backward(self, dx: Array | None) -> None:
         """From ``dy``: the gradients by the parameters and by x; ``dx`` is None if it is not needed."""
+
+    def inner_gradient(self, dy: Array) -> Array:
+        """The gradient by the output of the last layer in this block, if ``dy`` is the one by its own."""
+        return dy
 
     def walk(self) -> Iterator[LayerPass]:
         """The layers within it, then itself: the order in which a batch passes through them."""

@@ -127,7 +127,7 @@ class Embedding(Layer):
         if not any(self._shares):
             return Memory(rows, {})
         means, shares = RowFormat((sum(self._widths),), use.dtype), RowFormat((sum(self.counts),), use.dtype)
-        return Memory(rows, {"means": means, "shares": shares})
+        return Memory(rows, {"means": means}, {"shares": shares})
 
     def formulas(self) -> Formulas:
         parts = [f"{{E{t}}}[{{x}}_{column}]" for t, column in enumerate(self.columns)]
@@ -200,8 +200,7 @@ class EmbeddingPass(LayerPass):
         self.y, self.dy, self._codes, self._means, self._shares = y, dy, codes, means, shares
         if shares is not None:
             given = zip(layer.shares or (), layer.counts, strict=True)
-            of_all = np.concatenate([of or np.zeros(count) for of, count in given])
-            self.backend.assign(np.broadcast_to(of_all, shares.shape), out=shares)
+            self.backend.assign(np.concatenate([of or np.zeros(count) for of, count in given]), out=shares)
 
     def forward(self, x: Array) -> Array:
         """y, keeping the codes for the backward pass."""

@@ -81,7 +81,7 @@ class LayerNorm(_Normalization):
     kind: ClassVar[str] = "layer_norm"
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        rows, fixed = super().memory(n_in, use)
+        rows, fixed, _ = super().memory(n_in, use)
         one = RowFormat((), use.dtype)
         return Memory({**rows, "mean": one, "inverse_std": one}, fixed)
 
@@ -126,7 +126,7 @@ class BatchNorm(_Normalization):
         backend.fill(1, out=parameters["running_var"])
 
     def memory(self, n_in: int, use: Use) -> Memory:
-        rows, _ = super().memory(n_in, use)
+        rows, *_ = super().memory(n_in, use)
         column = RowFormat((n_in,), use.dtype)
         return Memory(rows, {"mean": column, "inverse_std": column} if use.training else {})
 
