@@ -70,6 +70,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         min(1, 5 / (learning_rate_init * steps)) with adam, with the steps of max_iter epochs, and 0 with the others
     dropout : rate after each hidden layer, in [0, 1); "auto": 0.2 from 1,000 rows if hidden_layer_sizes is "auto" too,
         else 0
+    n_members : nets that are trained at once, each with its own initial weights, order of rows and dropout masks; the
+        prediction is the mean of theirs
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}: of the loss, "balanced" by the weights of the training rows
     standardize : scale features to mean 0 and standard deviation 1 inside the net, outliers bent over smoothly
@@ -87,7 +89,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Attributes
     ----------
     classes_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, n_iter_, t_ : as in scikit-learn
-    coefs_, intercepts_ : copies of the weights, of the standardised features
+    coefs_, intercepts_ : copies of the weights, of the standardised features; of an ensemble (n_members, ...)
     loss_curve_, loss_, best_loss_ : mean loss of each epoch's batches with the penalty; the last and the lowest
     validation_scores_, best_validation_score_, best_iteration_ : of held-out rows; None without
     shrinkage_ : 1 if the net is as it was trained, 0 if it is the constant; None if ``shrink`` did nothing
@@ -127,6 +129,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         loss: ClassLossName | Loss = "log_loss",
         weight_decay: float | Auto = "auto",
         dropout: float | Auto = "auto",
+        n_members: int | Auto = "auto",
         normalization: NormalizationName | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         standardize: bool = True,
@@ -163,6 +166,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.loss = loss
         self.weight_decay = weight_decay
         self.dropout = dropout
+        self.n_members = n_members
         self.normalization = normalization
         self.class_weight = class_weight
         self.standardize = standardize

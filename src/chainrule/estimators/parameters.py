@@ -67,6 +67,7 @@ class Parameters:
     max_fun: int
     weight_decay: float | Auto
     dropout: float | Auto
+    n_members: int | Auto
     normalization: NormalizationName | None
     standardize: bool
     embed_above: int | None
@@ -80,6 +81,7 @@ class Parameters:
 def choices_of(parameters: Parameters) -> Choices:
     """What of them a recipe would choose; OptionError for numbers that are none."""
     epochs, batch_size, alpha = parameters.max_iter, parameters.batch_size, parameters.alpha
+    members = parameters.n_members
     return Choices(
         hidden=layer_sizes(parameters.hidden_layer_sizes),
         dropout=parameters.dropout,
@@ -87,6 +89,7 @@ def choices_of(parameters: Parameters) -> Choices:
         batch_size=batch_size if is_auto(batch_size) else whole_number("batch_size", batch_size),
         alpha=alpha if is_auto(alpha) else real_number("alpha", alpha),
         weight_decay=_weight_decay(parameters.weight_decay),
+        members=members if is_auto(members) else whole_number("n_members", members),
     )
 
 

@@ -80,6 +80,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         loss: TargetLossName | Loss = "squared_error",
         weight_decay: float | Auto = "auto",
         dropout: float | Auto = "auto",
+        n_members: int | Auto = "auto",
         normalization: NormalizationName | None = None,
         standardize: bool = True,
         embed_above: int | None = None,
@@ -115,6 +116,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.loss = loss
         self.weight_decay = weight_decay
         self.dropout = dropout
+        self.n_members = n_members
         self.normalization = normalization
         self.standardize = standardize
         self.embed_above = embed_above

@@ -135,6 +135,7 @@ def build_net(architecture: Architecture, settings: Settings, rows: TrainingRows
         backend=architecture.backend,
         dtype=architecture.dtype,
         seed=architecture.seed,
+        members=settings.members,
     )
     net.preparation = Preparation(
         features=_standardize_features(architecture, rows),

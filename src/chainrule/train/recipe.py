@@ -31,6 +31,7 @@ class Recipe(NamedTuple):
     batch_size: int
     epochs: int
     alpha: float = 1e-4  # of the estimators' penalty in the loss
+    members: int = 1  # nets trained at once, whose mean is the prediction
 
 
 RECIPES = (
@@ -54,6 +55,7 @@ class Choices:
     epochs, batch_size : passes over the rows, and rows per step
     alpha : of the penalty in the loss
     weight_decay : of the optimiser
+    members : nets that are trained at once, whose mean is the prediction
     """
 
     hidden: Sequence[int] | Auto = "auto"
@@ -62,6 +64,7 @@ class Choices:
     batch_size: int | Auto = "auto"
     alpha: float | Auto = "auto"
     weight_decay: float | Auto = "auto"
+    members: int | Auto = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class Settings:
     batch_size: int
     alpha: float
     weight_decay: float
+    members: int = 1
 
 
 def is_auto(option: object) -> bool:
@@ -120,6 +124,7 @@ def resolve(
         batch_size=batch_size,
         alpha=_chosen(choices.alpha, recipe.alpha),
         weight_decay=_chosen(choices.weight_decay, decay),
+        members=_chosen(choices.members, recipe.members),
     )
 
 

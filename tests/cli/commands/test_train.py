@@ -40,6 +40,17 @@ def test_digits_reach_the_promised_accuracy_in_seconds(run):
     assert "64 -> 256 -> 10, relu, dropout 0.2, 19,210 parameters" in found.err
 
 
+def test_members_are_trained_at_once_and_kept_in_one_model(run):
+    found = run("train", "digits", "--members", 3, "--epochs", 3, "--device", "cpu", "--run-dir", "m")
+    assert "3 x (64 -> 256 -> 10)" in found.err
+    assert cr.load("m/model.safetensors").members == 3
+    assert "members = 3" in Path("m", CONFIG).read_text(encoding="utf-8")
+    assert "3 x (64 -> 256 -> 10)" in run("show", "m").out
+    assert run("evaluate", "m", "digits", "--json").json["accuracy"] > 0.9
+    assert run("export", "m", "--onnx", "m.onnx").code == 0
+    assert run("predict", "m", "digits", "-o", "p.csv").code == 0
+
+
 def test_shrink_makes_noise_the_mean(run, tmp_path, rng):
     """The history is of the net as it was trained; the model, and what is said of it, are drawn to the mean."""
     rows = "".join(f"{x!r},{y!r}\n" for x, y in rng.normal(size=(200, 2)).tolist())

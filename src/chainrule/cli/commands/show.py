@@ -9,6 +9,7 @@ from typing import Any
 
 from chainrule.backends.contract.backend import Array
 from chainrule.cli.console import output, show_checkpoint
+from chainrule.cli.console.reports import shape_of
 from chainrule.cli.runs.files import find_model
 from chainrule.cli.runs.record import read_record
 from chainrule.files.sealed_file import is_of_format
@@ -101,6 +102,7 @@ def _model_facts(net: Network) -> dict[str, Any]:
         "description": [layer.describe() for layer in net.layers],
         "loss": net.loss_name,
         "dtype": str(net.dtype),
+        "members": net.members,
         "parameters": net.parameter_count,
         "seed": net.seed,
         "target": p.target_name,
@@ -115,7 +117,7 @@ def _model_rows(net: Network) -> list[list[str]]:
     p = net.preparation
     codes = f", {len(net.codes())} of codes, not standardised" if net.codes() and p.features is not None else ""
     rows = [
-        ["model", f"{' -> '.join(map(str, net.widths))}, {net.parameter_count:,} parameters, {net.dtype}"],
+        ["model", f"{shape_of(net)}, {net.parameter_count:,} parameters, {net.dtype}"],
         ["loss", f"{net.loss_name}: {net.loss.formula}"],
         ["features", f"{net.n_in} columns{_names(p.feature_names)}; {_standardization(p.features)}{codes}"],
     ]

@@ -57,14 +57,19 @@ def describe_embedding(embedding: Embedding, data: TrainingData) -> str:
     return ", ".join(f"{data.feature_names[column]} ({count:,} x {width})" for column, count, width in sizes)
 
 
+def shape_of(net: Network) -> str:
+    """The widths of its layers, and how many members it has if it is an ensemble."""
+    sizes = " -> ".join(map(str, net.widths))
+    return sizes if net.members == 1 else f"{net.members} x ({sizes})"
+
+
 def describe_net(options: TrainingOptions, settings: Settings, net: MLP) -> str:
     """Widths, what the hidden layers do, parameters and dtype, on one line."""
     asked = options.net
     words = [asked.activation, *([f"{asked.normalization} norm"] if asked.normalization else [])]
     words += [f"dropout {settings.dropout:g}"] if settings.dropout else []
     words += ["residual"] if asked.residual else []
-    sizes = " -> ".join(map(str, net.widths))
-    return f"{sizes}, {', '.join(words)}, {net.parameter_count:,} parameters, {net.dtype}"
+    return f"{shape_of(net)}, {', '.join(words)}, {net.parameter_count:,} parameters, {net.dtype}"
 
 
 def summary_of(net: Network, data: TrainingData, outcome: Run) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule.backends.contract.backend import ActivationName
 from chainrule.cli.options.parser import Listed, OptionGroup
-from chainrule.cli.options.types import option, widths
+from chainrule.cli.options.types import option, positive_int, widths
 from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.losses.names import LOSSES
@@ -25,6 +25,7 @@ class NetOptions:
     hidden: list[int] | None
     activation: ActivationName
     dropout: float | None
+    members: int | None
     normalization: NormalizationName | None
     residual: bool
     loss: str | None
@@ -52,6 +53,12 @@ def add_arguments(parser: OptionGroup) -> None:
         type=float,
         metavar="X",
         help="dropout rate after each hidden layer (0.2 from 1,000 rows; 0 if --hidden is given)",
+    )
+    add(
+        "--members",
+        type=positive_int,
+        metavar="K",
+        help="nets trained at once, whose mean is the prediction (1)",
     )
     add(
         "--normalization",

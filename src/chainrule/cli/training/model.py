@@ -38,6 +38,7 @@ def settings_of(options: TrainingOptions, rows: int) -> Settings:
             epochs="auto" if fit.epochs is None else fit.epochs,
             batch_size="auto" if fit.batch_size is None else fit.batch_size,
             alpha=0.0,
+            members="auto" if net.members is None else net.members,
             weight_decay="auto" if updates.weight_decay is None else updates.weight_decay,
         ),
         rows,
