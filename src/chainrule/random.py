@@ -25,6 +25,7 @@ class Purpose(enum.IntEnum):
     EMBEDDING = 6
     SAMPLE = 7
     BIASES = 8
+    BLOCKS = 9
 
 
 class Stream(NamedTuple):
