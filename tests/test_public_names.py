@@ -17,14 +17,14 @@ import chainrule as cr
 
 NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
     "AbsoluteError Activation Adam AdamW Backend BatchNorm Callback Categorical CategoryColumn ChainruleError "
-    "Checkpoints CompiledLoopsWarning Constant Cosine Coslog4 CrossValidation CustomActivation CustomLoss "
-    "DataError Dense DeviceError Diagnosis DivergenceError Dropout EarlyStopping EmbeddedColumn Embedding "
-    "EpochRecord Exponential FlatCosine Focal Gamma GaussianNLL GradientError GuardError GuardedBackend History "
-    "Huber JSONLinesLogger LBFGS LayerNorm MLP Metric ModelFileError Moments Network NumberColumn OneCycle "
-    "OptionError OutOfMemoryError ParameterGroup Plateau Poisson Preparation Quantile Residual Run SGD Schedule "
-    "ShapeError SigmoidCrossEntropy SoftmaxCrossEntropy Split SquaredError Standardization StartRecord Step "
-    "StepRecord Table TableEncoder TensorBoardLogger Trainer backend check_gradients cross_validate hold_out load "
-    "make_folds read_table"
+    "Checkpoints CompiledLoopsWarning Concatenate Constant Cosine Coslog4 CrossValidation CustomActivation "
+    "CustomLoss DataError Dense DeviceError Diagnosis DivergenceError Dropout EarlyStopping EmbeddedColumn "
+    "Embedding EpochRecord Exponential FlatCosine Focal Gamma GaussianNLL GradientError GuardError GuardedBackend "
+    "History Huber JSONLinesLogger LBFGS LayerNorm MLP Metric ModelFileError Moments Network NumberColumn "
+    "OneCycle OptionError OutOfMemoryError ParameterGroup PiecewiseLinear Plateau Poisson Preparation Quantile "
+    "Residual Run SGD Scale Schedule ShapeError SigmoidCrossEntropy SoftmaxCrossEntropy Split SquaredError "
+    "Standardization StartRecord Step StepRecord Table TableEncoder TensorBoardLogger Trainer backend "
+    "check_gradients cross_validate hold_out load make_folds read_table"
 ).split()
 
 

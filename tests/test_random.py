@@ -27,7 +27,7 @@ def test_the_key_is_the_seed_and_the_counter_says_what_for():
 
 def test_the_numbers_of_the_purposes_never_change():
     """They decide the bits of every run that was ever recorded."""
-    numbers = {"WEIGHTS": 1, "SHUFFLE": 2, "DROPOUT": 3, "SPLIT": 4, "EMBEDDING": 6}
+    numbers = {"WEIGHTS": 1, "SHUFFLE": 2, "DROPOUT": 3, "SPLIT": 4, "EMBEDDING": 6, "SAMPLE": 7, "BIASES": 8}
     assert {p.name: p.value for p in Purpose} == numbers
 
 

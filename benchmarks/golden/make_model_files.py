@@ -17,8 +17,8 @@ ROWS = np.random.default_rng(7).normal(size=(5, 3)).round(3)
 
 
 def nets(folder: Path) -> dict[str, cr.Network]:
-    """One of every kind of layer, one of options and scaled targets, one of a table with text and holes, one of a file
-    with decimal commas."""
+    """Two with every kind of layer, one of options and scaled targets, one of a table with text and holes, one of a
+    file with decimal commas."""
     (folder / "german.csv").write_text(GERMAN)
     block = cr.Residual([cr.LayerNorm(), cr.Dense(4, "gelu"), cr.Residual([cr.Dropout(0.2), cr.Dense(4)])])
     layers = cr.Network([cr.BatchNorm(), cr.Dense(4, "relu"), block, cr.Activation("mish"), cr.Dense(3)], 3, seed=3)
@@ -28,6 +28,13 @@ def nets(folder: Path) -> dict[str, cr.Network]:
         ("a", "b", "größe"),
         "kind",
         ("x", "y", "z"),
+    )
+    beside = cr.Concatenate([cr.Scale(), cr.Dense(4, "selu"), cr.Concatenate([cr.Dense(2, "tanh")])])
+    encoded = cr.Network(
+        [cr.PiecewiseLinear([(-1.0, -0.25, 0.1, 1.5), (), (0.0, 0.5)]), beside, cr.Dense(1)],
+        3,
+        loss="squared_error",
+        seed=7,
     )
     scaled = cr.MLP([3, 5, 2], loss=cr.Quantile([0.2, 0.8]), dtype="float64", seed=4)
     scaled.preparation = cr.Preparation(targets=cr.Standardization(np.array([5.0]), np.array([2.0])))
@@ -44,12 +51,13 @@ def nets(folder: Path) -> dict[str, cr.Network]:
     )
     for net, x, y in (
         (layers, ROWS, [0, 1, 2, 0, 1]),
+        (encoded, ROWS, ROWS[:, 1]),
         (scaled, ROWS, ROWS[:, 0]),
         (tabular, encoder.encode(table()), np.arange(6.0)),
         (written, of_german.encode(german.columns), german.target / 1e3),
     ):
         cr.Trainer(net, cr.Adam(1e-2), epochs=3).fit(x, y)  # weights and running means that no initialiser makes
-    return {"layers-1": layers, "scaled-1": scaled, "table-2": tabular, "notation-5": written}
+    return {"layers-1": layers, "scaled-1": scaled, "table-2": tabular, "notation-5": written, "encoded-6": encoded}
 
 
 def table() -> dict[str, cr.Categorical | np.ndarray]:

@@ -42,12 +42,15 @@ if TYPE_CHECKING:
     from chainrule.nn.inputs.preparation import Preparation
     from chainrule.nn.inputs.standardization import Standardization
     from chainrule.nn.layers.activation import Activation
+    from chainrule.nn.layers.concatenate import Concatenate
     from chainrule.nn.layers.custom_activation import CustomActivation
     from chainrule.nn.layers.dense import Dense
     from chainrule.nn.layers.dropout import Dropout
     from chainrule.nn.layers.embedding import Embedding
     from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
+    from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
     from chainrule.nn.layers.residual import Residual
+    from chainrule.nn.layers.scale import Scale
     from chainrule.nn.losses.custom_loss import CustomLoss
     from chainrule.nn.losses.names import (
         AbsoluteError,
@@ -111,12 +114,15 @@ _HOMES: Final = {
     "chainrule.nn.inputs.preparation": "Preparation",
     "chainrule.nn.inputs.standardization": "Standardization",
     "chainrule.nn.layers.activation": "Activation",
+    "chainrule.nn.layers.concatenate": "Concatenate",
     "chainrule.nn.layers.custom_activation": "CustomActivation",
     "chainrule.nn.layers.dense": "Dense",
     "chainrule.nn.layers.dropout": "Dropout",
     "chainrule.nn.layers.embedding": "Embedding",
     "chainrule.nn.layers.normalization": "BatchNorm LayerNorm",
+    "chainrule.nn.layers.piecewise_linear": "PiecewiseLinear",
     "chainrule.nn.layers.residual": "Residual",
+    "chainrule.nn.layers.scale": "Scale",
     "chainrule.nn.losses.custom_loss": "CustomLoss",
     "chainrule.nn.losses.names": (
         "AbsoluteError Focal Gamma GaussianNLL Huber Poisson Quantile SigmoidCrossEntropy SoftmaxCrossEntropy "
@@ -164,6 +170,7 @@ __all__ = [
     "ChainruleError",
     "Checkpoints",
     "CompiledLoopsWarning",
+    "Concatenate",
     "Constant",
     "Cosine",
     "Coslog4",
@@ -201,12 +208,14 @@ __all__ = [
     "OptionError",
     "OutOfMemoryError",
     "ParameterGroup",
+    "PiecewiseLinear",
     "Plateau",
     "Poisson",
     "Preparation",
     "Quantile",
     "Residual",
     "Run",
+    "Scale",
     "Schedule",
     "ShapeError",
     "SigmoidCrossEntropy",

@@ -23,6 +23,8 @@ class Purpose(enum.IntEnum):
     DROPOUT = 3
     SPLIT = 4
     EMBEDDING = 6
+    SAMPLE = 7
+    BIASES = 8
 
 
 class Stream(NamedTuple):

@@ -34,7 +34,7 @@ VALUES: list[Any] = [
     None, True, False, -1, 0, 1, 2, 3, 2**31, 2**53, 2**63, 2**64, 10**30, 10**400, 10**4000, -0.5, 0.0, 0.5, 1.0,
     1e-320, 1e308, float("nan"), float("inf"), "", "relu", "dense", "float64", "x" * 10_000, "\0", "\n", "\u202e", [],
     {}, [[]], [0.1, 0.2], [1] * 1000, {"kind": "dense"}, {"kind": "residual", "layers": []}, {"name": "huber"},
-    {"kind": []}, {"kind": "custom_activation"}, {"kind": "number"}, {"kind": "category"},
+    {"kind": []}, {"kind": "scale"}, {"kind": "custom_activation"}, {"kind": "number"}, {"kind": "category"},
     {"kind": "embedding"}, {"kind": "embedding", "columns": [0], "counts": [2**24], "widths": [2**40], "shares": None},
     nested(50), nested(400), nested(900), {"kind": nested(900)}, *NAMES, NAMES,
 ]  # fmt: skip

@@ -35,7 +35,9 @@ def block(rng: np.random.Generator, width: int, activations: list[str]) -> list[
         [cr.Dense(width), cr.BatchNorm(), cr.Activation(activation)],
         [cr.Dense(width, activation), cr.Dropout(0.3)],
         [cr.Dense(width), cr.Residual([cr.Dense(width, activation), cr.Dense(width)])],
-    ][int(rng.integers(5))]
+        [cr.Scale(), cr.Concatenate([cr.Dense(3, activation), cr.Scale()]), cr.Dense(width)],
+        [cr.PiecewiseLinear([(-0.9, 0.1, 1.3), (), (-0.2, 0.4)]), cr.Dense(width, activation)],
+    ][int(rng.integers(7))]
 
 
 def net_of(rng: np.random.Generator, activations: list[str], losses: list[str]) -> cr.Network:

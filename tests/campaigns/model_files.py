@@ -46,7 +46,9 @@ def nets() -> list[cr.Network]:
     written_encoder = cr.TableEncoder.fit(TableColumns(table, notations={"kind": Notation(","), "size": comma}))
     written = cr.MLP([len(written_encoder.names), 1], loss="squared_error")
     written.preparation = cr.Preparation(encoder=written_encoder, target_notation=comma)
-    others = [written, cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
+    beside = cr.Concatenate([cr.Scale(), cr.Dense(3, "selu")])
+    encoded = cr.Network([cr.PiecewiseLinear([(-1.0, 0.0, 0.5), (), (0.0, 1.0)][:2]), beside, cr.Dense(2)], 2)
+    others = [encoded, written, cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
     return [many, quantiles, tabular, embedded, *others]
 
 
@@ -57,11 +59,12 @@ def much_for_little(rng: random.Random, description: dict[str, Any], _: Any) -> 
             {"kind": "activation", "activation": "tanh"},
             {"kind": "dropout", "rate": 0.5},
             {"kind": "layer_norm"},
+            {"kind": "piecewise_linear", "edges": []},
         ]
     )
     within = 1
     for _ in range(rng.randint(0, 4)):
-        layer = {"kind": "residual", "layers": [layer] * (times := rng.choice([1, 2, 5]))}
+        layer = {"kind": rng.choice(["residual", "concatenate"]), "layers": [layer] * (times := rng.choice([1, 2, 5]))}
         within *= times
     name = rng.choice(["a", "\x01", "\U0001f600", '"', "\\"]) * rng.choice([1, 100, 60_000, 70_000])
     match rng.randrange(5):

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import chainrule as cr
+from chainrule.backends.contract.arrays import Pieces
 from chainrule.backends.contract.backend import BF16, RUNNING, ActivationName, Array
 from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
@@ -163,6 +164,7 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
 
     every_normalization(be, real, stored, n, k)
     every_embedding(be, real, stored, n, k)
+    every_column(be, real, stored, n, k)
 
     options: dict[str, Any] = {"scale": 0.5, "mean": True}
 
@@ -266,6 +268,30 @@ def every_embedding(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, 
     be.embed_backward(y, codes, plan, dtables=exact(tables, real))
 
 
+def every_column(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, k: int) -> None:
+    """Columns side by side and cut out, factors, piecewise-linear encodings; of one net and of two."""
+    rng = np.random.default_rng(n + k)
+    for members in ((), (2,)):
+
+        def some(*shape: int, kind: Any = stored, members: tuple[int, ...] = members) -> np.ndarray:
+            return exact(rng.normal(size=(*members, *shape)), kind)
+
+        x, shared, wide = some(n, k), exact(rng.normal(size=(n, k)), stored), some(n, k + 5)
+        be.join_columns(shared, some(n, 5), out=wide)
+        be.take_columns(wide, 5, out=x)
+        be.add_columns(wide, 0, out=x)
+        scale, dscale = some(k, kind=real), some(k, kind=real)
+        be.scale_columns(shared, scale, out=some(n, k))
+        be.scale_columns(x, scale, out=x)
+        for dx, of in ((None, x), (some(n, k), shared), (x, some(n, k))):
+            be.scale_columns_backward(x, of, scale, dx=dx, dscale=dscale)
+        made = cr.PiecewiseLinear([(-1.0, 0.0, 1.0), (0.0, 1.0)][:k]).pieces(k, real)
+        pieces = Pieces(*(exact(v, v.dtype if v.dtype.kind == "i" else real) for v in made))
+        y = some(n, len(pieces.width))
+        be.piecewise_linear(shared, pieces, y=y)
+        be.piecewise_linear_backward(y, y, pieces, dx=x)
+
+
 def compile_what_is_wanted(sanitizer: str) -> None:
     """All libraries at once, rather than each when its first kernel is launched."""
     cases, wanted = CASES[sanitizer], set[tuple[str, str]]()
@@ -296,7 +322,8 @@ def run(sanitizer: str) -> set[str]:
             backend.activation_backward("tanh", dy, dy, dz=dy, db=np.empty(cases.also[1], dtype))
             backend.left = dict.fromkeys(kernels.signatures(), 0) | dict.fromkeys(BY_SEVERAL_BLOCKS, cases.often)
             every_normalization(backend, np.dtype(dtype), backend.storage(dtype), 2800, 3)
-            backend.left["embed_backward"] = cases.often
+            backend.left["embed_backward"] = backend.left["scale_columns_backward"] = cases.often
+            every_column(backend, np.dtype(dtype), backend.storage(dtype), 2800, 3)
             every_embedding(backend, np.dtype(dtype), backend.storage(dtype), 1100, 3)  # all warps of a block together
         launched |= backend.launched
     return launched

@@ -142,14 +142,14 @@ def rewritten(envelope: dict[str, Any], description: Any = DESCRIPTION) -> bytes
 
 
 ENVELOPES = [
-    ({"version": 6}, "expected format version 1 to 5, got 6(?s:.*)chainrule that wrote it"),
-    ({"version": 0}, "format version 1 to 5, got 0"),
+    ({"version": 7}, "expected format version 1 to 6, got 7(?s:.*)chainrule that wrote it"),
+    ({"version": 0}, "format version 1 to 6, got 0"),
     ({"version": True}, "got True"),
     ({"version": 2}, "expected format version 1 for its layers and columns, got 2"),
     ({"version": 3}, "expected format version 1 for its layers and columns, got 3"),
     ({"version": 1, "description": DESCRIPTION | {"columns": []}}, "damaged"),
-    ({"version": "1"}, "format version 1 to 5, got '1'"),
-    ({"version": None}, "format version 1 to 5, got None"),
+    ({"version": "1"}, "format version 1 to 6, got '1'"),
+    ({"version": None}, "format version 1 to 6, got None"),
     ({"version": ...}, "not a model file"),
     ({"sha256": "0" * 64}, "damaged: its checksum does not match(?s:.*)use an intact copy"),
     ({"sha256": None}, "damaged"),

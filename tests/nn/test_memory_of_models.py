@@ -49,6 +49,7 @@ NUMBERS = [{"kind": "number", "name": f"x{i}", "fill": 0.0, "indicator": False} 
 TABLES = {f"embedding0.E{i}": np.ones((1, 1), np.float32) for i in range(1_000)}
 EMBEDDING = {"kind": "embedding", "columns": [*range(1_000)], "counts": [1] * 1_000, "widths": [1] * 1_000}
 NORMS = {f"layer_norm{i}.{part}": np.ones(1, np.float32) for i in range(300) for part in ("gain", "bias")}
+TWICE = {"kind": "concatenate", "layers": [RELU]}
 WIDE = DENSE | {"n_out": MANY}
 LEVELS = [(i + 1) / (MANY + 1) for i in range(MANY)]
 
@@ -76,6 +77,11 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {
     "very many activations": ({"layers": [RELU] * 10_000 + [DENSE]}, dense(2), "at most 10,000 layers"),
     "very many dropouts": ({"layers": [{"kind": "dropout"}] * 10_000 + [DENSE]}, dense(2), "at most 10,000 layers"),
     "a nest of very many": ({"layers": [{"kind": "residual", "layers": [NEST] * 9}, DENSE]}, dense(2), "at most 10,00"),
+    "columns doubled without arrays": ({"layers": [TWICE] * 60 + [DENSE]}, dense(2), "does not fit the arrays"),
+    "many edges": (
+        {"n_in": MANY, "layers": [{"kind": "piecewise_linear", "edges": [[0, 1]] * MANY}, DENSE]}, dense(2 * MANY), "",
+    ),
+    "many columns of no edges": ({"layers": [{"kind": "piecewise_linear", "edges": []}] * 300 + [DENSE]}, dense(2), ""),
     "layers of one parameter": (
         {"n_in": 1, "layers": [{"kind": "layer_norm"}] * 300 + [DENSE]}, dense(1) | NORMS, "",
     ),

@@ -114,10 +114,21 @@ def test_every_loss(tmp_path, rng, loss, n_out, standardized, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_layer(tmp_path, rng, dtype):
-    """Normalisations as in prediction, dropout left out, blocks within blocks."""
+    """Normalisations as in prediction, dropout left out, encodings, blocks within blocks."""
     block = cr.Residual([cr.LayerNorm(), cr.Dense(6, "gelu"), cr.Residual([cr.Dropout(0.5), cr.Dense(6, "relu")])])
+    beside = cr.Concatenate([cr.Scale(), cr.Dense(3, "selu"), cr.Concatenate([cr.Dropout(0.1)])])
     net = cr.Network(
-        [cr.BatchNorm(eps=1e-2), cr.Dense(6), cr.Dropout(0.3), block, cr.LayerNorm(eps=0.1), block, cr.Dense(3)],
+        [
+            cr.PiecewiseLinear([(-1.0, 0.0, 0.5, 2.0), (), (0.0, 1.0)]),
+            beside,
+            cr.BatchNorm(eps=1e-2),
+            cr.Dense(6),
+            cr.Dropout(0.3),
+            block,
+            cr.LayerNorm(eps=0.1),
+            block,
+            cr.Dense(3),
+        ],
         4,
         dtype=dtype,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,16 @@ NETS: dict[str, list[cr.Layer]] = {
     "residual that ends in a residual": [
         cr.Dense(WIDTH, "tanh"), cr.Residual([cr.LayerNorm(), cr.Residual([cr.Dense(WIDTH, "tanh")])]), TOP,
     ],
+    "concatenate": [cr.Dense(WIDTH, "tanh"), cr.Concatenate([cr.Dense(3), cr.Dense(WIDTH, "gelu")]), TOP],
+    "concatenate within concatenate": [
+        cr.Concatenate([cr.Dense(3, "tanh"), cr.Concatenate([cr.LayerNorm()]), cr.Dropout(0.5)]), cr.Dense(WIDTH), TOP,
+    ],
+    "scale": [cr.Scale(), cr.Dense(WIDTH, "tanh"), cr.Scale(), TOP],
     "all of them": [
         cr.BatchNorm(), cr.Dropout(0.1), cr.Dense(8), cr.LayerNorm(), cr.Activation("tanh"),
         cr.Residual([cr.Dense(8, "tanh"), cr.Dropout(0.3), cr.Dense(8), cr.BatchNorm()]),
-        cr.Residual([cr.LayerNorm(), cr.Dense(8, "sigmoid")]), cr.Dropout(0.2), TOP,
+        cr.Residual([cr.LayerNorm(), cr.Dense(8, "sigmoid")]), cr.Dropout(0.2),
+        cr.Concatenate([cr.Scale(), cr.Residual([cr.Dense(8, "tanh")])]), TOP,
     ],
 }  # fmt: skip
 
@@ -135,6 +142,7 @@ def test_what_is_written_is_what_is_computed(name):
     step = Step(make(name), N, seed=0)
     values = step.at | {f"d{name}": d for name, d in step.d.items()}
     values |= {"sum_rows": lambda a: a.sum(axis=0), "mean_i": lambda a: a.mean(axis=0)}
+    values |= {"join": lambda a, b: np.concatenate([a, b], axis=1)}
     values["mean_j"] = lambda a: a.mean(axis=1, keepdims=True)
     for place in step.order:
         names = place.names
@@ -146,9 +154,16 @@ def test_what_is_written_is_what_is_computed(name):
         if "m" in names:
             values[names["m"]] = step.at[place.output] != 0
     lines = [line for line in explain(make(name), batch=N).lines if line.layer != "loss"]
+    blocks = {place.output: place.names["x"] for place in step.order if place.node.layer.kind == "concatenate"}
+
+    def left(dy, *, keeps=True):
+        (x,) = {values[blocks[name]].shape[1] for name in blocks if values[f"d{name}"] is dy}
+        return dy[:, :x] if keeps else dy[:, x:]
+
+    values |= {"left": left, "right": functools.partial(left, keeps=False)}
     for line in lines:
         found = step.predicted if line.part == "prediction" else {}
-        text = line.formula.partition(" where m")[0].partition(" where running")[0]
+        text = line.formula.partition(" where m")[0].partition(" where running")[0].partition(" where left")[0]
         want = evaluate(text, values | found)
         np.testing.assert_allclose(
             np.squeeze(want), np.squeeze((values | found)[line.name]), rtol=1e-9, atol=1e-12, err_msg=str(line)
@@ -192,6 +207,22 @@ def test_every_line_of_every_layer_is_right(name):
     backward = [line for line in found.lines if line.part == "backward"]
     assert {f"{line.layer}.{line.name[1:].rstrip('0123456789')}" for line in backward} >= set(make(name).parameters())
     assert len({line.name for line in backward}) == len(backward)
+
+
+EDGES = [(-1.0, -0.2, 0.3, 1.5), (), (-0.4, 0.4)]
+
+
+def test_a_piecewise_linear_encoding_is_explained(monkeypatch):
+    """At the input, where nothing goes back through it, and behind a layer, where a forgotten slope is seen."""
+    layers = [cr.PiecewiseLinear(EDGES), cr.Dense(WIDTH, "tanh"), cr.PiecewiseLinear(EDGES), TOP]
+    net = cr.Network(layers, N_IN, loss="squared_error", seed=4)
+    found = explain(net, batch=N)
+    assert not wrong_lines(found)
+    formulas = {line.name: line.formula for line in found.lines}
+    assert formulas["y0"].startswith("[x | p] where p = clip((x_j - start0) / widths0, low0, high0) for each piece")
+    assert formulas["dy1"].startswith("dy2_j + sum over its pieces( [low1 < p < high1] dp / widths1 )")
+    monkeypatch.setattr(NumPyBackend, "piecewise_linear_backward", steps_forgotten)
+    assert wrong_lines(explain(net, batch=N)) == {"dy1", "dz0", "dW0", "db0", "dy0"}
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -331,6 +362,18 @@ def without_the_factor(self, x, state, *, key, counter, rate, out):
     out *= 1 - rate
 
 
+def nothing_added(self, source, first, *, out):
+    """The gradient through the layers of the block alone."""
+
+
+def left_taken(self, source, first, *, out):
+    RIGHT["take_columns"](self, source, 0, out=out)
+
+
+def steps_forgotten(self, dy, y, pieces, *, dx):
+    dx[...] = dy[:, : dx.shape[1]]
+
+
 def without_the_way_around(self, a, b, *, out):
     if out is a:  # in the backward pass: dx = dx + dy
         return
@@ -345,6 +388,7 @@ RIGHT = {
     name: getattr(NumPyBackend, name)
     for name in (
         "layer_norm", "layer_norm_backward", "batch_norm_backward", "dropout", "add", "batch_norm_inference",
+        "take_columns",
     )
 }  # fmt: skip
 
@@ -358,6 +402,13 @@ RIGHT = {
         ("batch norm", "batch_norm_backward", without_the_mean_of_columns, {"dz0", "dW0", "db0"}),
         ("batch norm", "batch_norm_inference", of_the_batch, {"y0"}),
         ("dropout", "dropout", without_the_factor, {"y1", "dy0", "dz0", "dW0", "db0"}),
+        ("concatenate", "add_columns", nothing_added, {"dy0", "dz0", "dW0", "db0"}),
+        (
+            "concatenate",
+            "take_columns",
+            left_taken,
+            {"dz2", "dW2", "db2", "dz1", "dW1", "db1", "dy0", "dz0", "dW0", "db0"},
+        ),
         ("residual", "add", without_the_way_around, {"dy0", "dz0", "dW0", "db0"}),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from chainrule.files.sealed_file import Format
 # header; safetensors itself takes at most 100 MB.
 FORMAT = Format("chainrule-model", "model", version=6, max_header=1 << 26)
 DTYPES = ("float32", "float64")
+NEW_IN_6 = ("concatenate", "piecewise_linear", "scale")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
     "n_in": int,
@@ -45,12 +46,15 @@ def write(path: FilePath, description: Mapping[str, Any], tensors: Mapping[str, 
 def version_of(description: Mapping[str, Any]) -> int:
     """The oldest format version that knows all of it, so that older readers can open it.
 
-    6 with "members" or a "member" number, 5 with a "notation" of numbers, 4 with "marks" in a column (text with nulls
-    of its own) or constant columns, 3 with an embedding, 2 with "columns" (of a table, before they became X), else 1.
+    6 with "members" or a "member" number, a layer that is new in it, or a start of its own in a dense one, 5 with a
+    "notation" of numbers, 4 with "marks" in a column (text with nulls of its own) or constant columns, 3 with an
+    embedding, 2 with "columns" (of a table, before they became X), else 1.
     """
     if "members" in description or "member" in description:
         return 6
     columns = [column for column in description.get("columns", ()) if isinstance(column, dict)]
+    if any(layer.get("kind") in NEW_IN_6 or "start" in layer for layer in _layers(description.get("layers", ()))):
+        return 6
     if "target_notation" in description or any("notation" in column for column in columns):
         return 5
     if "constant_columns" in description or any("marks" in column for column in columns):
@@ -59,6 +63,17 @@ def version_of(description: Mapping[str, Any]) -> int:
     if any(isinstance(part, dict) and part.get("kind") == "embedding" for part in parts):
         return 3
     return 2 if "columns" in description else 1
+
+
+def _layers(described: Any) -> Iterator[dict[str, Any]]:
+    """All layers of a description, those within blocks too."""
+    left = [described]  # no recursion: a damaged file may nest as deeply as it likes
+    while left:
+        some = left.pop()
+        for layer in some if isinstance(some, list | tuple) else ():
+            if isinstance(layer, dict):
+                yield layer
+                left.append(layer.get("layers"))
 
 
 def is_scale(name: str) -> bool:

@@ -22,12 +22,16 @@ from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.base import Layer, arrange, parameter_shapes, refuse_very_many
+from chainrule.nn.layers.block import Block
+from chainrule.nn.layers.concatenate import Concatenate
 from chainrule.nn.layers.custom_activation import CustomActivation
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.dropout import Dropout
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
+from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.layers.residual import Residual
+from chainrule.nn.layers.scale import Scale
 from chainrule.nn.losses.names import CustomLoss, Loss, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import Network
 from chainrule.nn.row_format import with_members
@@ -36,7 +40,19 @@ from chainrule.random import MOST_MEMBERS
 
 PREFIX = "parameters."
 LAYERS: dict[str, type[Layer]] = {
-    layer.kind: layer for layer in (Activation, BatchNorm, Dense, Dropout, Embedding, LayerNorm, Residual)
+    layer.kind: layer
+    for layer in (
+        Activation,
+        BatchNorm,
+        Concatenate,
+        Dense,
+        Dropout,
+        Embedding,
+        LayerNorm,
+        PiecewiseLinear,
+        Residual,
+        Scale,
+    )
 }
 DEEPEST = 8  # blocks within blocks
 
@@ -149,7 +165,7 @@ def _layer(description: dict[str, Any], custom: Sequence[CustomActivation | Cust
     kind = LAYERS.get(fields.pop("kind"))
     if kind is None:
         raise ValueError(f"unknown kind of layer: {description!r:.80}")
-    if kind is Residual:
+    if issubclass(kind, Block):
         if depth == DEEPEST:
             raise ValueError(f"expected blocks within blocks at most {DEEPEST} deep")
         fields["layers"] = [_layer(layer, custom, depth + 1) for layer in fields["layers"]]

@@ -14,11 +14,14 @@ from chainrule.nn.inputs.rows import NO_CODES
 from chainrule.nn.inputs.standardization import LARGEST, Standardization, halves
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.base import Node
+from chainrule.nn.layers.concatenate import Concatenate
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.dropout import Dropout
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
+from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.layers.residual import Residual
+from chainrule.nn.layers.scale import Scale
 from chainrule.nn.network import Network
 from chainrule.onnx.activations import activate
 from chainrule.onnx.columns import DOUBLE, encoded
@@ -139,6 +142,12 @@ def _layer(g: Graph, node: Node, x: str, parameters: Parameters) -> str:
             return _embedding(g, node, layer, x, parameters)
         case Residual():
             return str(g.node("Add", x, logits_of(g, node.inner, x, parameters)))
+        case Concatenate():
+            return str(g.node("Concat", x, logits_of(g, node.inner, x, parameters), axis=1))
+        case Scale():
+            return str(g.node("Mul", x, parameter("s")))
+        case PiecewiseLinear():
+            return _piecewise_linear(g, node, layer, x)
         case _:
             raise OptionError(
                 f"{layer.kind} {getattr(layer, 'name', '')!r} has no ONNX form, as only Python functions define it",
@@ -158,6 +167,22 @@ def _embedding(g: Graph, node: Node, layer: Embedding, x: str, parameters: Param
         code = g.cast(chosen, g.dtype, np.dtype(np.int64))
         parts.append(g.node("Gather", g.constant(f"{node.name}.E{t}", table), code, axis=0))
     return str(g.node("Concat", *parts, axis=1))
+
+
+def _piecewise_linear(g: Graph, node: Node, layer: PiecewiseLinear, x: str) -> str:
+    """x, and behind it the fractions of its columns."""
+    pieces = layer.pieces(node.n_in, g.dtype)
+    if not layer.fractions:
+        return x
+
+    def of_fractions(name: str, values: np.ndarray) -> str:
+        return g.constant(f"{node.name}.{name}", values[node.n_in :])
+
+    source = g.node("Gather", x, g.integers(pieces.columns[node.n_in :].tolist()), axis=1)
+    from_start = g.node("Sub", source, of_fractions("start", pieces.start))
+    z = g.node("Div", from_start, of_fractions("width", pieces.width))
+    clipped = g.node("Min", g.node("Max", z, of_fractions("low", pieces.low)), of_fractions("high", pieces.high))
+    return str(g.node("Concat", x, clipped, axis=1))
 
 
 # An attribute is float32, in which an eps of 1e-5 is another number: a float64 net has the formulas instead.

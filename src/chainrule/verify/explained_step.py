@@ -130,7 +130,7 @@ class Step:
                 dy = top if above is None else self._gradient_below(above, layer)
             if place.output != place.names.get("z"):
                 yield place.output, dy
-            yield from self._gradients(place.inner, dy)
+            yield from self._gradients(place.inner, layer.inner_gradient(dy))
 
     def _gradient_below(self, above: Place, layer: DensePass) -> Any:
         """The gradient by y of a dense layer, which it overwrote with that by z: computed again by the layer above."""

@@ -21,6 +21,9 @@ X = np.random.default_rng(6).normal(size=(N, N_IN))
 Y = np.arange(N) % N_OUT
 TOP = cr.Dense(N_OUT)
 
+# Within reach of tanh, so that rows fall on either side of the ends; two columns without edges, one between the others.
+EDGES = [(-0.6, -0.1, 0.05, 0.55), (), (-0.3, 0.4), ()]
+
 NETS: dict[str, list[cr.Layer]] = {
     "dropout": [cr.Dense(9, "tanh"), cr.Dropout(0.4), TOP],
     "dropout of the input": [cr.Dropout(0.2), cr.Dense(9, "tanh"), TOP],
@@ -39,7 +42,18 @@ NETS: dict[str, list[cr.Layer]] = {
         cr.Residual([cr.Residual([cr.Dense(5, "tanh"), cr.LayerNorm()]), cr.Dense(5, "sigmoid")]),
         TOP,
     ],
+    "concatenate at the input": [cr.Concatenate([cr.Dense(4, "tanh"), cr.LayerNorm()]), TOP],
+    "concatenate within concatenate": [
+        cr.Dense(5, "tanh"),
+        cr.Concatenate([cr.Concatenate([cr.Dense(3, "tanh"), cr.Dropout(0.2)]), cr.Residual([cr.LayerNorm()])]),
+        cr.Concatenate([cr.Dense(4, "relu")]),
+        TOP,
+    ],
+    "scale": [cr.Scale(), cr.Dense(7, "relu"), cr.Scale(), TOP],
+    "piecewise linear": [cr.Dense(4, "tanh"), cr.PiecewiseLinear(EDGES), cr.PiecewiseLinear([]), TOP],
     "all of them": [
+        cr.PiecewiseLinear(EDGES),
+        cr.Scale(),
         cr.BatchNorm(),
         cr.Dropout(0.1),
         cr.Dense(8),
@@ -48,6 +62,7 @@ NETS: dict[str, list[cr.Layer]] = {
         cr.Residual([cr.Dense(8, "tanh"), cr.Dropout(0.3), cr.Dense(8), cr.BatchNorm()]),
         cr.Residual([cr.LayerNorm(), cr.Dense(8, "sigmoid")]),
         cr.Dropout(0.2),
+        cr.Concatenate([cr.Dense(3, "tanh"), cr.Scale()]),
         TOP,
     ],
 }
@@ -306,6 +321,16 @@ REFUSED = {
     "too few activations": (lambda: cr.MLP([4, 5, 6, 3], activation=["relu"]), "each hidden layer .2., got 1"),
     "a block without layers": (lambda: cr.Residual([]), "list of layers"),
     "a block of something else": (lambda: cr.Residual([cr.Dense(3), "relu"]), "list of layers"),
+    "a concatenating block without layers": (lambda: cr.Concatenate([]), "Concatenate: expected a list of layers"),
+    "edges that do not increase": (lambda: cr.PiecewiseLinear([(0.0, 1.0, 1.0)]), "2 numbers that increase"),
+    "edges that are one in float32": (lambda: cr.PiecewiseLinear([(1.0, 1.0 + 1e-9)]), "increase as float32"),
+    "a single edge": (lambda: cr.PiecewiseLinear([(1.0,)]), "at least 2 numbers"),
+    "an edge that is nan": (lambda: cr.PiecewiseLinear([(0.0, float("nan"))]), "at least 2 numbers"),
+    "edges that are no list": (lambda: cr.PiecewiseLinear([3.0]), "list of numbers for each column"),
+    "edges of more columns than x has": (
+        lambda: cr.Network([cr.PiecewiseLinear([(), (), (0.0, 1.0)]), TOP], 2),
+        "at most 2 columns, as many as x has, got 3",
+    ),
     "a block of another width": (
         lambda: cr.Network([cr.Residual([cr.Dense(5)]), TOP], 4),
         "end with 4 columns, as they begin, got 5",

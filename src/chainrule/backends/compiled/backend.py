@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from chainrule.backends.compiled import (
+    columns,
     layers,
     loading,
     losses,
     normalization,
     optimisers,
+    piecewise,
     predictions,
     random,
     target_losses,
@@ -35,6 +37,11 @@ class CompiledBackend(NumPyBackend):
     batch_norm_backward = normalization.batch_norm_backward
     _moments = normalization.moments
     _normalize = normalization.normalize
+
+    scale_columns_backward = columns.scale_columns_backward
+
+    piecewise_linear = piecewise.piecewise_linear
+    piecewise_linear_backward = piecewise.piecewise_linear_backward
 
     softmax_cross_entropy = losses.softmax_cross_entropy
 

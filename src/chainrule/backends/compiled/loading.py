@@ -56,11 +56,13 @@ def load() -> None:
         return
     try:
         from chainrule.backends.compiled.loops import (
+            columns,
             gates,
             layers,
             losses,
             normalization,
             optimisers,
+            piecewise,
             random,
             target_losses,
         )
@@ -69,6 +71,8 @@ def load() -> None:
     else:
         LOOPS.take(
             layers=layers,
+            columns=columns,
+            piecewise=piecewise,
             gates=gates,
             losses=losses,
             target_losses=target_losses,

@@ -36,6 +36,8 @@ class Loops:
 
     def __init__(self) -> None:
         self.layers: ModuleType | None = None
+        self.columns: ModuleType | None = None
+        self.piecewise: ModuleType | None = None
         self.gates: ModuleType | None = None
         self.losses: ModuleType | None = None
         self.target_losses: ModuleType | None = None
@@ -60,7 +62,7 @@ class Loops:
         if not (self.is_loaded or self.problem) or not _is_of_numba(error):
             raise error
         self.layers = self.gates = self.losses = self.target_losses = None
-        self.normalization = self.optimisers = self.random = None
+        self.columns = self.piecewise = self.normalization = self.optimisers = self.random = None
         self.is_loaded = False
         self.give_up(f"given up: {type(error).__name__}: {first_line(error)}")
 

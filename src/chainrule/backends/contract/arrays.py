@@ -42,3 +42,21 @@ class EmbeddingPlan(NamedTuple):
     def plain(self) -> int:
         """How many columns go as they are; the vectors come after them."""
         return sum(run.stop - run.start for run in self.runs)
+
+
+class Pieces(NamedTuple):
+    """Arrays on the device: what each column of a piecewise-linear encoding is made of.
+
+    Attributes
+    ----------
+    columns : (m,) int64, of x, the column of y is made of
+    start, width, low, high : (m,) in the net's own dtype; width is above 0
+    first : (n_in + 1,) int64, the column of y where the fractions of each column of x begin, and m
+    """
+
+    columns: Array
+    start: Array
+    width: Array
+    low: Array
+    high: Array
+    first: Array

@@ -63,6 +63,7 @@ import numpy as np
 from chainrule.backends.contract.arrays import ActivationName as ActivationName  # noqa: PLC0414  (given on from here)
 from chainrule.backends.contract.arrays import Array as Array  # noqa: PLC0414
 from chainrule.backends.contract.batches import BatchContract
+from chainrule.backends.contract.columns import ColumnContract
 from chainrule.backends.contract.custom import CustomContract
 from chainrule.backends.contract.embedding import EmbeddingContract
 from chainrule.backends.contract.ensembles import EnsembleContract
@@ -70,6 +71,7 @@ from chainrule.backends.contract.layers import LayerContract
 from chainrule.backends.contract.losses import LossContract
 from chainrule.backends.contract.normalization import NormalizationContract
 from chainrule.backends.contract.optimisers import OptimiserContract
+from chainrule.backends.contract.piecewise import PiecewiseContract
 from chainrule.backends.contract.predictions import PredictionContract
 from chainrule.backends.contract.random import RandomContract
 from chainrule.backends.contract.target_losses import TargetLossContract
@@ -95,6 +97,8 @@ class Backend(
     LayerContract,
     NormalizationContract,
     EmbeddingContract,
+    ColumnContract,
+    PiecewiseContract,
     LossContract,
     TargetLossContract,
     CustomContract,

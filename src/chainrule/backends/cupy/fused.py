@@ -11,6 +11,7 @@ from __future__ import annotations
 from chainrule.backends.cupy import (
     batch_normalization,
     batches,
+    columns,
     custom,
     embedding,
     ensembles,
@@ -18,6 +19,7 @@ from chainrule.backends.cupy import (
     layers,
     losses,
     optimisers,
+    piecewise,
     predictions,
     random,
     target_losses,
@@ -48,6 +50,17 @@ class FusedBackend(Launcher):
     embed = embedding.embed
     embed_backward = embedding.embed_backward
     embed_means = embedding.embed_means
+
+    # columns.py, columns.cu
+    join_columns = columns.join_columns
+    take_columns = columns.take_columns
+    add_columns = columns.add_columns
+    scale_columns = columns.scale_columns
+    scale_columns_backward = columns.scale_columns_backward
+
+    # piecewise.py, piecewise.cu
+    piecewise_linear = piecewise.piecewise_linear
+    piecewise_linear_backward = piecewise.piecewise_linear_backward
 
     # losses.py, losses.cu
     softmax_cross_entropy = losses.softmax_cross_entropy

@@ -48,6 +48,7 @@ HEADERS: Final[dict[str, str]] = {
     "layers.cu": "activations.cuh",
     "batch_normalization.cu": "columns.cuh",
     "batch_normalization_backward.cu": "columns.cuh",
+    "columns.cu": "columns.cuh",
 }
 
 _DTYPES: Final[dict[str, np.dtype]] = {

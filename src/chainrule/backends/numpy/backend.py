@@ -11,7 +11,7 @@ import platform
 
 import numpy as np
 
-from chainrule.backends.numpy import batches, blas, embedding, layers, losses, memory, optimisers, random
+from chainrule.backends.numpy import batches, blas, embedding, layers, losses, memory, optimisers, piecewise, random
 from chainrule.backends.reference.backend import ReferenceBackend
 
 
@@ -42,6 +42,9 @@ class NumPyBackend(ReferenceBackend):
 
     embed = embedding.embed
     embed_backward = embedding.embed_backward
+
+    piecewise_linear = piecewise.piecewise_linear
+    piecewise_linear_backward = piecewise.piecewise_linear_backward
 
     _record = losses.record
 

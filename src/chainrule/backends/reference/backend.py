@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from chainrule.backends.reference import (
     batches,
+    columns,
     custom,
     embedding,
     ensembles,
@@ -21,6 +22,7 @@ from chainrule.backends.reference import (
     losses,
     normalization,
     optimisers,
+    piecewise,
     predictions,
     random,
     target_losses,
@@ -58,6 +60,15 @@ class ReferenceBackend(ArrayOperations):
     embed = embedding.embed
     embed_backward = embedding.embed_backward
     embed_means = embedding.embed_means
+
+    join_columns = columns.join_columns
+    take_columns = columns.take_columns
+    add_columns = columns.add_columns
+    scale_columns = columns.scale_columns
+    scale_columns_backward = columns.scale_columns_backward
+
+    piecewise_linear = piecewise.piecewise_linear
+    piecewise_linear_backward = piecewise.piecewise_linear_backward
 
     softmax_cross_entropy = losses.softmax_cross_entropy
     focal_loss = losses.focal_loss

@@ -20,9 +20,10 @@ from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.layers.base import Node, walk
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.embedding import Embedding
-from chainrule.nn.layers.residual import Residual
+from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
+from chainrule.plain_text import count_of
 from chainrule.train.checkpoints import checkpoint
 
 NAMES_SHOWN = 12
@@ -170,8 +171,11 @@ def _layer_rows(net: Network) -> list[list[str]]:
     parameters = net.parameters()
     for node in walk(net.nodes):
         settings = {name: value for name, value in node.layer.describe().items() if name not in {"kind", "n_out"}}
-        if isinstance(node.layer, Residual):
+        if node.inner:
             settings = {"around": " ".join(inner.name for inner in node.inner)}
+        if isinstance(node.layer, PiecewiseLinear):
+            with_edges = sum(1 for edges in node.layer.edges if edges)
+            settings = {"x, and": f"{node.layer.fractions:,} fractions of {count_of(with_edges, 'column')}"}
         if isinstance(node.layer, Embedding):
             rows += _embedding_rows(node, net)
             continue

@@ -195,6 +195,10 @@ class LayerPass(abc.ABC):
     def backward(self, dx: Array | None) -> None:
         """From ``dy``: the gradients by the parameters and by x; ``dx`` is None if it is not needed."""
 
+    def inner_gradient(self, dy: Array) -> Array:
+        """The gradient by the output of the last layer in this block, if ``dy`` is the one by its own."""
+        return dy
+
     def walk(self) -> Iterator[LayerPass]:
         """The layers within it, then itself: the order in which a batch passes through them."""
         for layer in self.inner:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from chainrule.backends.contract.backend import ActivationName, Array, Backend
 
 
@@ -43,6 +45,11 @@ class Formulas(NamedTuple):
     forward: tuple[Forward, ...]
     backward: tuple[Backward, ...]
     prediction: tuple[Forward, ...] = ()
+
+
+def joined(*arrays: Array) -> Array:
+    """Columns side by side, in new memory; NumPy arrays."""
+    return np.concatenate(arrays, axis=-1)
 
 
 def activated(backend: Backend, activation: ActivationName, z: Array) -> Array:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from chainrule.backends.contract.backend import Array
 from chainrule.errors import OptionError
-from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
+from chainrule.nn.layers.base import Binding, LayerPass, Memory, Node, Use
+from chainrule.nn.layers.block import Block
 from chainrule.nn.layers.chain import Chain
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward
@@ -16,7 +17,7 @@ from chainrule.nn.row_format import RowFormat
 
 
 @dataclass(frozen=True, repr=False)
-class Residual(Layer):
+class Residual(Block):
     """y = x + f(x), f the layers in a row;   backward, dx = dy + the gradient through f.
 
     Parameters
@@ -28,36 +29,14 @@ class Residual(Layer):
 
     kind: ClassVar[str] = "residual"
 
-    layers: Sequence[Layer]
-
-    def __post_init__(self) -> None:
-        if (
-            not isinstance(self.layers, Sequence)
-            or not self.layers
-            or not all(isinstance(layer, Layer) for layer in self.layers)
-        ):
-            raise OptionError(f"Residual: expected a list of layers, got {self.layers!r}")
-        object.__setattr__(self, "layers", tuple(self.layers))
-
-    def __repr__(self) -> str:
-        return f"Residual({list(self.layers)!r})"
-
     def width(self, n_in: int) -> int:
-        n_out = n_in
-        for layer in self.layers:
-            n_out = layer.width(n_out)
+        n_out = self.inner_width(n_in)
         if n_out != n_in:
             raise OptionError(
                 f"Residual: expected layers that end with {n_in} columns, as they begin, got {n_out}",
                 hint=f"end it with Dense({n_in}, ...), or put a Dense({n_out}, ...) before it",
             )
         return n_in
-
-    def inner(self) -> tuple[Layer, ...]:
-        return tuple(self.layers)
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "layers": [layer.describe() for layer in self.layers]}
 
     def memory(self, n_in: int, use: Use) -> Memory:
         """y, beside what its layers need; dy if the last of them overwrites its own."""

@@ -1,0 +1,34 @@
+"""Quantiles of columns, by weight; of a sample of the rows if they are very many."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from chainrule.backends import backend
+from chainrule.random import Purpose, stream
+
+TIED: Final = 1e-12  # weights of the same ratios may have sums that differ by rounding
+
+
+def weighted_quantiles(values: np.ndarray, levels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(len(levels),) the values with that part of the weight up to them; the mean of two if that holds between them.
+
+    values (n,), levels in [0, 1], weights (n,) from 0 up, not all 0. With level 1/2 it is the median.
+    """
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order])
+    bounds = below[-1] * np.multiply.outer([1 - TIED, 1 + TIED], levels)
+    lower, upper = values[order[np.searchsorted(below, bounds).clip(max=len(order) - 1)]].astype(np.float64)
+    found: np.ndarray = np.where(lower == upper, lower, lower / 2 + upper / 2)
+    return found
+
+
+def sample_of_rows(n: int, most: int) -> np.ndarray | slice:
+    """All of ``n`` rows or, if they are more than ``most``, so many of them at random, always the same; ascending."""
+    if n <= most:
+        return slice(None)
+    order = np.empty(n, np.int64)
+    backend("cpu").permutation(*stream(0, Purpose.SAMPLE), out=order)
+    return np.sort(order[:most])
