@@ -25,15 +25,15 @@ def test_the_page(tmp_path, monkeypatch, capsys):
     assert shown[1] in capsys.readouterr().out
 
 
-def test_the_net_on_the_losses_and_layers_page(rng):
+def test_the_nets_on_the_losses_and_layers_page(rng):
     page = (DOCS / "losses-and-layers.md").read_text(encoding="utf-8")
-    names: dict[str, object] = {"cr": cr}
+    names: dict[str, object] = {"cr": cr, "X": rng.normal(size=(50, 8))}
     for block in re.findall(r"```python\n(.*?)```", page, re.S):
         exec(compile(block, "losses-and-layers.md", "exec"), names)
-    net = names["net"]
-    assert isinstance(net, cr.Network)
-    report = cr.check_gradients(net, rng.normal(size=(6, 8)), rng.normal(size=6))
-    assert set(report.complex_step) == set(net.parameters())
+        net = names["net"]
+        assert isinstance(net, cr.Network)
+        report = cr.check_gradients(net, rng.normal(size=(6, 8)), rng.normal(size=6))
+        assert set(report.complex_step) == set(net.parameters())
     named = set(re.findall(r"`[^`]*?cr\.([A-Za-z]+)", page))
     assert named <= set(cr.__all__)
 

@@ -29,7 +29,13 @@ def nets(folder: Path) -> dict[str, cr.Network]:
         "kind",
         ("x", "y", "z"),
     )
-    beside = cr.Concatenate([cr.Scale(), cr.Dense(4, "selu"), cr.Concatenate([cr.Dense(2, "tanh")])])
+    beside = cr.Concatenate(
+        [
+            cr.Scale(),
+            cr.Dense(4, "selu", start=cr.Start("lecun", bias_std=0.5, rows=3)),
+            cr.Concatenate([cr.Dense(2, "tanh")]),
+        ]
+    )
     encoded = cr.Network(
         [cr.PiecewiseLinear([(-1.0, -0.25, 0.1, 1.5), (), (0.0, 0.5)]), beside, cr.Dense(1)],
         3,

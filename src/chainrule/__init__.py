@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from chainrule.nn.layers.dense import Dense
     from chainrule.nn.layers.dropout import Dropout
     from chainrule.nn.layers.embedding import Embedding
+    from chainrule.nn.layers.initializers import Start
     from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
     from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
     from chainrule.nn.layers.residual import Residual
@@ -119,6 +120,7 @@ _HOMES: Final = {
     "chainrule.nn.layers.dense": "Dense",
     "chainrule.nn.layers.dropout": "Dropout",
     "chainrule.nn.layers.embedding": "Embedding",
+    "chainrule.nn.layers.initializers": "Start",
     "chainrule.nn.layers.normalization": "BatchNorm LayerNorm",
     "chainrule.nn.layers.piecewise_linear": "PiecewiseLinear",
     "chainrule.nn.layers.residual": "Residual",
@@ -223,6 +225,7 @@ __all__ = [
     "Split",
     "SquaredError",
     "Standardization",
+    "Start",
     "StartRecord",
     "Step",
     "StepRecord",

@@ -30,6 +30,11 @@ def test_repr_of_a_network_with_a_quantile_loss_and_an_activation_of_ones_own():
     [
         (cr.Dense(256, "relu"), "Dense(256, 'relu')"),
         (cr.Dense(10), "Dense(10)"),
+        (cr.Dense(10, start=cr.Start("zero")), "Dense(10, start=Start(weights='zero'))"),
+        (
+            cr.Dense(9, "selu", start=cr.Start(bias_std=1, rows=3)),
+            "Dense(9, 'selu', start=Start(bias_std=1.0, rows=3))",
+        ),
         (cr.Activation("gelu"), "Activation('gelu')"),
         (cr.Dropout(), "Dropout(0.5)"),
         (cr.LayerNorm(), "LayerNorm()"),

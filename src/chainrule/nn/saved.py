@@ -28,6 +28,7 @@ from chainrule.nn.layers.custom_activation import CustomActivation
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.dropout import Dropout
 from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.layers.initializers import Start
 from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
 from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.layers.residual import Residual
@@ -169,6 +170,8 @@ def _layer(description: dict[str, Any], custom: Sequence[CustomActivation | Cust
         if depth == DEEPEST:
             raise ValueError(f"expected blocks within blocks at most {DEEPEST} deep")
         fields["layers"] = [_layer(layer, custom, depth + 1) for layer in fields["layers"]]
+    if kind is Dense and "start" in fields:
+        fields["start"] = Start(**fields["start"])
     return kind(**fields)
 
 

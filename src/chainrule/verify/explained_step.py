@@ -29,7 +29,7 @@ from chainrule.verify.gradients import COMPLEX_STEP, TINY
 FLOOR = 0.1
 SYMBOL = re.compile(r"\{([^{}]+)\}")
 # A formula that forgets a parameter would be right at these values, which a new net has everywhere: they are changed.
-FRESH = {"b": 0.0, "bias": 0.0, "gain": 1.0, "running_mean": 0.0, "running_var": 1.0}
+FRESH = {"W": 0.0, "b": 0.0, "s": 1.0, "bias": 0.0, "gain": 1.0, "running_mean": 0.0, "running_var": 1.0}
 
 
 class Place(NamedTuple):

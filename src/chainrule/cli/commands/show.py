@@ -170,7 +170,8 @@ def _layer_rows(net: Network) -> list[list[str]]:
     rows = [["layer", "columns", "what it does", "largest |W|", "rms W"]]
     parameters = net.parameters()
     for node in walk(net.nodes):
-        settings = {name: value for name, value in node.layer.describe().items() if name not in {"kind", "n_out"}}
+        described = node.layer.describe().items()
+        settings = {name: value for name, value in described if name not in {"kind", "n_out", "start"}}
         if node.inner:
             settings = {"around": " ".join(inner.name for inner in node.inner)}
         if isinstance(node.layer, PiecewiseLinear):

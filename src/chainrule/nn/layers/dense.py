@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from chainrule.backends.contract.backend import ActivationName, Array, Backend
+from chainrule.errors import OptionError
 from chainrule.nn.layers.activations import find_activation
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward, activated
-from chainrule.nn.layers.initializers import initialize_weights
+from chainrule.nn.layers.initializers import USUAL, Start
 from chainrule.nn.row_format import RowFormat
 from chainrule.options import whole_number
 
@@ -23,21 +24,28 @@ class Dense(Layer):
     ----------
     n_out : columns of y, at least 1
     activation : a name of :data:`~chainrule.nn.layers.activations.ACTIVATIONS`: "identity", "relu", "gelu", ...
+    start : W and b before the first step, see :class:`Start`; by default W suits the activation, and b is 0
     """
 
     kind: ClassVar[str] = "dense"
 
     n_out: int
     activation: ActivationName = "identity"
+    start: Start = USUAL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_out", whole_number("n_out", self.n_out))  # the dataclass is frozen
         find_activation(self.activation)
+        if not isinstance(self.start, Start):
+            raise OptionError(f"start: expected a Start, got {self.start!r:.80}", hint="cr.Start('zero'), for example")
 
     def __repr__(self) -> str:
-        return f"Dense({self.n_out})" if self.activation == "identity" else f"Dense({self.n_out}, {self.activation!r})"
+        activation = "" if self.activation == "identity" else f", {self.activation!r}"
+        return f"Dense({self.n_out}{activation}{'' if self.start == USUAL else f', start={self.start!r}'})"
 
     def width(self, n_in: int) -> int:
+        if self.start.rows is not None and self.start.rows > n_in:
+            raise OptionError(f"rows of a start: expected at most the {n_in} inputs, got {self.start.rows}")
         return self.n_out
 
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
@@ -47,9 +55,9 @@ class Dense(Layer):
     def initialize(
         self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
     ) -> None:
-        """W from the distribution that suits the activation; b stays 0."""
-        initializer = find_activation(self.activation).initializer
-        initialize_weights(backend, parameters["W"], initializer, seed=seed, layer=number, member=member)
+        """W and b as ``start`` says."""
+        suited = find_activation(self.activation).initializer
+        self.start.initialize(backend, parameters, suited, seed=seed, layer=number, member=member)
 
     def memory(self, n_in: int, use: Use) -> Memory:
         """y and dz; in training z, if the derivative is a function of it rather than of y."""
@@ -76,6 +84,11 @@ class Dense(Layer):
 
     def bind(self, node: Node, binding: Binding, memory: dict[str, Array], inner: Sequence[LayerPass]) -> DensePass:
         return DensePass(self, node.name, binding, **memory)
+
+    def describe(self) -> dict[str, Any]:
+        start = self.start.describe()
+        described = {"kind": self.kind, "n_out": self.n_out, "activation": self.activation}
+        return described | ({"start": start} if start else {})
 
 
 class DensePass(LayerPass):

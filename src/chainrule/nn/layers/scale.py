@@ -33,7 +33,9 @@ class Scale(Layer):
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
         return {"s": (n_in,)}
 
-    def initialize(self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int) -> None:
+    def initialize(
+        self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
+    ) -> None:
         backend.fill(1, out=parameters["s"])
 
     def memory(self, n_in: int, use: Use) -> Memory:
