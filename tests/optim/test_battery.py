@@ -176,6 +176,28 @@ def test_weight_decay_spares_gains_and_running_statistics():
     assert segments(between, (), 0.5) == [Segment(slice(0, 8), 1.0, 0.5), Segment(slice(16, 24), 1.0, 0.5)]
 
 
+def test_a_learning_rate_by_fan_in_is_divided_by_the_root_of_the_inputs_of_each_w():
+    """And neighbours of equal factors stay one kernel: three W of their own, all factors, all biases."""
+    layers = [cr.Scale(), cr.Concatenate([cr.Dense(6, "selu"), cr.Dense(4, "selu")]), cr.Dense(2)]
+    layout = cr.Network(layers, 16).parameter_arena.layout
+    by_fan_in, factors = cr.ParameterGroup("*", 2.0, by_fan_in=True), cr.ParameterGroup("*.s", 6.0, 0.0)
+    found = segments(layout, [factors, cr.ParameterGroup("*.b", 0.1, 0.0), by_fan_in], 0.5)
+    rates = [(segment.lr_factor, segment.weight_decay) for segment in found]
+    assert rates == [(2 / 4, 0.5), (2 / 6**0.5, 0.5), (2 / 20**0.5, 0.5), (6.0, 0.0), (0.1, 0.0)]
+    assert segments(layout, [by_fan_in], 0.0)[-1].lr_factor == 2.0  # what is no W has no inputs
+
+
+def test_factors_of_columns_are_not_decayed_unless_asked():
+    layout = cr.Network([cr.Scale(), cr.Dense(2)], 16).parameter_arena.layout
+    assert [segment.weight_decay for segment in segments(layout, (), 0.5)] == [0.5, 0.0]
+
+
+@pytest.mark.parametrize("by_fan_in", [1, "yes", None])
+def test_by_fan_in_of_a_parameter_group_is_yes_or_no(by_fan_in):
+    with pytest.raises(cr.OptionError, match="by_fan_in: expected True or False"):
+        cr.ParameterGroup("*.W", by_fan_in=by_fan_in)
+
+
 @pytest.mark.parametrize("pattern", ["DENSE0.W", "dense0", "dense?"])
 def test_a_parameter_group_pattern_matches_the_whole_name_and_its_case(pattern):
     with pytest.raises(cr.OptionError, match="groups: expected a pattern that matches a parameter, got") as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 import fnmatch
+import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
-from chainrule.arena import Arena, Layout, is_trained
+from chainrule.arena import Arena, Layout, Slot, is_trained
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.optim.schedules import Schedule, as_schedule
@@ -26,26 +27,39 @@ class ParameterGroup:
         Adam(groups=[ParameterGroup("*.b", lr_factor=6, decay_factor=0), ParameterGroup("dense0.W", lr_factor=0.1)])
         AdamW(weight_decay=0.1, groups=[ParameterGroup("dense0.W"), ParameterGroup("*", decay_factor=0)])
         Adam(groups=[ParameterGroup("dense1.*", lr_factor=0)])
+        Adam(groups=[ParameterGroup("*.W", by_fan_in=True), ParameterGroup("*.b", lr_factor=0.1, decay_factor=0)])
 
-    The first group that matches decides both factors. Without one: factors 1, but neither biases nor the gain and bias
-    of a normalisation are decayed, as is usual: they set no slope, so decaying them regularises nothing.
+    The first group that matches decides the factors. Without one: factors 1, but neither biases nor the gain and bias
+    of a normalisation nor the factors of a Scale are decayed, as is usual: decaying them regularises nothing. What has
+    the same factors and lies side by side in the arena is one kernel of an update.
 
     Parameters
     ----------
     pattern : of names in ``net.parameters()``: * matches any characters, ? one, [..] one of these
     lr_factor, decay_factor : from 0 up; 0 freezes the parameters, or leaves them undecayed
+    by_fan_in : divide ``lr_factor`` by sqrt(n_in) for each W (n_in, n_out). Adam moves every weight by about the
+        learning rate, and so z = x @ W by up to n_in times as much: this lets one rate suit layers of any width.
+        Parameters other than a W keep ``lr_factor``
     """
 
     pattern: str
     lr_factor: float = 1.0
     decay_factor: float = 1.0
+    by_fan_in: bool = False
 
     def __post_init__(self) -> None:
         real_number("lr_factor", self.lr_factor)
         real_number("decay_factor", self.decay_factor)
+        if not isinstance(self.by_fan_in, bool):
+            raise OptionError(f"by_fan_in: expected True or False, got {self.by_fan_in!r:.60}")
+
+    def rate_of(self, name: str, slot: Slot) -> float:
+        """The factor of the learning rate of this parameter."""
+        divides = self.by_fan_in and name.endswith(".W")
+        return self.lr_factor / math.sqrt(slot.shape[-2]) if divides else self.lr_factor
 
 
-NOT_DECAYED = ("*.b", "*.bias", "*.gain")
+NOT_DECAYED = ("*.b", "*.bias", "*.gain", "*.s")
 MAX_LISTED = 20  # names of parameters in a hint
 DEFAULT_GROUPS = (*(ParameterGroup(pattern, decay_factor=0.0) for pattern in NOT_DECAYED), ParameterGroup("*"))
 
@@ -71,10 +85,11 @@ def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: flo
         group = next(g for g in (*groups, *DEFAULT_GROUPS) if fnmatch.fnmatchcase(name, g.pattern))
         decay = weight_decay * group.decay_factor
         stop = slot.start + slot.extent
-        if found and found[-1].part.stop == slot.start and found[-1][1:] == (group.lr_factor, decay):
+        rate = group.rate_of(name, slot)
+        if found and found[-1].part.stop == slot.start and found[-1][1:] == (rate, decay):
             found[-1] = found[-1]._replace(part=slice(found[-1].part.start, stop))
         else:
-            found.append(Segment(slice(slot.start, stop), group.lr_factor, decay))
+            found.append(Segment(slice(slot.start, stop), rate, decay))
     return found
 
 

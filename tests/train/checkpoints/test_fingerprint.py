@@ -11,7 +11,7 @@ from tests.train.checkpoints.fits import make_net, trainer, weights
 import chainrule as cr
 from chainrule.errors import DataError, OptionError
 from chainrule.train.checkpoints.checkpoint import Checkpoint
-from chainrule.train.checkpoints.fingerprint import rows_of, settings_of
+from chainrule.train.checkpoints.fingerprint import differences, rows_of, settings_of
 from chainrule.train.checkpoints.writer import LAST
 from chainrule.train.settings import TrainingSettings
 from stopping import StopAfter
@@ -166,3 +166,16 @@ def test_a_fit_of_many_rows_does_not_resume_if_late_rows_changed(rng, tmp_path):
     with pytest.raises(DataError, match="other rows"):
         make().fit(changed, y, resume=tmp_path)
     assert make().fit(X, y, resume=tmp_path).stopped == "completed"
+
+
+def test_an_option_of_a_parameter_group_that_an_older_version_did_not_have_was_off(classes):
+    """A checkpoint from before ``by_fan_in`` resumes, unless that is now asked for."""
+
+    def described(**options: bool) -> dict[str, object]:
+        groups = [cr.ParameterGroup("*.W", 0.5, **options)]
+        return settings_of(make_net(classes), TrainingSettings(optimizer=cr.Adam(0.01, groups=groups)))
+
+    older = described()
+    del older["optimizer"]["groups"][0]["by_fan_in"]
+    assert differences(older, described()) == []
+    assert len(differences(older, described(by_fan_in=True))) == 1

@@ -64,13 +64,22 @@ def machine_of(backend: Backend) -> dict[str, Any]:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """``epochs 30 -> 60`` for each difference, the first few. A setting that an older version did not have was off."""
-    names = [
-        name
-        for name in dict.fromkeys([*now, *before])
-        if before.get(name) != now.get(name) and (name in before or now[name])
-    ]
+    names = [name for name in dict.fromkeys([*now, *before]) if not _is_same(before, now, name)]
     found = [f"{name:.60} {_short(before.get(name))} -> {_short(now.get(name))}" for name in names[:SHOWN]]
     return found + [f"and {len(names) - SHOWN} more"] * (len(names) > SHOWN)
+
+
+def _is_same(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool:
+    """Whether a setting, and all that it is made of, is as it was."""
+    return _are_same(before[name], now.get(name)) if name in before else not now[name]
+
+
+def _are_same(before: Any, now: Any) -> bool:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return all(_is_same(before, now, name) for name in before | now)
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return all(map(_are_same, before, now))
+    return bool(before == now)
 
 
 def _short(value: Any) -> str:
