@@ -20,6 +20,14 @@ def members(request: pytest.FixtureRequest) -> tuple[int, ...]:
     return request.param
 
 
+def apart(memory: Any, values: np.ndarray) -> Any:
+    """As the parameters of members lie in an arena: those of one far from the next one's."""
+    if values.ndim == 1:
+        return memory.array(values)
+    wide = memory.array(np.concatenate([values, np.zeros((len(values), 16))], axis=1).astype(values.dtype))
+    return wide[:, : values.shape[1]]
+
+
 def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return rng.normal(size=shape).astype(dtype)
 
@@ -54,7 +62,7 @@ def test_scale_columns(backend, memory, rng, dtype, members, x_of, in_place):
         x, scale = draw(rng, (*(members if x_of == "each" else ()), n, k), dtype), draw(rng, (*members, k), dtype)
         given, want = memory.array(x), x * scale[..., None, :]
         out = given if in_place and want.shape == x.shape else memory.output(want.shape, dtype)
-        backend.scale_columns(given, memory.array(scale), out=out)
+        backend.scale_columns(given, apart(memory, scale), out=out)
         np.testing.assert_array_equal(memory.read(out), want)
 
 
@@ -80,8 +88,8 @@ def check_backward(
 
     given = placed(dy)
     out = {"none": None, "in place": given, "apart": memory.output(shape, dtype)}[dx]
-    dscale = memory.output(scale.shape, dtype)
-    backend.scale_columns_backward(given, placed(x), memory.array(scale), dx=out, dscale=dscale)
+    dscale = apart(memory, np.full(scale.shape, np.nan, dtype))
+    backend.scale_columns_backward(given, placed(x), apart(memory, scale), dx=out, dscale=dscale)
     exact = dy.astype(np.longdouble) * x
     assert_within(memory.read(dscale), exact.sum(axis=-2), 16 * u * np.abs(exact).sum(axis=-2), shape)
     if out is not None:

@@ -29,6 +29,13 @@ RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
         "batch_norm_backward": {
             "dy": 2, "x": 2, "gain": 1, "mean": 1, "inverse_std": 1, "dx": 2, "dgain": 1, "dbias": 1,
         },
+        "join_columns": {"left": 2, "right": 2, "out": 2},
+        "take_columns": {"source": 2, "out": 2},
+        "add_columns": {"source": 2, "out": 2},
+        "scale_columns": {"x": 2, "scale": 1, "out": 2},
+        "scale_columns_backward": {"dy": 2, "x": 2, "scale": 1, "dx": 2, "dscale": 1},
+        "piecewise_linear": {"x": 2, "y": 2},
+        "piecewise_linear_backward": {"dy": 2, "y": 2, "dx": 2},
         "embed": {"x": 2, "tables": 1, "means": 1, "codes": 2, "y": 2},
         "embed_backward": {"dy": 2, "codes": 2, "dtables": 1},
         "embed_means": {"tables": 1, "shares": 1, "means": 1},

@@ -28,13 +28,15 @@ extern "C" __global__ void __launch_bounds__(256) take_columns(
   }
 }
 
-// out = x scale; out may be x.   out (rows, columns), x (x_rows, columns), scale (members, columns), each of `member_rows`.
+// out = x scale; out may be x.   out (rows, columns), x (x_rows, columns), scale (members, columns), the members' factors
+// `scale_stride` apart, each for `member_rows` rows.
 extern "C" __global__ void __launch_bounds__(256) scale_columns(
-    const STORED* x, const REAL* __restrict__ scale, STORED* out, i64 rows, i64 x_rows, i64 member_rows, int columns) {
+    const STORED* x, const REAL* __restrict__ scale, STORED* out, i64 rows, i64 x_rows, i64 member_rows, i64 scale_stride,
+    int columns) {
   const i64 stride = (i64)gridDim.x * blockDim.x, size = rows * columns;
   for (i64 e = (i64)blockIdx.x * blockDim.x + threadIdx.x; e < size; e += stride) {
     const i64 row = e / columns, column = e % columns;
-    const REAL factor = scale[row / member_rows * columns + column];
+    const REAL factor = scale[row / member_rows * scale_stride + column];
     out[e] = narrow<STORED>(widen(x[row % x_rows * columns + column]) * factor);
   }
 }
@@ -91,21 +93,22 @@ __device__ __forceinline__ void scale_columns_backward_strip(
 }
 
 // dscale = sum_rows(dy x),   dx = dy scale, unless it is null; dx may be dy.   dy, dx (members, rows, columns), x the same
-// or (rows, columns), which `shares_x` says; scale, dscale (members, columns).
+// or (rows, columns), which `shares_x` says; scale, dscale (members, columns), the members' so many elements apart.
 //
 // blockIdx.z is the member. With several blocks per strip the sums of each go to `partials` (members, gridDim.y, columns),
 // and the last one to finish, found by `tickets` (members, gridDim.x), adds them up.
 extern "C" __global__ void __launch_bounds__(256) scale_columns_backward(
     const STORED* dy, const STORED* __restrict__ x, const REAL* __restrict__ scale, STORED* dx, REAL* dscale,
-    REAL* partials, u32* tickets, i64 rows, int columns, int shares_x, int lanes, int vector) {
+    REAL* partials, u32* tickets, i64 rows, i64 scale_stride, i64 dscale_stride, int columns, int shares_x, int lanes,
+    int vector) {
   __shared__ Pack<REAL, WIDE> packs[THREADS];
   REAL* shared = packs[0].at;
   const i64 member = blockIdx.z, before = member * rows * columns;
   dy += before;
   if (!shares_x) x += before;
   if (dx) dx += before;
-  scale += member * columns;
-  dscale += member * columns;
+  scale += member * scale_stride;
+  dscale += member * dscale_stride;
   if (gridDim.y > 1) {
     partials += member * gridDim.y * columns;
     tickets += member * gridDim.x;

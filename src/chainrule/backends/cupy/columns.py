@@ -52,8 +52,16 @@ def _take(self: Launcher, source: Array, first: int, out: Array, *, adds: bool) 
 def scale_columns(self: Launcher, x: Array, scale: Array, *, out: Array) -> None:
     if not are_rows(x, out):
         raise NotFusedError(f"factors of columns of {x.dtype} {x.shape}")
-    rows, members = rows_of(out), math.prod(scale.shape[:-1])
-    _launch(self, "scale_columns", out, x=x, scale=scale, x_rows=rows_of(x), member_rows=rows // members)
+    _launch(
+        self,
+        "scale_columns",
+        out,
+        x=x,
+        scale=scale,
+        x_rows=rows_of(x),
+        member_rows=rows_of(out) // len(_of_members(scale)),
+        scale_stride=_stride(scale),
+    )
 
 
 @with_fallback
@@ -64,8 +72,8 @@ def scale_columns_backward(
     if not are_rows(*stored):
         raise NotFusedError(f"gradients of factors of columns of {dy.dtype} {dy.shape}")
     rows, columns = dy.shape[-2:]
-    members, of_one = math.prod(scale.shape[:-1]), dy.reshape(-1, rows, columns)[0]
-    over = strips(of_one, *stored, scale, dscale)
+    members, of_one = len(_of_members(scale)), dy.reshape(-1, rows, columns)[0]
+    over = strips(of_one, *stored, *_of_members(scale), *_of_members(dscale))
     splits = sum_splits(rows, over, self.multiprocessors)
     several = splits > 1
     self.launch(
@@ -81,11 +89,23 @@ def scale_columns_backward(
         partials=self.scratch((members, splits, columns), dscale.dtype, use="sums of factors") if several else None,
         tickets=self.zeroed_scratch((members, over.number), np.uint32, use="tickets of factors") if several else None,
         rows=rows,
+        scale_stride=_stride(scale),
+        dscale_stride=_stride(dscale),
         columns=columns,
         shares_x=x.ndim < dy.ndim,
         lanes=over.lanes,
         vector=over.vector,
     )
+
+
+def _of_members(factors: Array) -> list[Array]:
+    """Those of each member: they may lie apart, in an arena."""
+    return [factors] if factors.ndim == 1 else list(factors)
+
+
+def _stride(factors: Array) -> int:
+    """From a member's to the next one's, in elements."""
+    return 0 if factors.ndim == 1 else int(factors.strides[0] // factors.itemsize)
 
 
 def _launch(self: Launcher, kernel: str, out: Array, **arguments: Any) -> None:

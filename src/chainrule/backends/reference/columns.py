@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chainrule.backends.contract.arrays import Array
+from chainrule.backends.contract.members import over_members
 from chainrule.backends.reference.array_operations import ArrayOperations
 
 
@@ -24,11 +25,12 @@ def scale_columns(self: ArrayOperations, x: Array, scale: Array, *, out: Array) 
     self.xp.multiply(x, scale[..., None, :], out=out)
 
 
+@over_members
 def scale_columns_backward(
     self: ArrayOperations, dy: Array, x: Array, scale: Array, *, dx: Array | None, dscale: Array
 ) -> None:
     product = self._scratch(dy.shape, dy.dtype, use="product")
     self.xp.multiply(dy, x, out=product)
-    self.xp.sum(product, axis=-2, out=dscale)
+    self.xp.sum(product, axis=0, out=dscale)
     if dx is not None:
-        self.xp.multiply(dy, scale[..., None, :], out=dx)
+        self.xp.multiply(dy, scale, out=dx)

@@ -39,8 +39,9 @@ def address(array: Array) -> int:
 
 
 def span(array: Array) -> Span:
-    """The memory of an array, transposed views included; of members that lie apart, what is between them too."""
-    start, gap = address(array), 0
-    if array.ndim == 3 and array.size:
-        gap = (len(array) - 1) * (array.strides[0] - array[0].nbytes)
-    return start, start + int(array.nbytes) + max(gap, 0)
+    """The memory from the first to the last element of an array, transposed views and those with gaps included."""
+    start = address(array)
+    if array.flags.c_contiguous:
+        return start, start + int(array.nbytes)
+    last = sum((length - 1) * stride for length, stride in zip(array.shape, array.strides, strict=True))
+    return start, start + int(last + array.itemsize)
