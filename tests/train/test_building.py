@@ -39,6 +39,14 @@ def test_build_net_has_the_settings_and_is_prepared_for_its_rows(rng):
     assert (net.preparation.feature_names, net.preparation.target_name) == (("a", "b", "c", "d"), "t")
 
 
+def test_build_net_scales_robustly_by_sample_weight(rng):
+    rows = TrainingRows(X=rng.normal(size=(20, 4)), y=rng.normal(size=20), weights=rng.random(20))
+    found = build_net(architecture(scaling="robust"), SETTINGS, rows).preparation.features
+    want = cr.Standardization.fit_robust(rows.X, limit=FEATURE_LIMIT, sample_weight=rows.weights)
+    np.testing.assert_array_equal(found.mean, want.mean)
+    assert not np.array_equal(found.mean, cr.Standardization.fit_robust(rows.X).mean)
+
+
 @pytest.mark.parametrize(
     ("options", "features", "targets"),
     [

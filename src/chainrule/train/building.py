@@ -153,9 +153,8 @@ def _standardize_features(architecture: Architecture, rows: TrainingRows) -> Sta
         return None
     X = array_of_the_host(rows.X)
     X = architecture.backend.download(rows.X) if X is None else X
-    if architecture.scaling == "robust":
-        return Standardization.fit_robust(X, limit=FEATURE_LIMIT, names=rows.feature_names)
-    return Standardization.fit(X, limit=FEATURE_LIMIT, names=rows.feature_names, sample_weight=rows.weights)
+    fit = Standardization.fit_robust if architecture.scaling == "robust" else Standardization.fit
+    return fit(X, limit=FEATURE_LIMIT, names=rows.feature_names, sample_weight=rows.weights)
 
 
 def _standardize_targets(architecture: Architecture, rows: TrainingRows) -> Standardization | None:

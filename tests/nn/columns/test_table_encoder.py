@@ -217,11 +217,45 @@ def test_deviations_by_parts_have_the_same_bits(monkeypatch, rng):
 
 
 def test_robust_scaling():
-    x = np.array([[0.0, 1, 0, 5], [1, 1, 0, 5], [2, 1, 0, 5], [3, 1, 8, 5], [1000, 1, 0, 5]])
+    x = np.array([[0.0, 1, 0, 5, 0], [1, 1, 1, 5, 0], [2, 1, 0, 5, 1], [3, 1, 8, 5, 0], [1000, 1, 0, 5, 0]])
+    found = Standardization.fit_robust(x[[0, 1, 2, 3, 4, 4]], limit=3.0)
+    assert found.mean.tolist() == pytest.approx([2.5, 1, 0, 5, 1 / 6])
     found = Standardization.fit_robust(x, limit=3.0)
-    assert found.mean.tolist() == [2, 1, 0, 5]
-    assert found.scale.tolist() == [2, np.inf, 4, np.inf]
+    assert found.mean.tolist() == [2, 1, 0, 5, 0.2]
+    assert found.scale.tolist() == pytest.approx([2, np.inf, 1, np.inf, 0.4])
     assert found.limit == 3
+
+
+def test_robust_scaling_of_a_column_that_is_mostly_0_has_half_its_range():
+    found = Standardization.fit_robust(np.array([[0.0], [0], [0], [0], [0], [0], [0], [1], [8]]))
+    assert (found.mean.tolist(), found.scale.tolist()) == ([0], [4])
+
+
+def test_robust_scaling_leaves_columns_of_a_category_and_of_missing_values_as_the_standard_one():
+    table = {"kind": texts(*"aabcab"), "size": np.array([1.0, np.nan, 3, 4, 50, 6])}
+    encoder = TableEncoder.fit(table)
+    X = encoder.encode(table)
+    robust, standard = Standardization.fit_robust(X), Standardization.fit(X)
+    number = encoder.names.index("size")
+    same = np.arange(X.shape[1]) != number
+    np.testing.assert_allclose(robust.mean[same], standard.mean[same], rtol=1e-15)
+    np.testing.assert_allclose(robust.scale[same], standard.scale[same], rtol=1e-15)
+    assert (robust.mean[number], robust.scale[number]) == (4, 2.25)
+
+
+def test_robust_scaling_counts_rows_by_sample_weight(rng):
+    x, weights = rng.normal(size=(60, 2)), rng.integers(0, 4, 60)
+    x[:, 1] = x[:, 1] > 0
+    weights[0] = 0
+    x[0] = 1e300
+    weighted = Standardization.fit_robust(x, sample_weight=weights)
+    copied = Standardization.fit_robust(np.repeat(x, weights, axis=0))
+    np.testing.assert_allclose(weighted.mean, copied.mean, rtol=0.05)
+    np.testing.assert_allclose(weighted.scale, copied.scale, rtol=0.05)
+    equal = Standardization.fit_robust(x, sample_weight=np.full(60, 0.1))
+    np.testing.assert_array_equal(equal.mean[0], Standardization.fit_robust(x).mean[0])
+    with pytest.raises(DataError, match="not all 0"):
+        Standardization.fit_robust(x, sample_weight=np.zeros(60))
 
 
 # ---- embedded columns -----------------------------------------------------------------------------

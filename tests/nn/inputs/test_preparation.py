@@ -93,6 +93,7 @@ WAYS = {
     "fit": cr.Standardization.fit,
     "weights": lambda x: cr.Standardization.fit(x, sample_weight=np.geomspace(1e-300, 2e-300, len(x))),
     "fit_robust": cr.Standardization.fit_robust,
+    "robust by weights": lambda x: cr.Standardization.fit_robust(x, sample_weight=np.geomspace(1e-300, 2e-300, len(x))),
 }
 
 

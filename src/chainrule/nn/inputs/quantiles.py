@@ -25,6 +25,18 @@ def weighted_quantiles(values: np.ndarray, levels: np.ndarray, weights: np.ndarr
     return found
 
 
+def five_numbers(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """The least of ``values`` (n,), the lower quartile, the median, the upper quartile, the largest.
+
+    Between two values the quartiles are interpolated, unless there are weights that differ.
+    """
+    levels = np.array([0, 0.25, 0.5, 0.75, 1])
+    if weights is not None and (weights != weights[0]).any():
+        return weighted_quantiles(values, levels, weights)
+    found: np.ndarray = np.percentile(values, 100 * levels)
+    return found
+
+
 def sample_of_rows(n: int, most: int) -> np.ndarray | slice:
     """All of ``n`` rows or, if they are more than ``most``, so many of them at random, always the same; ascending."""
     if n <= most:

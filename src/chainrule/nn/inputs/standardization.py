@@ -13,6 +13,7 @@ import numpy as np
 from chainrule.backends.contract.batches import HALVED_ABOVE
 from chainrule.errors import DataError, ShapeError
 from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn.inputs.quantiles import five_numbers
 from chainrule.plain_text import count_of
 
 STANDARDIZING = "use fewer rows: mean and deviation of a part are nearly those of all"
@@ -81,19 +82,33 @@ class Standardization:
 
     @classmethod
     @out_of_memory_hint(STANDARDIZING, doing="standardizing")
-    def fit_robust(cls, x: np.ndarray, *, limit: float = math.inf, names: Sequence[str] = ()) -> Standardization:
+    def fit_robust(
+        cls,
+        x: np.ndarray,
+        *,
+        limit: float = math.inf,
+        names: Sequence[str] = (),
+        sample_weight: np.ndarray | None = None,
+    ) -> Standardization:
         """Median and distance of the quartiles of each column; half the range if the quartiles are equal.
 
-        Outliers do not affect them. Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
+        Outliers do not affect them. A column of two values (0 and 1: a category's, or whether a number is missing) has
+        mean and standard deviation, as in :meth:`fit`: its quartiles say little, and its mean becomes 0. Weights count
+        as in :meth:`fit`; a quartile by weight is the value with that part of the weight below it. DataError as there.
+
+        Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
         """
         x = _checked(x, names)
+        if sample_weight is not None:
+            x, sample_weight = _weighted(x, sample_weight)
         low, high = _range(x)
+        reach = np.maximum(np.abs(low), np.abs(high))
         mean, scale = np.empty(x.shape[1]), np.empty(x.shape[1])
-        for j, exponent in enumerate(_exponents(np.maximum(np.abs(low), np.abs(high)))):
-            column = np.ldexp(x[:, j].astype(np.float64), -exponent) if exponent else x[:, j]
-            least, lower, median, upper, most = np.percentile(column, [0, 25, 50, 75, 100])
-            spread = upper - lower if upper > lower else most / 2 - least / 2
-            mean[j], scale[j] = _scaled_back(median, spread, exponent)
+        is_binary = np.array([((x[:, j] == low[j]) | (x[:, j] == high[j])).all() for j in range(x.shape[1])])
+        for j in np.flatnonzero(~is_binary):
+            mean[j], scale[j] = _quartiles(x[:, j], _exponents(reach[j]), sample_weight)
+        if is_binary.any():
+            mean[is_binary], scale[is_binary] = _moments(x[:, is_binary], reach[is_binary], sample_weight)
         return cls(*_without_constants(mean, scale, low, high), limit)
 
     @property
@@ -152,6 +167,14 @@ def _moments(x: np.ndarray, reach: np.ndarray, weights: np.ndarray | None) -> tu
         (center,), (spread,) = _moments_of_rows(part) if weights is None else _weighted_moments(part, weights)
         mean[j], scale[j] = _scaled_back(center, spread, exponents[j])
     return mean, scale
+
+
+def _quartiles(column: np.ndarray, exponent: Any, weights: np.ndarray | None) -> tuple[Any, Any]:
+    """The median, and how far apart the quartiles are, or half the range."""
+    scaled = np.ldexp(column.astype(np.float64), -exponent) if exponent else column
+    least, lower, median, upper, most = five_numbers(scaled, weights)
+    spread = upper - lower if upper > lower else most / 2 - least / 2
+    return _scaled_back(median, spread, exponent)
 
 
 def _moments_of_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
