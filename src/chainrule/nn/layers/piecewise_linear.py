@@ -183,7 +183,8 @@ class PiecewiseLinearPass(LayerPass):
     ) -> None:
         self.backend, self.name = binding.backend, node.name
         self.y, self.dy = y, dy
-        self.pieces = Pieces(columns, start, widths, low, high, first)
+        given = (columns, start, widths, low, high, first)
+        self.pieces = Pieces(*(array if array.ndim == 1 else array[0] for array in given))  # members have the same
         real = np.float32 if start.dtype == np.float32 else np.float64
         for array, values in zip(self.pieces, layer.pieces(node.n_in, real), strict=True):
             self.backend.assign(values, out=array)
