@@ -41,6 +41,42 @@ def test_training_and_prediction_of_table_layers_are_those_of_pytorch(backend):
     np.testing.assert_allclose(net.predict_proba(np.array(GOLDEN["rows"])), GOLDEN["probabilities"], rtol=1e-10)
 
 
+# ---- ensembles ----------------------------------------------------------------------------------------
+
+
+def recipe(n_in: int, n_out: int) -> list[cr.Layer]:
+    """What a default net for tables is made of."""
+    return [
+        cr.PiecewiseLinear([(-1.0, 0.0, 0.5, 1.0), (), (-0.25, 0.25)]),
+        cr.Scale(),
+        cr.Concatenate(
+            [cr.Dense(6, "selu", start=cr.Start("lecun", bias_std=1.0, rows=n_in)), cr.Scale(), cr.Dense(5, "selu")]
+        ),
+        cr.Dense(n_out, start=cr.Start("zero")),
+    ]
+
+
+def trained(X: np.ndarray, y: np.ndarray, **options: int) -> cr.Network:
+    net = cr.Network(recipe(4, 3), 4, dtype="float64", seed=3, **options)
+    groups = [cr.ParameterGroup("*.W", by_fan_in=True), cr.ParameterGroup("*.b", 0.1), cr.ParameterGroup("*.s", 6.0)]
+    cr.Trainer(net, cr.Adam(0.04, beta2=0.95, groups=groups), epochs=3, batch_size=8, seed=5).fit(X, y)
+    return net
+
+
+def test_members_with_table_layers_are_the_nets_trained_alone(backend, rng):
+    X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+    ensemble = trained(X, y, members=3, backend=backend)
+    found = ensemble.parameter_arena.download()
+    for j in range(3):
+        alone = trained(X, y, member=j, backend=backend)
+        for name, value in alone.parameter_arena.download().items():
+            np.testing.assert_allclose(found[name][j], value, rtol=0, atol=1e-12, err_msg=name)
+            if backend.name in {"numpy", "guarded"}:
+                assert np.array_equal(found[name][j], value), name
+        np.testing.assert_allclose(ensemble.predict_proba_members(X)[j], alone.predict_proba(X), atol=1e-12)
+    assert not np.allclose(found["scale0.s"][0], found["scale0.s"][1])
+
+
 # ---- concatenate ------------------------------------------------------------------------------------
 
 

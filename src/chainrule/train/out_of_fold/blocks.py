@@ -117,7 +117,7 @@ def _evenly(unit: np.ndarray, kind: np.ndarray, weights: np.ndarray, count: int,
     its classes, all classes counting alike."""
     kinds = int(kind.max(initial=-1)) + 1
     shares = np.bincount(unit * kinds + kind, weights, len(order) * kinds).reshape(len(order), kinds)
-    shares /= np.maximum(shares.sum(axis=0), np.finfo(np.float64).tiny)
+    shares = shares / np.maximum(shares.sum(axis=0), np.finfo(np.float64).tiny)
     held, of_unit = np.zeros((count, shares.shape[1])), np.empty(len(shares), np.int64)
     for one in order[np.argsort(-shares[order].sum(axis=1), kind="stable")]:
         of_unit[one] = int(np.lexsort((held.sum(axis=1), held @ shares[one]))[0])
