@@ -258,6 +258,39 @@ def test_robust_scaling_counts_rows_by_sample_weight(rng):
         Standardization.fit_robust(x, sample_weight=np.zeros(60))
 
 
+# ---- the encoding of numbers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("embed_above", [None, 2])
+def test_the_numbers_of_a_table_have_a_piecewise_linear_encoding(rng, embed_above):
+    """Neither categories nor what marks missing values; behind an embedding, whose columns come last."""
+    size = np.where(rng.uniform(size=60) < 0.1, np.nan, rng.lognormal(size=60))
+    kinds = Categorical(rng.integers(0, 5, 60).astype(np.int32), tuple("abcde"))
+    table = {"kind": kinds, "size": size, "is new": np.arange(60.0) % 2, "age": rng.normal(40, 9, 60)}
+    encoder = TableEncoder.fit(table, embed_above=embed_above)
+    X = encoder.encode(table)
+    features = Standardization.fit_robust(X, limit=3.0)
+    encoding, embedding = encoder.piecewise_linear(X, features, bins=5), encoder.embedding()
+    plain = [name for name in encoder.names if embedding is None or name != "kind"]
+    assert [name for name, edges in zip(plain, encoding.edges, strict=True) if edges] == ["size", "age"]
+    layers = [encoding] if embedding is None else [embedding, encoding]
+    net = cr.Network([*layers, cr.Dense(2)], len(encoder.names), dtype="float64")
+    net.preparation = Preparation(features, encoder=encoder)
+    with net.backend.running():
+        y = net.bind(60, training=False, keep_outputs=True)
+        y.forward(net.upload_rows(X, np.zeros(60, int)).x)
+    fractions = y.layers[len(layers) - 1].y[:, -encoding.fractions :]
+    assert (fractions.min(), fractions.max()) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
+    low, *_, high = fractions[np.argsort(X[:, encoder.names.index("age")])][:, -5:].sum(axis=1)
+    assert (low, high) == (pytest.approx(0, abs=1e-6), pytest.approx(5))  # the least and the largest age
+
+
+def test_a_table_without_numbers_has_no_piecewise_linear_encoding():
+    encoder = TableEncoder.fit({"kind": texts(*"aabcab"), "flag": np.array([0.0, 1, 1, 0, 1, 0])})
+    X = encoder.encode({"kind": texts(*"aabcab"), "flag": np.array([0.0, 1, 1, 0, 1, 0])})
+    assert encoder.piecewise_linear(X, None) is None
+
+
 # ---- embedded columns -----------------------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.errors import DataError, OptionError, ShapeError
+from chainrule.nn.inputs import edges as edges_of_rows
 from chainrule.nn.inputs.quantiles import sample_of_rows, weighted_quantiles
-from chainrule.nn.layers import piecewise_linear
 from comparisons import numbers
 
 GOLDEN = numbers(json.loads((Path(__file__).parent / "torch_table_layers.json").read_text(encoding="utf-8")))
@@ -130,7 +130,7 @@ def test_weighted_quantiles_of_equal_weights_are_a_median_and_the_ends():
 
 
 def test_edges_of_very_many_rows_are_those_of_a_sample(rng, monkeypatch):
-    monkeypatch.setattr(piecewise_linear, "SAMPLE", 2000)
+    monkeypatch.setattr(edges_of_rows, "SAMPLE", 2000)
     X = rng.permutation(np.arange(20_000.0))[:, None]
     first, again = cr.PiecewiseLinear.fit(X), cr.PiecewiseLinear.fit(X, sample_weight=np.ones(20_000))
     (edges,) = first.edges
@@ -139,6 +139,22 @@ def test_edges_of_very_many_rows_are_those_of_a_sample(rng, monkeypatch):
     rows = sample_of_rows(20_000, 2000)
     assert len(np.unique(rows)) == 2000
     assert set(edges) <= set(X[rows, 0])
+
+
+def test_edges_of_raw_rows_are_those_of_standardised_ones(rng):
+    """Quantiles go through the standardisation, which is monotone, limit and all; and back into the column's units."""
+    X = np.exp(rng.normal(3, 2, (400, 3)))
+    s = cr.Standardization.fit_robust(X, limit=3.0)
+    z = np.empty_like(X)
+    cr.backend("cpu").standardize(X, s.mean, s.scale, limit=3.0, out=z)
+    found = cr.PiecewiseLinear.fit(X, standardization=s)
+    assert found == cr.PiecewiseLinear.fit(z)
+    raw = cr.PiecewiseLinear.fit(X)
+    for j in range(3):
+        np.testing.assert_allclose(
+            edges_of_rows.from_standardized(np.array(found.edges[j][:-3]), s, j), raw.edges[j][:-3], rtol=1e-3
+        )
+    assert cr.PiecewiseLinear.fit(X, columns=[1], standardization=s).edges == ((), found.edges[1], ())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chainrule.backends.contract.backend import Array
 from chainrule.cli.console import output, show_checkpoint
 from chainrule.cli.console.reports import shape_of
@@ -17,6 +19,7 @@ from chainrule.nn.columns.category_columns import EmbeddedColumn
 from chainrule.nn.columns.notation import PLAIN
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.inputs.edges import from_standardized
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.layers.base import Node, walk
 from chainrule.nn.layers.dense import Dense
@@ -24,7 +27,6 @@ from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
-from chainrule.plain_text import count_of
 from chainrule.train.checkpoints import checkpoint
 
 NAMES_SHOWN = 12
@@ -175,10 +177,10 @@ def _layer_rows(net: Network) -> list[list[str]]:
         described = node.layer.describe().items()
         settings = {name: value for name, value in described if name not in {"kind", "n_out", "start"}}
         if node.inner:
-            settings = {"around": " ".join(inner.name for inner in node.inner)}
+            settings = {"around": f"around {' '.join(inner.name for inner in node.inner)}"}
         if isinstance(node.layer, PiecewiseLinear):
-            with_edges = sum(1 for edges in node.layer.edges if edges)
-            settings = {"x, and": f"{node.layer.fractions:,} fractions of {count_of(with_edges, 'column')}"}
+            rows += _piecewise_rows(node, net)
+            continue
         if isinstance(node.layer, Embedding):
             rows += _embedding_rows(node, net)
             continue
@@ -200,6 +202,28 @@ def _embedding_rows(node: Node, net: Network) -> list[list[str]]:
         what = f"{count:,} vectors of {names[column] if names else f'column {column}'}"
         rows.append([f"  E{t}", f"1 -> {E.shape[1]}", what, *_sizes(E)])
     return rows
+
+
+def _piecewise_rows(node: Node, net: Network) -> list[list[str]]:
+    """One for the layer; at the input of a net one for each column with edges, which are in its units."""
+    layer, at_input = node.layer, _columns_of_input(node, net)
+    assert isinstance(layer, PiecewiseLinear)
+    rows = [[node.name, f"{node.n_in} -> {node.n_out}", "x as it is, and fractions of the pieces of columns", "", ""]]
+    with_edges = [(column, edges) for column, edges in zip(at_input, layer.edges, strict=False) if edges]
+    names, features = net.preparation.feature_names, net.preparation.features
+    for column, edges in with_edges[:COLUMNS_SHOWN]:
+        z = np.array(edges)
+        x = z if features is None else from_standardized(z, features, column)
+        listed = ", ".join(f"{b:.4g}" for b in x[:NAMES_SHOWN]) + ", ..." * (len(x) > NAMES_SHOWN)
+        rows.append([f"  {names[column] if names else f'column {column}'}", f"1 -> {len(edges)}", f"edges {listed}"])
+    return rows + [[f"  and {len(with_edges) - COLUMNS_SHOWN} more"]] * (len(with_edges) > COLUMNS_SHOWN)
+
+
+def _columns_of_input(node: Node, net: Network) -> list[int]:
+    """The columns of X that a layer at the input, or right behind its embedding, takes as they are; else none."""
+    embedded = net.codes()
+    at_input = node is net.nodes[0] or (bool(embedded) and node is net.nodes[1])
+    return [column for column in range(net.n_in) if column not in embedded] if at_input else []
 
 
 def _sizes(W: Array) -> tuple[str, str]:

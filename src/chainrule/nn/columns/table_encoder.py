@@ -16,7 +16,9 @@ from chainrule.nn.columns.column_data import ColumnData, KnownTexts, TableColumn
 from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_columns import Column, fit_column
+from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.plain_text import count_of
 
 OUT_OF_MEMORY_HINT = "X takes 8 bytes per number: use fewer rows or columns, or a lower max_categories"
@@ -143,6 +145,36 @@ class TableEncoder:
             widths=widths,
             shares=[() if column.is_complete else column.shares for _, column in embedded],
         )
+
+    def piecewise_linear(
+        self,
+        X: np.ndarray,
+        standardization: Standardization | None,
+        *,
+        bins: int = 16,
+        sample_weight: np.ndarray | None = None,
+    ) -> PiecewiseLinear | None:
+        """The encoding of the numbers of a table, for the input of a net; None if no column has edges.
+
+        It comes right behind :meth:`embedding`, if there is one, else it is the first layer. Columns of categories and
+        of missing values get no fractions.
+
+        Parameters
+        ----------
+        X : (n, len(names)) the training rows, from :meth:`encode`
+        standardization : of the net's preparation, or None
+        bins, sample_weight : as for :meth:`PiecewiseLinear.fit`
+        """
+        starts = np.cumsum([0, *(len(column.names) for column in self.columns)])[:-1].tolist()
+        of = {
+            kind: [at for at, column in zip(starts, self.columns, strict=True) if isinstance(column, kind)]
+            for kind in (NumberColumn, EmbeddedColumn)
+        }
+        whole = PiecewiseLinear.fit(
+            X, columns=of[NumberColumn], bins=bins, standardization=standardization, sample_weight=sample_weight
+        )
+        found = PiecewiseLinear([edges for j, edges in enumerate(whole.edges) if j not in of[EmbeddedColumn]])
+        return found if found.fractions else None
 
     @out_of_memory_hint(OUT_OF_MEMORY_HINT, doing="encoding a table")
     def encode(self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None) -> np.ndarray:

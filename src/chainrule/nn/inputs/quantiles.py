@@ -37,10 +37,10 @@ def five_numbers(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     return found
 
 
-def sample_of_rows(n: int, most: int) -> np.ndarray | slice:
-    """All of ``n`` rows or, if they are more than ``most``, so many of them at random, always the same; ascending."""
+def sample_of_rows(n: int, most: int) -> np.ndarray | None:
+    """``most`` of ``n`` rows at random, always the same, ascending; None if there are not more."""
     if n <= most:
-        return slice(None)
+        return None
     order = np.empty(n, np.int64)
     backend("cpu").permutation(*stream(0, Purpose.SAMPLE), out=order)
     return np.sort(order[:most])

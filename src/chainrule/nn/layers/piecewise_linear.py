@@ -11,21 +11,17 @@ import numpy as np
 
 from chainrule.backends.contract.arrays import Pieces
 from chainrule.backends.contract.backend import Array
-from chainrule.errors import DataError, OptionError, ShapeError
-from chainrule.nn.inputs.quantiles import sample_of_rows, weighted_quantiles
+from chainrule.errors import OptionError
+from chainrule.nn.inputs.edges import SMALLEST, quantile_edges
+from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
 from chainrule.nn.layers.formulas import Backward, Formulas, Forward, joined
 from chainrule.nn.row_format import RowFormat
-from chainrule.options import whole_number
 from chainrule.plain_text import count_of
 
 LOWEST: Final = -1.0  # of the first fraction of a column, below its first edge
 HIGHEST: Final = 2.0  # of the last one, above its last edge
-SAMPLE: Final = 100_000  # rows that edges are taken from: a quantile of them is within half a percent of all rows'
-FEWEST: Final = 3  # edges: two would make one fraction, which x itself is already
-LARGEST: Final = 1e30  # edge, and SMALLEST width of a piece: what is divided by it stays finite in float32
-SMALLEST: Final = 1e-30
-COLUMNS: Final = 16  # whose sample is in memory at a time
+LARGEST: Final = 1e30  # edge: what is divided by a width stays finite in float32
 INDEX: Final = np.dtype(np.int64)
 
 
@@ -69,7 +65,15 @@ class PiecewiseLinear(Layer):
         return f"PiecewiseLinear({count_of(self.fractions, 'fraction')} of {count_of(with_edges, 'column')})"
 
     @classmethod
-    def fit(cls, X: np.ndarray, *, bins: int = 16, sample_weight: np.ndarray | None = None) -> Self:
+    def fit(
+        cls,
+        X: np.ndarray,
+        *,
+        bins: int = 16,
+        columns: Sequence[int] | None = None,
+        standardization: Standardization | None = None,
+        sample_weight: np.ndarray | None = None,
+    ) -> Self:
         """The encoding with edges at the quantiles 0, 1 / bins, ... 1 of each column, each once.
 
         Of more than 100,000 rows a sample decides, always the same. A column of one or two values, or one that is
@@ -77,8 +81,10 @@ class PiecewiseLinear(Layer):
 
         Parameters
         ----------
-        X : (n, n_in) finite numbers as the layer takes them: of a net with a preparation, the standardised ones
+        X : (n, n_in) finite numbers as the layer takes them or, with a ``standardization``, before it
         bins : fractions of a column, at most; fewer if quantiles are equal
+        columns : that get edges, by default all
+        standardization : of the net's preparation, if X is not yet standardised
         sample_weight : (n,) from 0 up; a row of weight 2 counts as two rows, one of 0 not at all
 
         Raises
@@ -86,18 +92,9 @@ class PiecewiseLinear(Layer):
         DataError    for numbers that are not finite, or weights that are not from 0 up or all 0.
         ShapeError   if the weights are not as many as the rows.
         """
-        whole_number("bins", bins, low=2)
-        if X.ndim != 2 or not X.size or X.dtype.kind not in "biuf":
-            raise DataError(f"X: expected rows of numbers, got {X.dtype} {X.shape}")
-        rows, weights = _weighted_sample(X, sample_weight)
-        levels = np.linspace(0, 1, bins + 1)
-        edges: list[Sequence[float]] = []
-        for start in range(0, X.shape[1], COLUMNS):
-            sample = np.asarray(X[rows, start : start + COLUMNS], np.float64)
-            if not np.isfinite(sample).all():
-                raise DataError(f"X: expected finite numbers, got others in columns {start} to {start + COLUMNS - 1}")
-            edges += [_quantiles(column, levels, weights) for column in sample.T]
-        return cls(edges)
+        return cls(
+            quantile_edges(X, bins=bins, columns=columns, standardization=standardization, sample_weight=sample_weight)
+        )
 
     @property
     def fractions(self) -> int:
@@ -203,31 +200,6 @@ class PiecewiseLinearPass(LayerPass):
         z = (x[..., columns[part]] - start[part]) / width[part]
         p = np.where(z.real < low[part], low[part], np.where(z.real > high[part], high[part], z))
         return joined(x, p)
-
-
-def _weighted_sample(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray | slice, np.ndarray | None]:
-    """Which rows of X decide, and their weights."""
-    rows = sample_of_rows(len(X), SAMPLE)
-    if weights is None:
-        return rows, None
-    weights = np.asarray(weights, np.float64)
-    if weights.shape != (len(X),):
-        raise ShapeError(f"expected sample_weight of shape ({len(X)},), got {weights.shape}")
-    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights[rows].any():
-        raise DataError("sample_weight: expected finite numbers from 0 up, not all 0")
-    return rows, weights[rows]
-
-
-def _quantiles(column: np.ndarray, levels: np.ndarray, weights: np.ndarray | None) -> list[float]:
-    """The edges of a column, none if they would be fewer than 3."""
-    if weights is None:
-        found = np.quantile(column, levels, method="inverted_cdf")
-    else:
-        found = weighted_quantiles(column[weights > 0], levels, weights[weights > 0])
-    edges = np.unique(found.astype(np.float32))
-    edges = edges[np.diff(edges.astype(np.float64), prepend=-np.inf) >= SMALLEST]
-    # The shortest decimals that are these numbers: a model file holds them as text.
-    return [float(str(edge)) for edge in edges] if len(edges) >= FEWEST else []
 
 
 def _listed(values: Any) -> tuple[Any, ...]:
