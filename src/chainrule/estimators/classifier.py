@@ -34,9 +34,7 @@ from chainrule.train.recipe import Auto
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """A multilayer perceptron for classes, with scikit-learn's methods, parameters and attributes.
 
-    ``fit(X, y)``, ``predict``, ``predict_proba``, ``score``, ``partial_fit``; in a Pipeline, in GridSearchCV. The
-    targets are labels (n,) of two or more classes, or an indicator (n, k) of zeros and ones: several labels per row.
-
+    The targets are labels (n,) of two or more classes, or an indicator (n, k) of zeros and ones: several labels per row.
     Parameters that scikit-learn has too mean what they mean there; some defaults differ, because they train better
     nets (docs/scikit-learn.md has them all, and what they were measured on).
 
@@ -70,8 +68,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         min(1, 5 / (learning_rate_init * steps)) with adam, with the steps of max_iter epochs, and 0 with the others
     dropout : rate after each hidden layer, in [0, 1); "auto": 0.2 from 1,000 rows if hidden_layer_sizes is "auto" too,
         else 0
-    n_members : nets that are trained at once, each with its own initial weights, order of rows and dropout masks; the
-        prediction is the mean of theirs
+    n_members : nets that are trained at once, whose mean is the prediction
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}: of the loss, "balanced" by the weights of the training rows
     standardize : scale features to mean 0 and standard deviation 1 inside the net, outliers bent over smoothly

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends import backend
 from chainrule.random import Purpose, stream
 
 BLOCKS, FEW_BLOCKS = 16, 8
@@ -150,5 +150,5 @@ def _latest(times: np.ndarray, count: int, members: int) -> RowBlocks:
 def _permutation(n: int, seed: int, index: int) -> np.ndarray:
     order = np.empty(n, np.int64)
     if n:
-        NumPyBackend().permutation(*stream(seed, Purpose.BLOCKS, index=index), out=order)
+        backend("cpu").permutation(*stream(seed, Purpose.BLOCKS, index=index), out=order)
     return order
