@@ -34,7 +34,7 @@ from chainrule.train.recipe import Auto
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """A multilayer perceptron for classes, with scikit-learn's methods, parameters and attributes.
 
-    The targets are labels (n,) of two or more classes, or an indicator (n, k) of zeros and ones: several labels per row.
+    The targets are labels (n,) of two or more classes, or an indicator (n, k) of zeros and ones, several labels a row.
     Parameters that scikit-learn has too mean what they mean there; some defaults differ, because they train better
     nets (docs/scikit-learn.md has them all, and what they were measured on).
 
@@ -56,10 +56,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     shuffle : shuffle the rows before every epoch
     random_state : seed of weights, shuffles, dropout and the split of early_stopping
     tol, n_iter_no_change : the fit has converged once the loss (with held-out rows, their score) has not improved by
-        tol for more than n_iter_no_change epochs in a row; with "cosine" only if rows are held out
+        tol for more than n_iter_no_change epochs; with "cosine" only if rows are held out
     early_stopping : hold out a ``validation_fraction`` of the rows and stop by their score
-    momentum, nesterovs_momentum : of sgd
-    beta_1, beta_2, epsilon : of adam
+    momentum, nesterovs_momentum, beta_1, beta_2, epsilon : of sgd, and of adam
     max_fun : of lbfgs: evaluations of the loss, at most; it needs about max_iter of them
     warm_start : ``fit`` continues from the weights of the fit before
     verbose : a progress line with the time left on a terminal; elsewhere, as scikit-learn, a line per epoch on stdout
