@@ -187,6 +187,25 @@ def test_a_learning_rate_by_fan_in_is_divided_by_the_root_of_the_inputs_of_each_
     assert segments(layout, [by_fan_in], 0.0)[-1].lr_factor == 2.0  # what is no W has no inputs
 
 
+def test_a_group_of_rows_of_w_has_a_rate_of_its_own():
+    layout = cr.Network([cr.Dense(3)], 10).parameter_arena.layout  # W (10, 3) in an extent of 32
+    line = cr.ParameterGroup("*.W", 0.1, 0.0, rows=(2, 6))
+    assert segments(layout, [line], 0.5) == [
+        Segment(slice(0, 6), 1.0, 0.5), Segment(slice(6, 18), 0.1, 0.0), Segment(slice(18, 32), 1.0, 0.5),
+        Segment(slice(32, 48), 1.0, 0.0),
+    ]  # fmt: skip
+    everything = cr.ParameterGroup("*", 2.0)
+    assert segments(layout, [cr.ParameterGroup("*", rows=(0, 99)), everything], 0.0) == [
+        Segment(slice(0, 32), 1.0, 0.0), Segment(slice(32, 48), 2.0, 0.0)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [(3, 3), (-1, 2), (0.5, 2)])
+def test_rows_of_a_parameter_group_are_a_stretch(rows):
+    with pytest.raises(cr.OptionError, match="rows"):
+        cr.ParameterGroup("*.W", rows=rows)
+
+
 def test_factors_of_columns_are_not_decayed_unless_asked():
     layout = cr.Network([cr.Scale(), cr.Dense(2)], 16).parameter_arena.layout
     assert [segment.weight_decay for segment in segments(layout, (), 0.5)] == [0.5, 0.0]

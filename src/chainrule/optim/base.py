@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import fnmatch
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from chainrule.arena import Arena, Layout, Slot, is_trained
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.optim.schedules import Schedule, as_schedule
-from chainrule.options import real_number
+from chainrule.options import real_number, whole_number
 from chainrule.plain_text import count_of, show
 
 
@@ -37,6 +37,7 @@ class ParameterGroup:
     ----------
     pattern : of names in ``net.parameters()``: * matches any characters, ? one, [..] one of these
     lr_factor, decay_factor : from 0 up; 0 freezes the parameters, or leaves them undecayed
+    rows : (start, stop), only these rows of a W, those of some of the layer's inputs; None for all
     by_fan_in : divide ``lr_factor`` by sqrt(n_in) for each W (n_in, n_out). Adam moves every weight by about the
         learning rate, and so z = x @ W by up to n_in times as much: this lets one rate suit layers of any width.
         Parameters other than a W keep ``lr_factor``
@@ -46,17 +47,27 @@ class ParameterGroup:
     lr_factor: float = 1.0
     decay_factor: float = 1.0
     by_fan_in: bool = False
+    rows: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         real_number("lr_factor", self.lr_factor)
         real_number("decay_factor", self.decay_factor)
         if not isinstance(self.by_fan_in, bool):
             raise OptionError(f"by_fan_in: expected True or False, got {self.by_fan_in!r:.60}")
+        if self.rows is not None:
+            start, stop = (whole_number("rows", number, low=0) for number in self.rows)
+            if not start < stop:
+                raise OptionError(f"rows: expected (start, stop) with start below stop, got {self.rows!r:.60}")
 
     def rate_of(self, name: str, slot: Slot) -> float:
         """The factor of the learning rate of this parameter."""
         divides = self.by_fan_in and name.endswith(".W")
         return self.lr_factor / math.sqrt(slot.shape[-2]) if divides else self.lr_factor
+
+    def covers(self, name: str, row: int) -> bool:
+        """Whether it is for this row of this parameter."""
+        matches = fnmatch.fnmatchcase(name, self.pattern)
+        return matches and (self.rows is None or (name.endswith(".W") and self.rows[0] <= row < self.rows[1]))
 
 
 NOT_DECAYED = ("*.b", "*.bias", "*.gain", "*.s")
@@ -82,15 +93,24 @@ def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: flo
     for name, slot in layout.slots.items():
         if not is_trained(name):
             continue
-        group = next(g for g in (*groups, *DEFAULT_GROUPS) if fnmatch.fnmatchcase(name, g.pattern))
-        decay = weight_decay * group.decay_factor
-        stop = slot.start + slot.extent
-        rate = group.rate_of(name, slot)
-        if found and found[-1].part.stop == slot.start and found[-1][1:] == (rate, decay):
-            found[-1] = found[-1]._replace(part=slice(found[-1].part.start, stop))
-        else:
-            found.append(Segment(slice(slot.start, stop), rate, decay))
+        for row, part in _cuts(name, slot, groups):
+            group = next(g for g in (*groups, *DEFAULT_GROUPS) if g.covers(name, row))
+            factors = group.rate_of(name, slot), weight_decay * group.decay_factor
+            if found and found[-1].part.stop == part.start and found[-1][1:] == factors:
+                found[-1] = found[-1]._replace(part=slice(found[-1].part.start, part.stop))
+            else:
+                found.append(Segment(part, *factors))
     return found
+
+
+def _cuts(name: str, slot: Slot, groups: Sequence[ParameterGroup]) -> Iterator[tuple[int, slice]]:
+    """The parts of a slot with rows of one group each: their first row, and their place in the arena."""
+    borders = {row for g in groups if g.rows is not None and g.covers(name, g.rows[0]) for row in g.rows}
+    first = [0, *sorted(row for row in borders if 0 < row < slot.shape[0])] if borders else [0]
+    size = slot.size // slot.shape[0]
+    ends = [*(slot.start + row * size for row in first[1:]), slot.start + slot.extent]
+    for row, end in zip(first, ends, strict=True):
+        yield row, slice(slot.start + row * size, end)
 
 
 def _refuse_unmatched(groups: Sequence[ParameterGroup], names: Sequence[str]) -> None:

@@ -202,3 +202,11 @@ def test_standardization_of_some_columns_at_a_time_has_the_bits_of_all_at_once(r
 def test_predict_table_of_what_is_no_table(source):
     with pytest.raises(cr.DataError, match=r"expected a table of chainrule\.read_table, got (str|dict|nda)"):
         cr.MLP([3, 4, 2]).predict_table(source)
+
+
+def test_keep_steps_centres_a_column_of_two_values_and_leaves_its_step(rng):
+    x = np.stack([rng.integers(0, 2, 50) * 3.0 + 1, rng.normal(size=50), np.full(50, 4.0)], axis=1)
+    found, usual = (cr.Standardization.fit_robust(x, keep_steps=keep) for keep in (True, False))
+    assert (found.mean[0], found.scale[0]) == (pytest.approx(x[:, 0].mean()), 3.0)
+    np.testing.assert_array_equal(found.scale[1:], usual.scale[1:])
+    np.testing.assert_array_equal(found.mean, usual.mean)

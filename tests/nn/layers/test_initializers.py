@@ -69,6 +69,13 @@ def test_only_the_first_rows_of_w_start_with_weights():
     assert W[:100].tobytes() == small.tobytes()
 
 
+def test_weights_may_be_those_of_another_number_of_inputs():
+    W, _ = parameters(first(cr.Start("lecun", fan_in=2.5)))
+    assert W.var() == pytest.approx(1 / 2.5, rel=0.02)
+    with pytest.raises(OptionError, match="fan_in"):
+        cr.Start(fan_in=0)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_start_has_the_same_bits_on_every_backend(backend, dtype):
     layers = [cr.Dense(33, "selu", start=cr.Start("lecun", bias_std=1.0, rows=5)), cr.Dense(2, start=cr.Start("zero"))]

@@ -89,12 +89,15 @@ class Standardization:
         limit: float = math.inf,
         names: Sequence[str] = (),
         sample_weight: np.ndarray | None = None,
+        keep_steps: bool = False,
     ) -> Standardization:
         """Median and distance of the quartiles of each column; half the range if the quartiles are equal.
 
         Outliers do not affect them. A column of two values (0 and 1: a category's, or whether a number is missing) has
-        mean and standard deviation, as in :meth:`fit`: its quartiles say little, and its mean becomes 0. Weights count
-        as in :meth:`fit`; a quartile by weight is the value with that part of the weight below it. DataError as there.
+        mean and standard deviation, as in :meth:`fit`: its quartiles say little, and its mean becomes 0; with
+        ``keep_steps`` it has its mean and the step between its values, so that a rare category is no outlier. Weights
+        count as in :meth:`fit`; a quartile by weight is the value with that part of the weight below it. DataError as
+        there.
 
         Source: Holzmueller, Grinsztajn, Steinwart 2024 (RealMLP), section 3.
         """
@@ -109,6 +112,8 @@ class Standardization:
             mean[j], scale[j] = _quartiles(x[:, j], _exponents(reach[j]), sample_weight)
         if is_binary.any():
             mean[is_binary], scale[is_binary] = _moments(x[:, is_binary], reach[is_binary], sample_weight)
+        if keep_steps:
+            scale[is_binary] = np.minimum(high / 2 - low / 2, LARGEST / 2)[is_binary] * 2
         return cls(*_without_constants(mean, scale, low, high), limit)
 
     @property

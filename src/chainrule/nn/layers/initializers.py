@@ -44,11 +44,14 @@ class Start:
     bias_std : the standard deviation of the biases, from 0 up: b ~ U(-sqrt(3) bias_std, sqrt(3) bias_std)
     rows : only the first so many rows of W, those of the first inputs, start with weights, as if they were all (n_in
         above is ``rows``); the others start at 0. None for all of W
+    fan_in : in the place of n_in above, for inputs whose squares have another mean than 1: the sum of these means, so
+        that hundreds of columns of rare categories count for what they are
     """
 
     weights: StartName | None = None
     bias_std: float = 0.0
     rows: int | None = None
+    fan_in: float | None = None
 
     def __post_init__(self) -> None:
         if self.weights is not None:
@@ -56,6 +59,8 @@ class Start:
         object.__setattr__(self, "bias_std", real_number("bias_std", self.bias_std))  # the dataclass is frozen
         if self.rows is not None:
             object.__setattr__(self, "rows", whole_number("rows", self.rows))
+        if self.fan_in is not None:
+            object.__setattr__(self, "fan_in", real_number("fan_in", self.fan_in, above=True))
 
     def __repr__(self) -> str:
         return f"Start({', '.join(f'{name}={value!r}' for name, value in self.describe().items())})"
@@ -77,7 +82,9 @@ class Start:
         """Overwrite W and b, which are 0; ``suited`` is the initializer that suits the activation."""
         if self.weights != "zero":
             W = parameters["W"] if self.rows is None else parameters["W"][: self.rows]
-            initialize_weights(backend, W, self.weights or suited, seed=seed, layer=layer, member=member)
+            initialize_weights(
+                backend, W, self.weights or suited, seed=seed, layer=layer, member=member, fan_in=self.fan_in
+            )
         if self.bias_std:
             limit = math.sqrt(3) * self.bias_std
             numbers = stream(seed, Purpose.BIASES, index=layer, member=member)
@@ -87,7 +94,7 @@ class Start:
 USUAL: Final = Start()
 
 
-def uniform_limit(initializer: InitializerName, n_in: int, n_out: int) -> float:
+def uniform_limit(initializer: InitializerName, n_in: float, n_out: int) -> float:
     """The half-width of the interval of the weights."""
     match initializer:
         case "he":
@@ -100,8 +107,19 @@ def uniform_limit(initializer: InitializerName, n_in: int, n_out: int) -> float:
 
 
 def initialize_weights(
-    backend: Backend, W: Array, initializer: InitializerName, *, seed: int, layer: int, member: int = 0
+    backend: Backend,
+    W: Array,
+    initializer: InitializerName,
+    *,
+    seed: int,
+    layer: int,
+    member: int = 0,
+    fan_in: float | None = None,
 ) -> None:
-    """Overwrite ``W`` (n_in, n_out) with the weights of this seed, layer and member of an ensemble."""
-    limit = uniform_limit(initializer, *W.shape)
+    """Overwrite ``W`` (n_in, n_out) with the weights of this seed, layer and member of an ensemble.
+
+    ``fan_in`` stands in the place of n_in in the limit.
+    """
+    n_in, n_out = W.shape
+    limit = uniform_limit(initializer, n_in if fan_in is None else fan_in, n_out)
     backend.uniform(*stream(seed, Purpose.WEIGHTS, index=layer, member=member), low=-limit, high=limit, out=W)
