@@ -52,14 +52,19 @@ def least(deviances: np.ndarray, rows: float) -> float:
         return 1.0
     factor = float(FACTORS[np.flatnonzero(finite == best)[-1]])
     gain = finite[0] - best
-    return 0.0 if gain > 0 and gain * rows <= price(rows) * max(best, 0.0) else factor
+    return 0.0 if gain > 0 and not pays(gain, best, rows) else factor
+
+
+def pays(gain: float, left: float, rows: float) -> bool:
+    """Whether so many rows gain enough deviance to choose a parameter, by what is ``left`` of it."""
+    return bool(gain * rows > price(rows) * max(left, 0.0))
 
 
 def deviance(
     loss: Loss, held_out: Sequence[HeldOutPredictions], factors: np.ndarray | float, shift: np.ndarray | float = 0.0
 ) -> float:
     """sum_i w_i (l_i - l of a perfect prediction) of predictions that are shrunk so far."""
-    return sum(summed_loss(loss, part, part.shrunk(factors, shift)) - _perfect(loss, part) for part in held_out)
+    return sum(summed_loss(loss, part, part.shrunk(factors, shift)) - perfect_loss(loss, part) for part in held_out)
 
 
 def summed_loss(loss: Loss, part: HeldOutPredictions, logits: np.ndarray) -> float:
@@ -72,6 +77,7 @@ def summed_loss(loss: Loss, part: HeldOutPredictions, logits: np.ndarray) -> flo
     return float(totals[0, LOSS]) / loss.scale
 
 
-def _perfect(loss: Loss, part: HeldOutPredictions) -> float:
+def perfect_loss(loss: Loss, part: HeldOutPredictions) -> float:
+    """sum_i w_i l_i of a prediction that is right for each row."""
     weight = len(part.logits) if part.weights is None else part.weights.sum()
     return float(weight * loss.perfect(part.targets, part.weights))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def mean_and_spread(loss: GaussianNLL, held_out: Sequence[HeldOutPredictions], r
     error = targets - constants[:, :k]
     factor = least(np.array([weights @ ((error - f * deviations[:, :k]) ** 2).sum(axis=1) for f in FACTORS]), rows)
     square = (error - factor * deviations[:, :k]) ** 2
-    spread_factor, q = _spread(constants[:, k:], deviations[:, k:], square, weights, rows)
+    spread_factor, q = fit_spread(constants[:, k:], deviations[:, k:], square, weights, rows)
     if factor == 0 and spread_factor == 0:
         q = np.ones(k)  # the constant prediction, whose variance all training rows have chosen
     shift = np.concatenate([np.zeros(k), np.log(q)])
@@ -28,7 +28,7 @@ def mean_and_spread(loss: GaussianNLL, held_out: Sequence[HeldOutPredictions], r
     return ShrinkFactors(factors, shift, factor, spread_factor, float(np.exp(np.log(q).mean() / 2)))
 
 
-def _spread(
+def fit_spread(
     constant: np.ndarray, deviation: np.ndarray, square: np.ndarray, weights: np.ndarray, rows: float
 ) -> tuple[float, np.ndarray]:
     """The factor g of log variances and the widening q (k,); all others (m, k), ``square`` the squared errors."""
@@ -62,11 +62,16 @@ def has_gaps(loss: Loss) -> bool:
 
 
 def location_and_gaps(loss: Loss, held_out: Sequence[HeldOutPredictions], rows: float) -> ShrinkFactors:
-    """Two factors, found in turn from the best common one."""
+    """Two factors, by the loss of held-out rows."""
+    return best_location_and_gaps(loss, lambda factors: deviance(loss, held_out, factors), rows)
+
+
+def best_location_and_gaps(loss: Loss, of_factors: Callable[[np.ndarray], float], rows: float) -> ShrinkFactors:
+    """The two factors of the least deviance ``of_factors``, found in turn from the best common one."""
     is_gap = np.arange(loss.n_out) % loss.outputs_each > 0
 
     def of(f: float, g: float) -> float:
-        value = deviance(loss, held_out, np.where(is_gap, g, f))
+        value = of_factors(np.where(is_gap, g, f))
         return value if np.isfinite(value) else np.inf
 
     def best(values: list[float]) -> float:

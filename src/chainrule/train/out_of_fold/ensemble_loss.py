@@ -1,0 +1,91 @@
+"""The loss of an ensemble of k, from rows that only c of its members were not trained on.
+
+An ensemble is better than a part of it, because its prediction has less variance. Members differ by chance alone, so
+the expected loss of the mean of m of them is, to second order in how far they lie apart,
+
+    L_m = L_inf + D / m,    D_i = l_i''(p) v_i / 2,
+
+with l_i the loss of row i as a function of the prediction p that is averaged (a number, a probability, a mean) and v_i
+the variance of the predictions of single members. From the c that did not see a row v_i is estimated without bias, and
+
+    L_k = L_c - (1/c - 1/k) D.
+
+Of the squared error, with D_i = v_i, that is exact. Of a probability D_i = var(p_a(y)) / (2 p(y)^2) of the row's class,
+at most c / 2: one member that is sure and wrong cannot outweigh the rows. Losses with a kink have no second derivative;
+theirs is taken from L_1 - L_c = (1 - 1/c) D. With c = 1 there is nothing to tell D from, and L_1 stands for L_k.
+
+Source: Krogh, Vedelsby 1995, equation 6 (ambiguity: of the squared error); Wood et al. 2023, section 3 (other losses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chainrule.backends import backend
+from chainrule.nn.losses.names import Focal, Gamma, Loss, Poisson
+from chainrule.train.out_of_fold.predictions import OutOfFoldPart
+from chainrule.train.shrinkage.deviance import perfect_loss, summed_loss
+from chainrule.train.shrinkage.held_out import HeldOutPredictions
+
+Factors = np.ndarray | float
+
+
+def deviance_of_ensemble(
+    loss: Loss, parts: Sequence[OutOfFoldPart], constant: np.ndarray, members: int, factors: Factors
+) -> float:
+    """sum_i w_i (l_i - l of a perfect prediction) of an ensemble of ``members`` if the logits of each are shrunk to
+    c + f (z - c), c the ``constant``."""
+    return sum(_of_part(loss, part, constant, members, factors) for part in parts)
+
+
+def _of_part(loss: Loss, part: OutOfFoldPart, constant: np.ndarray, members: int, factors: Factors) -> float:
+    z = np.ascontiguousarray(constant + factors * (part.logits - constant))
+    mean = np.empty(z.shape[1:])
+    loss.mean_of_members(backend("cpu"), z, mean)
+    held_out = HeldOutPredictions(mean, constant, part.targets, part.weights)
+    found = summed_loss(loss, held_out, mean) - perfect_loss(loss, held_out)
+    missing = 1 / len(z) - 1 / members
+    return found - missing * _spread(loss, held_out, z) if len(z) > 1 and missing > 0 else found
+
+
+def _spread(loss: Loss, held_out: HeldOutPredictions, z: np.ndarray) -> float:
+    """sum_i w_i D_i, from the logits (c, m, n_out) of members whose mean ``held_out`` has."""
+    weights = np.ones(z.shape[1]) if held_out.weights is None else held_out.weights
+    if loss.mean_kind == "softmax":
+        return float(weights @ _of_classes(loss, held_out, z))
+    if loss.mean_kind == "sigmoid":
+        t = held_out.targets
+        yes, no = (_relative_variance(log_p(z), log_p(held_out.logits)) for log_p in (_log_sigmoid, _log_opposite))
+        return float(weights @ (t * yes + (1 - t) * no).sum(axis=1)) / 2
+    if isinstance(loss, Poisson | Gamma):
+        ratio = held_out.targets if isinstance(loss, Poisson) else 2 * held_out.targets * np.exp(-held_out.logits) - 1
+        return float(weights @ (ratio * _relative_variance(z, held_out.logits)).sum(axis=1)) / 2
+    alone = np.mean([summed_loss(loss, held_out, one) for one in z])
+    return float(alone - summed_loss(loss, held_out, held_out.logits)) / (1 - 1 / len(z))
+
+
+def _of_classes(loss: Loss, held_out: HeldOutPredictions, z: np.ndarray) -> np.ndarray:
+    """(m,): var(p_a(y)) / (2 p(y)^2); of the focal loss its largest term, (1 - p(y))^gamma times as much."""
+    rows, labels = np.arange(z.shape[1]), held_out.targets
+    largest = z.max(axis=-1)
+    log_p = z[:, rows, labels] - largest - np.log(np.exp(z - largest[..., None]).sum(axis=-1))
+    log_mean = held_out.logits[rows, labels]
+    found = _relative_variance(log_p, log_mean) / 2
+    return found * -(np.expm1(np.minimum(log_mean, 0)) ** loss.gamma) if isinstance(loss, Focal) else found
+
+
+def _relative_variance(logs: np.ndarray, log_mean: np.ndarray) -> np.ndarray:
+    """Of the exponentials of ``logs`` over the first axis: the unbiased variance, divided by the square of the mean."""
+    found: np.ndarray = np.exp(logs - log_mean).var(axis=0, ddof=1)
+    return found
+
+
+def _log_sigmoid(z: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z)))
+    return found
+
+
+def _log_opposite(z: np.ndarray) -> np.ndarray:
+    return _log_sigmoid(-z)
