@@ -121,10 +121,15 @@ class Arena(Mapping[str, Array]):
         """The memory as (P,) of one net, or (k, P) of k: what a kernel takes that is no mere sum over elements."""
         return self.flat if self.members == 1 else self.flat.reshape((self.members, self.layout.size))
 
-    def part(self, part: slice) -> Array:
-        """A slice of every member's memory: (m,) of one net; (k, m) of k, or all of the flat memory if it is all."""
+    def part(self, part: slice, members: slice | None = None) -> Array:
+        """A slice of every member's memory: (m,) of one net; (k, m) of k, or all of the flat memory if it is all.
+
+        ``members`` are those that are meant, by default all.
+        """
         if self.members == 1:
             return self.flat[part]
+        if members is not None:
+            return self.by_member[members, part]
         is_all = (part.start, part.stop) == (0, self.layout.size)
         return self.flat if is_all else self.by_member[:, part]
 

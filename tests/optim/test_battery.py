@@ -200,6 +200,18 @@ def test_a_group_of_rows_of_w_has_a_rate_of_its_own():
     ]  # fmt: skip
 
 
+def test_a_group_of_members_has_rates_of_its_own():
+    layout = cr.MLP([4, 2]).parameter_arena.layout
+    frozen = cr.ParameterGroup("*.W", 0.0, members=(6, 9))
+    found = segments(layout, [frozen], 0.0, members=range(4, 8))
+    W, b = slice(0, 16), slice(16, 32)
+    others, own = slice(0, 2), slice(2, 4)
+    whole = Segment(slice(0, 32), 1.0, 0.0, others)
+    assert found == [whole, Segment(W, 0.0, 0.0, own), Segment(b, 1.0, 0.0, own)]
+    assert segments(layout, [frozen], 0.0, members=range(1)) == [Segment(slice(0, 32), 1.0, 0.0)]
+    assert segments(layout, [frozen], 0.0, members=range(7, 8))[0] == Segment(W, 0.0, 0.0)
+
+
 @pytest.mark.parametrize("rows", [(3, 3), (-1, 2), (0.5, 2)])
 def test_rows_of_a_parameter_group_are_a_stretch(rows):
     with pytest.raises(cr.OptionError, match="rows"):

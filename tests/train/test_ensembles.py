@@ -18,6 +18,8 @@ CASES: dict[str, dict[str, Any]] = {
     "batch norm": {"net": {"normalization": "batch"}},
     "clip_norm": {"optimizer": cr.Adam(lr=0.02, clip_norm=0.05)},
     "groups": {"optimizer": cr.AdamW(lr=0.02, weight_decay=0.1, groups=[cr.ParameterGroup("dense1.*", lr_factor=0.5)])},
+    "groups of members": {"optimizer": cr.Adam(lr=0.02, groups=[cr.ParameterGroup("dense0.*", 0.0, members=(1, 9))])},
+    "groups of rows": {"optimizer": cr.Adam(lr=0.02, groups=[cr.ParameterGroup("*.W", 3.0, rows=(1, 3))])},
     "momentum": {"optimizer": cr.SGD(lr=0.05, momentum=0.9, nesterov=True)},
     "accumulate": {"accumulate": 3},
     "ema": {"ema": 0.9},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import fnmatch
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -38,6 +39,7 @@ class ParameterGroup:
     pattern : of names in ``net.parameters()``: * matches any characters, ? one, [..] one of these
     lr_factor, decay_factor : from 0 up; 0 freezes the parameters, or leaves them undecayed
     rows : (start, stop), only these rows of a W, those of some of the layer's inputs; None for all
+    members : (start, stop), only these members of an ensemble, by their numbers; None for all
     by_fan_in : divide ``lr_factor`` by sqrt(n_in) for each W (n_in, n_out). Adam moves every weight by about the
         learning rate, and so z = x @ W by up to n_in times as much: this lets one rate suit layers of any width.
         Parameters other than a W keep ``lr_factor``
@@ -48,16 +50,18 @@ class ParameterGroup:
     decay_factor: float = 1.0
     by_fan_in: bool = False
     rows: tuple[int, int] | None = None
+    members: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         real_number("lr_factor", self.lr_factor)
         real_number("decay_factor", self.decay_factor)
         if not isinstance(self.by_fan_in, bool):
             raise OptionError(f"by_fan_in: expected True or False, got {self.by_fan_in!r:.60}")
-        if self.rows is not None:
-            start, stop = (whole_number("rows", number, low=0) for number in self.rows)
-            if not start < stop:
-                raise OptionError(f"rows: expected (start, stop) with start below stop, got {self.rows!r:.60}")
+        for name in ("rows", "members"):
+            if (stretch := getattr(self, name)) is not None:
+                start, stop = (whole_number(name, number, low=0) for number in stretch)
+                if not start < stop:
+                    raise OptionError(f"{name}: expected (start, stop) with start below stop, got {stretch!r:.60}")
 
     def rate_of(self, name: str, slot: Slot) -> float:
         """The factor of the learning rate of this parameter."""
@@ -81,14 +85,29 @@ class Segment(NamedTuple):
     part: slice
     lr_factor: float
     weight_decay: float
+    members: slice | None = None  # of an ensemble, counted from its first; None for all
 
 
-def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float) -> list[Segment]:
+def segments(
+    layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float, *, members: range = range(1)
+) -> list[Segment]:
     """The arena cut into slices of equal factors, without statistics; one if all are equal.
 
-    OptionError for a group whose pattern matches no parameter.
+    ``members`` are the numbers of those whose arenas these are. OptionError for a group whose pattern matches no
+    parameter.
     """
     _refuse_unmatched(groups, [name for name in layout.slots if is_trained(name)])
+    borders = {border for g in groups if g.members is not None for border in g.members if border in members}
+    starts = sorted({members.start, *borders})
+    found: list[Segment] = []
+    for start, stop in itertools.pairwise([*starts, members.stop]):
+        own = [g for g in groups if g.members is None or g.members[0] <= start < g.members[1]]
+        which = None if len(starts) == 1 else slice(start - members.start, stop - members.start)
+        found += [segment._replace(members=which) for segment in _segments_of_members(layout, own, weight_decay)]
+    return found
+
+
+def _segments_of_members(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float) -> list[Segment]:
     found: list[Segment] = []
     for name, slot in layout.slots.items():
         if not is_trained(name):
@@ -96,7 +115,7 @@ def segments(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: flo
         for row, part in _cuts(name, slot, groups):
             group = next(g for g in (*groups, *DEFAULT_GROUPS) if g.covers(name, row))
             factors = group.rate_of(name, slot), weight_decay * group.decay_factor
-            if found and found[-1].part.stop == part.start and found[-1][1:] == factors:
+            if found and found[-1].part.stop == part.start and found[-1][1:3] == factors:
                 found[-1] = found[-1]._replace(part=slice(found[-1].part.start, part.stop))
             else:
                 found.append(Segment(part, *factors))
@@ -171,9 +190,12 @@ class Optimizer(abc.ABC):
     ) -> None:
         """One step on one segment, whose slices of all arrays these are."""
 
-    def bind(self, parameters: Arena, gradients: Arena, moments: Moments | None = None) -> BoundOptimizer:
+    def bind(
+        self, parameters: Arena, gradients: Arena, moments: Moments | None = None, *, first_member: int = 0
+    ) -> BoundOptimizer:
         """This optimiser attached to these arenas, continuing from ``moments``, by default from zeros."""
-        return BoundOptimizer(self, parameters, gradients, moments if moments is not None else Moments())
+        moments = Moments() if moments is None else moments
+        return BoundOptimizer(self, parameters, gradients, moments, first_member)
 
 
 class Moments:
@@ -231,14 +253,17 @@ class Moments:
 class BoundOptimizer:
     """An optimiser and its moments; ``step`` reads the gradients and writes the parameters."""
 
-    def __init__(self, optimizer: Optimizer, parameters: Arena, gradients: Arena, moments: Moments) -> None:
+    def __init__(
+        self, optimizer: Optimizer, parameters: Arena, gradients: Arena, moments: Moments, first_member: int = 0
+    ) -> None:
         self.optimizer = optimizer
         self.backend = parameters.backend
         self.gradients = gradients.by_member
         self.moments = moments.take(optimizer.moment_names(), parameters)
         arenas = [parameters, gradients, *self.moments.values()]
-        cuts = segments(parameters.layout, optimizer.groups, optimizer.weight_decay)
-        self._work = [(segment, [arena.part(segment.part) for arena in arenas]) for segment in cuts]
+        members = range(first_member, first_member + parameters.members)
+        cuts = segments(parameters.layout, optimizer.groups, optimizer.weight_decay, members=members)
+        self._work = [(segment, [arena.part(segment.part, segment.members) for arena in arenas]) for segment in cuts]
 
     def step(self, lr: Array, state: Array) -> None:
         """Clip, then update every segment."""

@@ -18,7 +18,7 @@ from chainrule.train.monitoring.choose_metric import MetricChoice
 from chainrule.train.monitoring.epoch_metrics import EpochMetrics
 from chainrule.train.monitoring.monitored_metric import MonitoredMetric
 from chainrule.train.out_of_fold.left_out import LeftOut
-from chainrule.train.out_of_fold.predictions import OutOfFoldRows
+from chainrule.train.out_of_fold.left_out_loss import LeftOutLoss
 from chainrule.train.rates import RatesOfRun
 from chainrule.train.settings import TrainingSettings
 from chainrule.train.steps import Steps
@@ -75,7 +75,7 @@ class FitLayout:
             best_weights = None if metric is None else BestWeights(metric, net.parameter_arena)
             unseen = None
             if self._left_out is not None:
-                unseen = OutOfFoldRows(update_step.evaluated_net, self._given, self._left_out).loss
+                unseen = LeftOutLoss(update_step.evaluated_net, self._given, self._left_out)
             self.metrics = EpochMetrics(net, settings, self._rows, held_out, update_step, unseen)
             counters = new_state(be)
             _ = net.factor_arena  # made when first asked for

@@ -174,9 +174,9 @@ class Trainer(SettingsAsAttributes):
         validation : None, a fraction in (0, 1) of the rows to hold out, or (X, y) or (X, y, sample_weight). With a
             fraction, no class has all of its rows held out
         left_out : of an ensemble of k, (k, n) bool: the rows that each member is not trained on. They are its honest
-            test: ``left_out_loss`` in the history is the loss of these rows, each predicted by the mean of the members
-            that did not see it (``monitor="left_out_loss"`` keeps the epoch with the lowest), and ``Run.out_of_fold``
-            has the predictions of the net that is kept
+            test: ``left_out_loss`` in the history is the loss that the ensemble should have on new rows, from what the
+            members predict for those that they did not see (``monitor="left_out_loss"`` keeps the epoch with the
+            lowest), and ``Run.out_of_fold`` has the predictions of the net that is kept
         diagnose : measure the layers at the first step and at the end of each epoch; ``Run.diagnosis`` says what is
             wrong and what to do. The weights are the same with and without, bit for bit
         resume : a checkpoint, or a folder of them: continue from there, with the same settings and rows, to the same

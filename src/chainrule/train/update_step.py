@@ -24,7 +24,9 @@ class UpdateStep:
         self.net = net
         self.accumulation = Accumulation(net, settings.accumulate) if settings.accumulate > 1 else None
         gradients = net.gradient_arena if self.accumulation is None else self.accumulation.gradients
-        self.optimizer = settings.optimizer.bind(net.parameter_arena, gradients, settings.moments)
+        self.optimizer = settings.optimizer.bind(
+            net.parameter_arena, gradients, settings.moments, first_member=net.first_member
+        )
         self.ema = WeightEMA(net, settings.ema) if settings.ema is not None else None
         self.evaluated_net = net if self.ema is None else self.ema.net  # at the end of an epoch, and kept in the end
         self.penalty = Penalty(net, settings.l2) if settings.l2 else None

@@ -65,18 +65,28 @@ def test_out_of_fold_predictions_are_those_of_the_members(backend, rows, stream)
         np.testing.assert_array_equal(part.targets, y[part.rows])
 
 
-def test_left_out_loss_is_that_of_the_mean_prediction(rows):
+def test_left_out_loss_is_that_of_the_mean_prediction_if_no_member_saw_the_rows(rows):
     X, y, mask = rows
-    weights = np.random.default_rng(0).uniform(0.5, 2, N)
+    weights, unseen = np.random.default_rng(0).uniform(0.5, 2, N), mask[0]
     net = make()
-    run = fit(net, X, y, mask, sample_weight=weights)
-    proba, nll, total = net.predict_proba_members(X), 0.0, 0.0
-    for members in ([0, 2], [1, 3]):
-        unseen = mask[members[0]]
-        p = proba[members].mean(axis=0)[unseen, y[unseen]]
-        nll -= (weights[unseen] * np.log(p)).sum()
-        total += weights[unseen].sum()
-    assert run.history["left_out_loss"][-1] == pytest.approx(nll / total, rel=1e-5)
+    run = fit(net, X, y, np.stack([unseen] * K), sample_weight=weights)
+    nll = -np.log(net.predict_proba(X)[unseen, y[unseen]])
+    assert run.history["left_out_loss"][-1] == pytest.approx(np.average(nll, weights=weights[unseen]), rel=1e-4)
+
+
+def test_left_out_loss_allows_for_members_that_saw_the_rows(rows):
+    """Less than that of the pair's mean prediction, by how far the pair differ."""
+    X, y, mask = rows
+    net = make()
+    run = fit(net, X, y, mask)
+    proba, of_pairs, spread = net.predict_proba_members(X), 0.0, 0.0
+    for pair in ([0, 2], [1, 3]):
+        unseen = np.flatnonzero(mask[pair[0]])
+        p = proba[pair][:, unseen, y[unseen]]
+        of_pairs -= np.log(p.mean(axis=0)).sum()
+        spread += (p.var(axis=0, ddof=1) / (2 * p.mean(axis=0) ** 2)).sum()
+    expected = (of_pairs - (1 / 2 - 1 / K) * spread) / mask.any(axis=0).sum()
+    assert run.history["left_out_loss"][-1] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_epoch_with_the_lowest_left_out_loss_is_kept(rows):
@@ -88,13 +98,18 @@ def test_the_epoch_with_the_lowest_left_out_loss_is_kept(rows):
 
 def test_left_out_loss_of_a_weight_average_is_that_of_the_average(rows):
     X, y, mask = rows
-    net = make()
-    run = fit(net, X, y, mask, ema=0.9)
-    nll = 0.0
-    for part in run.out_of_fold:
-        p = np.asarray(net.predict_proba_members(X))[list(part.members)].mean(axis=0)
-        nll -= np.log(p[part.rows, y[part.rows]]).sum()
-    assert run.history["left_out_loss"][-1] == pytest.approx(nll / mask.any(axis=0).sum(), rel=1e-5)
+    net, unseen = make(), mask[0]
+    run = fit(net, X, y, np.stack([unseen] * K), ema=0.9)
+    nll = -np.log(net.predict_proba(X)[unseen, y[unseen]]).mean()
+    assert run.history["left_out_loss"][-1] == pytest.approx(nll, rel=1e-4)
+
+
+def test_labels_of_left_out_rows_are_not_smoothed(rows):
+    X, y, mask = rows
+    net = cr.MLP([5, 9, 3], members=K, loss=cr.SoftmaxCrossEntropy(label_smoothing=0.3))
+    run = fit(net, X, y, np.stack([mask[0]] * K))
+    nll = -np.log(net.predict_proba(X)[mask[0], y[mask[0]]]).mean()
+    assert run.history["left_out_loss"][-1] == pytest.approx(nll, rel=1e-4)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -7,17 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.backends import backend
 from chainrule.backends.contract.backend import Array
 from chainrule.nn.inputs.row_checks import weights_of_all
 from chainrule.nn.inputs.rows import InputReader, Rows
-from chainrule.nn.losses.names import Loss
 from chainrule.nn.network import Network
 from chainrule.train.feeding.batches import Batches, plan_batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.out_of_fold.left_out import LeftOut
-from chainrule.train.shrinkage.deviance import summed_loss
-from chainrule.train.shrinkage.held_out import HeldOutPredictions
 
 
 class OutOfFoldPart(NamedTuple):
@@ -37,12 +33,6 @@ class OutOfFoldPart(NamedTuple):
     logits: np.ndarray
     targets: np.ndarray
     weights: np.ndarray | None
-
-    def mean_logits(self, loss: Loss) -> np.ndarray:
-        """(m, n_out), of the mean of these members' predictions."""
-        out = np.empty(self.logits.shape[1:])
-        loss.mean_of_members(backend("cpu"), self.logits, out)
-        return out
 
 
 class OutOfFoldRows:
@@ -73,16 +63,6 @@ class OutOfFoldRows:
             of_members = self._resident() if self._batches is not None else self._streamed()
         found = zip(self._left_out.parts, self._left_out.split(of_members), self._of_parts, strict=True)
         return [OutOfFoldPart(*part, logits, *rest) for part, logits, rest in found]
-
-    def loss(self) -> float:
-        """The mean loss of the rows, each predicted by the mean of the members that did not see it."""
-        loss, total, weight = self._net.loss, 0.0, 0.0
-        for part in self():
-            logits = part.mean_logits(loss)
-            predicted = HeldOutPredictions(logits, np.zeros(loss.n_out), part.targets, part.weights)
-            total += summed_loss(loss, predicted, logits)
-            weight += float(len(part.rows) if part.weights is None else part.weights.sum())
-        return total * loss.scale / weight if loss.mean and weight else total
 
     def _resident(self) -> list[np.ndarray]:
         """The logits of each member for the rows that it never saw, (m_j, n_out)."""
