@@ -40,8 +40,9 @@ class OutOfFoldPart(NamedTuple):
 
     def mean_logits(self, loss: Loss) -> np.ndarray:
         """(m, n_out), of the mean of these members' predictions."""
-        out = np.empty(self.logits.shape[1:])
-        loss.mean_of_members(backend("cpu"), self.logits, out)
+        be, out = backend("cpu"), np.empty(self.logits.shape[1:])
+        with be.running():
+            loss.mean_of_members(be, self.logits, out)
         return out
 
 
