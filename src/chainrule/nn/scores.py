@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.host_memory import out_of_memory_hint
-from chainrule.nn.losses.names import Gamma, GaussianNLL, Poisson, Quantile, Task
+from chainrule.nn.losses.names import Gamma, GaussianNLL, Loss, Poisson, Quantile, Task
 from chainrule.nn.metrics import (
     accuracy,
     balanced_accuracy,
@@ -69,28 +69,39 @@ def score_classes(task: Task, y: np.ndarray, predicted: np.ndarray, probabilitie
 
 def point_prediction(net: Network, predicted: np.ndarray) -> np.ndarray:
     """One number per target from what ``predict`` returns: of several quantiles the one nearest to the median."""
-    if not isinstance(net.loss, Quantile):
+    return _central(net.loss, predicted)
+
+
+def _central(loss: Loss, predicted: np.ndarray) -> np.ndarray:
+    if not isinstance(loss, Quantile):
         return predicted
-    central: np.ndarray = predicted[..., int(np.argmin(np.abs(np.subtract(net.loss.levels, 0.5))))]
+    central: np.ndarray = predicted[..., int(np.argmin(np.abs(np.subtract(loss.levels, 0.5))))]
     return central
 
 
-@np.errstate(over="ignore", invalid="ignore")  # gaussian_nll of targets beyond 1e154, and what is not finite
 def _score_of_regression(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    loss, own = net.loss, dict[str, float]()
-    if isinstance(loss, GaussianNLL):
+    if isinstance(net.loss, GaussianNLL):
         predicted, variance = (np.asarray(part) for part in net.predict_distribution(X))
+        return score_numbers(net.loss, y, predicted, variance)
+    return score_numbers(net.loss, y, np.asarray(net.predict(X)))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # gaussian_nll of targets beyond 1e154, and what is not finite
+def score_numbers(
+    loss: Loss, y: np.ndarray, predicted: np.ndarray, variance: np.ndarray | None = None
+) -> dict[str, float]:
+    """:func:`score` of a regression from a net's ``predict``, and the variance of its ``predict_distribution``."""
+    own = dict[str, float]()
+    if variance is not None:
         y = y.reshape(predicted.shape)
         within = np.abs(y - predicted) <= CENTRAL_90 * np.sqrt(variance)
         own = {"nll": gaussian_nll(y, predicted, variance), "coverage_0.9": float(within.mean())}
-    else:
-        predicted = np.asarray(net.predict(X))
     if isinstance(loss, Quantile):
         y = y.reshape(predicted.shape[:-1])
         for j, level in enumerate(loss.levels):
             own[f"pinball_{level:g}"] = pinball(y, predicted[..., j], level)
             own[f"coverage_{level:g}"] = coverage(y, predicted[..., j])
-        predicted = point_prediction(net, predicted)
+        predicted = _central(loss, predicted)
     y = y.reshape(predicted.shape)
     if isinstance(loss, Poisson | Gamma):
         own = {"deviance": (poisson_deviance if isinstance(loss, Poisson) else gamma_deviance)(y, predicted)}

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.backends import backend
 from chainrule.nn.losses.names import Focal, Gamma, Loss, Poisson
 from chainrule.train.out_of_fold.predictions import OutOfFoldPart
 from chainrule.train.shrinkage.deviance import perfect_loss, summed_loss
@@ -41,9 +40,8 @@ def deviance_of_ensemble(
 
 
 def _of_part(loss: Loss, part: OutOfFoldPart, constant: np.ndarray, members: int, factors: Factors) -> float:
-    z = np.ascontiguousarray(constant + factors * (part.logits - constant))
-    mean = np.empty(z.shape[1:])
-    loss.mean_of_members(backend("cpu"), z, mean)
+    z = constant + factors * (part.logits - constant)
+    mean = part._replace(logits=z).mean_logits(loss)
     held_out = HeldOutPredictions(mean, constant, part.targets, part.weights)
     found = summed_loss(loss, held_out, mean) - perfect_loss(loss, held_out)
     missing = 1 / len(z) - 1 / members

@@ -64,6 +64,11 @@ def choose_ensemble_factors(
     return _together(loss, found)
 
 
+def shrink_parts(parts: Sequence[OutOfFoldPart], constant: np.ndarray, found: ShrinkFactors) -> list[OutOfFoldPart]:
+    """The predictions after each member was shrunk."""
+    return [p._replace(logits=constant + found.factors * (p.logits - constant) + found.shift) for p in parts]
+
+
 def _of_one_column(
     loss: Loss, parts: Sequence[OutOfFoldPart], constant: np.ndarray, members: int, rows: float
 ) -> ShrinkFactors:
@@ -85,15 +90,13 @@ def _of_squares(
 ) -> tuple[float, np.ndarray]:
     """f by the squared error of the first output, and (m,) the squared errors of an ensemble that is shrunk by it."""
     error, mean, variance, missing, weights = _moments(parts, constant, members)
-    unit = max(float(np.abs(error).max()), float(np.abs(mean).max()), np.finfo(np.float64).tiny)
-    error, mean, variance = error / unit, mean / unit, variance / unit / unit
     square = mean**2 - missing * variance
     product, squares = float(weights @ (error * mean)), float(weights @ square)
     f = np.round(np.clip(product / squares, 0, 1), 2) if squares > 0 else float(product >= 0)
     gain, before = f * (2 * product - f * squares), float(weights @ error**2)
     if gain > 0 and not pays(gain, before - gain, rows):
         f = 0.0
-    return float(f), (error**2 - f * (2 * error * mean - f * square)) * unit * unit
+    return float(f), error**2 - f * (2 * error * mean - f * square)
 
 
 def _moments(

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule.backends import backend
 from chainrule.backends.contract.backend import Array
 from chainrule.nn.inputs.row_checks import weights_of_all
 from chainrule.nn.inputs.rows import InputReader, Rows
+from chainrule.nn.losses.names import Loss
 from chainrule.nn.network import Network
 from chainrule.train.feeding.batches import Batches, plan_batches
 from chainrule.train.feeding.host_rows import HostRows
@@ -33,6 +35,13 @@ class OutOfFoldPart(NamedTuple):
     logits: np.ndarray
     targets: np.ndarray
     weights: np.ndarray | None
+
+    def mean_logits(self, loss: Loss) -> np.ndarray:
+        """(m, n_out), of the mean of these members' predictions."""
+        be, out = backend("cpu"), np.empty(self.logits.shape[1:])
+        with be.running():
+            loss.mean_of_members(be, self.logits, out)
+        return out
 
 
 class OutOfFoldRows:
