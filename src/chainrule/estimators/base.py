@@ -16,10 +16,11 @@ from chainrule.estimators.array_namespaces import namespace_of
 from chainrule.estimators.constant_columns import prepared_further
 from chainrule.estimators.convergence import MonitorChoice
 from chainrule.estimators.early_stopping import split_rows
+from chainrule.estimators.ensembles import LeftOutRows, begin, learn_from_left_out, leave_out
 from chainrule.estimators.fit_rows import FitRows
 from chainrule.estimators.fitted_net import FittedNet
 from chainrule.estimators.held_out import FoldTraining, shrink_by_folds
-from chainrule.estimators.parameters import activation_names
+from chainrule.estimators.new_net import new_net
 from chainrule.estimators.running_scale import RunningScale, scale_applied
 from chainrule.estimators.solvers import (
     FitPlan,
@@ -36,7 +37,6 @@ from chainrule.nn.layered_net import DTYPES, dtype_name
 from chainrule.nn.losses.names import Loss
 from chainrule.nn.network import Network
 from chainrule.options import one_of
-from chainrule.train.building import Architecture, TrainingRows, build_net
 from chainrule.train.feeding.class_weights import ClassWeight
 from chainrule.train.recipe import Recipe, Settings, recipe_for
 from chainrule.train.records.run import Run
@@ -86,6 +86,10 @@ class BaseMLP(FittedNet, abc.ABC):
             raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
         return True
 
+    def _as_predicted(self, outputs: np.ndarray) -> np.ndarray:
+        """What ``predict_proba``, or ``predict`` of a regression, makes of the outputs of the net, (n, n_out)."""
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
     def _is_of_classes(self) -> bool:
         """Whether a row has one class, so that a split may keep their shares."""
         return False
@@ -116,12 +120,20 @@ class BaseMLP(FittedNet, abc.ABC):
             settings = self._continue(training, device, one_epoch=one_epoch)
         validation = everything.take(valid) if split else None if eval_set is None else self._validation(eval_set)
         warn_of_batch_size(self, len(training.y))
-        plan = self._plan(training, settings, seed, validation, one_epoch=one_epoch)
+        # Rows that the user holds out choose the best epoch; a warm start needs the weights as they are.
+        judges = validation is None and not (one_epoch or self.warm_start)
+        left_out = None
+        if judges and settings.table is not None:
+            left_out = leave_out(training, settings, seed, by_class=self._is_of_classes())
+            begin(self._net, training, settings, left_out)
+        leaves_out = left_out is not None and left_out.mask is not None
+        plan = self._plan(training, settings, seed, validation, one_epoch=one_epoch, leaves_out=leaves_out)
         try:
-            run = self._train(training, validation, plan, rows.unit, moves_scale=one_epoch and not first)
+            run = self._train(training, validation, plan, rows.unit, left_out, moves_scale=one_epoch and not first)
             self.shrinkage_ = None
-            # Rows that the user holds out choose the best epoch; a warm start needs the weights as they are.
-            if self.shrink and validation is None and not (one_epoch or self.warm_start):
+            if left_out is not None:
+                self._learn_from_left_out(training, run, left_out, seed)
+            elif self.shrink and judges:
                 self.shrinkage_ = self._shrink(training, settings, seed, run)
         finally:
             self._publish_weights(namespace_of(X))
@@ -186,25 +198,19 @@ class BaseMLP(FittedNet, abc.ABC):
     ) -> Network:
         """A net with weights drawn by ``seed``, prepared for these training rows."""
         loss, n_out = self._loss()
-        architecture = Architecture(
-            activation=activation_names(self.activation),
-            normalization=self.normalization,
+        return new_net(
+            self,
+            rows,
+            settings,
+            seed,
             loss=loss,
             n_out=n_out,
-            scaling="standard" if self.standardize else None,
-            backend=device,
+            device=device,
             dtype=dtype,
-            seed=seed,
-        )
-        training = TrainingRows(
-            X=rows.X,
-            y=rows.y,
-            weights=rows.weights,
-            target_name=target_name,
-            classes=self._class_names(),
             encoder=encoder,
+            classes=self._class_names(),
+            target_name=target_name,
         )
-        return build_net(architecture, settings, training)
 
     def _continue(self, training: FitRows, device: Backend, *, one_epoch: bool) -> Settings:
         """With the net of the fit before, on this device; the settings of this fit."""
@@ -236,7 +242,14 @@ class BaseMLP(FittedNet, abc.ABC):
         return split_rows(y, self.validation_fraction, random, by_class=self._is_of_classes())
 
     def _plan(
-        self, training: FitRows, settings: Settings, seed: int, validation: FitRows | None, *, one_epoch: bool
+        self,
+        training: FitRows,
+        settings: Settings,
+        seed: int,
+        validation: FitRows | None,
+        *,
+        one_epoch: bool,
+        leaves_out: bool,
     ) -> FitPlan:
         monitor = MonitorChoice(self.monitor, self._score_metric, self._net.loss) if validation else None
         plan = plan_fit(
@@ -250,23 +263,43 @@ class BaseMLP(FittedNet, abc.ABC):
             monitor=monitor,
             one_epoch=one_epoch,
             score=self._score_metric,
+            leaves_out=leaves_out,
         )
         self._solver_state = plan.state
         return plan
 
     def _train(
-        self, training: FitRows, validation: FitRows | None, plan: FitPlan, unit: float, *, moves_scale: bool
+        self,
+        training: FitRows,
+        validation: FitRows | None,
+        plan: FitPlan,
+        unit: float,
+        left_out: LeftOutRows | None,
+        *,
+        moves_scale: bool,
     ) -> Run:
         """``moves_scale``: the standardisation takes these rows in, unless the training fails."""
         X, y, weights = training
         scale = self._scale.followed_by(X, y, weights, unit) if moves_scale else None
         with scale_applied(scale, self._net):
             run = plan.trainer.fit(
-                X, y, sample_weight=weights, class_weight=self._class_weights(), validation=validation
+                X,
+                y,
+                sample_weight=weights,
+                class_weight=self._class_weights(),
+                validation=validation,
+                left_out=None if left_out is None else left_out.mask,
             )
         if scale is not None:
             self._scale = scale
         return run
+
+    def _learn_from_left_out(self, training: FitRows, run: Run, left_out: LeftOutRows, seed: int) -> None:
+        if run.stopped == "interrupted":
+            return
+        found = learn_from_left_out(self._net, training, run, left_out, seed, self._class_weights())
+        self.shrinkage_, self.oof_score_ = found.shrinkage, found.score
+        self.oof_prediction_ = self._as_predicted(found.predictions)
 
     def _shrink(self, training: FitRows, settings: Settings, seed: int, run: Run) -> float | None:
         """The factor by which predictions were shrunk to the constant; None if the net is as it was trained."""

@@ -28,7 +28,7 @@ from chainrule.nn.losses.names import Loss
 from chainrule.nn.mlp import NormalizationName
 from chainrule.train.feeding.class_weights import ClassWeight
 from chainrule.train.monitoring.validation_metrics import Metric
-from chainrule.train.recipe import Auto
+from chainrule.train.recipe import SMOOTHING, Auto, Preset
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -105,7 +105,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         alpha: float | Auto = "auto",
         batch_size: int | Auto = "auto",
         learning_rate: LearningRate = "cosine",
-        learning_rate_init: float = 0.002,
+        learning_rate_init: float | Auto = "auto",
         power_t: float = 0.5,
         max_iter: int | Auto = "auto",
         shuffle: bool = True,
@@ -126,6 +126,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weight_decay: float | Auto = "auto",
         dropout: float | Auto = "auto",
         n_members: int | Auto = "auto",
+        preset: Preset | None = None,
         normalization: NormalizationName | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         standardize: bool = True,
@@ -163,6 +164,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.weight_decay = weight_decay
         self.dropout = dropout
         self.n_members = n_members
+        self.preset = preset
         self.normalization = normalization
         self.class_weight = class_weight
         self.standardize = standardize
@@ -191,7 +193,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _loss(self) -> tuple[Loss, int]:
         several, count = self._targets.is_multilabel, len(self._targets)
-        loss = loss_of_classes(self.loss, count, several=several)
+        smoothing = 0.0 if self.preset is None else SMOOTHING
+        loss = loss_of_classes(self.loss, count, several=several, smoothing=smoothing)
         n_out = 1 if loss.task == "multilabel" and not several else count
         if n_out == 1 and count > 2:
             raise OptionError(f"loss: expected one for {count} classes, got {loss!r}", hint="cr.SoftmaxCrossEntropy()")
@@ -216,6 +219,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         labels = self._targets.labels
         is_moved = namespace is not None and labels.dtype.kind in NUMBERS
         self.classes_ = namespace.to_device(labels) if namespace is not None and is_moved else labels
+
+    def _as_predicted(self, outputs: np.ndarray) -> np.ndarray:
+        single = outputs.shape[1] == 1 and not self._targets.is_multilabel
+        return np.hstack([1 - outputs, outputs]) if single else outputs
 
     def _is_of_classes(self) -> bool:
         return not self._targets.is_multilabel

@@ -6,10 +6,12 @@ import math
 import warnings
 from typing import Any
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from chainrule.estimators.convergence import Convergence
 from chainrule.estimators.parameters import Parameters
+from chainrule.train.out_of_fold.score import OutOfFoldScore
 from chainrule.train.records.run import Run
 
 CALLER = 5  # frames from here to the line that called ``fit``: BaseMLP._fit, its decorator, the public method
@@ -31,6 +33,8 @@ class FittedAttributes(Parameters):
     best_validation_score_: float | None
     best_iteration_: int | None
     shrinkage_: float | None
+    oof_prediction_: np.ndarray
+    oof_score_: OutOfFoldScore | None
     _score_metric: str  # what ``score`` of the estimator measures, by the name that training knows
 
     def _record(self, run: Run, rows: int, *, joins: bool) -> None:

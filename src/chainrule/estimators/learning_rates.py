@@ -56,6 +56,7 @@ class Adaptive(Schedule):
 
 def schedule_of(
     parameters: Parameters,
+    lr: float,
     rows: int,
     batch_size: int,
     *,
@@ -70,13 +71,14 @@ def schedule_of(
 
     Parameters
     ----------
+    lr : the learning rate at the start
     rows, batch_size : of an epoch
     one_epoch : whether it is a ``partial_fit``
     present : of the solver, for :class:`Adaptive`
     seen : rows by the fits before
     is_new : whether the solver has made no step
     """
-    kind, lr = one_of("learning_rate", parameters.learning_rate, LEARNING_RATES), parameters.learning_rate_init
+    kind = one_of("learning_rate", parameters.learning_rate, LEARNING_RATES)
     if kind == "cosine" and not one_epoch:
         return Cosine(lr)
     if parameters.solver == "sgd" and kind == "adaptive":

@@ -52,13 +52,17 @@ class HalfSquaredError(SquaredError):
         return "(z - t) / n"
 
 
-def loss_of_classes(loss: str | Loss, classes: int, *, several: bool) -> Loss:
-    """The loss of a classifier: "log_loss", a name, or itself; ``several`` labels per row, or one of ``classes``."""
+def loss_of_classes(loss: str | Loss, classes: int, *, several: bool, smoothing: float = 0.0) -> Loss:
+    """The loss of a classifier: "log_loss", a name, or itself; ``several`` labels per row, or one of ``classes``.
+
+    ``smoothing`` is that of the labels of "log_loss".
+    """
     if isinstance(loss, str):
         names = [name for name, known in LOSSES.items() if known.task == "classify"]
         name = one_of("loss", loss, ("log_loss", *names))
         binary = name == "log_loss" and (several or classes == 2)
-        loss = BinaryLogLoss() if binary else SoftmaxCrossEntropy() if name == "log_loss" else LOSSES[name]
+        usual: Loss = (BinaryLogLoss if binary else SoftmaxCrossEntropy)(label_smoothing=smoothing)
+        loss = usual if name == "log_loss" else LOSSES[name]
     if not isinstance(loss, Loss) or loss.task == "regress" or (loss.task == "classify" and several):
         raise OptionError(f"loss: expected one for {'several labels per row' if several else 'classes'}, got {loss!r}")
     return loss

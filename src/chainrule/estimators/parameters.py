@@ -13,7 +13,7 @@ from chainrule.nn.mlp import NormalizationName
 from chainrule.options import one_of, real_number, whole_number
 from chainrule.plain_text import show
 from chainrule.train.monitoring.validation_metrics import Metric
-from chainrule.train.recipe import Auto, Choices, is_auto
+from chainrule.train.recipe import Auto, Choices, Preset, is_auto
 from chainrule.train.records.callbacks import Callback, EpochFunction
 
 # scikit-learn's "logistic" is the sigmoid.
@@ -48,7 +48,7 @@ class Parameters:
     alpha: float | Auto
     batch_size: int | Auto
     learning_rate: LearningRate
-    learning_rate_init: float
+    learning_rate_init: float | Auto
     power_t: float
     max_iter: int | Auto
     shuffle: bool
@@ -68,6 +68,7 @@ class Parameters:
     weight_decay: float | Auto
     dropout: float | Auto
     n_members: int | Auto
+    preset: Preset | None
     normalization: NormalizationName | None
     standardize: bool
     embed_above: int | None
@@ -76,6 +77,14 @@ class Parameters:
     callbacks: Callbacks | None
     device: str | None
     dtype: DtypeName
+
+    _are_targets_numbers: bool
+
+
+def initial_rate(parameters: Parameters) -> float | None:
+    """The learning rate at the start; None if it is left to the recipe."""
+    rate = parameters.learning_rate_init
+    return None if is_auto(rate) else real_number("learning_rate_init", rate, above=True)
 
 
 def choices_of(parameters: Parameters) -> Choices:
@@ -89,6 +98,7 @@ def choices_of(parameters: Parameters) -> Choices:
         batch_size=batch_size if is_auto(batch_size) else whole_number("batch_size", batch_size),
         alpha=alpha if is_auto(alpha) else real_number("alpha", alpha),
         weight_decay=_weight_decay(parameters.weight_decay),
+        preset=parameters.preset,
         members=members if is_auto(members) else whole_number("n_members", members),
     )
 

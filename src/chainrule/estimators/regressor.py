@@ -30,7 +30,7 @@ from chainrule.nn.metrics import r2
 from chainrule.nn.mlp import NormalizationName
 from chainrule.nn.scores import point_prediction
 from chainrule.train.monitoring.validation_metrics import Metric
-from chainrule.train.recipe import Auto
+from chainrule.train.recipe import Auto, Preset
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -60,7 +60,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         alpha: float | Auto = "auto",
         batch_size: int | Auto = "auto",
         learning_rate: LearningRate = "cosine",
-        learning_rate_init: float = 0.002,
+        learning_rate_init: float | Auto = "auto",
         power_t: float = 0.5,
         max_iter: int | Auto = "auto",
         shuffle: bool = True,
@@ -81,6 +81,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         weight_decay: float | Auto = "auto",
         dropout: float | Auto = "auto",
         n_members: int | Auto = "auto",
+        preset: Preset | None = None,
         normalization: NormalizationName | None = None,
         standardize: bool = True,
         embed_above: int | None = None,
@@ -117,6 +118,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.weight_decay = weight_decay
         self.dropout = dropout
         self.n_members = n_members
+        self.preset = preset
         self.normalization = normalization
         self.standardize = standardize
         self.embed_above = embed_above

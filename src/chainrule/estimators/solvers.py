@@ -9,17 +9,20 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from chainrule.backends import Backend
+from chainrule.errors import OptionError
 from chainrule.estimators.convergence import Convergence, MonitorChoice
 from chainrule.estimators.fit_callbacks import IterationLines, StopAfter
 from chainrule.estimators.learning_rates import Adaptive, schedule_of
-from chainrule.estimators.parameters import SOLVERS, Parameters, choices_of
+from chainrule.estimators.parameters import SOLVERS, Parameters, choices_of, initial_rate
+from chainrule.nn.losses.names import Task
+from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.network import Network
 from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.schedules import Schedule
-from chainrule.options import one_of, real_number
+from chainrule.options import one_of
 from chainrule.train.building import Updates, build_optimizer, build_trainer
 from chainrule.train.feeding.batches import plan_batches
-from chainrule.train.recipe import Choices, Recipe, Settings, resolve
+from chainrule.train.recipe import BETA_2, LEARNING_RATE, Choices, Recipe, Settings, resolve, resolve_preset
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.trainer import Trainer
 
@@ -82,11 +85,20 @@ def _fold_settings(parameters: Parameters, rows: int, recipe: Recipe, rows_of_fi
 
 
 def _resolved(parameters: Parameters, rows: int, recipe: Recipe, choices: Choices) -> Settings:
+    if choices.preset is not None:
+        if parameters.solver != "adam" or parameters.normalization is not None:
+            raise OptionError(
+                f"preset: expected solver='adam' and no normalization with preset={choices.preset!r}",
+                hint="leave preset out for a net of your own",
+            )
+        task: Task = "regress" if parameters._are_targets_numbers else "classify"
+        settings = resolve_preset(choices, rows, task=task, lr=initial_rate(parameters))
+        return replace(settings, batch_size=min(rows, settings.batch_size))
     settings = resolve(
         choices,
         rows,
         optimizer="adamw" if one_of("solver", parameters.solver, SOLVERS) == "adam" else parameters.solver,
-        lr=real_number("learning_rate_init", parameters.learning_rate_init, above=True),
+        lr=initial_rate(parameters) or LEARNING_RATE,
         recipe=recipe,
     )
     return replace(settings, batch_size=min(rows, settings.batch_size))
@@ -104,6 +116,7 @@ def plan_fit(
     monitor: MonitorChoice | None,
     one_epoch: bool,
     score: str,
+    leaves_out: bool = False,
 ) -> FitPlan:
     """What trains an estimator's net on so many rows.
 
@@ -114,9 +127,11 @@ def plan_fit(
     monitor : of held-out rows; None without
     one_epoch : whether it is a ``partial_fit``
     score : the name of the estimator's score
+    leaves_out : whether members of an ensemble leave out rows, which choose the epoch
     """
     schedule = schedule_of(
         parameters,
+        settings.lr or initial_rate(parameters) or LEARNING_RATE,
         rows,
         settings.batch_size,
         one_epoch=one_epoch,
@@ -139,7 +154,7 @@ def plan_fit(
         settings,
         seed=seed + seen,
         shuffle=bool(parameters.shuffle),
-        monitor=monitor.name if monitor else None,
+        monitor=monitor.name if monitor else LEFT_OUT if leaves_out else None,
         metrics=monitor.metrics if monitor else True,
         progress=bool(parameters.verbose),
         moments=state.moments,
@@ -174,7 +189,10 @@ def fold_trainer(
     rows_of_fit : that the estimator's own net was trained on
     """
     settings = _fold_settings(parameters, rows, recipe, rows_of_fit)
-    schedule = schedule_of(parameters, rows, settings.batch_size, one_epoch=False, present=[], seen=seen, is_new=True)
+    lr = settings.lr or initial_rate(parameters) or LEARNING_RATE
+    schedule = schedule_of(
+        parameters, lr, rows, settings.batch_size, one_epoch=False, present=[], seen=seen, is_new=True
+    )
     callbacks: list[Callback | EpochFunction] = [StopAfter(epochs)]
     if parameters.learning_rate != "cosine" and parameters.solver != "lbfgs":
         callbacks.append(_convergence(parameters, schedule, None, None))
@@ -206,7 +224,7 @@ def _optimizer(parameters: Parameters, schedule: Schedule, settings: Settings) -
         momentum=parameters.momentum,
         nesterov=bool(parameters.nesterovs_momentum),
         beta1=parameters.beta_1,
-        beta2=parameters.beta_2,
+        beta2=parameters.beta_2 if settings.table is None else BETA_2,
         eps=parameters.epsilon,
         eps_hat=True,
         tolerance=parameters.tol,

@@ -28,6 +28,7 @@ from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.monitoring.validation_metrics import Metric, MetricFunction
 from chainrule.train.recipe import FEATURE_LIMIT, Settings
 from chainrule.train.records.callbacks import Callback, EpochFunction
+from chainrule.train.table_net import TableNet, fan_in_of
 from chainrule.train.trainer import Trainer
 
 Scaling: TypeAlias = Literal["standard", "robust"]
@@ -109,6 +110,7 @@ class TrainerOptions(TypedDict, total=False):
     """Options of :class:`Trainer` that no recipe chooses."""
 
     shuffle: bool
+    drop_last: bool
     seed: int
     early_stopping: EarlyStopping | None
     monitor: str | None
@@ -122,8 +124,10 @@ class TrainerOptions(TypedDict, total=False):
     shrink: bool
 
 
-def build_net(architecture: Architecture, settings: Settings, rows: TrainingRows) -> MLP:
+def build_net(architecture: Architecture, settings: Settings, rows: TrainingRows) -> Network:
     """A net with its first weights, prepared for these training rows."""
+    if settings.table is not None:
+        return build_table_net(architecture, settings, settings.table, rows)
     net = MLP(
         [rows.X.shape[1], *settings.hidden, architecture.n_out],
         activation=architecture.activation,
@@ -137,8 +141,40 @@ def build_net(architecture: Architecture, settings: Settings, rows: TrainingRows
         seed=architecture.seed,
         members=settings.members,
     )
-    net.preparation = Preparation(
-        features=_standardize_features(architecture, rows),
+    net.preparation = _preparation(architecture, rows, _standardize_features(architecture, rows))
+    return net
+
+
+def build_table_net(architecture: Architecture, settings: Settings, table: TableNet, rows: TrainingRows) -> Network:
+    """A net for tables with its first weights: all but a line that :func:`start_from_ridge` gives it."""
+    X, encoder = _on_host(architecture, rows), rows.encoder
+    features = Standardization.fit_robust(
+        X, limit=FEATURE_LIMIT, names=rows.feature_names, sample_weight=rows.weights, keep_steps=True
+    )
+    embedding = None if encoder is None else encoder.embedding()
+    codes = () if embedding is None else embedding.columns
+    net = Network(
+        table.layers(
+            X.shape[1] if embedding is None else embedding.width(X.shape[1]),
+            architecture.n_out,
+            fan_in=fan_in_of(features, X, codes),
+            embedding=embedding,
+            encoding=table.encoding(X, features, encoder, rows.weights),
+        ),
+        X.shape[1],
+        loss=architecture.loss,
+        backend=architecture.backend,
+        dtype=architecture.dtype,
+        seed=architecture.seed,
+        members=settings.members,
+    )
+    net.preparation = _preparation(architecture, rows, features)
+    return net
+
+
+def _preparation(architecture: Architecture, rows: TrainingRows, features: Standardization | None) -> Preparation:
+    return Preparation(
+        features=features,
         targets=_standardize_targets(architecture, rows),
         feature_names=rows.feature_names,
         target_name=rows.target_name,
@@ -146,14 +182,17 @@ def build_net(architecture: Architecture, settings: Settings, rows: TrainingRows
         encoder=rows.encoder,
         target_notation=rows.target_notation,
     )
-    return net
+
+
+def _on_host(architecture: Architecture, rows: TrainingRows) -> np.ndarray:
+    X = array_of_the_host(rows.X)
+    return architecture.backend.download(rows.X) if X is None else X
 
 
 def _standardize_features(architecture: Architecture, rows: TrainingRows) -> Standardization | None:
     if architecture.scaling is None:
         return None
-    X = array_of_the_host(rows.X)
-    X = architecture.backend.download(rows.X) if X is None else X
+    X = _on_host(architecture, rows)
     fit = Standardization.fit_robust if architecture.scaling == "robust" else Standardization.fit
     return fit(X, limit=FEATURE_LIMIT, names=rows.feature_names, sample_weight=rows.weights)
 
@@ -199,6 +238,9 @@ def build_trainer(net: Network, optimizer: Optimizer, settings: Settings, **opti
     What of the optimiser depends on the settings (the weight decay, the iterations of an LBFGS) is set here.
     """
     optimizer = replace(optimizer, weight_decay=settings.weight_decay)
+    if settings.table is not None:
+        optimizer = replace(optimizer, groups=settings.table.groups_of(net))
+        options = {"ema": settings.ema, "drop_last": True, **options}
     if isinstance(optimizer, LBFGS):
         optimizer = replace(optimizer, max_iterations=settings.epochs)
     return Trainer(

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar, cast, get_args
 
+from chainrule.nn.losses.names import Task
+from chainrule.options import one_of
 from chainrule.train.feeding.batches import plan_batches
+from chainrule.train.table_net import TableNet
 
 LEARNING_RATE = 2e-3  # of Adam, falling to 0 along a cosine
 FEATURE_LIMIT = 3.0  # standard deviations at which features are bent over, so that no outlier rules the net
@@ -19,6 +22,11 @@ MOST_DECAY = 1.0  # for tables of 100 rows, whose few steps would ask for so muc
 MOST_STEPS = 1 << 63  # that are told apart: a whole number may be larger than every float
 
 Auto: TypeAlias = Literal["auto"]
+Preset: TypeAlias = Literal["fast", "default", "best"]
+MEMBERS: Final[dict[Preset, int]] = {"fast": 2, "default": 8, "best": 24}
+AVERAGE = 1 - 1e-9  # decay of the weights' average: 9 / (t + 10) of each step's weights
+SMOOTHING = 0.05  # of labels
+BETA_2 = 0.95  # of Adam, whose steps are large and few
 T = TypeVar("T")
 
 
@@ -56,6 +64,7 @@ class Choices:
     alpha : of the penalty in the loss
     weight_decay : of the optimiser
     members : nets that are trained at once, whose mean is the prediction
+    preset : the recipe for tables: an ensemble of :class:`TableNet`, of few, some or many members; None for a plain net
     """
 
     hidden: Sequence[int] | Auto = "auto"
@@ -65,11 +74,15 @@ class Choices:
     alpha: float | Auto = "auto"
     weight_decay: float | Auto = "auto"
     members: int | Auto = "auto"
+    preset: Preset | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """:class:`Choices` with nothing left open."""
+    """:class:`Choices` with nothing left open.
+
+    ``table`` is the net of a preset, ``lr`` its learning rate; both None for a plain net.
+    """
 
     hidden: Sequence[int]
     dropout: float
@@ -78,6 +91,13 @@ class Settings:
     alpha: float
     weight_decay: float
     members: int = 1
+    table: TableNet | None = None
+    lr: float | None = None
+
+    @property
+    def ema(self) -> float | None:
+        """The decay of the weights' average; None for none."""
+        return None if self.table is None else AVERAGE
 
 
 def is_auto(option: object) -> bool:
@@ -125,6 +145,52 @@ def resolve(
         alpha=_chosen(choices.alpha, recipe.alpha),
         weight_decay=_chosen(choices.weight_decay, decay),
         members=_chosen(choices.members, recipe.members),
+    )
+
+
+class TableRecipe(NamedTuple):
+    """What suits tables from ``rows`` up to the next recipe's, of a :class:`TableNet`."""
+
+    rows: int
+    bins: int
+    batch_size: int
+    epochs: int
+    lr: float
+
+
+TABLE_RECIPES = (
+    TableRecipe(0, bins=8, batch_size=64, epochs=60, lr=0.02),
+    TableRecipe(1_000, bins=16, batch_size=128, epochs=50, lr=0.04),
+    TableRecipe(65_536, bins=16, batch_size=256, epochs=25, lr=0.04),
+    TableRecipe(262_144, bins=16, batch_size=512, epochs=12, lr=0.04),
+)
+HIDDEN = (96, 64)
+
+
+def resolve_preset(choices: Choices, rows: int, *, task: Task, lr: float | None = None) -> Settings:
+    """The settings of a fit by ``choices.preset``.
+
+    Parameters
+    ----------
+    rows : to train on
+    task : of the loss: classes have dropout, numbers have a straight line beside the hidden layers
+    lr : the learning rate at its highest, if one was chosen
+    """
+    preset = one_of("preset", choices.preset, get_args(Preset))
+    recipe = next(recipe for recipe in reversed(TABLE_RECIPES) if rows >= recipe.rows)
+    of_numbers = task == "regress"
+    dropout = _chosen(choices.dropout, 0.0 if of_numbers else 0.2)
+    hidden = tuple(_chosen(choices.hidden, HIDDEN))
+    return Settings(
+        hidden=hidden,
+        dropout=dropout,
+        epochs=_chosen(choices.epochs, recipe.epochs),
+        batch_size=_chosen(choices.batch_size, recipe.batch_size),
+        alpha=_chosen(choices.alpha, 0.0),
+        weight_decay=_chosen(choices.weight_decay, 0.0),
+        members=_chosen(choices.members, MEMBERS[preset]),
+        table=TableNet(hidden=hidden, dropout=dropout, bins=recipe.bins, has_line=of_numbers),
+        lr=recipe.lr if lr is None else lr,
     )
 
 

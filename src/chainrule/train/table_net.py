@@ -15,8 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chainrule.backends import backend
 from chainrule.backends.contract.backend import ActivationName
-from chainrule.nn.layers.base import Layer
+from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.inputs.quantiles import sample_of_rows
+from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.layers.base import Layer, walk
 from chainrule.nn.layers.concatenate import Concatenate
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.dropout import Dropout
@@ -24,8 +28,12 @@ from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.initializers import Start
 from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.layers.scale import Scale
+from chainrule.nn.network import Network
 from chainrule.optim.base import ParameterGroup
 
+MOST_ROWS = 1 << 40  # more than a W has
+SAMPLE = 20_000  # rows that say how large numbers are
+COLUMNS = 64  # of them at a time
 SCALE_RATE, BIAS_RATE, LINE_RATE = 6.0, 0.1, 0.1  # factors of the learning rate
 
 
@@ -69,12 +77,37 @@ class TableNet:
         body: list[Layer] = [Concatenate(inner)] if self.has_line else inner
         return [*([] if embedding is None else [embedding]), *body, Dense(n_out, start=Start("zero"))]
 
-    def groups(self, n_in: int, *, fan_in: float) -> tuple[ParameterGroup, ...]:
-        """Factors of the learning rate: a weight's is 1 / sqrt(inputs), so that one rate suits all layers."""
+    def encoding(
+        self, X: np.ndarray, features: Standardization, encoder: TableEncoder | None, weights: np.ndarray | None
+    ) -> PiecewiseLinear | None:
+        """The encoding of the columns of numbers, with edges from these rows; None if there is nothing to encode."""
+        if not self.bins:
+            return None
+        if encoder is not None:
+            return encoder.piecewise_linear(X, features, bins=self.bins, sample_weight=weights)
+        found = PiecewiseLinear.fit(X, bins=self.bins, standardization=features, sample_weight=weights)
+        return found if found.fractions else None
+
+    def groups_of(self, net: Network) -> tuple[ParameterGroup, ...]:
+        """:meth:`groups` of a net that was made of these layers."""
+        start = next(n.layer.start for n in walk(net.nodes) if isinstance(n.layer, Dense))
+        assert start.rows is not None
+        assert start.fan_in is not None
+        return self.groups(start.rows, fan_in=start.fan_in, members=net.members)
+
+    def groups(self, n_in: int, *, fan_in: float, members: int = 1) -> tuple[ParameterGroup, ...]:
+        """Factors of the learning rate: a weight's is 1 / sqrt(inputs), so that one rate suits all layers.
+
+        The weights of the fractions of the second half of the members stay 0: these read numbers as they are, and the
+        mean of both kinds is better than either.
+        """
+        fractions = (n_in, MOST_ROWS)
+        plain = [ParameterGroup("dense0.W", 0.0, rows=fractions, members=(members // 2, members))] * (members > 1)
         rate, last = 1 / np.sqrt(fan_in), len(self.hidden)
         line = [ParameterGroup(f"dense{last}.W", LINE_RATE * rate, rows=(0, n_in))] if self.has_line else []
         top = ParameterGroup(f"dense{last}.W", 1 / np.sqrt(self.hidden[-1]))
         return (
+            *plain,
             *line,
             top,
             ParameterGroup("dense0.W", rate),
@@ -84,11 +117,19 @@ class TableNet:
         )
 
 
-def fan_in_of(z: np.ndarray) -> float:
-    """The sum over columns of mean(z^2), at least 1, of rows z (n, n_in) as the net reads them."""
-    return max(1.0, float((z.astype(np.float64) ** 2).mean(axis=0).sum()))
+def fan_in_of(features: Standardization, X: np.ndarray, codes: Sequence[int] = ()) -> float:
+    """The sum over columns of mean(z^2), at least 1, z the rows as the net reads them.
 
-
-def columns_of_numbers(n_in: int, codes: Sequence[int]) -> np.ndarray:
-    """The columns of X that are no codes."""
-    return np.array([j for j in range(n_in) if j not in set(codes)], np.intp)
+    Hundreds of columns of rare categories count for what they are. Of many rows a sample decides; vectors of ``codes``
+    are small at first and do not count.
+    """
+    rows = sample_of_rows(len(X), SAMPLE)
+    numbers = [j for j in range(X.shape[1]) if j not in set(codes)]
+    total = 0.0
+    for start in range(0, len(numbers), COLUMNS):
+        part = numbers[start : start + COLUMNS]
+        x = np.asarray(X[:, part] if rows is None else X[rows][:, part], np.float64)
+        z = np.empty(x.shape)
+        backend("cpu").standardize(x, features.mean[part], features.scale[part], limit=features.limit, out=z)
+        total += float((z**2).mean(axis=0).sum())
+    return max(1.0, total)

@@ -9,7 +9,6 @@ from chainrule.cli.console.output import Say
 from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.cli.training.data import TrainingData
 from chainrule.nn.layers.embedding import Embedding
-from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
 from chainrule.nn.scores import score
 from chainrule.train.recipe import Settings
@@ -31,7 +30,7 @@ class PlainLines:
             output.say("epoch", f"{record.epoch}/{record.epochs}  {describe(record.metrics)}")
 
 
-def say_plan(say: Say, options: TrainingOptions, settings: Settings, data: TrainingData, net: MLP) -> None:
+def say_plan(say: Say, options: TrainingOptions, settings: Settings, data: TrainingData, net: Network) -> None:
     """What is about to be trained, on what."""
     say("data", describe_data(data))
     if data.columns:
@@ -63,7 +62,7 @@ def shape_of(net: Network) -> str:
     return sizes if net.members == 1 else f"{net.members} x ({sizes})"
 
 
-def describe_net(options: TrainingOptions, settings: Settings, net: MLP) -> str:
+def describe_net(options: TrainingOptions, settings: Settings, net: Network) -> str:
     """Widths, what the hidden layers do, parameters and dtype, on one line."""
     asked = options.net
     words = [asked.activation, *([f"{asked.normalization} norm"] if asked.normalization else [])]

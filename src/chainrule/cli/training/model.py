@@ -13,7 +13,6 @@ from chainrule.cli.training.table import DEFAULT_LOSS
 from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
 from chainrule.nn.losses.names import LOSSES
-from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
 from chainrule.optim.lbfgs import LBFGS
@@ -61,7 +60,7 @@ def monitor_of(options: TrainingOptions, *, has_validation: bool) -> str | None:
     return "loss" if falls and not fit.patience and not fit.no_shrink else "valid_loss"
 
 
-def net_of(options: TrainingOptions, settings: Settings, data: TrainingData, backend: Backend) -> MLP:
+def net_of(options: TrainingOptions, settings: Settings, data: TrainingData, backend: Backend) -> Network:
     """The net, prepared for this table: standardised by its training rows, names kept."""
     asked = options.net
     loss = with_options(LOSSES[asked.loss or DEFAULT_LOSS[data.plan.task]], dict(asked.loss_option))
