@@ -81,7 +81,9 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {
     "many edges": (
         {"n_in": MANY, "layers": [{"kind": "piecewise_linear", "edges": [[0, 1]] * MANY}, DENSE]}, dense(2 * MANY), "",
     ),
-    "many columns of no edges": ({"layers": [{"kind": "piecewise_linear", "edges": []}] * 300 + [DENSE]}, dense(2), ""),
+    "many encodings": (
+        {"layers": [{"kind": "piecewise_linear", "edges": []}] * 300 + [DENSE]}, dense(2), "at most 8 PiecewiseLinear",
+    ),
     "layers of one parameter": (
         {"n_in": 1, "layers": [{"kind": "layer_norm"}] * 300 + [DENSE]}, dense(1) | NORMS, "",
     ),

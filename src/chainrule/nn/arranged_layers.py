@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from chainrule.errors import OptionError
 from chainrule.nn.layers.base import Layer, Node, arrange, walk
 from chainrule.nn.layers.dense import Dense
+from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
+
+MOST_ENCODINGS = 8  # of a net: each keeps some numbers for every column of its output, which no file pays for
 
 
 def last_of(layers: Sequence[Layer]) -> Dense:
@@ -24,8 +27,11 @@ def last_of(layers: Sequence[Layer]) -> Dense:
 
 
 def arranged(layers: Sequence[Layer], n_in: int) -> tuple[Node, ...]:
-    """The layers in their places; OptionError if one above the first takes codes."""
+    """The layers in their places; OptionError if one above the first takes codes, or for very many encodings."""
     nodes = arrange(layers, n_in)
+    encodings = sum(isinstance(node.layer, PiecewiseLinear) for node in walk(nodes))
+    if encodings > MOST_ENCODINGS:
+        raise OptionError(f"expected at most {MOST_ENCODINGS} PiecewiseLinear layers, got {encodings:,}")
     for node in walk(nodes):
         if node is not nodes[0] and node.layer.codes(training=True):
             raise OptionError(f"{node.name} takes codes, which only X holds: it must be the first layer")

@@ -287,20 +287,20 @@ def test_embed_above_embeds_columns_with_many_categories(run, tmp_path):
 
 
 def test_show_of_an_encoding_lists_its_edges_in_the_units_of_the_table(run, rng):
-    """And a concatenating block the layers in it; behind an embedding the columns are those that it leaves."""
+    """Behind an embedding, whose columns come last, and within a block at the input, whose layers are listed."""
     towns = cr.Categorical(np.arange(40, dtype=np.int32) % 5, tuple("abcde"))
     table = {"town": towns, "age": np.arange(100.0, 140.0), "size": 1e6 * np.exp(rng.normal(size=40))}
     encoder = cr.TableEncoder.fit(table, embed_above=2)
     X = encoder.encode(table)
     features = cr.Standardization.fit_robust(X, limit=3.0)
     encoding = encoder.piecewise_linear(X, features, bins=4)
-    layers = [encoder.embedding(), encoding, cr.Scale(), cr.Concatenate([cr.Dense(4, "selu")]), cr.Dense(1)]
+    layers = [encoder.embedding(), cr.Concatenate([encoding, cr.Scale(), cr.Dense(4, "selu")]), cr.Dense(1)]
     net = cr.Network(layers, 3, loss="squared_error")
     net.preparation = cr.Preparation(features, feature_names=encoder.names, encoder=encoder)
     net.save("m.safetensors")
     text = run("show", "m.safetensors").out
     rows = [line.split() for line in text.splitlines()]
     assert ["age", "1", "->", "5", "edges", "100,", "109,", "119,", "129,", "139"] in rows
-    assert "around dense0" in text
+    assert "around piecewise_linear0 scale0 dense0" in text
     assert sum(row[:1] == ["size"] and "edges" in row for row in rows) == 1
-    assert run("show", "m.safetensors", "--json").json["model"]["description"][1]["kind"] == "piecewise_linear"
+    assert run("show", "m.safetensors", "--json").json["model"]["description"][1]["kind"] == "concatenate"

@@ -339,6 +339,10 @@ REFUSED = {
         lambda: cr.Network([cr.Residual([cr.Residual([cr.Dense(5)]), cr.Dense(4)]), TOP], 4),
         "end with 4 columns, as they begin, got 5",
     ),
+    "very many encodings": (
+        lambda: cr.Network([cr.PiecewiseLinear([])] * 9 + [TOP], 4),
+        "at most 8 PiecewiseLinear layers, got 9",
+    ),
     "no layer": (lambda: cr.Network(["relu", TOP], 4), "expected a layer"),
     "a class instead of a layer": (lambda: cr.Network([cr.LayerNorm, TOP], 4), "expected a layer"),
     "dropout at the top": (lambda: cr.Network([TOP, cr.Dropout(0.5)], 4), "layers: expected a Dense"),

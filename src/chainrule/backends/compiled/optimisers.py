@@ -7,9 +7,11 @@ from typing import Any
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import HALTED, RUNNING
+from chainrule.backends.contract.members import over_members
 from chainrule.backends.numpy.backend import NumPyBackend
 
 
+@over_members
 def sgd(
     self: NumPyBackend,
     params: Array,
@@ -24,7 +26,7 @@ def sgd(
     weight_decay: float,
 ) -> None:
     loops, real = LOOPS.optimisers, params.dtype.type
-    if loops is not None and params.ndim == 1 and state[HALTED] == RUNNING:
+    if loops is not None and state[HALTED] == RUNNING:
         rate, decay = real(self._learning_rate(lr, state, lr_factor)), real(weight_decay)
         try:
             if velocity is None:
@@ -38,6 +40,7 @@ def sgd(
     NumPyBackend.sgd(self, params, grads, velocity, lr, state, lr_factor=lr_factor, **options)
 
 
+@over_members
 def adam(
     self: NumPyBackend,
     params: Array,
@@ -56,7 +59,7 @@ def adam(
     eps_hat: bool = False,
 ) -> None:
     loops, real = LOOPS.optimisers, params.dtype.type
-    if loops is not None and params.ndim == 1 and state[HALTED] == RUNNING:
+    if loops is not None and state[HALTED] == RUNNING:
         rate = self._learning_rate(lr, state, lr_factor)
         step_size, step_eps = self._bias_corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
         keep = real(1 - rate * weight_decay) if decoupled else real(1)

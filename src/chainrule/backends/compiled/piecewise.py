@@ -11,7 +11,7 @@ def piecewise_linear(self: NumPyBackend, x: Array, pieces: Pieces, *, y: Array) 
     loops = LOOPS.piecewise
     if loops is not None and _is_known(x, y):
         try:
-            loops.encode(_rows(x), pieces.start, pieces.width, pieces.low, pieces.high, pieces.first, _rows(y))
+            loops.encode(_rows(x), *pieces[:5], _rows(y))
             return
         except Exception as error:
             LOOPS.withdraw(error)

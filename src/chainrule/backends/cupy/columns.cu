@@ -114,10 +114,10 @@ extern "C" __global__ void __launch_bounds__(256) scale_columns_backward(
     tickets += member * gridDim.x;
   }
   if (vector) {
-    scale_columns_backward_strip<WIDE, 4>(
+    scale_columns_backward_strip<WIDE, (WIDE > 4 ? 1 : 4)>(  // rows under way, as many as registers hold
         dy, x, scale, dx, dscale, partials, tickets, rows, columns, lanes, shared);
   } else {
-    scale_columns_backward_strip<1, 8>(
+    scale_columns_backward_strip<1, 2>(
         dy, x, scale, dx, dscale, partials, tickets, rows, columns, lanes, shared);
   }
 }

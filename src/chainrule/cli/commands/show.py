@@ -222,8 +222,10 @@ def _piecewise_rows(node: Node, net: Network) -> list[list[str]]:
 def _columns_of_input(node: Node, net: Network) -> list[int]:
     """The columns of X that a layer at the input, or right behind its embedding, takes as they are; else none."""
     embedded = net.codes()
-    at_input = node is net.nodes[0] or (bool(embedded) and node is net.nodes[1])
-    return [column for column in range(net.n_in) if column not in embedded] if at_input else []
+    first = net.nodes[1 if embedded else 0]
+    while first is not node and first.inner:
+        first = first.inner[0]
+    return [column for column in range(net.n_in) if column not in embedded] if first is node else []
 
 
 def _sizes(W: Array) -> tuple[str, str]:

@@ -46,7 +46,7 @@ class PiecewiseLinear(Layer):
 
     Raises
     ------
-    OptionError   for other edges, or if x has fewer columns.
+    OptionError   for other edges, or if x has fewer columns; a net has at most 8 such layers.
 
     Source: Gorishniy, Rubachev, Babenko 2022, On Embeddings for Numerical Features in Tabular Deep Learning, section
     3.2; the open ends are this library's, so that rows beyond the training's still differ from each other.
