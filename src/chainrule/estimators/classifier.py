@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score
 
 from chainrule.errors import OptionError
 from chainrule.estimators.array_namespaces import NUMBERS, ArrayNamespace, on_host
-from chainrule.estimators.base import BaseMLP, if_solver_has_epochs
+from chainrule.estimators.base import if_solver_has_epochs
+from chainrule.estimators.class_probabilities import ClassProbabilities
 from chainrule.estimators.class_targets import ClassTargets, checked_targets, refuse_other_classes
 from chainrule.estimators.labels import exact_targets, refuse_no_labels
 from chainrule.estimators.losses import loss_of_classes
@@ -31,7 +32,7 @@ from chainrule.train.monitoring.validation_metrics import Metric
 from chainrule.train.recipe import SMOOTHING, Auto, Preset
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(ClassifierMixin, ClassProbabilities):
     """A multilayer perceptron for classes, with scikit-learn's methods, parameters and attributes.
 
     The targets are labels (n,) of two or more classes, or an indicator (n, k) of zeros and ones, several labels a row.
@@ -50,7 +51,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     batch_size : rows per step; "auto": 64, from 4,096 rows 128, from 16,384 rows 256; all rows if there are fewer
     learning_rate : "cosine" (to 0 over max_iter epochs, all of which are trained) or "constant"; for sgd also
         "invscaling" or "adaptive"
-    learning_rate_init : the learning rate at the start
+    learning_rate_init : the learning rate at the start; "auto": 0.002, with a preset its own
     power_t : of "invscaling": learning_rate_init / (rows seen)^power_t
     max_iter : epochs, at most; iterations of lbfgs; "auto": 200, from 32,768 rows 60
     shuffle : shuffle the rows before every epoch
@@ -67,7 +68,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         min(1, 5 / (learning_rate_init * steps)) with adam, with the steps of max_iter epochs, and 0 with the others
     dropout : rate after each hidden layer, in [0, 1); "auto": 0.2 from 1,000 rows if hidden_layer_sizes is "auto" too,
         else 0
-    n_members : nets that are trained at once, whose mean is the prediction
+    n_members : nets that are trained at once, whose mean is the prediction; "auto": 1, with a preset its number
+    preset : "fast", "default" or "best": an ensemble of 2, 8 or 24 nets for tables (docs/scikit-learn.md) in place of
+        a plain net; what is set of ``hidden_layer_sizes``, ``dropout``, ``max_iter``, ... is taken, the rest is the
+        preset's. Members leave out some of the rows, and these choose the epoch, a temperature, and an honest score
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}: of the loss, "balanced" by the weights of the training rows
     standardize : scale features to mean 0 and standard deviation 1 inside the net, outliers bent over smoothly
@@ -89,6 +93,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_curve_, loss_, best_loss_ : mean loss of each epoch's batches with the penalty; the last and the lowest
     validation_scores_, best_validation_score_, best_iteration_ : of held-out rows; None without
     shrinkage_ : 1 if the net is as it was trained, 0 if it is the constant; None if ``shrink`` did nothing
+    oof_prediction_, oof_score_ : with a preset, the probabilities of rows by the members that did not see them, (n, k),
+        nan for rows that all saw; and their metrics with standard errors, ``str(clf.oof_score_)``
     history_ : {name: one number per epoch} of all that was recorded
     network_ : the net itself, to save, export or inspect
     """
@@ -220,10 +226,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         is_moved = namespace is not None and labels.dtype.kind in NUMBERS
         self.classes_ = namespace.to_device(labels) if namespace is not None and is_moved else labels
 
-    def _as_predicted(self, outputs: np.ndarray) -> np.ndarray:
-        single = outputs.shape[1] == 1 and not self._targets.is_multilabel
-        return np.hstack([1 - outputs, outputs]) if single else outputs
-
     def _is_of_classes(self) -> bool:
         return not self._targets.is_multilabel
 
@@ -273,31 +275,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return xp.take(xp.asarray(labels), answered) if labels.dtype.kind in NUMBERS else labels[on_host(answered)]
 
         return self._predict_with(X, "predict", lambda net, rows: net.predict(rows), answer)
-
-    @overload
-    def predict_proba(self, X: np.ndarray) -> np.ndarray: ...
-    @overload
-    def predict_proba(self, X: Any) -> Any: ...
-    def predict_proba(self, X: Any) -> Any:
-        """(n, k) the probability of each class in the order of ``classes_``, or label; errors as :meth:`predict`."""
-        return self._probabilities(X, "predict_proba", lambda _, p: p)
-
-    def predict_log_proba(self, X: Any) -> Any:
-        """The logarithm of :meth:`predict_proba`, -inf for a probability of 0; errors as :meth:`predict`."""
-
-        def logarithm(xp: Any, p: Any) -> Any:
-            with np.errstate(divide="ignore"):
-                return xp.log(p)
-
-        return self._probabilities(X, "predict_log_proba", logarithm)
-
-    def _probabilities(self, X: Any, method: str, last: Callable[[Any, Any], Any]) -> Any:
-        def answer(xp: Any, p: Any) -> Any:
-            if self._targets.is_multilabel:
-                p = p.reshape(len(p), -1)
-            return last(xp, xp.stack([1 - p, p], axis=1) if p.ndim == 1 else p)
-
-        return self._predict_with(X, method, lambda net, rows: net.predict_proba(rows), answer)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The fraction of rows whose label (of several: all labels) is right, by weight."""

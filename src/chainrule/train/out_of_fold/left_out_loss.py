@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from chainrule.nn.inputs.rows import Rows
@@ -33,6 +35,8 @@ class LeftOutLoss:
     def __call__(self) -> float:
         parts = [part._replace(targets=unsmoothed_targets(self._loss, part.targets)) for part in self._predict()]
         weight = sum(_weight(part) for part in parts)
+        if not weight:
+            return math.nan
         total = sum(self._perfect(part) for part in parts)
         total += deviance_of_ensemble(self._judge, parts, np.zeros(self._loss.n_out), self._members, 1.0)
         return total * self._judge.scale / weight if self._judge.mean and weight else total

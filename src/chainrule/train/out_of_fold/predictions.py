@@ -36,6 +36,13 @@ class OutOfFoldPart(NamedTuple):
     targets: np.ndarray
     weights: np.ndarray | None
 
+    def of_weight(self) -> OutOfFoldPart:
+        """Those of its rows that weigh anything."""
+        if self.weights is None or self.weights.all():
+            return self
+        at = np.flatnonzero(self.weights)
+        return OutOfFoldPart(self.members, self.rows[at], self.logits[:, at], self.targets[at], self.weights[at])
+
     def mean_logits(self, loss: Loss) -> np.ndarray:
         """(m, n_out), of the mean of these members' predictions."""
         be, out = backend("cpu"), np.empty(self.logits.shape[1:])
@@ -71,7 +78,8 @@ class OutOfFoldRows:
         with self._net.backend.running():
             of_members = self._resident() if self._batches is not None else self._streamed()
         found = zip(self._left_out.parts, self._left_out.split(of_members), self._of_parts, strict=True)
-        return [OutOfFoldPart(*part, logits, *rest) for part, logits, rest in found]
+        parts = [OutOfFoldPart(*part, logits, *rest).of_weight() for part, logits, rest in found]
+        return [part for part in parts if len(part.rows)]
 
     def _resident(self) -> list[np.ndarray]:
         """The logits of each member for the rows that it never saw, (m_j, n_out)."""

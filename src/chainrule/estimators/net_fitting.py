@@ -1,0 +1,223 @@
+"""The net of an estimator in a fit: made or continued, trained, and told how far to be trusted."""
+
+from __future__ import annotations
+
+import abc
+
+import numpy as np
+
+from chainrule.backends import Backend
+from chainrule.errors import OptionError
+from chainrule.estimators.constant_columns import prepared_further
+from chainrule.estimators.convergence import MonitorChoice
+from chainrule.estimators.ensembles import LeftOutRows, begin, learn_from_left_out, leave_out
+from chainrule.estimators.fit_rows import FitRows
+from chainrule.estimators.fitted_net import FittedNet
+from chainrule.estimators.held_out import FoldTraining, shrink_by_folds
+from chainrule.estimators.new_net import new_net
+from chainrule.estimators.running_scale import RunningScale, scale_applied
+from chainrule.estimators.solvers import FitPlan, SolverState, fold_trainer, plan_fit, settings_of
+from chainrule.estimators.validation import ValidatedRows
+from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.losses.names import Loss
+from chainrule.nn.network import Network
+from chainrule.train.feeding.class_weights import ClassWeight
+from chainrule.train.recipe import Recipe, Settings, recipe_for
+from chainrule.train.records.run import Run
+from chainrule.train.trainer import Trainer
+
+
+class NetFitting(FittedNet, abc.ABC):
+    """What happens to the net from one fit to the next."""
+
+    # ---- what a subclass says -----------------------------------------------------------------------
+
+    _recipe: Recipe
+    _scale: RunningScale
+    _are_targets_numbers: bool
+
+    @abc.abstractmethod
+    def _loss(self) -> tuple[Loss, int]:
+        """The loss and the outputs of a net for these targets."""
+
+    def _class_weights(self) -> ClassWeight | None:
+        return None
+
+    def _class_names(self) -> tuple[str, ...]:
+        """For the model file: the names of the classes 0, 1, ..., if a row has one."""
+        return ()
+
+    def _as_predicted(self, outputs: np.ndarray) -> np.ndarray:
+        """What ``predict_proba``, or ``predict`` of a regression, makes of the outputs of the net, (n, n_out)."""
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    def _is_of_classes(self) -> bool:
+        """Whether a row has one class, so that a split may keep their shares."""
+        return False
+
+    # ---- the net -------------------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        training: FitRows,
+        device: Backend,
+        seed: int,
+        rows: ValidatedRows,
+        encoder: TableEncoder | None,
+        *,
+        one_epoch: bool,
+    ) -> Settings:
+        """A new net, with the first of its weights, for these training rows; the settings of its fit."""
+        self._recipe = recipe_for(_counted(training))
+        settings = settings_of(self, len(training.y), self._recipe, one_epoch=one_epoch)
+        self._net = self._new_net(
+            training,
+            settings,
+            seed,
+            device=device,
+            dtype=str(rows.dtype),
+            encoder=encoder,
+            target_name=rows.target_name,
+        )
+        self._scale = RunningScale.of(self._net.preparation, training.X, training.y, training.weights, rows.unit)
+        self.n_layers_, self.t_ = len(settings.hidden) + 2, 0
+        self._solver_state = SolverState()
+        return settings
+
+    def _new_net(
+        self,
+        rows: FitRows,
+        settings: Settings,
+        seed: int,
+        *,
+        device: Backend,
+        dtype: str,
+        encoder: TableEncoder | None,
+        target_name: str = "",
+    ) -> Network:
+        """A net with weights drawn by ``seed``, prepared for these training rows."""
+        loss, n_out = self._loss()
+        return new_net(
+            self,
+            rows,
+            settings,
+            seed,
+            loss=loss,
+            n_out=n_out,
+            device=device,
+            dtype=dtype,
+            encoder=encoder,
+            classes=self._class_names(),
+            target_name=target_name,
+        )
+
+    def _continue(self, training: FitRows, device: Backend, *, one_epoch: bool) -> Settings:
+        """With the net of the fit before, on this device; the settings of this fit."""
+        settings = settings_of(self, len(training.y), self._recipe, one_epoch=one_epoch)
+        if tuple(settings.hidden) != (widths := self._net.widths[1:-1]):
+            raise OptionError(
+                f"hidden_layer_sizes: expected {tuple(widths)} as in the fit before, got {self.hidden_layer_sizes!r}",
+                hint="warm_start=False, and fit",
+            )
+        if self._net.backend.device != device.device:
+            self._net = self._net.copy(backend=device)
+        if not one_epoch:  # a partial_fit continues with the solver, and moves the scale as a whole
+            self._net.preparation = prepared_further(self._net.preparation, training.X, training.y, training.weights)
+            self._solver_state = SolverState()
+        return settings
+
+    def _leave_out(self, training: FitRows, settings: Settings, seed: int) -> LeftOutRows:
+        """The rows that members of an ensemble are not to see; its line begins as that of the others."""
+        found = leave_out(training, settings, seed, by_class=self._is_of_classes())
+        begin(self._net, training, settings, found)
+        return found
+
+    def _plan(
+        self,
+        training: FitRows,
+        settings: Settings,
+        seed: int,
+        validation: FitRows | None,
+        *,
+        one_epoch: bool,
+        leaves_out: bool,
+    ) -> FitPlan:
+        monitor = MonitorChoice(self.monitor, self._score_metric, self._net.loss) if validation else None
+        plan = plan_fit(
+            self,
+            self._net,
+            settings,
+            self._solver_state,
+            len(training.y),
+            seed,
+            seen=self.t_,
+            monitor=monitor,
+            one_epoch=one_epoch,
+            score=self._score_metric,
+            leaves_out=leaves_out,
+        )
+        self._solver_state = plan.state
+        return plan
+
+    def _train(
+        self,
+        training: FitRows,
+        validation: FitRows | None,
+        plan: FitPlan,
+        unit: float,
+        left_out: LeftOutRows | None,
+        *,
+        moves_scale: bool,
+    ) -> Run:
+        """``moves_scale``: the standardisation takes these rows in, unless the training fails."""
+        X, y, weights = training
+        scale = self._scale.followed_by(X, y, weights, unit) if moves_scale else None
+        with scale_applied(scale, self._net):
+            run = plan.trainer.fit(
+                X,
+                y,
+                sample_weight=weights,
+                class_weight=self._class_weights(),
+                validation=validation,
+                left_out=None if left_out is None else left_out.mask,
+            )
+        if scale is not None:
+            self._scale = scale
+        return run
+
+    def _learn_from_left_out(self, training: FitRows, run: Run, left_out: LeftOutRows, seed: int) -> None:
+        if run.stopped == "interrupted":
+            return
+        found = learn_from_left_out(self._net, training, run, left_out, seed, self._class_weights())
+        self.shrinkage_, self.oof_score_ = found.shrinkage, found.score
+        self.oof_prediction_ = self._as_predicted(found.predictions)
+
+    def _shrink(self, training: FitRows, settings: Settings, seed: int, run: Run) -> float | None:
+        """The factor by which predictions were shrunk to the constant; None if the net is as it was trained."""
+        if run.stopped == "interrupted":
+            return None
+        net, recipe = self._net, self._recipe
+
+        def new_net(rows: FitRows) -> Network:
+            encoder = net.preparation.encoder
+            return self._new_net(rows, settings, seed, device=net.backend, dtype=str(net.dtype), encoder=encoder)
+
+        def trainer(fold_net: Network, rows: int) -> Trainer:
+            return fold_trainer(
+                self,
+                fold_net,
+                recipe,
+                rows,
+                seed,
+                seen=self.t_,
+                epochs=run.history.epochs,
+                rows_of_fit=len(training.y),
+            )
+
+        folds = FoldTraining(new_net, trainer, self._class_weights(), self._is_of_classes())
+        return shrink_by_folds(net, training, seed, folds)
+
+
+def _counted(rows: FitRows) -> int:
+    """Rows that weigh anything."""
+    return len(rows.y) if rows.weights is None else int(np.count_nonzero(rows.weights))
