@@ -8,9 +8,9 @@ import numpy as np
 
 from chainrule.backends import Backend
 from chainrule.errors import OptionError
+from chainrule.estimators.array_namespaces import on_host
 from chainrule.estimators.constant_columns import prepared_further
 from chainrule.estimators.convergence import MonitorChoice
-from chainrule.estimators.ensembles import LeftOutRows, begin, learn_from_left_out, leave_out
 from chainrule.estimators.fit_rows import FitRows
 from chainrule.estimators.fitted_net import FittedNet
 from chainrule.estimators.held_out import FoldTraining, shrink_by_folds
@@ -21,6 +21,7 @@ from chainrule.estimators.validation import ValidatedRows
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.losses.names import Loss
 from chainrule.nn.network import Network
+from chainrule.train.ensemble_fit import HostTable, LeftOutRows, begin_line, learn_from_left_out, leave_out_rows
 from chainrule.train.feeding.class_weights import ClassWeight
 from chainrule.train.recipe import Recipe, Settings, recipe_for
 from chainrule.train.records.run import Run
@@ -128,8 +129,10 @@ class NetFitting(FittedNet, abc.ABC):
 
     def _leave_out(self, training: FitRows, settings: Settings, seed: int) -> LeftOutRows:
         """The rows that members of an ensemble are not to see; its line begins as that of the others."""
-        found = leave_out(training, settings, seed, by_class=self._is_of_classes())
-        begin(self._net, training, settings, found)
+        table = _on_host(training)
+        classes = table.y.reshape(-1) if self._is_of_classes() else None
+        found = leave_out_rows(table, settings.members, seed, classes=classes)
+        begin_line(self._net, settings, table, found)
         return found
 
     def _plan(
@@ -188,8 +191,8 @@ class NetFitting(FittedNet, abc.ABC):
     def _learn_from_left_out(self, training: FitRows, run: Run, left_out: LeftOutRows, seed: int) -> None:
         if run.stopped == "interrupted":
             return
-        found = learn_from_left_out(self._net, training, run, left_out, seed, self._class_weights())
-        self.shrinkage_, self.oof_score_ = found.shrinkage, found.score
+        found = learn_from_left_out(self._net, _on_host(training), run, left_out, seed, self._class_weights())
+        self.shrinkage_, self.oof_score_ = found.factor, found.score
         self.oof_prediction_ = self._as_predicted(found.predictions)
 
     def _shrink(self, training: FitRows, settings: Settings, seed: int, run: Run) -> float | None:
@@ -216,6 +219,10 @@ class NetFitting(FittedNet, abc.ABC):
 
         folds = FoldTraining(new_net, trainer, self._class_weights(), self._is_of_classes())
         return shrink_by_folds(net, training, seed, folds)
+
+
+def _on_host(rows: FitRows) -> HostTable:
+    return HostTable(on_host(rows.X), rows.y, rows.weights)
 
 
 def _counted(rows: FitRows) -> int:

@@ -22,7 +22,7 @@ from chainrule.optim.schedules import Schedule
 from chainrule.options import one_of
 from chainrule.train.building import Updates, build_optimizer, build_trainer
 from chainrule.train.feeding.batches import plan_batches
-from chainrule.train.recipe import BETA_2, LEARNING_RATE, Choices, Recipe, Settings, resolve, resolve_preset
+from chainrule.train.recipe import LEARNING_RATE, Choices, Recipe, Settings, resolve, resolve_preset
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.trainer import Trainer
 
@@ -224,7 +224,7 @@ def _optimizer(parameters: Parameters, schedule: Schedule, settings: Settings) -
         momentum=parameters.momentum,
         nesterov=bool(parameters.nesterovs_momentum),
         beta1=parameters.beta_1,
-        beta2=parameters.beta_2 if settings.table is None else BETA_2,
+        beta2=parameters.beta_2,
         eps=parameters.epsilon,
         eps_hat=True,
         tolerance=parameters.tol,

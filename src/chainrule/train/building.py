@@ -26,7 +26,7 @@ from chainrule.optim.sgd import SGD
 from chainrule.train.checkpoints.writer import Checkpoints
 from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.monitoring.validation_metrics import Metric, MetricFunction
-from chainrule.train.recipe import FEATURE_LIMIT, Settings
+from chainrule.train.recipe import BETA_2, FEATURE_LIMIT, Settings
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.table_net import TableNet, fan_in_of
 from chainrule.train.trainer import Trainer
@@ -238,8 +238,11 @@ def build_trainer(net: Network, optimizer: Optimizer, settings: Settings, **opti
     What of the optimiser depends on the settings (the weight decay, the iterations of an LBFGS) is set here.
     """
     optimizer = replace(optimizer, weight_decay=settings.weight_decay)
-    if settings.table is not None:
-        optimizer = replace(optimizer, groups=settings.table.groups_of(net))
+    if settings.table is not None and settings.lr is not None:
+        lr = replace(optimizer.schedule, lr=settings.lr)
+        optimizer = replace(optimizer, lr=lr, groups=settings.table.groups_of(net))
+        if isinstance(optimizer, Adam):
+            optimizer = replace(optimizer, beta2=BETA_2)
         options = {"ema": settings.ema, "drop_last": True, **options}
     if isinstance(optimizer, LBFGS):
         optimizer = replace(optimizer, max_iterations=settings.epochs)

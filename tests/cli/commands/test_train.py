@@ -51,6 +51,42 @@ def test_members_are_trained_at_once_and_kept_in_one_model(run):
     assert run("predict", "m", "digits", "-o", "p.csv").code == 0
 
 
+def test_a_preset_trains_on_all_rows_and_is_judged_by_those_that_members_left_out(run, rng):
+    X = rng.normal(size=(300, 3))
+    rows = np.column_stack([X, X @ [1, -1, 0.5] + 0.1 * rng.normal(size=300), np.arange(300) // 3])
+    np.savetxt("t.csv", rows, delimiter=",", header="a,b,c,y,g", comments="")
+    options = ("--target", "y", "--preset", "fast", "--epochs", 6, "--device", "cpu", "--json", "--overwrite")
+    found = run("train", "t.csv", *options, "--run-dir", "m", "--group", "g")
+    assert found.json["rows"] == 300
+    assert found.json["valid"] == {}
+    left_out = found.json["left_out"]
+    assert 0.9 < left_out["r2"] < 1
+    assert left_out["r2_error"] > 0
+    assert "chosen   epoch" in found.err
+    assert "rows that 1 of 2 nets never saw" in found.err
+    assert "left_out" in run("show", "m").out
+    again = run("train", "--config", "m/config.toml", "--run-dir", "n", "--json")
+    assert again.json["left_out"] == left_out
+    assert run("train", "t.csv", *options, "--run-dir", "m", "--time", "g").json["left_out"]["rows"] == 39
+    held = run("train", "t.csv", *options, "--run-dir", "m", "--valid", 0.2)
+    assert "left_out" not in held.json
+    assert held.json["valid"]["r2"] > 0.9
+
+
+def test_a_preset_of_classes_is_resumed(run, capsys):
+    options = ("--preset", "fast", "--epochs", 4, "--device", "cpu", "--checkpoint-every", 1, "--json")
+    whole = run("train", "digits", *options, "--run-dir", "m").json
+    assert whole["left_out"]["accuracy"] > 0.9
+    assert run("cv", "digits", "--preset", "fast", "--epochs", 2, "--folds", 2, "--valid", 0, "--json").code == 0
+
+
+@pytest.mark.parametrize("options", [("--optimizer", "sgd"), ("--optimizer", "lbfgs"), ("--normalization", "layer")])
+def test_a_preset_with_what_it_does_not_have_is_refused(run, options):
+    found = run("train", "digits", "--preset", "fast", *options)
+    assert found.code == 2
+    assert "--preset fast" in found.error
+
+
 def test_shrink_makes_noise_the_mean(run, tmp_path, rng):
     """The history is of the net as it was trained; the model, and what is said of it, are drawn to the mean."""
     rows = "".join(f"{x!r},{y!r}\n" for x, y in rng.normal(size=(200, 2)).tolist())

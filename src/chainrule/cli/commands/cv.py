@@ -15,13 +15,14 @@ from chainrule.backends import choose_backend
 from chainrule.backends.contract.backend import Backend
 from chainrule.cli.console import output
 from chainrule.cli.console.output import Say
+from chainrule.cli.options.data import FRACTION
 from chainrule.cli.options.output import TITLE
 from chainrule.cli.options.parser import typed
 from chainrule.cli.options.train_options import TrainingOptions, add_options_of_a_fit
 from chainrule.cli.options.types import describe_device, positive_int
 from chainrule.cli.runs.signals import Signals
 from chainrule.cli.training.data import split_data
-from chainrule.cli.training.model import net_of, settings_of, trainer_of
+from chainrule.cli.training.model import left_out_rows, net_of, settings_of, trainer_of
 from chainrule.cli.training.table import TrainingTable, hold_out_rows, naming_split_column, read_training_table
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network
@@ -29,6 +30,7 @@ from chainrule.optim.base import Optimizer
 from chainrule.plain_text import table_lines
 from chainrule.tables.splitting.splits import Split, make_folds
 from chainrule.train.cross_validation import CrossValidation, cross_validate
+from chainrule.train.ensemble_fit import HostTable, begin_line, learn_from_left_out
 
 FOLDS = 5
 INTERRUPTED = 130
@@ -110,19 +112,24 @@ class FoldTraining:
         """A net trained on some of these rows, and validated on the others; KeyboardInterrupt if it was stopped."""
         options = self._options
         data = split_data(options, self._read, self._inner_split(training))
-        settings, has_validation = settings_of(options, len(data.y)), data.valid is not None
-        net = net_of(options, settings, data, self._backend)
+        settings, has_validation = settings_of(options, len(data.y), data.plan.task), data.valid is not None
+        net, left_out = net_of(options, settings, data, self._backend), left_out_rows(options, settings, data)
+        begin_line(net, settings, HostTable(data.X, data.y), left_out)
         trainer = trainer_of(
             options,
             settings,
             net,
             self._optimizer,
             has_validation=has_validation,
+            leaves_out=left_out is not None,
             callbacks=(),
             progress=not self._quiet,
         )
         with output.warnings_as_notes(self._say):
-            outcome = trainer.fit(data.X, data.y, class_weight=options.fit.class_weight, validation=data.valid)
+            weight, mask = options.fit.class_weight, None if left_out is None else left_out.mask
+            outcome = trainer.fit(data.X, data.y, class_weight=weight, validation=data.valid, left_out=mask)
+            if left_out is not None:
+                learn_from_left_out(net, HostTable(data.X, data.y), outcome, left_out, options.device.seed, weight)
         self.notes.update(dict.fromkeys(outcome.notes))
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt
@@ -150,7 +157,7 @@ def folds_of(options: TrainingOptions, read: TrainingTable, folds: int) -> list[
 
 def _validation_fraction(options: TrainingOptions) -> float:
     """``--valid``; OptionError for what a cross-validation does not have."""
-    valid = options.data.valid
+    valid = FRACTION if options.data.valid is None else options.data.valid
     if isinstance(valid, str):
         raise OptionError("--valid: expected a fraction, got a file", hint="--valid 0.2: of each fold's training rows")
     if not 0 <= valid < 1:

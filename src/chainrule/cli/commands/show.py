@@ -83,6 +83,7 @@ def _run_rows(record: dict[str, Any]) -> list[list[str]]:
         "seconds",
         "train",
         "valid",
+        "left_out",
     ):
         if record.get(key) not in (None, {}):
             rows.append([key, _as_text(record[key])])

@@ -9,8 +9,10 @@ from chainrule.cli.console.output import Say
 from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.cli.training.data import TrainingData
 from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.network import Network
 from chainrule.nn.scores import score
+from chainrule.train.ensemble_fit import LeftOutOutcome
 from chainrule.train.recipe import Settings
 from chainrule.train.records.progress import describe
 from chainrule.train.records.run import EpochRecord, Run
@@ -65,19 +67,22 @@ def shape_of(net: Network) -> str:
 def describe_net(options: TrainingOptions, settings: Settings, net: Network) -> str:
     """Widths, what the hidden layers do, parameters and dtype, on one line."""
     asked = options.net
-    words = [asked.activation, *([f"{asked.normalization} norm"] if asked.normalization else [])]
+    words = [
+        settings.table.activation if settings.table else asked.activation,
+        *([f"{asked.normalization} norm"] if asked.normalization else []),
+    ]
     words += [f"dropout {settings.dropout:g}"] if settings.dropout else []
     words += ["residual"] if asked.residual else []
     return f"{shape_of(net)}, {', '.join(words)}, {net.parameter_count:,} parameters, {net.dtype}"
 
 
-def summary_of(net: Network, data: TrainingData, outcome: Run) -> dict[str, Any]:
+def summary_of(net: Network, data: TrainingData, outcome: Run, judged: LeftOutOutcome | None = None) -> dict[str, Any]:
     """What ``--json`` prints and run.json keeps."""
     history, epoch = outcome.history, outcome.best_epoch or outcome.history.epochs
     parts: dict[str, dict[str, float]] = {"train": {}, "valid": {}}
     if epoch:
         for name, values in history.items():
-            if name not in {"lr", "seconds"}:
+            if name not in {"lr", "seconds", LEFT_OUT}:
                 part = "valid" if name.startswith("valid_") else "train"
                 parts[part][name.removeprefix("valid_")] = values[epoch - 1]
         if data.valid is not None:
@@ -96,6 +101,7 @@ def summary_of(net: Network, data: TrainingData, outcome: Run) -> dict[str, Any]
         "stopped": outcome.stopped,
         "steps": outcome.steps,
         **parts,
+        **({} if judged is None or judged.score is None else {"left_out": _left_out_facts(judged)}),
         "seconds": round(outcome.seconds, 4),
         **({"notes": outcome.notes} if outcome.notes else {}),
         **findings_of(outcome),
@@ -107,15 +113,38 @@ def findings_of(outcome: Run) -> dict[str, list[str]]:
     return {} if outcome.diagnosis is None else {"findings": [str(f) for f in outcome.diagnosis.findings]}
 
 
-def say_outcome(say: Say, data: TrainingData, outcome: Run, summary: dict[str, Any]) -> None:
+def say_outcome(
+    say: Say, data: TrainingData, outcome: Run, summary: dict[str, Any], judged: LeftOutOutcome | None = None
+) -> None:
     """How good the best epoch is, and what a diagnosis found."""
-    if outcome.best_epoch:
+    if judged is not None and judged.score is not None:
+        say("chosen", _chosen_by(judged, outcome))
+        say("score", str(judged.score))
+    elif outcome.best_epoch:
         part = "train" if data.valid is None else "valid"
         shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
         if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
             say("shrunk", f"{shrinkage.factors}, chosen on the validation rows {MEANING}")
         say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
     say_findings(say, outcome)
+
+
+def _left_out_facts(judged: LeftOutOutcome) -> dict[str, Any]:
+    """The score of the rows that members left out, with the standard error of each metric."""
+    score = judged.score
+    assert score is not None
+    errors = {f"{name}_error": value for name, value in score.standard_errors.items()}
+    return {"rows": score.rows, "factor": judged.factor, **score.metrics, **errors}
+
+
+def _chosen_by(judged: LeftOutOutcome, outcome: Run) -> str:
+    """What the rows that members left out decided."""
+    f = judged.factor
+    epoch = f"epoch {outcome.best_epoch} of {outcome.history.epochs}"
+    if f is None or f == 1:
+        return f"{epoch}, by the rows that members left out"
+    how = "made surer" if f > 1 else "shrunk towards the best constant prediction"
+    return f"{epoch}, and predictions {how} by a factor of {f:.3g}, by the rows that members left out"
 
 
 def say_findings(say: Say, outcome: Run) -> None:

@@ -24,7 +24,7 @@ class DataOptions:
     categorical: list[str]
     max_categories: int | None
     embed_above: int | None
-    valid: float | str
+    valid: float | str | None
     group: str | None
     time: str | None
 
@@ -60,9 +60,8 @@ def add_arguments(parser: OptionGroup) -> None:
     add(
         "--valid",
         type=held_out,
-        default=FRACTION,
         metavar="X",
-        help=f"fraction of the rows to hold out, or a file; 0: none ({FRACTION})",
+        help=f"fraction of the rows to hold out, or a file; 0: none ({FRACTION}; with --preset 0)",
     )
     add(
         "--group",

@@ -54,8 +54,11 @@ class UpdateOptions:
     weight_decay: float | None
     clip_norm: float | None
 
-    def with_defaults(self) -> UpdateOptions:
-        """With what depends on these options alone filled in: the weight decay of adamw stays the recipe's."""
+    def with_defaults(self, *, has_rate: bool = True) -> UpdateOptions:
+        """With what depends on these options alone filled in: the weight decay of adamw stays the recipe's.
+
+        Without ``has_rate`` so does the learning rate.
+        """
         filled: dict[str, Any] = {}
         if self.optimizer != "adamw":
             filled["weight_decay"] = 0.0
@@ -63,7 +66,9 @@ class UpdateOptions:
             self._refuse("lr", "schedule", "warmup", "clip_norm")
         else:
             schedule = self.schedule or "cosine"
-            filled |= {"lr": DEFAULT_LR[self.optimizer], "schedule": schedule, "warmup": SCHEDULES[schedule].warmup}
+            filled |= {"schedule": schedule, "warmup": SCHEDULES[schedule].warmup}
+            if has_rate:
+                filled["lr"] = DEFAULT_LR[self.optimizer]
         return dataclasses.replace(
             self, **{name: value for name, value in filled.items() if getattr(self, name) is None}
         )
@@ -79,8 +84,9 @@ class UpdateOptions:
         OptionError if an option is out of range.
         """
         schedule = None
-        if self.schedule is not None and self.lr is not None:
-            schedule = SCHEDULES[self.schedule](self.lr, warmup=self.warmup or 0.0)
+        if self.schedule is not None and self.optimizer != "lbfgs":
+            lr = DEFAULT_LR[self.optimizer] if self.lr is None else self.lr  # a preset's is set by the rows
+            schedule = SCHEDULES[self.schedule](lr, warmup=self.warmup or 0.0)
         updates = Updates(
             optimizer=self.optimizer,
             schedule=schedule,

@@ -10,12 +10,13 @@ from typing import Any
 
 from chainrule.cli.options import architecture, data, fitting, optimisation, output
 from chainrule.cli.options.architecture import NetOptions
-from chainrule.cli.options.data import DataOptions
+from chainrule.cli.options.data import FRACTION, DataOptions
 from chainrule.cli.options.fitting import FitOptions
 from chainrule.cli.options.optimisation import UpdateOptions, refuse_with_lbfgs
 from chainrule.cli.options.output import OutputOptions, PlaceOptions
 from chainrule.cli.options.parser import typed
 from chainrule.cli.options.types import add_device, seed
+from chainrule.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +50,23 @@ class TrainingOptions:
         )
 
     def with_defaults(self) -> TrainingOptions:
-        """With what depends on the optimiser filled in.
+        """With what depends on the optimiser and on the preset filled in; the rate of a preset depends on the rows.
 
         OptionError if an option contradicts it.
         """
-        updates = self.updates.with_defaults()
+        preset = self.net.preset
+        updates = self.updates.with_defaults(has_rate=preset is None)
         if updates.optimizer == "lbfgs" and self.fit.batch_size is not None:
             refuse_with_lbfgs("batch_size")
-        return dataclasses.replace(self, updates=updates)
+        if preset is not None and (updates.optimizer not in {"adam", "adamw"} or self.net.normalization is not None):
+            raise OptionError(
+                f"--preset {preset}: expected --optimizer adam or adamw, and no --normalization",
+                hint="leave --preset out for a net of your own",
+            )
+        valid = self.data.valid
+        if valid is None:  # members of a preset leave out rows of their own
+            valid = FRACTION if preset is None else 0.0
+        return dataclasses.replace(self, updates=updates, data=dataclasses.replace(self.data, valid=valid))
 
     def values(self) -> dict[str, Any]:
         """Each option by its name."""

@@ -22,12 +22,13 @@ from chainrule.cli.runs.files import GRADIENT_NORMS, MODEL
 from chainrule.cli.runs.record import file_facts
 from chainrule.cli.runs.signals import Signals
 from chainrule.cli.training.data import TrainingData, read_training_data
-from chainrule.cli.training.model import net_of, settings_of, trainer_of
+from chainrule.cli.training.model import left_out_rows, net_of, settings_of, trainer_of
 from chainrule.cli.training.used_options import used_options
 from chainrule.errors import DivergenceError
 from chainrule.nn.network import Network
 from chainrule.nn.saved import refuse_unsavable
 from chainrule.tables.unchanged import SameFile
+from chainrule.train.ensemble_fit import HostTable, LeftOutOutcome, LeftOutRows, begin_line, learn_from_left_out
 from chainrule.train.records.callbacks import Callback
 from chainrule.train.records.loggers import JSONLinesLogger
 from chainrule.train.records.run import Run
@@ -62,6 +63,7 @@ class Job:
     net: Network
     trainer: Trainer
     say: Say
+    left_out: LeftOutRows | None
 
 
 def do_job(
@@ -80,8 +82,8 @@ def do_job(
     with Signals() as signals, directory, output.warnings_as_notes(say):
         refuse_what_is_read(out.log_json, options.data.data, options.data.valid, config)
         job = _prepare(options.with_defaults(), out, directory, signals, say, resumption)
-        outcome, summary = _train(job, resumption)
-        _report(job, outcome, summary)
+        outcome, summary, judged = _train(job, resumption)
+        _report(job, outcome, summary, judged)
         interrupted = outcome.stopped == "interrupted" and not signals.caught  # by who called main() from a thread
         return INTERRUPTED if interrupted else signals.exit_code
 
@@ -100,13 +102,14 @@ def _prepare(
     backend, why = choose_backend(options.device.device, precision=options.device.precision)
     say("device", describe_device(backend, why))
     data, facts = _read(options, resumption)
-    settings = settings_of(options, len(data.y))
-    net = net_of(options, settings, data, backend)
+    settings = settings_of(options, len(data.y), data.plan.task)
+    net, left_out = net_of(options, settings, data, backend), left_out_rows(options, settings, data)
+    begin_line(net, settings, HostTable(data.X, data.y), left_out)
     refuse_unsavable(net, directory.path / MODEL)
     say_plan(say, options, settings, data, net)
     directory.describe(
         facts={"argv": ["chainrule", *out.argv], "seed": options.device.seed, **facts},
-        config=config_text(*used_options(options, settings, data, net)),
+        config=config_text(*used_options(options, settings, data, net, leaves_out=left_out is not None)),
     )
     lines = [] if out.quiet or sys.stderr.isatty() else [PlainLines(settings.epochs)]
     trainer = trainer_of(
@@ -115,11 +118,12 @@ def _prepare(
         net,
         optimizer,
         has_validation=data.valid is not None,
+        leaves_out=left_out is not None,
         progress=not out.quiet,
         callbacks=[signals, *loggers, directory, *lines],
         checkpoints=directory.checkpoints,
     )
-    return Job(options, out, directory, data, net, trainer, say)
+    return Job(options, out, directory, data, net, trainer, say, left_out)
 
 
 def _read(options: TrainingOptions, resumption: Resumption | None) -> tuple[TrainingData, dict[str, Any]]:
@@ -135,7 +139,7 @@ def _read(options: TrainingOptions, resumption: Resumption | None) -> tuple[Trai
     return data, facts
 
 
-def _train(job: Job, resumption: Resumption | None) -> tuple[Run, dict[str, Any]]:
+def _train(job: Job, resumption: Resumption | None) -> tuple[Run, dict[str, Any], LeftOutOutcome | None]:
     """What happened, and the summary of it, both kept in the run directory, whatever happened."""
     directory, checkpoint = job.directory, None
     if resumption is not None:
@@ -147,11 +151,17 @@ def _train(job: Job, resumption: Resumption | None) -> tuple[Run, dict[str, Any]
             job.data.y,
             class_weight=job.options.fit.class_weight,
             validation=job.data.valid,
+            left_out=None if job.left_out is None else job.left_out.mask,
             diagnose=job.options.fit.diagnose,
             resume=checkpoint,
             resume_anywhere=resumption is not None and resumption.anywhere,
         )
-        summary = summary_of(job.net, job.data, outcome)
+        judged = None
+        if job.left_out is not None and outcome.stopped != "interrupted":
+            table, options = HostTable(job.data.X, job.data.y), job.options
+            seed, weight = options.device.seed, options.fit.class_weight
+            judged = learn_from_left_out(job.net, table, outcome, job.left_out, seed, weight)
+        summary = summary_of(job.net, job.data, outcome, judged)
         status = "interrupted" if outcome.stopped == "interrupted" else "done"
         directory.end(status, net=job.net, run=outcome, summary=summary)
     except DivergenceError as error:
@@ -165,7 +175,7 @@ def _train(job: Job, resumption: Resumption | None) -> tuple[Run, dict[str, Any]
         if isinstance(error, OSError) and directory.is_resumable:
             job.say("next", f"{output.command('resume', directory.found)}, once that is fixed")
         raise
-    return outcome, summary
+    return outcome, summary, judged
 
 
 def _end_diverged(job: Job, error: DivergenceError) -> None:
@@ -178,14 +188,14 @@ def _end_diverged(job: Job, error: DivergenceError) -> None:
         job.say("kept", f"{error.checkpoint}, the last checkpoint before it diverged")
 
 
-def _report(job: Job, outcome: Run, summary: dict[str, Any]) -> None:
+def _report(job: Job, outcome: Run, summary: dict[str, Any], judged: LeftOutOutcome | None) -> None:
     """Say what the training gave."""
     say, directory, found = job.say, job.directory, job.directory.found
     drawn, interrupted = f"  {GRADIENT_NORMS}" if job.options.fit.diagnose else "", outcome.stopped == "interrupted"
     if found != directory.path:
         say("note", f"{directory.path} was moved while the run wrote to it: the whole run is where it is now")
     say("saved", f"{found}/  model.safetensors  history.csv  curves.svg  config.toml{drawn}")
-    say_outcome(say, job.data, outcome, summary)
+    say_outcome(say, job.data, outcome, summary, judged)
     if interrupted:
         say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")
         if directory.last_checkpoint is not None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chainrule.cli.console.column_notes import describe_columns
-from chainrule.cli.options.data import DataOptions
+from chainrule.cli.options.data import FRACTION, DataOptions
 from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.cli.training.table import TrainingTable, hold_out_rows, read_training_table
 from chainrule.errors import DataError, OptionError
@@ -38,6 +38,7 @@ class TrainingData(NamedTuple):
     columns : what they are, in words
     notes : what should be said about them
     target_notation : how numbers of the target are written
+    groups, times : (n,) of the rows to train on, if a column says which belong together or when they were
     """
 
     X: np.ndarray
@@ -52,6 +53,8 @@ class TrainingData(NamedTuple):
     columns: str
     notes: tuple[str, ...]
     target_notation: Notation | None
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
 
 
 def read_training_data(options: TrainingOptions) -> TrainingData:
@@ -59,7 +62,7 @@ def read_training_data(options: TrainingOptions) -> TrainingData:
     read = read_training_table(options)
     if isinstance(options.data.valid, str):
         return _validated_on(_other_table(options.data, options.data.valid, read.table), options, read)
-    split = _split(options, options.data.valid, read)
+    split = _split(options, FRACTION if options.data.valid is None else options.data.valid, read)
     if split is not None:
         read = read._replace(notes=(*read.notes, *read.missing_classes(split.training)))
     return split_data(options, read, split, release=True)
@@ -90,9 +93,11 @@ def split_data(
     else:
         X = _matrix(table, encoder, training)
         held_out = None if split is None else _matrix(table, encoder, split.held_out)
+    groups, times = (v if v is None or training is None else v[training] for v in (read.groups, read.times))
     if split is None or held_out is None:
-        return TrainingData(X, y, None, *about)
-    return TrainingData(X, y[split.training], (held_out, y[split.held_out]) if len(held_out) else None, *about)
+        return TrainingData(X, y, None, *about, groups, times)
+    valid = (held_out, y[split.held_out]) if len(held_out) else None
+    return TrainingData(X, y[split.training], valid, *about, groups, times)
 
 
 def _about(

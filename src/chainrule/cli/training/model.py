@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from chainrule.backends.contract.backend import Backend
 from chainrule.cli.options.fitting import checkpoint_interval
@@ -12,34 +13,40 @@ from chainrule.cli.training.data import TrainingData
 from chainrule.cli.training.table import DEFAULT_LOSS
 from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
-from chainrule.nn.losses.names import LOSSES
+from chainrule.nn.losses.names import LOSSES, Task
+from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
 from chainrule.optim.lbfgs import LBFGS
 from chainrule.train.building import Architecture, TrainingRows, build_net, build_trainer
 from chainrule.train.checkpoints.writer import Checkpoints
+from chainrule.train.ensemble_fit import HostTable, LeftOutRows, leave_out_rows
 from chainrule.train.monitoring.early_stopping import EarlyStopping
-from chainrule.train.recipe import Choices, Settings, resolve
+from chainrule.train.recipe import SMOOTHING, Choices, Settings, resolve, resolve_preset
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.trainer import Trainer
 
 
-def settings_of(options: TrainingOptions, rows: int) -> Settings:
-    """The options that the recipe completes, for so many training rows.
+def settings_of(options: TrainingOptions, rows: int, task: Task) -> Settings:
+    """The options that the recipe completes, for so many training rows of this task.
 
     ``options`` have their optimiser's defaults.
     """
     net, updates, fit = options.net, options.updates, options.fit
+    choices = Choices(
+        hidden="auto" if net.hidden is None else net.hidden,
+        dropout="auto" if net.dropout is None else net.dropout,
+        epochs="auto" if fit.epochs is None else fit.epochs,
+        batch_size="auto" if fit.batch_size is None else fit.batch_size,
+        alpha=0.0,
+        members="auto" if net.members is None else net.members,
+        weight_decay="auto" if updates.weight_decay is None else updates.weight_decay,
+        preset=net.preset,
+    )
+    if net.preset is not None:
+        return resolve_preset(choices, rows, task=task, lr=updates.lr)
     return resolve(
-        Choices(
-            hidden="auto" if net.hidden is None else net.hidden,
-            dropout="auto" if net.dropout is None else net.dropout,
-            epochs="auto" if fit.epochs is None else fit.epochs,
-            batch_size="auto" if fit.batch_size is None else fit.batch_size,
-            alpha=0.0,
-            members="auto" if net.members is None else net.members,
-            weight_decay="auto" if updates.weight_decay is None else updates.weight_decay,
-        ),
+        choices,
         rows,
         optimizer=updates.optimizer,
         lr=updates.lr,
@@ -47,23 +54,46 @@ def settings_of(options: TrainingOptions, rows: int) -> Settings:
     )
 
 
-def monitor_of(options: TrainingOptions, *, has_validation: bool) -> str | None:
+def monitor_of(options: TrainingOptions, *, has_validation: bool, leaves_out: bool = False) -> str | None:
     """The metric whose best epoch is kept; None if there is nothing to choose by but the training loss.
 
     A cosine is for the steps at its end: the lowest training loss is kept, and the validation rows say how far to trust
     it. They choose the epoch if nothing says how far, and if the rate does not fall to 0.
     """
     fit = options.fit
-    if fit.monitor or not has_validation:
+    if fit.monitor:
         return fit.monitor
+    if leaves_out:
+        return LEFT_OUT
+    if not has_validation:
+        return None
     falls = options.updates.schedule == "cosine"
     return "loss" if falls and not fit.patience and not fit.no_shrink else "valid_loss"
+
+
+def left_out_rows(options: TrainingOptions, settings: Settings, data: TrainingData) -> LeftOutRows | None:
+    """Blocks of rows that the members of a preset leave out; None if rows are held out otherwise, or too few."""
+    if settings.table is None or data.valid is not None:
+        return None
+    is_class = data.plan.task == "classify" or len(data.plan.classes) == 2
+    found = leave_out_rows(
+        HostTable(data.X, data.y),
+        settings.members,
+        options.device.seed,
+        classes=data.y.reshape(-1) if is_class else None,
+        groups=data.groups,
+        times=data.times,
+    )
+    return None if found.mask is None else found
 
 
 def net_of(options: TrainingOptions, settings: Settings, data: TrainingData, backend: Backend) -> Network:
     """The net, prepared for this table: standardised by its training rows, names kept."""
     asked = options.net
-    loss = with_options(LOSSES[asked.loss or DEFAULT_LOSS[data.plan.task]], dict(asked.loss_option))
+    loss_options = dict(asked.loss_option)
+    if settings.table is not None and asked.loss is None and data.plan.task != "regress":
+        loss_options = {"label_smoothing": SMOOTHING, **loss_options}
+    loss = with_options(LOSSES[asked.loss or DEFAULT_LOSS[data.plan.task]], loss_options)
     architecture = Architecture(
         activation=asked.activation,
         normalization=asked.normalization,
@@ -95,6 +125,7 @@ def trainer_of(
     optimizer: Optimizer,
     *,
     has_validation: bool,
+    leaves_out: bool = False,
     callbacks: Sequence[Callback | EpochFunction],
     progress: bool,
     checkpoints: FilePath | None = None,
@@ -103,7 +134,8 @@ def trainer_of(
 
     ``checkpoints`` is the folder for them; a run of L-BFGS has none and begins again.
     """
-    fit, monitor = options.fit, monitor_of(options, has_validation=has_validation)
+    average: dict[str, Any] = {} if options.fit.ema is None else {"ema": options.fit.ema}  # else the preset's, if any
+    fit, monitor = options.fit, monitor_of(options, has_validation=has_validation, leaves_out=leaves_out)
     early_stopping = None
     if fit.patience is not None:
         if not has_validation:
@@ -123,7 +155,7 @@ def trainer_of(
         metrics=fit.metrics or True,
         callbacks=callbacks,
         accumulate=fit.accumulate,
-        ema=fit.ema,
+        **average,
         checkpoints=kept,
         shrink=not fit.no_shrink,
     )

@@ -14,15 +14,16 @@ from chainrule.nn.network import Network
 from chainrule.tables.selection import BUILT_IN
 from chainrule.train.recipe import Settings
 
-BY_ROWS = ("hidden", "dropout", "epochs", "batch_size", "weight_decay", "members")  # what the recipe chooses
+BY_ROWS = ("lr", "hidden", "dropout", "epochs", "batch_size", "weight_decay", "members")  # what the recipe chooses
 
 
 def used_options(
-    asked: TrainingOptions, settings: Settings, data: TrainingData, net: Network
+    asked: TrainingOptions, settings: Settings, data: TrainingData, net: Network, *, leaves_out: bool = False
 ) -> tuple[TrainingOptions, dict[str, str]]:
     """The options with which the same net results again, and remarks by option. Paths become absolute.
 
-    ``asked`` are those that were given, with their optimiser's defaults; ``settings`` what the recipe made of them.
+    ``asked`` are those that were given, with their optimiser's defaults; ``settings`` what the recipe made of them;
+    ``leaves_out`` whether members of an ensemble leave out rows.
     """
     used = TrainingOptions(
         data=_used_data(asked.data, data),
@@ -34,12 +35,12 @@ def used_options(
             loss=asked.net.loss or DEFAULT_LOSS[data.plan.task],
             loss_option=[(name, value) for name, value in net.loss.options.items() if value is not None],
         ),
-        updates=replace(asked.updates, weight_decay=settings.weight_decay),
+        updates=replace(asked.updates, weight_decay=settings.weight_decay, lr=settings.lr or asked.updates.lr),
         fit=replace(
             asked.fit,
             epochs=settings.epochs,
             batch_size=None if asked.updates.optimizer == "lbfgs" else settings.batch_size,
-            monitor=monitor_of(asked, has_validation=data.valid is not None),
+            monitor=monitor_of(asked, has_validation=data.valid is not None, leaves_out=leaves_out),
         ),
         device=replace(asked.device, device=net.backend.device),
     )

@@ -64,9 +64,8 @@ class History(Mapping[str, list[float]]):
         panels = []
         usual = ("loss", *RECORDED)
         for name in (*usual, *(n for key in self if (n := key.removeprefix("valid_")) != key and n not in usual)):
-            curves = [
-                Curve(label, self[key]) for label, key in (("train", name), ("valid", f"valid_{name}")) if key in self
-            ]
+            labelled = [("train", name), ("left out", f"left_out_{name}"), ("valid", f"valid_{name}")]
+            curves = [Curve(label, self[key]) for label, key in labelled if key in self]
             if curves:
                 panels.append((name, curves))
         write_atomically(path, draw_curves(panels, best_epoch=best_epoch).encode())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from chainrule.nn.metric_names import RECORDED
+from chainrule.nn.metric_names import LEFT_OUT, RECORDED
 from chainrule.plain_text import printable
 
 SECONDS_PER_REFRESH = 0.1  # an epoch may take a millisecond, and drawing takes as long
@@ -81,6 +81,7 @@ def describe(metrics: Mapping[str, float]) -> str:
     metric = next((name for name in RECORDED if name in metrics), "")
     shown = [
         ("train", "loss"),
+        ("left out", LEFT_OUT),
         ("valid", "valid_loss"),
         (metric, f"valid_{metric}" if "valid_loss" in metrics else metric),
     ]
