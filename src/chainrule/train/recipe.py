@@ -153,16 +153,17 @@ class TableRecipe(NamedTuple):
 
     rows: int
     bins: int
+    bins_of_numbers: int  # of a regression, whose target may be a curve of its columns
     batch_size: int
     epochs: int
     lr: float
 
 
 TABLE_RECIPES = (
-    TableRecipe(0, bins=8, batch_size=64, epochs=60, lr=0.02),
-    TableRecipe(1_000, bins=16, batch_size=128, epochs=50, lr=0.04),
-    TableRecipe(65_536, bins=16, batch_size=256, epochs=25, lr=0.04),
-    TableRecipe(262_144, bins=16, batch_size=512, epochs=12, lr=0.04),
+    TableRecipe(0, bins=8, bins_of_numbers=8, batch_size=64, epochs=60, lr=0.02),
+    TableRecipe(1_000, bins=16, bins_of_numbers=48, batch_size=128, epochs=50, lr=0.04),
+    TableRecipe(65_536, bins=16, bins_of_numbers=48, batch_size=256, epochs=25, lr=0.04),
+    TableRecipe(262_144, bins=16, bins_of_numbers=48, batch_size=512, epochs=12, lr=0.04),
 )
 HIDDEN = (96, 64)
 
@@ -189,7 +190,12 @@ def resolve_preset(choices: Choices, rows: int, *, task: Task, lr: float | None 
         alpha=_chosen(choices.alpha, 0.0),
         weight_decay=_chosen(choices.weight_decay, 0.0),
         members=_chosen(choices.members, MEMBERS[preset]),
-        table=TableNet(hidden=hidden, dropout=dropout, bins=recipe.bins, has_line=of_numbers),
+        table=TableNet(
+            hidden=hidden,
+            dropout=dropout,
+            bins=recipe.bins_of_numbers if of_numbers else recipe.bins,
+            has_line=of_numbers,
+        ),
         lr=recipe.lr if lr is None else lr,
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule.backends import backend
 from chainrule.backends.contract.backend import ActivationName
+from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.quantiles import sample_of_rows
 from chainrule.nn.inputs.standardization import Standardization
@@ -31,6 +32,7 @@ from chainrule.nn.layers.scale import Scale
 from chainrule.nn.network import Network
 from chainrule.optim.base import ParameterGroup
 
+FEW_BINS, MOST_FRACTIONS = 16, 512
 MOST_ROWS = 1 << 40  # more than a W has
 SAMPLE = 20_000  # rows that say how large numbers are
 COLUMNS = 64  # of them at a time
@@ -80,12 +82,17 @@ class TableNet:
     def encoding(
         self, X: np.ndarray, features: Standardization, encoder: TableEncoder | None, weights: np.ndarray | None
     ) -> PiecewiseLinear | None:
-        """The encoding of the columns of numbers, with edges from these rows; None if there is nothing to encode."""
+        """The encoding of the columns of numbers, with edges from these rows; None if there is nothing to encode.
+
+        Of many columns each has fewer fractions, so that the product with them stays small.
+        """
         if not self.bins:
             return None
+        numbers = X.shape[1] if encoder is None else sum(column.kind == NumberColumn.kind for column in encoder.columns)
+        bins = min(self.bins, max(FEW_BINS, MOST_FRACTIONS // max(1, numbers)))
         if encoder is not None:
-            return encoder.piecewise_linear(X, features, bins=self.bins, sample_weight=weights)
-        found = PiecewiseLinear.fit(X, bins=self.bins, standardization=features, sample_weight=weights)
+            return encoder.piecewise_linear(X, features, bins=bins, sample_weight=weights)
+        found = PiecewiseLinear.fit(X, bins=bins, standardization=features, sample_weight=weights)
         return found if found.fractions else None
 
     def groups_of(self, net: Network) -> tuple[ParameterGroup, ...]:

@@ -17,14 +17,12 @@ def softmax_cross_entropy(
     self: NumPyBackend, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
 ) -> None:
     loops, logits, labels, dlogits = LOOPS.losses, batch.logits, batch.targets, batch.dlogits
+    if logits.ndim == 3:
+        for member in batch.members():
+            softmax_cross_entropy(self, member, label_smoothing=label_smoothing, scale=scale, mean=mean)
+        return
     dtype = logits.dtype
-    if (
-        loops is not None
-        and logits.ndim == 2
-        and not label_smoothing
-        and dtype.char in COMPILED_DTYPES
-        and logits.shape[1] <= PAIRWISE
-    ):
+    if loops is not None and not label_smoothing and dtype.char in COMPILED_DTYPES and logits.shape[1] <= PAIRWISE:
         chosen = self._scratch(labels.shape, dtype, use="chosen")
         losses = self._scratch(labels.shape, dtype, use="losses")
         try:

@@ -8,7 +8,7 @@ from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.numpy.random import counter_now
-from chainrule.backends.reference.random import threshold
+from chainrule.backends.reference.random import counter_of_member, threshold
 
 
 def draw_words(self: NumPyBackend, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
@@ -33,8 +33,12 @@ def dropout(
     rate: float,
     out: Array,
 ) -> None:
+    if x.ndim == 3:
+        for j in range(len(x)):
+            dropout(self, x[j], state, key=key, counter=counter_of_member(counter, j), rate=rate, out=out[j])
+        return
     loops = LOOPS.random
-    if loops is not None and x.ndim == 2 and x.dtype.char in COMPILED_DTYPES:
+    if loops is not None and x.dtype.char in COMPILED_DTYPES:
         least, factor = np.uint32(threshold(rate)), x.dtype.type(1 / (1 - rate))
         words = self._scratch((4 * loops.TILE,), np.uint32, use="words")
         try:

@@ -24,7 +24,11 @@ def elementwise_loss(
     mean: bool,
 ) -> None:
     loops, logits = LOOPS.target_losses, batch.logits
-    if loops is not None and logits.ndim == 2 and logits.dtype.char in COMPILED_DTYPES and logits.shape[1] <= PAIRWISE:
+    if logits.ndim == 3:
+        for member in batch.members():
+            elementwise_loss(self, member, kind, parameter=parameter, scale=scale, mean=mean)
+        return
+    if loops is not None and logits.dtype.char in COMPILED_DTYPES and logits.shape[1] <= PAIRWISE:
         losses = self._scratch((len(logits),), logits.dtype, use="losses")
         row = self._scratch((logits.shape[1],), logits.dtype, use="square")
         try:
