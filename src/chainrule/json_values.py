@@ -28,12 +28,17 @@ def json_text(value: Mapping[str, Any], indent: int | None = None) -> str:
     return text if is_printable else json.dumps(plain(value), allow_nan=False, indent=indent)
 
 
+def _is_unset(value: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether a field is left out because it holds the record that it has by default."""
+    own = getattr(value, field.name)
+    return bool(dataclasses.is_dataclass(own) and own == field.default)
+
+
 def plain(value: Any) -> Any:
     """``value`` made of dicts, lists, texts, numbers and None alone; see :func:`json_line`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"name": type(value).__name__} | {
-            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
-        }
+        found = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not _is_unset(value, f)}
+        return {"name": type(value).__name__} | {name: plain(v) for name, v in found.items()}
     if isinstance(value, Mapping):
         return {str(name): plain(v) for name, v in value.items()}
     if isinstance(value, list | tuple):

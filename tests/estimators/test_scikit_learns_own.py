@@ -75,13 +75,20 @@ def with_its_settings(ours: type) -> type:
         def _begin(self, training: FitRows, *args: Any, **options: Any) -> Settings:
             super()._begin(training, *args, **options)
             self._recipe = self._recipe._replace(batch_size=200)  # or all rows, of fewer
-            return settings_of(self, len(training.y), self._recipe, one_epoch=options["one_epoch"])
+            return settings_of(self, len(training.y), self._recipe, task=self._task, one_epoch=options["one_epoch"])
 
         def __getattr__(self, name: str) -> Any:
             if name == "_optimizer":  # its rate is that of the epoch which the next partial_fit would make
                 state = self._solver_state
                 schedule = schedule_of(
-                    self, 1, 1, one_epoch=True, present=state.present, seen=self.t_, is_new=state.is_new
+                    self,
+                    self.learning_rate_init,
+                    1,
+                    1,
+                    one_epoch=True,
+                    present=state.present,
+                    seen=self.t_,
+                    is_new=state.is_new,
                 )
                 return types.SimpleNamespace(learning_rate=schedule.rates(0, 1, 1)[0])
             if name == "_no_improvement_count":

@@ -129,7 +129,7 @@ class OptionFiles(Target):
         if different:
             return f"written and read again as {different}"
         options = options.with_defaults()
-        settings_of(options, rows=24)
+        settings_of(options, rows=24, task="classify")
         options.updates.build()
         return "read"
 

@@ -94,7 +94,10 @@ class BaseMLP(NetFitting):
             elif self.shrink and judges:
                 self.shrinkage_ = self._shrink(training, settings, seed, run)
         finally:
-            self._publish_weights(namespace_of(X))
+            namespace = namespace_of(X)
+            self._publish_weights(namespace)
+        if left_out is not None and namespace is not None and hasattr(self, "oof_prediction_"):
+            self.oof_prediction_ = namespace.to_device(self.oof_prediction_)
         self._record(run, len(training.y), joins=one_epoch and not first)
         self._warn(run, plan.convergence, settings.epochs, one_epoch=one_epoch)
 

@@ -18,6 +18,7 @@ from chainrule.estimators.array_namespaces import (
     check_same_namespace,
     is_on_gpu,
     namespace_of,
+    on_host,
 )
 from chainrule.estimators.fitted import FittedAttributes
 from chainrule.estimators.solvers import SolverState
@@ -48,6 +49,8 @@ class FittedNet(FittedAttributes, BaseEstimator):
             copy.__dict__ = state
             copy._net, copy._solver_state = self._net.copy(backend=host), self._solver_state.on(host)
             copy._publish_weights(None)
+            if "oof_prediction_" in state:
+                copy.oof_prediction_ = on_host(state["oof_prediction_"])
         return state
 
     def _publish_weights(self, namespace: ArrayNamespace | None) -> None:

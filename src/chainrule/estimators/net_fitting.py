@@ -19,7 +19,7 @@ from chainrule.estimators.running_scale import RunningScale, scale_applied
 from chainrule.estimators.solvers import FitPlan, SolverState, fold_trainer, plan_fit, settings_of
 from chainrule.estimators.validation import ValidatedRows
 from chainrule.nn.columns.table_encoder import TableEncoder
-from chainrule.nn.losses.names import Loss
+from chainrule.nn.losses.names import Loss, Task
 from chainrule.nn.network import Network
 from chainrule.train.ensemble_fit import HostTable, LeftOutRows, begin_line, learn_from_left_out, leave_out_rows
 from chainrule.train.feeding.class_weights import ClassWeight
@@ -40,6 +40,10 @@ class NetFitting(FittedNet, abc.ABC):
     @abc.abstractmethod
     def _loss(self) -> tuple[Loss, int]:
         """The loss and the outputs of a net for these targets."""
+
+    @property
+    def _task(self) -> Task:
+        return "regress" if self._are_targets_numbers else "classify"
 
     def _class_weights(self) -> ClassWeight | None:
         return None
@@ -70,7 +74,7 @@ class NetFitting(FittedNet, abc.ABC):
     ) -> Settings:
         """A new net, with the first of its weights, for these training rows; the settings of its fit."""
         self._recipe = recipe_for(_counted(training))
-        settings = settings_of(self, len(training.y), self._recipe, one_epoch=one_epoch)
+        settings = settings_of(self, len(training.y), self._recipe, task=self._task, one_epoch=one_epoch)
         self._net = self._new_net(
             training,
             settings,
@@ -114,7 +118,7 @@ class NetFitting(FittedNet, abc.ABC):
 
     def _continue(self, training: FitRows, device: Backend, *, one_epoch: bool) -> Settings:
         """With the net of the fit before, on this device; the settings of this fit."""
-        settings = settings_of(self, len(training.y), self._recipe, one_epoch=one_epoch)
+        settings = settings_of(self, len(training.y), self._recipe, task=self._task, one_epoch=one_epoch)
         if tuple(settings.hidden) != (widths := self._net.widths[1:-1]):
             raise OptionError(
                 f"hidden_layer_sizes: expected {tuple(widths)} as in the fit before, got {self.hidden_layer_sizes!r}",

@@ -78,8 +78,6 @@ class Parameters:
     device: str | None
     dtype: DtypeName
 
-    _are_targets_numbers: bool
-
 
 def initial_rate(parameters: Parameters) -> float | None:
     """The learning rate at the start; None if it is left to the recipe."""

@@ -67,10 +67,10 @@ class FitPlan(NamedTuple):
     state: SolverState
 
 
-def settings_of(parameters: Parameters, rows: int, recipe: Recipe, *, one_epoch: bool) -> Settings:
+def settings_of(parameters: Parameters, rows: int, recipe: Recipe, *, task: Task, one_epoch: bool) -> Settings:
     """The settings of a fit to so many rows. ``one_epoch``: of a ``partial_fit``."""
     choices = choices_of(parameters)
-    return _resolved(parameters, rows, recipe, replace(choices, epochs=1) if one_epoch else choices)
+    return _resolved(parameters, rows, recipe, replace(choices, epochs=1) if one_epoch else choices, task)
 
 
 def _fold_settings(parameters: Parameters, rows: int, recipe: Recipe, rows_of_fit: int) -> Settings:
@@ -84,14 +84,13 @@ def _fold_settings(parameters: Parameters, rows: int, recipe: Recipe, rows_of_fi
     return _resolved(parameters, rows, recipe, replace(choices, batch_size=math.ceil(rows / steps)))
 
 
-def _resolved(parameters: Parameters, rows: int, recipe: Recipe, choices: Choices) -> Settings:
+def _resolved(parameters: Parameters, rows: int, recipe: Recipe, choices: Choices, task: Task = "regress") -> Settings:
     if choices.preset is not None:
         if parameters.solver != "adam" or parameters.normalization is not None:
             raise OptionError(
                 f"preset: expected solver='adam' and no normalization with preset={choices.preset!r}",
                 hint="leave preset out for a net of your own",
             )
-        task: Task = "regress" if parameters._are_targets_numbers else "classify"
         settings = resolve_preset(choices, rows, task=task, lr=initial_rate(parameters))
         return replace(settings, batch_size=min(rows, settings.batch_size))
     settings = resolve(

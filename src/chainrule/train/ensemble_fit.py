@@ -86,6 +86,8 @@ def leave_out_rows(
         times=times,
         weights=table.weights,
     ).mask
+    if table.weights is not None:
+        mask = mask & (table.weights > 0)  # rows of weight 0 are none
     return LeftOutRows(mask if mask.any() else None, copies, groups)
 
 
