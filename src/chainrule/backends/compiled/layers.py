@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,14 @@ from chainrule.backends.reference.activations import DERIVATIVE
 
 def dense(self: NumPyBackend, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
     loops = LOOPS.layers
-    if loops is not None and z is y and z.ndim == 2 and y.dtype.char in COMPILED_DTYPES:
+    if loops is not None and z is y and y.dtype.char in COMPILED_DTYPES:
         try:
             self.matmul(x, W, out=y)
+            if y.ndim == 3:
+                (loops.add_bias_relu_of_members if activation == "relu" else loops.add_bias_of_members)(y, b)
+                if activation not in {"relu", "identity"}:
+                    self.activate(activation, y, out=y)
+                return
             if activation == "relu":
                 loops.add_bias_relu(y, b)
                 return
@@ -50,10 +56,17 @@ def activation_backward(
 ) -> None:
     loops = LOOPS.layers
     # A single column NumPy sums in another order.
-    if loops is not None and dz.ndim == 2 and dz.shape[-1] != 1 and dz.dtype.char in COMPILED_DTYPES:
+    if loops is not None and dz.shape[-1] != 1 and dz.dtype.char in COMPILED_DTYPES:
         try:
             if dz is not dy:
                 dz[...] = dy
+            if dz.ndim == 3:
+                if activation == "relu":
+                    loops.relu_backward_of_members(saved, dz, db)
+                else:
+                    derivative = None if activation == "identity" else _derivative(self, activation, saved)
+                    _multiply_members(loops, derivative, dz, db)
+                return
             if backward := loops.BACKWARD.get(activation):
                 backward(saved, dz, db)
             else:
@@ -62,6 +75,14 @@ def activation_backward(
         except Exception as error:
             LOOPS.withdraw(error)
     NumPyBackend.activation_backward(self, activation, saved, dy, dz=dz, db=db)
+
+
+def _multiply_members(loops: Any, derivative: Array | None, dz: Array, db: Array) -> None:
+    """dz *= derivative, if there is one, and its sums over the rows of each member."""
+    if derivative is None:
+        loops.sums_of_members(dz, db)
+    else:
+        loops.multiply_backward_of_members(derivative, dz, db)
 
 
 def _derivative(self: NumPyBackend, activation: ActivationName, saved: Array) -> Array:

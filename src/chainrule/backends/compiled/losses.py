@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, compile_for
+from chainrule.backends.contract.arrays import Array
+from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 
@@ -17,12 +19,17 @@ def softmax_cross_entropy(
     self: NumPyBackend, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
 ) -> None:
     loops, logits, labels, dlogits = LOOPS.losses, batch.logits, batch.targets, batch.dlogits
-    if logits.ndim == 3:
-        for member in batch.members():
-            softmax_cross_entropy(self, member, label_smoothing=label_smoothing, scale=scale, mean=mean)
-        return
-    dtype = logits.dtype
-    if loops is not None and not label_smoothing and dtype.char in COMPILED_DTYPES and logits.shape[1] <= PAIRWISE:
+    dtype, has_members = logits.dtype, logits.ndim == 3
+    if (
+        loops is not None
+        and not label_smoothing
+        and dtype.char in COMPILED_DTYPES
+        and logits.shape[-1] <= PAIRWISE
+        and (not has_members or labels.ndim == 2)
+    ):
+        if has_members:  # each row by itself, whosever it is
+            rows = (-1, logits.shape[-1])
+            logits, labels, dlogits = logits.reshape(rows), labels.reshape(-1), dlogits.reshape(rows)
         chosen = self._scratch(labels.shape, dtype, use="chosen")
         losses = self._scratch(labels.shape, dtype, use="losses")
         try:
@@ -36,8 +43,35 @@ def softmax_cross_entropy(
             loops.normalize_less_onehot(dlogits, labels, losses)
             np.log(losses, out=losses)
             np.subtract(losses, chosen, out=losses)
-            self._finish(batch, losses, scale=scale, mean=mean)
+            if has_members:
+                finish_members(batch, losses.reshape(batch.targets.shape), scale=scale, mean=mean)
+            else:
+                self._finish(batch, losses, scale=scale, mean=mean)
             return
         except Exception as error:
             LOOPS.withdraw(error)
     NumPyBackend.softmax_cross_entropy(self, batch, label_smoothing=label_smoothing, scale=scale, mean=mean)
+
+
+def finish_members(batch: LossBatch, losses: Array, *, scale: float, mean: bool, factor: float = 1.0) -> None:
+    """As ``finish``, of the losses (k, n) of the rows of k members."""
+    weights, totals, state = batch.weights, batch.totals[:, batch.state[BATCH]], batch.state
+    k, n = losses.shape
+    if weights is None:
+        totals[:, LOSS], totals[:, WEIGHT] = losses.sum(axis=1, dtype=totals.dtype), n
+        row_factor = factor * scale / (n if mean else 1)
+        if row_factor != 1:
+            np.multiply(batch.dlogits, row_factor, out=batch.dlogits)
+    else:
+        weights = np.broadcast_to(weights, (k, n))
+        totals[:, LOSS] = (losses * weights).sum(axis=1, dtype=totals.dtype)
+        totals[:, WEIGHT] = weight = weights.sum(axis=1, dtype=totals.dtype)
+        row_factors = np.full(k, factor * scale)
+        if mean:
+            row_factors /= np.where(weight == 0, 1, weight)
+        np.multiply(
+            batch.dlogits, (weights * row_factors[:, None].astype(weights.dtype))[:, :, None], out=batch.dlogits
+        )
+    totals[:, LOSS] *= scale
+    if state[HALTED] == RUNNING and not np.isfinite(totals[:, LOSS]).all():
+        state[HALTED] = state[STEP]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.compiled.losses import PAIRWISE
+from chainrule.backends.compiled.losses import PAIRWISE, finish_members
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, compile_for
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.losses import LossBatch
@@ -24,16 +24,27 @@ def elementwise_loss(
     mean: bool,
 ) -> None:
     loops, logits = LOOPS.target_losses, batch.logits
-    if logits.ndim == 3:
+    has_members = logits.ndim == 3
+    if has_members and batch.targets.ndim == 3:  # each row by itself, whosever it is
+        z, t, dz = (array.reshape((-1, logits.shape[-1])) for array in (logits, batch.targets, batch.dlogits))
+        flat: LossBatch = batch._replace(logits=z, targets=t, dlogits=dz)
+    elif has_members:
         for member in batch.members():
             elementwise_loss(self, member, kind, parameter=parameter, scale=scale, mean=mean)
         return
+    else:
+        flat = batch
+    logits = flat.logits
     if loops is not None and logits.dtype.char in COMPILED_DTYPES and logits.shape[1] <= PAIRWISE:
         losses = self._scratch((len(logits),), logits.dtype, use="losses")
         row = self._scratch((logits.shape[1],), logits.dtype, use="square")
         try:
-            factor = _losses_of_rows(self, loops, batch, kind, parameter, row, losses)
-            self._finish(batch, losses, scale=scale, mean=mean, factor=factor)
+            factor = _losses_of_rows(self, loops, flat, kind, parameter, row, losses)
+            if has_members:
+                of_members = losses.reshape(batch.targets.shape[:2])
+                finish_members(batch, of_members, scale=scale, mean=mean, factor=factor)
+            else:
+                self._finish(batch, losses, scale=scale, mean=mean, factor=factor)
             return
         except Exception as error:
             LOOPS.withdraw(error)

@@ -26,6 +26,64 @@ def add_bias_relu(y: Any, b: Any) -> None:
             y[i, j] = zero if value < zero else value  # a nan stays
 
 
+# ---- k members at once: y (k, n, m), b (k, m), which may lie apart ------------------------------------------------
+
+
+@loop
+def add_bias_of_members(z: Any, b: Any) -> None:
+    k, n, m = z.shape
+    for a in range(k):
+        for i in range(n):
+            for j in range(m):
+                z[a, i, j] += b[a, j]
+
+
+@loop
+def add_bias_relu_of_members(y: Any, b: Any) -> None:
+    k, n, m = y.shape
+    zero = y.dtype.type(0)
+    for a in range(k):
+        for i in range(n):
+            for j in range(m):
+                value = y[a, i, j] + b[a, j]
+                y[a, i, j] = zero if value < zero else value  # a nan stays
+
+
+@loop
+def relu_backward_of_members(y: Any, dz: Any, db: Any) -> None:
+    k, n, m = y.shape
+    zero, one = y.dtype.type(0), y.dtype.type(1)
+    for a in range(k):
+        db[a, :] = zero
+        for i in range(n):
+            for j in range(m):
+                value = dz[a, i, j] * (one if y[a, i, j] > zero else zero)
+                dz[a, i, j] = value
+                db[a, j] += value
+
+
+@loop
+def multiply_backward_of_members(derivative: Any, dz: Any, db: Any) -> None:
+    k, n, m = dz.shape
+    for a in range(k):
+        db[a, :] = 0
+        for i in range(n):
+            for j in range(m):
+                value = dz[a, i, j] * derivative[a, i, j]
+                dz[a, i, j] = value
+                db[a, j] += value
+
+
+@loop
+def sums_of_members(dz: Any, db: Any) -> None:
+    k, n, m = dz.shape
+    for a in range(k):
+        db[a, :] = 0
+        for i in range(n):
+            for j in range(m):
+                db[a, j] += dz[a, i, j]
+
+
 # ---- the backward pass: in place, dz is given as dy. Two arrays that might be one keep a compiler from using vector
 # instructions.
 
