@@ -82,9 +82,12 @@ class Pass:
 
     def forward(self, x: Array) -> Array:
         """Logits of the rows ``x``: (n, n_in), or (k, n, n_in) if each member has its own."""
-        parameters, factors, shared = self._binding.parameters, self._binding.factors, self._shared
+        parameters, factors = self._binding.parameters, self._binding.factors
         if factors is not parameters:
             self.backend.copy(parameters.flat, out=factors.flat)
+        shared = self._shared
+        if shared is NOT_SHARED:
+            return self.chain.forward(x)
         if shared.x is not None:
             self.backend.copy(x, out=shared.x)
             x = shared.x

@@ -7,11 +7,9 @@ from typing import Any
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import HALTED, RUNNING
-from chainrule.backends.contract.members import over_members
 from chainrule.backends.numpy.backend import NumPyBackend
 
 
-@over_members
 def sgd(
     self: NumPyBackend,
     params: Array,
@@ -29,10 +27,12 @@ def sgd(
     if loops is not None and state[HALTED] == RUNNING:
         rate, decay = real(self._learning_rate(lr, state, lr_factor)), real(weight_decay)
         try:
-            if velocity is None:
-                loops.sgd(params, grads, rate, decay)
+            own = real(momentum), nesterov
+            if params.ndim == 2:  # a wrapper around the kernel would cost a small step of one net too much
+                for j in range(len(params)):
+                    _sgd(loops, params[j], grads[j], None if velocity is None else velocity[j], rate, decay, *own)
             else:
-                loops.sgd_momentum(params, grads, velocity, rate, decay, real(momentum), nesterov)
+                _sgd(loops, params, grads, velocity, rate, decay, *own)
             return
         except Exception as error:
             LOOPS.withdraw(error)
@@ -40,7 +40,22 @@ def sgd(
     NumPyBackend.sgd(self, params, grads, velocity, lr, state, lr_factor=lr_factor, **options)
 
 
-@over_members
+def _sgd(
+    loops: Any,
+    params: Array,
+    grads: Array,
+    velocity: Array | None,
+    rate: Any,
+    decay: Any,
+    momentum: Any,
+    nesterov: bool,
+) -> None:
+    if velocity is None:
+        loops.sgd(params, grads, rate, decay)
+    else:
+        loops.sgd_momentum(params, grads, velocity, rate, decay, momentum, nesterov)
+
+
 def adam(
     self: NumPyBackend,
     params: Array,
@@ -66,7 +81,12 @@ def adam(
         decay = real(0) if decoupled else real(weight_decay)
         b1, rest1, b2, rest2 = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)
         try:
-            loops.adam(params, grads, m, v, keep, decay, b1, rest1, b2, rest2, step_eps, step_size)
+            if params.ndim == 2:
+                for j in range(len(params)):
+                    own = params[j], grads[j], m[j], v[j]
+                    loops.adam(*own, keep, decay, b1, rest1, b2, rest2, step_eps, step_size)
+            else:
+                loops.adam(params, grads, m, v, keep, decay, b1, rest1, b2, rest2, step_eps, step_size)
             return
         except Exception as error:
             LOOPS.withdraw(error)
