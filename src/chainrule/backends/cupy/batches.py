@@ -14,6 +14,7 @@ from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, KINDS
+from chainrule.backends.cupy.members import blocks_of
 
 THREADS: Final = 256
 BLOCKS_PER_MULTIPROCESSOR: Final = 12  # several times what fits at once, so that the last to finish are soon done
@@ -116,6 +117,25 @@ def blocks_for(n: int, log_lanes: int, multiprocessors: int) -> int:
 def gather(
     self: Launcher, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
 ) -> None:
+    parts = [(list(sources), order, list(out))]
+    if order.ndim == 2:
+        parts = [
+            (
+                [s[j] if s.ndim == o.ndim else s for s, o in zip(sources, out, strict=True)],
+                order[j],
+                [o[j] for o in out],
+            )
+            for j in range(len(order))
+        ]
+    for of_member in parts:
+        _fetch(self, *of_member, position, stride)
+    self.launch("advance", VARIANT, (1,), (32,), position=position)
+
+
+def _fetch(
+    self: Launcher, sources: Sequence[Array], order: Array, out: Sequence[Array], position: Array, stride: int
+) -> None:
+    """The rows of one net."""
     n = len(out[0])
     conversions = [conversion(s, o, math.prod(o.shape[1:])) for s, o in zip(sources, out, strict=True)]
     found = [c for c in conversions if c is not None]
@@ -124,7 +144,6 @@ def gather(
     for first in range(0, len(found), ARRAYS):
         part = slice(first, first + ARRAYS)
         _gather(self, sources[part], out[part], found[part], order, position, stride, n)
-    self.launch("advance", VARIANT, (1,), (32,), position=position)
 
 
 def _gather(
@@ -162,11 +181,13 @@ def _gather(
 
 @with_fallback
 def copy(self: Launcher, source: Array, *, out: Array) -> None:
-    found = conversion(source, out, out.size)
-    if found is None:
-        raise NotFusedError(f"copy from {source.dtype} to {out.dtype}")
-    # A gather of all units in order, each a row by itself.
-    _gather(self, [source], [out], [found._replace(units=1)], None, None, 0, found.units)
+    shared = source.ndim < out.ndim  # by all members
+    for x, y in ((source, y) for y in out) if shared else blocks_of(source, out):
+        found = conversion(x, y, y.size)
+        if found is None:
+            raise NotFusedError(f"copy from {source.dtype} to {out.dtype}")
+        # A gather of all units in order, each a row by itself.
+        _gather(self, [x], [y], [found._replace(units=1)], None, None, 0, found.units)
 
 
 @with_fallback
@@ -175,7 +196,7 @@ def standardize(self: Launcher, x: Array, mean: Array, scale: Array, *, limit: f
     in_order = all(a.flags.c_contiguous for a in (x, mean, scale, out))
     if not (wide and in_order and x.dtype in KINDS and out.dtype in _ONE_BY_ONE and out.dtype.kind != "i"):
         raise NotFusedError(f"standardize from {x.dtype} by {mean.dtype} to {out.dtype}")
-    n, n_in = x.shape
+    n, n_in = math.prod(x.shape[:-1]), x.shape[-1]
     form, count = _together(x, out, n_in, _STANDARDIZED_TOGETHER)
     lanes = log_lanes(n_in // count)
     grid = (blocks_for(n, lanes, self.multiprocessors),)
@@ -199,6 +220,11 @@ def standardize(self: Launcher, x: Array, mean: Array, scale: Array, *, limit: f
 
 @with_fallback
 def fill(self: Launcher, value: float, *, out: Array) -> None:
+    for (part,) in blocks_of(out):
+        _fill(self, value, part)
+
+
+def _fill(self: Launcher, value: float, out: Array) -> None:
     unit = common_alignment(address(out), out.nbytes)
     if out.dtype not in KINDS or unit < out.dtype.itemsize or not out.flags.c_contiguous:
         raise NotFusedError(f"fill of {out.dtype}")

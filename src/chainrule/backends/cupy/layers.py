@@ -11,6 +11,7 @@ from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
+from chainrule.backends.cupy.members import per_member
 from chainrule.backends.cupy.strips import (
     THREADS,
     are_aligned,
@@ -39,6 +40,7 @@ RELU_IN_EPILOGUE = True
 # ---- forward --------------------------------------------------------------------------------------
 
 
+@per_member
 @with_fallback
 def matmul(self: Launcher, a: Array, b: Array, *, out: Array) -> None:
     if not _are_matrices(a, b, out):
@@ -68,6 +70,7 @@ def activate(self: Launcher, activation: ActivationName, z: Array, *, out: Array
     )
 
 
+@per_member
 @with_fallback
 def dense(self: Launcher, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
     if not _are_matrices(x, W, z, y):
@@ -127,6 +130,7 @@ def add(self: Launcher, a: Array, b: Array, *, out: Array) -> None:
 # ---- backward -------------------------------------------------------------------------------------
 
 
+@per_member
 @with_fallback
 def activation_backward(
     self: Launcher, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array

@@ -8,8 +8,8 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.members import losses_over_members
 from chainrule.backends.cupy.capture.launcher import Launcher
-from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
 
@@ -20,6 +20,7 @@ LONG: Final = 256  # columns; few rows that are longer have a block each
 REALS: Final = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+@losses_over_members
 @with_fallback
 def softmax_cross_entropy(
     self: Launcher, batch: LossBatch, *, label_smoothing: float = 0.0, scale: float, mean: bool
@@ -42,6 +43,7 @@ def softmax_cross_entropy(
     )
 
 
+@losses_over_members
 @with_fallback
 def focal_loss(self: Launcher, batch: LossBatch, *, gamma: float, scale: float, mean: bool) -> None:
     logits, labels = batch.logits, batch.targets
@@ -93,6 +95,10 @@ def _total_weight(self: Launcher, weights: Array) -> Array:
 def count_correct(
     self: Launcher, logits: Array, targets: Array, weights: Array | None, state: Array, *, totals: Array
 ) -> None:
+    if logits.ndim == 3:
+        for member in LossBatch(logits, targets, weights, state, totals, logits).members():
+            count_correct(self, *member[:4], totals=member.totals)
+        return
     has_labels = targets.ndim == 1
     if not (is_matrix(logits) and targets.dtype == (np.int32 if has_labels else logits.dtype)):
         raise NotFusedError(f"count_correct of {logits.dtype} {logits.shape}, targets {targets.dtype}")
@@ -131,13 +137,14 @@ def threads_per_row(self: Launcher, rows: int, columns: int, *, sums: bool = Tru
     return group, loss_blocks(self, rows * group, THREADS, most=3, sums=sums)
 
 
-def packs_and_blocks(self: Launcher, *arrays: Array, weighted: bool) -> tuple[int, int]:
-    """How often 16 bytes of logits are moved by one thread at once, and how many blocks there are."""
-    logits = arrays[0]
+def packs_and_blocks(self: Launcher, logits: Array, *, weighted: bool) -> tuple[int, int]:
+    """How often one thread takes 16 bytes of logits together, and how many blocks there are.
+
+    Both follow from the shape alone, as the order does in which losses are added up.
+    """
     wide = ACCESS // logits.dtype.itemsize
-    is_aligned = all(address(array) % ACCESS == 0 for array in arrays)
-    one_row = not weighted or logits.shape[1] % wide == 0  # all that a thread moves at once has one weight
-    packs = logits.size // wide if is_aligned and one_row else 0
+    one_row = not weighted or logits.shape[1] % wide == 0  # all that a thread takes together has one weight
+    packs = logits.size // wide if one_row else 0
     return packs, loss_blocks(self, max(packs, logits.size - packs * wide), THREADS, most=2)
 
 

@@ -11,6 +11,7 @@ from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS
+from chainrule.backends.cupy.members import per_member
 
 THREADS: Final = 256
 # Blocks that run at once, each thread with loads of 32 to 64 bytes under way; Adam needs twice the registers.
@@ -33,6 +34,7 @@ def grid_for(array: Array, limit: int) -> tuple[int, ...]:
     return (max(1, min(limit, -(-array.nbytes // (ACCESS * THREADS)))),)
 
 
+@per_member
 @with_fallback
 def sgd(
     self: Launcher,
@@ -70,6 +72,7 @@ def sgd(
     )
 
 
+@per_member
 @with_fallback
 def adam(
     self: Launcher,
@@ -119,6 +122,7 @@ def adam(
     )
 
 
+@per_member
 @with_fallback
 def clip_by_global_norm(self: Launcher, grads: Array, *, max_norm: float) -> None:
     variant = variant_of(grads)
@@ -141,6 +145,7 @@ def clip_by_global_norm(self: Launcher, grads: Array, *, max_norm: float) -> Non
     self.launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
 
 
+@per_member
 @with_fallback
 def penalize(
     self: Launcher, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool
@@ -165,6 +170,7 @@ def penalize(
     )
 
 
+@per_member
 @with_fallback
 def accumulate(
     self: Launcher, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array

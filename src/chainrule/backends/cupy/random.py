@@ -11,7 +11,7 @@ from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
-from chainrule.backends.reference.random import threshold
+from chainrule.backends.reference.random import counter_of_member, threshold
 
 THREADS: Final = 256
 WORDS: Final = 4  # a block of Philox, which one thread computes
@@ -68,6 +68,10 @@ def permutation(self: Launcher, key: tuple[int, int], counter: tuple[int, int, i
 def dropout(
     self: Launcher, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
 ) -> None:
+    if x.ndim == 3:
+        for j in range(len(x)):
+            dropout(self, x[j], state, key=key, counter=counter_of_member(counter, j), rate=rate, out=out[j])
+        return
     in_order = x.flags.c_contiguous and out.flags.c_contiguous
     if x.dtype not in VARIANT_OF or x.dtype != out.dtype or not (x.size and in_order):
         raise NotFusedError(f"dropout of {x.dtype} {x.shape} into {out.dtype}")

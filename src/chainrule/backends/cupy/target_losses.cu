@@ -62,12 +62,28 @@ struct Gamma {
   }
 };
 
+// N elements side by side, at once if they are `aligned`: which elements a thread adds up first does not depend on it.
+template <int N, class T>
+__device__ __forceinline__ Pack<T, N> load_any(const T* from, bool aligned) {
+  if (aligned) return load<N>(from);
+  Pack<T, N> pack;
+#pragma unroll
+  for (int j = 0; j < N; ++j) pack.at[j] = from[j];
+  return pack;
+}
+template <int N, class T>
+__device__ __forceinline__ void store_any(T* to, const Pack<T, N>& pack, bool aligned) {
+  if (aligned) return store(to, pack);
+#pragma unroll
+  for (int j = 0; j < N; ++j) to[j] = pack.at[j];
+}
+
 // N elements of one row from `at` on: their gradient is written, their loss returned.
 template <class Loss, int N>
 __device__ __forceinline__ double loss_and_gradient(
     const Batch& batch, REAL parameter, const REAL* logits, const REAL* targets, const REAL* weights, STORED* dlogits,
-    int columns, i64 at) {
-  const Pack<REAL, N> z = load<N>(logits + at), t = load<N>(targets + at);
+    int columns, i64 at, bool aligned) {
+  const Pack<REAL, N> z = load_any<N>(logits + at, aligned), t = load_any<N>(targets + at, aligned);
   const REAL weight = weights ? weights[at / columns] : REAL(1), factor = batch.factor * weight * Loss::FACTOR;
   Pack<STORED, N> d;
   double sum = 0;
@@ -78,85 +94,86 @@ __device__ __forceinline__ double loss_and_gradient(
     sum += loss;
     d.at[j] = narrow<STORED>(gradient * factor);
   }
-  store(dlogits + at, d);
+  store_any(dlogits + at, d, aligned);
   return weight * sum;
 }
 
 template <class Loss>
 __device__ __forceinline__ double loss_and_gradient(
     const Batch& batch, REAL parameter, const REAL* logits, const REAL* __restrict__ targets,
-    const REAL* __restrict__ weights, STORED* dlogits, i64 packs, i64 count, int columns) {
+    const REAL* __restrict__ weights, STORED* dlogits, i64 packs, bool aligned, i64 count, int columns) {
   const i64 first = (i64)blockIdx.x * THREADS + threadIdx.x, stride = (i64)gridDim.x * THREADS;
   double loss = 0;
   for (i64 i = first; i < packs; i += stride) {
-    loss += loss_and_gradient<Loss, WIDE>(batch, parameter, logits, targets, weights, dlogits, columns, i * WIDE);
+    const i64 at = i * WIDE;
+    loss += loss_and_gradient<Loss, WIDE>(batch, parameter, logits, targets, weights, dlogits, columns, at, aligned);
   }
 #pragma unroll 1
   for (i64 i = packs * WIDE + first; i < count; i += stride) {
-    loss += loss_and_gradient<Loss, 1>(batch, parameter, logits, targets, weights, dlogits, columns, i);
+    loss += loss_and_gradient<Loss, 1>(batch, parameter, logits, targets, weights, dlogits, columns, i, true);
   }
   return loss;
 }
 
-// logits, targets, dlogits: `count` elements in rows of so many columns; the first `packs` times WIDE of them are read
-// 16 bytes at a time. dlogits may be the memory of logits if their types are equal.
+// logits, targets, dlogits: `count` elements in rows of so many columns; the first `packs` times WIDE of them are
+// dealt out in packs, which are read at once if all three arrays are `aligned`. dlogits may be the memory of logits if their types are equal.
 extern "C" __global__ void __launch_bounds__(512) elementwise_sigmoid_cross_entropy(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<SigmoidCrossEntropy>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_squared_error(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<SquaredError>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_absolute_error(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<AbsoluteError>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_huber(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<Huber>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_poisson(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<Poisson>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_gamma(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned) {
   const Batch batch = open(state, total_weight, rows, scale, mean);
   const double loss = loss_and_gradient<Gamma>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns);
   close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
 }
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.members import losses_over_members
 from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.losses import THREADS, is_matrix, launch_loss, loss_blocks, packs_and_blocks
+from chainrule.backends.cupy.strips import are_aligned
 
 
+@losses_over_members
 @with_fallback
 def elementwise_loss(
     self: Launcher, batch: LossBatch, kind: ElementwiseLossName, *, parameter: float = 0.0, scale: float, mean: bool
@@ -18,7 +21,7 @@ def elementwise_loss(
     logits, targets = batch.logits, batch.targets
     if not is_matrix(logits, targets):
         raise NotFusedError(f"{kind} of {logits.dtype} {logits.shape}, targets {targets.dtype}")
-    packs, blocks = packs_and_blocks(self, logits, targets, batch.dlogits, weighted=batch.weights is not None)
+    packs, blocks = packs_and_blocks(self, logits, weighted=batch.weights is not None)
     launch_loss(
         self,
         f"elementwise_{kind}",
@@ -26,12 +29,14 @@ def elementwise_loss(
         batch,
         targets=targets,
         packs=packs,
+        aligned=are_aligned(logits, targets, batch.dlogits),
         parameter=parameter,
         scale=scale,
         mean=mean,
     )
 
 
+@losses_over_members
 @with_fallback
 def quantile_loss(self: Launcher, batch: LossBatch, *, levels: tuple[float, ...], scale: float, mean: bool) -> None:
     logits, targets = batch.logits, batch.targets
@@ -52,6 +57,7 @@ def quantile_loss(self: Launcher, batch: LossBatch, *, levels: tuple[float, ...]
     )
 
 
+@losses_over_members
 @with_fallback
 def gaussian_nll(self: Launcher, batch: LossBatch, *, scale: float, mean: bool) -> None:
     logits, targets = batch.logits, batch.targets
