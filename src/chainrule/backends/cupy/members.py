@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Concatenate, ParamSpec
 
 from chainrule.backends.contract.arrays import Array
-from chainrule.backends.contract.members import RANKS
+from chainrule.backends.contract.losses import LossBatch
+from chainrule.backends.contract.members import RANKS, losses_over_members
 from chainrule.backends.cupy.capture.launcher import Launcher
 
 P = ParamSpec("P")
@@ -40,6 +41,26 @@ def per_member(operation: Callable[Concatenate[Launcher, P], None]) -> Callable[
     return method
 
 
+def losses_together(loss: Callable[..., None]) -> Callable[..., None]:
+    """``loss``, which is one launch for all members if their logits and gradients lie one behind the other."""
+    one_by_one = losses_over_members(loss)
+
+    @functools.wraps(loss)
+    def method(self: Launcher, batch: LossBatch, *args: Any, **options: Any) -> None:
+        (loss if lie_together(batch) else one_by_one)(self, batch, *args, **options)
+
+    return method
+
+
+def lie_together(batch: LossBatch) -> bool:
+    """Whether it is a batch of one net, or of several whose arrays are one behind the other."""
+    weights = batch.weights
+    return batch.logits.ndim == 2 or (
+        all(array.flags.c_contiguous for array in (batch.logits, batch.dlogits))
+        and (weights is None or weights.flags.c_contiguous)
+    )
+
+
 def count(given: Mapping[str, Any], ranks: Mapping[str, int]) -> int | None:
     """How many members the arrays have; None if none of them has the model axis."""
     return next((len(given[name]) for name, rank in ranks.items() if has_members(given.get(name), rank)), None)
@@ -53,6 +74,16 @@ def has_members(value: Any, rank: int | None) -> bool:
 def entry(value: Any, rank: int | None, j: int) -> Any:
     """The array of member ``j``; the value itself if it is shared, or no array of a member."""
     return value[j] if has_members(value, rank) else value
+
+
+def stride(array: Array, rank: int) -> int:
+    """Elements from an array of a member to that of the next; 0 if it is shared."""
+    return int(array.strides[0] // array.itemsize) if has_members(array, rank) else 0
+
+
+def ends(array: Array, rank: int) -> tuple[Array, ...]:
+    """The arrays of the first two members: they show how all are aligned. The array itself if it is shared."""
+    return tuple(array[:2]) if has_members(array, rank) else (array,)
 
 
 def blocks_of(*arrays: Array) -> Iterator[tuple[Array, ...]]:
