@@ -15,6 +15,7 @@ from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, KINDS
 from chainrule.backends.cupy.members import blocks_of
+from chainrule.backends.cupy.members import stride as stride_of
 
 THREADS: Final = 256
 BLOCKS_PER_MULTIPROCESSOR: Final = 12  # several times what fits at once, so that the last to finish are soon done
@@ -117,33 +118,38 @@ def blocks_for(n: int, log_lanes: int, multiprocessors: int) -> int:
 def gather(
     self: Launcher, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
 ) -> None:
-    parts = [(list(sources), order, list(out))]
-    if order.ndim == 2:
-        parts = [
-            (
-                [s[j] if s.ndim == o.ndim else s for s, o in zip(sources, out, strict=True)],
-                order[j],
-                [o[j] for o in out],
-            )
-            for j in range(len(order))
-        ]
-    for of_member in parts:
-        _fetch(self, *of_member, position, stride)
+    if order.ndim == 1 or all(array.flags.c_contiguous for array in (*sources, *out)):
+        _fetch(self, sources, order, position, stride, out)
+    else:
+        for j, of_member in enumerate(zip(*out, strict=True)):
+            own = [s[j] if s.ndim == o.ndim else s for s, o in zip(sources, out, strict=True)]
+            _fetch(self, own, order[j], position, stride, of_member)
     self.launch("advance", VARIANT, (1,), (32,), position=position)
 
 
 def _fetch(
-    self: Launcher, sources: Sequence[Array], order: Array, out: Sequence[Array], position: Array, stride: int
+    self: Launcher, sources: Sequence[Array], order: Array, position: Array, stride: int, out: Sequence[Array]
 ) -> None:
-    """The rows of one net."""
-    n = len(out[0])
-    conversions = [conversion(s, o, math.prod(o.shape[1:])) for s, o in zip(sources, out, strict=True)]
-    found = [c for c in conversions if c is not None]
-    if len(found) < len(conversions):
+    """The rows of one net, or of all members of an ensemble, whose arrays lie one behind the other."""
+    axis = order.ndim - 1  # of the rows
+    pairs = list(zip(sources, out, strict=True))
+    found = [c for s, o in pairs if (c := conversion(s, o, math.prod(o.shape[axis + 1 :]))) is not None]
+    if len(found) < len(pairs):
         raise NotFusedError(f"gather from {[s.dtype for s in sources]} to {[o.dtype for o in out]}")
+    apart = [c.units * len(s[0]) if axis and s.ndim == o.ndim else 0 for c, (s, o) in zip(found, pairs, strict=True)]
+    rows = _Rows(out[0].shape[axis], order, position, stride)
     for first in range(0, len(found), ARRAYS):
         part = slice(first, first + ARRAYS)
-        _gather(self, sources[part], out[part], found[part], order, position, stride, n)
+        _gather(self, sources[part], out[part], found[part], rows, apart[part])
+
+
+class _Rows(NamedTuple):
+    """Which rows a launch moves: those of an order from a position on, or the first ``n``."""
+
+    n: int
+    order: Array | None = None
+    position: Array | None = None
+    stride: int = 0  # of the position
 
 
 def _gather(
@@ -151,12 +157,11 @@ def _gather(
     sources: Sequence[Array],
     out: Sequence[Array],
     conversions: Sequence[Conversion],
-    order: Array | None,
-    position: Array | None,
-    stride: int,
-    n: int,
+    rows: _Rows,
+    apart: Sequence[int] = (0,),
 ) -> None:
-    """One launch for up to ``ARRAYS`` arrays."""
+    """One launch for up to ``ARRAYS`` arrays; ``apart`` are units from a member's source to that of the next."""
+    n, order, position, stride = rows
     arguments: dict[str, Any] = {}
     blocks = 1
     for a in range(ARRAYS):
@@ -166,15 +171,18 @@ def _gather(
         blocks = max(blocks, blocks_for(n, lanes, self.multiprocessors))
         arguments |= {f"source{a}": sources[a] if is_used else None, f"out{a}": out[a] if is_used else None}
         arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
+        arguments[f"source_stride{a}"] = apart[a] if is_used else 0
+    members = () if order is None or order.ndim == 1 else (len(order),)
     self.launch(
         "gather",
         VARIANT,
-        (blocks, len(conversions)),
+        (blocks, len(conversions), *members),
         (THREADS,),
         order=order,
         position=position,
         stride=stride,
         n=n,
+        order_stride=0 if order is None else stride_of(order, 1),
         **arguments,
     )
 
@@ -187,7 +195,7 @@ def copy(self: Launcher, source: Array, *, out: Array) -> None:
         if found is None:
             raise NotFusedError(f"copy from {source.dtype} to {out.dtype}")
         # A gather of all units in order, each a row by itself.
-        _gather(self, [x], [y], [found._replace(units=1)], None, None, 0, found.units)
+        _gather(self, [x], [y], [found._replace(units=1)], _Rows(found.units))
 
 
 @with_fallback
