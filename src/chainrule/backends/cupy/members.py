@@ -41,6 +41,32 @@ def per_member(operation: Callable[Concatenate[Launcher, P], None]) -> Callable[
     return method
 
 
+def members_behind_another(
+    *names: str,
+) -> Callable[[Callable[Concatenate[Launcher, P], None]], Callable[Concatenate[Launcher, P], None]]:
+    """An operation that takes all members at once if these arrays lie one member behind the other; else one by one."""
+
+    def decorated(operation: Callable[Concatenate[Launcher, P], None]) -> Callable[Concatenate[Launcher, P], None]:
+        ranks = RANKS[operation.__name__]
+        parameters = list(inspect.signature(operation).parameters)[1:]
+        one_by_one = per_member(operation)
+
+        @functools.wraps(operation)
+        def method(self: Launcher, /, *args: P.args, **options: P.kwargs) -> None:
+            given = {**dict(zip(parameters, args, strict=False)), **options}
+            arrays: list[Any] = [given[name] for name in names]
+            several = count(given, ranks) is not None
+            lie_so = all(
+                array is None or (array.flags.c_contiguous and has_members(array, ranks[name]))
+                for name, array in zip(names, arrays, strict=True)
+            )
+            (one_by_one if several and not lie_so else operation)(self, *args, **options)
+
+        return method
+
+    return decorated
+
+
 def losses_together(loss: Callable[..., None]) -> Callable[..., None]:
     """``loss``, which is one launch for all members if their logits and gradients lie one behind the other."""
     one_by_one = losses_over_members(loss)
