@@ -18,10 +18,10 @@ from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.captured_step import CapturedStep
 from chainrule.backends.cupy.capture.dependencies import dependencies
 from chainrule.backends.cupy.capture.launcher import DEFAULT_STREAM
-from chainrule.backends.cupy.capture.launches import Launch, StreamHandle, span
+from chainrule.backends.cupy.capture.launches import Launch, StreamHandle, span, spans
 from chainrule.backends.cupy.fused import FusedBackend
 from chainrule.backends.numpy.backend import NumPyBackend
-from emulation.compiled import compiler_problem, kernel, narrow, rounded, widen
+from emulation.compiled import compiler_problem, each_product, kernel, narrow, rounded, widen
 
 __all__ = ["EmulatedBackend", "compiler_problem", "narrow", "widen"]
 
@@ -71,16 +71,16 @@ class EmulatedBackend(FusedBackend):
 
     def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
         def start(stream: StreamHandle) -> None:
-            result = rounded(a, self.precision) @ rounded(b, self.precision)
+            result = each_product(rounded(a, self.precision), rounded(b, self.precision))
             if bias is not None:
-                result += widen(bias) if bias.dtype == BF16 else bias
+                result += (widen(bias) if bias.dtype == BF16 else bias)[..., None, :]
             if relu:
                 result = np.where(result < 0, 0, result)
             out[...] = narrow(result.astype(np.float32)) if out.dtype == BF16 else result
 
-        reads = (span(a), span(b)) if bias is None else (span(a), span(b), span(bias))
+        reads = spans(a) + spans(b) + (() if bias is None else spans(bias))
         key = ("product", *(span(x) for x in (a, b, out)), a.strides, b.strides, relu, bias is not None)
-        return Launch(key, start, reads, (span(out),), (a, b, out))
+        return Launch(key, start, reads, spans(out), (a, b, out))
 
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         return CapturedStep(step, self).replay

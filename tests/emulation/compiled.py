@@ -106,6 +106,15 @@ def rounded(x: np.ndarray, precision: str) -> np.ndarray:
     return x.astype(np.float64)
 
 
+def each_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b; of several members each by itself, so that it has the bits of the same product alone."""
+    if max(a.ndim, b.ndim) == 2:
+        return np.ascontiguousarray(a) @ np.ascontiguousarray(b)
+    members = len(a) if a.ndim == 3 else len(b)
+    pairs = ((a[j] if a.ndim == 3 else a, b[j] if b.ndim == 3 else b) for j in range(members))
+    return np.stack([each_product(x, y) for x, y in pairs])
+
+
 def widen(x: np.ndarray) -> np.ndarray:
     """BF16 as float32."""
     return (np.ascontiguousarray(x).view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(x.shape)

@@ -25,9 +25,10 @@ C = {
     "CUBLASLT_MATMUL_DESC_COMPUTE_TYPE": 0, "CUBLASLT_MATMUL_DESC_SCALE_TYPE": 1,
     "CUBLASLT_MATMUL_DESC_POINTER_MODE": 2, "CUBLASLT_MATMUL_DESC_TRANSA": 3, "CUBLASLT_MATMUL_DESC_TRANSB": 4,
     "CUBLASLT_MATMUL_DESC_TRANSC": 5, "CUBLASLT_MATMUL_DESC_EPILOGUE": 7, "CUBLASLT_MATMUL_DESC_BIAS_POINTER": 8,
-    "CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE": 26,
+    "CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE": 10, "CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE": 26,
     "CUBLASLT_MATRIX_LAYOUT_TYPE": 0, "CUBLASLT_MATRIX_LAYOUT_ORDER": 1, "CUBLASLT_MATRIX_LAYOUT_ROWS": 2,
     "CUBLASLT_MATRIX_LAYOUT_COLS": 3, "CUBLASLT_MATRIX_LAYOUT_LD": 4, "CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT": 5,
+    "CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET": 6,
     "CUBLASLT_MATMUL_PREF_SEARCH_MODE": 0, "CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES": 1,
     "CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK": 3, "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES": 5,
     "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES": 6, "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES": 7,
@@ -121,9 +122,11 @@ class HostDll:
     def _defaults(self, name: str, *values: int) -> dict[int, bytes]:
         if "MatmulDesc" in name:
             numbers = {0: values[0], 1: values[1], 2: 0, 3: 0, 4: 0, 5: 0, 7: 1}
-            return {n: v.to_bytes(4, "little") for n, v in numbers.items()} | {8: bytes(8), 26: b"\xff" * 4}
+            pointers = {8: bytes(8), 10: bytes(8), 26: b"\xff" * 4}
+            return {n: v.to_bytes(4, "little") for n, v in numbers.items()} | pointers
         if "MatrixLayout" in name:
-            sizes = {0: (values[0], 4), 1: (0, 4), 2: (values[1], 8), 3: (values[2], 8), 4: (values[3], 8), 5: (1, 4)}
+            sizes = {0: (values[0], 4), 1: (0, 4), 2: (values[1], 8), 3: (values[2], 8), 4: (values[3], 8)}
+            sizes |= {5: (1, 4), 6: (0, 8)}
             return {n: v.to_bytes(size, "little") for n, (v, size) in sizes.items()}
         return {n: v.to_bytes(4, "little") for n, v in {0: 0, 3: 7, 5: 256, 6: 256, 7: 256, 8: 256}.items()}
 
@@ -178,44 +181,57 @@ class HostDll:
         expected = C["CUDA_R_64F"] if compute == C["CUBLAS_COMPUTE_64F"] else C["CUDA_R_32F"]
         if (scale, attribute("POINTER_MODE"), attribute("TRANSC")) != (expected, 0, 0):
             return INVALID
-        scalar = ctypes.c_double if scale == C["CUDA_R_64F"] else ctypes.c_float
-        out, _, out_type = self._matrix(d, d_layout)
-        left, right = self._operand(a, a_layout, attribute("TRANSA")), self._operand(b, b_layout, attribute("TRANSB"))
+        count = self.read("MatrixLayout", d_layout, "BATCH_COUNT")
+        if {self.read("MatrixLayout", layout, "BATCH_COUNT") for layout in (a_layout, b_layout, c_layout)} != {count}:
+            return INVALID
+        for j in range(count):
+            status = self._one(j, attribute, alpha, (a, a_layout), (b, b_layout), beta, (c, c_layout), (d, d_layout))
+            if status:
+                return status
+        self.calls.append(
+            SimpleNamespace(
+                **{"compute": compute, "algo": ctypes.string_at(algo, 64), "in_place": (c, c_layout) == (d, d_layout)},
+                **{"handle": handle, "workspace": workspace, "size": size, "stream": stream, "count": count},
+            )
+        )
+        return 0
+
+    def _one(self, j: int, attribute: Any, alpha: int, a: Any, b: Any, beta: int, c: Any, d: Any) -> int:
+        """Number ``j`` of a batch of products; a to d are addresses with layouts."""
+        scalar = ctypes.c_double if attribute("SCALE_TYPE") == C["CUDA_R_64F"] else ctypes.c_float
+        out, _, out_type = self._matrix(*d, j)
+        left, right = self._operand(*a, j, attribute("TRANSA")), self._operand(*b, j, attribute("TRANSB"))
         if left.shape[1] != right.shape[0] or out.shape != (left.shape[0], right.shape[1]):
             return INVALID
         x = scalar.from_address(alpha).value * (left @ right)
         factor = scalar.from_address(beta).value
         if factor != 0:
-            x = x + factor * self._matrix(c, c_layout)[1]
+            x = x + factor * self._matrix(*c, j)[1]
         epilogue = attribute("EPILOGUE")
         if epilogue & C["CUBLASLT_EPILOGUE_BIAS"]:
             kind = attribute("BIAS_DATA_TYPE")
             kind = out_type if kind == -1 else kind
-            x = x + self._vector(attribute("BIAS_POINTER", ctypes.c_void_p), out.shape[0], kind)[:, np.newaxis]
+            step = attribute("BIAS_BATCH_STRIDE", ctypes.c_int64) * np.dtype(NUMPY_TYPES[kind]).itemsize
+            bias = attribute("BIAS_POINTER", ctypes.c_void_p) + j * step
+            x = x + self._vector(bias, out.shape[0], kind)[:, np.newaxis]
         if epilogue & C["CUBLASLT_EPILOGUE_RELU"]:
             x = np.maximum(x, 0)
         out[...] = to_bf16(x) if out.dtype == np.uint16 else x
-        self.calls.append(
-            SimpleNamespace(
-                **{"compute": compute, "algo": ctypes.string_at(algo, 64), "in_place": (c, c_layout) == (d, d_layout)},
-                **{"handle": handle, "workspace": workspace, "size": size, "stream": stream},
-            )
-        )
         return 0
 
-    def _operand(self, address: int, layout: int, operation: int) -> np.ndarray:
-        values = self._matrix(address, layout)[1]
+    def _operand(self, address: int, layout: int, j: int, operation: int) -> np.ndarray:
+        values = self._matrix(address, layout, j)[1]
         return values.T if operation == C["CUBLAS_OP_T"] else values
 
-    def _matrix(self, address: int, layout: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """The memory that a layout describes, its values in float64, and its type."""
+    def _matrix(self, address: int, layout: int, j: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """The memory that a layout describes for product ``j``, its values in float64, and its type."""
         attribute = functools.partial(self.read, "MatrixLayout", layout)
         rows, columns = attribute("ROWS", ctypes.c_uint64), attribute("COLS", ctypes.c_uint64)
         step, kind = attribute("LD", ctypes.c_int64), attribute("TYPE", ctypes.c_uint32)
         assert attribute("ORDER") == C["CUBLASLT_ORDER_COL"]
-        assert attribute("BATCH_COUNT") == 1
         assert step >= rows
         item = np.dtype(NUMPY_TYPES[kind])
+        address += j * attribute("STRIDED_BATCH_OFFSET", ctypes.c_int64) * item.itemsize
         memory = (ctypes.c_char * ((step * (columns - 1) + rows) * item.itemsize)).from_address(address)
         strides = (item.itemsize, step * item.itemsize)
         view = np.ndarray((rows, columns), item, memory, strides=strides)

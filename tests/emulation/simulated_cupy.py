@@ -279,7 +279,14 @@ class SimulatedProduct:
         assert self.algorithm is not None
         assert min(workspace, workspace_size) > 0
         queue = next(s for s in DEVICE.streams if s.ptr == stream)
-        queue.push(lambda: self._multiply(a, b, out, bias))
+        queue.push(lambda: self._multiply_each(a, b, out, bias))
+
+    def _multiply_each(self, a: int, b: int, out: int, bias: int) -> None:
+        p = self.product
+        size, of_result = ({"float32": 4, "float64": 8, "bf16": 2}[name] for name in (p.operands, p.result))
+        steps = (p.a_stride * size, p.b_stride * size, p.out_stride * of_result, p.bias_stride * of_result)
+        for j in range(p.members):
+            self._multiply(*(at + j * step for at, step in zip((a, b, out, bias), steps, strict=True)))
 
     @np.errstate(all="ignore")  # a device overflows quietly
     def _multiply(self, a: int, b: int, out: int, bias: int) -> None:

@@ -102,18 +102,29 @@ def test_an_error_in_a_source_is_reported_by_its_own_line():
 
 def test_arguments_are_bound_by_name_and_have_the_declared_types():
     size, factor, grads = 3, np.ones(1, np.float32), np.ones(3, np.float32)
-    bound = KERNELS["clip_by_global_norm"].bind("float32", {"size": size, "factor": factor, "grads": grads})
-    assert [type(value) for value in bound.values] == [np.uint64, np.int64, np.uint64]
-    assert [int(value) for value in bound.values] == [grads.ctypes.data, 3, factor.ctypes.data]
+    arguments = {"size": size, "factor": factor, "grads": grads, "grads_stride": 7}
+    bound = KERNELS["clip_by_global_norm"].bind("float32", arguments)
+    assert [type(value) for value in bound.values] == [np.uint64, np.int64, np.uint64, np.int64]
+    assert [int(value) for value in bound.values] == [grads.ctypes.data, 3, factor.ctypes.data, 7]
     assert bound.writes == ((grads.ctypes.data, grads.ctypes.data + 12),)
     assert bound.reads == ((factor.ctypes.data, factor.ctypes.data + 4),)
+
+
+def test_memory_between_the_members_of_an_ensemble_is_not_touched():
+    arena, factor = np.ones((3, 10), np.float32), np.ones(3, np.float32)
+    grads = arena[:, 2:5]
+    arguments = {"size": 3, "factor": factor, "grads": grads, "grads_stride": 10}
+    bound = KERNELS["clip_by_global_norm"].bind("float32", arguments)
+    starts = [grads.ctypes.data + 40 * j for j in range(3)]
+    assert bound.writes == tuple((start, start + 12) for start in starts)
 
 
 def test_an_array_that_is_none_is_a_null_pointer_and_touches_nothing():
     lr, state, params = np.ones(1), np.zeros(3, np.int64), np.ones(4)
     arguments: dict[str, Any] = {
         "params": params, "grads": params, "velocity": None, "lr": lr, "state": state, "size": 4, "lr_count": 1,
-        "lr_factor": 1, "momentum": 0, "nesterov": False, "weight_decay": 0,
+        "lr_factor": 1, "momentum": 0, "nesterov": False, "weight_decay": 0, "params_stride": 0, "grads_stride": 0,
+        "velocity_stride": 0,
     }  # fmt: skip
     bound = KERNELS["sgd"].bind("float64", arguments)
     assert (int(bound.values[2]), len(bound.reads), len(bound.writes)) == (0, 3, 1)

@@ -7,6 +7,7 @@ import numpy as np
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
+from chainrule.backends.cupy.members import per_member
 from chainrule.backends.cupy.strips import (
     Strips,
     are_alike_matrices,
@@ -17,6 +18,7 @@ from chainrule.backends.cupy.strips import (
 )
 
 
+@per_member
 @with_fallback
 def batch_norm(
     self: Launcher,
@@ -60,6 +62,7 @@ def batch_norm(
         _normalize_columns(self, x, gain, bias, mean, inverse_std, y, inverts=False, eps=0.0)
 
 
+@per_member
 @with_fallback
 def batch_norm_inference(
     self: Launcher, x: Array, gain: Array, bias: Array, mean: Array, var: Array, *, eps: float, y: Array
@@ -100,6 +103,7 @@ def _normalize_columns(
     )
 
 
+@per_member
 @with_fallback
 def batch_norm_backward(
     self: Launcher,

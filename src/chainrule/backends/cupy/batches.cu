@@ -118,7 +118,7 @@ struct Rows {
 // D(estination), T(ype that is computed in), V elements per unit
 template <class D, class T, int V, bool as_it_is = false>
 __device__ __forceinline__ void gather_rows(const void* source, void* out, int kind, const i64* order, i64 n, i64 units,
-                                            int log_lanes) {
+                                            int log_lanes, i64 from_unit, i64 to_unit) {
   const int N = V == 8 ? 2 : 4;  // rows on their way at a time
   const Rows mine(log_lanes);
 #pragma unroll 1
@@ -127,7 +127,7 @@ __device__ __forceinline__ void gather_rows(const void* source, void* out, int k
 #pragma unroll
     for (int k = 0; k < N; ++k) {
       const i64 i = row + k * mine.step;
-      from[k] = i >= n ? NOWHERE : (order == nullptr ? i : order[i]) * units;
+      from[k] = i >= n ? NOWHERE : from_unit + (order == nullptr ? i : order[i]) * units;
     }
 #pragma unroll 1
     for (i64 unit = mine.lane; unit < units; unit += mine.lanes) {
@@ -141,7 +141,7 @@ __device__ __forceinline__ void gather_rows(const void* source, void* out, int k
         fetch(source, kind, at, x);
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        const i64 to = (row + k * mine.step) * units + unit;
+        const i64 to = to_unit + (row + k * mine.step) * units + unit;
         if (at[k] == NOWHERE) continue;
         if constexpr (as_it_is)
           ((Pack<D, V>*)out)[to] = x[k];
@@ -154,31 +154,36 @@ __device__ __forceinline__ void gather_rows(const void* source, void* out, int k
 
 // out[a][i] = source[a][order[position * stride + i]] for i < n: array a by the blocks of row a of the grid, each
 // with its own form, kind of source and units per row. Without an order out[a][i] = source[a][i].
+//
+// blockIdx.z is the member of an ensemble: its order is `order_stride` from that of the next, its source so many units (0
+// if it is shared); what is written lies one member behind the other.
 extern "C" __global__ void __launch_bounds__(256)
     gather(const void* __restrict__ source0, const void* __restrict__ source1, const void* __restrict__ source2,
            void* __restrict__ out0, void* __restrict__ out1, void* __restrict__ out2, int form0, int form1, int form2,
            int kind0, int kind1, int kind2, i64 units0, i64 units1, i64 units2, int log_lanes0, int log_lanes1,
            int log_lanes2, const i64* __restrict__ order, const i64* __restrict__ position, i64 stride,
-           i64 n) {
+           i64 n, i64 order_stride, i64 source_stride0, i64 source_stride1, i64 source_stride2) {
   const int a = blockIdx.y;
   const void* from = a == 0 ? source0 : a == 1 ? source1 : source2;
   void* to = a == 0 ? out0 : a == 1 ? out1 : out2;
   const int form = a == 0 ? form0 : a == 1 ? form1 : form2, kind = a == 0 ? kind0 : a == 1 ? kind1 : kind2;
   const i64 units = a == 0 ? units0 : a == 1 ? units1 : units2;
   const int log_lanes = a == 0 ? log_lanes0 : a == 1 ? log_lanes1 : log_lanes2;
-  if (order != nullptr) order += *position * stride;
+  const i64 source_stride = a == 0 ? source_stride0 : a == 1 ? source_stride1 : source_stride2;
+  const i64 from_unit = blockIdx.z * source_stride, to_unit = blockIdx.z * n * units;
+  if (order != nullptr) order += blockIdx.z * order_stride + *position * stride;
   switch (form) {
-    case COPY_1: return gather_rows<u8, u8, 1, true>(from, to, kind, order, n, units, log_lanes);
-    case COPY_2: return gather_rows<u16, u16, 1, true>(from, to, kind, order, n, units, log_lanes);
-    case COPY_4: return gather_rows<u32, u32, 1, true>(from, to, kind, order, n, units, log_lanes);
-    case COPY_8: return gather_rows<u64, u64, 1, true>(from, to, kind, order, n, units, log_lanes);
-    case COPY_16: return gather_rows<u64, u64, 2, true>(from, to, kind, order, n, units, log_lanes);
-    case TO_FLOAT32: return gather_rows<float, float, 1>(from, to, kind, order, n, units, log_lanes);
-    case TO_FLOAT64: return gather_rows<double, double, 1>(from, to, kind, order, n, units, log_lanes);
-    case TO_BFLOAT16: return gather_rows<bf16, float, 1>(from, to, kind, order, n, units, log_lanes);
-    case TO_INT32: return gather_rows<int, int, 1>(from, to, kind, order, n, units, log_lanes);
-    case TO_FLOAT32_BY_4: return gather_rows<float, float, 4>(from, to, kind, order, n, units, log_lanes);
-    case TO_BFLOAT16_BY_8: return gather_rows<bf16, float, 8>(from, to, kind, order, n, units, log_lanes);
+    case COPY_1: return gather_rows<u8, u8, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case COPY_2: return gather_rows<u16, u16, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case COPY_4: return gather_rows<u32, u32, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case COPY_8: return gather_rows<u64, u64, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case COPY_16: return gather_rows<u64, u64, 2, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case TO_FLOAT32: return gather_rows<float, float, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case TO_FLOAT64: return gather_rows<double, double, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case TO_BFLOAT16: return gather_rows<bf16, float, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case TO_INT32: return gather_rows<int, int, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case TO_FLOAT32_BY_4: return gather_rows<float, float, 4>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case TO_BFLOAT16_BY_8: return gather_rows<bf16, float, 8>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
   }
 }
 

@@ -14,6 +14,8 @@ from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, KINDS
+from chainrule.backends.cupy.members import blocks_of
+from chainrule.backends.cupy.members import stride as stride_of
 
 THREADS: Final = 256
 BLOCKS_PER_MULTIPROCESSOR: Final = 12  # several times what fits at once, so that the last to finish are soon done
@@ -116,15 +118,38 @@ def blocks_for(n: int, log_lanes: int, multiprocessors: int) -> int:
 def gather(
     self: Launcher, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
 ) -> None:
-    n = len(out[0])
-    conversions = [conversion(s, o, math.prod(o.shape[1:])) for s, o in zip(sources, out, strict=True)]
-    found = [c for c in conversions if c is not None]
-    if len(found) < len(conversions):
+    if order.ndim == 1 or all(array.flags.c_contiguous for array in (*sources, *out)):
+        _fetch(self, sources, order, position, stride, out)
+    else:
+        for j, of_member in enumerate(zip(*out, strict=True)):
+            own = [s[j] if s.ndim == o.ndim else s for s, o in zip(sources, out, strict=True)]
+            _fetch(self, own, order[j], position, stride, of_member)
+    self.launch("advance", VARIANT, (1,), (32,), position=position)
+
+
+def _fetch(
+    self: Launcher, sources: Sequence[Array], order: Array, position: Array, stride: int, out: Sequence[Array]
+) -> None:
+    """The rows of one net, or of all members of an ensemble, whose arrays lie one behind the other."""
+    axis = order.ndim - 1  # of the rows
+    pairs = list(zip(sources, out, strict=True))
+    found = [c for s, o in pairs if (c := conversion(s, o, math.prod(o.shape[axis + 1 :]))) is not None]
+    if len(found) < len(pairs):
         raise NotFusedError(f"gather from {[s.dtype for s in sources]} to {[o.dtype for o in out]}")
+    apart = [c.units * len(s[0]) if axis and s.ndim == o.ndim else 0 for c, (s, o) in zip(found, pairs, strict=True)]
+    rows = _Rows(out[0].shape[axis], order, position, stride)
     for first in range(0, len(found), ARRAYS):
         part = slice(first, first + ARRAYS)
-        _gather(self, sources[part], out[part], found[part], order, position, stride, n)
-    self.launch("advance", VARIANT, (1,), (32,), position=position)
+        _gather(self, sources[part], out[part], found[part], rows, apart[part])
+
+
+class _Rows(NamedTuple):
+    """Which rows a launch moves: those of an order from a position on, or the first ``n``."""
+
+    n: int
+    order: Array | None = None
+    position: Array | None = None
+    stride: int = 0  # of the position
 
 
 def _gather(
@@ -132,12 +157,11 @@ def _gather(
     sources: Sequence[Array],
     out: Sequence[Array],
     conversions: Sequence[Conversion],
-    order: Array | None,
-    position: Array | None,
-    stride: int,
-    n: int,
+    rows: _Rows,
+    apart: Sequence[int] = (0,),
 ) -> None:
-    """One launch for up to ``ARRAYS`` arrays."""
+    """One launch for up to ``ARRAYS`` arrays; ``apart`` are units from a member's source to that of the next."""
+    n, order, position, stride = rows
     arguments: dict[str, Any] = {}
     blocks = 1
     for a in range(ARRAYS):
@@ -147,26 +171,31 @@ def _gather(
         blocks = max(blocks, blocks_for(n, lanes, self.multiprocessors))
         arguments |= {f"source{a}": sources[a] if is_used else None, f"out{a}": out[a] if is_used else None}
         arguments |= {f"form{a}": form, f"kind{a}": kind, f"units{a}": units, f"log_lanes{a}": lanes}
+        arguments[f"source_stride{a}"] = apart[a] if is_used else 0
+    members = () if order is None or order.ndim == 1 else (len(order),)
     self.launch(
         "gather",
         VARIANT,
-        (blocks, len(conversions)),
+        (blocks, len(conversions), *members),
         (THREADS,),
         order=order,
         position=position,
         stride=stride,
         n=n,
+        order_stride=0 if order is None else stride_of(order, 1),
         **arguments,
     )
 
 
 @with_fallback
 def copy(self: Launcher, source: Array, *, out: Array) -> None:
-    found = conversion(source, out, out.size)
-    if found is None:
-        raise NotFusedError(f"copy from {source.dtype} to {out.dtype}")
-    # A gather of all units in order, each a row by itself.
-    _gather(self, [source], [out], [found._replace(units=1)], None, None, 0, found.units)
+    shared = source.ndim < out.ndim  # by all members
+    for x, y in ((source, y) for y in out) if shared else blocks_of(source, out):
+        found = conversion(x, y, y.size)
+        if found is None:
+            raise NotFusedError(f"copy from {source.dtype} to {out.dtype}")
+        # A gather of all units in order, each a row by itself.
+        _gather(self, [x], [y], [found._replace(units=1)], _Rows(found.units))
 
 
 @with_fallback
@@ -175,7 +204,7 @@ def standardize(self: Launcher, x: Array, mean: Array, scale: Array, *, limit: f
     in_order = all(a.flags.c_contiguous for a in (x, mean, scale, out))
     if not (wide and in_order and x.dtype in KINDS and out.dtype in _ONE_BY_ONE and out.dtype.kind != "i"):
         raise NotFusedError(f"standardize from {x.dtype} by {mean.dtype} to {out.dtype}")
-    n, n_in = x.shape
+    n, n_in = math.prod(x.shape[:-1]), x.shape[-1]
     form, count = _together(x, out, n_in, _STANDARDIZED_TOGETHER)
     lanes = log_lanes(n_in // count)
     grid = (blocks_for(n, lanes, self.multiprocessors),)
@@ -199,6 +228,11 @@ def standardize(self: Launcher, x: Array, mean: Array, scale: Array, *, limit: f
 
 @with_fallback
 def fill(self: Launcher, value: float, *, out: Array) -> None:
+    for (part,) in blocks_of(out):
+        _fill(self, value, part)
+
+
+def _fill(self: Launcher, value: float, out: Array) -> None:
     unit = common_alignment(address(out), out.nbytes)
     if out.dtype not in KINDS or unit < out.dtype.itemsize or not out.flags.c_contiguous:
         raise NotFusedError(f"fill of {out.dtype}")

@@ -157,12 +157,14 @@ __device__ __forceinline__ bool comes_last(u32 blocks, u32* ticket) {
   return last;
 }
 
-// x = its sum over a grid of one dimension, in the block that gets true: the last to come. `partials` has as many
-// elements as there are blocks; a single block needs neither it nor `ticket`.
+// x = its sum over a row of the grid, in the block that gets true: the last to come. Each row, blockIdx.y, is a member of
+// an ensemble and has gridDim.x elements of `partials` and one of `ticket`; a single block needs neither.
 template <int warps>
 __device__ __forceinline__ bool grid_sum(double& x, double* partials, u32* ticket) {
   x = block_sum<warps>(x);
   if (gridDim.x == 1) return true;
+  partials += (i64)blockIdx.y * gridDim.x;
+  ticket += blockIdx.y;
   if (threadIdx.x == 0) partials[blockIdx.x] = x;
   if (!comes_last(gridDim.x, ticket)) return false;
   x = 0;
@@ -175,6 +177,9 @@ __device__ __forceinline__ bool grid_sum(double& x, double* partials, u32* ticke
 // Sums over a batch are in double precision and in a fixed order: of each block in `partials`, and these by the block
 // that comes last, found by `ticket`. So a loss is one launch; with weights it is two, because no gradient can be
 // written before the sum of the weights is known.
+//
+// All members of an ensemble are done at once: member j by row j of the grid. Logits and their gradients lie one member
+// behind the other; what has a `..._stride` has the members so many elements apart, or is shared by them if that is 0.
 
 // What a loss finds before it starts. Read early, because at the end all would wait for it.
 struct Batch {
@@ -185,7 +190,8 @@ struct Batch {
 };
 
 __device__ __forceinline__ Batch open(
-    const i64* state, const double* total_weight, i64 rows, double scale, int mean) {
+    const i64* state, const double* total_weight, i64 weights_stride, i64 rows, double scale, int mean) {
+  if (total_weight && weights_stride) total_weight += blockIdx.y;
   Batch batch;
   batch.slot = state[BATCH];
   batch.runs = state[HALTED] == RUNNING;
@@ -195,12 +201,15 @@ __device__ __forceinline__ Batch open(
   return batch;
 }
 
-// The loss of the batch, from each thread's part of it, to the totals; a loss that is not finite halts the run.
+// The loss of the batch, from each thread's part of it, to the totals; a loss that is not finite halts the run (of all
+// members: whichever of them writes it, it is the same number).
 template <int warps>
 __device__ __forceinline__ void close(
-    const Batch& batch, double loss, double scale, i64* state, double* totals, double* partials, u32* ticket) {
+    const Batch& batch, double loss, double scale, i64* state, double* totals, i64 totals_stride, double* partials,
+    u32* ticket) {
   if (grid_sum<warps>(loss, partials, ticket) && threadIdx.x == 0) {
     loss *= scale;
+    totals += blockIdx.y * totals_stride;
     totals[batch.slot * 3 + LOSS] = loss;
     totals[batch.slot * 3 + WEIGHT] = batch.weight;
     if (batch.runs && !isfinite(loss)) state[HALTED] = state[STEP];

@@ -12,6 +12,7 @@ from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import VARIANT_OF
+from chainrule.backends.cupy.members import per_member
 
 THREADS: Final = 256
 WARPS: Final = 8  # of a block
@@ -50,6 +51,7 @@ def _places(plan: EmbeddingPlan) -> _Places:
     return _Places(f"embedding {plan}", places, slots, np.array(tables, np.int64), np.array(of_means, np.int64), widest)
 
 
+@per_member
 @with_fallback
 def embed(
     self: Launcher, x: Array, tables: Array, means: Array | None, plan: EmbeddingPlan, *, codes: Array, y: Array
@@ -77,6 +79,7 @@ def embed(
     )
 
 
+@per_member
 @with_fallback
 def embed_backward(self: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
     if not _are_known(dy, codes):
@@ -101,6 +104,7 @@ def embed_backward(self: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan,
     )
 
 
+@per_member
 @with_fallback
 def embed_means(self: Launcher, tables: Array, shares: Array, plan: EmbeddingPlan, *, means: Array) -> None:
     if tables.dtype not in VARIANT_OF:

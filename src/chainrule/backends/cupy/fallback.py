@@ -1,4 +1,4 @@
-"""What becomes of arguments that no kernel was written for: complex numbers, a model axis, labels of another dtype.
+"""What becomes of arguments that no kernel was written for: complex numbers, labels of another dtype.
 
 An operation of the contract is a function of the backend. If its kernels do not know the given arguments it raises
 :class:`NotFusedError`, before it launches anything, and :func:`with_fallback` calls the reference implementation.

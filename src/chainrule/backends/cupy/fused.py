@@ -1,7 +1,7 @@
 """The contract in fused kernels and planned products: what a CUDA device computes, without the device.
 
 Each operation is a function of the backend, in the file of its topic; its kernels are in the CUDA source beside it. An
-operation whose kernels do not know the given arguments (complex numbers, a model axis) falls back to the reference
+operation whose kernels do not know the given arguments (complex numbers, say) falls back to the reference
 implementation, outside a recorded step: see :mod:`~chainrule.backends.cupy.fallback`. What is not listed here
 (``copy_columns``, ``scale_and_shift``, ``first_nonfinite``, ``matmul_activation_backward``) is the reference's.
 """

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from chainrule.backends.contract.backend import BF16, Array
-from chainrule.backends.cupy.capture.launches import Span, span
+from chainrule.backends.cupy.capture.launches import Span, address, spans
 from chainrule.errors import ShapeError
 
 HERE = Path(__file__).parent
@@ -129,9 +129,8 @@ class Signature:
             else:
                 if dtype is not None and value.dtype != dtype:
                     raise ShapeError(f"{self.kernel}: {parameter.name}: expected {dtype}, got {value.dtype}")
-                memory = span(value)
-                values.append(np.uint64(memory[0]))
-                (reads if parameter.is_const else writes).append(memory)
+                values.append(np.uint64(address(value)))
+                (reads if parameter.is_const else writes).extend(spans(value))
                 arrays.append(value)
         return BoundArguments(tuple(values), tuple(reads), tuple(writes), tuple(arrays))
 

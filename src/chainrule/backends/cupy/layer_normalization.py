@@ -9,6 +9,7 @@ from chainrule.backends.cupy.batch_normalization import sums_across_blocks
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
+from chainrule.backends.cupy.members import per_member
 from chainrule.backends.cupy.strips import (
     THREADS,
     are_aligned,
@@ -22,6 +23,7 @@ WARP: Final = 32
 LONG: Final = 8 * WARP  # accesses per row from which on a whole block works on it
 
 
+@per_member
 @with_fallback
 def layer_norm(
     self: Launcher, x: Array, gain: Array, bias: Array, *, eps: float, mean: Array, inverse_std: Array, y: Array
@@ -32,6 +34,7 @@ def layer_norm(
     _launch_rows(self, "layer_norm", {"x": x, "y": y}, others, eps=eps, mean=mean, inverse_std=inverse_std)
 
 
+@per_member
 @with_fallback
 def layer_norm_backward(
     self: Launcher,

@@ -3,7 +3,8 @@
 //
 // Matrices are worked on in *strips*: blockIdx.x says which columns, blockIdx.y which rows. The threads of a block stand
 // in rows of `lanes`, each with WIDE columns (16 bytes) if `vector` is set and with one column otherwise. So a
-// thread keeps its columns, and sums over rows need only one exchange, at the end.
+// thread keeps its columns, and sums over rows need only one exchange, at the end. blockIdx.z is the member of an
+// ensemble, whose matrices lie one behind the other and whose biases are `b_stride` or `db_stride` elements apart.
 
 const int WIDE = per_access<STORED>;
 const int THREADS = 256;
@@ -58,7 +59,11 @@ __device__ __forceinline__ void bias_activate_strip(
 // null if it is not asked for.
 extern "C" __global__ void __launch_bounds__(256) bias_activate(
     int activation, const STORED* product, const STORED* __restrict__ b, STORED* z, STORED* y, i64 rows, int columns,
-    int lanes, int vector) {
+    int lanes, int vector, i64 b_stride) {
+  product += blockIdx.z * rows * columns;
+  b += blockIdx.z * b_stride;
+  if (z) z += blockIdx.z * rows * columns;
+  y += blockIdx.z * rows * columns;
   if (vector) {
     bias_activate_strip<WIDE>(activation, product, b, z, y, rows, columns, lanes);
   } else {
@@ -169,13 +174,19 @@ __device__ __forceinline__ void activation_backward_strip(
 // dz = dy act'(saved),   db = sum_rows(dz).   saved, dy, dz (rows, columns), db (columns,); dz may be dy.
 //
 // `saved` is null for the identity, which does not read it; `dz` is null if it is dy and would not change. With
-// several blocks per strip the sums of each go to `partials` (gridDim.y, columns), and the last one to finish, found by
-// `tickets` (gridDim.x,), adds them up. db is the sum of dz as it is stored: a bias is a weight whose input is 1, and its
+// several blocks per strip the sums of each go to `partials` (gridDim.z, gridDim.y, columns), and the last one to
+// finish, found by `tickets` (gridDim.z, gridDim.x), adds them up. db is the sum of dz as it is stored: a bias is a weight whose input is 1, and its
 // gradient is what the product of those ones and dz would be. (No __restrict__ on what other blocks write: a compiler
 // that believes it may read before the barrier.)
 extern "C" __global__ void __launch_bounds__(256) activation_backward(
     int activation, const STORED* __restrict__ saved, const STORED* dy, STORED* dz, REAL* __restrict__ db,
-    REAL* partials, u32* tickets, i64 rows, int columns, int lanes, int vector) {
+    REAL* partials, u32* tickets, i64 rows, int columns, int lanes, int vector, i64 db_stride) {
+  if (saved) saved += blockIdx.z * rows * columns;
+  dy += blockIdx.z * rows * columns;
+  if (dz) dz += blockIdx.z * rows * columns;
+  db += blockIdx.z * db_stride;
+  if (partials) partials += (i64)blockIdx.z * gridDim.y * columns;
+  if (tickets) tickets += blockIdx.z * gridDim.x;
   __shared__ Pack<REAL, WIDE> packs[THREADS];
   REAL* shared = packs[0].at;
   if (vector) {

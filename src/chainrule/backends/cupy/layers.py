@@ -11,6 +11,7 @@ from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
+from chainrule.backends.cupy.members import blocks_of, ends, members_behind_another, stride
 from chainrule.backends.cupy.strips import (
     THREADS,
     are_aligned,
@@ -52,6 +53,11 @@ def activate(self: Launcher, activation: ActivationName, z: Array, *, out: Array
         raise NotFusedError(f"{activation} of {z.dtype} into {out.dtype}")
     if activation == "identity" and address(z) == address(out):
         return
+    for z_part, out_part in blocks_of(z, out):
+        _activate(self, activation, z_part, out_part)
+
+
+def _activate(self: Launcher, activation: ActivationName, z: Array, out: Array) -> None:
     wide = ACCESS // z.dtype.itemsize
     packs = z.size // wide if are_aligned(z, out) else 0
     blocks = -(-max(packs, z.size - packs * wide) // THREADS)
@@ -68,6 +74,7 @@ def activate(self: Launcher, activation: ActivationName, z: Array, *, out: Array
     )
 
 
+@members_behind_another("z", "y")
 @with_fallback
 def dense(self: Launcher, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
     if not _are_matrices(x, W, z, y):
@@ -75,7 +82,7 @@ def dense(self: Launcher, x: Array, W: Array, b: Array, activation: ActivationNa
     if y.dtype in BIAS_IN_EPILOGUE:
         apart = address(z) != address(y)
         relu = activation == "relu" and not apart and RELU_IN_EPILOGUE
-        self.submit(self.gemm(x, W, z, b, relu))
+        self.submit(self.gemm(x, W, z, _aligned(self, b), relu))
         if not relu:
             self.activate(activation, z, out=y)
     else:
@@ -83,20 +90,31 @@ def dense(self: Launcher, x: Array, W: Array, b: Array, activation: ActivationNa
         _bias_activate(self, activation, y, b, z=z, y=y)
 
 
+def _aligned(self: Launcher, b: Array) -> Array:
+    """``b``, whose epilogue reads 16 bytes at a time; a copy if it, or that of a member, starts elsewhere."""
+    if are_aligned(*ends(b, 1)):
+        return b
+    wide, n_out = ACCESS // b.dtype.itemsize, b.shape[-1]
+    padded = self.scratch((*b.shape[:-1], -(-n_out // wide) * wide), b.dtype, use="aligned biases")
+    self.copy(b, out=padded[..., :n_out])
+    return padded[..., :n_out]
+
+
 def _bias_activate(self: Launcher, activation: ActivationName, product: Array, b: Array, *, z: Array, y: Array) -> None:
     """z = product + b,   y = act(z).   product, z, y (n, n_out), which may be one memory; b (n_out,)."""
-    over = strips(y, product, z, b)
+    over = strips(y, product, z, *ends(b, 1))
     launch_strips(
         self,
         "bias_activate",
         y,
         over,
-        element_splits(len(y), over, self.multiprocessors),
+        element_splits(y.shape[-2], over, self.multiprocessors),
         activation=ACTIVATIONS[activation],
         product=product,
         b=b,
         z=None if address(z) == address(y) else z,
         y=y,
+        b_stride=stride(b, 1),
     )
 
 
@@ -127,6 +145,7 @@ def add(self: Launcher, a: Array, b: Array, *, out: Array) -> None:
 # ---- backward -------------------------------------------------------------------------------------
 
 
+@members_behind_another("saved", "dy", "dz")
 @with_fallback
 def activation_backward(
     self: Launcher, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array
@@ -135,8 +154,8 @@ def activation_backward(
         raise NotFusedError(f"the backward pass through {activation} of {dy.dtype} {dy.shape}")
     is_identity = activation == "identity"
     over = strips(dy, dz, *([] if is_identity else [saved]))
-    splits = sum_splits(len(dy), over, self.multiprocessors)
-    several = splits > 1
+    splits = sum_splits(dy.shape[-2], over, self.multiprocessors)
+    several, members = splits > 1, 1 if dy.ndim == 2 else len(dy)
     launch_strips(
         self,
         "activation_backward",
@@ -148,11 +167,12 @@ def activation_backward(
         dy=dy,
         dz=None if is_identity and address(dz) == address(dy) else dz,
         db=db,
-        partials=self.scratch((splits, dy.shape[1]), db.dtype, use="sums of strips") if several else None,
-        tickets=self.zeroed_scratch((over.number,), np.uint32, use="tickets of strips") if several else None,
+        db_stride=stride(db, 1),
+        partials=self.scratch((members, splits, dy.shape[-1]), db.dtype, use="sums of strips") if several else None,
+        tickets=self.zeroed_scratch((members, over.number), np.uint32, use="tickets of strips") if several else None,
     )
 
 
 def _are_matrices(*arrays: Array) -> bool:
-    """Whether there is something to do, on two axes and in dtypes that the kernels know."""
-    return all(array.ndim == 2 and array.dtype in VARIANT_OF and array.size for array in arrays)
+    """Whether there is something to do, on two axes or those of members, in dtypes that the kernels know."""
+    return all(array.ndim in {2, 3} and array.dtype in VARIANT_OF and array.size for array in arrays)

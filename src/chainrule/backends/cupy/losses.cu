@@ -2,14 +2,14 @@
 
 const int THREADS = 512, WARPS = THREADS / 32;
 
-// total = sum_i w_i, in double precision.
+// total = sum_i w_i, in double precision; weights (members, rows), total (members,).
 extern "C" __global__ void __launch_bounds__(512)
 sum_weights(const REAL* __restrict__ weights, i64 rows, double* total, double* partials, u32* ticket) {
   double sum = 0;
-  const i64 stride = (i64)gridDim.x * THREADS;
+  const i64 stride = (i64)gridDim.x * THREADS, before = blockIdx.y * rows;
 #pragma unroll 4
-  for (i64 i = (i64)blockIdx.x * THREADS + threadIdx.x; i < rows; i += stride) sum += weights[i];
-  if (grid_sum<WARPS>(sum, partials, ticket) && threadIdx.x == 0) *total = sum;
+  for (i64 i = (i64)blockIdx.x * THREADS + threadIdx.x; i < rows; i += stride) sum += weights[before + i];
+  if (grid_sum<WARPS>(sum, partials, ticket) && threadIdx.x == 0) total[blockIdx.y] = sum;
 }
 
 // ---- whole rows -------------------------------------------------------------------------------------------------------
@@ -138,7 +138,12 @@ struct Focal {
 template <bool asks_for_label, class Loss>
 __device__ __forceinline__ double loss_of_rows(
     Loss of_row, const Batch& batch, const REAL* logits, const int* __restrict__ labels,
-    const REAL* __restrict__ weights, STORED* dlogits, i64 rows, int columns, int group) {
+    const REAL* __restrict__ weights, STORED* dlogits, i64 rows, int columns, int group, i64 targets_stride,
+    i64 weights_stride) {
+  logits += blockIdx.y * rows * columns;
+  dlogits += blockIdx.y * rows * columns;
+  labels += blockIdx.y * targets_stride;
+  if (weights) weights += blockIdx.y * weights_stride;
   const int lane = (int)threadIdx.x % group, height = THREADS / group;
   const i64 step = (i64)gridDim.x * height;
   i64 top = (i64)blockIdx.x * height, row = top + (int)threadIdx.x / group;
@@ -186,34 +191,40 @@ __device__ __forceinline__ double loss_of_rows(
 extern "C" __global__ void __launch_bounds__(512) softmax_cross_entropy(
     const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
-    double* partials, u32* ticket, i64 rows, int columns, int group) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    double* partials, u32* ticket, i64 rows, int columns, int group,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   const double loss =
-      loss_of_rows<false>(CrossEntropy(), batch, logits, labels, weights, dlogits, rows, columns, group);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+      loss_of_rows<false>(CrossEntropy(), batch, logits, labels, weights, dlogits, rows, columns, group, targets_stride,
+                          weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) smoothed_softmax_cross_entropy(
     const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, double label_smoothing, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int group) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int group,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   SmoothedCrossEntropy of_row;
   of_row.on_chosen = REAL(1 - label_smoothing);
   of_row.on_each = REAL(label_smoothing / columns);
-  const double loss = loss_of_rows<false>(of_row, batch, logits, labels, weights, dlogits, rows, columns, group);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+  const double loss = loss_of_rows<false>(
+      of_row, batch, logits, labels, weights, dlogits, rows, columns, group, targets_stride, weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) focal_loss(
     const REAL* logits, const int* __restrict__ labels, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL gamma, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int group) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int group,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   Focal of_row;
   of_row.gamma = gamma;
-  const double loss = loss_of_rows<true>(of_row, batch, logits, labels, weights, dlogits, rows, columns, group);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+  const double loss = loss_of_rows<true>(
+      of_row, batch, logits, labels, weights, dlogits, rows, columns, group, targets_stride, weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 // out_ij = exp(z_ij) / sum_k exp(z_ik).   logits, out (rows, columns), which may be one memory.
@@ -277,8 +288,14 @@ argmax(const REAL* __restrict__ x, int* __restrict__ out, i64 rows, int columns,
 extern "C" __global__ void __launch_bounds__(512) count_correct(
     const REAL* __restrict__ logits, const int* __restrict__ labels, const REAL* __restrict__ targets,
     const REAL* __restrict__ weights, const i64* __restrict__ state, double* totals, double* partials, u32* ticket,
-    i64 rows, int columns, int group) {
+    i64 rows, int columns, int group,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
   const i64 slot = state[BATCH];
+  logits += blockIdx.y * rows * columns;
+  if (labels) labels += blockIdx.y * targets_stride;
+  if (targets) targets += blockIdx.y * targets_stride;
+  if (weights) weights += blockIdx.y * weights_stride;
+  totals += blockIdx.y * totals_stride;
   const int lane = (int)threadIdx.x % group, height = THREADS / group;
   double correct = 0;
   for (i64 top = (i64)blockIdx.x * height; top < rows; top += (i64)gridDim.x * height) {

@@ -1,4 +1,6 @@
 // Optimisers: flat arrays of one length, each element read once and written once, 16 bytes at a time.
+//
+// Of an ensemble each member has such arrays, `..._stride` elements from those of the next: it is a row of the grid.
 
 // What all of these kernels have in common: elements in packs of 16 bytes, dealt to all threads of the grid in turns,
 // then the rest one by one. If an array does not start on a 16-byte border, all of it is done one by one.
@@ -37,8 +39,11 @@ struct Sgd {
 extern "C" __global__ void __launch_bounds__(256)
     sgd(REAL* __restrict__ params, const REAL* __restrict__ grads, REAL* __restrict__ velocity,
         const double* __restrict__ lr, const i64* __restrict__ state, i64 size, int lr_count, double lr_factor,
-        REAL momentum, int nesterov, REAL weight_decay) {
+        REAL momentum, int nesterov, REAL weight_decay, i64 params_stride, i64 grads_stride, i64 velocity_stride) {
   if (state[HALTED] != RUNNING) return;
+  params += blockIdx.y * params_stride;
+  grads += blockIdx.y * grads_stride;
+  if (velocity) velocity += blockIdx.y * velocity_stride;
   const Sgd step = {(REAL)learning_rate(lr, lr_count, state, lr_factor), momentum, weight_decay, nesterov != 0};
   const Share mine(size, is_aligned(params) && is_aligned(grads) && is_aligned(velocity));
   if (velocity == nullptr) {
@@ -87,7 +92,12 @@ extern "C" __global__ void __launch_bounds__(256)
     adam(REAL* __restrict__ params, const REAL* __restrict__ grads, REAL* __restrict__ m, REAL* __restrict__ v,
          const double* __restrict__ lr, const i64* __restrict__ state, i64 size, int lr_count, double lr_factor,
          REAL beta1, REAL rest1, double log_beta1, REAL beta2, REAL rest2, double log_beta2, double eps,
-         int eps_hat, REAL coupled_decay, double decoupled_decay) {
+         int eps_hat, REAL coupled_decay, double decoupled_decay, i64 params_stride, i64 grads_stride, i64 m_stride,
+         i64 v_stride) {
+  params += blockIdx.y * params_stride;
+  grads += blockIdx.y * grads_stride;
+  m += blockIdx.y * m_stride;
+  v += blockIdx.y * v_stride;
   const Share mine(size, is_aligned(params) && is_aligned(grads) && is_aligned(m) && is_aligned(v));
   i64 i = mine.first;
   Reals p_pack, g_pack, m_pack, v_pack;
@@ -135,7 +145,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // decide.
 extern "C" __global__ void __launch_bounds__(256)
     global_norm(const REAL* __restrict__ grads, i64 size, double max_norm, double* partials, u32* ticket,
-                REAL* __restrict__ factor) {
+                REAL* __restrict__ factor, i64 grads_stride) {
+  grads += blockIdx.y * grads_stride;
   const Share mine(size, is_aligned(grads));
   double sum = 0;
   const auto add = [&](REAL g) { sum += (double)g * (double)g; };
@@ -157,15 +168,16 @@ extern "C" __global__ void __launch_bounds__(256)
 
   if (grid_sum<8>(sum, partials, ticket) && threadIdx.x == 0) {
     const double norm = sqrt(sum);
-    factor[0] = (REAL)(min(norm, max_norm) / (norm == 0 ? 1 : norm));
+    factor[blockIdx.y] = (REAL)(min(norm, max_norm) / (norm == 0 ? 1 : norm));
   }
 }
 
 // grads *= factor. A factor of 1 leaves them alone, bit for bit and without a pass over memory.
 extern "C" __global__ void __launch_bounds__(256)
-    clip_by_global_norm(REAL* __restrict__ grads, i64 size, const REAL* __restrict__ factor) {
-  const REAL by = factor[0];
+    clip_by_global_norm(REAL* __restrict__ grads, i64 size, const REAL* __restrict__ factor, i64 grads_stride) {
+  const REAL by = factor[blockIdx.y];
   if (by == 1) return;
+  grads += blockIdx.y * grads_stride;
   const Share mine(size, is_aligned(grads));
   #pragma unroll 1
   for (i64 i = mine.first; i < mine.packs; i += mine.step) {
@@ -182,8 +194,11 @@ extern "C" __global__ void __launch_bounds__(256)
 // Added up as the norm is. 12 bytes a parameter pass through memory in float32.
 extern "C" __global__ void __launch_bounds__(256)
     penalize(const REAL* __restrict__ params, REAL* __restrict__ grads, double* totals,
-             const i64* __restrict__ state, i64 size, double alpha, int mean, double* partials, u32* ticket) {
-  double* const total = totals + state[BATCH] * 3;
+             const i64* __restrict__ state, i64 size, double alpha, int mean, double* partials, u32* ticket,
+             i64 params_stride, i64 grads_stride, i64 totals_stride) {
+  params += blockIdx.y * params_stride;
+  grads += blockIdx.y * grads_stride;
+  double* const total = totals + blockIdx.y * totals_stride + state[BATCH] * 3;
   const double weight = total[WEIGHT];
   const REAL factor = (REAL)(alpha / (mean && weight != 0 ? weight : 1.0));
   const Share mine(size, is_aligned(params) && is_aligned(grads));
@@ -225,7 +240,10 @@ __device__ __forceinline__ void approach(
 // j = 0: out = grads,   mean: out += (grads - out) W_j / (W_0 + ... + W_j),   sum: out += grads
 extern "C" __global__ void __launch_bounds__(256)
     accumulate(const REAL* __restrict__ grads, const double* __restrict__ totals, const i64* __restrict__ state,
-               i64 size, int group, int mean, REAL* __restrict__ out) {
+               i64 size, int group, int mean, REAL* __restrict__ out, i64 grads_stride, i64 totals_stride, i64 out_stride) {
+  grads += blockIdx.y * grads_stride;
+  totals += blockIdx.y * totals_stride;
+  out += blockIdx.y * out_stride;
   const i64 batch = state[BATCH];
   const int place = (int)(batch % group);
   if (place == 0 || mean) {
@@ -256,8 +274,10 @@ extern "C" __global__ void __launch_bounds__(256)
 // 12 bytes a parameter pass through memory in float32. A run that has halted changes nothing.
 extern "C" __global__ void __launch_bounds__(256)
     average(const REAL* __restrict__ params, const i64* __restrict__ state, i64 size, double decay,
-            REAL* __restrict__ out) {
+            REAL* __restrict__ out, i64 params_stride, i64 out_stride) {
   if (state[HALTED] != RUNNING) return;
+  params += blockIdx.y * params_stride;
+  out += blockIdx.y * out_stride;
   const double t = (double)(state[STEP] + 1);
   approach(params, out, size, (REAL)(1 - min(decay, (1 + t) / (10 + t))), false);
 }

@@ -11,6 +11,7 @@ from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS
+from chainrule.backends.cupy.members import stride
 
 THREADS: Final = 256
 # Blocks that run at once, each thread with loads of 32 to 64 bytes under way; Adam needs twice the registers.
@@ -22,15 +23,28 @@ _VARIANTS: Final[dict[np.dtype, str]] = {np.dtype(name): name for name in ("floa
 
 
 def variant_of(*arrays: Array | None) -> str | None:
-    """The variant for flat float arrays of one dtype; None if they are no such arrays."""
-    dtypes = {array.dtype for array in arrays if array is not None}
-    flat = all(array is None or array.flags.c_contiguous for array in arrays)
-    return _VARIANTS.get(dtypes.pop()) if len(dtypes) == 1 and flat else None
+    """The variant for float arrays of one dtype, flat or flat for each member; None if they are no such arrays."""
+    given = [array for array in arrays if array is not None]
+    dtypes = {array.dtype for array in given}
+    shapes = {array.shape for array in given}
+    flat = given[0].ndim <= 2 and all(array.strides[-1] == array.itemsize for array in given)
+    return _VARIANTS.get(dtypes.pop()) if len(dtypes) == len(shapes) == 1 and flat else None
 
 
 def grid_for(array: Array, limit: int) -> tuple[int, ...]:
-    """A thread for every 16 bytes of ``array``, in at most ``limit`` blocks."""
-    return (max(1, min(limit, -(-array.nbytes // (ACCESS * THREADS)))),)
+    """For each member a thread for every 16 bytes of its array, in at most ``limit`` blocks."""
+    nbytes = array.shape[-1] * array.itemsize
+    blocks = max(1, min(limit, -(-nbytes // (ACCESS * THREADS))))
+    return (blocks,) if array.ndim == 1 else (blocks, len(array))
+
+
+def strides_of(**arrays: Array | None) -> dict[str, int]:
+    """``NAME_stride`` of each: elements from the array of a member to that of the next."""
+    return {f"{name}_stride": 0 if array is None else stride(array, 1) for name, array in arrays.items()}
+
+
+def _members(array: Array) -> int:
+    return 1 if array.ndim == 1 else len(array)
 
 
 @with_fallback
@@ -61,12 +75,13 @@ def sgd(
         velocity=velocity,
         lr=lr,
         state=state,
-        size=params.size,
+        size=params.shape[-1],
         lr_count=len(lr),
         lr_factor=lr_factor,
         momentum=momentum,
         nesterov=nesterov,
         weight_decay=weight_decay,
+        **strides_of(params=params, grads=grads, velocity=velocity),
     )
 
 
@@ -103,7 +118,7 @@ def adam(
         v=v,
         lr=lr,
         state=state,
-        size=params.size,
+        size=params.shape[-1],
         lr_count=len(lr),
         lr_factor=lr_factor,
         beta1=beta1,
@@ -116,6 +131,7 @@ def adam(
         eps_hat=eps_hat,
         coupled_decay=0.0 if decoupled else weight_decay,
         decoupled_decay=weight_decay * decoupled,
+        **strides_of(params=params, grads=grads, m=m, v=v),
     )
 
 
@@ -124,21 +140,24 @@ def clip_by_global_norm(self: Launcher, grads: Array, *, max_norm: float) -> Non
     variant = variant_of(grads)
     if variant is None:
         raise NotFusedError(f"clip_by_global_norm of {grads.dtype}")
-    factor = self.scratch((1,), grads.dtype, use="clip_by_global_norm: factor")
+    members = _members(grads)
+    factor = self.scratch((members,), grads.dtype, use="clip_by_global_norm: factor")
     self.launch(
         "global_norm",
         variant,
         grid_for(grads, PARTIAL_SUMS),
         (THREADS,),
         grads=grads,
-        size=grads.size,
+        size=grads.shape[-1],
         max_norm=max_norm,
-        partials=self.scratch((PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
-        ticket=self.zeroed_scratch((1,), np.uint32, use="global_norm: ticket"),
+        partials=self.scratch((members * PARTIAL_SUMS,), np.float64, use="global_norm: partials"),
+        ticket=self.zeroed_scratch((members,), np.uint32, use="global_norm: ticket"),
         factor=factor,
+        **strides_of(grads=grads),
     )
     grid = grid_for(grads, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-    self.launch("clip_by_global_norm", variant, grid, (THREADS,), grads=grads, size=grads.size, factor=factor)
+    arguments = {"grads": grads, "size": grads.shape[-1], "factor": factor, **strides_of(grads=grads)}
+    self.launch("clip_by_global_norm", variant, grid, (THREADS,), **arguments)
 
 
 @with_fallback
@@ -157,11 +176,13 @@ def penalize(
         grads=grads,
         totals=totals,
         state=state,
-        size=grads.size,
+        size=grads.shape[-1],
         alpha=alpha,
         mean=mean,
-        partials=self.scratch((PARTIAL_SUMS,), np.float64, use="penalize: partials"),
-        ticket=self.zeroed_scratch((1,), np.uint32, use="penalize: ticket"),
+        partials=self.scratch((_members(grads) * PARTIAL_SUMS,), np.float64, use="penalize: partials"),
+        ticket=self.zeroed_scratch((_members(grads),), np.uint32, use="penalize: ticket"),
+        totals_stride=stride(totals, 2),
+        **strides_of(params=params, grads=grads),
     )
 
 
@@ -181,10 +202,12 @@ def accumulate(
         grads=grads,
         totals=totals,
         state=state,
-        size=out.size,
+        size=out.shape[-1],
         group=group,
         mean=mean,
         out=out,
+        totals_stride=stride(totals, 2),
+        **strides_of(grads=grads, out=out),
     )
 
 
@@ -194,7 +217,8 @@ def average(self: Launcher, params: Array, state: Array, *, decay: float, out: A
     if variant is None:
         raise NotFusedError(f"average of {params.dtype}")
     grid = grid_for(out, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
-    self.launch("average", variant, grid, (THREADS,), params=params, state=state, size=out.size, decay=decay, out=out)
+    arguments = {"params": params, "state": state, "size": out.shape[-1], "decay": decay, "out": out}
+    self.launch("average", variant, grid, (THREADS,), **arguments, **strides_of(params=params, out=out))
 
 
 def _log(beta: float) -> float:

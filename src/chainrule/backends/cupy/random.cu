@@ -49,11 +49,18 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // out_e = x_e factor if word e >= threshold, else 0.   out may be x. The first `packs` times EACH elements are moved 16
 // bytes at a time. What varies from step to step is read from `state`: a recorded launch draws another mask each time.
+//
+// Of an ensemble each member has `size` elements, one member behind the other, and is a row of the grid; its number is in
+// the counter, from bit MEMBER_SHIFT on.
+const int MEMBER_SHIFT = 16;  // as in backends/contract/random.py
 const int EACH = per_access<STORED> > 4 ? per_access<STORED> : 4;  // elements per thread at a time: whole blocks of Philox
 
 extern "C" __global__ void __launch_bounds__(256) dropout(
     const STORED* x, const i64* __restrict__ state, STORED* out, i64 packs, i64 size, u32 key0, u32 key1, u32 counter0,
     u32 counter1, u32 threshold, REAL factor) {
+  x += blockIdx.y * size;
+  out += blockIdx.y * size;
+  counter1 += blockIdx.y << MEMBER_SHIFT;
   const u32 step = (u32)state[STEP], batch = counter0 + ((u32)state[BATCH] << 16);
   const i64 pieces = (size + EACH - 1) / EACH, stride = (i64)gridDim.x * blockDim.x;
   for (i64 piece = (i64)blockIdx.x * blockDim.x + threadIdx.x; piece < pieces; piece += stride) {

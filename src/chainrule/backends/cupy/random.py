@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
-from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
-from chainrule.backends.reference.random import threshold
+from chainrule.backends.cupy.members import ends
+from chainrule.backends.cupy.strips import are_aligned
+from chainrule.backends.reference.random import counter_of_member, threshold
 
 THREADS: Final = 256
 WORDS: Final = 4  # a block of Philox, which one thread computes
@@ -69,21 +71,26 @@ def dropout(
     self: Launcher, x: Array, state: Array, *, key: tuple[int, int], counter: tuple[int, int], rate: float, out: Array
 ) -> None:
     in_order = x.flags.c_contiguous and out.flags.c_contiguous
+    if x.ndim == 3 and not in_order:
+        for j in range(len(x)):
+            dropout(self, x[j], state, key=key, counter=counter_of_member(counter, j), rate=rate, out=out[j])
+        return
     if x.dtype not in VARIANT_OF or x.dtype != out.dtype or not (x.size and in_order):
         raise NotFusedError(f"dropout of {x.dtype} {x.shape} into {out.dtype}")
     each = max(WORDS, ACCESS // x.dtype.itemsize)
-    packs = 0 if address(x) % ACCESS or address(out) % ACCESS else x.size // each
-    blocks = min(-(-x.size // (THREADS * each)), BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    size = math.prod(x.shape[-2:])
+    packs = size // each if are_aligned(*ends(x, 2), *ends(out, 2)) else 0
+    blocks = min(-(-size // (THREADS * each)), BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
     self.launch(
         "dropout",
         VARIANT_OF[x.dtype],
-        (blocks,),
+        (blocks,) if x.ndim < 3 else (blocks, len(x)),
         (THREADS,),
         x=x,
         state=state,
         out=out,
         packs=packs,
-        size=x.size,
+        size=size,
         key0=key[0],
         key1=key[1],
         counter0=counter[0],

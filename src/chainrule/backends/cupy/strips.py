@@ -25,12 +25,12 @@ class Strips(NamedTuple):
 
 
 def strips(matrix: Array, *others: Array) -> Strips:
-    """Strips over a matrix and what is read or written beside it.
+    """Strips over a matrix and what is read or written beside it; over that of each member if there are several.
 
     A strip of one cache line gives a small matrix as many blocks as can be. A matrix that is not in the cache is read
     in longer pieces.
     """
-    (rows, columns), size = matrix.shape, matrix.dtype.itemsize
+    (rows, columns), size = matrix.shape[-2:], matrix.dtype.itemsize
     vector = columns * size % ACCESS == 0 and are_aligned(matrix, *others)
     piece = ACCESS if vector else size
     pieces = columns * size // piece
@@ -53,12 +53,13 @@ def element_splits(rows: int, over: Strips, multiprocessors: int) -> int:
 
 
 def launch_strips(self: Launcher, kernel: str, matrix: Array, over: Strips, splits: int, **arguments: Any) -> None:
-    """Launch a kernel that works on strips of ``matrix``."""
-    rows, columns = matrix.shape
+    """Launch a kernel that works on strips of ``matrix``, or of the matrix of each member."""
+    rows, columns = matrix.shape[-2:]
+    members = () if matrix.ndim == 2 else (len(matrix),)
     self.launch(
         kernel,
         VARIANT_OF[matrix.dtype],
-        (over.number, splits),
+        (over.number, splits, *members),
         (THREADS,),
         rows=rows,
         columns=columns,

@@ -62,12 +62,28 @@ struct Gamma {
   }
 };
 
+// N elements side by side, at once if they are `aligned`: which elements a thread adds up first does not depend on it.
+template <int N, class T>
+__device__ __forceinline__ Pack<T, N> load_any(const T* from, bool aligned) {
+  if (aligned) return load<N>(from);
+  Pack<T, N> pack;
+#pragma unroll
+  for (int j = 0; j < N; ++j) pack.at[j] = from[j];
+  return pack;
+}
+template <int N, class T>
+__device__ __forceinline__ void store_any(T* to, const Pack<T, N>& pack, bool aligned) {
+  if (aligned) return store(to, pack);
+#pragma unroll
+  for (int j = 0; j < N; ++j) to[j] = pack.at[j];
+}
+
 // N elements of one row from `at` on: their gradient is written, their loss returned.
 template <class Loss, int N>
 __device__ __forceinline__ double loss_and_gradient(
     const Batch& batch, REAL parameter, const REAL* logits, const REAL* targets, const REAL* weights, STORED* dlogits,
-    int columns, i64 at) {
-  const Pack<REAL, N> z = load<N>(logits + at), t = load<N>(targets + at);
+    int columns, i64 at, bool aligned) {
+  const Pack<REAL, N> z = load_any<N>(logits + at, aligned), t = load_any<N>(targets + at, aligned);
   const REAL weight = weights ? weights[at / columns] : REAL(1), factor = batch.factor * weight * Loss::FACTOR;
   Pack<STORED, N> d;
   double sum = 0;
@@ -78,86 +94,105 @@ __device__ __forceinline__ double loss_and_gradient(
     sum += loss;
     d.at[j] = narrow<STORED>(gradient * factor);
   }
-  store(dlogits + at, d);
+  store_any(dlogits + at, d, aligned);
   return weight * sum;
 }
 
 template <class Loss>
 __device__ __forceinline__ double loss_and_gradient(
     const Batch& batch, REAL parameter, const REAL* logits, const REAL* __restrict__ targets,
-    const REAL* __restrict__ weights, STORED* dlogits, i64 packs, i64 count, int columns) {
+    const REAL* __restrict__ weights, STORED* dlogits, i64 packs, bool aligned, i64 count, int columns,
+    i64 targets_stride, i64 weights_stride) {
+  logits += blockIdx.y * count;
+  dlogits += blockIdx.y * count;
+  targets += blockIdx.y * targets_stride;
+  if (weights) weights += blockIdx.y * weights_stride;
   const i64 first = (i64)blockIdx.x * THREADS + threadIdx.x, stride = (i64)gridDim.x * THREADS;
   double loss = 0;
   for (i64 i = first; i < packs; i += stride) {
-    loss += loss_and_gradient<Loss, WIDE>(batch, parameter, logits, targets, weights, dlogits, columns, i * WIDE);
+    const i64 at = i * WIDE;
+    loss += loss_and_gradient<Loss, WIDE>(batch, parameter, logits, targets, weights, dlogits, columns, at, aligned);
   }
 #pragma unroll 1
   for (i64 i = packs * WIDE + first; i < count; i += stride) {
-    loss += loss_and_gradient<Loss, 1>(batch, parameter, logits, targets, weights, dlogits, columns, i);
+    loss += loss_and_gradient<Loss, 1>(batch, parameter, logits, targets, weights, dlogits, columns, i, true);
   }
   return loss;
 }
 
-// logits, targets, dlogits: `count` elements in rows of so many columns; the first `packs` times WIDE of them are read
-// 16 bytes at a time. dlogits may be the memory of logits if their types are equal.
+// logits, targets, dlogits: `count` elements in rows of so many columns; the first `packs` times WIDE of them are dealt
+// out in packs, which are moved at once if all three arrays are `aligned`. dlogits may be the memory of logits if their
+// types are equal.
 extern "C" __global__ void __launch_bounds__(512) elementwise_sigmoid_cross_entropy(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   const double loss = loss_and_gradient<SigmoidCrossEntropy>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns, targets_stride,
+      weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_squared_error(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   const double loss = loss_and_gradient<SquaredError>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns, targets_stride,
+      weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_absolute_error(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   const double loss = loss_and_gradient<AbsoluteError>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns, targets_stride,
+      weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_huber(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   const double loss = loss_and_gradient<Huber>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns, targets_stride,
+      weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_poisson(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   const double loss = loss_and_gradient<Poisson>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns, targets_stride,
+      weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 extern "C" __global__ void __launch_bounds__(512) elementwise_gamma(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, REAL parameter, double scale, int mean, double* totals,
-    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, i64 packs, int aligned,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
   const double loss = loss_and_gradient<Gamma>(
-      batch, parameter, logits, targets, weights, dlogits, packs, rows * columns, columns);
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+      batch, parameter, logits, targets, weights, dlogits, packs, aligned, rows * columns, columns, targets_stride,
+      weights_stride);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 // out = exp(x)
@@ -177,8 +212,13 @@ __device__ __forceinline__ REAL softplus(REAL z) { return (z > 0 ? z : REAL(0)) 
 extern "C" __global__ void __launch_bounds__(512) quantile_loss(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, const REAL* __restrict__ levels, double scale, int mean,
-    double* totals, STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int count) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    double* totals, STORED* dlogits, double* partials, u32* ticket, i64 rows, int columns, int count,
+    i64 targets_stride, i64 weights_stride, i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
+  logits += blockIdx.y * rows * columns * count;
+  dlogits += blockIdx.y * rows * columns * count;
+  targets += blockIdx.y * targets_stride;
+  if (weights) weights += blockIdx.y * weights_stride;
   const i64 stride = (i64)gridDim.x * THREADS;
   double loss = 0;
   for (i64 row = (i64)blockIdx.x * THREADS + threadIdx.x; row < rows; row += stride) {
@@ -207,7 +247,7 @@ extern "C" __global__ void __launch_bounds__(512) quantile_loss(
       }
     }
   }
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 // The q of above.   logits, out (targets, count), which may be one memory.
@@ -230,8 +270,13 @@ extern "C" __global__ void __launch_bounds__(512) quantiles(const REAL* logits, 
 extern "C" __global__ void __launch_bounds__(512) gaussian_nll(
     const REAL* logits, const REAL* __restrict__ targets, const REAL* __restrict__ weights,
     const double* __restrict__ total_weight, i64* state, double scale, int mean, double* totals, STORED* dlogits,
-    double* partials, u32* ticket, i64 rows, int columns) {
-  const Batch batch = open(state, total_weight, rows, scale, mean);
+    double* partials, u32* ticket, i64 rows, int columns, i64 targets_stride, i64 weights_stride,
+    i64 totals_stride) {
+  const Batch batch = open(state, total_weight, weights_stride, rows, scale, mean);
+  logits += blockIdx.y * rows * columns * 2;
+  dlogits += blockIdx.y * rows * columns * 2;
+  targets += blockIdx.y * targets_stride;
+  if (weights) weights += blockIdx.y * weights_stride;
   const i64 stride = (i64)gridDim.x * THREADS;
   double loss = 0;
   for (i64 i = (i64)blockIdx.x * THREADS + threadIdx.x; i < rows * columns; i += stride) {
@@ -243,7 +288,7 @@ extern "C" __global__ void __launch_bounds__(512) gaussian_nll(
     dlogits[at] = narrow<STORED>(pull * factor);
     dlogits[to_variance] = narrow<STORED>((1 - square) / 2 * factor);
   }
-  close<WARPS>(batch, loss, scale, state, totals, partials, ticket);
+  close<WARPS>(batch, loss, scale, state, totals, totals_stride, partials, ticket);
 }
 
 // out = logits in the first half of the columns, exp(logits) in the second.   (rows, columns), which may be one memory.

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 from chainrule.backends.cupy.gemm import autotune, cublaslt
-from chainrule.backends.cupy.gemm.autotune import FILE_NAME, ROUNDS, ChoiceFile, GemmAutotuner, cache_directory
+from chainrule.backends.cupy.gemm.autotune import (
+    FILE_NAME,
+    OF_MEMBERS,
+    ROUNDS,
+    ChoiceFile,
+    GemmAutotuner,
+    cache_directory,
+)
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm, CublasLtError
 from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from chainrule.errors import DeviceError, ShapeError
@@ -103,6 +110,27 @@ def test_a_product_is_planned_and_timed_once(tmp_path):
     assert (library.planned, library.asked, len(timer.calls)) == ([(PRODUCT, 1)], [(4096, 8)], count)
     assert tuner.plan(OTHER) is not plan
     assert library.planned == [(PRODUCT, 1), (OTHER, 1)]
+
+
+def test_members_are_multiplied_by_the_algorithm_of_one_alone(tmp_path):
+    library, timer = Library(), Timer(100, 90, 80)
+    tuner = products_of(tmp_path, timer, library=library)
+    several = PRODUCT._replace(members=5, a_stride=128 * 784, out_stride=128 * 512)
+    plan = tuner.plan_of_members(several)
+    assert (plan.algorithm, plan.product) == (tuner.plan(PRODUCT).algorithm, several)
+    assert tuner.plan_of_members(several) is plan
+    assert several in tuner
+    assert library.planned == [(PRODUCT, 1), (several, 1)]
+    assert len(json.loads((tmp_path / FILE_NAME).read_text())) == 1
+
+
+@pytest.mark.parametrize("needed", [None, 4097])
+def test_members_are_multiplied_one_by_one_if_the_algorithm_does_not_fit(tmp_path, needed):
+    library = Library()
+    tuner = products_of(tmp_path, library=library)
+    tuner.plan(PRODUCT)
+    library.fitting = {} if needed is None else {one.opaque: algorithm(1, needed) for one in library.found}
+    assert tuner.plan_of_members(PRODUCT._replace(members=2, out_stride=128 * 512)) is None
 
 
 def test_each_is_warmed_up_and_then_timed_in_turn(tmp_path):
@@ -210,8 +238,8 @@ def test_a_choice_made_elsewhere_is_not_taken_and_not_lost(tmp_path, changes):
     assert chosen(products_of(tmp_path, Timer(), **changes)) == 3
 
 
-@pytest.mark.parametrize("field", MatrixProduct._fields)
-def test_every_field_of_a_product_is_part_of_the_key(tmp_path, field):
+@pytest.mark.parametrize("field", [name for name in MatrixProduct._fields if name not in OF_MEMBERS])
+def test_every_field_of_a_product_of_one_net_is_part_of_the_key(tmp_path, field):
     tuner = products_of(tmp_path)
     value = getattr(PRODUCT, field)
     other = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"{value}x"

@@ -21,6 +21,7 @@ PREFIXES = {
     cublaslt_header.Status: "CUBLAS_STATUS_",
     cublaslt_header.EpilogueMode: "CUBLASLT_EPILOGUE_",
     cublaslt_header.MatmulAttribute: "CUBLASLT_MATMUL_DESC_",
+    cublaslt_header.LayoutAttribute: "CUBLASLT_MATRIX_LAYOUT_",
     cublaslt_header.PreferenceAttribute: "CUBLASLT_MATMUL_PREF_",
     cublaslt_header.ReductionScheme: "CUBLASLT_REDUCTION_SCHEME_",
 }

@@ -45,3 +45,14 @@ def span(array: Array) -> Span:
         return start, start + int(array.nbytes)
     last = sum((length - 1) * stride for length, stride in zip(array.shape, array.strides, strict=True))
     return start, start + int(last + array.itemsize)
+
+
+def spans(array: Array) -> tuple[Span, ...]:
+    """The memory of an array without the gaps along its first axis, as members of an ensemble have in an arena."""
+    whole = span(array)
+    if array.flags.c_contiguous or array.ndim < 2:
+        return (whole,)
+    (start, stop), apart = span(array[0]), int(array.strides[0])
+    if apart <= stop - start:  # no gaps; or a transposed view
+        return (whole,)
+    return tuple((start + j * apart, stop + j * apart) for j in range(len(array)))

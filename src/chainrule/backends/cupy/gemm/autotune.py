@@ -42,6 +42,7 @@ GAIN: Final = 0.03  # by how much faster a later guess must be than an earlier o
 
 FILE_NAME: Final = "products-1.json"  # the number is that of the format
 NAMES_ON_FILE: Final = {"a_transposed": "a_turned", "b_transposed": "b_turned"}  # fields that have another name there
+OF_MEMBERS: Final = {"members", "a_stride", "b_stride", "out_stride", "bias_stride"}  # what is chosen is that of one
 
 _log = logging.getLogger(__name__)
 
@@ -136,11 +137,12 @@ class GemmAutotuner:
         self._timer = timer
         self._file = ChoiceFile(directory or cache_directory())
         self._plans: dict[MatrixProduct, PlannedProduct] = {}
+        self._of_members: dict[MatrixProduct, PlannedProduct | None] = {}
         self._lock = threading.Lock()
 
     def __contains__(self, product: MatrixProduct) -> bool:
-        """Whether :meth:`plan` has its answer already and would start nothing."""
-        return product in self._plans
+        """Whether :meth:`plan`, or :meth:`plan_of_members`, has its answer already and would start nothing."""
+        return product in self._plans or product in self._of_members
 
     def plan(self, product: MatrixProduct) -> PlannedProduct:
         """``product``, ready to run. The first time, this asks cublasLt and runs on the device: not inside a capture.
@@ -159,6 +161,25 @@ class GemmAutotuner:
                     self._plans[product] = plan
         return plan
 
+    def plan_of_members(self, product: MatrixProduct) -> PlannedProduct | None:
+        """The products of all members as one call, with the algorithm of one of them; None if it cannot do that.
+
+        Nothing is chosen for the number of members: another algorithm may add in another order, and then a member would
+        not be, bit for bit, the net that is trained alone.
+        """
+        if product not in self._of_members:
+            algorithm = self.plan(product.of_one).algorithm
+            assert algorithm is not None
+            plan: PlannedProduct | None = self.library.plan(product, self.device)
+            assert plan is not None
+            fitting = plan.check(algorithm.opaque)
+            if fitting is None or fitting.workspace_size > self.workspace_size:
+                plan = None
+            else:
+                plan.use(fitting)
+            self._of_members[product] = plan
+        return self._of_members[product]
+
     def _choose(self, plan: PlannedProduct) -> Algorithm:
         """The algorithm on file, or the best one, which is then on file."""
         if switch("CHAINRULE_TUNE") == "0":
@@ -175,7 +196,7 @@ class GemmAutotuner:
         return best
 
     def _key(self, product: MatrixProduct) -> str:
-        fields: dict[str, Any] = product._asdict()
+        fields: dict[str, Any] = {name: value for name, value in product._asdict().items() if name not in OF_MEMBERS}
         text = " ".join(f"{NAMES_ON_FILE.get(name, name)}={value}" for name, value in fields.items())
         return f"{self.card}, cublasLt {self.library.version}, workspace {self.workspace_size}: {text}"
 

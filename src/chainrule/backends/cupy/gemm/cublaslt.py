@@ -26,6 +26,7 @@ from chainrule.backends.cupy.gemm.cublaslt_header import (
     ComputeType,
     DataType,
     EpilogueMode,
+    LayoutAttribute,
     MatmulAlgo,
     MatmulAttribute,
     MatmulHeuristicResult,
@@ -147,9 +148,11 @@ class PlannedProduct:
         self._set(MatmulAttribute.TRANSB, ctypes.c_int32(Operation.T if p.a_transposed else Operation.N))
         self._set(MatmulAttribute.EPILOGUE, ctypes.c_uint32(_EPILOGUES[p.epilogue]))
         self._bias = 0  # the address in the descriptor; a bias's type is that of D unless the descriptor says other
-        self._layout_a = self._make("MatrixLayout", operands, *((p.k, p.n) if p.b_transposed else (p.n, p.k)), p.ldb)
-        self._layout_b = self._make("MatrixLayout", operands, *((p.m, p.k) if p.a_transposed else (p.k, p.m)), p.lda)
-        self._layout_d = self._make("MatrixLayout", result, p.n, p.m, p.ldout)
+        self._layout_a = self._layout(operands, (p.k, p.n) if p.b_transposed else (p.n, p.k), p.ldb, p.b_stride)
+        self._layout_b = self._layout(operands, (p.m, p.k) if p.a_transposed else (p.k, p.m), p.lda, p.a_stride)
+        self._layout_d = self._layout(result, (p.n, p.m), p.ldout, p.out_stride)
+        if p.members > 1 and p.epilogue != "none":
+            self._set(MatmulAttribute.BIAS_BATCH_STRIDE, ctypes.c_int64(p.bias_stride))
         self._layouts = (self._layout_a, self._layout_b, self._layout_d, self._layout_d)  # C is D, and is not read
 
     def _make(self, kind: str, *arguments: int) -> int:
@@ -159,6 +162,19 @@ class PlannedProduct:
         # Not at exit: then the memory goes with the process.
         weakref.finalize(self, self._library.functions[f"cublasLt{kind}Destroy"], made.value).atexit = False
         return made.value or 0
+
+    def _layout(self, kind: DataType, shape: tuple[int, int], step: int, stride: int) -> int:
+        """Of a matrix in columns, ``step`` apart; of several if there are members, so many elements apart."""
+        layout = self._make("MatrixLayout", kind, *shape, step)
+        if self.product.members > 1:
+            batch: dict[LayoutAttribute, Any] = {
+                LayoutAttribute.BATCH_COUNT: ctypes.c_int32(self.product.members),
+                LayoutAttribute.STRIDED_BATCH_OFFSET: ctypes.c_int64(stride),
+            }
+            for attribute, value in batch.items():
+                size = ctypes.sizeof(value)
+                self._library.call("cublasLtMatrixLayoutSetAttribute", layout, attribute, ctypes.byref(value), size)
+        return layout
 
     def _set(self, attribute: MatmulAttribute, value: Any) -> None:
         size = ctypes.sizeof(value)

@@ -55,6 +55,14 @@ class MatmulAttribute(IntEnum):
     TRANSB = 4
     EPILOGUE = 7
     BIAS_POINTER = 8
+    BIAS_BATCH_STRIDE = 10
+
+
+class LayoutAttribute(IntEnum):
+    """``cublasLtMatrixLayoutAttribute_t``, without its prefix CUBLASLT_MATRIX_LAYOUT_."""
+
+    BATCH_COUNT = 5
+    STRIDED_BATCH_OFFSET = 6
 
 
 class PreferenceAttribute(IntEnum):
@@ -105,6 +113,7 @@ SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "cublasLtMatmulDescSetAttribute": (_INT, [_POINTER, _INT, _POINTER, _SIZE]),
     "cublasLtMatmulDescDestroy": (_INT, [_POINTER]),
     "cublasLtMatrixLayoutCreate": (_INT, [_POINTER, _INT, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64]),
+    "cublasLtMatrixLayoutSetAttribute": (_INT, [_POINTER, _INT, _POINTER, _SIZE]),
     "cublasLtMatrixLayoutDestroy": (_INT, [_POINTER]),
     "cublasLtMatmulPreferenceCreate": (_INT, [_POINTER]),
     "cublasLtMatmulPreferenceSetAttribute": (_INT, [_POINTER, _INT, _POINTER, _SIZE]),

@@ -7,28 +7,36 @@ import logging
 
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher, ScratchError
-from chainrule.backends.cupy.capture.launches import Launch, StreamHandle, address, span
+from chainrule.backends.cupy.capture.launches import Launch, StreamHandle, address, spans
 from chainrule.backends.cupy.gemm import cublaslt
 from chainrule.backends.cupy.gemm.autotune import GemmAutotuner
 from chainrule.backends.cupy.gemm.cublaslt import PlannedProduct
 from chainrule.backends.cupy.gemm.matrix_product import Epilogue, MatrixProduct, alignment
 from chainrule.backends.cupy.gemm.timing import GemmTimer, run
 from chainrule.backends.cupy.kernels import VARIANT_OF
+from chainrule.backends.cupy.members import stride
 from chainrule.errors import DeviceError, ShapeError
 
 _log = logging.getLogger(__name__)
 
 
-def describe_product(a: Array, b: Array, out: Array, precision: str, epilogue: Epilogue) -> MatrixProduct:
-    """The product out = a @ b of these arrays: shapes, transposes, memory layout. ShapeError if there is none."""
-    (m, k), (k_of_b, n) = a.shape, b.shape
-    if k != k_of_b or out.shape != (m, n):
+def describe_product(
+    a: Array, b: Array, out: Array, precision: str, epilogue: Epilogue, bias: Array | None = None
+) -> MatrixProduct:
+    """The product out = a @ b of these arrays: shapes, transposes, memory layout. ShapeError if there is none.
+
+    If they have the model axis, it is the product of each member. One without that axis is shared.
+    """
+    (m, k), (k_of_b, n) = a.shape[-2:], b.shape[-2:]
+    members = {len(array) for array in (a, b, out) if array.ndim == 3}
+    if k != k_of_b or out.shape[-2:] != (m, n) or len(members) > 1 or (members and out.ndim == 2):
         raise ShapeError(f"expected out (m, n) = a (m, k) @ b (k, n), got {out.shape} = {a.shape} @ {b.shape}")
     if a.dtype != b.dtype:
         raise ShapeError(f"expected a and b of one dtype, got {a.dtype} and {b.dtype}")
-    if not out.flags.c_contiguous:
+    if not (out if out.ndim == 2 else out[0]).flags.c_contiguous:
         raise ShapeError(f"expected a C-contiguous out, got strides {out.strides} of shape {out.shape}")
     a_transposed, b_transposed = _is_transposed(a), _is_transposed(b)
+    lda, ldb = m if a_transposed else k, k if b_transposed else n
     operands = VARIANT_OF[a.dtype]
     return MatrixProduct(
         m=m,
@@ -36,24 +44,40 @@ def describe_product(a: Array, b: Array, out: Array, precision: str, epilogue: E
         k=k,
         a_transposed=a_transposed,
         b_transposed=b_transposed,
-        lda=m if a_transposed else k,
-        ldb=k if b_transposed else n,
+        lda=lda,
+        ldb=ldb,
         ldout=n,
         operands=operands,
         result=VARIANT_OF[out.dtype],
         # Float32 arrays are multiplied in fp32 even if nets store bf16: whoever passes them wants their digits.
         precision="bf16" if operands == "bf16" else "tf32" if precision == "tf32" else "fp32",
         epilogue=epilogue,
-        a_alignment=alignment(address(a)),
-        b_alignment=alignment(address(b)),
-        out_alignment=alignment(address(out)),
+        a_alignment=_alignment_of_rows(a, lda),
+        b_alignment=_alignment_of_rows(b, ldb),
+        out_alignment=_alignment_of_rows(out, n),
+        members=max(members, default=1),
+        a_stride=stride(a, 2),
+        b_stride=stride(b, 2),
+        out_stride=stride(out, 2),
+        bias_stride=0 if bias is None else stride(bias, 1),
     )
 
 
+def _alignment_of_rows(array: Array, step: int) -> int:
+    """What divides the address of every row, the rows ``step`` elements apart, and of those of every member.
+
+    The first row alone may be better aligned than those behind it. A member that lies behind others is not: if that
+    counted, its product would have another description, and perhaps another algorithm, than the same net's alone.
+    """
+    return alignment(address(array) | step * array.itemsize | stride(array, 2) * array.itemsize)
+
+
 def _is_transposed(array: Array) -> bool:
-    if array.flags.c_contiguous:
+    """Whether memory holds the transposed matrix; of members, that of each."""
+    matrix = array if array.ndim == 2 else array[0]
+    if matrix.flags.c_contiguous:
         return False
-    if array.flags.f_contiguous:
+    if matrix.flags.f_contiguous:
         return True
     raise ShapeError(
         f"expected a contiguous or transposed array, got shape {array.shape} with strides {array.strides}",
@@ -92,26 +116,34 @@ class Gemm:
         return self._autotuner is not None
 
     def launch(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        """out = a @ b, then + bias and max(., 0) if asked for.   a (m, k), b (k, n), out (m, n), bias (n,)."""
-        reads = (span(a), span(b)) if bias is None else (span(a), span(b), span(bias))
+        """out = a @ b, then + bias and max(., 0) if asked for.   a (m, k), b (k, n), out (m, n), bias (n,).
+
+        With a model axis, the product of each member: one call of cublasLt, or one after the other.
+        """
+        reads = spans(a) + spans(b) + (() if bias is None else spans(bias))
         arrays = (a, b, out) if bias is None else (a, b, out, bias)
         if self._autotuner is None:
             start = functools.partial(self._through_cupy, a, b, out, bias, relu)
-            return Launch(("CuPy",), start, reads, (span(out),), arrays)
+            return Launch(("CuPy",), start, reads, spans(out), arrays)
         epilogue: Epilogue = "none" if bias is None else "relu_bias" if relu else "bias"
-        product = describe_product(a, b, out, self._backend.precision, epilogue)
-        plan = self._plan(self._autotuner, product)
+        product = describe_product(a, b, out, self._backend.precision, epilogue, bias)
         addresses = (address(a), address(b), address(out), 0 if bias is None else address(bias))
-        start = functools.partial(run, plan, addresses)
-        return Launch(("product", product, *addresses), start, reads, (span(out),), arrays)
+        plan = self._plan(self._autotuner, product)
+        if plan is None:
+            one = self._autotuner.plan(product.of_one)
+            start = functools.partial(_run_one_by_one, one, _addresses_of_members(product, arrays, addresses))
+        else:
+            start = functools.partial(run, plan, addresses)
+        return Launch(("product", product, *addresses), start, reads, spans(out), arrays)
 
-    def _plan(self, autotuner: GemmAutotuner, product: MatrixProduct) -> PlannedProduct:
+    def _plan(self, autotuner: GemmAutotuner, product: MatrixProduct) -> PlannedProduct | None:
+        plan = autotuner.plan if product.members == 1 else autotuner.plan_of_members
         if product in autotuner:
-            return autotuner.plan(product)
+            return plan(product)
         if self._backend.is_recording:  # to plan is to time, and a step that is being recorded starts nothing
             raise ScratchError(f"{product} is first asked for while a step is being recorded")
         try:
-            return autotuner.plan(product)
+            return plan(product)
         finally:
             self._timer.release()
 
@@ -121,6 +153,19 @@ class Gemm:
         xp = self._backend.xp
         xp.matmul(a, b, out=out)
         if bias is not None:
-            xp.add(out, bias, out=out)
+            xp.add(out, bias[..., None, :], out=out)
         if relu:
             xp.maximum(out, 0, out=out)
+
+
+def _addresses_of_members(
+    product: MatrixProduct, arrays: tuple[Array, ...], addresses: tuple[int, ...]
+) -> list[tuple[int, ...]]:
+    strides = (product.a_stride, product.b_stride, product.out_stride, product.bias_stride)
+    steps = [elements * array.itemsize for elements, array in zip(strides, arrays, strict=False)] + [0]
+    return [tuple(at + j * step for at, step in zip(addresses, steps, strict=False)) for j in range(product.members)]
+
+
+def _run_one_by_one(plan: PlannedProduct, addresses: list[tuple[int, ...]], stream: StreamHandle) -> None:
+    for of_member in addresses:
+        run(plan, of_member, stream)

@@ -40,7 +40,9 @@ class MatrixProduct(NamedTuple):
     epilogue : none        out = x                    x = op(a) @ op(b), added up in float32, or float64
                bias        out = x + bias             bias (n,), of the dtype of out
                relu_bias   out = max(x + bias, 0)     the documentation does not say whether a nan stays a nan
-    a_alignment, b_alignment, out_alignment : bytes, of the first element's address, as :func:`alignment` says.
+    a_alignment, b_alignment, out_alignment : bytes, of the address of every row in memory, as :func:`alignment` says.
+    members : how many such products there are, one for each member of an ensemble.
+    a_stride, b_stride, out_stride, bias_stride : elements from the array of a member to that of the next; 0 if shared.
 
     cublasLt takes a bias of the result's dtype only: bf16 for a bf16 result.
     """
@@ -60,12 +62,22 @@ class MatrixProduct(NamedTuple):
     a_alignment: int = LARGEST_ALIGNMENT
     b_alignment: int = LARGEST_ALIGNMENT
     out_alignment: int = LARGEST_ALIGNMENT
+    members: int = 1
+    a_stride: int = 0
+    b_stride: int = 0
+    out_stride: int = 0
+    bias_stride: int = 0
+
+    @property
+    def of_one(self) -> MatrixProduct:
+        """The product of one member."""
+        return self._replace(members=1, a_stride=0, b_stride=0, out_stride=0, bias_stride=0)
 
     def __str__(self) -> str:
         a, b = "a.T" if self.a_transposed else "a", "b.T" if self.b_transposed else "b"
         return (
             f"{a} @ {b}, ({self.m}, {self.k}) @ ({self.k}, {self.n}), {self.operands} to {self.result} "
-            f"in {self.precision}, epilogue {self.epilogue}"
+            f"in {self.precision}, epilogue {self.epilogue}" + (f", {self.members} times" if self.members > 1 else "")
         )
 
     def check(self) -> None:
@@ -85,5 +97,7 @@ class MatrixProduct(NamedTuple):
         results = RESULTS[self.operands, self.precision]
         if self.result not in results:
             raise DeviceError(f"operands of {self.operands} give {' or '.join(results)}, not {self.result}: {self}")
+        if self.members > 1 and self.out_stride < self.m * self.ldout:
+            raise ShapeError(f"results of members overlap: {self}")
         if self.epilogue not in EPILOGUES:
             raise DeviceError(f"there is no epilogue {self.epilogue!r}, only {', '.join(EPILOGUES)}")
