@@ -32,6 +32,7 @@ from chainrule.backends.cupy import kernels, layers
 from chainrule.backends.cupy.capture.launches import Launch
 from emulation import compiled
 from emulation.backend import EmulatedBackend, narrow
+from emulation.every_member import every_member
 
 # Bounds are checked with the threads of a block as coroutines, thirty times as fast as real threads; races need those.
 # Unoptimised, because the compiler then is done in half the time and reports what it would else have optimised away.
@@ -312,6 +313,8 @@ def run(sanitizer: str) -> set[str]:
         with backend.running():
             for n, k in cases.shapes:
                 every_method(backend, dtype, n, k, cases)
+                if cases.often > 1:
+                    every_member(backend, n, k, dtype)
             for activation in cases.others:
                 backend.left = dict.fromkeys(kernels.signatures(), cases.often)
                 far = exact([[np.nan, np.inf, -np.inf, 1e4, -1e4, 0.0, -0.0, 1.0]], backend.storage(dtype))

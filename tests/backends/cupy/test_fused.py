@@ -89,11 +89,10 @@ def test_an_error_of_the_reference_is_not_taken_for_one_of_the_kernels():
 
 @pytest.mark.parametrize("backend", ["emulated", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
 def test_arguments_without_a_kernel_fall_back_to_the_reference_outside_of_recorded_steps(backend, memory, rng):
-    """Complex numbers, a model axis, labels of another dtype."""
+    """Complex numbers, labels of another dtype."""
     x, W, b = (rng.normal(size=s) + 1j for s in ((3, 4), (4, 2), (2,)))
     y, db = memory.output((3, 2), np.complex128), memory.output((2,), np.complex128)
     complex_x, complex_W, complex_b = memory.array(x), memory.array(W), memory.array(b)
-    three, product = memory.array(rng.normal(size=(2, 3, 3))), memory.output((2, 3, 3), np.float64)
     z, totals, state = memory.array(rng.normal(size=(3, 4))), memory.output((2, 3), np.float64), memory.state()
     numbers, wide = memory.output((3, 4), np.int64), memory.array([0, 1, 2], np.int64)
     plain, dlogits = {"scale": 1.0, "mean": True}, memory.output((3, 4), np.float64)
@@ -102,7 +101,6 @@ def test_arguments_without_a_kernel_fall_back_to_the_reference_outside_of_record
         lambda: backend.dense(complex_x, complex_W, complex_b, "tanh", z=y, y=y),
         lambda: backend.activation_backward("tanh", y, y, dz=y, db=db),
         lambda: backend.activate("sigmoid", y, out=y),
-        lambda: backend.matmul(three, three, out=product),
         lambda: backend.softmax_cross_entropy(batch(wide), **plain),
         lambda: backend.focal_loss(batch(wide), gamma=2.0, **plain),
         lambda: backend.elementwise_loss(batch(numbers), "sigmoid_cross_entropy", **plain),

@@ -118,3 +118,10 @@ def blocks_of(*arrays: Array) -> Iterator[tuple[Array, ...]]:
         yield arrays
     else:
         yield from zip(*arrays, strict=True)
+
+
+def matrix_of_all(array: Array) -> Array:
+    """The rows of all members as those of one matrix, in the same memory; ``array`` itself if it is of one net."""
+    if array.ndim < 3 or not array.flags.c_contiguous:
+        return array
+    return array.reshape(-1, array.shape[-1])

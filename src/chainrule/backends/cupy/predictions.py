@@ -8,10 +8,12 @@ from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.losses import REALS, THREADS, is_matrix, loss_blocks, threads_per_row
+from chainrule.backends.cupy.members import matrix_of_all
 
 
 @with_fallback
 def softmax(self: Launcher, logits: Array, *, out: Array) -> None:
+    logits, out = matrix_of_all(logits), matrix_of_all(out)
     if not is_matrix(logits, out):
         raise NotFusedError(f"softmax of {logits.dtype} {logits.shape} into {out.dtype}")
     rows, columns = logits.shape
@@ -31,6 +33,8 @@ def softmax(self: Launcher, logits: Array, *, out: Array) -> None:
 
 @with_fallback
 def argmax(self: Launcher, x: Array, *, out: Array) -> None:
+    if x.ndim > 2 and x.flags.c_contiguous and out.flags.c_contiguous:
+        x, out = matrix_of_all(x), out.reshape(-1)
     if not (is_matrix(x) and out.dtype == np.int32):
         raise NotFusedError(f"argmax of {x.dtype} {x.shape} into {out.dtype}")
     rows, columns = x.shape
@@ -56,6 +60,7 @@ def exp(self: Launcher, x: Array, *, out: Array) -> None:
 
 @with_fallback
 def quantiles(self: Launcher, logits: Array, *, count: int, out: Array) -> None:
+    logits, out = matrix_of_all(logits), matrix_of_all(out)
     if not is_matrix(logits, out):
         raise NotFusedError(f"quantiles of {logits.dtype} {logits.shape} into {out.dtype}")
     targets = logits.size // count
@@ -67,6 +72,7 @@ def quantiles(self: Launcher, logits: Array, *, count: int, out: Array) -> None:
 
 @with_fallback
 def mean_and_variance(self: Launcher, logits: Array, *, out: Array) -> None:
+    logits, out = matrix_of_all(logits), matrix_of_all(out)
     if not is_matrix(logits, out):
         raise NotFusedError(f"mean_and_variance of {logits.dtype} {logits.shape} into {out.dtype}")
     rows, columns = logits.shape
