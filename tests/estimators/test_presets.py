@@ -100,6 +100,14 @@ def test_partial_fit_trains_an_ensemble_without_leaving_rows_out(classes):
     assert not hasattr(clf, "oof_score_")
 
 
+def test_a_fit_without_a_preset_has_nothing_of_the_one_before(numbers):
+    reg = cr.MLPRegressor(**FEW).fit(*numbers)
+    assert reg.oof_score_.rows
+    reg.set_params(preset=None).fit(*numbers)
+    assert not hasattr(reg, "oof_score_")
+    assert not hasattr(reg, "oof_prediction_")
+
+
 def test_copies_of_a_row_are_left_out_together(classes):
     X, y = classes
     clf = cr.MLPClassifier(**FEW).fit(np.repeat(X, 2, axis=0), np.repeat(y, 2))
@@ -122,8 +130,9 @@ def test_frames_with_text_and_missing_values(classes):
 def test_a_preset_with_another_solver_is_refused(classes):
     with pytest.raises(cr.OptionError, match="preset"):
         cr.MLPClassifier(preset="fast", solver="sgd").fit(*classes)
-    with pytest.raises(cr.OptionError, match="preset"):
-        cr.MLPClassifier(preset="fastest").fit(*classes)
+    for options in ({"preset": "fastest"}, {"preset": "fast", "hidden_layer_sizes": ()}):
+        with pytest.raises(cr.OptionError, match="preset"):
+            cr.MLPClassifier(**options).fit(*classes)
 
 
 def test_class_weights_and_sample_weights(classes):

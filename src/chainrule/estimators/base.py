@@ -63,6 +63,8 @@ class BaseMLP(NetFitting):
         first = not hasattr(self, "history_") or not (self.warm_start or one_epoch)  # without: no fit was completed
         if one_epoch and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
+        for name in ("oof_prediction_", "oof_score_"):  # of a fit before, whose rows were others
+            self.__dict__.pop(name, None)
         device = self._backend()
         rows = self._validated(X, y, sample_weight, device, first=first)
         targets = self._encode(rows.y, classes, first=first, same=not first and not one_epoch)

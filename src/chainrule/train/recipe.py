@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar, cast, get_args
 
+from chainrule.errors import OptionError
 from chainrule.nn.losses.names import Task
 from chainrule.options import one_of
 from chainrule.train.feeding.batches import plan_batches
@@ -182,6 +183,10 @@ def resolve_preset(choices: Choices, rows: int, *, task: Task, lr: float | None 
     of_numbers = task == "regress"
     dropout = _chosen(choices.dropout, 0.0 if of_numbers else 0.2)
     hidden = tuple(_chosen(choices.hidden, HIDDEN))
+    if not hidden:
+        raise OptionError(
+            "preset: expected at least one hidden layer, got none", hint="leave preset out for a linear model"
+        )
     return Settings(
         hidden=hidden,
         dropout=dropout,
