@@ -104,6 +104,8 @@ __device__ __forceinline__ void activation_backward_strip(
   if (works) {
     const i64 step = (i64)gridDim.y * height * columns, end = rows * columns;
     REAL some[N] = {};
+    REAL* kept = shared + threadIdx.x * N;  // the total, seldom touched: registers are dear here
+    store(kept, Pack<REAL, N>{});
     int groups = 0;
     for (i64 at = ((i64)blockIdx.y * height + row) * columns + column; at < end; at += step * UNROLL) {
       Pack<STORED, N> y[UNROLL] = {}, g[UNROLL] = {};
@@ -140,15 +142,18 @@ __device__ __forceinline__ void activation_backward_strip(
       for (int j = 0; j < N; ++j) some[j] += d[0][j];
       if (++groups == GROUPS) {
         groups = 0;
+        Pack<REAL, N> sum = load<N>(kept);
 #pragma unroll
         for (int j = 0; j < N; ++j) {
-          total[j] += some[j];
+          sum.at[j] += some[j];
           some[j] = 0;
         }
+        store(kept, sum);
       }
     }
+    const Pack<REAL, N> sum = load<N>(kept);
 #pragma unroll
-    for (int j = 0; j < N; ++j) total[j] += some[j];
+    for (int j = 0; j < N; ++j) total[j] = sum.at[j] + some[j];
   }
   REAL sum = strip_sum<THREADS>(total, lanes, shared);
   const i64 mine = (i64)blockIdx.x * lanes * N + threadIdx.x;  // the column that this thread has the sum of
