@@ -1,239 +1,181 @@
-"""How well the defaults do, beside scikit-learn's: errors on held-out rows and seconds of a fit, as JSON and Markdown.
+"""How well chainrule predicts tables, beside other models: errors, log losses and seconds, one thread each.
 
-    python benchmarks/quality.py --housing california_housing.csv [--output FILE.json] [--tables digits,diabetes]
+    scripts/quality --results FILE.jsonl [--set choosing] [--models linear realmlp-td-s] [--splits 0 1 2]
+    scripts/quality --results FILE.jsonl --report [--picture FILE.svg]
 
-Three splits of 75/25 of each table, the same for all (stratified for classes); the error on the quarter is the fraction
-that is wrong, or RMSE / standard deviation of the target there. No option of any contender is set but the seed. Seconds
-are those of a fit, wall and of the processor, on one core; of the command those of the whole process, from the file to
-the model.
+One line of JSON per table, split and model. What the file already has is not run again (with ``--again`` it is, and the
+later line counts), so a run may be stopped and resumed, and models may be added. A split has three quarters of the rows
+for training and a quarter for testing, chosen by the seed, the same for all models. ``error`` is the fraction of test
+rows whose class is wrong, or RMSE / standard deviation of the target; ``loss`` is the log loss of classes, in nats, of
+probabilities of at least 1e-7. ``seconds`` is the processor time of the fit, preparation of the columns included; of
+``chainrule-train`` that of the whole process.
 
-chainrule and the command take tables as they are, text and holes too. scikit-learn's nets come behind a StandardScaler;
-for text and holes behind a median with an indicator and one-hot columns; its boosting takes text as categories and
-leaves holes as they are. chainrule's defaults were not chosen on these splits (docs/decisions/0018).
+The tables: ``quality_tables.py``; the models: ``quality_models.py``; what the report shows: ``quality_report.py``.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_CORETYPE"] = os.environ["OPENBLAS_L2_SIZE"] = ""  # OpenBLAS shall choose
 
 import argparse
 import json
 import resource
-import subprocess
 import sys
-import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-import sklearn
 from environment import facts
-from sklearn import datasets, ensemble, neural_network
-from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.impute import SimpleImputer
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from quality_data import Split, load, split
+from quality_models import MODELS, Model
+from quality_report import Record, read, report
+from quality_tables import SETS, Table
 
 import chainrule as cr
 
-SPLITS = range(3)
-ROWS = 8000  # of the artificial tables
-HOUSING_TARGET = "median_house_value"
+LEAST_PROBABILITY = 1e-7
 
 
-class Task(NamedTuple):
-    """Two parts of a table."""
+class Run(NamedTuple):
+    """A fit that the results lack."""
 
-    X: pd.DataFrame
-    y: np.ndarray
-    X_test: pd.DataFrame
-    y_test: np.ndarray
-    regress: bool
+    table: Table
     seed: int
+    model: str
 
 
-class Outcome(NamedTuple):
-    """Of one fit."""
+def main() -> None:
+    warnings.simplefilter("ignore")  # of convergence, of missing names and what else models have to say
+    args = _parser().parse_args()
+    results = read(args.results)
+    tables = [table for table in SETS[args.set] if not args.tables or table.name in args.tables]
+    if args.report:
+        print(report(results, tables, args.picture))
+        return
+    runs = [
+        Run(table, seed, model)
+        for model in _installed(args.models)
+        for table in _by_size(tables, args.housing)
+        for seed in args.splits
+        if args.again or (table.name, seed, model) not in results
+    ]
+    for record in measure(runs, args.housing):
+        with args.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
-    error: float
-    wall: float  # seconds
-    processor: float
 
-
-# ---- tables -----------------------------------------------------------------------------------------
-
-
-def tables(housing: Path | None) -> dict[str, Callable[[], tuple[pd.DataFrame, np.ndarray]]]:
-    """Real tables, and two larger artificial ones."""
-    found: dict[str, Callable[[], Any]] = {
-        "digits": lambda: datasets.load_digits(return_X_y=True),
-        "breast_cancer": lambda: datasets.load_breast_cancer(return_X_y=True),
-        "diabetes": lambda: datasets.load_diabetes(return_X_y=True),
-    }
-    if housing is not None:
-        found["California housing"] = lambda: _housing(housing)
-    found["friedman1"] = lambda: datasets.make_friedman1(ROWS, noise=0.5, random_state=0)
-    found["four classes"] = lambda: datasets.make_classification(
-        ROWS, 30, n_informative=12, n_classes=4, flip_y=0.05, random_state=0
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [table.name for table in SETS["all"]]
+    parser.add_argument("--results", type=Path, required=True, metavar="FILE.jsonl", help="read, and added to")
+    parser.add_argument(
+        "--set", choices=SETS, default="all", help="tables on which defaults were chosen, the others, or all"
     )
-    return found
-
-
-def _housing(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """20,640 rows of 8 numbers, with holes, and a column of text."""
-    table = pd.read_csv(path)
-    y = table.pop(HOUSING_TARGET).to_numpy(np.float64)
-    return table, y
-
-
-def split(X: Any, y: np.ndarray, seed: int) -> Task:
-    """Three quarters to train on."""
-    regress = y.dtype.kind == "f"
-    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])])
-    X_train, X_test, y_train, y_test = train_test_split(frame, y, random_state=seed, stratify=None if regress else y)
-    return Task(X_train, y_train, X_test, y_test, regress, seed)
-
-
-# ---- contenders -------------------------------------------------------------------------------------
-
-
-def scikit_learn_net(task: Task) -> Any:
-    """scikit-learn's MLP, scaled."""
-    net = (neural_network.MLPRegressor if task.regress else neural_network.MLPClassifier)(random_state=task.seed)
-    if not _is_mixed(task.X):
-        return make_pipeline(StandardScaler(), net)
-    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    texts = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    prepared = make_column_transformer(
-        (numbers, make_column_selector(dtype_include="number")), (texts, make_column_selector(dtype_exclude="number"))
+    parser.add_argument("--tables", nargs="+", choices=names, metavar="NAME", help="only these of the set")
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS, metavar="NAME", default=list(MODELS), help=", ".join(MODELS)
     )
-    return make_pipeline(prepared, net)
-
-
-def scikit_learn_net_of_scaled_target(task: Task) -> Any:
-    """The same behind a standardised target, which its users have to think of; None for classes."""
-    return TransformedTargetRegressor(scikit_learn_net(task), transformer=StandardScaler()) if task.regress else None
-
-
-def boosting(task: Task) -> Any:
-    """scikit-learn's histogram gradient boosting."""
-    kind = ensemble.HistGradientBoostingRegressor if task.regress else ensemble.HistGradientBoostingClassifier
-    return kind(random_state=task.seed, categorical_features="from_dtype")
-
-
-def ours(task: Task) -> Any:
-    """chainrule's estimator."""
-    return (cr.MLPRegressor if task.regress else cr.MLPClassifier)(random_state=task.seed, device="cpu")
-
-
-def _is_mixed(X: pd.DataFrame) -> bool:
-    return any(kind.kind not in "biuf" for kind in X.dtypes) or bool(X.isna().any(axis=None))
-
-
-def fit_estimator(make: Callable[[Task], Any], task: Task) -> Outcome | None:
-    """Fit, then the error on the held-out rows."""
-    if make is boosting:  # which knows text by this dtype
-        as_categories = {name: "category" for name, kind in task.X.dtypes.items() if kind.kind not in "biuf"}
-        task = task._replace(X=task.X.astype(as_categories), X_test=task.X_test.astype(as_categories))
-    model = make(task)
-    if model is None:
-        return None
-    wall, processor = time.perf_counter(), time.process_time()
-    model.fit(task.X, task.y)
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    return Outcome(error_of(task, model.predict(task.X_test)), wall, processor)
-
-
-def fit_command(task: Task) -> Outcome:
-    """``chainrule train FILE --target NAME``, then ``chainrule predict``."""
-    with tempfile.TemporaryDirectory() as folder:
-        train, test, model, answers = (str(Path(folder) / name) for name in ("train.csv", "test.csv", "model", "p.csv"))
-        task.X.assign(answer=task.y).to_csv(train, index=False)
-        task.X_test.to_csv(test, index=False)
-        said = ["--task", "regress" if task.regress else "classify", "--seed", str(task.seed)]
-        wall, processor = time.perf_counter(), _of_children()
-        _command("train", train, "--target", "answer", *said, "--device", "cpu", "--quiet", "--run-dir", model)
-        wall, processor = time.perf_counter() - wall, _of_children() - processor
-        _command("predict", model, test, "-o", answers, "--device", "cpu")
-        predicted = pd.read_csv(answers)["answer"].to_numpy()
-    return Outcome(error_of(task, predicted), wall, processor)
-
-
-def _command(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "chainrule", *words], check=True, capture_output=True)
-
-
-def _of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def error_of(task: Task, predicted: np.ndarray) -> float:
-    """The fraction that is wrong, or RMSE / standard deviation."""
-    if not task.regress:
-        return float(np.mean(predicted != task.y_test))
-    return float(np.sqrt(np.mean((predicted - task.y_test) ** 2)) / task.y_test.std())
-
-
-CONTENDERS: dict[str, Callable[[Task], Outcome | None]] = {
-    "scikit-learn MLP, scaled": lambda task: fit_estimator(scikit_learn_net, task),
-    "scikit-learn MLP, target scaled too": lambda task: fit_estimator(scikit_learn_net_of_scaled_target, task),
-    "scikit-learn hist. gradient boosting": lambda task: fit_estimator(boosting, task),
-    "chainrule, estimator": lambda task: fit_estimator(ours, task),
-    "chainrule train": fit_command,
-}
+    parser.add_argument(
+        "--splits", nargs="+", type=int, default=[0], metavar="SEED", help="seeds of splits and models (0)"
+    )
+    parser.add_argument("--housing", type=Path, help="California housing as a CSV file with its text column and holes")
+    parser.add_argument("--again", action="store_true", help="also what the results have")
+    parser.add_argument("--report", action="store_true", help="no run: the results as Markdown")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="with --report: errors against seconds")
+    return parser
 
 
 # ---- the run ----------------------------------------------------------------------------------------
 
 
-def main() -> None:
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--housing", type=Path, help="California housing as a CSV with its text column and holes")
-    parser.add_argument("--output", type=Path, help="a JSON file")
-    parser.add_argument("--tables", help="some of them, by name")
-    args = parser.parse_args()
-    known = tables(args.housing)
-    names = args.tables.split(",") if args.tables else list(known)
-    found: dict[str, dict[str, list[dict[str, float]]]] = {name: {} for name in names}
-    before = os.getloadavg()
+def measure(runs: Sequence[Run], housing: Path | None = None) -> Iterator[Record]:
+    """A record of each run; a fit that fails is reported and has none."""
+    about = _about()
+    warm: set[tuple[str, bool]] = set()
+    for i, run in enumerate(runs, start=1):
+        said = f"{i}/{len(runs)} {run.model}: {run.table.name}, split {run.seed}"
+        model, rows = MODELS[run.model], split(run.table, *load(run.table, housing), run.seed)
+        try:
+            if (run.model, rows.regress) not in warm:
+                warm.add((run.model, rows.regress))
+                model.make(_small(rows)).fit(*_small(rows)[:2])  # compiles and loads what later fits share
+            outcome = evaluate(model, rows)
+        except Exception as error:  # of any library; the run continues
+            print(f"{said}: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr, flush=True)
+            continue
+        print(f"{said}: error {outcome['error']:.4f}, {outcome['seconds']:.1f} s", file=sys.stderr, flush=True)
+        key = {"table": run.table.name, "split": run.seed, "model": run.model}
+        yield {**key, "rows": len(rows.y), **outcome, "versions": model.versions(), **about}
+
+
+def evaluate(model: Model, rows: Split) -> dict[str, float | None]:
+    """Of a fit: its error and log loss on the test rows, and its seconds."""
+    estimator = model.make(rows)
+    wall, seconds = time.perf_counter(), _seconds()
+    estimator.fit(rows.X, rows.y)
+    spent = {"seconds": round(_seconds() - seconds, 3), "wall": round(time.perf_counter() - wall, 3)}
+    if rows.regress:
+        predicted = np.ravel(estimator.predict(rows.X_test))
+        return {
+            "error": float(np.sqrt(np.mean((predicted - rows.y_test) ** 2)) / rows.y_test.std()),
+            "loss": None,
+            **spent,
+        }
+    p = np.full((len(rows.y_test), rows.classes), LEAST_PROBABILITY)
+    p[:, np.asarray(estimator.classes_, int)] = estimator.predict_proba(rows.X_test)
+    p = np.clip(p, LEAST_PROBABILITY, None)
+    right = p[np.arange(len(p)), rows.y_test] / p.sum(axis=1)
+    return {"error": float(np.mean(p.argmax(1) != rows.y_test)), "loss": float(-np.log(right).mean()), **spent}
+
+
+def _seconds() -> float:
+    """Of the processor, for this process and those it has waited for."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used.ru_utime + used.ru_stime for used in spent)
+
+
+def _small(rows: Split, most: int = 200) -> Split:
+    """The first rows, with as many classes as they have."""
+    y = rows.y[:most] if rows.regress else np.unique(rows.y[:most], return_inverse=True)[1]
+    return rows._replace(X=rows.X[:most], y=y)
+
+
+def _installed(names: Sequence[str]) -> list[str]:
+    """Those whose packages are there; the others with a line that says what to install."""
+    found = []
     for name in names:
-        X, y = known[name]()
-        for contender, fit in CONTENDERS.items():
-            outcomes = [fit(split(X, y, seed)) for seed in SPLITS]
-            found[name][contender] = [outcome._asdict() for outcome in outcomes if outcome is not None]
-            print(f"{name}: {contender}: {_cell(found[name][contender])}", file=sys.stderr, flush=True)
-    print(as_markdown(found))
-    if args.output is not None:
-        about = {"benchmark": "quality", **facts([cr.backend("cpu")]), "scikit-learn": sklearn.__version__}
-        load = {"load_before": before, "load_after": os.getloadavg()}
-        args.output.write_text(json.dumps({**about, **load, "tables": found}, indent=2) + "\n", encoding="utf-8")
+        try:
+            MODELS[name].versions()
+            found.append(name)
+        except metadata.PackageNotFoundError as missing:
+            print(
+                f"{name}: left out, because {missing.name} is not installed (pip install '.[quality]')", file=sys.stderr
+            )
+    return found
 
 
-def as_markdown(found: dict[str, dict[str, list[dict[str, float]]]]) -> str:
-    """A row a contender: mean error, the lowest and highest, seconds of the processor."""
-    lines = [f"| | {' | '.join(found)} |", f"|---{'|---:' * len(found)}|"]
-    for contender in CONTENDERS:
-        lines.append(f"| {contender} | {' | '.join(_cell(found[name][contender]) for name in found)} |")
-    return "\n".join(lines)
+def _by_size(tables: Sequence[Table], housing: Path | None) -> list[Table]:
+    """The smallest first; one whose file is not given is left out."""
+    cells: dict[Table, int] = {}
+    for table in tables:
+        try:
+            cells[table] = load(table, housing)[0].size
+        except (FileNotFoundError, ModuleNotFoundError) as error:
+            print(f"{table.name}: left out: {error}", file=sys.stderr)
+    return sorted(cells, key=lambda table: cells[table])
 
 
-def _cell(outcomes: list[dict[str, float]]) -> str:
-    if not outcomes:
-        return "-"
-    errors = [outcome["error"] for outcome in outcomes]
-    seconds = np.mean([outcome["processor"] for outcome in outcomes])
-    return f"{np.mean(errors):.4f} ({min(errors):.4f} to {max(errors):.4f}; {seconds:.1f} s)"
+def _about() -> dict[str, Any]:
+    """Where and when, the same for all runs."""
+    known = facts([cr.backend("cpu")])
+    return {name: known[name] for name in ("commit", "chainrule", "date", "processor", "python")}
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ NAMES = (  # noqa: SIM905 - a list of thirty quoted names reads worse
     "History Huber JSONLinesLogger LBFGS LayerNorm MLP Metric ModelFileError Moments Network NumberColumn "
     "OneCycle OptionError OutOfMemoryError ParameterGroup PiecewiseLinear Plateau Poisson Preparation Quantile "
     "Residual Run SGD Scale Schedule ShapeError SigmoidCrossEntropy SoftmaxCrossEntropy Split SquaredError "
-    "Standardization Start StartRecord Step StepRecord Table TableEncoder TensorBoardLogger Trainer backend "
-    "check_gradients cross_validate hold_out load make_folds read_table"
+    "Standardization Start StartRecord Step StepRecord Table TableEncoder TargetColumns TensorBoardLogger "
+    "Trainer backend check_gradients cross_validate hold_out load make_folds read_table"
 ).split()
 
 

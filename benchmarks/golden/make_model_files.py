@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 import chainrule as cr
+from chainrule.nn.columns.target_columns import TargetColumns
 
 ROWS = np.random.default_rng(7).normal(size=(5, 3)).round(3)
 
 
 def nets(folder: Path) -> dict[str, cr.Network]:
     """Two with every kind of layer, one of options and scaled targets, one of a table with text and holes, one of a
-    file with decimal commas."""
+    file with decimal commas, one with statistics of the target."""
     (folder / "german.csv").write_text(GERMAN)
     block = cr.Residual([cr.LayerNorm(), cr.Dense(4, "gelu"), cr.Residual([cr.Dropout(0.2), cr.Dense(4)])])
     layers = cr.Network([cr.BatchNorm(), cr.Dense(4, "relu"), block, cr.Activation("mish"), cr.Dense(3)], 3, seed=3)
@@ -47,6 +48,10 @@ def nets(folder: Path) -> dict[str, cr.Network]:
     encoder = cr.TableEncoder.fit(table(), max_categories=2)
     tabular = cr.MLP([len(encoder.names), 6, 1], loss="squared_error", dtype="float64", seed=5)
     tabular.preparation = cr.Preparation(encoder=encoder)
+    target = TargetColumns.of_numbers(np.arange(6.0), "y")
+    of_target = cr.TableEncoder.fit(table(), max_categories=1, target=target)
+    statistical = cr.MLP([len(of_target.names), 6, 1], loss="squared_error", dtype="float64", seed=8)
+    statistical.preparation = cr.Preparation(encoder=of_target)
     german = cr.read_table(folder / "german.csv", target="y", categorical=["code"])
     of_german = cr.TableEncoder.fit(german.columns)
     written = cr.MLP([len(of_german.names), 6, 1], loss="squared_error", dtype="float64", seed=6)
@@ -60,10 +65,18 @@ def nets(folder: Path) -> dict[str, cr.Network]:
         (encoded, ROWS, ROWS[:, 1]),
         (scaled, ROWS, ROWS[:, 0]),
         (tabular, encoder.encode(table()), np.arange(6.0)),
+        (statistical, of_target.encode_training(table(), target=target, block=np.arange(6) % 3), np.arange(6.0)),
         (written, of_german.encode(german.columns), german.target / 1e3),
     ):
         cr.Trainer(net, cr.Adam(1e-2), epochs=3).fit(x, y)  # weights and running means that no initialiser makes
-    return {"layers-1": layers, "scaled-1": scaled, "table-2": tabular, "notation-5": written, "encoded-6": encoded}
+    return {
+        "layers-1": layers,
+        "scaled-1": scaled,
+        "table-2": tabular,
+        "notation-5": written,
+        "encoded-6": encoded,
+        "statistics-6": statistical,
+    }
 
 
 def table() -> dict[str, cr.Categorical | np.ndarray]:

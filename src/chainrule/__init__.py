@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from chainrule.nn.columns.column_data import Categorical
     from chainrule.nn.columns.number_column import NumberColumn
     from chainrule.nn.columns.table_encoder import TableEncoder
+    from chainrule.nn.columns.target_columns import TargetColumns
     from chainrule.nn.inputs.preparation import Preparation
     from chainrule.nn.inputs.standardization import Standardization
     from chainrule.nn.layers.activation import Activation
@@ -112,6 +113,7 @@ _HOMES: Final = {
     "chainrule.nn.columns.column_data": "Categorical",
     "chainrule.nn.columns.number_column": "NumberColumn",
     "chainrule.nn.columns.table_encoder": "TableEncoder",
+    "chainrule.nn.columns.target_columns": "TargetColumns",
     "chainrule.nn.inputs.preparation": "Preparation",
     "chainrule.nn.inputs.standardization": "Standardization",
     "chainrule.nn.layers.activation": "Activation",
@@ -231,6 +233,7 @@ __all__ = [
     "StepRecord",
     "Table",
     "TableEncoder",
+    "TargetColumns",
     "TensorBoardLogger",
     "Trainer",
     "backend",

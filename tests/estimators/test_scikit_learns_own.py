@@ -22,7 +22,6 @@ from sklearn import neural_network
 
 from chainrule.estimators.fit_rows import FitRows
 from chainrule.estimators.learning_rates import schedule_of
-from chainrule.estimators.solvers import settings_of
 from chainrule.train.recipe import Settings
 
 SPEC = importlib.util.find_spec("sklearn.neural_network.tests")
@@ -75,7 +74,7 @@ def with_its_settings(ours: type) -> type:
         def _begin(self, training: FitRows, *args: Any, **options: Any) -> Settings:
             super()._begin(training, *args, **options)
             self._recipe = self._recipe._replace(batch_size=200)  # or all rows, of fewer
-            return settings_of(self, len(training.y), self._recipe, task=self._task, one_epoch=options["one_epoch"])
+            return self._settings(training, one_epoch=options["one_epoch"])
 
         def __getattr__(self, name: str) -> Any:
             if name == "_optimizer":  # its rate is that of the epoch which the next partial_fit would make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 
 import chainrule as cr
 from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.columns.column_data import Categorical
 from chainrule.nn.columns.notation import MISSING, NOTHING, Notation
 from chainrule.nn.columns.number_column import NumberColumn
+from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.onnx import cases, columns, export
 from chainrule.onnx.columns import feeds_of
 
@@ -204,6 +207,72 @@ def encoder_net(*columns_of: object) -> cr.Network:
     net = cr.MLP([len(encoder.names), 2], embedding=encoder.embedding())
     net.preparation = cr.Preparation(encoder=encoder)
     return with_large_vectors(net)
+
+
+def net_with_statistics(*columns_of: CategoryColumn) -> cr.Network:
+    """A net whose columns of text have statistics of a target for all but their most frequent category."""
+    rng = np.random.default_rng(0)
+    table = {column.name: Categorical(rng.integers(-1, len(column.categories), 300).astype(np.int32), column.categories)
+             for column in columns_of}  # fmt: skip
+    target = TargetColumns.of_numbers(3 * rng.normal(size=(300, 2)))
+    fitted = cr.TableEncoder.fit(table, target=target, max_categories=1).columns
+    encoder = tuple(
+        dataclasses.replace(one, marks=column.marks, notation=column.notation)
+        for one, column in zip(fitted, columns_of, strict=True)
+    )
+    return encoder_net(NumberColumn("a"), *encoder)
+
+
+def column_of(*categories: str, **options) -> CategoryColumn:
+    return CategoryColumn("c", categories, False, False, (1.0,) + (0.0,) * (len(categories) - 1), **options)
+
+
+def test_target_statistics_are_a_table_in_the_file(tmp_path):
+    """Each rarer category, a frequent one, a new one and a hole answer as the net does, and differ."""
+    net = net_with_statistics(column_of("a", "b", "c", "d", "e"))
+    assert net.export_onnx(tmp_path / "net.onnx").rows
+    texts = [*"abcde", "new", ""]
+    data = Categorical(np.array([0, 1, 2, 3, 4, 5, -1], np.int32), (*"abcde", "new"))
+    expected = net.predict_proba(net.preparation.encoder.encode({"a": np.zeros(7), "c": data}))
+    given = answers(tmp_path / "net.onnx", {"a": np.zeros((7, 1)), "c": np.array(texts, object)[:, None]})
+    np.testing.assert_allclose(given["probabilities"], expected, rtol=1e-5)
+    assert len(np.unique(expected[:, 0].round(6))) == 7
+
+
+def test_rarer_numbers_with_target_statistics_are_written_as_in_training(tmp_path):
+    net = net_with_statistics(column_of("7", "1500", "2.5", "8", "9", notation=Notation(",")))
+    net.export_onnx(tmp_path / "net.onnx")
+    texts = ["7", "7,0", "7,", "7.0", "1500", "1.500", "1,500", "1500,0", "2,5", "2.5", "2.500", "8,0", "9,"]
+    (tmp_path / "t.csv").write_text("c;a\n" + "".join(f"{text};1\n" for text in texts))
+    table = cr.read_table(tmp_path / "t.csv", like=net)
+    assert table.columns["c"].codes[:3].tolist() == [0, 0, 0]
+    expected = net.predict_proba(net.preparation.encode(table))
+    given = answers(tmp_path / "net.onnx", {"a": np.ones((13, 1)), "c": np.array(texts, object)[:, None]})
+    np.testing.assert_allclose(given["probabilities"], expected, rtol=1e-5)
+
+
+def test_words_for_holes_with_target_statistics_are_text_in_a_typed_column(tmp_path):
+    net = net_with_statistics(column_of("a", "NA", "b", "c", marks=("NA",)))
+    net.export_onnx(tmp_path / "net.onnx")
+    data = Categorical(np.array([1, 2, -1], np.int32), ("a", "NA", "b"), True)
+    expected = net.predict_proba(net.preparation.encoder.encode({"a": np.zeros(3), "c": data}))
+    given = answers(tmp_path / "net.onnx", {"a": np.zeros((3, 1)), "c": np.array([["NA"], ["b"], [""]], object)})
+    np.testing.assert_allclose(given["probabilities"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", ["a row", "a text"])
+def test_a_file_whose_target_statistics_disagree_is_not_written(tmp_path, monkeypatch, wrong):
+    net, real = net_with_statistics(column_of("a", "b", "c", "d", "e")), columns._codes_of
+
+    def moved(column, categories):
+        found = real(column, categories)
+        if len(categories) == len(column.categories):
+            return found
+        return found | ({"e": 3} if wrong == "a row" else {"e": len(categories)})
+
+    monkeypatch.setattr(columns, "_codes_of", moved)
+    with pytest.raises(cr.DataError, match="nothing was written"):
+        net.export_onnx(tmp_path / "net.onnx")
 
 
 class Dated:

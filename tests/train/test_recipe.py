@@ -65,7 +65,7 @@ def test_resolve_gives_only_adamw_a_weight_decay_by_its_updates():
 def test_an_estimator_takes_what_was_not_set(rng, rows, options, sizes, dropout):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     X = rng.normal(size=(rows, 2)).astype("float32")
-    reg = cr.MLPRegressor(device="cpu", max_iter=1, shrink=False, **options).fit(X, X[:, 0])
+    reg = cr.MLPRegressor(device="cpu", max_iter=1, shrink=False, preset=None, **options).fit(X, X[:, 0])
     assert [len(b) for b in reg.intercepts_[:-1]] == sizes
     rates = {layer.rate for layer in reg.network_.layers if isinstance(layer, cr.Dropout)}
     assert rates == ({dropout} if dropout else set())

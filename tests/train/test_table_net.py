@@ -7,7 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.train.linear_start import start_from_ridge
-from chainrule.train.table_net import TableNet
+from chainrule.train.table_net import TableNet, bins_per_column
 
 N, N_IN = 160, 4
 
@@ -69,3 +69,21 @@ def test_every_parameter_has_the_rate_of_its_layer(rows):
 def test_without_a_line_the_hidden_layers_stand_alone():
     layers = TableNet(hidden=(8,), has_line=False).layers(N_IN, 3, fan_in=4.0)
     assert [layer.kind for layer in layers] == ["scale", "dense", "dense"]
+
+
+@pytest.mark.parametrize(
+    ("bins", "numbers", "expected"),
+    [
+        (48, 1, 48),
+        (48, 10, 48),
+        (48, 20, 25),
+        (48, 64, 16),
+        (16, 128, 16),
+        (16, 512, 4),
+        (16, 513, 0),
+        (8, 300, 6),
+        (0, 5, 0),
+    ],
+)
+def test_many_columns_have_fewer_fractions_each_and_very_many_none(bins, numbers, expected):
+    assert bins_per_column(bins, numbers) == expected

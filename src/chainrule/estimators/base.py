@@ -16,6 +16,7 @@ from chainrule.estimators.array_namespaces import namespace_of
 from chainrule.estimators.early_stopping import split_rows
 from chainrule.estimators.fit_rows import FitRows
 from chainrule.estimators.net_fitting import NetFitting
+from chainrule.estimators.presets import preset_of
 from chainrule.estimators.solvers import (
     warn_of_batch_size,
 )
@@ -72,9 +73,14 @@ class BaseMLP(NetFitting):
         seed = int(random.randint(np.iinfo(np.int32).max))
         split = self._split(targets, random) if self.early_stopping and eval_set is None else None
         train, valid = split or (None, None)
-        encoder = rows.fit_encoder(train, embed_above=self.embed_above) if first else self._net.preparation.encoder
+        if first:
+            self._preset = preset_of(self, one_epoch=one_epoch)
+        encoder = self._first_encoder(rows, targets, train) if first else self._net.preparation.encoder
         everything = FitRows(rows.matrix(encoder), targets, rows.weights)
         training = everything.take(train)
+        copies = None
+        if encoder is not None and encoder.has_statistics:
+            copies = self._hide_own_targets(training, rows, train, encoder, seed, first=first, one_epoch=one_epoch)
         if first:
             settings = self._begin(training, device, seed, rows, encoder, one_epoch=one_epoch)
         else:
@@ -85,7 +91,7 @@ class BaseMLP(NetFitting):
         judges = validation is None and not (one_epoch or self.warm_start)
         left_out = None
         if judges and settings.table is not None:
-            left_out = self._leave_out(training, settings, seed)
+            left_out = self._leave_out(training, settings, seed, copies)
         leaves_out = left_out is not None and left_out.mask is not None
         plan = self._plan(training, settings, seed, validation, one_epoch=one_epoch, leaves_out=leaves_out)
         try:

@@ -8,24 +8,32 @@ import numpy as np
 
 from chainrule.backends import Backend
 from chainrule.errors import OptionError
-from chainrule.estimators.array_namespaces import on_host
 from chainrule.estimators.constant_columns import prepared_further
 from chainrule.estimators.convergence import MonitorChoice
 from chainrule.estimators.fit_rows import FitRows
 from chainrule.estimators.fitted_net import FittedNet
 from chainrule.estimators.held_out import FoldTraining, shrink_by_folds
 from chainrule.estimators.new_net import new_net
+from chainrule.estimators.own_targets import host_table, own_targets_hidden
 from chainrule.estimators.running_scale import RunningScale, scale_applied
 from chainrule.estimators.solvers import FitPlan, SolverState, fold_trainer, plan_fit, settings_of
 from chainrule.estimators.validation import ValidatedRows
 from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.losses.names import Loss, Task
 from chainrule.nn.network import Network
-from chainrule.train.ensemble_fit import HostTable, LeftOutRows, begin_line, learn_from_left_out, leave_out_rows
+from chainrule.train.ensemble_fit import (
+    LeftOutRows,
+    begin_line,
+    learn_from_left_out,
+    leave_out_rows,
+)
 from chainrule.train.feeding.class_weights import ClassWeight
-from chainrule.train.recipe import Recipe, Settings, recipe_for
+from chainrule.train.recipe import Preset, Recipe, Settings, recipe_for
 from chainrule.train.records.run import Run
 from chainrule.train.trainer import Trainer
+
+FLOAT32_ROWS = 1_000  # from here on float64, which takes twice as long, tells no more
 
 
 class NetFitting(FittedNet, abc.ABC):
@@ -34,6 +42,7 @@ class NetFitting(FittedNet, abc.ABC):
     # ---- what a subclass says -----------------------------------------------------------------------
 
     _recipe: Recipe
+    _preset: Preset | None
     _scale: RunningScale
     _are_targets_numbers: bool
 
@@ -74,13 +83,13 @@ class NetFitting(FittedNet, abc.ABC):
     ) -> Settings:
         """A new net, with the first of its weights, for these training rows; the settings of its fit."""
         self._recipe = recipe_for(_counted(training))
-        settings = settings_of(self, len(training.y), self._recipe, task=self._task, one_epoch=one_epoch)
+        settings = self._settings(training, one_epoch=one_epoch)
         self._net = self._new_net(
             training,
             settings,
             seed,
             device=device,
-            dtype=str(rows.dtype),
+            dtype=self._net_dtype(rows),
             encoder=encoder,
             target_name=rows.target_name,
         )
@@ -88,6 +97,17 @@ class NetFitting(FittedNet, abc.ABC):
         self.n_layers_, self.t_ = len(settings.hidden) + 2, 0
         self._solver_state = SolverState()
         return settings
+
+    def _settings(self, training: FitRows, *, one_epoch: bool) -> Settings:
+        """By the recipe, or the preset, that the net was made by."""
+        return settings_of(
+            self, len(training.y), self._recipe, preset=self._preset, task=self._task, one_epoch=one_epoch
+        )
+
+    def _net_dtype(self, rows: ValidatedRows) -> str:
+        """ "auto" is float32 for an ensemble on many rows, whose X is standardised before that in its own dtype."""
+        is_large = self._preset is not None and len(rows) >= FLOAT32_ROWS
+        return "float32" if is_large and self.dtype == "auto" else str(rows.dtype)
 
     def _new_net(
         self,
@@ -118,7 +138,7 @@ class NetFitting(FittedNet, abc.ABC):
 
     def _continue(self, training: FitRows, device: Backend, *, one_epoch: bool) -> Settings:
         """With the net of the fit before, on this device; the settings of this fit."""
-        settings = settings_of(self, len(training.y), self._recipe, task=self._task, one_epoch=one_epoch)
+        settings = self._settings(training, one_epoch=one_epoch)
         if tuple(settings.hidden) != (widths := self._net.widths[1:-1]):
             raise OptionError(
                 f"hidden_layer_sizes: expected {tuple(widths)} as in the fit before, got {self.hidden_layer_sizes!r}",
@@ -131,9 +151,46 @@ class NetFitting(FittedNet, abc.ABC):
             self._solver_state = SolverState()
         return settings
 
-    def _leave_out(self, training: FitRows, settings: Settings, seed: int) -> LeftOutRows:
+    def _first_encoder(self, rows: ValidatedRows, targets: np.ndarray, train: np.ndarray | None) -> TableEncoder | None:
+        """Of the training rows; nets for tables have statistics of the target for rarer categories."""
+        target = None if self._preset is None else self._target_columns(targets, rows.target_name)
+        return rows.fit_encoder(train, embed_above=self.embed_above, target=target)
+
+    def _target_columns(self, y: np.ndarray, name: str) -> TargetColumns | None:
+        """What categories have statistics of; None for too many classes or targets."""
+        if self._is_of_classes():
+            return TargetColumns.of_classes(y, self._class_names())
+        return TargetColumns.of_numbers(y, name)
+
+    def _hide_own_targets(
+        self,
+        training: FitRows,
+        rows: ValidatedRows,
+        train: np.ndarray | None,
+        encoder: TableEncoder,
+        seed: int,
+        *,
+        first: bool,
+        one_epoch: bool,
+    ) -> np.ndarray | None:
+        """Statistics of the target in X become those of rows of other blocks; (n,) copies of rows, None if unknown."""
+        target = self._target_columns(training.y, rows.target_name)
+        assert target is not None  # else there would be no statistics
+        return own_targets_hidden(
+            training,
+            rows,
+            train,
+            encoder,
+            target,
+            seed,
+            by_class=self._is_of_classes(),
+            first=first,
+            one_epoch=one_epoch,
+        )
+
+    def _leave_out(self, training: FitRows, settings: Settings, seed: int, copies: np.ndarray | None) -> LeftOutRows:
         """The rows that members of an ensemble are not to see; its line begins as that of the others."""
-        table = _on_host(training)
+        table = host_table(training, copies)
         classes = table.y.reshape(-1) if self._is_of_classes() else None
         found = leave_out_rows(table, settings.members, seed, classes=classes)
         begin_line(self._net, settings, table, found)
@@ -195,7 +252,15 @@ class NetFitting(FittedNet, abc.ABC):
     def _learn_from_left_out(self, training: FitRows, run: Run, left_out: LeftOutRows, seed: int) -> None:
         if run.stopped == "interrupted":
             return
-        found = learn_from_left_out(self._net, _on_host(training), run, left_out, seed, self._class_weights())
+        found = learn_from_left_out(
+            self._net,
+            host_table(training),
+            run,
+            left_out,
+            seed,
+            self._class_weights(),
+            shrinks=bool(self.shrink),
+        )
         self.shrinkage_, self.oof_score_ = found.factor, found.score
         self.oof_prediction_ = self._as_predicted(found.predictions)
 
@@ -223,10 +288,6 @@ class NetFitting(FittedNet, abc.ABC):
 
         folds = FoldTraining(new_net, trainer, self._class_weights(), self._is_of_classes())
         return shrink_by_folds(net, training, seed, folds)
-
-
-def _on_host(rows: FitRows) -> HostTable:
-    return HostTable(on_host(rows.X), rows.y, rows.weights)
 
 
 def _counted(rows: FitRows) -> int:

@@ -13,7 +13,7 @@ from chainrule.nn.mlp import NormalizationName
 from chainrule.options import one_of, real_number, whole_number
 from chainrule.plain_text import show
 from chainrule.train.monitoring.validation_metrics import Metric
-from chainrule.train.recipe import Auto, Choices, Preset, is_auto
+from chainrule.train.recipe import ACTIVATION, Auto, Choices, Preset, is_auto
 from chainrule.train.records.callbacks import Callback, EpochFunction
 
 # scikit-learn's "logistic" is the sigmoid.
@@ -43,7 +43,7 @@ class Parameters:
     """What a user sets; :class:`chainrule.MLPClassifier` says what each means."""
 
     hidden_layer_sizes: LayerSizes
-    activation: ActivationOption | Sequence[ActivationOption]
+    activation: ActivationOption | Sequence[ActivationOption] | Auto
     solver: Solver
     alpha: float | Auto
     batch_size: int | Auto
@@ -68,7 +68,7 @@ class Parameters:
     weight_decay: float | Auto
     dropout: float | Auto
     n_members: int | Auto
-    preset: Preset | None
+    preset: Preset | Auto | None
     normalization: NormalizationName | None
     standardize: bool
     embed_above: int | None
@@ -85,8 +85,8 @@ def initial_rate(parameters: Parameters) -> float | None:
     return None if is_auto(rate) else real_number("learning_rate_init", rate, above=True)
 
 
-def choices_of(parameters: Parameters) -> Choices:
-    """What of them a recipe would choose; OptionError for numbers that are none."""
+def choices_of(parameters: Parameters, preset: Preset | None) -> Choices:
+    """What of them a recipe would choose, or a ``preset`` if there is one; OptionError for numbers that are none."""
     epochs, batch_size, alpha = parameters.max_iter, parameters.batch_size, parameters.alpha
     members = parameters.n_members
     return Choices(
@@ -96,7 +96,8 @@ def choices_of(parameters: Parameters) -> Choices:
         batch_size=batch_size if is_auto(batch_size) else whole_number("batch_size", batch_size),
         alpha=alpha if is_auto(alpha) else real_number("alpha", alpha),
         weight_decay=_weight_decay(parameters.weight_decay),
-        preset=parameters.preset,
+        preset=preset,
+        activation=activation_of_table_net(parameters.activation) if preset else "auto",
         members=members if is_auto(members) else whole_number("n_members", members),
     )
 
@@ -121,14 +122,26 @@ def _weight_decay(weight_decay: float | Auto) -> float | Auto:
 
 
 def activation_names(
-    activation: ActivationOption | Sequence[ActivationOption],
+    activation: ActivationOption | Sequence[ActivationOption] | Auto,
 ) -> ActivationName | Sequence[ActivationName]:
-    """The names as :class:`chainrule.MLP` has them."""
+    """The names as :class:`chainrule.MLP` has them; of a plain net "auto" is "relu"."""
     if isinstance(activation, str):
-        return _activation_name(activation)
+        return ACTIVATION if is_auto(activation) else _activation_name(cast(ActivationOption, activation))
     if not isinstance(activation, Iterable):
         return activation
     return [_activation_name(name) for name in activation]
+
+
+def activation_of_table_net(
+    activation: ActivationOption | Sequence[ActivationOption] | Auto,
+) -> ActivationName | Auto:
+    """That of all hidden layers; OptionError for a list of them."""
+    if not isinstance(activation, str):
+        raise OptionError(
+            f"activation: expected one name with a preset, got {show(activation)}",
+            hint="preset=None for a net of your own",
+        )
+    return "auto" if is_auto(activation) else _activation_name(cast(ActivationOption, activation))
 
 
 def _activation_name(activation: ActivationOption) -> ActivationName:

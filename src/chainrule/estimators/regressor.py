@@ -54,7 +54,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def __init__(
         self,
         hidden_layer_sizes: LayerSizes = "auto",
-        activation: ActivationOption | Sequence[ActivationOption] = "relu",
+        activation: ActivationOption | Sequence[ActivationOption] | Auto = "auto",
         *,
         solver: Solver = "adam",
         alpha: float | Auto = "auto",
@@ -81,7 +81,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         weight_decay: float | Auto = "auto",
         dropout: float | Auto = "auto",
         n_members: int | Auto = "auto",
-        preset: Preset | None = None,
+        preset: Preset | Auto | None = "auto",
         normalization: NormalizationName | None = None,
         standardize: bool = True,
         embed_above: int | None = None,

@@ -22,7 +22,7 @@ from chainrule.optim.schedules import Schedule
 from chainrule.options import one_of
 from chainrule.train.building import Updates, build_optimizer, build_trainer
 from chainrule.train.feeding.batches import plan_batches
-from chainrule.train.recipe import LEARNING_RATE, Choices, Recipe, Settings, resolve, resolve_preset
+from chainrule.train.recipe import LEARNING_RATE, Choices, Preset, Recipe, Settings, resolve, resolve_preset
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.trainer import Trainer
 
@@ -67,9 +67,11 @@ class FitPlan(NamedTuple):
     state: SolverState
 
 
-def settings_of(parameters: Parameters, rows: int, recipe: Recipe, *, task: Task, one_epoch: bool) -> Settings:
-    """The settings of a fit to so many rows. ``one_epoch``: of a ``partial_fit``."""
-    choices = choices_of(parameters)
+def settings_of(
+    parameters: Parameters, rows: int, recipe: Recipe, *, preset: Preset | None, task: Task, one_epoch: bool
+) -> Settings:
+    """The settings of a fit to so many rows, by a ``preset`` if there is one. ``one_epoch``: of a ``partial_fit``."""
+    choices = choices_of(parameters, preset)
     return _resolved(parameters, rows, recipe, replace(choices, epochs=1) if one_epoch else choices, task)
 
 
@@ -78,7 +80,7 @@ def _fold_settings(parameters: Parameters, rows: int, recipe: Recipe, rows_of_fi
 
     64 rows of 80 would be one batch instead of two, and their net half trained.
     """
-    choices = choices_of(parameters)
+    choices = choices_of(parameters, None)
     batch_size = _resolved(parameters, rows_of_fit, recipe, choices).batch_size
     steps = plan_batches(rows_of_fit, batch_size).count
     return _resolved(parameters, rows, recipe, replace(choices, batch_size=math.ceil(rows / steps)))
@@ -89,7 +91,7 @@ def _resolved(parameters: Parameters, rows: int, recipe: Recipe, choices: Choice
         if parameters.solver != "adam" or parameters.normalization is not None:
             raise OptionError(
                 f"preset: expected solver='adam' and no normalization with preset={choices.preset!r}",
-                hint="leave preset out for a net of your own",
+                hint="preset=None for a net of your own",
             )
         settings = resolve_preset(choices, rows, task=task, lr=initial_rate(parameters))
         return replace(settings, batch_size=min(rows, settings.batch_size))
@@ -209,7 +211,7 @@ def fold_trainer(
 
 def warn_of_batch_size(parameters: Parameters, rows: int) -> None:
     """A UserWarning at the line that called ``fit``, if the user's batch has more rows than there are."""
-    asked = choices_of(parameters).batch_size
+    asked = choices_of(parameters, None).batch_size
     if not isinstance(asked, str) and asked > rows:
         warnings.warn(f"batch_size is {asked}, for {rows} rows: they are one batch", stacklevel=5)
 

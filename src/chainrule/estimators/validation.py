@@ -22,6 +22,7 @@ from chainrule.estimators.array_namespaces import is_on_gpu, on_host
 from chainrule.estimators.labels import exact_targets
 from chainrule.nn.columns.column_data import Categorical, ColumnData
 from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.inputs.row_checks import place_of_nonfinite, refuse_masked, refuse_ragged, relative_weights
 from chainrule.nn.network import Network
 from chainrule.tables.frames.frame_reader import is_frame, read_frame
@@ -56,15 +57,19 @@ class ValidatedRows:
     def __len__(self) -> int:
         return len(self.y)
 
-    def fit_encoder(self, training: np.ndarray | None, *, embed_above: int | None) -> TableEncoder | None:
-        """Of the ``training`` rows that weigh anything; None if X is no table."""
+    def fit_encoder(
+        self, training: np.ndarray | None, *, embed_above: int | None, target: TargetColumns | None = None
+    ) -> TableEncoder | None:
+        """Of the ``training`` rows that weigh anything, with statistics of ``target``, which is that of all rows; None
+        if X is no table."""
         if not isinstance(self.X, Mapping):
             return None
         rows, weights = np.arange(len(self)) if training is None else training, None
         if self.weights is not None:
             rows = rows[self.weights[rows] > 0]
             weights = self.weights[rows]
-        return TableEncoder.fit(self.X, rows=rows, sample_weight=weights, embed_above=embed_above)
+        target = None if target is None else target.take(rows)
+        return TableEncoder.fit(self.X, rows=rows, sample_weight=weights, embed_above=embed_above, target=target)
 
     def matrix(self, encoder: TableEncoder | None) -> Array:
         """X (n, n_in) before standardisation, which is to see every digit: not yet in the net's dtype."""

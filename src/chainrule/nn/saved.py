@@ -15,6 +15,7 @@ from chainrule.files import model_file, sealed_file
 from chainrule.files.regular_file import FilePath
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.columns.notation import Notation
+from chainrule.nn.columns.saved_statistics import arrays_for, arrays_of, shapes_of
 from chainrule.nn.columns.table_columns import column_from
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.preparation import Preparation
@@ -63,6 +64,7 @@ def save(net: Network, path: FilePath) -> None:
     """Write the model file: parameters and all that a prediction needs. See :mod:`chainrule.files.model_file`."""
     p = net.preparation
     tensors = {f"{PREFIX}{name}": value for name, value in net.parameter_arena.download().items()}
+    tensors |= _statistics(net)
     for name, standardization in (("features", p.features), ("targets", p.targets)):
         if standardization is not None:
             tensors |= {f"{name}.mean": standardization.mean, f"{name}.scale": standardization.scale}
@@ -81,8 +83,14 @@ def refuse_unsavable(net: Network, path: FilePath) -> None:
     """DataError if the names of this net do not fit in a model file: to be called before training."""
     arena = net.parameter_arena
     shapes = {f"{PREFIX}{name}": arena.shape_of(slot) for name, slot in arena.layout.slots.items()}
+    shapes |= {name: array.shape for name, array in _statistics(net).items()}
     if sealed_file.header_bytes(_description(net), shapes) > model_file.FORMAT.max_header:
         raise sealed_file.too_long(path, model_file.FORMAT)
+
+
+def _statistics(net: Network) -> dict[str, np.ndarray]:
+    encoder = net.preparation.encoder
+    return {} if encoder is None else arrays_of(encoder.columns)
 
 
 def _description(net: Network) -> dict[str, Any]:
@@ -136,7 +144,7 @@ def load(
             feature_names=tuple(description["feature_names"]),
             target_name=description["target_name"],
             classes=tuple(description["classes"]),
-            encoder=_encoder(description),
+            encoder=_encoder(description, tensors),
             target_notation=_target_notation(description),
         )
         net.preparation.refuse_other_codes(net.codes())
@@ -185,6 +193,7 @@ def _check(description: dict[str, Any], layers: Sequence[Layer], loss: Loss, ten
     for name, columns in (("features", n_in), ("targets", loss.columns)):
         if any(tensor.startswith(f"{name}.") for tensor in tensors):
             shapes |= {f"{name}.mean": (columns,), f"{name}.scale": (columns,)}
+    shapes |= shapes_of(description.get("columns", ()))
     if "features.limit" in tensors:  # targets have none: predictions in their units would not be linear
         shapes["features.limit"] = (1,)
     found = {name: array.shape for name, array in tensors.items()}
@@ -215,10 +224,11 @@ def _constant_columns(tensors: dict[str, np.ndarray]) -> int:
     return sum(int(np.isinf(array).sum()) for name, array in tensors.items() if model_file.is_scale(name))
 
 
-def _encoder(description: dict[str, Any]) -> TableEncoder | None:
+def _encoder(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> TableEncoder | None:
     if "columns" not in description:
         return None
-    encoder = TableEncoder(tuple(column_from(column) for column in description["columns"]))
+    columns = (column_from(column, arrays_for(i, tensors)) for i, column in enumerate(description["columns"]))
+    encoder = TableEncoder(tuple(columns))
     if list(encoder.names) != description["feature_names"]:
         raise ValueError("feature_names: expected those of the columns")
     return encoder

@@ -130,8 +130,8 @@ def random_table(net: Network, far: float, dtype: np.dtype) -> dict[str, ColumnD
     at = 0
     for column in encoder.columns:
         if not isinstance(column, NumberColumn):
-            new = next(name for name in (f"new{i}" for i in count()) if name not in column.categories)
-            names = (*column.categories, new)
+            new = next(name for name in (f"new{i}" for i in count()) if name not in column.known_categories)
+            names = (*column.known_categories, new)
             table[column.name] = Categorical((rng.permutation(n) % (len(names) + 1) - 1).astype(np.int32), names)
         else:
             with np.errstate(over="ignore"):
@@ -145,7 +145,8 @@ def random_table(net: Network, far: float, dtype: np.dtype) -> dict[str, ColumnD
 def _rows_for(net: Network) -> int:
     """Enough for each category in each column of codes or text to occur, and a new one and a missing value."""
     encoder = net.preparation.encoder
-    slots = [column.slots + 2 for column in encoder.columns if not isinstance(column, NumberColumn)] if encoder else []
+    texts = [column for column in encoder.columns if not isinstance(column, NumberColumn)] if encoder else []
+    slots = [max(column.slots, len(column.known_categories)) + 2 for column in texts]
     return min(MOST_ROWS, max([ROWS, *slots, *net.codes().values()]))
 
 

@@ -8,7 +8,7 @@ of the marks of a missing value there (``NA``, ``?``, ...). A mark that was text
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def encoded(g: Graph, encoder: TableEncoder, input_dtype: np.dtype) -> str:
             case NumberColumn():
                 parts += _number(g, column, g.cast(x, input_dtype, DOUBLE))
             case CategoryColumn():
-                parts.append(_category(g, column, x))
+                parts += [_category(g, column, x), *_statistics(g, column, x)]
             case EmbeddedColumn():
                 parts.append(_embedded(g, column, x))
             case _:
@@ -78,14 +78,23 @@ def _number(g: Graph, column: NumberColumn, x: str) -> list[str]:
 
 def _category(g: Graph, column: CategoryColumn, x: str) -> str:
     """1 in the column of X for the text's slot; the shares for text that has none."""
-    width = len(column.names)
     codes = _slot(g, column, x, OTHER)
-    hit = g.node("Equal", codes, g.integers(range(width)))
+    hit = g.node("Equal", codes, g.integers(range(column.slots)))
     one_hot = g.cast(hit, np.dtype(np.bool_), DOUBLE)
     if column.rarer and column.missing:
         return one_hot
     shares = g.constant(f"{column.name}.shares", np.array(column.shares), DOUBLE)
     return str(g.node("Where", g.node("Equal", codes, g.integers(OTHER)), shares, one_hot))
+
+
+def _statistics(g: Graph, column: CategoryColumn, x: str) -> list[str]:
+    """The statistics of the text's category, from a table of them; the last row is for holes and new text."""
+    if column.statistics is None:
+        return []
+    categories = column.known_categories
+    table = g.constant(f"{column.name}.statistics", column.statistics.table, DOUBLE)
+    position = g.codes(x, _codes_of(column, categories), len(categories))
+    return [str(g.node("Gather", table, g.node("Squeeze", position, g.integers([1])), axis=0))]
 
 
 def _embedded(g: Graph, column: EmbeddedColumn, x: str) -> str:
@@ -111,16 +120,26 @@ def _also_written(name: str, decimal: str) -> list[str]:
 
 def _codes(column: TextColumn) -> dict[str, int]:
     """The slots of all text that has one, and of the marks for a missing value."""
-    if "" in column.categories:
+    hole = len(column.categories) + column.rarer if column.missing else OTHER
+    codes = dict.fromkeys(_holes(column), hole)
+    rare = dict.fromkeys(column.marks or (), len(column.categories) if column.rarer else OTHER)
+    return codes | rare | _codes_of(column, column.categories)
+
+
+def _holes(column: TextColumn) -> list[str]:
+    """The texts that are missing values."""
+    return sorted(MISSING | NOTHING if column.marks is None else {"", "nan"} | NOTHING)
+
+
+def _codes_of(column: TextColumn, categories: Sequence[str]) -> dict[str, int]:
+    """The number of each category, in all ways in which it may be written."""
+    if "" in categories:
         raise OptionError(
             f"column {column.name!r:.60} has the empty text as a category, which means a hole in an ONNX file",
             hint="give it a name and train again",
         )
-    hole = len(column.categories) + column.rarer if column.missing else OTHER
-    holes = MISSING | NOTHING if column.marks is None else {"", "nan"} | NOTHING
-    codes = dict.fromkeys(sorted(holes), hole)
+    codes: dict[str, int] = {}
     # 7.0 is 7, as when tables are read: categories that are numbers are often stored as floats. Typed text stays as is.
-    for i, name in enumerate(column.categories if column.marks is None else ()):
+    for i, name in enumerate(categories if column.marks is None else ()):
         codes |= dict.fromkeys(_also_written(name, "." if column.notation is None else column.notation.decimal), i)
-    rare = dict.fromkeys(column.marks or (), len(column.categories) if column.rarer else OTHER)
-    return codes | rare | {name: i for i, name in enumerate(column.categories)}
+    return codes | {name: i for i, name in enumerate(categories)}

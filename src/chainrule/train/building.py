@@ -16,6 +16,7 @@ from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.row_checks import array_of_the_host
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.names import Loss
+from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.mlp import MLP, NormalizationName
 from chainrule.nn.network import Network
 from chainrule.optim.adam import Adam, AdamW
@@ -157,7 +158,7 @@ def build_table_net(architecture: Architecture, settings: Settings, table: Table
         table.layers(
             X.shape[1] if embedding is None else embedding.width(X.shape[1]),
             architecture.n_out,
-            fan_in=fan_in_of(features, X, codes),
+            fan_in=fan_in_of(features, X, codes, rows.weights),
             embedding=embedding,
             encoding=table.encoding(X, features, encoder, rows.weights),
         ),
@@ -244,6 +245,8 @@ def build_trainer(net: Network, optimizer: Optimizer, settings: Settings, **opti
         if isinstance(optimizer, Adam):
             optimizer = replace(optimizer, beta2=BETA_2)
         options = {"ema": settings.ema, "drop_last": True, **options}
+        if options.get("early_stopping") is None and options.get("monitor") == LEFT_OUT:
+            options["early_stopping"] = settings.early_stopping
     if isinstance(optimizer, LBFGS):
         optimizer = replace(optimizer, max_iterations=settings.epochs)
     return Trainer(

@@ -7,12 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule.nn.columns.out_of_block import Positions, leave_out_own_block
+from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.network import Network
 from chainrule.train.feeding.class_weights import ClassWeight, ClassWeights
 from chainrule.train.feeding.copied_rows import number_copies
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.linear_start import begins_with_ridge, start_from_ridge
-from chainrule.train.out_of_fold.blocks import leave_out_blocks
+from chainrule.train.out_of_fold.blocks import RowBlocks, leave_out_blocks
 from chainrule.train.out_of_fold.score import OutOfFoldScore, score_out_of_fold
 from chainrule.train.out_of_fold.shrink_ensemble import predictions_for_rows, shrink_ensemble
 from chainrule.train.recipe import Settings
@@ -27,11 +30,13 @@ class HostTable(NamedTuple):
     X : (n, n_in) before standardisation
     y : (n,) or (n, k) as the loss takes it
     weights : (n,) from 0 up, or None
+    copies : (n,) the same number for copies of a row, if they are known
     """
 
     X: np.ndarray
     y: np.ndarray
     weights: np.ndarray | None = None
+    copies: np.ndarray | None = None
 
 
 class LeftOutRows(NamedTuple):
@@ -75,38 +80,116 @@ def leave_out_rows(
     times: np.ndarray | None = None,
 ) -> LeftOutRows:
     """Blocks of rows for each member: whole copies and groups, stratified by class; of ``times`` the latest."""
-    copies, _ = number_copies(table.X, table.y)
-    mask = leave_out_blocks(
-        len(table.y),
+    copies = _copies_of(table)
+    mask = _deal(table, members, seed, copies, classes=classes, groups=groups, times=times).mask
+    return LeftOutRows(mask if mask.any() else None, copies, groups)
+
+
+def hide_own_targets(
+    table: HostTable,
+    encoder: TableEncoder,
+    positions: Positions,
+    target: TargetColumns,
+    seed: int,
+    *,
+    classes: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    times: np.ndarray | None = None,
+    is_another_fit: bool = False,
+) -> np.ndarray:
+    """Overwrite the encoder's statistics of the target in X by those of rows of other blocks; (n,) the same number for
+    copies of a row, for :func:`leave_out_rows`.
+
+    The blocks are those that :func:`leave_out_rows` gives members to leave out: copies and groups are whole. They are
+    found before X changes, as rows that look alike to a new row may not afterwards.
+
+    Parameters
+    ----------
+    table : X as :meth:`TableEncoder.encode` makes it
+    positions : of the rows' categories, by ``positions_of``
+    target : of the rows
+    is_another_fit : as for ``leave_out_own_block``
+    """
+    copies = _copies_of(table)
+    block = _deal(table, 1, seed, copies, classes=classes, groups=groups, times=times).block
+    leave_out_own_block(
+        encoder.columns, table.X, positions, target, block, table.weights, is_another_fit=is_another_fit
+    )
+    return copies
+
+
+def _copies_of(table: HostTable) -> np.ndarray:
+    """(n,) the same number for copies of a row; -1 for rows of weight 0, which are as if they were not there."""
+    if table.copies is not None:
+        return table.copies
+    rows = _counted_rows(table)
+    copies = np.full(len(table.y), -1)
+    copies[rows] = number_copies(table.X[rows], table.y[rows])[0]
+    return copies
+
+
+def _deal(
+    table: HostTable,
+    members: int,
+    seed: int,
+    copies: np.ndarray,
+    *,
+    classes: np.ndarray | None,
+    groups: np.ndarray | None,
+    times: np.ndarray | None,
+) -> RowBlocks:
+    """The block of each row that weighs anything, of the others 0; who leaves out which."""
+    n, rows = len(table.y), _counted_rows(table)
+
+    def of_rows(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else values[rows]
+
+    found = leave_out_blocks(
+        len(copies[rows]),
         members,
         seed=seed,
-        classes=classes,
-        groups=groups,
-        copies=copies,
-        times=times,
-        weights=table.weights,
-    ).mask
-    if table.weights is not None:
-        mask = mask & (table.weights > 0)  # rows of weight 0 are none
-    return LeftOutRows(mask if mask.any() else None, copies, groups)
+        classes=of_rows(classes),
+        groups=of_rows(groups),
+        copies=of_rows(copies),
+        times=of_rows(times),
+        weights=of_rows(table.weights),
+    )
+    blocks = RowBlocks(np.zeros(n, found.block.dtype), np.zeros((members, n), bool))
+    blocks.block[rows], blocks.mask[:, rows] = found
+    return blocks
+
+
+def _counted_rows(table: HostTable) -> slice | np.ndarray:
+    if table.weights is None or table.weights.all():
+        return slice(None)
+    return np.flatnonzero(table.weights)
 
 
 def begin_line(net: Network, settings: Settings, table: HostTable, left_out: LeftOutRows | None) -> None:
     """The straight line of a net for tables begins as a ridge regression, if the loss has one."""
     if settings.table is not None and settings.table.has_line and begins_with_ridge(net):
         mask = None if left_out is None else left_out.mask
-        start_from_ridge(net, table.X, table.y, weights=table.weights, left_out=mask)
+        copies = None if left_out is None else left_out.copies
+        start_from_ridge(net, table.X, table.y, weights=table.weights, left_out=mask, copies=copies)
 
 
 def learn_from_left_out(
-    net: Network, table: HostTable, run: Run, left_out: LeftOutRows, seed: int, class_weight: ClassWeight | None = None
+    net: Network,
+    table: HostTable,
+    run: Run,
+    left_out: LeftOutRows,
+    seed: int,
+    class_weight: ClassWeight | None = None,
+    *,
+    shrinks: bool = True,
 ) -> LeftOutOutcome:
-    """Shrink a fitted ensemble, and judge it, by the rows that its members did not see."""
+    """Judge a fitted ensemble by the rows that its members did not see; before that, unless told not to, shrink it."""
     weights, targets, parts = table.weights, net.preparation.targets, run.out_of_fold or []
     if class_weight is not None:
         weights = ClassWeights(net, class_weight, table.y, weights).of_rows(table.y, weights)
-    found, parts = shrink_ensemble(net, HostRows(net, table.X, table.y, weights), parts, copies=left_out.copies)
-    score = None
+    found, score = None, None
+    if shrinks:
+        found, parts = shrink_ensemble(net, HostRows(net, table.X, table.y, weights), parts, copies=left_out.copies)
     if parts:
         score = score_out_of_fold(
             net.loss,

@@ -153,7 +153,7 @@ class Fit:
     def _end(self) -> Literal["completed", "early", "callback"] | None:
         """Why no further epoch is to begin; None if one is."""
         epochs, stopping, metric = self.run.history.epochs, self.settings.early_stopping, self.state.metric
-        if stopping is not None and metric is not None and epochs - metric.epoch >= stopping.patience:
+        if stopping is not None and metric is not None and stopping.is_over(epochs, metric.epoch):
             return "early"
         if self.callbacks.stop.requested:
             return "callback"

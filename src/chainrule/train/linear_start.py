@@ -22,15 +22,25 @@ def begins_with_ridge(net: Network) -> bool:
 
 
 def start_from_ridge(
-    net: Network, X: Array, y: np.ndarray, *, weights: np.ndarray | None = None, left_out: np.ndarray | None = None
+    net: Network,
+    X: Array,
+    y: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    left_out: np.ndarray | None = None,
+    copies: np.ndarray | None = None,
 ) -> None:
     """Give the rows of the last W that belong to the numbers of x, and b, those of :func:`ridge`.
+
+    A row of weight 2 counts as a row that occurs twice, which says as little of new rows as it does once: the weights
+    of a member's rows have as sum the number of different ones.
 
     Parameters
     ----------
     net : with the columns of x first in what its last layer reads
     X, y, weights : the training rows as for ``Trainer.fit``
     left_out : (k, n), the rows that each member is not trained on; None for none
+    copies : (n,) the same number for copies of a row; None if all differ
     """
     targets = y.reshape(len(y), -1)
     scaled = net.preparation.targets
@@ -38,9 +48,19 @@ def start_from_ridge(
     patterns = np.zeros((net.members, len(y)), bool) if left_out is None else left_out
     groups, of_member = np.unique(patterns, axis=0, return_inverse=True)
     sums = _sums(net, X, targets, weights, groups)
-    lines = [ridge(of_group) for of_group in sums]
+    lines = [
+        ridge(of_group.of_weight(_different(~group, weights, copies)))
+        for of_group, group in zip(sums, groups, strict=True)
+    ]
     for j, group in enumerate(of_member.reshape(-1)):
         _assign(net.member(j), *lines[group])
+
+
+def _different(seen: np.ndarray, weights: np.ndarray | None, copies: np.ndarray | None) -> int:
+    """Different rows among those that are seen and weigh anything."""
+    if weights is not None:
+        seen = seen & (weights > 0)
+    return int(seen.sum()) if copies is None else len(np.unique(copies[seen]))
 
 
 def _assign(member: Network, W: np.ndarray, b: np.ndarray) -> None:

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar, cast, get_args
 
+from chainrule.backends.contract.backend import ActivationName
 from chainrule.errors import OptionError
 from chainrule.nn.losses.names import Task
+from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.options import one_of
 from chainrule.train.feeding.batches import plan_batches
+from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.table_net import TableNet
 
+ACTIVATION: Final[ActivationName] = "relu"  # of a plain net
 LEARNING_RATE = 2e-3  # of Adam, falling to 0 along a cosine
 FEATURE_LIMIT = 3.0  # standard deviations at which features are bent over, so that no outlier rules the net
 DECAY = 5.0  # times the mean of the schedule, 1/2 of a cosine: the logarithm by which a run's decay shrinks weights
@@ -65,6 +69,7 @@ class Choices:
     alpha : of the penalty in the loss
     weight_decay : of the optimiser
     members : nets that are trained at once, whose mean is the prediction
+    activation : of the hidden layers of a preset; that of a plain net is no recipe's
     preset : the recipe for tables: an ensemble of :class:`TableNet`, of few, some or many members; None for a plain net
     """
 
@@ -75,6 +80,7 @@ class Choices:
     alpha: float | Auto = "auto"
     weight_decay: float | Auto = "auto"
     members: int | Auto = "auto"
+    activation: ActivationName | Auto = "auto"
     preset: Preset | None = None
 
 
@@ -82,7 +88,8 @@ class Choices:
 class Settings:
     """:class:`Choices` with nothing left open.
 
-    ``table`` is the net of a preset, ``lr`` its learning rate; both None for a plain net.
+    ``table`` is the net of a preset, ``lr`` its learning rate, ``early_stopping`` by the rows that its members leave
+    out; all None for a plain net.
     """
 
     hidden: Sequence[int]
@@ -94,6 +101,12 @@ class Settings:
     members: int = 1
     table: TableNet | None = None
     lr: float | None = None
+    early_stopping: EarlyStopping | None = None
+
+    @property
+    def activation(self) -> ActivationName:
+        """Of the hidden layers, unless another one was chosen."""
+        return ACTIVATION if self.table is None else self.table.activation
 
     @property
     def ema(self) -> float | None:
@@ -167,6 +180,10 @@ TABLE_RECIPES = (
     TableRecipe(262_144, bins=16, bins_of_numbers=48, batch_size=512, epochs=12, lr=0.04),
 )
 HIDDEN = (96, 64)
+# The loss of many rows seldom falls again so long after it was lowest: all epochs would give the same errors.
+LONG_PAST, STOPPING_ROWS = EarlyStopping(patience=5, monitor=LEFT_OUT, patience_fraction=0.5), 1_000
+DROPOUT, DROPOUT_ROWS = 0.2, 100  # of classes; of fewer rows a row of weight 2 is two rows in a batch of all
+SELU: Final[ActivationName] = "selu"  # of the nets for tables
 
 
 def resolve_preset(choices: Choices, rows: int, *, task: Task, lr: float | None = None) -> Settings:
@@ -181,12 +198,10 @@ def resolve_preset(choices: Choices, rows: int, *, task: Task, lr: float | None 
     preset = one_of("preset", choices.preset, get_args(Preset))
     recipe = next(recipe for recipe in reversed(TABLE_RECIPES) if rows >= recipe.rows)
     of_numbers = task == "regress"
-    dropout = _chosen(choices.dropout, 0.0 if of_numbers else 0.2)
+    dropout = _chosen(choices.dropout, 0.0 if of_numbers or rows < DROPOUT_ROWS else DROPOUT)
     hidden = tuple(_chosen(choices.hidden, HIDDEN))
     if not hidden:
-        raise OptionError(
-            "preset: expected at least one hidden layer, got none", hint="leave preset out for a linear model"
-        )
+        raise OptionError("preset: expected at least one hidden layer, got none", hint="preset=None for a linear model")
     return Settings(
         hidden=hidden,
         dropout=dropout,
@@ -197,11 +212,13 @@ def resolve_preset(choices: Choices, rows: int, *, task: Task, lr: float | None 
         members=_chosen(choices.members, MEMBERS[preset]),
         table=TableNet(
             hidden=hidden,
+            activation=_chosen(choices.activation, SELU),
             dropout=dropout,
             bins=recipe.bins_of_numbers if of_numbers else recipe.bins,
             has_line=of_numbers,
         ),
         lr=recipe.lr if lr is None else lr,
+        early_stopping=LONG_PAST if rows >= STOPPING_ROWS else None,
     )
 
 

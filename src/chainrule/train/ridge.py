@@ -50,6 +50,11 @@ class Moments:
             self.yy + sign * other.yy,
         )
 
+    def of_weight(self, weight: float) -> Moments:
+        """Of the same rows, with weights of this sum."""
+        c = weight / self.weight if self.weight > 0 else 0.0
+        return Moments(c * self.weight, c * self.x, c * self.y, c * self.xx, c * self.xy, c * self.yy)
+
 
 def ridge(sums: Moments) -> tuple[np.ndarray, np.ndarray]:
     """W (d, c) and b (c,) with the least sum_i(w_i (y_i - x_i W - b)^2) + alpha |W|^2.

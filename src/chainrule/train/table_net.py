@@ -17,7 +17,6 @@ import numpy as np
 
 from chainrule.backends import backend
 from chainrule.backends.contract.backend import ActivationName
-from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.quantiles import sample_of_rows
 from chainrule.nn.inputs.standardization import Standardization
@@ -32,7 +31,8 @@ from chainrule.nn.layers.scale import Scale
 from chainrule.nn.network import Network
 from chainrule.optim.base import ParameterGroup
 
-FEW_BINS, MOST_FRACTIONS = 16, 512
+ENOUGH_BINS, ENOUGH_FRACTIONS = 16, 512  # no column needs fewer bins as long as the table has no more fractions
+FEWEST_BINS, MOST_FRACTIONS = 4, 2048
 MOST_ROWS = 1 << 40  # more than a W has
 SAMPLE = 20_000  # rows that say how large numbers are
 COLUMNS = 64  # of them at a time
@@ -84,12 +84,12 @@ class TableNet:
     ) -> PiecewiseLinear | None:
         """The encoding of the columns of numbers, with edges from these rows; None if there is nothing to encode.
 
-        Of many columns each has fewer fractions, so that the product with them stays small.
+        Of many columns each has fewer fractions, so that their weights stay few; of very many, none has any.
         """
-        if not self.bins:
+        numbers = X.shape[1] if encoder is None else len(encoder.number_columns)
+        bins = bins_per_column(self.bins, numbers)
+        if not bins:
             return None
-        numbers = X.shape[1] if encoder is None else sum(column.kind == NumberColumn.kind for column in encoder.columns)
-        bins = min(self.bins, max(FEW_BINS, MOST_FRACTIONS // max(1, numbers)))
         if encoder is not None:
             return encoder.piecewise_linear(X, features, bins=bins, sample_weight=weights)
         found = PiecewiseLinear.fit(X, bins=bins, standardization=features, sample_weight=weights)
@@ -124,19 +124,31 @@ class TableNet:
         )
 
 
-def fan_in_of(features: Standardization, X: np.ndarray, codes: Sequence[int] = ()) -> float:
-    """The sum over columns of mean(z^2), at least 1, z the rows as the net reads them.
+def bins_per_column(bins: int, numbers: int) -> int:
+    """How many of ``bins`` a column gets if there are so many columns of numbers; 0 for no encoding."""
+    wanted = min(bins, max(ENOUGH_BINS, ENOUGH_FRACTIONS // max(1, numbers)))
+    possible = MOST_FRACTIONS // max(1, numbers)
+    return min(wanted, possible) if possible >= min(FEWEST_BINS, wanted) else 0
+
+
+def fan_in_of(
+    features: Standardization, X: np.ndarray, codes: Sequence[int] = (), weights: np.ndarray | None = None
+) -> float:
+    """The sum over columns of mean(z^2), at least 1, z the rows as the net reads them, by their ``weights``.
 
     Hundreds of columns of rare categories count for what they are. Of many rows a sample decides; vectors of ``codes``
     are small at first and do not count.
     """
     rows = sample_of_rows(len(X), SAMPLE)
     numbers = [j for j in range(X.shape[1]) if j not in set(codes)]
+    share = None if weights is None else weights if rows is None else weights[rows]
+    if share is not None and not share.any():  # those of the sample alone
+        share = None
     total = 0.0
     for start in range(0, len(numbers), COLUMNS):
         part = numbers[start : start + COLUMNS]
         x = np.asarray(X[:, part] if rows is None else X[rows][:, part], np.float64)
         z = np.empty(x.shape)
         backend("cpu").standardize(x, features.mean[part], features.scale[part], limit=features.limit, out=z)
-        total += float((z**2).mean(axis=0).sum())
+        total += float(np.average(z**2, axis=0, weights=share).sum())
     return max(1.0, total)

@@ -304,3 +304,66 @@ def test_show_of_an_encoding_lists_its_edges_in_the_units_of_the_table(run, rng)
     assert "around piecewise_linear0 scale0 dense0" in text
     assert sum(row[:1] == ["size"] and "edges" in row for row in rows) == 1
     assert run("show", "m.safetensors", "--json").json["model"]["description"][1]["kind"] == "concatenate"
+
+
+# ---- statistics of the target ----------------------------------------------------------------------------------
+
+PRESET = ("--preset", "fast", "--epochs", 6, "--device", "cpu", "--overwrite")
+
+
+def write_cities(path: str, seed: int, n: int, *, typed: bool = False) -> None:
+    """Of 120 cities each has a level of the price; some are numbers, and some texts are missing."""
+    rng, levels = np.random.default_rng(seed), np.random.default_rng(0).normal(size=120)
+    city = rng.integers(0, 120, n)
+    price = 3 * levels[city] + 0.5 * rng.normal(size=n)
+    names = [("" if i % 50 == 7 else f"{c}" if c < 60 else f"c{c}") for i, c in enumerate(city)]
+    firm, year = rng.integers(0, 90, n), rng.integers(1990, 2020, n)
+    kind = np.array(["low", "mid", "high"])[np.digitize(price, [-1, 1])]
+    columns = {"city": names, "firm": firm, "year": year, "price": price, "kind": kind}
+    if typed:
+        pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pa.table(columns), path)
+    else:
+        lines = zip(*columns.values(), strict=True)
+        Path(path).write_text("\n".join([",".join(columns), *(",".join(map(str, line)) for line in lines)]) + "\n")
+
+
+def test_a_preset_has_target_statistics_of_rarer_categories(run):
+    write_cities("t.csv", 1, 800)
+    write_cities("new.csv", 2, 200)
+    options = ("--target", "price", "--drop", "kind", "--categorical", "city")
+    found = run("train", "t.csv", *options, *PRESET, "--json", "--run-dir", "m")
+    assert found.code == 0, found.err
+    assert found.json["left_out"]["r2"] > 0.7
+    assert run("evaluate", "m", "new.csv", "--json").json["r2"] > 0.7
+    shown = run("show", "m").out
+    assert "mean of price, log count of 88 rarer ones" in shown
+    assert "city: log count" in shown
+    again = run("train", "--config", "m/config.toml", "--run-dir", "n", "--json").json
+    assert again["left_out"] == found.json["left_out"]
+    text = Path("new.csv").read_text().splitlines()
+    Path("odd.csv").write_text("\n".join([text[0], text[1].replace(text[1].split(",")[0], "elsewhere", 1), *text[2:]]))
+    found = run("predict", "m", "odd.csv")
+    assert "column 'city': the model has no column for 'elsewhere', which count as rare or average" in found.err
+    assert len(found.out.splitlines()) == 201
+    assert run("train", "t.csv", *options, *PRESET[2:], "--quiet", "--run-dir", "plain").code == 0
+    assert "log count" not in run("show", "plain").out
+
+
+def test_target_statistics_of_a_table_with_types_groups_times_and_rows_held_out(run):
+    write_cities("t.parquet", 1, 600, typed=True)
+    write_cities("new.parquet", 2, 200, typed=True)
+    options = ("--target", "kind", "--drop", "price", *PRESET, "--json", "--run-dir", "m")
+    for more in (("--group", "firm"), ("--time", "year"), ("--valid", 0.2), ("--valid", "new.parquet")):
+        assert run("train", "t.parquet", *options, *more).code == 0, more
+        assert "share of high, share of low, share of mid, log count" in run("show", "m").out
+        assert run("evaluate", "m", "new.parquet", "--json").json["accuracy"] > 0.55
+    found = run("cv", "t.parquet", *options[:4], *PRESET[:-1], "--folds", 2, "--valid", 0)
+    assert found.code == 0, found.err
+
+
+def test_target_statistics_are_exported(run):
+    pytest.importorskip("onnxruntime")
+    write_cities("t.csv", 1, 400)
+    assert run("train", "t.csv", "--target", "price", "--drop", "kind", *PRESET, "--run-dir", "m").code == 0
+    assert run("export", "m", "--onnx", "m.onnx").code == 0

@@ -78,7 +78,19 @@ def test_valid_keeps_a_class_of_one_row_for_training(run, form, trained_on):
             frame = pd.DataFrame(X, columns=["a", "b"]).assign(y=y)
             frame.to_csv("t.csv", index=False) if form == "csv" else frame.to_parquet("t.parquet")
         done = run(
-            "train", f"t.{form}", "--target", "y", "--seed", seed, "--run-dir", f"r{seed}", "--epochs", 1, "--json"
+            "train",
+            f"t.{form}",
+            "--target",
+            "y",
+            "--seed",
+            seed,
+            "--run-dir",
+            f"r{seed}",
+            "--epochs",
+            1,
+            "--json",
+            "--valid",
+            0.2,
         )
         assert done.code == 0
         assert np.bincount(trained_on[-1]).tolist() in ([24, 23, 1], [23, 24, 1])
@@ -95,10 +107,10 @@ def test_group_that_takes_a_class_away_is_noted(run):
 
 def test_one_row_of_each_class_cannot_be_held_out(run):
     pd.DataFrame({"a": [1.0, 2, 3], "y": ["u", "v", "w"]}).to_csv("t.csv", index=False)
-    done = run("train", "t.csv", "--target", "y", "--run-dir", "r")
+    done = run("train", "t.csv", "--target", "y", "--run-dir", "r", "--valid", 0.2)
     assert done.code == 3
     assert "expected a class of at least two rows" in done.error
-    assert run("train", "t.csv", "--target", "y", "--run-dir", "r", "--valid", 0, "--epochs", 1).code == 0
+    assert run("train", "t.csv", "--target", "y", "--run-dir", "r", "--epochs", 1).code == 0
 
 
 def test_cross_validation_keeps_rare_classes_among_the_inner_rows(run, trained_on):

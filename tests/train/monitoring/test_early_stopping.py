@@ -60,11 +60,20 @@ def test_a_monitor_that_is_not_in_the_history_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("epoch", "best", "over"),
+    [(4, 0, False), (5, 0, True), (6, 2, False), (7, 2, True), (29, 20, False), (30, 20, True), (31, 21, False)],
+)
+def test_patience_grows_with_the_best_epoch(epoch, best, over):
+    assert cr.EarlyStopping(patience=5, patience_fraction=0.5).is_over(epoch, best) is over
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"patience": 0}, "patience: expected .*, got 0"),
         ({"min_delta": -1.0}, "min_delta: expected"),
         ({"min_delta": NAN}, "nan"),
+        ({"patience_fraction": -0.5}, "patience_fraction: expected"),
     ],
 )
 def test_wrong_options_of_early_stopping(options, message):

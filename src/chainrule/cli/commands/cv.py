@@ -129,7 +129,15 @@ class FoldTraining:
             weight, mask = options.fit.class_weight, None if left_out is None else left_out.mask
             outcome = trainer.fit(data.X, data.y, class_weight=weight, validation=data.valid, left_out=mask)
             if left_out is not None:
-                learn_from_left_out(net, HostTable(data.X, data.y), outcome, left_out, options.device.seed, weight)
+                learn_from_left_out(
+                    net,
+                    HostTable(data.X, data.y),
+                    outcome,
+                    left_out,
+                    options.device.seed,
+                    weight,
+                    shrinks=not options.fit.no_shrink,
+                )
         self.notes.update(dict.fromkeys(outcome.notes))
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt

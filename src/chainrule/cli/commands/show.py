@@ -15,7 +15,7 @@ from chainrule.cli.console.reports import shape_of
 from chainrule.cli.runs.files import find_model
 from chainrule.cli.runs.record import read_record
 from chainrule.files.sealed_file import is_of_format
-from chainrule.nn.columns.category_columns import EmbeddedColumn
+from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
 from chainrule.nn.columns.notation import PLAIN
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_encoder import TableEncoder
@@ -165,10 +165,17 @@ def _column_rows(encoder: TableEncoder) -> list[list[str]]:
             does += f" and {len(column.categories) - NAMES_SHOWN} more" * (len(column.categories) > NAMES_SHOWN)
             does += "; one for rarer and unseen ones" if column.rarer else "; unseen ones count as an average row"
             does += "; one for missing ones" if column.missing else ""
+            does += _statistics_of(column)
         rows.append([column.name, column.kind, str(len(column.names)), does])
     if len(encoder.columns) > COLUMNS_SHOWN:
         rows.append([f"and {len(encoder.columns) - COLUMNS_SHOWN} more"])
     return rows
+
+
+def _statistics_of(column: CategoryColumn) -> str:
+    if column.statistics is None:
+        return ""
+    return f"; {', '.join(column.statistics.names)} of {len(column.statistics.categories):,} rarer ones"
 
 
 def _layer_rows(net: Network) -> list[list[str]]:

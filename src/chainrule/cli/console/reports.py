@@ -68,7 +68,7 @@ def describe_net(options: TrainingOptions, settings: Settings, net: Network) -> 
     """Widths, what the hidden layers do, parameters and dtype, on one line."""
     asked = options.net
     words = [
-        settings.table.activation if settings.table else asked.activation,
+        asked.activation or settings.activation,
         *([f"{asked.normalization} norm"] if asked.normalization else []),
     ]
     words += [f"dropout {settings.dropout:g}"] if settings.dropout else []

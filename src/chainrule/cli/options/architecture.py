@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from chainrule.backends.contract.backend import ActivationName
 from chainrule.cli.options.parser import Listed, OptionGroup
@@ -15,6 +15,8 @@ from chainrule.nn.mlp import NORMALIZATIONS, NormalizationName
 from chainrule.train.building import Scaling
 from chainrule.train.recipe import Preset
 
+NoPreset: TypeAlias = Literal["none"]
+
 SCALINGS: tuple[Scaling, ...] = ("standard", "robust")
 
 
@@ -24,15 +26,21 @@ class NetOptions:
 
     scaling: Scaling
     hidden: list[int] | None
-    activation: ActivationName
+    activation: ActivationName | None
     dropout: float | None
     members: int | None
-    preset: Preset | None
+    preset: Preset | NoPreset | None
     normalization: NormalizationName | None
     residual: bool
     loss: str | None
     loss_option: list[tuple[str, Any]]
     dtype: str
+
+    @property
+    def describes_a_net(self) -> bool:
+        """Whether the options say what the net is, so that no preset does."""
+        given = (self.hidden, self.activation, self.normalization)
+        return any(option is not None for option in given) or self.residual or self.scaling != SCALINGS[0]
 
 
 def add_arguments(parser: OptionGroup) -> None:
@@ -41,31 +49,32 @@ def add_arguments(parser: OptionGroup) -> None:
         "--scaling",
         choices=SCALINGS,
         default="standard",
-        help="of features: by mean and standard deviation, or by quartiles",
+        help="of features: by mean and standard deviation, or by quartiles (of a preset robust)",
     )
     add(
         "--hidden",
         type=widths,
         metavar="N,N",
-        help="units of the hidden layers (100; from 1,000 rows 256; from 4,096 rows 256,128)",
+        help="units of the hidden layers (96,64; with --preset none 100, from 1,000 rows 256, from 4,096 rows 256,128)",
     )
-    add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (relu)")
+    add("--activation", choices=ACTIVATIONS, help="of the hidden layers (selu; with --preset none relu)")
     add(
         "--dropout",
         type=float,
         metavar="X",
-        help="dropout rate after each hidden layer (0.2 from 1,000 rows; 0 if --hidden is given)",
+        help="rate after each hidden layer (0.2 of classes; with --preset none from 1,000 rows; 0 with --hidden)",
     )
     add(
         "--preset",
-        choices=get_args(Preset),
-        help="instead of one plain net 2, 8 or 24 nets for tables, judged by rows that they leave out",
+        choices=[*get_args(Preset), *get_args(NoPreset)],
+        help="2, 8 or 24 nets for tables, judged by rows that they leave out, or none: one plain net (default; none if "
+        "an option describes a net or its updates: --hidden, --activation, --optimizer, --lr, ...)",
     )
     add(
         "--members",
         type=positive_int,
         metavar="K",
-        help="nets trained at once, whose mean is the prediction (1; with --preset its number)",
+        help="nets trained at once, whose mean is the prediction (8; with --preset none 1)",
     )
     add(
         "--normalization",

@@ -61,7 +61,7 @@ def add_arguments(parser: OptionGroup) -> None:
         "--valid",
         type=held_out,
         metavar="X",
-        help=f"fraction of the rows to hold out, or a file; 0: none ({FRACTION}; with --preset 0)",
+        help=f"fraction of the rows to hold out, or a file; 0: none (0; with --preset none or --patience {FRACTION})",
     )
     add(
         "--group",

@@ -73,6 +73,16 @@ class UpdateOptions:
             self, **{name: value for name, value in filled.items() if getattr(self, name) is None}
         )
 
+    @property
+    def describes_updates(self) -> bool:
+        """Whether the options say how weights are updated, so that no preset does."""
+        given = (self.lr, self.warmup, self.weight_decay, self.clip_norm)
+        return (
+            any(option is not None for option in given)
+            or self.optimizer != OPTIMIZERS[0]
+            or self.schedule not in {None, "cosine"}
+        )
+
     def _refuse(self, *names: str) -> None:
         for name in names:
             if getattr(self, name) is not None:

@@ -17,6 +17,7 @@ from chainrule.cli.options.output import OutputOptions, PlaceOptions
 from chainrule.cli.options.parser import typed
 from chainrule.cli.options.types import add_device, seed
 from chainrule.errors import OptionError
+from chainrule.train.recipe import Preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +55,38 @@ class TrainingOptions:
 
         OptionError if an option contradicts it.
         """
-        preset = self.net.preset
+        preset = self._preset()
         updates = self.updates.with_defaults(has_rate=preset is None)
         if updates.optimizer == "lbfgs" and self.fit.batch_size is not None:
             refuse_with_lbfgs("batch_size")
         if preset is not None and (updates.optimizer not in {"adam", "adamw"} or self.net.normalization is not None):
             raise OptionError(
                 f"--preset {preset}: expected --optimizer adam or adamw, and no --normalization",
-                hint="leave --preset out for a net of your own",
+                hint="--preset none for a net of your own",
             )
-        valid = self.data.valid
-        if valid is None:  # members of a preset leave out rows of their own
-            valid = FRACTION if preset is None else 0.0
-        return dataclasses.replace(self, updates=updates, data=dataclasses.replace(self.data, valid=valid))
+        valid, fit = self.data.valid, self.fit
+        if valid is None:  # members of a preset leave out rows of their own, unless an option is about held-out rows
+            is_about_valid = fit.patience is not None or fit.monitor is not None or fit.metrics
+            valid = FRACTION if preset is None or is_about_valid else 0.0
+        return dataclasses.replace(
+            self,
+            net=dataclasses.replace(self.net, preset=preset),
+            updates=updates,
+            data=dataclasses.replace(self.data, valid=valid),
+        )
+
+    def _preset(self) -> Preset | None:
+        """That which was chosen; "default" unless the options describe a net, or updates, of the user's own."""
+        preset = self.net.preset
+        if preset is None:
+            return None if self.net.describes_a_net or self.updates.describes_updates else "default"
+        return None if preset == "none" else preset
+
+    @property
+    def preset(self) -> Preset | None:
+        """Of options :meth:`with_defaults`."""
+        assert self.net.preset != "none"
+        return self.net.preset
 
     def values(self) -> dict[str, Any]:
         """Each option by its name."""

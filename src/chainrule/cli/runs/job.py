@@ -160,7 +160,8 @@ def _train(job: Job, resumption: Resumption | None) -> tuple[Run, dict[str, Any]
         if job.left_out is not None and outcome.stopped != "interrupted":
             table, options = HostTable(job.data.X, job.data.y), job.options
             seed, weight = options.device.seed, options.fit.class_weight
-            judged = learn_from_left_out(job.net, table, outcome, job.left_out, seed, weight)
+            shrinks = not options.fit.no_shrink
+            judged = learn_from_left_out(job.net, table, outcome, job.left_out, seed, weight, shrinks=shrinks)
         summary = summary_of(job.net, job.data, outcome, judged)
         status = "interrupted" if outcome.stopped == "interrupted" else "done"
         directory.end(status, net=job.net, run=outcome, summary=summary)

@@ -14,13 +14,16 @@ from chainrule.cli.training.table import TrainingTable, hold_out_rows, read_trai
 from chainrule.errors import DataError, OptionError
 from chainrule.files.regular_file import mode_of
 from chainrule.nn.columns.notation import Notation
+from chainrule.nn.columns.out_of_block import Positions, positions_of
 from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.tables.arrays.split_without_copy import split_without_copy
 from chainrule.tables.readers import read_table
 from chainrule.tables.splitting.splits import Split
 from chainrule.tables.table import Table
 from chainrule.tables.targets import TargetPlan, encode_target
+from chainrule.train.ensemble_fit import HostTable, hide_own_targets
 
 
 class TrainingData(NamedTuple):
@@ -39,6 +42,7 @@ class TrainingData(NamedTuple):
     notes : what should be said about them
     target_notation : how numbers of the target are written
     groups, times : (n,) of the rows to train on, if a column says which belong together or when they were
+    copies : (n,) the same number for copies of a row, if they are known
     """
 
     X: np.ndarray
@@ -55,6 +59,13 @@ class TrainingData(NamedTuple):
     target_notation: Notation | None
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
+    copies: np.ndarray | None = None
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """(n,) the class of each row to train on, if a row has one."""
+        is_class = self.plan.task == "classify" or len(self.plan.classes) == 2
+        return self.y.reshape(-1) if is_class else None
 
 
 def read_training_data(options: TrainingOptions) -> TrainingData:
@@ -70,11 +81,13 @@ def read_training_data(options: TrainingOptions) -> TrainingData:
 
 def _validated_on(other: Table, options: TrainingOptions, read: TrainingTable) -> TrainingData:
     """All rows of a table to train on, and those of another table to validate on."""
-    encoder = None if read.table.matrix is not None else _fit_encoder(options.data, read.table, None)
+    encoder = _fit_encoder(options, read, None)
+    positions = _positions(encoder, read.table, None)
     y = encode_target(_target(other), read.plan.task, read.plan.classes, source=other.source)
     about = _about(read, encoder)
     X, _ = _released(read.table, encoder, None)
-    return TrainingData(X, read.plan.y, (_matrix(other, encoder, None), y), *about)
+    data = TrainingData(X, read.plan.y, (_matrix(other, encoder, None), y), *about)
+    return _own_targets_hidden(options, data, positions)
 
 
 def split_data(
@@ -86,7 +99,8 @@ def split_data(
     """
     table, y = read.table, read.plan.y
     training = None if split is None else split.training
-    encoder = None if table.matrix is not None else _fit_encoder(options.data, table, training)
+    encoder = _fit_encoder(options, read, training)
+    positions = _positions(encoder, table, training)
     about = _about(read, encoder)
     if release:
         X, held_out = _released(table, encoder, split)
@@ -95,9 +109,11 @@ def split_data(
         held_out = None if split is None else _matrix(table, encoder, split.held_out)
     groups, times = (v if v is None or training is None else v[training] for v in (read.groups, read.times))
     if split is None or held_out is None:
-        return TrainingData(X, y, None, *about, groups, times)
-    valid = (held_out, y[split.held_out]) if len(held_out) else None
-    return TrainingData(X, y[split.training], valid, *about, groups, times)
+        data = TrainingData(X, y, None, *about, groups, times)
+    else:
+        valid = (held_out, y[split.held_out]) if len(held_out) else None
+        data = TrainingData(X, y[split.training], valid, *about, groups, times)
+    return _own_targets_hidden(options, data, positions)
 
 
 def _about(
@@ -110,8 +126,46 @@ def _about(
     return read.plan, encoder, table.source, len(table), names, table.target_name, about, read.notes, notation
 
 
-def _fit_encoder(data: DataOptions, table: Table, rows: np.ndarray | None) -> TableEncoder:
-    return TableEncoder.fit(table.columns, rows=rows, max_categories=data.max_categories, embed_above=data.embed_above)
+def _fit_encoder(options: TrainingOptions, read: TrainingTable, rows: np.ndarray | None) -> TableEncoder | None:
+    """Of the training rows; None for a matrix. A preset has statistics of the target for rarer categories."""
+    data, table = options.data, read.table
+    if table.matrix is not None:
+        return None
+    y = read.plan.y if rows is None else read.plan.y[rows]
+    target = None if options.preset is None else _target_columns(read.plan, y, table.target_name)
+    most, above = data.max_categories, data.embed_above
+    return TableEncoder.fit(table.columns, rows=rows, max_categories=most, embed_above=above, target=target)
+
+
+def _target_columns(plan: TargetPlan, y: np.ndarray, name: str) -> TargetColumns | None:
+    """What categories have statistics of; None for too many classes or targets."""
+    return TargetColumns.of_classes(y, plan.classes) if plan.classes else TargetColumns.of_numbers(y, name)
+
+
+def _positions(encoder: TableEncoder | None, table: Table, rows: np.ndarray | None) -> Positions | None:
+    """What the statistics of the training rows need of the table; None without statistics."""
+    if encoder is None or not encoder.has_statistics:
+        return None
+    return positions_of(encoder.columns, table.columns, slice(None) if rows is None else rows)
+
+
+def _own_targets_hidden(options: TrainingOptions, data: TrainingData, positions: Positions | None) -> TrainingData:
+    """With the statistics of the training rows by rows of other blocks, in the same memory."""
+    if positions is None or data.encoder is None:
+        return data
+    target = _target_columns(data.plan, data.y, data.target_name)
+    assert target is not None  # else there would be no statistics
+    copies = hide_own_targets(
+        HostTable(data.X, data.y),
+        data.encoder,
+        positions,
+        target,
+        options.device.seed,
+        classes=data.classes,
+        groups=data.groups,
+        times=data.times,
+    )
+    return data._replace(copies=copies)
 
 
 def _target(table: Table) -> np.ndarray:

@@ -22,7 +22,7 @@ from chainrule.train.building import Architecture, TrainingRows, build_net, buil
 from chainrule.train.checkpoints.writer import Checkpoints
 from chainrule.train.ensemble_fit import HostTable, LeftOutRows, leave_out_rows
 from chainrule.train.monitoring.early_stopping import EarlyStopping
-from chainrule.train.recipe import SMOOTHING, Choices, Settings, resolve, resolve_preset
+from chainrule.train.recipe import ACTIVATION, SMOOTHING, Choices, Settings, resolve, resolve_preset
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.trainer import Trainer
 
@@ -32,7 +32,7 @@ def settings_of(options: TrainingOptions, rows: int, task: Task) -> Settings:
 
     ``options`` have their optimiser's defaults.
     """
-    net, updates, fit = options.net, options.updates, options.fit
+    net, updates, fit, preset = options.net, options.updates, options.fit, options.preset
     choices = Choices(
         hidden="auto" if net.hidden is None else net.hidden,
         dropout="auto" if net.dropout is None else net.dropout,
@@ -41,9 +41,10 @@ def settings_of(options: TrainingOptions, rows: int, task: Task) -> Settings:
         alpha=0.0,
         members="auto" if net.members is None else net.members,
         weight_decay="auto" if updates.weight_decay is None else updates.weight_decay,
-        preset=net.preset,
+        activation=net.activation or "auto",
+        preset=preset,
     )
-    if net.preset is not None:
+    if preset is not None:
         return resolve_preset(choices, rows, task=task, lr=updates.lr)
     return resolve(
         choices,
@@ -75,12 +76,11 @@ def left_out_rows(options: TrainingOptions, settings: Settings, data: TrainingDa
     """Blocks of rows that the members of a preset leave out; None if rows are held out otherwise, or too few."""
     if settings.table is None or data.valid is not None:
         return None
-    is_class = data.plan.task == "classify" or len(data.plan.classes) == 2
     found = leave_out_rows(
-        HostTable(data.X, data.y),
+        HostTable(data.X, data.y, copies=data.copies),
         settings.members,
         options.device.seed,
-        classes=data.y.reshape(-1) if is_class else None,
+        classes=data.classes,
         groups=data.groups,
         times=data.times,
     )
@@ -95,7 +95,7 @@ def net_of(options: TrainingOptions, settings: Settings, data: TrainingData, bac
         loss_options = {"label_smoothing": SMOOTHING, **loss_options}
     loss = with_options(LOSSES[asked.loss or DEFAULT_LOSS[data.plan.task]], loss_options)
     architecture = Architecture(
-        activation=asked.activation,
+        activation=asked.activation or ACTIVATION,
         normalization=asked.normalization,
         residual=asked.residual,
         loss=loss,

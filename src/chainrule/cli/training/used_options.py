@@ -14,7 +14,16 @@ from chainrule.nn.network import Network
 from chainrule.tables.selection import BUILT_IN
 from chainrule.train.recipe import Settings
 
-BY_ROWS = ("lr", "hidden", "dropout", "epochs", "batch_size", "weight_decay", "members")  # what the recipe chooses
+BY_ROWS = (
+    "lr",
+    "activation",
+    "hidden",
+    "dropout",
+    "epochs",
+    "batch_size",
+    "weight_decay",
+    "members",
+)  # what the recipe chooses
 
 
 def used_options(
@@ -31,6 +40,7 @@ def used_options(
             asked.net,
             hidden=list(settings.hidden),
             dropout=settings.dropout,
+            activation=asked.net.activation or settings.activation,
             members=settings.members,
             loss=asked.net.loss or DEFAULT_LOSS[data.plan.task],
             loss_option=[(name, value) for name, value in net.loss.options.items() if value is not None],

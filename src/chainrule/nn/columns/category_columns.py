@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from chainrule.errors import DataError, OptionError
+from chainrule.nn.columns.category_statistics import CategoryStatistics
+from chainrule.nn.columns.category_sums import WeightedTarget
 from chainrule.nn.columns.column_data import Categorical, ColumnData, KnownTexts, marks_in, refuse_long_names
 from chainrule.nn.columns.notation import MISSING, NOTHING, Notation, check_notation, describe_notation
 
@@ -102,14 +104,19 @@ class _Categories:
         return found
 
     @property
+    def known_categories(self) -> tuple[str, ...]:
+        """Those that the model tells apart."""
+        return self.categories
+
+    @property
     def known(self) -> KnownTexts:
         """For reading such a column again."""
-        return KnownTexts(frozenset(self.categories), None if self.marks is None else frozenset(self.marks))
+        return KnownTexts(frozenset(self.known_categories), None if self.marks is None else frozenset(self.marks))
 
     def unseen(self, data: Categorical) -> list[str]:
-        """The values in ``data`` that had no slot of their own in training."""
+        """The values in ``data`` that the model does not tell apart from others."""
         present = np.bincount(data.codes + 1, minlength=len(data.names) + 1)[1:]
-        known = set(self.categories)
+        known = set(self.known_categories)
         return [name for name, count in zip(data.names, present, strict=True) if count and name not in known]
 
     def _described(self, kind: str) -> dict[str, Any]:
@@ -133,6 +140,9 @@ class CategoryColumn(_Categories):
     for the value of a row, its weights would be noise: the row gets the ``shares`` instead, the means of these columns,
     which standardisation turns into zeros, that is, no information.
 
+    With ``statistics`` there are columns of numbers behind them, which tell rarer categories apart: means of the target
+    and the logarithm of the count.
+
     Parameters
     ----------
     name : of the table's column
@@ -141,33 +151,61 @@ class CategoryColumn(_Categories):
     shares : of the training rows, one for each slot; they sum to 1
     marks : words for missing values that were text in a typed column; None for a column of a text file
     notation : of its file, in which 7,0 and 7.0 may be the same name; None if the training data did not show it
+    statistics : of the target for rarer categories, or None
     """
 
+    statistics: CategoryStatistics | None = None
     kind: ClassVar[str] = "category"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.statistics is None:
+            return
+        same = set(self.categories) & set(self.statistics.categories)
+        if not self.rarer or same or self.statistics.kept != len(self.categories):
+            raise OptionError(f"expected statistics of the rarer categories of {self.name!r:.60}, got those of others")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of its columns of X."""
         extra = [f"{self.name} is rarer"] * self.rarer + [f"{self.name} is missing"] * self.missing
-        return (*(f"{self.name} = {category}" for category in self.categories), *extra)
+        numbers = () if self.statistics is None else self.statistics.names
+        return (
+            *(f"{self.name} = {category}" for category in self.categories),
+            *extra,
+            *(f"{self.name}: {name}" for name in numbers),
+        )
 
     @property
     def name_characters(self) -> int:
         """Of :attr:`names` together, within ten per name."""
-        return self.slots * len(self.name) + sum(map(len, self.categories))
+        numbers = () if self.statistics is None else self.statistics.names
+        return (self.slots + len(numbers)) * len(self.name) + sum(map(len, (*self.categories, *numbers)))
+
+    @property
+    def known_categories(self) -> tuple[str, ...]:
+        """Those with a slot of their own, and those with statistics."""
+        return self.categories if self.statistics is None else (*self.categories, *self.statistics.categories)
+
+    def with_statistics(self, data: Categorical, target: WeightedTarget) -> CategoryColumn:
+        """The same with statistics of these training rows, if at least two categories are rarer."""
+        return replace(self, statistics=CategoryStatistics.fit(self.categories, data, target))
 
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
-        """Write the columns of X, (n, len(names))."""
-        slots = self.slots_of(data)
-        out[...] = 0
+        """Write the columns of X, (n, len(names)), of new rows."""
+        slots, shown = self.slots_of(data), out[:, : self.slots]
+        shown[...] = 0
         known = np.flatnonzero(slots >= 0)
-        out[known, slots[known]] = 1
+        shown[known, slots[known]] = 1
         if len(known) < len(slots):
-            out[slots < 0] = self.shares
+            shown[slots < 0] = self.shares
+        if self.statistics is not None and isinstance(data, Categorical):
+            out[:, self.slots :] = self.statistics.table[self.statistics.positions(self.categories, data)]
 
     def describe(self) -> dict[str, Any]:
-        """For the model file."""
-        return self._described(self.kind)
+        """For the model file, which has the numbers of the statistics as arrays."""
+        statistics = {} if self.statistics is None else {"statistics": self.statistics.describe()}
+        return self._described(self.kind) | statistics
 
 
 @dataclass(frozen=True)

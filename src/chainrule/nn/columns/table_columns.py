@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from chainrule.nn.columns.category_columns import MAX_CATEGORIES, CategoryColumn, EmbeddedColumn
+from chainrule.nn.columns.category_statistics import CategoryStatistics
+from chainrule.nn.columns.category_sums import WeightedTarget
 from chainrule.nn.columns.column_data import Categorical, ColumnData
 from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.number_column import NumberColumn
@@ -26,6 +29,7 @@ def fit_column(
     max_categories: int | None = None,
     embed_above: int | None = None,
     notation: Notation | None = None,
+    target: WeightedTarget | None = None,
 ) -> Column:
     """The columns of X for these rows of a table's column; see :meth:`TableEncoder.fit`."""
     if not isinstance(data, Categorical):
@@ -38,7 +42,8 @@ def fit_column(
         most = max_categories or MAX_VECTORS
         return EmbeddedColumn.fit(name, data, sample_weight, max_categories=most, at_least=MIN_ROWS, notation=notation)
     most = max_categories or embed_above or MAX_CATEGORIES
-    return CategoryColumn.fit(name, data, sample_weight, max_categories=most, notation=notation)
+    column = CategoryColumn.fit(name, data, sample_weight, max_categories=most, notation=notation)
+    return column if target is None else column.with_statistics(data, target)
 
 
 _TEXT_COLUMNS: dict[str, type[CategoryColumn] | type[EmbeddedColumn]] = {
@@ -46,8 +51,11 @@ _TEXT_COLUMNS: dict[str, type[CategoryColumn] | type[EmbeddedColumn]] = {
 }
 
 
-def column_from(description: dict[str, Any]) -> Column:
-    """The inverse of a column's ``describe``; LookupError, TypeError or ValueError if it describes none."""
+def column_from(description: dict[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> Column:
+    """The inverse of a column's ``describe``; LookupError, TypeError or ValueError if it describes none.
+
+    ``arrays`` are those of its statistics, if it has any.
+    """
     fields = dict(description)
     kind = fields.pop("kind")
     if "notation" in fields:
@@ -60,4 +68,6 @@ def column_from(description: dict[str, Any]) -> Column:
         if not isinstance(fields[name], list):
             raise TypeError(f"{name} of a column: expected a list, got {fields[name]!r:.60}")
         fields[name] = tuple(fields[name])
+    if "statistics" in fields:
+        fields["statistics"] = CategoryStatistics.from_description(fields["statistics"], arrays or {})
     return _TEXT_COLUMNS[kind](**fields)

@@ -12,10 +12,14 @@ import numpy as np
 from chainrule.errors import DataError, OptionError
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
+from chainrule.nn.columns.category_sums import WeightedTarget
 from chainrule.nn.columns.column_data import ColumnData, KnownTexts, TableColumns, positions, shorten, take
 from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.number_column import NumberColumn
+from chainrule.nn.columns.out_of_block import leave_out_own_block, positions_of
+from chainrule.nn.columns.places import of_numbers, with_codes, with_statistics
 from chainrule.nn.columns.table_columns import Column, fit_column
+from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
@@ -68,6 +72,7 @@ class TableEncoder:
         sample_weight: np.ndarray | None = None,
         max_categories: int | None = None,
         embed_above: int | None = None,
+        target: TargetColumns | None = None,
     ) -> TableEncoder:
         """Medians, categories and shares of these ``rows``, by default all; the table's other rows have no influence.
 
@@ -81,14 +86,19 @@ class TableEncoder:
             ``embed_above`` if that is given, and 65,536 of an embedded column
         embed_above : columns of text with more categories than this become one column of X with codes, for
             :meth:`embedding`; categories with a single row count as rarer there. By default none are
+        target : of these rows: the rarer categories of a column that is not embedded get statistics of it, and
+            training rows must be encoded by :meth:`encode_training`. None for no statistics
         """
         if not isinstance(table, Mapping):
             raise DataError(f"expected the columns of a table, got {type(table).__name__}", hint="table.columns")
         chosen = slice(None) if rows is None else positions(rows, len(next(iter(table.values()), ())))
         options = {"max_categories": max_categories, "embed_above": embed_above}
         notations = table.notations if isinstance(table, TableColumns) else {}
+        weighted = None if target is None else WeightedTarget.of(target, sample_weight)
         columns = (
-            fit_column(name, take(data, chosen), sample_weight, notation=notations.get(name), **options)
+            fit_column(
+                name, take(data, chosen), sample_weight, notation=notations.get(name), target=weighted, **options
+            )
             for name, data in table.items()
         )
         return cls(tuple(columns))
@@ -124,6 +134,16 @@ class TableEncoder:
         """{name of a column of text: what is known of it}, for reading such a table again."""
         return {c.name: c.known for c in self.columns if not isinstance(c, NumberColumn)}
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether a column has statistics of the target, so that training rows are not encoded as new ones are."""
+        return any(True for _ in with_statistics(self.columns))
+
+    @cached_property
+    def number_columns(self) -> tuple[int, ...]:
+        """The columns of X that hold numbers: those of the table, and statistics of rarer categories."""
+        return of_numbers(self.columns)
+
     def embedding(self, *, widths: Sequence[int] | None = None) -> Embedding | None:
         """The first layer of a net on X, for the columns that hold codes; None if there are none.
 
@@ -131,12 +151,7 @@ class TableEncoder:
         ----------
         widths : of the vectors of each of these columns, by default :func:`~chainrule.nn.layers.embedding.usual_width`
         """
-        embedded: list[tuple[int, EmbeddedColumn]] = []
-        at = 0
-        for column in self.columns:
-            if isinstance(column, EmbeddedColumn):
-                embedded.append((at, column))
-            at += len(column.names)
+        embedded = with_codes(self.columns)
         if not embedded:
             return None
         return Embedding(
@@ -157,28 +172,24 @@ class TableEncoder:
         """The encoding of the numbers of a table, for the input of a net; None if no column has edges.
 
         It comes right behind :meth:`embedding`, if there is one, else it is the first layer. Columns of categories and
-        of missing values get no fractions.
+        of missing values get no fractions, but the statistics of rarer categories do.
 
         Parameters
         ----------
-        X : (n, len(names)) the training rows, from :meth:`encode`
+        X : (n, len(names)) the training rows, from :meth:`encode` or :meth:`encode_training`
         standardization : of the net's preparation, or None
         bins, sample_weight : as for :meth:`PiecewiseLinear.fit`
         """
-        starts = np.cumsum([0, *(len(column.names) for column in self.columns)])[:-1].tolist()
-        of = {
-            kind: [at for at, column in zip(starts, self.columns, strict=True) if isinstance(column, kind)]
-            for kind in (NumberColumn, EmbeddedColumn)
-        }
         whole = PiecewiseLinear.fit(
-            X, columns=of[NumberColumn], bins=bins, standardization=standardization, sample_weight=sample_weight
+            X, columns=self.number_columns, bins=bins, standardization=standardization, sample_weight=sample_weight
         )
-        found = PiecewiseLinear([edges for j, edges in enumerate(whole.edges) if j not in of[EmbeddedColumn]])
+        codes = {at for at, _ in with_codes(self.columns)}
+        found = PiecewiseLinear([edges for j, edges in enumerate(whole.edges) if j not in codes])
         return found if found.fractions else None
 
     @out_of_memory_hint(OUT_OF_MEMORY_HINT, doing="encoding a table")
     def encode(self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None) -> np.ndarray:
-        """X (n, len(names)) float64 of these ``rows`` of a table, by default all.
+        """X (n, len(names)) float64 of these ``rows`` of a table, by default all: of new rows, if there are statistics.
 
         Raises
         ------
@@ -191,6 +202,36 @@ class TableEncoder:
         for start in range(0, n, PART):
             part = slice(start, min(start + PART, n))
             self._encode(table, part if rows is None else rows[part], out=X[part])
+        return X
+
+    def encode_training(
+        self,
+        table: Mapping[str, ColumnData],
+        *,
+        target: TargetColumns | None,
+        block: np.ndarray,
+        rows: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """X of the rows that the encoder was fitted on: their statistics are those of rows of other blocks, so that no
+        row sees its own target. Without statistics as :meth:`encode`.
+
+        Parameters
+        ----------
+        target : of these rows; an OptionError without it if there are statistics, a DataError for that of another fit
+        block : (n,) the block of each row, from 0
+        sample_weight : (n,) of these rows, from 0 up; None for all ones
+        """
+        X = self.encode(table, rows=rows)
+        if self.has_statistics:
+            if target is None:
+                raise OptionError(
+                    "target: expected that of the training rows, as the encoder has statistics of it, got None",
+                    hint="encode(table) is for rows whose target is not known",
+                )
+            chosen = slice(None) if rows is None else positions(rows, self._rows_of(table))
+            found = positions_of(self.columns, table, chosen)
+            leave_out_own_block(self.columns, X, found, target, block, sample_weight)
         return X
 
     def encode_and_release(self, table: Mapping[str, ColumnData], sets: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -236,7 +277,8 @@ class TableEncoder:
             at += width
 
     def unseen(self, table: Mapping[str, ColumnData]) -> dict[str, list[str]]:
-        """{column: categories that no training row had or that were too rare for a slot}, for columns that have any."""
+        """{column: categories that no training row had, or that were too rare to be told apart}, for columns that have
+        any."""
         found = {
             column.name: column.unseen(data)
             for column in self.columns

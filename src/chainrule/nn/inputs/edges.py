@@ -80,7 +80,7 @@ def _quantiles(column: np.ndarray, levels: np.ndarray, weights: np.ndarray | Non
     if weights is None:
         found: np.ndarray = np.quantile(column, levels, method="inverted_cdf")
         return found
-    return weighted_quantiles(column[weights > 0], levels, weights[weights > 0])
+    return weighted_quantiles(column[weights > 0], levels, weights[weights > 0], averaged=False)
 
 
 def _apart(quantiles: np.ndarray) -> list[float]:

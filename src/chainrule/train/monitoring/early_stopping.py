@@ -13,7 +13,7 @@ from chainrule.options import real_number, whole_number
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Stop after ``patience`` epochs without a better ``monitor``.
+    """Stop after max(patience, patience_fraction * best epoch) epochs without a better ``monitor``.
 
     Parameters
     ----------
@@ -21,15 +21,22 @@ class EarlyStopping:
     monitor : a name in the history: "valid_loss", "valid_accuracy", "valid_r2", "valid_d2", "loss", ...; as long as it
         is undefined or constant (nan in all epochs, r2 of a target that never changes), the validation loss instead
     min_delta : an epoch is better if it improves the metric by more than this, in units of the metric
+    patience_fraction : epochs to wait per epoch until the best one, from 0 up: 0.5 stops at epoch 30 if 20 was the best
     """
 
     patience: int = 10
     monitor: str = "valid_loss"
     min_delta: float = 0.0
+    patience_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         whole_number("patience", self.patience)
         real_number("min_delta", self.min_delta)
+        real_number("patience_fraction", self.patience_fraction)
+
+    def is_over(self, epoch: int, best: int) -> bool:
+        """Whether to stop after this epoch, if the best so far is ``best`` (0 if there is none)."""
+        return epoch - best >= max(self.patience, self.patience_fraction * best)
 
 
 class BestEpoch:

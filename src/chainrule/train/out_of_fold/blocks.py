@@ -1,9 +1,9 @@
 """Which rows each member of an ensemble leaves out: blocks of rows, each left out by a few members.
 
-Of B blocks of equal weight (16; 8 below 1,000 rows) member i of k leaves out block i mod g, g = k / 2, rounded down:
-every block that is left out has two members or more that never see it, so that the mean of these *pairs* can be judged,
-and how much they differ says what a larger ensemble would gain. Of two or three members each leaves out a block of its
-own (g = k), one member leaves out none. With k of 2 B and more every block is left out.
+Of B blocks of equal weight (16; below 1,000 rows 8, of classes 4) member i of k leaves out block i mod g, g = k / 2,
+rounded down: every block that is left out has two members or more that never see it, so that the mean of these *pairs*
+can be judged, and how much they differ says what a larger ensemble would gain. Of two or three members each leaves out
+a block of its own (g = k), one member leaves out none. With k of 2 B and more every block is left out.
 
 What must not be separated is one *unit* and lies in one block: copies of a row, and the rows of a group. Classes are
 dealt evenly over the blocks. If all rows of a class lie in one block, their units are left out by no member.
@@ -22,7 +22,7 @@ import numpy as np
 from chainrule.backends import backend
 from chainrule.random import Purpose, stream
 
-BLOCKS, FEW_BLOCKS = 16, 8
+BLOCKS, FEW_BLOCKS, FEW_BLOCKS_OF_CLASSES = 16, 8, 4
 FEW_ROWS = 1000  # below which there are few blocks
 MOST_LATEST = 0.25  # of the rows: if more have the latest time, nothing is left out
 FEWEST_UNITS = 3  # below which nothing is left out: of two rows, each member would see one
@@ -63,7 +63,7 @@ def leave_out_blocks(
         are then ignored
     weights : (n,), from 0 up; blocks have equal weight as nearly as possible. None for all ones
     """
-    count = BLOCKS if n >= FEW_ROWS else FEW_BLOCKS
+    count = BLOCKS if n >= FEW_ROWS else FEW_BLOCKS if classes is None else FEW_BLOCKS_OF_CLASSES
     if times is not None:
         return _latest(times, count, members)
     unit = np.arange(n) if groups is None and copies is None else together(n, groups, copies)
@@ -90,6 +90,8 @@ def together(n: int, *codes: np.ndarray | None) -> np.ndarray:
     """(n,) a number for each row, from 0, the same for rows that are linked by any of the codes, also by way of
     others."""
     known = [np.unique(code, return_inverse=True)[1].reshape(-1) for code in codes if code is not None]
+    if len(known) == 1:
+        return known[0]  # in the order of the codes, whatever that of the rows
     unit, before = np.arange(n), None
     while before is None or (unit != before).any():
         before = unit

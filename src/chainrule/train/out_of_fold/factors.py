@@ -6,10 +6,11 @@ alike, so that the output layer takes it in. f is the factor with the least loss
 error, with y and z as deviations from the constant, z_a of member a, and z their mean,
 
     L(f) = sum_i w_i (y^2 - 2 f y z + f^2 q),    q = z^2 - (1/c - 1/k) var(z_a),
-    f = sum_i(w_i y z) / sum_i(w_i q), clipped to [0, 1]
+    f = sum_i(w_i y z) / sum_i(w_i q), clipped to [0, 1], less the share of its gain that may be chance
 
 where z^2 of a pair less half its variance is the product z_a z_b, so that q is, on average, what the mean of all k has
-for a square. Each target column has a factor of its own. An f above 0 must pay for itself, as there.
+for a square. Each target column has a factor of its own. An f above 0 must pay for itself, as there, and for the
+epoch, which the same rows have chosen.
 
 Of probabilities: :mod:`~chainrule.train.out_of_fold.temperature`.
 """
@@ -24,9 +25,9 @@ from chainrule.nn.losses.names import GaussianNLL, Loss, SquaredError
 from chainrule.train.out_of_fold.ensemble_loss import deviance_of_ensemble
 from chainrule.train.out_of_fold.label_smoothing import unsmoothed_targets, without_smoothing
 from chainrule.train.out_of_fold.predictions import OutOfFoldPart
-from chainrule.train.out_of_fold.temperature import choose_temperature
+from chainrule.train.out_of_fold.temperature import CHOSEN, choose_temperature
 from chainrule.train.shrinkage.choose import to_the_constant
-from chainrule.train.shrinkage.deviance import FACTORS, ShrinkFactors, effective_rows, least, pays
+from chainrule.train.shrinkage.deviance import FACTORS, ShrinkFactors, effective_rows, least, pays, price
 from chainrule.train.shrinkage.spread import best_location_and_gaps, fit_spread, has_gaps
 
 
@@ -81,7 +82,7 @@ def _of_one_column(
         return best_location_and_gaps(loss, lambda f: deviance_of_ensemble(loss, parts, constant, members, f), rows)
     if loss.mean_kind == "sigmoid":
         return choose_temperature(loss, parts, constant, members, rows)
-    f = least(np.array([deviance_of_ensemble(loss, parts, constant, members, float(f)) for f in FACTORS]), rows)
+    f = least(np.array([deviance_of_ensemble(loss, parts, constant, members, float(f)) for f in FACTORS]), rows, CHOSEN)
     return ShrinkFactors(np.array([f]), np.zeros(1), f)
 
 
@@ -92,11 +93,21 @@ def _of_squares(
     error, mean, variance, missing, weights = _moments(parts, constant, members)
     square = mean**2 - missing * variance
     product, squares = float(weights @ (error * mean)), float(weights @ square)
-    f = np.round(np.clip(product / squares, 0, 1), 2) if squares > 0 else float(product >= 0)
+    f = np.clip(product / squares, 0, 1) if squares > 0 else float(product >= 0)
     gain, before = f * (2 * product - f * squares), float(weights @ error**2)
-    if gain > 0 and not pays(gain, before - gain, rows):
-        f = 0.0
+    if gain > 0:
+        f *= _share_not_by_chance(gain, before - gain, rows)
+    f = np.round(f, 2)
     return float(f), error**2 - f * (2 * error * mean - f * square)
+
+
+def _share_not_by_chance(gain: float, left: float, rows: float) -> float:
+    """1 - price / T, T = n gain / left; 0 if the gain does not pay.
+
+    The rows that say what f gains have chosen it: if there is nothing to learn T is about what a parameter costs, and
+    of many rows, or much to learn, next to nothing of T is chance. Source: the positive part of James, Stein 1961.
+    """
+    return 1 - price(rows) * max(left, 0.0) / (gain * rows) if pays(gain, left, rows, CHOSEN) else 0.0
 
 
 def _moments(

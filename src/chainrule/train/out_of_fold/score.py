@@ -112,7 +112,15 @@ def jackknife(metrics_of: Callable[[np.ndarray], Metrics], in_set: np.ndarray) -
     without = [metrics_of(in_set != g) for g in range(count)]
     names = [name for name in without[0] if all(name in found for found in without)]
     values = {name: np.array([found[name] for found in without]) for name in names}
-    return {name: float(np.sqrt((count - 1) * v.var())) for name, v in values.items()}
+    return {name: math.sqrt(count - 1) * _deviation(v) for name, v in values.items()}
+
+
+def _deviation(values: np.ndarray) -> float:
+    """Their standard deviation; the squares of the largest numbers would not be finite. nan if one of them is not."""
+    largest = float(np.abs(values).max())
+    if not math.isfinite(largest):
+        return math.nan
+    return largest * float((values / largest).std()) if largest > 0 else 0.0
 
 
 def with_error(value: float, error: float) -> str:

@@ -25,6 +25,7 @@ from chainrule.train.shrinkage.deviance import FACTORS, ShrinkFactors, pays
 
 UP_TO_1 = FACTORS[::2]
 SURER = 1.05 ** np.arange(1, 25)  # to 3.2
+CHOSEN = 2  # by the rows: the epoch, and f
 LEAST_TEMPERED = 0.2  # lower factors make even odds of what the net knows
 
 
@@ -55,6 +56,6 @@ def choose_temperature(
         surer = of(center, SURER)
         if pays(as_trained - surer.min(), surer.min(), rows):
             best, f = surer.min(), float(SURER[surer.argmin()])
-    if nothing <= best < np.inf or not (pays(nothing - best, best, rows) or nothing == np.inf):
+    if nothing <= best < np.inf or not (pays(nothing - best, best, rows, CHOSEN) or nothing == np.inf):
         f, center = 0.0, constant
     return ShrinkFactors(np.full(loss.n_out, f), (1 - f) * (center - constant), f)

@@ -36,12 +36,16 @@ def effective_rows(weights: np.ndarray) -> float:
     return float(shares.sum()) ** 2 / float((shares**2).sum())
 
 
-def price(rows: float) -> float:
-    """What a parameter that was chosen by so many rows must gain, in twice the log likelihood."""
-    return 2 + 4 / max(1.0, rows - 2)
+def price(rows: float, parameters: int = 1) -> float:
+    """What parameters that were chosen by so many rows must gain together, in twice the log likelihood.
+
+    2 p + 2 p (p + 1) / (n - p - 1): Akaike's criterion with Hurvich and Tsai's correction for few rows.
+    """
+    p = parameters
+    return 2 * p + 2 * p * (p + 1) / max(1.0, rows - p - 1)
 
 
-def least(deviances: np.ndarray, rows: float) -> float:
+def least(deviances: np.ndarray, rows: float, parameters: int = 1) -> float:
     """The factor of :data:`FACTORS` with the least deviance; 0 if it does not pay for itself.
 
     Of equal deviances the largest factor, so that rows that cannot tell leave the net as it is.
@@ -52,12 +56,12 @@ def least(deviances: np.ndarray, rows: float) -> float:
         return 1.0
     factor = float(FACTORS[np.flatnonzero(finite == best)[-1]])
     gain = finite[0] - best
-    return 0.0 if gain > 0 and not pays(gain, best, rows) else factor
+    return 0.0 if gain > 0 and not pays(gain, best, rows, parameters) else factor
 
 
-def pays(gain: float, left: float, rows: float) -> bool:
-    """Whether so many rows gain enough deviance to choose a parameter, by what is ``left`` of it."""
-    return bool(gain * rows > price(rows) * max(left, 0.0))
+def pays(gain: float, left: float, rows: float, parameters: int = 1) -> bool:
+    """Whether so many rows gain enough deviance to choose so many parameters, by what is ``left`` of it."""
+    return bool(gain * rows > price(rows, parameters) * max(left, 0.0))
 
 
 def deviance(
