@@ -167,7 +167,7 @@ def test_a_column_of_different_texts_is_noted_with_drop(run, tmp_path):
     found = run("train", "names.csv", "--target", "y", *TRAIN[:2], "--epochs", 1)
     assert found.code == 0
     assert "column 'name' has 80 different texts in 80 rows: perhaps --drop it" in found.err
-    assert cr.load(next(Path("runs").glob("names*")) / "model.safetensors").n_in == 34
+    assert cr.load(next(Path("runs").glob("names*")) / "model.safetensors").n_in == 36  # "a", 32 names, others, 2 statistics
 
 
 def test_an_encoding_other_than_utf_8_is_noted(run, tmp_path):
@@ -304,6 +304,17 @@ def test_show_of_an_encoding_lists_its_edges_in_the_units_of_the_table(run, rng)
     assert "around piecewise_linear0 scale0 dense0" in text
     assert sum(row[:1] == ["size"] and "edges" in row for row in rows) == 1
     assert run("show", "m.safetensors", "--json").json["model"]["description"][1]["kind"] == "concatenate"
+
+
+def test_an_edge_at_0_is_shown_as_0_though_it_is_a_float32_of_a_standardised_column(run, rng):
+    X = np.maximum(rng.normal(size=(200, 1)) * 7 + 5, 0).round()
+    features = cr.Standardization.fit_robust(X, limit=3.0)
+    encoding = cr.PiecewiseLinear.fit(X, bins=6, standardization=features)
+    net = cr.Network([encoding, cr.Dense(1)], 1, loss="squared_error")
+    net.preparation = cr.Preparation(features)
+    net.save("m.safetensors")
+    edges = next(line for line in run("show", "m.safetensors").out.splitlines() if "edges" in line)
+    assert " edges 0, " in edges
 
 
 # ---- statistics of the target ----------------------------------------------------------------------------------

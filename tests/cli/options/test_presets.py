@@ -7,6 +7,7 @@ import pytest
 from chainrule.cli.options import train_options
 from chainrule.cli.options.parser import Parser
 from chainrule.cli.options.train_options import TrainingOptions
+from chainrule.errors import OptionError
 
 
 def resolved(*argv: str) -> TrainingOptions:
@@ -21,7 +22,7 @@ def resolved(*argv: str) -> TrainingOptions:
         "",
         "--epochs 9 --batch-size 32 --dropout 0.1 --members 3",
         "--loss huber --class-weight balanced --seed 3 --dtype float64",
-        "--schedule cosine --optimizer adamw --scaling standard --accumulate 2",
+        "--schedule cosine --optimizer adamw --accumulate 2",
         "--preset default --hidden 8 --lr 0.1 --activation tanh",
     ],
 )
@@ -38,6 +39,7 @@ def test_the_preset_is_default_if_no_option_describes_a_net(options):
         "--normalization batch",
         "--residual",
         "--scaling robust",
+        "--scaling standard",
         "--optimizer sgd",
         "--optimizer lbfgs",
         "--lr 0.01",
@@ -49,6 +51,36 @@ def test_the_preset_is_default_if_no_option_describes_a_net(options):
 )
 def test_there_is_no_preset_if_an_option_describes_a_net_or_its_updates(options):
     assert resolved(*options.split()).preset is None
+
+
+@pytest.mark.parametrize(
+    ("options", "scaling"),
+    [
+        ("", "robust"),
+        ("--preset fast", "robust"),
+        ("--preset fast --scaling robust", "robust"),
+        ("--preset none", "standard"),
+        ("--hidden 8", "standard"),
+        ("--preset none --scaling robust", "robust"),
+    ],
+)
+def test_the_scaling_that_is_used(options, scaling):
+    assert resolved(*options.split()).net.scaling == scaling
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--optimizer sgd", "--preset best: expected --optimizer adam or adamw, got --optimizer sgd"),
+        ("--residual", "expected no --normalization and no --residual, got one of them"),
+        ("--normalization layer", "expected no --normalization and no --residual, got one of them"),
+        ("--scaling standard", "expected --scaling robust, got standard"),
+    ],
+)
+def test_what_the_net_of_a_preset_cannot_have_is_refused(options, message):
+    with pytest.raises(OptionError, match=message) as refused:
+        resolved("--preset", "best", *options.split())
+    assert refused.value.hint == "--preset none for a net of your own"
 
 
 @pytest.mark.parametrize(

@@ -220,11 +220,17 @@ def _piecewise_rows(node: Node, net: Network) -> list[list[str]]:
     with_edges = [(column, edges) for column, edges in zip(at_input, layer.edges, strict=False) if edges]
     names, features = net.preparation.feature_names, net.preparation.features
     for column, edges in with_edges[:COLUMNS_SHOWN]:
-        z = np.array(edges)
-        x = z if features is None else from_standardized(z, features, column)
+        x = np.array(edges) if features is None else _in_units(np.array(edges), features, column)
         listed = ", ".join(f"{b:.4g}" for b in x[:NAMES_SHOWN]) + ", ..." * (len(x) > NAMES_SHOWN)
         rows.append([f"  {names[column] if names else f'column {column}'}", f"1 -> {len(edges)}", f"edges {listed}"])
     return rows + [[f"  and {len(with_edges) - COLUMNS_SHOWN} more"]] * (len(with_edges) > COLUMNS_SHOWN)
+
+
+def _in_units(edges: np.ndarray, features: Standardization, column: int) -> np.ndarray:
+    """In those of the table. An edge is a float32, so what its rounding makes of a 0 is told as 0."""
+    x = from_standardized(edges, features, column)
+    rounding = np.finfo(np.float32).eps * (abs(features.mean[column]) + features.scale[column])
+    return np.where(np.abs(x) <= rounding, 0.0, x)
 
 
 def _columns_of_input(node: Node, net: Network) -> list[int]:

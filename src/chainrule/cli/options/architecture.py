@@ -24,7 +24,7 @@ SCALINGS: tuple[Scaling, ...] = ("standard", "robust")
 class NetOptions:
     """As typed; None for what was not given."""
 
-    scaling: Scaling
+    scaling: Scaling | None
     hidden: list[int] | None
     activation: ActivationName | None
     dropout: float | None
@@ -39,8 +39,8 @@ class NetOptions:
     @property
     def describes_a_net(self) -> bool:
         """Whether the options say what the net is, so that no preset does."""
-        given = (self.hidden, self.activation, self.normalization)
-        return any(option is not None for option in given) or self.residual or self.scaling != SCALINGS[0]
+        given = (self.hidden, self.activation, self.normalization, self.scaling)
+        return self.residual or any(option is not None for option in given)
 
 
 def add_arguments(parser: OptionGroup) -> None:
@@ -48,8 +48,7 @@ def add_arguments(parser: OptionGroup) -> None:
     add(
         "--scaling",
         choices=SCALINGS,
-        default="standard",
-        help="of features: by mean and standard deviation, or by quartiles (of a preset robust)",
+        help="of features: by mean and standard deviation, or by quartiles (robust; with --preset none standard)",
     )
     add(
         "--hidden",

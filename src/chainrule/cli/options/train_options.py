@@ -17,6 +17,7 @@ from chainrule.cli.options.output import OutputOptions, PlaceOptions
 from chainrule.cli.options.parser import typed
 from chainrule.cli.options.types import add_device, seed
 from chainrule.errors import OptionError
+from chainrule.train.building import Scaling
 from chainrule.train.recipe import Preset
 
 
@@ -59,20 +60,32 @@ class TrainingOptions:
         updates = self.updates.with_defaults(has_rate=preset is None)
         if updates.optimizer == "lbfgs" and self.fit.batch_size is not None:
             refuse_with_lbfgs("batch_size")
-        if preset is not None and (updates.optimizer not in {"adam", "adamw"} or self.net.normalization is not None):
-            raise OptionError(
-                f"--preset {preset}: expected --optimizer adam or adamw, and no --normalization",
-                hint="--preset none for a net of your own",
-            )
+        if preset is not None:
+            self._refuse_with(preset, updates)
         valid, fit = self.data.valid, self.fit
         if valid is None:  # members of a preset leave out rows of their own, unless an option is about held-out rows
             is_about_valid = fit.patience is not None or fit.monitor is not None or fit.metrics
             valid = FRACTION if preset is None or is_about_valid else 0.0
         return dataclasses.replace(
             self,
-            net=dataclasses.replace(self.net, preset=preset),
+            net=dataclasses.replace(self.net, preset=preset, scaling=self.net.scaling or _scaling_of(preset)),
             updates=updates,
             data=dataclasses.replace(self.data, valid=valid),
+        )
+
+    def _refuse_with(self, preset: Preset, updates: UpdateOptions) -> None:
+        """What the net of a preset cannot have."""
+        net, expected = self.net, "--optimizer adam or adamw"
+        if updates.optimizer not in {"adam", "adamw"}:
+            got = f"--optimizer {updates.optimizer}"
+        elif net.normalization is not None or net.residual:
+            expected, got = "no --normalization and no --residual", "one of them"
+        elif net.scaling not in {None, _scaling_of(preset)}:
+            expected, got = f"--scaling {_scaling_of(preset)}", str(net.scaling)
+        else:
+            return
+        raise OptionError(
+            f"--preset {preset}: expected {expected}, got {got}", hint="--preset none for a net of your own"
         )
 
     def _preset(self) -> Preset | None:
@@ -92,6 +105,10 @@ class TrainingOptions:
         """Each option by its name."""
         parts = (getattr(self, topic.name) for topic in dataclasses.fields(self))
         return {field.name: getattr(part, field.name) for part in parts for field in dataclasses.fields(part)}
+
+
+def _scaling_of(preset: Preset | None) -> Scaling:
+    return "standard" if preset is None else "robust"
 
 
 @dataclass(frozen=True, kw_only=True)
