@@ -28,8 +28,8 @@ N, N_IN = 400, 6
 
 
 def without_memory(self: NumPyBackend, shape: tuple[int, ...], dtype: Any) -> Array:
-    """NumPy's own refusal of 2^60 bytes for any batch of 37 rows; other arrays are allocated."""
-    if shape and shape[0] == 37:
+    """NumPy's own refusal of 2^60 bytes for any batch of 37 rows, of one net or of members; others are allocated."""
+    if 37 in shape[:2]:
         np.empty((2**60,), np.uint8)
     return np.empty(shape, dtype)
 

@@ -37,7 +37,7 @@ def test_resolve_takes_what_was_left_open_from_the_recipe(rows):
 
 def test_resolve_keeps_what_was_chosen():
     chosen = {"hidden": [7], "dropout": 0.5, "epochs": 3, "batch_size": 10, "alpha": 0.1, "weight_decay": 0.2}
-    plain_net = {"members": 1, "table": None, "lr": None}
+    plain_net = {"members": 1, "table": None, "lr": None, "early_stopping": None}
     assert vars(resolve(Choices(**chosen), 5000, lr=0.1)) == chosen | plain_net
     assert resolve(Choices(hidden=[7]), 5000, lr=0.1).dropout == 0  # the recipe's dropout is for the recipe's layers
     assert resolve(Choices(), 5000, lr=0.1, recipe=RECIPES[0]).hidden == (100,)
