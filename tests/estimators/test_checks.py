@@ -1,4 +1,7 @@
-"""scikit-learn's own checks of an estimator: all of them, none expected to fail."""
+"""scikit-learn's own checks of an estimator: all of them, none expected to fail.
+
+Of ensembles as the default is one, but of two members, and of a plain net as a user describes one.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ import chainrule as cr
 
 CHECKS = [
     case
-    for estimator in (cr.MLPClassifier(device="cpu"), cr.MLPRegressor(device="cpu"))
-    for case in estimator_checks_generator(estimator)
+    for kind in (cr.MLPClassifier, cr.MLPRegressor)
+    for options in ({"n_members": 2}, {"hidden_layer_sizes": (32,), "shrink": False})
+    for case in estimator_checks_generator(kind(device="cpu", **options))
 ]
 
 

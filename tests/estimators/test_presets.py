@@ -7,7 +7,6 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, make_classification, make_friedman1
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import chainrule as cr
 from chainrule.estimators.presets import preset_of
@@ -207,11 +206,3 @@ def test_a_fitted_ensemble_is_exported_with_its_mean(tmp_path):
     np.testing.assert_array_equal(
         cr.load(tmp_path / "m.safetensors", device="cpu").predict_proba(X), clf.network_.predict_proba(X)
     )
-
-
-WITH_PRESET = [kind(preset="fast", max_iter=30, device="cpu") for kind in (cr.MLPClassifier, cr.MLPRegressor)]
-
-
-@parametrize_with_checks(WITH_PRESET)
-def test_scikit_learns_checks_with_a_preset(estimator, check):
-    check(estimator)
