@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.compiled.losses import PAIRWISE, finish_members
+from chainrule.backends.compiled.members import blocks_of_rows, lie_together
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, compile_for
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.losses import LossBatch
@@ -25,8 +26,8 @@ def elementwise_loss(
 ) -> None:
     loops, logits = LOOPS.target_losses, batch.logits
     has_members = logits.ndim == 3
-    if has_members and batch.targets.ndim == 3:  # each row by itself, whosever it is
-        z, t, dz = (array.reshape((-1, logits.shape[-1])) for array in (logits, batch.targets, batch.dlogits))
+    if has_members and batch.targets.ndim == 3 and lie_together(logits, batch.targets, batch.dlogits):
+        ((z, t, dz),) = blocks_of_rows(logits, batch.targets, batch.dlogits)  # each row by itself, whosever it is
         flat: LossBatch = batch._replace(logits=z, targets=t, dlogits=dz)
     elif has_members:
         for member in batch.members():

@@ -120,8 +120,15 @@ def blocks_of(*arrays: Array) -> Iterator[tuple[Array, ...]]:
         yield from zip(*arrays, strict=True)
 
 
-def matrix_of_all(array: Array) -> Array:
-    """The rows of all members as those of one matrix, in the same memory; ``array`` itself if it is of one net."""
-    if array.ndim < 3 or not array.flags.c_contiguous:
-        return array
-    return array.reshape(-1, array.shape[-1])
+def blocks_of_rows(rows: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
+    """Arrays of rows, in the same memory: those of all members as (k n, ...), or if they lie apart those of each.
+
+    ``rows`` are (n, columns), or with the model axis (k, n, columns); the others have as many rows.
+    """
+    arrays = (rows, *others)
+    if rows.ndim < 3:
+        yield arrays
+    elif all(array.flags.c_contiguous for array in arrays):
+        yield tuple(array.reshape(-1, *array.shape[2:]) for array in arrays)
+    else:
+        yield from zip(*arrays, strict=True)
