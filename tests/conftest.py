@@ -25,6 +25,7 @@ BACKENDS = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.ma
 # is slow.
 SIMULATED = {
     "test_embedding",
+    "test_agreement_of_ensembles",
     "test_normalization",
     "test_gradients",
     "test_layers",

@@ -117,3 +117,10 @@ def test_members_at_once_get_what_each_gets_alone(backend, memory, rng, dtype, m
                 what = f"{case.name}, {k} members {'apart' if apart else 'one behind the other'}"
                 arrays.compare(memory, together, alone, CLOSE[dtype] if of_loops else None, what)
     assert LOOPS.is_loaded or not of_loops
+
+
+def test_values_from_the_host_reach_members_that_lie_apart(backend, memory, rng, dtype):
+    given = rng.normal(size=(3, 4, 5)).astype(dtype)
+    out = _placed(memory, given.shape, dtype, apart=True)
+    backend.assign(given, out=out)
+    np.testing.assert_array_equal(backend.download(out), given)
