@@ -28,6 +28,7 @@ SIMULATED = {
     "test_agreement_of_ensembles",
     "test_normalization",
     "test_gradients",
+    "test_gradients_of_ensembles",
     "test_layers",
     "test_layout",
     "test_law_of_the_step",
