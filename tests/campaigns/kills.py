@@ -1,15 +1,18 @@
 """Runs that are killed at random moments, resumed, killed again, and finally completed.
 
-Each case is a run; its number decides how often it is killed and when. Kills are counted by what they interrupted. All
-files must be readable after every kill, and the final result must be that of an uninterrupted run.
+Each case is a run, of a plain net, an ensemble or a preset; its number decides how often it is killed and when. Kills
+are counted by what they interrupted. All files must be readable after every kill, and the final result must be that of
+an uninterrupted run.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from campaigns import runs
 from campaigns.commands import Commands
@@ -34,11 +37,18 @@ def interrupted(run: Path, code: int) -> str:
     return "between files" if (run / CHECKPOINTS / LAST).exists() else "before the first checkpoint"
 
 
-def case(number: int, commands: Commands, whole: runs.Outcome, seconds: float, counts: Counter[str]) -> str:
+def case(
+    number: int,
+    commands: Commands,
+    train: tuple[Any, ...],
+    whole: runs.Outcome,
+    seconds: float,
+    counts: Counter[str],
+) -> str:
     """Kill the run of this number repeatedly, then let it end; what went wrong, or ""."""
     rng, run = random.Random(number), commands.folder / "run"
     for _ in range(rng.randint(1, MAX_KILLS)):
-        argv = ("resume", run) if (run / RECORD).exists() else (*runs.TRAIN, "--overwrite", "--run-dir", run)
+        argv = ("resume", run) if (run / RECORD).exists() else (*train, "--overwrite", "--run-dir", run)
         command = commands.start(*argv, err="said")
         command.is_over(rng.uniform(0, seconds))
         command.signal(signal.SIGKILL)
@@ -47,7 +57,7 @@ def case(number: int, commands: Commands, whole: runs.Outcome, seconds: float, c
         counts[interrupted(run, code)] += 1
         if wrong := runs.damage(run):
             return wrong
-    argv = ("resume", run) if (run / RECORD).exists() else (*runs.TRAIN, "--overwrite", "--run-dir", run)
+    argv = ("resume", run) if (run / RECORD).exists() else (*train, "--overwrite", "--run-dir", run)
     if code := commands.run(*argv, err="said"):
         return f"exit code {code} in the end: {(commands.folder / 'said').read_text()}"
     return runs.difference(run, whole)
@@ -55,10 +65,18 @@ def case(number: int, commands: Commands, whole: runs.Outcome, seconds: float, c
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many kills hit what, and what went wrong, by number of the case."""
-    counts = Counter[str]()
+    counts, findings = Counter[str](), dict[int, str]()
     runs.write_rows(folder)
     with Commands(folder) as commands:
-        whole = runs.train_whole(commands)
-        seconds = runs.seconds_of_a_run(commands)
-        findings = runs.try_each(numbers, folder, lambda number: case(number, commands, whole, seconds, counts))
+        for i, (kind, train) in enumerate(runs.TRAININGS.items()):
+            of_kind = [number for number in numbers if number % len(runs.TRAININGS) == i]
+            if not of_kind:
+                continue
+            whole = runs.train_whole(commands, train, f"whole {i}")
+            seconds = runs.seconds_of_a_run(commands, train)
+            try_one = functools.partial(
+                case, commands=commands, train=train, whole=whole, seconds=seconds, counts=counts
+            )
+            wrong = runs.try_each(of_kind, folder, try_one)
+            findings |= {number: f"{kind}: {what}" for number, what in wrong.items()}
     return dict(counts), findings

@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,15 @@ SETTINGS = {
     "device": "cpu",
 }
 OPTIONS = tuple(word for name, value in SETTINGS.items() for word in (f"--{name}", value))
-TRAIN = ("train", ROWS, *OPTIONS, "--epochs", EPOCHS, "--checkpoint-every", "2")
+ALWAYS = ("--epochs", EPOCHS, "--checkpoint-every", "2")
+TRAIN = ("train", ROWS, *OPTIONS, *ALWAYS)
+PRESET = ("train", ROWS, "--target", "kind", "--device", "cpu", "--batch-size", "16")
+TRAININGS: dict[str, tuple[Any, ...]] = {
+    "a plain net": TRAIN,
+    "an ensemble of 3": (*TRAIN, "--members", "3"),
+    "preset fast": (*PRESET, "--preset", "fast", *ALWAYS),
+    "preset default of 5": (*PRESET, "--preset", "default", "--members", "5", *ALWAYS),
+}
 FILES = {CONFIG, RECORD, METRICS, HISTORY, CURVES, MODEL, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{BEST}"}
 
 
@@ -83,26 +91,26 @@ def outcome_of(run: Path) -> Outcome:
     )
 
 
-def train_whole(commands: Commands) -> Outcome:
+def train_whole(commands: Commands, train: tuple[Any, ...] = TRAIN, name: str = "whole") -> Outcome:
     """The run that nothing stopped."""
-    if code := commands.run(*TRAIN, "--run-dir", "whole", err="said"):
+    if code := commands.run(*train, "--run-dir", name, err="said"):
         raise AssertionError(f"exit code {code}: {(commands.seen / 'said').read_text()}")
-    whole = outcome_of(commands.seen / "whole")
+    whole = outcome_of(commands.seen / name)
     assert whole.files == FILES
     return whole
 
 
-def seconds_of_a_run(commands: Commands) -> float:
+def seconds_of_a_run(commands: Commands, train: tuple[Any, ...] = TRAIN) -> float:
     """The less of two, for other work makes it more."""
     times = []
     for number in range(2):
         start = time.monotonic()
-        commands.run(*TRAIN, "--run-dir", f"timed{number}")
+        commands.run(*train, "--overwrite", "--run-dir", f"timed{number}")
         times.append(time.monotonic() - start)
     return min(times)
 
 
-def try_each(numbers: range, folder: Path, case: Callable[[int], str]) -> dict[int, str]:
+def try_each(numbers: Iterable[int], folder: Path, case: Callable[[int], str]) -> dict[int, str]:
     """What went wrong, by number; what a case leaves in the folder is removed after it.
 
     ``case`` returns what went wrong, or ""; a TimeoutError goes wrong too.
