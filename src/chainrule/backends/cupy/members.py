@@ -42,9 +42,12 @@ def per_member(operation: Callable[Concatenate[Launcher, P], None]) -> Callable[
 
 
 def members_behind_another(
-    *names: str,
+    *names: str, shared: tuple[str, ...] = ()
 ) -> Callable[[Callable[Concatenate[Launcher, P], None]], Callable[Concatenate[Launcher, P], None]]:
-    """An operation that takes all members at once if these arrays lie one member behind the other; else one by one."""
+    """An operation that takes all members at once if these arrays lie one member behind the other; else one by one.
+
+    Those that are ``shared`` may also be the same for all members.
+    """
 
     def decorated(operation: Callable[Concatenate[Launcher, P], None]) -> Callable[Concatenate[Launcher, P], None]:
         ranks = RANKS[operation.__name__]
@@ -57,7 +60,7 @@ def members_behind_another(
             arrays: list[Any] = [given[name] for name in names]
             several = count(given, ranks) is not None
             lie_so = all(
-                array is None or (array.flags.c_contiguous and has_members(array, ranks[name]))
+                array is None or (array.flags.c_contiguous and (name in shared or has_members(array, ranks[name])))
                 for name, array in zip(names, arrays, strict=True)
             )
             (one_by_one if several and not lie_so else operation)(self, *args, **options)
