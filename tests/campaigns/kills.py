@@ -7,12 +7,10 @@ an uninterrupted run.
 
 from __future__ import annotations
 
-import functools
 import random
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from campaigns import runs
 from campaigns.commands import Commands
@@ -37,46 +35,31 @@ def interrupted(run: Path, code: int) -> str:
     return "between files" if (run / CHECKPOINTS / LAST).exists() else "before the first checkpoint"
 
 
-def case(
-    number: int,
-    commands: Commands,
-    train: tuple[Any, ...],
-    whole: runs.Outcome,
-    seconds: float,
-    counts: Counter[str],
-) -> str:
+def case(number: int, commands: Commands, training: runs.Training, counts: Counter[str]) -> str:
     """Kill the run of this number repeatedly, then let it end; what went wrong, or ""."""
     rng, run = random.Random(number), commands.folder / "run"
     for _ in range(rng.randint(1, MAX_KILLS)):
-        argv = ("resume", run) if (run / RECORD).exists() else (*train, "--overwrite", "--run-dir", run)
+        argv = ("resume", run) if (run / RECORD).exists() else (*training.argv, "--overwrite", "--run-dir", run)
         command = commands.start(*argv, err="said")
-        command.is_over(rng.uniform(0, seconds))
+        command.is_over(rng.uniform(0, training.seconds))
         command.signal(signal.SIGKILL)
         if (code := command.wait()) not in {0, -signal.SIGKILL}:
             return f"exit code {code}: {(commands.folder / 'said').read_text()}"
         counts[interrupted(run, code)] += 1
         if wrong := runs.damage(run):
             return wrong
-    argv = ("resume", run) if (run / RECORD).exists() else (*train, "--overwrite", "--run-dir", run)
+    argv = ("resume", run) if (run / RECORD).exists() else (*training.argv, "--overwrite", "--run-dir", run)
     if code := commands.run(*argv, err="said"):
         return f"exit code {code} in the end: {(commands.folder / 'said').read_text()}"
-    return runs.difference(run, whole)
+    wrong = runs.difference(run, training.whole)
+    return f"{training.kind}: {wrong}" if wrong else ""
 
 
 def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     """How many kills hit what, and what went wrong, by number of the case."""
-    counts, findings = Counter[str](), dict[int, str]()
+    counts = Counter[str]()
     runs.write_rows(folder)
     with Commands(folder) as commands:
-        for i, (kind, train) in enumerate(runs.TRAININGS.items()):
-            of_kind = [number for number in numbers if number % len(runs.TRAININGS) == i]
-            if not of_kind:
-                continue
-            whole = runs.train_whole(commands, train, f"whole {i}")
-            seconds = runs.seconds_of_a_run(commands, train)
-            try_one = functools.partial(
-                case, commands=commands, train=train, whole=whole, seconds=seconds, counts=counts
-            )
-            wrong = runs.try_each(of_kind, folder, try_one)
-            findings |= {number: f"{kind}: {what}" for number, what in wrong.items()}
+        trainings = runs.Trainings(commands)
+        findings = runs.try_each(numbers, folder, lambda n: case(n, commands, trainings.of_case(n), counts))
     return dict(counts), findings

@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +110,32 @@ def seconds_of_a_run(commands: Commands, train: tuple[Any, ...] = TRAIN) -> floa
     return min(times)
 
 
-def try_each(numbers: Iterable[int], folder: Path, case: Callable[[int], str]) -> dict[int, str]:
+class Training(NamedTuple):
+    """A command of :data:`TRAININGS`, what comes of it if nothing stops it, and how long it takes."""
+
+    kind: str
+    argv: tuple[Any, ...]
+    whole: Outcome
+    seconds: float
+
+
+class Trainings:
+    """The commands in turn, each made ready by the first case that wants it."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands, self._ready = commands, dict[str, Training]()
+
+    def of_case(self, number: int) -> Training:
+        """That of the case of this number."""
+        kind = list(TRAININGS)[number % len(TRAININGS)]
+        if kind not in self._ready:
+            argv = TRAININGS[kind]
+            whole = train_whole(self._commands, argv, f"whole, {kind}")
+            self._ready[kind] = Training(kind, argv, whole, seconds_of_a_run(self._commands, argv))
+        return self._ready[kind]
+
+
+def try_each(numbers: range, folder: Path, case: Callable[[int], str]) -> dict[int, str]:
     """What went wrong, by number; what a case leaves in the folder is removed after it.
 
     ``case`` returns what went wrong, or ""; a TimeoutError goes wrong too.
