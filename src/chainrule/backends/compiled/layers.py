@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.compiled.members import blocks_of_rows
+from chainrule.backends.compiled.members import lie_together
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS
 from chainrule.backends.contract.arrays import ActivationName, Array
 from chainrule.backends.numpy.backend import NumPyBackend
@@ -100,8 +100,11 @@ def _derivative(self: NumPyBackend, activation: ActivationName, saved: Array) ->
 
 def _by_exp(argument: Callable[..., None], function: Callable[..., None], z: Array, e: Array) -> None:
     """The function of z that these two loops and NumPy's exp in between compute; into e."""
-    for z_part, e_part in ((z, e),) if z.ndim < 3 else blocks_of_rows(z, e):
-        z_flat, e_flat = z_part.reshape(-1), e_part.reshape(-1)
-        argument(z_flat, e_flat)
-        np.exp(e_flat, out=e_flat)
-        function(z_flat, e_flat)
+    if z.ndim == 3 and not lie_together(z, e):
+        for z_part, e_part in zip(z, e, strict=True):
+            _by_exp(argument, function, z_part, e_part)
+        return
+    z, e = z.reshape(-1), e.reshape(-1)
+    argument(z, e)
+    np.exp(e, out=e)
+    function(z, e)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from chainrule.backends.compiled.members import blocks_of_rows, lie_together
+from chainrule.backends.compiled.members import lie_together, rows_of_all
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, compile_for
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT
@@ -29,7 +29,7 @@ def softmax_cross_entropy(
         and (not has_members or (labels.ndim == 2 and lie_together(logits, labels, dlogits)))
     ):
         if has_members:  # each row by itself, whosever it is
-            ((logits, labels, dlogits),) = blocks_of_rows(logits, labels, dlogits)
+            logits, labels, dlogits = rows_of_all(logits), rows_of_all(labels), rows_of_all(dlogits)
         chosen = self._scratch(labels.shape, dtype, use="chosen")
         losses = self._scratch(labels.shape, dtype, use="losses")
         try:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.compiled.losses import PAIRWISE, finish_members
-from chainrule.backends.compiled.members import blocks_of_rows, lie_together
+from chainrule.backends.compiled.members import lie_together, rows_of_all
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, compile_for
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.losses import LossBatch
@@ -27,8 +27,8 @@ def elementwise_loss(
     loops, logits = LOOPS.target_losses, batch.logits
     has_members = logits.ndim == 3
     if has_members and batch.targets.ndim == 3 and lie_together(logits, batch.targets, batch.dlogits):
-        ((z, t, dz),) = blocks_of_rows(logits, batch.targets, batch.dlogits)  # each row by itself, whosever it is
-        flat: LossBatch = batch._replace(logits=z, targets=t, dlogits=dz)
+        z, t, dz = rows_of_all(logits), rows_of_all(batch.targets), rows_of_all(batch.dlogits)
+        flat: LossBatch = batch._replace(logits=z, targets=t, dlogits=dz)  # each row by itself, whosever it is
     elif has_members:
         for member in batch.members():
             elementwise_loss(self, member, kind, parameter=parameter, scale=scale, mean=mean)
