@@ -23,22 +23,24 @@ class Arrays:
             name: values(rng, shape if name in case.shared else (k, *shape), kind, dtype)
             for name, (shape, kind) in case.read.items()
         }
-        self.k, self.dtype = k, dtype
+        self.dtype = dtype
 
-    def of_all(self, memory: Any, *, apart: bool) -> SimpleNamespace:
+    def of_all(self, memory: Any, k: int, *, apart: bool) -> SimpleNamespace:
+        """Those of the first k members at once."""
         arrays = self._of_step(memory)
         for name, given in self.values.items():
             if name in self.shared:
                 arrays[name] = memory.array(given)
             else:
-                arrays[name] = placed(memory, given.shape, given.dtype, apart)
-                for j in range(self.k):
+                arrays[name] = placed(memory, (k, *given.shape[1:]), given.dtype, apart)
+                for j in range(k):
                     arrays[name][j][...] = memory.array(given[j])
         for name, (shape, dtype) in self.written.items():
-            arrays[name] = placed(memory, (self.k, *shape), dtype, apart)
+            arrays[name] = placed(memory, (k, *shape), dtype, apart)
         return SimpleNamespace(**arrays)
 
     def of_member(self, memory: Any, j: int) -> SimpleNamespace:
+        """Those of one net."""
         arrays = self._of_step(memory)
         for name, given in self.values.items():
             arrays[name] = memory.array(given if name in self.shared else given[j])

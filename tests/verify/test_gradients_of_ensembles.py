@@ -39,8 +39,10 @@ class BiasOfAnotherMember(NumPyBackend):
         db[2] = db[0]
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("options", [{}, {"normalization": "layer", "dropout": 0.3}, {"normalization": "batch"}])
+@pytest.mark.parametrize(
+    ("options", "weighted"),
+    [({}, True), ({"normalization": "layer", "dropout": 0.3}, False), ({"normalization": "batch"}, False)],
+)
 def test_gradients_of_an_ensemble_pass(backend, rows, rng, options, weighted):
     net = cr.MLP([4, 6, 3], activation="tanh", backend=backend, members=K, seed=1, **options)
     before = net.parameter_arena.download()

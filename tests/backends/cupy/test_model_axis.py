@@ -189,7 +189,7 @@ def test_every_call_of_members_can_be_recorded_wherever_they_lie(emulated, memor
     """But for functions of the user's own, and what is for outside a step: array operations, which are no launches."""
     for case in [*layer_cases(), *training_cases()]:
         if case.method not in {"apply", "custom_loss", "scale_and_shift"}:
-            arrays = Arrays(case, 3, "float32", rng).of_all(memory_of(emulated), apart=apart)
+            arrays = Arrays(case, 3, "float32", rng).of_all(memory_of(emulated), 3, apart=apart)
             case.call(emulated, arrays, 0)  # scratch memory is made by a step that is not recorded
             launches = emulated.record(lambda case=case, arrays=arrays: case.call(emulated, arrays, 0))
             assert launches or case.name == "activate identity in place", case.name
