@@ -25,8 +25,10 @@ BACKENDS = ["numpy", "compiled", "guarded", pytest.param("cuda", marks=pytest.ma
 # is slow.
 SIMULATED = {
     "test_embedding",
+    "test_agreement_of_ensembles",
     "test_normalization",
     "test_gradients",
+    "test_gradients_of_ensembles",
     "test_layers",
     "test_layout",
     "test_law_of_the_step",

@@ -66,6 +66,12 @@ def memory(backend: cr.Backend) -> Iterator[Memory]:
     memory.check_borders()
 
 
+@pytest.fixture
+def memory_of() -> type[Memory]:
+    """Memory of a backend that a test has made itself."""
+    return Memory
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -75,6 +75,16 @@ KINDS = [
     Kind({"dropout": 0.2}, lambda: {"optimizer": cr.AdamW(cr.OneCycle(0.01)), "l2": 0.1}, {"validation": None}),
     Kind({"activation": "tanh"}, lambda: {"stream": True, "metrics": False}, {"diagnose": True, "validation": 0.2}),
 ]  # fmt: skip
+# Rows that members leave out; row i is seen by all but member i % 6, or all.
+LEFT_OUT = np.arange(26)[None, :] % 6 == np.arange(4)[:, None]
+KINDS += [
+    Kind({"members": 3, "normalization": "batch"}, lambda: {"ema": 0.9, "accumulate": 2}, {}),
+    Kind(
+        {"members": 4, "dropout": 0.1, "activation": "selu"},
+        lambda: {"monitor": "left_out_loss", "early_stopping": cr.EarlyStopping(2)},
+        {"left_out": LEFT_OUT, "validation": None},
+    ),
+]
 STOPS = (1, 3, 7, 10, 12, 99)  # batches after which they stop
 
 

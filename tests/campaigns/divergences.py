@@ -99,6 +99,7 @@ class Case:
         self.loss: Any = LOSSES[number % len(LOSSES)]
         self.optimizer = OPTIMIZERS[number % len(OPTIMIZERS)](self.lr)
         self.validation = rng.choice([None, 0.2])
+        self.members = rng.randint(2, 5) if number % 5 > 2 else 1
         self.options: dict[str, Any] = {"shuffle": rng.random() < 0.5, "seed": number}
         if rng.random() < 0.3:
             self.options["ema"] = 0.9
@@ -128,7 +129,8 @@ class Case:
         """Untrained."""
         k = 4 if self.loss == "gaussian_nll" else 2
         layers = [*LAYERS[self.layers], cr.Dense(k)]
-        return cr.Network(layers, 4, loss=self.loss, dtype=self.dtype, seed=1, backend=backend)
+        options: dict[str, Any] = {"dtype": self.dtype, "members": self.members, "backend": backend}
+        return cr.Network(layers, 4, loss=self.loss, seed=1, **options)
 
     def fit(self, backend: cr.Backend, **resume: Any) -> cr.Run:
         """Train, with a checkpoint every few batches."""
@@ -156,6 +158,8 @@ class Case:
         updates = math.ceil(math.ceil(rows / SIZE) / group)
         if error.exit_code != 6 or not error.hint or not error.where or run.stopped != "diverged":
             return f"says {error!s:.300} {error.where!r} {run.stopped}"
+        if self.members > 1 and "exploded" not in error.message and not re.search(r" of member \d$", error.where):
+            return f"no member is named: {error!s:.300}"
         if error.epoch != run.history.epochs + 1 and "exploded" not in error.message:
             return f"epoch {error.epoch} after {run.history.epochs}"
         if not (error.epoch - 1) * updates <= error.step < error.epoch * updates + 1:

@@ -51,9 +51,9 @@ def net_of(rng: np.random.Generator, activations: list[str], losses: list[str]) 
     for _ in range(int(rng.integers(0, 5))):
         layers += block(rng, int(rng.integers(6, 13)), activations)
     layers.append(cr.Dense(loss.outputs_for(int(rng.integers(2, 5)))))
-    return cr.Network(
-        layers, n_in, loss=loss, dtype="float64", seed=int(rng.integers(1 << 31)), backend=cr.backend("cpu")
-    )
+    members = int(rng.integers(2, 6)) if rng.random() < 0.3 else 1
+    options: dict[str, Any] = {"dtype": "float64", "backend": cr.backend("cpu"), "members": members}
+    return cr.Network(layers, n_in, loss=loss, seed=int(rng.integers(1 << 31)), **options)
 
 
 def rows_of(rng: np.random.Generator, net: cr.Network) -> tuple[Any, ...]:
@@ -61,7 +61,8 @@ def rows_of(rng: np.random.Generator, net: cr.Network) -> tuple[Any, ...]:
     X, y = random_rows(net, int(rng.integers(12, 25)), rng)
     for column, count in net.codes().items():
         X[:, column] = rng.integers(0, count, len(X))
-    weights = rng.uniform(0.1, 2, len(X)).astype(np.float32) if rng.random() < 0.5 else None
+    shape = (net.members, len(X)) if net.members > 1 and rng.random() < 0.5 else (len(X),)
+    weights = rng.uniform(0.1, 2, shape).astype(np.float32) if rng.random() < 0.5 else None
     return X.astype(np.float32), y, weights
 
 

@@ -48,7 +48,10 @@ def nets() -> list[cr.Network]:
     written.preparation = cr.Preparation(encoder=written_encoder, target_notation=comma)
     beside = cr.Concatenate([cr.Scale(), cr.Dense(3, "selu")])
     encoded = cr.Network([cr.PiecewiseLinear([(-1.0, 0.0, 0.5), (), (0.0, 1.0)][:2]), beside, cr.Dense(2)], 2)
-    others = [encoded, written, cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
+    ensemble = cr.MLP([2, 4, 2], members=3, normalization="batch", dropout=0.1)
+    fractions = [cr.Scale(), cr.PiecewiseLinear([(-1.0, 0.5), ()]), beside, cr.Dense(1)]
+    others = [ensemble, cr.Network(fractions, 2, loss="gamma", members=2), encoded, written]
+    others += [cr.MLP([2, 1], loss=cr.Huber(delta=0.5)), cr.MLP([1, 2], loss="gaussian_nll")]
     return [many, quantiles, tabular, embedded, *others]
 
 
@@ -67,7 +70,10 @@ def much_for_little(rng: random.Random, description: dict[str, Any], _: Any) -> 
         layer = {"kind": rng.choice(["residual", "concatenate"]), "layers": [layer] * (times := rng.choice([1, 2, 5]))}
         within *= times
     name = rng.choice(["a", "\x01", "\U0001f600", '"', "\\"]) * rng.choice([1, 100, 60_000, 70_000])
-    match rng.randrange(5):
+    match rng.randrange(6):
+        case 5:
+            description["members"] = rng.choice([0, 1, 2, 3, 4, 4096, 4097, 2**62, -3, 2.0, "2", None])
+            description["member"] = rng.choice([0, 1, 4095, 4096, 2**62, -1, None])
         case 0 | 1:
             at = rng.randrange(len(description["layers"]) + 1)
             description["layers"][at:at] = [layer] * max(1, rng.choice([1, 30, 300, 3000, 12_000]) // within)

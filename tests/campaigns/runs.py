@@ -33,7 +33,15 @@ SETTINGS = {
     "device": "cpu",
 }
 OPTIONS = tuple(word for name, value in SETTINGS.items() for word in (f"--{name}", value))
-TRAIN = ("train", ROWS, *OPTIONS, "--epochs", EPOCHS, "--checkpoint-every", "2")
+ALWAYS = ("--epochs", EPOCHS, "--checkpoint-every", "2")
+TRAIN = ("train", ROWS, *OPTIONS, *ALWAYS)
+PRESET = ("train", ROWS, "--target", "kind", "--device", "cpu", "--batch-size", "16")
+TRAININGS: dict[str, tuple[Any, ...]] = {
+    "a plain net": TRAIN,
+    "an ensemble of 3": (*TRAIN, "--members", "3"),
+    "preset fast": (*PRESET, "--preset", "fast", *ALWAYS),
+    "preset default of 5": (*PRESET, "--preset", "default", "--members", "5", *ALWAYS),
+}
 FILES = {CONFIG, RECORD, METRICS, HISTORY, CURVES, MODEL, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{BEST}"}
 
 
@@ -83,23 +91,48 @@ def outcome_of(run: Path) -> Outcome:
     )
 
 
-def train_whole(commands: Commands) -> Outcome:
+def train_whole(commands: Commands, train: tuple[Any, ...] = TRAIN, name: str = "whole") -> Outcome:
     """The run that nothing stopped."""
-    if code := commands.run(*TRAIN, "--run-dir", "whole", err="said"):
+    if code := commands.run(*train, "--run-dir", name, err="said"):
         raise AssertionError(f"exit code {code}: {(commands.seen / 'said').read_text()}")
-    whole = outcome_of(commands.seen / "whole")
+    whole = outcome_of(commands.seen / name)
     assert whole.files == FILES
     return whole
 
 
-def seconds_of_a_run(commands: Commands) -> float:
+def seconds_of_a_run(commands: Commands, train: tuple[Any, ...] = TRAIN) -> float:
     """The less of two, for other work makes it more."""
     times = []
     for number in range(2):
         start = time.monotonic()
-        commands.run(*TRAIN, "--run-dir", f"timed{number}")
+        commands.run(*train, "--overwrite", "--run-dir", f"timed{number}")
         times.append(time.monotonic() - start)
     return min(times)
+
+
+class Training(NamedTuple):
+    """A command of :data:`TRAININGS`, what comes of it if nothing stops it, and how long it takes."""
+
+    kind: str
+    argv: tuple[Any, ...]
+    whole: Outcome
+    seconds: float
+
+
+class Trainings:
+    """The commands in turn, each made ready by the first case that wants it."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands, self._ready = commands, dict[str, Training]()
+
+    def of_case(self, number: int) -> Training:
+        """That of the case of this number."""
+        kind = list(TRAININGS)[number % len(TRAININGS)]
+        if kind not in self._ready:
+            argv = TRAININGS[kind]
+            whole = train_whole(self._commands, argv, f"whole, {kind}")
+            self._ready[kind] = Training(kind, argv, whole, seconds_of_a_run(self._commands, argv))
+        return self._ready[kind]
 
 
 def try_each(numbers: range, folder: Path, case: Callable[[int], str]) -> dict[int, str]:

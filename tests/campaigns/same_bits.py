@@ -20,6 +20,10 @@ CASES = 20
 def options(number: int) -> list[str]:
     """What is drawn of a command."""
     rng = random.Random(number)
+    if number % 4 == 3:
+        preset = rng.choice(["fast", "default"])
+        words = ["train", "digits", "--device", "cpu", "--quiet", "--epochs", "2", "--seed", str(number)]
+        return [*words, "--preset", preset, *rng.choice([[], ["--members", str(rng.randint(2, 5))]])]
     return [
         "train",
         "digits",
@@ -43,6 +47,7 @@ def options(number: int) -> list[str]:
         "--batch-size",
         rng.choice(["32", "100"]),
         *rng.choice([[], ["--residual"], ["--normalization", "batch"], ["--ema", "0.9"], ["--accumulate", "3"]]),
+        *rng.choice([[], ["--members", str(rng.randint(2, 5))]]),
     ]
 
 

@@ -34,16 +34,17 @@ READERS = ["closed", "gone", "full"]
 class Case:
     """One run in ``commands.folder / "run"``."""
 
-    def __init__(self, number: int, commands: Commands, whole: runs.Outcome, seconds: float) -> None:
+    def __init__(self, number: int, commands: Commands, training: runs.Training) -> None:
         self.number, self.kind, self.rng = number, KINDS[number % len(KINDS)], random.Random(number)
-        self.commands, self.whole, self.seconds = commands, whole, seconds
+        self.commands, self.train = commands, training.argv
+        self.whole, self.seconds = training.whole, training.seconds
         self.run, self.said = commands.folder / "run", commands.folder / "said"
 
     def outcome(self) -> tuple[str, str]:
         """The outcome, and what went wrong, or ""."""
         if self.kind == "no reader":
             return self._without_readers()
-        command = self.commands.start(*runs.TRAIN, "--run-dir", self.run, err=self.said)
+        command = self.commands.start(*self.train, "--run-dir", self.run, err=self.said)
         number = signal.Signals[f"SIG{self.kind.split()[0]}"]
         if self.kind.endswith("saves"):
             self._wait_for_a_save(command)
@@ -87,7 +88,7 @@ class Case:
         return runs.difference(self.run, self.whole)
 
     def _end_anew(self) -> str:
-        if code := self.commands.run(*runs.TRAIN, "--overwrite", "--run-dir", self.run, err=self.said):
+        if code := self.commands.run(*self.train, "--overwrite", "--run-dir", self.run, err=self.said):
             return f"exit code {code} of another run: {self.said.read_text()}"
         return runs.difference(self.run, self.whole)
 
@@ -130,7 +131,7 @@ class Case:
             Path(path).unlink(missing_ok=True)
             os.mkfifo(path)
             readers.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-        command = self.commands.start(*runs.TRAIN, "--json", "--run-dir", self.run, **{"err": self.said} | paths)
+        command = self.commands.start(*self.train, "--json", "--run-dir", self.run, **{"err": self.said} | paths)
         opened = Path(f"/proc/{command.pid}/fd")
         while readers and not command.is_over(0.001):  # to open a pipe that nobody reads waits for ever
             with contextlib.suppress(OSError):
@@ -150,14 +151,14 @@ def run(numbers: range, folder: Path) -> tuple[dict[str, int], dict[int, str]]:
     counts = Counter[str]()
     runs.write_rows(folder)
     with Commands(folder) as commands:
-        whole = runs.train_whole(commands)
-        seconds = runs.seconds_of_a_run(commands)
+        trainings = runs.Trainings(commands)
 
         def try_one(number: int) -> str:
-            case = Case(number, commands, whole, seconds)
+            training = trainings.of_case(number // len(KINDS))
+            case = Case(number, commands, training)
             outcome, wrong = case.outcome()
             counts[outcome] += not wrong
-            return f"{case.kind}: {wrong}" if wrong else ""
+            return f"{training.kind}, {case.kind}: {wrong}" if wrong else ""
 
         findings = runs.try_each(numbers, folder, try_one)
     return dict(+counts), findings

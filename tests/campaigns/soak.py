@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,11 @@ def one_short_fit(number: int, folder: Path) -> None:
         [cr.Dense(96), cr.BatchNorm(), cr.Activation("gelu"), cr.Dropout(0.2), cr.Dense(10)],
         [cr.Dense(48, "tanh"), cr.Residual([cr.Dense(48, "relu"), cr.Dense(48)]), cr.Dense(10)],
     ]
-    net = cr.Network(layers[number % 3], 64, seed=number, dtype="float64" if number % 5 == 0 else "float32")
+    options: dict[str, Any] = {
+        "dtype": "float64" if number % 5 == 0 else "float32",
+        "members": 1 + 2 * (number % 6 == 5),
+    }
+    net = cr.Network(layers[number % 3], 64, seed=number, **options)
     checkpoints = cr.Checkpoints(folder / "short", steps=40) if number % 4 == 1 else None
     lr = 1e20 if number % 10 == 9 else 1e-3
     trainer = cr.Trainer(

@@ -271,7 +271,10 @@ class Fit:
     # ---- checkpoints --------------------------------------------------------------------------------
 
     def _write_checkpoint(self, done: int) -> None:
-        """After ``done`` batches of the epoch under way; DivergenceError instead if the run is no longer finite."""
+        """After ``done`` batches of the epoch under way; DivergenceError instead if the run is no longer finite.
+
+        None is written while a gradient that is being accumulated is not finite: its update will show what it does.
+        """
         if self.checkpoints.settings is None or self.identity is None:
             return
         run, epoch, groups = self.run, self.run.history.epochs, self.steps.groups
@@ -279,6 +282,8 @@ class Fit:
             raise self._divergence(halted, epoch)
         run.steps = epoch * groups.updates + groups.updates_before(done)
         refuse_nonfinite_parameters(self.net, step=run.steps - 1, epoch=epoch + 1, rate=self.rate)
+        if done % groups.size and self.steps.update_step.accumulates_nonfinite():
+            return
         with out_of_memory_hint(CHECKPOINT_HINT, doing="writing a checkpoint", backend=self.backend):
             checkpoint = take(self.state, done, self._seconds(), self.identity)
             self.checkpoints.write(checkpoint, self._best_net if self.state.has_best else None)

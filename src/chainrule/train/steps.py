@@ -129,9 +129,7 @@ class Steps:
             batches.load(batch)
             n = batches.ragged if batch == batches.full else batches.size
             x, _, _ = batches.reader(n)()
-            where = nonfinite_output(self._whole.first(n), x)
-        if self.net.members > 1:
-            where += f" of member {member}"
+            where = nonfinite_output(self.net, self._whole.first(n), x, member)
         return batch, float(losses[member, batch]), where
 
 

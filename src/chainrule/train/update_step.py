@@ -42,6 +42,11 @@ class UpdateStep:
             if self.ema is not None:
                 self.ema.update(state)
 
+    def accumulates_nonfinite(self) -> bool:
+        """Whether a gradient that waits for its update has a number that is not finite. Synchronises."""
+        accumulation, be = self.accumulation, self.net.backend
+        return accumulation is not None and be.first_nonfinite(accumulation.gradients.flat) is not None
+
     def begin(self) -> None:
         """Before the first step: the weight EMA begins as the parameters are now."""
         if self.ema is not None:

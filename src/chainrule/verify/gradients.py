@@ -14,6 +14,7 @@ Source: Squire, Trapp 1998; Martins, Sturdza, Alonso 2003 (complex step); Griewa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,7 +70,8 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
     """Check every parameter's gradient on these rows; a few rows are enough.
 
     The net itself does not change: a float64 copy on its own backend is checked, with its weights, and with biases of
-    exactly 0 moved off the kink of ReLU.
+    exactly 0 moved off the kink of ReLU. Of an ensemble the loss is the sum over its members, and every member's
+    gradients are checked; ``sample_weight`` may have a row for each member, (members, n).
 
     Returns
     -------
@@ -78,7 +80,7 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
 
     Raises
     ------
-    GradientError   naming the parameter, the entry, and both values.
+    GradientError   naming the parameter, the entry, the member of an ensemble, and both values.
     """
     copy = net.copy(dtype="float64")
     rows = (X, y, sample_weight)
@@ -91,16 +93,17 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
     complex_copy = copy.copy(backend=NumPyBackend(), dtype="complex128")
     floor = max((float(np.abs(g).sum()) for g in gradients.values()), default=0.0) * VANISHING
     own = isinstance(net.loss, CustomLoss) or any(isinstance(n.layer, CustomActivation) for n in walk(net.nodes))
+    named = functools.partial(_entry_of, net.members)
     for name, gradient in gradients.items():
         # Away from 0, so that a small factor cannot hide a wrong entry.
         direction = rng.uniform(0.5, 1.5, gradient.shape) * rng.choice([-1.0, 1.0], gradient.shape)
         if not own:
             exact = _complex_slope(complex_copy, rows, point, name)
-            error = _compare(name, gradient, direction, exact, COMPLEX_TOLERANCE, "complex step", floor)
+            error = _compare(named(name), gradient, direction, exact, COMPLEX_TOLERANCE, "complex step", floor)
             report.complex_step[name] = error
         rough = _difference_slope(copy, rows, point, name)
         report.central_difference[name] = _compare(
-            name, gradient, direction, rough, DIFFERENCE_TOLERANCE, "central difference", floor
+            named(name), gradient, direction, rough, DIFFERENCE_TOLERANCE, "central difference", floor
         )
     return report
 
@@ -120,8 +123,24 @@ def _off_the_kinks(point: dict[str, np.ndarray], rng: np.random.Generator) -> di
     return moved
 
 
+def _entry_of(members: int, name: str) -> Callable[[tuple[int, ...]], str]:
+    """What an error calls an entry of this parameter, by its indices."""
+
+    def called(at: tuple[int, ...]) -> str:
+        of_member = f" of member {at[0]}" if members > 1 else ""
+        return f"{name}[{', '.join(map(str, at[members > 1 :]))}]{of_member}"
+
+    return called
+
+
 def _compare(
-    name: str, gradient: np.ndarray, direction: np.ndarray, slope: Slope, tolerance: float, method: str, floor: float
+    called: Callable[[tuple[int, ...]], str],
+    gradient: np.ndarray,
+    direction: np.ndarray,
+    slope: Slope,
+    tolerance: float,
+    method: str,
+    floor: float,
 ) -> float:
     """The relative error along ``direction``; GradientError with the worst entry if it is too large."""
     error = _gap(gradient, direction, slope) / max(float(np.abs(gradient * direction).sum()), floor, TINY)
@@ -133,11 +152,10 @@ def _compare(
         first, second = entries[: len(entries) // 2], entries[len(entries) // 2 :]
         gaps = [_gap(gradient, _only(direction, half), slope) for half in (first, second)]
         entries = second if gaps[0] < gaps[1] else first
-    at = np.unravel_index(int(entries[0]), gradient.shape)
+    at = tuple(int(i) for i in np.unravel_index(int(entries[0]), gradient.shape))
     numeric = slope(_only(np.ones(gradient.shape), entries))[0]
-    entry = ", ".join(str(int(i)) for i in at)
     raise GradientError(
-        f"gradient by {name}[{entry}]: expected {numeric:.12g} by {method}, got {gradient[at]:.12g} "
+        f"gradient by {called(at)}: expected {numeric:.12g} by {method}, got {gradient[at]:.12g} "
         f"(relative error {error:.1e} along a random direction, limit {tolerance:.0e})",
         hint="look at the backward pass of this layer: formula, transposes, division by n",
     )
@@ -193,9 +211,9 @@ def _loss(
     be.assign(value, out=copy.parameters()[name])
     uploaded = copy.upload_rows(*rows)
     batch = copy.bind(len(uploaded), training=True)  # as in training: the same rows dropped, the same statistics
-    totals = be.empty((1, 3), copy.totals_dtype)
+    totals = copy.new_totals(1)
     with be.running():
         logits = batch.forward(uploaded.x)
         copy.loss(be, LossBatch(logits, uploaded.targets, uploaded.weights, new_state(be), totals, batch.dlogits))
     be.assign(point[name], out=copy.parameters()[name])
-    return complex(copy.loss.value(be.download(totals)))
+    return complex(sum(copy.loss.value(of_member) for of_member in be.download(totals).reshape((-1, 1, 3))))

@@ -11,6 +11,9 @@ from chainrule.backends.contract.backend import RUNNING
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.contract.random import MEMBER_SHIFT
 from emulation.backend import EmulatedBackend, compiler_problem, narrow
+from model_axis.arrays import Arrays
+from model_axis.of_layers import layer_cases
+from model_axis.of_training import training_cases
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem() or "a compiler is there")
 
@@ -179,3 +182,14 @@ def test_a_step_of_members_can_be_recorded(emulated):
     replay = emulated.capture(step)
     replay(3)
     np.testing.assert_array_equal(dW, expected)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_every_call_of_members_can_be_recorded_wherever_they_lie(emulated, memory_of, rng, apart):
+    """But for functions of the user's own, and what is for outside a step: array operations, which are no launches."""
+    for case in [*layer_cases(), *training_cases()]:
+        if case.method not in {"apply", "custom_loss", "scale_and_shift"}:
+            arrays = Arrays(case, 3, "float32", rng).of_all(memory_of(emulated), 3, apart=apart)
+            case.call(emulated, arrays, 0)  # scratch memory is made by a step that is not recorded
+            launches = emulated.record(lambda case=case, arrays=arrays: case.call(emulated, arrays, 0))
+            assert launches or case.name == "activate identity in place", case.name

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.compiled.members import lie_together
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS
 from chainrule.backends.contract.arrays import ActivationName, Array
 from chainrule.backends.numpy.backend import NumPyBackend
@@ -99,6 +100,10 @@ def _derivative(self: NumPyBackend, activation: ActivationName, saved: Array) ->
 
 def _by_exp(argument: Callable[..., None], function: Callable[..., None], z: Array, e: Array) -> None:
     """The function of z that these two loops and NumPy's exp in between compute; into e."""
+    if z.ndim == 3 and not lie_together(z, e):
+        for z_part, e_part in zip(z, e, strict=True):
+            _by_exp(argument, function, z_part, e_part)
+        return
     z, e = z.reshape(-1), e.reshape(-1)
     argument(z, e)
     np.exp(e, out=e)

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from chainrule.backends.compiled.members import lie_together, rows_of_all
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, compile_for
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT
@@ -25,11 +26,10 @@ def softmax_cross_entropy(
         and not label_smoothing
         and dtype.char in COMPILED_DTYPES
         and logits.shape[-1] <= PAIRWISE
-        and (not has_members or labels.ndim == 2)
+        and (not has_members or (labels.ndim == 2 and lie_together(logits, labels, dlogits)))
     ):
         if has_members:  # each row by itself, whosever it is
-            rows = (-1, logits.shape[-1])
-            logits, labels, dlogits = logits.reshape(rows), labels.reshape(-1), dlogits.reshape(rows)
+            logits, labels, dlogits = rows_of_all(logits), rows_of_all(labels), rows_of_all(dlogits)
         chosen = self._scratch(labels.shape, dtype, use="chosen")
         losses = self._scratch(labels.shape, dtype, use="losses")
         try:

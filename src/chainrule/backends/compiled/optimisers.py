@@ -99,7 +99,8 @@ def approach(self: NumPyBackend, target: Array, share: Any, out: Array) -> None:
     loops = LOOPS.optimisers
     if loops is not None:
         try:
-            loops.approach(target, share, out)
+            for of_target, of_out in ((target, out),) if out.ndim == 1 else zip(target, out, strict=True):
+                loops.approach(of_target, share, of_out)
             return
         except Exception as error:
             LOOPS.withdraw(error)

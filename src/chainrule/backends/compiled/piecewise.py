@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chainrule.backends.compiled.members import blocks_of_rows
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS
 from chainrule.backends.contract.arrays import Array, Pieces
 from chainrule.backends.numpy.backend import NumPyBackend
@@ -11,7 +12,8 @@ def piecewise_linear(self: NumPyBackend, x: Array, pieces: Pieces, *, y: Array) 
     loops = LOOPS.piecewise
     if loops is not None and _is_known(x, y):
         try:
-            loops.encode(_rows(x), *pieces[:5], _rows(y))
+            for x_part, y_part in ((x, y),) if y.ndim == 2 else blocks_of_rows(x, y):
+                loops.encode(x_part, *pieces[:5], y_part)
             return
         except Exception as error:
             LOOPS.withdraw(error)
@@ -22,7 +24,9 @@ def piecewise_linear_backward(self: NumPyBackend, dy: Array, y: Array, pieces: P
     loops = LOOPS.piecewise
     if loops is not None and _is_known(dx, y):
         try:
-            loops.encode_backward(_rows(dy), _rows(y), pieces.width, pieces.low, pieces.high, pieces.first, _rows(dx))
+            limits = pieces.width, pieces.low, pieces.high, pieces.first
+            for dy_part, y_part, dx_part in ((dy, y, dx),) if y.ndim == 2 else blocks_of_rows(dy, y, dx):
+                loops.encode_backward(dy_part, y_part, *limits, dx_part)
             return
         except Exception as error:
             LOOPS.withdraw(error)
@@ -32,8 +36,3 @@ def piecewise_linear_backward(self: NumPyBackend, dy: Array, y: Array, pieces: P
 def _is_known(x: Array, y: Array) -> bool:
     """Whether these have the same rows, in a dtype that the loops know."""
     return x.shape[:-1] == y.shape[:-1] and y.dtype.char in COMPILED_DTYPES and x.dtype == y.dtype
-
-
-def _rows(array: Array) -> Array:
-    """The rows of all members, one below the other."""
-    return array.reshape(-1, array.shape[-1])

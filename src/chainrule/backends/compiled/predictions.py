@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.backends.compiled.losses import PAIRWISE
+from chainrule.backends.compiled.members import blocks_of_rows
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, compile_for
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.numpy.backend import NumPyBackend
@@ -12,12 +13,13 @@ from chainrule.backends.numpy.backend import NumPyBackend
 
 def softmax(self: NumPyBackend, logits: Array, *, out: Array) -> None:
     loops = LOOPS.losses
-    if loops is not None and logits.dtype.char in COMPILED_DTYPES and logits.shape[1] <= PAIRWISE:
+    if loops is not None and logits.dtype.char in COMPILED_DTYPES and logits.shape[-1] <= PAIRWISE:
         try:
-            compile_for(loops.divide_by_sum, out)
-            loops.subtract_row_max(logits, out)
-            np.exp(out, out=out)
-            loops.divide_by_sum(out)
+            for z, p in ((logits, out),) if out.ndim == 2 else blocks_of_rows(logits, out):
+                compile_for(loops.divide_by_sum, p)
+                loops.subtract_row_max(z, p)
+                np.exp(p, out=p)
+                loops.divide_by_sum(p)
             return
         except Exception as error:
             LOOPS.withdraw(error)

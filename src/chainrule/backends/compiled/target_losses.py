@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.compiled.losses import PAIRWISE, finish_members
+from chainrule.backends.compiled.members import lie_together, rows_of_all
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, compile_for
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.losses import LossBatch
@@ -25,9 +26,9 @@ def elementwise_loss(
 ) -> None:
     loops, logits = LOOPS.target_losses, batch.logits
     has_members = logits.ndim == 3
-    if has_members and batch.targets.ndim == 3:  # each row by itself, whosever it is
-        z, t, dz = (array.reshape((-1, logits.shape[-1])) for array in (logits, batch.targets, batch.dlogits))
-        flat: LossBatch = batch._replace(logits=z, targets=t, dlogits=dz)
+    if has_members and batch.targets.ndim == 3 and lie_together(logits, batch.targets, batch.dlogits):
+        z, t, dz = rows_of_all(logits), rows_of_all(batch.targets), rows_of_all(batch.dlogits)
+        flat: LossBatch = batch._replace(logits=z, targets=t, dlogits=dz)  # each row by itself, whosever it is
     elif has_members:
         for member in batch.members():
             elementwise_loss(self, member, kind, parameter=parameter, scale=scale, mean=mean)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-# {method: {argument: its dimensions for one net}}, the argument that comes first in the call first.
+# {method: {argument: its dimensions for one net}}.
 RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
     {
         "matmul": {"a": 2, "b": 2, "out": 2},
@@ -52,16 +52,22 @@ RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
 def over_members(kernel: Callable[..., None]) -> Callable[..., None]:
     """``kernel``, which is written for one net, and does the same for each member if arrays have the model axis."""
     ranks = RANKS[kernel.__name__]
-    positional = [ranks.get(name) for name in list(inspect.signature(kernel).parameters)[1:]]
-    first = positional[0]
+    parameters = list(inspect.signature(kernel).parameters.values())[1:]
+    positional = [ranks.get(parameter.name) for parameter in parameters]
+    # What is read may be shared, what is written has an entry for each member: the last that stands behind the `*`, as
+    # one before it may be None. A kernel that has none updates its first array.
+    written = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in ranks]
+    last = written[-1] if written else ""
+    rank = ranks[last] if written else positional[0]
 
     @functools.wraps(kernel)
     def call(self: Any, *args: Any, **options: Any) -> None:
-        if args[0].ndim == first:
+        has_all = options[last] if last else args[0]
+        if has_all.ndim == rank:
             kernel(self, *args, **options)
             return
-        for j in range(len(args[0])):
-            of_member = (_entry(value, rank, j) for value, rank in zip(args, positional, strict=False))
+        for j in range(len(has_all)):
+            of_member = (_entry(value, of_one, j) for value, of_one in zip(args, positional, strict=False))
             kernel(self, *of_member, **{name: _entry(value, ranks.get(name), j) for name, value in options.items()})
 
     return call

@@ -170,8 +170,12 @@ class CuPyBackend(FusedBackend):
         return self.download(array)
 
     def assign(self, values: Any, *, out: Array) -> None:
+        host = np.ascontiguousarray(values, dtype=out.dtype).reshape(out.shape)
+        # Parameters of members lie apart; `set` knows no memory with gaps.
+        parts = [(host, out)] if out.flags.c_contiguous else zip(host, out, strict=True)
         with self.running(), self._memory():
-            out.set(np.ascontiguousarray(values, dtype=out.dtype).reshape(out.shape), stream=self._streams.main)
+            for of_host, of_device in parts:
+                of_device.set(of_host, stream=self._streams.main)
             self._streams.main.synchronize()  # the copy reads the host's array, which the caller may free after this
 
     def download(self, array: Array) -> np.ndarray:

@@ -200,6 +200,10 @@ def copy(self: Launcher, source: Array, *, out: Array) -> None:
 
 @with_fallback
 def standardize(self: Launcher, x: Array, mean: Array, scale: Array, *, limit: float = math.inf, out: Array) -> None:
+    if x.ndim == 3 and not (x.flags.c_contiguous and out.flags.c_contiguous):
+        for of_x, of_out in zip(x, out, strict=True):
+            standardize(self, of_x, mean, scale, limit=limit, out=of_out)
+        return
     wide = mean.dtype == scale.dtype == np.float64
     in_order = all(a.flags.c_contiguous for a in (x, mean, scale, out))
     if not (wide and in_order and x.dtype in KINDS and out.dtype in _ONE_BY_ONE and out.dtype.kind != "i"):

@@ -11,11 +11,13 @@ from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import VARIANT_OF
+from chainrule.backends.cupy.members import members_behind_another
 from chainrule.backends.cupy.strips import strips, sum_splits
 
 THREADS: Final = 256
 
 
+@members_behind_another("left", "right", "out", shared=("left", "right"))
 @with_fallback
 def join_columns(self: Launcher, left: Array, right: Array, *, out: Array) -> None:
     if not are_rows(left, right, out):
@@ -32,11 +34,13 @@ def join_columns(self: Launcher, left: Array, right: Array, *, out: Array) -> No
     )
 
 
+@members_behind_another("source", "out")
 @with_fallback
 def take_columns(self: Launcher, source: Array, first: int, *, out: Array) -> None:
     _take(self, source, first, out, adds=False)
 
 
+@members_behind_another("source", "out")
 @with_fallback
 def add_columns(self: Launcher, source: Array, first: int, *, out: Array) -> None:
     _take(self, source, first, out, adds=True)
@@ -48,6 +52,7 @@ def _take(self: Launcher, source: Array, first: int, out: Array, *, adds: bool) 
     _launch(self, "take_columns", out, source=source, columns_in=source.shape[-1], first=first, adds=adds)
 
 
+@members_behind_another("x", "out", shared=("x",))
 @with_fallback
 def scale_columns(self: Launcher, x: Array, scale: Array, *, out: Array) -> None:
     if not are_rows(x, out):
@@ -64,6 +69,7 @@ def scale_columns(self: Launcher, x: Array, scale: Array, *, out: Array) -> None
     )
 
 
+@members_behind_another("dy", "x", "dx", shared=("x",))
 @with_fallback
 def scale_columns_backward(
     self: Launcher, dy: Array, x: Array, scale: Array, *, dx: Array | None, dscale: Array

@@ -124,10 +124,16 @@ def _bias_activate(self: Launcher, activation: ActivationName, product: Array, b
 @with_fallback
 def add(self: Launcher, a: Array, b: Array, *, out: Array) -> None:
     arrays = (a, b, out)
-    if not (are_alike(*arrays) and all(array.flags.c_contiguous for array in arrays)):
+    parts = list(blocks_of(*arrays))
+    if not (are_alike(*arrays) and all(array.flags.c_contiguous for part in parts for array in part)):
         raise NotFusedError(f"a sum of {a.dtype} {a.shape} and {b.dtype} {b.shape}")
+    for part in parts:
+        _add(self, *part)
+
+
+def _add(self: Launcher, a: Array, b: Array, out: Array) -> None:
     wide = ACCESS // out.dtype.itemsize
-    packs = out.size // wide if are_aligned(*arrays) else 0
+    packs = out.size // wide if are_aligned(a, b, out) else 0
     blocks = -(-max(packs, out.size - packs * wide) // THREADS)
     self.launch(
         "add",

@@ -42,9 +42,12 @@ def per_member(operation: Callable[Concatenate[Launcher, P], None]) -> Callable[
 
 
 def members_behind_another(
-    *names: str,
+    *names: str, shared: tuple[str, ...] = ()
 ) -> Callable[[Callable[Concatenate[Launcher, P], None]], Callable[Concatenate[Launcher, P], None]]:
-    """An operation that takes all members at once if these arrays lie one member behind the other; else one by one."""
+    """An operation that takes all members at once if these arrays lie one member behind the other; else one by one.
+
+    Those that are ``shared`` may also be the same for all members.
+    """
 
     def decorated(operation: Callable[Concatenate[Launcher, P], None]) -> Callable[Concatenate[Launcher, P], None]:
         ranks = RANKS[operation.__name__]
@@ -57,7 +60,7 @@ def members_behind_another(
             arrays: list[Any] = [given[name] for name in names]
             several = count(given, ranks) is not None
             lie_so = all(
-                array is None or (array.flags.c_contiguous and has_members(array, ranks[name]))
+                array is None or (array.flags.c_contiguous and (name in shared or has_members(array, ranks[name])))
                 for name, array in zip(names, arrays, strict=True)
             )
             (one_by_one if several and not lie_so else operation)(self, *args, **options)
@@ -120,8 +123,15 @@ def blocks_of(*arrays: Array) -> Iterator[tuple[Array, ...]]:
         yield from zip(*arrays, strict=True)
 
 
-def matrix_of_all(array: Array) -> Array:
-    """The rows of all members as those of one matrix, in the same memory; ``array`` itself if it is of one net."""
-    if array.ndim < 3 or not array.flags.c_contiguous:
-        return array
-    return array.reshape(-1, array.shape[-1])
+def blocks_of_rows(rows: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
+    """Arrays of rows, in the same memory: those of all members as (k n, ...), or if they lie apart those of each.
+
+    ``rows`` are (n, columns), or with the model axis (k, n, columns); the others have as many rows.
+    """
+    arrays = (rows, *others)
+    if rows.ndim < 3:
+        yield arrays
+    elif all(array.flags.c_contiguous for array in arrays):
+        yield tuple(array.reshape(-1, *array.shape[2:]) for array in arrays)
+    else:
+        yield from zip(*arrays, strict=True)

@@ -7,8 +7,10 @@ from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.columns import are_rows, launch_elements, rows_of
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
+from chainrule.backends.cupy.members import members_behind_another
 
 
+@members_behind_another("x", "y", shared=("x",))
 @with_fallback
 def piecewise_linear(self: Launcher, x: Array, pieces: Pieces, *, y: Array) -> None:
     if not are_rows(x, y):
@@ -31,6 +33,7 @@ def piecewise_linear(self: Launcher, x: Array, pieces: Pieces, *, y: Array) -> N
     )
 
 
+@members_behind_another("dy", "y", "dx")
 @with_fallback
 def piecewise_linear_backward(self: Launcher, dy: Array, y: Array, pieces: Pieces, *, dx: Array) -> None:
     if not are_rows(dy, y, dx):

@@ -2,88 +2,76 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.losses import REALS, THREADS, is_matrix, loss_blocks, threads_per_row
-from chainrule.backends.cupy.members import matrix_of_all
+from chainrule.backends.cupy.members import blocks_of, blocks_of_rows
 
 
 @with_fallback
 def softmax(self: Launcher, logits: Array, *, out: Array) -> None:
-    logits, out = matrix_of_all(logits), matrix_of_all(out)
-    if not is_matrix(logits, out):
-        raise NotFusedError(f"softmax of {logits.dtype} {logits.shape} into {out.dtype}")
-    rows, columns = logits.shape
-    group, blocks = threads_per_row(self, rows, columns, sums=False)
-    self.launch(
-        "softmax",
-        str(logits.dtype),
-        (blocks,),
-        (THREADS,),
-        logits=logits,
-        out=out,
-        rows=rows,
-        columns=columns,
-        group=group,
-    )
+    for z, p in blocks_of_rows(logits, out):
+        if not is_matrix(z, p):
+            raise NotFusedError(f"softmax of {logits.dtype} {logits.shape} into {out.dtype}")
+        rows, columns = z.shape
+        group, blocks = threads_per_row(self, rows, columns, sums=False)
+        _launch(self, "softmax", blocks, logits=z, out=p, rows=rows, columns=columns, group=group)
 
 
 @with_fallback
 def argmax(self: Launcher, x: Array, *, out: Array) -> None:
-    if x.ndim > 2 and x.flags.c_contiguous and out.flags.c_contiguous:
-        x, out = matrix_of_all(x), out.reshape(-1)
-    if not (is_matrix(x) and out.dtype == np.int32):
-        raise NotFusedError(f"argmax of {x.dtype} {x.shape} into {out.dtype}")
-    rows, columns = x.shape
-    group, blocks = threads_per_row(self, rows, columns, sums=False)
-    self.launch("argmax", str(x.dtype), (blocks,), (THREADS,), x=x, out=out, rows=rows, columns=columns, group=group)
+    for x_part, out_part in blocks_of_rows(x, out):
+        if not (is_matrix(x_part) and out.dtype == np.int32):
+            raise NotFusedError(f"argmax of {x.dtype} {x.shape} into {out.dtype}")
+        rows, columns = x_part.shape
+        group, blocks = threads_per_row(self, rows, columns, sums=False)
+        _launch(self, "argmax", blocks, x=x_part, out=out_part, rows=rows, columns=columns, group=group)
 
 
 @with_fallback
 def positive(self: Launcher, x: Array, *, out: Array) -> None:
     if not (x.dtype in REALS and out.dtype == np.int32 and x.size):
         raise NotFusedError(f"positive of {x.dtype} into {out.dtype}")
-    blocks = loss_blocks(self, x.size, THREADS, most=4, sums=False)
-    self.launch("positive", str(x.dtype), (blocks,), (THREADS,), x=x, out=out, count=x.size)
+    for x_part, out_part in blocks_of(x, out):
+        blocks = loss_blocks(self, x_part.size, THREADS, most=4, sums=False)
+        _launch(self, "positive", blocks, x=x_part, out=out_part, count=x_part.size)
 
 
 @with_fallback
 def exp(self: Launcher, x: Array, *, out: Array) -> None:
     if not (x.dtype in REALS and out.dtype == x.dtype and x.size):
         raise NotFusedError(f"exp of {x.dtype} into {out.dtype}")
-    blocks = loss_blocks(self, x.size, THREADS, most=2, sums=False)
-    self.launch("exponential", str(x.dtype), (blocks,), (THREADS,), x=x, out=out, count=x.size)
+    for x_part, out_part in blocks_of(x, out):
+        blocks = loss_blocks(self, x_part.size, THREADS, most=2, sums=False)
+        _launch(self, "exponential", blocks, x=x_part, out=out_part, count=x_part.size)
 
 
 @with_fallback
 def quantiles(self: Launcher, logits: Array, *, count: int, out: Array) -> None:
-    logits, out = matrix_of_all(logits), matrix_of_all(out)
-    if not is_matrix(logits, out):
-        raise NotFusedError(f"quantiles of {logits.dtype} {logits.shape} into {out.dtype}")
-    targets = logits.size // count
-    blocks = loss_blocks(self, targets, THREADS, most=2, sums=False)
-    self.launch(
-        "quantiles", str(logits.dtype), (blocks,), (THREADS,), logits=logits, out=out, targets=targets, count=count
-    )
+    for z, q in blocks_of_rows(logits, out):
+        if not is_matrix(z, q):
+            raise NotFusedError(f"quantiles of {logits.dtype} {logits.shape} into {out.dtype}")
+        targets = z.size // count
+        blocks = loss_blocks(self, targets, THREADS, most=2, sums=False)
+        _launch(self, "quantiles", blocks, logits=z, out=q, targets=targets, count=count)
 
 
 @with_fallback
 def mean_and_variance(self: Launcher, logits: Array, *, out: Array) -> None:
-    logits, out = matrix_of_all(logits), matrix_of_all(out)
-    if not is_matrix(logits, out):
-        raise NotFusedError(f"mean_and_variance of {logits.dtype} {logits.shape} into {out.dtype}")
-    rows, columns = logits.shape
-    blocks = loss_blocks(self, logits.size, THREADS, most=2, sums=False)
-    self.launch(
-        "mean_and_variance",
-        str(logits.dtype),
-        (blocks,),
-        (THREADS,),
-        logits=logits,
-        out=out,
-        rows=rows,
-        columns=columns,
-    )
+    for z, out_part in blocks_of_rows(logits, out):
+        if not is_matrix(z, out_part):
+            raise NotFusedError(f"mean_and_variance of {logits.dtype} {logits.shape} into {out.dtype}")
+        rows, columns = z.shape
+        blocks = loss_blocks(self, z.size, THREADS, most=2, sums=False)
+        _launch(self, "mean_and_variance", blocks, logits=z, out=out_part, rows=rows, columns=columns)
+
+
+def _launch(self: Launcher, kernel: str, blocks: int, **arguments: Any) -> None:
+    """Launch a kernel in the dtype of the array that it is handed first."""
+    first: Array = next(iter(arguments.values()))
+    self.launch(kernel, str(first.dtype), (blocks,), (THREADS,), **arguments)

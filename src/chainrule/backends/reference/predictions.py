@@ -27,8 +27,8 @@ def exp(self: ArrayOperations, x: Array, *, out: Array) -> None:
 
 
 def quantiles(self: ArrayOperations, logits: Array, *, count: int, out: Array) -> None:
-    n, outputs = logits.shape
-    out[...] = increasing(self.xp, logits.reshape(n, outputs // count, count)).reshape(n, outputs)
+    of_targets = (*logits.shape[:-1], logits.shape[-1] // count, count)
+    out[...] = increasing(self.xp, logits.reshape(of_targets)).reshape(logits.shape)
 
 
 def mean_and_variance(self: ArrayOperations, logits: Array, *, out: Array) -> None:

@@ -16,18 +16,23 @@ PARAMETER, LOSS_ITSELF = "the parameter", "the loss itself"
 def nonfinite_parameter(net: Network) -> str:
     """The first parameter or statistic with a number that is not finite, in words; empty if there is none."""
     for name, value in (net.parameters() | dict(net.parameter_arena)).items():
-        if net.backend.first_nonfinite(value) is not None:
-            return f"{PARAMETER} {name}"
+        if (index := net.backend.first_nonfinite(value)) is not None:
+            return f"{PARAMETER} {name}{of_member(net, index * net.members // value.size)}"
     return ""
 
 
-def nonfinite_output(batch: Pass, x: Array) -> str:
-    """The first layer whose output for ``x`` is not finite, in words; else it is the loss itself."""
+def of_member(net: Network, member: int) -> str:
+    """Words to say whose it is; none for a net that is no ensemble."""
+    return f" of member {member}" if net.members > 1 else ""
+
+
+def nonfinite_output(net: Network, batch: Pass, x: Array, member: int) -> str:
+    """The first layer whose output for ``x`` is not finite, in words; else it is the loss itself, of this member."""
     batch.forward(x)
     for layer in batch.chain.walk():
-        if batch.backend.first_nonfinite(layer.y) is not None:
-            return f"the output of {layer.name}"
-    return LOSS_ITSELF
+        if (index := batch.backend.first_nonfinite(layer.y)) is not None:
+            return f"the output of {layer.name}{of_member(net, index * net.members // layer.y.size)}"
+    return f"{LOSS_ITSELF}{of_member(net, member)}"
 
 
 def remedy(net: Network, where: str, *, step: int, rate: float) -> str:

@@ -1,0 +1,1 @@
+"""Calls of the backend contract with a model axis, for tests."""
