@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.backends.contract.arrays import Pieces
 from chainrule.backends.contract.backend import Array, Backend
-from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use
+from chainrule.nn.layers.base import Binding, Layer, LayerPass, Memory, Node, Use, walk
 from chainrule.nn.layers.dense import Dense, DensePass
 from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.layers.scale import Scale
@@ -41,6 +41,11 @@ def fused(nodes: Sequence[Node], backend: Backend, dtype: Any) -> tuple[Node, ..
         elif "scaled_dense" in backend.fuses:
             found[-2:] = [own._replace(layer=FusedDense(node.layer, scale), n_in=scale.n_in)]
     return tuple(found)
+
+
+def has_fused_encoding(nodes: Sequence[Node]) -> bool:
+    """Whether one of the layers is an encoding that is computed with the layers above it."""
+    return any(isinstance(node.layer, FusedDense) and node.layer.encoding is not None for node in walk(nodes))
 
 
 def _is_worth_it(layer: Layer) -> bool:
