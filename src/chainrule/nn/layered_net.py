@@ -67,7 +67,6 @@ class LayeredNet:
         self._gradients: Arena | None = None
         self._factors: Arena | None = None
         self._prediction_plan: Plan | None = None
-        self.fused_nodes = fused(self.nodes, self.backend, self.dtype)
         self._parameters = self._new_parameters(parameters)
 
     def _new_parameters(self, given: Mapping[str, Any] | None) -> Arena:
@@ -156,10 +155,16 @@ class LayeredNet:
         return self._gradients
 
     @property
+    def fused_nodes(self) -> tuple[Node, ...]:
+        """The layers as a pass binds them: some in a row as one, if the backend has something faster for them."""
+        return fused(self.nodes, self.backend, self.dtype)
+
+    @property
     def prediction_plan(self) -> Plan:
         """Where the intermediate results of a prediction lie; made at the first access."""
         if self._prediction_plan is None:
-            self._prediction_plan = Plan(self.fused_nodes, self._memories(self.fused_nodes, training=False))
+            nodes = self.fused_nodes
+            self._prediction_plan = Plan(nodes, self._memories(nodes, training=False))
         return self._prediction_plan
 
     @property

@@ -24,7 +24,7 @@ OPERATIONS = {name: value for name, value in vars(FusedBackend).items() if isins
 LEFT_TO_THE_REFERENCE = {
     "copy_columns", "scale_and_shift", "first_nonfinite", "matmul_activation_backward",
     "scaled_dense", "scaled_dense_backward", "encoded_dense", "encoded_dense_backward",
-}  # fmt: skip # what copies rows, what only a test calls, pairs of layers
+}  # fmt: skip # a list of names
 # What a device and its emulation provide.
 OF_THE_DEVICE = {"empty", "upload", "assign", "download", "running", "synchronize"}
 
