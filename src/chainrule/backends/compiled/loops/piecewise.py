@@ -49,6 +49,13 @@ part: Any = numba.njit(nogil=True, error_model="numpy")
 
 
 @part
+def take(out: Any, values: Any) -> None:
+    """``out[:] = values``, for which numba compiles the text of an error for two seconds."""
+    for o in range(out.size):
+        out[o] = values[o]
+
+
+@part
 def add_to(out: Any, values: Any) -> None:
     for o in range(out.size):
         out[o] += values[o]
@@ -199,7 +206,7 @@ def fraction_gradients(
         above[:] = 0
         for u in range(b - a):
             t = b - a - 1 - u
-            dV[:] = above
+            take(dV, above)
             add_rows(order[begin[t] : begin[t - 1] if t else n], f[q], dz, above, dV)
             times(dV, scale[a + t], dW[a + t])
             dscale[a + t] = sum_of_products(dV, W[a + t], product)
