@@ -44,6 +44,18 @@ class Slot(NamedTuple):
         return math.prod(self.shape)
 
 
+class ArenaPart(NamedTuple):
+    """A slice of the memory of some members, counted from the first; of all if ``members`` is None."""
+
+    part: slice
+    members: slice | None = None
+
+    def covers(self, part: slice, member: int) -> bool:
+        """Whether all of ``part`` lies in it, of this member."""
+        has_member = self.members is None or self.members.start <= member < self.members.stop
+        return bool(has_member and self.part.start <= part.start and part.stop <= self.part.stop)
+
+
 class Layout:
     """Names and shapes to slots, for one dtype.
 

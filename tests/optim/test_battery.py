@@ -207,9 +207,38 @@ def test_a_group_of_members_has_rates_of_its_own():
     W, b = slice(0, 16), slice(16, 32)
     others, own = slice(0, 2), slice(2, 4)
     whole = Segment(slice(0, 32), 1.0, 0.0, others)
-    assert found == [whole, Segment(W, 0.0, 0.0, own), Segment(b, 1.0, 0.0, own)]
+    assert found == [whole, Segment(W, 0.0, 0.0, own, is_fixed=True), Segment(b, 1.0, 0.0, own)]
     assert segments(layout, [frozen], 0.0, members=range(1)) == [Segment(slice(0, 32), 1.0, 0.0)]
-    assert segments(layout, [frozen], 0.0, members=range(7, 8))[0] == Segment(W, 0.0, 0.0)
+    assert segments(layout, [frozen], 0.0, members=range(7, 8))[0] == Segment(W, 0.0, 0.0, is_fixed=True)
+
+
+def test_what_all_members_of_an_ensemble_share_is_one_segment():
+    layout = cr.MLP([4, 3, 2]).parameter_arena.layout
+    groups = [cr.ParameterGroup("dense0.W", 0.5, members=(2, 4)), cr.ParameterGroup("*.b", 0.1, 0.0)]
+    found = segments(layout, groups, 0.0, members=range(4))
+    first, second = layout.slots["dense0.W"], layout.slots["dense1.W"]
+    W0, W1 = slice(first.start, second.start), slice(second.start, second.start + second.extent)
+    assert [s for s in found if s.members is None] == [Segment(slice(W1.stop, layout.size), 0.1, 0.0)]
+    apart = [s for s in found if s.members is not None]
+    assert apart[0] == Segment(slice(0, W1.stop), 1.0, 0.0, slice(0, 2))
+    assert apart[1:] == [Segment(W0, 0.5, 0.0, slice(2, 4)), Segment(W1, 1.0, 0.0, slice(2, 4))]
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_what_is_frozen_in_some_members_is_not_updated_and_its_gradients_are_not_asked_for(clip_norm):
+    net = cr.MLP([4, 2], members=2, loss="squared_error")
+    optimizer = cr.Adam(clip_norm=clip_norm, groups=[cr.ParameterGroup("*.W", 0.0, members=(1, 2))])
+    bound = optimizer.bind(net.parameter_arena, net.gradient_arena)
+    net.gradient_arena.flat[:] = 1.0
+    before = net.parameter_arena.download()
+    bound.step(np.array([0.1]), np.array([0, 0, -1]))
+    after, m = net.parameter_arena.download(), bound.moments["m"].download()
+    assert (after["dense0.W"][1] == before["dense0.W"][1]).all()
+    assert (after["dense0.W"][0] != before["dense0.W"][0]).all()
+    assert (after["dense0.b"] != before["dense0.b"]).all()
+    assert not m["dense0.W"][1].any()
+    assert m["dense0.W"][0].all()
+    assert len(bound.fixed) == (clip_norm is None)
 
 
 @pytest.mark.parametrize("rows", [(3, 3), (-1, 2), (0.5, 2)])

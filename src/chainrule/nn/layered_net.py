@@ -9,7 +9,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from chainrule.arena import Arena, Layout, is_trained
+from chainrule.arena import Arena, ArenaPart, Layout, is_trained
 from chainrule.backends import backend as make_backend
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
@@ -17,6 +17,7 @@ from chainrule.host_memory import out_of_memory_hint, require_free_memory
 from chainrule.nn.arranged_layers import arranged, kinds_of, last_of
 from chainrule.nn.layers.base import Binding, Layer, Memory, Node, Use, parameter_shapes, walk
 from chainrule.nn.layers.dense import Dense
+from chainrule.nn.layers.fused import fused
 from chainrule.nn.layout import Plan, lay_out
 from chainrule.nn.losses.names import Loss, LossName, description_of, find_loss, name_of
 from chainrule.nn.passes import NOT_SHARED, Pass, SharedRows, new_state
@@ -52,7 +53,7 @@ class LayeredNet:
         self.backend = backend if backend is not None else make_backend("cpu")
         self.layers = tuple(layers)
         self.n_in = whole_number("n_in", n_in)
-        self.nodes = arranged(self.layers, self.n_in)
+        self.nodes = arranged(self.layers, self.n_in)  # as described; a pass binds those of `fused_nodes`
         self.n_out = top.n_out
         # complex128 is not offered and works: the gradient check by complex step runs the forward pass in it.
         name = dtype_name(dtype)
@@ -154,10 +155,16 @@ class LayeredNet:
         return self._gradients
 
     @property
+    def fused_nodes(self) -> tuple[Node, ...]:
+        """The layers as a pass binds them: some in a row as one, if the backend has something faster for them."""
+        return fused(self.nodes, self.backend, self.dtype)
+
+    @property
     def prediction_plan(self) -> Plan:
         """Where the intermediate results of a prediction lie; made at the first access."""
         if self._prediction_plan is None:
-            self._prediction_plan = Plan(self.nodes, self._memories(training=False))
+            nodes = self.fused_nodes
+            self._prediction_plan = Plan(nodes, self._memories(nodes, training=False))
         return self._prediction_plan
 
     @property
@@ -228,7 +235,14 @@ class LayeredNet:
         return self.layers[0].codes(training=training)
 
     def bind(
-        self, n: int, *, training: bool, state: Array = None, keep_outputs: bool = False, own_rows: bool = False
+        self,
+        n: int,
+        *,
+        training: bool,
+        state: Array = None,
+        keep_outputs: bool = False,
+        own_rows: bool = False,
+        fixed: Sequence[ArenaPart] = (),
     ) -> Pass:
         """The forward and the backward pass on a batch of up to ``n`` rows, in memory of their own.
 
@@ -236,19 +250,23 @@ class LayeredNet:
         ----------
         training : whether layers do what they do in training (drop out, measure) and there is room for gradients
         state : of the step, for layers that draw random numbers or keep statistics; by default that of step 0
-        keep_outputs : of a prediction, every layer's output stays as it is until the next pass, to be read
+        keep_outputs : every layer has an output of its own, which stays as it is until the next pass, to be read
         own_rows : each member of an ensemble has rows of its own, (k, n, n_in); else all have the same, (n, n_in)
+        fixed : parts of the parameters whose gradients no one reads, so that they need not be computed
         """
         be, k = self.backend, self.members
+        nodes = self.nodes if keep_outputs else self.fused_nodes
         if training or keep_outputs:
-            memory = lay_out(be, self._memories(training=training), n, k)
+            memory = lay_out(be, self._memories(nodes, training=training), n, k)
         else:
             memory = self.prediction_plan.lay_out(be, n, k)
         state = new_state(be) if state is None else state
         gradients = self.gradient_arena if training else None
-        binding = Binding(be, self._parameters, self.factor_arena, gradients, state, self.seed, self.first_member)
+        binding = Binding(
+            be, self._parameters, self.factor_arena, gradients, state, self.seed, self.first_member, fixed
+        )
         shared = NOT_SHARED if k == 1 or own_rows else self._shared_rows(n, training=training)
-        return Pass(self.nodes, binding, memory, n, shared)
+        return Pass(nodes, binding, memory, n, shared)
 
     def _shared_rows(self, n: int, *, training: bool) -> SharedRows:
         be, dtype = self.backend, self.dtype if self.codes() else self.backend.storage(self.dtype)
@@ -262,8 +280,8 @@ class LayeredNet:
         """What one of the layers asks for to work on a batch."""
         return node.layer.memory(node.n_in, Use(self.dtype, self.backend.storage(self.dtype), training, node.is_last))
 
-    def _memories(self, *, training: bool) -> dict[str, Memory]:
-        return {node.name: self.memory_of(node, training=training) for node in walk(self.nodes)}
+    def _memories(self, nodes: Sequence[Node], *, training: bool) -> dict[str, Memory]:
+        return {node.name: self.memory_of(node, training=training) for node in walk(nodes)}
 
     @property
     def totals_dtype(self) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
-from chainrule.arena import Arena, Layout, Slot, is_trained
+from chainrule.arena import Arena, ArenaPart, Layout, Slot, is_trained
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.optim.schedules import Schedule, as_schedule
@@ -39,7 +39,9 @@ class ParameterGroup:
     pattern : of names in ``net.parameters()``: * matches any characters, ? one, [..] one of these
     lr_factor, decay_factor : from 0 up; 0 freezes the parameters, or leaves them undecayed
     rows : (start, stop), only these rows of a W, those of some of the layer's inputs; None for all
-    members : (start, stop), only these members of an ensemble, by their numbers; None for all
+    members : (start, stop), only these members of an ensemble, by their numbers; None for all. What ``lr_factor=0``
+        freezes in some members is not trained at all: moments stay as they are too, and without ``clip_norm`` its
+        gradients need not be computed
     by_fan_in : divide ``lr_factor`` by sqrt(n_in) for each W (n_in, n_out). Adam moves every weight by about the
         learning rate, and so z = x @ W by up to n_in times as much: this lets one rate suit layers of any width.
         Parameters other than a W keep ``lr_factor``
@@ -86,6 +88,7 @@ class Segment(NamedTuple):
     lr_factor: float
     weight_decay: float
     members: slice | None = None  # of an ensemble, counted from its first; None for all
+    is_fixed: bool = False  # never updated
 
 
 def segments(
@@ -104,7 +107,14 @@ def segments(
         own = [g for g in groups if g.members is None or g.members[0] <= start < g.members[1]]
         which = None if len(starts) == 1 else slice(start - members.start, stop - members.start)
         found += [segment._replace(members=which) for segment in _segments_of_members(layout, own, weight_decay)]
-    return found
+    return _joined(found, len(starts))
+
+
+def _joined(found: Sequence[Segment], runs: int) -> list[Segment]:
+    """One segment in the place of those that all runs of members have."""
+    of_all = [segment._replace(members=None) for segment in found]
+    everywhere = {i: of_all.index(segment) for i, segment in enumerate(of_all) if of_all.count(segment) == runs}
+    return [of_all[i] if i in everywhere else segment for i, segment in enumerate(found) if everywhere.get(i, i) == i]
 
 
 def _segments_of_members(layout: Layout, groups: Sequence[ParameterGroup], weight_decay: float) -> list[Segment]:
@@ -114,11 +124,12 @@ def _segments_of_members(layout: Layout, groups: Sequence[ParameterGroup], weigh
             continue
         for row, part in _cuts(name, slot, groups):
             group = next(g for g in (*groups, *DEFAULT_GROUPS) if g.covers(name, row))
-            factors = group.rate_of(name, slot), weight_decay * group.decay_factor
-            if found and found[-1].part.stop == part.start and found[-1][1:3] == factors:
+            is_fixed = group.lr_factor == 0 and group.members is not None
+            new = Segment(part, group.rate_of(name, slot), weight_decay * group.decay_factor, is_fixed=is_fixed)
+            if found and found[-1].part.stop == part.start and found[-1][1:] == new[1:]:
                 found[-1] = found[-1]._replace(part=slice(found[-1].part.start, part.stop))
             else:
-                found.append(Segment(part, *factors))
+                found.append(new)
     return found
 
 
@@ -251,7 +262,12 @@ class Moments:
 
 
 class BoundOptimizer:
-    """An optimiser and its moments; ``step`` reads the gradients and writes the parameters."""
+    """An optimiser and its moments; ``step`` reads the gradients and writes the parameters.
+
+    Attributes
+    ----------
+    fixed : parts of the parameters whose gradients it does not read
+    """
 
     def __init__(
         self, optimizer: Optimizer, parameters: Arena, gradients: Arena, moments: Moments, first_member: int = 0
@@ -263,7 +279,13 @@ class BoundOptimizer:
         arenas = [parameters, gradients, *self.moments.values()]
         members = range(first_member, first_member + parameters.members)
         cuts = segments(parameters.layout, optimizer.groups, optimizer.weight_decay, members=members)
-        self._work = [(segment, [arena.part(segment.part, segment.members) for arena in arenas]) for segment in cuts]
+        self._work = [
+            (segment, [arena.part(segment.part, segment.members) for arena in arenas])
+            for segment in cuts
+            if not segment.is_fixed
+        ]
+        fixed = [ArenaPart(segment.part, segment.members) for segment in cuts if segment.is_fixed]
+        self.fixed = fixed if optimizer.clip_norm is None else []  # which reads the norm of all gradients
 
     def step(self, lr: Array, state: Array) -> None:
         """Clip, then update every segment."""

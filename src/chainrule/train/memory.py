@@ -40,7 +40,7 @@ def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
 
 
 def _layers_memory(net: Network) -> Iterator[Memory]:
-    for node in walk(net.nodes):
+    for node in walk(net.fused_nodes):
         yield net.memory_of(node, training=True)
 
 

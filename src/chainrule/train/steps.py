@@ -40,7 +40,8 @@ class Steps:
         self.totals = net.new_totals(batches.count)
         with self.backend.running():
             self.backend.fill(0, out=self.totals)  # a checkpoint holds them all, also those that no step writes
-        self._whole = net.bind(batches.size, training=True, state=state, own_rows=True)
+        fixed = update_step.optimizer.fixed
+        self._whole = net.bind(batches.size, training=True, state=state, own_rows=True, fixed=fixed)
         self.groups = UpdateGroups(batches, accumulate)
         self.update_step, self._counts = update_step, counts
         self.replay_full = self.backend.capture(self._step_of(self._whole))

@@ -91,7 +91,7 @@ class Step:
         be = net.backend
         self.rows = net.upload_rows(*random_rows(net, n, self.rng))
         self._state, totals = new_state(be, halted=0), be.empty((1, 3), np.float64)  # halted: statistics stay
-        batch = net.bind(n, training=True, state=self._state)
+        batch = net.bind(n, training=True, state=self._state, keep_outputs=True)
         prediction = net.bind(n, training=False, keep_outputs=True)
         self._passes = _by_name(batch)
         with be.running():

@@ -41,7 +41,7 @@ def break_loop(room: str, name: str) -> None:
     """Load the loops, and put one in that cannot be compiled."""
     loading.load()
     broken = types.SimpleNamespace(**vars(getattr(LOOPS, room)))
-    if room == "layers" and name not in vars(broken):
+    if room == "layers" and name in broken.BACKWARD:
         broken.BACKWARD = dict(broken.BACKWARD, **{name: loop_that_does_not_compile})
     elif room == "gates":
         broken.GATED = {
@@ -86,7 +86,9 @@ CASES = [
     )],
     *[("layers", name, ("squared_error", name, "adam", "")) for name in ("relu", "tanh")],
     *[("gates", name, ("squared_error", name, "adam", "")) for name in ("gelu", "silu", "mish")],
-    ("layers", "multiply_backward", ("squared_error", "elu", "adam", "")),
+    *[("layers", name, ("squared_error", name, "adam", "")) for name in ("elu", "selu")],
+    ("layers", "negative_part", ("squared_error", "selu", "adam", "")),
+    ("layers", "multiply_backward", ("squared_error", "softplus", "adam", "")),
     ("random", "dropout", ("squared_error", "relu", "adam", "dropout")),
     *[("normalization", name, ("squared_error", "relu", "adam", "layer")) for name in (
         "less_first", "square_distances", "normalize_rows", "row_gradients", "times_gain", "row_input_gradient",

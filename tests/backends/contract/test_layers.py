@@ -181,3 +181,26 @@ def test_add(backend, memory, rng, dtype, place):
         out = {"apart": memory.output(shape, dtype), "first": one, "second": other}[place]
         backend.add(one, other, out=out)
         np.testing.assert_array_equal(backend.download(out), a + b)
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one net", "3 members"])
+@pytest.mark.parametrize(("n", "n_in", "n_out"), [(1, 1, 1), (5, 4, 3), (7, 3, 8), (130, 17, 9)])
+def test_scaled_dense_and_its_gradients(backend, memory, rng, dtype, u, members, n, n_in, n_out):
+    """Few rows and many, so that the factors go into x and into W."""
+    shapes = (n, n_in), (n_in,), (n_in, n_out), (n_out,), (n, n_out)
+    x, scale, W, b, dz = (rng.normal(size=(*members, *shape)).astype(dtype) for shape in shapes)
+    wide = (x * scale[..., None, :].astype(np.float64)).astype(np.longdouble)
+    y = memory.output(dz.shape, dtype)
+    backend.scaled_dense(*map(memory.array, (x, scale, W, b)), "identity", z=y, y=y)
+    size = np.abs(wide) @ np.abs(W) + np.abs(b[..., None, :])
+    assert_within(memory.read(y), wide @ W + b[..., None, :], 16 * u * size)
+    dy, size = dz.astype(np.longdouble) @ W.swapaxes(-1, -2), np.abs(dz) @ np.abs(W.swapaxes(-1, -2))
+    for wants_dx in (True, False):
+        dW, dscale = (memory.output(a.shape, dtype) for a in (W, scale))
+        dx = memory.output(x.shape, dtype) if wants_dx else None
+        backend.scaled_dense_backward(*map(memory.array, (x, scale, W, dz)), dW=dW, dscale=dscale, dx=dx)
+        want, of_dW = wide.swapaxes(-1, -2) @ dz, np.abs(wide.swapaxes(-1, -2)) @ np.abs(dz)
+        assert_within(memory.read(dW), want, 16 * u * of_dW)
+        assert_within(memory.read(dscale), (dy * x).sum(axis=-2), 32 * u * (size * np.abs(x)).sum(axis=-2))
+        if wants_dx:
+            assert_within(memory.read(dx), dy * scale[..., None, :], 16 * u * size * np.abs(scale[..., None, :]))

@@ -119,3 +119,104 @@ def test_in_bf16_pieces_keep_all_digits(rng):
         wide = np.empty(x.shape, np.float32)
         NumPyBackend().piecewise_linear_backward(widen(y), widen(y), pieces, dx=wide)
         assert_within(widen(dx), wide, 2.0**-8 * np.abs(wide) + 1e-5)
+
+
+# ---- below a dense layer --------------------------------------------------------------------------------------------
+
+ENCODED = {**CASES, "many columns": (3, [tuple(np.linspace(-1, 1, 9))] * 3)}
+
+
+def encoded_case(rng: np.random.Generator, case: str, shape: tuple[int, ...], dtype: str) -> tuple[Any, ...]:
+    """x, edges, scale, W and b; all weights of the last column's fractions are 0."""
+    n_in, edges = ENCODED[case]
+    width, axes = n_in + cr.PiecewiseLinear(edges).fractions, shape[:-1]
+    W = rng.normal(size=(*axes, width, 37)).astype(dtype)
+    W[..., width - max(0, len(edges[-1]) - 1 if edges and len(edges) > 1 else 0) :, :] = 0
+    scale, b = (rng.normal(1, 0.3, (*axes, size)).astype(dtype) for size in (width, 37))
+    return rows_of(rng, (*shape, n_in), dtype), edges, scale, W, b
+
+
+def places_on(memory: Any, x: np.ndarray, edges: list[tuple[float, ...]]) -> dict[str, Any]:
+    """Memory for where the numbers lie; -1 is no piece."""
+    shape = (*x.shape[:-1], sum(1 for of_column in edges if of_column))
+    return {"piece": memory.array(np.full(shape, -1, np.int32)), "fraction": memory.output(shape, x.dtype)}
+
+
+@pytest.mark.parametrize("members", [(), (1,), (2,), (5,)], ids=["one net", "1 member", "2 members", "5 members"])
+@pytest.mark.parametrize("case", ENCODED)
+def test_encoded_dense(backend, memory, rng, dtype, u, case, members):
+    for n in ROWS:
+        x, edges, scale, W, b = encoded_case(rng, case, (*members, n), dtype)
+        x[..., 0, 0] = np.nan if n == 7 else x[..., 0, 0]
+        x[..., -1, -1] = 1e4 if n > 1 else x[..., -1, -1]  # far beyond the last edge
+        pieces = pieces_on(memory, x.shape[-1], edges, dtype)
+        encoded = expected(x, edges).astype(np.longdouble) * scale[..., None, :]
+        size = np.abs(encoded) @ np.abs(W) + np.abs(b[..., None, :])
+        want = encoded @ W.astype(np.longdouble) + b[..., None, :]
+        for activation in ("identity", "tanh"):
+            y = memory.output(want.shape, dtype)
+            arrays = [memory.array(a) for a in (scale, W, b)]
+            places = places_on(memory, x, edges)
+            backend.encoded_dense(memory.array(x), pieces, *arrays, activation, z=y, y=y, keeps=False, **places)
+            found, wanted = memory.read(y), want if activation == "identity" else np.tanh(want)
+            assert (np.isnan(found) == np.isnan(want)).all()
+            assert_within(np.nan_to_num(found), np.nan_to_num(wanted), 40 * u * np.nan_to_num(size, nan=1.0))
+
+
+@pytest.mark.parametrize("members", [(), (1,), (2,), (5,)], ids=["one net", "1 member", "2 members", "5 members"])
+@pytest.mark.parametrize("case", ENCODED)
+def test_encoded_dense_backward(backend, memory, rng, dtype, u, case, members):
+    for n in ROWS:
+        x, edges, scale, W, _ = encoded_case(rng, case, (*members, n), dtype)
+        dz, n_in = rng.normal(size=(*members, n, 37)).astype(dtype), x.shape[-1]
+        pieces = pieces_on(memory, n_in, edges, dtype)
+        encoded = expected(x, edges).astype(np.longdouble)
+        dV, size = encoded.swapaxes(-1, -2) @ dz, np.abs(encoded.swapaxes(-1, -2)) @ np.abs(dz)
+        dx_wide = np.empty(x.shape)
+        dy = (dz.astype(np.float64) @ W.swapaxes(-1, -2)) * scale[..., None, :]
+        made = cr.PiecewiseLinear(edges).pieces(n_in, dtype)
+        NumPyBackend().piecewise_linear_backward(dy, encoded.astype(dtype), made, dx=dx_wide)
+        steepest = np.abs(dz) @ np.abs(W.swapaxes(-1, -2)) * np.abs(scale[..., None, :]) / made.width
+        for frozen in (False, True):
+            fixed = (W[..., n_in:, :] == 0).all(axis=-1) if frozen else np.zeros_like(scale[..., n_in:], bool)
+            for wants_dx in (True, False):
+                dW, dscale = (memory.output(a.shape, dtype) for a in (W, scale))
+                dx = memory.output(x.shape, dtype) if wants_dx else None
+                scale_, W_, dz_, x_, b = [memory.array(a) for a in (scale, W, dz, x, 0 * W[..., 0, :])]
+                places, z = places_on(memory, x, edges), memory.output(dz.shape, dtype)
+                backend.encoded_dense(x_, pieces, scale_, W_, b, "identity", z=z, y=z, keeps=not frozen, **places)
+                options = {"dW": dW, "dscale": dscale, "dx": dx, "frozen": frozen}
+                backend.encoded_dense_backward(x_, pieces, scale_, W_, dz_, **places, **options)
+                keep = np.concatenate([np.ones((*scale.shape[:-1], n_in), bool), ~fixed], axis=-1)
+                assert_within(memory.read(dW)[keep], (dV * scale[..., None])[keep], 40 * u * (size * 2)[keep])
+                assert_within(memory.read(dscale), (dV * W).sum(axis=-1), 40 * u * (size * np.abs(W)).sum(axis=-1))
+                if wants_dx:
+                    assert_within(memory.read(dx), dx_wide, 80 * u * steepest.sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one net", "3 members"])
+@pytest.mark.parametrize("case", ENCODED)
+def test_compiled_loops_of_encoded_layers_have_the_bits_of_numpy(rng, dtype, case, members, monkeypatch):
+    pytest.importorskip("numba", reason="numba is not installed")
+    from chainrule.backends.compiled import backend as compiled
+    from chainrule.backends.compiled.state import LOOPS
+
+    be, found = compiled.loaded(), []
+    for n in ROWS:
+        x, edges, scale, W, b = encoded_case(rng, case, (*members, n), dtype)
+        x[..., 0, 0] = np.nan if n == 7 else x[..., 0, 0]
+        made = cr.PiecewiseLinear(edges).pieces(x.shape[-1], dtype)
+        pieces = Pieces(*(values if values.dtype.kind == "i" else values.astype(dtype) for values in made))
+        dz = rng.normal(size=(*x.shape[:-1], 37)).astype(dtype)
+        for loops in (LOOPS.piecewise, None):
+            monkeypatch.setattr(LOOPS, "piecewise", loops)
+            y, dW, dscale, dx = (np.full_like(a, 7) for a in (dz, W, scale, x))
+            q = int((np.diff(pieces.first) > 0).sum())
+            places = {"piece": np.empty((*x.shape[:-1], q), np.int32), "fraction": np.empty((*x.shape[:-1], q), dtype)}
+            with be.running():
+                be.encoded_dense(x, pieces, scale, W, b, "identity", z=y, y=y, keeps=n != 7, **places)
+                options = {"dW": dW, "dscale": dscale, "dx": dx, "frozen": n == 7}
+                be.encoded_dense_backward(x, pieces, scale, W, dz, **places, **options)
+            found.append([a.tobytes() for a in (y, dW, dscale, dx)])
+        monkeypatch.undo()
+        assert found[-1] == found[-2], n

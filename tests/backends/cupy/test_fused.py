@@ -21,7 +21,10 @@ from emulation.backend import EmulatedBackend
 OPERATIONS = {name: value for name, value in vars(FusedBackend).items() if isinstance(value, FunctionType)}
 
 # What a step does not contain, or is made of two operations that are fused.
-LEFT_TO_THE_REFERENCE = {"copy_columns", "scale_and_shift", "first_nonfinite", "matmul_activation_backward"}
+LEFT_TO_THE_REFERENCE = {
+    "copy_columns", "scale_and_shift", "first_nonfinite", "matmul_activation_backward",
+    "scaled_dense", "scaled_dense_backward", "encoded_dense", "encoded_dense_backward",
+}  # fmt: skip # a list of names
 # What a device and its emulation provide.
 OF_THE_DEVICE = {"empty", "upload", "assign", "download", "running", "synchronize"}
 

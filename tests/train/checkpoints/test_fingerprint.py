@@ -9,9 +9,11 @@ import pytest
 from tests.train.checkpoints.fits import make_net, trainer, weights
 
 import chainrule as cr
+from chainrule.backends.compiled.backend import CompiledBackend
+from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import DataError, OptionError
 from chainrule.train.checkpoints.checkpoint import Checkpoint
-from chainrule.train.checkpoints.fingerprint import differences, rows_of, settings_of
+from chainrule.train.checkpoints.fingerprint import differences, machine_of, rows_of, settings_of
 from chainrule.train.checkpoints.writer import LAST
 from chainrule.train.settings import TrainingSettings
 from stopping import StopAfter
@@ -179,3 +181,12 @@ def test_an_option_of_a_parameter_group_that_an_older_version_did_not_have_was_o
     del older["optimizer"]["groups"][0]["by_fan_in"]
     assert differences(older, described()) == []
     assert len(differences(older, described(by_fan_in=True))) == 1
+
+
+def test_the_machine_says_that_an_encoding_is_fused_if_the_net_has_one(rng):
+    pytest.importorskip("numba", reason="numba is not installed")
+    layers = [cr.PiecewiseLinear.fit(rng.normal(size=(99, 2))), cr.Scale(), cr.Dense(2)]
+    nets = [cr.Network(layers, 2, backend=be) for be in (CompiledBackend(), NumPyBackend())]
+    assert differences(*map(machine_of, nets)) == ["encodings fused -> none"]
+    plain = [cr.MLP([2, 2], backend=be) for be in (CompiledBackend(), NumPyBackend())]
+    assert not differences(*map(machine_of, plain))

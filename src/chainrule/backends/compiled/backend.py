@@ -29,6 +29,8 @@ __all__ = ["CompiledBackend", "cpu_backend", "describe", "is_available", "loaded
 class CompiledBackend(NumPyBackend):
     """NumPy on the CPU with compiled loops: which file computes what; what is not listed is NumPy's."""
 
+    fuses = frozenset({"scaled_dense", "encoded_dense"})
+
     dense = layers.dense
     activate = layers.activate
     activation_backward = layers.activation_backward
@@ -42,6 +44,8 @@ class CompiledBackend(NumPyBackend):
 
     piecewise_linear = piecewise.piecewise_linear
     piecewise_linear_backward = piecewise.piecewise_linear_backward
+    encoded_dense = piecewise.encoded_dense
+    encoded_dense_backward = piecewise.encoded_dense_backward
 
     softmax_cross_entropy = losses.softmax_cross_entropy
 

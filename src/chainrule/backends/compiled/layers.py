@@ -49,7 +49,22 @@ def activate(self: NumPyBackend, activation: ActivationName, z: Array, *, out: A
             return
         except Exception as error:
             LOOPS.withdraw(error)
+    below = LOOPS.layers
+    if below is not None and activation in below.EXPONENTIAL_BELOW and _is_flat(z, out):
+        try:
+            flat, e = z.reshape(-1), self._scratch((z.size,), z.dtype, use="below")
+            below.negative_part(flat, e)
+            np.expm1(e, out=e)
+            below.EXPONENTIAL_BELOW[activation](flat, e, out.reshape(-1))
+            return
+        except Exception as error:
+            LOOPS.withdraw(error)
     NumPyBackend.activate(self, activation, z, out=out)
+
+
+def _is_flat(z: Array, out: Array) -> bool:
+    """Whether loops know these numbers, and ``out`` is one stretch of memory."""
+    return z.dtype.char in COMPILED_DTYPES and z.dtype == out.dtype and out.flags.c_contiguous
 
 
 def activation_backward(
@@ -62,8 +77,8 @@ def activation_backward(
             if dz is not dy:
                 dz[...] = dy
             if dz.ndim == 3:
-                if activation == "relu":
-                    loops.relu_backward_of_members(saved, dz, db)
+                if backward := loops.BACKWARD_OF_MEMBERS.get(activation):
+                    backward(saved, dz, db)
                 else:
                     derivative = None if activation == "identity" else _derivative(self, activation, saved)
                     _multiply_members(loops, derivative, dz, db)

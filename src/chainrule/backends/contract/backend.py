@@ -48,7 +48,9 @@ own.
 * ``activation_backward``: activation gradient and its row sum, which is the bias gradient;
 * ``matmul_activation_backward``: the gradient that leaves a layer and the activation gradient of the layer below
   (the DRELU_BGRAD epilogue of cublasLt); two lines in the reference;
-* each loss with its own gradient.
+* each loss with its own gradient;
+* ``scaled_dense``, ``encoded_dense`` and their gradients: factors of columns, or an encoding and factors, below a dense
+  layer. A net binds to them if ``fuses`` says that this device has something faster than the layers one by one.
 """
 
 from __future__ import annotations
@@ -113,6 +115,7 @@ class Backend(
     device: str  # "cpu" or "cuda:N"
     precision: str = "fp32"
     keeps_narrow_features: bool = False  # features of up to 16 bits stay as given and are converted batch by batch
+    fuses: frozenset[str] = frozenset()  # of "scaled_dense", "encoded_dense": what is faster than the layers one by one
     working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
 
     # ---- memory ---------------------------------------------------------------------------------

@@ -52,6 +52,25 @@ class LayerContract(abc.ABC):
         """
 
     @abc.abstractmethod
+    def scaled_dense(
+        self, x: Array, scale: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array
+    ) -> None:
+        """z = (x * scale) @ W + b and y = act(z): factors of columns and a dense layer.
+
+        x (n, n_in), scale (n_in,), W (n_in, n_out); else as :meth:`dense`. The factors may go into W in place of x.
+        """
+
+    @abc.abstractmethod
+    def scaled_dense_backward(
+        self, x: Array, scale: Array, W: Array, dz: Array, *, dW: Array, dscale: Array, dx: Array | None
+    ) -> None:
+        """dW = (x * scale).T @ dz,   dscale = sum_rows(x * (dz @ W.T)),   dx = (dz @ W.T) * scale unless it is None.
+
+        With V_ij = scale_i W_ij and dV = x.T @ dz: dW_ij = scale_i dV_ij and dscale_i = sum_j( dV_ij W_ij ), without a
+        product that has as many columns as x.
+        """
+
+    @abc.abstractmethod
     def activation_backward(self, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array) -> None:
         """dz = dy * act'(saved),   db = sum_rows(dz).   saved, dy, dz (n, n_out), db (n_out,).
 

@@ -16,6 +16,8 @@ RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
     {
         "matmul": {"a": 2, "b": 2, "out": 2},
         "dense": {"x": 2, "W": 2, "b": 1, "z": 2, "y": 2},
+        "scaled_dense": {"x": 2, "scale": 1, "W": 2, "b": 1, "z": 2, "y": 2},
+        "scaled_dense_backward": {"x": 2, "scale": 1, "W": 2, "dz": 2, "dW": 2, "dscale": 1, "dx": 2},
         "activation_backward": {"saved": 2, "dy": 2, "dz": 2, "db": 1},
         "matmul_activation_backward": {"dz": 2, "W": 2, "saved": 2, "out": 2, "db": 1},
         "layer_norm": {"x": 2, "gain": 1, "bias": 1, "mean": 1, "inverse_std": 1, "y": 2},
@@ -36,6 +38,10 @@ RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
         "scale_columns_backward": {"dy": 2, "x": 2, "scale": 1, "dx": 2, "dscale": 1},
         "piecewise_linear": {"x": 2, "y": 2},
         "piecewise_linear_backward": {"dy": 2, "y": 2, "dx": 2},
+        "encoded_dense": {"x": 2, "scale": 1, "W": 2, "b": 1, "z": 2, "y": 2, "piece": 2, "fraction": 2},
+        "encoded_dense_backward": {
+            "x": 2, "scale": 1, "W": 2, "dz": 2, "piece": 2, "fraction": 2, "dW": 2, "dscale": 1, "dx": 2,
+        },
         "embed": {"x": 2, "tables": 1, "means": 1, "codes": 2, "y": 2},
         "embed_backward": {"dy": 2, "codes": 2, "dtables": 1},
         "embed_means": {"tables": 1, "means": 1},

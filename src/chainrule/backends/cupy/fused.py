@@ -3,7 +3,8 @@
 Each operation is a function of the backend, in the file of its topic; its kernels are in the CUDA source beside it. An
 operation whose kernels do not know the given arguments (complex numbers, say) falls back to the reference
 implementation, outside a recorded step: see :mod:`~chainrule.backends.cupy.fallback`. What is not listed here
-(``copy_columns``, ``scale_and_shift``, ``first_nonfinite``, ``matmul_activation_backward``) is the reference's.
+(``copy_columns``, ``scale_and_shift``, ``first_nonfinite``, ``matmul_activation_backward``, ``scaled_dense``,
+``encoded_dense`` and the gradients of these two) is the reference's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from chainrule.backends.cupy.capture.launcher import Launcher
 
 class FusedBackend(Launcher):
     """All operations, by topic. Starting a launch is left to the device and to its emulation."""
+
+    fuses = frozenset()  # factors and encodings have kernels of their own
 
     # layers.py, layers.cu
     matmul = layers.matmul

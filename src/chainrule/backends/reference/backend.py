@@ -33,6 +33,8 @@ from chainrule.backends.reference.array_operations import ArrayOperations
 class ReferenceBackend(ArrayOperations):
     """Which file computes what; memory and execution are left to the implementations for NumPy and CuPy."""
 
+    fuses = frozenset({"scaled_dense"})
+
     fill = batches.fill
     copy = batches.copy
     copy_columns = batches.copy_columns
@@ -45,6 +47,8 @@ class ReferenceBackend(ArrayOperations):
     matmul = layers.matmul
     activate = layers.activate
     dense = layers.dense
+    scaled_dense = layers.scaled_dense
+    scaled_dense_backward = layers.scaled_dense_backward
     activation_backward = layers.activation_backward
     matmul_activation_backward = layers.matmul_activation_backward
     add = layers.add
@@ -69,6 +73,8 @@ class ReferenceBackend(ArrayOperations):
 
     piecewise_linear = piecewise.piecewise_linear
     piecewise_linear_backward = piecewise.piecewise_linear_backward
+    encoded_dense = piecewise.encoded_dense
+    encoded_dense_backward = piecewise.encoded_dense_backward
 
     softmax_cross_entropy = losses.softmax_cross_entropy
     focal_loss = losses.focal_loss

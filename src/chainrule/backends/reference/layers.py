@@ -26,6 +26,37 @@ def dense(
         self.activate(activation, z, out=y)
 
 
+def scaled_dense(
+    self: ArrayOperations, x: Array, scale: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array
+) -> None:
+    if x.shape[-2] > W.shape[-1]:  # the factors go into the smaller matrix
+        self.dense(x, _scaled_rows(self, W, scale), b, activation, z=z, y=y)
+        return
+    scaled = self._scratch(x.shape, x.dtype, use="scaled")
+    self.scale_columns(x, scale, out=scaled)
+    self.dense(scaled, W, b, activation, z=z, y=y)
+
+
+def scaled_dense_backward(
+    self: ArrayOperations, x: Array, scale: Array, W: Array, dz: Array, *, dW: Array, dscale: Array, dx: Array | None
+) -> None:
+    xp = self.xp
+    self.matmul(x.swapaxes(-1, -2), dz, out=dW)  # the gradient by V = scale W
+    product = self._scratch(W.shape, W.dtype, use="scaled")
+    xp.multiply(dW, W, out=product)
+    xp.sum(product, axis=-1, out=dscale)
+    xp.multiply(dW, scale[..., None], out=dW)
+    if dx is not None:
+        self.matmul(dz, _scaled_rows(self, W, scale).swapaxes(-1, -2), out=dx)
+
+
+def _scaled_rows(self: ArrayOperations, W: Array, scale: Array) -> Array:
+    """V_ij = scale_i W_ij, in scratch memory."""
+    V = self._scratch(W.shape, W.dtype, use="scaled")
+    self.xp.multiply(W, scale[..., None], out=V)
+    return V
+
+
 def activation_backward(
     self: ArrayOperations, activation: ActivationName, saved: Array, dy: Array, *, dz: Array, db: Array
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from chainrule.arena import Arena, is_trained
+from chainrule.arena import Arena, ArenaPart, is_trained
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.nn.layers.formulas import Formulas
@@ -57,6 +57,7 @@ class Binding(NamedTuple):
     state: Array  # of the step, see backends/contract/backend.py
     seed: int
     member: int = 0  # the number of the first of the nets that are passed through at once, for random numbers
+    fixed: Sequence[ArenaPart] = ()  # of the parameters: their gradients are read by no one
 
     @property
     def training(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from chainrule.backends.contract.arrays import Pieces
-from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.nn.inputs.edges import SMALLEST, quantile_edges
 from chainrule.nn.inputs.standardization import Standardization
@@ -125,6 +125,12 @@ class PiecewiseLinear(Layer):
             self._pieces[key] = self._made(*key)
         return self._pieces[key]
 
+    def assign_pieces(self, backend: Backend, n_in: int, out: Pieces) -> None:
+        """:meth:`pieces` into arrays on a device."""
+        real = np.float32 if out.start.dtype == np.float32 else np.float64
+        for array, values in zip(out, self.pieces(n_in, real), strict=True):
+            backend.assign(values, out=array)
+
     @cached_property
     def _pieces(self) -> dict[tuple[int, np.dtype], Pieces]:
         return {}
@@ -181,9 +187,7 @@ class PiecewiseLinearPass(LayerPass):
         self.backend, self.name = binding.backend, node.name
         self.y, self.dy = y, dy
         self.pieces = Pieces(columns, start, widths, low, high, first)
-        real = np.float32 if start.dtype == np.float32 else np.float64
-        for array, values in zip(self.pieces, layer.pieces(node.n_in, real), strict=True):
-            self.backend.assign(values, out=array)
+        layer.assign_pieces(self.backend, node.n_in, self.pieces)
 
     def forward(self, x: Array) -> Array:
         self.backend.piecewise_linear(x, self.pieces, y=self.y)

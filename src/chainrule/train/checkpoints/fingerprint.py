@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.backends.contract.backend import Backend
 from chainrule.json_values import plain
 from chainrule.nn.inputs.standardization import Standardization
+from chainrule.nn.layers.fused import has_fused_encoding
 from chainrule.nn.network import Network
 from chainrule.train.monitoring.choose_metric import monitor_name
 from chainrule.train.settings import TrainingSettings
@@ -57,9 +58,10 @@ def rows_of(
     return {"rows": len(X), "sha256": _digest(*parts, *held, *([] if left_out is None else [left_out]))}
 
 
-def machine_of(backend: Backend) -> dict[str, Any]:
+def machine_of(net: Network) -> dict[str, Any]:
     """What the bits of a run depend on besides its settings and rows."""
-    return {"chainrule": __version__, **backend.fingerprint()}
+    encodings = {"encodings": "fused"} if has_fused_encoding(net.fused_nodes) else {}  # other bits, in the last places
+    return {"chainrule": __version__, **net.backend.fingerprint(), **encodings}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

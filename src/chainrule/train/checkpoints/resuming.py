@@ -42,9 +42,8 @@ class Identity(NamedTuple):
         left_out: np.ndarray | None = None,
     ) -> Identity:
         """Of a fit that is about to begin."""
-        backend = net.backend
-        rows = rows_of(backend, X, y, weights, validation, left_out=left_out)
-        parts = settings_of(net, settings), rows, machine_of(backend)
+        rows = rows_of(net.backend, X, y, weights, validation, left_out=left_out)
+        parts = settings_of(net, settings), rows, machine_of(net)
         return cls(*json.loads(json.dumps(parts)))  # lists for tuples, as a file has them
 
     def refuse_another(self, checkpoint: Checkpoint, *, anywhere: bool) -> None:

@@ -50,7 +50,7 @@ class LayerStatistics:
         self._sample = _sample(net, rows)
         self._before = net.parameter_arena.like()  # as they were before the step whose update is measured
         self._state, self._totals = new_state(be), self._copy.new_totals(1)
-        self._pass = self._copy.bind(len(self._sample), training=True, state=self._state)
+        self._pass = self._copy.bind(len(self._sample), training=True, state=self._state, keep_outputs=True)
         self._read = InputReader(be, self._sample.features, len(self._sample), net.dtype)
         self._measurements: list[Measurement] = []
         self._losses: list[float] = []

@@ -1,11 +1,11 @@
-"""Loops of dense layers: bias, ReLU, and the gradients of activations with their row sums."""
+"""Loops of dense layers: bias, ReLU, ELU and SELU, and the gradients of activations with their row sums."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from chainrule.backends.compiled.jit import loop
-from chainrule.backends.reference.activations import SLOPE
+from chainrule.backends.reference.activations import SELU_FLOOR, SELU_SCALE, SLOPE
 
 
 @loop
@@ -63,6 +63,33 @@ def relu_backward_of_members(y: Any, dz: Any, db: Any) -> None:
 
 
 @loop
+def elu_backward_of_members(y: Any, dz: Any, db: Any) -> None:
+    k, n, m = y.shape
+    zero, one = y.dtype.type(0), y.dtype.type(1)
+    for a in range(k):
+        db[a, :] = zero
+        for i in range(n):
+            for j in range(m):
+                value = dz[a, i, j] * ((zero if y[a, i, j] > zero else y[a, i, j]) + one)
+                dz[a, i, j] = value
+                db[a, j] += value
+
+
+@loop
+def selu_backward_of_members(y: Any, dz: Any, db: Any) -> None:
+    k, n, m = y.shape
+    zero, floor, step = y.dtype.type(0), y.dtype.type(SELU_FLOOR), y.dtype.type(SELU_SCALE - SELU_FLOOR)
+    for a in range(k):
+        db[a, :] = zero
+        for i in range(n):
+            for j in range(m):
+                above = y[a, i, j] > zero
+                value = dz[a, i, j] * (((step if above else zero) + floor) + (zero if above else y[a, i, j]))
+                dz[a, i, j] = value
+                db[a, j] += value
+
+
+@loop
 def multiply_backward_of_members(derivative: Any, dz: Any, db: Any) -> None:
     k, n, m = dz.shape
     for a in range(k):
@@ -82,6 +109,40 @@ def sums_of_members(dz: Any, db: Any) -> None:
         for i in range(n):
             for j in range(m):
                 db[a, j] += dz[a, i, j]
+
+
+BACKWARD_OF_MEMBERS: Final[dict[str, Any]] = {
+    "relu": relu_backward_of_members,
+    "elu": elu_backward_of_members,
+    "selu": selu_backward_of_members,
+}
+
+
+# ---- straight above 0, exponential below: e is NumPy's expm1 of the negative part, in between ----------------------
+
+
+@loop
+def negative_part(z: Any, e: Any) -> None:
+    zero = z.dtype.type(0)
+    for i in range(z.size):
+        e[i] = zero if z[i] > zero else z[i]  # a nan stays
+
+
+@loop
+def elu(z: Any, e: Any, y: Any) -> None:
+    zero = z.dtype.type(0)
+    for i in range(z.size):
+        y[i] = (zero if z[i] < zero else z[i]) + e[i]
+
+
+@loop
+def selu(z: Any, e: Any, y: Any) -> None:
+    zero, scale, floor = z.dtype.type(0), z.dtype.type(SELU_SCALE), z.dtype.type(SELU_FLOOR)
+    for i in range(z.size):
+        y[i] = (zero if z[i] < zero else z[i]) * scale + e[i] * floor
+
+
+EXPONENTIAL_BELOW: Final[dict[str, Any]] = {"elu": elu, "selu": selu}
 
 
 # ---- the backward pass: in place, dz is given as dy. Two arrays that might be one keep a compiler from using vector
@@ -108,6 +169,31 @@ def leaky_relu_backward(y: Any, dz: Any, db: Any) -> None:
     for i in range(n):
         for j in range(m):
             value = dz[i, j] * (one if y[i, j] > 0 else slope)
+            dz[i, j] = value
+            db[j] += value
+
+
+@loop
+def elu_backward(y: Any, dz: Any, db: Any) -> None:
+    n, m = y.shape
+    zero, one = y.dtype.type(0), y.dtype.type(1)
+    db[:] = 0
+    for i in range(n):
+        for j in range(m):
+            value = dz[i, j] * ((zero if y[i, j] > zero else y[i, j]) + one)
+            dz[i, j] = value
+            db[j] += value
+
+
+@loop
+def selu_backward(y: Any, dz: Any, db: Any) -> None:
+    n, m = y.shape
+    zero, floor, step = y.dtype.type(0), y.dtype.type(SELU_FLOOR), y.dtype.type(SELU_SCALE - SELU_FLOOR)
+    db[:] = 0
+    for i in range(n):
+        for j in range(m):
+            above = y[i, j] > zero
+            value = dz[i, j] * (((step if above else zero) + floor) + (zero if above else y[i, j]))
             dz[i, j] = value
             db[j] += value
 
@@ -149,6 +235,8 @@ BACKWARD: Final[dict[str, Any]] = {
     "identity": identity_backward,
     "relu": relu_backward,
     "leaky_relu": leaky_relu_backward,
+    "elu": elu_backward,
+    "selu": selu_backward,
     "tanh": tanh_backward,
     "sigmoid": sigmoid_backward,
 }
