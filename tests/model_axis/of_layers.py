@@ -17,6 +17,7 @@ def layer_cases() -> Iterator[Case]:
     yield from _normalization()
     yield from _columns()
     yield from _encodings()
+    yield from _fused()
 
 
 def _batches() -> Iterator[Case]:
@@ -182,3 +183,37 @@ def _encodings() -> Iterator[Case]:
         "embed_means", lambda be, a, j: be.embed_means(a.tables, a.shares, PLAN, means=a.means),
         {"tables": ((P,), "normal"), "shares": ((4,), "share")}, {"means": ((3,), "")}, ("shares",),
     )  # fmt: skip
+
+
+def _fused() -> Iterator[Case]:
+    """A dense layer with the factors, or with the factors and the encoding, below it."""
+    upper = {"W": ((C, OUT), "normal"), "s": ((C,), "positive"), "b": ((OUT,), "normal")}
+    outputs = {"z": ((N, OUT), ""), "y": ((N, OUT), "")}
+    for shared in ((), ("x",)):
+        yield Case(
+            "scaled_dense", lambda be, a, j: be.scaled_dense(a.x, a.s, a.W, a.b, "selu", z=a.z, y=a.y),
+            {"x": (ROWS, "normal")} | upper, outputs, shared, "of shared rows" if shared else "",
+        )  # fmt: skip
+        yield Case(
+            "scaled_dense_backward",
+            lambda be, a, j: be.scaled_dense_backward(a.x, a.s, a.W, a.dz, dW=a.dW, dscale=a.ds, dx=a.dx),
+            {"x": (ROWS, "normal"), "dz": ((N, OUT), "normal")} | upper,
+            {"dW": ((C, OUT), ""), "ds": ((C,), ""), "dx": (ROWS, "")}, shared, "of shared rows" if shared else "",
+        )  # fmt: skip
+
+    def forward(be: Any, a: Any, j: int) -> None:
+        be.encoded_dense(a.x, a.pieces, a.s, a.W, a.b, "selu", z=a.z, y=a.y, piece=a.piece, fraction=a.fraction)
+
+    def backward(be: Any, a: Any, j: int) -> None:
+        forward(be, a, j)
+        places = {"piece": a.piece, "fraction": a.fraction}
+        be.encoded_dense_backward(a.x, a.pieces, a.s, a.W, a.dz, **places, dW=a.dW, dscale=a.ds, dx=a.dx)
+
+    inputs = {"x": ((N, 3), "normal"), "s": ((7,), "positive"), "W": ((7, OUT), "normal"), "b": ((OUT,), "normal")}
+    outputs |= {"piece": ((N, 2), "int32"), "fraction": ((N, 2), "")}
+    gradients = {"dW": ((7, OUT), ""), "ds": ((7,), ""), "dx": ((N, 3), "")}
+    for shared in ((), ("x",)):
+        what = "of shared rows" if shared else ""
+        yield Case("encoded_dense", forward, inputs, outputs, shared, what)
+        dz = {"dz": ((N, OUT), "normal")}
+        yield Case("encoded_dense_backward", backward, inputs | dz, outputs | gradients, shared, what)

@@ -63,7 +63,8 @@ def encoded_dense(
     np.multiply(W[..., :n_in, :], scale[..., :n_in, None], out=numbers)
     self.matmul(x, numbers, out=z)
     room = _room(self, pieces, z)
-    for member in _members(x, W, scale, _by_column(piece), _by_column(fraction), z):
+    rows = x if x.ndim == z.ndim else np.broadcast_to(x, (len(z), *x.shape))  # which members may share
+    for member in _members(rows, W, scale, _by_column(piece), _by_column(fraction), z):
         _add_fractions(pieces, room, *member, keeps=keeps)
     np.add(z, b[..., None, :], out=z)
     if activation != "identity" or z is not y:
