@@ -101,7 +101,8 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
     validation_scores_, best_validation_score_, best_iteration_ : of held-out rows; None without
     shrinkage_ : 1 if the net is as it was trained, 0 if it is the constant; None if ``shrink`` did nothing
     oof_prediction_, oof_score_ : with a preset, the probabilities of rows by the members that did not see them, (n, k),
-        nan for rows that all saw; and their metrics with standard errors, ``str(clf.oof_score_)``
+        nan for rows that all saw; and their metrics with standard errors, ``str(clf.oof_score_)``, None if all members
+        saw all rows. A plain net, ``eval_set`` and ``early_stopping`` have neither attribute
     history_ : {name: one number per epoch} of all that was recorded
     network_ : the net itself, to save, export or inspect
     """

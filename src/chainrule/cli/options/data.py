@@ -67,8 +67,8 @@ def add_arguments(parser: OptionGroup) -> None:
     add(
         "--group",
         metavar="COLUMN",
-        help="rows with the same cell in this column stay together: held out, or left out by members, are whole groups; the "
-        "column is not used as a feature",
+        help="rows with the same cell in this column stay together: whole groups are held out, or left out by members; "
+        "the column is not used as a feature",
     )
     add(
         "--time",

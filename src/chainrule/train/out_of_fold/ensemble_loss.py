@@ -10,7 +10,7 @@ the variance of the predictions of single members. From the c that did not see a
 
     L_k = L_c - (1/c - 1/k) D.
 
-Of the squared error, with D_i = v_i, that is exact. Of a probability D_i = var(p_a(y)) / (2 p(y)^2) of the row's class,
+Of the squared error, with D_i = v_i, that is exact. Of the log loss D_i = var(p_a(y)) / (2 p(y)^2), y the row's class,
 at most c / 2: one member that is sure and wrong cannot outweigh the rows. Losses with a kink have no second derivative;
 theirs is taken from L_1 - L_c = (1 - 1/c) D. With c = 1 there is nothing to tell D from, and L_1 stands for L_k.
 
