@@ -37,7 +37,7 @@ def preset_of(parameters: Parameters, *, one_epoch: bool) -> Preset | None:
     preset = parameters.preset
     if preset is None:
         return None
-    if isinstance(preset, str) and preset == "none":
+    if str(preset) == "none":
         raise OptionError("preset: expected None for a plain net, got 'none'", hint="preset=None")
     if not is_auto(preset):
         one_of("preset", preset, (*get_args(Preset), "auto"))

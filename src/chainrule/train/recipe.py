@@ -1,7 +1,7 @@
 """Settings that nobody set: the net and the training for a table of so many rows.
 
-The command line and the estimators share them. On which tables they were chosen, and what they give: docs/decisions/0018
-for plain nets (:data:`RECIPES`), 0035 for the ensembles of presets (:data:`TABLE_RECIPES`).
+The command line and the estimators share them. On which tables they were chosen, and what they give, is in
+docs/decisions/0018 for plain nets (:data:`RECIPES`), 0035 for the ensembles of presets (:data:`TABLE_RECIPES`).
 """
 
 from __future__ import annotations
