@@ -183,8 +183,10 @@ def test_frames_with_text_and_missing_values(classes):
 
 
 def test_a_preset_with_another_solver_is_refused(classes):
-    with pytest.raises(cr.OptionError, match="preset"):
+    with pytest.raises(cr.OptionError, match=r"expected solver='adam' and .*, got solver='sgd', normalization=None"):
         cr.MLPClassifier(preset="fast", solver="sgd").fit(*classes)
+    with pytest.raises(cr.OptionError, match="expected None for a plain net, got 'none'"):
+        cr.MLPClassifier(preset="none").fit(*classes)
     for options in ({"preset": "fastest"}, {"preset": "fast", "hidden_layer_sizes": ()}):
         with pytest.raises(cr.OptionError, match="preset"):
             cr.MLPClassifier(**options).fit(*classes)

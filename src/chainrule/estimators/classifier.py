@@ -47,15 +47,16 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
         layers, or a list with one per layer; "auto": "selu" with a preset, else "relu"
     solver : "adam", "sgd" or "lbfgs" (all rows at once; needs SciPy)
     alpha : of a penalty in the loss: (alpha / 2) sum(W^2) over the rows of the batch, by their weights, whose mean is
-        1; "auto": 0, from 1,000 rows 1e-4
-    batch_size : rows per step; "auto": 64, with a preset from 1,000 rows 128, else from 4,096 rows, and more for larger
-        tables; all rows if there are fewer
-    learning_rate : "cosine" (to 0 over max_iter epochs, all of which are trained) or "constant"; for sgd also
+        1; "auto": 0; without a preset from 1,000 rows 1e-4
+    batch_size : rows per step; "auto": 64; 128 with a preset from 1,000 rows, without one from 4,096; and more for
+        larger tables; all rows if there are fewer
+    learning_rate : "cosine" (to 0 over max_iter epochs) or "constant"; for sgd also
         "invscaling" or "adaptive"
-    learning_rate_init : the learning rate at the start; "auto": 0.002, with a preset its own
+    learning_rate_init : the learning rate at the start; "auto": 0.002; with a preset 0.02, from 1,000 rows 0.04,
+        divided by the square root of each layer's inputs
     power_t : of "invscaling": learning_rate_init / (rows seen)^power_t
-    max_iter : epochs, at most; iterations of lbfgs; "auto": 60 with a preset, from 1,000 rows 50, else 200, from 32,768
-        rows 60
+    max_iter : epochs, at most; iterations of lbfgs; "auto": with a preset 60, from 1,000 rows 50, and fewer for larger
+        tables; without one 200, from 32,768 rows 60
     shuffle : shuffle the rows before every epoch
     random_state : seed of weights, shuffles, dropout and the split of early_stopping
     tol, n_iter_no_change : the fit has converged once the loss (with held-out rows, their score) has not improved by
@@ -67,19 +68,22 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
     verbose : a progress line with the time left on a terminal; elsewhere, as scikit-learn, a line per epoch on stdout
     loss : "log_loss", "focal", or a loss of chainrule: ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``
     weight_decay : of AdamW (times the learning rate, beside the gradient); of sgd and lbfgs in the gradient. "auto" is
-        min(1, 5 / (learning_rate_init * steps)) with adam, with the steps of max_iter epochs, and 0 with the others
-    dropout : rate after each hidden layer, in [0, 1); "auto": 0.2 of classes from 100 rows with a preset, else from
-        1,000 rows if hidden_layer_sizes is "auto" too, and 0
+        min(1, 5 / (learning_rate_init * steps)) with adam, with the steps of max_iter epochs, and 0 with the others and
+        with a preset
+    dropout : rate after each hidden layer, in [0, 1); "auto": with a preset 0.2 of classes from 100 rows; without one
+        0.2 from 1,000 rows if hidden_layer_sizes is "auto" too; else 0
     n_members : nets that are trained at once, whose mean is the prediction; "auto": the number of the preset, else 1
     preset : "fast", "default" or "best": an ensemble of 2, 8 or 24 nets for tables (docs/scikit-learn.md); what is set
-        of ``hidden_layer_sizes``, ``dropout``, ``max_iter``, ... is taken, the rest is the preset's. Members leave out
-        some of the rows, and these choose the epoch, a temperature, and an honest score. None: one plain net. "auto":
+        of ``hidden_layer_sizes``, ``dropout``, ``max_iter``, ... is taken, the rest is the preset's (``beta_2`` and
+        ``standardize`` always). Members leave out some of the rows, and these choose the epoch and how far predictions
+        are shrunk, and give the score ``oof_score_``. None: one plain net. "auto":
         "default", or None if parameters describe a net or a training of your own (``hidden_layer_sizes``,
         ``activation``, ``solver``, ``alpha``, ``learning_rate``, ``learning_rate_init``, ``weight_decay``, ...), for
         ``warm_start`` and for ``partial_fit``
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}: of the loss, "balanced" by the weights of the training rows
-    standardize : scale features to mean 0 and standard deviation 1 inside the net, outliers bent over smoothly
+    standardize : scale features to mean 0 and standard deviation 1 inside the net (with a preset by median and
+        quartiles), outliers bent over smoothly
     embed_above : a column of text with more categories than this gets a learned vector for each of them
         (:class:`Embedding`), instead of a column of X for each of the 32 most frequent; None for no column
     shrink : shrink predictions towards the best constant prediction by a factor chosen on rows that members leave out.
@@ -90,8 +94,8 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
         "valid_roc_auc", ..., or a ``cr.Metric``
     callbacks : ``cr.Callback`` objects, or functions of an EpochRecord
     device : "auto", "cpu", "cuda", "cuda:N"; None for the variable CHAINRULE_DEVICE, else "auto"
-    dtype : "float32", "float64" or "auto": float32 for float32 X, frames with text or missing values and a preset of
-        1,000 rows or more, else float64
+    dtype : "float32", "float64" or "auto": float32 for float32 X, for frames with text or missing values, and with a
+        preset from 1,000 rows on; else float64
 
     Attributes
     ----------
@@ -101,7 +105,8 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
     validation_scores_, best_validation_score_, best_iteration_ : of held-out rows; None without
     shrinkage_ : 1 if the net is as it was trained, 0 if it is the constant; None if ``shrink`` did nothing
     oof_prediction_, oof_score_ : with a preset, the probabilities of rows by the members that did not see them, (n, k),
-        nan for rows that all saw; and their metrics with standard errors, ``str(clf.oof_score_)``
+        nan for rows that all saw; and their metrics with standard errors, ``str(clf.oof_score_)``, None if all members
+        saw all rows. A plain net, ``eval_set`` and ``early_stopping`` have neither attribute
     history_ : {name: one number per epoch} of all that was recorded
     network_ : the net itself, to save, export or inspect
     """

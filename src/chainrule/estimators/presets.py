@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from chainrule.errors import OptionError
 from chainrule.estimators.parameters import Parameters
 from chainrule.options import one_of
 from chainrule.train.recipe import Preset, is_auto
@@ -36,6 +37,8 @@ def preset_of(parameters: Parameters, *, one_epoch: bool) -> Preset | None:
     preset = parameters.preset
     if preset is None:
         return None
+    if str(preset) == "none":
+        raise OptionError("preset: expected None for a plain net, got 'none'", hint="preset=None")
     if not is_auto(preset):
         one_of("preset", preset, (*get_args(Preset), "auto"))
         return preset  # type: ignore[return-value]

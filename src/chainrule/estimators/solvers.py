@@ -20,6 +20,7 @@ from chainrule.nn.network import Network
 from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.schedules import Schedule
 from chainrule.options import one_of
+from chainrule.plain_text import show
 from chainrule.train.building import Updates, build_optimizer, build_trainer
 from chainrule.train.feeding.batches import plan_batches
 from chainrule.train.recipe import LEARNING_RATE, Choices, Preset, Recipe, Settings, resolve, resolve_preset
@@ -90,7 +91,8 @@ def _resolved(parameters: Parameters, rows: int, recipe: Recipe, choices: Choice
     if choices.preset is not None:
         if parameters.solver != "adam" or parameters.normalization is not None:
             raise OptionError(
-                f"preset: expected solver='adam' and no normalization with preset={choices.preset!r}",
+                f"preset: expected solver='adam' and normalization=None with preset={choices.preset!r}, got "
+                f"solver={show(parameters.solver)}, normalization={show(parameters.normalization)}",
                 hint="preset=None for a net of your own",
             )
         settings = resolve_preset(choices, rows, task=task, lr=initial_rate(parameters))

@@ -1,7 +1,7 @@
 """Settings that nobody set: the net and the training for a table of so many rows.
 
-The command line and the estimators share them. They were chosen on tables and splits other than those that the
-documentation reports; docs/decisions/0018 has the figures.
+The command line and the estimators share them. On which tables they were chosen, and what they give, is in
+docs/decisions/0018 for plain nets (:data:`RECIPES`), 0035 for the ensembles of presets (:data:`TABLE_RECIPES`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ MOST_STEPS = 1 << 63  # that are told apart: a whole number may be larger than e
 Auto: TypeAlias = Literal["auto"]
 Preset: TypeAlias = Literal["fast", "default", "best"]
 MEMBERS: Final[dict[Preset, int]] = {"fast": 2, "default": 8, "best": 24}
-AVERAGE = 1 - 1e-9  # decay of the weights' average: 9 / (t + 10) of each step's weights
+AVERAGE = (
+    1 - 1e-9
+)  # decay of the weights' average, at most: early it is less, so that step t has the share 9 / (t + 10)
 SMOOTHING = 0.05  # of labels
 BETA_2 = 0.95  # of Adam, whose steps are large and few
 T = TypeVar("T")
@@ -180,7 +182,7 @@ TABLE_RECIPES = (
     TableRecipe(262_144, bins=16, bins_of_numbers=48, batch_size=512, epochs=12, lr=0.04),
 )
 HIDDEN = (96, 64)
-# The loss of many rows seldom falls again so long after it was lowest: all epochs would give the same errors.
+# Of many rows: their loss seldom falls again so long after it was lowest, and all epochs would give the same errors.
 LONG_PAST, STOPPING_ROWS = EarlyStopping(patience=5, monitor=LEFT_OUT, patience_fraction=0.5), 1_000
 DROPOUT, DROPOUT_ROWS = 0.2, 100  # of classes; of fewer rows a row of weight 2 is two rows in a batch of all
 SELU: Final[ActivationName] = "selu"  # of the nets for tables

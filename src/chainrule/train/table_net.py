@@ -5,7 +5,8 @@ From prepared columns x (n, n_in), some of them codes of categories, to outputs:
     [codes -> vectors]  y = [x | f(x)]  z = y W + b,   f: fractions of pieces, a factor per column, two hidden layers
 
 So the outputs are a straight line in x, the rows of W that belong to it, plus what the hidden layers add. The line
-begins as the ridge regression of the rows that the member is trained on; what the hidden layers add begins at 0.
+begins as the ridge regression of the rows that the member is trained on; what the hidden layers add begins at 0. Nets
+for classes have no line (``has_line``): y = f(x).
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ def test_group_holds_out_whole_groups(run, visits, monkeypatch):
     assert len(set(patients[split.held_out])) == 3
     assert net.preparation.encoder.table_names == ("x", "color"), "the group is no feature"
     again = run("train", "--config", "m/config.toml", "--run-dir", "n")
-    assert "note     column 'patient' says which rows are held out, and is no feature" in again.err
+    assert "note     column 'patient' says which rows are held out or left out, and is no feature" in again.err
     assert Path("m/model.safetensors").read_bytes() == Path("n/model.safetensors").read_bytes()
     Path("new.csv").write_text("x,color\n1,red\n")
     assert run("predict", "m", "new.csv", "--device", "cpu").code == 0, "and not needed later"

@@ -73,6 +73,24 @@ def test_a_preset_trains_on_all_rows_and_is_judged_by_those_that_members_left_ou
     assert held.json["valid"]["r2"] > 0.9
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--members", 1), "one net leaves out no row"),
+        (("--time", "day"), "too many rows have the latest time for members to leave them out"),
+        (("--valid", 0.2, "--members", 1), None),
+        ((), None),
+    ],
+)
+def test_a_preset_that_leaves_out_no_row_says_why_there_is_no_score(run, rng, options, why):
+    rows = np.column_stack([rng.normal(size=(40, 2)), np.arange(40) // 20])
+    np.savetxt("t.csv", rows, delimiter=",", header="a,y,day", comments="")
+    found = run("train", "t.csv", "--target", "y", "--epochs", 2, "--device", "cpu", "--run-dir", "m", *options)
+    assert found.code == 0
+    assert ("there is no score" in found.err) == (why is not None)
+    assert why is None or f"note     {why}: the last epoch is kept, and there is no score (--valid 0.2 " in found.err
+
+
 def test_a_preset_of_classes_is_resumed(run, capsys):
     options = ("--preset", "fast", "--epochs", 4, "--device", "cpu", "--checkpoint-every", 1, "--json")
     whole = run("train", "digits", *options, "--run-dir", "m").json

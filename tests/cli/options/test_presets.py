@@ -72,9 +72,9 @@ def test_the_scaling_that_is_used(options, scaling):
     ("options", "message"),
     [
         ("--optimizer sgd", "--preset best: expected --optimizer adam or adamw, got --optimizer sgd"),
-        ("--residual", "expected no --normalization and no --residual, got one of them"),
-        ("--normalization layer", "expected no --normalization and no --residual, got one of them"),
-        ("--scaling standard", "expected --scaling robust, got standard"),
+        ("--residual", "expected no --normalization and no --residual, got --residual"),
+        ("--normalization layer", "expected no --normalization and no --residual, got --normalization layer"),
+        ("--scaling standard", "expected --scaling robust, got --scaling standard"),
     ],
 )
 def test_what_the_net_of_a_preset_cannot_have_is_refused(options, message):

@@ -127,6 +127,14 @@ def test_with_times_every_member_leaves_out_the_latest_rows():
     assert (np.diff(times[np.argsort(block, kind="stable")].reshape(16, -1).max(axis=1)) > 0).all()
 
 
+def test_the_latest_rows_of_few_are_as_many_for_classes_as_for_numbers():
+    """They are not dealt by class. Of a quarter of the rows, some with the time of others, none could be left out."""
+    times = np.sort(np.random.default_rng(0).integers(0, 100, 300))
+    of_numbers, of_classes = (leave_out_blocks(300, 8, times=times, classes=c).mask for c in (None, np.arange(300) % 3))
+    assert (of_classes == of_numbers).all()
+    assert 300 / 8 <= of_classes[0].sum() < 300 / 4
+
+
 @pytest.mark.parametrize("times", [[1, 1, 1, 1], [1, 2], [1, 2, 3, 3, 3, 3]])
 def test_with_too_few_times_nothing_is_left_out(times):
     assert not leave_out_blocks(len(times), 8, times=np.array(times)).mask.any()

@@ -18,6 +18,7 @@ LINES = [
     ({"loss": 1.0, "r2": 0.9, "valid_loss": 2.0, "valid_r2": -3.0}, "train 1  valid 2  r2 -3"),
     ({"loss": 1.0, "d2": 0.9, "valid_loss": 2.0, "valid_d2": 0.8, "valid_mae": 3.0}, "train 1  valid 2  d2 0.8  mae 3"),
     ({"loss": 1.0, "valid_loss": 2.0, "valid_accuracy": 0.8}, "train 1  valid 2"),
+    ({"loss": 0.5, "r2": 0.9, "left_out_loss": 0.75}, "train 0.5  r2 0.9  left out 0.75"),
     ({}, ""),
 ]
 

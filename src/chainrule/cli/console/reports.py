@@ -19,6 +19,7 @@ from chainrule.train.records.run import EpochRecord, Run
 from chainrule.train.shrinkage.outcome import MEANING
 
 PLAIN_LINES = 10  # progress lines in all if stderr is no terminal
+UNJUDGED = "(--valid 0.2 holds rows out, chainrule cv scores all rows)"
 
 
 class PlainLines:
@@ -32,8 +33,10 @@ class PlainLines:
             output.say("epoch", f"{record.epoch}/{record.epochs}  {describe(record.metrics)}")
 
 
-def say_plan(say: Say, options: TrainingOptions, settings: Settings, data: TrainingData, net: Network) -> None:
-    """What is about to be trained, on what."""
+def say_plan(
+    say: Say, options: TrainingOptions, settings: Settings, data: TrainingData, net: Network, *, leaves_out: bool
+) -> None:
+    """What is about to be trained, on what; ``leaves_out`` is whether members of an ensemble leave out rows."""
     say("data", describe_data(data))
     if data.columns:
         say("columns", data.columns)
@@ -41,7 +44,19 @@ def say_plan(say: Say, options: TrainingOptions, settings: Settings, data: Train
         say("vectors", describe_embedding(net.layers[0], data))
     for note in data.notes:
         say("note", note)
+    if settings.table is not None and data.valid is None and not leaves_out:
+        say(
+            "note", f"{_why_none_is_left_out(settings, data)}: the last epoch is kept, and there is no score {UNJUDGED}"
+        )
     say("model", describe_net(options, settings, net))
+
+
+def _why_none_is_left_out(settings: Settings, data: TrainingData) -> str:
+    if settings.members == 1:
+        return "one net leaves out no row"
+    if data.times is not None:
+        return "too many rows have the latest time for members to leave them out"
+    return "there are too few rows for members to leave any out"
 
 
 def describe_data(data: TrainingData) -> str:

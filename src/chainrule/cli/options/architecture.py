@@ -61,19 +61,22 @@ def add_arguments(parser: OptionGroup) -> None:
         "--dropout",
         type=float,
         metavar="X",
-        help="rate after each hidden layer (0.2 of classes; with --preset none from 1,000 rows; 0 with --hidden)",
+        help="rate after each hidden layer (0.2 of classes from 100 rows, else 0; with --preset none 0.2 from "
+        "1,000 rows, 0 with --hidden)",
     )
     add(
         "--preset",
         choices=[*get_args(Preset), *get_args(NoPreset)],
-        help="2, 8 or 24 nets for tables, judged by rows that they leave out, or none: one plain net (default; none if "
-        "an option describes a net or its updates: --hidden, --activation, --optimizer, --lr, ...)",
+        help="2, 8 or 24 nets for tables, whose mean predicts, scored by rows that they leave out; or none: one plain "
+        "net, scored by held-out rows (default; none if an option describes a net or its updates: --hidden, "
+        "--activation, --optimizer, --lr, ...)",
     )
     add(
         "--members",
         type=positive_int,
         metavar="K",
-        help="nets trained at once, whose mean is the prediction (8; with --preset none 1)",
+        help="nets trained at once, whose mean is the prediction (the number of the preset; with --preset none 1). One "
+        "net of a preset leaves out no row, so it has no score",
     )
     add(
         "--normalization",

@@ -61,16 +61,18 @@ def add_arguments(parser: OptionGroup) -> None:
         "--valid",
         type=held_out,
         metavar="X",
-        help=f"fraction of the rows to hold out, or a file; 0: none (0; with --preset none or --patience {FRACTION})",
+        help="fraction of the rows to hold out, or a file; 0: none (0, as members of a preset leave out rows; "
+        f"{FRACTION} with --preset none, --patience, --monitor or --metrics)",
     )
     add(
         "--group",
         metavar="COLUMN",
-        help="rows with the same cell in this column stay together: --valid is a fraction of the groups; the column is "
-        "not used as a feature",
+        help="rows with the same cell in this column stay together: whole groups are held out, or left out by members; "
+        "the column is not used as a feature",
     )
     add(
         "--time",
         metavar="COLUMN",
-        help="hold out the latest rows by this column, numbers or ISO dates; the column is not used as a feature",
+        help="hold out, or leave out, the latest rows by this column, numbers or ISO dates; the column is not "
+        "used as a feature",
     )

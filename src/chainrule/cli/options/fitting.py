@@ -34,12 +34,19 @@ class FitOptions:
 
 def add_arguments(parser: OptionGroup) -> None:
     add = parser.add_argument
-    add("--epochs", type=positive_int, metavar="N", help="passes over the rows (200; from 32,768 rows 60)")
+    add(
+        "--epochs",
+        type=positive_int,
+        metavar="N",
+        help="passes over the rows (60; from 1,000 rows 50, and fewer of larger tables; with --preset none 200, from "
+        "32,768 rows 60)",
+    )
     add(
         "--batch-size",
         type=positive_int,
         metavar="N",
-        help="rows per step (64; from 4,096 rows 128; from 16,384 rows 256)",
+        help="rows per step (64; from 1,000 rows 128; from 65,536 rows 256; from 262,144 rows 512; with --preset none "
+        "64; from 4,096 rows 128; from 16,384 rows 256)",
     )
     add("--accumulate", type=positive_int, default=1, metavar="N", help="batches that make one update (1)")
     add("--class-weight", choices=["balanced"], help="weight rows so that every class counts equally")
@@ -47,21 +54,29 @@ def add_arguments(parser: OptionGroup) -> None:
         "--ema",
         type=float,
         metavar="X",
-        help="keep an exponential moving average of the weights as the model; decay, e.g. 0.999 (off)",
+        help="keep an exponential moving average of the weights as the model; decay, e.g. 0.999 (a preset's "
+        "average has the share 9 / (t + 10) of the weights after step t; with --preset none off)",
     )
     add(
         "--patience",
         type=positive_int,
         metavar="N",
-        help="stop after N epochs in which the monitored metric did not improve (off)",
+        help="stop after N epochs in which the monitored metric did not improve; holds out a "
+        "fifth of the rows (off; from 1,000 rows a preset stops half as many epochs after its best one as that took, "
+        "at least 5)",
     )
     add(
         "--monitor",
         metavar="NAME",
-        help="metric that decides which epoch is kept, e.g. valid_accuracy (default: loss with the cosine schedule; "
-        "valid_loss with another schedule, --patience or --no-shrink)",
+        help="metric that decides which epoch is kept, e.g. valid_accuracy (left_out_loss, of the rows that members "
+        "leave out; if rows are held out loss with the cosine schedule, valid_loss with another schedule, --patience "
+        "or --no-shrink)",
     )
-    add("--no-shrink", action="store_true", help="do not shrink the predictions towards the best constant prediction")
+    add(
+        "--no-shrink",
+        action="store_true",
+        help="do not shrink predictions towards the best constant prediction, nor make probabilities surer",
+    )
     add(
         "--metrics",
         type=names,

@@ -122,7 +122,13 @@ def add_arguments(parser: OptionGroup) -> None:
         default="adamw",
         help="(adamw); lbfgs uses all rows per step, --epochs is its number of iterations; needs SciPy",
     )
-    add("--lr", type=float, metavar="X", help="learning rate (0.002; sgd 0.01)")
+    add(
+        "--lr",
+        type=float,
+        metavar="X",
+        help="learning rate (0.002; sgd 0.01; of a preset 0.02, from 1,000 rows 0.04, divided by the square root of "
+        "each layer's inputs)",
+    )
     add("--schedule", choices=SCHEDULES, help=ABOUT_SCHEDULES)
     add(
         "--warmup",
@@ -135,6 +141,6 @@ def add_arguments(parser: OptionGroup) -> None:
         "--weight-decay",
         type=float,
         metavar="X",
-        help="of weights, not of biases (adamw 5 / (lr steps), at most 1; others 0)",
+        help="of weights, not of biases (of a preset 0; with --preset none adamw 5 / (lr steps), at most 1, others 0)",
     )
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")

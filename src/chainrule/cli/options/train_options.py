@@ -79,9 +79,10 @@ class TrainingOptions:
         if updates.optimizer not in {"adam", "adamw"}:
             got = f"--optimizer {updates.optimizer}"
         elif net.normalization is not None or net.residual:
-            expected, got = "no --normalization and no --residual", "one of them"
+            got = "--residual" if net.normalization is None else f"--normalization {net.normalization}"
+            expected = "no --normalization and no --residual"
         elif net.scaling not in {None, _scaling_of(preset)}:
-            expected, got = f"--scaling {_scaling_of(preset)}", str(net.scaling)
+            expected, got = f"--scaling {_scaling_of(preset)}", f"--scaling {net.scaling}"
         else:
             return
         raise OptionError(

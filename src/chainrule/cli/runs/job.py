@@ -106,7 +106,7 @@ def _prepare(
     net, left_out = net_of(options, settings, data, backend), left_out_rows(options, settings, data)
     begin_line(net, settings, HostTable(data.X, data.y), left_out)
     refuse_unsavable(net, directory.path / MODEL)
-    say_plan(say, options, settings, data, net)
+    say_plan(say, options, settings, data, net, leaves_out=left_out is not None)
     directory.describe(
         facts={"argv": ["chainrule", *out.argv], "seed": options.device.seed, **facts},
         config=config_text(*used_options(options, settings, data, net, leaves_out=left_out is not None)),

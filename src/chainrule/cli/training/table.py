@@ -68,7 +68,8 @@ def read_training_table(options: TrainingOptions) -> TrainingTable:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
     plan = plan_target(table.target, loss=_loss_of_task(data.task, options.net.loss), source=table.source)
     notes = [*table.notes, *doubts(table, data.max_categories or MAX_CATEGORIES)]
-    notes += [f"column {name!r:.60} says which rows are held out, and is no feature" for name in split_columns]
+    about = "says which rows are held out or left out, and is no feature"
+    notes += [f"column {name!r:.60} {about}" for name in split_columns]
     return TrainingTable(table, plan, groups, times, tuple(notes))
 
 

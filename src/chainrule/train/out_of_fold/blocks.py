@@ -1,9 +1,10 @@
 """Which rows each member of an ensemble leaves out: blocks of rows, each left out by a few members.
 
-Of B blocks of equal weight (16; below 1,000 rows 8, of classes 4) member i of k leaves out block i mod g, g = k / 2,
-rounded down: every block that is left out has two members or more that never see it, so that the mean of these *pairs*
-can be judged, and how much they differ says what a larger ensemble would gain. Of two or three members each leaves out
-a block of its own (g = k), one member leaves out none. With k of 2 B and more every block is left out.
+Of B blocks of equal weight (16; below 1,000 rows 8 of a regression, 4 of classes) member i of k leaves out block
+i mod g, g = k / 2, rounded down: every block that is left out has two members or more that never see it, so that the
+mean of these *pairs* can be judged, and how much they differ says what a larger ensemble would gain. Of two or three
+members each leaves out a block of its own (g = k), one member leaves out none. With k of 2 B and more every block is
+left out.
 
 What must not be separated is one *unit* and lies in one block: copies of a row, and the rows of a group. Classes are
 dealt evenly over the blocks. If all rows of a class lie in one block, their units are left out by no member.
@@ -63,9 +64,9 @@ def leave_out_blocks(
         are then ignored
     weights : (n,), from 0 up; blocks have equal weight as nearly as possible. None for all ones
     """
-    count = BLOCKS if n >= FEW_ROWS else FEW_BLOCKS if classes is None else FEW_BLOCKS_OF_CLASSES
     if times is not None:
-        return _latest(times, count, members)
+        return _latest(times, BLOCKS if n >= FEW_ROWS else FEW_BLOCKS, members)
+    count = BLOCKS if n >= FEW_ROWS else FEW_BLOCKS if classes is None else FEW_BLOCKS_OF_CLASSES
     unit = np.arange(n) if groups is None and copies is None else together(n, groups, copies)
     units = int(unit.max(initial=-1)) + 1
     count = max(1, min(count, units))

@@ -10,7 +10,7 @@ the variance of the predictions of single members. From the c that did not see a
 
     L_k = L_c - (1/c - 1/k) D.
 
-Of the squared error, with D_i = v_i, that is exact. Of a probability D_i = var(p_a(y)) / (2 p(y)^2) of the row's class,
+Of the squared error, with D_i = v_i, that is exact. Of the log loss D_i = var(p_a(y)) / (2 p(y)^2), y the row's class,
 at most c / 2: one member that is sure and wrong cannot outweigh the rows. Losses with a kink have no second derivative;
 theirs is taken from L_1 - L_c = (1 - 1/c) D. With c = 1 there is nothing to tell D from, and L_1 stands for L_k.
 
@@ -29,6 +29,7 @@ from chainrule.train.shrinkage.deviance import perfect_loss, summed_loss
 from chainrule.train.shrinkage.held_out import HeldOutPredictions
 
 Factors = np.ndarray | float
+SMALLEST_Q = 1e-12  # of 1 - p: powers below 0 of it stay finite
 
 
 def deviance_of_ensemble(
@@ -65,13 +66,26 @@ def _spread(loss: Loss, held_out: HeldOutPredictions, z: np.ndarray) -> float:
 
 
 def _of_classes(loss: Loss, held_out: HeldOutPredictions, z: np.ndarray) -> np.ndarray:
-    """(m,): var(p_a(y)) / (2 p(y)^2); of the focal loss its largest term, (1 - p(y))^gamma times as much."""
+    """(m,): var(p_a(y)) / (2 p(y)^2); of the focal loss :func:`_focal_curvature` times as much."""
     rows, labels = np.arange(z.shape[1]), held_out.targets
     largest = z.max(axis=-1)
     log_p = z[:, rows, labels] - largest - np.log(np.exp(z - largest[..., None]).sum(axis=-1))
     log_mean = held_out.logits[rows, labels]
     found = _relative_variance(log_p, log_mean) / 2
-    return found * -(np.expm1(np.minimum(log_mean, 0)) ** loss.gamma) if isinstance(loss, Focal) else found
+    return found * _focal_curvature(log_mean, loss.gamma) if isinstance(loss, Focal) else found
+
+
+def _focal_curvature(log_p: np.ndarray, gamma: float) -> np.ndarray:
+    """p^2 l'' of l = -(1 - p)^gamma log(p), which of -log(p) is 1.
+
+    q^gamma + 2 gamma p q^(gamma - 1) - gamma (gamma - 1) p^2 log(p) q^(gamma - 2), q = 1 - p.
+    """
+    log_p = np.minimum(log_p, 0)
+    p, q = np.exp(log_p), np.maximum(-np.expm1(log_p), SMALLEST_Q)
+    found: np.ndarray = (
+        q**gamma + 2 * gamma * p * q ** (gamma - 1) - gamma * (gamma - 1) * p**2 * log_p * q ** (gamma - 2)
+    )
+    return found
 
 
 def _relative_variance(logs: np.ndarray, log_mean: np.ndarray) -> np.ndarray:

@@ -8,9 +8,9 @@ error, with y and z as deviations from the constant, z_a of member a, and z thei
     L(f) = sum_i w_i (y^2 - 2 f y z + f^2 q),    q = z^2 - (1/c - 1/k) var(z_a),
     f = sum_i(w_i y z) / sum_i(w_i q), clipped to [0, 1], less the share of its gain that may be chance
 
-where z^2 of a pair less half its variance is the product z_a z_b, so that q is, on average, what the mean of all k has
-for a square. Each target column has a factor of its own. An f above 0 must pay for itself, as there, and for the
-epoch, which the same rows have chosen.
+where q is, on average, the square of the mean of all k: that of c is larger by the part 1/c - 1/k of the members'
+variance. (Of a pair, and infinite k, q is the product z_a z_b.) Each target column has a factor of its own. An f above
+0 must pay for itself, as there, and for the epoch, which the same rows have chosen.
 
 Of probabilities: :mod:`~chainrule.train.out_of_fold.temperature`.
 """

@@ -39,7 +39,7 @@ class LeftOutLoss:
             return math.nan
         total = sum(self._perfect(part) for part in parts)
         total += deviance_of_ensemble(self._judge, parts, np.zeros(self._loss.n_out), self._members, 1.0)
-        return total * self._judge.scale / weight if self._judge.mean and weight else total
+        return total * self._judge.scale / weight if self._judge.mean else total
 
     def _perfect(self, part: OutOfFoldPart) -> float:
         return _weight(part) * self._judge.perfect(part.targets, part.weights)

@@ -77,14 +77,12 @@ class Progress:
 
 
 def describe(metrics: Mapping[str, float]) -> str:
-    """``train 0.021  valid 0.078  accuracy 0.981``: losses by the rows they are of, metrics of the validation rows."""
+    """``train 0.021  valid 0.078  accuracy 0.981``: losses by the rows they are of, each metric behind its rows' loss:
+    of the validation rows, if there are any, else of the training rows."""
     metric = next((name for name in RECORDED if name in metrics), "")
-    shown = [
-        ("train", "loss"),
-        ("left out", LEFT_OUT),
-        ("valid", "valid_loss"),
-        (metric, f"valid_{metric}" if "valid_loss" in metrics else metric),
-    ]
+    shown = [("train", "loss"), ("valid", "valid_loss"), (metric, f"valid_{metric}")]
+    if "valid_loss" not in metrics:
+        shown = [("train", "loss"), (metric, metric), ("left out", LEFT_OUT)]
     known = {"valid_loss", *(f"valid_{name}" for name in RECORDED)}
     shown += [(key.removeprefix("valid_"), key) for key in metrics if key.startswith("valid_") and key not in known]
     return "  ".join(f"{printable(label)} {metrics[key]:.4g}" for label, key in shown if key in metrics)

@@ -1,0 +1,38 @@
+"""The loss of a large ensemble, as a pair of its members tells it."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.train.out_of_fold.ensemble_loss import deviance_of_ensemble
+from chainrule.train.out_of_fold.predictions import OutOfFoldPart
+
+ROWS, MEMBERS = 2_000, 8
+
+
+@pytest.mark.parametrize(
+    "loss", [cr.SoftmaxCrossEntropy(), *(cr.Focal(gamma=g) for g in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0))]
+)
+def test_a_pair_tells_the_loss_of_the_whole_ensemble(loss, rng):
+    """The gain that a pair lacks is known to a fifth of it; a wrong sign or a missing term is half of it and more."""
+    logits = 1.2 * rng.normal(size=(1, ROWS, 3)) + 0.5 * rng.normal(size=(MEMBERS, ROWS, 3))
+    shares = np.exp(logits[0]) / np.exp(logits[0]).sum(axis=1, keepdims=True)
+    labels = (shares.cumsum(axis=1) > rng.random((ROWS, 1))).argmax(axis=1).astype(np.int32)
+    whole = OutOfFoldPart(tuple(range(MEMBERS)), np.arange(ROWS), logits, labels, None)
+    pairs = [whole._replace(members=(j, j + 1), logits=logits[j : j + 2]) for j in range(0, MEMBERS, 2)]
+
+    def of(part, members):
+        return deviance_of_ensemble(loss.bind(3), [part], np.zeros(3), members, 1.0)
+
+    pair, found = np.mean([of(p, 2) for p in pairs]), np.mean([of(p, MEMBERS) for p in pairs])
+    gain = pair - of(whole, MEMBERS)
+    assert gain > 0
+    assert pair - found == pytest.approx(gain, rel=0.2)
+
+
+def test_a_row_that_is_surely_right_has_a_finite_focal_loss():
+    logits = np.array([[[900.0, 0.0]], [[800.0, 0.0]]])
+    part = OutOfFoldPart((0, 1), np.arange(1), logits, np.zeros(1, np.int32), None)
+    for gamma in (0.0, 0.5, 2.0):
+        found = deviance_of_ensemble(cr.Focal(gamma=gamma).bind(2), [part], np.zeros(2), 8, 1.0)
+        assert found == pytest.approx(0, abs=1e-9)
