@@ -152,15 +152,15 @@ def test_partial_fit_trains_an_ensemble_without_leaving_rows_out(classes):
     for _ in range(3):
         clf.partial_fit(X, y, classes=np.unique(y))
     assert clf.network_.members == 2
-    assert not hasattr(clf, "oof_score_")
+    assert clf.oof_score_ is None
 
 
 def test_a_fit_without_a_preset_has_nothing_of_the_one_before(numbers):
     reg = cr.MLPRegressor(**FEW).fit(*numbers)
     assert reg.oof_score_.rows
     reg.set_params(preset=None).fit(*numbers)
-    assert not hasattr(reg, "oof_score_")
-    assert not hasattr(reg, "oof_prediction_")
+    assert reg.oof_score_ is None
+    assert reg.oof_prediction_ is None
 
 
 def test_copies_of_a_row_are_left_out_together(classes):
@@ -182,9 +182,21 @@ def test_frames_with_text_and_missing_values(classes):
     assert embedded.predict_proba(frame).shape == (len(X), 3)
 
 
-def test_a_preset_with_another_solver_is_refused(classes):
-    with pytest.raises(cr.OptionError, match=r"expected solver='adam' and .*, got solver='sgd', normalization=None"):
-        cr.MLPClassifier(preset="fast", solver="sgd").fit(*classes)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "sgd"}, "solver: expected 'adam' with preset='fast', got 'sgd'"),
+        ({"normalization": "layer"}, "normalization: expected None with preset='fast', got 'layer'"),
+        ({"standardize": False}, "standardize: expected True with preset='fast', got False"),
+        ({"beta_2": 0.99}, r"beta_2: expected 0\.999 with preset='fast', got 0\.99"),
+    ],
+)
+def test_what_a_preset_cannot_have_is_refused(classes, options, message):
+    with pytest.raises(cr.OptionError, match=message):
+        cr.MLPClassifier(preset="fast", **options).fit(*classes)
+
+
+def test_a_preset_that_does_not_exist_is_refused(classes):
     with pytest.raises(cr.OptionError, match="expected None for a plain net, got 'none'"):
         cr.MLPClassifier(preset="none").fit(*classes)
     for options in ({"preset": "fastest"}, {"preset": "fast", "hidden_layer_sizes": ()}):

@@ -96,7 +96,7 @@ class BaseMLP(NetFitting):
         plan = self._plan(training, settings, seed, validation, one_epoch=one_epoch, leaves_out=leaves_out)
         try:
             run = self._train(training, validation, plan, rows.unit, left_out, moves_scale=one_epoch and not first)
-            self.shrinkage_ = None
+            self.shrinkage_ = self.oof_prediction_ = self.oof_score_ = None
             if left_out is not None:
                 self._learn_from_left_out(training, run, left_out, seed)
             elif self.shrink and judges:
@@ -104,7 +104,7 @@ class BaseMLP(NetFitting):
         finally:
             namespace = namespace_of(X)
             self._publish_weights(namespace)
-        if left_out is not None and namespace is not None and hasattr(self, "oof_prediction_"):
+        if left_out is not None and namespace is not None and self.oof_prediction_ is not None:
             self.oof_prediction_ = namespace.to_device(self.oof_prediction_)
         self._record(run, len(training.y), joins=one_epoch and not first)
         self._warn(run, plan.convergence, settings.epochs, one_epoch=one_epoch)

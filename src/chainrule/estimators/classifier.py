@@ -74,12 +74,11 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
         0.2 from 1,000 rows if hidden_layer_sizes is "auto" too; else 0
     n_members : nets that are trained at once, whose mean is the prediction; "auto": the number of the preset, else 1
     preset : "fast", "default" or "best": an ensemble of 2, 8 or 24 nets for tables (docs/scikit-learn.md); what is set
-        of ``hidden_layer_sizes``, ``dropout``, ``max_iter``, ... is taken, the rest is the preset's (``beta_2`` and
-        ``standardize`` always). Members leave out some of the rows, and these choose the epoch and how far predictions
-        are shrunk, and give the score ``oof_score_``. None: one plain net. "auto":
-        "default", or None if parameters describe a net or a training of your own (``hidden_layer_sizes``,
-        ``activation``, ``solver``, ``alpha``, ``learning_rate``, ``learning_rate_init``, ``weight_decay``, ...), for
-        ``warm_start`` and for ``partial_fit``
+        of ``hidden_layer_sizes``, ``dropout``, ``max_iter``, ... is taken, the rest is the preset's. Members leave out
+        some of the rows, and these choose the epoch and how far predictions are shrunk, and give the score
+        ``oof_score_``. None: one plain net. "auto": "default", or None if parameters describe a net or a training of
+        your own (``hidden_layer_sizes``, ``activation``, ``solver``, ``alpha``, ``learning_rate``,
+        ``learning_rate_init``, ``weight_decay``, ...), for ``warm_start`` and for ``partial_fit``
     normalization : None, "layer" or "batch"
     class_weight : None, "balanced" or {label: weight}: of the loss, "balanced" by the weights of the training rows
     standardize : scale features to mean 0 and standard deviation 1 inside the net (with a preset by median and
@@ -106,7 +105,7 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
     shrinkage_ : 1 if the net is as it was trained, 0 if it is the constant; None if ``shrink`` did nothing
     oof_prediction_, oof_score_ : with a preset, the probabilities of rows by the members that did not see them, (n, k),
         nan for rows that all saw; and their metrics with standard errors, ``str(clf.oof_score_)``, None if all members
-        saw all rows. A plain net, ``eval_set`` and ``early_stopping`` have neither attribute
+        saw all rows. Both are None of a plain net, and with ``eval_set`` or ``early_stopping``
     history_ : {name: one number per epoch} of all that was recorded
     network_ : the net itself, to save, export or inspect
     """

@@ -33,7 +33,7 @@ class FittedAttributes(Parameters):
     best_validation_score_: float | None
     best_iteration_: int | None
     shrinkage_: float | None
-    oof_prediction_: np.ndarray
+    oof_prediction_: np.ndarray | None
     oof_score_: OutOfFoldScore | None
     _score_metric: str  # what ``score`` of the estimator measures, by the name that training knows
 

@@ -49,7 +49,7 @@ class FittedNet(FittedAttributes, BaseEstimator):
             copy.__dict__ = state
             copy._net, copy._solver_state = self._net.copy(backend=host), self._solver_state.on(host)
             copy._publish_weights(None)
-            if "oof_prediction_" in state:
+            if state.get("oof_prediction_") is not None:
                 copy.oof_prediction_ = on_host(state["oof_prediction_"])
         return state
 

@@ -87,14 +87,19 @@ def _fold_settings(parameters: Parameters, rows: int, recipe: Recipe, rows_of_fi
     return _resolved(parameters, rows, recipe, replace(choices, batch_size=math.ceil(rows / steps)))
 
 
-def _resolved(parameters: Parameters, rows: int, recipe: Recipe, choices: Choices, task: Task = "regress") -> Settings:
-    if choices.preset is not None:
-        if parameters.solver != "adam" or parameters.normalization is not None:
+def _refuse_with(preset: Preset, parameters: Parameters) -> None:
+    """OptionError for what the net and the training of a preset cannot have, rather than ignoring it."""
+    for name, expected in {"solver": "adam", "normalization": None, "standardize": True, "beta_2": 0.999}.items():
+        if (given := getattr(parameters, name)) != expected:
             raise OptionError(
-                f"preset: expected solver='adam' and normalization=None with preset={choices.preset!r}, got "
-                f"solver={show(parameters.solver)}, normalization={show(parameters.normalization)}",
+                f"{name}: expected {expected!r} with preset={preset!r}, got {show(given)}",
                 hint="preset=None for a net of your own",
             )
+
+
+def _resolved(parameters: Parameters, rows: int, recipe: Recipe, choices: Choices, task: Task = "regress") -> Settings:
+    if choices.preset is not None:
+        _refuse_with(choices.preset, parameters)
         settings = resolve_preset(choices, rows, task=task, lr=initial_rate(parameters))
         return replace(settings, batch_size=min(rows, settings.batch_size))
     settings = resolve(

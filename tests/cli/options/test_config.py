@@ -90,6 +90,17 @@ def test_config_toml_has_chosen_options_with_a_remark(run, flowers):
     assert not {"run-dir", "quiet", "overwrite", "json", "config"} & set(found)
 
 
+def test_config_toml_of_a_preset_has_what_the_preset_chose(run, flowers):
+    train = ("train", "flowers.csv", "--target", "kind", "--epochs", 1, "--quiet", "--preset", "fast")
+    assert run(*train, "--run-dir", "one").code == 0
+    found = tomllib.loads(Path("one/config.toml").read_text())
+    assert (found["preset"], found["members"], found["scaling"], found["valid"]) == ("fast", 2, "robust", 0.0)
+    assert (found["hidden"], found["activation"], found["ema"]) == ([96, 64], "selu", 1 - 1e-9)
+    assert run("train", "--config", "one/config.toml", "--quiet", "--run-dir", "two").code == 0
+    W, again = (cr.load(f"{folder}/model.safetensors").parameters()["dense0.W"] for folder in ("one", "two"))
+    np.testing.assert_array_equal(W, again)
+
+
 def test_typed_options_win_over_a_config_and_replace_its_lists(run, flowers):
     Path("more").mkdir()
     Path("more/my.toml").write_text(

@@ -49,6 +49,7 @@ def used_options(
         fit=replace(
             asked.fit,
             epochs=settings.epochs,
+            ema=settings.ema if asked.fit.ema is None else asked.fit.ema,
             batch_size=None if asked.updates.optimizer == "lbfgs" else settings.batch_size,
             monitor=monitor_of(asked, has_validation=data.valid is not None, leaves_out=leaves_out),
         ),
