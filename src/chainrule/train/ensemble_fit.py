@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.nn.columns.out_of_block import Positions, leave_out_own_block
+from chainrule.nn.columns.out_of_block import Positions, leave_out_own_block, told_apart
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.network import Network
 from chainrule.train.feeding.class_weights import ClassWeight, ClassWeights
-from chainrule.train.feeding.copied_rows import number_copies
+from chainrule.train.feeding.copied_rows import MANY, number_copies
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.linear_start import begins_with_ridge, start_from_ridge
 from chainrule.train.out_of_fold.blocks import RowBlocks, leave_out_blocks
@@ -100,8 +101,9 @@ def hide_own_targets(
     """Overwrite the encoder's statistics of the target in X by those of rows of other blocks; (n,) the same number for
     copies of a row, for :func:`leave_out_rows`.
 
-    The blocks are those that :func:`leave_out_rows` gives members to leave out: copies and groups are whole. They are
-    found before X changes, as rows that look alike to a new row may not afterwards.
+    The blocks are those that :func:`leave_out_rows` gives members to leave out: copies and groups are whole. Copies are
+    of one category, whatever its statistics: those of a category of one row tell its target, and rows that have few
+    other columns would all be copies of the rows with their target, which members leave out as a whole.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def hide_own_targets(
     target : of the rows
     is_another_fit : as for ``leave_out_own_block``
     """
-    copies = _copies_of(table)
+    copies = _copies_of(table, lambda: told_apart(encoder.columns, table.X, positions))
     block = _deal(table, 1, seed, copies, classes=classes, groups=groups, times=times).block
     leave_out_own_block(
         encoder.columns, table.X, positions, target, block, table.weights, is_another_fit=is_another_fit
@@ -118,13 +120,17 @@ def hide_own_targets(
     return copies
 
 
-def _copies_of(table: HostTable) -> np.ndarray:
-    """(n,) the same number for copies of a row; -1 for rows of weight 0, which are as if they were not there."""
+def _copies_of(table: HostTable, features: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+    """(n,) the same number for copies of a row; -1 for rows of weight 0, which are as if they were not there.
+
+    ``features``: (n, any) what makes rows differ, if it is not X; not called for tables in which nobody looks.
+    """
     if table.copies is not None:
         return table.copies
     rows = _counted_rows(table)
     copies = np.full(len(table.y), -1)
-    copies[rows] = number_copies(table.X[rows], table.y[rows])[0]
+    X = table.X if features is None or len(table.y) >= MANY else features()
+    copies[rows] = number_copies(X[rows], table.y[rows])[0]
     return copies
 
 

@@ -29,6 +29,25 @@ def positions_of(
     return found
 
 
+def told_apart(columns: Sequence[Column], X: np.ndarray, positions: Positions) -> np.ndarray:
+    """A copy of X with the positions of categories in place of their statistics, which tell of targets.
+
+    Rarer categories of one row each look alike to a new row if their rows have the same target: that makes no copies
+    of them.
+
+    Parameters
+    ----------
+    columns : of an encoder
+    X : (n, n_in) as the encoder makes it
+    positions : of the same rows, from :func:`positions_of`
+    """
+    found = X.copy()
+    for (*_, part), of_rows in zip(with_statistics(columns), positions, strict=True):
+        found[:, part] = 0
+        found[:, part.start] = of_rows
+    return found
+
+
 def are_of(
     columns: Sequence[Column], positions: Positions, target: TargetColumns, sample_weight: np.ndarray | None = None
 ) -> bool:
