@@ -6,6 +6,7 @@ import numpy as np
 
 MANY = 16_384  # rows, from which on no copies are searched for
 MOST_COPIES = 4  # per row, on average
+BY_CHANCE = 0.25  # of the equal features that would have different targets if these were dealt at random
 
 
 def number_copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
@@ -13,8 +14,9 @@ def number_copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
 
     The numbers follow the order of the values, so that they depend neither on the order of the rows nor on the unit of
     a column. Equal rows do not count as copies if the table consists of them: if few different rows occur again and
-    again (some columns of yes or no), or equal features have different targets, a new row will be like one of them, and
-    each of them counts.
+    again (some columns of yes or no), or equal features often have different targets, a new row will be like one of
+    them, and each of them counts. Often is a quarter as often as by chance, or more: one target that was mended in a
+    table of copies does not make them rows of their own.
 
     Parameters
     ----------
@@ -25,9 +27,25 @@ def number_copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
         return np.arange(n), n
     features, targets = (np.ascontiguousarray(part, np.float64) for part in (X, y.reshape(n, -1)))
     number, different = _ranked(np.column_stack([features, targets]))
-    if different > 1 and (different * MOST_COPIES < n or _ranked(features)[1] < different):
+    if different > 1 and (different * MOST_COPIES < n or _differ_by_chance(_ranked(features)[0], targets, number)):
         return np.argsort(np.argsort(number, kind="stable"), kind="stable"), n
     return number, different
+
+
+def _differ_by_chance(of_features: np.ndarray, targets: np.ndarray, number: np.ndarray) -> bool:
+    """Whether rows of equal features have targets as if each was drawn for itself.
+
+    Of m rows with shares p_t of the target t in the table, all have the same by chance with probability sum_t(p_t^m).
+    """
+    sizes = np.bincount(of_features)
+    lowest, highest = np.full(len(sizes), len(number)), np.full(len(sizes), -1)
+    np.minimum.at(lowest, of_features, number)
+    np.maximum.at(highest, of_features, number)
+    found = np.count_nonzero(lowest < highest)
+    shares = np.bincount(_ranked(targets)[0]) / len(targets)
+    sizes, times = np.unique(sizes, return_counts=True)
+    expected = sum(many * (1 - float((shares**m).sum())) for m, many in zip(sizes, times, strict=True))
+    return bool(found) and found >= BY_CHANCE * expected
 
 
 def _ranked(table: np.ndarray) -> tuple[np.ndarray, int]:

@@ -1,0 +1,42 @@
+"""Copies of rows: which equal rows are one row, and which are rows of a table of few different ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.train.feeding.copied_rows import number_copies
+
+N = 60
+
+
+def twice(a: np.ndarray) -> np.ndarray:
+    return np.concatenate([a, a])
+
+
+@pytest.mark.parametrize("kind", ["numbers", "classes", "two targets"])
+def test_a_changed_target_in_a_table_of_copies_leaves_the_others_copies(rng, kind):
+    X, y = twice(rng.normal(size=(N, 3))), rng.normal(size=(N, 2))
+    y = twice(y if kind == "two targets" else (y[:, 0] > 0).astype(int) if kind == "classes" else y[:, 0])
+    number, different = number_copies(X, y)
+    assert different == N
+    y[0] = 1 - y[0]
+    number, different = number_copies(X, y)
+    assert different == N + 1
+    np.testing.assert_array_equal(number[1:N], number[N + 1 :])
+    assert number[0] != number[N]
+
+
+def test_equal_features_whose_targets_are_drawn_for_each_row_make_no_copies(rng):
+    X, y = twice(rng.normal(size=(N, 3))), (rng.random(2 * N) < 0.3).astype(int)
+    number, different = number_copies(X, y)
+    assert different == len(np.unique(number)) == 2 * N
+
+
+def test_an_ensemble_promises_nothing_of_noise_whose_rows_occur_twice_but_for_one_target(rng):
+    X, y = twice(rng.normal(size=(N, 3))), twice(rng.normal(size=N))
+    y[0] += 1
+    model = cr.MLPRegressor(preset="fast", device="cpu", random_state=0).fit(X, y)
+    assert model.oof_score_.metrics["r2"] < 0.1
+    assert np.ptp(model.predict(X)) < 0.5 * np.ptp(y)
