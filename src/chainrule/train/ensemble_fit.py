@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -120,17 +120,18 @@ def hide_own_targets(
     return copies
 
 
-def _copies_of(table: HostTable, features: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+def _copies_of(table: HostTable, features: Callable[[], tuple[np.ndarray, Sequence[int]]] | None = None) -> np.ndarray:
     """(n,) the same number for copies of a row; -1 for rows of weight 0, which are as if they were not there.
 
-    ``features``: (n, any) what makes rows differ, if it is not X; not called for tables in which nobody looks.
+    ``features``: (n, any) what makes rows differ, if it is not X, and which of its columns are names; not called for
+    tables in which nobody looks.
     """
     if table.copies is not None:
         return table.copies
     rows = _counted_rows(table)
     copies = np.full(len(table.y), -1)
-    X = table.X if features is None or len(table.y) >= MANY else features()
-    copies[rows] = number_copies(X[rows], table.y[rows])[0]
+    X, names = (table.X, ()) if features is None or len(table.y) >= MANY else features()
+    copies[rows] = number_copies(X[rows], table.y[rows], names=names)[0]
     return copies
 
 

@@ -34,6 +34,25 @@ def test_equal_features_whose_targets_are_drawn_for_each_row_make_no_copies(rng)
     assert different == len(np.unique(number)) == 2 * N
 
 
+def test_rows_of_a_table_that_was_repeated_are_copies_and_those_of_few_values_are_not(rng):
+    X, y = rng.normal(size=(N, 2)), (rng.random(N) < 0.5).astype(int)
+    assert number_copies(np.repeat(X, 5, axis=0), np.repeat(y, 5))[1] == N
+    yes_or_no = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 50)
+    assert number_copies(yes_or_no, yes_or_no.sum(axis=1) % 2)[1] == 200
+
+
+def test_rows_of_many_names_whose_targets_hang_on_them_are_no_copies():
+    name = np.arange(200) % 20
+    assert number_copies(name[:, None], name % 2, names=[0])[1] == 200
+    assert number_copies(name[:, None], name % 2)[1] == 20
+
+
+def test_an_ensemble_promises_nothing_of_noise_that_was_repeated(rng):
+    X, y = np.repeat(rng.normal(size=(N, 3)), 5, axis=0), np.repeat(rng.permutation(np.arange(N) % 2), 5)
+    model = cr.MLPClassifier(preset="fast", device="cpu", random_state=0).fit(X, y)
+    assert model.oof_score_.metrics["accuracy"] < 0.75
+
+
 def test_an_ensemble_promises_nothing_of_noise_whose_rows_occur_twice_but_for_one_target(rng):
     X, y = twice(rng.normal(size=(N, 3))), twice(rng.normal(size=N))
     y[0] += 1

@@ -29,8 +29,8 @@ def positions_of(
     return found
 
 
-def told_apart(columns: Sequence[Column], X: np.ndarray, positions: Positions) -> np.ndarray:
-    """A copy of X with the positions of categories in place of their statistics, which tell of targets.
+def told_apart(columns: Sequence[Column], X: np.ndarray, positions: Positions) -> tuple[np.ndarray, list[int]]:
+    """A copy of X with the positions of categories in place of their statistics, which tell of targets; where they are.
 
     Rarer categories of one row each look alike to a new row if their rows have the same target: that makes no copies
     of them.
@@ -41,11 +41,12 @@ def told_apart(columns: Sequence[Column], X: np.ndarray, positions: Positions) -
     X : (n, n_in) as the encoder makes it
     positions : of the same rows, from :func:`positions_of`
     """
-    found = X.copy()
+    found, at = X.copy(), []
     for (*_, part), of_rows in zip(with_statistics(columns), positions, strict=True):
         found[:, part] = 0
         found[:, part.start] = of_rows
-    return found
+        at.append(part.start)
+    return found, at
 
 
 def are_of(

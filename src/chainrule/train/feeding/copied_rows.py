@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 MANY = 16_384  # rows, from which on no copies are searched for
-MOST_COPIES = 4  # per row, on average
+MOST_COPIES, FEW_VALUES = 4, 12  # per row, on average; of a column of numbers, in a table of few different rows
 BY_CHANCE = 0.25  # of the equal features that would have different targets if these were dealt at random
 
 
-def number_copies(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int]:
+def number_copies(X: np.ndarray, y: np.ndarray, *, names: Collection[int] = ()) -> tuple[np.ndarray, int]:
     """(n,) a number for each row, the same for copies of one row, and how many different ones there are.
 
     The numbers follow the order of the values, so that they depend neither on the order of the rows nor on the unit of
     a column. Equal rows do not count as copies if the table consists of them: if few different rows occur again and
     again (some columns of yes or no), or equal features often have different targets, a new row will be like one of
-    them, and each of them counts. Often is a quarter as often as by chance, or more: one target that was mended in a
-    table of copies does not make them rows of their own.
+    them, and each of them counts. Not so if a column has more than 12 values, for then a new row has others: a table
+    that was repeated five times has copies. Often is a quarter as often as by chance, or more: one target that was
+    mended in a table of copies does not make them rows of their own.
 
     Parameters
     ----------
     X, y : (n, d) numbers, and (n,) or (n, k)
+    names : columns of X whose numbers are names, however many there are
     """
     n = len(X)
     if n >= MANY:
         return np.arange(n), n
     features, targets = (np.ascontiguousarray(part, np.float64) for part in (X, y.reshape(n, -1)))
     number, different = _ranked(np.column_stack([features, targets]))
-    if different > 1 and (different * MOST_COPIES < n or _differ_by_chance(_ranked(features)[0], targets, number)):
+    is_repeated = different * MOST_COPIES < n and _has_few_values(features, names)
+    if different > 1 and (is_repeated or _differ_by_chance(_ranked(features)[0], targets, number)):
         return np.argsort(np.argsort(number, kind="stable"), kind="stable"), n
     return number, different
+
+
+def _has_few_values(features: np.ndarray, names: Collection[int]) -> bool:
+    numbers = (column for j, column in enumerate(features.T) if j not in names)
+    return all(len(np.unique(column)) <= FEW_VALUES for column in numbers)
 
 
 def _differ_by_chance(of_features: np.ndarray, targets: np.ndarray, number: np.ndarray) -> bool:
