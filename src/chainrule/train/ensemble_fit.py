@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.network import Network
 from chainrule.train.feeding.class_weights import ClassWeight, ClassWeights
-from chainrule.train.feeding.copied_rows import MANY, number_copies
+from chainrule.train.feeding.copied_rows import number_copies
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.linear_start import begins_with_ridge, start_from_ridge
 from chainrule.train.out_of_fold.blocks import RowBlocks, leave_out_blocks
@@ -112,7 +112,7 @@ def hide_own_targets(
     target : of the rows
     is_another_fit : as for ``leave_out_own_block``
     """
-    copies = _copies_of(table, lambda: told_apart(encoder.columns, table.X, positions))
+    copies = _copies_of(table, *told_apart(encoder.columns, table.X, positions))
     block = _deal(table, 1, seed, copies, classes=classes, groups=groups, times=times).block
     leave_out_own_block(
         encoder.columns, table.X, positions, target, block, table.weights, is_another_fit=is_another_fit
@@ -120,18 +120,16 @@ def hide_own_targets(
     return copies
 
 
-def _copies_of(table: HostTable, features: Callable[[], tuple[np.ndarray, Sequence[int]]] | None = None) -> np.ndarray:
+def _copies_of(table: HostTable, columns: Sequence[np.ndarray] = (), names: Sequence[int] = ()) -> np.ndarray:
     """(n,) the same number for copies of a row; -1 for rows of weight 0, which are as if they were not there.
 
-    ``features``: (n, any) what makes rows differ, if it is not X, and which of its columns are names; not called for
-    tables in which nobody looks.
+    ``columns``: what makes rows differ, if it is not X; ``names`` those of names.
     """
     if table.copies is not None:
         return table.copies
     rows = _counted_rows(table)
     copies = np.full(len(table.y), -1)
-    X, names = (table.X, ()) if features is None or len(table.y) >= MANY else features()
-    copies[rows] = number_copies(X[rows], table.y[rows], names=names)[0]
+    copies[rows] = number_copies([one[rows] for one in columns or table.X.T], table.y[rows], names=names)[0]
     return copies
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.feeding.copied_rows import number_copies
+from chainrule.train.feeding.copied_rows import MANY, number_copies
 
 N = 60
 
@@ -59,3 +59,17 @@ def test_an_ensemble_promises_nothing_of_noise_whose_rows_occur_twice_but_for_on
     model = cr.MLPRegressor(preset="fast", device="cpu", random_state=0).fit(X, y)
     assert model.oof_score_.metrics["r2"] < 0.1
     assert np.ptp(model.predict(X)) < 0.5 * np.ptp(y)
+
+
+def test_copies_are_found_among_many_rows(rng):
+    half = MANY // 2 + 1
+    X, y = twice(rng.normal(size=(half, 2))), twice(rng.integers(0, 3, half))
+    X[:half, 0][X[:half, 0] > 1], X[half:, 0][X[half:, 0] > 1] = 0.0, -0.0
+    number, different = number_copies(X, y)
+    assert different == half
+    np.testing.assert_array_equal(number[:half], number[half:])
+    assert number_copies(X.astype(np.float32), y)[1] == half
+    assert number_copies(X[:, :1] > 0, y)[1] == 2 * half  # two values, and targets by chance
+    all_differ, different = number_copies(rng.normal(size=(MANY, 2)), np.zeros(MANY))
+    assert different == MANY
+    np.testing.assert_array_equal(all_differ, np.arange(MANY))

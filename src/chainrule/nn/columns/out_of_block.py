@@ -29,8 +29,11 @@ def positions_of(
     return found
 
 
-def told_apart(columns: Sequence[Column], X: np.ndarray, positions: Positions) -> tuple[np.ndarray, list[int]]:
-    """A copy of X with the positions of categories in place of their statistics, which tell of targets; where they are.
+def told_apart(
+    columns: Sequence[Column], X: np.ndarray, positions: Positions
+) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    """The columns of X with the positions of categories in place of their statistics, which tell of targets; and which
+    ones are positions. Nothing is copied.
 
     Rarer categories of one row each look alike to a new row if their rows have the same target: that makes no copies
     of them.
@@ -41,12 +44,9 @@ def told_apart(columns: Sequence[Column], X: np.ndarray, positions: Positions) -
     X : (n, n_in) as the encoder makes it
     positions : of the same rows, from :func:`positions_of`
     """
-    found, at = X.copy(), []
-    for (*_, part), of_rows in zip(with_statistics(columns), positions, strict=True):
-        found[:, part] = 0
-        found[:, part.start] = of_rows
-        at.append(part.start)
-    return found, at
+    statistics = {j for *_, part in with_statistics(columns) for j in range(part.start, part.stop)}
+    found = [X[:, j] for j in range(X.shape[1]) if j not in statistics]
+    return [*found, *positions], tuple(range(len(found), len(found) + len(positions)))
 
 
 def are_of(
