@@ -169,3 +169,29 @@ def test_partial_fit_hides_a_rows_own_target_if_the_target_statistics_have_it(mo
     again = columns_of_training(monkeypatch, model, frame, y, method="partial_fit")
     np.testing.assert_array_equal(again, first)
     assert not columns_of_training(monkeypatch, model, *table(2), method="partial_fit").size
+
+
+def test_rows_of_other_categories_are_no_copies_though_their_statistics_are_equal(monkeypatch):
+    """A column with a name of its own in each row: to a new row, rarer ones look alike if their targets are equal."""
+    rng = np.random.default_rng(0)
+    n = 120
+    frame = pd.DataFrame({"name": [f"r{i}" for i in range(n)], "kind": rng.choice(list("abcd"), n)})
+    y = (frame["kind"].isin(["a", "b"]) ^ (rng.random(n) < 0.1)).astype(int)
+    twice, y_twice = pd.concat([frame, frame]), np.concatenate([y, y])
+    for rows, target, different in ((frame, y, n), (twice, y_twice, n)):
+        found = copies_of(monkeypatch, rows, target)
+        assert len(np.unique(found)) == different
+        np.testing.assert_array_equal(found[:n], found[-n:])
+    assert cr.MLPClassifier(device="cpu", random_state=0).fit(frame, y).oof_score_.metrics["accuracy"] > 0.8
+
+
+def copies_of(monkeypatch, frame, y) -> np.ndarray:
+    """The numbers of copies of the rows of a fit."""
+    seen = []
+    real = own_targets.hide_own_targets
+    monkeypatch.setattr(
+        own_targets, "hide_own_targets", lambda *some, **more: seen.append(real(*some, **more)) or seen[-1]
+    )
+    cr.MLPClassifier(**FEW).fit(frame, y)
+    monkeypatch.undo()
+    return seen[-1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.nn.columns.out_of_block import Positions, leave_out_own_block
+from chainrule.nn.columns.out_of_block import Positions, leave_out_own_block, told_apart
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.network import Network
@@ -100,8 +101,9 @@ def hide_own_targets(
     """Overwrite the encoder's statistics of the target in X by those of rows of other blocks; (n,) the same number for
     copies of a row, for :func:`leave_out_rows`.
 
-    The blocks are those that :func:`leave_out_rows` gives members to leave out: copies and groups are whole. They are
-    found before X changes, as rows that look alike to a new row may not afterwards.
+    The blocks are those that :func:`leave_out_rows` gives members to leave out: copies and groups are whole. Copies are
+    of one category, whatever its statistics: those of a category of one row tell its target, and rows that have few
+    other columns would all be copies of the rows with their target, which members leave out as a whole.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def hide_own_targets(
     target : of the rows
     is_another_fit : as for ``leave_out_own_block``
     """
-    copies = _copies_of(table)
+    copies = _copies_of(table, *told_apart(encoder.columns, table.X, positions))
     block = _deal(table, 1, seed, copies, classes=classes, groups=groups, times=times).block
     leave_out_own_block(
         encoder.columns, table.X, positions, target, block, table.weights, is_another_fit=is_another_fit
@@ -118,13 +120,16 @@ def hide_own_targets(
     return copies
 
 
-def _copies_of(table: HostTable) -> np.ndarray:
-    """(n,) the same number for copies of a row; -1 for rows of weight 0, which are as if they were not there."""
+def _copies_of(table: HostTable, columns: Sequence[np.ndarray] = (), names: Sequence[int] = ()) -> np.ndarray:
+    """(n,) the same number for copies of a row; -1 for rows of weight 0, which are as if they were not there.
+
+    ``columns``: what makes rows differ, if it is not X; ``names`` those of names.
+    """
     if table.copies is not None:
         return table.copies
     rows = _counted_rows(table)
     copies = np.full(len(table.y), -1)
-    copies[rows] = number_copies(table.X[rows], table.y[rows])[0]
+    copies[rows] = number_copies([one[rows] for one in columns or table.X.T], table.y[rows], names=names)[0]
     return copies
 
 

@@ -388,3 +388,23 @@ def test_a_config_may_have_file_uris(run, flowers):
     Path("my.toml").write_text(f'data = "{flowers.as_uri()}"\ntarget = "kind"\n')
     assert run("train", "--config", "my.toml", *QUICK, "--run-dir", "out").code == 0
     assert command_from(Path("out/config.toml")).training.data.data == str(flowers)
+
+
+@pytest.mark.parametrize(
+    "options", ["--valid 0.2", "--members 1", "--preset none", "--patience 2 --valid 0.2", "--preset fast"]
+)
+def test_options_override_those_of_an_ensemble_that_was_judged_by_left_out_rows(run, flowers, options):
+    assert run("train", flowers, "--target", "kind", "--epochs", 2, "--run-dir", "one", "--quiet").code == 0
+    found = run("train", "--config", "one/config.toml", "--run-dir", "two", "--quiet", *options.split())
+    assert (found.code, found.err) == (0, "")
+
+
+def test_cv_by_the_options_of_an_ensemble_has_folds_in_which_nothing_is_left_out(run):
+    """The latest time of the first folds has more rows than members may leave out; that of the whole table has not."""
+    times = [0] * 8 + [1] * 8 + [2] * 8 + [3, 4, 5, 6]
+    Path("t.csv").write_text("x,day,y\n" + "".join(f"{i % 7},{day},{i % 5 + i}\n" for i, day in enumerate(times)))
+    argv = ("--target", "y", "--time", "day", "--epochs", 2, "--quiet")
+    assert run("train", "t.csv", *argv, "--run-dir", "one").code == 0
+    assert "left_out_loss" in Path("one/history.csv").read_text()
+    found = run("cv", "--config", "one/config.toml", "--folds", 3, "--quiet")
+    assert (found.code, found.err) == (0, "")

@@ -17,6 +17,7 @@ from chainrule.cli.options.output import OutputOptions, PlaceOptions
 from chainrule.cli.options.parser import typed
 from chainrule.cli.options.types import add_device, seed
 from chainrule.errors import OptionError
+from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.train.building import Scaling
 from chainrule.train.recipe import Preset
 
@@ -64,7 +65,7 @@ class TrainingOptions:
             self._refuse_with(preset, updates)
         valid, fit = self.data.valid, self.fit
         if valid is None:  # members of a preset leave out rows of their own, unless an option is about held-out rows
-            is_about_valid = fit.patience is not None or fit.monitor is not None or fit.metrics
+            is_about_valid = fit.patience is not None or fit.monitor not in {None, LEFT_OUT} or fit.metrics
             valid = FRACTION if preset is None or is_about_valid else 0.0
         return dataclasses.replace(
             self,

@@ -10,6 +10,7 @@ from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.cli.training.data import TrainingData
 from chainrule.cli.training.model import monitor_of
 from chainrule.cli.training.table import DEFAULT_LOSS
+from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.network import Network
 from chainrule.tables.selection import BUILT_IN
 from chainrule.train.recipe import Settings
@@ -34,6 +35,7 @@ def used_options(
     ``asked`` are those that were given, with their optimiser's defaults; ``settings`` what the recipe made of them;
     ``leaves_out`` whether members of an ensemble leave out rows.
     """
+    monitor = monitor_of(asked, has_validation=data.valid is not None, leaves_out=leaves_out)
     used = TrainingOptions(
         data=_used_data(asked.data, data),
         net=replace(
@@ -51,7 +53,9 @@ def used_options(
             epochs=settings.epochs,
             ema=settings.ema if asked.fit.ema is None else asked.fit.ema,
             batch_size=None if asked.updates.optimizer == "lbfgs" else settings.batch_size,
-            monitor=monitor_of(asked, has_validation=data.valid is not None, leaves_out=leaves_out),
+            # What members leave out chooses unless told otherwise. Said here, it would be an error with one more option
+            # (--valid, --members 1) or in a fold of which nothing is left out.
+            monitor=None if monitor == LEFT_OUT else monitor,
         ),
         device=replace(asked.device, device=net.backend.device),
     )

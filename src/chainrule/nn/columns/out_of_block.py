@@ -29,6 +29,26 @@ def positions_of(
     return found
 
 
+def told_apart(
+    columns: Sequence[Column], X: np.ndarray, positions: Positions
+) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    """The columns of X with the positions of categories in place of their statistics, which tell of targets; and which
+    ones are positions. Nothing is copied.
+
+    Rarer categories of one row each look alike to a new row if their rows have the same target: that makes no copies
+    of them.
+
+    Parameters
+    ----------
+    columns : of an encoder
+    X : (n, n_in) as the encoder makes it
+    positions : of the same rows, from :func:`positions_of`
+    """
+    statistics = {j for *_, part in with_statistics(columns) for j in range(part.start, part.stop)}
+    found = [X[:, j] for j in range(X.shape[1]) if j not in statistics]
+    return [*found, *positions], tuple(range(len(found), len(found) + len(positions)))
+
+
 def are_of(
     columns: Sequence[Column], positions: Positions, target: TargetColumns, sample_weight: np.ndarray | None = None
 ) -> bool:

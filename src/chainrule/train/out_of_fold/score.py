@@ -34,6 +34,7 @@ from chainrule.train.out_of_fold.label_smoothing import unsmoothed_targets
 from chainrule.train.out_of_fold.predictions import OutOfFoldPart
 
 SETS = 50
+LONG = 6  # digits of an error, from which on it is written with an exponent
 JACKKNIFE = 2  # its stream of random numbers, beside those of blocks
 
 Metrics = dict[str, float]
@@ -128,10 +129,12 @@ def with_error(value: float, error: float) -> str:
     if not (math.isfinite(error) and error > 0 and math.isfinite(value)):
         return f"{value:.4g}"
     exponent = math.floor(math.log10(error))
+    if exponent >= LONG:
+        return f"{value:.2g} +- {error:.1g}"
     decimals = -exponent + (error / 10.0**exponent < 1.95)
     if decimals > 0:
-        return f"{value:.{decimals}f} +- {error:.{decimals}f}"
-    return f"{round(value, decimals):.0f} +- {round(error, decimals):.0f}"
+        return f"{value:z.{decimals}f} +- {error:.{decimals}f}"
+    return f"{round(value, decimals):z.0f} +- {round(error, decimals):.0f}"
 
 
 def _scorer(

@@ -24,7 +24,8 @@ def shrink_by(net: Network, rows: Rows | HostRows, held_out: Rows) -> Shrinkage 
     if constant is None:
         return None
     fixed, predicted = constant_outputs(net, rows), predict_held_out(net, constant, held_out)
-    copies, _ = number_copies(predicted.logits, predicted.targets)
+    logits = predicted.logits  # of few different rows these are few, whatever numbers
+    copies, _ = number_copies(logits, predicted.targets, names=range(logits.shape[1]))
     found = choose_factors(net.loss, [predicted._replace(copies=copies)], fixed)
     shrink(net, constant, found)
     valid_loss = Evaluator(net, held_out)()["loss"]
