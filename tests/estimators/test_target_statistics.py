@@ -49,6 +49,19 @@ def columns_of_training(monkeypatch, model, *args, method: str = "fit", **option
     return seen[-1][:, [j for j, name in enumerate(names) if ": " in name]] if seen else np.empty((0, 0))
 
 
+@pytest.mark.parametrize("preset", ["fast", "default", "best"])
+def test_no_statistics_of_training_rows_know_a_target_that_judges_the_net(monkeypatch, preset):
+    """With other targets of the rows that some member leaves out, all training rows have the same numbers."""
+    frame, y = table(1, 400)
+    model = cr.MLPRegressor(**FEW | {"preset": preset, "max_iter": 1})
+    seen = columns_of_training(monkeypatch, model, frame, y)
+    left_out = ~np.isnan(model.oof_prediction_)
+    assert 0 < left_out.mean() < 0.6
+    again = columns_of_training(monkeypatch, model, frame, np.where(left_out, 100 - y, y))
+    np.testing.assert_allclose(again, seen, rtol=1e-12, atol=1e-12)
+    assert np.ptp(seen[left_out], axis=0).min() > 0
+
+
 def test_a_preset_tells_rarer_categories_apart_by_target_statistics(fitted):
     frame, y = table(2)
     names = fitted.network_.preparation.feature_names

@@ -17,7 +17,7 @@ from chainrule.cli.options.config import command_from, config_text, key_of
 from chainrule.cli.options.fitting import interval
 from chainrule.cli.options.parser import Parser
 from chainrule.cli.options.toml_text import toml_value
-from chainrule.cli.training.model import settings_of
+from chainrule.cli.training.settings import settings_of
 from chainrule.errors import OptionError
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.losses.names import LOSSES

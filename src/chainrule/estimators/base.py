@@ -78,17 +78,20 @@ class BaseMLP(NetFitting):
         encoder = self._first_encoder(rows, targets, train) if first else self._net.preparation.encoder
         everything = FitRows(rows.matrix(encoder), targets, rows.weights)
         training = everything.take(train)
-        copies = None
+        settings = self._settings(training, first=first, one_epoch=one_epoch)
+        # Rows that the user holds out choose the best epoch; a warm start needs the weights as they are.
+        judges = split is None and eval_set is None and not (one_epoch or self.warm_start)
+        copies, members = None, settings.members if judges and settings.table is not None else 1
         if encoder is not None and encoder.has_statistics:
-            copies = self._hide_own_targets(training, rows, train, encoder, seed, first=first, one_epoch=one_epoch)
+            copies = self._hide_own_targets(
+                training, rows, train, encoder, members, seed, first=first, one_epoch=one_epoch
+            )
         if first:
-            settings = self._begin(training, device, seed, rows, encoder, one_epoch=one_epoch)
+            self._begin(training, settings, device, seed, rows, encoder)
         else:
-            settings = self._continue(training, device, one_epoch=one_epoch)
+            self._continue(training, settings, device, one_epoch=one_epoch)
         validation = everything.take(valid) if split else None if eval_set is None else self._validation(eval_set)
         warn_of_batch_size(self, len(training.y))
-        # Rows that the user holds out choose the best epoch; a warm start needs the weights as they are.
-        judges = validation is None and not (one_epoch or self.warm_start)
         left_out = None
         if judges and settings.table is not None:
             left_out = self._leave_out(training, settings, seed, copies)

@@ -74,16 +74,13 @@ class NetFitting(FittedNet, abc.ABC):
     def _begin(
         self,
         training: FitRows,
+        settings: Settings,
         device: Backend,
         seed: int,
         rows: ValidatedRows,
         encoder: TableEncoder | None,
-        *,
-        one_epoch: bool,
-    ) -> Settings:
-        """A new net, with the first of its weights, for these training rows; the settings of its fit."""
-        self._recipe = recipe_for(_counted(training))
-        settings = self._settings(training, one_epoch=one_epoch)
+    ) -> None:
+        """A new net, with the first of its weights, for these training rows."""
         self._net = self._new_net(
             training,
             settings,
@@ -96,10 +93,11 @@ class NetFitting(FittedNet, abc.ABC):
         self._scale = RunningScale.of(self._net.preparation, training.X, training.y, training.weights, rows.unit)
         self.n_layers_, self.t_ = len(settings.hidden) + 2, 0
         self._solver_state = SolverState()
-        return settings
 
-    def _settings(self, training: FitRows, *, one_epoch: bool) -> Settings:
-        """By the recipe, or the preset, that the net was made by."""
+    def _settings(self, training: FitRows, *, first: bool, one_epoch: bool) -> Settings:
+        """By the recipe, or the preset, that the net is made by, and stays with."""
+        if first:
+            self._recipe = recipe_for(_counted(training))
         return settings_of(
             self, len(training.y), self._recipe, preset=self._preset, task=self._task, one_epoch=one_epoch
         )
@@ -136,9 +134,8 @@ class NetFitting(FittedNet, abc.ABC):
             target_name=target_name,
         )
 
-    def _continue(self, training: FitRows, device: Backend, *, one_epoch: bool) -> Settings:
-        """With the net of the fit before, on this device; the settings of this fit."""
-        settings = self._settings(training, one_epoch=one_epoch)
+    def _continue(self, training: FitRows, settings: Settings, device: Backend, *, one_epoch: bool) -> None:
+        """With the net of the fit before, on this device."""
         if tuple(settings.hidden) != (widths := self._net.widths[1:-1]):
             raise OptionError(
                 f"hidden_layer_sizes: expected {tuple(widths)} as in the fit before, got {self.hidden_layer_sizes!r}",
@@ -149,7 +146,6 @@ class NetFitting(FittedNet, abc.ABC):
         if not one_epoch:  # a partial_fit continues with the solver, and moves the scale as a whole
             self._net.preparation = prepared_further(self._net.preparation, training.X, training.y, training.weights)
             self._solver_state = SolverState()
-        return settings
 
     def _first_encoder(self, rows: ValidatedRows, targets: np.ndarray, train: np.ndarray | None) -> TableEncoder | None:
         """Of the training rows; nets for tables have statistics of the target for rarer categories."""
@@ -168,12 +164,14 @@ class NetFitting(FittedNet, abc.ABC):
         rows: ValidatedRows,
         train: np.ndarray | None,
         encoder: TableEncoder,
+        members: int,
         seed: int,
         *,
         first: bool,
         one_epoch: bool,
     ) -> np.ndarray | None:
-        """Statistics of the target in X become those of rows of other blocks; (n,) copies of rows, None if unknown."""
+        """Statistics of the target in X become those of rows of other blocks that none of so many members leaves out;
+        (n,) copies of rows, None if unknown."""
         target = self._target_columns(training.y, rows.target_name)
         assert target is not None  # else there would be no statistics
         return own_targets_hidden(
@@ -182,6 +180,7 @@ class NetFitting(FittedNet, abc.ABC):
             train,
             encoder,
             target,
+            members,
             seed,
             by_class=self._is_of_classes(),
             first=first,
@@ -191,8 +190,9 @@ class NetFitting(FittedNet, abc.ABC):
     def _leave_out(self, training: FitRows, settings: Settings, seed: int, copies: np.ndarray | None) -> LeftOutRows:
         """The rows that members of an ensemble are not to see; its line begins as that of the others."""
         table = host_table(training, copies)
-        classes = table.y.reshape(-1) if self._is_of_classes() else None
-        found = leave_out_rows(table, settings.members, seed, classes=classes)
+        classes, encoder = table.y.reshape(-1) if self._is_of_classes() else None, self._net.preparation.encoder
+        has_statistics = encoder is not None and encoder.has_statistics
+        found = leave_out_rows(table, settings.members, seed, classes=classes, has_statistics=has_statistics)
         begin_line(self._net, settings, table, found)
         return found
 

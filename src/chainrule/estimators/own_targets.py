@@ -21,6 +21,7 @@ def own_targets_hidden(
     train: np.ndarray | None,
     encoder: TableEncoder,
     target: TargetColumns,
+    members: int,
     seed: int,
     *,
     by_class: bool,
@@ -38,6 +39,7 @@ def own_targets_hidden(
     training : the rows that are trained on, as the net takes them
     rows, train : all rows of the fit as they were given, and which of them these are; None for all
     target : of the training rows
+    members : that leave out rows; 1 if none does
     by_class : whether a row has one class
     first, one_epoch : whether the net is a new one, and whether it is a ``partial_fit``
     """
@@ -47,7 +49,7 @@ def own_targets_hidden(
     if one_epoch and not first and not are_of(encoder.columns, positions, target, training.weights):
         return None
     classes = table.y.reshape(-1) if by_class else None
-    return hide_own_targets(table, encoder, positions, target, seed, classes=classes, is_another_fit=not first)
+    return hide_own_targets(table, encoder, positions, target, members, seed, classes=classes, is_another_fit=not first)
 
 
 def host_table(rows: FitRows, copies: np.ndarray | None = None) -> HostTable:

@@ -79,10 +79,16 @@ def leave_out_rows(
     classes: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     times: np.ndarray | None = None,
+    has_statistics: bool = False,
 ) -> LeftOutRows:
-    """Blocks of rows for each member: whole copies and groups, stratified by class; of ``times`` the latest."""
+    """Blocks of rows for each member: whole copies and groups, stratified by class; of ``times`` the latest.
+
+    ``has_statistics``: of the target, in X, by :func:`hide_own_targets`.
+    """
     copies = _copies_of(table)
-    mask = _deal(table, members, seed, copies, classes=classes, groups=groups, times=times).mask
+    mask = _deal(
+        table, members, seed, copies, classes=classes, groups=groups, times=times, has_statistics=has_statistics
+    ).mask
     return LeftOutRows(mask if mask.any() else None, copies, groups)
 
 
@@ -91,6 +97,7 @@ def hide_own_targets(
     encoder: TableEncoder,
     positions: Positions,
     target: TargetColumns,
+    members: int,
     seed: int,
     *,
     classes: np.ndarray | None = None,
@@ -98,8 +105,8 @@ def hide_own_targets(
     times: np.ndarray | None = None,
     is_another_fit: bool = False,
 ) -> np.ndarray:
-    """Overwrite the encoder's statistics of the target in X by those of rows of other blocks; (n,) the same number for
-    copies of a row, for :func:`leave_out_rows`.
+    """Overwrite the encoder's statistics of the target in X by those of rows of other blocks that no member leaves out;
+    (n,) the same number for copies of a row, for :func:`leave_out_rows`.
 
     The blocks are those that :func:`leave_out_rows` gives members to leave out: copies and groups are whole. Copies are
     of one category, whatever its statistics: those of a category of one row tell its target, and rows that have few
@@ -110,12 +117,20 @@ def hide_own_targets(
     table : X as :meth:`TableEncoder.encode` makes it
     positions : of the rows' categories, by ``positions_of``
     target : of the rows
+    members : that leave out blocks; 1 if rows are held out otherwise, or not at all
     is_another_fit : as for ``leave_out_own_block``
     """
     copies = _copies_of(table, *told_apart(encoder.columns, table.X, positions))
-    block = _deal(table, 1, seed, copies, classes=classes, groups=groups, times=times).block
+    block, mask = _deal(table, members, seed, copies, classes=classes, groups=groups, times=times, has_statistics=True)
     leave_out_own_block(
-        encoder.columns, table.X, positions, target, block, table.weights, is_another_fit=is_another_fit
+        encoder.columns,
+        table.X,
+        positions,
+        target,
+        block,
+        table.weights,
+        left_out=np.any(mask, axis=0),
+        is_another_fit=is_another_fit,
     )
     return copies
 
@@ -142,6 +157,7 @@ def _deal(
     classes: np.ndarray | None,
     groups: np.ndarray | None,
     times: np.ndarray | None,
+    has_statistics: bool,
 ) -> RowBlocks:
     """The block of each row that weighs anything, of the others 0; who leaves out which."""
     n, rows = len(table.y), _counted_rows(table)
@@ -158,6 +174,7 @@ def _deal(
         copies=of_rows(copies),
         times=of_rows(times),
         weights=of_rows(table.weights),
+        has_statistics=has_statistics,
     )
     blocks = RowBlocks(np.zeros(n, found.block.dtype), np.zeros((members, n), bool))
     blocks.block[rows], blocks.mask[:, rows] = found

@@ -50,6 +50,16 @@ def test_target_statistics_of_training_rows_are_those_of_other_blocks():
     np.testing.assert_array_equal(X[:, :-2], fitted().encode({"city": CITY})[:, :-2])
 
 
+def test_rows_that_a_net_is_judged_by_are_in_no_statistics_of_training_rows():
+    left_out = np.arange(len(PRICE)) == 5  # a row of b, whose other row lies in another block
+    target = TargetColumns.of_numbers(PRICE, "price")
+    X = fitted().encode_training({"city": CITY}, target=target, block=BLOCK, left_out=left_out)
+    mu = PRICE[~left_out].mean()
+    np.testing.assert_allclose(X[4], [*X[4, :-2], mu, 0.0], rtol=1e-15)
+    np.testing.assert_allclose(X[5, -2:], [(PRICE[4] + 10 * mu) / 11, np.log(2)], rtol=1e-15)
+    np.testing.assert_allclose(X[:4, -2], mu, rtol=1e-15)
+
+
 def test_target_statistics_count_sample_weights_in_means_and_rows_in_counts():
     weights = np.array([1.0, 1, 1, 1, 3, 1, 1, 0, 1])
     relative = weights / weights[weights > 0].mean()

@@ -72,6 +72,16 @@ def test_fewer_groups_than_blocks_are_a_block_each():
     assert not leave_out_blocks(600, 8, groups=groups % 2).mask.any()
 
 
+@pytest.mark.parametrize(("n", "blocks"), [(400, 8), (4000, 16)])
+@pytest.mark.parametrize("members", [2, 8, 24, 100])
+def test_with_statistics_of_the_target_half_of_the_blocks_are_left_out_at_most(n, blocks, members):
+    found = leave_out_blocks(n, members, classes=np.arange(n) % 3, has_statistics=True)
+    assert len(np.unique(found.block)) == blocks
+    left_out = found.mask.any(axis=0)
+    assert len(np.unique(found.block[left_out])) == min(max(2, members // 2), blocks // 2)
+    assert left_out.mean() <= 0.55
+
+
 def test_blocks_are_stratified_by_class():
     classes = np.random.default_rng(2).choice(4, 2000, p=[0.7, 0.2, 0.08, 0.02])
     block, _ = leave_out_blocks(2000, 8, classes=classes)

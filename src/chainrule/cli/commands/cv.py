@@ -22,7 +22,8 @@ from chainrule.cli.options.train_options import TrainingOptions, add_options_of_
 from chainrule.cli.options.types import describe_device, positive_int
 from chainrule.cli.runs.signals import Signals
 from chainrule.cli.training.data import split_data
-from chainrule.cli.training.model import left_out_rows, net_of, settings_of, trainer_of
+from chainrule.cli.training.model import left_out_rows, net_of, trainer_of
+from chainrule.cli.training.settings import settings_of
 from chainrule.cli.training.table import TrainingTable, hold_out_rows, naming_split_column, read_training_table
 from chainrule.errors import OptionError
 from chainrule.nn.network import Network

@@ -22,7 +22,8 @@ from chainrule.cli.runs.files import GRADIENT_NORMS, MODEL
 from chainrule.cli.runs.record import file_facts
 from chainrule.cli.runs.signals import Signals
 from chainrule.cli.training.data import TrainingData, read_training_data
-from chainrule.cli.training.model import left_out_rows, net_of, settings_of, trainer_of
+from chainrule.cli.training.model import left_out_rows, net_of, trainer_of
+from chainrule.cli.training.settings import settings_of
 from chainrule.cli.training.used_options import used_options
 from chainrule.errors import DivergenceError
 from chainrule.nn.network import Network

@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.cli.console.column_notes import describe_columns
 from chainrule.cli.options.data import FRACTION, DataOptions
 from chainrule.cli.options.train_options import TrainingOptions
+from chainrule.cli.training.settings import settings_of
 from chainrule.cli.training.table import TrainingTable, hold_out_rows, read_training_table
 from chainrule.errors import DataError, OptionError
 from chainrule.files.regular_file import mode_of
@@ -150,16 +151,18 @@ def _positions(encoder: TableEncoder | None, table: Table, rows: np.ndarray | No
 
 
 def _own_targets_hidden(options: TrainingOptions, data: TrainingData, positions: Positions | None) -> TrainingData:
-    """With the statistics of the training rows by rows of other blocks, in the same memory."""
+    """With statistics of the training rows by rows of other blocks that no member leaves out, in the same memory."""
     if positions is None or data.encoder is None:
         return data
     target = _target_columns(data.plan, data.y, data.target_name)
     assert target is not None  # else there would be no statistics
+    settings = settings_of(options, len(data.y), data.plan.task)
     copies = hide_own_targets(
         HostTable(data.X, data.y),
         data.encoder,
         positions,
         target,
+        settings.members if data.valid is None else 1,
         options.device.seed,
         classes=data.classes,
         groups=data.groups,

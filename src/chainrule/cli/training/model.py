@@ -13,7 +13,7 @@ from chainrule.cli.training.data import TrainingData
 from chainrule.cli.training.table import DEFAULT_LOSS
 from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
-from chainrule.nn.losses.names import LOSSES, Task
+from chainrule.nn.losses.names import LOSSES
 from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
@@ -22,37 +22,9 @@ from chainrule.train.building import Architecture, TrainingRows, build_net, buil
 from chainrule.train.checkpoints.writer import Checkpoints
 from chainrule.train.ensemble_fit import HostTable, LeftOutRows, leave_out_rows
 from chainrule.train.monitoring.early_stopping import EarlyStopping
-from chainrule.train.recipe import ACTIVATION, SMOOTHING, Choices, Settings, resolve, resolve_preset
+from chainrule.train.recipe import ACTIVATION, SMOOTHING, Settings
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.trainer import Trainer
-
-
-def settings_of(options: TrainingOptions, rows: int, task: Task) -> Settings:
-    """The options that the recipe completes, for so many training rows of this task.
-
-    ``options`` have their optimiser's defaults.
-    """
-    net, updates, fit, preset = options.net, options.updates, options.fit, options.preset
-    choices = Choices(
-        hidden="auto" if net.hidden is None else net.hidden,
-        dropout="auto" if net.dropout is None else net.dropout,
-        epochs="auto" if fit.epochs is None else fit.epochs,
-        batch_size="auto" if fit.batch_size is None else fit.batch_size,
-        alpha=0.0,
-        members="auto" if net.members is None else net.members,
-        weight_decay="auto" if updates.weight_decay is None else updates.weight_decay,
-        activation=net.activation or "auto",
-        preset=preset,
-    )
-    if preset is not None:
-        return resolve_preset(choices, rows, task=task, lr=updates.lr)
-    return resolve(
-        choices,
-        rows,
-        optimizer=updates.optimizer,
-        lr=updates.lr,
-        accumulate=fit.accumulate,
-    )
 
 
 def monitor_of(options: TrainingOptions, *, has_validation: bool, leaves_out: bool = False) -> str | None:
@@ -83,6 +55,7 @@ def left_out_rows(options: TrainingOptions, settings: Settings, data: TrainingDa
         classes=data.classes,
         groups=data.groups,
         times=data.times,
+        has_statistics=data.encoder is not None and data.encoder.has_statistics,
     )
     return None if found.mask is None else found
 

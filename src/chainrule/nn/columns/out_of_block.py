@@ -66,9 +66,13 @@ def leave_out_own_block(
     block: np.ndarray,
     sample_weight: np.ndarray | None = None,
     *,
+    left_out: np.ndarray | None = None,
     is_another_fit: bool = False,
 ) -> None:
     """Overwrite the statistics in X (n, n_in), which are those of new rows, with those by rows of other blocks.
+
+    Rows that judge a net must not be in the statistics of those that it is trained on either: who knows the sum of a
+    category from its training rows finds the target that is missing from a mean.
 
     Parameters
     ----------
@@ -77,12 +81,16 @@ def leave_out_own_block(
     target : of these rows
     block : (n,) the block of each row, from 0: rows of one block see nothing of each other's targets
     sample_weight : (n,) from 0 up, or None; a row of weight 0 counts for none
+    left_out : (n,) bool, rows that count for none, as some net is judged by them; None for none
     is_another_fit : allows rows or a target other than those that the statistics were fitted on, whose own sums then
         count; without it they are a DataError
     """
     if len(block) != len(X) or len(target) != len(X):
         raise ShapeError(f"expected a block and a target per row of {len(X):,}, got {len(block):,} and {len(target):,}")
-    weighted = WeightedTarget.of(target, sample_weight)
+    weighted = counted = WeightedTarget.of(target, sample_weight)
+    if left_out is not None and left_out.any():
+        weights = np.ones(len(X)) if sample_weight is None else sample_weight
+        counted = WeightedTarget.of(target, np.where(left_out, 0.0, weights))
     for (column, statistics, part), of_rows in zip(with_statistics(columns), positions, strict=True):
         cells = statistics.cells(of_rows, weighted, block)
         if not is_another_fit and not statistics.is_of(cells, weighted):
@@ -90,4 +98,6 @@ def leave_out_own_block(
                 f"column {column.name!r:.60}: expected the rows and the target that its statistics are of, got others",
                 hint="fit the encoder on these rows",
             )
-        statistics.of_other_blocks(cells, of_rows, block, weighted, out=X[:, part])
+        if counted is not weighted:
+            cells = statistics.cells(of_rows, counted, block)
+        statistics.of_other_blocks(cells, of_rows, block, counted, out=X[:, part])

@@ -212,6 +212,7 @@ class TableEncoder:
         block: np.ndarray,
         rows: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
+        left_out: np.ndarray | None = None,
     ) -> np.ndarray:
         """X of the rows that the encoder was fitted on: their statistics are those of rows of other blocks, so that no
         row sees its own target. Without statistics as :meth:`encode`.
@@ -221,6 +222,7 @@ class TableEncoder:
         target : of these rows; an OptionError without it if there are statistics, a DataError for that of another fit
         block : (n,) the block of each row, from 0
         sample_weight : (n,) of these rows, from 0 up; None for all ones
+        left_out : (n,) bool, rows that count for none, as a net that is trained on the others is judged by them
         """
         X = self.encode(table, rows=rows)
         if self.has_statistics:
@@ -231,7 +233,7 @@ class TableEncoder:
                 )
             chosen = slice(None) if rows is None else positions(rows, self._rows_of(table))
             found = positions_of(self.columns, table, chosen)
-            leave_out_own_block(self.columns, X, found, target, block, sample_weight)
+            leave_out_own_block(self.columns, X, found, target, block, sample_weight, left_out=left_out)
         return X
 
     def encode_and_release(self, table: Mapping[str, ColumnData], sets: Sequence[np.ndarray]) -> list[np.ndarray]:

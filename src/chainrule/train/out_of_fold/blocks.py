@@ -6,6 +6,9 @@ mean of these *pairs* can be judged, and how much they differ says what a larger
 members each leaves out a block of its own (g = k), one member leaves out none. With k of 2 B and more every block is
 left out.
 
+**With statistics of the target** of training rows, which are to be by rows that no member leaves out, these are half of
+the blocks at least, and there are 8 blocks of classes too.
+
 What must not be separated is one *unit* and lies in one block: copies of a row, and the rows of a group. Classes are
 dealt evenly over the blocks. If all rows of a class lie in one block, their units are left out by no member.
 
@@ -52,6 +55,7 @@ def leave_out_blocks(
     copies: np.ndarray | None = None,
     times: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    has_statistics: bool = False,
 ) -> RowBlocks:
     """Blocks of ``n`` rows for an ensemble; the same for the same seed, in any order of the calls.
 
@@ -63,10 +67,12 @@ def leave_out_blocks(
     times : (n,) numbers in the order of time; rows of one time lie in one block. Classes, groups, copies and weights
         are then ignored
     weights : (n,), from 0 up; blocks have equal weight as nearly as possible. None for all ones
+    has_statistics : whether there are statistics of the target by rows that no member leaves out
     """
     if times is not None:
         return _latest(times, BLOCKS if n >= FEW_ROWS else FEW_BLOCKS, members)
-    count = BLOCKS if n >= FEW_ROWS else FEW_BLOCKS if classes is None else FEW_BLOCKS_OF_CLASSES
+    few = FEW_BLOCKS if classes is None or has_statistics else FEW_BLOCKS_OF_CLASSES
+    count = BLOCKS if n >= FEW_ROWS else few
     unit = np.arange(n) if groups is None and copies is None else together(n, groups, copies)
     units = int(unit.max(initial=-1)) + 1
     count = max(1, min(count, units))
@@ -77,7 +83,7 @@ def leave_out_blocks(
     block = _permutation(count, seed, 1)[of_unit[unit]]  # else the first blocks would have the heaviest units
     if members == 1 or units < FEWEST_UNITS:
         return RowBlocks(block, np.zeros((members, n), bool))
-    left_out = np.arange(members) % members_apart(members, count)
+    left_out = np.arange(members) % members_apart(members, count // 2 if has_statistics else count)
     stays = _alone(block, unit, kind, weights) if classes is not None else np.zeros(n, bool)
     return RowBlocks(block, (block == left_out[:, None]) & ~stays)
 
