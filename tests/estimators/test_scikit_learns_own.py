@@ -71,10 +71,11 @@ def with_its_settings(ours: type) -> type:
             given.apply_defaults()
             super().__init__(**{name: value for name, value in given.arguments.items() if name != "self"})
 
-        def _begin(self, training: FitRows, *args: Any, **options: Any) -> Settings:
-            super()._begin(training, *args, **options)
-            self._recipe = self._recipe._replace(batch_size=200)  # or all rows, of fewer
-            return self._settings(training, one_epoch=options["one_epoch"])
+        def _settings(self, training: FitRows, *, first: bool, one_epoch: bool) -> Settings:
+            if first:
+                super()._settings(training, first=True, one_epoch=one_epoch)
+                self._recipe = self._recipe._replace(batch_size=200)  # or all rows, of fewer
+            return super()._settings(training, first=False, one_epoch=one_epoch)
 
         def __getattr__(self, name: str) -> Any:
             if name == "_optimizer":  # its rate is that of the epoch which the next partial_fit would make
