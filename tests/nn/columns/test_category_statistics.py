@@ -41,12 +41,14 @@ def test_target_statistics_of_new_rows_are_smoothed_means_and_log_counts():
 
 
 def test_target_statistics_of_training_rows_are_those_of_other_blocks():
-    """c and d lie in one block each: they say nothing of their own rows, though something of new ones."""
+    """Smoothed, and counted, as if the other block's share of the rows, 5 and 4 of 9, were all. c and d lie in one
+    block each: they say nothing of their own rows, though something of new ones."""
     target = TargetColumns.of_numbers(PRICE, "price")
     X = fitted().encode_training({"city": CITY}, target=target, block=BLOCK)
-    means = [*[MU] * 4, (6 + 10 * MU) / 11, (5 + 10 * MU) / 11, MU, MU, MU]
-    np.testing.assert_allclose(X[:, -2], means, rtol=1e-15)
-    np.testing.assert_allclose(X[:, -1], np.log1p([2, 2, 2, 2, 1, 1, 0, 0, 0]), rtol=1e-15)
+    means = [*[MU] * 4, (9 / 5 * 6 + 10 * MU) / (9 / 5 + 10), (9 / 4 * 5 + 10 * MU) / (9 / 4 + 10), MU, MU, MU]
+    np.testing.assert_allclose(X[:, -2], means, rtol=1e-14)
+    counts = 9 * np.array([2 / 5, 2 / 5, 2 / 4, 2 / 4, 1 / 5, 1 / 4, 0, 0, 0])
+    np.testing.assert_allclose(X[:, -1], np.log1p(counts), rtol=1e-14)
     np.testing.assert_array_equal(X[:, :-2], fitted().encode({"city": CITY})[:, :-2])
 
 
@@ -56,7 +58,7 @@ def test_rows_that_a_net_is_judged_by_are_in_no_statistics_of_training_rows():
     X = fitted().encode_training({"city": CITY}, target=target, block=BLOCK, left_out=left_out)
     mu = PRICE[~left_out].mean()
     np.testing.assert_allclose(X[4], [*X[4, :-2], mu, 0.0], rtol=1e-15)
-    np.testing.assert_allclose(X[5, -2:], [(PRICE[4] + 10 * mu) / 11, np.log(2)], rtol=1e-15)
+    np.testing.assert_allclose(X[5, -2:], [(9 / 4 * PRICE[4] + 10 * mu) / (9 / 4 + 10), np.log1p(9 / 4)], rtol=1e-14)
     np.testing.assert_allclose(X[:4, -2], mu, rtol=1e-15)
 
 
@@ -74,8 +76,8 @@ def test_target_statistics_count_sample_weights_in_means_and_rows_in_counts():
     np.testing.assert_allclose(b[-2:], [expected, np.log(3)], rtol=1e-14)
     assert statistics.categories == ("b", "c")  # d has weight 0 alone
     X = encoder.encode_training({"city": CITY}, target=target, block=BLOCK, sample_weight=weights)
-    expected = (relative[4] * PRICE[4] + 10 * mu) / (relative[4] + 10)
-    np.testing.assert_allclose(X[5, -2:], [expected, np.log(2)], rtol=1e-14)
+    expected = (2 * relative[4] * PRICE[4] + 10 * mu) / (2 * relative[4] + 10)  # the other block has half of the rows
+    np.testing.assert_allclose(X[5, -2:], [expected, np.log(3)], rtol=1e-14)
 
 
 def test_a_row_of_weight_0_gets_target_statistics_and_gives_none(rng):

@@ -72,10 +72,10 @@ def test_fewer_groups_than_blocks_are_a_block_each():
     assert not leave_out_blocks(600, 8, groups=groups % 2).mask.any()
 
 
-@pytest.mark.parametrize(("n", "blocks"), [(400, 8), (4000, 16)])
+@pytest.mark.parametrize(("n", "kinds", "blocks"), [(400, 3, 8), (400, 0, 16), (4000, 3, 16)])
 @pytest.mark.parametrize("members", [2, 8, 24, 100])
-def test_with_statistics_of_the_target_half_of_the_blocks_are_left_out_at_most(n, blocks, members):
-    found = leave_out_blocks(n, members, classes=np.arange(n) % 3, has_statistics=True)
+def test_with_statistics_of_the_target_half_of_the_blocks_are_left_out_at_most(n, kinds, blocks, members):
+    found = leave_out_blocks(n, members, classes=np.arange(n) % kinds if kinds else None, has_statistics=True)
     assert len(np.unique(found.block)) == blocks
     left_out = found.mask.any(axis=0)
     assert len(np.unique(found.block[left_out])) == min(max(2, members // 2), blocks // 2)

@@ -140,18 +140,29 @@ class CategoryStatistics:
         return bool((np.abs(found - own) <= SAME).all())
 
     def of_other_blocks(
-        self, cells: Cells, positions: np.ndarray, block: np.ndarray, target: WeightedTarget, *, out: np.ndarray
+        self,
+        cells: Cells,
+        positions: np.ndarray,
+        block: np.ndarray,
+        target: WeightedTarget,
+        *,
+        rows: int,
+        out: np.ndarray,
     ) -> None:
-        """Write the columns of X, (n, t + 1), of training rows: by the rows of other blocks alone.
+        """Write the columns of X, (n, t + 1), of training rows: by the rows of other blocks alone, which are a share of
+        all. A category has 1 / share times as many rows in all, so means are smoothed, and rows counted, as if it had.
+        Else what a net learns of means of few rows, all near mu, would be applied to means of more.
 
         Parameters
         ----------
         cells : of these rows, by block
         positions : (n,) from :meth:`positions`
         block : (n,) the block of each row, from 0
+        rows : all, that the statistics of new rows are of
         """
         others = cells.others
-        means, counts = others.means(target), np.log1p(others.rows)
+        share = np.maximum(others.rows.sum(axis=0), 1) / max(rows, 1)
+        means, counts = others.means(target, share), np.log1p(others.rows / share)
         means[: self.kept], means[-1], counts[-1] = target.mu, target.mu, 0.0
         table = np.concatenate([means, counts[..., None]], axis=-1)
         out[...] = table[positions, block]

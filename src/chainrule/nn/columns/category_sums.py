@@ -97,10 +97,13 @@ class Cells(NamedTuple):
         """Over the blocks but one, for each of them."""
         return Cells(*(whole - part for whole, part in zip(self.total, self, strict=True)))
 
-    def means(self, target: WeightedTarget) -> np.ndarray:
-        """(positions, blocks, t) smoothed, in units of the target; mu, without rounding, if there are no rows."""
-        sums, mu = np.moveaxis(self.values, 0, -1), target.center
-        smoothed = (sums + PRIOR * mu) / (self.weights[..., None] + PRIOR)
+    def means(self, target: WeightedTarget, share: np.ndarray | float = 1.0) -> np.ndarray:
+        """(positions, blocks, t) smoothed, in units of the target; mu, without rounding, if there are no rows.
+
+        ``share`` (blocks,), of all rows that these are: they are smoothed as if there were as many in all.
+        """
+        sums, mu, prior = np.moveaxis(self.values, 0, -1), target.center, PRIOR * np.reshape(share, (-1, 1))
+        smoothed = (sums + prior * mu) / (self.weights[..., None] + prior)
         smoothed[self.rows == 0] = mu
         found: np.ndarray = np.ldexp(smoothed.clip(target.lowest, target.highest), target.exponents)
         return found

@@ -98,6 +98,7 @@ def leave_out_own_block(
                 f"column {column.name!r:.60}: expected the rows and the target that its statistics are of, got others",
                 hint="fit the encoder on these rows",
             )
+        rows = int(cells.rows.sum())
         if counted is not weighted:
             cells = statistics.cells(of_rows, counted, block)
-        statistics.of_other_blocks(cells, of_rows, block, counted, out=X[:, part])
+        statistics.of_other_blocks(cells, of_rows, block, counted, rows=rows, out=X[:, part])

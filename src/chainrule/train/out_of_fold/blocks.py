@@ -6,8 +6,8 @@ mean of these *pairs* can be judged, and how much they differ says what a larger
 members each leaves out a block of its own (g = k), one member leaves out none. With k of 2 B and more every block is
 left out.
 
-**With statistics of the target** of training rows, which are to be by rows that no member leaves out, these are half of
-the blocks at least, and there are 8 blocks of classes too.
+**With statistics of the target** of training rows, which are to be by rows that no member leaves out, half of the
+blocks are left out at most. Below 1,000 rows there are 16 then, of classes 8.
 
 What must not be separated is one *unit* and lies in one block: copies of a row, and the rows of a group. Classes are
 dealt evenly over the blocks. If all rows of a class lie in one block, their units are left out by no member.
@@ -71,8 +71,8 @@ def leave_out_blocks(
     """
     if times is not None:
         return _latest(times, BLOCKS if n >= FEW_ROWS else FEW_BLOCKS, members)
-    few = FEW_BLOCKS if classes is None or has_statistics else FEW_BLOCKS_OF_CLASSES
-    count = BLOCKS if n >= FEW_ROWS else few
+    few = (FEW_BLOCKS, FEW_BLOCKS_OF_CLASSES) if not has_statistics else (BLOCKS, FEW_BLOCKS)
+    count = BLOCKS if n >= FEW_ROWS else few[classes is not None]
     unit = np.arange(n) if groups is None and copies is None else together(n, groups, copies)
     units = int(unit.max(initial=-1)) + 1
     count = max(1, min(count, units))
