@@ -1,6 +1,6 @@
 """How far the estimators trust their nets by default: tables of noise and easy ones, every loss with a known constant.
 
-    python benchmarks/trust.py [--output FILE.json] [--losses poisson,gamma] [--tables 20]
+    python benchmarks/trust.py [--preset none] [--output FILE.json] [--losses poisson,gamma] [--tables 20]
 
 Each table has n rows to train on, 40 to 2,000, and 2,000 to judge by. Of noise the targets know nothing of the
 features; of easy ones they depend on them, with some noise. Judged is the deviance on new rows (the loss less that of
@@ -71,14 +71,15 @@ def table(loss: str, number: int, *, easy: bool) -> tuple[np.ndarray, np.ndarray
     return X, y, n
 
 
-def judge(loss: str, number: int, *, easy: bool) -> dict[str, Any]:
+def judge(loss: str, number: int, preset: str | None, *, easy: bool) -> dict[str, Any]:
     """One table."""
     X, y, n = table(loss, number, easy=easy)
     kind = cr.MLPClassifier if loss.startswith(("log_loss", "focal")) else cr.MLPRegressor
     found: dict[str, Any] = {"loss": loss, "easy": easy, "rows": n, "features": X.shape[1]}
     for name, shrink in (("default", True), ("plain", False)):
         started = time.perf_counter()
-        model = kind(loss=loss.partition(",")[0], random_state=number, device="cpu", shrink=shrink).fit(X[:n], y[:n])
+        options = {"loss": loss.partition(",")[0], "preset": preset, "random_state": number, "device": "cpu"}
+        model = kind(**options, shrink=shrink).fit(X[:n], y[:n])
         found[f"{name}_seconds"] = round(time.perf_counter() - started, 3)
         net = model.network_
         constant = best_constant(net, net.upload_rows(X[:n], y[:n]))
@@ -116,13 +117,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How far the estimators trust their nets.")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--losses", default="")
+    parser.add_argument("--preset", choices=["fast", "default", "best", "none"], default="default")
     parser.add_argument("--tables", type=int, default=20, help="of noise, and as many easy ones, for each loss")
     args = parser.parse_args()
     chosen = [loss for loss in LOSSES if not args.losses or loss.partition(",")[0] in args.losses.split(",")]
     found = []
     for loss in chosen:
         for number in range(args.tables):
-            found += [judge(loss, number, easy=easy) for easy in (False, True)]
+            preset = None if args.preset == "none" else args.preset
+            found += [judge(loss, number, preset, easy=easy) for easy in (False, True)]
         print(summary([f for f in found if f["loss"] == loss]).splitlines()[-1], flush=True)
     print(f"\n{summary(found)}")
     if args.output is not None:
