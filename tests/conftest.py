@@ -49,7 +49,13 @@ def cuda_problem() -> str:
     return "" if problem is None else problem.what
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sanitizers", action="store_true", help="run every CUDA kernel under sanitizers, on the CPU")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("sanitizers") and not item.config.getoption("--sanitizers"):
+        pytest.skip("takes minutes: scripts/check-cuda runs it, and pytest --sanitizers")
     if item.get_closest_marker("gpu") and cuda_problem():
         pytest.skip(f"needs a CUDA device: {cuda_problem()}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from campaigns import checkpoint_files
 
-CASES = 80
+CASES = 40
 
 
 def test_hostile_checkpoints_are_refused_or_gone_on_from(tmp_path, monkeypatch):

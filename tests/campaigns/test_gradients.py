@@ -6,5 +6,5 @@ from campaigns import gradients
 
 
 def test_gradients_of_random_nets(tmp_path):
-    counts, findings = gradients.run(range(60), tmp_path)
-    assert (counts["right"], findings) == (60, {})
+    counts, findings = gradients.run(range(30), tmp_path)
+    assert (counts["right"], findings) == (30, {})

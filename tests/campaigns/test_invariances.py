@@ -1,4 +1,4 @@
-"""A few of each kind of what must not change a fit, and that the campaign sees a fit that is another."""
+"""One of each kind of what must not change a fit, and that the campaign sees a fit that is another."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from campaigns import invariances, problems
 @pytest.mark.parametrize(("kind", "invariant"), invariances.ALL, ids=[f.__name__ for _, f in invariances.ALL])
 def test_fit_is_the_same(kind, invariant, tmp_path):
     first = invariances.ALL.index((kind, invariant))
-    counts, findings = invariances.run(range(first, 2 * len(invariances.ALL), len(invariances.ALL)), tmp_path)
+    counts, findings = invariances.run([first], tmp_path)
     assert findings == {}
-    assert counts[kind] == 2
+    assert counts[kind] == 1
 
 
 @pytest.mark.parametrize("loss", problems.LOSSES)

@@ -11,7 +11,7 @@ from campaigns import soak
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux's account of a process")
 def test_a_life_leaves_nothing_behind(tmp_path):
-    words, wrong = soak.soak(steps=640, fits=32, folder=tmp_path, warm=0.75)
+    words, wrong = soak.soak(steps=400, fits=20, folder=tmp_path, warm=0.75)
     assert wrong == ""
     assert words.startswith("flat")
 

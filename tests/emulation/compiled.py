@@ -60,7 +60,7 @@ def text(source: str) -> str:
 @functools.cache
 def library(source: str, variant: str, sanitizer: str = "none") -> ctypes.CDLL:
     """The kernels of a source, compiled for this CPU; kept from run to run under the hash of their text."""
-    options = ("-std=c++20", "-O1", "-g", "-fPIC", "-shared", "-pthread", "-fno-gnu-unique", "-ffp-contract=off", "-w")
+    options = ("-std=c++20", "-O1", "-fPIC", "-shared", "-pthread", "-fno-gnu-unique", "-ffp-contract=off", "-w")
     options += ("-Wl,-Bsymbolic",)  # a kernel may be called as something in the C library is: `advance` is in glibc
     defines = [f"-D{name}={value}" for name, value in kernels.VARIANTS[variant].items()]
     command = [compiler(), *options, *SANITIZERS[sanitizer], *defines]

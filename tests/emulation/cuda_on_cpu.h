@@ -6,18 +6,21 @@
 // multiple of 32 threads, as every kernel that shuffles is launched.
 #pragma once
 #include <algorithm>
-#include <atomic>
-#include <barrier>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <memory>
-#include <thread>
 #include <vector>
+#ifdef ON_CPU_THREADS                               // each header that is not read is a tenth of a second per source
+#include <barrier>
+#include <thread>
+#elif !defined(__x86_64__)
+#define ON_CPU_UCONTEXT
+#endif
+#ifdef ON_CPU_UCONTEXT
 #include <ucontext.h>
+#endif
 
 struct dim3 { unsigned x = 1, y = 1, z = 1; };
 struct alignas(8) uint2 { unsigned x, y; };
@@ -43,26 +46,82 @@ struct Meeting {                                   // a point where `live` threa
 #else
 
 inline Index index;                                // of the coroutine that runs
-struct Coroutine { ucontext_t context; Index index; bool done; std::vector<char> stack; };
-inline std::vector<std::unique_ptr<Coroutine>> coroutines;
-inline ucontext_t scheduler;
+constexpr size_t STACK = 1 << 16;
+
+// Where a coroutine, or what started it, goes on. swapcontext asks the kernel for the signal mask each time, which
+// costs more than what a thread does between two barriers: it is left to sanitizers, which know it, and other CPUs.
+#ifdef ON_CPU_UCONTEXT
+using Place = ucontext_t;
+inline void go(Place& from, Place& to) { swapcontext(&from, &to); }
+inline void prepare(Place& place, char* stack, void (*start)()) {
+  getcontext(&place);
+  place.uc_stack.ss_sp = stack;
+  place.uc_stack.ss_size = STACK;
+  place.uc_link = nullptr;
+  makecontext(&place, start, 0);
+}
+#else
+using Place = void*;                               // the stack, with the registers that a call keeps on top
+extern "C" __attribute__((visibility("hidden"))) void on_cpu_go(Place* from, Place to);
+asm(R"(
+  .text
+  .globl on_cpu_go
+  .hidden on_cpu_go
+  .type on_cpu_go, @function
+on_cpu_go:
+  push %rbp
+  push %rbx
+  push %r12
+  push %r13
+  push %r14
+  push %r15
+  mov %rsp, (%rdi)
+  mov %rsi, %rsp
+  pop %r15
+  pop %r14
+  pop %r13
+  pop %r12
+  pop %rbx
+  pop %rbp
+  ret
+  .size on_cpu_go, .-on_cpu_go
+)");
+inline void go(Place& from, Place& to) { on_cpu_go(&from, to); }
+inline void prepare(Place& place, char* stack, void (*start)()) {
+  auto top = (uintptr_t)(stack + STACK) & ~uintptr_t(15);
+  auto words = (uintptr_t*)top - 8;                // six registers, where to start, and a caller that there is not
+  std::fill(words, words + 8, 0);
+  words[6] = (uintptr_t)start;
+  place = words;
+}
+#endif
+
+struct Meeting;
+struct Coroutine {
+  Place place;
+  Index index;
+  bool done;
+  const Meeting* meeting;                          // at which it waits, and
+  unsigned generation;                             // how often that had been opened before
+  char* stack = new char[STACK];                   // of a process's life, as all coroutines are
+};
+inline std::vector<Coroutine*> coroutines;
+inline Place scheduler;
 inline unsigned current;
 inline bool progress;                              // did anyone get past a meeting in this round?
-
-inline void yield() {
-  coroutines[current]->index = index;
-  swapcontext(&coroutines[current]->context, &scheduler);
-  index = coroutines[current]->index;
-}
 
 struct Meeting {
   unsigned live, arrived = 0, generation = 0;
   explicit Meeting(unsigned live) : live(live) {}
   void open() { arrived = 0; ++generation; progress = true; }
   void wait() {
-    unsigned mine = generation;
-    if (++arrived == live) open();
-    while (generation == mine) yield();
+    Coroutine& mine = *coroutines[current];
+    mine.meeting = this;
+    mine.generation = generation;
+    if (++arrived == live) return open();
+    mine.index = index;
+    go(mine.place, scheduler);                     // which comes back once the meeting has been opened
+    index = mine.index;
   }
   void leave() { if (--live && arrived == live) open(); }
 };
@@ -70,8 +129,8 @@ struct Meeting {
 #endif
 
 struct Warp { Meeting gate; uint64_t lane[32]; explicit Warp(unsigned n) : gate(n) {} };
-inline std::unique_ptr<Meeting> block_barrier;
-inline std::vector<std::unique_ptr<Warp>> warps;
+inline Meeting* block_barrier;
+inline std::vector<Warp*> warps;
 
 template <class T> T exchange(T value, unsigned from) {      // every lane of the warp calls this together
   Warp& w = *warps[index.linear / 32];
@@ -83,7 +142,8 @@ template <class T> T exchange(T value, unsigned from) {      // every lane of th
   return got;
 }
 
-inline const std::function<void()>* body;
+inline void (*body)(const void* kernel);
+inline const void* body_of;
 inline void finish() {                             // a thread that returned early holds nobody back
   warps[index.linear / 32]->gate.leave();
   block_barrier->leave();
@@ -91,11 +151,11 @@ inline void finish() {                             // a thread that returned ear
 
 #ifndef ON_CPU_THREADS
 inline void run_coroutine() {
-  (*body)();
+  body(body_of);
   finish();
   coroutines[current]->done = true;
   progress = true;
-  swapcontext(&coroutines[current]->context, &scheduler);
+  go(coroutines[current]->place, scheduler);
 }
 #endif
 
@@ -107,31 +167,28 @@ inline void run_block(dim3 at, unsigned n) {
   };
 #ifdef ON_CPU_THREADS
   std::vector<std::thread> threads;
-  for (unsigned t = 0; t < n; ++t) threads.emplace_back([=] { index = index_of(t); (*body)(); finish(); });
+  for (unsigned t = 0; t < n; ++t) threads.emplace_back([=] { index = index_of(t); body(body_of); finish(); });
   for (auto& thread : threads) thread.join();
 #else
-  while (coroutines.size() < n) {
-    coroutines.push_back(std::make_unique<Coroutine>());
-    coroutines.back()->stack.resize(1 << 16);
-  }
+  while (coroutines.size() < n) coroutines.push_back(new Coroutine);
   for (unsigned t = 0; t < n; ++t) {
     Coroutine& c = *coroutines[t];
-    getcontext(&c.context);
-    c.context.uc_stack.ss_sp = c.stack.data();
-    c.context.uc_stack.ss_size = c.stack.size();
-    c.context.uc_link = nullptr;
+    prepare(c.place, c.stack, run_coroutine);
     c.index = index_of(t);
     c.done = false;
-    makecontext(&c.context, run_coroutine, 0);
+    c.meeting = nullptr;
   }
   for (unsigned left = n; left;) {
     progress = false;
     left = 0;
     for (current = 0; current < n; ++current) {
-      if (coroutines[current]->done) continue;
-      index = coroutines[current]->index;
-      swapcontext(&scheduler, &coroutines[current]->context);
-      left += !coroutines[current]->done;
+      Coroutine& c = *coroutines[current];
+      if (c.done) continue;
+      if (!c.meeting || c.meeting->generation != c.generation) {
+        index = c.index;
+        go(scheduler, c.place);
+      }
+      left += !c.done;
     }
     if (left && !progress) {
       std::fprintf(stderr, "deadlock: %u threads of a block wait where the others never come\n", left);
@@ -141,18 +198,21 @@ inline void run_block(dim3 at, unsigned n) {
 #endif
 }
 
-inline void launch(dim3 grid, dim3 block, const std::function<void()>& kernel) {
+template <class Kernel> void launch(dim3 grid, dim3 block, const Kernel& kernel) {
   grid_size = grid;
   block_size = block;
-  body = &kernel;
+  body = [](const void* of) { (*static_cast<const Kernel*>(of))(); };
+  body_of = &kernel;
   const unsigned n = block.x * block.y * block.z;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
-        block_barrier = std::make_unique<Meeting>(n);
-        warps.clear();
-        for (unsigned t = 0; t < n; t += 32) warps.push_back(std::make_unique<Warp>(std::min(32u, n - t)));
+        block_barrier = new Meeting(n);
+        for (unsigned t = 0; t < n; t += 32) warps.push_back(new Warp(std::min(32u, n - t)));
         run_block({x, y, z}, n);
+        for (Warp* warp : warps) delete warp;
+        warps.clear();
+        delete block_barrier;
       }
 }
 
@@ -171,7 +231,7 @@ inline void launch(dim3 grid, dim3 block, const std::function<void()>& kernel) {
 
 inline void __syncthreads() { on_cpu::block_barrier->wait(); }
 inline void __syncwarp(unsigned = ~0u) { on_cpu::warps[on_cpu::index.linear / 32]->gate.wait(); }
-inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 template <class T> T __shfl_xor_sync(unsigned, T v, int mask) { return on_cpu::exchange(v, (on_cpu::index.linear % 32) ^ mask); }
 template <class T> T __shfl_down_sync(unsigned, T v, int d) { return on_cpu::exchange(v, on_cpu::index.linear % 32 + d); }
 template <class T> T __shfl_sync(unsigned, T v, int from) { return on_cpu::exchange(v, from % 32); }
@@ -186,9 +246,8 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
 }
 inline int __ffs(unsigned x) { return x ? __builtin_ctz(x) + 1 : 0; }
 inline unsigned atomicInc(unsigned* p, unsigned last) {      // wraps to 0 after `last`
-  std::atomic_ref<unsigned> at(*p);
-  unsigned old = at.load();
-  while (!at.compare_exchange_weak(old, old >= last ? 0 : old + 1)) {}
+  unsigned old = __atomic_load_n(p, __ATOMIC_SEQ_CST);
+  while (!__atomic_compare_exchange_n(p, &old, old >= last ? 0 : old + 1, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
   return old;
 }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (uint64_t(a) * b) >> 32; }

@@ -38,7 +38,7 @@ from emulation.every_member import every_member
 # Unoptimised, because the compiler then is done in half the time and reports what it would else have optimised away.
 ALWAYS = ("-g1", "-fno-gnu-unique")  # shared memory of a template belongs to each library, in its own size
 UNDEFINED = ("-fsanitize=address,undefined", "-fno-sanitize=null,object-size,pointer-overflow")  # which "address" finds
-compiled.SANITIZERS["address"] = (*UNDEFINED, "-fno-sanitize-recover=all", "-O0", *ALWAYS)
+compiled.SANITIZERS["address"] = (*UNDEFINED, "-fno-sanitize-recover=all", "-DON_CPU_UCONTEXT", "-O0", *ALWAYS)
 compiled.SANITIZERS["thread"] = ("-fsanitize=thread", "-DON_CPU_THREADS", *ALWAYS)
 
 

@@ -20,7 +20,7 @@ import chainrule as cr
 CHECKS = [
     case
     for kind in (cr.MLPClassifier, cr.MLPRegressor)
-    for options in ({"n_members": 2}, {"hidden_layer_sizes": (32,), "shrink": False})
+    for options in ({"n_members": 2, "max_iter": 12}, {"hidden_layer_sizes": (16,), "shrink": False, "max_iter": 60})
     for case in estimator_checks_generator(kind(device="cpu", **options))
 ]
 

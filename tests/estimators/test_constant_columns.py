@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli.main import main
+from pairwise import pairwise
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed")
 
@@ -37,9 +38,7 @@ def rows(rng: np.random.Generator, n: int = 120) -> tuple[Any, np.ndarray]:
     return frame, np.asarray(3 * frame.x + frame.z)
 
 
-@pytest.mark.parametrize("fit", FITS)
-@pytest.mark.parametrize("kind", ["frame", "array", "hole", "text"])
-@pytest.mark.parametrize("task", ["regress", "classify"])
+@pairwise(fit=FITS, kind=["frame", "array", "hole", "text"], task=["regress", "classify"])
 def test_another_value_changes_no_prediction(rng, fit, kind, task):
     frame, y = rows(rng)
     if kind == "hole":

@@ -43,7 +43,7 @@ def test_data_frames_a_pipeline_and_a_search():
     pandas = pytest.importorskip("pandas")
     X, y = datasets.load_iris(return_X_y=True, as_frame=True)
     names = pandas.Series(np.array(["setosa", "versicolor", "virginica"])[y], index=y.index)
-    clf = cr.MLPClassifier(**CPU).fit(X, names)
+    clf = cr.MLPClassifier(**CPU, max_iter=60).fit(X, names)
     assert clf.feature_names_in_.tolist() == list(X.columns)
     assert set(clf.predict(X)) <= set(clf.classes_) == {"setosa", "versicolor", "virginica"}
     with pytest.raises(ValueError, match="feature names"):

@@ -27,7 +27,7 @@ TRAIN = (
     "--hidden",
     "24",
     "--epochs",
-    "150",
+    "80",
     "--checkpoint-every",
     "40",
     "--quiet",
@@ -73,7 +73,7 @@ def test_resume_after_a_signal_ends_in_the_same_model(tmp_path, whole, number, c
     assert status(folder) == "done"
     assert (folder / MODEL).read_bytes() == whole
     lines = [json.loads(line)["epoch"] for line in (folder / METRICS).read_text().splitlines()]
-    assert lines == list(range(1, 151))
+    assert lines == list(range(1, 81))
     assert not [p for p in folder.rglob("*") if p.name.endswith(".tmp") or p.name == LOCK]
 
 

@@ -373,6 +373,7 @@ def test_a_signal_ends_the_run_with_its_best_model(tmp_path, number):
 def test_a_script_of_the_same_name_runs_the_same_command(tmp_path):
     script = Path(__file__).parents[3] / "scripts" / "train.py"
     command = [sys.executable, str(script), "--device", "cpu", "--epochs", "2", "--json", "--quiet", "--run-dir", "out"]
+    command += ["--members", "1", "--hidden", "8"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(found.stdout)["epochs"] == 2
 

@@ -10,6 +10,7 @@ that. The loops give the same bits as NumPy, so it does not matter when they com
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from typing import Final
@@ -32,7 +33,13 @@ def wanted() -> str:
 
 def is_available() -> bool:
     """Whether numba is installed and not switched off; imports nothing."""
-    return wanted() != "0" and importlib.util.find_spec("numba") is not None
+    return wanted() != "0" and _is_installed()
+
+
+@functools.cache
+def _is_installed() -> bool:
+    """Asks the disk, so once: an epoch of an ensemble makes some ten CPU backends."""
+    return importlib.util.find_spec("numba") is not None
 
 
 def spend(seconds: float) -> None:
