@@ -189,16 +189,17 @@ def _fused() -> Iterator[Case]:
     """A dense layer with the factors, or with the factors and the encoding, below it."""
     upper = {"W": ((C, OUT), "normal"), "s": ((C,), "positive"), "b": ((OUT,), "normal")}
     outputs = {"z": ((N, OUT), ""), "y": ((N, OUT), "")}
+    scaled = lambda be, a, j: be.scaled_dense(a.x, a.s, a.W, a.b, "selu", z=a.z, y=a.y)
     for shared in ((), ("x",)):
-        yield Case(
-            "scaled_dense", lambda be, a, j: be.scaled_dense(a.x, a.s, a.W, a.b, "selu", z=a.z, y=a.y),
-            {"x": (ROWS, "normal")} | upper, outputs, shared, "of shared rows" if shared else "",
-        )  # fmt: skip
+        what = "of shared rows" if shared else ""
+        yield Case("scaled_dense", scaled, {"x": (ROWS, "normal")} | upper, outputs, shared, what)
+        few = dict.fromkeys(outputs, ((2, OUT), ""))  # fewer rows than outputs: the factors go into the rows
+        yield Case("scaled_dense", scaled, {"x": ((2, C), "normal")} | upper, few, shared, f"few rows {what}")
         yield Case(
             "scaled_dense_backward",
             lambda be, a, j: be.scaled_dense_backward(a.x, a.s, a.W, a.dz, dW=a.dW, dscale=a.ds, dx=a.dx),
             {"x": (ROWS, "normal"), "dz": ((N, OUT), "normal")} | upper,
-            {"dW": ((C, OUT), ""), "ds": ((C,), ""), "dx": (ROWS, "")}, shared, "of shared rows" if shared else "",
+            {"dW": ((C, OUT), ""), "ds": ((C,), ""), "dx": (ROWS, "")}, shared, what,
         )  # fmt: skip
 
     def forward(be: Any, a: Any, j: int) -> None:

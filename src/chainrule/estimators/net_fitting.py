@@ -22,12 +22,7 @@ from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.losses.names import Loss, Task
 from chainrule.nn.network import Network
-from chainrule.train.ensemble_fit import (
-    LeftOutRows,
-    begin_line,
-    learn_from_left_out,
-    leave_out_rows,
-)
+from chainrule.train.ensemble_fit import LeftOutRows, begin_line, learn_from_left_out, leave_out_rows
 from chainrule.train.feeding.class_weights import ClassWeight
 from chainrule.train.recipe import Preset, Recipe, Settings, recipe_for
 from chainrule.train.records.run import Run

@@ -1,4 +1,4 @@
-"""Which preset a fit has if the user chose none."""
+"""Which preset a fit has if the user chose none, and what contradicts one that was chosen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import get_args
 from chainrule.errors import OptionError
 from chainrule.estimators.parameters import Parameters
 from chainrule.options import one_of
+from chainrule.plain_text import show
 from chainrule.train.recipe import Preset, is_auto
 
 # What a preset would choose: parameters that describe another net, or another training, are for a plain net. (Those
@@ -26,6 +27,7 @@ LEFT_TO_A_PRESET = {
     "warm_start": False,
     "weight_decay": "auto",
 }
+CANNOT_BE_OTHERS = ("solver", "normalization", "standardize", "beta_2")  # in the net, and the training, of a preset
 
 
 def preset_of(parameters: Parameters, *, one_epoch: bool) -> Preset | None:
@@ -44,6 +46,17 @@ def preset_of(parameters: Parameters, *, one_epoch: bool) -> Preset | None:
         return preset  # type: ignore[return-value]
     is_plain = one_epoch or any(not _equal(getattr(parameters, name), left) for name, left in LEFT_TO_A_PRESET.items())
     return None if is_plain else "default"
+
+
+def refuse_what_contradicts(preset: Preset, parameters: Parameters) -> None:
+    """OptionError for what the net and the training of a preset cannot have, rather than ignoring it."""
+    for name in CANNOT_BE_OTHERS:
+        given, expected = getattr(parameters, name), LEFT_TO_A_PRESET[name]
+        if not _equal(given, expected):
+            raise OptionError(
+                f"{name}: expected {expected!r} with preset={preset!r}, got {show(given)}",
+                hint="preset=None for a net of your own",
+            )
 
 
 def _equal(value: object, default: object) -> bool:

@@ -9,18 +9,17 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from chainrule.backends import Backend
-from chainrule.errors import OptionError
 from chainrule.estimators.convergence import Convergence, MonitorChoice
 from chainrule.estimators.fit_callbacks import IterationLines, StopAfter
 from chainrule.estimators.learning_rates import Adaptive, schedule_of
 from chainrule.estimators.parameters import SOLVERS, Parameters, choices_of, initial_rate
+from chainrule.estimators.presets import refuse_what_contradicts
 from chainrule.nn.losses.names import Task
 from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.network import Network
 from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.schedules import Schedule
 from chainrule.options import one_of
-from chainrule.plain_text import show
 from chainrule.train.building import Updates, build_optimizer, build_trainer
 from chainrule.train.feeding.batches import plan_batches
 from chainrule.train.recipe import LEARNING_RATE, Choices, Preset, Recipe, Settings, resolve, resolve_preset
@@ -87,19 +86,9 @@ def _fold_settings(parameters: Parameters, rows: int, recipe: Recipe, rows_of_fi
     return _resolved(parameters, rows, recipe, replace(choices, batch_size=math.ceil(rows / steps)))
 
 
-def _refuse_with(preset: Preset, parameters: Parameters) -> None:
-    """OptionError for what the net and the training of a preset cannot have, rather than ignoring it."""
-    for name, expected in {"solver": "adam", "normalization": None, "standardize": True, "beta_2": 0.999}.items():
-        if (given := getattr(parameters, name)) != expected:
-            raise OptionError(
-                f"{name}: expected {expected!r} with preset={preset!r}, got {show(given)}",
-                hint="preset=None for a net of your own",
-            )
-
-
 def _resolved(parameters: Parameters, rows: int, recipe: Recipe, choices: Choices, task: Task = "regress") -> Settings:
     if choices.preset is not None:
-        _refuse_with(choices.preset, parameters)
+        refuse_what_contradicts(choices.preset, parameters)
         settings = resolve_preset(choices, rows, task=task, lr=initial_rate(parameters))
         return replace(settings, batch_size=min(rows, settings.batch_size))
     settings = resolve(

@@ -29,9 +29,7 @@ MOST_STEPS = 1 << 63  # that are told apart: a whole number may be larger than e
 Auto: TypeAlias = Literal["auto"]
 Preset: TypeAlias = Literal["fast", "default", "best"]
 MEMBERS: Final[dict[Preset, int]] = {"fast": 2, "default": 8, "best": 24}
-AVERAGE = (
-    1 - 1e-9
-)  # decay of the weights' average, at most: early it is less, so that step t has the share 9 / (t + 10)
+AVERAGE = 1 - 1e-9  # decay of the weights' average, at most: at first it is less, and step t has the share 9 / (t + 10)
 SMOOTHING = 0.05  # of labels
 BETA_2 = 0.95  # of Adam, whose steps are large and few
 T = TypeVar("T")

@@ -46,9 +46,9 @@ class PiecewiseContract(abc.ABC):
     ) -> None:
         """z = ([x | p] * scale) @ W + b and y = act(z), p the fractions of :meth:`piecewise_linear`.
 
-        x (n, n_in), scale (m,), W (m, n_out), b (n_out,), z, y (n, n_out), which may be one memory; with a model axis x
-        has it too. ``piece`` (n, q) int32 and ``fraction`` (n, q), for each of the q columns of x that have fractions,
-        are memory in which an implementation may keep where the numbers lie, for the backward pass if it ``keeps`` it.
+        x (n, n_in), scale (m,), W (m, n_out), b (n_out,), z, y (n, n_out), which may be one memory. ``piece`` (n, q)
+        int32 and ``fraction`` (n, q), for each of the q columns of x that have fractions, are memory in which an
+        implementation may keep where the numbers lie, for the backward pass if it ``keeps`` it.
         """
 
     @abc.abstractmethod

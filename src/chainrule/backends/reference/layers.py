@@ -32,7 +32,7 @@ def scaled_dense(
     if x.shape[-2] > W.shape[-1]:  # the factors go into the smaller matrix
         self.dense(x, _scaled_rows(self, W, scale), b, activation, z=z, y=y)
         return
-    scaled = self._scratch(x.shape, x.dtype, use="scaled")
+    scaled = self._scratch((*z.shape[:-1], x.shape[-1]), x.dtype, use="scaled")  # members may share the rows
     self.scale_columns(x, scale, out=scaled)
     self.dense(scaled, W, b, activation, z=z, y=y)
 

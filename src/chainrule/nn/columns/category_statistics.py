@@ -10,7 +10,8 @@ missing value and of a category that no training row had, whose count is 0.
 
 **A row must not see its own target.** So the sums, and n_c, are those of all training rows for a new row, but for a
 training row those of rows of *other blocks* (:meth:`CategoryStatistics.of_other_blocks`): its mean says as little of
-its own target as a new row's. A category whose rows all lie in one block has mean mu and count 0 there.
+its own target as a new row's. If these are a share s of all rows, 10 s is added in place of 10, and n_c / s rows are
+counted. A category whose rows all lie in one block has mean mu and count 0 there.
 
 Source: Micci-Barreca 2001, "A preprocessing scheme for high-cardinality categorical attributes"; out of fold as in
 Prokhorenkova et al. 2018 (arXiv 1706.09516), section 3, with blocks of rows in place of an order.

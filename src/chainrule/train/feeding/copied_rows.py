@@ -29,21 +29,23 @@ def number_copies(
     names : columns of X whose numbers are names, however many there are
     """
     n, targets = len(y), np.ascontiguousarray(y.reshape(len(y), -1), np.float64)
-    columns = list(X.T) if isinstance(X, np.ndarray) else X
-    if n < MANY:
+    columns, is_long = list(X.T) if isinstance(X, np.ndarray) else X, len(y) >= MANY
+    if is_long:
+        features = _hashed(columns, np.zeros(n, np.uint64))
+        number, different = _ranked(_hashed(targets.T, features))
+    else:
         features = np.column_stack([*(np.asarray(column, np.float64) for column in columns), np.empty((n, 0))])
         number, different = _ranked(np.column_stack([features, targets]))
-    else:
-        seed = _hashed(columns, np.zeros(n, np.uint64))
-        number, different = _ranked(_hashed(targets.T, seed))
-    if different == n:
-        return (number if n < MANY else np.arange(n)), n
-    is_repeated = different * MOST_COPIES < n and _has_few_values(columns, names)
-    if different > 1 and (
-        is_repeated or _differ_by_chance(_ranked(features if n < MANY else seed)[0], _ranked(targets)[0], number)
-    ):
-        return (np.argsort(np.argsort(number, kind="stable"), kind="stable") if n < MANY else np.arange(n)), n
-    return number, different
+    has_copies = different < n and (
+        different == 1
+        or not (
+            (different * MOST_COPIES < n and _has_few_values(columns, names))
+            or _differ_by_chance(_ranked(features)[0], _ranked(targets)[0], number)
+        )
+    )
+    if has_copies:
+        return number, different
+    return np.arange(n) if is_long else np.argsort(np.argsort(number, kind="stable"), kind="stable"), n
 
 
 def _hashed(columns: Iterable[np.ndarray], seed: np.ndarray) -> np.ndarray:
