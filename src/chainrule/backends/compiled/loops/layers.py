@@ -64,29 +64,14 @@ def relu_backward_of_members(y: Any, dz: Any, db: Any) -> None:
 
 @loop
 def elu_backward_of_members(y: Any, dz: Any, db: Any) -> None:
-    k, n, m = y.shape
-    zero, one = y.dtype.type(0), y.dtype.type(1)
-    for a in range(k):
-        db[a, :] = zero
-        for i in range(n):
-            for j in range(m):
-                value = dz[a, i, j] * ((zero if y[a, i, j] > zero else y[a, i, j]) + one)
-                dz[a, i, j] = value
-                db[a, j] += value
+    for a in range(len(y)):
+        elu_backward(y[a], dz[a], db[a])
 
 
 @loop
 def selu_backward_of_members(y: Any, dz: Any, db: Any) -> None:
-    k, n, m = y.shape
-    zero, floor, step = y.dtype.type(0), y.dtype.type(SELU_FLOOR), y.dtype.type(SELU_SCALE - SELU_FLOOR)
-    for a in range(k):
-        db[a, :] = zero
-        for i in range(n):
-            for j in range(m):
-                above = y[a, i, j] > zero
-                value = dz[a, i, j] * (((step if above else zero) + floor) + (zero if above else y[a, i, j]))
-                dz[a, i, j] = value
-                db[a, j] += value
+    for a in range(len(y)):
+        selu_backward(y[a], dz[a], db[a])
 
 
 @loop
@@ -188,12 +173,12 @@ def elu_backward(y: Any, dz: Any, db: Any) -> None:
 @loop
 def selu_backward(y: Any, dz: Any, db: Any) -> None:
     n, m = y.shape
-    zero, floor, step = y.dtype.type(0), y.dtype.type(SELU_FLOOR), y.dtype.type(SELU_SCALE - SELU_FLOOR)
+    zero, floor = y.dtype.type(0), y.dtype.type(SELU_FLOOR)
+    scale = y.dtype.type(SELU_SCALE - SELU_FLOOR) + floor  # rounded as the reference rounds it
     db[:] = 0
     for i in range(n):
         for j in range(m):
-            above = y[i, j] > zero
-            value = dz[i, j] * (((step if above else zero) + floor) + (zero if above else y[i, j]))
+            value = dz[i, j] * (scale if y[i, j] > zero else floor + y[i, j])
             dz[i, j] = value
             db[j] += value
 
