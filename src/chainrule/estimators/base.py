@@ -81,9 +81,10 @@ class BaseMLP(NetFitting):
         settings = self._settings(training, first=first, one_epoch=one_epoch)
         # Rows that the user holds out choose the best epoch; a warm start needs the weights as they are.
         judges = split is None and eval_set is None and not (one_epoch or self.warm_start)
-        copies, members = None, settings.members if judges and settings.table is not None else 1
+        leaves_out = judges and settings.table is not None
+        dealt, members = None, settings.members if leaves_out else 1
         if encoder is not None and encoder.has_statistics:
-            copies = self._hide_own_targets(
+            dealt = self._hide_own_targets(
                 training, rows, train, encoder, members, seed, first=first, one_epoch=one_epoch
             )
         if first:
@@ -92,9 +93,7 @@ class BaseMLP(NetFitting):
             self._continue(training, settings, device, one_epoch=one_epoch)
         validation = everything.take(valid) if split else None if eval_set is None else self._validation(eval_set)
         warn_of_batch_size(self, len(training.y))
-        left_out = None
-        if judges and settings.table is not None:
-            left_out = self._leave_out(training, settings, seed, copies)
+        left_out = self._leave_out(training, settings, seed, dealt) if leaves_out else None
         leaves_out = left_out is not None and left_out.mask is not None
         plan = self._plan(training, settings, seed, validation, one_epoch=one_epoch, leaves_out=leaves_out)
         try:

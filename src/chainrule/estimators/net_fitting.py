@@ -164,9 +164,9 @@ class NetFitting(FittedNet, abc.ABC):
         *,
         first: bool,
         one_epoch: bool,
-    ) -> np.ndarray | None:
+    ) -> LeftOutRows | None:
         """Statistics of the target in X become those of rows of other blocks that none of so many members leaves out;
-        (n,) copies of rows, None if unknown."""
+        which these are, None if the statistics stay."""
         target = self._target_columns(training.y, rows.target_name)
         assert target is not None  # else there would be no statistics
         return own_targets_hidden(
@@ -182,14 +182,15 @@ class NetFitting(FittedNet, abc.ABC):
             one_epoch=one_epoch,
         )
 
-    def _leave_out(self, training: FitRows, settings: Settings, seed: int, copies: np.ndarray | None) -> LeftOutRows:
-        """The rows that members of an ensemble are not to see; its line begins as that of the others."""
-        table = host_table(training, copies)
-        classes, encoder = table.y.reshape(-1) if self._is_of_classes() else None, self._net.preparation.encoder
-        has_statistics = encoder is not None and encoder.has_statistics
-        found = leave_out_rows(table, settings.members, seed, classes=classes, has_statistics=has_statistics)
-        begin_line(self._net, settings, table, found)
-        return found
+    def _leave_out(self, training: FitRows, settings: Settings, seed: int, dealt: LeftOutRows | None) -> LeftOutRows:
+        """The rows that members of an ensemble are not to see, if they are not yet ``dealt``; its line begins as that
+        of the others."""
+        table = host_table(training)
+        if dealt is None:
+            classes = table.y.reshape(-1) if self._is_of_classes() else None
+            dealt = leave_out_rows(table, settings.members, seed, classes=classes)
+        begin_line(self._net, settings, table, dealt)
+        return dealt
 
     def _plan(
         self,

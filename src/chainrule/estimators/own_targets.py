@@ -12,7 +12,7 @@ from chainrule.estimators.validation import ValidatedRows
 from chainrule.nn.columns.out_of_block import are_of, positions_of
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.columns.target_columns import TargetColumns
-from chainrule.train.ensemble_fit import HostTable, hide_own_targets
+from chainrule.train.ensemble_fit import HostTable, LeftOutRows, hide_own_targets
 
 
 def own_targets_hidden(
@@ -27,9 +27,9 @@ def own_targets_hidden(
     by_class: bool,
     first: bool,
     one_epoch: bool,
-) -> np.ndarray | None:
-    """Overwrite the statistics of the target in X by those of rows of other blocks; (n,) the same number for copies of
-    a row, None if they are not known.
+) -> LeftOutRows | None:
+    """Overwrite the statistics of the target in X by those of rows of other blocks; which rows members leave out, None
+    if the statistics stay.
 
     The rows of a later ``partial_fit`` are no part of the statistics unless they are those of the first call; those of
     a warm start may be in part, and have statistics by each other.
@@ -52,6 +52,6 @@ def own_targets_hidden(
     return hide_own_targets(table, encoder, positions, target, members, seed, classes=classes, is_another_fit=not first)
 
 
-def host_table(rows: FitRows, copies: np.ndarray | None = None) -> HostTable:
+def host_table(rows: FitRows) -> HostTable:
     """The rows of a fit on the host."""
-    return HostTable(on_host(rows.X), rows.y, rows.weights, copies)
+    return HostTable(on_host(rows.X), rows.y, rows.weights)

@@ -31,13 +31,11 @@ class HostTable(NamedTuple):
     X : (n, n_in) before standardisation
     y : (n,) or (n, k) as the loss takes it
     weights : (n,) from 0 up, or None
-    copies : (n,) the same number for copies of a row, if they are known
     """
 
     X: np.ndarray
     y: np.ndarray
     weights: np.ndarray | None = None
-    copies: np.ndarray | None = None
 
 
 class LeftOutRows(NamedTuple):
@@ -79,16 +77,13 @@ def leave_out_rows(
     classes: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     times: np.ndarray | None = None,
-    has_statistics: bool = False,
 ) -> LeftOutRows:
     """Blocks of rows for each member: whole copies and groups, stratified by class; of ``times`` the latest.
 
-    ``has_statistics``: of the target, in X, by :func:`hide_own_targets`.
+    Of a table with statistics of the target they are those of :func:`hide_own_targets`.
     """
     copies = _copies_of(table)
-    mask = _deal(
-        table, members, seed, copies, classes=classes, groups=groups, times=times, has_statistics=has_statistics
-    ).mask
+    mask = _deal(table, members, seed, copies, classes=classes, groups=groups, times=times, has_statistics=False).mask
     return LeftOutRows(mask if mask.any() else None, copies, groups)
 
 
@@ -104,13 +99,13 @@ def hide_own_targets(
     groups: np.ndarray | None = None,
     times: np.ndarray | None = None,
     is_another_fit: bool = False,
-) -> np.ndarray:
+) -> LeftOutRows:
     """Overwrite the encoder's statistics of the target in X by those of rows of other blocks that no member leaves out;
-    (n,) the same number for copies of a row, for :func:`leave_out_rows`.
+    which rows members leave out.
 
-    The blocks are those that :func:`leave_out_rows` gives members to leave out: copies and groups are whole. Copies are
-    of one category, whatever its statistics: those of a category of one row tell its target, and rows that have few
-    other columns would all be copies of the rows with their target, which members leave out as a whole.
+    The blocks are as :func:`leave_out_rows` deals them: copies and groups are whole. Copies are of one category,
+    whatever its statistics: those of a category of one row tell its target, and rows that have few other columns would
+    all be copies of the rows with their target, which members leave out as a whole.
 
     Parameters
     ----------
@@ -132,7 +127,7 @@ def hide_own_targets(
         left_out=np.any(mask, axis=0),
         is_another_fit=is_another_fit,
     )
-    return copies
+    return LeftOutRows(mask if mask.any() else None, copies, groups)
 
 
 def _copies_of(table: HostTable, columns: Sequence[np.ndarray] = (), names: Sequence[int] = ()) -> np.ndarray:
@@ -140,8 +135,6 @@ def _copies_of(table: HostTable, columns: Sequence[np.ndarray] = (), names: Sequ
 
     ``columns``: what makes rows differ, if it is not X; ``names`` those of names.
     """
-    if table.copies is not None:
-        return table.copies
     rows = _counted_rows(table)
     copies = np.full(len(table.y), -1)
     copies[rows] = number_copies([one[rows] for one in columns or table.X.T], table.y[rows], names=names)[0]

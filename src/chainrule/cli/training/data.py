@@ -24,7 +24,7 @@ from chainrule.tables.readers import read_table
 from chainrule.tables.splitting.splits import Split
 from chainrule.tables.table import Table
 from chainrule.tables.targets import TargetPlan, encode_target
-from chainrule.train.ensemble_fit import HostTable, hide_own_targets
+from chainrule.train.ensemble_fit import HostTable, LeftOutRows, hide_own_targets
 
 
 class TrainingData(NamedTuple):
@@ -43,7 +43,7 @@ class TrainingData(NamedTuple):
     notes : what should be said about them
     target_notation : how numbers of the target are written
     groups, times : (n,) of the rows to train on, if a column says which belong together or when they were
-    copies : (n,) the same number for copies of a row, if they are known
+    left_out : who leaves out which of these rows, if that is known from their statistics of the target
     """
 
     X: np.ndarray
@@ -60,7 +60,7 @@ class TrainingData(NamedTuple):
     target_notation: Notation | None
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
-    copies: np.ndarray | None = None
+    left_out: LeftOutRows | None = None
 
     @property
     def classes(self) -> np.ndarray | None:
@@ -157,7 +157,7 @@ def _own_targets_hidden(options: TrainingOptions, data: TrainingData, positions:
     target = _target_columns(data.plan, data.y, data.target_name)
     assert target is not None  # else there would be no statistics
     settings = settings_of(options, len(data.y), data.plan.task)
-    copies = hide_own_targets(
+    left_out = hide_own_targets(
         HostTable(data.X, data.y),
         data.encoder,
         positions,
@@ -168,7 +168,7 @@ def _own_targets_hidden(options: TrainingOptions, data: TrainingData, positions:
         groups=data.groups,
         times=data.times,
     )
-    return data._replace(copies=copies)
+    return data._replace(left_out=left_out)
 
 
 def _target(table: Table) -> np.ndarray:

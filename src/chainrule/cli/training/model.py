@@ -48,14 +48,13 @@ def left_out_rows(options: TrainingOptions, settings: Settings, data: TrainingDa
     """Blocks of rows that the members of a preset leave out; None if rows are held out otherwise, or too few."""
     if settings.table is None or data.valid is not None:
         return None
-    found = leave_out_rows(
-        HostTable(data.X, data.y, copies=data.copies),
+    found = data.left_out or leave_out_rows(
+        HostTable(data.X, data.y),
         settings.members,
         options.device.seed,
         classes=data.classes,
         groups=data.groups,
         times=data.times,
-        has_statistics=data.encoder is not None and data.encoder.has_statistics,
     )
     return None if found.mask is None else found
 
