@@ -94,6 +94,8 @@ def test_two_classes_have_two_columns_of_out_of_fold_probabilities(classes):
         ({"normalization": "layer"}, None),
         ({"standardize": False}, None),
         ({"warm_start": True}, None),
+        ({"standardize": np.True_, "warm_start": np.False_}, "default"),  # as a grid of parameters in an array has them
+        ({"standardize": np.False_}, None),
         ({"beta_2": 0.99}, None),
     ],
 )

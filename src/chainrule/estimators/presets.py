@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
+
 from chainrule.errors import OptionError
 from chainrule.estimators.parameters import Parameters
 from chainrule.options import one_of
@@ -61,4 +63,4 @@ def refuse_what_contradicts(preset: Preset, parameters: Parameters) -> None:
 
 def _equal(value: object, default: object) -> bool:
     """Whether a parameter was left at its default; values are arrays, lists, or numbers of other libraries too."""
-    return value is default or (isinstance(value, bool | int | float | str) and value == default)
+    return value is default or (isinstance(value, bool | np.bool_ | int | float | str) and bool(value == default))
