@@ -52,6 +52,8 @@ def draw_scatter(title: str, note: str, across: str, up: str, points: Sequence[P
         colour, level = FASTER if point.ours else SLOWER, _free(x, y, labels, [dot[:2] for dot in dots])
         labels.append((x, level))
         parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
+        if abs(level - y) > LINE:  # another dot may be nearer to the label
+            parts.append(f'<path class="one" d="M{x:.1f},{y:.1f}L{x + 7:.1f},{level:.1f}"/>')
         parts.append(f'<text x="{x + 9:g}" y="{level + 4:g}">{escape(point.label)}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
