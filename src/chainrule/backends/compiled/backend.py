@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
+from chainrule.backends.capture.captured_step import CapturedStep
 from chainrule.backends.compiled import (
+    batches,
+    calls,
     columns,
     layers,
     loading,
@@ -19,8 +22,11 @@ from chainrule.backends.compiled import (
     random,
     target_losses,
 )
+from chainrule.backends.compiled.fallback import refused_in_recording
 from chainrule.backends.compiled.loading import describe, is_available
 from chainrule.backends.compiled.state import LOOPS
+from chainrule.backends.contract.arrays import Array
+from chainrule.backends.contract.backend import KERNELS
 from chainrule.backends.numpy.backend import NumPyBackend
 
 __all__ = ["CompiledBackend", "cpu_backend", "describe", "is_available", "loaded"]
@@ -31,7 +37,12 @@ class CompiledBackend(NumPyBackend):
 
     fuses = frozenset({"scaled_dense", "encoded_dense"})
 
+    gather = batches.gather
+    tick = batches.tick
+
+    matmul = layers.matmul
     dense = layers.dense
+    add = layers.add
     activate = layers.activate
     activation_backward = layers.activation_backward
 
@@ -71,17 +82,25 @@ class CompiledBackend(NumPyBackend):
             loading.spend(time.perf_counter() - start - (LOOPS.spent - booked))
 
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
-        run = super().capture(step)
+        if not LOOPS.is_loaded:
+            return super().capture(step)
+        return CapturedStep(step, LOOPS.programs.StepRecorder()).replay
 
-        def replay(times: int) -> None:
-            if LOOPS.is_loaded or LOOPS.problem:
-                run(times)
-                return
-            start = time.perf_counter()
-            run(times)
-            loading.spend(time.perf_counter() - start)
+    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
+        recording = calls.recording()
+        if recording is None:
+            return super()._scratch(shape, dtype, use=use)
+        key = use, shape, dtype
+        if key not in recording.memory:
+            recording.memory[key] = self.empty(shape, dtype)
+        return recording.memory[key]
 
-        return replay
+
+# Operations that are made of others, and so of launches.
+COMPOSED: Final = frozenset({"matmul_activation_backward"})
+
+for _name in KERNELS - COMPOSED - vars(CompiledBackend).keys():
+    setattr(CompiledBackend, _name, refused_in_recording(_name))
 
 
 def cpu_backend() -> NumPyBackend:

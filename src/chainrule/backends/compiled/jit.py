@@ -1,4 +1,4 @@
-"""``@loop``: a function compiled by numba at its first call with arrays of a kind, and kept in :mod:`loop_cache`.
+"""``@loop(...)``: a function compiled by numba at its first call with arrays of a kind, and kept in :mod:`loop_cache`.
 
 A loop that cannot be kept, or whose file is damaged, is compiled; one that cannot be compiled raises before it has
 touched an array (:mod:`chainrule.backends.compiled.state`).
@@ -12,7 +12,7 @@ import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 from numba.core import compiler, serialize
@@ -84,10 +84,38 @@ def _closed_over(function: Callable[..., Any]) -> list[Any]:
     ]
 
 
-def loop(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` at its first call; ImportError when numba has been told to compile nothing."""
-    if getattr(numba.config, "DISABLE_JIT", False):
-        raise ImportError("NUMBA_DISABLE_JIT is set")
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = LoopCache(function)
-    return dispatcher
+class Form(NamedTuple):
+    """What is known of the arguments of a loop, by position: which memory it changes, and how its work is divided.
+
+    Attributes
+    ----------
+    writes : of the arrays, those that are written
+    rows : of the arrays, those whose first axis may be cut into parts, each of which is worked through by itself; none
+        if the loop has to see all of them at once
+    first : of a number, that of the first row of a part; -1 if there is none
+    """
+
+    writes: tuple[int, ...]
+    rows: tuple[int, ...]
+    first: int
+
+
+def loop(*, writes: str, rows: str = "", first: str = "") -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function at its first call; ImportError when numba has been told to compile nothing.
+
+    ``writes``, ``rows`` and ``first`` name arguments, see :class:`Form`. Arguments are arrays and integers: a loop is
+    also called by its address, where all of them stand in integer registers (:mod:`launches`). A number that is not an
+    integer comes as an array of one.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        if getattr(numba.config, "DISABLE_JIT", False):
+            raise ImportError("NUMBA_DISABLE_JIT is set")
+        dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+        dispatcher._cache = LoopCache(function)
+        places = {name: place for place, name in enumerate(inspect.signature(function).parameters)}
+        written, cut = (tuple(places[name] for name in names.split()) for names in (writes, rows))
+        dispatcher.form = Form(written, cut, places[first] if first else -1)
+        return dispatcher
+
+    return compiled

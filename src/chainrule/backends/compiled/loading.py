@@ -62,7 +62,9 @@ def load() -> None:
         LOOPS.give_up(f"not loaded: they need {MEMORY:,} bytes of memory and {free:,} are free")
         return
     try:
+        from chainrule.backends.compiled import launches, products, programs
         from chainrule.backends.compiled.loops import (
+            batches,
             columns,
             gates,
             layers,
@@ -71,12 +73,18 @@ def load() -> None:
             optimisers,
             piecewise,
             random,
+            replay,
             target_losses,
         )
     except Exception as error:  # a numba that does not fit this NumPy, an environment that it refuses, ...
         LOOPS.give_up(f"cannot be loaded: {type(error).__name__}: {first_line(error)}")
     else:
         LOOPS.take(
+            launches=launches,
+            products=products,
+            programs=programs,
+            replay=replay,
+            batches=batches,
             layers=layers,
             columns=columns,
             piecewise=piecewise,

@@ -31,6 +31,10 @@ from chainrule.errors import CompiledLoopsWarning, first_line
 COMPILED_DTYPES: Final = "fd"  # float32 and float64; what else passes through is a check in complex or long double
 
 
+class NotCompiledError(Exception):
+    """There is no compiled loop for these arguments; ``str(error)`` says which."""
+
+
 class Loops:
     """The loops by topic, each the module of :mod:`chainrule.backends.compiled.loops` of that name, or None."""
 
@@ -44,6 +48,11 @@ class Loops:
         self.normalization: ModuleType | None = None
         self.optimisers: ModuleType | None = None
         self.random: ModuleType | None = None
+        self.batches: Any = None
+        self.launches: Any = None
+        self.products: Any = None
+        self.programs: Any = None
+        self.replay: Any = None
         self.is_loaded = False
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again

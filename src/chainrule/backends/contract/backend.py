@@ -198,3 +198,12 @@ class Backend(
                 step()
 
         return replay
+
+
+# The names of all kernels: what a step is made of. All other methods are memory and execution.
+KERNELS: Final = frozenset(
+    name
+    for topic in Backend.__bases__
+    for name, value in vars(topic).items()
+    if getattr(value, "__isabstractmethod__", False)
+)

@@ -21,7 +21,11 @@ _buffers = threading.local()
 
 
 def empty(self: ArrayOperations, shape: tuple[int, ...], dtype: Any) -> Array:
-    dtype = np.dtype(dtype)
+    return aligned(shape, np.dtype(dtype))
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """New memory of this shape, its values undefined."""
     count = math.prod(shape)
     raw = np.empty(count * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT

@@ -7,7 +7,7 @@ from typing import Any
 from chainrule.backends.compiled.jit import loop
 
 
-@loop
+@loop(writes="")
 def scale_gradient(dy: Any, x: Any, dscale: Any) -> None:
     n, k = x.shape
     dscale[:] = 0
@@ -16,7 +16,7 @@ def scale_gradient(dy: Any, x: Any, dscale: Any) -> None:
             dscale[j] += dy[i, j] * x[i, j]
 
 
-@loop
+@loop(writes="")
 def times_scale(dy: Any, scale: Any, dx: Any) -> None:
     n, k = dy.shape
     for i in range(n):

@@ -6,35 +6,11 @@ import math
 from typing import Any
 
 from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.loops.sums import pairwise_sum, sum_in_double
+from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT
 
 
-@loop
-def pairwise_sum(a: Any) -> Any:
-    """The sum of up to 128 numbers in the order in which NumPy adds them (its pairwise_sum, loops_utils.h)."""
-    n = a.size
-    if n < 8:
-        total = -a.dtype.type(0)
-        for i in range(n):
-            total += a[i]
-        return total
-    s0, s1, s2, s3, s4, s5, s6, s7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-    whole = n - n % 8
-    for i in range(8, whole, 8):
-        s0 += a[i]
-        s1 += a[i + 1]
-        s2 += a[i + 2]
-        s3 += a[i + 3]
-        s4 += a[i + 4]
-        s5 += a[i + 5]
-        s6 += a[i + 6]
-        s7 += a[i + 7]
-    total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
-    for i in range(whole, n):
-        total += a[i]
-    return total
-
-
-@loop
+@loop(writes="shifted", rows="logits shifted")
 def subtract_row_max(logits: Any, shifted: Any) -> None:
     n, k = logits.shape
     for i in range(n):
@@ -47,13 +23,13 @@ def subtract_row_max(logits: Any, shifted: Any) -> None:
             shifted[i, j] = logits[i, j] - largest
 
 
-@loop
+@loop(writes="chosen", rows="x labels chosen")
 def choose(x: Any, labels: Any, chosen: Any) -> None:
     for i in range(labels.size):
         chosen[i] = x[i, labels[i]]
 
 
-@loop
+@loop(writes="e normalizer", rows="e labels normalizer")
 def normalize_less_onehot(e: Any, labels: Any, normalizer: Any) -> None:
     n, k = e.shape
     one = e.dtype.type(1)
@@ -65,10 +41,34 @@ def normalize_less_onehot(e: Any, labels: Any, normalizer: Any) -> None:
         e[i, labels[i]] -= one
 
 
-@loop
+@loop(writes="e", rows="e")
 def divide_by_sum(e: Any) -> None:
     n, k = e.shape
     for i in range(n):
         total = pairwise_sum(e[i])
         for j in range(k):
             e[i, j] /= total
+
+
+# ---- from the losses of rows to that of a batch --------------------------------------------------------------------
+
+
+@loop(writes="dz", rows="dz")
+def times(dz: Any, factor: Any) -> None:
+    """``factor`` (1,)."""
+    n, k = dz.shape
+    by = factor[0]
+    for i in range(n):
+        for j in range(k):
+            dz[i, j] *= by
+
+
+@loop(writes="state totals")
+def record_loss(losses: Any, scale: Any, state: Any, totals: Any) -> None:
+    """``scale`` (1,); totals (batches, 3) of one member."""
+    batch = state[BATCH]
+    loss = sum_in_double(losses) * scale[0]
+    totals[batch, LOSS] = loss
+    totals[batch, WEIGHT] = losses.size
+    if state[HALTED] == RUNNING and not math.isfinite(loss):
+        state[HALTED] = state[STEP]

@@ -13,7 +13,7 @@ from chainrule.backends.compiled.jit import loop
 # ---- layer normalisation: NumPy adds up the rows ----------------------------------------------------
 
 
-@loop
+@loop(writes="")
 def less_first(x: Any, out: Any) -> None:
     n, k = x.shape
     for i in range(n):
@@ -22,7 +22,7 @@ def less_first(x: Any, out: Any) -> None:
             out[i, j] = x[i, j] - first
 
 
-@loop
+@loop(writes="")
 def square_distances(x: Any, mean: Any) -> None:
     n, k = x.shape
     for i in range(n):
@@ -32,7 +32,7 @@ def square_distances(x: Any, mean: Any) -> None:
             x[i, j] = distance * distance
 
 
-@loop
+@loop(writes="")
 def normalize_rows(x: Any, mean: Any, inverse_std: Any, gain: Any, bias: Any, y: Any) -> None:
     n, k = x.shape
     for i in range(n):
@@ -41,7 +41,7 @@ def normalize_rows(x: Any, mean: Any, inverse_std: Any, gain: Any, bias: Any, y:
             y[i, j] = (x[i, j] - center) * scale * gain[j] + bias[j]
 
 
-@loop
+@loop(writes="")
 def row_gradients(dy: Any, x: Any, mean: Any, inverse_std: Any, product: Any, dgain: Any, dbias: Any) -> None:
     """``product`` becomes dy x^."""
     n, k = x.shape
@@ -57,7 +57,7 @@ def row_gradients(dy: Any, x: Any, mean: Any, inverse_std: Any, product: Any, dg
             dbias[j] += dy[i, j]
 
 
-@loop
+@loop(writes="")
 def times_gain(dy: Any, gain: Any, product: Any, g: Any) -> None:
     """product = product gain, g = dy gain: what is averaged over each row."""
     n, k = dy.shape
@@ -68,7 +68,7 @@ def times_gain(dy: Any, gain: Any, product: Any, g: Any) -> None:
             g[i, j] = dy[i, j] * gain[j]
 
 
-@loop
+@loop(writes="")
 def row_input_gradient(g: Any, x: Any, mean: Any, inverse_std: Any, along_x: Any, along_one: Any, dx: Any) -> None:
     n, k = x.shape
     for i in range(n):
@@ -80,7 +80,7 @@ def row_input_gradient(g: Any, x: Any, mean: Any, inverse_std: Any, along_x: Any
 # ---- batch normalisation --------------------------------------------------------------------------
 
 
-@loop
+@loop(writes="")
 def column_moments(x: Any, mean: Any, var: Any) -> None:
     """The mean of x - first, first the first row, and the variance."""
     n, k = x.shape
@@ -100,7 +100,7 @@ def column_moments(x: Any, mean: Any, var: Any) -> None:
         var[j] /= count
 
 
-@loop
+@loop(writes="")
 def normalize_columns(x: Any, mean: Any, inverse_std: Any, gain: Any, bias: Any, y: Any) -> None:
     n, k = x.shape
     for i in range(n):
@@ -108,7 +108,7 @@ def normalize_columns(x: Any, mean: Any, inverse_std: Any, gain: Any, bias: Any,
             y[i, j] = (x[i, j] - mean[j]) * inverse_std[j] * gain[j] + bias[j]
 
 
-@loop
+@loop(writes="")
 def column_gradients(dy: Any, x: Any, mean: Any, inverse_std: Any, dgain: Any, dbias: Any) -> None:
     n, k = x.shape
     dgain[:] = 0
@@ -120,7 +120,7 @@ def column_gradients(dy: Any, x: Any, mean: Any, inverse_std: Any, dgain: Any, d
             dbias[j] += dy[i, j]
 
 
-@loop
+@loop(writes="")
 def column_input_gradient(
     dy: Any, x: Any, mean: Any, inverse_std: Any, along_x: Any, along_one: Any, factor: Any, dx: Any, row: Any
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.backends.compiled.jit import loop
 
 
-@loop
+@loop(writes="")
 def encode(x: Any, columns: Any, start: Any, width: Any, low: Any, high: Any, y: Any) -> None:
     """Row by row in a loop for each operation, which a compiler makes vector instructions of: three times as fast."""
     n, m = y.shape
@@ -28,7 +28,7 @@ def encode(x: Any, columns: Any, start: Any, width: Any, low: Any, high: Any, y:
             row[o] = high[o] if z > high[o] else z
 
 
-@loop
+@loop(writes="")
 def encode_backward(dy: Any, y: Any, width: Any, low: Any, high: Any, first: Any, dx: Any) -> None:
     n, k = dx.shape
     zero = dx.dtype.type(0)
@@ -151,7 +151,7 @@ def sort_rows(piece: Any, pieces: int, begin: Any, order: Any) -> None:
     # Now begin[t] is where piece t begins, which is where piece t + 1 ends.
 
 
-@loop
+@loop(writes="")
 def add_fractions(
     x: Any,
     start: Any,
@@ -186,7 +186,7 @@ def add_fractions(
         add_pieces(piece[q], f[q], scale[a:b], room, W[a:b], z)
 
 
-@loop
+@loop(writes="")
 def fraction_gradients(
     first: Any, scale: Any, W: Any, room: Any, piece: Any, f: Any, dz: Any, dW: Any, dscale: Any, frozen: bool
 ) -> None:
@@ -212,7 +212,7 @@ def fraction_gradients(
             dscale[a + t] = sum_of_products(dV, W[a + t], product)
 
 
-@loop
+@loop(writes="")
 def add_slopes(
     width: Any,
     low: Any,

@@ -11,7 +11,7 @@ from chainrule.backends.compiled.jit import loop
 TILE = 1024  # blocks of Philox at a time
 
 
-@loop
+@loop(writes="")
 def philox_words(k0: int, k1: int, c1: int, c2: int, c3: int, out: Any) -> None:
     """``out`` (words,) uint32, as :func:`chainrule.backends.reference.philox.philox_words`."""
     mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -35,7 +35,7 @@ def philox_words(k0: int, k1: int, c1: int, c2: int, c3: int, out: Any) -> None:
             out[start + 3] = np.uint32(d)
 
 
-@loop
+@loop(writes="")
 def philox_tile(k0: int, k1: int, c1: int, c2: int, c3: int, first: int, blocks: int, words: Any) -> None:
     """The words of ``blocks`` blocks from ``first`` on; no branch within, so that several are computed at once."""
     mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -54,7 +54,7 @@ def philox_tile(k0: int, k1: int, c1: int, c2: int, c3: int, first: int, blocks:
         words[4 * i + 3] = np.uint32(d)
 
 
-@loop
+@loop(writes="")
 def keep(x: Any, words: Any, threshold: Any, factor: Any, out: Any) -> None:
     zero = x.dtype.type(0)
     for j in range(x.size):
@@ -62,7 +62,7 @@ def keep(x: Any, words: Any, threshold: Any, factor: Any, out: Any) -> None:
         out[j] = value if words[j] >= threshold else zero
 
 
-@loop
+@loop(writes="")
 def dropout(
     x: Any, k0: int, k1: int, c1: int, c2: int, c3: int, threshold: Any, factor: Any, words: Any, out: Any
 ) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.backends.compiled.jit import loop
-from chainrule.backends.compiled.loops.losses import pairwise_sum
+from chainrule.backends.compiled.loops.sums import pairwise_sum
 
 
-@loop
+@loop(writes="")
 def squared_differences(p: Any, t: Any, difference: Any, square: Any, losses: Any) -> None:
     n, k = p.shape
     for i in range(n):
@@ -19,7 +19,7 @@ def squared_differences(p: Any, t: Any, difference: Any, square: Any, losses: An
         losses[i] = pairwise_sum(square)
 
 
-@loop
+@loop(writes="")
 def absolute_differences(p: Any, t: Any, sign: Any, row: Any, losses: Any) -> None:
     n, k = p.shape
     zero, one = p.dtype.type(0), p.dtype.type(1)
@@ -32,7 +32,7 @@ def absolute_differences(p: Any, t: Any, sign: Any, row: Any, losses: Any) -> No
         losses[i] = pairwise_sum(row)
 
 
-@loop
+@loop(writes="")
 def huber(p: Any, t: Any, delta: Any, gradient: Any, row: Any, losses: Any) -> None:
     n, k = p.shape
     minus_half = p.dtype.type(-0.5)
@@ -45,7 +45,7 @@ def huber(p: Any, t: Any, delta: Any, gradient: Any, row: Any, losses: Any) -> N
         losses[i] = pairwise_sum(row)
 
 
-@loop
+@loop(writes="")
 def poisson(z: Any, t: Any, mean: Any, gradient: Any, row: Any, losses: Any) -> None:
     """``mean`` is exp(z)."""
     n, k = z.shape
@@ -57,7 +57,7 @@ def poisson(z: Any, t: Any, mean: Any, gradient: Any, row: Any, losses: Any) -> 
         losses[i] = pairwise_sum(row)
 
 
-@loop
+@loop(writes="")
 def gamma(z: Any, t: Any, inverse: Any, gradient: Any, row: Any, losses: Any) -> None:
     """``inverse`` is exp(-z)."""
     n, k = z.shape
@@ -70,7 +70,7 @@ def gamma(z: Any, t: Any, inverse: Any, gradient: Any, row: Any, losses: Any) ->
         losses[i] = pairwise_sum(row)
 
 
-@loop
+@loop(writes="")
 def less_twice_positive_part(z: Any, out: Any) -> None:
     n, k = z.shape
     zero, minus_two = z.dtype.type(0), z.dtype.type(-2)
@@ -80,7 +80,7 @@ def less_twice_positive_part(z: Any, out: Any) -> None:
             out[i, j] = (zero if value < zero else value) * minus_two + value
 
 
-@loop
+@loop(writes="")
 def sigmoid_losses(z: Any, t: Any, log1p: Any, row: Any, losses: Any) -> None:
     n, k = z.shape
     zero = z.dtype.type(0)
@@ -91,7 +91,7 @@ def sigmoid_losses(z: Any, t: Any, log1p: Any, row: Any, losses: Any) -> None:
         losses[i] = pairwise_sum(row)
 
 
-@loop
+@loop(writes="")
 def sigmoid_less_targets(e: Any, t: Any) -> None:
     """e comes in as exp(-z) and goes out as 1 / (1 + e) - t."""
     n, k = e.shape

@@ -1,0 +1,154 @@
+"""Calls of compiled loops, ufuncs and products: done at once or, while a step is recorded, written down.
+
+What an operation of this folder does, it does by these functions, so that its text is the same for both. A recording is
+of one thread. Its scratch memory belongs to the step, so that steps of several threads have each their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.backends.capture.captured_step import NotRecordableError
+from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, NotCompiledError
+from chainrule.backends.contract.arrays import Array
+from chainrule.backends.numpy.layers import multiply
+
+
+class Recording:
+    """What a step has launched so far.
+
+    Parameters
+    ----------
+    known : what it launched when it was recorded before; a launch that is the same again is not made anew
+    memory : of the step, from one recording to the next: its scratch memory by use, shape and dtype, and views
+    """
+
+    def __init__(self, known: Sequence[Any], memory: dict[Any, Any]) -> None:
+        self.launches: list[Any] = []
+        self.memory = memory
+        self._known = known
+
+    def add(self, kind: Callable[[Any, tuple[Any, ...]], Any], function: Any, arguments: tuple[Any, ...]) -> None:
+        """Write down a launch."""
+        number = len(self.launches)
+        if number < len(self._known) and self._known[number].is_of(function, arguments):
+            self.launches.append(self._known[number])
+        else:
+            self.launches.append(kind(function, arguments))
+
+    def views(self, array: Array) -> list[Array]:
+        """The entries of its first axis: the same objects every time, which makes them quick to compare."""
+        held, views = self.memory.get(id(array), (None, []))
+        if held is not array:
+            self.memory[id(array)] = array, (views := list(array))
+        return views
+
+
+class _OfThread(threading.local):
+    recording: Recording | None = None
+
+
+_thread = _OfThread()
+
+
+def recording() -> Recording | None:
+    """The recording that this thread is making, if it makes one."""
+    return _thread.recording
+
+
+def record(step: Callable[[], None], known: Sequence[Any], memory: dict[Any, Any]) -> list[Any]:
+    """What ``step`` launches, in order, without doing any of it; NotRecordableError if it does what is no launch."""
+    _thread.recording = made = Recording(known, memory)
+    try:
+        step()
+    finally:
+        _thread.recording = None
+    return made.launches
+
+
+def refuse_in_recording(what: str) -> None:
+    """NotRecordableError if a step is being recorded: for what is not made of launches alone."""
+    if _thread.recording is not None:
+        raise NotRecordableError(f"{what} has no compiled loop and cannot be part of a recorded step")
+
+
+def call(loop: Any, *arguments: Any) -> None:
+    """``loop(*arguments)``, arrays and integers."""
+    if _thread.recording is None:
+        loop(*arguments)
+    else:
+        _thread.recording.add(LOOPS.launches.LoopLaunch, loop, arguments)
+
+
+def call_ufunc(ufunc: np.ufunc, *inputs: Array, out: Array) -> None:
+    """``ufunc(*inputs, out=out)`` of arrays of one shape and dtype; members may lie apart."""
+    if _thread.recording is None:
+        ufunc(*inputs, out=out)
+        return
+    for arrays in contiguous_parts(*inputs, out):
+        _thread.recording.add(LOOPS.launches.UfuncLaunch, ufunc, arrays)
+
+
+def call_product(a: Array, b: Array, out: Array) -> None:
+    """out = a @ b of matrices, or of those of each member."""
+    for of_member in each_member((a, 2), (b, 2), (out, 2)):
+        if _thread.recording is None:
+            multiply(*of_member)
+        else:
+            _thread.recording.add(*LOOPS.products.product_of(*of_member))
+
+
+def contiguous_parts(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """The arrays, as often divided along their first axis as it takes to be contiguous."""
+    for array in arrays:
+        if not array.flags.c_contiguous:
+            for parts in zip(*map(_views, arrays), strict=True):
+                yield from contiguous_parts(*parts)
+            return
+    yield arrays
+
+
+def each_member(*arrays: tuple[Array | None, int]) -> Iterator[tuple[Any, ...]]:
+    """The arrays of each member in turn, or all as they are if none has the model axis.
+
+    Each is given with its dimensions for one net: an array without an axis more is shared, as is None.
+    """
+    of_members = [array is not None and array.ndim > rank for array, rank in arrays]
+    if not any(of_members):
+        return iter([tuple([array for array, _ in arrays])])
+    members = next(len(array) for (array, _), has in zip(arrays, of_members, strict=True) if has)
+    return zip(
+        *(_views(array) if has else itertools.repeat(array, members)
+          for (array, _), has in zip(arrays, of_members, strict=True)),
+        strict=True,
+    )
+
+
+def _views(array: Array) -> Sequence[Array]:
+    return array if _thread.recording is None else _thread.recording.views(array)
+
+
+def number(value: float, dtype: Any) -> Array:
+    """(1,): a number that is not an integer, as loops take it."""
+    return numbers_of((value,), dtype)
+
+
+@functools.lru_cache(maxsize=4096)
+def numbers_of(values: tuple[float, ...], dtype: Any) -> Array:
+    """Numbers that are the same in every step; the same memory for the same numbers, not to be written to."""
+    array: Array = np.array(values, dtype)
+    array.flags.writeable = False
+    return array
+
+
+def known_dtype(*arrays: Array) -> None:
+    """NotCompiledError unless all are of one dtype that loops know."""
+    char = arrays[0].dtype.char
+    if char not in COMPILED_DTYPES or any(array.dtype.char != char for array in arrays):
+        raise NotCompiledError(f"arrays of dtype {', '.join(sorted({str(array.dtype) for array in arrays}))}")

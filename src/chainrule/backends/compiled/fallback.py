@@ -1,0 +1,51 @@
+"""What happens to arguments that no compiled loop was written for, and to loops that cannot be had: NumPy computes.
+
+An operation of this folder is a function of the backend. It calls loops and ufuncs by :mod:`calls` alone, and raises
+:class:`NotCompiledError`, before it calls any, if it does not know the given arguments.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from chainrule.backends.compiled.calls import refuse_in_recording
+from chainrule.backends.compiled.state import LOOPS, NotCompiledError
+from chainrule.backends.numpy.backend import NumPyBackend
+
+
+def with_fallback(operation: Callable[..., None]) -> Callable[..., None]:
+    """``operation`` once the loops are loaded; else, and if it raises NotCompiledError, NumPy's method of its name.
+
+    NotRecordableError if a step is being recorded: what NumPy does is no list of launches.
+    """
+    of_numpy: Callable[..., None] = getattr(NumPyBackend, operation.__name__)
+
+    @functools.wraps(operation)
+    def method(self: NumPyBackend, /, *args: Any, **options: Any) -> None:
+        what = operation.__name__
+        if LOOPS.is_loaded:
+            try:
+                operation(self, *args, **options)
+                return
+            except NotCompiledError as error:
+                what = f"{what} of {error}"
+            except Exception as error:
+                LOOPS.withdraw(error)
+        refuse_in_recording(what)
+        of_numpy(self, *args, **options)
+
+    return method
+
+
+def refused_in_recording(name: str) -> Callable[..., None]:
+    """NumPy's method of this name, for an operation without compiled loops."""
+    of_numpy: Callable[..., None] = getattr(NumPyBackend, name)
+
+    @functools.wraps(of_numpy)
+    def method(self: NumPyBackend, /, *args: Any, **options: Any) -> None:
+        refuse_in_recording(name)
+        of_numpy(self, *args, **options)
+
+    return method
