@@ -124,8 +124,10 @@ def each_member(*arrays: tuple[Array | None, int]) -> Iterator[tuple[Any, ...]]:
         return iter([tuple([array for array, _ in arrays])])
     members = next(len(array) for (array, _), has in zip(arrays, of_members, strict=True) if has)
     return zip(
-        *(_views(array) if has else itertools.repeat(array, members)
-          for (array, _), has in zip(arrays, of_members, strict=True)),
+        *(
+            _views(array) if has else itertools.repeat(array, members)
+            for (array, _), has in zip(arrays, of_members, strict=True)
+        ),
         strict=True,
     )
 

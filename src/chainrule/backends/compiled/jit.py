@@ -25,8 +25,8 @@ from chainrule.backends.compiled.state import LOOPS
 class LoopCache(Cache):
     """What a dispatcher of numba asks before it compiles, and tells afterwards. It never raises."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._py_func = function
+    def __init__(self, function: Callable[..., Any], variant: str = "") -> None:
+        self._py_func, self._variant = function, variant
         line = function.__code__.co_firstlineno
         self._name = f"{Path(inspect.getfile(function)).stem}.{function.__name__}-{line}"
         self.enable()
@@ -66,7 +66,8 @@ class LoopCache(Cache):
 
         numba's own key has closures pickled, and a loop that closes over another never has the same in two processes.
         """
-        return repr((signature, codegen.magic_tuple(), self._py_func.__code__.co_code, _closed_over(self._py_func)))
+        code = self._py_func.__code__.co_code
+        return repr((signature, codegen.magic_tuple(), code, _closed_over(self._py_func), self._variant))
 
     def _place(self, key: str) -> Path | None:
         folder = loop_cache.folder()
@@ -100,19 +101,19 @@ class Form(NamedTuple):
     first: int
 
 
-def loop(*, writes: str, rows: str = "", first: str = "") -> Callable[[Callable[..., Any]], Any]:
+def loop(*, writes: str, rows: str = "", first: str = "", variant: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Compile a function at its first call; ImportError when numba has been told to compile nothing.
 
     ``writes``, ``rows`` and ``first`` name arguments, see :class:`Form`. Arguments are arrays and integers: a loop is
     also called by its address, where all of them stand in integer registers (:mod:`launches`). A number that is not an
-    integer comes as an array of one.
+    integer comes as an array of one. ``variant`` tells loops of one text apart that differ in an intrinsic.
     """
 
     def compiled(function: Callable[..., Any]) -> Any:
         if getattr(numba.config, "DISABLE_JIT", False):
             raise ImportError("NUMBA_DISABLE_JIT is set")
         dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-        dispatcher._cache = LoopCache(function)
+        dispatcher._cache = LoopCache(function, variant)
         places = {name: place for place, name in enumerate(inspect.signature(function).parameters)}
         written, cut = (tuple(places[name] for name in names.split()) for names in (writes, rows))
         dispatcher.form = Form(written, cut, places[first] if first else -1)

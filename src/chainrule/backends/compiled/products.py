@@ -51,7 +51,9 @@ def _routine(a: Array, b: Array, out: Array) -> tuple[Any, list[int]]:
             b.ctypes.data, b.strides[0] // size, out.ctypes.data,
         ]  # fmt: skip
     if m == 1 or n == 1:
-        matrix, vector, apart, to = (b.T, a, a.strides[1], out.strides[1]) if m == 1 else (a, b, b.strides[0], out.strides[0])
+        matrix, vector, apart, to = (
+            (b.T, a, a.strides[1], out.strides[1]) if m == 1 else (a, b, b.strides[0], out.strides[0])
+        )
         is_c = is_matrix_of_blas(matrix)
         return products.GEMV[char, width], [
             found.function(f"{_letter(char)}gemv"), products.COLUMN_MAJOR if is_c else products.ROW_MAJOR,

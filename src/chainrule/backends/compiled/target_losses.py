@@ -18,7 +18,8 @@ from chainrule.backends.numpy.backend import NumPyBackend
 def elementwise_loss(self, batch, kind, *, parameter=0.0, scale, mean):
     from chainrule.backends.compiled.calls import call
     from chainrule.backends.compiled.losses import members_of, finish
-    loops=LOOPS.target_losses
+
+    loops = LOOPS.target_losses
     for b in members_of(batch):
         losses = self._scratch((len(b.logits),), b.logits.dtype, use="losses")
         row = self._scratch((b.logits.shape[1],), b.logits.dtype, use="square")

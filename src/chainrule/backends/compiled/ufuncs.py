@@ -49,6 +49,4 @@ def inner_loop(ufunc: np.ufunc, kinds: str) -> InnerLoop:
         raise TypeError(f"numpy.{ufunc.__name__} has no loop {signature}")
     number = ufunc.types.index(signature)
     table = ctypes.c_void_p * ufunc.ntypes
-    return InnerLoop(
-        table.from_address(fields.functions)[number] or 0, table.from_address(fields.data)[number] or 0
-    )
+    return InnerLoop(table.from_address(fields.functions)[number] or 0, table.from_address(fields.data)[number] or 0)

@@ -34,7 +34,7 @@ def _gemm(real: Any, width: int) -> Any:
 
         return types.void(*[types.int64] * 12), generate
 
-    @loop(writes="")
+    @loop(writes="", variant=f"{real} {width}")
     def product(address: int, ta: int, tb: int, m: int, n: int, k: int, a: int, lda: int, b: int, ldb: int, c: int, ldc: int) -> None:  # fmt: skip
         gemm(address, ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
 
@@ -61,7 +61,7 @@ def _gemv(real: Any, width: int) -> Any:
 
         return types.void(*[types.int64] * 10), generate
 
-    @loop(writes="")
+    @loop(writes="", variant=f"{real} {width}")
     def product(address: int, order: int, n: int, m: int, a: int, lda: int, x: int, incx: int, y: int, incy: int) -> None:  # fmt: skip
         gemv(address, order, n, m, a, lda, x, incx, y, incy)
 
@@ -84,7 +84,7 @@ def _dot(real: Any, width: int) -> Any:
 
         return types.void(*[types.int64] * 7), generate
 
-    @loop(writes="")
+    @loop(writes="", variant=f"{real} {width}")
     def product(address: int, n: int, x: int, incx: int, y: int, incy: int, out: int) -> None:
         dot(address, n, x, incx, y, incy, out)
 
