@@ -25,6 +25,8 @@ from chainrule.backends.compiled.jit import Form
 from chainrule.backends.contract.arrays import Array
 
 WORD: Final = 8  # bytes
+PER_ELEMENT: Final = 2e-4  # microseconds that a loop takes for an element that it reads or writes, or about that
+FLOPS: Final = 1e5  # operations of a product in a microsecond, or about that
 
 # Where a loop leaves that it has no result, and would leave an error. No one reads it.
 _RESULT: Final = np.zeros(16, np.int64)
@@ -57,6 +59,11 @@ class Launch(abc.ABC):
     @abc.abstractmethod
     def words(self, at: int) -> list[int]:
         """What it is called with; they will lie at this address."""
+
+    @property
+    def cost(self) -> float:
+        """About how long it takes one thread, in microseconds."""
+        return sum(a.size for a in self.arguments if isinstance(a, np.ndarray)) * PER_ELEMENT
 
     # ---- memory and parts --------------------------------------------------------------------------
 

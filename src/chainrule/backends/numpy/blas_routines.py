@@ -84,8 +84,6 @@ def routine(a: Array, b: Array, out: Array) -> Routine | None:
         return _gemv(f"{letter}gemv", True, second[::-1], (n, k), first[1], into[1])
     if n == 1:
         return _gemv(f"{letter}gemv", False, first, (m, k), second[0], into[0])
-    if _is_syrk(a, b, m == n):
-        return None
     if abs(into[0]) < abs(into[1]):
         return _gemm(f"{letter}gemm", True, (second[::-1], first[::-1], into[::-1]), (n, m, k))
     return _gemm(f"{letter}gemm", False, (first, second, into), (m, n, k))
