@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -91,6 +92,34 @@ def test_a_numpy_without_libraries_is_a_reason(monkeypatch):
     found, why = SEARCH()
     assert found is None
     assert "no library of NumPy's could be opened" in why
+
+
+def test_a_library_that_is_not_loaded_is_not_loaded(tmp_path, monkeypatch):
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy.libs").mkdir()
+    shutil.copy(np.random._mt19937.__file__, tmp_path / "numpy.libs" / "libblas.so")
+    monkeypatch.setattr(np, "__file__", str(tmp_path / "numpy" / "__init__.py"))
+    monkeypatch.setitem(sys.modules, blas.EXTENSION, types.SimpleNamespace(__file__="/nowhere/extension.so"))
+    assert not list(blas._libraries())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="simulates Windows")
+def test_windows_is_asked_for_what_is_loaded(monkeypatch):
+    """There a library does not lead to those that it is linked with, so that names are asked for one by one."""
+    found = blas.find()
+    if found is None:
+        pytest.skip(blas.problem())
+
+    def handle_of(name):
+        return found.library._handle if name == "mkl_rt.2.dll" else None
+
+    kernel32 = types.SimpleNamespace(GetModuleHandleW=handle_of)
+    monkeypatch.setattr(ctypes, "windll", types.SimpleNamespace(kernel32=kernel32), raising=False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    simulated, why = SEARCH()
+    assert why == ""
+    assert simulated.path == "mkl_rt.2.dll"
+    assert simulated.function("sgemm") == found.function("sgemm")
 
 
 def test_what_uses_an_unknown_blas_says_nothing_of_it(monkeypatch):

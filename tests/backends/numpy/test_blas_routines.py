@@ -79,6 +79,7 @@ def test_the_table():
         (np.ones((4, 1)), np.ones((1, 3))),  # an outer product
         (np.ones((4, 1)), np.ones((1, 1))),
         (np.ones((4, 0)), np.ones((0, 3))),
+        (np.ones((4, 5))[:, :0], np.ones((5, 3))[:0]),
         (np.ones((0, 4)), np.ones((4, 3))),
         (np.ones((4, 5), np.int64), np.ones((5, 3), np.int64)),
         (np.ones((4, 5), np.float16), np.ones((5, 3), np.float16)),

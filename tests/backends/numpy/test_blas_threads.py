@@ -186,12 +186,19 @@ with single_thread():
     assert functions.get() == 1, "the parent still holds it"
 """,
     "the child leaves the block that it was forked in": """
-def body():
-    functions.set(2)
 with single_thread():
     child = os.fork()
 if child == 0:
     os._exit(0 if functions.get() == 2 and blas_threads._state.of_process.count == 0 else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+""",
+    "the child has set its own number when it leaves": """
+with single_thread():
+    child = os.fork()
+    if child == 0:
+        functions.set(1)
+if child == 0:
+    os._exit(0 if functions.get() == 1 else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """,
     "held by another thread": """
