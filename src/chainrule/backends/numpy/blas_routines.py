@@ -62,7 +62,7 @@ class Routine(NamedTuple):
 
 
 def routine(a: Array, b: Array, out: Array) -> Routine | None:
-    """The call that np.matmul(a, b, out=out) makes, by shapes, strides and dtypes alone; None if it is not one call.
+    """The call that np.matmul(a, b, out=out) makes, from the memory layout alone; None if it is not one call.
 
     That is so for other dtypes, vectors and stacks of matrices, without elements, for an outer product (k == 1), for a
     matrix with neither rows nor columns contiguous, and for a matrix times itself transposed (syrk, and a copy).
