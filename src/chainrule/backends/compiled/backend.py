@@ -62,10 +62,19 @@ class CompiledBackend(NumPyBackend):
     encoded_dense_backward = piecewise.encoded_dense_backward
 
     softmax_cross_entropy = losses.softmax_cross_entropy
+    focal_loss = losses.focal_loss
+    count_correct = losses.count_correct
 
     elementwise_loss = target_losses.elementwise_loss
+    quantile_loss = target_losses.quantile_loss
+    gaussian_nll = target_losses.gaussian_nll
 
     softmax = predictions.softmax
+    argmax = predictions.argmax
+    positive = predictions.positive
+    exp = predictions.exp
+    quantiles = predictions.quantiles
+    mean_and_variance = predictions.mean_and_variance
 
     sgd = optimisers.sgd
     adam = optimisers.adam
