@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_a_replayed_step_draws_anew_each_time_and_in_any_parts(rng, dtype, shape
     recorder = LOOPS.programs.StepRecorder()
     (launch,) = recorder.record(functools.partial(backend.dropout, x, state, rate=0.5, **OPTIONS, out=out))
     borders = [0, 1, 2, len(x)]
-    whole, parts = ([launch], [launch.part(*ends) for ends in zip(borders, borders[1:], strict=False)])
+    whole, parts = ([launch], [launch.part(*ends) for ends in itertools.pairwise(borders)])
     results = set()
     for step in range(3):
         state[:2] = step, 5 - step

@@ -66,7 +66,10 @@ class CompiledBackend(NumPyBackend):
 
     sgd = optimisers.sgd
     adam = optimisers.adam
-    _approach = optimisers.approach
+    clip_by_global_norm = optimisers.clip_by_global_norm
+    penalize = optimisers.penalize
+    accumulate = optimisers.accumulate
+    average = optimisers.average
 
     dropout = random.dropout
     _words = random.draw_words
