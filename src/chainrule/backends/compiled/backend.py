@@ -38,6 +38,9 @@ class CompiledBackend(NumPyBackend):
     fuses = frozenset({"scaled_dense", "encoded_dense"})
 
     gather = batches.gather
+    fill = batches.fill
+    copy = batches.copy
+    standardize = batches.standardize
     tick = batches.tick
 
     matmul = layers.matmul
