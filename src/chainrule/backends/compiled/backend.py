@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -90,7 +91,7 @@ class CompiledBackend(NumPyBackend):
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         if not LOOPS.is_loaded:
             return super().capture(step)
-        return CapturedStep(step, LOOPS.programs.StepRecorder()).replay
+        return CapturedStep(step, LOOPS.programs.StepRecorder(int(os.environ.get("CR_THREADS", "1")))).replay
 
     def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
         recording = calls.recording()
