@@ -41,6 +41,9 @@ class CompiledBackend(NumPyBackend):
     fuses = frozenset({"scaled_dense", "encoded_dense"})
 
     gather = batches.gather
+    fill = batches.fill
+    copy = batches.copy
+    standardize = batches.standardize
     tick = batches.tick
 
     matmul = layers.matmul
@@ -78,7 +81,10 @@ class CompiledBackend(NumPyBackend):
 
     sgd = optimisers.sgd
     adam = optimisers.adam
-    _approach = optimisers.approach
+    clip_by_global_norm = optimisers.clip_by_global_norm
+    penalize = optimisers.penalize
+    accumulate = optimisers.accumulate
+    average = optimisers.average
 
     dropout = random.dropout
     _words = random.draw_words
