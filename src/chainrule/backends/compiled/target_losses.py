@@ -17,7 +17,7 @@ from chainrule.backends.numpy.backend import NumPyBackend
 
 def elementwise_loss(self, batch, kind, *, parameter=0.0, scale, mean):
     from chainrule.backends.compiled.calls import call
-    from chainrule.backends.compiled.losses import members_of, finish
+    from chainrule.backends.compiled.losses import finish, members_of
 
     loops = LOOPS.target_losses
     for b in members_of(batch):
