@@ -48,6 +48,8 @@ class CompiledBackend(NumPyBackend):
 
     matmul = layers.matmul
     dense = layers.dense
+    scaled_dense = layers.scaled_dense
+    scaled_dense_backward = layers.scaled_dense_backward
     add = layers.add
     activate = layers.activate
     activation_backward = layers.activation_backward
@@ -57,6 +59,10 @@ class CompiledBackend(NumPyBackend):
     _moments = normalization.moments
     _normalize = normalization.normalize
 
+    join_columns = columns.join_columns
+    take_columns = columns.take_columns
+    add_columns = columns.add_columns
+    scale_columns = columns.scale_columns
     scale_columns_backward = columns.scale_columns_backward
 
     piecewise_linear = piecewise.piecewise_linear
