@@ -65,6 +65,11 @@ class Worker:
     def reach(self, goal: float, most: int, seed: int) -> dict[str, Any]:
         return {**self.peer.reach(goal, *self.test, most, seed)}
 
+    def fits(self, count: int, epochs: int, together: bool) -> dict[str, Any]:
+        if not isinstance(self.peer, Chainrule):
+            raise TypeError(f"expected chainrule for fits side by side, got {type(self.peer).__name__}")
+        return self.peer.fits(count, epochs, together)
+
     def memory(self) -> dict[str, Any]:
         return {"peak_mib": peak_bytes() / 2**20}
 
