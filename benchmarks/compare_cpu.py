@@ -33,7 +33,7 @@ from cpu_workloads import FASHION, WORKLOADS, lay_out
 from environment import facts
 from footprint import import_seconds, installed
 from peers import Case
-from processes import Process, await_quiet, set_aside, turn
+from processes import PATIENCE, Process, add_arguments, await_quiet, set_aside, turn
 
 import chainrule as cr
 
@@ -73,6 +73,7 @@ def measure(
     fashion: Path | None,
     without: Collection[str],
     loads: Sequence[int] = (0,),
+    patience: float = PATIENCE,
 ) -> dict[str, Any]:
     """{peer: what was measured of it}, and how many steps a round had; every peer alive from the start to the end.
 
@@ -85,7 +86,7 @@ def measure(
         lay_out(case, Path(folder), fashion)
         try:
             for name in names:
-                await_quiet()
+                await_quiet(patience=patience)
                 start = time.perf_counter()
                 worker = processes[name] = Process(ENTRIES[name].worker, ENTRIES[name].environment, without)
                 found[name] = {**worker.ask("setup", case=case, folder=folder)}
@@ -95,7 +96,7 @@ def measure(
                     worker.ask("run", steps=case.steps, seed=0)
                 found[name]["ready_s"] = time.perf_counter() - start
                 found[name] |= worker.ask("losses", count=IN_ORDER)
-            await_quiet()
+            await_quiet(patience=patience)
             chainrule = processes["chainrule"]
             once = min(chainrule.ask("run", steps=case.steps, seed=0).get("seconds", 1.0) for _ in range(3))
             steps = case.steps * max(1, round(seconds / once))
@@ -106,7 +107,7 @@ def measure(
                 for load in loads:
                     with BusyProcesses(load) as busy:
                         for name in names:
-                            times[name, load].append(turn(processes[name], busy, **command, seed=number))
+                            times[name, load].append(turn(processes[name], busy, patience, **command, seed=number))
             for name, worker in processes.items():
                 found[name] |= worker.ask("memory")
         finally:
@@ -178,9 +179,7 @@ def main() -> None:
         metavar="N[,N]",
         help="busy processes beside each round; 0,1 measures every round idle and beside one (0)",
     )
-    parser.add_argument(
-        "--keep-kernels", action="store_true", help="leave variables like OPENBLAS_CORETYPE as they are"
-    )
+    add_arguments(parser)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
     args = parser.parse_args()
@@ -193,7 +192,9 @@ def main() -> None:
     for name in workloads:
         fashion, case = (args.fashion, FASHION) if name == "F" else (None, WORKLOADS[name])
         taking_part = [peer for peer in names if not (name == "F" and peer == "gemm")]
-        results[name] = measure(case, taking_part, args.rounds, args.seconds, fashion, without, args.busy)
+        results[name] = measure(
+            case, taking_part, args.rounds, args.seconds, fashion, without, args.busy, args.patience
+        )
         for busy in args.busy:
             print_workload(name, results[name], busy)
     found = costs(names)

@@ -22,7 +22,7 @@ from cpu_report import OURS
 from cpu_workloads import WORKLOADS, lay_out
 from environment import facts
 from peers import Case
-from processes import Process, set_aside, turn
+from processes import Process, add_arguments, set_aside, turn
 
 import chainrule as cr
 
@@ -30,7 +30,9 @@ MARK = 1.1
 WAYS = {"series": False, "at_once": True}
 
 
-def measure(case: Case, name: str, fits: int, epochs: int, rounds: int, without: Collection[str]) -> dict[str, Any]:
+def measure(
+    case: Case, name: str, fits: int, epochs: int, rounds: int, without: Collection[str], patience: float
+) -> dict[str, Any]:
     """The summary of both ways and their ratio; {"absent": why} or {"failed": why} if there is none."""
     answers: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
@@ -42,14 +44,15 @@ def measure(case: Case, name: str, fits: int, epochs: int, rounds: int, without:
                 worker.ask("fits", count=fits, epochs=1, together=together)
             for _ in range(rounds):
                 for way, together in WAYS.items():
-                    answers[way].append(turn(worker, do="fits", count=fits, epochs=epochs, together=together))
+                    command = {"do": "fits", "count": fits, "epochs": epochs, "together": together}
+                    answers[way].append(turn(worker, patience=patience, **command))
         finally:
             worker.close()
     return worker.fate or summary(answers)
 
 
 def summary(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Seconds each way, the ratio of the medians, and the largest relative difference between the losses of any fits."""
+    """Seconds each way, the ratio of the medians, and the largest relative difference between the losses of two fits."""
     found: dict[str, Any] = {}
     for way, ones in answers.items():
         values = [one["seconds"] for one in ones]
@@ -79,9 +82,7 @@ def main() -> None:
     parser.add_argument("--entries", nargs="+", choices=sorted(OURS), default=["chainrule", "chainrule-numpy"])
     parser.add_argument("--epochs", type=int, default=3, help="of each fit")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--keep-kernels", action="store_true", help="leave variables like OPENBLAS_NUM_THREADS as they are"
-    )
+    add_arguments(parser)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     without = set_aside(args.keep_kernels)
@@ -91,7 +92,7 @@ def main() -> None:
         case = WORKLOADS[workload]
         results[workload] = {"case": case._asdict(), "entries": {}}
         for name in args.entries:
-            found = measure(case, name, args.fits, args.epochs, args.rounds, without)
+            found = measure(case, name, args.fits, args.epochs, args.rounds, without, args.patience)
             results[workload]["entries"][name] = found
             print(line(workload, name, found), flush=True)
     if args.json is not None:

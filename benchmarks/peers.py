@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,22 +129,6 @@ class Chainrule(Peer):
         self.reset(seed)
         self.train(steps // self.case.steps + 1)
         return self.history["seconds"][-1] - self.history["seconds"][0]
-
-    def fits(self, count: int, epochs: int, together: bool) -> dict[str, Any]:
-        """Seconds of ``count`` whole fits, each of a net of its own: in as many threads at once, or one by one."""
-        peers = []
-        for _ in range(count):
-            peer = Chainrule()
-            peer.setup(self.case, self.weights, self.X, self.y)
-            peers.append(peer)
-        start = time.perf_counter()
-        if together:
-            with ThreadPoolExecutor(count) as pool:
-                list(pool.map(lambda peer: peer.train(epochs), peers))
-        else:
-            for peer in peers:
-                peer.train(epochs)
-        return {"seconds": time.perf_counter() - start, "losses": [peer.history["loss"][-1] for peer in peers]}
 
     def reach(self, goal: float, X: np.ndarray, y: np.ndarray, most: int, seed: int) -> dict[str, float]:
         self.reset(seed)

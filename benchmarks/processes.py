@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -20,7 +21,7 @@ from busy import BusyProcesses
 WORKER = Path(__file__).with_name("worker.py")
 PAUSE = 0.1  # seconds between two turns, in which the waiting threads of the last one fall asleep
 QUIET = 0.1  # the share of the machine that other work may take
-PATIENCE = 30.0  # seconds to wait for that before a turn
+PATIENCE = 30.0  # seconds to wait for that before a turn; with a patience of 0 every turn is taken as it comes
 TRIES = 4  # of a turn in which it was more
 # What overrides a library's choice of kernels for the processor: the others would be compared with half a library.
 KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA",
@@ -111,6 +112,20 @@ def overriding(environment: Mapping[str, str]) -> dict[str, str]:
     return found | {name: value for name, value in environment.items() if name.startswith("OPENBLAS_")}
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a measurement is protected from what else there is on the machine."""
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help="that a turn waits for a quiet machine; 0 takes every turn as it comes, to try things out (30)",
+    )
+    parser.add_argument(
+        "--keep-kernels", action="store_true", help="leave variables like OPENBLAS_CORETYPE as they are"
+    )
+
+
 def set_aside(keep: bool) -> dict[str, str]:
     """What is taken from the environment of all workers, said on stdout; nothing if ``keep``."""
     found = {} if keep else overriding(os.environ)
@@ -136,13 +151,15 @@ class Watch:
         return used - (self.busy.seconds() if self.busy else 0.0), everything
 
 
-def turn(worker: Process, busy: BusyProcesses | None = None, **command: Any) -> dict[str, Any]:
+def turn(
+    worker: Process, busy: BusyProcesses | None = None, patience: float = PATIENCE, **command: Any
+) -> dict[str, Any]:
     """The answer to ``command``, asked when the machine is quiet, and again if other work took its share meanwhile.
 
     "disturbed" says whether the last try was so too. ``busy`` are the processes that are meant to compute beside it.
     """
-    for _ in range(TRIES):
-        await_quiet(busy)
+    for _ in range(TRIES if patience else 1):
+        await_quiet(busy, patience)
         watch = Watch(busy)
         answer = worker.ask(**command)
         if "cpu_seconds" not in answer:  # it has failed
@@ -153,9 +170,9 @@ def turn(worker: Process, busy: BusyProcesses | None = None, **command: Any) -> 
     return answer
 
 
-def await_quiet(busy: BusyProcesses | None = None) -> None:
+def await_quiet(busy: BusyProcesses | None = None, patience: float = PATIENCE) -> None:
     """A pause; a longer one while other work keeps the machine busy, though not for ever."""
-    deadline = time.perf_counter() + PATIENCE
+    deadline = time.perf_counter() + patience
     while True:
         watch = Watch(busy)
         time.sleep(PAUSE)
