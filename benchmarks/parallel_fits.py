@@ -52,7 +52,7 @@ def measure(
 
 
 def summary(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Seconds each way, the ratio of the medians, and the largest relative difference between the losses of two fits."""
+    """Seconds each way, the ratio of the medians, and the largest relative difference between two fits' losses."""
     found: dict[str, Any] = {}
     for way, ones in answers.items():
         values = [one["seconds"] for one in ones]
