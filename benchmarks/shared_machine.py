@@ -101,7 +101,8 @@ def compare(idle: Mapping[str, Any], beside: Mapping[str, Any], busy: int, on: i
     """The figure, and what it is made of."""
     fair = fair_factor(busy, on)
     found = {"slowdown": beside["median"] / idle["median"], "fair_factor": fair, "mark": MARK}
-    return found | {"ratio": found["slowdown"] / fair, "lower_bound": beside["stopped"] > 0}
+    stopped = 2 * beside["stopped"] >= len(beside["rounds"])  # so many that the median is one of them
+    return found | {"ratio": found["slowdown"] / fair, "lower_bound": stopped}
 
 
 def main() -> None:
@@ -130,6 +131,8 @@ def main() -> None:
                     watch = Watch(busy)
                     answer = run(table, args.options, environment, args.limit)
                     answer["disturbed"] = watch.disturbed(answer["cpu_seconds"])
+                if answer["stopped"] and not load:
+                    raise SystemExit(f"error: an idle run took longer than --limit {args.limit:g} s: there is no ratio")
                 found.append(answer)
                 notes = ", ".join(key for key in ("stopped", "disturbed") if answer[key])
                 print(f"{described(load)}: {answer['seconds']:.1f} s{notes and f' ({notes})'}", flush=True)

@@ -34,12 +34,15 @@ def test_the_command_beside_busy_processes_is_compared_with_its_fair_share():
     from shared_machine import compare
     from shared_machine import summary as of_runs
 
-    def runs(*seconds, stopped=False):
-        return of_runs([{"seconds": s, "cpu_seconds": s, "stopped": stopped, "disturbed": False} for s in seconds])
+    def runs(*seconds, stopped=0):
+        answers = [{"seconds": s, "cpu_seconds": s, "stopped": False, "disturbed": False} for s in seconds]
+        return of_runs([answer | {"stopped": i < stopped} for i, answer in enumerate(answers)])
 
     found = compare(runs(10.0, 12.0, 8.0), runs(50.0, 60.0, 40.0), 4, 2)
     assert (found["slowdown"], found["fair_factor"], found["ratio"], found["lower_bound"]) == (5, 2.5, 2, False)
-    assert compare(runs(10.0), runs(50.0, stopped=True), 4, 2)["lower_bound"]
+    assert compare(runs(10.0), runs(50.0, stopped=1), 4, 2)["lower_bound"]
+    assert compare(runs(10.0), runs(60.0, 60.0, 40.0, stopped=2), 4, 2)["lower_bound"]
+    assert not compare(runs(10.0), runs(60.0, 50.0, 40.0, stopped=1), 4, 2)["lower_bound"]  # the median ended
 
 
 def test_the_generated_table_is_one_that_the_command_can_read(tmp_path):
