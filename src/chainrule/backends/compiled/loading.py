@@ -66,6 +66,7 @@ def load() -> None:
         from chainrule.backends.compiled.loops import (
             batches,
             columns,
+            ensembles,
             gates,
             layers,
             losses,
@@ -88,6 +89,7 @@ def load() -> None:
             batches=batches,
             layers=layers,
             columns=columns,
+            ensembles=ensembles,
             piecewise=piecewise,
             gates=gates,
             losses=losses,

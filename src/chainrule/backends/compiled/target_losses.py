@@ -39,9 +39,7 @@ def elementwise_loss(
 
 
 @with_fallback
-def quantile_loss(
-    self: NumPyBackend, batch: LossBatch, *, levels: tuple[float, ...], scale: float, mean: bool
-) -> None:
+def quantile_loss(self: NumPyBackend, batch: LossBatch, *, levels: tuple[float, ...], scale: float, mean: bool) -> None:
     loops, count = LOOPS.target_losses, len(levels)
     known_arrays(batch)
     for of_member in members_of(batch):
