@@ -131,7 +131,7 @@ def _found() -> tuple[Blas | None, str]:
         for prefix, suffix in AFFIXES:
             address = _address(library, f"{prefix}cblas_sgemm{suffix}")
             if address is not None:
-                path = _path_of(address)
+                path = _path_of(address, library)
                 blas = Blas("", path, 0, library, prefix, suffix)
                 blas = blas._replace(name=_name(blas) or built_with, integer_bits=_integer_bits(blas))
                 wrong = _why_wrong(blas)
@@ -181,10 +181,10 @@ class _SymbolInfo(ctypes.Structure):
     )
 
 
-def _path_of(address: int) -> str:
-    """The file that an address belongs to; empty if that cannot be asked."""
-    if sys.platform == "win32":
-        return ""
+def _path_of(address: int, library: Any) -> str:
+    """The file that an address of a library belongs to, or of one below it; empty if that cannot be asked."""
+    if sys.platform == "win32":  # never of one below it
+        return str(library._name)
     info, ask = _SymbolInfo(), ctypes.CDLL(None)
     try:
         known = ask.dladdr(ctypes.c_void_p(address), ctypes.byref(info))

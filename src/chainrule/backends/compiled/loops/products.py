@@ -10,76 +10,64 @@ from numba.extending import intrinsic
 
 from chainrule.backends.compiled.jit import loop
 
-ROW_MAJOR, COLUMN_MAJOR, AS_IT_IS, TRANSPOSED = 101, 102, 111, 112  # numbers of CBLAS
+_WORD, _ENUM = ir.IntType(64), ir.IntType(32)
 
 
 def _gemm(real: Any, width: int) -> Any:
-    """``gemm(address, transposes, m, n, k, a, lda, b, ldb, c, ldc)`` for a BLAS whose integers have this width."""
+    """out = first @ second, for a BLAS whose integers have this width."""
 
     @intrinsic
-    def gemm(typing_context: Any, address: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any) -> Any:  # fmt: skip
-        def generate(context: Any, builder: Any, _: Any, v: Any) -> Any:
-            size, word, enum = ir.IntType(width), ir.IntType(64), ir.IntType(32)
-            narrow = _narrowed(builder)
+    def gemm(typing_context: Any, address: Any, order: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+            address, order, ta, tb, m, n, k, a, lda, b, ldb, c, ldc = values
+            enum, size, word = _ENUM, ir.IntType(width), _WORD
             one, zero = ir.Constant(real, 1.0), ir.Constant(real, 0.0)
             kinds = [enum, enum, enum, size, size, size, real, word, size, word, size, real, word, size]
-            values = [
-                ir.Constant(enum, ROW_MAJOR), narrow(v[1], enum), narrow(v[2], enum),
-                *(narrow(value, size) for value in v[3:6]), one, v[6], narrow(v[7], size), v[8], narrow(v[9], size),
-                zero, v[10], narrow(v[11], size),
-            ]  # fmt: skip
-            function = builder.inttoptr(v[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
-            builder.call(function, values)
+            given = [order, ta, tb, m, n, k, one, a, lda, b, ldb, zero, c, ldc]
+            _call(builder, address, ir.VoidType(), kinds, given)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 12), generate
+        return types.void(*[types.int64] * 13), generate
 
     @loop(writes="", variant=f"{real} {width}")
-    def product(address: int, ta: int, tb: int, m: int, n: int, k: int, a: int, lda: int, b: int, ldb: int, c: int, ldc: int) -> None:  # fmt: skip
-        gemm(address, ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
+    def product(address: int, order: int, ta: int, tb: int, m: int, n: int, k: int, a: int, lda: int, b: int, ldb: int, c: int, ldc: int) -> None:  # fmt: skip
+        gemm(address, order, ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
 
     return product
 
 
 def _gemv(real: Any, width: int) -> Any:
-    """``gemv(address, order, n, m, a, lda, x, incx, y, incy)``: y = A x, A (m, n)."""
+    """y = A x, A (m, n)."""
 
     @intrinsic
-    def gemv(typing_context: Any, address: Any, order: Any, n: Any, m: Any, a: Any, lda: Any, x: Any, incx: Any, y: Any, incy: Any) -> Any:  # fmt: skip
-        def generate(context: Any, builder: Any, _: Any, v: Any) -> Any:
-            size, word, enum = ir.IntType(width), ir.IntType(64), ir.IntType(32)
-            narrow = _narrowed(builder)
+    def gemv(typing_context: Any, address: Any, order: Any, transpose: Any, n: Any, m: Any, a: Any, lda: Any, x: Any, incx: Any, y: Any, incy: Any) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+            address, order, transpose, n, m, a, lda, x, incx, y, incy = values
+            enum, size, word = _ENUM, ir.IntType(width), _WORD
+            one, zero = ir.Constant(real, 1.0), ir.Constant(real, 0.0)
             kinds = [enum, enum, size, size, real, word, size, word, size, real, word, size]
-            values = [
-                narrow(v[1], enum), ir.Constant(enum, TRANSPOSED), narrow(v[2], size), narrow(v[3], size),
-                ir.Constant(real, 1.0), v[4], narrow(v[5], size), v[6], narrow(v[7], size),
-                ir.Constant(real, 0.0), v[8], narrow(v[9], size),
-            ]  # fmt: skip
-            function = builder.inttoptr(v[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
-            builder.call(function, values)
+            _call(builder, address, ir.VoidType(), kinds, [order, transpose, n, m, one, a, lda, x, incx, zero, y, incy])
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 10), generate
+        return types.void(*[types.int64] * 11), generate
 
     @loop(writes="", variant=f"{real} {width}")
-    def product(address: int, order: int, n: int, m: int, a: int, lda: int, x: int, incx: int, y: int, incy: int) -> None:  # fmt: skip
-        gemv(address, order, n, m, a, lda, x, incx, y, incy)
+    def product(address: int, order: int, transpose: int, n: int, m: int, a: int, lda: int, x: int, incx: int, y: int, incy: int) -> None:  # fmt: skip
+        gemv(address, order, transpose, n, m, a, lda, x, incx, y, incy)
 
     return product
 
 
 def _dot(real: Any, width: int) -> Any:
-    """``dot(address, n, x, incx, y, incy, out)``: the product of two vectors, to the address ``out``."""
+    """The product of two vectors."""
 
     @intrinsic
     def dot(typing_context: Any, address: Any, n: Any, x: Any, incx: Any, y: Any, incy: Any, out: Any) -> Any:
-        def generate(context: Any, builder: Any, _: Any, v: Any) -> Any:
-            size, word = ir.IntType(width), ir.IntType(64)
-            narrow = _narrowed(builder)
-            kind = ir.FunctionType(real, [size, word, size, word, size])
-            values = [narrow(v[1], size), v[2], narrow(v[3], size), v[4], narrow(v[5], size)]
-            found = builder.call(builder.inttoptr(v[0], kind.as_pointer()), values)
-            builder.store(found, builder.inttoptr(v[6], real.as_pointer()))
+        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+            address, n, x, incx, y, incy, out = values
+            size = ir.IntType(width)
+            found = _call(builder, address, real, [size, _WORD, size, _WORD, size], [n, x, incx, y, incy])
+            builder.store(found, builder.inttoptr(out, real.as_pointer()))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 7), generate
@@ -91,16 +79,26 @@ def _dot(real: Any, width: int) -> Any:
     return product
 
 
-def _narrowed(builder: Any) -> Any:
-    return lambda value, kind: value if kind.width == 64 else builder.trunc(value, kind)
+def _call(builder: Any, address: Any, result: Any, kinds: Any, values: Any) -> Any:
+    """Call a function of C with these kinds of arguments; integers are handed on in the width that it expects."""
+    function = builder.inttoptr(address, ir.FunctionType(result, kinds).as_pointer())
+    return builder.call(
+        function,
+        [
+            builder.trunc(value, kind) if isinstance(kind, ir.IntType) and value.type.width > kind.width else value
+            for value, kind in zip(values, kinds, strict=True)
+        ],
+    )
 
 
-_REALS = {"f": ir.FloatType(), "d": ir.DoubleType()}
-GEMM = {(char, width): _gemm(real, width) for char, real in _REALS.items() for width in (32, 64)}
-GEMV = {(char, width): _gemv(real, width) for char, real in _REALS.items() for width in (32, 64)}
-
-
-DOT = {(char, width): _dot(real, width) for char, real in _REALS.items() for width in (32, 64)}
+_REALS = {"s": ir.FloatType(), "d": ir.DoubleType()}
+# {(name of a routine of BLAS, width of its integers): the loop that calls it}
+ROUTINES = {
+    (f"{letter}{kind}", width): made(real, width)
+    for letter, real in _REALS.items()
+    for kind, made in (("gemm", _gemm), ("gemv", _gemv), ("dot", _dot))
+    for width in (32, 64)
+}
 
 
 @loop(writes="out", rows="a out")
