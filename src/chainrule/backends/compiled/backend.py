@@ -12,6 +12,7 @@ from chainrule.backends.compiled import (
     batches,
     calls,
     columns,
+    ensembles,
     fits,
     layers,
     loading,
@@ -84,6 +85,8 @@ class CompiledBackend(NumPyBackend):
     exp = predictions.exp
     quantiles = predictions.quantiles
     mean_and_variance = predictions.mean_and_variance
+
+    mean_of_members = ensembles.mean_of_members
 
     sgd = optimisers.sgd
     adam = optimisers.adam

@@ -88,6 +88,7 @@ def load() -> None:
         from chainrule.backends.compiled.loops import (
             batches,
             columns,
+            ensembles,
             gates,
             layers,
             losses,
@@ -110,6 +111,7 @@ def load() -> None:
             batches=batches,
             layers=layers,
             columns=columns,
+            ensembles=ensembles,
             piecewise=piecewise,
             gates=gates,
             losses=losses,

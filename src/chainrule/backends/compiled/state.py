@@ -43,9 +43,10 @@ class Loops:
         self.columns: ModuleType | None = None
         self.piecewise: ModuleType | None = None
         self.gates: ModuleType | None = None
-        self.losses: ModuleType | None = None
-        self.target_losses: ModuleType | None = None
+        self.losses: Any = None
+        self.target_losses: Any = None
         self.predictions: Any = None
+        self.ensembles: Any = None
         self.normalization: ModuleType | None = None
         self.optimisers: ModuleType | None = None
         self.random: ModuleType | None = None
@@ -57,7 +58,6 @@ class Loops:
         self.is_loaded = False
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
-        self.softmax_ready: set[str] = set()  # dtypes for which all loops of softmax_cross_entropy are compiled
         self.spent = 0.0  # seconds of work that loops would have done faster
         self.price: float | None = None  # seconds that loading takes; None before it was estimated
         self._warned = False
