@@ -38,6 +38,7 @@ class Case(NamedTuple):
     weighted: bool = False
 
 
+ALL_AT_ONCE = {"optimizer": cr.Adam(0.01, clip_norm=0.1), "ema": 0.9, "l2": 0.1}
 CLASSES = {"loss": "softmax_cross_entropy"}
 
 CASES: dict[str, Case] = {
@@ -75,11 +76,7 @@ CASES: dict[str, Case] = {
     ),
     "streamed": Case(trainer={"stream": True}, kind="int16", narrow=True, standardized=True),
     "members": Case(net={"members": 3}),
-    "members, all at once": Case(
-        net={"members": 3, "dropout": 0.3},
-        trainer={"optimizer": cr.Adam(0.01, clip_norm=0.1), "ema": 0.9, "l2": 0.1},
-        fit={"validation": 0.2},
-    ),
+    "members, all at once": Case(net={"members": 3, "dropout": 0.3}, trainer=ALL_AT_ONCE),
     "members, accumulate": Case(net={"members": 3}, trainer={"accumulate": 2}),
     "members, standardised in each batch": Case(net={"members": 3}, kind="uint8", narrow=True, standardized=True),
     "classes": Case(net=CLASSES, trainer={"metrics": False}, outputs=3),
@@ -156,6 +153,9 @@ LATER: dict[str, Case] = {
     },
     "label smoothing": Case(net={"loss": cr.SoftmaxCrossEntropy(0.1)}, outputs=3),
     "class weights": Case(net=CLASSES, fit={"class_weight": "balanced", "validation": 0.2}, outputs=3, weighted=True),
+    "members, all at once, validation": Case(
+        net={"members": 3, "dropout": 0.3}, trainer=ALL_AT_ONCE, fit={"validation": 0.2}
+    ),
     "left_out": Case(net={"members": 3}, fit={"left_out": np.arange(3)[:, None] == np.arange(N) % 3}),
     **{f"activation {name}": Case(net={"activation": name}) for name in ACTIVATIONS},
     "layer_norm": Case(net={"normalization": "layer"}),
