@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -13,6 +12,7 @@ from chainrule.backends.compiled import (
     batches,
     calls,
     columns,
+    fits,
     layers,
     loading,
     losses,
@@ -28,7 +28,9 @@ from chainrule.backends.compiled.loading import describe, is_available
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import KERNELS
+from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.host_cores import usable_cores
 
 __all__ = ["CompiledBackend", "cpu_backend", "describe", "is_available", "loaded"]
 
@@ -46,6 +48,8 @@ class CompiledBackend(NumPyBackend):
 
     matmul = layers.matmul
     dense = layers.dense
+    scaled_dense = layers.scaled_dense
+    scaled_dense_backward = layers.scaled_dense_backward
     add = layers.add
     activate = layers.activate
     activation_backward = layers.activation_backward
@@ -55,6 +59,10 @@ class CompiledBackend(NumPyBackend):
     _moments = normalization.moments
     _normalize = normalization.normalize
 
+    join_columns = columns.join_columns
+    take_columns = columns.take_columns
+    add_columns = columns.add_columns
+    scale_columns = columns.scale_columns
     scale_columns_backward = columns.scale_columns_backward
 
     piecewise_linear = piecewise.piecewise_linear
@@ -63,10 +71,19 @@ class CompiledBackend(NumPyBackend):
     encoded_dense_backward = piecewise.encoded_dense_backward
 
     softmax_cross_entropy = losses.softmax_cross_entropy
+    focal_loss = losses.focal_loss
+    count_correct = losses.count_correct
 
     elementwise_loss = target_losses.elementwise_loss
+    quantile_loss = target_losses.quantile_loss
+    gaussian_nll = target_losses.gaussian_nll
 
     softmax = predictions.softmax
+    argmax = predictions.argmax
+    positive = predictions.positive
+    exp = predictions.exp
+    quantiles = predictions.quantiles
+    mean_and_variance = predictions.mean_and_variance
 
     sgd = optimisers.sgd
     adam = optimisers.adam
@@ -88,10 +105,31 @@ class CompiledBackend(NumPyBackend):
         if not LOOPS.is_loaded:  # predictions count too; steps have been booked by `capture`
             loading.spend(time.perf_counter() - start - (LOOPS.spent - booked))
 
+    @contextlib.contextmanager
+    def fitting(self, work: Work) -> Iterator[None]:
+        loading.load_for(work)
+        with super().fitting(work), fits.fit_scope(work):
+            yield
+
+    def fingerprint(self) -> dict[str, str | int]:
+        found, scope = super().fingerprint(), fits.current()
+        if scope is not None and LOOPS.is_loaded:
+            found["blas threads"] = 1
+            found["threads"] = scope.threads  # at most so many parts of a step
+        return found
+
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         if not LOOPS.is_loaded:
             return super().capture(step)
-        return CapturedStep(step, LOOPS.programs.StepRecorder(int(os.environ.get("CR_THREADS", "1")))).replay
+        scope = fits.current()
+        captured = CapturedStep(step, LOOPS.programs.StepRecorder(usable_cores() if scope is None else scope.threads))
+
+        def replay(times: int) -> None:
+            if scope is not None and not captured.problem:
+                scope.hold_blas()
+            captured.replay(times)
+
+        return replay
 
     def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
         recording = calls.recording()

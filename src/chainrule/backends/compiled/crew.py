@@ -101,50 +101,8 @@ def _wait_until_idle(worker: Worker) -> None:
         try:
             worker.hand(reached.set)
             reached.wait()
-        except BaseException:  # noqa: S112 - one more Ctrl-C, which the first will be raised for
+        except BaseException:
             continue
-
-
-class Choice:
-    """Work that several threads may do together, or one alone, with the same result: whichever has been faster of late.
-
-    On a machine with other work a thread waits for one that has no core. Then one alone is faster, and how long that
-    lasts no one knows: so the other way is tried now and then.
-
-    Parameters
-    ----------
-    together, alone : do it so many times
-    """
-
-    def __init__(self, *, together: Callable[[int], None], alone: Callable[[int], None]) -> None:
-        self._ways = {True: together, False: alone}
-        self._seconds: dict[bool, float] = {}  # each time, lately
-        self._since_tried = 0.0  # seconds in the better way since the other was tried
-        self._waits = FIRST_TRIAL
-
-    def __call__(self, times: int) -> None:
-        if not times:
-            return
-        if _fits.busy >= usable_cores():  # as many as there are cores run without each other's help
-            self._ways[False](times)
-            return
-        better = self._seconds.get(True, 0.0) <= self._seconds.get(False, float("inf"))
-        way = better if self._since_tried < self._waits else not better
-        start = time.perf_counter()
-        try:
-            self._ways[way](times)
-        except RuntimeError:  # this process may start no more threads
-            self._ways[True] = self._ways[False]
-            self._ways[False](times)
-        seconds = time.perf_counter() - start
-        if way == better:
-            self._since_tried += seconds
-            self._seconds[way] = seconds / times
-            return
-        # The more often it was in vain the more seldom it is tried: a few per cent of the time at most.
-        self._since_tried, known = 0.0, self._seconds.get(better, float("inf"))
-        self._seconds[way] = seconds / times
-        self._waits = FIRST_TRIAL if self._seconds[way] < known else min(2 * self._waits, LAST_TRIAL)
 
 
 @functools.cache

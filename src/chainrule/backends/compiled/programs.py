@@ -10,9 +10,12 @@ import numpy as np
 
 from chainrule.backends.capture.division import Phases, divide
 from chainrule.backends.compiled import calls, crew
+from chainrule.backends.compiled.choice import LOAD, Choice
 from chainrule.backends.compiled.launches import RESULT_AND_ERROR, WORD, Launch, address_of, type_of, words_of
 from chainrule.backends.compiled.loops import replay
 from chainrule.backends.compiled.loops import threads as loops
+from chainrule.backends.numpy import blas
+from chainrule.backends.numpy.blas_threads import single_thread
 from chainrule.backends.numpy.memory import ALIGNMENT, aligned
 
 # What a step has to take for several threads to pay: they wake once in many steps, and wait for each other in each.
@@ -47,7 +50,9 @@ class StepRecorder:
         if self._threads > 1:
             cost = sum(launch.cost for launch in launches)
             if cost >= LEAST_COST:
-                phases = divide(launches, self._threads, by_rows=self._members < self._threads)
+                phases = divide(
+                    launches, self._threads, unit=blas.rows_at_a_time(), by_rows=self._members < self._threads
+                )
                 if cost >= LEAST_GAIN * (phases.cost + BARRIER * len(phases.launches)):
                     return SharedProgram(phases)
         return Program(launches)
@@ -62,7 +67,8 @@ class Program:
         self._table = Table(launches)
 
     def __call__(self, times: int) -> None:
-        self._table.replay(times)
+        with LOAD.more(1):
+            self._table.replay(times)
 
 
 class SharedProgram:
@@ -82,13 +88,18 @@ class SharedProgram:
             steps = [[*phase[thread], barrier] for phase in phases.launches]
             self._tables.append(Table([step for of_phase in steps for step in of_phase]))
         self._of_all = Table([launch for phase in phases.launches for of_thread in phase for launch in of_thread])
-        self._choice = crew.Choice(together=self._run_together, alone=self._of_all.replay)
+        self._choice = Choice(together=self._run_together, alone=self._of_all.replay, threads=self.parts)
 
     def __call__(self, times: int) -> None:
         self._choice(times)
 
     def _run_together(self, times: int) -> None:
-        crew.run_together([functools.partial(table.replay, times) for table in self._tables])
+        crew.run_together([functools.partial(_on_one_blas_thread, table, times) for table in self._tables])
+
+
+def _on_one_blas_thread(table: Table, times: int) -> None:
+    with single_thread():  # for each thread by itself, as BLAS on OpenMP counts
+        table.replay(times)
 
 
 class Called(Protocol):

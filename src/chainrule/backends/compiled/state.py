@@ -45,6 +45,7 @@ class Loops:
         self.gates: ModuleType | None = None
         self.losses: ModuleType | None = None
         self.target_losses: ModuleType | None = None
+        self.predictions: Any = None
         self.normalization: ModuleType | None = None
         self.optimisers: ModuleType | None = None
         self.random: ModuleType | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from chainrule.backends.compiled.jit import loop
-from chainrule.backends.compiled.loops.sums import pairwise_sum_of_column
+from chainrule.backends.compiled.loops.sums import pairwise_sum, pairwise_sum_of_column
 from chainrule.backends.reference.activations import SELU_FLOOR, SELU_SCALE, SLOPE
 
 
@@ -53,6 +53,31 @@ def column_sums(dz: Any, first: int, db: Any) -> None:
             db[j] += dz[i, first + j]
 
 
+# ---- factors of the columns of x: V = scale W, row by row -----------------------------------------------------------
+
+
+@loop(writes="V", rows="W scale V")
+def scale_rows(W: Any, scale: Any, V: Any) -> None:
+    k, m = W.shape
+    for i in range(k):
+        factor = scale[i]
+        for j in range(m):
+            V[i, j] = W[i, j] * factor
+
+
+@loop(writes="product dW dscale", rows="W scale product dW dscale")
+def scale_gradient(W: Any, scale: Any, product: Any, dW: Any, dscale: Any) -> None:
+    """``dW`` is given as dV."""
+    k, m = W.shape
+    for i in range(k):
+        factor = scale[i]
+        for j in range(m):
+            product[i, j] = dW[i, j] * W[i, j]
+        dscale[i] = pairwise_sum(product[i])
+        for j in range(m):
+            dW[i, j] *= factor
+
+
 # ---- activations without exponentials ------------------------------------------------------------------------------
 
 
@@ -65,7 +90,17 @@ def relu(z: Any, y: Any) -> None:
             y[i, j] = zero if z[i, j] < zero else z[i, j]  # a nan stays
 
 
-ACTIVATE: Final[dict[str, Any]] = {"identity": copy, "relu": relu}
+@loop(writes="y", rows="z y")
+def leaky_relu(z: Any, y: Any) -> None:
+    n, m = z.shape
+    slope = z.dtype.type(SLOPE)
+    for i in range(n):
+        for j in range(m):
+            below = z[i, j] * slope
+            y[i, j] = z[i, j] if z[i, j] > below else below  # a nan stays
+
+
+ACTIVATE: Final[dict[str, Any]] = {"identity": copy, "relu": relu, "leaky_relu": leaky_relu}
 
 
 # ---- straight above 0, exponential below: e is NumPy's expm1 of the negative part, in between ----------------------
@@ -81,7 +116,7 @@ def negative_part(z: Any, e: Any) -> None:
 
 
 @loop(writes="y", rows="z e y")
-def elu(z: Any, e: Any, y: Any) -> None:
+def add_positive_part(z: Any, e: Any, y: Any) -> None:
     n, m = z.shape
     zero = z.dtype.type(0)
     for i in range(n):
@@ -98,7 +133,28 @@ def selu(z: Any, e: Any, y: Any) -> None:
             y[i, j] = (zero if z[i, j] < zero else z[i, j]) * scale + e[i, j] * floor
 
 
-EXPONENTIAL_BELOW: Final[dict[str, Any]] = {"elu": elu, "selu": selu}
+EXPONENTIAL_BELOW: Final[dict[str, Any]] = {"elu": add_positive_part, "selu": selu}
+
+
+# ---- softplus = max(z, 0) + log1p(exp(-|z|)), and sigmoid = 1 / (1 + exp(-z)) --------------------------------------
+
+
+@loop(writes="e", rows="z e")
+def minus_magnitude(z: Any, e: Any) -> None:
+    n, m = z.shape
+    for i in range(n):
+        for j in range(m):
+            e[i, j] = -abs(z[i, j])
+
+
+@loop(writes="y", rows="y")
+def inverse_of_one_more(y: Any) -> None:
+    """1 / (1 + y)."""
+    n, m = y.shape
+    one = y.dtype.type(1)
+    for i in range(n):
+        for j in range(m):
+            y[i, j] = one / (y[i, j] + one)
 
 
 # ---- gradients, in place: dz is given as dy ------------------------------------------------------------------------
@@ -157,6 +213,16 @@ def sigmoid_gradient(y: Any, dz: Any) -> None:
     for i in range(n):
         for j in range(m):
             dz[i, j] *= (one - y[i, j]) * y[i, j]
+
+
+@loop(writes="dz", rows="e dz")
+def softplus_gradient(e: Any, dz: Any) -> None:
+    """e = exp(-y)."""
+    n, m = e.shape
+    one = e.dtype.type(1)
+    for i in range(n):
+        for j in range(m):
+            dz[i, j] *= one - e[i, j]
 
 
 GRADIENT: Final[dict[str, Any]] = {

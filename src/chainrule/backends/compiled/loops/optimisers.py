@@ -1,4 +1,4 @@
-"""Loops of optimisers. What varies from step to step is computed first, into a few *numbers* of the weights' dtype."""
+"""Loops of optimisers. What varies from step to step comes first, as a few *numbers* of the parameters' dtype."""
 
 from __future__ import annotations
 
