@@ -79,7 +79,17 @@ CASES: dict[str, Case] = {
     "members, all at once": Case(net={"members": 3, "dropout": 0.3}, trainer=ALL_AT_ONCE),
     "members, accumulate": Case(net={"members": 3}, trainer={"accumulate": 2}),
     "members, standardised in each batch": Case(net={"members": 3}, kind="uint8", narrow=True, standardized=True),
-    "classes": Case(net=CLASSES, trainer={"metrics": False}, outputs=3),
+    "classes, without accuracy": Case(net=CLASSES, trainer={"metrics": False}, outputs=3),
+    "label smoothing": Case(net={"loss": cr.SoftmaxCrossEntropy(0.1)}, outputs=3),
+    "class weights": Case(net=CLASSES, fit={"class_weight": "balanced", "validation": 0.2}, outputs=3, weighted=True),
+    "left_out": Case(net={"members": 3}, fit={"left_out": np.arange(3)[:, None] == np.arange(N) % 3}),
+    **{f"loss {name}": Case(net={"loss": name}, outputs=3, fit={"validation": 0.2}) for name in LOSSES},
+    **{f"loss {name}, weights": Case(net={"loss": name}, outputs=3, weighted=True) for name in LOSSES},
+    **{f"loss {name}, members": Case(net={"loss": name, "members": 3}, outputs=3, weighted=True) for name in LOSSES},
+    **{f"activation {name}": Case(net={"activation": name}) for name in ACTIVATIONS},
+    "factors": Case(net={"layers": [cr.Scale(), cr.Dense(8, "relu")]}),
+    "factors, members": Case(net={"layers": [cr.Scale(), cr.Dense(8, "relu")], "members": 3}),
+    "columns beside columns": Case(net={"layers": [cr.Concatenate([cr.Dense(4, "tanh")]), cr.Dense(8, "relu")]}),
 }
 
 
@@ -143,36 +153,28 @@ def test_steps_are_recorded_and_have_the_bits_of_numpy(name, monkeypatch):
 EDGES = [(-1.0, 0.0, 1.0)] * N_IN
 CODES = cr.Embedding([1], [4])
 LATER: dict[str, Case] = {
-    **{f"loss {name}": Case(net={"loss": name}, outputs=3) for name in LOSSES},
-    **{f"loss {name}, weights": Case(net={"loss": name}, outputs=3, weighted=True) for name in LOSSES},
     **{
         f"loss {name}, members, validation": Case(
             net={"loss": name, "members": 3}, outputs=3, weighted=True, fit={"validation": 0.2}
         )
         for name in LOSSES
     },
-    "label smoothing": Case(net={"loss": cr.SoftmaxCrossEntropy(0.1)}, outputs=3),
-    "class weights": Case(net=CLASSES, fit={"class_weight": "balanced", "validation": 0.2}, outputs=3, weighted=True),
     "members, all at once, validation": Case(
         net={"members": 3, "dropout": 0.3}, trainer=ALL_AT_ONCE, fit={"validation": 0.2}
     ),
-    "left_out": Case(net={"members": 3}, fit={"left_out": np.arange(3)[:, None] == np.arange(N) % 3}),
-    **{f"activation {name}": Case(net={"activation": name}) for name in ACTIVATIONS},
     "layer_norm": Case(net={"normalization": "layer"}),
+    "layer_norm, members": Case(net={"normalization": "layer", "members": 3}),
     "batch_norm": Case(net={"normalization": "batch"}, fit={"validation": 0.2}),
     "residual, batch_norm, members": Case(
         net={"normalization": "batch", "residual": True, "members": 3, "activation": "gelu"}
     ),
     "embedding": Case(net={"embedding": CODES}),
     "embedding, members": Case(net={"embedding": CODES, "members": 3}),
-    "factors": Case(net={"layers": [cr.Scale(), cr.Dense(8, "relu")]}),
-    "factors, members": Case(net={"layers": [cr.Scale(), cr.Dense(8, "relu")], "members": 3}),
     "pieces": Case(net={"layers": [cr.PiecewiseLinear(EDGES), cr.Dense(8, "relu")]}),
     "pieces, factors": Case(net={"layers": [cr.PiecewiseLinear(EDGES), cr.Scale(), cr.Dense(8, "relu")]}),
     "pieces, factors, members": Case(
         net={"layers": [cr.PiecewiseLinear(EDGES), cr.Scale(), cr.Dense(8, "relu")], "members": 3}
     ),
-    "columns beside columns": Case(net={"layers": [cr.Concatenate([cr.Dense(4, "tanh")]), cr.Dense(8, "relu")]}),
 }
 
 
