@@ -48,10 +48,11 @@ class CompiledBackend(NumPyBackend):
     activate = layers.activate
     activation_backward = layers.activation_backward
 
+    layer_norm = normalization.layer_norm
     layer_norm_backward = normalization.layer_norm_backward
+    batch_norm = normalization.batch_norm
+    batch_norm_inference = normalization.batch_norm_inference
     batch_norm_backward = normalization.batch_norm_backward
-    _moments = normalization.moments
-    _normalize = normalization.normalize
 
     join_columns = columns.join_columns
     take_columns = columns.take_columns
