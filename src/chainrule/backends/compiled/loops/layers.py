@@ -49,8 +49,9 @@ def column_sums(dz: Any, first: int, db: Any) -> None:
     width = db.size
     db[:] = 0
     for i in range(n):
+        row = dz[i, first : first + width]  # of first + j a compiler would not know that it is not negative
         for j in range(width):
-            db[j] += dz[i, first + j]
+            db[j] += row[j]
 
 
 # ---- factors of the columns of x: V = scale W, row by row -----------------------------------------------------------

@@ -1,7 +1,8 @@
 """Loops of layer and batch normalisation.
 
 If there are several results, a row is worked through in a loop for each, while it stays in the nearest cache: a
-compiler that has to tell more than a few arrays apart uses no vector instructions.
+compiler that has to tell more than a few arrays apart uses no vector instructions. Nor does one that does not know of
+an index that it is not negative, so rows are cut before a loop goes along them.
 """
 
 from __future__ import annotations
@@ -86,20 +87,23 @@ def column_moments(x: Any, first: int, mean: Any, var: Any) -> None:
     """Of the columns from ``first`` on; there is more than one in x."""
     n, width = len(x), mean.size
     count = x.dtype.type(n)
+    top = x[0, first : first + width]
     mean[:] = 0
     for i in range(n):
+        row = x[i, first : first + width]
         for j in range(width):
-            mean[j] += x[i, first + j] - x[0, first + j]
+            mean[j] += row[j] - top[j]
     for j in range(width):
         mean[j] /= count
     var[:] = 0
     for i in range(n):
+        row = x[i, first : first + width]
         for j in range(width):
-            distance = (x[i, first + j] - x[0, first + j]) - mean[j]
+            distance = (row[j] - top[j]) - mean[j]
             var[j] += distance * distance
     for j in range(width):
         var[j] /= count
-        mean[j] += x[0, first + j]
+        mean[j] += top[j]
 
 
 @loop(writes="running", rows="running now")
@@ -126,10 +130,11 @@ def column_gradients(dy: Any, x: Any, mean: Any, inverse_std: Any, first: int, d
     dgain[:] = 0
     dbias[:] = 0
     for i in range(n):
+        gradients, row = dy[i, first : first + width], x[i, first : first + width]
         for j in range(width):
-            dgain[j] += dy[i, first + j] * ((x[i, first + j] - mean[j]) * inverse_std[j])
+            dgain[j] += gradients[j] * ((row[j] - mean[j]) * inverse_std[j])
         for j in range(width):
-            dbias[j] += dy[i, first + j]
+            dbias[j] += gradients[j]
 
 
 @loop(writes="along_x along_one factor", rows="dgain dbias gain inverse_std along_x along_one factor")
