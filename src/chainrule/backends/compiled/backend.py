@@ -12,6 +12,7 @@ from chainrule.backends.compiled import (
     batches,
     calls,
     columns,
+    embedding,
     layers,
     loading,
     losses,
@@ -53,6 +54,10 @@ class CompiledBackend(NumPyBackend):
     batch_norm = normalization.batch_norm
     batch_norm_inference = normalization.batch_norm_inference
     batch_norm_backward = normalization.batch_norm_backward
+
+    embed = embedding.embed
+    embed_backward = embedding.embed_backward
+    embed_means = embedding.embed_means
 
     join_columns = columns.join_columns
     take_columns = columns.take_columns

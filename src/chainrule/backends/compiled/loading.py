@@ -66,6 +66,7 @@ def load() -> None:
         from chainrule.backends.compiled.loops import (
             batches,
             columns,
+            embedding,
             gates,
             layers,
             losses,
@@ -87,6 +88,7 @@ def load() -> None:
             batches=batches,
             layers=layers,
             columns=columns,
+            embedding=embedding,
             piecewise=piecewise,
             gates=gates,
             losses=losses,

@@ -39,13 +39,14 @@ class Loops:
     """The loops by topic, each the module of :mod:`chainrule.backends.compiled.loops` of that name, or None."""
 
     def __init__(self) -> None:
-        self.layers: ModuleType | None = None
-        self.columns: ModuleType | None = None
-        self.piecewise: ModuleType | None = None
-        self.gates: ModuleType | None = None
+        self.layers: Any = None
+        self.columns: Any = None
+        self.embedding: Any = None
+        self.piecewise: Any = None
+        self.gates: Any = None
         self.losses: ModuleType | None = None
         self.target_losses: ModuleType | None = None
-        self.normalization: ModuleType | None = None
+        self.normalization: Any = None
         self.optimisers: ModuleType | None = None
         self.random: ModuleType | None = None
         self.batches: Any = None
@@ -71,7 +72,8 @@ class Loops:
         if not (self.is_loaded or self.problem) or not _is_of_numba(error):
             raise error
         self.layers = self.gates = self.losses = self.target_losses = None
-        self.columns = self.piecewise = self.normalization = self.optimisers = self.random = None
+        self.columns = self.embedding = self.piecewise = self.normalization = None
+        self.optimisers = self.random = None
         self.is_loaded = False
         self.give_up(f"given up: {type(error).__name__}: {first_line(error)}")
 
