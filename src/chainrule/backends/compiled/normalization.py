@@ -79,11 +79,11 @@ def batch_norm(
             call(loops.row_moments, of_x.T, distance, of_mean, var)
         else:
             call(loops.column_moments, of_x, 0, of_mean, var)
-        if n > 1:
-            call(loops.move, of_running_mean, of_mean, numbers_of((1.0, momentum), dtype), state)
-            call(loops.move, of_running_var, var, numbers_of((n / (n - 1), momentum), dtype), state)
         call(loops.invert, var, number(eps, dtype), of_inverse)
         call(loops.normalize_columns, of_x, of_mean, of_inverse, of_gain, of_bias, of_y)
+        if n > 1:  # last: a loop that cannot be compiled must find them as they were
+            call(loops.move, of_running_mean, of_mean, numbers_of((1.0, momentum), dtype), state)
+            call(loops.move, of_running_var, var, numbers_of((n / (n - 1), momentum), dtype), state)
 
 
 @with_fallback
