@@ -88,6 +88,8 @@ def load() -> None:
         from chainrule.backends.compiled.loops import (
             batches,
             columns,
+            embedding,
+            ensembles,
             gates,
             layers,
             losses,
@@ -110,6 +112,8 @@ def load() -> None:
             batches=batches,
             layers=layers,
             columns=columns,
+            ensembles=ensembles,
+            embedding=embedding,
             piecewise=piecewise,
             gates=gates,
             losses=losses,
