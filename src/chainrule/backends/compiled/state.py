@@ -52,6 +52,7 @@ class Loops:
     def __init__(self) -> None:
         vars(self).update(dict.fromkeys(TOPICS + MACHINERY))
         self.is_loaded = False
+        self.compiled: set[Any] = set()  # kinds of calls whose loops are all compiled
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
         self.spent = 0.0  # seconds of work that loops would have done faster
