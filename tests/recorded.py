@@ -25,24 +25,23 @@ class RecordedBackend(CompiledBackend):
         self.called: Counter[str] = Counter()
 
 
-def _recorded(name: str) -> Callable[..., None]:
+def _recorded(name: str) -> Callable[..., Any]:
     kernel = getattr(CompiledBackend, name)
 
     @functools.wraps(kernel)
-    def method(self: RecordedBackend, *args: Any, **options: Any) -> None:
+    def method(self: RecordedBackend, *args: Any, **options: Any) -> Any:
         step = functools.partial(kernel, self, *args, **options)
         if calls.recording() is not None:  # within another kernel
-            step()
-            return
+            return step()
         recorder = LOOPS.programs.StepRecorder()
         try:
             launches = recorder.record(step)
         except NotRecordableError:
             self.called[name] += 1
-            step()
-        else:
-            self.replayed[name] += 1
-            recorder.program(launches)(1)
+            return step()
+        self.replayed[name] += 1
+        recorder.program(launches)(1)
+        return None
 
     return method
 

@@ -13,6 +13,7 @@ from chainrule.backends.compiled import (
     calls,
     columns,
     embedding,
+    fits,
     layers,
     loading,
     losses,
@@ -28,7 +29,9 @@ from chainrule.backends.compiled.loading import describe, is_available
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import KERNELS
+from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.host_cores import usable_cores
 
 __all__ = ["CompiledBackend", "cpu_backend", "describe", "is_available", "loaded"]
 
@@ -39,6 +42,9 @@ class CompiledBackend(NumPyBackend):
     fuses = frozenset({"scaled_dense", "encoded_dense"})
 
     gather = batches.gather
+    fill = batches.fill
+    copy = batches.copy
+    standardize = batches.standardize
     tick = batches.tick
 
     matmul = layers.matmul
@@ -71,14 +77,26 @@ class CompiledBackend(NumPyBackend):
     encoded_dense_backward = piecewise.encoded_dense_backward
 
     softmax_cross_entropy = losses.softmax_cross_entropy
+    focal_loss = losses.focal_loss
+    count_correct = losses.count_correct
 
     elementwise_loss = target_losses.elementwise_loss
+    quantile_loss = target_losses.quantile_loss
+    gaussian_nll = target_losses.gaussian_nll
 
     softmax = predictions.softmax
+    argmax = predictions.argmax
+    positive = predictions.positive
+    exp = predictions.exp
+    quantiles = predictions.quantiles
+    mean_and_variance = predictions.mean_and_variance
 
     sgd = optimisers.sgd
     adam = optimisers.adam
-    _approach = optimisers.approach
+    clip_by_global_norm = optimisers.clip_by_global_norm
+    penalize = optimisers.penalize
+    accumulate = optimisers.accumulate
+    average = optimisers.average
 
     dropout = random.dropout
     _words = random.draw_words
@@ -93,10 +111,31 @@ class CompiledBackend(NumPyBackend):
         if not LOOPS.is_loaded:  # predictions count too; steps have been booked by `capture`
             loading.spend(time.perf_counter() - start - (LOOPS.spent - booked))
 
+    @contextlib.contextmanager
+    def fitting(self, work: Work) -> Iterator[None]:
+        loading.load_for(work)
+        with super().fitting(work), fits.fit_scope(work):
+            yield
+
+    def fingerprint(self) -> dict[str, str | int]:
+        found, scope = super().fingerprint(), fits.current()
+        if scope is not None and LOOPS.is_loaded:
+            found["blas threads"] = 1
+            found["threads"] = scope.threads  # at most so many parts of a step
+        return found
+
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         if not LOOPS.is_loaded:
             return super().capture(step)
-        return CapturedStep(step, LOOPS.programs.StepRecorder()).replay
+        scope = fits.current()
+        captured = CapturedStep(step, LOOPS.programs.StepRecorder(usable_cores() if scope is None else scope.threads))
+
+        def replay(times: int) -> None:
+            if scope is not None and not captured.problem:
+                scope.hold_blas()
+            captured.replay(times)
+
+        return replay
 
     def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
         recording = calls.recording()

@@ -32,6 +32,7 @@ class Recording:
     def __init__(self, known: Sequence[Any], memory: dict[Any, Any]) -> None:
         self.launches: list[Any] = []
         self.memory = memory
+        self.members = 1  # the most that a kernel was launched for
         self._known = known
 
     def add(self, kind: Callable[[Any, tuple[Any, ...]], Any], function: Any, arguments: tuple[Any, ...]) -> None:
@@ -62,14 +63,14 @@ def recording() -> Recording | None:
     return _thread.recording
 
 
-def record(step: Callable[[], None], known: Sequence[Any], memory: dict[Any, Any]) -> list[Any]:
+def record(step: Callable[[], None], known: Sequence[Any], memory: dict[Any, Any]) -> Recording:
     """What ``step`` launches, in order, without doing any of it; NotRecordableError if it does what is no launch."""
     _thread.recording = made = Recording(known, memory)
     try:
         step()
     finally:
         _thread.recording = None
-    return made.launches
+    return made
 
 
 def refuse_in_recording(what: str) -> None:
@@ -123,6 +124,8 @@ def each_member(*arrays: tuple[Array | None, int]) -> Iterator[tuple[Any, ...]]:
     if not any(of_members):
         return iter([tuple([array for array, _ in arrays])])
     members = next(len(array) for (array, _), has in zip(arrays, of_members, strict=True) if has)
+    if _thread.recording is not None:
+        _thread.recording.members = max(_thread.recording.members, members)
     return zip(
         *(
             _views(array) if has else itertools.repeat(array, members)

@@ -43,13 +43,13 @@ def falling_back_to(of_numpy: Callable[..., None], operation: Callable[..., None
     return method
 
 
-def refused_in_recording(name: str) -> Callable[..., None]:
+def refused_in_recording(name: str) -> Callable[..., Any]:
     """NumPy's method of this name, for an operation without compiled loops."""
-    of_numpy: Callable[..., None] = getattr(NumPyBackend, name)
+    of_numpy: Callable[..., Any] = getattr(NumPyBackend, name)
 
     @functools.wraps(of_numpy)
-    def method(self: NumPyBackend, /, *args: Any, **options: Any) -> None:
+    def method(self: NumPyBackend, /, *args: Any, **options: Any) -> Any:
         refuse_in_recording(name)
-        of_numpy(self, *args, **options)
+        return of_numpy(self, *args, **options)
 
     return method

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import abc
 import functools
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numba
@@ -25,6 +26,8 @@ from chainrule.backends.compiled.jit import Form
 from chainrule.backends.contract.arrays import Array
 
 WORD: Final = 8  # bytes
+PER_ELEMENT: Final = 5e-5  # microseconds that a loop takes for an element that it reads or writes, or about that
+FLOPS: Final = 1.3e5  # operations of a product in a microsecond, or about that
 
 # Where a loop leaves that it has no result, and would leave an error. No one reads it.
 _RESULT: Final = np.zeros(16, np.int64)
@@ -58,6 +61,12 @@ class Launch(abc.ABC):
     def words(self, at: int) -> list[int]:
         """What it is called with; they will lie at this address."""
 
+    @property
+    def cost(self) -> float:
+        """About how long it takes one thread, in microseconds."""
+        touched = (a for place, a in enumerate(self.arguments) if place not in self.form.picked)
+        return sum(a.size for a in touched if isinstance(a, np.ndarray)) * PER_ELEMENT
+
     # ---- memory and parts --------------------------------------------------------------------------
 
     @property
@@ -90,20 +99,16 @@ class LoopLaunch(Launch):
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
         super().__init__(function, arguments)
         self.form = function.form
-        self._address = address_of(function, tuple(map(_type_of, arguments)))  # compiled here, before any of it runs
+        lengths = {len(arguments[place]) for place in self.form.rows}
+        if len(lengths) > 1:  # it would read, or write, beyond an end
+            raise ValueError(f"{function.__name__}: expected arrays of one length, got {sorted(lengths)}")
+        self._address = address_of(function, tuple(map(type_of, arguments)))  # compiled here, before any of it runs
 
     def address(self) -> int:
         return self._address
 
     def words(self, at: int) -> list[int]:
-        found = [*RESULT_AND_ERROR]
-        for argument in self.arguments:
-            if isinstance(argument, np.ndarray):
-                found += [0, 0, argument.size, argument.itemsize, argument.ctypes.data]
-                found += [*argument.shape, *argument.strides]
-            else:
-                found.append(int(argument))
-        return found
+        return [*RESULT_AND_ERROR, *words_of(self.arguments)]
 
 
 class UfuncLaunch(Launch):
@@ -130,6 +135,18 @@ def _form_of_ufunc(count: int) -> Form:
     return Form((count - 1,), tuple(range(count)), -1)
 
 
+def words_of(arguments: Sequence[Any]) -> list[int]:
+    """Arrays and integers as numba lays them out."""
+    found: list[int] = []
+    for argument in arguments:
+        if isinstance(argument, np.ndarray):
+            found += [0, 0, argument.size, argument.itemsize, argument.ctypes.data]
+            found += [*argument.shape, *argument.strides]
+        else:
+            found.append(int(argument))
+    return found
+
+
 @functools.cache
 def address_of(loop: Any, types: tuple[Any, ...]) -> int:
     """The address of a loop for arguments of these types; it is compiled if need be."""
@@ -146,7 +163,8 @@ def _is_no_word(kind: Any) -> bool:
     return not (kind.is_pointer or str(kind) == "i64")
 
 
-def _type_of(argument: Any) -> Any:
+def type_of(argument: Any) -> Any:
+    """The type that numba compiles for; TypeError for what stands in no integer register."""
     if isinstance(argument, np.ndarray):
         return numba.typeof(argument)
     if isinstance(argument, int | np.integer):  # a bool too

@@ -17,12 +17,17 @@ from typing import Final
 
 from chainrule.backends.compiled import loop_cache
 from chainrule.backends.compiled.state import LOOPS
+from chainrule.backends.contract.work import Work
 from chainrule.environment import switch
 from chainrule.errors import first_line
 from chainrule.host_memory import free_host_memory
 
 LOADING: Final = 1.0  # seconds to import numba and take the loops from the cache
 COMPILING: Final = 10.0  # seconds to compile them first
+# Seconds that NumPy takes, about: for a call of a kernel, a number that it reads or writes, an operation of a product.
+CALL: Final = 4e-6
+NUMBER: Final = 1e-9
+OPERATION: Final = 1.5e-11
 MEMORY: Final = 512 << 20  # bytes that numba may take; LLVM ends the process that has not got them
 
 
@@ -42,14 +47,31 @@ def _is_installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def load_for(work: Work) -> None:
+    """Load them if a fit of so much work takes NumPy longer than loading them."""
+    if is_available() and not (LOOPS.is_loaded or LOOPS.problem) and seconds_in_numpy(work) >= price():
+        load()
+
+
+def seconds_in_numpy(work: Work) -> float:
+    """About how long NumPy takes for a fit, whatever the machine does meanwhile: so a run is the same every time."""
+    of_step = work.kernels * CALL + work.numbers * NUMBER + work.operations * OPERATION
+    return work.steps * of_step
+
+
+def price() -> float:
+    """Seconds that loading takes: many if no earlier process has left compiled loops."""
+    if LOOPS.price is None:  # asks the disk, so once
+        LOOPS.price = LOADING if loop_cache.has_loops() else COMPILING
+    return LOOPS.price
+
+
 def spend(seconds: float) -> None:
     """Book time spent computing; load when it has become worth it."""
     LOOPS.spent += seconds
     if LOOPS.spent < LOADING:
         return
-    if LOOPS.price is None:  # asks the disk, so once
-        LOOPS.price = LOADING if loop_cache.has_loops() else COMPILING
-    if LOOPS.spent >= LOOPS.price:
+    if LOOPS.spent >= price():
         load()
 
 
@@ -73,6 +95,7 @@ def load() -> None:
             normalization,
             optimisers,
             piecewise,
+            predictions,
             random,
             replay,
             target_losses,
@@ -92,6 +115,7 @@ def load() -> None:
             piecewise=piecewise,
             gates=gates,
             losses=losses,
+            predictions=predictions,
             target_losses=target_losses,
             normalization=normalization,
             optimisers=optimisers,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from chainrule.backends.compiled.calls import call, call_ufunc, each_member, known_dtype, numbers_of
+from chainrule.backends.compiled.calls import call, call_ufunc, each_member, known_dtype, number, numbers_of
 from chainrule.backends.compiled.fallback import with_fallback
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.numpy.memory import CHUNK
 
 
 @with_fallback
@@ -72,5 +71,57 @@ def adam(
         call(loops.adam, *of_member, numbers, shares)
 
 
-def approach(self: NumPyBackend, target: Array, share: Any, out: Array) -> None:
-    NumPyBackend._approach(self, target, share, out)
+@with_fallback
+def clip_by_global_norm(self: NumPyBackend, grads: Array, *, max_norm: float) -> None:
+    loops = LOOPS.optimisers
+    known_dtype(grads)
+    most = number(max_norm, np.float64)
+    sums, factors = _for_each_member(self, grads, "clip")
+    for of_grads, of_sums, factor in each_member((grads, 1), (sums, 1), (factors, 1)):
+        call(loops.squares_of_chunks, of_grads, 0, of_sums)
+        call(loops.clip_factor, of_sums, most, factor)
+        call(loops.times, of_grads, factor)
+
+
+@with_fallback
+def penalize(
+    self: NumPyBackend, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool
+) -> None:
+    loops = LOOPS.optimisers
+    known_dtype(params, grads)
+    strength = number(alpha, np.float64)
+    memory = _for_each_member(self, grads, "penalty")
+    for p, g, t, sums, factor in each_member((params, 1), (grads, 1), (totals, 2), *((part, 1) for part in memory)):
+        call(loops.penalty_factor, t, state, strength, int(mean), factor)
+        call(loops.add_slope, p, factor, g)
+        call(loops.squares_of_chunks, p, 0, sums)
+        call(loops.add_penalty, sums, strength, state, t)
+
+
+@with_fallback
+def accumulate(
+    self: NumPyBackend, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array
+) -> None:
+    loops = LOOPS.optimisers
+    known_dtype(grads, out)
+    shares = self._scratch((*out.shape[:-1], 2), out.dtype, use="share of a batch")
+    for of_grads, of_totals, share, of_out in each_member((grads, 1), (totals, 2), (shares, 1), (out, 1)):
+        call(loops.share_of_group, of_totals, state, group, int(mean), share)
+        call(loops.add_share, of_grads, share, int(mean), of_out)
+
+
+@with_fallback
+def average(self: NumPyBackend, params: Array, state: Array, *, decay: float, out: Array) -> None:
+    loops = LOOPS.optimisers
+    known_dtype(params, out)
+    share = self._scratch((2,), out.dtype, use="share of the newest")
+    call(loops.share_of_newest, state, number(decay, np.float64), share)
+    for of_params, of_out in each_member((params, 1), (out, 1)):
+        call(loops.approach, of_params, share, of_out)
+
+
+def _for_each_member(self: NumPyBackend, flat: Array, use: str) -> tuple[Array, Array]:
+    """Of each member the sums of chunks, (chunks,) float64, and a factor, (1,)."""
+    *members, size = flat.shape
+    sums = self._scratch((*members, -(-size // CHUNK)), np.float64, use=(use, "sums", size))
+    return sums, self._scratch((*members, 1), flat.dtype, use=(use, "factor", size))

@@ -1,4 +1,4 @@
-"""Which routine of BLAS computes a product, and how it is called: NumPy's own choice by the shapes, so with its bits."""
+"""Products of a recorded step: the routine of BLAS that np.matmul calls, by its address, and so with its bits."""
 
 from __future__ import annotations
 
@@ -7,78 +7,56 @@ from typing import Any, Final
 import numba
 
 from chainrule.backends.compiled.jit import Form
-from chainrule.backends.compiled.launches import RESULT_AND_ERROR, Launch, LoopLaunch, address_of
+from chainrule.backends.compiled.launches import FLOPS, RESULT_AND_ERROR, WORD, Launch, LoopLaunch, address_of
 from chainrule.backends.compiled.loops import products
+from chainrule.backends.compiled.state import NotCompiledError
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.numpy import blas
+from chainrule.backends.numpy.blas_routines import routine
 
 PRODUCT: Final = "matmul"  # what a launch of a product is of
 
 
 class ProductLaunch(Launch):
-    """out = a @ b by NumPy's BLAS; of matrices, transposed ones too, more than one column of ``a``."""
+    """out = a @ b by NumPy's BLAS."""
 
     form = Form(writes=(2,), rows=(0, 2), first=-1)
 
     def __init__(self, function: str, arguments: tuple[Array, Array, Array]) -> None:
         super().__init__(function, arguments)
-        self._loop, self._call = _routine(*arguments)
-        self._address = address_of(self._loop, (numba.types.int64,) * len(self._call))
+        self._routine, self._loop, self._arguments = _called(*arguments)
 
     def address(self) -> int:
-        return self._address
+        return address_of(self._loop, (numba.types.int64, numba.types.int64))
 
     def words(self, at: int) -> list[int]:
-        return [*RESULT_AND_ERROR, *self._call]
+        return [*RESULT_AND_ERROR, self._routine, at + 4 * WORD, *self._arguments]
+
+    @property
+    def cost(self) -> float:
+        a, _, out = self.arguments
+        return float(2 * out.size * a.shape[1]) / FLOPS
 
 
 def product_of(a: Array, b: Array, out: Array) -> tuple[Any, Any, tuple[Array, Array, Array]]:
-    """Kind, function and arguments of the launch of a @ b."""
+    """Kind, function and arguments of the launch of a @ b; NotCompiledError if BLAS is not to be had."""
     if a.shape[1] == 1:
         return LoopLaunch, products.outer, (a, b, out)
+    if blas.find() is None:
+        raise NotCompiledError(f"matrices without BLAS ({blas.problem()})")
     return ProductLaunch, PRODUCT, (a, b, out)
 
 
-def _routine(a: Array, b: Array, out: Array) -> tuple[Any, list[int]]:
-    """A loop of :mod:`loops.products`, and its arguments."""
-    (m, k), n, size, char = a.shape, b.shape[1], a.itemsize, a.dtype.char
-    found = blas.find()
-    assert found is not None
-    width = found.integer_bits
-    if m == 1 and n == 1:
-        return products.DOT[char, width], [
-            found.function(f"{_letter(char)}dot"), k, a.ctypes.data, a.strides[1] // size,
-            b.ctypes.data, b.strides[0] // size, out.ctypes.data,
-        ]  # fmt: skip
-    if m == 1 or n == 1:
-        matrix, vector, apart, to = (
-            (b.T, a, a.strides[1], out.strides[1]) if m == 1 else (a, b, b.strides[0], out.strides[0])
-        )
-        is_c = is_matrix_of_blas(matrix)
-        return products.GEMV[char, width], [
-            found.function(f"{_letter(char)}gemv"), products.COLUMN_MAJOR if is_c else products.ROW_MAJOR,
-            matrix.shape[1], matrix.shape[0], matrix.ctypes.data, matrix.strides[0 if is_c else 1] // size,
-            vector.ctypes.data, apart // size, out.ctypes.data, to // size,
-        ]  # fmt: skip
-    (ta, lda), (tb, ldb) = _transposed(a), _transposed(b)
-    return products.GEMM[char, width], [
-        found.function(f"{_letter(char)}gemm"), ta, tb, m, n, k,
-        a.ctypes.data, lda, b.ctypes.data, ldb, out.ctypes.data, out.strides[0] // size,
-    ]  # fmt: skip
-
-
-def _letter(char: str) -> str:
-    return "s" if char == "f" else "d"
-
-
-def _transposed(matrix: Array) -> tuple[int, int]:
-    """How CBLAS calls it, and its leading dimension."""
-    if is_matrix_of_blas(matrix):
-        return products.AS_IT_IS, matrix.strides[0] // matrix.itemsize
-    return products.TRANSPOSED, matrix.strides[1] // matrix.itemsize
-
-
-def is_matrix_of_blas(matrix: Array) -> bool:
-    """Whether its rows are contiguous, one behind the other."""
-    apart, step = matrix.strides
-    return step == matrix.itemsize and apart % step == 0 and apart // step >= matrix.shape[1]
+def _called(a: Array, b: Array, out: Array) -> tuple[int, Any, list[int]]:
+    """The address of the routine, the loop of :data:`products.ROUTINES` that calls it, and its arguments."""
+    found, how = blas.find(), routine(a, b, out)
+    if found is None or how is None:
+        raise NotCompiledError(f"matrices of shapes {a.shape} and {b.shape} with gaps")
+    one, other, into = (array.ctypes.data for array in ((b, a, out) if how.switched else (a, b, out)))
+    address = found.function(how.name)
+    assert address is not None
+    loop = products.ROUTINES[how.name, found.integer_bits]
+    if how.kind == "dot":
+        return address, loop, [*how.sizes, one, how.strides[0], other, how.strides[1], into]
+    first, second, third = how.strides
+    return address, loop, [how.order, *how.transposes, *how.sizes, one, first, other, second, into, third]

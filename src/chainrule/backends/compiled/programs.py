@@ -1,49 +1,147 @@
-"""A recorded step as a program: a table of addresses, and the loop that calls them one after the other."""
+"""A recorded step as a program: tables of addresses, one for each thread, and the loop that calls them in order."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
 import numpy as np
 
-from chainrule.backends.compiled import calls
-from chainrule.backends.compiled.launches import WORD, Launch
+from chainrule.backends.capture.division import Phases, divide
+from chainrule.backends.compiled import calls, crew
+from chainrule.backends.compiled.choice import LOAD, Choice
+from chainrule.backends.compiled.launches import RESULT_AND_ERROR, WORD, Launch, address_of, type_of, words_of
 from chainrule.backends.compiled.loops import replay
-from chainrule.backends.numpy.memory import aligned
+from chainrule.backends.compiled.loops import threads as loops
+from chainrule.backends.numpy import blas
+from chainrule.backends.numpy.blas_threads import single_thread
+from chainrule.backends.numpy.memory import ALIGNMENT, aligned
+
+# What a step has to take for several threads to pay: they wake once in many steps, and wait for each other in each.
+LEAST_COST: Final = 150.0  # microseconds on one thread
+LEAST_GAIN: Final = 1.2  # times as fast
+BARRIER: Final = 3.0  # microseconds for each time that they wait
+
+
+class StepRecorder:
+    """What a captured step of the CPU needs: see :class:`chainrule.backends.capture.captured_step.Recorder`.
+
+    Parameters
+    ----------
+    threads : that may replay a step together
+    """
+
+    runs_first = False
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+        self._memory: dict[Any, Any] = {}
+        self._members = 1
+
+    def record(self, step: Callable[[], None], known: Sequence[Launch] = ()) -> list[Launch]:
+        """What ``step`` launches; see :func:`calls.record`."""
+        made = calls.record(step, known, self._memory)
+        self._members = made.members
+        return made.launches
+
+    def program(self, launches: Sequence[Launch]) -> Callable[[int], None]:
+        """``run(times)`` of all of these launches, on as many threads as pay."""
+        if self._threads > 1:
+            cost = sum(launch.cost for launch in launches)
+            if cost >= LEAST_COST:
+                phases = divide(
+                    launches, self._threads, unit=blas.rows_at_a_time(), by_rows=self._members < self._threads
+                )
+                if cost >= LEAST_GAIN * (phases.cost + BARRIER * len(phases.launches)):
+                    return SharedProgram(phases)
+        return Program(launches)
 
 
 class Program:
-    """Launches that one thread replays in order; call it with how often. No Python runs meanwhile, and no GIL is held."""
+    """Launches that one thread replays in order; call it with how often. No Python runs, and no GIL is held."""
+
+    parts = 1
 
     def __init__(self, launches: Sequence[Launch]) -> None:
+        self._table = Table(launches)
+
+    def __call__(self, times: int) -> None:
+        with LOAD.more(1):
+            self._table.replay(times)
+
+
+class SharedProgram:
+    """A step in parts: for several threads, which wait for each other at the end of each phase, or for one alone.
+
+    The parts decide the bits, and who computes them does not. So the number of parts follows from the step and from
+    the machine, and whether several threads pay is found out on the way: they do not where others need the cores.
+    """
+
+    def __init__(self, phases: Phases) -> None:
+        self.parts = len(phases.launches[0])
+        self._counter = aligned((ALIGNMENT // WORD,), np.dtype(np.int64))
+        self._counter.fill(0)
+        self._tables = []
+        for thread in range(self.parts):
+            barrier = Barrier(self._counter, self.parts)
+            steps = [[*phase[thread], barrier] for phase in phases.launches]
+            self._tables.append(Table([step for of_phase in steps for step in of_phase]))
+        self._of_all = Table([launch for phase in phases.launches for of_thread in phase for launch in of_thread])
+        self._choice = Choice(together=self._run_together, alone=self._of_all.replay, threads=self.parts)
+
+    def __call__(self, times: int) -> None:
+        self._choice(times)
+
+    def _run_together(self, times: int) -> None:
+        crew.run_together([functools.partial(_on_one_blas_thread, table, times) for table in self._tables])
+
+
+def _on_one_blas_thread(table: Table, times: int) -> None:
+    with single_thread():  # for each thread by itself, as BLAS on OpenMP counts
+        table.replay(times)
+
+
+class Called(Protocol):
+    """A launch, as far as a table needs it."""
+
+    def address(self) -> int: ...
+
+    def words(self, at: int) -> list[int]: ...
+
+
+class Barrier:
+    """Where one thread waits for the others."""
+
+    def __init__(self, counter: np.ndarray, threads: int) -> None:
+        self._own = aligned((ALIGNMENT // WORD,), np.dtype(np.int64))
+        self._own.fill(0)
+        self._arguments = (int(counter.ctypes.data), self._own, threads, *crew.functions_of_system())
+
+    def address(self) -> int:
+        return address_of(loops.wait_for_all, tuple(map(type_of, self._arguments)))
+
+    def words(self, at: int) -> list[int]:
+        return [*RESULT_AND_ERROR, *words_of(self._arguments)]
+
+
+class Table:
+    """Addresses and words, as :func:`chainrule.backends.compiled.loops.replay.replay` takes them."""
+
+    def __init__(self, launches: Sequence[Called]) -> None:
         self._launches = launches  # their arrays are to stay where they are
         sizes = [replay.size_for(len(launch.words(0))) for launch in launches]
         self._words = aligned((max(1, sum(sizes)),), np.dtype(np.int64))
         self._words.fill(0)
-        self._table = np.zeros((len(launches), 3), np.int64)
+        self._rows = np.zeros((len(launches), 3), np.int64)
         at = 0
         for number, (launch, size) in enumerate(zip(launches, sizes, strict=True)):
             place = self._words.ctypes.data + at * WORD
             words = launch.words(place)
             self._words[at : at + len(words)] = words
-            self._table[number] = launch.address(), place, size
+            self._rows[number] = launch.address(), place, size
             at += size
 
-    def __call__(self, times: int) -> None:
-        replay.replay(self._table, times)
-
-
-class StepRecorder:
-    """What a captured step of the CPU needs: see :class:`chainrule.backends.capture.captured_step.Recorder`."""
-
-    runs_first = False
-
-    def __init__(self) -> None:
-        self._memory: dict[Any, Any] = {}
-
-    def record(self, step: Callable[[], None], known: Sequence[Launch] = ()) -> list[Launch]:
-        return calls.record(step, known, self._memory)
-
-    def program(self, launches: Sequence[Launch]) -> Callable[[int], None]:
-        return Program(launches)
+    def replay(self, times: int) -> None:
+        """Call all of them, so many times."""
+        replay.replay(self._rows, times)

@@ -46,6 +46,7 @@ class Loops:
         self.gates: Any = None
         self.losses: ModuleType | None = None
         self.target_losses: ModuleType | None = None
+        self.predictions: Any = None
         self.normalization: Any = None
         self.optimisers: ModuleType | None = None
         self.random: ModuleType | None = None

@@ -78,6 +78,7 @@ from chainrule.backends.contract.predictions import PredictionContract
 from chainrule.backends.contract.random import RandomContract
 from chainrule.backends.contract.target_losses import TargetLossContract
 from chainrule.backends.contract.transfers import Transfer
+from chainrule.backends.contract.work import Work
 
 STEP: Final = 0
 BATCH: Final = 1
@@ -181,6 +182,10 @@ class Backend(
     @abc.abstractmethod
     def running(self) -> contextlib.AbstractContextManager[None]:
         """Work within: this device is current, and floating point overflows quietly, as on a GPU."""
+
+    def fitting(self, work: Work) -> contextlib.AbstractContextManager[None]:
+        """A fit of so much work: within, an implementation may use what it takes from the process, and gives back."""
+        return contextlib.nullcontext()
 
     @abc.abstractmethod
     def synchronize(self) -> None:

@@ -11,8 +11,12 @@ import platform
 
 import numpy as np
 
+from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy import batches, blas, embedding, layers, losses, memory, optimisers, piecewise, random
+from chainrule.backends.numpy.blas_threads import single_thread
 from chainrule.backends.reference.backend import ReferenceBackend
+
+SMALL_PRODUCT = 1e8  # operations: a millisecond of one core, or about that
 
 
 class NumPyBackend(ReferenceBackend):
@@ -61,6 +65,12 @@ class NumPyBackend(ReferenceBackend):
     def running(self) -> contextlib.AbstractContextManager[None]:
         # The types of numpy call errstate a class of its own; it is the context manager asked for.
         return np.errstate(all="ignore")
+
+    def fitting(self, work: Work) -> contextlib.AbstractContextManager[None]:
+        # BLAS's threads wait for each other by spinning. In small products that gains little on an idle machine, and on
+        # a busy one it takes many times as long.
+        small = work.largest < SMALL_PRODUCT or work.threads == 1
+        return single_thread() if small else super().fitting(work)
 
     def fingerprint(self) -> dict[str, str | int]:
         numbers = {"numpy": np.__version__, "processor": platform.machine()}

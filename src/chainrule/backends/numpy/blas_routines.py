@@ -39,13 +39,13 @@ LETTERS: Final[dict[Any, str]] = {np.dtype(np.float32): "s", np.dtype(np.float64
 class Routine(NamedTuple):
     """One call: ``cblas_`` + ``name``, and its arguments but for the pointers, alpha = 1 and beta = 0.
 
-    ========  ==========================  ========================  =====================  ==============
-    kind      transposes                  sizes                     strides                pointers
-    ========  ==========================  ========================  =====================  ==============
-    gemm      (of first, of second)       (rows, columns, inner)    (ld, ld, ld of out)    first, second
-    gemv      (TRANSPOSED,)               (inner, length of out)    (ld, step, of out)     first, second
-    dot       ()                          (inner,)                  (step, step)           first, second
-    ========  ==========================  ========================  =====================  ==============
+    ====  =======================  ========================  ====================================
+    kind  transposes               sizes                     strides of first, second and out
+    ====  =======================  ========================  ====================================
+    gemm  (of first, of second)    (rows, columns, inner)    (ld, ld, ld)
+    gemv  (TRANSPOSED,)            (inner, length of out)    (ld, step, step)
+    dot   ()                       (inner,)                  (step, step); the result is returned
+    ====  =======================  ========================  ====================================
     """
 
     name: str  # sgemm, dgemm, sgemv, dgemv, sdot, ddot
@@ -62,7 +62,7 @@ class Routine(NamedTuple):
 
 
 def routine(a: Array, b: Array, out: Array) -> Routine | None:
-    """The call that np.matmul(a, b, out=out) makes, by shapes, strides and dtypes alone; None if it is not one call.
+    """The call that np.matmul(a, b, out=out) makes, from the memory layout alone; None if it is not one call.
 
     That is so for other dtypes, vectors and stacks of matrices, without elements, for an outer product (k == 1), for a
     matrix with neither rows nor columns contiguous, and for a matrix times itself transposed (syrk, and a copy).

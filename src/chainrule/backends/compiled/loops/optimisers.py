@@ -1,4 +1,4 @@
-"""Loops of optimisers. What varies from step to step is computed first, into a few *numbers* of the parameters' dtype."""
+"""Loops of optimisers. What varies from step to step comes first, as a few *numbers* of the parameters' dtype."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 from chainrule.backends.compiled.jit import loop
-from chainrule.backends.contract.backend import BATCH, HALTED, RUNNING, STEP
+from chainrule.backends.compiled.loops.sums import pairwise_squares
+from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT
+from chainrule.backends.numpy.memory import CHUNK
 
 
 @loop(writes="exponents")
@@ -92,9 +94,101 @@ def sgd_momentum(p: Any, g: Any, velocity: Any, numbers: Any, nesterov: int) -> 
             p[i] -= (gradient + v * momentum if nesterov else v) * rate
 
 
+# ---- sums over all parameters: the norm of gradients, the penalty on weights ---------------------------------------
+
+
+@loop(writes="sums", rows="sums", first="first")
+def squares_of_chunks(x: Any, first: int, sums: Any) -> None:
+    """sums[k] = sum of the squares of chunk first + k, in double precision, in which none of them overflows."""
+    for k in range(sums.size):
+        start = (first + k) * CHUNK
+        sums[k] = pairwise_squares(x[start : start + CHUNK])
+
+
+@loop(writes="factor")
+def clip_factor(sums: Any, max_norm: Any, factor: Any) -> None:
+    """factor, max_norm (1,): min(max_norm, norm) / norm, and 0 if the norm is 0; nan if the norm is nan."""
+    squares = 0.0
+    for k in range(sums.size):
+        squares += sums[k]
+    norm = math.sqrt(squares)
+    smaller = max_norm[0] if norm > max_norm[0] else norm
+    factor[0] = smaller / (1 if norm == 0 else norm)
+
+
+@loop(writes="x", rows="x")
+def times(x: Any, factor: Any) -> None:
+    """``factor`` (1,)."""
+    by = factor[0]
+    for i in range(x.size):
+        x[i] *= by
+
+
+@loop(writes="factor")
+def penalty_factor(totals: Any, state: Any, alpha: Any, mean: int, factor: Any) -> None:
+    """factor, alpha (1,): alpha / W."""
+    weight = totals[state[BATCH], WEIGHT]
+    factor[0] = alpha[0] / (weight if mean and weight != 0 else 1)
+
+
+@loop(writes="grads", rows="params grads")
+def add_slope(params: Any, factor: Any, grads: Any) -> None:
+    """``factor`` (1,)."""
+    by = factor[0]
+    for i in range(grads.size):
+        grads[i] += params[i] * by
+
+
+@loop(writes="totals")
+def add_penalty(sums: Any, alpha: Any, state: Any, totals: Any) -> None:
+    """``alpha`` (1,)."""
+    squares = 0.0
+    for k in range(sums.size):
+        squares += sums[k]
+    totals[state[BATCH], LOSS] += alpha[0] / 2 * squares
+
+
+# ---- gradients of several batches, and averages of weights ---------------------------------------------------------
+
+
+@loop(writes="numbers")
+def share_of_group(totals: Any, state: Any, group: int, mean: int, numbers: Any) -> None:
+    """numbers: W_j / (W_0 + ... + W_j), or 1 for a sum; whether the batch is the first of its group."""
+    batch = state[BATCH]
+    first = batch - batch % group
+    weight = totals[batch, WEIGHT]
+    for earlier in range(batch - 1, first - 1, -1):  # backwards, as the reference adds them: the last bit depends on it
+        weight += totals[earlier, WEIGHT]
+    numbers[0] = totals[batch, WEIGHT] / (weight if weight != 0 else 1) if mean else 1
+    numbers[1] = 1 if batch == first else 0
+
+
+@loop(writes="out", rows="grads out")
+def add_share(grads: Any, numbers: Any, mean: int, out: Any) -> None:
+    share = numbers[0]
+    if numbers[1] != 0:
+        for i in range(out.size):
+            out[i] = grads[i]
+    elif mean:
+        for i in range(out.size):
+            out[i] += (grads[i] - out[i]) * share
+    else:
+        for i in range(out.size):
+            out[i] += grads[i]
+
+
+@loop(writes="numbers")
+def share_of_newest(state: Any, decay: Any, numbers: Any) -> None:
+    """numbers: 1 - d; whether the run goes on. ``decay`` (1,)."""
+    t = float(state[STEP] + 1)
+    numbers[0] = 1 - min(decay[0], (1 + t) / (10 + t))
+    numbers[1] = 1 if state[HALTED] == RUNNING else 0
+
+
 @loop(writes="out", rows="target out")
-def approach(target: Any, share: Any, out: Any) -> None:
-    """``share`` (1,)."""
-    by = share[0]
+def approach(target: Any, numbers: Any, out: Any) -> None:
+    share = numbers[0]
+    if numbers[1] == 0:
+        return
     for i in range(out.size):
-        out[i] += (target[i] - out[i]) * by
+        out[i] += (target[i] - out[i]) * share

@@ -109,3 +109,42 @@ def sum_in_double(a: Any) -> Any:
 def pairwise_sum_of_column(a: Any) -> Any:
     """Of a matrix (n, 1)."""
     return pairwise_sum(a[:, 0])
+
+
+@part
+def squares_of_block(a: Any) -> Any:
+    """As :func:`block_in_double`, of the squares of these doubles."""
+    n = a.size
+    if n < 8:
+        total = -0.0
+        for i in range(n):
+            total += np.float64(a[i]) * np.float64(a[i])
+        return total
+    d0, d1, d2, d3 = np.float64(a[0]), np.float64(a[1]), np.float64(a[2]), np.float64(a[3])
+    d4, d5, d6, d7 = np.float64(a[4]), np.float64(a[5]), np.float64(a[6]), np.float64(a[7])
+    s0, s1, s2, s3, s4, s5, s6, s7 = d0 * d0, d1 * d1, d2 * d2, d3 * d3, d4 * d4, d5 * d5, d6 * d6, d7 * d7
+    whole = n - n % 8
+    for i in range(8, whole, 8):
+        s0 += np.float64(a[i]) * np.float64(a[i])
+        s1 += np.float64(a[i + 1]) * np.float64(a[i + 1])
+        s2 += np.float64(a[i + 2]) * np.float64(a[i + 2])
+        s3 += np.float64(a[i + 3]) * np.float64(a[i + 3])
+        s4 += np.float64(a[i + 4]) * np.float64(a[i + 4])
+        s5 += np.float64(a[i + 5]) * np.float64(a[i + 5])
+        s6 += np.float64(a[i + 6]) * np.float64(a[i + 6])
+        s7 += np.float64(a[i + 7]) * np.float64(a[i + 7])
+    total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+    for i in range(whole, n):
+        total += np.float64(a[i]) * np.float64(a[i])
+    return total
+
+
+@part
+def pairwise_squares(a: Any) -> Any:
+    """``np.square(a.astype(np.float64)).sum()``."""
+    n = a.size
+    if n <= BLOCK:
+        return squares_of_block(a)
+    half = n // 2
+    half -= half % 8
+    return pairwise_squares(a[:half]) + pairwise_squares(a[half:])
