@@ -13,6 +13,7 @@ from chainrule.backends.compiled import (
     calls,
     columns,
     embedding,
+    ensembles,
     fits,
     layers,
     loading,
@@ -90,6 +91,8 @@ class CompiledBackend(NumPyBackend):
     exp = predictions.exp
     quantiles = predictions.quantiles
     mean_and_variance = predictions.mean_and_variance
+
+    mean_of_members = ensembles.mean_of_members
 
     sgd = optimisers.sgd
     adam = optimisers.adam

@@ -39,26 +39,26 @@ class Loops:
     """The loops by topic, each the module of :mod:`chainrule.backends.compiled.loops` of that name, or None."""
 
     def __init__(self) -> None:
-        self.layers: Any = None
+        self.batches: Any = None
         self.columns: Any = None
         self.embedding: Any = None
-        self.piecewise: Any = None
+        self.ensembles: Any = None
         self.gates: Any = None
-        self.losses: ModuleType | None = None
-        self.target_losses: ModuleType | None = None
-        self.predictions: Any = None
-        self.normalization: Any = None
-        self.optimisers: ModuleType | None = None
-        self.random: ModuleType | None = None
-        self.batches: Any = None
         self.launches: Any = None
+        self.layers: Any = None
+        self.losses: Any = None
+        self.normalization: Any = None
+        self.optimisers: Any = None
+        self.piecewise: Any = None
+        self.predictions: Any = None
         self.products: Any = None
         self.programs: Any = None
+        self.random: Any = None
         self.replay: Any = None
+        self.target_losses: Any = None
         self.is_loaded = False
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
-        self.softmax_ready: set[str] = set()  # dtypes for which all loops of softmax_cross_entropy are compiled
         self.spent = 0.0  # seconds of work that loops would have done faster
         self.price: float | None = None  # seconds that loading takes; None before it was estimated
         self._warned = False

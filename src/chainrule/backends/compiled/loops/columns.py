@@ -62,6 +62,6 @@ def scale_gradient(dy: Any, x: Any, first: int, dscale: Any) -> None:
     n, width = len(x), dscale.size
     dscale[:] = 0
     for i in range(n):
-        gradients, row = dy[i, first : first + width], x[i, first : first + width]
+        of_dy, of_x = dy[i, first : first + width], x[i, first : first + width]  # see column_sums
         for j in range(width):
-            dscale[j] += gradients[j] * row[j]
+            dscale[j] += of_dy[j] * of_x[j]
