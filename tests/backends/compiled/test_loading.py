@@ -212,4 +212,4 @@ def test_a_numba_that_compiles_nothing_is_not_used(monkeypatch):
 
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     with pytest.raises(ImportError, match="NUMBA_DISABLE_JIT is set"):
-        jit.loop(os.getpid)
+        jit.loop(writes="")(os.getpid)
