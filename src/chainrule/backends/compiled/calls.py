@@ -156,6 +156,11 @@ def numbers_of(values: tuple[float, ...], dtype: Any) -> Array:
 
 def known_dtype(*arrays: Array) -> None:
     """NotCompiledError unless all are of one dtype that loops know."""
-    char = arrays[0].dtype.char
-    if char not in COMPILED_DTYPES or any(array.dtype.char != char for array in arrays):
-        raise NotCompiledError(f"arrays of dtype {', '.join(sorted({str(array.dtype) for array in arrays}))}")
+    dtype = arrays[0].dtype
+    if dtype.char in COMPILED_DTYPES:
+        for array in arrays:
+            if array.dtype is not dtype and array.dtype != dtype:
+                break
+        else:
+            return
+    raise NotCompiledError(f"arrays of dtype {', '.join(sorted({str(array.dtype) for array in arrays}))}")

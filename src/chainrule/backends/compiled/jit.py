@@ -7,6 +7,7 @@ touched an array (:mod:`chainrule.backends.compiled.state`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import pickle
@@ -67,12 +68,19 @@ class LoopCache(Cache):
         numba's own key has closures pickled, and a loop that closes over another never has the same in two processes.
         """
         code = self._py_func.__code__.co_code
-        return repr((signature, codegen.magic_tuple(), code, _closed_over(self._py_func), self._variant))
+        return repr((signature, _processor(codegen), code, _closed_over(self._py_func), self._variant))
 
     def _place(self, key: str) -> Path | None:
         folder = loop_cache.folder()
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         return None if folder is None else folder / f"{self._name}-{digest}"
+
+
+@functools.cache
+def _processor(codegen: Any) -> tuple[Any, ...]:
+    """What machine code depends on; numba asks LLVM for it, which takes as long as reading a loop."""
+    found: tuple[Any, ...] = codegen.magic_tuple()
+    return found
 
 
 def _closed_over(function: Callable[..., Any]) -> list[Any]:

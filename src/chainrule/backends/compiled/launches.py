@@ -44,10 +44,12 @@ class Launch(abc.ABC):
 
     def is_of(self, function: Any, arguments: tuple[Any, ...]) -> bool:
         """Whether it is of this function on the same memory."""
-        return self.function is function and (
-            self.arguments is arguments
-            or (len(arguments) == len(self.arguments) and all(map(_is_same, self.arguments, arguments)))
-        )
+        if self.function is not function or len(self.arguments) != len(arguments):
+            return False
+        for one, other in zip(self.arguments, arguments, strict=True):  # noqa: SIM110 - asked for each launch of a step
+            if one is not other and not _is_same(one, other):
+                return False
+        return True
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -174,8 +176,6 @@ def type_of(argument: Any) -> Any:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    if one is other:
-        return True
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return _place(one) == _place(other)
     return not isinstance(one, np.ndarray) and not isinstance(other, np.ndarray) and bool(one == other)
