@@ -125,7 +125,7 @@ def each_member(*arrays: tuple[Array | None, int]) -> Iterator[tuple[Any, ...]]:
     of_members = [array is not None and array.ndim > rank for array, rank in arrays]
     if not any(of_members):
         return iter([tuple([array for array, _ in arrays])])
-    members = next(len(array) for (array, _), has in zip(arrays, of_members, strict=True) if has)
+    members = next(len(array) for array, rank in arrays if array is not None and array.ndim > rank)
     if _thread.recording is not None:
         _thread.recording.members = max(_thread.recording.members, members)
     return zip(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numba
 from numba.core import compiler, serialize
 from numba.core.caching import Cache
+from numba.extending import intrinsic as _intrinsic
 
 from chainrule.backends.compiled import loop_cache
 from chainrule.backends.compiled.state import LOOPS
@@ -91,6 +92,9 @@ def _closed_over(function: Callable[..., Any]) -> list[Any]:
         (f.__qualname__, _closed_over(f)) if f is not None else repr(value)
         for f, value in zip(inner, values, strict=True)
     ]
+
+
+intrinsic: Any = _intrinsic  # a function of a loop whose instructions are written out
 
 
 class Form(NamedTuple):

@@ -25,6 +25,8 @@ from chainrule.backends.compiled import ufuncs
 from chainrule.backends.compiled.jit import Form
 from chainrule.backends.contract.arrays import Array
 
+_type_of_array: Any = numba.typeof
+
 WORD: Final = 8  # bytes
 PER_ELEMENT: Final = 5e-5  # microseconds that a loop takes for an element that it reads or writes, or about that
 FLOPS: Final = 1.3e5  # operations of a product in a microsecond, or about that
@@ -46,7 +48,7 @@ class Launch(abc.ABC):
         """Whether it is of this function on the same memory."""
         if self.function is not function or len(self.arguments) != len(arguments):
             return False
-        for one, other in zip(self.arguments, arguments, strict=True):  # noqa: SIM110 - asked for each launch of a step
+        for one, other in zip(self.arguments, arguments, strict=True):
             if one is not other and not _is_same(one, other):
                 return False
         return True
@@ -169,7 +171,7 @@ def _is_no_word(kind: Any) -> bool:
 def type_of(argument: Any) -> Any:
     """The type that numba compiles for; TypeError for what stands in no integer register."""
     if isinstance(argument, np.ndarray):
-        return numba.typeof(argument)
+        return _type_of_array(argument)
     if isinstance(argument, int | np.integer):  # a bool too
         return numba.types.int64
     raise TypeError(f"expected arrays and integers, got {type(argument).__name__}")

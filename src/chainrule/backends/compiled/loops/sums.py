@@ -21,12 +21,12 @@ def sum_of_block(a: Any) -> Any:
     """Of up to 128 numbers, by eight at a time (NumPy's pairwise_sum, loops_utils.h)."""
     n = a.size
     if n < 8:
-        total = -a.dtype.type(0)
+        total: Any = -a.dtype.type(0)
         for i in range(n):
             total += a[i]
         return total
     s0, s1, s2, s3, s4, s5, s6, s7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-    whole = n - n % 8
+    whole: Any = n - n % 8
     i = I8
     for _ in range(8, whole, 8):
         s0 += a[i]
@@ -60,13 +60,13 @@ def block_in_double(a: Any) -> Any:
     """As :func:`sum_of_block`, of numbers that become doubles first."""
     n = a.size
     if n < 8:
-        total = -0.0
+        total: Any = -0.0
         for i in range(n):
             total += np.float64(a[i])
         return total
     s0, s1, s2, s3 = np.float64(a[0]), np.float64(a[1]), np.float64(a[2]), np.float64(a[3])
     s4, s5, s6, s7 = np.float64(a[4]), np.float64(a[5]), np.float64(a[6]), np.float64(a[7])
-    whole = n - n % 8
+    whole: Any = n - n % 8
     i = I8
     for _ in range(8, whole, 8):
         s0 += np.float64(a[i])
@@ -116,14 +116,14 @@ def squares_of_block(a: Any) -> Any:
     """As :func:`block_in_double`, of the squares of these doubles."""
     n = a.size
     if n < 8:
-        total = -0.0
+        total: Any = -0.0
         for i in range(n):
             total += np.float64(a[i]) * np.float64(a[i])
         return total
     d0, d1, d2, d3 = np.float64(a[0]), np.float64(a[1]), np.float64(a[2]), np.float64(a[3])
     d4, d5, d6, d7 = np.float64(a[4]), np.float64(a[5]), np.float64(a[6]), np.float64(a[7])
     s0, s1, s2, s3, s4, s5, s6, s7 = d0 * d0, d1 * d1, d2 * d2, d3 * d3, d4 * d4, d5 * d5, d6 * d6, d7 * d7
-    whole = n - n % 8
+    whole: Any = n - n % 8
     for i in range(8, whole, 8):
         s0 += np.float64(a[i]) * np.float64(a[i])
         s1 += np.float64(a[i + 1]) * np.float64(a[i + 1])
