@@ -6,11 +6,15 @@ An operation of this folder is a function of the backend. It calls loops and ufu
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.backends.compiled.calls import refuse_in_recording
+import numpy as np
+
+from chainrule.backends.capture.captured_step import NotRecordableError
+from chainrule.backends.compiled.calls import record, recording, refuse_in_recording
 from chainrule.backends.compiled.state import LOOPS, NotCompiledError
 from chainrule.backends.numpy.backend import NumPyBackend
 
@@ -27,6 +31,8 @@ def with_fallback(operation: Callable[..., None]) -> Callable[..., None]:
         what = operation.__name__
         if LOOPS.is_loaded:
             try:
+                if recording() is None:
+                    _compile_all(operation, self, args, options)
                 operation(self, *args, **options)
                 return
             except NotCompiledError as error:
@@ -37,6 +43,23 @@ def with_fallback(operation: Callable[..., None]) -> Callable[..., None]:
         of_numpy(self, *args, **options)
 
     return method
+
+
+def _compile_all(operation: Callable[..., None], self: NumPyBackend, args: Any, options: dict[str, Any]) -> None:
+    """Have all loops of an operation compiled before the first of them writes over what NumPy would have to read."""
+    kinds = operation, *map(_kind, args), *map(_kind, options.values())
+    if kinds not in LOOPS.compiled:
+        with contextlib.suppress(NotRecordableError):  # parts of it are NumPy's
+            record(functools.partial(operation, self, *args, **options), (), {})
+        LOOPS.compiled.add(kinds)
+
+
+def _kind(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.dtype.char, value.ndim
+    if isinstance(value, tuple):
+        return tuple(map(_kind, value))
+    return value if isinstance(value, str | bool | None) else type(value)
 
 
 def refused_in_recording(name: str) -> Callable[..., Any]:

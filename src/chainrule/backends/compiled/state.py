@@ -3,20 +3,8 @@
 A loop that cannot be had never ends a run: NumPy's passes do the rest with the same numbers, from the kernel on that
 was under way. That is said once, by a :class:`CompiledLoopsWarning` that never becomes an error.
 
-**The form of a compiled kernel** is the same in every file of this folder::
-
-    loops = LOOPS.losses
-    if loops is not None and ...:  # what the loops can do
-        try:
-            ...
-            return
-        except Exception as error:
-            LOOPS.withdraw(error)  # raises it again unless a loop did not compile
-    NumPyBackend.softmax(self, logits, out=out)
-
-A decorator would say it once and cost a call more per kernel, a tenth of a small net's step (decision 26); a ``try``
-that does not fail costs nothing. What a kernel reads must be as it was when a loop is called for the first time: if it
-is written over earlier, the later loops are called on no rows before (:func:`compile_for`).
+What a compiled kernel looks like: :mod:`chainrule.backends.compiled.fallback`. What it reads must be as it was when a
+loop turns out not to compile, so before the first loop of a kernel runs, all of its loops are compiled.
 """
 
 from __future__ import annotations
@@ -56,6 +44,7 @@ class Loops:
         self.programs: Any = None
         self.replay: Any = None
         self.is_loaded = False
+        self.compiled: set[Any] = set()  # operations with kinds of arguments, for which all loops are compiled
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
         self.spent = 0.0  # seconds of work that loops would have done faster
@@ -98,7 +87,6 @@ class Loops:
 
 
 LOOPS: Final = Loops()
-_compiled: set[tuple[Any, str]] = set()  # what compile_for has done
 
 
 def _is_of_numba(error: Exception) -> bool:
@@ -109,11 +97,3 @@ def _is_of_numba(error: Exception) -> bool:
             return True
         trace = trace.tb_next
     return False
-
-
-def compile_for(loop: Any, *arrays: Any) -> None:
-    """Have ``loop`` ready for arrays like these: called on none of their rows, it is compiled and does nothing."""
-    kind = loop, arrays[0].dtype.char  # what else a loop is given in one place has one layout, and a dtype that follows
-    if kind not in _compiled:
-        loop(*(array[:0] for array in arrays))
-        _compiled.add(kind)
