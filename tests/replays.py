@@ -43,12 +43,20 @@ def apart(values: np.ndarray) -> np.ndarray:
 
 
 def check_kernel(
-    name: str, make: Callable[..., Arguments], members: tuple[int, ...], dtype: str, *options: Any
+    name: str,
+    make: Callable[..., Arguments],
+    members: tuple[int, ...],
+    dtype: str,
+    *options: Any,
+    in_numpy: Callable[..., None] | None = None,
 ) -> None:
-    """All arrays among the arguments ``make(Draw(members, dtype), *options)``, when ``name`` has done its work."""
+    """All arrays among the arguments ``make(Draw(members, dtype), *options)``, when ``name`` has done its work.
+
+    ``in_numpy`` does it for comparison, NumPyBackend if it is not given.
+    """
     want, found, again = (make(Draw(members, dtype), *options) for _ in range(3))
     with np.errstate(all="ignore"):
-        getattr(NumPyBackend(), name)(**want)
+        (in_numpy or getattr(NumPyBackend, name))(NumPyBackend(), **want)
         be = compiled.loaded()
         getattr(be, name)(**found)
     assert_same(found, want, f"{name} {options} called")

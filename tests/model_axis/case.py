@@ -18,7 +18,7 @@ ROWS, PARAMS, TOTALS = (N, C), (P,), (2, 3)
 # Why a method of the contract has no model axis.
 WITHOUT_MODEL_AXIS = {
     "memory and execution": (
-        "assign", "capture", "download", "empty", "fingerprint", "free_memory", "host_buffer", "returned", "running",
+        "assign", "capture", "download", "empty", "fingerprint", "fitting", "free_memory", "host_buffer", "returned", "running",
         "send", "storage", "synchronize", "upload",
     ),
     "what members share": ("copy_columns", "tick"),

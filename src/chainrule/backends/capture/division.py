@@ -15,7 +15,6 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from chainrule.backends.capture.memory import Span
 
-UNIT: Final = 8  # rows: parts end at a multiple, so that products of parts are computed as those of the whole
 LINE: Final = 16  # numbers of a long vector: no two threads write to the same cache line
 
 
@@ -58,12 +57,12 @@ class _Part(NamedTuple):
     cost: float
 
 
-def divide(launches: Sequence[Divisible], threads: int, *, by_rows: bool = True) -> Phases:
-    """The phases of a step on so many threads.
+def divide(launches: Sequence[Divisible], threads: int, *, unit: int, by_rows: bool = True) -> Phases:
+    """The phases of a step on so many threads; parts end at a multiple of ``unit`` rows.
 
     Without ``by_rows`` each launch is one thread's: for a step of several members, which share little.
     """
-    pieces = [_cut(launch, threads) if by_rows else [launch] for launch in launches]
+    pieces = [_cut(launch, threads, unit) if by_rows else [launch] for launch in launches]
     left = _in_cells(pieces)
     phases: list[list[list[Divisible]]] = []
     while left:
@@ -73,10 +72,11 @@ def divide(launches: Sequence[Divisible], threads: int, *, by_rows: bool = True)
     return Phases(phases)
 
 
-def _cut(launch: Divisible, threads: int) -> list[Divisible]:
+def _cut(launch: Divisible, threads: int, unit: int) -> list[Divisible]:
     """A part for each thread, or the launch as a whole if it has too few rows."""
     rows = launch.rows
-    unit = LINE if rows >= 64 * LINE else UNIT
+    if rows >= threads * 4 * unit * LINE:  # a vector of parameters, say
+        unit *= LINE
     if rows < threads * unit:
         return [launch]
     most = -(-rows // (threads * unit)) * unit

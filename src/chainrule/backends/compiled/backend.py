@@ -12,6 +12,7 @@ from chainrule.backends.compiled import (
     batches,
     calls,
     columns,
+    embedding,
     ensembles,
     fits,
     layers,
@@ -55,10 +56,15 @@ class CompiledBackend(NumPyBackend):
     activate = layers.activate
     activation_backward = layers.activation_backward
 
+    layer_norm = normalization.layer_norm
     layer_norm_backward = normalization.layer_norm_backward
+    batch_norm = normalization.batch_norm
+    batch_norm_inference = normalization.batch_norm_inference
     batch_norm_backward = normalization.batch_norm_backward
-    _moments = normalization.moments
-    _normalize = normalization.normalize
+
+    embed = embedding.embed
+    embed_backward = embedding.embed_backward
+    embed_means = embedding.embed_means
 
     join_columns = columns.join_columns
     take_columns = columns.take_columns

@@ -24,7 +24,11 @@ def with_fallback(operation: Callable[..., None]) -> Callable[..., None]:
 
     NotRecordableError if a step is being recorded: what NumPy does is no list of launches.
     """
-    of_numpy: Callable[..., None] = getattr(NumPyBackend, operation.__name__)
+    return falling_back_to(getattr(NumPyBackend, operation.__name__), operation)
+
+
+def falling_back_to(of_numpy: Callable[..., None], operation: Callable[..., None]) -> Callable[..., None]:
+    """As :func:`with_fallback`, if NumPy computes it in a form of its own until the loops are loaded."""
 
     @functools.wraps(operation)
     def method(self: NumPyBackend, /, *args: Any, **options: Any) -> None:

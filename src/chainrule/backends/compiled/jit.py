@@ -94,19 +94,23 @@ class Form(NamedTuple):
     rows : of the arrays, those whose first axis may be cut into parts, each of which is worked through by itself; none
         if the loop has to see all of them at once
     first : of a number, that of the first row of a part; -1 if there is none
+    picked : of the arrays, those of which few elements are read
     """
 
     writes: tuple[int, ...]
     rows: tuple[int, ...]
     first: int
+    picked: tuple[int, ...] = ()
 
 
-def loop(*, writes: str, rows: str = "", first: str = "", variant: str = "") -> Callable[[Callable[..., Any]], Any]:
+def loop(
+    *, writes: str, rows: str = "", first: str = "", picks: str = "", variant: str = ""
+) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function at its first call; ImportError when numba has been told to compile nothing.
 
-    ``writes``, ``rows`` and ``first`` name arguments, see :class:`Form`. Arguments are arrays and integers: a loop is
-    also called by its address, where all of them stand in integer registers (:mod:`launches`). A number that is not an
-    integer comes as an array of one. ``variant`` tells loops of one text apart that differ in an intrinsic.
+    ``writes``, ``rows``, ``first`` and ``picks`` name arguments, see :class:`Form`. Arguments are arrays and integers:
+    a loop is also called by its address, where all of them stand in integer registers (:mod:`launches`). A number that
+    is not an integer comes as an array of one. ``variant`` tells loops of one text apart that differ in an intrinsic.
     """
 
     def compiled(function: Callable[..., Any]) -> Any:
@@ -115,8 +119,8 @@ def loop(*, writes: str, rows: str = "", first: str = "", variant: str = "") -> 
         dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
         dispatcher._cache = LoopCache(function, variant)
         places = {name: place for place, name in enumerate(inspect.signature(function).parameters)}
-        written, cut = (tuple(places[name] for name in names.split()) for names in (writes, rows))
-        dispatcher.form = Form(written, cut, places[first] if first else -1)
+        written, cut, picked = (tuple(places[name] for name in names.split()) for names in (writes, rows, picks))
+        dispatcher.form = Form(written, cut, places[first] if first else -1, picked)
         return dispatcher
 
     return compiled

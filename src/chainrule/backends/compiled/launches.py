@@ -26,8 +26,8 @@ from chainrule.backends.compiled.jit import Form
 from chainrule.backends.contract.arrays import Array
 
 WORD: Final = 8  # bytes
-PER_ELEMENT: Final = 2e-4  # microseconds that a loop takes for an element that it reads or writes, or about that
-FLOPS: Final = 1e5  # operations of a product in a microsecond, or about that
+PER_ELEMENT: Final = 5e-5  # microseconds that a loop takes for an element that it reads or writes, or about that
+FLOPS: Final = 1.3e5  # operations of a product in a microsecond, or about that
 
 # Where a loop leaves that it has no result, and would leave an error. No one reads it.
 _RESULT: Final = np.zeros(16, np.int64)
@@ -64,7 +64,8 @@ class Launch(abc.ABC):
     @property
     def cost(self) -> float:
         """About how long it takes one thread, in microseconds."""
-        return sum(a.size for a in self.arguments if isinstance(a, np.ndarray)) * PER_ELEMENT
+        touched = (a for place, a in enumerate(self.arguments) if place not in self.form.picked)
+        return sum(a.size for a in touched if isinstance(a, np.ndarray)) * PER_ELEMENT
 
     # ---- memory and parts --------------------------------------------------------------------------
 
@@ -98,6 +99,9 @@ class LoopLaunch(Launch):
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
         super().__init__(function, arguments)
         self.form = function.form
+        lengths = {len(arguments[place]) for place in self.form.rows}
+        if len(lengths) > 1:  # it would read, or write, beyond an end
+            raise ValueError(f"{function.__name__}: expected arrays of one length, got {sorted(lengths)}")
         self._address = address_of(function, tuple(map(type_of, arguments)))  # compiled here, before any of it runs
 
     def address(self) -> int:

@@ -88,6 +88,7 @@ def load() -> None:
         from chainrule.backends.compiled.loops import (
             batches,
             columns,
+            embedding,
             ensembles,
             gates,
             layers,
@@ -112,6 +113,7 @@ def load() -> None:
             layers=layers,
             columns=columns,
             ensembles=ensembles,
+            embedding=embedding,
             piecewise=piecewise,
             gates=gates,
             losses=losses,

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numba
 
 from chainrule.backends.compiled.jit import Form
-from chainrule.backends.compiled.launches import FLOPS, RESULT_AND_ERROR, Launch, LoopLaunch, address_of
+from chainrule.backends.compiled.launches import FLOPS, RESULT_AND_ERROR, WORD, Launch, LoopLaunch, address_of
 from chainrule.backends.compiled.loops import products
 from chainrule.backends.compiled.state import NotCompiledError
 from chainrule.backends.contract.arrays import Array
@@ -24,13 +24,13 @@ class ProductLaunch(Launch):
 
     def __init__(self, function: str, arguments: tuple[Array, Array, Array]) -> None:
         super().__init__(function, arguments)
-        self._address, self._call = _called(*arguments)
+        self._routine, self._loop, self._arguments = _called(*arguments)
 
     def address(self) -> int:
-        return self._address
+        return address_of(self._loop, (numba.types.int64, numba.types.int64))
 
     def words(self, at: int) -> list[int]:
-        return [*RESULT_AND_ERROR, *self._call]
+        return [*RESULT_AND_ERROR, self._routine, at + 4 * WORD, *self._arguments]
 
     @property
     def cost(self) -> float:
@@ -47,16 +47,16 @@ def product_of(a: Array, b: Array, out: Array) -> tuple[Any, Any, tuple[Array, A
     return ProductLaunch, PRODUCT, (a, b, out)
 
 
-def _called(a: Array, b: Array, out: Array) -> tuple[int, list[int]]:
-    """The address of a loop of :data:`products.ROUTINES`, and its arguments."""
+def _called(a: Array, b: Array, out: Array) -> tuple[int, Any, list[int]]:
+    """The address of the routine, the loop of :data:`products.ROUTINES` that calls it, and its arguments."""
     found, how = blas.find(), routine(a, b, out)
     if found is None or how is None:
         raise NotCompiledError(f"matrices of shapes {a.shape} and {b.shape} with gaps")
-    loop = products.ROUTINES[how.name, found.integer_bits]
     one, other, into = (array.ctypes.data for array in ((b, a, out) if how.switched else (a, b, out)))
-    ordered = [] if how.kind == "dot" else [how.order, *how.transposes]
-    strides = [*how.strides, 0][:3]
-    values = [found.function(how.name), *ordered, *how.sizes, one, strides[0], other, strides[1], into, strides[2]]
+    address = found.function(how.name)
+    assert address is not None
+    loop = products.ROUTINES[how.name, found.integer_bits]
     if how.kind == "dot":
-        values.pop()
-    return address_of(loop, (numba.types.int64,) * len(values)), values
+        return address, loop, [*how.sizes, one, how.strides[0], other, how.strides[1], into]
+    first, second, third = how.strides
+    return address, loop, [how.order, *how.transposes, *how.sizes, one, first, other, second, into, third]

@@ -14,6 +14,7 @@ from chainrule.backends.compiled.choice import LOAD, Choice
 from chainrule.backends.compiled.launches import RESULT_AND_ERROR, WORD, Launch, address_of, type_of, words_of
 from chainrule.backends.compiled.loops import replay
 from chainrule.backends.compiled.loops import threads as loops
+from chainrule.backends.numpy import blas
 from chainrule.backends.numpy.blas_threads import single_thread
 from chainrule.backends.numpy.memory import ALIGNMENT, aligned
 
@@ -49,7 +50,9 @@ class StepRecorder:
         if self._threads > 1:
             cost = sum(launch.cost for launch in launches)
             if cost >= LEAST_COST:
-                phases = divide(launches, self._threads, by_rows=self._members < self._threads)
+                phases = divide(
+                    launches, self._threads, unit=blas.rows_at_a_time(), by_rows=self._members < self._threads
+                )
                 if cost >= LEAST_GAIN * (phases.cost + BARRIER * len(phases.launches)):
                     return SharedProgram(phases)
         return Program(launches)

@@ -27,22 +27,23 @@ class Loops:
     """The loops by topic, each the module of :mod:`chainrule.backends.compiled.loops` of that name, or None."""
 
     def __init__(self) -> None:
-        self.layers: ModuleType | None = None
-        self.columns: ModuleType | None = None
-        self.piecewise: ModuleType | None = None
-        self.gates: ModuleType | None = None
-        self.losses: Any = None
-        self.target_losses: Any = None
-        self.predictions: Any = None
-        self.ensembles: Any = None
-        self.normalization: ModuleType | None = None
-        self.optimisers: ModuleType | None = None
-        self.random: ModuleType | None = None
         self.batches: Any = None
+        self.columns: Any = None
+        self.embedding: Any = None
+        self.ensembles: Any = None
+        self.gates: Any = None
         self.launches: Any = None
+        self.layers: Any = None
+        self.losses: Any = None
+        self.normalization: Any = None
+        self.optimisers: Any = None
+        self.piecewise: Any = None
+        self.predictions: Any = None
         self.products: Any = None
         self.programs: Any = None
+        self.random: Any = None
         self.replay: Any = None
+        self.target_losses: Any = None
         self.is_loaded = False
         self.compiled: set[Any] = set()  # operations with kinds of arguments, for which all loops are compiled
         self.problem = ""  # why they cannot be had, or no longer
@@ -61,7 +62,8 @@ class Loops:
         if not (self.is_loaded or self.problem) or not _is_of_numba(error):
             raise error
         self.layers = self.gates = self.losses = self.target_losses = None
-        self.columns = self.piecewise = self.normalization = self.optimisers = self.random = None
+        self.columns = self.embedding = self.piecewise = self.normalization = None
+        self.optimisers = self.random = None
         self.is_loaded = False
         self.give_up(f"given up: {type(error).__name__}: {first_line(error)}")
 

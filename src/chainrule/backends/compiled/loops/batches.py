@@ -16,7 +16,7 @@ from chainrule.backends.contract.backend import BATCH, STEP
 from chainrule.backends.contract.batches import HALVED_ABOVE
 
 
-@loop(writes="out", rows="out", first="first")
+@loop(writes="out", rows="out", first="first", picks="source order")
 def gather(source: Any, order: Any, position: Any, stride: int, first: int, out: Any) -> None:
     """out[i] = source[order[position stride + first + i]].   source, out (n, width)."""
     n, width = out.shape
@@ -27,7 +27,7 @@ def gather(source: Any, order: Any, position: Any, stride: int, first: int, out:
             out[i, j] = source[row, j]
 
 
-@loop(writes="out", rows="out", first="first")
+@loop(writes="out", rows="out", first="first", picks="source order")
 def gather_numbers(source: Any, order: Any, position: Any, stride: int, first: int, out: Any) -> None:
     """One number per row."""
     start = position[0] * stride + first

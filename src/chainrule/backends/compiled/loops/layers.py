@@ -47,10 +47,12 @@ def column_sums(dz: Any, first: int, db: Any) -> None:
         db[0] = pairwise_sum_of_column(dz)
         return
     width = db.size
-    db[:] = 0
+    for j in range(width):
+        db[j] = 0
     for i in range(n):
+        row = dz[i, first : first + width]  # an index that is a sum might be negative: no vector instructions
         for j in range(width):
-            db[j] += dz[i, first + j]
+            db[j] += row[j]
 
 
 # ---- factors of the columns of x: V = scale W, row by row -----------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from llvmlite import ir
 from numba import types
@@ -10,93 +10,58 @@ from numba.extending import intrinsic
 
 from chainrule.backends.compiled.jit import loop
 
-_WORD, _ENUM = ir.IntType(64), ir.IntType(32)
+_WORD: Final = ir.IntType(64)
+_REALS: Final = {"s": ir.FloatType(), "d": ir.DoubleType()}
+
+# The arguments of a routine in C: e an enumeration, i an integer of BLAS, p an address, 1 and 0 the numbers alpha, beta.
+_GEMM, _GEMV, _DOT = "eeeiii1pipi0pi", "eeii1pipi0pi", "ipipi"
 
 
-def _gemm(real: Any, width: int) -> Any:
-    """out = first @ second, for a BLAS whose integers have this width."""
+def _routine(form: str, real: Any, width: int, *, has_result: bool = False) -> Any:
+    """``product(address, words)``: call the routine at ``address`` with the integers at ``words``.
+
+    Those are its arguments but for alpha and beta; of a routine that has a result, then the address where it goes.
+    """
+    kinds = {"e": ir.IntType(32), "i": ir.IntType(width), "p": _WORD, "1": real, "0": real}
+    variant = f"{form} {real} {width}"
 
     @intrinsic
-    def gemm(typing_context: Any, address: Any, order: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any) -> Any:  # fmt: skip
-        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-            address, order, ta, tb, m, n, k, a, lda, b, ldb, c, ldc = values
-            enum, size, word = _ENUM, ir.IntType(width), _WORD
-            one, zero = ir.Constant(real, 1.0), ir.Constant(real, 0.0)
-            kinds = [enum, enum, enum, size, size, size, real, word, size, word, size, real, word, size]
-            given = [order, ta, tb, m, n, k, one, a, lda, b, ldb, zero, c, ldc]
-            _call(builder, address, ir.VoidType(), kinds, given)
+    def call(typing_context: Any, address: Any, words: Any) -> Any:
+        def generate(context: Any, builder: Any, _: Any, given: Any) -> Any:
+            address, words = given
+            first = builder.inttoptr(words, _WORD.as_pointer())
+
+            def word(number: int) -> Any:
+                return builder.load(builder.gep(first, [ir.Constant(_WORD, number)]))
+
+            values, number = [], 0
+            for letter in form:
+                kind = kinds[letter]
+                if kind is real:
+                    values.append(ir.Constant(real, float(letter)))
+                else:
+                    values.append(word(number) if kind.width == 64 else builder.trunc(word(number), kind))
+                    number += 1
+            signature = ir.FunctionType(real if has_result else ir.VoidType(), [kinds[letter] for letter in form])
+            found = builder.call(builder.inttoptr(address, signature.as_pointer()), values)
+            if has_result:
+                builder.store(found, builder.inttoptr(word(number), real.as_pointer()))
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 13), generate
+        return types.void(types.int64, types.int64), generate
 
-    @loop(writes="", variant=f"{real} {width}")
-    def product(address: int, order: int, ta: int, tb: int, m: int, n: int, k: int, a: int, lda: int, b: int, ldb: int, c: int, ldc: int) -> None:  # fmt: skip
-        gemm(address, order, ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
+    @loop(writes="", variant=variant)
+    def product(address: int, words: int) -> None:
+        call(address, words)
 
     return product
 
 
-def _gemv(real: Any, width: int) -> Any:
-    """y = A x, A (m, n)."""
-
-    @intrinsic
-    def gemv(typing_context: Any, address: Any, order: Any, transpose: Any, n: Any, m: Any, a: Any, lda: Any, x: Any, incx: Any, y: Any, incy: Any) -> Any:  # fmt: skip
-        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-            address, order, transpose, n, m, a, lda, x, incx, y, incy = values
-            enum, size, word = _ENUM, ir.IntType(width), _WORD
-            one, zero = ir.Constant(real, 1.0), ir.Constant(real, 0.0)
-            kinds = [enum, enum, size, size, real, word, size, word, size, real, word, size]
-            _call(builder, address, ir.VoidType(), kinds, [order, transpose, n, m, one, a, lda, x, incx, zero, y, incy])
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 11), generate
-
-    @loop(writes="", variant=f"{real} {width}")
-    def product(address: int, order: int, transpose: int, n: int, m: int, a: int, lda: int, x: int, incx: int, y: int, incy: int) -> None:  # fmt: skip
-        gemv(address, order, transpose, n, m, a, lda, x, incx, y, incy)
-
-    return product
-
-
-def _dot(real: Any, width: int) -> Any:
-    """The product of two vectors."""
-
-    @intrinsic
-    def dot(typing_context: Any, address: Any, n: Any, x: Any, incx: Any, y: Any, incy: Any, out: Any) -> Any:
-        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-            address, n, x, incx, y, incy, out = values
-            size = ir.IntType(width)
-            found = _call(builder, address, real, [size, _WORD, size, _WORD, size], [n, x, incx, y, incy])
-            builder.store(found, builder.inttoptr(out, real.as_pointer()))
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 7), generate
-
-    @loop(writes="", variant=f"{real} {width}")
-    def product(address: int, n: int, x: int, incx: int, y: int, incy: int, out: int) -> None:
-        dot(address, n, x, incx, y, incy, out)
-
-    return product
-
-
-def _call(builder: Any, address: Any, result: Any, kinds: Any, values: Any) -> Any:
-    """Call a function of C with these kinds of arguments; integers are handed on in the width that it expects."""
-    function = builder.inttoptr(address, ir.FunctionType(result, kinds).as_pointer())
-    return builder.call(
-        function,
-        [
-            builder.trunc(value, kind) if isinstance(kind, ir.IntType) and value.type.width > kind.width else value
-            for value, kind in zip(values, kinds, strict=True)
-        ],
-    )
-
-
-_REALS = {"s": ir.FloatType(), "d": ir.DoubleType()}
-# {(name of a routine of BLAS, width of its integers): the loop that calls it}
-ROUTINES = {
-    (f"{letter}{kind}", width): made(real, width)
+# {(name of a routine, width of BLAS's integers): the loop that calls it}
+ROUTINES: Final = {
+    (letter + name, width): _routine(form, real, width, has_result=name == "dot")
     for letter, real in _REALS.items()
-    for kind, made in (("gemm", _gemm), ("gemv", _gemv), ("dot", _dot))
+    for name, form in (("gemm", _GEMM), ("gemv", _GEMV), ("dot", _DOT))
     for width in (32, 64)
 }
 
