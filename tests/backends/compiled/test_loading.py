@@ -95,10 +95,10 @@ CASES = [
     ("layers", "negative_part", ("squared_error", "selu", "adam", "")),
     ("random", "dropout", ("squared_error", "relu", "adam", "dropout")),
     *[("normalization", name, ("squared_error", "relu", "adam", "layer")) for name in (
-        "less_first", "square_distances", "normalize_rows", "row_gradients", "times_gain", "row_input_gradient",
+        "row_moments", "invert", "normalize_rows", "times_normalized_rows", "row_input_gradient",
     )],
     *[("normalization", name, ("squared_error", "relu", "adam", "batch")) for name in (
-        "column_moments", "normalize_columns", "column_gradients", "column_input_gradient",
+        "column_moments", "normalize_columns", "column_gradients", "column_factors", "column_input_gradient",
     )],
 ]  # fmt: skip
 
