@@ -6,14 +6,12 @@ An operation of this folder is a function of the backend. It calls loops and ufu
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.compiled.calls import record, recording, refuse_in_recording
 from chainrule.backends.compiled.state import LOOPS, NotCompiledError
 from chainrule.backends.numpy.backend import NumPyBackend
@@ -22,6 +20,7 @@ from chainrule.backends.numpy.backend import NumPyBackend
 def with_fallback(operation: Callable[..., None]) -> Callable[..., None]:
     """``operation`` once the loops are loaded; else, and if it raises NotCompiledError, NumPy's method of its name.
 
+    All its loops are compiled before the first of them runs: where one cannot be, NumPy finds everything as it was.
     NotRecordableError if a step is being recorded: what NumPy does is no list of launches.
     """
     return falling_back_to(getattr(NumPyBackend, operation.__name__), operation)
@@ -36,7 +35,7 @@ def falling_back_to(of_numpy: Callable[..., None], operation: Callable[..., None
         if LOOPS.is_loaded:
             try:
                 if recording() is None:
-                    _compile_all(operation, self, args, options)
+                    _compile_for(functools.partial(operation, self, *args, **options), what, args, options)
                 operation(self, *args, **options)
                 return
             except NotCompiledError as error:
@@ -49,23 +48,6 @@ def falling_back_to(of_numpy: Callable[..., None], operation: Callable[..., None
     return method
 
 
-def _compile_all(operation: Callable[..., None], self: NumPyBackend, args: Any, options: dict[str, Any]) -> None:
-    """Have all loops of an operation compiled before the first of them writes over what NumPy would have to read."""
-    kinds = operation, *map(_kind, args), *map(_kind, options.values())
-    if kinds not in LOOPS.compiled:
-        with contextlib.suppress(NotRecordableError):  # parts of it are NumPy's
-            record(functools.partial(operation, self, *args, **options), (), {})
-        LOOPS.compiled.add(kinds)
-
-
-def _kind(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.dtype.char, value.ndim
-    if isinstance(value, tuple):
-        return tuple(map(_kind, value))
-    return value if isinstance(value, str | bool | None) else type(value)
-
-
 def refused_in_recording(name: str) -> Callable[..., Any]:
     """NumPy's method of this name, for an operation without compiled loops."""
     of_numpy: Callable[..., Any] = getattr(NumPyBackend, name)
@@ -76,3 +58,22 @@ def refused_in_recording(name: str) -> Callable[..., Any]:
         return of_numpy(self, *args, **options)
 
     return method
+
+
+def _compile_for(call: Callable[[], None], name: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """What is recorded is compiled and not run."""
+    kind = name, *_kinds((*args, *options.values()))
+    if kind not in LOOPS.compiled:
+        record(call, (), {})
+        LOOPS.compiled.add(kind)
+
+
+def _kinds(values: Iterable[Any]) -> Iterator[Any]:
+    """What decides which loops are called, and with which types."""
+    for value in values:
+        if isinstance(value, np.ndarray):
+            yield value.dtype.char, value.ndim, value.flags.c_contiguous, value.flags.writeable
+        elif isinstance(value, list | tuple):
+            yield from _kinds(value)
+        elif value is None or isinstance(value, str | bool):
+            yield value

@@ -95,22 +95,25 @@ class Form(NamedTuple):
         if the loop has to see all of them at once
     first : of a number, that of the first row of a part; -1 if there is none
     picked : of the arrays, those of which few elements are read
+    each : of an array, that for each of whose elements all others are gone through; -1 if they are once
     """
 
     writes: tuple[int, ...]
     rows: tuple[int, ...]
     first: int
     picked: tuple[int, ...] = ()
+    each: int = -1
 
 
 def loop(
-    *, writes: str, rows: str = "", first: str = "", picks: str = "", variant: str = ""
+    *, writes: str, rows: str = "", first: str = "", picks: str = "", each: str = "", variant: str = ""
 ) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function at its first call; ImportError when numba has been told to compile nothing.
 
-    ``writes``, ``rows``, ``first`` and ``picks`` name arguments, see :class:`Form`. Arguments are arrays and integers:
-    a loop is also called by its address, where all of them stand in integer registers (:mod:`launches`). A number that
-    is not an integer comes as an array of one. ``variant`` tells loops of one text apart that differ in an intrinsic.
+    ``writes``, ``rows``, ``first``, ``picks`` and ``each`` name arguments, see :class:`Form`. Arguments are arrays and
+    integers: a loop is also called by its address, where all of them stand in integer registers (:mod:`launches`). A
+    number that is not an integer comes as an array of one. ``variant`` tells loops of one text apart that differ in an
+    intrinsic.
     """
 
     def compiled(function: Callable[..., Any]) -> Any:
@@ -120,7 +123,7 @@ def loop(
         dispatcher._cache = LoopCache(function, variant)
         places = {name: place for place, name in enumerate(inspect.signature(function).parameters)}
         written, cut, picked = (tuple(places[name] for name in names.split()) for names in (writes, rows, picks))
-        dispatcher.form = Form(written, cut, places[first] if first else -1, picked)
+        dispatcher.form = Form(written, cut, places.get(first, -1), picked, places.get(each, -1))
         return dispatcher
 
     return compiled

@@ -65,7 +65,8 @@ class Launch(abc.ABC):
     def cost(self) -> float:
         """About how long it takes one thread, in microseconds."""
         touched = (a for place, a in enumerate(self.arguments) if place not in self.form.picked)
-        return sum(a.size for a in touched if isinstance(a, np.ndarray)) * PER_ELEMENT
+        times = self.arguments[self.form.each].size if self.form.each >= 0 else 1
+        return times * sum(a.size for a in touched if isinstance(a, np.ndarray)) * PER_ELEMENT
 
     # ---- memory and parts --------------------------------------------------------------------------
 

@@ -2,15 +2,13 @@
 
 A loop that cannot be had never ends a run: NumPy's passes do the rest with the same numbers, from the kernel on that
 was under way. That is said once, by a :class:`CompiledLoopsWarning` that never becomes an error.
-
-What a compiled kernel looks like: :mod:`chainrule.backends.compiled.fallback`. What it reads must be as it was when a
-loop turns out not to compile, so before the first loop of a kernel runs, all of its loops are compiled.
 """
 
 from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
@@ -23,36 +21,45 @@ class NotCompiledError(Exception):
     """There is no compiled loop for these arguments; ``str(error)`` says which."""
 
 
+# The loops by topic, in :mod:`chainrule.backends.compiled.loops`, and what makes a program of them.
+TOPICS: Final = (
+    *("batches", "columns", "embedding", "ensembles", "gates", "layers", "losses", "normalization", "optimisers"),
+    *("piecewise", "predictions", "random", "target_losses"),
+)
+MACHINERY: Final = ("launches", "products", "programs")
+
+
 class Loops:
-    """The loops by topic, each the module of :mod:`chainrule.backends.compiled.loops` of that name, or None."""
+    """The loops by topic, each a module, or None before they are loaded."""
+
+    batches: Any
+    columns: Any
+    embedding: Any
+    ensembles: Any
+    gates: Any
+    launches: Any
+    layers: Any
+    losses: Any
+    normalization: Any
+    optimisers: Any
+    piecewise: Any
+    predictions: Any
+    products: Any
+    programs: Any
+    random: Any
+    target_losses: Any
 
     def __init__(self) -> None:
-        self.batches: Any = None
-        self.columns: Any = None
-        self.embedding: Any = None
-        self.ensembles: Any = None
-        self.gates: Any = None
-        self.launches: Any = None
-        self.layers: Any = None
-        self.losses: Any = None
-        self.normalization: Any = None
-        self.optimisers: Any = None
-        self.piecewise: Any = None
-        self.predictions: Any = None
-        self.products: Any = None
-        self.programs: Any = None
-        self.random: Any = None
-        self.replay: Any = None
-        self.target_losses: Any = None
+        vars(self).update(dict.fromkeys(TOPICS + MACHINERY))
         self.is_loaded = False
-        self.compiled: set[Any] = set()  # operations with kinds of arguments, for which all loops are compiled
+        self.compiled: set[Any] = set()  # kinds of calls whose loops are all compiled
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
         self.spent = 0.0  # seconds of work that loops would have done faster
         self.price: float | None = None  # seconds that loading takes; None before it was estimated
         self._warned = False
 
-    def take(self, **modules: ModuleType | None) -> None:
+    def take(self, modules: Mapping[str, ModuleType | None]) -> None:
         """Use these modules, by topic."""
         vars(self).update(modules)
         self.is_loaded = True
@@ -61,9 +68,7 @@ class Loops:
         """Give the loops up if it was numba that raised ``error``; an error of anyone else is raised again."""
         if not (self.is_loaded or self.problem) or not _is_of_numba(error):
             raise error
-        self.layers = self.gates = self.losses = self.target_losses = None
-        self.columns = self.embedding = self.piecewise = self.normalization = None
-        self.optimisers = self.random = None
+        vars(self).update(dict.fromkeys(TOPICS + MACHINERY))
         self.is_loaded = False
         self.give_up(f"given up: {type(error).__name__}: {first_line(error)}")
 
