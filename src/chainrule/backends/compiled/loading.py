@@ -48,9 +48,12 @@ def _is_installed() -> bool:
 
 
 def load_for(work: Work) -> None:
-    """Load them if a fit of so much work takes NumPy longer than loading them."""
-    if is_available() and not (LOOPS.is_loaded or LOOPS.problem) and seconds_in_numpy(work) >= price():
-        load()
+    """Before a fit: load them if it, with all that was done before, takes NumPy longer than loading them.
+
+    Fits are booked by their work and not by their time, so that the same fits have the same implementation every time.
+    """
+    if is_available() and not (LOOPS.is_loaded or LOOPS.problem):
+        spend(seconds_in_numpy(work))
 
 
 def seconds_in_numpy(work: Work) -> float:
@@ -67,7 +70,7 @@ def price() -> float:
 
 
 def spend(seconds: float) -> None:
-    """Book time spent computing; load when it has become worth it."""
+    """Book time that computing takes NumPy, or has taken it; load when it has become worth it."""
     LOOPS.spent += seconds
     if LOOPS.spent < LOADING:
         return

@@ -60,7 +60,7 @@ class Loops:
         self.softmax_ready: set[str] = set()  # dtypes for which all loops of softmax_cross_entropy are compiled
         self.spent = 0.0  # seconds of work that loops would have done faster
         self.price: float | None = None  # seconds that loading takes; None before it was estimated
-        self._warned = False
+        self._warned: set[str] = set()
 
     def take(self, **modules: ModuleType | None) -> None:
         """Use these modules, by topic."""
@@ -89,10 +89,14 @@ class Loops:
             "CHAINRULE_CACHE_DIR names another place"
         )
 
-    def _warn(self, text: str) -> None:
+    def are_called_one_by_one(self, why: str) -> None:
+        """Say that steps are not recorded."""
+        self._warn(f"steps are called one by one: {why}", topic="steps")
+
+    def _warn(self, text: str, *, topic: str = "loops") -> None:
         """Once per process. If warnings are errors, nothing: an error here would end a run that NumPy can finish."""
-        if not self._warned:
-            self._warned = True
+        if topic not in self._warned:
+            self._warned.add(topic)
             with contextlib.suppress(CompiledLoopsWarning):
                 warnings.warn(text, CompiledLoopsWarning, stacklevel=2)
 
