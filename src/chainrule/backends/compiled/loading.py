@@ -25,9 +25,9 @@ from chainrule.host_memory import free_host_memory
 LOADING: Final = 1.0  # seconds to import numba and take the loops from the cache
 COMPILING: Final = 10.0  # seconds to compile them first
 # Seconds that NumPy takes, about: for a call of a kernel, a number that it reads or writes, an operation of a product.
-CALL: Final = 4e-6
-NUMBER: Final = 1e-9
-OPERATION: Final = 1.5e-11
+CALL: Final = 2.2e-6
+NUMBER: Final = 3.5e-10
+OPERATION: Final = 7e-12
 MEMORY: Final = 512 << 20  # bytes that numba may take; LLVM ends the process that has not got them
 
 

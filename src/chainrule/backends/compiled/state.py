@@ -57,6 +57,8 @@ class Loops:
         self.is_loaded = False
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
+        self.made: set[str] = set()  # files of loops that this process has compiled and kept
+        self.found: set[str] = set()  # files of loops that it has taken from disk
         self.softmax_ready: set[str] = set()  # dtypes for which all loops of softmax_cross_entropy are compiled
         self.spent = 0.0  # seconds of work that loops would have done faster
         self.price: float | None = None  # seconds that loading takes; None before it was estimated
