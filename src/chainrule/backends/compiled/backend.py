@@ -11,6 +11,8 @@ from chainrule.backends.compiled import (
     batches,
     calls,
     columns,
+    embedding,
+    ensembles,
     fits,
     layers,
     loading,
@@ -53,10 +55,15 @@ class CompiledBackend(NumPyBackend):
     activate = layers.activate
     activation_backward = layers.activation_backward
 
+    layer_norm = normalization.layer_norm
     layer_norm_backward = normalization.layer_norm_backward
+    batch_norm = normalization.batch_norm
+    batch_norm_inference = normalization.batch_norm_inference
     batch_norm_backward = normalization.batch_norm_backward
-    _moments = normalization.moments
-    _normalize = normalization.normalize
+
+    embed = embedding.embed
+    embed_backward = embedding.embed_backward
+    embed_means = embedding.embed_means
 
     join_columns = columns.join_columns
     take_columns = columns.take_columns
@@ -83,6 +90,8 @@ class CompiledBackend(NumPyBackend):
     exp = predictions.exp
     quantiles = predictions.quantiles
     mean_and_variance = predictions.mean_and_variance
+
+    mean_of_members = ensembles.mean_of_members
 
     sgd = optimisers.sgd
     adam = optimisers.adam
@@ -137,7 +146,7 @@ class CompiledBackend(NumPyBackend):
             if scope is not None and not captured.problem:
                 scope.hold_blas()
             captured.replay(times)
-            if captured.problem:
+            if captured.problem and LOOPS.is_loaded:
                 LOOPS.are_called_one_by_one(captured.problem)
             if scope is not None:
                 scope.note(captured.problem, recorder.parts)

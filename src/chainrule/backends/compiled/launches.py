@@ -99,6 +99,9 @@ class LoopLaunch(Launch):
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
         super().__init__(function, arguments)
         self.form = function.form
+        lengths = {len(arguments[place]) for place in self.form.rows}
+        if len(lengths) > 1:  # it would read, or write, beyond an end
+            raise ValueError(f"{function.__name__}: expected arrays of one length, got {sorted(lengths)}")
         self._address = address_of(function, tuple(map(type_of, arguments)))  # compiled here, before any of it runs
 
     def address(self) -> int:

@@ -11,12 +11,13 @@ that. The loops give the same bits as NumPy, so it does not matter when they com
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import os
 from typing import Final
 
 from chainrule.backends.compiled import loop_cache
-from chainrule.backends.compiled.state import LOOPS
+from chainrule.backends.compiled.state import LOOPS, MACHINERY, TOPICS
 from chainrule.backends.contract.work import Work
 from chainrule.environment import switch
 from chainrule.errors import first_line
@@ -87,41 +88,12 @@ def load() -> None:
         LOOPS.give_up(f"not loaded: they need {MEMORY:,} bytes of memory and {free:,} are free")
         return
     try:
-        from chainrule.backends.compiled import launches, products, programs
-        from chainrule.backends.compiled.loops import (
-            batches,
-            columns,
-            gates,
-            layers,
-            losses,
-            normalization,
-            optimisers,
-            piecewise,
-            predictions,
-            random,
-            replay,
-            target_losses,
-        )
+        modules = {topic: importlib.import_module(f"{__package__}.loops.{topic}") for topic in TOPICS}
+        modules |= {name: importlib.import_module(f"{__package__}.{name}") for name in MACHINERY}
     except Exception as error:  # a numba that does not fit this NumPy, an environment that it refuses, ...
         LOOPS.give_up(f"cannot be loaded: {type(error).__name__}: {first_line(error)}")
     else:
-        LOOPS.take(
-            launches=launches,
-            products=products,
-            programs=programs,
-            replay=replay,
-            batches=batches,
-            layers=layers,
-            columns=columns,
-            piecewise=piecewise,
-            gates=gates,
-            losses=losses,
-            predictions=predictions,
-            target_losses=target_losses,
-            normalization=normalization,
-            optimisers=optimisers,
-            random=random,
-        )
+        LOOPS.take(modules)
 
 
 def describe() -> str:

@@ -10,6 +10,9 @@ import numpy as np
 BUFFER = 8192  # numbers; so many NumPy converts at a time if a sum has another dtype
 BLOCK = 128  # numbers; more of them NumPy adds up in halves
 
+# Unsigned: of a signed index a compiler does not know that it is not negative, which would count from the end.
+I1, I2, I3, I4, I5, I6, I7, I8 = (np.uint64(i) for i in range(1, 9))
+
 part: Any = numba.njit(nogil=True, error_model="numpy")
 
 
@@ -24,15 +27,17 @@ def sum_of_block(a: Any) -> Any:
         return total
     s0, s1, s2, s3, s4, s5, s6, s7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
     whole = n - n % 8
-    for i in range(8, whole, 8):
+    i = I8
+    for _ in range(8, whole, 8):
         s0 += a[i]
-        s1 += a[i + 1]
-        s2 += a[i + 2]
-        s3 += a[i + 3]
-        s4 += a[i + 4]
-        s5 += a[i + 5]
-        s6 += a[i + 6]
-        s7 += a[i + 7]
+        s1 += a[i + I1]
+        s2 += a[i + I2]
+        s3 += a[i + I3]
+        s4 += a[i + I4]
+        s5 += a[i + I5]
+        s6 += a[i + I6]
+        s7 += a[i + I7]
+        i += I8
     total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
     for i in range(whole, n):
         total += a[i]
@@ -62,15 +67,17 @@ def block_in_double(a: Any) -> Any:
     s0, s1, s2, s3 = np.float64(a[0]), np.float64(a[1]), np.float64(a[2]), np.float64(a[3])
     s4, s5, s6, s7 = np.float64(a[4]), np.float64(a[5]), np.float64(a[6]), np.float64(a[7])
     whole = n - n % 8
-    for i in range(8, whole, 8):
+    i = I8
+    for _ in range(8, whole, 8):
         s0 += np.float64(a[i])
-        s1 += np.float64(a[i + 1])
-        s2 += np.float64(a[i + 2])
-        s3 += np.float64(a[i + 3])
-        s4 += np.float64(a[i + 4])
-        s5 += np.float64(a[i + 5])
-        s6 += np.float64(a[i + 6])
-        s7 += np.float64(a[i + 7])
+        s1 += np.float64(a[i + I1])
+        s2 += np.float64(a[i + I2])
+        s3 += np.float64(a[i + I3])
+        s4 += np.float64(a[i + I4])
+        s5 += np.float64(a[i + I5])
+        s6 += np.float64(a[i + I6])
+        s7 += np.float64(a[i + I7])
+        i += I8
     total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
     for i in range(whole, n):
         total += np.float64(a[i])
