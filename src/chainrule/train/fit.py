@@ -125,6 +125,7 @@ class Fit:
         if self.settings.moments is not None:
             self.settings.moments.steps = self.steps.updates_made()
         self.run.seconds = self._seconds()
+        self.run.execution = self.backend.execution()
 
     def _warn_of_silent_metrics(self, *, ended: bool) -> None:
         warn_of_silent([self.state.metric, self.state.rates.metric], self.run, ended=ended)

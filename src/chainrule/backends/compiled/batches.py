@@ -97,6 +97,8 @@ def _refuse_unknown(source: Array, out: Array) -> None:
 
 def _as_matrix(array: Array) -> Array:
     """The same memory with all axes but the last in one."""
+    if not array.ndim:  # of rows that are not contiguous themselves
+        raise NotCompiledError("numbers of a row that lie apart")
     return array if array.ndim == 2 else array.reshape(-1, array.shape[-1])
 
 

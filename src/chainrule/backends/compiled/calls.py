@@ -78,7 +78,7 @@ def record(step: Callable[[], None], known: Sequence[Any], memory: dict[Any, Any
 def refuse_in_recording(what: str) -> None:
     """NotRecordableError if a step is being recorded: for what is not made of launches alone."""
     if _thread.recording is not None:
-        raise NotRecordableError(f"{what} has no compiled loop and cannot be part of a recorded step")
+        raise NotRecordableError(f"{what} has no compiled loop")
 
 
 def call(loop: Any, *arguments: Any) -> None:

@@ -49,6 +49,7 @@ class LoopCache(Cache):
                 return None
             name, compiled = pickle.loads(content)
             if name == (self._name, key):
+                LOOPS.found.add(place.name)
                 return compiler.CompileResult._rebuild(target_context, *compiled)
         return None
 
@@ -60,6 +61,7 @@ class LoopCache(Cache):
                 LOOPS.is_not_kept(loop_cache.find_problem())
             else:
                 loop_cache.write(place, serialize.dumps(((self._name, key), data._reduce())))
+                LOOPS.made.add(place.name)
         except Exception as error:
             LOOPS.is_not_kept(loop_cache.describe(error))
 

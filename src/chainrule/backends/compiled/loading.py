@@ -26,9 +26,9 @@ from chainrule.host_memory import free_host_memory
 LOADING: Final = 1.0  # seconds to import numba and take the loops from the cache
 COMPILING: Final = 10.0  # seconds to compile them first
 # Seconds that NumPy takes, about: for a call of a kernel, a number that it reads or writes, an operation of a product.
-CALL: Final = 4e-6
-NUMBER: Final = 1e-9
-OPERATION: Final = 1.5e-11
+CALL: Final = 2.2e-6
+NUMBER: Final = 3.5e-10
+OPERATION: Final = 7e-12
 MEMORY: Final = 512 << 20  # bytes that numba may take; LLVM ends the process that has not got them
 
 
@@ -49,9 +49,12 @@ def _is_installed() -> bool:
 
 
 def load_for(work: Work) -> None:
-    """Load them if a fit of so much work takes NumPy longer than loading them."""
-    if is_available() and not (LOOPS.is_loaded or LOOPS.problem) and seconds_in_numpy(work) >= price():
-        load()
+    """Before a fit: load them if it, with all that was done before, takes NumPy longer than loading them.
+
+    Fits are booked by their work and not by their time, so that the same fits have the same implementation every time.
+    """
+    if is_available() and not (LOOPS.is_loaded or LOOPS.problem):
+        spend(seconds_in_numpy(work))
 
 
 def seconds_in_numpy(work: Work) -> float:
@@ -68,7 +71,7 @@ def price() -> float:
 
 
 def spend(seconds: float) -> None:
-    """Book time spent computing; load when it has become worth it."""
+    """Book time that computing takes NumPy, or has taken it; load when it has become worth it."""
     LOOPS.spent += seconds
     if LOOPS.spent < LOADING:
         return

@@ -55,9 +55,11 @@ class Loops:
         self.compiled: set[Any] = set()  # kinds of calls whose loops are all compiled
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
+        self.made: set[str] = set()  # files of loops that this process has compiled and kept
+        self.found: set[str] = set()  # files of loops that it has taken from disk
         self.spent = 0.0  # seconds of work that loops would have done faster
         self.price: float | None = None  # seconds that loading takes; None before it was estimated
-        self._warned = False
+        self._warned: set[str] = set()
 
     def take(self, modules: Mapping[str, ModuleType | None]) -> None:
         """Use these modules, by topic."""
@@ -85,10 +87,14 @@ class Loops:
             "CHAINRULE_CACHE_DIR names another place"
         )
 
-    def _warn(self, text: str) -> None:
+    def are_called_one_by_one(self, why: str) -> None:
+        """Say that steps are not recorded."""
+        self._warn(f"steps are called one by one: {why}", topic="steps")
+
+    def _warn(self, text: str, *, topic: str = "loops") -> None:
         """Once per process. If warnings are errors, nothing: an error here would end a run that NumPy can finish."""
-        if not self._warned:
-            self._warned = True
+        if topic not in self._warned:
+            self._warned.add(topic)
             with contextlib.suppress(CompiledLoopsWarning):
                 warnings.warn(text, CompiledLoopsWarning, stacklevel=2)
 

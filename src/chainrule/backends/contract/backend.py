@@ -163,6 +163,10 @@ class Backend(
         """What the bits of its results depend on: two machines that agree in it give the same bits."""
         return {"device": self.device, "precision": self.precision}
 
+    def execution(self) -> dict[str, str | int]:
+        """How the fit that this thread is in has been computed so far, for a person: its ``implementation`` at least."""
+        return {"implementation": self.name}
+
     def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Memory of the host, its values undefined, for :meth:`send`: page-locked if a device reads it by itself."""
         return np.empty(shape, dtype)
