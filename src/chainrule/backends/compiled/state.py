@@ -22,6 +22,7 @@ is written over earlier, the later loops are called on no rows before (:func:`co
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from types import ModuleType
 from typing import Any, Final
@@ -55,6 +56,7 @@ class Loops:
         self.programs: Any = None
         self.replay: Any = None
         self.is_loaded = False
+        self.loading = threading.RLock()  # a signal handler may begin a fit while its own thread loads
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
         self.softmax_ready: set[str] = set()  # dtypes for which all loops of softmax_cross_entropy are compiled
@@ -73,8 +75,8 @@ class Loops:
             raise error
         self.layers = self.gates = self.losses = self.target_losses = None
         self.columns = self.piecewise = self.normalization = self.optimisers = self.random = None
-        self.is_loaded = False
         self.give_up(f"given up: {type(error).__name__}: {first_line(error)}")
+        self.is_loaded = False  # last, so that no other thread loads them again in between
 
     def give_up(self, problem: str) -> None:
         """Load no loops from now on, and say why."""
