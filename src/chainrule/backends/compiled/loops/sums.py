@@ -27,17 +27,17 @@ def sum_of_block(a: Any) -> Any:
         return total
     s0, s1, s2, s3, s4, s5, s6, s7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
     whole: Any = n - n % 8
-    i = I8
+    at = I8
     for _ in range(8, whole, 8):
-        s0 += a[i]
-        s1 += a[i + I1]
-        s2 += a[i + I2]
-        s3 += a[i + I3]
-        s4 += a[i + I4]
-        s5 += a[i + I5]
-        s6 += a[i + I6]
-        s7 += a[i + I7]
-        i += I8
+        s0 += a[at]
+        s1 += a[at + I1]
+        s2 += a[at + I2]
+        s3 += a[at + I3]
+        s4 += a[at + I4]
+        s5 += a[at + I5]
+        s6 += a[at + I6]
+        s7 += a[at + I7]
+        at += I8
     total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
     for i in range(whole, n):
         total += a[i]
@@ -67,17 +67,17 @@ def block_in_double(a: Any) -> Any:
     s0, s1, s2, s3 = np.float64(a[0]), np.float64(a[1]), np.float64(a[2]), np.float64(a[3])
     s4, s5, s6, s7 = np.float64(a[4]), np.float64(a[5]), np.float64(a[6]), np.float64(a[7])
     whole: Any = n - n % 8
-    i = I8
+    at = I8
     for _ in range(8, whole, 8):
-        s0 += np.float64(a[i])
-        s1 += np.float64(a[i + I1])
-        s2 += np.float64(a[i + I2])
-        s3 += np.float64(a[i + I3])
-        s4 += np.float64(a[i + I4])
-        s5 += np.float64(a[i + I5])
-        s6 += np.float64(a[i + I6])
-        s7 += np.float64(a[i + I7])
-        i += I8
+        s0 += np.float64(a[at])
+        s1 += np.float64(a[at + I1])
+        s2 += np.float64(a[at + I2])
+        s3 += np.float64(a[at + I3])
+        s4 += np.float64(a[at + I4])
+        s5 += np.float64(a[at + I5])
+        s6 += np.float64(a[at + I6])
+        s7 += np.float64(a[at + I7])
+        at += I8
     total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
     for i in range(whole, n):
         total += np.float64(a[i])
