@@ -41,6 +41,9 @@ class Case(NamedTuple):
 ALL_AT_ONCE = {"optimizer": cr.Adam(0.01, clip_norm=0.1), "ema": 0.9, "l2": 0.1}
 CLASSES = {"loss": "softmax_cross_entropy"}
 
+EDGES = [(-1.0, 0.0, 1.0)] * N_IN
+CODES = cr.Embedding([1], [4])
+
 CASES: dict[str, Case] = {
     "adam": Case(),
     "adam, coupled decay": Case(trainer={"optimizer": cr.Adam(0.01, weight_decay=0.1)}),
@@ -90,6 +93,28 @@ CASES: dict[str, Case] = {
     "factors": Case(net={"layers": [cr.Scale(), cr.Dense(8, "relu")]}),
     "factors, members": Case(net={"layers": [cr.Scale(), cr.Dense(8, "relu")], "members": 3}),
     "columns beside columns": Case(net={"layers": [cr.Concatenate([cr.Dense(4, "tanh")]), cr.Dense(8, "relu")]}),
+    **{
+        f"loss {name}, members, validation": Case(
+            net={"loss": name, "members": 3}, outputs=3, weighted=True, fit={"validation": 0.2}
+        )
+        for name in LOSSES
+    },
+    "members, all at once, validation": Case(
+        net={"members": 3, "dropout": 0.3}, trainer=ALL_AT_ONCE, fit={"validation": 0.2}
+    ),
+    "layer_norm": Case(net={"normalization": "layer"}),
+    "layer_norm, members": Case(net={"normalization": "layer", "members": 3}),
+    "batch_norm": Case(net={"normalization": "batch"}, fit={"validation": 0.2}),
+    "residual, batch_norm, members": Case(
+        net={"normalization": "batch", "residual": True, "members": 3, "activation": "gelu"}
+    ),
+    "embedding": Case(net={"embedding": CODES}),
+    "embedding, members": Case(net={"embedding": CODES, "members": 3}),
+    "pieces": Case(net={"layers": [cr.PiecewiseLinear(EDGES), cr.Dense(8, "relu")]}),
+    "pieces, factors": Case(net={"layers": [cr.PiecewiseLinear(EDGES), cr.Scale(), cr.Dense(8, "relu")]}),
+    "pieces, factors, members": Case(
+        net={"layers": [cr.PiecewiseLinear(EDGES), cr.Scale(), cr.Dense(8, "relu")], "members": 3}
+    ),
 }
 
 
@@ -146,39 +171,3 @@ def assert_recorded_with_the_bits_of_numpy(case: Case, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", CASES)
 def test_steps_are_recorded_and_have_the_bits_of_numpy(name, monkeypatch):
     assert_recorded_with_the_bits_of_numpy(CASES[name], monkeypatch)
-
-
-# ---- cases that call kernels which cannot be recorded yet ----------------------------------------------------------
-
-EDGES = [(-1.0, 0.0, 1.0)] * N_IN
-CODES = cr.Embedding([1], [4])
-LATER: dict[str, Case] = {
-    **{
-        f"loss {name}, members, validation": Case(
-            net={"loss": name, "members": 3}, outputs=3, weighted=True, fit={"validation": 0.2}
-        )
-        for name in LOSSES
-    },
-    "members, all at once, validation": Case(
-        net={"members": 3, "dropout": 0.3}, trainer=ALL_AT_ONCE, fit={"validation": 0.2}
-    ),
-    "layer_norm": Case(net={"normalization": "layer"}),
-    "layer_norm, members": Case(net={"normalization": "layer", "members": 3}),
-    "batch_norm": Case(net={"normalization": "batch"}, fit={"validation": 0.2}),
-    "residual, batch_norm, members": Case(
-        net={"normalization": "batch", "residual": True, "members": 3, "activation": "gelu"}
-    ),
-    "embedding": Case(net={"embedding": CODES}),
-    "embedding, members": Case(net={"embedding": CODES, "members": 3}),
-    "pieces": Case(net={"layers": [cr.PiecewiseLinear(EDGES), cr.Dense(8, "relu")]}),
-    "pieces, factors": Case(net={"layers": [cr.PiecewiseLinear(EDGES), cr.Scale(), cr.Dense(8, "relu")]}),
-    "pieces, factors, members": Case(
-        net={"layers": [cr.PiecewiseLinear(EDGES), cr.Scale(), cr.Dense(8, "relu")], "members": 3}
-    ),
-}
-
-
-@pytest.mark.skip(reason="kernels that these call cannot be recorded yet")
-@pytest.mark.parametrize("name", LATER)
-def test_later_steps_are_recorded_and_have_the_bits_of_numpy(name, monkeypatch):
-    assert_recorded_with_the_bits_of_numpy(LATER[name], monkeypatch)

@@ -47,7 +47,7 @@ def double(x: np.ndarray) -> None:
 
 def is_taken_from_disk() -> bool:
     """Whether a process that begins again takes the loop from there; whichever way, it does what it should."""
-    loop, x = jit.loop(double), np.arange(3.0)
+    loop, x = jit.loop(writes="x")(double), np.arange(3.0)
     loop(x)
     assert x.tolist() == [0, 2, 4]
     return bool(sum(loop.stats.cache_hits.values()))
@@ -69,7 +69,7 @@ def test_a_loop_that_closes_over_another_has_the_same_key_in_each_process():
     """numba's has not: gelu was compiled again by every process, and left two files each time."""
     codegen = types.SimpleNamespace(magic_tuple=lambda: ("x86_64", "", ""))
     made = [gates._gelu(real, p) for real, p in 2 * [(np.float32, SINGLE), (np.float64, DOUBLE)]]
-    for part in ("argument", "function", "derivative"):
+    for part in ("argument", "function", "gradient"):
         one, other, again, other_again = (getattr(gated, part)._cache._key((), codegen) for gated in made)
         assert (one, other) == (again, other_again)
         assert one != other, "it closes over other numbers"

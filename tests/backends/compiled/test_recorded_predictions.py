@@ -66,13 +66,14 @@ def test_classes_are_those_of_numpy(kernel, shape):
         check_kernel(kernel, make, (), dtype)
 
 
-@pytest.mark.parametrize("members", [1, 2, 8, 9, 130])
+@pytest.mark.parametrize("members", [1, 2, 9, 130])
 @pytest.mark.parametrize("kind", typing.get_args(MemberMeanName))
 def test_means_of_members_have_the_bits_of_numpy(kind, members):
     """Single numbers included, which NumPy adds up in another order than rows."""
-    for shape in [(1, 2), (1, 6), (5, 6), (1, 1), (3, 1), (129, 8), (2, 258)]:
+    shapes = [(1, 1), (1, 2), (1, 6), (5, 6), (3, 1), (129, 8), (2, 258)]
+    for shape in shapes[:2] if members > 9 else shapes:
         counts = [count for count in (1, 2, 3) if shape[1] % count == 0] if kind == "quantiles" else [1]
-        if (kind == "mean_and_variance" and shape[1] % 2) or members * shape[0] > 2000:
+        if kind == "mean_and_variance" and shape[1] % 2:
             continue
         for count, case in itertools.product(counts, settings(kind, shape)):
 

@@ -31,6 +31,7 @@ from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import KERNELS
 from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.numpy.blas_threads import single_thread
 from chainrule.host_cores import usable_cores
 
 __all__ = ["CompiledBackend", "cpu_backend", "describe", "is_available", "loaded"]
@@ -117,6 +118,11 @@ class CompiledBackend(NumPyBackend):
         loading.load_for(work)
         with super().fitting(work), fits.fit_scope(work):
             yield
+
+    def beside_others(self) -> contextlib.AbstractContextManager[None] | None:
+        # One thread for BLAS also before the first step and after the last, so that the bits do not depend on whether
+        # another fit has asked for that.
+        return single_thread() if LOOPS.is_loaded else None
 
     def fingerprint(self) -> dict[str, str | int]:
         found, scope = super().fingerprint(), fits.current()

@@ -125,7 +125,7 @@ def each_member(*arrays: tuple[Array | None, int]) -> Iterator[tuple[Any, ...]]:
     of_members = [array is not None and array.ndim > rank for array, rank in arrays]
     if not any(of_members):
         return iter([tuple([array for array, _ in arrays])])
-    members = next(len(array) for (array, _), has in zip(arrays, of_members, strict=True) if has)
+    members = next(len(array) for array, rank in arrays if array is not None and array.ndim > rank)
     if _thread.recording is not None:
         _thread.recording.members = max(_thread.recording.members, members)
     return zip(
@@ -156,6 +156,11 @@ def numbers_of(values: tuple[float, ...], dtype: Any) -> Array:
 
 def known_dtype(*arrays: Array) -> None:
     """NotCompiledError unless all are of one dtype that loops know."""
-    char = arrays[0].dtype.char
-    if char not in COMPILED_DTYPES or any(array.dtype.char != char for array in arrays):
-        raise NotCompiledError(f"arrays of dtype {', '.join(sorted({str(array.dtype) for array in arrays}))}")
+    dtype = arrays[0].dtype
+    if dtype.char in COMPILED_DTYPES:
+        for array in arrays:
+            if array.dtype is not dtype and array.dtype != dtype:
+                break
+        else:
+            return
+    raise NotCompiledError(f"arrays of dtype {', '.join(sorted({str(array.dtype) for array in arrays}))}")

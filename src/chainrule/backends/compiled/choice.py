@@ -53,7 +53,7 @@ class Choice:
 
     def __call__(self, times: int) -> None:
         others = LOAD.threads
-        if others >= self._threads:  # as many as there are cores, which need no help from each other
+        if others + 1 >= self._threads:  # with this as many as there are cores, which need no help from each other
             with LOAD.more(1):
                 self._alone(times)
             return

@@ -16,8 +16,6 @@ from chainrule.backends.compiled.calls import record, recording, refuse_in_recor
 from chainrule.backends.compiled.state import LOOPS, NotCompiledError
 from chainrule.backends.numpy.backend import NumPyBackend
 
-_compiled: set[tuple[Any, ...]] = set()  # kinds of calls whose loops are all compiled
-
 
 def with_fallback(operation: Callable[..., None]) -> Callable[..., None]:
     """``operation`` once the loops are loaded; else, and if it raises NotCompiledError, NumPy's method of its name.
@@ -65,9 +63,9 @@ def refused_in_recording(name: str) -> Callable[..., Any]:
 def _compile_for(call: Callable[[], None], name: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
     """What is recorded is compiled and not run."""
     kind = name, *_kinds((*args, *options.values()))
-    if kind not in _compiled:
+    if kind not in LOOPS.compiled:
         record(call, (), {})
-        _compiled.add(kind)
+        LOOPS.compiled.add(kind)
 
 
 def _kinds(values: Iterable[Any]) -> Iterator[Any]:

@@ -14,6 +14,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import threading
 from typing import Final
 
 from chainrule.backends.compiled import loop_cache
@@ -80,9 +81,13 @@ def spend(seconds: float) -> None:
 
 
 def load() -> None:
-    """Load the loops now, unless they are loaded or have been given up."""
-    if LOOPS.is_loaded or LOOPS.problem:
-        return
+    """Load the loops now, unless they are loaded or have been given up. Other threads that want them wait."""
+    with LOOPS.loading:
+        if not (LOOPS.is_loaded or LOOPS.problem):
+            _load()
+
+
+def _load() -> None:
     free = free_host_memory()
     if free is not None and free < MEMORY:
         LOOPS.give_up(f"not loaded: they need {MEMORY:,} bytes of memory and {free:,} are free")
@@ -94,6 +99,14 @@ def load() -> None:
         LOOPS.give_up(f"cannot be loaded: {type(error).__name__}: {first_line(error)}")
     else:
         LOOPS.take(modules)
+
+
+def _renew_lock() -> None:
+    LOOPS.loading = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_renew_lock)  # another thread of the parent may have had it
 
 
 def describe() -> str:

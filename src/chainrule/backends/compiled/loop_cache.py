@@ -54,8 +54,9 @@ def stamp() -> bytes:
 
 
 def sources() -> list[Path]:
-    """The files that a compiled loop may have been made from: the loops, and the reference with its constants."""
-    return sorted([*HERE.rglob("*.py"), *(HERE.parent / "reference").glob("*.py")])
+    """The files that a compiled loop may have been made from: the loops, and what has their constants."""
+    rooms = (HERE.parent / name for name in ("contract", "reference", "numpy"))
+    return sorted([*HERE.rglob("*.py"), *(path for room in rooms for path in room.glob("*.py"))])
 
 
 def has_loops() -> bool:

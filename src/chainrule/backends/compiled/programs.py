@@ -91,9 +91,12 @@ class SharedProgram:
         self._tables = []
         for thread in range(self.parts):
             barrier = Barrier(self._counter, self.parts)
-            steps = [[*phase[thread], barrier] for phase in phases.launches]
-            self._tables.append(Table([step for of_phase in steps for step in of_phase]))
-        self._of_all = Table([launch for phase in phases.launches for of_thread in phase for launch in of_thread])
+            own: list[Any] = []
+            for phase in phases.launches:
+                own += [*phase[thread], barrier]
+            self._tables.append(Table(own))
+        every: list[Any] = [launch for phase in phases.launches for of_thread in phase for launch in of_thread]
+        self._of_all = Table(every)
         self._choice = Choice(together=self._run_together, alone=self._of_all.replay, threads=self.parts)
 
     def __call__(self, times: int) -> None:

@@ -7,6 +7,7 @@ was under way. That is said once, by a :class:`CompiledLoopsWarning` that never 
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Mapping
 from types import ModuleType
@@ -52,6 +53,8 @@ class Loops:
     def __init__(self) -> None:
         vars(self).update(dict.fromkeys(TOPICS + MACHINERY))
         self.is_loaded = False
+        self.compiled: set[Any] = set()  # kinds of calls whose loops are all compiled
+        self.loading = threading.RLock()  # a signal handler may begin a fit while its own thread loads
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
         self.made: set[str] = set()  # files of loops that this process has compiled and kept
@@ -70,8 +73,8 @@ class Loops:
         if not (self.is_loaded or self.problem) or not _is_of_numba(error):
             raise error
         vars(self).update(dict.fromkeys(TOPICS + MACHINERY))
-        self.is_loaded = False
         self.give_up(f"given up: {type(error).__name__}: {first_line(error)}")
+        self.is_loaded = False  # last, so that no other thread loads them again in between
 
     def give_up(self, problem: str) -> None:
         """Load no loops from now on, and say why."""

@@ -191,6 +191,11 @@ class Backend(
         """A fit of so much work: within, an implementation may use what it takes from the process, and gives back."""
         return contextlib.nullcontext()
 
+    def beside_others(self) -> contextlib.AbstractContextManager[None] | None:
+        """What a thread enters for a fit beside which other threads of this process fit; None if they would only wait
+        for each other: for the device, or for the GIL."""
+        return None
+
     @abc.abstractmethod
     def synchronize(self) -> None:
         """Wait until everything that was asked of the device is done."""

@@ -44,6 +44,8 @@ def encode_backward(dy: Any, y: Any, width: Any, low: Any, high: Any, first: Any
 # Rows are handed to small functions: with more arrays in sight than two or three, a compiler no longer proves that they
 # do not overlap, and uses no vector instructions.
 
+TABLES = "start width low high column first scale W sums piece f"
+
 part: Any = numba.njit(nogil=True, error_model="numpy")
 
 
@@ -160,7 +162,7 @@ def sum_pieces(column: Any, first: Any, scale: Any, W: Any, sums: Any) -> None:
             add_scaled(sums[t], scale[t], W[t], sums[t + 1])
 
 
-@loop(writes="piece f z", rows="x z", first="row")
+@loop(writes="piece f z", rows="x z", first="row", picks=TABLES, each="column")
 def add_fractions(
     x: Any,
     start: Any,
@@ -191,7 +193,12 @@ def add_fractions(
             add_pieces(at, share, scale[a:b], sums[a:b], W[a:b], z)
 
 
-@loop(writes="room begin order dW dscale", rows="column piece f room begin order")
+@loop(
+    writes="room begin order dW dscale",
+    rows="column piece f room begin order",
+    picks="column first scale W piece f dW dscale room begin order",
+    each="column",
+)
 def fraction_gradients(
     column: Any,
     first: Any,
@@ -225,7 +232,13 @@ def fraction_gradients(
             dscale[a + t] = sum_of_products(dV, W[a + t], product)
 
 
-@loop(writes="dx room", rows="dz dx room", first="row")
+@loop(
+    writes="dx room",
+    rows="dz dx room",
+    first="row",
+    picks="width low high column first scale W piece f room",
+    each="column",
+)
 def add_slopes(
     width: Any,
     low: Any,

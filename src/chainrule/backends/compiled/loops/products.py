@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.jit import intrinsic, loop
 
 _WORD: Final = ir.IntType(64)
 _REALS: Final = {"s": ir.FloatType(), "d": ir.DoubleType()}
