@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 CPUS: Final = Path("/sys/devices/system/cpu")
 CGROUPS: Final = Path("/sys/fs/cgroup")
 OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
-class UsableCores(NamedTuple):
+@dataclass(frozen=True)
+class UsableCores:
     """How many there are, and what limits them; ``limit`` is empty if nothing does but the machine."""
 
     count: int

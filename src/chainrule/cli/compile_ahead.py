@@ -68,7 +68,7 @@ def is_there(dtype: str) -> bool:
 
 
 def compile_ahead(dtype: str) -> Ahead:
-    """Run the fits, which leave on disk what they compile; ``LOOPS.problem`` and ``LOOPS.unkept`` say what failed."""
+    """Run the fits, which leave on disk what they compile. ``LOOPS`` says what went wrong: its problem, and unkept."""
     loading.load()
     LOOPS.made.clear()
     LOOPS.found.clear()

@@ -159,9 +159,7 @@ def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
     built = config.get("Build Dependencies", {}).get("blas", {})
     name = f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
-    if (
-        found := blas.find()
-    ) is not None and found.name not in name:  # built with one, loaded with another
+    if (found := blas.find()) is not None and found.name not in name:  # built with one, loaded with another
         name = f"{found.name}, built with {name}"
     kernels = f", {core} kernels" if (core := blas.core_name()) else ""
     if blas.VARIABLE in os.environ:
