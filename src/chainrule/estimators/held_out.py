@@ -42,12 +42,14 @@ class FoldTraining(NamedTuple):
     trainer : what trains it on so many rows, as the net of the fit was trained
     class_weight : of the fit
     by_class : whether folds keep the shares of classes
+    threads : that may train folds at the same time, as for :func:`chainrule.cross_validate`
     """
 
     new_net: Callable[[FitRows], Network]
     trainer: Callable[[Network, int], Trainer]
     class_weight: ClassWeight | None
     by_class: bool
+    threads: int | None = None
 
 
 def shrink_by_folds(net: Network, rows: FitRows, seed: int, training: FoldTraining) -> float | None:
@@ -96,7 +98,7 @@ def _held_out_of_folds(
     dealt = folds(host_X, rows.y, weights, seed, by_class=training.by_class, most=most)
     tasks = [functools.partial(part_of, fold) for fold in dealt]
     try:
-        parts = side_by_side(tasks, net.backend, bytes_each=bytes_of_fit(net, len(rows.y)))
+        parts = side_by_side(tasks, net.backend, threads=training.threads, bytes_each=bytes_of_fit(net, len(rows.y)))
     except _FailedFoldError:
         return []
     return [part for part in parts if part is not None]

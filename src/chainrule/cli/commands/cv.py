@@ -72,7 +72,14 @@ def run(args: argparse.Namespace) -> int:
     with Signals() as signals:  # nothing of a fold is worth keeping: a signal ends it at once
         try:
             with output.warnings_as_notes(speaker.say_note):
-                found = cross_validate(training.net_of_fold, read.table, read.plan.y, folds, on_fold=speaker.say_fold)
+                found = cross_validate(
+                    training.net_of_fold,
+                    read.table,
+                    read.plan.y,
+                    folds,
+                    on_fold=speaker.say_fold,
+                    threads=options.device.threads,
+                )
         except KeyboardInterrupt:
             say("stopped", "by a signal, before the last fold")
             return signals.exit_code or INTERRUPTED
