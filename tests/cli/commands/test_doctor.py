@@ -15,7 +15,7 @@ import pytest
 from chainrule import host_cores
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.compiled import loading, loop_cache
-from chainrule.backends.compiled.state import LOOPS, Loops
+from chainrule.backends.compiled.state import LOOPS, TOPICS, Loops
 from chainrule.backends.numpy import blas
 
 
@@ -138,6 +138,10 @@ def test_a_disk_that_is_full_is_said(run, monkeypatch):
     assert (found.code, "stopped  not kept on disk: No space left on device" in found.out) == (1, True)
 
 
+# Of nets whose factors stay apart from the layer above them, as with a diagnosis.
+RARE = {"columns.multiply", "columns.scale_gradient"}
+
+
 @pytest.mark.usefixtures("fresh_loops")
 def test_all_fits_are_recorded_and_need_every_kind_of_loop(monkeypatch):
     pytest.importorskip("numba", reason="numba is not installed")
@@ -150,9 +154,10 @@ def test_all_fits_are_recorded_and_need_every_kind_of_loop(monkeypatch):
     monkeypatch.setattr(LOOPS, "are_called_one_by_one", refuse)
     for fit in compile_ahead.fits("float32"):
         fit()
-    from chainrule.backends.compiled.state import TOPICS
-
-    for topic in TOPICS:
-        loops = [loop for loop in vars(getattr(LOOPS, topic)).values() if hasattr(loop, "form")]
-        unused = [loop.__name__ for loop in loops if not loop.signatures]
-        assert len(unused) <= len(loops) / 2, (topic, unused)
+    unused = {
+        f"{topic}.{name}"
+        for topic in TOPICS
+        for name, loop in vars(getattr(LOOPS, topic)).items()
+        if hasattr(loop, "form") and not loop.signatures
+    }
+    assert unused <= RARE
