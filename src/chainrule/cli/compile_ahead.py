@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -124,11 +125,14 @@ def fits(dtype: str) -> Iterator[Fit]:
     yield plain(embedding=Embedding((COLUMNS - 1,), (CODES,)))
     yield plain(loss=LOSSES["softmax_cross_entropy"], threads=2, **WIDE)
     yield plain(loss=SMOOTHED)
-    for kind in (np.float32, np.uint8):  # as images and other arrays are given
-        yield plain(kind=kind)
+    for kind in (np.float64, np.float32, np.uint8):  # as tables, other arrays and images are given
+        for limit in (FEATURE_LIMIT, math.inf):
+            yield plain(kind=kind, limit=limit)
     for loss in (LOSSES["squared_error"], LOSSES["sigmoid_cross_entropy"], SMOOTHED):
         yield functools.partial(_fit_ensemble, dtype, loss)
-    yield functools.partial(_fit_ensemble, dtype, LOSSES["squared_error"], has_text=True)
+    for loss in (LOSSES["squared_error"], SMOOTHED):
+        yield functools.partial(_fit_ensemble, dtype, loss, has_text=True)
+        yield functools.partial(_fit_ensemble, dtype, loss, has_text=True, step=1.0)
 
 
 def _optimizers() -> list[Optimizer]:
@@ -150,6 +154,7 @@ def _fit_plain(
     rows: int = ROWS,
     weighted: bool = False,
     kind: type[np.number[Any]] = np.float64,
+    limit: float = FEATURE_LIMIT,
     batch_size: int = BATCH,
     threads: int | None = None,
     accumulate: int = 1,
@@ -163,7 +168,7 @@ def _fit_plain(
     X, y = random_rows(net, rows, rng)
     X = np.abs(100 * X).astype(kind) if kind is np.uint8 else X.astype(kind)
     if not net.codes():
-        net.preparation = Preparation(features=Standardization.fit_robust(X, limit=FEATURE_LIMIT))
+        net.preparation = Preparation(features=Standardization.fit_robust(X, limit=limit))
     trainer = Trainer(
         net,
         optimizer or Adam(1e-3),
@@ -178,10 +183,11 @@ def _fit_plain(
     _predict(net, X)
 
 
-def _fit_ensemble(dtype: str, loss: Loss, *, has_text: bool = False) -> None:
-    """As ``chainrule train`` does by default, with fewer members."""
+def _fit_ensemble(dtype: str, loss: Loss, *, has_text: bool = False, step: float = 0.0) -> None:
+    """As ``chainrule train`` does by default, with fewer members; numbers of few values are multiples of ``step``."""
     rng, encoder = np.random.default_rng(0), None
     X = rng.normal(size=(ROWS, COLUMNS))
+    X = np.round(X / step) * step if step else X
     if has_text:
         text = Categorical(rng.integers(0, CODES, ROWS).astype(np.int32), tuple("abcdefgh"[:CODES]))
         columns: dict[str, ColumnData] = {"text": text, **{f"number {j}": X[:, j] for j in range(1, COLUMNS)}}
@@ -213,6 +219,7 @@ def _fit_ensemble(dtype: str, loss: Loss, *, has_text: bool = False) -> None:
 
 def _predict(net: Network, X: np.ndarray) -> None:
     net.predict(X)
+    net.predict(X[:1])
     if net.loss.task != "regress":
         net.predict_proba(X)
     if net.loss.name == "gaussian_nll":
