@@ -35,6 +35,10 @@ class Divisible(Protocol):
         """How many rows may be divided; 0 if none."""
 
     @property
+    def grain(self) -> int:
+        """Its parts end at a multiple of so many units of rows."""
+
+    @property
     def cost(self) -> float:
         """About how long it takes one thread, in microseconds."""
 
@@ -77,7 +81,7 @@ def divide(launches: Sequence[Divisible], threads: int, *, unit: int, by_rows: b
 
 def _cut(launch: Divisible, threads: int, unit: int) -> list[Divisible]:
     """A part for each thread, or the launch as a whole if it has too few rows."""
-    rows = launch.rows
+    rows, unit = launch.rows, unit * launch.grain
     if rows >= threads * 4 * unit * LINE:  # a vector of parameters, say
         unit *= LINE
     units = -(-rows // unit)
