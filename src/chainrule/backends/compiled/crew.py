@@ -49,10 +49,14 @@ def _work(tasks: queue.SimpleQueue[Task | None]) -> None:
 
 
 class _Pool:
-    """Workers that have nothing to do. A fork leaves the child none of its parent's threads, and a pool of its own."""
+    """Workers that have nothing to do. A fork leaves the child none of its parent's threads."""
 
     def __init__(self) -> None:
         self.idle: list[Worker] = []
+
+    def forget(self) -> None:
+        """In a forked child."""
+        self.idle = []
 
     def take(self, count: int) -> list[Worker]:
         taken: list[Worker] = []
@@ -69,6 +73,8 @@ class _Pool:
 
 
 _pool = _Pool()
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_pool.forget)
 
 
 class _Job:
@@ -134,15 +140,6 @@ def run_together(tasks: Sequence[Task]) -> None:
             raise raised
     finally:
         del raised, job  # an exception knows this frame: it would keep the memory of the tasks for a cycle's time
-
-
-def _after_fork_in_child() -> None:
-    global _pool
-    _pool = _Pool()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @functools.cache
