@@ -32,6 +32,8 @@ class Worker:
         try:
             thread.start()
         except RuntimeError as error:
+            if "new thread" not in str(error):  # of a signal handler
+                raise
             raise TooFewThreadsError(str(error)) from error
 
     def hand(self, task: Task) -> None:
