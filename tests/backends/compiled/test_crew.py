@@ -30,7 +30,7 @@ def workers() -> int:
     return sum(thread.name == "chainrule" for thread in threading.enumerate())
 
 
-def ends(condition, seconds=30.0) -> bool:
+def ends(condition, seconds=5.0) -> bool:
     """Whether it comes true."""
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until:

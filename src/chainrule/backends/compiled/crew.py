@@ -98,7 +98,10 @@ class _Job:
                 self._until_over.acquire()
             except BaseException as error:
                 raised = error
-        return raised
+        try:
+            return raised
+        finally:
+            raised = None  # it knows this frame, which is not to know it
 
     def __call__(self) -> None:
         if self._is_begun:
