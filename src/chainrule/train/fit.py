@@ -70,7 +70,9 @@ class Fit:
         self.total_steps = settings.epochs * self.steps.groups.updates
         self.callbacks = CallbackLoop(callbacks, self.state.layer_statistics)
         self.checkpoints = CheckpointWriter(settings.checkpoints)
-        self._sync_interval, self._start = STEPS_PER_SYNC, time.perf_counter()
+        # How long a step takes is not known before the first, which a request to stop would wait for 64 times.
+        self._most_at_once, self._sync_interval = (STEPS_PER_SYNC, STEPS_PER_SYNC) if net.backend.queues else (None, 1)
+        self._start = time.perf_counter()
 
     # ---- from start to end --------------------------------------------------------------------------
 
@@ -200,7 +202,10 @@ class Fit:
                     if batches.full > STEPS_PER_SYNC and not replay.ragged:
                         progress.update(epoch + replay.start / batches.count)
                     now = time.perf_counter()
-                    self._sync_interval, begun = steps_per_sync(replay.times, now - begun), now
+                    if not replay.ragged:  # a batch of few rows says little of the others
+                        most = self._most_at_once
+                        self._sync_interval = steps_per_sync(replay.times, now - begun, most=most)
+                    begun = now
         return batches.count
 
     def _is_asked_to_stop(self) -> bool:

@@ -14,8 +14,8 @@ from chainrule.train.diagnosis.divergence import nonfinite_output, nonfinite_par
 from chainrule.train.feeding.batches import Batches
 from chainrule.train.update_step import UpdateStep
 
-STEPS_PER_SYNC = 64  # steps between two checks whether to stop, at most; on a device, steps that are queued at once
-SECONDS_PER_SYNC = 0.05  # if steps are slow there are fewer of them, so that a request to stop need not wait
+STEPS_PER_SYNC = 64  # steps between two checks whether to stop, at most, on a device that queues them
+SECONDS_PER_SYNC = 0.05  # where steps are done when a call returns, as many as take so long: a stop need not wait
 
 
 class Steps:
@@ -134,9 +134,10 @@ class Steps:
         return batch, float(losses[member, batch]), where
 
 
-def steps_per_sync(times: int, seconds: float) -> int:
+def steps_per_sync(times: int, seconds: float, *, most: int | None) -> int:
     """How many steps to do before the next synchronisation, if ``times`` of them took ``seconds``."""
-    return max(1, min(STEPS_PER_SYNC, int(SECONDS_PER_SYNC * times / seconds) if seconds > 0 else STEPS_PER_SYNC))
+    found = int(SECONDS_PER_SYNC * times / max(seconds, 1e-9))
+    return max(1, found if most is None else min(most, found))
 
 
 def state_at(step: int, batch: int = 0) -> list[int]:

@@ -1,4 +1,4 @@
-"""Launches divided among threads: whoever is ahead within a phase, memory ends as after the launches in order."""
+"""Launches divided among threads: whatever thread is ahead within a phase, memory ends as after all in order."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -68,6 +69,30 @@ def test_an_exception_restores(count, error):
     with pytest.raises(error), single_thread(), single_thread():
         raise error
     assert count.get() == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised while a generator is closed
+def test_signals_at_any_moment(count):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    old, interrupted = signal.signal(signal.SIGALRM, interrupt), 0
+    try:
+        for number in range(2000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, number % 97 * 2e-6 + 1e-6)
+                for _ in range(20):
+                    with single_thread(), single_thread():
+                        pass
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            assert count.get() == 3
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert interrupted > 100
 
 
 def test_blocks_of_several_threads_that_overlap(count):

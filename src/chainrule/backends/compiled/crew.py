@@ -32,6 +32,8 @@ class Worker:
         try:
             thread.start()
         except RuntimeError as error:
+            if "new thread" not in str(error):  # of a signal handler
+                raise
             raise TooFewThreadsError(str(error)) from error
 
     def hand(self, task: Task) -> None:
@@ -49,10 +51,14 @@ def _work(tasks: queue.SimpleQueue[Task | None]) -> None:
 
 
 class _Pool:
-    """Workers that have nothing to do. A fork leaves the child none of its parent's threads, and a pool of its own."""
+    """Workers that have nothing to do. A fork leaves the child none of its parent's threads."""
 
     def __init__(self) -> None:
         self.idle: list[Worker] = []
+
+    def forget(self) -> None:
+        """In a forked child."""
+        self.idle = []
 
     def take(self, count: int) -> list[Worker]:
         taken: list[Worker] = []
@@ -69,6 +75,8 @@ class _Pool:
 
 
 _pool = _Pool()
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_pool.forget)
 
 
 class _Job:
@@ -90,7 +98,10 @@ class _Job:
                 self._until_over.acquire()
             except BaseException as error:
                 raised = error
-        return raised
+        try:
+            return raised
+        finally:
+            raised = None  # it knows this frame, which is not to know it
 
     def __call__(self) -> None:
         if self._is_begun:
@@ -134,15 +145,6 @@ def run_together(tasks: Sequence[Task]) -> None:
             raise raised
     finally:
         del raised, job  # an exception knows this frame: it would keep the memory of the tasks for a cycle's time
-
-
-def _after_fork_in_child() -> None:
-    global _pool  # noqa: PLW0603 - a fork renews it
-    _pool = _Pool()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @functools.cache

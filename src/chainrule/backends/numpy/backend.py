@@ -24,6 +24,7 @@ class NumPyBackend(ReferenceBackend):
 
     name = "numpy"
     device = "cpu"
+    queues = False
     working_set = 1 << 20  # products of fewer rows run slower, activations beyond a few MiB leave the cache
     xp = np
     reason = ""  # why it is not the compiled implementation that was chosen

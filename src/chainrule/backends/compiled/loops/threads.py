@@ -1,4 +1,11 @@
-"""What threads that replay a step together wait by: a counter that goes up only."""
+"""What threads that replay a step together wait by: a counter that goes up only.
+
+Why all see after a barrier what each has written before it: an arrival is an atomic addition, a *release* of what its
+thread has done before. Additions to one place have one order, and each goes on with the releases of those before it. So
+whoever sees the goal in an *acquire* load sees what was done before every arrival that it counts. Who is ahead may have
+arrived at the next barrier by then, which does no harm: a goal that is passed is reached. No arrival is lost, and 2**63
+of them take longer than a machine lasts.
+"""
 
 from __future__ import annotations
 
