@@ -16,13 +16,13 @@ OWN_CGROUP: Final = Path("/proc/self/cgroup")
 class UsableCores(NamedTuple):
     """How many there are, and what limits them; ``limit`` is empty if nothing does but the machine."""
 
-    count: int
+    cores: int
     limit: str
 
 
 def usable_cores() -> int:
     """Threads that can compute at the same time, at least 1; those of one core count once, as they share its units."""
-    return find_usable_cores().count
+    return find_usable_cores().cores
 
 
 def find_usable_cores() -> UsableCores:

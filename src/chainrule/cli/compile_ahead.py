@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,10 +15,13 @@ import numpy as np
 from chainrule.backends.compiled import loading, loop_cache
 from chainrule.backends.compiled.backend import CompiledBackend
 from chainrule.backends.compiled.state import LOOPS
-from chainrule.errors import first_line
+from chainrule.nn.columns.column_data import Categorical, ColumnData
+from chainrule.nn.columns.table_encoder import TableEncoder
+from chainrule.nn.inputs.preparation import Preparation
+from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.layers.embedding import Embedding
-from chainrule.nn.losses.names import LOSSES, Loss
+from chainrule.nn.losses.names import LOSSES, Loss, SoftmaxCrossEntropy
 from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.mlp import MLP
 from chainrule.nn.network import Network
@@ -25,17 +29,16 @@ from chainrule.optim.adam import Adam, AdamW
 from chainrule.optim.base import Optimizer
 from chainrule.optim.schedules import Cosine
 from chainrule.optim.sgd import SGD
-from chainrule.train.building import Architecture, TrainingRows, build_net, build_optimizer, build_trainer
-from chainrule.train.building import Updates
+from chainrule.train.building import Architecture, TrainingRows, Updates, build_net, build_optimizer, build_trainer
 from chainrule.train.ensemble_fit import HostTable, begin_line, learn_from_left_out, leave_out_rows
-from chainrule.train.recipe import ACTIVATION, Choices, resolve_preset
+from chainrule.train.recipe import ACTIVATION, FEATURE_LIMIT, SMOOTHING, Choices, resolve_preset
 from chainrule.train.trainer import Trainer
 from chainrule.verify.explain import random_rows
 
 ROWS: Final = 130  # in batches of 32: the last has fewer
 COLUMNS, BATCH, UNITS, CODES = 6, 32, 9, 5
 WIDE: Final = {"hidden": (256, 256), "batch_size": 256, "rows": 600}  # such a step is divided among threads
-PRESET_LOSSES: Final = ("squared_error", "softmax_cross_entropy", "sigmoid_cross_entropy")
+SMOOTHED: Final = SoftmaxCrossEntropy(label_smoothing=SMOOTHING)  # the loss of classes in presets
 
 Fit = Callable[[], None]
 
@@ -66,8 +69,7 @@ def is_there(dtype: str) -> bool:
 
 
 def compile_ahead(dtype: str) -> Ahead:
-    """Run the fits, which leave on disk what they compile. ``LOOPS.problem`` and ``LOOPS.unkept`` say what went wrong.
-    """
+    """Run the fits, which leave on disk what they compile. ``LOOPS`` says what went wrong: its problem, and unkept."""
     loading.load()
     LOOPS.made.clear()
     LOOPS.found.clear()
@@ -106,7 +108,7 @@ def fits(dtype: str) -> Iterator[Fit]:
     """Each trains a net of its own, and predicts with it."""
 
     def plain(**options: Any) -> Fit:
-        return lambda: _fit_plain(dtype, **options)
+        return functools.partial(_fit_plain, dtype, **options)
 
     for loss in LOSSES.values():
         yield plain(loss=loss)
@@ -122,7 +124,15 @@ def fits(dtype: str) -> Iterator[Fit]:
     yield plain(normalization="batch", residual=True, hidden=(UNITS, UNITS))
     yield plain(embedding=Embedding((COLUMNS - 1,), (CODES,)))
     yield plain(loss=LOSSES["softmax_cross_entropy"], threads=2, **WIDE)
-    yield from (lambda loss=LOSSES[name]: _fit_ensemble(dtype, loss) for name in PRESET_LOSSES)  # type: ignore[misc]
+    yield plain(loss=SMOOTHED)
+    for kind in (np.float64, np.float32, np.uint8):  # as tables, other arrays and images are given
+        for limit in (FEATURE_LIMIT, math.inf):
+            yield plain(kind=kind, limit=limit)
+    for loss in (LOSSES["squared_error"], LOSSES["sigmoid_cross_entropy"], SMOOTHED):
+        yield functools.partial(_fit_ensemble, dtype, loss)
+    for loss in (LOSSES["squared_error"], SMOOTHED):
+        yield functools.partial(_fit_ensemble, dtype, loss, has_text=True)
+        yield functools.partial(_fit_ensemble, dtype, loss, has_text=True, step=1.0)
 
 
 def _optimizers() -> list[Optimizer]:
@@ -143,6 +153,8 @@ def _fit_plain(
     optimizer: Optimizer | None = None,
     rows: int = ROWS,
     weighted: bool = False,
+    kind: type[np.number[Any]] = np.float64,
+    limit: float = FEATURE_LIMIT,
     batch_size: int = BATCH,
     threads: int | None = None,
     accumulate: int = 1,
@@ -154,6 +166,9 @@ def _fit_plain(
     net = MLP(widths, loss=loss, dtype=dtype, backend=CompiledBackend(), **net_options)
     rng = np.random.default_rng(0)
     X, y = random_rows(net, rows, rng)
+    X = np.abs(100 * X).astype(kind) if kind is np.uint8 else X.astype(kind)
+    if not net.codes():
+        net.preparation = Preparation(features=Standardization.fit_robust(X, limit=limit))
     trainer = Trainer(
         net,
         optimizer or Adam(1e-3),
@@ -168,10 +183,16 @@ def _fit_plain(
     _predict(net, X)
 
 
-def _fit_ensemble(dtype: str, loss: Loss) -> None:
-    """As ``chainrule train`` does by default, with fewer members."""
-    rng, columns = np.random.default_rng(0), COLUMNS
-    X = rng.normal(size=(ROWS, columns))
+def _fit_ensemble(dtype: str, loss: Loss, *, has_text: bool = False, step: float = 0.0) -> None:
+    """As ``chainrule train`` does by default, with fewer members; numbers of few values are multiples of ``step``."""
+    rng, encoder = np.random.default_rng(0), None
+    X = rng.normal(size=(ROWS, COLUMNS))
+    X = np.round(X / step) * step if step else X
+    if has_text:
+        text = Categorical(rng.integers(0, CODES, ROWS).astype(np.int32), tuple("abcdefgh"[:CODES]))
+        columns: dict[str, ColumnData] = {"text": text, **{f"number {j}": X[:, j] for j in range(1, COLUMNS)}}
+        encoder = TableEncoder.fit(columns, embed_above=CODES - 1)
+        X = encoder.encode(columns)
     targets = {"regress": 1, "classify": 3, "multilabel": 1}[loss.task]
     y = X[:, 0] if loss.task == "regress" else rng.integers(0, 3 if targets > 1 else 2, ROWS)
     choices = Choices(preset="fast", epochs=2, batch_size=BATCH)
@@ -186,7 +207,7 @@ def _fit_ensemble(dtype: str, loss: Loss) -> None:
         dtype=dtype,
         seed=0,
     )
-    net = build_net(architecture, settings, TrainingRows(X=X, y=y))
+    net = build_net(architecture, settings, TrainingRows(X=X, y=y, encoder=encoder))
     table = HostTable(X, y)
     left_out = leave_out_rows(table, settings.members, 0)
     begin_line(net, settings, table, left_out)
@@ -198,6 +219,7 @@ def _fit_ensemble(dtype: str, loss: Loss) -> None:
 
 def _predict(net: Network, X: np.ndarray) -> None:
     net.predict(X)
+    net.predict(X[:1])
     if net.loss.task != "regress":
         net.predict_proba(X)
     if net.loss.name == "gaussian_nll":

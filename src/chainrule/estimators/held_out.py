@@ -42,14 +42,14 @@ class FoldTraining(NamedTuple):
     trainer : what trains it on so many rows, as the net of the fit was trained
     class_weight : of the fit
     by_class : whether folds keep the shares of classes
-    threads : that may train folds at the same time; None for one per core
+    threads : that may train folds at the same time, as for :func:`chainrule.cross_validate`
     """
 
     new_net: Callable[[FitRows], Network]
     trainer: Callable[[Network, int], Trainer]
     class_weight: ClassWeight | None
     by_class: bool
-    threads: int | None
+    threads: int | None = None
 
 
 def shrink_by_folds(net: Network, rows: FitRows, seed: int, training: FoldTraining) -> float | None:

@@ -164,7 +164,7 @@ class Backend(
         return {"device": self.device, "precision": self.precision}
 
     def execution(self) -> dict[str, str | int]:
-        """How the fit that this thread is in has been computed so far, for a person: its ``implementation`` at least."""
+        """How the fit that this thread is in has been computed so far, for people: its ``implementation`` at least."""
         return {"implementation": self.name}
 
     def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     rows.append(["BLAS", facts["blas"]])
     rows.append(["", facts["blas_by_address"]])
     rows.append(["compiled", facts["compiled"]])
-    rows.append(["", _kept(**facts["loops_on_disk"])])
+    rows.append(["", _kept(*facts["loops_on_disk"].values())])
     for device in facts["devices"]:
         rows.append([device["device"], "works" if device["works"] else f"cannot be used: {device['problem']}"])
         if device["works"]:
@@ -84,7 +84,7 @@ def gather() -> dict[str, Any]:
         "blas": _blas(),
         "blas_by_address": f"cannot be called by address: {problem}" if problem else "can be called by address",
         "compiled": compiled.describe(),
-        "cores": {"usable": cores.count, "limit": cores.limit},
+        "cores": {"usable": cores.cores, "limit": cores.limit},
         "loops_on_disk": _on_disk(),
         "devices": [_cpu(), *detection.describe_devices()],
         "several_cupys": len(wheels) > 1,
@@ -97,10 +97,10 @@ def _on_disk() -> dict[str, Any]:
     return {"loops": count, "bytes": size, "folder": None if folder is None else str(folder)}
 
 
-def _kept(loops: int, bytes: int, folder: str | None) -> str:
+def _kept(loops: int, size: int, folder: str | None) -> str:
     if not loops:
         return "no loops on disk yet: chainrule doctor --warm compiles them ahead"
-    return f"{count_of(loops, 'loop')} on disk, {bytes / 1e6:.1f} MB in {folder}"
+    return f"{count_of(loops, 'loop')} on disk, {size / 1e6:.1f} MB in {folder}"
 
 
 def _warm(dtypes: list[str], *, as_json: bool) -> int:
@@ -127,7 +127,7 @@ def _warm(dtypes: list[str], *, as_json: bool) -> int:
     else:
         rows = [[dtype, text] for dtype, text in said.items()]
         rows.append(["stopped", problem] if problem else ["time", f"{seconds:.1f} s"])
-        output.result_table([*rows, ["disk", _kept(**kept)]])
+        output.result_table([*rows, ["disk", _kept(*kept.values())]])
     return 1 if problem else 0
 
 
@@ -159,7 +159,7 @@ def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
     built = config.get("Build Dependencies", {}).get("blas", {})
     name = f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
-    if (found := blas.find()) is not None and found.name not in name:  # what is loaded need not be what it was built with
+    if (found := blas.find()) is not None and found.name not in name:  # built with one, loaded with another
         name = f"{found.name}, built with {name}"
     kernels = f", {core} kernels" if (core := blas.core_name()) else ""
     if blas.VARIABLE in os.environ:

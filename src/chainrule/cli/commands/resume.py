@@ -37,7 +37,8 @@ class ResumeOptions:
 
     def applied_to(self, options: TrainingOptions) -> TrainingOptions:
         """The options of the run with these changes."""
-        device = {name: value for name in ("device", "precision", "threads") if (value := getattr(self, name)) is not None}
+        names = ("device", "precision", "threads")
+        device = {name: value for name in names if (value := getattr(self, name)) is not None}
         every = options.fit.checkpoint_every if self.checkpoint_every is None else self.checkpoint_every
         return replace(
             options, device=replace(options.device, **device), fit=replace(options.fit, checkpoint_every=every)

@@ -36,8 +36,8 @@ class Run:
     out_of_fold : list of OutOfFoldPart with ``fit(left_out=...)``: what members of an ensemble predict for the rows
         that they did not see; else None
     shrinkage : Shrinkage with ``Trainer(shrink=True)`` and validation rows, else None
-    execution : dict, how it was computed: the ``implementation``, ``threads`` that a step was divided among at most, and
-        ``blas threads``
+    execution : dict, how it was computed: the ``implementation``, the ``threads`` that a step was divided among, and
+        the ``blas threads``
     notes : list of str, the warnings: a monitored metric that says nothing
     """
 
