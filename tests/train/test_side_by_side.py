@@ -143,7 +143,7 @@ def test_the_settings_of_numpy_for_the_thread_that_asks_are_those_of_all(cpu):
 
 
 def test_an_error_in_one_fit_stops_the_others_and_is_raised(cpu):
-    met, runs = meeting(), []
+    met, runs, told = meeting(), [], []
 
     def endless() -> None:
         met()
@@ -154,8 +154,9 @@ def test_an_error_in_one_fit_stops_the_others_and_is_raised(cpu):
         raise RuntimeError("no net")
 
     with pytest.raises(RuntimeError, match="no net"):
-        side_by_side([endless, failing, endless], cpu)
+        side_by_side([endless, failing, endless], cpu, on_end=lambda *result: told.append(result))
     assert [run.stopped for run in runs] == ["interrupted"], "and the third was never begun"
+    assert told == [], "a fit that was stopped has no result"
 
 
 def test_an_error_of_on_end_stops_the_others_and_is_raised(cpu):

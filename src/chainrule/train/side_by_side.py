@@ -1,4 +1,4 @@
-"""Independent fits side by side, each in a Python thread: as many as there are cores, with the results of a series.
+"""Independent fits side by side, each in a Python thread, with the results of a series.
 
 What a fit computes does not depend on what runs beside it: random numbers are by purpose, a step has the same parts,
 and matrix products have one thread here whether or not another fit runs.
