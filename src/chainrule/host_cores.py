@@ -5,26 +5,24 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 CPUS: Final = Path("/sys/devices/system/cpu")
 CGROUPS: Final = Path("/sys/fs/cgroup")
 OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
-@dataclass(frozen=True)
-class UsableCores:
+class UsableCores(NamedTuple):
     """How many there are, and what limits them; ``limit`` is empty if nothing does but the machine."""
 
-    count: int
+    cores: int
     limit: str
 
 
 def usable_cores() -> int:
     """Threads that can compute at the same time, at least 1; those of one core count once, as they share its units."""
-    return find_usable_cores().count
+    return find_usable_cores().cores
 
 
 def find_usable_cores() -> UsableCores:

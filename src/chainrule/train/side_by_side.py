@@ -141,7 +141,6 @@ class _Workers(Generic[T]):
             if ended is None:
                 running -= 1
             elif ended.error is not None:
-                self._stop()
                 errors[ended.number] = ended.error
             else:
                 waiting[ended.number] = ended.result  # type: ignore[assignment]
@@ -169,6 +168,7 @@ class _Workers(Generic[T]):
             try:
                 self._ended.put(_Ended(number, self._contexts[number].run(self._one, number)))
             except BaseException as error:
+                self._stop()  # here, so that this thread takes no other task
                 self._ended.put(_Ended(number, error=error))
         self._ended.put(None)
 

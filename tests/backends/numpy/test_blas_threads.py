@@ -189,7 +189,7 @@ with single_thread():
 with single_thread():
     child = os.fork()
 if child == 0:
-    os._exit(0 if functions.get() == 2 and blas_threads._state.of_process.count == 0 else 1)
+    os._exit(0 if functions.get() == 2 and not blas_threads._state.of_process.held else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """,
     "the child has set its own number when it leaves": """

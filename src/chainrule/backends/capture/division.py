@@ -10,6 +10,7 @@ follows from the memory that each part reads and writes, without a word about it
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol, Self
 
@@ -32,6 +33,10 @@ class Divisible(Protocol):
     @property
     def rows(self) -> int:
         """How many rows may be divided; 0 if none."""
+
+    @property
+    def grain(self) -> int:
+        """Its parts end at a multiple of so many units of rows."""
 
     @property
     def cost(self) -> float:
@@ -76,14 +81,35 @@ def divide(launches: Sequence[Divisible], threads: int, *, unit: int, by_rows: b
 
 def _cut(launch: Divisible, threads: int, unit: int) -> list[Divisible]:
     """A part for each thread, or the launch as a whole if it has too few rows."""
-    rows = launch.rows
+    rows, unit = launch.rows, unit * launch.grain
     if rows >= threads * 4 * unit * LINE:  # a vector of parameters, say
         unit *= LINE
+    units = -(-rows // unit)
     if rows < threads * unit:
         return [launch]
-    most = -(-rows // (threads * unit)) * unit
-    parts = [launch.part(start, min(start + most, rows)) for start in range(0, rows, most)]
-    return parts if len(parts) == threads else [launch]
+    ends = [min(units * thread // threads * unit, rows) for thread in range(threads + 1)]
+    parts = [launch.part(start, stop) for start, stop in itertools.pairwise(ends)]
+    return parts if _are_apart(parts) else [launch]
+
+
+def _are_apart(parts: Sequence[Divisible]) -> bool:
+    """Whether no part touches what another one writes."""
+    spans = sorted(
+        (*span, number, writes)
+        for number, part in enumerate(parts)
+        for writes, of_part in ((True, part.writes), (False, part.reads))
+        for span in of_part
+        if span[0] < span[1]
+    )
+    reached, written = [0] * len(parts), [0] * len(parts)  # by each part so far: the last end of what it touches
+    for start, stop, number, writes in spans:
+        ends = reached if writes else written
+        if any(end > start for other, end in enumerate(ends) if other != number):
+            return False
+        reached[number] = max(reached[number], stop)
+        if writes:
+            written[number] = max(written[number], stop)
+    return True
 
 
 def _in_cells(pieces: Sequence[Sequence[Divisible]]) -> list[list[_Part]]:

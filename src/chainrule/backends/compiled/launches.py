@@ -39,6 +39,7 @@ RESULT_AND_ERROR: Final = (_RESULT.ctypes.data, _RESULT.ctypes.data + 64)
 class Launch(abc.ABC):
     """A function of the processor with its arguments, arrays and integers."""
 
+    grain = 1  # units of rows at a multiple of which its parts end
     form: Form  # which arguments are written, and which are cut into parts: see jit.Form
 
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:

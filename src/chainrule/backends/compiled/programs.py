@@ -22,6 +22,7 @@ from chainrule.backends.numpy.memory import ALIGNMENT, aligned
 LEAST_COST: Final = 150.0  # microseconds on one thread
 LEAST_GAIN: Final = 1.2  # times as fast
 BARRIER: Final = 3.0  # microseconds for each time that they wait
+ABSENT: Final = 1 << 62  # in place of the arrivals at barriers: more than anybody waits for
 
 
 class StepRecorder:
@@ -86,29 +87,49 @@ class SharedProgram:
 
     def __init__(self, phases: Phases) -> None:
         self.parts = len(phases.launches[0])
-        self._counter = aligned((ALIGNMENT // WORD,), np.dtype(np.int64))
-        self._counter.fill(0)
-        self._tables = []
-        for thread in range(self.parts):
-            barrier = Barrier(self._counter, self.parts)
-            own: list[Any] = []
-            for phase in phases.launches:
-                own += [*phase[thread], barrier]
-            self._tables.append(Table(own))
-        every: list[Any] = [launch for phase in phases.launches for of_thread in phase for launch in of_thread]
-        self._of_all = Table(every)
-        self._choice = Choice(together=self._run_together, alone=self._of_all.replay, threads=self.parts)
+        alone = Table([launch for phase in phases.launches for of_thread in phase for launch in of_thread])
+        alone.replay(0)  # compiled here: no thread may fail where others wait for it
+        self._choice = Choice(together=_Together(phases, self.parts), alone=alone.replay, threads=self.parts)
 
     def __call__(self, times: int) -> None:
         self._choice(times)
 
-    def _run_together(self, times: int) -> None:
-        crew.run_together([functools.partial(_on_one_blas_thread, table, times) for table in self._tables])
+
+class _Together:
+    """The parts of a step by several threads.
+
+    Not of the program itself: with a reference from there and back, a cycle would keep the memory of a fit.
+    """
+
+    def __init__(self, phases: Phases, threads: int) -> None:
+        self._counter = aligned((ALIGNMENT // WORD,), np.dtype(np.int64))
+        self._barriers = [Barrier(self._counter, threads) for _ in range(threads)]
+        self._tables = []
+        for thread, barrier in enumerate(self._barriers):
+            steps = [[*phase[thread], barrier] for phase in phases.launches]
+            self._tables.append(Table([step for of_phase in steps for step in of_phase]))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._counter.fill(0)
+        for barrier in self._barriers:
+            barrier.begin()
+
+    def __call__(self, times: int) -> None:
+        try:
+            crew.run_together([functools.partial(_replay_part, t, times, self._counter) for t in self._tables])
+        finally:
+            if self._counter[0] >= ABSENT:
+                self._begin()
 
 
-def _on_one_blas_thread(table: Table, times: int) -> None:
-    with single_thread():  # for each thread by itself, as BLAS on OpenMP counts
-        table.replay(times)
+def _replay_part(table: Table, times: int, counter: np.ndarray) -> None:
+    try:
+        with single_thread():  # for each thread by itself, as BLAS on OpenMP counts
+            table.replay(times)
+    except BaseException:
+        counter[0] = ABSENT  # the others are not to wait for this one
+        raise
 
 
 class Called(Protocol):
@@ -124,8 +145,11 @@ class Barrier:
 
     def __init__(self, counter: np.ndarray, threads: int) -> None:
         self._own = aligned((ALIGNMENT // WORD,), np.dtype(np.int64))
-        self._own.fill(0)
         self._arguments = (int(counter.ctypes.data), self._own, threads, *crew.functions_of_system())
+
+    def begin(self) -> None:
+        """Nobody has arrived as yet."""
+        self._own.fill(0)
 
     def address(self) -> int:
         return address_of(loops.wait_for_all, tuple(map(type_of, self._arguments)))

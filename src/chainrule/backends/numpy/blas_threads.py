@@ -20,7 +20,7 @@ class _Holders:
     """Who holds the number at 1, and what it was."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.held: set[object] = set()
         self.before = 1
 
 
@@ -61,13 +61,16 @@ def single_thread() -> Iterator[None]:
         yield
         return
     state = _state
-    holders = state.holders(functions)
-    _enter(functions, state, holders)
+    holders, holder = state.holders(functions), object()
     try:
+        _enter(functions, state, holders, holder)
         yield
     finally:
-        if state is _state:  # else this is a child that was forked within the block, and holds nothing
-            _leave(functions, state, holders)
+        try:
+            _leave(functions, state, holders, holder)
+        except BaseException:  # Ctrl-C in the midst of it: the number is restored nevertheless
+            _leave(functions, state, holders, holder)
+            raise
 
 
 def _functions() -> ThreadFunctions | None:
@@ -75,21 +78,24 @@ def _functions() -> ThreadFunctions | None:
     return None if found is None else found.thread_functions()
 
 
-def _enter(functions: ThreadFunctions, state: _State, holders: _Holders) -> None:
+def _enter(functions: ThreadFunctions, state: _State, holders: _Holders, holder: object) -> None:
     with state.lock:
         now = functions.get()
-        if holders.count == 0 or now != 1:  # the second: somebody else's number, which is the one to go back to
+        if not holders.held or now != 1:  # the second: somebody else's number, which is the one to go back to
             holders.before = now
-        holders.count += 1
+        holders.held.add(holder)
         if now != 1:
             functions.set(1)
 
 
-def _leave(functions: ThreadFunctions, state: _State, holders: _Holders) -> None:
+def _leave(functions: ThreadFunctions, state: _State, holders: _Holders, holder: object) -> None:
+    """A second time does what an exception has kept the first from doing, or nothing."""
+    if state is not _state:  # this is a child that was forked within the block, and holds nothing
+        return
     with state.lock:
-        holders.count -= 1
-        if holders.count == 0:
+        if holders.held == {holder}:
             _restore(functions, holders)
+        holders.held.discard(holder)
 
 
 def _restore(functions: ThreadFunctions, holders: _Holders) -> None:
@@ -109,7 +115,7 @@ def _after_fork_in_child() -> None:
     global _state
     old, _state = _state, _State()
     for holders in (old.of_process, old.of_thread.holders):
-        functions = _functions() if holders.count else None
+        functions = _functions() if holders.held else None
         if functions is not None:
             _restore(functions, holders)
 

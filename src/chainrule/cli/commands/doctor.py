@@ -84,7 +84,7 @@ def gather() -> dict[str, Any]:
         "blas": _blas(),
         "blas_by_address": f"cannot be called by address: {problem}" if problem else "can be called by address",
         "compiled": compiled.describe(),
-        "cores": {"usable": cores.count, "limit": cores.limit},
+        "cores": {"usable": cores.cores, "limit": cores.limit},
         "loops_on_disk": _on_disk(),
         "devices": [_cpu(), *detection.describe_devices()],
         "several_cupys": len(wheels) > 1,
