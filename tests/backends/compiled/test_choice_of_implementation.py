@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import types
 from collections.abc import Iterator
 
 import numpy as np
@@ -67,9 +68,9 @@ def test_many_short_fits_load_them_by_their_work(kept):
 
 
 def seconds_pass(monkeypatch: pytest.MonkeyPatch, each: float) -> None:
-    """Whenever the time is asked for, so many have passed."""
+    """Whenever fits ask for the time, so many have passed."""
     clock = itertools.count()
-    monkeypatch.setattr(fits.time, "perf_counter", lambda: each * next(clock))
+    monkeypatch.setattr(fits, "time", types.SimpleNamespace(perf_counter=lambda: each * next(clock)))
 
 
 def test_predictions_load_them_by_the_time_spent(kept, monkeypatch):

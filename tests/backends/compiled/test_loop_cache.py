@@ -65,7 +65,9 @@ def test_a_second_process_takes_a_loop_from_disk(folder):
 
 
 class Codegen:
-    def magic_tuple(self) -> tuple[str, ...]:
+    """What numba knows of a processor."""
+
+    def magic_tuple(self) -> tuple[str, str, str]:
         return "x86_64", "", ""
 
 

@@ -27,7 +27,7 @@ def test_doctor(run):
     facts = run("doctor", "--json").json
     assert facts["devices"][0]["works"] is True
     cores = host_cores.find_usable_cores()
-    assert facts["cores"] == {"usable": cores.count, "limit": cores.limit}
+    assert facts["cores"] == {"usable": cores.cores, "limit": cores.limit}
 
 
 @pytest.mark.parametrize(

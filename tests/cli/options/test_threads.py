@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import chainrule as cr
-from chainrule.backends.compiled import backend as compiled
+from chainrule.backends.compiled import loading
 from chainrule.backends.compiled.state import LOOPS, Loops
 from chainrule.cli.runs.files import CONFIG
 from chainrule.cli.runs.record import RECORD
@@ -32,6 +33,17 @@ def asked(monkeypatch) -> list[int | None]:
 
     monkeypatch.setattr(trainer, "work_of", work_of)
     return found
+
+
+@pytest.fixture
+def loaded() -> Iterator[None]:
+    """The compiled loops; afterwards as it was before."""
+    pytest.importorskip("numba", reason="numba is not installed")
+    before = dict(vars(LOOPS))
+    vars(LOOPS).update(vars(Loops()))
+    loading.load()
+    yield
+    vars(LOOPS).update(before)
 
 
 def test_train_cv_and_a_config_take_them(run, asked):
@@ -60,14 +72,28 @@ def test_threads_in_a_config_are_checked(run):
     assert "threads" in found.error
 
 
-def test_a_resumed_run_may_have_another_number(run, asked):
-    assert run("train", "digits", *QUICK, "--threads", 3, "--run-dir", "out").code == 0
+def half_done(run) -> None:
+    """A run that was cut off, but for what it had done."""
+    assert run("train", "digits", *QUICK, "--threads", 3, "--run-dir", "out", "--overwrite").code == 0
     record = json.loads(Path("out", RECORD).read_text())
     Path("out", RECORD).write_text(json.dumps(record | {"status": "running"}))
-    assert run("resume", "out", "--quiet").code == 0
-    Path("out", RECORD).write_text(json.dumps(record | {"status": "running"}))
-    assert run("resume", "out", "--quiet", "--threads", 1).code == 0
-    assert asked == [3, 3, 1]
+
+
+def test_a_resumed_run_may_have_another_number_where_that_decides_no_bits(run, asked, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_COMPILED", "0")
+    for options, expected in (((), 3), (("--threads", 1), 1)):
+        half_done(run)
+        assert run("resume", "out", "--quiet", *options).code == 0
+        assert asked[-1] == expected
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_resumed_run_may_have_another_number_anywhere(run, asked):
+    half_done(run)
+    found = run("resume", "out", "--quiet", "--threads", 1)
+    assert (found.code, "threads 3 -> 1" in found.error, "--anywhere" in found.err) == (2, True, True)
+    assert run("resume", "out", "--quiet", "--threads", 1, "--anywhere").code == 0
+    assert asked[-1] == 1
 
 
 def test_the_estimators_take_them(asked, rng):
@@ -80,6 +106,7 @@ def test_the_estimators_take_them(asked, rng):
     assert set(asked[1:]) == {2}
 
 
+@pytest.mark.usefixtures("loaded")
 def test_run_json_says_how_it_was_computed(run, monkeypatch):
     def execution(folder: str) -> dict[str, Any]:
         assert run("train", "digits", *QUICK, "--threads", 1, "--run-dir", folder).code == 0
@@ -87,13 +114,6 @@ def test_run_json_says_how_it_was_computed(run, monkeypatch):
 
     monkeypatch.setenv("CHAINRULE_COMPILED", "0")
     assert execution("numpy")["implementation"] == "NumPy: CHAINRULE_COMPILED=0"
-    pytest.importorskip("numba", reason="numba is not installed")
     monkeypatch.delenv("CHAINRULE_COMPILED")
-    before = dict(vars(LOOPS))
-    vars(LOOPS).update(vars(Loops()))
-    try:
-        compiled.loaded()
-        found = execution("compiled")
-    finally:
-        vars(LOOPS).update(before)
+    found = execution("compiled")
     assert (found["implementation"], found["threads"]) == ("compiled, recorded steps", 1)

@@ -1,9 +1,10 @@
-"""When the compiled loops are loaded: once they pay.
+"""When the compiled loops are loaded: before a fit whose work pays for it, and once predictions have paid for it.
 
-Loading numba takes half a second, compiling for the first time some ten; a run of a second must not pay for either. So
-this is rented before it is bought: work starts on NumPy, and when the process has spent as long on it as loading will
-take, the loops are loaded. No run takes more than twice the time of the better choice, and a long one hardly more than
-that. The loops give the same bits as NumPy, so it does not matter when they come.
+Loading numba takes half a second, compiling for the first time some ten; a run of a second must not pay for either.
+What a fit will compute is known before its first step, and so is about how long NumPy would take for it: the loops are
+loaded before a fit for which, with the fits before, that is as long as loading. No clock is read, so the same fits have
+the same implementation every time. How many predictions will follow is not known: they are rented before they are
+bought, which takes no process more than twice the time of the better choice.
 
 ``CHAINRULE_COMPILED=1`` loads them with the first CPU backend, ``0`` never.
 """
