@@ -134,6 +134,24 @@ class Steps:
         return batch, float(losses[member, batch]), where
 
 
+class Pace:
+    """How many ``steps`` to do before the next synchronisation.
+
+    Parameters
+    ----------
+    queues : whether the device queues steps, of which only so many; elsewhere they are done when a call returns, and
+        how long one takes is not known before the first, so that begins alone
+    """
+
+    def __init__(self, *, queues: bool) -> None:
+        self._most = STEPS_PER_SYNC if queues else None
+        self.steps = STEPS_PER_SYNC if queues else 1
+
+    def learn(self, times: int, seconds: float) -> None:
+        """So many steps took so long."""
+        self.steps = steps_per_sync(times, seconds, most=self._most)
+
+
 def steps_per_sync(times: int, seconds: float, *, most: int | None) -> int:
     """How many steps to do before the next synchronisation, if ``times`` of them took ``seconds``."""
     found = int(SECONDS_PER_SYNC * times / max(seconds, 1e-9))

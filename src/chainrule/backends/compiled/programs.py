@@ -87,7 +87,8 @@ class SharedProgram:
 
     def __init__(self, phases: Phases) -> None:
         self.parts = len(phases.launches[0])
-        alone = Table([launch for phase in phases.launches for of_thread in phase for launch in of_thread])
+        every: list[Any] = [launch for phase in phases.launches for of_thread in phase for launch in of_thread]
+        alone = Table(every)
         alone.replay(0)  # compiled here: no thread may fail where others wait for it
         self._choice = Choice(together=_Together(phases, self.parts), alone=alone.replay, threads=self.parts)
 
@@ -106,8 +107,10 @@ class _Together:
         self._barriers = [Barrier(self._counter, threads) for _ in range(threads)]
         self._tables = []
         for thread, barrier in enumerate(self._barriers):
-            steps = [[*phase[thread], barrier] for phase in phases.launches]
-            self._tables.append(Table([step for of_phase in steps for step in of_phase]))
+            own: list[Any] = []
+            for phase in phases.launches:
+                own += [*phase[thread], barrier]
+            self._tables.append(Table(own))
         self._begin()
 
     def _begin(self) -> None:
