@@ -67,7 +67,7 @@ class Launch(abc.ABC):
     def words(self, at: int) -> list[int]:
         """What it is called with; they will lie at this address."""
 
-    @property
+    @functools.cached_property
     def cost(self) -> float:
         """About how long it takes one thread, in microseconds."""
         touched = (a for place, a in enumerate(self.arguments) if place not in self.form.picked)
@@ -97,7 +97,9 @@ class Launch(abc.ABC):
             arguments[place] = arguments[place][start:stop]
         if self.form.first >= 0:
             arguments[self.form.first] += start
-        return type(self)(self.function, tuple(arguments))
+        part = type(self)(self.function, tuple(arguments))
+        part.cost = self.cost * (stop - start) / self.rows  # it may touch all of an array that is not cut, in part
+        return part
 
 
 class LoopLaunch(Launch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import numba
@@ -34,7 +35,7 @@ class ProductLaunch(Launch):
     def words(self, at: int) -> list[int]:
         return [*RESULT_AND_ERROR, self._routine, at + 4 * WORD, *self._arguments]
 
-    @property
+    @functools.cached_property
     def cost(self) -> float:
         a, _, out = self.arguments
         return float(2 * out.size * a.shape[1]) / FLOPS
