@@ -84,9 +84,19 @@ def refuse_in_recording(what: str) -> None:
 def call(loop: Any, *arguments: Any) -> None:
     """``loop(*arguments)``, arrays and integers."""
     if _thread.recording is None:
+        refuse_other_lengths(loop, arguments)
         loop(*arguments)
     else:
         _thread.recording.add(LOOPS.launches.LoopLaunch, loop, arguments)
+
+
+def refuse_other_lengths(loop: Any, arguments: Sequence[Any]) -> None:
+    """ValueError if the arrays that are worked through row by row differ in length: a loop would go beyond an end."""
+    rows = loop.form.rows
+    for place in rows[1:]:
+        if len(arguments[place]) != len(arguments[rows[0]]):
+            lengths = [len(arguments[place]) for place in rows]
+            raise ValueError(f"{loop.__name__}: expected arrays of one length, got {lengths}")
 
 
 def call_ufunc(ufunc: np.ufunc, *inputs: Array, out: Array) -> None:

@@ -137,7 +137,7 @@ def run_together(tasks: Sequence[Task]) -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _pool
+    global _pool  # noqa: PLW0603 - a fork renews it
     _pool = _Pool()
 
 

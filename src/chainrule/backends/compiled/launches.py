@@ -22,6 +22,7 @@ import numpy as np
 
 from chainrule.backends.capture.memory import Span, spans
 from chainrule.backends.compiled import ufuncs
+from chainrule.backends.compiled.calls import refuse_other_lengths
 from chainrule.backends.compiled.jit import Form
 from chainrule.backends.contract.arrays import Array
 
@@ -105,9 +106,7 @@ class LoopLaunch(Launch):
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
         super().__init__(function, arguments)
         self.form = function.form
-        lengths = {len(arguments[place]) for place in self.form.rows}
-        if len(lengths) > 1:  # it would read, or write, beyond an end
-            raise ValueError(f"{function.__name__}: expected arrays of one length, got {sorted(lengths)}")
+        refuse_other_lengths(function, arguments)
         self._address = address_of(function, tuple(map(type_of, arguments)))  # compiled here, before any of it runs
 
     def address(self) -> int:
