@@ -65,9 +65,7 @@ def test_a_second_process_takes_a_loop_from_disk(folder):
 
 
 class Codegen:
-    """What numba knows of a processor."""
-
-    def magic_tuple(self) -> tuple[str, str, str]:
+    def magic_tuple(self) -> tuple[str, ...]:
         return "x86_64", "", ""
 
 
