@@ -70,7 +70,8 @@ class Fit:
         self.callbacks = CallbackLoop(callbacks, self.state.layer_statistics)
         self.checkpoints = CheckpointWriter(settings.checkpoints)
         # How long a step takes is not known before the first, which a request to stop would wait for 64 times.
-        self._most_at_once, self._sync_interval = (STEPS_PER_SYNC, STEPS_PER_SYNC) if net.backend.queues else (None, 1)
+        self._most_at_once = STEPS_PER_SYNC if net.backend.queues else None
+        self._sync_interval = self._most_at_once or 1
         self._start = time.perf_counter()
 
     # ---- from start to end --------------------------------------------------------------------------
