@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.compiled.state import LOOPS
+from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 
 Arguments = dict[str, Any]  # of a kernel, by name
@@ -42,12 +43,20 @@ def apart(values: np.ndarray) -> np.ndarray:
 
 
 def check_kernel(
-    name: str, make: Callable[..., Arguments], members: tuple[int, ...], dtype: str, *options: Any
+    name: str,
+    make: Callable[..., Arguments],
+    members: tuple[int, ...],
+    dtype: str,
+    *options: Any,
+    in_numpy: Callable[..., None] | None = None,
 ) -> None:
-    """All arrays among the arguments ``make(Draw(members, dtype), *options)``, when ``name`` has done its work."""
+    """All arrays among the arguments ``make(Draw(members, dtype), *options)``, when ``name`` has done its work.
+
+    ``in_numpy`` does it for comparison, NumPyBackend if it is not given.
+    """
     want, found, again = (make(Draw(members, dtype), *options) for _ in range(3))
     with np.errstate(all="ignore"):
-        getattr(NumPyBackend(), name)(**want)
+        (in_numpy or getattr(NumPyBackend, name))(NumPyBackend(), **want)
         be = compiled.loaded()
         getattr(be, name)(**found)
     assert_same(found, want, f"{name} {options} called")
@@ -86,10 +95,17 @@ def run_in_parts(launch: Any) -> None:
 
 
 def arrays_of(arguments: Arguments) -> dict[str, np.ndarray]:
-    return {name: value for name, value in arguments.items() if isinstance(value, np.ndarray)}
+    """By name; those of a batch that a loss is given, too."""
+    named = {name: value for key, value in arguments.items() for name, value in _fields(key, value)}
+    return {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+
+
+def _fields(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    return value._asdict().items() if isinstance(value, LossBatch) else [(name, value)]
 
 
 def assert_same(found: Arguments, want: Arguments, what: str) -> None:
     """The same numbers, so the same bits but for those of a nan and the sign of a zero."""
+    arrays = arrays_of(found)
     for name, value in arrays_of(want).items():
-        np.testing.assert_array_equal(found[name], value, f"{what}: {name}", strict=True)
+        np.testing.assert_array_equal(arrays[name], value, f"{what}: {name}", strict=True)

@@ -6,17 +6,38 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 CPUS: Final = Path("/sys/devices/system/cpu")
 CGROUPS: Final = Path("/sys/fs/cgroup")
 OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
+class UsableCores(NamedTuple):
+    """How many there are, and what limits them; ``limit`` is empty if nothing does but the machine."""
+
+    cores: int
+    limit: str
+
+
 def usable_cores() -> int:
     """Threads that can compute at the same time, at least 1; those of one core count once, as they share its units."""
+    return find_usable_cores().cores
+
+
+def find_usable_cores() -> UsableCores:
+    """The same with its reason."""
     set_by_user = _number(os.environ.get("OMP_NUM_THREADS"))  # as joblib sets it in its workers
-    return set_by_user if set_by_user is not None else max(1, min([_cores(), *_quotas()]))
+    if set_by_user is not None:
+        return UsableCores(set_by_user, "OMP_NUM_THREADS")
+    cores, quota = max(1, _cores()), min(_quotas(), default=None)
+    if quota is not None and quota < cores:
+        return UsableCores(max(1, quota), "the CPU quota of the container")
+    return UsableCores(cores, "the affinity of the process" if _is_bound() else "")
+
+
+def _is_bound() -> bool:
+    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < (os.cpu_count() or 1)
 
 
 def _number(text: str | None) -> int | None:

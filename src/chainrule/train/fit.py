@@ -25,7 +25,7 @@ from chainrule.train.records.progress import Progress
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
 from chainrule.train.settings import TrainingSettings
 from chainrule.train.steps import STEPS_PER_SYNC, steps_per_sync
-from chainrule.train.stop_request import StopRequest
+from chainrule.train.stop_request import StopRequest, group_stop
 
 CHECKPOINT_HINT = "a checkpoint takes the memory of parameters and moments up to three times: use a smaller net"
 
@@ -63,6 +63,7 @@ class Fit:
         self.valid_rows = 0 if held_out is None else len(held_out)
         self.identity, self.resume = identity, resume
         self.stop_request = StopRequest() if stop_request is None else stop_request
+        self._group_stop = group_stop()
         self.layout = FitLayout(net, settings, rows, held_out, diagnose=diagnose, left_out=left_out)
         self.state, self.rows = self.layout.state, self.layout.rows
         self.steps, self.run = self.state.steps, self.state.run
@@ -128,6 +129,7 @@ class Fit:
         if self.settings.moments is not None:
             self.settings.moments.steps = self.steps.updates_made()
         self.run.seconds = self._seconds()
+        self.run.execution = self.backend.execution()
 
     def _warn_of_silent_metrics(self, *, ended: bool) -> None:
         warn_of_silent([self.state.metric, self.state.rates.metric], self.run, ended=ended)
@@ -208,7 +210,10 @@ class Fit:
         return batches.count
 
     def _is_asked_to_stop(self) -> bool:
-        return self.stop_request.requested or self.callbacks.stop.requested
+        return self._is_interrupted() or self.callbacks.stop.requested
+
+    def _is_interrupted(self) -> bool:
+        return self.stop_request.requested or self._group_stop.requested
 
     def _last_step(self) -> tuple[int, float, float]:
         """Epoch (from 1), loss and learning rate of the step that was done last. Synchronises."""

@@ -40,6 +40,7 @@ class Step:
     """A launch that mixes all that it reads into each number that it writes: row by row, or all at once."""
 
     number: int
+    grain = 1
     sources: tuple[Rows, ...]  # read
     target: Rows  # read and written
     shared: tuple[Rows, ...]  # read by every row

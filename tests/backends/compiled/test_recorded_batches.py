@@ -159,3 +159,21 @@ def test_a_step_that_standardises_is_replayed_whole_and_in_parts(rng, dtype):
         for program, arrays in zip(programs, (whole, cut), strict=True):
             program(1)
             assert [a.tobytes() for a in arrays] == [a.tobytes() for a in wanted]
+
+
+def test_a_step_that_is_recorded_again_and_again_keeps_no_more(rng):
+    """Members and transposed views, which the step makes anew each time."""
+    backend = compiled.loaded()
+    a, b, out, kept = (rng.normal(size=(3, 4, 4)) for _ in range(4))
+
+    def step() -> None:
+        backend.matmul(a.transpose(0, 2, 1), b, out=out)
+        backend.copy(out[:, :2], out=kept[:, :2])
+
+    recorder = LOOPS.programs.StepRecorder()
+    launches = recorder.record(step)
+    held = len(recorder._memory)
+    for _ in range(3):
+        again = recorder.record(step, launches)
+        assert all(new is old for new, old in zip(again, launches, strict=True))
+    assert len(recorder._memory) == held

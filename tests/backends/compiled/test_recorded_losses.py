@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 
 import numpy as np
 import pytest
 
+from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.compiled import backend as compiled
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.backend import BATCH, HALTED, RUNNING, STEP
 from chainrule.backends.contract.losses import LossBatch
 from kernel_cases import WEIGHTINGS, weights_of
-from same_bits import apart, assert_same_bits
+from replays import Arguments, apart, check_kernel
 
 pytest.importorskip("numba", reason="numba is not installed")
 
@@ -42,9 +44,9 @@ OUTPUTS = {"quantile_loss": len(LEVELS), "gaussian_nll": 2}  # of a net, for eac
 OF_CLASSES = {"softmax_cross_entropy", "smoothed", "count_correct", *(name for name in LOSSES if "focal" in name)}
 
 
-def arrays_of(rng, name, shape, dtype, *, weighting="unweighted", axis="one net", special=False):
+def arrays_of(seed, name, shape, dtype, *, weighting="unweighted", axis="one net", special=False, halted=RUNNING):
     """All arrays of a LossBatch. ``axis``: members whose targets and weights are their own, or shared; or one net."""
-    (n, k), m = shape, MEMBERS
+    rng, (n, k), m = np.random.default_rng(seed), shape, MEMBERS
     logits = (3 * rng.normal(size=(m, n, k * OUTPUTS.get(name, 1)))).astype(dtype)
     if name in OF_CLASSES:
         targets = rng.integers(0, k, (m, n)).astype(np.int32)
@@ -66,25 +68,24 @@ def arrays_of(rng, name, shape, dtype, *, weighting="unweighted", axis="one net"
         if axis == "shared":
             targets, weights = targets[0].copy(), None if weights is None else weights[0].copy()
     state = np.zeros(3, np.int64)
-    state[STEP], state[BATCH], state[HALTED] = 5, 2, RUNNING
+    state[STEP], state[BATCH], state[HALTED] = 5, 2, halted
     return {
         "logits": logits, "targets": targets, "weights": weights, "state": state, "totals": totals,
         "dlogits": logits.copy(),
     }  # fmt: skip
 
 
-def check(name, arrays, *, scale=1.0, mean=True, in_place=False):
+def check(name, make_arrays, *, scale=1.0, mean=True, in_place=False):
     kernel, options = LOSSES[name]
 
-    def step(backend, given):
-        batch = LossBatch(**given)
+    def make(_) -> Arguments:
+        batch = LossBatch(**make_arrays())
         if kernel == "count_correct":
-            backend.count_correct(*batch[:4], totals=batch.totals)
-        else:
-            batch = batch._replace(dlogits=batch.logits) if in_place else batch
-            getattr(backend, kernel)(batch, **options, scale=scale, mean=mean)
+            return {name: value for name, value in batch._asdict().items() if name != "dlogits"}
+        batch = batch._replace(dlogits=batch.logits) if in_place else batch
+        return {"batch": batch, **options, "scale": scale, "mean": mean}
 
-    assert_same_bits(kernel, arrays, step, writes_over=in_place)
+    check_kernel(kernel, make, (), "")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -93,29 +94,27 @@ def test_losses_have_the_bits_of_numpy(name, shape):
     draws = random.Random(f"{name} {shape}")
     for dtype, axis, in_place in itertools.product(DTYPES, ["one net", "own", "shared"], [False, True]):
         weighting, special = draws.choice(WEIGHTINGS), draws.random() < 0.3
-        rng = np.random.default_rng(draws.randrange(1000))
-        arrays = arrays_of(rng, name, shape, dtype, weighting=weighting, axis=axis, special=special)
-        check(name, arrays, scale=draws.choice([1.0, 0.3]), mean=draws.choice([True, False]), in_place=in_place)
+        make_arrays = functools.partial(
+            arrays_of, draws.randrange(1000), name, shape, dtype, weighting=weighting, axis=axis, special=special
+        )
+        check(name, make_arrays, scale=draws.choice([1.0, 0.3]), mean=draws.choice([True, False]), in_place=in_place)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "squared_error", "count_correct"])
-def test_many_rows_are_added_up_in_the_buffers_of_numpy(rng, name, dtype):
+def test_many_rows_are_added_up_in_the_buffers_of_numpy(name, dtype):
     """float32 becomes float64 8192 numbers at a time."""
-    check(name, arrays_of(rng, name, (3 * 8192 + 17, 2), dtype, weighting="sample_weight"))
+    check(name, lambda: arrays_of(3, name, (3 * 8192 + 17, 2), dtype, weighting="sample_weight"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_run_that_has_halted_keeps_the_step_at_which_it_did(rng, dtype):
-    arrays = arrays_of(rng, "squared_error", (8, 2), dtype, special=True)
-    arrays["state"][HALTED] = 3
-    check("squared_error", arrays)
+def test_a_run_that_has_halted_keeps_the_step_at_which_it_did(dtype):
+    check("squared_error", lambda: arrays_of(3, "squared_error", (8, 2), dtype, special=True, halted=3))
 
 
-def test_weights_of_another_dtype_are_left_to_numpy(rng):
-    arrays = arrays_of(rng, "squared_error", (8, 2), "float32", weighting="sample_weight")
+def test_weights_of_another_dtype_are_left_to_numpy():
+    arrays = arrays_of(3, "squared_error", (8, 2), "float32", weighting="sample_weight")
     arrays["weights"] = arrays["weights"].astype(np.float64)
-    be, recorder = compiled.loaded(), LOOPS.programs.StepRecorder()
-    batch = LossBatch(**arrays)
-    with pytest.raises(Exception, match=r"elementwise_loss of arrays of dtype float32, float64 has no compiled loop"):
-        recorder.record(lambda: be.elementwise_loss(batch, "squared_error", scale=1.0, mean=True))
+    be, batch = compiled.loaded(), LossBatch(**arrays)
+    with pytest.raises(NotRecordableError, match="elementwise_loss of arrays of dtype float32, float64"):
+        LOOPS.programs.StepRecorder().record(lambda: be.elementwise_loss(batch, "squared_error", scale=1.0, mean=True))

@@ -23,6 +23,9 @@ KERNELS = "from chainrule.backends.numpy import blas; print(blas.core_name())"
 class Library(dict):
     """A library of Python functions, as `ctypes` has those of C."""
 
+    __hash__ = object.__hash__  # type: ignore[assignment]
+    __eq__ = object.__eq__
+
     _name = "libtest.so"
 
     def __missing__(self, symbol):

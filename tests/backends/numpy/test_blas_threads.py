@@ -179,7 +179,7 @@ def test_a_process_with_one_thread_is_left_with_one(count):
 
 @pytest.mark.parametrize("why", ["no BLAS", "a BLAS that does not tell"])
 def test_without_a_number_to_set_it_does_nothing(why, monkeypatch):
-    unknown = None if why == "no BLAS" else blas.Blas("accelerate", "", 64, {}, "", "")
+    unknown = None if why == "no BLAS" else blas.Blas("accelerate", "", 64, object(), "", "")
     monkeypatch.setattr(blas, "find", lambda: unknown)
     assert not can_limit()
     with single_thread(), single_thread():

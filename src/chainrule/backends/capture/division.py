@@ -16,6 +16,8 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from chainrule.backends.capture.memory import Span
 
+SEVERAL: Final = -1  # in place of the number of a thread
+
 LINE: Final = 16  # numbers of a long vector: no two threads write to the same cache line
 
 
@@ -31,6 +33,10 @@ class Divisible(Protocol):
     @property
     def rows(self) -> int:
         """How many rows may be divided; 0 if none."""
+
+    @property
+    def grain(self) -> int:
+        """Its parts end at a multiple of so many units of rows."""
 
     @property
     def cost(self) -> float:
@@ -75,7 +81,7 @@ def divide(launches: Sequence[Divisible], threads: int, *, unit: int, by_rows: b
 
 def _cut(launch: Divisible, threads: int, unit: int) -> list[Divisible]:
     """A part for each thread, or the launch as a whole if it has too few rows."""
-    rows = launch.rows
+    rows, unit = launch.rows, unit * launch.grain
     if rows >= threads * 4 * unit * LINE:  # a vector of parameters, say
         unit *= LINE
     units = -(-rows // unit)
@@ -163,8 +169,8 @@ class _Phase:
         self._load[thread] += part.cost
         for cell in _each(part.reads):
             self._readers.setdefault(cell, set()).add(thread)
-        for cell in _each(part.writes):
-            self._writer[cell] = thread
+        for cell in _each(part.writes):  # parts of one launch may write to memory that is not cut
+            self._writer[cell] = thread if self._writer.get(cell, thread) == thread else SEVERAL
 
 
 def _each(ranges: Iterable[tuple[int, int]]) -> Iterable[int]:

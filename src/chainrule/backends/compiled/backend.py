@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -12,6 +11,8 @@ from chainrule.backends.compiled import (
     batches,
     calls,
     columns,
+    embedding,
+    ensembles,
     fits,
     layers,
     loading,
@@ -30,6 +31,7 @@ from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import KERNELS
 from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.numpy.blas_threads import single_thread
 from chainrule.host_cores import usable_cores
 
 __all__ = ["CompiledBackend", "cpu_backend", "describe", "is_available", "loaded"]
@@ -54,10 +56,15 @@ class CompiledBackend(NumPyBackend):
     activate = layers.activate
     activation_backward = layers.activation_backward
 
+    layer_norm = normalization.layer_norm
     layer_norm_backward = normalization.layer_norm_backward
+    batch_norm = normalization.batch_norm
+    batch_norm_inference = normalization.batch_norm_inference
     batch_norm_backward = normalization.batch_norm_backward
-    _moments = normalization.moments
-    _normalize = normalization.normalize
+
+    embed = embedding.embed
+    embed_backward = embedding.embed_backward
+    embed_means = embedding.embed_means
 
     join_columns = columns.join_columns
     take_columns = columns.take_columns
@@ -85,6 +92,8 @@ class CompiledBackend(NumPyBackend):
     quantiles = predictions.quantiles
     mean_and_variance = predictions.mean_and_variance
 
+    mean_of_members = ensembles.mean_of_members
+
     sgd = optimisers.sgd
     adam = optimisers.adam
     clip_by_global_norm = optimisers.clip_by_global_norm
@@ -99,17 +108,21 @@ class CompiledBackend(NumPyBackend):
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        start, booked = time.perf_counter(), LOOPS.spent
-        with super().running():
+        with fits.time_outside() as outside, super().running():
             yield
-        if not LOOPS.is_loaded:  # predictions count too; steps have been booked by `capture`
-            loading.spend(time.perf_counter() - start - (LOOPS.spent - booked))
+        if not LOOPS.is_loaded and fits.current() is None:  # in a fit it is decided before its first step
+            loading.spend(outside.seconds)
 
     @contextlib.contextmanager
     def fitting(self, work: Work) -> Iterator[None]:
         loading.load_for(work)
         with super().fitting(work), fits.fit_scope(work):
             yield
+
+    def beside_others(self) -> contextlib.AbstractContextManager[None] | None:
+        # One thread for BLAS also before the first step and after the last, so that the bits do not depend on whether
+        # another fit has asked for that.
+        return single_thread() if LOOPS.is_loaded else None
 
     def fingerprint(self) -> dict[str, str | int]:
         found, scope = super().fingerprint(), fits.current()
@@ -118,16 +131,31 @@ class CompiledBackend(NumPyBackend):
             found["threads"] = scope.threads  # at most so many parts of a step
         return found
 
+    def execution(self) -> dict[str, str | int]:
+        found, scope = super().execution(), fits.current()
+        if scope is None:
+            return found
+        if not LOOPS.is_loaded:
+            return {**found, "implementation": f"NumPy: {LOOPS.problem or SHORT}", "threads": 1}
+        one_by_one = scope.problem or ("" if scope.parts else LATE)
+        how = f"called one by one: {one_by_one}" if one_by_one else "recorded steps"
+        return {**found, "implementation": f"compiled, {how}", "threads": max(1, scope.parts)}
+
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         if not LOOPS.is_loaded:
             return super().capture(step)
         scope = fits.current()
-        captured = CapturedStep(step, LOOPS.programs.StepRecorder(usable_cores() if scope is None else scope.threads))
+        recorder = LOOPS.programs.StepRecorder(usable_cores() if scope is None else scope.threads)
+        captured = CapturedStep(step, recorder)
 
         def replay(times: int) -> None:
             if scope is not None and not captured.problem:
                 scope.hold_blas()
             captured.replay(times)
+            if captured.problem and LOOPS.is_loaded:
+                LOOPS.are_called_one_by_one(captured.problem)
+            if scope is not None:
+                scope.note(captured.problem, recorder.parts)
 
         return replay
 
@@ -141,6 +169,9 @@ class CompiledBackend(NumPyBackend):
         return recording.memory[key]
 
 
+SHORT: Final = "the fit is shorter than loading compiled loops"
+LATE: Final = "compiled loops were loaded after it began"
+
 # Operations that are made of others, and so of launches.
 COMPOSED: Final = frozenset({"matmul_activation_backward"})
 
@@ -151,7 +182,9 @@ for _name in KERNELS - COMPOSED - vars(CompiledBackend).keys():
 def cpu_backend() -> NumPyBackend:
     """The best implementation for this host: compiled if numba is installed and not switched off."""
     if not is_available():
-        return NumPyBackend()
+        backend = NumPyBackend()
+        backend.reason = "CHAINRULE_COMPILED=0" if loading.wanted() == "0" else "numba is not installed"
+        return backend
     if loading.wanted() == "1":
         loading.load()
     return CompiledBackend()

@@ -55,6 +55,10 @@ def copy(self: NumPyBackend, source: Array, *, out: Array) -> None:
         return
     loops = LOOPS.batches
     _refuse_unknown(source, out)
+    if source.ndim < out.ndim:  # rows that all members share
+        for of_member in each_member((source, source.ndim), (out, out.ndim - 1)):
+            copy(self, of_member[0], out=of_member[1])
+        return
     for of_source, of_out in contiguous_parts(source, out):
         if of_out.ndim < 2:
             call(loops.copy, of_source.reshape(-1), of_out.reshape(-1))
@@ -93,6 +97,8 @@ def _refuse_unknown(source: Array, out: Array) -> None:
 
 def _as_matrix(array: Array) -> Array:
     """The same memory with all axes but the last in one."""
+    if not array.ndim:  # of rows that are not contiguous themselves
+        raise NotCompiledError("numbers of a row that lie apart")
     return array if array.ndim == 2 else array.reshape(-1, array.shape[-1])
 
 

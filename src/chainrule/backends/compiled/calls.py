@@ -45,10 +45,12 @@ class Recording:
 
     def views(self, array: Array) -> list[Array]:
         """The entries of its first axis: the same objects every time, which makes them quick to compare."""
-        held, views = self.memory.get(id(array), (None, []))
-        if held is not array:
-            self.memory[id(array)] = array, (views := list(array))
-        return views
+        # By its place: a step may make the array anew each time, as it does transposed ones. The views keep the memory.
+        place = "views", array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
+        if place not in self.memory:
+            self.memory[place] = list(array)
+        found: list[Array] = self.memory[place]
+        return found
 
 
 class _OfThread(threading.local):
@@ -76,15 +78,25 @@ def record(step: Callable[[], None], known: Sequence[Any], memory: dict[Any, Any
 def refuse_in_recording(what: str) -> None:
     """NotRecordableError if a step is being recorded: for what is not made of launches alone."""
     if _thread.recording is not None:
-        raise NotRecordableError(f"{what} has no compiled loop and cannot be part of a recorded step")
+        raise NotRecordableError(f"{what} has no compiled loop")
 
 
 def call(loop: Any, *arguments: Any) -> None:
     """``loop(*arguments)``, arrays and integers."""
     if _thread.recording is None:
+        refuse_other_lengths(loop, arguments)
         loop(*arguments)
     else:
         _thread.recording.add(LOOPS.launches.LoopLaunch, loop, arguments)
+
+
+def refuse_other_lengths(loop: Any, arguments: Sequence[Any]) -> None:
+    """ValueError if the arrays that are worked through row by row differ in length: a loop would go beyond an end."""
+    rows = loop.form.rows
+    for place in rows[1:]:
+        if len(arguments[place]) != len(arguments[rows[0]]):
+            lengths = [len(arguments[place]) for place in rows]
+            raise ValueError(f"{loop.__name__}: expected arrays of one length, got {lengths}")
 
 
 def call_ufunc(ufunc: np.ufunc, *inputs: Array, out: Array) -> None:
@@ -123,7 +135,7 @@ def each_member(*arrays: tuple[Array | None, int]) -> Iterator[tuple[Any, ...]]:
     of_members = [array is not None and array.ndim > rank for array, rank in arrays]
     if not any(of_members):
         return iter([tuple([array for array, _ in arrays])])
-    members = next(len(array) for (array, _), has in zip(arrays, of_members, strict=True) if has)
+    members = next(len(array) for array, rank in arrays if array is not None and array.ndim > rank)
     if _thread.recording is not None:
         _thread.recording.members = max(_thread.recording.members, members)
     return zip(
@@ -154,6 +166,11 @@ def numbers_of(values: tuple[float, ...], dtype: Any) -> Array:
 
 def known_dtype(*arrays: Array) -> None:
     """NotCompiledError unless all are of one dtype that loops know."""
-    char = arrays[0].dtype.char
-    if char not in COMPILED_DTYPES or any(array.dtype.char != char for array in arrays):
-        raise NotCompiledError(f"arrays of dtype {', '.join(sorted({str(array.dtype) for array in arrays}))}")
+    dtype = arrays[0].dtype
+    if dtype.char in COMPILED_DTYPES:
+        for array in arrays:
+            if array.dtype is not dtype and array.dtype != dtype:
+                break
+        else:
+            return
+    raise NotCompiledError(f"arrays of dtype {', '.join(sorted({str(array.dtype) for array in arrays}))}")

@@ -69,7 +69,7 @@ class Choice:
 
     def _some(self, times: int) -> int:
         """Do it so many times, or in a trial perhaps fewer; how many."""
-        if LOAD.threads >= self._threads:  # as many others as there are cores, which need no help from each other
+        if LOAD.threads + 1 >= self._threads:  # with this as many as there are cores: none needs help
             self._do(times, together=False)
             return times
         better = self._seconds[True] <= self._seconds[False]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 
 from chainrule.backends.contract.work import Work
@@ -17,6 +18,12 @@ class FitScope:
     def __init__(self, threads: int, held: contextlib.ExitStack) -> None:
         self.threads = threads
         self._held, self._holds_blas = held, False
+        self.problem = ""  # why steps are called one by one, if some are
+        self.parts = 0  # the most that a recorded step was divided into
+
+    def note(self, problem: str, parts: int) -> None:
+        """How a step was done."""
+        self.problem, self.parts = self.problem or problem, max(self.parts, parts)
 
     def hold_blas(self) -> None:
         """From now on to the end of the fit BLAS has one thread: steps are divided among our own."""
@@ -25,8 +32,15 @@ class FitScope:
             self._holds_blas = True
 
 
+class Outside:
+    """What :func:`time_outside` measures."""
+
+    seconds = 0.0
+
+
 class _OfThread(threading.local):
     scope: FitScope | None = None
+    counted = 0.0  # seconds, of fits and of what :func:`time_outside` has measured
 
 
 _thread = _OfThread()
@@ -38,10 +52,24 @@ def fit_scope(work: Work) -> Iterator[None]:
     outer = _thread.scope
     with contextlib.ExitStack() as held:
         _thread.scope = FitScope(work.threads or usable_cores(), held)
+        start, before = time.perf_counter(), _thread.counted
         try:
             yield
         finally:
             _thread.scope = outer
+            _thread.counted = before + time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def time_outside() -> Iterator[Outside]:
+    """The seconds of a block that are of no fit in it, and of no block of this kind in it."""
+    outside, start, before = Outside(), time.perf_counter(), _thread.counted
+    try:
+        yield outside
+    finally:
+        elapsed = time.perf_counter() - start
+        outside.seconds = max(0.0, elapsed - (_thread.counted - before))
+        _thread.counted = before + elapsed
 
 
 def current() -> FitScope | None:

@@ -7,6 +7,7 @@ touched an array (:mod:`chainrule.backends.compiled.state`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import pickle
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import numba
 from numba.core import compiler, serialize
 from numba.core.caching import Cache
+from numba.extending import intrinsic as _intrinsic
 
 from chainrule.backends.compiled import loop_cache
 from chainrule.backends.compiled.state import LOOPS
@@ -47,6 +49,7 @@ class LoopCache(Cache):
                 return None
             name, compiled = pickle.loads(content)
             if name == (self._name, key):
+                LOOPS.found.add(place.name)
                 return compiler.CompileResult._rebuild(target_context, *compiled)
         return None
 
@@ -58,6 +61,7 @@ class LoopCache(Cache):
                 LOOPS.is_not_kept(loop_cache.find_problem())
             else:
                 loop_cache.write(place, serialize.dumps(((self._name, key), data._reduce())))
+                LOOPS.made.add(place.name)
         except Exception as error:
             LOOPS.is_not_kept(loop_cache.describe(error))
 
@@ -67,12 +71,19 @@ class LoopCache(Cache):
         numba's own key has closures pickled, and a loop that closes over another never has the same in two processes.
         """
         code = self._py_func.__code__.co_code
-        return repr((signature, codegen.magic_tuple(), code, _closed_over(self._py_func), self._variant))
+        return repr((signature, _processor(codegen), code, _closed_over(self._py_func), self._variant))
 
     def _place(self, key: str) -> Path | None:
         folder = loop_cache.folder()
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         return None if folder is None else folder / f"{self._name}-{digest}"
+
+
+@functools.cache
+def _processor(codegen: Any) -> tuple[Any, ...]:
+    """What machine code depends on; numba asks LLVM for it, which takes as long as reading a loop."""
+    found: tuple[Any, ...] = codegen.magic_tuple()
+    return found
 
 
 def _closed_over(function: Callable[..., Any]) -> list[Any]:
@@ -85,6 +96,9 @@ def _closed_over(function: Callable[..., Any]) -> list[Any]:
     ]
 
 
+intrinsic: Any = _intrinsic  # a function of a loop whose instructions are written out
+
+
 class Form(NamedTuple):
     """What is known of the arguments of a loop, by position: which memory it changes, and how its work is divided.
 
@@ -95,22 +109,25 @@ class Form(NamedTuple):
         if the loop has to see all of them at once
     first : of a number, that of the first row of a part; -1 if there is none
     picked : of the arrays, those of which few elements are read
+    each : of an array, that for each of whose elements all others are gone through; -1 if they are once
     """
 
     writes: tuple[int, ...]
     rows: tuple[int, ...]
     first: int
     picked: tuple[int, ...] = ()
+    each: int = -1
 
 
 def loop(
-    *, writes: str, rows: str = "", first: str = "", picks: str = "", variant: str = ""
+    *, writes: str, rows: str = "", first: str = "", picks: str = "", each: str = "", variant: str = ""
 ) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function at its first call; ImportError when numba has been told to compile nothing.
 
-    ``writes``, ``rows``, ``first`` and ``picks`` name arguments, see :class:`Form`. Arguments are arrays and integers:
-    a loop is also called by its address, where all of them stand in integer registers (:mod:`launches`). A number that
-    is not an integer comes as an array of one. ``variant`` tells loops of one text apart that differ in an intrinsic.
+    ``writes``, ``rows``, ``first``, ``picks`` and ``each`` name arguments, see :class:`Form`. Arguments are arrays and
+    integers: a loop is also called by its address, where all of them stand in integer registers (:mod:`launches`). A
+    number that is not an integer comes as an array of one. ``variant`` tells loops of one text apart that differ in an
+    intrinsic.
     """
 
     def compiled(function: Callable[..., Any]) -> Any:
@@ -120,7 +137,7 @@ def loop(
         dispatcher._cache = LoopCache(function, variant)
         places = {name: place for place, name in enumerate(inspect.signature(function).parameters)}
         written, cut, picked = (tuple(places[name] for name in names.split()) for names in (writes, rows, picks))
-        dispatcher.form = Form(written, cut, places[first] if first else -1, picked)
+        dispatcher.form = Form(written, cut, places.get(first, -1), picked, places.get(each, -1))
         return dispatcher
 
     return compiled

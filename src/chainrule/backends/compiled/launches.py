@@ -22,8 +22,11 @@ import numpy as np
 
 from chainrule.backends.capture.memory import Span, spans
 from chainrule.backends.compiled import ufuncs
+from chainrule.backends.compiled.calls import refuse_other_lengths
 from chainrule.backends.compiled.jit import Form
 from chainrule.backends.contract.arrays import Array
+
+_type_of_array: Any = numba.typeof
 
 WORD: Final = 8  # bytes
 PER_ELEMENT: Final = 5e-5  # microseconds that a loop takes for an element that it reads or writes, or about that
@@ -37,6 +40,7 @@ RESULT_AND_ERROR: Final = (_RESULT.ctypes.data, _RESULT.ctypes.data + 64)
 class Launch(abc.ABC):
     """A function of the processor with its arguments, arrays and integers."""
 
+    grain = 1  # units of rows at a multiple of which its parts end
     form: Form  # which arguments are written, and which are cut into parts: see jit.Form
 
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
@@ -44,10 +48,12 @@ class Launch(abc.ABC):
 
     def is_of(self, function: Any, arguments: tuple[Any, ...]) -> bool:
         """Whether it is of this function on the same memory."""
-        return self.function is function and (
-            self.arguments is arguments
-            or (len(arguments) == len(self.arguments) and all(map(_is_same, self.arguments, arguments)))
-        )
+        if self.function is not function or len(self.arguments) != len(arguments):
+            return False
+        for one, other in zip(self.arguments, arguments, strict=True):
+            if one is not other and not _is_same(one, other):
+                return False
+        return True
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -65,7 +71,8 @@ class Launch(abc.ABC):
     def cost(self) -> float:
         """About how long it takes one thread, in microseconds."""
         touched = (a for place, a in enumerate(self.arguments) if place not in self.form.picked)
-        return sum(a.size for a in touched if isinstance(a, np.ndarray)) * PER_ELEMENT
+        times = self.arguments[self.form.each].size if self.form.each >= 0 else 1
+        return times * sum(a.size for a in touched if isinstance(a, np.ndarray)) * PER_ELEMENT
 
     # ---- memory and parts --------------------------------------------------------------------------
 
@@ -99,6 +106,7 @@ class LoopLaunch(Launch):
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
         super().__init__(function, arguments)
         self.form = function.form
+        refuse_other_lengths(function, arguments)
         self._address = address_of(function, tuple(map(type_of, arguments)))  # compiled here, before any of it runs
 
     def address(self) -> int:
@@ -163,15 +171,13 @@ def _is_no_word(kind: Any) -> bool:
 def type_of(argument: Any) -> Any:
     """The type that numba compiles for; TypeError for what stands in no integer register."""
     if isinstance(argument, np.ndarray):
-        return numba.typeof(argument)
+        return _type_of_array(argument)
     if isinstance(argument, int | np.integer):  # a bool too
         return numba.types.int64
     raise TypeError(f"expected arrays and integers, got {type(argument).__name__}")
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    if one is other:
-        return True
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return _place(one) == _place(other)
     return not isinstance(one, np.ndarray) and not isinstance(other, np.ndarray) and bool(one == other)

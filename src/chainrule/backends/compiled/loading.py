@@ -11,12 +11,14 @@ that. The loops give the same bits as NumPy, so it does not matter when they com
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import os
+import threading
 from typing import Final
 
 from chainrule.backends.compiled import loop_cache
-from chainrule.backends.compiled.state import LOOPS
+from chainrule.backends.compiled.state import LOOPS, MACHINERY, TOPICS
 from chainrule.backends.contract.work import Work
 from chainrule.environment import switch
 from chainrule.errors import first_line
@@ -25,9 +27,9 @@ from chainrule.host_memory import free_host_memory
 LOADING: Final = 1.0  # seconds to import numba and take the loops from the cache
 COMPILING: Final = 10.0  # seconds to compile them first
 # Seconds that NumPy takes, about: for a call of a kernel, a number that it reads or writes, an operation of a product.
-CALL: Final = 4e-6
-NUMBER: Final = 1e-9
-OPERATION: Final = 1.5e-11
+CALL: Final = 2.2e-6
+NUMBER: Final = 3.5e-10
+OPERATION: Final = 7e-12
 MEMORY: Final = 512 << 20  # bytes that numba may take; LLVM ends the process that has not got them
 
 
@@ -48,9 +50,12 @@ def _is_installed() -> bool:
 
 
 def load_for(work: Work) -> None:
-    """Load them if a fit of so much work takes NumPy longer than loading them."""
-    if is_available() and not (LOOPS.is_loaded or LOOPS.problem) and seconds_in_numpy(work) >= price():
-        load()
+    """Before a fit: load them if it, with all that was done before, takes NumPy longer than loading them.
+
+    Fits are booked by their work and not by their time, so that the same fits have the same implementation every time.
+    """
+    if is_available() and not (LOOPS.is_loaded or LOOPS.problem):
+        spend(seconds_in_numpy(work))
 
 
 def seconds_in_numpy(work: Work) -> float:
@@ -67,7 +72,7 @@ def price() -> float:
 
 
 def spend(seconds: float) -> None:
-    """Book time spent computing; load when it has become worth it."""
+    """Book time that computing takes NumPy, or has taken it; load when it has become worth it."""
     LOOPS.spent += seconds
     if LOOPS.spent < LOADING:
         return
@@ -76,49 +81,32 @@ def spend(seconds: float) -> None:
 
 
 def load() -> None:
-    """Load the loops now, unless they are loaded or have been given up."""
-    if LOOPS.is_loaded or LOOPS.problem:
-        return
+    """Load the loops now, unless they are loaded or have been given up. Other threads that want them wait."""
+    with LOOPS.loading:
+        if not (LOOPS.is_loaded or LOOPS.problem):
+            _load()
+
+
+def _load() -> None:
     free = free_host_memory()
     if free is not None and free < MEMORY:
         LOOPS.give_up(f"not loaded: they need {MEMORY:,} bytes of memory and {free:,} are free")
         return
     try:
-        from chainrule.backends.compiled import launches, products, programs
-        from chainrule.backends.compiled.loops import (
-            batches,
-            columns,
-            gates,
-            layers,
-            losses,
-            normalization,
-            optimisers,
-            piecewise,
-            predictions,
-            random,
-            replay,
-            target_losses,
-        )
+        modules = {topic: importlib.import_module(f"{__package__}.loops.{topic}") for topic in TOPICS}
+        modules |= {name: importlib.import_module(f"{__package__}.{name}") for name in MACHINERY}
     except Exception as error:  # a numba that does not fit this NumPy, an environment that it refuses, ...
         LOOPS.give_up(f"cannot be loaded: {type(error).__name__}: {first_line(error)}")
     else:
-        LOOPS.take(
-            launches=launches,
-            products=products,
-            programs=programs,
-            replay=replay,
-            batches=batches,
-            layers=layers,
-            columns=columns,
-            piecewise=piecewise,
-            gates=gates,
-            losses=losses,
-            predictions=predictions,
-            target_losses=target_losses,
-            normalization=normalization,
-            optimisers=optimisers,
-            random=random,
-        )
+        LOOPS.take(modules)
+
+
+def _renew_lock() -> None:
+    LOOPS.loading = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_renew_lock)  # another thread of the parent may have had it
 
 
 def describe() -> str:

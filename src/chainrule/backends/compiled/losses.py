@@ -106,8 +106,12 @@ def repeated(value: float, count: int, dtype: Any) -> Array:
 
 
 def known_arrays(batch: LossBatch) -> None:
-    """NotCompiledError unless loops know the arrays."""
-    of_rows = [array for array in (batch.targets, batch.weights) if array is not None and array.dtype.kind not in "iu"]
+    """NotCompiledError unless loops know the arrays: labels are integers, numbers are of the dtype of the logits."""
+    are_labels = batch.targets.dtype.kind in "iu"
+    axes = batch.logits.ndim - are_labels - batch.targets.ndim
+    if not (axes == 0 or (axes == 1 and batch.logits.ndim == 3)):  # which members may share
+        raise NotCompiledError(f"logits of shape {batch.logits.shape} and targets of {batch.targets.shape}")
+    of_rows = [array for array in (None if are_labels else batch.targets, batch.weights) if array is not None]
     known_dtype(batch.logits, batch.dlogits, *of_rows)
     if batch.totals.dtype != DOUBLE:
         raise NotCompiledError(f"totals of dtype {batch.totals.dtype}")

@@ -25,6 +25,8 @@ class ProductLaunch(Launch):
     def __init__(self, function: str, arguments: tuple[Array, Array, Array]) -> None:
         super().__init__(function, arguments)
         self._routine, self._loop, self._arguments = _called(*arguments)
+        # A column of a transposed matrix: OpenBLAS keeps the bits of parts that are twice as long.
+        self.grain = 2 if arguments[1].shape[1] == 1 and not arguments[0].flags.c_contiguous else 1
 
     def address(self) -> int:
         return address_of(self._loop, (numba.types.int64, numba.types.int64))

@@ -39,6 +39,7 @@ class StepRecorder:
         self._threads = threads
         self._memory: dict[Any, Any] = {}
         self._members = 1
+        self.parts = 0  # of the last program, 0 before there is one
 
     def record(self, step: Callable[[], None], known: Sequence[Launch] = ()) -> list[Launch]:
         """What ``step`` launches; see :func:`calls.record`."""
@@ -48,6 +49,11 @@ class StepRecorder:
 
     def program(self, launches: Sequence[Launch]) -> Callable[[int], None]:
         """``run(times)`` of all of these launches, on as many threads as pay."""
+        made = self._program(launches)
+        self.parts = made.parts
+        return made
+
+    def _program(self, launches: Sequence[Launch]) -> Program | SharedProgram:
         if self._threads > 1:
             cost = sum(launch.cost for launch in launches)
             if cost >= LEAST_COST:

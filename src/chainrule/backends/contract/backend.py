@@ -164,6 +164,10 @@ class Backend(
         """What the bits of its results depend on: two machines that agree in it give the same bits."""
         return {"device": self.device, "precision": self.precision}
 
+    def execution(self) -> dict[str, str | int]:
+        """How the fit that this thread is in has been computed so far, for people: its ``implementation`` at least."""
+        return {"implementation": self.name}
+
     def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Memory of the host, its values undefined, for :meth:`send`: page-locked if a device reads it by itself."""
         return np.empty(shape, dtype)
@@ -187,6 +191,11 @@ class Backend(
     def fitting(self, work: Work) -> contextlib.AbstractContextManager[None]:
         """A fit of so much work: within, an implementation may use what it takes from the process, and gives back."""
         return contextlib.nullcontext()
+
+    def beside_others(self) -> contextlib.AbstractContextManager[None] | None:
+        """What a thread enters for a fit beside which other threads of this process fit; None if they would only wait
+        for each other: for the device, or for the GIL."""
+        return None
 
     @abc.abstractmethod
     def synchronize(self) -> None:

@@ -27,6 +27,7 @@ class NumPyBackend(ReferenceBackend):
     queues = False
     working_set = 1 << 20  # products of fewer rows run slower, activations beyond a few MiB leave the cache
     xp = np
+    reason = ""  # why it is not the compiled implementation that was chosen
 
     def __repr__(self) -> str:
         return f"<chainrule backend {self.name} on {self.device}>"
@@ -76,6 +77,10 @@ class NumPyBackend(ReferenceBackend):
     def fingerprint(self) -> dict[str, str | int]:
         numbers = {"numpy": np.__version__, "processor": platform.machine()}
         return {**super().fingerprint(), **numbers, "blas": blas.core_name(), "blas threads": blas.threads()}
+
+    def execution(self) -> dict[str, str | int]:
+        found: dict[str, str | int] = {"implementation": f"NumPy: {self.reason}" if self.reason else "NumPy"}
+        return {**found, "blas threads": threads} if (threads := blas.threads()) else found
 
     def synchronize(self) -> None:
         """Nothing is ever under way: a NumPy call returns when it is done."""

@@ -94,6 +94,12 @@ class Blas(NamedTuple):
         return ThreadFunctions(lambda: max(1, int(get())), set_count, per_thread)  # BLIS says -1 for 1
 
 
+@functools.lru_cache(maxsize=4)
+def thread_functions_of(blas: Blas) -> ThreadFunctions | None:
+    """The same functions every time: one of ctypes is a cycle, which only the collector frees."""
+    return blas.thread_functions()
+
+
 def find() -> Blas | None:
     """The BLAS of NumPy, searched and checked once in a process; None if there is none to be called by address."""
     return _found()[0]
@@ -107,7 +113,12 @@ def problem() -> str:
 def core_name() -> str:
     """The kernels in use, "Haswell" or "SkylakeX" say; empty if NumPy has another BLAS than OpenBLAS."""
     blas = find()
-    name = None if blas is None else blas.own("openblas_get_corename")
+    return "" if blas is None else _core_name_of(blas)
+
+
+@functools.lru_cache(maxsize=4)
+def _core_name_of(blas: Blas) -> str:
+    name = blas.own("openblas_get_corename")
     if name is None:
         return ""
     name.restype = ctypes.c_char_p
@@ -126,7 +137,7 @@ def rows_at_a_time() -> int:
 def threads() -> int:
     """How many threads a product may use, which decides how its sums are parted; 0 if that is not known."""
     blas = find()
-    functions = None if blas is None else blas.thread_functions()
+    functions = None if blas is None else thread_functions_of(blas)
     return 0 if functions is None else functions.get()
 
 
@@ -173,6 +184,7 @@ def _libraries() -> Iterator[Any]:
             continue
 
 
+@functools.lru_cache(maxsize=64)  # a function of ctypes is a cycle, which only the collector frees
 def _address(library: Any, symbol: str) -> int | None:
     try:
         return ctypes.cast(library[symbol], ctypes.c_void_p).value

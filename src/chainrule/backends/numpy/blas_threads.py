@@ -75,7 +75,7 @@ def single_thread() -> Iterator[None]:
 
 def _functions() -> ThreadFunctions | None:
     found = blas.find()
-    return None if found is None else found.thread_functions()
+    return None if found is None else blas.thread_functions_of(found)
 
 
 def _enter(functions: ThreadFunctions, state: _State, holders: _Holders, holder: object) -> None:

@@ -57,7 +57,7 @@ def as_host_array(values: Any) -> np.ndarray:
         raise DataError(f"not a regular array of numbers: {error}") from error
 
 
-def scratch(self: ArrayOperations, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
+def scratch(self: ArrayOperations, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
     count = math.prod(shape)
     held: dict[Any, Array] = _buffers.__dict__
     buffer = held.get((use, dtype))  # a name made of the dtype would take longer to spell than the kernel to run

@@ -1,4 +1,8 @@
-"""Loops of columns: side by side, cut out, and each times a factor."""
+"""Loops of columns: side by side, cut out, and each times a factor.
+
+A row is cut before a loop goes along it: of an index that is a sum a compiler does not know that it is not negative,
+which would count from the end, and uses no vector instructions.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,27 @@ def join(left: Any, right: Any, out: Any) -> None:
     for i in range(n):
         for j in range(k):
             out[i, j] = left[i, j]
+        rest = out[i, k:]
         for j in range(right.shape[1]):
-            out[i, k + j] = right[i, j]
+            rest[j] = right[i, j]
 
 
 @loop(writes="out", rows="source out")
 def take(source: Any, start: int, out: Any) -> None:
     n, k = out.shape
     for i in range(n):
+        row = source[i, start : start + k]
         for j in range(k):
-            out[i, j] = source[i, start + j]
+            out[i, j] = row[j]
 
 
 @loop(writes="out", rows="source out")
 def add(source: Any, start: int, out: Any) -> None:
     n, k = out.shape
     for i in range(n):
+        row = source[i, start : start + k]
         for j in range(k):
-            out[i, j] += source[i, start + j]
+            out[i, j] += row[j]
 
 
 @loop(writes="out", rows="x out")

@@ -6,14 +6,13 @@ from typing import Any, Final
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.jit import intrinsic, loop
 
 _WORD: Final = ir.IntType(64)
 _REALS: Final = {"s": ir.FloatType(), "d": ir.DoubleType()}
 
-# The arguments of a routine in C: e an enumeration, i an integer of BLAS, p an address, 1 and 0 the numbers alpha, beta.
+# The arguments of a routine: e an enumeration, i an integer of BLAS, p an address, 1 and 0 the numbers alpha and beta.
 _GEMM, _GEMV, _DOT = "eeeiii1pipi0pi", "eeii1pipi0pi", "ipipi"
 
 

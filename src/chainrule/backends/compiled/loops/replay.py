@@ -6,9 +6,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.jit import intrinsic, loop
 
 SIZES = (8, 16, 24, 32, 48, 64, 96, 128)  # words that a function is called with; more than it takes do no harm
 

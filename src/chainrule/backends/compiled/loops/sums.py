@@ -10,6 +10,9 @@ import numpy as np
 BUFFER = 8192  # numbers; so many NumPy converts at a time if a sum has another dtype
 BLOCK = 128  # numbers; more of them NumPy adds up in halves
 
+# Unsigned: of a signed index a compiler does not know that it is not negative, which would count from the end.
+I1, I2, I3, I4, I5, I6, I7, I8 = (np.uint64(i) for i in range(1, 9))
+
 part: Any = numba.njit(nogil=True, error_model="numpy")
 
 
@@ -18,21 +21,23 @@ def sum_of_block(a: Any) -> Any:
     """Of up to 128 numbers, by eight at a time (NumPy's pairwise_sum, loops_utils.h)."""
     n = a.size
     if n < 8:
-        total = -a.dtype.type(0)
+        total: Any = -a.dtype.type(0)
         for i in range(n):
             total += a[i]
         return total
     s0, s1, s2, s3, s4, s5, s6, s7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-    whole = n - n % 8
-    for i in range(8, whole, 8):
-        s0 += a[i]
-        s1 += a[i + 1]
-        s2 += a[i + 2]
-        s3 += a[i + 3]
-        s4 += a[i + 4]
-        s5 += a[i + 5]
-        s6 += a[i + 6]
-        s7 += a[i + 7]
+    whole: Any = n - n % 8
+    at = I8
+    for _ in range(8, whole, 8):
+        s0 += a[at]
+        s1 += a[at + I1]
+        s2 += a[at + I2]
+        s3 += a[at + I3]
+        s4 += a[at + I4]
+        s5 += a[at + I5]
+        s6 += a[at + I6]
+        s7 += a[at + I7]
+        at += I8
     total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
     for i in range(whole, n):
         total += a[i]
@@ -55,22 +60,24 @@ def block_in_double(a: Any) -> Any:
     """As :func:`sum_of_block`, of numbers that become doubles first."""
     n = a.size
     if n < 8:
-        total = -0.0
+        total: Any = -0.0
         for i in range(n):
             total += np.float64(a[i])
         return total
     s0, s1, s2, s3 = np.float64(a[0]), np.float64(a[1]), np.float64(a[2]), np.float64(a[3])
     s4, s5, s6, s7 = np.float64(a[4]), np.float64(a[5]), np.float64(a[6]), np.float64(a[7])
-    whole = n - n % 8
-    for i in range(8, whole, 8):
-        s0 += np.float64(a[i])
-        s1 += np.float64(a[i + 1])
-        s2 += np.float64(a[i + 2])
-        s3 += np.float64(a[i + 3])
-        s4 += np.float64(a[i + 4])
-        s5 += np.float64(a[i + 5])
-        s6 += np.float64(a[i + 6])
-        s7 += np.float64(a[i + 7])
+    whole: Any = n - n % 8
+    at = I8
+    for _ in range(8, whole, 8):
+        s0 += np.float64(a[at])
+        s1 += np.float64(a[at + I1])
+        s2 += np.float64(a[at + I2])
+        s3 += np.float64(a[at + I3])
+        s4 += np.float64(a[at + I4])
+        s5 += np.float64(a[at + I5])
+        s6 += np.float64(a[at + I6])
+        s7 += np.float64(a[at + I7])
+        at += I8
     total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
     for i in range(whole, n):
         total += np.float64(a[i])
@@ -109,14 +116,14 @@ def squares_of_block(a: Any) -> Any:
     """As :func:`block_in_double`, of the squares of these doubles."""
     n = a.size
     if n < 8:
-        total = -0.0
+        total: Any = -0.0
         for i in range(n):
             total += np.float64(a[i]) * np.float64(a[i])
         return total
     d0, d1, d2, d3 = np.float64(a[0]), np.float64(a[1]), np.float64(a[2]), np.float64(a[3])
     d4, d5, d6, d7 = np.float64(a[4]), np.float64(a[5]), np.float64(a[6]), np.float64(a[7])
     s0, s1, s2, s3, s4, s5, s6, s7 = d0 * d0, d1 * d1, d2 * d2, d3 * d3, d4 * d4, d5 * d5, d6 * d6, d7 * d7
-    whole = n - n % 8
+    whole: Any = n - n % 8
     for i in range(8, whole, 8):
         s0 += np.float64(a[i]) * np.float64(a[i])
         s1 += np.float64(a[i + 1]) * np.float64(a[i + 1])

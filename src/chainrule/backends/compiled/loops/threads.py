@@ -13,9 +13,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.jit import intrinsic, loop
 
 SPINS = 2_000  # looks at the counter, a microsecond or two: a thread that is at work arrives by then
 YIELDS = 20  # then times that the core is offered to others, who may be the thread that is waited for

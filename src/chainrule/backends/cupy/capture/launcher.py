@@ -127,7 +127,7 @@ class Launcher(ReferenceBackend):
             held[key] = self.empty(shape, dtype)
         return held[key]
 
-    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
+    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
         return self.scratch(shape, dtype, use=use)  # for the operations of the reference
 
     def zeroed_scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
