@@ -24,7 +24,7 @@ from chainrule.train.records.callbacks import Callback, CallbackLoop
 from chainrule.train.records.progress import Progress
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
 from chainrule.train.settings import TrainingSettings
-from chainrule.train.steps import STEPS_PER_SYNC, steps_per_sync
+from chainrule.train.steps import STEPS_PER_SYNC, Pace
 from chainrule.train.stop_request import StopRequest, group_stop
 
 CHECKPOINT_HINT = "a checkpoint takes the memory of parameters and moments up to three times: use a smaller net"
@@ -70,10 +70,7 @@ class Fit:
         self.total_steps = settings.epochs * self.steps.groups.updates
         self.callbacks = CallbackLoop(callbacks, self.state.layer_statistics)
         self.checkpoints = CheckpointWriter(settings.checkpoints)
-        # How long a step takes is not known before the first, which a request to stop would wait for 64 times.
-        self._most_at_once = STEPS_PER_SYNC if net.backend.queues else None
-        self._sync_interval = self._most_at_once or 1
-        self._start = time.perf_counter()
+        self._pace, self._start = Pace(queues=net.backend.queues), time.perf_counter()
 
     # ---- from start to end --------------------------------------------------------------------------
 
@@ -181,13 +178,14 @@ class Fit:
     def _one_epoch(self, epoch: int, progress: Progress) -> int:
         """The steps of an epoch; how many of its batches are done: fewer than all if someone asked to stop."""
         steps, batches = self.steps, self.steps.batches
-        updates, begun = steps.groups.updates, time.perf_counter()
+        updates = steps.groups.updates
+        self._pace.begin()
         first, self.state.first_batch = self.state.first_batch, 0
         steps.begin_epoch(epoch, self.state.rates.rates(epoch * updates, updates, self.total_steps), first)
         before = epoch * batches.count
 
         def steps_to_sync(number: int) -> int:
-            most = self.checkpoints.steps_to_next(before + number, most=self._sync_interval)
+            most = self.checkpoints.steps_to_next(before + number, most=self._pace.steps)
             return self.callbacks.steps_to_next(before + number, most=most)
 
         with contextlib.closing(batches.blocks(first)) as blocks:
@@ -202,11 +200,7 @@ class Fit:
                         self._write_checkpoint(done)
                     if batches.full > STEPS_PER_SYNC and not replay.ragged:
                         progress.update(epoch + replay.start / batches.count)
-                    now = time.perf_counter()
-                    if not replay.ragged:  # a batch of few rows says little of the others
-                        most = self._most_at_once
-                        self._sync_interval = steps_per_sync(replay.times, now - begun, most=most)
-                    begun = now
+                    self._pace.end(replay)
         return batches.count
 
     def _is_asked_to_stop(self) -> bool:
