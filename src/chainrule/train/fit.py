@@ -178,7 +178,8 @@ class Fit:
     def _one_epoch(self, epoch: int, progress: Progress) -> int:
         """The steps of an epoch; how many of its batches are done: fewer than all if someone asked to stop."""
         steps, batches = self.steps, self.steps.batches
-        updates, begun = steps.groups.updates, time.perf_counter()
+        updates = steps.groups.updates
+        self._pace.begin()
         first, self.state.first_batch = self.state.first_batch, 0
         steps.begin_epoch(epoch, self.state.rates.rates(epoch * updates, updates, self.total_steps), first)
         before = epoch * batches.count
@@ -199,10 +200,7 @@ class Fit:
                         self._write_checkpoint(done)
                     if batches.full > STEPS_PER_SYNC and not replay.ragged:
                         progress.update(epoch + replay.start / batches.count)
-                    now = time.perf_counter()
-                    if not replay.ragged:  # a batch of few rows says little of the others
-                        self._pace.learn(replay.times, now - begun)
-                    begun = now
+                    self._pace.end(replay)
         return batches.count
 
     def _is_asked_to_stop(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -135,27 +136,26 @@ class Steps:
 
 
 class Pace:
-    """How many ``steps`` to do before the next synchronisation.
+    """How many steps to do before the next synchronisation.
 
-    Parameters
-    ----------
-    queues : whether the device queues steps, of which only so many; elsewhere they are done when a call returns, and
-        how long one takes is not known before the first, so that begins alone
+    How long one takes is not known before the first: where steps are done when a call returns, that is one alone.
     """
 
     def __init__(self, *, queues: bool) -> None:
         self._most = STEPS_PER_SYNC if queues else None
-        self.steps = STEPS_PER_SYNC if queues else 1
+        self.steps = self._most or 1
 
-    def learn(self, times: int, seconds: float) -> None:
-        """So many steps took so long."""
-        self.steps = steps_per_sync(times, seconds, most=self._most)
+    def begin(self) -> None:
+        """Steps come next."""
+        self._begun = time.perf_counter()
 
-
-def steps_per_sync(times: int, seconds: float, *, most: int | None) -> int:
-    """How many steps to do before the next synchronisation, if ``times`` of them took ``seconds``."""
-    found = int(SECONDS_PER_SYNC * times / max(seconds, 1e-9))
-    return max(1, found if most is None else min(most, found))
+    def end(self, replay: Replay) -> None:
+        """These are done."""
+        now = time.perf_counter()
+        if not replay.ragged:  # a batch of few rows says little of the others
+            found = int(SECONDS_PER_SYNC * replay.times / max(now - self._begun, 1e-9))
+            self.steps = max(1, found if self._most is None else min(self._most, found))
+        self._begun = now
 
 
 def state_at(step: int, batch: int = 0) -> list[int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -15,6 +17,34 @@ import numba
 from chainrule.backends.compiled import crew
 from chainrule.backends.compiled.loops.threads import wait_for_all
 
+# The same in C, for ThreadSanitizer, which knows what is ordered before what on any processor.
+TEXT = r"""
+#include <pthread.h>
+#include <sched.h>
+static long counter, slots[4], wrong;
+static void wait_for_all(long *own) {
+    long goal = *own += 4;
+    __atomic_fetch_add(&counter, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&counter, LOAD) < goal) sched_yield();
+}
+static void *work(void *slot) {
+    long own = 0, differ = 0;
+    for (long round = 1; round <= 2000; round++) {
+        *(long *)slot = round;
+        wait_for_all(&own);
+        for (int i = 0; i < 4; i++) differ += slots[i] != round;
+        wait_for_all(&own);
+    }
+    __atomic_fetch_add(&wrong, differ, __ATOMIC_SEQ_CST);
+    return 0;
+}
+int main(void) {
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) pthread_create(threads + i, 0, work, slots + i);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], 0);
+    return wrong != 0;
+}
+"""
 ROUNDS = int(os.environ.get("CHAINRULE_TEST_ROUNDS", "20000"))
 APART = 8  # words of a cache line
 
@@ -59,3 +89,31 @@ def test_all_see_what_was_written_before(threads):
 def test_without_barriers_they_do_not():
     """So that the test above can fail."""
     assert wrong_looks(2, 20_000, passes=0) > 0
+
+
+@pytest.mark.parametrize(("load", "is_right"), [("__ATOMIC_ACQUIRE", True), ("__ATOMIC_RELAXED", False)])
+def test_nothing_is_read_that_is_not_ordered_after_its_write(tmp_path, load, is_right):
+    tools = [shutil.which(name) for name in ("gcc", "setarch")]
+    if None in tools:
+        pytest.skip("needs gcc with ThreadSanitizer, and setarch")
+    program = tmp_path / "barrier"
+    (tmp_path / "barrier.c").write_text(TEXT)
+    compiler = [
+        "gcc",
+        "-O2",
+        "-g",
+        "-fsanitize=thread",
+        f"-DLOAD={load}",
+        "-o",
+        program,
+        tmp_path / "barrier.c",
+        "-lpthread",
+    ]
+    if subprocess.run(compiler, capture_output=True, check=False).returncode:
+        pytest.skip("this gcc has no ThreadSanitizer")
+    # Without random addresses, in which older versions of it do not find their way.
+    done = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, check=False, timeout=120)
+    if "FATAL" in done.stderr or "setarch" in done.stderr:
+        pytest.skip(done.stderr[:200])
+    assert ("data race" in done.stderr) is not is_right, done.stderr
+    assert (done.returncode == 0) is is_right

@@ -94,14 +94,16 @@ def test_other_errors_are_raised_and_nothing_is_done_twice(error):
     assert LOAD.threads == 0
 
 
-def test_one_alone_beside_as_many_others_as_there_are_cores(monkeypatch):
-    clock = Clock(monkeypatch, together=5e-4, alone=1e-3)
-    monkeypatch.setattr(clock, "_do", lambda together, times: clock.calls.append((together, times)))
-    with LOAD.more(1):
-        assert clock.run(1, 20) == 1
-    with LOAD.more(1), LOAD.more(1):
-        assert clock.run(1, 20) == 0
-    assert clock.run(1, 20) == 1
+@pytest.mark.parametrize("threads", [2, 3])
+def test_one_alone_beside_others_that_need_the_other_cores(threads):
+    done: list[bool] = []
+    choice = Choice(together=lambda _: done.append(True), alone=lambda _: done.append(False), threads=threads)
+    with LOAD.more(threads - 2):
+        choice(1)
+    with LOAD.more(threads - 1):
+        choice(1)
+    choice(1)
+    assert done == [True, False, True]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -71,28 +71,40 @@ def test_an_exception_restores(count, error):
     assert count.get() == 3
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised while a generator is closed
-def test_signals_at_any_moment(count):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+def test_ctrl_c_at_any_moment(count):
+    """Raised once, at each line in turn and at the beginning of each function."""
 
-    old, interrupted = signal.signal(signal.SIGALRM, interrupt), 0
-    try:
-        for number in range(2000):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, number % 97 * 2e-6 + 1e-6)
-                for _ in range(20):
-                    with single_thread(), single_thread():
-                        pass
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            except KeyboardInterrupt:
-                interrupted += 1
-            assert count.get() == 3
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
-    assert interrupted > 100
+    def enter_and_leave(moment: int) -> bool:
+        """Whether there are so many moments."""
+        left = moment
+
+        def trace(frame, event, _):
+            nonlocal left
+            if frame.f_code.co_filename != blas_threads.__file__:
+                return None
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+            if event == "call" or (event == "line" and line != "try:"):  # at which Python does not look for signals
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        old = sys.gettrace()
+        try:
+            sys.settrace(trace)
+            with single_thread(), single_thread():
+                pass
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(old)
+        return left <= 0
+
+    moment = 1
+    while enter_and_leave(moment):
+        assert count.get() == 3, moment
+        moment += 1
+    assert moment > 30
 
 
 def test_blocks_of_several_threads_that_overlap(count):
