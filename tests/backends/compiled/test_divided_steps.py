@@ -88,10 +88,12 @@ def test_steps_in_parts_give_the_same_weights(name, members, dtype, request):
 class Piece(NamedTuple):
     """A launch that writes the first bytes of memory, whichever of its rows it does, and reads others."""
 
+
     wrote: tuple[int, int]
     read: tuple[int, int]
     rows: int = 0
     cost: float = 1.0
+    grain: int = 1
 
     @property
     def writes(self) -> tuple[tuple[int, int], ...]:
