@@ -1,7 +1,7 @@
 """chainrule beside its peers on the CPU, in one interleaved run.
 
     python benchmarks/compare_cpu.py [--workloads T S] [--rounds 7] [--peers torch jax-scan] [--fashion FOLDER]
-                                     [--json FILE] [--svg FILE]
+                                     [--busy 0,1] [--json FILE] [--svg FILE]
 
 Every peer is a process, started, compiled and warmed up before the clock runs, then blocked on a pipe. A round asks
 one after the other for the same number of steps and takes the time measured inside around the steps. All begin a round
@@ -9,7 +9,8 @@ at the same weights and train on the same rows; before, the losses of the first 
 turn waits until the machine is quiet and is repeated if other work got in between (seen on Linux). Figures are
 medians over rounds. "chainrule" has its compiled kernels, "chainrule-numpy" has not, "chainrule-again" is the first
 once more and shows the noise; "gemm" is no trainer but the bare matrix products of the step.
-Variables that pin a library's kernels, such as OPENBLAS_CORETYPE, are set aside unless --keep-kernels is given.
+With --busy 0,1 each round is measured on the idle machine, then beside one process that does nothing but compute.
+Variables that pin a library's kernels or threads, such as OPENBLAS_*, are set aside unless --keep-kernels is given.
 With --fashion also workload F: seconds from arrays in memory to the first epoch that ends with a test accuracy of 0.885
 on Fashion-MNIST. Its first time in the process, in which whatever is compiled is compiled, is reported beside.
 """
@@ -17,38 +18,27 @@ on Fashion-MNIST. Its first time in the process, in which whatever is compiled i
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from bars import Group, draw_bars
+from busy import BusyProcesses, described
+from cpu_report import picture, print_all, print_costs, print_workload
+from cpu_workloads import FASHION, WORKLOADS, lay_out
 from environment import facts
 from footprint import import_seconds, installed
 from peers import Case
-from processes import KERNELS, Process, await_quiet, turn
+from processes import PATIENCE, Process, add_arguments, await_quiet, set_aside, turn
 
 import chainrule as cr
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist.py"
-IN_ORDER, TOLERANCE = 5, 1e-3  # batches whose losses are compared; the relative difference that is let pass
+IN_ORDER = 5  # batches whose losses are compared
 GOAL, MOST_EPOCHS = 0.885, 30
-CE, MSE = "softmax_cross_entropy", "squared_error"
-
-WORKLOADS = {
-    "T": Case((100, 200, 10), 32, MSE, 400),
-    "S": Case((64, 100, 10), 200, CE, 300),
-    "W": Case((32, 256, 256, 256, 1), 256, MSE, 60),
-    "M": Case((784, 512, 512, 10), 128, CE, 40),
-    "L": Case((784, 2048, 2048, 10), 1024, CE, 5),
-}
-FASHION = Case((784, 256, 128, 10), 128, CE, 60_000 // 128)
 
 
 class Entry(NamedTuple):
@@ -73,54 +63,30 @@ ENTRIES = {
     "gemm": Entry("gemm", {}, ("numpy",), "import numpy"),
     "chainrule-again": COMPILED,
 }
-OURS = {"chainrule", "chainrule-numpy", "chainrule-again"}
-
-
-def lay_out(case: Case, folder: Path, fashion: Path | None) -> None:
-    """Initial weights, rows and, for Fashion-MNIST, test rows: one .npy each, which all workers read."""
-    for name, value in cr.MLP(case.widths, loss=case.loss).parameters().items():
-        layer, _, parameter = name.partition(".")
-        np.save(folder / f"{parameter}{layer.removeprefix('dense')}.npy", value)
-    if fashion is None:
-        rng, n = np.random.default_rng(0), case.batch * case.steps
-        X = rng.standard_normal((n, case.widths[0]), np.float32)
-        y = rng.integers(0, 10, n) if case.classifies else rng.standard_normal((n, case.widths[-1]), np.float32)
-        arrays = {"X": X, "y": y}
-    else:
-        arrays = read_fashion(fashion)
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-
-
-def read_fashion(folder: Path) -> dict[str, np.ndarray]:
-    """Train and test rows in float32, standardised by the training rows, limited to three standard deviations."""
-    spec = importlib.util.spec_from_file_location("fashion_mnist", EXAMPLE)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    arrays: dict[str, np.ndarray] = {}
-    for suffix, stem in (("", "train"), ("_test", "t10k")):
-        images = example.read_idx(folder / f"{stem}-images-idx3-ubyte.gz")
-        arrays[f"X{suffix}"] = images.reshape(len(images), -1)
-        arrays[f"y{suffix}"] = example.read_idx(folder / f"{stem}-labels-idx1-ubyte.gz").astype(np.int64)
-    fitted = cr.Standardization.fit(arrays["X"], limit=3.0)
-    for name in ("X", "X_test"):
-        z = (arrays[name] - fitted.mean) / fitted.scale
-        arrays[name] = (z / np.sqrt(1 + (z / fitted.limit) ** 2)).astype(np.float32)
-    return arrays
 
 
 def measure(
-    case: Case, names: list[str], rounds: int, seconds: float, fashion: Path | None, without: Collection[str]
+    case: Case,
+    names: list[str],
+    rounds: int,
+    seconds: float,
+    fashion: Path | None,
+    without: Collection[str],
+    loads: Sequence[int] = (0,),
+    patience: float = PATIENCE,
 ) -> dict[str, Any]:
-    """{peer: what was measured of it}, and how many steps a round had; every peer alive from the start to the end."""
+    """{peer: what was measured of it}, and how many steps a round had; every peer alive from the start to the end.
+
+    ``loads``: the numbers of busy processes beside which each round is measured, in this order.
+    """
     found: dict[str, Any] = {}
     processes: dict[str, Process] = {}
-    times: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    times: dict[tuple[str, int], list[dict[str, Any]]] = {(name, busy): [] for name in names for busy in loads}
     with tempfile.TemporaryDirectory() as folder:
         lay_out(case, Path(folder), fashion)
         try:
             for name in names:
-                await_quiet()
+                await_quiet(patience=patience)
                 start = time.perf_counter()
                 worker = processes[name] = Process(ENTRIES[name].worker, ENTRIES[name].environment, without)
                 found[name] = {**worker.ask("setup", case=case, folder=folder)}
@@ -130,7 +96,7 @@ def measure(
                     worker.ask("run", steps=case.steps, seed=0)
                 found[name]["ready_s"] = time.perf_counter() - start
                 found[name] |= worker.ask("losses", count=IN_ORDER)
-            await_quiet()
+            await_quiet(patience=patience)
             chainrule = processes["chainrule"]
             once = min(chainrule.ask("run", steps=case.steps, seed=0).get("seconds", 1.0) for _ in range(3))
             steps = case.steps * max(1, round(seconds / once))
@@ -138,16 +104,19 @@ def measure(
             if fashion is not None:
                 command = {"do": "reach", "goal": GOAL, "most": MOST_EPOCHS}
             for number in range(1, rounds + 1):
-                for name in names:
-                    times[name].append(turn(processes[name], **command, seed=number))
+                for load in loads:
+                    with BusyProcesses(load) as busy:
+                        for name in names:
+                            times[name, load].append(turn(processes[name], busy, patience, **command, seed=number))
             for name, worker in processes.items():
                 found[name] |= worker.ask("memory")
         finally:
             for worker in processes.values():
                 worker.close()
-    for name, answers in times.items():
+    for (name, load), answers in times.items():
         if all(answer.get("seconds") for answer in answers):
-            found[name] |= summary(answers, None if fashion is not None else steps)
+            one = summary(answers, None if fashion is not None else steps)
+            found[name] |= {"busy": found[name].get("busy", {}) | {str(load): one}} if load else one
     compare_losses(found)
     return {"case": case._asdict(), "steps": steps, "peers": found}
 
@@ -185,73 +154,15 @@ def costs(names: list[str]) -> dict[str, Any]:
     return found
 
 
-# ---- what is printed --------------------------------------------------------------------------------
-
-
-def print_workload(name: str, result: dict[str, Any]) -> None:
-    case, found = Case(**result["case"]), result["peers"]
-    task = "to the goal" if name == "F" else f"{result['steps']} steps a round"
-    print(f"\n{name}  {'-'.join(map(str, case.widths))}, batch {case.batch}, {case.loss}, {task}")
-    heads = ["s" if name == "F" else "us/step", "least", "most", "chainrule/it", "peak MiB", "ready s"]
-    print(f"{'':<18}" + "".join(f"{head:>13}" for head in heads) + "  losses in order")
-    ours = found["chainrule"].get("median", float("nan"))
-    for peer, one in found.items():
-        if "median" not in one:
-            if "absent" in one or "failed" in one:
-                print(f"{peer:<18}" + " ".join(f"{k}: {one[k]}" for k in ("absent", "failed") if k in one))
-            continue
-        cells = [f"{one[key]:.4g}" for key in ("median", "least", "most")] + [f"{ours / one['median']:.2f}"]
-        cells += [f"{one['peak_mib']:.0f}", f"{one['ready_s']:.1f}"]
-        difference = one.get("loss_difference", float("nan"))
-        agreement = "agree" if difference <= TOLERANCE else f"differ by {difference:.1e}"
-        agreement += f"; {one['disturbed']} turns disturbed" if one["disturbed"] else ""
-        if name == "F":
-            epochs = ", ".join(map(str, one["epochs"]))
-            agreement += (
-                f"; {one['s_an_epoch']:.2f} s per epoch, epochs {epochs}; first {one['first']['seconds']:.1f} s"
-            )
-            agreement += "" if one["reached"] else "; the goal was not reached every time"
-        print(f"{peer:<18}" + "".join(f"{cell:>13}" for cell in cells) + ("" if peer == "gemm" else f"  {agreement}"))
-
-
-def print_table(results: dict[str, Any], names: list[str]) -> None:
-    print("\nmicroseconds per step (F: seconds), and in brackets how many times chainrule's")
-    print(f"{'':<18}" + "".join(f"{name:>20}" for name in results))
-    for peer in names:
-        print(f"{peer:<18}" + "".join(f"{_cell(result['peers'], peer):>20}" for result in results.values()))
-    best = [min(_ratios(r["peers"], others=True).items(), key=lambda p: p[1], default=None) for r in results.values()]
-    cells = [f"{1 / b[1]:.2f} ({b[0]})" if b else "-" for b in best]
-    print(f"{'chainrule / best':<18}" + "".join(f"{cell:>20}" for cell in cells))
-
-
-def _cell(found: dict[str, Any], peer: str) -> str:
-    ratios = _ratios(found)
-    return f"{found[peer]['median']:.4g} ({ratios[peer]:.2f})" if peer in ratios else "-"
-
-
-def _ratios(found: dict[str, Any], *, others: bool = False) -> dict[str, float]:
-    """Each peer's median by chainrule's; of those alone that train and are not chainrule itself if ``others``."""
-    ours = found["chainrule"].get("median", float("nan"))
-    left_out = {*OURS, "gemm"} if others else set()
-    return {name: one["median"] / ours for name, one in found.items() if "median" in one and name not in left_out}
-
-
-def print_costs(found: dict[str, Any]) -> None:
-    print("\nimport (best of three processes, interpreter not counted), MiB installed: own files, with all it requires")
-    for name, one in found.items():
-        seconds = "-" if one["import_s"] is None else f"{one['import_s']:.3f}"
-        what = " + ".join(one["distributions"])
-        print(f"{name:<18}{seconds:>10} s{one['own_mib']:>10.1f}{one['all_mib']:>10.1f}   {what}")
-
-
-def picture(results: dict[str, Any]) -> str:
-    groups = []
-    for name, result in results.items():
-        case = Case(**result["case"])
-        bars = [(p, ratio, p == "gemm") for p, ratio in _ratios(result["peers"]).items() if p != "chainrule"]
-        groups.append(Group(f"{name}  {'-'.join(map(str, case.widths))}, batch {case.batch}", bars))
-    note = "Time of a step by chainrule's in the same run: above 1, chainrule is faster. F: time to the goal."
-    return draw_bars("Training on the CPU: each peer's time by chainrule's", note, groups)
+def busy_counts(text: str) -> list[int]:
+    """Of "0,1": [0, 1]. Each once, in the order given."""
+    try:
+        counts = list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 0:
+        raise argparse.ArgumentTypeError(f"expected numbers of busy processes like 1 or 0,1, got {text!r}")
+    return counts
 
 
 def main() -> None:
@@ -262,8 +173,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3, help="of chainrule's part of a round")
     parser.add_argument("--fashion", type=Path, help="the folder with the four files of Fashion-MNIST")
     parser.add_argument(
-        "--keep-kernels", action="store_true", help="leave variables like OPENBLAS_CORETYPE as they are"
+        "--busy",
+        type=busy_counts,
+        default=[0],
+        metavar="N[,N]",
+        help="busy processes beside each round; 0,1 measures every round idle and beside one (0)",
     )
+    add_arguments(parser)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
     args = parser.parse_args()
@@ -271,29 +187,26 @@ def main() -> None:
     if "F" in workloads and not args.fashion:
         parser.error("workload F needs --fashion FOLDER")
     names = [name for name in ENTRIES if name in {*args.peers, "chainrule"}]
-    set_aside = {} if args.keep_kernels else {name: os.environ[name] for name in KERNELS if name in os.environ}
-    if set_aside:
-        print("set aside for this run: " + ", ".join(f"{name}={value}" for name, value in set_aside.items()))
+    without = set_aside(args.keep_kernels)
     results: dict[str, Any] = {}
     for name in workloads:
         fashion, case = (args.fashion, FASHION) if name == "F" else (None, WORKLOADS[name])
         taking_part = [peer for peer in names if not (name == "F" and peer == "gemm")]
-        results[name] = measure(case, taking_part, args.rounds, args.seconds, fashion, set_aside)
-        print_workload(name, results[name])
+        results[name] = measure(
+            case, taking_part, args.rounds, args.seconds, fashion, without, args.busy, args.patience
+        )
+        for busy in args.busy:
+            print_workload(name, results[name], busy)
     found = costs(names)
-    print_table(results, names)
+    print_all(results, names, args.busy)
     print_costs(found)
     if args.json is not None:
-        content = {
-            "benchmark": "compare_cpu",
-            **facts([cr.backend("cpu")]),
-            "rounds": args.rounds,
-            "set_aside": set_aside,
-        }
+        content = {"benchmark": "compare_cpu", **facts([cr.backend("cpu")]), "rounds": args.rounds}
+        content |= {"set_aside": without, "busy": args.busy, "loads": [described(busy) for busy in args.busy]}
         content |= {"workloads": results, "costs": found}
         args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if args.svg is not None:
-        args.svg.write_text(picture(results), encoding="utf-8")
+        args.svg.write_text(picture(results, args.busy), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -15,14 +16,18 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from busy import BusyProcesses
+
 WORKER = Path(__file__).with_name("worker.py")
 PAUSE = 0.1  # seconds between two turns, in which the waiting threads of the last one fall asleep
 QUIET = 0.1  # the share of the machine that other work may take
-PATIENCE = 30.0  # seconds to wait for that before a turn
+PATIENCE = 30.0  # seconds to wait for that before a turn; with a patience of 0 every turn is taken as it comes
 TRIES = 4  # of a turn in which it was more
 # What overrides a library's choice of kernels for the processor: the others would be compared with half a library.
 KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA",
            "ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES")  # fmt: skip
+# What overrides its number of threads, or how they wait. All else of OpenBLAS's variables goes with them.
+THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOTO_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Process:
@@ -101,30 +106,77 @@ class Process:
         self.errors.close()
 
 
-def turn(worker: Process, **command: Any) -> dict[str, Any]:
+def overriding(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that override a library's kernels or threads: no user sets them before the first run."""
+    found = {name: environment[name] for name in (*KERNELS, *THREADS) if name in environment}
+    return found | {name: value for name, value in environment.items() if name.startswith("OPENBLAS_")}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a measurement is protected from what else there is on the machine."""
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help="that a turn waits for a quiet machine; 0 takes every turn as it comes, to try things out (30)",
+    )
+    parser.add_argument(
+        "--keep-kernels", action="store_true", help="leave variables like OPENBLAS_CORETYPE as they are"
+    )
+
+
+def set_aside(keep: bool) -> dict[str, str]:
+    """What is taken from the environment of all workers, said on stdout; nothing if ``keep``."""
+    found = {} if keep else overriding(os.environ)
+    if found:
+        print("set aside for this run: " + ", ".join(f"{name}={value}" for name, value in found.items()))
+    return found
+
+
+class Watch:
+    """What other work takes of the machine from now on: neither ours nor that of the processes ``busy`` on purpose."""
+
+    def __init__(self, busy: BusyProcesses | None = None) -> None:
+        self.busy = busy
+        self.start = self._read()
+
+    def disturbed(self, own_seconds: float = 0.0) -> bool:
+        """Whether that was more than QUIET. Only Linux can tell; elsewhere it never was."""
+        used, everything = (after - before for after, before in zip(self._read(), self.start, strict=True))
+        return used - own_seconds > QUIET * everything
+
+    def _read(self) -> tuple[float, float]:
+        used, everything = _used_and_all()
+        return used - (self.busy.seconds() if self.busy else 0.0), everything
+
+
+def turn(
+    worker: Process, busy: BusyProcesses | None = None, patience: float = PATIENCE, **command: Any
+) -> dict[str, Any]:
     """The answer to ``command``, asked when the machine is quiet, and again if other work took its share meanwhile.
 
-    "disturbed" says whether the last try was so too. Only Linux can tell; elsewhere every turn counts as undisturbed.
+    "disturbed" says whether the last try was so too. ``busy`` are the processes that are meant to compute beside it.
     """
-    for _ in range(TRIES):
-        await_quiet()
-        busy, everything = _used_and_all()
+    for _ in range(TRIES if patience else 1):
+        await_quiet(busy, patience)
+        watch = Watch(busy)
         answer = worker.ask(**command)
-        busy, everything = (after - before for after, before in zip(_used_and_all(), (busy, everything), strict=True))
-        answer["disturbed"] = busy - answer.get("cpu_seconds", busy) > QUIET * everything
+        if "cpu_seconds" not in answer:  # it has failed
+            return answer
+        answer["disturbed"] = watch.disturbed(answer["cpu_seconds"])
         if not answer["disturbed"]:
             break
     return answer
 
 
-def await_quiet() -> None:
+def await_quiet(busy: BusyProcesses | None = None, patience: float = PATIENCE) -> None:
     """A pause; a longer one while other work keeps the machine busy, though not for ever."""
-    deadline = time.perf_counter() + PATIENCE
+    deadline = time.perf_counter() + patience
     while True:
-        before = _used_and_all()
+        watch = Watch(busy)
         time.sleep(PAUSE)
-        busy, everything = (after - earlier for after, earlier in zip(_used_and_all(), before, strict=True))
-        if busy <= QUIET * everything or time.perf_counter() > deadline:
+        if not watch.disturbed() or time.perf_counter() > deadline:
             return
 
 

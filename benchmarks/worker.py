@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,21 @@ class Worker:
 
     def reach(self, goal: float, most: int, seed: int) -> dict[str, Any]:
         return {**self.peer.reach(goal, *self.test, most, seed)}
+
+    def fits(self, count: int, epochs: int, together: bool) -> dict[str, Any]:
+        """Seconds of ``count`` whole fits, each of a net of its own: in as many threads at once, or one by one."""
+        peers = [type(self.peer)() for _ in range(count)]
+        for peer in peers:
+            peer.setup(self.peer.case, self.peer.weights, self.peer.X, self.peer.y)
+        start = time.perf_counter()
+        if together:
+            with ThreadPoolExecutor(count) as pool:
+                list(pool.map(lambda peer: peer.train(epochs), peers))
+        else:
+            for peer in peers:
+                peer.train(epochs)
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "losses": [peer.history["loss"][-1] for peer in peers]}
 
     def memory(self) -> dict[str, Any]:
         return {"peak_mib": peak_bytes() / 2**20}

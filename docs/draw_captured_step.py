@@ -15,8 +15,8 @@ sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "src")]
 import numpy as np  # noqa: E402
 
 import chainrule as cr  # noqa: E402
+from chainrule.backends.capture.dependencies import dependencies  # noqa: E402
 from chainrule.backends.contract.losses import LossBatch  # noqa: E402
-from chainrule.backends.cupy.capture.dependencies import dependencies  # noqa: E402
 from chainrule.backends.cupy.capture.launches import Launch  # noqa: E402
 from chainrule.nn.passes import new_state  # noqa: E402
 from chainrule.train.feeding.batches import first_position  # noqa: E402

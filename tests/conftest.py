@@ -15,6 +15,7 @@ from chainrule.backends.cupy import detection
 from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.backend import EmulatedBackend, compiler_problem
 from emulation.simulated_cupy import simulated
+from recorded import RecordedBackend
 
 # On a busy machine an example may take seconds; speed is measured in benchmarks/.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -66,9 +67,10 @@ def make_backend(name: str) -> cr.Backend:
         if problem := compiler_problem():
             pytest.skip(problem)
         return EmulatedBackend()
-    if name == "compiled":
+    if name in {"compiled", "recorded"}:
         pytest.importorskip("numba", reason="numba is not installed")
-        return compiled.loaded()
+        loaded = compiled.loaded()
+        return loaded if name == "compiled" else RecordedBackend()
     return {"numpy": NumPyBackend, "guarded": cr.GuardedBackend, "cuda": lambda: cr.backend("cuda")}[name]()
 
 
@@ -76,8 +78,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = any("backend" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "backend" in metafunc.fixturenames and not chosen:
         path = metafunc.definition.path
-        is_simulated = path.stem in SIMULATED or path.parent.name == "contract"
-        metafunc.parametrize("backend", [*BACKENDS, "simulated"] if is_simulated else BACKENDS, indirect=True)
+        is_contract = path.parent.name == "contract"
+        more = ["recorded"] * is_contract + ["simulated"] * (is_contract or path.stem in SIMULATED)
+        metafunc.parametrize("backend", [*BACKENDS, *more], indirect=True)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ FLOORS = [
     {"arena", "random"},
     {"backends", "data"},
     {"files", "options", "plots"},
-    {"environment", "host_memory", "json_values"},
+    {"environment", "host_cores", "host_memory", "json_values"},
     {"errors"},
     {"plain_text", "version"},
 ]

@@ -10,7 +10,8 @@ from campaigns.running import HEADER, run_campaign
 NAMES = [
     "gradients", "agreement", "invariances", "same_bits", "model_files", "checkpoint_files", "shown_files",
     "array_files", "arrays", "permutations", "kills", "failing_calls", "full_disk", "signals", "one_owner",
-    "concurrent_starts", "allocations", "divergences", "threads", "environments", "soak",
+    "concurrent_starts", "allocations", "divergences", "threads", "divided_fits",
+    "interrupted_steps", "environments", "soak",
 ]  # fmt: skip
 
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.capture.captured_step import CapturedStep
+from chainrule.backends.capture.dependencies import dependencies
+from chainrule.backends.capture.memory import span, spans
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy import kernels
-from chainrule.backends.cupy.capture.captured_step import CapturedStep
-from chainrule.backends.cupy.capture.dependencies import dependencies
 from chainrule.backends.cupy.capture.launcher import DEFAULT_STREAM
-from chainrule.backends.cupy.capture.launches import Launch, StreamHandle, span, spans
+from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.fused import FusedBackend
 from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.compiled import compiler_problem, each_product, kernel, narrow, rounded, widen

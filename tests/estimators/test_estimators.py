@@ -212,6 +212,8 @@ def test_loss_of_the_classifier_with_label_smoothing(cancer, loss):
         ({"batch_size": "all"}, "batch_size"),
         ({"device": "gpu"}, "device: expected auto"),
         ({"callbacks": [3]}, "callback"),
+        ({"threads": 0}, "threads: expected a whole number from 1 up, got 0"),
+        ({"threads": "x"}, "threads: expected a whole number from 1 up, got 'x'"),
     ],
 )
 def test_options_are_refused_at_fit(cancer, options, message):

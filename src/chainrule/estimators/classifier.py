@@ -95,6 +95,8 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
     device : "auto", "cpu", "cuda", "cuda:N"; None for the variable CHAINRULE_DEVICE, else "auto"
     dtype : "float32", "float64" or "auto": float32 for float32 X, for frames with text or missing values, and with a
         preset from 1,000 rows on; else float64
+    threads : of the CPU that a step is divided among, at most; None for one per core that this process may use, or as
+        many as ``OMP_NUM_THREADS`` says. Short steps take one
 
     Attributes
     ----------
@@ -153,6 +155,7 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
         callbacks: Callbacks | None = None,
         device: str | None = None,
         dtype: DtypeName = "auto",
+        threads: int | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -191,6 +194,7 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
         self.callbacks = callbacks
         self.device = device
         self.dtype = dtype
+        self.threads = threads
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

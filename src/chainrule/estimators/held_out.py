@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
@@ -17,6 +18,7 @@ from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.shrinkage.choose import choose_factors, to_the_constant
 from chainrule.train.shrinkage.held_out import HeldOutPredictions, best_constant, constant_outputs, predict_held_out
 from chainrule.train.shrinkage.shrink import shrink
+from chainrule.train.side_by_side import bytes_of_fit, side_by_side
 from chainrule.train.trainer import Trainer
 
 Positions: TypeAlias = np.ndarray | slice
@@ -40,12 +42,14 @@ class FoldTraining(NamedTuple):
     trainer : what trains it on so many rows, as the net of the fit was trained
     class_weight : of the fit
     by_class : whether folds keep the shares of classes
+    threads : that may train folds at the same time, as for :func:`chainrule.cross_validate`
     """
 
     new_net: Callable[[FitRows], Network]
     trainer: Callable[[Network, int], Trainer]
     class_weight: ClassWeight | None
     by_class: bool
+    threads: int | None = None
 
 
 def shrink_by_folds(net: Network, rows: FitRows, seed: int, training: FoldTraining) -> float | None:
@@ -78,33 +82,44 @@ def _held_out_of_folds(
     net: Network, rows: FitRows, host_X: np.ndarray, seed: int, training: FoldTraining, in_loss: WeightsInLoss
 ) -> list[HeldOutPredictions]:
     """The predictions of each fold's net for its held-out rows; none if the training of one fails."""
-    parts: list[HeldOutPredictions] = []
-    weights, most = in_loss(EVERYTHING, EVERYTHING), _most_held_out(net.n_out)
-    for fold in folds(host_X, rows.y, weights, seed, by_class=training.by_class, most=most):
+
+    def part_of(fold: Fold) -> HeldOutPredictions | None:
         fold_net = _trained_on(fold, rows, training)
-        if fold_net is None:
-            return []
         own = in_loss(fold.training, fold.training)
         constant = best_constant(fold_net, HostRows(fold_net, host_X[fold.training], rows.y[fold.training], own))
-        if constant is not None:
-            uploaded = fold_net.upload_rows(rows.X[fold.held_out], rows.y[fold.held_out])
-            part = predict_held_out(fold_net, constant, uploaded)
-            # Not rescaled: the folds count by the sums of their weights.
-            weights_held_out = in_loss(fold.held_out, fold.training)
-            parts.append(part._replace(weights=weights_held_out, copies=fold.copies))
-    return parts
+        if constant is None:
+            return None
+        uploaded = fold_net.upload_rows(rows.X[fold.held_out], rows.y[fold.held_out])
+        part = predict_held_out(fold_net, constant, uploaded)
+        # Not rescaled: the folds count by the sums of their weights.
+        return part._replace(weights=in_loss(fold.held_out, fold.training), copies=fold.copies)
+
+    weights, most = in_loss(EVERYTHING, EVERYTHING), _most_held_out(net.n_out)
+    dealt = folds(host_X, rows.y, weights, seed, by_class=training.by_class, most=most)
+    tasks = [functools.partial(part_of, fold) for fold in dealt]
+    try:
+        parts = side_by_side(tasks, net.backend, threads=training.threads, bytes_each=bytes_of_fit(net, len(rows.y)))
+    except _FailedFoldError:
+        return []
+    return [part for part in parts if part is not None]
 
 
-def _trained_on(fold: Fold, rows: FitRows, training: FoldTraining) -> Network | None:
-    """The net of a fold; None if its training diverges or is interrupted."""
+class _FailedFoldError(Exception):
+    """The training of a fold diverged or was interrupted: the others are not needed."""
+
+
+def _trained_on(fold: Fold, rows: FitRows, training: FoldTraining) -> Network:
+    """The net of a fold; _FailedFoldError if its training diverges or is interrupted."""
     part = rows.take(fold.training)
     net = training.new_net(part)
     trainer = training.trainer(net, len(part.y))
     try:
         run = trainer.fit(part.X, part.y, sample_weight=part.weights, class_weight=training.class_weight)
-    except DivergenceError:
-        return None
-    return None if run.stopped == "interrupted" else net
+    except DivergenceError as error:
+        raise _FailedFoldError from error
+    if run.stopped == "interrupted":
+        raise _FailedFoldError
+    return net
 
 
 def _weights_in_loss(net: Network, rows: FitRows, class_weight: ClassWeight | None) -> WeightsInLoss:

@@ -282,7 +282,7 @@ class NetFitting(FittedNet, abc.ABC):
                 rows_of_fit=len(training.y),
             )
 
-        folds = FoldTraining(new_net, trainer, self._class_weights(), self._is_of_classes())
+        folds = FoldTraining(new_net, trainer, self._class_weights(), self._is_of_classes(), self.threads)
         return shrink_by_folds(net, training, seed, folds)
 
 

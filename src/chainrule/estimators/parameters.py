@@ -77,6 +77,7 @@ class Parameters:
     callbacks: Callbacks | None
     device: str | None
     dtype: DtypeName
+    threads: int | None
 
 
 def initial_rate(parameters: Parameters) -> float | None:

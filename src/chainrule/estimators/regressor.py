@@ -90,6 +90,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         callbacks: Callbacks | None = None,
         device: str | None = None,
         dtype: DtypeName = "auto",
+        threads: int | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -127,6 +128,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.callbacks = callbacks
         self.device = device
         self.dtype = dtype
+        self.threads = threads
 
     # ---- targets ------------------------------------------------------------------------------------
 

@@ -155,6 +155,7 @@ def plan_fit(
         metrics=monitor.metrics if monitor else True,
         progress=bool(parameters.verbose),
         moments=state.moments,
+        threads=parameters.threads,
         callbacks=[*_callbacks(parameters, score), *([convergence] if convergence else [])],
     )
     return FitPlan(trainer, convergence, state)
@@ -201,6 +202,7 @@ def fold_trainer(
         shuffle=bool(parameters.shuffle),
         metrics=False,
         moments=Moments(),
+        threads=parameters.threads,
         callbacks=callbacks,
     )
 

@@ -123,6 +123,7 @@ class TrainerOptions(TypedDict, total=False):
     checkpoints: Checkpoints | str | Path | None
     moments: Moments | None
     shrink: bool
+    threads: int | None
 
 
 def build_net(architecture: Architecture, settings: Settings, rows: TrainingRows) -> Network:

@@ -24,8 +24,8 @@ from chainrule.train.records.callbacks import Callback, CallbackLoop
 from chainrule.train.records.progress import Progress
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
 from chainrule.train.settings import TrainingSettings
-from chainrule.train.steps import STEPS_PER_SYNC, steps_per_sync
-from chainrule.train.stop_request import StopRequest
+from chainrule.train.steps import STEPS_PER_SYNC, Pace
+from chainrule.train.stop_request import StopRequest, group_stop
 
 CHECKPOINT_HINT = "a checkpoint takes the memory of parameters and moments up to three times: use a smaller net"
 
@@ -63,13 +63,14 @@ class Fit:
         self.valid_rows = 0 if held_out is None else len(held_out)
         self.identity, self.resume = identity, resume
         self.stop_request = StopRequest() if stop_request is None else stop_request
+        self._group_stop = group_stop()
         self.layout = FitLayout(net, settings, rows, held_out, diagnose=diagnose, left_out=left_out)
         self.state, self.rows = self.layout.state, self.layout.rows
         self.steps, self.run = self.state.steps, self.state.run
         self.total_steps = settings.epochs * self.steps.groups.updates
         self.callbacks = CallbackLoop(callbacks, self.state.layer_statistics)
         self.checkpoints = CheckpointWriter(settings.checkpoints)
-        self._sync_interval, self._start = STEPS_PER_SYNC, time.perf_counter()
+        self._pace, self._start = Pace(queues=net.backend.queues), time.perf_counter()
 
     # ---- from start to end --------------------------------------------------------------------------
 
@@ -125,6 +126,7 @@ class Fit:
         if self.settings.moments is not None:
             self.settings.moments.steps = self.steps.updates_made()
         self.run.seconds = self._seconds()
+        self.run.execution = self.backend.execution()
 
     def _warn_of_silent_metrics(self, *, ended: bool) -> None:
         warn_of_silent([self.state.metric, self.state.rates.metric], self.run, ended=ended)
@@ -176,13 +178,14 @@ class Fit:
     def _one_epoch(self, epoch: int, progress: Progress) -> int:
         """The steps of an epoch; how many of its batches are done: fewer than all if someone asked to stop."""
         steps, batches = self.steps, self.steps.batches
-        updates, begun = steps.groups.updates, time.perf_counter()
+        updates = steps.groups.updates
+        self._pace.begin()
         first, self.state.first_batch = self.state.first_batch, 0
         steps.begin_epoch(epoch, self.state.rates.rates(epoch * updates, updates, self.total_steps), first)
         before = epoch * batches.count
 
         def steps_to_sync(number: int) -> int:
-            most = self.checkpoints.steps_to_next(before + number, most=self._sync_interval)
+            most = self.checkpoints.steps_to_next(before + number, most=self._pace.steps)
             return self.callbacks.steps_to_next(before + number, most=most)
 
         with contextlib.closing(batches.blocks(first)) as blocks:
@@ -197,12 +200,14 @@ class Fit:
                         self._write_checkpoint(done)
                     if batches.full > STEPS_PER_SYNC and not replay.ragged:
                         progress.update(epoch + replay.start / batches.count)
-                    now = time.perf_counter()
-                    self._sync_interval, begun = steps_per_sync(replay.times, now - begun), now
+                    self._pace.end(replay)
         return batches.count
 
     def _is_asked_to_stop(self) -> bool:
-        return self.stop_request.requested or self.callbacks.stop.requested
+        return self._is_interrupted() or self.callbacks.stop.requested
+
+    def _is_interrupted(self) -> bool:
+        return self.stop_request.requested or self._group_stop.requested
 
     def _last_step(self) -> tuple[int, float, float]:
         """Epoch (from 1), loss and learning rate of the step that was done last. Synchronises."""

@@ -31,7 +31,7 @@ class FullBatchFit(Fit):
             epoch = run.history.epochs
             record = self._end_epoch(epoch)
             progress.update(epoch + 1, record.metrics)
-            if self.stop_request.requested:
+            if self._is_interrupted():
                 run.stopped = "interrupted"
             else:
                 run.stopped = self._end() or "completed"

@@ -56,6 +56,7 @@ class TrainingSettings:
     checkpoints: Checkpoints | None = None
     moments: Moments | None = None
     shrink: bool = False
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -93,6 +94,8 @@ class TrainingSettings:
             accumulate=whole_number("accumulate", self.accumulate),
             l2=real_number("l2", self.l2),
         )
+        if self.threads is not None:
+            self._set(threads=whole_number("threads", self.threads))
         if self.ema is not None:
             self._set(ema=real_number("ema", self.ema, above=True, below=1.0))
         if (factor := self.divergence_factor) is not None:

@@ -42,6 +42,7 @@ class SettingsAsAttributes:
     checkpoints: Checkpoints | None
     moments: Moments | None
     shrink: bool
+    threads: int | None
 
     def _set_all(self, **given: Any) -> None:
         """Check the settings; what was given is kept, as an LBFGS replaces some of it for as long as it is there."""

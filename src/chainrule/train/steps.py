@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -14,8 +15,8 @@ from chainrule.train.diagnosis.divergence import nonfinite_output, nonfinite_par
 from chainrule.train.feeding.batches import Batches
 from chainrule.train.update_step import UpdateStep
 
-STEPS_PER_SYNC = 64  # steps between two checks whether to stop, at most; on a device, steps that are queued at once
-SECONDS_PER_SYNC = 0.05  # if steps are slow there are fewer of them, so that a request to stop need not wait
+STEPS_PER_SYNC = 64  # steps between two checks whether to stop, at most, on a device that queues them
+SECONDS_PER_SYNC = 0.05  # where steps are done when a call returns, as many as take so long: a stop need not wait
 
 
 class Steps:
@@ -134,9 +135,27 @@ class Steps:
         return batch, float(losses[member, batch]), where
 
 
-def steps_per_sync(times: int, seconds: float) -> int:
-    """How many steps to do before the next synchronisation, if ``times`` of them took ``seconds``."""
-    return max(1, min(STEPS_PER_SYNC, int(SECONDS_PER_SYNC * times / seconds) if seconds > 0 else STEPS_PER_SYNC))
+class Pace:
+    """How many steps to do before the next synchronisation.
+
+    How long one takes is not known before the first: where steps are done when a call returns, that is one alone.
+    """
+
+    def __init__(self, *, queues: bool) -> None:
+        self._most = STEPS_PER_SYNC if queues else None
+        self.steps = self._most or 1
+
+    def begin(self) -> None:
+        """Steps come next."""
+        self._begun = time.perf_counter()
+
+    def end(self, replay: Replay) -> None:
+        """These are done."""
+        now = time.perf_counter()
+        if not replay.ragged:  # a batch of few rows says little of the others
+            found = int(SECONDS_PER_SYNC * replay.times / max(now - self._begun, 1e-9))
+            self.steps = max(1, found if self._most is None else min(self._most, found))
+        self._begun = now
 
 
 def state_at(step: int, batch: int = 0) -> list[int]:

@@ -148,7 +148,7 @@ def fan_in_of(
     total = 0.0
     for start in range(0, len(numbers), COLUMNS):
         part = numbers[start : start + COLUMNS]
-        x = np.asarray(X[:, part] if rows is None else X[rows][:, part], np.float64)
+        x = np.ascontiguousarray(X[:, part] if rows is None else X[rows][:, part], np.float64)
         z = np.empty(x.shape)
         backend("cpu").standardize(x, features.mean[part], features.scale[part], limit=features.limit, out=z)
         total += float(np.average(z**2, axis=0, weights=share).sum())

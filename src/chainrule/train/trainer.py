@@ -28,6 +28,7 @@ from chainrule.train.records.run import EpochRecord, Run
 from chainrule.train.settings_as_attributes import SettingsAsAttributes
 from chainrule.train.shrinkage.shrink import shrink_by
 from chainrule.train.stop_request import StopRequest
+from chainrule.train.work import work_of
 
 __all__ = ["EpochRecord", "Run", "Trainer"]
 
@@ -81,6 +82,9 @@ class Trainer(SettingsAsAttributes):
     shrink : with validation rows, shrink the predictions towards the best constant prediction in the end, by a factor
         chosen on these rows (:mod:`chainrule.train.shrinkage`): a net that learnt noise ends as the constant. Changes
         the output layer; Run.shrinkage has the factor. Nothing is done with a custom loss, whose constant is not known
+    threads : of the host that may compute at the same time, at most; None for one per core that this process may use,
+        or as many as ``OMP_NUM_THREADS`` says. Short steps take one. With another number the last bits of the weights
+        may be others
     """
 
     net: Network
@@ -110,6 +114,7 @@ class Trainer(SettingsAsAttributes):
         checkpoints: Checkpoints | str | Path | None = None,
         moments: Moments | None = None,
         shrink: bool = False,
+        threads: int | None = None,
     ) -> None:
         records_metric, valid_metrics = find_metrics(metrics, net.loss)
         as_callbacks(callbacks)  # checks them
@@ -135,6 +140,7 @@ class Trainer(SettingsAsAttributes):
             checkpoints=as_checkpoints(checkpoints),
             moments=moments,
             shrink=shrink,
+            threads=threads,
         )
         self._stop_request = StopRequest()
 
@@ -219,20 +225,21 @@ class Trainer(SettingsAsAttributes):
                     hint="cr.Adam(); or train the members one by one: Trainer(net.member(0), cr.LBFGS())",
                 )
             rows, held_out = data.rows()
-            identity = self._identity(data, checkpoint, anywhere=resume_anywhere)
-            kind = FullBatchFit if isinstance(settings.optimizer, LBFGS) else Fit
-            run = kind(
-                net,
-                settings,
-                rows,
-                held_out,
-                callbacks=as_callbacks(self.callbacks),
-                stop_request=self._stop_request,
-                diagnose=diagnose,
-                identity=identity,
-                resume=checkpoint,
-                left_out=data.left_out,
-            ).run_epochs()
+            with net.backend.fitting(work_of(net, settings, len(rows))):
+                identity = self._identity(data, checkpoint, anywhere=resume_anywhere)
+                kind = FullBatchFit if isinstance(settings.optimizer, LBFGS) else Fit
+                run = kind(
+                    net,
+                    settings,
+                    rows,
+                    held_out,
+                    callbacks=as_callbacks(self.callbacks),
+                    stop_request=self._stop_request,
+                    diagnose=diagnose,
+                    identity=identity,
+                    resume=checkpoint,
+                    left_out=data.left_out,
+                ).run_epochs()
             if data.left_out is not None:
                 run.out_of_fold = OutOfFoldRows(net, rows, data.left_out)()
             if settings.shrink and held_out is not None:

@@ -1,64 +1,64 @@
-"""Compiled loops of dropout, layer and batch normalisation have the bits of NumPy's passes."""
+"""Layer and batch normalisation as compiled loops: NumPy's bits, called and recorded, of one net and of several."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
 
-from chainrule.backends.compiled import backend as compiled
-from chainrule.backends.contract.backend import RUNNING
-from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.contract.backend import HALTED, RUNNING
+from replays import Arguments, Draw, check_kernel
 
-SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10), (2, 1000), (1, 2301), (2, 1200), (1000, 9)]
+pytest.importorskip("numba", reason="numba is not installed")
 
-
-def results(backend: Any, rng: np.random.Generator, shape: tuple[int, int], dtype: str) -> list[bytes]:
-    """All bits that the methods leave behind."""
-    x = (3 + 2 * rng.normal(size=shape)).astype(dtype)
-    gain, bias, dy = (rng.normal(size=size).astype(dtype) for size in (shape[1], shape[1], shape))
-    by_row, by_column = ([np.empty(length, dtype) for _ in range(2)] for length in shape)
-    running, back = [gain.copy(), np.abs(bias)], [np.empty(shape[1], dtype) for _ in range(2)]
-    y, dx, state, seen = x.copy(), dy.copy(), np.array([3, 1, RUNNING]), []
-    options = {"eps": 1e-5, "y": y}
-
-    def see(*arrays: np.ndarray) -> None:
-        seen.extend(array.tobytes() for array in arrays)
-
-    with backend.running():
-        backend.dropout(x, state, key=(5, 2**32 - 3), counter=(7, 3), rate=0.3, out=y)
-        see(y)
-        backend.layer_norm(x, gain, bias, mean=by_row[0], inverse_std=by_row[1], **options)
-        see(y, *by_row)
-        backend.batch_norm(
-            x,
-            gain,
-            bias,
-            state,
-            momentum=0.1,
-            mean=by_column[0],
-            inverse_std=by_column[1],
-            running_mean=running[0],
-            running_var=running[1],
-            **options,
-        )
-        see(y, *by_column, *running)
-        backend.batch_norm_inference(x, gain, bias, *running, **options)
-        see(y)
-        for kind, statistics_ in (("layer", by_row), ("batch", by_column)):
-            for out in (None, y, dx):
-                given = dx if out is dx else dy
-                dgain, dbias = back
-                getattr(backend, f"{kind}_norm_backward")(
-                    given, x, gain, *statistics_, dx=out, dgain=dgain, dbias=dbias
-                )
-                see(y, dx, *back)
-    return seen
+SHAPES = [
+    (1, 1), (1, 7), (5, 1), (3, 2), (17, 33), (130, 10), (2, 1000), (1, 2301), (2, 1200), (1000, 9), (1001, 1),
+    (40, 127), (40, 128), (40, 129), (3, 4099), (1, 64), (9, 8),
+]  # fmt: skip # a list
+MEMBERS = pytest.mark.parametrize("members", [(), (3,)], ids=["one net", "3 members"])
 
 
-def test_dropout_and_normalization_have_the_bits_of_numpy(dtype):
-    pytest.importorskip("numba", reason="numba is not installed")
-    for shape in [*SHAPES, (40, 128), (40, 129), (3, 4099), (1, 64)]:
-        one, other = (results(be, np.random.default_rng(4), shape, dtype) for be in (NumPyBackend(), compiled.loaded()))
-        assert one == other, shape
+def rows(of: Draw, n: int, k: int, value: float = 0) -> np.ndarray:
+    """Far from 0; one number is ``value``, unless that is 0."""
+    x = of(n, k)
+    x[...] = 3 + 2 * x
+    x[..., n // 2, k // 2] = value or x[..., n // 2, k // 2]
+    return x
+
+
+def layer(of: Draw, n: int, k: int, value: float) -> Arguments:
+    given = {"x": rows(of, n, k, value), "gain": of(k), "bias": of(k), "eps": 1e-5}
+    return {**given, "mean": of(n), "inverse_std": of(n), "y": of(n, k)}
+
+
+def batch(of: Draw, n: int, k: int, value: float, halted: int = RUNNING) -> Arguments:
+    state = np.array([3, 1, RUNNING])
+    state[HALTED] = halted
+    given = {"x": rows(of, n, k, value), "gain": of(k), "bias": of(k), "state": state, "eps": 1e-5, "momentum": 0.1}
+    return {**given, **{name: of(k) for name in ("mean", "inverse_std", "running_mean", "running_var")}, "y": of(n, k)}
+
+
+def inference(of: Draw, n: int, k: int, value: float, in_place: bool) -> Arguments:
+    x, var = rows(of, n, k, value), of(k)
+    var[...] = abs(var)
+    given = {"x": x, "gain": of(k), "bias": of(k), "mean": of(k), "var": var, "eps": 1e-3}
+    return {**given, "y": x if in_place else of(n, k)}
+
+
+def gradients(of: Draw, n: int, k: int, statistics: int, value: float, dx: str) -> Arguments:
+    given = {"dy": of(n, k), "x": rows(of, n, k, value), "gain": of(k), "mean": of(statistics)}
+    out = {"": None, "dy": given["dy"], "dx": of(n, k)}[dx]
+    return {**given, "inverse_std": of(statistics), "dx": out, "dgain": of(k), "dbias": of(k)}
+
+
+@MEMBERS
+@pytest.mark.parametrize(("n", "k"), SHAPES)
+def test_normalization_has_the_bits_of_numpy(members, dtype, n, k):
+    for value in (0, np.nan, np.inf):
+        check_kernel("layer_norm", layer, members, dtype, n, k, value)
+        for halted in (RUNNING, 2):
+            check_kernel("batch_norm", batch, members, dtype, n, k, value, halted)
+        for in_place in (False, True):
+            check_kernel("batch_norm_inference", inference, members, dtype, n, k, value, in_place)
+        for dx in ("", "dy", "dx"):
+            check_kernel("layer_norm_backward", gradients, members, dtype, n, k, n, value, dx)
+            check_kernel("batch_norm_backward", gradients, members, dtype, n, k, k, value, dx)

@@ -208,8 +208,8 @@ def test_compiled_loops_of_encoded_layers_have_the_bits_of_numpy(rng, dtype, cas
         made = cr.PiecewiseLinear(edges).pieces(x.shape[-1], dtype)
         pieces = Pieces(*(values if values.dtype.kind == "i" else values.astype(dtype) for values in made))
         dz = rng.normal(size=(*x.shape[:-1], 37)).astype(dtype)
-        for loops in (LOOPS.piecewise, None):
-            monkeypatch.setattr(LOOPS, "piecewise", loops)
+        for is_loaded in (True, False):
+            monkeypatch.setattr(LOOPS, "is_loaded", is_loaded)
             y, dW, dscale, dx = (np.full_like(a, 7) for a in (dz, W, scale, x))
             q = int((np.diff(pieces.first) > 0).sum())
             places = {"piece": np.empty((*x.shape[:-1], q), np.int32), "fraction": np.empty((*x.shape[:-1], q), dtype)}

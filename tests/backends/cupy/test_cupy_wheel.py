@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.backends.capture.memory import address, span
 from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy import detection, kernels
-from chainrule.backends.cupy.capture.launches import address, span
 from chainrule.errors import DeviceError
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed; scripts/check-cuda runs these")

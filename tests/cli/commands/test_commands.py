@@ -1,4 +1,4 @@
-"""predict, evaluate, show, explain, verify, doctor, and the frame around them."""
+"""predict, evaluate, show, explain, verify, and the frame around them."""
 
 from __future__ import annotations
 
@@ -247,15 +247,6 @@ def test_verify_fails_on_a_wrong_gradient_and_names_the_parameter(run, monkeypat
     failed = [line for line in found.out.splitlines() if line.startswith("FAILED")]
     expected = {"weights": "dense1.W", "mask": "dense0.W", "loss": "dense0.W"}[kind]
     assert any(expected in line for line in failed), failed
-
-
-def test_doctor(run):
-    found = run("doctor")
-    assert found.code == 0
-    for word in ("numpy", "safetensors", "BLAS", "cpu", "cuda"):
-        assert word in found.out
-    facts = run("doctor", "--json").json
-    assert facts["devices"][0]["works"] is True
 
 
 def test_help_version_and_no_command(run, capsys):

@@ -109,14 +109,46 @@ def test_steps_are_replayed_together_without_on_step_end(classes, monkeypatch):
     monkeypatch.setattr(steps_module, "SECONDS_PER_SYNC", 1e9)  # however slow the steps are today
     X, y = np.tile(classes.X, (4, 1)), np.tile(classes.y, 4)
     for callbacks, expected in [
-        ((), [STEPS_PER_SYNC, STEPS_PER_SYNC, 160 - 2 * STEPS_PER_SYNC]),
-        ((Diary(),), [STEPS_PER_SYNC, STEPS_PER_SYNC, 160 - 2 * STEPS_PER_SYNC]),
-        ((Diary(50),), [50, 50, 50, 10]),
-        ((Diary(100), Diary(80)), [64, 16, 20, 60]),
+        ((), [1, 159]),  # the first shows how long a step takes
+        ((Diary(),), [1, 159]),
+        ((Diary(50),), [1, 49, 50, 50, 10]),
+        ((Diary(100), Diary(80)), [1, 79, 20, 60]),
     ]:
         asked.clear()
         cr.Trainer(make_net(classes), batch_size=1, epochs=1, callbacks=callbacks).fit(X, y)
         assert asked == expected
+
+
+def test_a_device_that_queues_steps_is_given_some_at_a_time(classes, monkeypatch):
+    asked: list[int] = []
+    replay = steps_module.Steps.replay
+    monkeypatch.setattr(steps_module.Steps, "replay", lambda self, r: (asked.append(r.times), replay(self, r))[1])
+    monkeypatch.setattr(steps_module, "SECONDS_PER_SYNC", 1e9)
+    X, y = np.tile(classes.X, (4, 1)), np.tile(classes.y, 4)
+    net = cr.MLP(classes.widths, backend=cr.GuardedBackend())
+    cr.Trainer(net, batch_size=1, epochs=1).fit(X, y)
+    assert asked == [STEPS_PER_SYNC, STEPS_PER_SYNC, 160 - 2 * STEPS_PER_SYNC]
+
+
+@pytest.mark.parametrize("slowness", [1, 7])
+def test_a_stop_waits_for_a_moment_and_not_for_a_number_of_steps(classes, monkeypatch, slowness):
+    """On a clock of the test's own: steps of 1 ms, 7 of which are slower for a time; a ragged batch takes nothing."""
+    now, taken = [0.0], []
+    monkeypatch.setattr("chainrule.train.fit.time.perf_counter", lambda: now[0])
+    replay = steps_module.Steps.replay
+
+    def timed(self, r):
+        replay(self, r)
+        seconds = 0.0 if r.ragged else 1e-3 * r.times * slowness
+        now[0] += seconds
+        taken.append(seconds)
+
+    monkeypatch.setattr(steps_module.Steps, "replay", timed)
+    X, y = np.tile(classes.X, (9, 1)), np.tile(classes.y, 9)
+    assert len(X) % 7
+    cr.Trainer(make_net(classes), batch_size=7, epochs=5).fit(X, y)
+    assert max(taken) <= steps_module.SECONDS_PER_SYNC + 1e-9
+    assert max(taken) > steps_module.SECONDS_PER_SYNC - 1e-3 * slowness - 1e-9
 
 
 def test_every_may_be_set_in_on_start(classes):

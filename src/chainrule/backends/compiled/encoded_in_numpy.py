@@ -4,16 +4,91 @@ A number lies in one piece t of its column, and its fractions are 1 for the piec
 V_t = s_t W_t its part of a product is sum_(u < t)( V_u ) + f V_t: two numbers of a table for each output. Backward, the
 rows of a column are sorted by piece: dV_t = sum( dz of the rows in higher pieces ) + sum( f dz of those in piece t ).
 
-Everything here is of one net. ``piece`` and ``f`` (columns with fractions, n) say where each number lies.
+What :func:`encoded_dense` and :func:`encoded_dense_backward` are made of is of one net. There ``piece`` and ``f``
+(columns with fractions, n) say where each number lies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from chainrule.backends.contract.arrays import Pieces
+from chainrule.backends.compiled.state import COMPILED_DTYPES
+from chainrule.backends.contract.arrays import ActivationName, Array, Pieces
+from chainrule.backends.numpy.backend import NumPyBackend
+
+
+def encoded_dense(
+    self: NumPyBackend,
+    x: Array,
+    pieces: Pieces,
+    scale: Array,
+    W: Array,
+    b: Array,
+    activation: ActivationName,
+    *,
+    z: Array,
+    y: Array,
+    piece: Array,
+    fraction: Array,
+    keeps: bool = True,
+) -> None:
+    if z.dtype.char not in COMPILED_DTYPES:
+        places: dict[str, Any] = {"piece": piece, "fraction": fraction, "keeps": keeps}
+        NumPyBackend.encoded_dense(self, x, pieces, scale, W, b, activation, z=z, y=y, **places)
+        return
+    n_in = x.shape[-1]
+    numbers = self._scratch((*W.shape[:-2], n_in, W.shape[-1]), W.dtype, use="scaled")
+    np.multiply(W[..., :n_in, :], scale[..., :n_in, None], out=numbers)
+    self.matmul(x, numbers, out=z)
+    rows = x if x.ndim == z.ndim else np.broadcast_to(x, (len(z), *x.shape))  # which members may share
+    for of_x, of_W, of_scale, *others in _members(rows, W, scale, by_column(piece), by_column(fraction), z):
+        add_fractions(of_x, pieces, of_scale, of_W, *others, keeps=keeps)
+    np.add(z, b[..., None, :], out=z)
+    if activation != "identity" or z is not y:
+        self.activate(activation, z, out=y)
+
+
+def encoded_dense_backward(
+    self: NumPyBackend,
+    x: Array,
+    pieces: Pieces,
+    scale: Array,
+    W: Array,
+    dz: Array,
+    *,
+    piece: Array,
+    fraction: Array,
+    dW: Array,
+    dscale: Array,
+    dx: Array | None,
+    frozen: bool = False,
+) -> None:
+    if dz.dtype.char not in COMPILED_DTYPES:
+        places: dict[str, Any] = {"piece": piece, "fraction": fraction, "frozen": frozen}
+        NumPyBackend.encoded_dense_backward(self, x, pieces, scale, W, dz, dW=dW, dscale=dscale, dx=dx, **places)
+        return
+    n_in = x.shape[-1]
+    numbers = scale[..., :n_in], W[..., :n_in, :]
+    self.scaled_dense_backward(x, *numbers, dz, dW=dW[..., :n_in, :], dscale=dscale[..., :n_in], dx=dx)
+    places_of = by_column(piece), by_column(fraction), dz
+    for member in _members(scale, W, *places_of, dW, dscale):
+        fraction_gradients(pieces, *member, frozen=frozen)
+    if dx is not None:
+        for member in _members(scale, W, *places_of, dx):
+            add_slopes(pieces, *member)
+
+
+def by_column(array: Array) -> Array:
+    """Memory of (n, columns) as (columns, n)."""
+    return array.reshape(*array.shape[:-2], array.shape[-1], array.shape[-2])
+
+
+def _members(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """The arrays of one member after the other; the second is a matrix if there is no model axis."""
+    return iter([arrays]) if arrays[1].ndim == 2 else zip(*arrays, strict=True)
 
 
 def add_fractions(

@@ -1,4 +1,4 @@
-"""``@loop``: a function compiled by numba at its first call with arrays of a kind, and kept in :mod:`loop_cache`.
+"""``@loop(...)``: a function compiled by numba at its first call with arrays of a kind, and kept in :mod:`loop_cache`.
 
 A loop that cannot be kept, or whose file is damaged, is compiled; one that cannot be compiled raises before it has
 touched an array (:mod:`chainrule.backends.compiled.state`).
@@ -7,16 +7,18 @@ touched an array (:mod:`chainrule.backends.compiled.state`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 from numba.core import compiler, serialize
 from numba.core.caching import Cache
+from numba.extending import intrinsic as _intrinsic
 
 from chainrule.backends.compiled import loop_cache
 from chainrule.backends.compiled.state import LOOPS
@@ -25,8 +27,8 @@ from chainrule.backends.compiled.state import LOOPS
 class LoopCache(Cache):
     """What a dispatcher of numba asks before it compiles, and tells afterwards. It never raises."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._py_func = function
+    def __init__(self, function: Callable[..., Any], variant: str = "") -> None:
+        self._py_func, self._variant = function, variant
         line = function.__code__.co_firstlineno
         self._name = f"{Path(inspect.getfile(function)).stem}.{function.__name__}-{line}"
         self.enable()
@@ -47,6 +49,7 @@ class LoopCache(Cache):
                 return None
             name, compiled = pickle.loads(content)
             if name == (self._name, key):
+                LOOPS.found.add(place.name)
                 return compiler.CompileResult._rebuild(target_context, *compiled)
         return None
 
@@ -58,6 +61,7 @@ class LoopCache(Cache):
                 LOOPS.is_not_kept(loop_cache.find_problem())
             else:
                 loop_cache.write(place, serialize.dumps(((self._name, key), data._reduce())))
+                LOOPS.made.add(place.name)
         except Exception as error:
             LOOPS.is_not_kept(loop_cache.describe(error))
 
@@ -66,12 +70,20 @@ class LoopCache(Cache):
 
         numba's own key has closures pickled, and a loop that closes over another never has the same in two processes.
         """
-        return repr((signature, codegen.magic_tuple(), self._py_func.__code__.co_code, _closed_over(self._py_func)))
+        code = self._py_func.__code__.co_code
+        return repr((signature, _processor(codegen), code, _closed_over(self._py_func), self._variant))
 
     def _place(self, key: str) -> Path | None:
         folder = loop_cache.folder()
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         return None if folder is None else folder / f"{self._name}-{digest}"
+
+
+@functools.cache
+def _processor(codegen: Any) -> tuple[Any, ...]:
+    """What machine code depends on; numba asks LLVM for it, which takes as long as reading a loop."""
+    found: tuple[Any, ...] = codegen.magic_tuple()
+    return found
 
 
 def _closed_over(function: Callable[..., Any]) -> list[Any]:
@@ -84,10 +96,48 @@ def _closed_over(function: Callable[..., Any]) -> list[Any]:
     ]
 
 
-def loop(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` at its first call; ImportError when numba has been told to compile nothing."""
-    if getattr(numba.config, "DISABLE_JIT", False):
-        raise ImportError("NUMBA_DISABLE_JIT is set")
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = LoopCache(function)
-    return dispatcher
+intrinsic: Any = _intrinsic  # a function of a loop whose instructions are written out
+
+
+class Form(NamedTuple):
+    """What is known of the arguments of a loop, by position: which memory it changes, and how its work is divided.
+
+    Attributes
+    ----------
+    writes : of the arrays, those that are written
+    rows : of the arrays, those whose first axis may be cut into parts, each of which is worked through by itself; none
+        if the loop has to see all of them at once
+    first : of a number, that of the first row of a part; -1 if there is none
+    picked : of the arrays, those of which few elements are read
+    each : of an array, that for each of whose elements all others are gone through; -1 if they are once
+    """
+
+    writes: tuple[int, ...]
+    rows: tuple[int, ...]
+    first: int
+    picked: tuple[int, ...] = ()
+    each: int = -1
+
+
+def loop(
+    *, writes: str, rows: str = "", first: str = "", picks: str = "", each: str = "", variant: str = ""
+) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function at its first call; ImportError when numba has been told to compile nothing.
+
+    ``writes``, ``rows``, ``first``, ``picks`` and ``each`` name arguments, see :class:`Form`. Arguments are arrays and
+    integers: a loop is also called by its address, where all of them stand in integer registers (:mod:`launches`). A
+    number that is not an integer comes as an array of one. ``variant`` tells loops of one text apart that differ in an
+    intrinsic.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        if getattr(numba.config, "DISABLE_JIT", False):
+            raise ImportError("NUMBA_DISABLE_JIT is set")
+        dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+        dispatcher._cache = LoopCache(function, variant)
+        places = {name: place for place, name in enumerate(inspect.signature(function).parameters)}
+        written, cut, picked = (tuple(places[name] for name in names.split()) for names in (writes, rows, picks))
+        dispatcher.form = Form(written, cut, places.get(first, -1), picked, places.get(each, -1))
+        return dispatcher
+
+    return compiled

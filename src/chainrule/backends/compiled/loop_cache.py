@@ -28,6 +28,7 @@ MAGIC: Final = b"chainrule loop 1\n"
 DIGEST: Final = 32  # bytes of a sha256
 LARGEST: Final = 1 << 24  # bytes; a loop has some ten thousand
 HERE: Final = Path(__file__).parent
+LISTS: Final = "ahead-"  # files that begin so hold the names of others
 OPTIMISER_LOOPS: Final = ("optimisers.adam-*", "optimisers.sgd*")  # every training has one of them
 
 
@@ -53,8 +54,9 @@ def stamp() -> bytes:
 
 
 def sources() -> list[Path]:
-    """The files that a compiled loop may have been made from: the loops, and the reference with its constants."""
-    return sorted([*HERE.rglob("*.py"), *(HERE.parent / "reference").glob("*.py")])
+    """The files that a compiled loop may have been made from: the loops, and what has their constants."""
+    rooms = (HERE.parent / name for name in ("contract", "reference", "numpy"))
+    return sorted([*HERE.rglob("*.py"), *(path for room in rooms for path in room.glob("*.py"))])
 
 
 def has_loops() -> bool:
@@ -65,6 +67,16 @@ def has_loops() -> bool:
         return any(read(path) for path in found)
     except Exception:  # whatever is there instead
         return False
+
+
+def size() -> tuple[int, int]:
+    """How many loops are kept, also stale ones and those of other processors, and in how many bytes."""
+    place = folder()
+    try:
+        files = [] if place is None else [p for p in place.iterdir() if not p.name.startswith((LISTS, "."))]
+        return len(files), sum(path.stat().st_size for path in files)
+    except OSError:
+        return 0, 0
 
 
 def read(path: Path) -> bytes | None:

@@ -1,15 +1,18 @@
-"""Optimisers: one loop over a parameter group."""
+"""Optimisers: a loop over a parameter group, after one that computes the numbers of the step."""
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
+from chainrule.backends.compiled.calls import call, call_ufunc, each_member, known_dtype, number, numbers_of
+from chainrule.backends.compiled.fallback import with_fallback
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array
-from chainrule.backends.contract.backend import HALTED, RUNNING
 from chainrule.backends.numpy.backend import NumPyBackend
+from chainrule.backends.numpy.memory import CHUNK
 
 
+@with_fallback
 def sgd(
     self: NumPyBackend,
     params: Array,
@@ -23,39 +26,19 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
 ) -> None:
-    loops, real = LOOPS.optimisers, params.dtype.type
-    if loops is not None and state[HALTED] == RUNNING:
-        rate, decay = real(self._learning_rate(lr, state, lr_factor)), real(weight_decay)
-        try:
-            own = real(momentum), nesterov
-            if params.ndim == 2:  # a wrapper around the kernel would cost a small step of one net too much
-                for j in range(len(params)):
-                    _sgd(loops, params[j], grads[j], None if velocity is None else velocity[j], rate, decay, *own)
-            else:
-                _sgd(loops, params, grads, velocity, rate, decay, *own)
-            return
-        except Exception as error:
-            LOOPS.withdraw(error)
-    options: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
-    NumPyBackend.sgd(self, params, grads, velocity, lr, state, lr_factor=lr_factor, **options)
+    loops = LOOPS.optimisers
+    known_dtype(params, grads)
+    settings = lr_factor, weight_decay, momentum
+    numbers = self._scratch((4,), params.dtype, use=("sgd", settings))  # of each parameter group its own
+    call(loops.sgd_numbers, lr, state, numbers_of(settings, np.float64), numbers)
+    for p, g, v in each_member((params, 1), (grads, 1), (velocity, 1)):
+        if v is None:
+            call(loops.sgd, p, g, numbers)
+        else:
+            call(loops.sgd_momentum, p, g, v, numbers, int(nesterov))
 
 
-def _sgd(
-    loops: Any,
-    params: Array,
-    grads: Array,
-    velocity: Array | None,
-    rate: Any,
-    decay: Any,
-    momentum: Any,
-    nesterov: bool,
-) -> None:
-    if velocity is None:
-        loops.sgd(params, grads, rate, decay)
-    else:
-        loops.sgd_momentum(params, grads, velocity, rate, decay, momentum, nesterov)
-
-
+@with_fallback
 def adam(
     self: NumPyBackend,
     params: Array,
@@ -73,35 +56,72 @@ def adam(
     decoupled: bool,
     eps_hat: bool = False,
 ) -> None:
-    loops, real = LOOPS.optimisers, params.dtype.type
-    if loops is not None and state[HALTED] == RUNNING:
-        rate = self._learning_rate(lr, state, lr_factor)
-        step_size, step_eps = self._bias_corrected(rate, state, beta1, beta2, eps, params.dtype, eps_hat)
-        keep = real(1 - rate * weight_decay) if decoupled else real(1)
-        decay = real(0) if decoupled else real(weight_decay)
-        b1, rest1, b2, rest2 = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)
-        try:
-            if params.ndim == 2:
-                for j in range(len(params)):
-                    own = params[j], grads[j], m[j], v[j]
-                    loops.adam(*own, keep, decay, b1, rest1, b2, rest2, step_eps, step_size)
-            else:
-                loops.adam(params, grads, m, v, keep, decay, b1, rest1, b2, rest2, step_eps, step_size)
-            return
-        except Exception as error:
-            LOOPS.withdraw(error)
-    options: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "eps": eps, "eps_hat": eps_hat}
-    options |= {"lr_factor": lr_factor, "weight_decay": weight_decay, "decoupled": decoupled}
-    NumPyBackend.adam(self, params, grads, m, v, lr, state, **options)
+    loops, dtype = LOOPS.optimisers, params.dtype
+    known_dtype(params, grads, m, v)
+    betas = numbers_of((beta1, beta2), np.float64)
+    settings = lr_factor, eps, weight_decay, float(decoupled), float(eps_hat)
+    double = np.dtype(np.float64)
+    exponents, powers = (self._scratch((2,), double, use=(use, beta1, beta2)) for use in ("exponents", "powers"))
+    numbers = self._scratch((5,), dtype, use=("adam", beta1, beta2, settings))  # of each parameter group its own
+    call(loops.updates_so_far, state, exponents)
+    call_ufunc(np.power, betas, exponents, out=powers)
+    call(loops.adam_numbers, lr, state, numbers_of(settings, np.float64), powers, numbers)
+    shares = numbers_of((beta1, 1 - beta1, beta2, 1 - beta2), dtype)
+    for of_member in each_member((params, 1), (grads, 1), (m, 1), (v, 1)):
+        call(loops.adam, *of_member, numbers, shares)
 
 
-def approach(self: NumPyBackend, target: Array, share: Any, out: Array) -> None:
+@with_fallback
+def clip_by_global_norm(self: NumPyBackend, grads: Array, *, max_norm: float) -> None:
     loops = LOOPS.optimisers
-    if loops is not None:
-        try:
-            for of_target, of_out in ((target, out),) if out.ndim == 1 else zip(target, out, strict=True):
-                loops.approach(of_target, share, of_out)
-            return
-        except Exception as error:
-            LOOPS.withdraw(error)
-    NumPyBackend._approach(self, target, share, out)
+    known_dtype(grads)
+    most = number(max_norm, np.float64)
+    sums, factors = _for_each_member(self, grads, "clip")
+    for of_grads, of_sums, factor in each_member((grads, 1), (sums, 1), (factors, 1)):
+        call(loops.squares_of_chunks, of_grads, 0, of_sums)
+        call(loops.clip_factor, of_sums, most, factor)
+        call(loops.times, of_grads, factor)
+
+
+@with_fallback
+def penalize(
+    self: NumPyBackend, params: Array, grads: Array, totals: Array, state: Array, *, alpha: float, mean: bool
+) -> None:
+    loops = LOOPS.optimisers
+    known_dtype(params, grads)
+    strength = number(alpha, np.float64)
+    memory = _for_each_member(self, grads, "penalty")
+    for p, g, t, sums, factor in each_member((params, 1), (grads, 1), (totals, 2), *((part, 1) for part in memory)):
+        call(loops.penalty_factor, t, state, strength, int(mean), factor)
+        call(loops.add_slope, p, factor, g)
+        call(loops.squares_of_chunks, p, 0, sums)
+        call(loops.add_penalty, sums, strength, state, t)
+
+
+@with_fallback
+def accumulate(
+    self: NumPyBackend, grads: Array, totals: Array, state: Array, *, group: int, mean: bool, out: Array
+) -> None:
+    loops = LOOPS.optimisers
+    known_dtype(grads, out)
+    shares = self._scratch((*out.shape[:-1], 2), out.dtype, use="share of a batch")
+    for of_grads, of_totals, share, of_out in each_member((grads, 1), (totals, 2), (shares, 1), (out, 1)):
+        call(loops.share_of_group, of_totals, state, group, int(mean), share)
+        call(loops.add_share, of_grads, share, int(mean), of_out)
+
+
+@with_fallback
+def average(self: NumPyBackend, params: Array, state: Array, *, decay: float, out: Array) -> None:
+    loops = LOOPS.optimisers
+    known_dtype(params, out)
+    share = self._scratch((2,), out.dtype, use="share of the newest")
+    call(loops.share_of_newest, state, number(decay, np.float64), share)
+    for of_params, of_out in each_member((params, 1), (out, 1)):
+        call(loops.approach, of_params, share, of_out)
+
+
+def _for_each_member(self: NumPyBackend, flat: Array, use: str) -> tuple[Array, Array]:
+    """Of each member the sums of chunks, (chunks,) float64, and a factor, (1,)."""
+    *members, size = flat.shape
+    sums = self._scratch((*members, -(-size // CHUNK)), np.float64, use=(use, "sums", size))
+    return sums, self._scratch((*members, 1), flat.dtype, use=(use, "factor", size))

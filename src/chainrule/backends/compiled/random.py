@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS
+from chainrule.backends.compiled.calls import call, each_member, known_dtype, number
+from chainrule.backends.compiled.fallback import with_fallback
+from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.numpy.backend import NumPyBackend
-from chainrule.backends.numpy.random import counter_now
 from chainrule.backends.reference.random import counter_of_member, threshold
 
 
@@ -23,6 +24,7 @@ def draw_words(self: NumPyBackend, key: tuple[int, int], counter: tuple[int, int
     return NumPyBackend._words(self, key, counter, count)
 
 
+@with_fallback
 def dropout(
     self: NumPyBackend,
     x: Array,
@@ -33,18 +35,8 @@ def dropout(
     rate: float,
     out: Array,
 ) -> None:
-    if x.ndim == 3:
-        for j in range(len(x)):
-            dropout(self, x[j], state, key=key, counter=counter_of_member(counter, j), rate=rate, out=out[j])
-        return
-    loops = LOOPS.random
-    if loops is not None and x.dtype.char in COMPILED_DTYPES:
-        least, factor = np.uint32(threshold(rate)), x.dtype.type(1 / (1 - rate))
-        words = self._scratch((4 * loops.TILE,), np.uint32, use="words")
-        try:
-            now = counter_now(state, counter)
-            loops.dropout(x.reshape(-1), *key, *now, least, factor, words, out.reshape(-1))
-            return
-        except Exception as error:
-            LOOPS.withdraw(error)
-    NumPyBackend.dropout(self, x, state, key=key, counter=counter, rate=rate, out=out)
+    known_dtype(x, out)
+    factor = number(1 / (1 - rate), x.dtype)
+    for j, (of_x, of_out) in enumerate(each_member((x, 2), (out, 2))):
+        counter_now = counter_of_member(counter, j)
+        call(LOOPS.random.dropout, of_x, state, *key, *counter_now, threshold(rate), factor, 0, of_out)

@@ -2,27 +2,14 @@
 
 A loop that cannot be had never ends a run: NumPy's passes do the rest with the same numbers, from the kernel on that
 was under way. That is said once, by a :class:`CompiledLoopsWarning` that never becomes an error.
-
-**The form of a compiled kernel** is the same in every file of this folder::
-
-    loops = LOOPS.losses
-    if loops is not None and ...:  # what the loops can do
-        try:
-            ...
-            return
-        except Exception as error:
-            LOOPS.withdraw(error)  # raises it again unless a loop did not compile
-    NumPyBackend.softmax(self, logits, out=out)
-
-A decorator would say it once and cost a call more per kernel, a tenth of a small net's step (decision 26); a ``try``
-that does not fail costs nothing. What a kernel reads must be as it was when a loop is called for the first time: if it
-is written over earlier, the later loops are called on no rows before (:func:`compile_for`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
@@ -31,28 +18,52 @@ from chainrule.errors import CompiledLoopsWarning, first_line
 COMPILED_DTYPES: Final = "fd"  # float32 and float64; what else passes through is a check in complex or long double
 
 
+class NotCompiledError(Exception):
+    """There is no compiled loop for these arguments; ``str(error)`` says which."""
+
+
+# The loops by topic, in :mod:`chainrule.backends.compiled.loops`, and what makes a program of them.
+TOPICS: Final = (
+    *("batches", "columns", "embedding", "ensembles", "gates", "layers", "losses", "normalization", "optimisers"),
+    *("piecewise", "predictions", "random", "target_losses"),
+)
+MACHINERY: Final = ("launches", "products", "programs")
+
+
 class Loops:
-    """The loops by topic, each the module of :mod:`chainrule.backends.compiled.loops` of that name, or None."""
+    """The loops by topic, each a module, or None before they are loaded."""
+
+    batches: Any
+    columns: Any
+    embedding: Any
+    ensembles: Any
+    gates: Any
+    launches: Any
+    layers: Any
+    losses: Any
+    normalization: Any
+    optimisers: Any
+    piecewise: Any
+    predictions: Any
+    products: Any
+    programs: Any
+    random: Any
+    target_losses: Any
 
     def __init__(self) -> None:
-        self.layers: ModuleType | None = None
-        self.columns: ModuleType | None = None
-        self.piecewise: ModuleType | None = None
-        self.gates: ModuleType | None = None
-        self.losses: ModuleType | None = None
-        self.target_losses: ModuleType | None = None
-        self.normalization: ModuleType | None = None
-        self.optimisers: ModuleType | None = None
-        self.random: ModuleType | None = None
+        vars(self).update(dict.fromkeys(TOPICS + MACHINERY))
         self.is_loaded = False
+        self.compiled: set[Any] = set()  # kinds of calls whose loops are all compiled
+        self.loading = threading.RLock()  # a signal handler may begin a fit while its own thread loads
         self.problem = ""  # why they cannot be had, or no longer
         self.unkept = ""  # why they will have to be compiled again
-        self.softmax_ready: set[str] = set()  # dtypes for which all loops of softmax_cross_entropy are compiled
+        self.made: set[str] = set()  # files of loops that this process has compiled and kept
+        self.found: set[str] = set()  # files of loops that it has taken from disk
         self.spent = 0.0  # seconds of work that loops would have done faster
         self.price: float | None = None  # seconds that loading takes; None before it was estimated
-        self._warned = False
+        self._warned: set[str] = set()
 
-    def take(self, **modules: ModuleType | None) -> None:
+    def take(self, modules: Mapping[str, ModuleType | None]) -> None:
         """Use these modules, by topic."""
         vars(self).update(modules)
         self.is_loaded = True
@@ -61,10 +72,9 @@ class Loops:
         """Give the loops up if it was numba that raised ``error``; an error of anyone else is raised again."""
         if not (self.is_loaded or self.problem) or not _is_of_numba(error):
             raise error
-        self.layers = self.gates = self.losses = self.target_losses = None
-        self.columns = self.piecewise = self.normalization = self.optimisers = self.random = None
-        self.is_loaded = False
+        vars(self).update(dict.fromkeys(TOPICS + MACHINERY))
         self.give_up(f"given up: {type(error).__name__}: {first_line(error)}")
+        self.is_loaded = False  # last, so that no other thread loads them again in between
 
     def give_up(self, problem: str) -> None:
         """Load no loops from now on, and say why."""
@@ -79,16 +89,19 @@ class Loops:
             "CHAINRULE_CACHE_DIR names another place"
         )
 
-    def _warn(self, text: str) -> None:
+    def are_called_one_by_one(self, why: str) -> None:
+        """Say that steps are not recorded."""
+        self._warn(f"steps are called one by one: {why}", topic="steps")
+
+    def _warn(self, text: str, *, topic: str = "loops") -> None:
         """Once per process. If warnings are errors, nothing: an error here would end a run that NumPy can finish."""
-        if not self._warned:
-            self._warned = True
+        if topic not in self._warned:
+            self._warned.add(topic)
             with contextlib.suppress(CompiledLoopsWarning):
                 warnings.warn(text, CompiledLoopsWarning, stacklevel=2)
 
 
 LOOPS: Final = Loops()
-_compiled: set[tuple[Any, str]] = set()  # what compile_for has done
 
 
 def _is_of_numba(error: Exception) -> bool:
@@ -99,11 +112,3 @@ def _is_of_numba(error: Exception) -> bool:
             return True
         trace = trace.tb_next
     return False
-
-
-def compile_for(loop: Any, *arrays: Any) -> None:
-    """Have ``loop`` ready for arrays like these: called on none of their rows, it is compiled and does nothing."""
-    kind = loop, arrays[0].dtype.char  # what else a loop is given in one place has one layout, and a dtype that follows
-    if kind not in _compiled:
-        loop(*(array[:0] for array in arrays))
-        _compiled.add(kind)

@@ -78,6 +78,7 @@ from chainrule.backends.contract.predictions import PredictionContract
 from chainrule.backends.contract.random import RandomContract
 from chainrule.backends.contract.target_losses import TargetLossContract
 from chainrule.backends.contract.transfers import Transfer
+from chainrule.backends.contract.work import Work
 
 STEP: Final = 0
 BATCH: Final = 1
@@ -115,6 +116,7 @@ class Backend(
     device: str  # "cpu" or "cuda:N"
     precision: str = "fp32"
     keeps_narrow_features: bool = False  # features of up to 16 bits stay as given and are converted batch by batch
+    queues: bool = True  # whether a call may return before its work is done
     fuses: frozenset[str] = frozenset()  # of "scaled_dense", "encoded_dense": what is faster than the layers one by one
     working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
 
@@ -162,6 +164,10 @@ class Backend(
         """What the bits of its results depend on: two machines that agree in it give the same bits."""
         return {"device": self.device, "precision": self.precision}
 
+    def execution(self) -> dict[str, str | int]:
+        """How the fit that this thread is in has been computed so far, for people: its ``implementation`` at least."""
+        return {"implementation": self.name}
+
     def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Memory of the host, its values undefined, for :meth:`send`: page-locked if a device reads it by itself."""
         return np.empty(shape, dtype)
@@ -182,6 +188,15 @@ class Backend(
     def running(self) -> contextlib.AbstractContextManager[None]:
         """Work within: this device is current, and floating point overflows quietly, as on a GPU."""
 
+    def fitting(self, work: Work) -> contextlib.AbstractContextManager[None]:
+        """A fit of so much work: within, an implementation may use what it takes from the process, and gives back."""
+        return contextlib.nullcontext()
+
+    def beside_others(self) -> contextlib.AbstractContextManager[None] | None:
+        """What a thread enters for a fit beside which other threads of this process fit; None if they would only wait
+        for each other: for the device, or for the GIL."""
+        return None
+
     @abc.abstractmethod
     def synchronize(self) -> None:
         """Wait until everything that was asked of the device is done."""
@@ -198,3 +213,12 @@ class Backend(
                 step()
 
         return replay
+
+
+# The names of all kernels: what a step is made of. All other methods are memory and execution.
+KERNELS: Final = frozenset(
+    name
+    for topic in Backend.__bases__
+    for name, value in vars(topic).items()
+    if getattr(value, "__isabstractmethod__", False)
+)

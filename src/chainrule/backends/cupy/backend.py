@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.capture.captured_step import CapturedStep
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.contract.transfers import Transfer
 from chainrule.backends.cupy import kernels
-from chainrule.backends.cupy.capture.captured_step import CapturedStep
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.capture.streams import WORKSPACE_SIZE, Streams
 from chainrule.backends.cupy.fused import FusedBackend

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.contract.losses import LossBatch
-from chainrule.backends.cupy.capture.launcher import Launcher, NotRecordableError
+from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.reference.backend import ReferenceBackend
 
 

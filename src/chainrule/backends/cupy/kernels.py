@@ -21,8 +21,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from chainrule.backends.capture.memory import Span, address, spans
 from chainrule.backends.contract.backend import BF16, Array
-from chainrule.backends.cupy.capture.launches import Span, address, spans
 from chainrule.errors import ShapeError
 
 HERE = Path(__file__).parent

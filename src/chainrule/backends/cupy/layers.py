@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from chainrule.backends.capture.memory import address
 from chainrule.backends.contract.backend import BF16, ActivationName, Array
 from chainrule.backends.cupy.capture.launcher import Launcher
-from chainrule.backends.cupy.capture.launches import address
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
 from chainrule.backends.cupy.members import blocks_of, ends, members_behind_another, stride

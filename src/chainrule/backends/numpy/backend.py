@@ -11,8 +11,12 @@ import platform
 
 import numpy as np
 
+from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy import batches, blas, embedding, layers, losses, memory, optimisers, piecewise, random
+from chainrule.backends.numpy.blas_threads import single_thread
 from chainrule.backends.reference.backend import ReferenceBackend
+
+SMALL_PRODUCT = 1e8  # operations: a millisecond of one core, or about that
 
 
 class NumPyBackend(ReferenceBackend):
@@ -20,8 +24,10 @@ class NumPyBackend(ReferenceBackend):
 
     name = "numpy"
     device = "cpu"
+    queues = False
     working_set = 1 << 20  # products of fewer rows run slower, activations beyond a few MiB leave the cache
     xp = np
+    reason = ""  # why it is not the compiled implementation that was chosen
 
     def __repr__(self) -> str:
         return f"<chainrule backend {self.name} on {self.device}>"
@@ -62,9 +68,19 @@ class NumPyBackend(ReferenceBackend):
         # The types of numpy call errstate a class of its own; it is the context manager asked for.
         return np.errstate(all="ignore")
 
+    def fitting(self, work: Work) -> contextlib.AbstractContextManager[None]:
+        # BLAS's threads wait for each other by spinning. In small products that gains little on an idle machine, and on
+        # a busy one it takes many times as long.
+        small = work.largest < SMALL_PRODUCT or work.threads == 1
+        return single_thread() if small else super().fitting(work)
+
     def fingerprint(self) -> dict[str, str | int]:
         numbers = {"numpy": np.__version__, "processor": platform.machine()}
         return {**super().fingerprint(), **numbers, "blas": blas.core_name(), "blas threads": blas.threads()}
+
+    def execution(self) -> dict[str, str | int]:
+        found: dict[str, str | int] = {"implementation": f"NumPy: {self.reason}" if self.reason else "NumPy"}
+        return {**found, "blas threads": threads} if (threads := blas.threads()) else found
 
     def synchronize(self) -> None:
         """Nothing is ever under way: a NumPy call returns when it is done."""

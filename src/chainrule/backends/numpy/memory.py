@@ -21,7 +21,11 @@ _buffers = threading.local()
 
 
 def empty(self: ArrayOperations, shape: tuple[int, ...], dtype: Any) -> Array:
-    dtype = np.dtype(dtype)
+    return aligned(shape, np.dtype(dtype))
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """New memory of this shape, its values undefined."""
     count = math.prod(shape)
     raw = np.empty(count * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
@@ -53,7 +57,7 @@ def as_host_array(values: Any) -> np.ndarray:
         raise DataError(f"not a regular array of numbers: {error}") from error
 
 
-def scratch(self: ArrayOperations, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
+def scratch(self: ArrayOperations, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
     count = math.prod(shape)
     held: dict[Any, Array] = _buffers.__dict__
     buffer = held.get((use, dtype))  # a name made of the dtype would take longer to spell than the kernel to run

@@ -25,8 +25,8 @@ class ArrayOperations(Backend):
 
     xp: Any  # the array module
 
-    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
-        """Memory for an intermediate result that no one reads after the kernel."""
+    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
+        """Memory for an intermediate result that no one reads after the kernel; ``use`` tells such memory apart."""
         return self.xp.empty(shape, dtype)
 
     def _parts(self, size: int) -> Iterator[slice]:

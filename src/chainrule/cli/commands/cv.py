@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,26 +67,46 @@ def run(args: argparse.Namespace) -> int:
     read = read_training_table(options)
     folds = folds_of(options, read, asked.folds)
     _say_folds(say, options, read, len(folds))
-    training = FoldTraining(options, fraction, optimizer, backend, read, asked.quiet, say)
+    training = FoldTraining(options, fraction, optimizer, backend, read, asked.quiet)
+    speaker = FoldSpeaker(say, training, folds)
     with Signals() as signals:  # nothing of a fold is worth keeping: a signal ends it at once
         try:
-            found = cross_validate(
-                training.net_of_fold, read.table, read.plan.y, folds, on_fold=_fold_speaker(say, len(folds))
-            )
+            with output.warnings_as_notes(speaker.say_note):
+                found = cross_validate(
+                    training.net_of_fold,
+                    read.table,
+                    read.plan.y,
+                    folds,
+                    on_fold=speaker.say_fold,
+                    threads=options.device.threads,
+                )
         except KeyboardInterrupt:
             say("stopped", "by a signal, before the last fold")
             return signals.exit_code or INTERRUPTED
+        finally:
+            speaker.say_rest()
     if asked.json:
         facts = {"device": backend.device, "task": read.plan.task, "rows": len(read.table), "folds": len(folds)}
         seconds = round(time.perf_counter() - started, 4)
-        output.result_json(_summary(found, facts, seconds, list(training.notes)))
+        output.result_json(_summary(found, facts, seconds, list(speaker.notes)))
     else:
         _print_table(found)
     return 0
 
 
+@dataclass(frozen=True)
+class FoldNotes:
+    """What is noted of a fold: in its fit's record, and in warnings that are said once the fold has ended."""
+
+    recorded: list[str] = field(default_factory=list)
+    unsaid: list[str] = field(default_factory=list)
+
+
+_of_fold: ContextVar[FoldNotes | None] = ContextVar("notes_of_fold", default=None)  # that this thread trains
+
+
 class FoldTraining:
-    """Trains the net of a fold, as ``chainrule train`` would on its training rows.
+    """Trains the net of a fold, as ``chainrule train`` would on its training rows; several threads may.
 
     Parameters
     ----------
@@ -103,14 +124,25 @@ class FoldTraining:
         backend: Backend,
         read: TrainingTable,
         quiet: bool,
-        say: Say,
     ) -> None:
         self._options, self._fraction, self._optimizer, self._backend = options, fraction, optimizer, backend
-        self._read, self._quiet, self._say = read, quiet, say
-        self.notes: dict[str, None] = {}  # of the fits, each once, in order
+        self._read, self._quiet = read, quiet
+        self._notes: dict[int, FoldNotes] = {}  # by the identity of a fold's training rows
 
     def net_of_fold(self, training: np.ndarray) -> Network:
         """A net trained on some of these rows, and validated on the others; KeyboardInterrupt if it was stopped."""
+        self._notes[id(training)] = notes = FoldNotes()
+        token = _of_fold.set(notes)
+        try:
+            return self._net_of_fold(training, notes)
+        finally:
+            _of_fold.reset(token)
+
+    def notes_of_fold(self, training: np.ndarray) -> FoldNotes:
+        """Of a net that was trained on these very rows."""
+        return self._notes.setdefault(id(training), FoldNotes())
+
+    def _net_of_fold(self, training: np.ndarray, notes: FoldNotes) -> Network:
         options = self._options
         data = split_data(options, self._read, self._inner_split(training))
         settings, has_validation = settings_of(options, len(data.y), data.plan.task), data.valid is not None
@@ -126,20 +158,19 @@ class FoldTraining:
             callbacks=(),
             progress=not self._quiet,
         )
-        with output.warnings_as_notes(self._say):
-            weight, mask = options.fit.class_weight, None if left_out is None else left_out.mask
-            outcome = trainer.fit(data.X, data.y, class_weight=weight, validation=data.valid, left_out=mask)
-            if left_out is not None:
-                learn_from_left_out(
-                    net,
-                    HostTable(data.X, data.y),
-                    outcome,
-                    left_out,
-                    options.device.seed,
-                    weight,
-                    shrinks=not options.fit.no_shrink,
-                )
-        self.notes.update(dict.fromkeys(outcome.notes))
+        weight, mask = options.fit.class_weight, None if left_out is None else left_out.mask
+        outcome = trainer.fit(data.X, data.y, class_weight=weight, validation=data.valid, left_out=mask)
+        if left_out is not None:
+            learn_from_left_out(
+                net,
+                HostTable(data.X, data.y),
+                outcome,
+                left_out,
+                options.device.seed,
+                weight,
+                shrinks=not options.fit.no_shrink,
+            )
+        notes.recorded.extend(outcome.notes)
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt
         return net
@@ -194,11 +225,42 @@ def _rare_classes(read: TrainingTable, folds: int) -> list[str]:
     return [f"{how_many} fewer rows than there are folds: {rare[0]!r:.60}"] if rare else []
 
 
-def _fold_speaker(say: Say, folds: int) -> Callable[[int, dict[str, float]], None]:
-    def say_fold(number: int, scores: dict[str, float]) -> None:
-        say("fold", f"{number}/{folds}  {', '.join(f'{name} {value:.4g}' for name, value in scores.items())}")
+class FoldSpeaker:
+    """Says the notes and the metrics of each fold once it has ended, in order, whichever ended first.
 
-    return say_fold
+    Parameters
+    ----------
+    say : a line on stderr
+    training, folds : whose notes they are
+    """
+
+    def __init__(self, say: Say, training: FoldTraining, folds: Sequence[Split]) -> None:
+        self._say, self._training, self._folds = say, training, folds
+        self.notes: dict[str, None] = {}  # of the fits, each once, in order
+
+    def say_note(self, label: str, text: str) -> None:
+        """A warning: with those of its fold, if it arose in the training of one."""
+        if (notes := _of_fold.get()) is None:
+            self._say(label, text)
+        else:
+            notes.unsaid.append(text)
+
+    def say_fold(self, number: int, scores: dict[str, float]) -> None:
+        notes = self._training.notes_of_fold(self._folds[number - 1].training)
+        self.notes.update(dict.fromkeys(notes.recorded))
+        self._say_notes(notes)
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        self._say("fold", f"{number}/{len(self._folds)}  {metrics}")
+
+    def say_rest(self) -> None:
+        """The notes of folds that have not come to their end."""
+        for fold in self._folds:
+            self._say_notes(self._training.notes_of_fold(fold.training))
+
+    def _say_notes(self, notes: FoldNotes) -> None:
+        for text in notes.unsaid:
+            self._say("note", text)
+        notes.unsaid.clear()
 
 
 def _summary(found: CrossValidation, facts: dict[str, Any], seconds: float, notes: list[str]) -> dict[str, Any]:

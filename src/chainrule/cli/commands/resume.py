@@ -14,6 +14,7 @@ from chainrule.cli.options.fitting import interval
 from chainrule.cli.options.output import OutputOptions
 from chainrule.cli.options.parser import typed
 from chainrule.cli.options.train_options import TrainingOptions
+from chainrule.cli.options.types import add_threads
 from chainrule.cli.runs.directory import RunDirectory
 from chainrule.cli.runs.files import CONFIG
 from chainrule.cli.runs.job import Resumption, do_job
@@ -29,13 +30,15 @@ class ResumeOptions:
     anywhere: bool
     device: str | None
     precision: str | None
+    threads: int | None
     checkpoint_every: str | None
     quiet: bool
     json: bool
 
     def applied_to(self, options: TrainingOptions) -> TrainingOptions:
         """The options of the run with these changes."""
-        device = {name: value for name in ("device", "precision") if (value := getattr(self, name)) is not None}
+        names = ("device", "precision", "threads")
+        device = {name: value for name in names if (value := getattr(self, name)) is not None}
         every = options.fit.checkpoint_every if self.checkpoint_every is None else self.checkpoint_every
         return replace(
             options, device=replace(options.device, **device), fit=replace(options.fit, checkpoint_every=every)
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--device", metavar="D", help="auto, cpu, cuda or cuda:N (that of the run)")
     add("--precision", choices=PRECISIONS, help="of products on a CUDA device (that of the run)")
+    add_threads(parser, default="as for the run")
     add("--checkpoint-every", type=interval, metavar="N", help="steps, or a time: 30s, 5m (as it was)")
     add("--log-json", type=Path, metavar="FILE", help="settings and each epoch as one JSON object per line")
     add("--tensorboard", type=Path, metavar="FOLDER", help="event files for TensorBoard")

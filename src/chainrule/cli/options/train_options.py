@@ -15,7 +15,7 @@ from chainrule.cli.options.fitting import FitOptions
 from chainrule.cli.options.optimisation import UpdateOptions, refuse_with_lbfgs
 from chainrule.cli.options.output import OutputOptions, PlaceOptions
 from chainrule.cli.options.parser import typed
-from chainrule.cli.options.types import add_device, seed
+from chainrule.cli.options.types import add_device, add_threads, seed
 from chainrule.errors import OptionError
 from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.train.building import Scaling
@@ -28,6 +28,7 @@ class DeviceOptions:
 
     device: str
     precision: str
+    threads: int | None
     seed: int
 
 
@@ -159,4 +160,5 @@ def add_options_of_a_fit(parser: argparse.ArgumentParser, *, run: bool = True) -
         fitting.set_run_defaults(parser)
     device = parser.add_argument_group("device and seed")
     add_device(device)
+    add_threads(device)
     device.add_argument("--seed", type=seed, default=0, metavar="N", help="of weights, shuffles and the split (0)")

@@ -29,6 +29,16 @@ def add_device(parser: OptionGroup) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of products on a CUDA device (fp32)")
 
 
+def add_threads(parser: OptionGroup, *, default: str = "one per core that may be used, or OMP_NUM_THREADS") -> None:
+    """``--threads``."""
+    parser.add_argument(
+        "--threads",
+        type=positive_int,
+        metavar="N",
+        help=f"of the CPU that a step is divided among, at most; short steps take one ({default})",
+    )
+
+
 def describe_device(backend: Backend, why: str) -> str:
     """The device, its precision if that is not fp32, and why it was chosen if nobody named it."""
     precision = "" if backend.precision == "fp32" else f", products in {backend.precision}"

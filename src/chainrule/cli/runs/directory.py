@@ -190,6 +190,8 @@ class RunDirectory(Callback):
             run.diagnosis.plot(folder / GRADIENT_NORMS)
         if net is not None:
             net.save(folder / MODEL)
+        if run is not None:
+            self._record["execution"] = run.execution
         self._record |= {"status": status, "compiled": compiled.describe(), "ended": now(), **summary}
         self._write_record()
 

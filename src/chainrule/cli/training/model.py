@@ -130,4 +130,5 @@ def trainer_of(
         **average,
         checkpoints=kept,
         shrink=not fit.no_shrink,
+        threads=options.device.threads,
     )

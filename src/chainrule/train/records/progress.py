@@ -10,12 +10,14 @@ from typing import Any, Self
 
 from chainrule.nn.metric_names import LEFT_OUT, RECORDED
 from chainrule.plain_text import printable
+from chainrule.train.stop_request import GROUP
 
 SECONDS_PER_REFRESH = 0.1  # an epoch may take a millisecond, and drawing takes as long
 
 
 class Progress:
-    """``with Progress(...) as progress``; shows nothing if ``enabled`` is false or stderr is no terminal."""
+    """``with Progress(...) as progress``; shows nothing if ``enabled`` is false, stderr is no terminal, or other fits
+    run beside this one, whose lines would overwrite each other."""
 
     def __init__(self, epochs: int, *, enabled: bool) -> None:
         self.epochs = epochs
@@ -27,7 +29,7 @@ class Progress:
                 self._begin()
 
     def _begin(self) -> None:
-        if sys.stderr is None or not sys.stderr.isatty():
+        if sys.stderr is None or not sys.stderr.isatty() or GROUP.get() is not None:
             return
         # rich takes a tenth of a second to import: only if it shows something.
         from rich.console import Console

@@ -36,6 +36,8 @@ class Run:
     out_of_fold : list of OutOfFoldPart with ``fit(left_out=...)``: what members of an ensemble predict for the rows
         that they did not see; else None
     shrinkage : Shrinkage with ``Trainer(shrink=True)`` and validation rows, else None
+    execution : dict, how it was computed: the ``implementation``, the ``threads`` that a step was divided among, and
+        the ``blas threads``
     notes : list of str, the warnings: a monitored metric that says nothing
     """
 
@@ -48,6 +50,7 @@ class Run:
     diagnosis: Diagnosis | None = None
     out_of_fold: list[OutOfFoldPart] | None = None
     shrinkage: Shrinkage | None = None
+    execution: dict[str, str | int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:

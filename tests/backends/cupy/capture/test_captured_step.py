@@ -14,7 +14,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.backends.contract.backend import RUNNING
-from chainrule.backends.cupy.capture.captured_step import UNROLLED
+from chainrule.backends.cupy.capture.launcher import UNROLLED
 from chainrule.backends.cupy.capture.streams import MAX_STREAMS
 from chainrule.errors import DeviceError
 from emulation.compiled import compiler_problem

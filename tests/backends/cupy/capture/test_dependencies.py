@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainrule.backends.cupy.capture.dependencies import assign_streams, dependencies
+from chainrule.backends.capture.dependencies import dependencies
 from chainrule.backends.cupy.capture.launches import Launch
+from chainrule.backends.cupy.capture.stream_assignment import assign_streams
 
 
 def launch(name: str, reads: Any = (), writes: Any = ()) -> Launch:

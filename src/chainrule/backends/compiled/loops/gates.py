@@ -21,14 +21,14 @@ within: Any = numba.njit(inline="always", error_model="numpy")  # a part of a lo
 
 
 class Gated(NamedTuple):
-    """Loops over flat arrays: ``argument(z, e)``, then e = exp(e), then ``function(z, e)`` or ``derivative(z, e)``.
+    """Loops: ``argument(z, e)``, then e = exp(e), then ``function(z, e, y)`` or ``gradient(z, e, dz)``.
 
-    Each writes its result to e.
+    The last multiplies dz, which is given as dy, by the derivative.
     """
 
     argument: Any
     function: Any
-    derivative: Any
+    gradient: Any
 
 
 # ---- z times a gate -----------------------------------------------------------------------------------------------
@@ -55,76 +55,94 @@ def horner(coefficients: Any, x: Any) -> Any:
 def _silu(real: Any) -> Gated:
     low, high, one = real(SILU_ENDS[0]), real(SILU_ENDS[1]), real(1)
 
-    @loop
+    @loop(writes="e", rows="z e")
     def argument(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            e[i] = at_most(at_least(z[i], low), high)
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                e[i, j] = at_most(at_least(z[i, j], low), high)
 
-    @loop
-    def function(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            w = e[i]
-            e[i] = at_least(z[i], low) * (w / (w + one))
+    @loop(writes="y", rows="z e y")
+    def function(z: Any, e: Any, y: Any) -> None:
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                w = e[i, j]
+                y[i, j] = at_least(z[i, j], low) * (w / (w + one))
 
-    @loop
-    def derivative(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            w = e[i]
-            total = w + one
-            e[i] = (at_most(at_least(z[i], low), high) / total + one) * (w / total)
+    @loop(writes="dz", rows="z e dz")
+    def gradient(z: Any, e: Any, dz: Any) -> None:
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                w = e[i, j]
+                total = w + one
+                dz[i, j] *= (at_most(at_least(z[i, j], low), high) / total + one) * (w / total)
 
-    return Gated(argument, function, derivative)
+    return Gated(argument, function, gradient)
 
 
 def _gelu_tanh(real: Any) -> Gated:
     low, high, one = real(GELU_TANH_ENDS[0]), real(GELU_TANH_ENDS[1]), real(1)
     first, third, three_thirds = real(TANH_1), real(TANH_3), real(3 * TANH_3)
 
-    @loop
+    @loop(writes="e", rows="z e")
     def argument(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            c = at_most(at_least(z[i], low), high)
-            e[i] = c * (c * c * third + first)
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                c = at_most(at_least(z[i, j], low), high)
+                e[i, j] = c * (c * c * third + first)
 
-    @loop
-    def function(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            w = e[i]
-            e[i] = at_least(z[i], low) * (w / (w + one))
+    @loop(writes="y", rows="z e y")
+    def function(z: Any, e: Any, y: Any) -> None:
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                w = e[i, j]
+                y[i, j] = at_least(z[i, j], low) * (w / (w + one))
 
-    @loop
-    def derivative(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            w = e[i]
-            c, total = at_most(at_least(z[i], low), high), w + one
-            e[i] = (c * (c * c * three_thirds + first) / total + one) * (w / total)
+    @loop(writes="dz", rows="z e dz")
+    def gradient(z: Any, e: Any, dz: Any) -> None:
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                w = e[i, j]
+                c, total = at_most(at_least(z[i, j], low), high), w + one
+                dz[i, j] *= (c * (c * c * three_thirds + first) / total + one) * (w / total)
 
-    return Gated(argument, function, derivative)
+    return Gated(argument, function, gradient)
 
 
 def _mish(real: Any) -> Gated:
     low, high, one, two, four = real(MISH_ENDS[0]), real(MISH_ENDS[1]), real(1), real(2), real(4)
 
-    @loop
+    @loop(writes="e", rows="z e")
     def argument(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            e[i] = at_most(at_least(z[i], low), high)
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                e[i, j] = at_most(at_least(z[i, j], low), high)
 
-    @loop
-    def function(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            n = e[i] * (e[i] + two)
-            e[i] = at_least(z[i], low) * (n / (n + two))
+    @loop(writes="y", rows="z e y")
+    def function(z: Any, e: Any, y: Any) -> None:
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                u = e[i, j] * (e[i, j] + two)
+                y[i, j] = at_least(z[i, j], low) * (u / (u + two))
 
-    @loop
-    def derivative(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            w = e[i]
-            n = (w + two) * w
-            d = n + two
-            e[i] = (at_most(at_least(z[i], low), high) * (w * (w + one) / d * four) + n) / d
+    @loop(writes="dz", rows="z e dz")
+    def gradient(z: Any, e: Any, dz: Any) -> None:
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                w = e[i, j]
+                u = (w + two) * w
+                d = u + two
+                dz[i, j] *= (at_most(at_least(z[i, j], low), high) * (w * (w + one) / d * four) + u) / d
 
-    return Gated(argument, function, derivative)
+    return Gated(argument, function, gradient)
 
 
 def _gelu(real: Any, polynomial: Polynomial) -> Gated:
@@ -139,25 +157,31 @@ def _gelu(real: Any, polynomial: Polynomial) -> Gated:
         square = t * t
         return (horner(odd, square) * t + horner(even, square)) * s
 
-    @loop
+    @loop(writes="e", rows="z e")
     def argument(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            a = at_most(abs(z[i]), far)
-            e[i] = a * a * minus_half
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                a = at_most(abs(z[i, j]), far)
+                e[i, j] = a * a * minus_half
 
-    @loop
-    def function(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            a = at_most(abs(z[i]), far)
-            e[i] = at_least(z[i], zero) - mills_ratio(a) * e[i] * a
+    @loop(writes="y", rows="z e y")
+    def function(z: Any, e: Any, y: Any) -> None:
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                a = at_most(abs(z[i, j]), far)
+                y[i, j] = at_least(z[i, j], zero) - mills_ratio(a) * e[i, j] * a
 
-    @loop
-    def derivative(z: Any, e: Any) -> None:
-        for i in range(z.size):
-            a = at_most(abs(z[i]), far)
-            e[i] = math.copysign(half - (mills_ratio(a) - a * density) * e[i], z[i]) + half
+    @loop(writes="dz", rows="z e dz")
+    def gradient(z: Any, e: Any, dz: Any) -> None:
+        n, m = z.shape
+        for i in range(n):
+            for j in range(m):
+                a = at_most(abs(z[i, j]), far)
+                dz[i, j] *= math.copysign(half - (mills_ratio(a) - a * density) * e[i, j], z[i, j]) + half
 
-    return Gated(argument, function, derivative)
+    return Gated(argument, function, gradient)
 
 
 GATED: Final[dict[tuple[str, str], Gated]] = {  # by activation and kind of number

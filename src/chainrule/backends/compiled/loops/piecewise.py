@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-import numpy as np
 
 from chainrule.backends.compiled.jit import loop
 
 
-@loop
+@loop(writes="y", rows="x y")
 def encode(x: Any, columns: Any, start: Any, width: Any, low: Any, high: Any, y: Any) -> None:
     """Row by row in a loop for each operation, which a compiler makes vector instructions of: three times as fast."""
     n, m = y.shape
@@ -28,7 +27,7 @@ def encode(x: Any, columns: Any, start: Any, width: Any, low: Any, high: Any, y:
             row[o] = high[o] if z > high[o] else z
 
 
-@loop
+@loop(writes="dx", rows="dy y dx")
 def encode_backward(dy: Any, y: Any, width: Any, low: Any, high: Any, first: Any, dx: Any) -> None:
     n, k = dx.shape
     zero = dx.dtype.type(0)
@@ -44,6 +43,8 @@ def encode_backward(dy: Any, y: Any, width: Any, low: Any, high: Any, first: Any
 # ---- products of encodings: chainrule.backends.compiled.encoded_in_numpy says what is computed ----------------------
 # Rows are handed to small functions: with more arrays in sight than two or three, a compiler no longer proves that they
 # do not overlap, and uses no vector instructions.
+
+TABLES = "start width low high column first scale W sums piece f"
 
 part: Any = numba.njit(nogil=True, error_model="numpy")
 
@@ -151,89 +152,115 @@ def sort_rows(piece: Any, pieces: int, begin: Any, order: Any) -> None:
     # Now begin[t] is where piece t begins, which is where piece t + 1 ends.
 
 
-@loop
+@loop(writes="sums", rows="column")
+def sum_pieces(column: Any, first: Any, scale: Any, W: Any, sums: Any) -> None:
+    """What a number of a piece has of the pieces below it, for every piece of these columns."""
+    for q in range(column.size):
+        a, b = first[column[q]], first[column[q] + 1]
+        sums[a, :] = 0
+        for t in range(a, b - 1):
+            add_scaled(sums[t], scale[t], W[t], sums[t + 1])
+
+
+@loop(writes="piece f z", rows="x z", first="row", picks=TABLES, each="column")
 def add_fractions(
     x: Any,
     start: Any,
     width: Any,
     low: Any,
     high: Any,
+    column: Any,
     first: Any,
     scale: Any,
     W: Any,
-    room: Any,
+    sums: Any,
     piece: Any,
     f: Any,
-    keeps: bool,
+    keeps: int,
+    row: int,
     z: Any,
 ) -> None:
-    """``piece`` and ``f``: (columns with fractions, n), for the gradients if it ``keeps`` them; ``room`` is scratch."""
-    q = -1
-    for j in range(first.size - 1):
-        a, b = first[j], first[j + 1]
-        if a == b:
-            continue
-        q += 1
+    """The rows from ``row`` on. ``column`` has fractions; ``piece`` and ``f`` are kept for gradients if ``keeps``."""
+    end = row + len(z)
+    for q in range(column.size):
+        a, b = first[column[q]], first[column[q] + 1]
         is_zero = are_zero(W[a:b])
         if is_zero and not keeps:
             continue
-        locate(x, j, start[a:b], width[a:b], low[a:b], high[a:b], piece[q], f[q])
-        if is_zero:
-            continue
-        room[0, :] = 0
-        for t in range(b - a - 1):
-            add_scaled(room[t], scale[a + t], W[a + t], room[t + 1])
-        add_pieces(piece[q], f[q], scale[a:b], room, W[a:b], z)
+        at, share = piece[q, row:end], f[q, row:end]
+        locate(x, column[q], start[a:b], width[a:b], low[a:b], high[a:b], at, share)
+        if not is_zero:
+            add_pieces(at, share, scale[a:b], sums[a:b], W[a:b], z)
 
 
-@loop
+@loop(
+    writes="room begin order dW dscale",
+    rows="column piece f room begin order",
+    picks="column first scale W piece f dW dscale room begin order",
+    each="column",
+)
 def fraction_gradients(
-    first: Any, scale: Any, W: Any, room: Any, piece: Any, f: Any, dz: Any, dW: Any, dscale: Any, frozen: bool
+    column: Any,
+    first: Any,
+    scale: Any,
+    W: Any,
+    piece: Any,
+    f: Any,
+    dz: Any,
+    dW: Any,
+    dscale: Any,
+    frozen: int,
+    room: Any,
+    begin: Any,
+    order: Any,
 ) -> None:
-    """From what :func:`add_fractions` has kept."""
-    n, q = len(dz), -1
-    order, begin = np.empty(n, np.int64), np.empty(len(room) + 1, np.int64)
-    above, dV, product = room[0], room[1], room[2]
-    for j in range(first.size - 1):
-        a, b = first[j], first[j + 1]
-        if a == b:
-            continue
-        q += 1
+    """From what :func:`add_fractions` has kept. ``room``, ``begin``, ``order``: scratch, for each part its own."""
+    n = len(dz)
+    for q in range(column.size):
+        a, b = first[column[q]], first[column[q] + 1]
         if frozen and are_zero(W[a:b]):
             dscale[a:b] = 0
             continue
-        sort_rows(piece[q], b - a, begin, order)
+        above, dV, product = room[0, 0], room[0, 1], room[0, 2]
+        sort_rows(piece[q], b - a, begin[0], order[0])
         above[:] = 0
         for u in range(b - a):
             t = b - a - 1 - u
             take(dV, above)
-            add_rows(order[begin[t] : begin[t - 1] if t else n], f[q], dz, above, dV)
+            add_rows(order[0, begin[0, t] : begin[0, t - 1] if t else n], f[q], dz, above, dV)
             times(dV, scale[a + t], dW[a + t])
             dscale[a + t] = sum_of_products(dV, W[a + t], product)
 
 
-@loop
+@loop(
+    writes="dx room",
+    rows="dz dx room",
+    first="row",
+    picks="width low high column first scale W piece f room",
+    each="column",
+)
 def add_slopes(
     width: Any,
     low: Any,
     high: Any,
+    column: Any,
     first: Any,
     scale: Any,
     W: Any,
-    room: Any,
     piece: Any,
     f: Any,
+    row: int,
     dz: Any,
     dx: Any,
+    room: Any,
 ) -> None:
-    q = -1
-    for j in range(first.size - 1):
-        if first[j] == first[j + 1]:
-            continue
-        q += 1
-        if are_zero(W[first[j] : first[j + 1]]):  # perhaps nothing was kept
+    """The rows from ``row`` on; ``room`` is scratch, for each part its own."""
+    for q in range(column.size):
+        j = column[q]
+        a, b = first[j], first[j + 1]
+        if are_zero(W[a:b]):  # perhaps nothing was kept
             continue
         for i in range(len(dz)):
-            t = first[j] + piece[q, i]
-            if low[t] < f[q, i] < high[t]:
+            t, share = a + piece[q, row + i], f[q, row + i]
+            if low[t] < share < high[t]:
                 dx[i, j] += sum_of_products(dz[i], W[t], room[0]) * scale[t] / width[t]

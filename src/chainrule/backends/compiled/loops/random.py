@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.loops.sums import part
+from chainrule.backends.contract.backend import BATCH, STEP
+from chainrule.backends.reference.random import BATCH_SHIFT
 
 TILE = 1024  # blocks of Philox at a time
 
 
-@loop
+@loop(writes="out")
 def philox_words(k0: int, k1: int, c1: int, c2: int, c3: int, out: Any) -> None:
     """``out`` (words,) uint32, as :func:`chainrule.backends.reference.philox.philox_words`."""
     mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -35,8 +38,8 @@ def philox_words(k0: int, k1: int, c1: int, c2: int, c3: int, out: Any) -> None:
             out[start + 3] = np.uint32(d)
 
 
-@loop
-def philox_tile(k0: int, k1: int, c1: int, c2: int, c3: int, first: int, blocks: int, words: Any) -> None:
+@part
+def philox_tile(k0: Any, k1: Any, c1: Any, c2: Any, c3: Any, first: Any, blocks: Any, words: Any) -> None:
     """The words of ``blocks`` blocks from ``first`` on; no branch within, so that several are computed at once."""
     mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     m0, m1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -54,22 +57,30 @@ def philox_tile(k0: int, k1: int, c1: int, c2: int, c3: int, first: int, blocks:
         words[4 * i + 3] = np.uint32(d)
 
 
-@loop
-def keep(x: Any, words: Any, threshold: Any, factor: Any, out: Any) -> None:
+@part
+def keep(x: Any, words: Any, least: Any, factor: Any, out: Any) -> None:
     zero = x.dtype.type(0)
     for j in range(x.size):
         value = x[j] * factor
-        out[j] = value if words[j] >= threshold else zero
+        out[j] = value if words[j] >= least else zero
 
 
-@loop
+@loop(writes="out", rows="x out", first="first")
 def dropout(
-    x: Any, k0: int, k1: int, c1: int, c2: int, c3: int, threshold: Any, factor: Any, words: Any, out: Any
+    x: Any, state: Any, k0: int, k1: int, c2: int, c3: int, threshold: int, factor: Any, first: int, out: Any
 ) -> None:
-    """x, out flat; ``words`` (4 TILE,) uint32 is scratch memory."""
-    size = x.size
-    blocks = (size + 3) // 4
-    for first in range(0, blocks, TILE):
-        philox_tile(k0, k1, c1, c2, c3, first, min(TILE, blocks - first), words)
-        part = slice(4 * first, min(4 * (first + TILE), size))
-        keep(x[part], words, threshold, factor, out[part])
+    """x, out (n, m), rows from number ``first`` on; ``factor`` (1,). Words below ``threshold`` drop an element."""
+    m, size = x.shape[1], x.size
+    x_flat, out_flat, by, least = x.reshape(size), out.reshape(size), factor[0], np.uint32(threshold)
+    step, batch = state[STEP], c2 + (state[BATCH] << BATCH_SHIFT)
+    words = np.empty(4 * TILE, np.uint32)  # not the step's scratch memory: each thread has its own
+    block = first * m // 4
+    skip = first * m % 4  # rows of a part may begin within a block
+    done = 0
+    while done < size:
+        count = min(4 * TILE - skip, size - done)
+        philox_tile(k0, k1, step, batch, c3, block, (skip + count + 3) // 4, words)
+        keep(x_flat[done : done + count], words[skip:], least, by, out_flat[done : done + count])
+        block += TILE
+        done += count
+        skip = 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.capture.captured_step import ScratchError
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
@@ -19,18 +20,14 @@ from chainrule.errors import DeviceError
 DEFAULT_STREAM = StreamHandle(0, 0, 0)
 
 
-class ScratchError(DeviceError):
-    """A step that is being recorded asks for scratch memory that it did not ask for when it ran."""
-
-
-class NotRecordableError(DeviceError):
-    """A step that calls what can never be recorded; it is started operation by operation instead."""
+UNROLLED = 16  # steps per graph: a launch costs the host some 10 us, a step of a small net takes the device as long
 
 
 class Launcher(ReferenceBackend):
     """What the fused operations of every topic call; how a launch starts is left to the device and to its emulation."""
 
     keeps_narrow_features = True
+    runs_first = True  # kernels are compiled, products tuned, scratch memory is allocated
     multiprocessors = 132  # of an H100 or H200; an implementation that has a device asks it
 
     def __init__(self) -> None:
@@ -84,7 +81,7 @@ class Launcher(ReferenceBackend):
 
     # ---- recording ------------------------------------------------------------------------------
 
-    def record(self, step: Callable[[], None]) -> list[Launch]:
+    def record(self, step: Callable[[], None], known: Sequence[Launch] = ()) -> list[Launch]:
         """What ``step`` launches, in order, without starting any of it."""
         launches: list[Launch] = []
         self._local.record = launches
@@ -93,6 +90,20 @@ class Launcher(ReferenceBackend):
         finally:
             self._local.record = None
         return launches
+
+    def program(self, launches: Sequence[Launch]) -> Callable[[int], None]:
+        """``run(times)`` of these launches: as graphs of 16 steps, and of one."""
+        graphs: dict[int, Callable[[], None]] = {}
+
+        def run(times: int) -> None:
+            for steps in (UNROLLED, 1):
+                while times >= steps:
+                    if steps not in graphs:
+                        graphs[steps] = self.instantiate([*launches] * steps)
+                    graphs[steps]()
+                    times -= steps
+
+        return run
 
     @property
     def is_recording(self) -> bool:
@@ -116,7 +127,7 @@ class Launcher(ReferenceBackend):
             held[key] = self.empty(shape, dtype)
         return held[key]
 
-    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:
+    def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
         return self.scratch(shape, dtype, use=use)  # for the operations of the reference
 
     def zeroed_scratch(self, shape: tuple[int, ...], dtype: Any, *, use: str) -> Array:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from chainrule.backends.cupy.capture.dependencies import StreamAssignment, assign_streams
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
+from chainrule.backends.cupy.capture.stream_assignment import StreamAssignment, assign_streams
 from chainrule.errors import DeviceError
 
 # The longest chain, and three beside it: each more would need a workspace and find no free multiprocessor.

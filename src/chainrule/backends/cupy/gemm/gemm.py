@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 
+from chainrule.backends.capture.captured_step import ScratchError
+from chainrule.backends.capture.memory import address, spans
 from chainrule.backends.contract.backend import Array
-from chainrule.backends.cupy.capture.launcher import Launcher, ScratchError
-from chainrule.backends.cupy.capture.launches import Launch, StreamHandle, address, spans
+from chainrule.backends.cupy.capture.launcher import Launcher
+from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.gemm import cublaslt
 from chainrule.backends.cupy.gemm.autotune import GemmAutotuner
 from chainrule.backends.cupy.gemm.cublaslt import PlannedProduct

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from chainrule.backends.capture.memory import address
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy.capture.launcher import Launcher
-from chainrule.backends.cupy.capture.launches import Launch, StreamHandle, address
+from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.gemm.cublaslt import PlannedProduct
 from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from chainrule.backends.cupy.kernels import VARIANT_OF

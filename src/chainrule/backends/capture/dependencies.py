@@ -8,14 +8,24 @@ without a word about it in ``nn``. As in a processor that issues out of order (T
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Protocol
 
-from chainrule.backends.cupy.capture.launches import Launch
+from chainrule.backends.capture.memory import Span
 
 NONE = -1
 
 
-def dependencies(launches: Sequence[Launch]) -> list[tuple[int, ...]]:
+class Touches(Protocol):
+    """A launch, by the memory that it reads and writes."""
+
+    @property
+    def reads(self) -> tuple[Span, ...]: ...
+
+    @property
+    def writes(self) -> tuple[Span, ...]: ...
+
+
+def dependencies(launches: Sequence[Touches]) -> list[tuple[int, ...]]:
     """For each launch the numbers of the earlier ones that it has to wait for, the newest first.
 
     It waits for the launch that last wrote what it reads (read after write), and for those that last wrote or have
@@ -48,38 +58,3 @@ def dependencies(launches: Sequence[Launch]) -> list[tuple[int, ...]]:
         before.append(known)
         found.append(tuple(needed))
     return found
-
-
-class StreamAssignment(NamedTuple):
-    """The number of a launch's stream, and the launches of other streams that the stream waits for first."""
-
-    stream: int
-    waits: tuple[int, ...]
-
-
-def assign_streams(launches: Sequence[Launch], streams: int) -> list[StreamAssignment]:
-    """A stream for each launch: at most ``streams`` of them, in each of which the order is kept.
-
-    A launch continues the stream in which the newest of those ended that it follows anyway. If all streams are taken by
-    others it queues up behind the oldest, which may delay it and never does it wrong.
-    """
-    needed = dependencies(launches)
-    before: list[int] = []
-    last = [NONE] * streams  # of each stream, the newest launch
-    assigned: list[StreamAssignment] = []
-    for number, waits in enumerate(needed):
-        known = 0
-        for other in waits:
-            known |= before[other] | 1 << other
-        before.append(known)
-        stream = _choose(last, known)
-        last[stream] = number
-        assigned.append(StreamAssignment(stream, tuple(other for other in waits if assigned[other].stream != stream)))
-    return assigned
-
-
-def _choose(last: Sequence[int], known: int) -> int:
-    follows = [(newest, stream) for stream, newest in enumerate(last) if newest != NONE and known >> newest & 1]
-    if follows:
-        return max(follows)[1]
-    return min(range(len(last)), key=last.__getitem__)  # an empty stream, else the one that has waited longest

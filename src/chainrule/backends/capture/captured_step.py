@@ -1,0 +1,98 @@
+"""A training step as a list of launches: recorded once, replayed without Python, thrown away when it is stale.
+
+A *launch* is one kernel, product or compiled loop, bound to its arguments. How a list of launches becomes something
+that can be started at once is the device's affair (:meth:`Recorder.program`): CUDA graphs on a GPU, a compiled loop
+over addresses on the CPU. This file decides what is recorded, when it is replayed and for how long it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from chainrule.errors import DeviceError
+
+
+class ScratchError(DeviceError):
+    """A step that is being recorded asks for scratch memory that it did not ask for when it ran."""
+
+
+class NotRecordableError(DeviceError):
+    """A step that calls what can never be recorded; it is started operation by operation instead."""
+
+
+class Recorded(Protocol):
+    """A launch that has been written down."""
+
+    @property
+    def key(self) -> Any:
+        """What is launched, with all numbers and addresses."""
+
+
+L = TypeVar("L", bound=Recorded)
+
+
+class Recorder(Protocol[L]):
+    """What a device has to provide."""
+
+    runs_first: bool  # whether a step has to run once before it is recorded: kernels compiled, products tuned
+
+    def record(self, step: Callable[[], None], known: Sequence[L] = ()) -> list[L]:
+        """What ``step`` launches, in order, without starting any of it; ``known`` is what it launched before."""
+
+    def program(self, launches: Sequence[L]) -> Callable[[int], None]:
+        """``run(times)`` of all of these launches."""
+
+
+class CapturedStep(Generic[L]):
+    """``replay(times)`` of one step.
+
+    Parameters
+    ----------
+    step : obeys the law of the step
+    recorder : records what the step launches, and makes a program of it
+    """
+
+    def __init__(self, step: Callable[[], None], recorder: Recorder[L]) -> None:
+        self._step, self._recorder = step, recorder
+        self._launches: list[L] | None = None
+        self._run: Callable[[int], None] | None = None
+        self.problem = ""  # why the step is not recorded, if it is not
+
+    def replay(self, times: int) -> None:
+        """Do the step ``times`` times."""
+        if times and not self._is_current():
+            self._launches = self._run = None
+            if self._recorder.runs_first:
+                times -= 1
+                self._step()
+            self._record()
+        if self._run is None:
+            for _ in range(times):
+                self._step()
+        else:
+            self._run(times)
+
+    def _is_current(self) -> bool:
+        """Whether the step would still launch what was recorded: the same kernels, shapes, addresses and numbers.
+
+        Asked at every call, which is once in many steps; on a GPU while it is still busy with earlier ones.
+        """
+        if self._launches is None:
+            return False
+        try:
+            launches = self._recorder.record(self._step, self._launches)
+        except (ScratchError, NotRecordableError):  # it asks for what it never had: something has changed
+            return False
+        return len(launches) == len(self._launches) and all(
+            new is old or new.key == old.key for new, old in zip(launches, self._launches, strict=True)
+        )
+
+    def _record(self) -> None:
+        """Record the step, unless it holds what can never be recorded."""
+        try:
+            self._launches = self._recorder.record(self._step)
+        except NotRecordableError as error:
+            self.problem = str(error)
+        else:
+            self._run = self._recorder.program(self._launches)
