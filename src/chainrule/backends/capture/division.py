@@ -16,8 +16,6 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from chainrule.backends.capture.memory import Span
 
-SEVERAL: Final = -1  # in place of the number of a thread
-
 LINE: Final = 16  # numbers of a long vector: no two threads write to the same cache line
 
 
@@ -169,8 +167,8 @@ class _Phase:
         self._load[thread] += part.cost
         for cell in _each(part.reads):
             self._readers.setdefault(cell, set()).add(thread)
-        for cell in _each(part.writes):  # parts of one launch may write to memory that is not cut
-            self._writer[cell] = thread if self._writer.get(cell, thread) == thread else SEVERAL
+        for cell in _each(part.writes):
+            self._writer[cell] = thread
 
 
 def _each(ranges: Iterable[tuple[int, int]]) -> Iterable[int]:
