@@ -108,7 +108,9 @@ class _Workers(Generic[T]):
     ) -> None:
         self._tasks, self._backend, self._on_end = tasks, backend, on_end
         self._stop = StopRequest()
-        self._numbers = iter(range(len(tasks)))  # whose `next` no other thread can interrupt
+        self._numbers: queue.SimpleQueue[int] = queue.SimpleQueue()  # of the tasks that nobody has begun
+        for number in range(len(tasks)):
+            self._numbers.put(number)
         # Of the thread that asks: what NumPy does on overflow, for example. Each can be entered once.
         self._contexts = [contextvars.copy_context() for _ in tasks]
         self._ended: queue.SimpleQueue[_Ended[T] | None] = queue.SimpleQueue()  # None: a thread has ended
@@ -162,8 +164,10 @@ class _Workers(Generic[T]):
                 return self._ended.get(timeout=WAIT)
 
     def _work(self) -> None:
-        for number in self._numbers:
-            if self._stop.requested:
+        while not self._stop.requested:
+            try:
+                number = self._numbers.get_nowait()
+            except queue.Empty:
                 break
             try:
                 self._ended.put(_Ended(number, self._contexts[number].run(self._one, number)))

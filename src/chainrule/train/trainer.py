@@ -240,11 +240,11 @@ class Trainer(SettingsAsAttributes):
                     resume=checkpoint,
                     left_out=data.left_out,
                 ).run_epochs()
-            if data.left_out is not None:
-                run.out_of_fold = OutOfFoldRows(net, rows, data.left_out)()
-            if settings.shrink and held_out is not None:
-                run.shrinkage = shrink_by(net, rows, held_out)
-            return run
+                if data.left_out is not None:
+                    run.out_of_fold = OutOfFoldRows(net, rows, data.left_out)()
+                if settings.shrink and held_out is not None:
+                    run.shrinkage = shrink_by(net, rows, held_out)
+                return run
 
     @contextlib.contextmanager
     def _fitting(self) -> Iterator[None]:

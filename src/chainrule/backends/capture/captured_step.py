@@ -91,8 +91,9 @@ class CapturedStep(Generic[L]):
     def _record(self) -> None:
         """Record the step, unless it holds what can never be recorded."""
         try:
-            self._launches = self._recorder.record(self._step)
+            launches = self._recorder.record(self._step)
+            self._run = self._recorder.program(launches)
         except NotRecordableError as error:
             self.problem = str(error)
         else:
-            self._run = self._recorder.program(self._launches)
+            self._launches = launches

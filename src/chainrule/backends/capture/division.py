@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from chainrule.backends.capture.memory import Span
 
+WINDOW: Final = 512  # launches that are looked at together: the time that it takes grows with their square
 LINE: Final = 16  # numbers of a long vector: no two threads write to the same cache line
 
 
@@ -67,13 +68,14 @@ def divide(launches: Sequence[Divisible], threads: int, *, unit: int, by_rows: b
 
     Without ``by_rows`` each launch is one thread's: for a step of several members, which share little.
     """
-    pieces = [_cut(launch, threads, unit) if by_rows else [launch] for launch in launches]
-    left = _in_cells(pieces)
     phases: list[list[list[Divisible]]] = []
-    while left:
-        phase = _Phase(threads)
-        left = [parts for parts in left if not phase.takes(parts)]
-        phases.append(phase.launches)
+    for first in range(0, len(launches), WINDOW):
+        some = launches[first : first + WINDOW]
+        left = _in_cells([_cut(launch, threads, unit) if by_rows else [launch] for launch in some])
+        while left:
+            phase = _Phase(threads)
+            left = [parts for parts in left if not phase.takes(parts)]
+            phases.append(phase.launches)
     return Phases(phases)
 
 

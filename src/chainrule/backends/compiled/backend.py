@@ -108,7 +108,7 @@ class CompiledBackend(NumPyBackend):
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        with fits.time_outside() as outside, super().running():
+        with fits.time_outside() as outside, super().running(), calls.no_recording():
             yield
         if not LOOPS.is_loaded and fits.current() is None:  # in a fit it is decided before its first step
             loading.spend(outside.seconds)
@@ -163,10 +163,7 @@ class CompiledBackend(NumPyBackend):
         recording = calls.recording()
         if recording is None:
             return super()._scratch(shape, dtype, use=use)
-        key = use, shape, dtype
-        if key not in recording.memory:
-            recording.memory[key] = self.empty(shape, dtype)
-        return recording.memory[key]
+        return recording.scratch(shape, dtype, use, self.empty)
 
 
 SHORT: Final = "the fit is shorter than loading compiled loops"

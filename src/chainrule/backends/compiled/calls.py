@@ -6,8 +6,10 @@ of one thread. Its scratch memory belongs to the step, so that steps of several 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,13 +29,15 @@ class Recording:
     ----------
     known : what it launched when it was recorded before; a launch that is the same again is not made anew
     memory : of the step, from one recording to the next: its scratch memory by use, shape and dtype, and views
+    threads : that may replay the step: so many members have scratch memory of their own, and need not wait
     """
 
-    def __init__(self, known: Sequence[Any], memory: dict[Any, Any]) -> None:
+    def __init__(self, known: Sequence[Any], memory: dict[Any, Any], threads: int = 1) -> None:
         self.launches: list[Any] = []
         self.memory = memory
         self.members = 1  # the most that a kernel was launched for
-        self._known = known
+        self.member = 0  # for which it is launched now
+        self._known, self._threads = known, threads
 
     def add(self, kind: Callable[[Any, tuple[Any, ...]], Any], function: Any, arguments: tuple[Any, ...]) -> None:
         """Write down a launch."""
@@ -42,6 +46,15 @@ class Recording:
             self.launches.append(self._known[number])
         else:
             self.launches.append(kind(function, arguments))
+
+    def scratch(self, shape: tuple[int, ...], dtype: Any, use: Any, make: Callable[..., Array]) -> Array:
+        """The memory of this member for this use; a matrix is shared with members that another thread has not."""
+        apart = 1 if self._threads == 1 else self.members if len(shape) < 2 else self._threads
+        place = "scratch", use, shape, dtype, self.member % apart
+        if place not in self.memory:
+            self.memory[place] = make(shape, dtype)
+        found: Array = self.memory[place]
+        return found
 
     def views(self, array: Array) -> list[Array]:
         """The entries of its first axis: the same objects every time, which makes them quick to compare."""
@@ -65,14 +78,25 @@ def recording() -> Recording | None:
     return _thread.recording
 
 
-def record(step: Callable[[], None], known: Sequence[Any], memory: dict[Any, Any]) -> Recording:
+def record(step: Callable[[], None], known: Sequence[Any], memory: dict[Any, Any], *, threads: int = 1) -> Recording:
     """What ``step`` launches, in order, without doing any of it; NotRecordableError if it does what is no launch."""
-    _thread.recording = made = Recording(known, memory)
+    outer, made = _thread.recording, Recording(known, memory, threads)
+    _thread.recording = made
     try:
         step()
     finally:
-        _thread.recording = None
+        _thread.recording = outer
     return made
+
+
+@contextlib.contextmanager
+def no_recording() -> Iterator[None]:
+    """What is asked for within is done, also if this thread is recording: by a signal handler that predicts, say."""
+    outer, _thread.recording = _thread.recording, None
+    try:
+        yield
+    finally:
+        _thread.recording = outer
 
 
 def refuse_in_recording(what: str) -> None:
@@ -121,6 +145,8 @@ def contiguous_parts(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     """The arrays, as often divided along their first axis as it takes to be contiguous."""
     for array in arrays:
         if not array.flags.c_contiguous:
+            if any(each.ndim < 2 for each in arrays):
+                raise NotCompiledError(f"arrays with gaps between their numbers, of shape {array.shape}")
             for parts in zip(*map(_views, arrays), strict=True):
                 yield from contiguous_parts(*parts)
             return
@@ -134,17 +160,23 @@ def each_member(*arrays: tuple[Array | None, int]) -> Iterator[tuple[Any, ...]]:
     """
     of_members = [array is not None and array.ndim > rank for array, rank in arrays]
     if not any(of_members):
-        return iter([tuple([array for array, _ in arrays])])
+        yield tuple([array for array, _ in arrays])
+        return
     members = next(len(array) for array, rank in arrays if array is not None and array.ndim > rank)
-    if _thread.recording is not None:
-        _thread.recording.members = max(_thread.recording.members, members)
-    return zip(
+    made = _thread.recording
+    each = zip(
         *(
             _views(array) if has else itertools.repeat(array, members)
             for (array, _), has in zip(arrays, of_members, strict=True)
         ),
         strict=True,
     )
+    for member, of_member in enumerate(each):
+        if made is not None:
+            made.members, made.member = max(made.members, members), member
+        yield of_member
+    if made is not None:
+        made.member = 0
 
 
 def _views(array: Array) -> Sequence[Array]:
@@ -156,9 +188,13 @@ def number(value: float, dtype: Any) -> Array:
     return numbers_of((value,), dtype)
 
 
-@functools.lru_cache(maxsize=4096)
 def numbers_of(values: tuple[float, ...], dtype: Any) -> Array:
     """Numbers that are the same in every step; the same memory for the same numbers, not to be written to."""
+    return _numbers_of(values, tuple([math.copysign(1.0, value) for value in values]), dtype)  # 0.0 is no -0.0
+
+
+@functools.lru_cache(maxsize=4096)
+def _numbers_of(values: tuple[float, ...], signs: tuple[float, ...], dtype: Any) -> Array:
     array: Array = np.array(values, dtype)
     array.flags.writeable = False
     return array

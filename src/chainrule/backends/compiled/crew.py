@@ -107,15 +107,19 @@ class _Job:
         if self._is_begun:
             return
         self._is_begun = True
-        for number, worker in enumerate(self._workers[1:], 1):
-            worker.hand(functools.partial(self._do, number))
-        self._do(0)
-        for _ in self._workers:
-            self._ended.get()
-        self._tasks = ()  # from here on their memory is that of who asked alone
-        self._pool.idle += self._workers
-        self.is_over = True
-        self._until_over.release()
+        try:
+            for number, worker in enumerate(self._workers[1:], 1):
+                worker.hand(functools.partial(self._do, number))
+            self._do(0)
+            for _ in self._workers:
+                self._ended.get()
+            self._pool.idle += self._workers
+        except BaseException as error:  # no memory for what is handed over; these workers are not used again
+            self.errors.append(error)
+        finally:
+            self._tasks = ()  # from here on their memory is that of who asked alone
+            self.is_over = True
+            self._until_over.release()
 
     def _do(self, number: int) -> None:
         try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.compiled.calls import record, recording, refuse_in_recording
 from chainrule.backends.compiled.state import LOOPS, NotCompiledError
 from chainrule.backends.numpy.backend import NumPyBackend
@@ -40,6 +41,9 @@ def falling_back_to(of_numpy: Callable[..., None], operation: Callable[..., None
                 return
             except NotCompiledError as error:
                 what = f"{what} of {error}"
+            except NotRecordableError:  # one of the operations that it is made of has no loop for its arguments
+                if recording() is not None:
+                    raise
             except Exception as error:
                 LOOPS.withdraw(error)
         refuse_in_recording(what)

@@ -20,10 +20,12 @@ from typing import Any, Final
 import numba
 import numpy as np
 
+from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.capture.memory import Span, spans
 from chainrule.backends.compiled import ufuncs
 from chainrule.backends.compiled.calls import refuse_other_lengths
 from chainrule.backends.compiled.jit import Form
+from chainrule.backends.compiled.state import NotCompiledError
 from chainrule.backends.contract.arrays import Array
 
 _type_of_array: Any = numba.typeof
@@ -124,6 +126,8 @@ class UfuncLaunch(Launch):
     def __init__(self, function: np.ufunc, arguments: tuple[Array, ...]) -> None:
         super().__init__(function, arguments)
         self.form = _form_of_ufunc(len(arguments))
+        if len({a.shape for a in arguments}) > 1:  # NumPy would repeat one, an inner loop goes beyond its end
+            raise NotCompiledError(f"arrays of shapes {[a.shape for a in arguments]}")
         self._inner = ufuncs.inner_loop(function, "".join(a.dtype.char for a in arguments))
 
     def address(self) -> int:
@@ -162,7 +166,7 @@ def address_of(loop: Any, types: tuple[Any, ...]) -> int:
     called_with = compiled.target_context.call_conv.get_function_type(compiled.fndesc.restype, compiled.fndesc.argtypes)
     expected = 2 + sum(1 if isinstance(t, numba.types.Integer) else 5 + 2 * t.ndim for t in types)
     if len(called_with.args) != expected or any(_is_no_word(kind) for kind in called_with.args):
-        raise TypeError(f"numba {numba.__version__} calls {loop.__name__} in another way: {called_with}")
+        raise NotRecordableError(f"numba {numba.__version__} calls {loop.__name__} in another way: {called_with}")
     return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
 
 

@@ -43,6 +43,8 @@ class ProductLaunch(Launch):
 
 def product_of(a: Array, b: Array, out: Array) -> tuple[Any, Any, tuple[Array, Array, Array]]:
     """Kind, function and arguments of the launch of a @ b; NotCompiledError if BLAS is not to be had."""
+    if (a.shape[0], b.shape[1]) != out.shape or a.shape[1] != b.shape[0]:
+        raise NotCompiledError(f"matrices of shapes {a.shape} and {b.shape}, into {out.shape}")
     if a.shape[1] == 1:
         return LoopLaunch, products.outer, (a, b, out)
     if blas.find() is None:

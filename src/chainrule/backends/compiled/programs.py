@@ -8,12 +8,14 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.capture.division import Phases, divide
 from chainrule.backends.compiled import calls, crew
 from chainrule.backends.compiled.choice import LOAD, Choice
 from chainrule.backends.compiled.launches import RESULT_AND_ERROR, WORD, Launch, address_of, type_of, words_of
 from chainrule.backends.compiled.loops import replay
 from chainrule.backends.compiled.loops import threads as loops
+from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.numpy import blas
 from chainrule.backends.numpy.blas_threads import single_thread
 from chainrule.backends.numpy.memory import ALIGNMENT, aligned
@@ -43,13 +45,17 @@ class StepRecorder:
 
     def record(self, step: Callable[[], None], known: Sequence[Launch] = ()) -> list[Launch]:
         """What ``step`` launches; see :func:`calls.record`."""
-        made = calls.record(step, known, self._memory)
+        made = calls.record(step, known, self._memory, threads=self._threads)
         self._members = made.members
         return made.launches
 
     def program(self, launches: Sequence[Launch]) -> Callable[[int], None]:
         """``run(times)`` of all of these launches, on as many threads as pay."""
-        made = self._program(launches)
+        try:
+            made = self._program(launches)
+        except Exception as error:
+            LOOPS.withdraw(error)  # raises it again unless a loop did not compile
+            raise NotRecordableError(LOOPS.problem) from error
         self.parts = made.parts
         return made
 

@@ -72,7 +72,6 @@ class Loops:
         """Give the loops up if it was numba that raised ``error``; an error of anyone else is raised again."""
         if not (self.is_loaded or self.problem) or not _is_of_numba(error):
             raise error
-        vars(self).update(dict.fromkeys(TOPICS + MACHINERY))
         self.give_up(f"given up: {type(error).__name__}: {first_line(error)}")
         self.is_loaded = False  # last, so that no other thread loads them again in between
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chainrule.backends.compiled.state import NotCompiledError
+
 
 class InnerLoop(NamedTuple):
     """``loop(addresses, count, strides, data)``."""
@@ -39,14 +41,17 @@ class _UfuncFields(ctypes.Structure):
 
 @functools.cache
 def inner_loop(ufunc: np.ufunc, kinds: str) -> InnerLoop:
-    """The loop for these dtypes, "ff" for one from float32 to float32; TypeError if it is not to be had."""
+    """The loop for these dtypes, "ff" for one from float32 to float32; NotCompiledError if it is not to be had."""
     signature = f"{kinds[: ufunc.nin]}->{kinds[ufunc.nin :]}"
     fields = _UfuncFields.from_address(id(ufunc))
     known = (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes)
     if (fields.nin, fields.nout, fields.nargs, fields.ntypes) != known or fields.name != ufunc.__name__.encode():
-        raise TypeError(f"NumPy {np.__version__} keeps the loops of its ufuncs in another way")
+        raise NotCompiledError(f"NumPy {np.__version__}, which keeps the loops of its ufuncs in another way")
     if signature not in ufunc.types:
-        raise TypeError(f"numpy.{ufunc.__name__} has no loop {signature}")
+        raise NotCompiledError(f"dtypes of which numpy.{ufunc.__name__} has no loop: {signature}")
     number = ufunc.types.index(signature)
     table = ctypes.c_void_p * ufunc.ntypes
-    return InnerLoop(table.from_address(fields.functions)[number] or 0, table.from_address(fields.data)[number] or 0)
+    address = table.from_address(fields.functions)[number]
+    if not address:
+        raise NotCompiledError(f"dtypes of which numpy.{ufunc.__name__} has no loop: {signature}")
+    return InnerLoop(address, table.from_address(fields.data)[number] or 0)

@@ -5,6 +5,6 @@ roundings (no fused multiply-add, no reassociation, sums over rows in NumPy's pa
 one implementation to the other between two steps and nobody can tell. exp and log stay NumPy's own: two libraries round
 them differently.
 
-One thread each: these loops run at the speed of the caches, and a second pool of threads that spins beside BLAS's costs
-more than it gains. They release the GIL and keep no state, so any number of Python threads may call them.
+They release the GIL and keep no state, so any number of Python threads may call them. A loop is of one thread; how its
+work is divided among several, each with some of the rows, is decided by what it says of its arguments (``@loop``).
 """

@@ -55,7 +55,7 @@ def call_with(typing_context: Any, address: Any, number: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@loop(writes="")
+@loop(writes="own")
 def wait_for_all(counter: int, own: Any, threads: int, give_way: int, sleep: int) -> None:
     """A barrier: return once every thread has arrived here as often as this one.
 
