@@ -16,7 +16,7 @@ from chainrule.backends.numpy import batches, blas, embedding, layers, losses, m
 from chainrule.backends.numpy.blas_threads import single_thread
 from chainrule.backends.reference.backend import ReferenceBackend
 
-SMALL_PRODUCT = 1e8  # operations: a millisecond of one core, or about that
+SMALL_PRODUCT = 1e9  # operations: some ten milliseconds of one core
 
 
 class NumPyBackend(ReferenceBackend):
