@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from chainrule.backends.compiled.calls import call, each_member, known_dtype
+import numpy as np
+
+from chainrule.backends.compiled.calls import call, call_ufunc, each_member, known_dtype
 from chainrule.backends.compiled.fallback import with_fallback
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array
@@ -46,7 +48,7 @@ def scale_columns_backward(
     for of_dy, of_x, of_scale, of_dx, of_dscale in each_member((dy, 2), (x, 2), (scale, 1), (dx, 2), (dscale, 1)):
         if of_x.shape[1] == 1:  # which NumPy adds up in another order
             product = self._scratch(of_x.shape, of_x.dtype, use="product")
-            call(loops.multiply, of_dy, of_x, product)
+            call_ufunc(np.multiply, of_dy, of_x, out=product)
             call(LOOPS.layers.column_sums, product, 0, of_dscale)
         else:
             call(loops.scale_gradient, of_dy, of_x, 0, of_dscale)

@@ -104,7 +104,7 @@ def activation_backward(
     known_dtype(saved, dy, dz)
     for of_saved, of_dy, of_dz, of_db in each_member((saved, 2), (dy, 2), (dz, 2), (db, 1)):
         if dz is not dy:
-            call(loops.copy, of_dy, of_dz)
+            call(LOOPS.batches.copy_rows, of_dy, of_dz)
         if gated := gates.GATED.get((activation, saved.dtype.char)):
             e = self._scratch(of_saved.shape, saved.dtype, use="gate")
             call(gated.argument, of_saved, e)

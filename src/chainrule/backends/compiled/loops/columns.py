@@ -48,14 +48,6 @@ def scale(x: Any, factors: Any, out: Any) -> None:
             out[i, j] = x[i, j] * factors[j]
 
 
-@loop(writes="product", rows="dy x product")
-def multiply(dy: Any, x: Any, product: Any) -> None:
-    n, k = x.shape
-    for i in range(n):
-        for j in range(k):
-            product[i, j] = dy[i, j] * x[i, j]
-
-
 @loop(writes="dscale", rows="dscale", first="first")
 def scale_gradient(dy: Any, x: Any, first: int, dscale: Any) -> None:
     """Of the columns from ``first`` on; there is more than one in x."""

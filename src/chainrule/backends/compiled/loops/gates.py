@@ -52,97 +52,94 @@ def horner(coefficients: Any, x: Any) -> Any:
     return value
 
 
-def _silu(real: Any) -> Gated:
-    low, high, one = real(SILU_ENDS[0]), real(SILU_ENDS[1]), real(1)
+def _gated(argument_of: Any, value_of: Any, derivative_of: Any) -> Gated:
+    """The loops of one gate: of its argument at z, then, with w = exp(argument), of its value and its derivative."""
 
     @loop(writes="e", rows="z e")
     def argument(z: Any, e: Any) -> None:
         n, m = z.shape
         for i in range(n):
             for j in range(m):
-                e[i, j] = at_most(at_least(z[i, j], low), high)
+                e[i, j] = argument_of(z[i, j])
 
     @loop(writes="y", rows="z e y")
     def function(z: Any, e: Any, y: Any) -> None:
         n, m = z.shape
         for i in range(n):
             for j in range(m):
-                w = e[i, j]
-                y[i, j] = at_least(z[i, j], low) * (w / (w + one))
+                y[i, j] = value_of(z[i, j], e[i, j])
 
     @loop(writes="dz", rows="z e dz")
     def gradient(z: Any, e: Any, dz: Any) -> None:
         n, m = z.shape
         for i in range(n):
             for j in range(m):
-                w = e[i, j]
-                total = w + one
-                dz[i, j] *= (at_most(at_least(z[i, j], low), high) / total + one) * (w / total)
+                dz[i, j] *= derivative_of(z[i, j], e[i, j])
 
     return Gated(argument, function, gradient)
+
+
+def _logistic_share(low: Any, one: Any) -> Any:
+    """z w / (w + 1): the value of a gate that is logistic."""
+
+    @within
+    def value(z: Any, w: Any) -> Any:
+        return at_least(z, low) * (w / (w + one))
+
+    return value
+
+
+def _silu(real: Any) -> Gated:
+    low, high, one = real(SILU_ENDS[0]), real(SILU_ENDS[1]), real(1)
+
+    @within
+    def argument(z: Any) -> Any:
+        return at_most(at_least(z, low), high)
+
+    @within
+    def derivative(z: Any, w: Any) -> Any:
+        total = w + one
+        return (at_most(at_least(z, low), high) / total + one) * (w / total)
+
+    return _gated(argument, _logistic_share(low, one), derivative)
 
 
 def _gelu_tanh(real: Any) -> Gated:
     low, high, one = real(GELU_TANH_ENDS[0]), real(GELU_TANH_ENDS[1]), real(1)
     first, third, three_thirds = real(TANH_1), real(TANH_3), real(3 * TANH_3)
 
-    @loop(writes="e", rows="z e")
-    def argument(z: Any, e: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                c = at_most(at_least(z[i, j], low), high)
-                e[i, j] = c * (c * c * third + first)
+    @within
+    def argument(z: Any) -> Any:
+        c = at_most(at_least(z, low), high)
+        return c * (c * c * third + first)
 
-    @loop(writes="y", rows="z e y")
-    def function(z: Any, e: Any, y: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                w = e[i, j]
-                y[i, j] = at_least(z[i, j], low) * (w / (w + one))
+    @within
+    def derivative(z: Any, w: Any) -> Any:
+        c, total = at_most(at_least(z, low), high), w + one
+        return (c * (c * c * three_thirds + first) / total + one) * (w / total)
 
-    @loop(writes="dz", rows="z e dz")
-    def gradient(z: Any, e: Any, dz: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                w = e[i, j]
-                c, total = at_most(at_least(z[i, j], low), high), w + one
-                dz[i, j] *= (c * (c * c * three_thirds + first) / total + one) * (w / total)
-
-    return Gated(argument, function, gradient)
+    return _gated(argument, _logistic_share(low, one), derivative)
 
 
 def _mish(real: Any) -> Gated:
     low, high, one, two, four = real(MISH_ENDS[0]), real(MISH_ENDS[1]), real(1), real(2), real(4)
 
-    @loop(writes="e", rows="z e")
-    def argument(z: Any, e: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                e[i, j] = at_most(at_least(z[i, j], low), high)
+    @within
+    def argument(z: Any) -> Any:
+        return at_most(at_least(z, low), high)
 
-    @loop(writes="y", rows="z e y")
-    def function(z: Any, e: Any, y: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                u = e[i, j] * (e[i, j] + two)
-                y[i, j] = at_least(z[i, j], low) * (u / (u + two))
+    @within
+    def value(z: Any, w: Any) -> Any:
+        u = w * (w + two)
+        return at_least(z, low) * (u / (u + two))
 
-    @loop(writes="dz", rows="z e dz")
-    def gradient(z: Any, e: Any, dz: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                w = e[i, j]
-                u = (w + two) * w
-                d = u + two
-                dz[i, j] *= (at_most(at_least(z[i, j], low), high) * (w * (w + one) / d * four) + u) / d
+    @within
+    def derivative(z: Any, w: Any) -> Any:
+        u = (w + two) * w
+        d = u + two
+        return (at_most(at_least(z, low), high) * (w * (w + one) / d * four) + u) / d
 
-    return Gated(argument, function, gradient)
+    return _gated(argument, value, derivative)
 
 
 def _gelu(real: Any, polynomial: Polynomial) -> Gated:
@@ -157,31 +154,22 @@ def _gelu(real: Any, polynomial: Polynomial) -> Gated:
         square = t * t
         return (horner(odd, square) * t + horner(even, square)) * s
 
-    @loop(writes="e", rows="z e")
-    def argument(z: Any, e: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                a = at_most(abs(z[i, j]), far)
-                e[i, j] = a * a * minus_half
+    @within
+    def argument(z: Any) -> Any:
+        a = at_most(abs(z), far)
+        return a * a * minus_half
 
-    @loop(writes="y", rows="z e y")
-    def function(z: Any, e: Any, y: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                a = at_most(abs(z[i, j]), far)
-                y[i, j] = at_least(z[i, j], zero) - mills_ratio(a) * e[i, j] * a
+    @within
+    def value(z: Any, w: Any) -> Any:
+        a = at_most(abs(z), far)
+        return at_least(z, zero) - mills_ratio(a) * w * a
 
-    @loop(writes="dz", rows="z e dz")
-    def gradient(z: Any, e: Any, dz: Any) -> None:
-        n, m = z.shape
-        for i in range(n):
-            for j in range(m):
-                a = at_most(abs(z[i, j]), far)
-                dz[i, j] *= math.copysign(half - (mills_ratio(a) - a * density) * e[i, j], z[i, j]) + half
+    @within
+    def derivative(z: Any, w: Any) -> Any:
+        a = at_most(abs(z), far)
+        return math.copysign(half - (mills_ratio(a) - a * density) * w, z) + half
 
-    return Gated(argument, function, gradient)
+    return _gated(argument, value, derivative)
 
 
 GATED: Final[dict[tuple[str, str], Gated]] = {  # by activation and kind of number

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.loops.batches import copy_rows
 from chainrule.backends.compiled.loops.sums import pairwise_sum, pairwise_sum_of_column
 from chainrule.backends.reference.activations import SELU_FLOOR, SELU_SCALE, SLOPE
 
@@ -29,14 +30,6 @@ def add_bias_relu(y: Any, b: Any) -> None:
         for j in range(m):
             value = y[i, j] + b[j]
             y[i, j] = zero if value < zero else value  # a nan stays
-
-
-@loop(writes="out", rows="x out")
-def copy(x: Any, out: Any) -> None:
-    n, m = x.shape
-    for i in range(n):
-        for j in range(m):
-            out[i, j] = x[i, j]
 
 
 @loop(writes="db", rows="db", first="first")
@@ -102,7 +95,7 @@ def leaky_relu(z: Any, y: Any) -> None:
             y[i, j] = z[i, j] if z[i, j] > below else below  # a nan stays
 
 
-ACTIVATE: Final[dict[str, Any]] = {"identity": copy, "relu": relu, "leaky_relu": leaky_relu}
+ACTIVATE: Final[dict[str, Any]] = {"identity": copy_rows, "relu": relu, "leaky_relu": leaky_relu}
 
 
 # ---- straight above 0, exponential below: e is NumPy's expm1 of the negative part, in between ----------------------
