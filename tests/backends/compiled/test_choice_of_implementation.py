@@ -90,12 +90,12 @@ def test_the_time_of_fits_and_of_what_is_within_counts_once(kept, monkeypatch):
             with backend.running():  # the rows that validate it
                 pass
     assert not LOOPS.is_loaded
-    assert outside.seconds == 20 * loading.LOADING  # before the fit, and after it
+    assert outside.seconds == pytest.approx(20 * loading.LOADING)  # before the fit, and after it
     with fits.time_outside() as outside:
         with fits.time_outside() as inner:
             pass
-        assert inner.seconds == 10 * loading.LOADING
-    assert outside.seconds == 20 * loading.LOADING
+        assert inner.seconds == pytest.approx(10 * loading.LOADING)
+    assert outside.seconds == pytest.approx(20 * loading.LOADING)
 
 
 @pytest.mark.parametrize(
