@@ -24,6 +24,7 @@ from chainrule.backends.numpy.memory import ALIGNMENT, aligned
 LEAST_COST: Final = 150.0  # microseconds on one thread
 LEAST_GAIN: Final = 1.2  # times as fast
 BARRIER: Final = 3.0  # microseconds for each time that they wait
+MOST_PARTS: Final = 64  # of a step, however many threads are allowed
 ABSENT: Final = 1 << 62  # in place of the arrivals at barriers: more than anybody waits for
 
 
@@ -60,14 +61,12 @@ class StepRecorder:
         return made
 
     def _program(self, launches: Sequence[Launch]) -> Program | SharedProgram:
-        if self._threads > 1:
-            cost = sum(launch.cost for launch in launches)
-            if cost >= LEAST_COST:
-                phases = divide(
-                    launches, self._threads, unit=blas.rows_at_a_time(), by_rows=self._members < self._threads
-                )
-                if cost >= LEAST_GAIN * (phases.cost + BARRIER * len(phases.launches)):
-                    return SharedProgram(phases)
+        cost, threads = sum(launch.cost for launch in launches), min(self._threads, MOST_PARTS)
+        while threads > 1 and cost >= LEAST_COST:
+            phases = divide(launches, threads, unit=blas.rows_at_a_time(), by_rows=self._members < threads)
+            if cost >= LEAST_GAIN * (phases.cost + BARRIER * len(phases.launches)):
+                return SharedProgram(phases)
+            threads //= 2  # a step may have too few rows for so many
         return Program(launches)
 
 
