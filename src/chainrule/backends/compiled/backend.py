@@ -25,9 +25,10 @@ from chainrule.backends.compiled import (
     target_losses,
 )
 from chainrule.backends.compiled.fallback import refused_in_recording
+from chainrule.backends.compiled.kept_step import KeptStep
 from chainrule.backends.compiled.loading import describe, is_available
 from chainrule.backends.compiled.state import LOOPS
-from chainrule.backends.contract.arrays import Array
+from chainrule.backends.contract.arrays import Array, MapsRows
 from chainrule.backends.contract.backend import KERNELS
 from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy.backend import NumPyBackend
@@ -46,6 +47,7 @@ class CompiledBackend(NumPyBackend):
     fill = batches.fill
     copy = batches.copy
     standardize = batches.standardize
+    scale_and_shift = batches.scale_and_shift
     tick = batches.tick
 
     matmul = layers.matmul
@@ -145,7 +147,7 @@ class CompiledBackend(NumPyBackend):
         if not LOOPS.is_loaded:
             return super().capture(step)
         scope = fits.current()
-        recorder = LOOPS.programs.StepRecorder(usable_cores() if scope is None else scope.threads)
+        recorder = LOOPS.programs.StepRecorder(_threads())
         captured = CapturedStep(step, recorder)
 
         def replay(times: int) -> None:
@@ -159,11 +161,20 @@ class CompiledBackend(NumPyBackend):
 
         return replay
 
+    def keep(self, step: MapsRows, *, operations: float) -> MapsRows:
+        return KeptStep(step, operations, _threads)
+
     def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
         recording = calls.recording()
         if recording is None:
             return super()._scratch(shape, dtype, use=use)
         return recording.scratch(shape, dtype, use, self.empty)
+
+
+def _threads() -> int:
+    """How many of this process may replay a step together."""
+    scope = fits.current()
+    return usable_cores() if scope is None else scope.threads
 
 
 SHORT: Final = "the fit is shorter than loading compiled loops"
