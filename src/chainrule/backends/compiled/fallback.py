@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.compiled.calls import record, recording, refuse_in_recording
 from chainrule.backends.compiled.state import LOOPS, NotCompiledError
 from chainrule.backends.numpy.backend import NumPyBackend
+
+# What is named for the user's sake: all else is a method of the contract.
+OF_USER: Final = {"apply": "a custom activation", "custom_loss": "a custom loss"}
 
 
 def with_fallback(operation: Callable[..., None]) -> Callable[..., None]:
@@ -58,7 +61,7 @@ def refused_in_recording(name: str) -> Callable[..., Any]:
 
     @functools.wraps(of_numpy)
     def method(self: NumPyBackend, /, *args: Any, **options: Any) -> Any:
-        refuse_in_recording(name)
+        refuse_in_recording(OF_USER.get(name, name))
         return of_numpy(self, *args, **options)
 
     return method
