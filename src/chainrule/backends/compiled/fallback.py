@@ -7,6 +7,7 @@ An operation of this folder is a function of the backend. It calls loops and ufu
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -79,8 +80,10 @@ def _kinds(values: Iterable[Any]) -> Iterator[Any]:
     """What decides which loops are called, and with which types."""
     for value in values:
         if isinstance(value, np.ndarray):
-            yield value.dtype.char, value.ndim, value.flags.c_contiguous, value.flags.writeable
+            yield value.dtype.char, value.ndim, 1 in value.shape, value.flags.c_contiguous, value.flags.writeable
         elif isinstance(value, list | tuple):
             yield from _kinds(value)
         elif value is None or isinstance(value, str | bool):
             yield value
+        elif isinstance(value, int | float):  # no momentum, no limit, one quantile
+            yield bool(value), value == 1, math.isfinite(value)
