@@ -103,6 +103,7 @@ class Updates:
     beta2: float = 0.999
     eps: float = 1e-8
     eps_hat: bool = False
+    lazy_embedding: bool = False
     tolerance: float = 1e-5
     max_evaluations: int | None = None
 
@@ -222,6 +223,7 @@ def build_optimizer(updates: Updates, *, weight_decay: float = 0.0, iterations: 
             nesterov=bool(updates.nesterov and updates.momentum),
             weight_decay=weight_decay,
             clip_norm=updates.clip_norm,
+            lazy_embedding=updates.lazy_embedding,
         )
     return {"adam": Adam, "adamw": AdamW}[updates.optimizer](
         updates.schedule,
@@ -231,6 +233,7 @@ def build_optimizer(updates: Updates, *, weight_decay: float = 0.0, iterations: 
         eps_hat=updates.eps_hat,
         weight_decay=weight_decay,
         clip_norm=updates.clip_norm,
+        lazy_embedding=updates.lazy_embedding,
     )
 
 

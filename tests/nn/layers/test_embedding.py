@@ -56,8 +56,8 @@ def test_embedding_gradients(backend):
 def test_a_gradient_of_the_wrong_row_is_found(monkeypatch):
     right = NumPyBackend.embed_backward
 
-    def wrong(self, dy, codes, plan, *, dtables):
-        right(self, dy, codes // 2, plan, dtables=dtables)
+    def wrong(self, dy, codes, plan, *, touched, dtables):
+        right(self, dy, codes // 2, plan, touched=touched, dtables=dtables)
 
     monkeypatch.setattr(NumPyBackend, "embed_backward", wrong)
     with pytest.raises(cr.GradientError, match=r"embedding0\.E"):

@@ -59,6 +59,7 @@ class NumPyBackend(ReferenceBackend):
     _learning_rate = optimisers.learning_rate
     _bias_corrected = optimisers.bias_corrected
     _subtract = optimisers.subtract
+    _update_touched = optimisers.update_touched
 
     dropout = random.dropout
 

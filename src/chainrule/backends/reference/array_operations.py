@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from chainrule.backends.contract.arrays import Array
@@ -74,6 +74,12 @@ class ArrayOperations(Backend):
     @abc.abstractmethod
     def _subtract(self, params: Array, update: Array, state: Array) -> None:
         """params -= update, and nothing in a run that has halted, whose ``update`` may be nan."""
+
+    @abc.abstractmethod
+    def _update_touched(
+        self, update: Callable[..., None], touched: Array, params: Array, grads: Array, *moments: Array
+    ) -> None:
+        """``update(params, grads, *moments)`` of those vectors alone whose number in ``touched`` is not 0."""
 
     @abc.abstractmethod
     def _approach(self, target: Array, share: Any, out: Array) -> None:

@@ -107,6 +107,7 @@ class ReferenceBackend(ArrayOperations):
     _learning_rate = optimisers.learning_rate
     _bias_corrected = optimisers.bias_corrected
     _subtract = optimisers.subtract
+    _update_touched = optimisers.update_touched
     _approach = optimisers.approach
 
     uniform = random.uniform

@@ -106,6 +106,9 @@ class Embedding(Layer):
         """E0 (counts[0], widths[0]), E1, ..."""
         return {f"E{t}": shape for t, shape in enumerate(zip(self.counts, self._widths, strict=True))}
 
+    def vectors(self) -> dict[str, int]:
+        return {f"E{t}": count for t, count in enumerate(self.counts)}
+
     def initialize(
         self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
     ) -> None:
@@ -191,8 +194,8 @@ class EmbeddingPass(LayerPass):
         self.plan = layer.plan(node.n_in, [slot.start - slots[0].start for slot in slots])
         # The tables lie side by side, so that all of them are one array to a kernel.
         self._tables = binding.parameters.span(names)
-        if binding.gradients is not None:
-            self._dtables = binding.gradients.span(names)
+        if binding.gradients is not None and binding.touched is not None:
+            self._dtables, self._touched = binding.gradients.span(names), binding.touched.arena.by_member
         for t, name in enumerate(names):
             setattr(self, f"E{t}", binding.parameters[name])
             if binding.gradients is not None:
@@ -212,7 +215,7 @@ class EmbeddingPass(LayerPass):
     def backward(self, dx: Array | None) -> None:
         if dx is not None:
             raise OptionError("there is no gradient by codes")
-        self.backend.embed_backward(self.dy, self._codes, self.plan, dtables=self._dtables)
+        self.backend.embed_backward(self.dy, self._codes, self.plan, touched=self._touched, dtables=self._dtables)
 
     def joined(self, q: Any) -> Array:
         """y by its formula, from the quantities ``q``, which hold x and each E; a NumPy array."""
