@@ -178,10 +178,10 @@ class Arena(Mapping[str, Array]):
         return other
 
     def download(self) -> dict[str, np.ndarray]:
-        """Every array on the host, by name: one transfer."""
+        """Every array on the host, by name, C-contiguous: one transfer, and of one net views of its copy."""
         host = self.backend.download(self.flat).reshape((self.members, self.layout.size))
         return {
-            name: host[:, slot.start : slot.start + slot.size].reshape(self.shape_of(slot)).copy()
+            name: np.ascontiguousarray(host[:, slot.start : slot.start + slot.size]).reshape(self.shape_of(slot))
             for name, slot in self.layout.slots.items()
         }
 

@@ -27,13 +27,10 @@ from chainrule.random import MOST_MEMBERS, check_seed
 
 DTYPES = ("float32", "float64")
 DtypeLike: TypeAlias = str | type[np.floating[Any]] | np.dtype[Any]  # "float32", np.float32
-INITIALIZING = 32  # bytes per weight while it is drawn: words of 64 bits, and what becomes of them
 
 
 class LayeredNet:
     """What :class:`~chainrule.nn.network.Network` is between prepared rows and logits; see there for the parameters."""
-
-    _touched: TouchedVectors | None = None  # a net that was pickled before there were any has none
 
     @out_of_memory_hint("use fewer units", doing="making a net")
     def __init__(
@@ -67,7 +64,7 @@ class LayeredNet:
         self.loss_name = name_of(self.loss)
         self.loss.prove(self.backend)
         self._gradients: Arena | None = None
-        self._touched = None
+        self._touched: TouchedVectors | None = None
         self._factors: Arena | None = None
         self._prediction_plan: Plan | None = None
         self._parameters = self._new_parameters(parameters)
@@ -76,9 +73,7 @@ class LayeredNet:
         """The parameters ``given``, else the initial ones of the seed."""
         layout = Layout(parameter_shapes(self.nodes), self.dtype)
         if self.backend.free_memory() is None:  # on the host, which promises more than it has
-            largest = 0 if given is not None else max(slot.size for slot in layout.slots.values())
-            size = self.members * layout.size * self.dtype.itemsize
-            require_free_memory(size + INITIALIZING * largest, doing="making a net")
+            require_free_memory(self.members * layout.size * self.dtype.itemsize, doing="making a net")
         arena = Arena(self.backend, layout, self.members)
         if given is not None:
             arena.assign(given)
@@ -95,9 +90,8 @@ class LayeredNet:
             node.layer.initialize(self.backend, own, seed=self.seed, number=node.number, member=member)
 
     def __repr__(self) -> str:
-        widths = " -> ".join(map(str, self.widths))
         facts = [
-            widths,
+            " -> ".join(map(str, self.widths)),
             *kinds_of(self.nodes),
             self.loss.shown_as or self.loss_name,
             *([] if self.members == 1 else [f"{self.members} members"]),
@@ -155,23 +149,15 @@ class LayeredNet:
         """The memory of the gradients: made at the first access, overwritten by every backward pass."""
         if self._gradients is None:
             self._gradients = self._parameters.like()
-            self._touched = self._new_touched()
+            if counts := vectors_of(self.nodes):
+                self._touched = TouchedVectors(self.backend, counts, self.members)
         return self._gradients
 
     @property
     def touched_vectors(self) -> TouchedVectors | None:
-        """Which vectors of embeddings have gradients that may not be 0; None without embeddings.
-
-        Made with the memory of the gradients: what shares the one shares the other.
-        """
-        _ = self.gradient_arena
-        if self._touched is None:  # of a net that was pickled with gradients before there were any
-            self._touched = self._new_touched()
+        """Which vectors of embeddings have gradients there that may not be 0; None without embeddings."""
+        _ = self.gradient_arena  # they are made together
         return self._touched
-
-    def _new_touched(self) -> TouchedVectors | None:
-        counts = vectors_of(self.nodes)
-        return TouchedVectors(self.backend, counts, self.members) if counts else None
 
     @property
     def fused_nodes(self) -> tuple[Node, ...]:

@@ -137,7 +137,7 @@ def build_net(architecture: Architecture, settings: Settings, rows: TrainingRows
         dropout=settings.dropout,
         normalization=architecture.normalization,
         residual=architecture.residual,
-        embedding=None if rows.encoder is None else rows.encoder.embedding(),
+        embedding=None if rows.encoder is None else rows.encoder.embedding(rows=len(rows.X)),
         loss=architecture.loss,
         backend=architecture.backend,
         dtype=architecture.dtype,
@@ -154,7 +154,7 @@ def build_table_net(architecture: Architecture, settings: Settings, table: Table
     features = Standardization.fit_robust(
         X, limit=FEATURE_LIMIT, names=rows.feature_names, sample_weight=rows.weights, keep_steps=True
     )
-    embedding = None if encoder is None else encoder.embedding()
+    embedding = None if encoder is None else encoder.embedding(rows=len(rows.X))
     codes = () if embedding is None else embedding.columns
     net = Network(
         table.layers(

@@ -212,6 +212,13 @@ def test_wrong_embeddings_are_refused(what):
 
 def test_default_embedding_widths_are_those_of_fastai():
     assert [usual_width(count) for count in (1, 2, 10, 100, 500, 100_000)] == [2, 2, 6, 21, 52, 600]
+
+
+def test_the_width_of_an_embedding_is_limited_by_the_rows_that_it_learns_from():
+    rows = 160_000
+    assert [usual_width(count, rows) for count in (1, 500, 5_000, 10_000, 50_000)] == [2, 52, 189, 128, 32]
+    assert usual_width(10_000, 10) == 32
+    assert usual_width(10, 10) == usual_width(10)
     assert cr.Embedding([0], [100]).widths == (21,)
 
 

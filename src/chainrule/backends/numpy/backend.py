@@ -61,7 +61,9 @@ class NumPyBackend(ReferenceBackend):
     _subtract = optimisers.subtract
     _update_touched = optimisers.update_touched
 
+    uniform = random.uniform
     dropout = random.dropout
+    _fill_words = random.fill_words
 
     # ---- execution --------------------------------------------------------------------------------
 

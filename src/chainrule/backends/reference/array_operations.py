@@ -88,5 +88,5 @@ class ArrayOperations(Backend):
     # ---- random numbers ---------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def _words(self, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
-        """``count`` words of Philox, in uint64."""
+    def _fill_words(self, key: tuple[int, int], counter: tuple[int, int, int], first: int, words: Array) -> None:
+        """``words`` (count,) of unsigned integers: those of Philox from number ``first`` on, a multiple of 4."""

@@ -113,4 +113,4 @@ class ReferenceBackend(ArrayOperations):
     uniform = random.uniform
     permutation = random.permutation
     dropout = random.dropout
-    _words = random.draw_words
+    _fill_words = random.fill_words
