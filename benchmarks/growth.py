@@ -106,6 +106,60 @@ def train_command(rows: int, folder: Path) -> Work:
     return lambda: main(["train", str(path), *options])
 
 
+# ---- categories and parameters
+
+CATEGORIES = (500, 5_000, 50_000)
+PARAMETERS = (500_000, 5_000_000, 50_000_000)
+CATEGORY_ROWS = 160_000
+
+
+@curve(f"chainrule train, {CATEGORY_ROWS:,} rows with a column of categories, one epoch", "categories", CATEGORIES)
+def train_categories(count: int, folder: Path) -> Work:
+    """The run directory stays in the folder, so that its files can be weighed."""
+    path = folder / f"categories-{count}.csv"
+    if not path.exists():
+        rng = np.random.default_rng(0)
+        codes = np.concatenate([np.tile(np.arange(count), 2), rng.integers(0, count, CATEGORY_ROWS)])[:CATEGORY_ROWS]
+        x, levels = rng.standard_normal((CATEGORY_ROWS, 2)), rng.standard_normal(count)
+        y = x[:, 0] + levels[codes] + 0.3 * rng.standard_normal(CATEGORY_ROWS)
+        rows = zip(x.tolist(), codes.tolist(), y.tolist(), strict=True)
+        lines = [f"{a:.4f},{b:.4f},c{code},{target:.4f}\n" for (a, b), code, target in rows]
+        path.write_text("a,b,c,y\n" + "".join(lines))
+    from chainrule.cli.main import main
+
+    options = ["--target", "y", "--embed-above", "100", "--device", "cpu", "--quiet", "--preset", "none"]
+    options += ["--epochs", "1", "--run-dir", str(folder / f"run-{count}"), "--overwrite"]
+    return lambda: main(["train", str(path), *options])
+
+
+@curve("building a net", "parameters", PARAMETERS)
+def build(parameters: int, folder: Path) -> Work:
+    import chainrule as cr
+
+    cr.MLP([2, 2])  # what a process imports with its first net is none of this one's
+    return lambda: cr.MLP(_layers(parameters))
+
+
+@curve("writing a checkpoint, with Adam", "parameters", PARAMETERS)
+def write_checkpoint(parameters: int, folder: Path) -> Work:
+    """Taking it, and writing it to the disk: of a fit of one step."""
+    import chainrule as cr
+    from chainrule.train import fit
+
+    net, taken = cr.MLP(_layers(parameters)), fit.take
+    kept: list[Any] = []
+    fit.take = lambda *given: kept.append(given) or taken(*given)
+    options = {"batch_size": 8, "epochs": 1, "checkpoints": folder / "checkpoints"}
+    cr.Trainer(net, cr.Adam(), **options).fit(np.eye(8, net.n_in, dtype=np.float32), np.arange(8) % 2)
+    return lambda: taken(*kept[-1]).write(folder / f"checkpoint-{parameters}.safetensors")
+
+
+def _layers(parameters: int) -> list[int]:
+    """The widths of two square layers that have about so many parameters."""
+    width = math.isqrt(parameters // 2)
+    return [width, width, width, 2]
+
+
 # ---- in a process of its own ------------------------------------------------------------------------
 
 
