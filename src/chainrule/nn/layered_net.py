@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,16 +21,15 @@ from chainrule.nn.layers.fused import fused
 from chainrule.nn.layout import Plan, lay_out
 from chainrule.nn.losses.names import Loss, LossName, description_of, find_loss, name_of
 from chainrule.nn.passes import NOT_SHARED, Pass, SharedRows, new_state
-from chainrule.nn.row_format import dtype_name, with_members
+from chainrule.nn.row_format import DTYPES, DtypeLike, dtype_name, with_members
 from chainrule.options import one_of, whole_number
 from chainrule.random import MOST_MEMBERS, check_seed
-
-DTYPES = ("float32", "float64")
-DtypeLike: TypeAlias = str | type[np.floating[Any]] | np.dtype[Any]  # "float32", np.float32
 
 
 class LayeredNet:
     """What :class:`~chainrule.nn.network.Network` is between prepared rows and logits; see there for the parameters."""
+
+    _touched: TouchedVectors | None = None  # of a net that was pickled before there were any
 
     @out_of_memory_hint("use fewer units", doing="making a net")
     def __init__(
@@ -64,7 +63,7 @@ class LayeredNet:
         self.loss_name = name_of(self.loss)
         self.loss.prove(self.backend)
         self._gradients: Arena | None = None
-        self._touched: TouchedVectors | None = None
+        self._touched = None
         self._factors: Arena | None = None
         self._prediction_plan: Plan | None = None
         self._parameters = self._new_parameters(parameters)
@@ -149,8 +148,8 @@ class LayeredNet:
         """The memory of the gradients: made at the first access, overwritten by every backward pass."""
         if self._gradients is None:
             self._gradients = self._parameters.like()
-            if counts := vectors_of(self.nodes):
-                self._touched = TouchedVectors(self.backend, counts, self.members)
+        if self._touched is None and (counts := vectors_of(self.nodes)):
+            self._touched = TouchedVectors(self.backend, counts, self.members)
         return self._gradients
 
     @property

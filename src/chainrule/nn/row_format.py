@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from chainrule.backends.contract.arrays import Array
+
+DTYPES = ("float32", "float64")  # of nets
+DtypeLike: TypeAlias = str | type[np.floating[Any]] | np.dtype[Any]  # "float32", np.float32
 
 
 class RowFormat(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,13 @@ def test_lazy_embedding_with_accumulated_gradients_is_refused():
         cr.Trainer(make(), cr.Adam(lazy_embedding=True), accumulate=2)
     with pytest.raises(OptionError, match="lazy_embedding: expected True or False"):
         cr.Adam(lazy_embedding="yes")  # type: ignore[arg-type]
+
+
+def test_a_net_with_gradients_that_was_pickled_before_their_vectors_were_marked_trains_on():
+    pickled, net = make(), make()
+    pickled.loss_and_gradients(X[:3], Y[:3])
+    del pickled.__dict__["_touched"]
+    older = pickle.loads(pickle.dumps(pickled))
+    for each in (older, net):
+        train(each, cr.SGD(0.1))
+    assert weights(older) == weights(net)

@@ -65,6 +65,8 @@ class UpdateOptions:
             filled["weight_decay"] = 0.0
         if self.optimizer == "lbfgs":
             self._refuse("lr", "schedule", "warmup", "clip_norm")
+            if self.lazy_embedding:
+                refuse_with_lbfgs("lazy_embedding")
         else:
             schedule = self.schedule or "cosine"
             filled |= {"schedule": schedule, "warmup": SCHEDULES[schedule].warmup}
