@@ -211,10 +211,8 @@ class TouchedVectors:
     def __init__(self, backend: Backend, counts: Mapping[str, int], members: int = 1) -> None:
         ends = list(itertools.accumulate(counts.values(), initial=0))
         self.places = {name: slice(*ends[t : t + 2]) for t, name in enumerate(counts)}
-        # Kernels take any numbers as marks; of these they know how to fill them.
+        # Of this dtype, as every kernel that fills takes it.
         self.arena = Arena(backend, Layout({"vectors": (ends[-1],)}, np.float32), members)
-        with backend.running():
-            self.mark_all()  # nothing is known of the gradients that there are
 
     def mark_all(self) -> None:
         """Any gradient may be other than 0; may be part of a step."""

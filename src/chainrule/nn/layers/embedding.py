@@ -201,6 +201,8 @@ class EmbeddingPass(LayerPass):
         self._tables = binding.parameters.span(names)
         if binding.gradients is not None and binding.touched is not None:
             self._dtables, self._touched = binding.gradients.span(names), binding.touched.arena.by_member
+            with self.backend.running():
+                binding.touched.mark_all()  # whatever the gradients are now: nan, say, of a fit that has diverged
         for t, name in enumerate(names):
             setattr(self, f"E{t}", binding.parameters[name])
             if binding.gradients is not None:
