@@ -70,8 +70,9 @@ if TYPE_CHECKING:
     from chainrule.nn.network import Network
     from chainrule.nn.saved import load
     from chainrule.optim.adam import Adam, AdamW
-    from chainrule.optim.base import Moments, ParameterGroup
+    from chainrule.optim.base import Moments
     from chainrule.optim.lbfgs import LBFGS
+    from chainrule.optim.parameter_groups import ParameterGroup
     from chainrule.optim.schedules import (
         Constant,
         Cosine,
@@ -136,7 +137,8 @@ _HOMES: Final = {
     "chainrule.nn.network": "Network",
     "chainrule.nn.saved": "load",
     "chainrule.optim.adam": "Adam AdamW",
-    "chainrule.optim.base": "Moments ParameterGroup",
+    "chainrule.optim.base": "Moments",
+    "chainrule.optim.parameter_groups": "ParameterGroup",
     "chainrule.optim.lbfgs": "LBFGS",
     "chainrule.optim.schedules": "Constant Cosine Coslog4 Exponential FlatCosine OneCycle Plateau Schedule Step",
     "chainrule.optim.sgd": "SGD",

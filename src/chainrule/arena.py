@@ -10,6 +10,7 @@ memory is one slice, ``arena.member(j)``, and every view has a leading axis of l
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -177,10 +178,10 @@ class Arena(Mapping[str, Array]):
         return other
 
     def download(self) -> dict[str, np.ndarray]:
-        """Every array on the host, by name: one transfer."""
+        """Every array on the host, by name, C-contiguous: one transfer, and of one net views of its copy."""
         host = self.backend.download(self.flat).reshape((self.members, self.layout.size))
         return {
-            name: host[:, slot.start : slot.start + slot.size].reshape(self.shape_of(slot)).copy()
+            name: np.ascontiguousarray(host[:, slot.start : slot.start + slot.size]).reshape(self.shape_of(slot))
             for name, slot in self.layout.slots.items()
         }
 
@@ -196,3 +197,33 @@ class Arena(Mapping[str, Array]):
             arena = self if self.members == 1 else self.member(j)
             for name, value in values.items():
                 self.backend.assign(value if self.members == 1 else np.asarray(value)[j], out=arena[name])
+
+
+class TouchedVectors:
+    """A number for each vector of some tables: 0 where the vector's gradient is 0, as no row of the batch has its code.
+
+    Parameters
+    ----------
+    counts : {name of a table in the arena of parameters: how many vectors it has}
+    members : of the nets whose gradients these are
+    """
+
+    def __init__(self, backend: Backend, counts: Mapping[str, int], members: int = 1) -> None:
+        ends = list(itertools.accumulate(counts.values(), initial=0))
+        self.places = {name: slice(*ends[t : t + 2]) for t, name in enumerate(counts)}
+        # Of this dtype, as every kernel that fills takes it.
+        self.arena = Arena(backend, Layout({"vectors": (ends[-1],)}, np.float32), members)
+
+    def mark_all(self) -> None:
+        """Any gradient may be other than 0; may be part of a step."""
+        self.arena.backend.fill(1, out=self.arena.flat)
+
+    def of(self, table: str, members: slice | None = None) -> Array:
+        """The numbers of a table: (r,) of one net, (k, r) of k; ``members`` as for :meth:`Arena.part`."""
+        return self.arena.part(self.places[table], members)
+
+    def member(self, j: int) -> TouchedVectors:
+        """Those of member ``j`` alone, in the same memory."""
+        other = copy.copy(self)
+        other.arena = self.arena.member(j)
+        return other

@@ -266,7 +266,19 @@ def every_embedding(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, 
     for column, count in zip(layer.columns, layer.counts, strict=True):
         x[:, column] = rng.integers(0, count, n)
     be.embed(x, tables, None, plan, codes=codes, y=y)
-    be.embed_backward(y, codes, plan, dtables=exact(tables, real))
+    touched = exact(np.ones(5), np.float32)
+    be.embed_backward(y, codes, plan, touched=touched, dtables=exact(tables, real))
+    _every_update_of_vectors(be, real, n, k)
+
+
+def _every_update_of_vectors(be: ExactBackend, real: np.dtype, n: int, k: int) -> None:
+    """n vectors of k numbers, every other one of which is touched."""
+    rng, state, lr = np.random.default_rng(n + k), np.array([3, 1, RUNNING]), np.array([0.1, 0.2])
+    p, g, m, v = (exact(rng.uniform(size=n * k), real) for _ in range(4))
+    plain: dict[str, Any] = {"lr_factor": 1.0, "weight_decay": 0.1, "touched": exact(np.arange(n) % 2, np.float32)}
+    for velocity, nesterov in ((None, False), (m, False), (m, True)):
+        be.sgd(p, g, velocity, lr, state, momentum=0.9, nesterov=nesterov, **plain)
+    be.adam(p, g, m, v, lr, state, beta1=0.9, beta2=0.99, eps=1e-8, decoupled=True, **plain)
 
 
 def every_column(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, k: int) -> None:

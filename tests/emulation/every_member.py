@@ -42,6 +42,9 @@ def every_member(be: EmulatedBackend, n: int, k: int, dtype: str) -> None:
     be.sgd(params, grads, m, lr, state, momentum=0.9, nesterov=True, **plain)
     be.sgd(params, grads, None, lr, state, momentum=0.0, nesterov=False, **plain)
     be.adam(params, grads, m, v, lr, state, beta1=0.9, beta2=0.99, eps=1e-8, decoupled=True, **plain)
+    marks = {"touched": np.ones((MEMBERS, n + 3), np.float32)[:, 1 : n + 1]}
+    be.sgd(params, grads, m, lr, state, momentum=0.9, nesterov=True, **plain, **marks)
+    be.adam(params, grads, m, v, lr, state, beta1=0.9, beta2=0.99, eps=1e-8, decoupled=True, **plain, **marks)
     totals = np.ones((MEMBERS, 2, 3))
     be.clip_by_global_norm(grads, max_norm=0.5)
     be.penalize(params, grads, totals, state, alpha=0.1, mean=True)

@@ -279,6 +279,17 @@ def test_a_save_is_read_back_and_compared(path, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("name", ["plain", 'a "quoted" \\ name', "tab\t\x01\x7f", "größe, 数"])
+def test_a_file_has_the_bytes_that_safetensors_writes(name):
+    """Order, padding and escapes, of arrays of all dtypes and of none."""
+    rng = np.random.default_rng(1)
+    arrays = {f"{name}.{dtype}": rng.normal(size=(3, 2)).astype(dtype) for dtype in ("f4", "i8", "f8", "i4", "u1", "?")}
+    arrays |= {name: np.ones((), np.float32), "z": np.empty((0, 3)), "a": np.arange(5.0), "B": np.ones(1)}
+    for some in (arrays, {}, {"one": np.ones(3, np.float32)}):
+        parts = sealed_file.parts_of_safetensors(some, {"format": f'{{"a": "{name}"}}'})
+        assert b"".join(parts) == safetensors.numpy.save(some, {"format": f'{{"a": "{name}"}}'})
+
+
 def test_temporaries_of_killed_saves_are_removed(path):
     leftover = path.with_name(f".{path.name}.123-456.tmp")
     leftover.write_bytes(b"half")

@@ -45,9 +45,13 @@ class Case(NamedTuple):
 def values(rng: np.random.Generator, shape: tuple[int, ...], kind: str, dtype: str) -> np.ndarray:
     if kind in {"labels", "codes"}:
         return rng.integers(0, OUT, shape).astype(np.int32)
+    if kind == "marks":
+        return rng.integers(0, 2, shape).astype(np.float32)
     if kind == "order":
         orders = [rng.permutation(shape[-1]) for _ in range(int(np.prod(shape[:-1])))]
         return np.array(orders, np.int64).reshape(shape)
+    if kind == "ones":
+        return np.ones(shape, np.float32)
     drawn = {
         "normal": lambda: rng.normal(size=shape),
         "positive": lambda: rng.uniform(0.2, 2, shape),

@@ -176,8 +176,8 @@ def _encodings() -> Iterator[Case]:
             "of shared rows" if shared else "",
         )  # fmt: skip
     yield Case(
-        "embed_backward", lambda be, a, j: be.embed_backward(a.dy, a.codes, PLAN, dtables=a.dtables),
-        {"dy": ((N, 5), "normal"), "codes": ((N, 1), "codes")}, {"dtables": ((P,), "")},
+        "embed_backward", lambda be, a, j: be.embed_backward(a.dy, a.codes, PLAN, touched=a.touched, dtables=a.dtables),
+        {"dy": ((N, 5), "normal"), "codes": ((N, 1), "codes"), "touched": ((4,), "ones")}, {"dtables": ((P,), "")},
     )  # fmt: skip
     yield Case(
         "embed_means", lambda be, a, j: be.embed_means(a.tables, a.shares, PLAN, means=a.means),

@@ -76,8 +76,19 @@ def _optimisers() -> Iterator[Case]:
 
     def sgd(be: Any, a: Any, j: int) -> None:
         velocity = getattr(a, "v", None)
+        touched = {"touched": a.touched} if hasattr(a, "touched") else {}
         momentum = 0.0 if velocity is None else 0.9
-        be.sgd(a.params, a.grads, velocity, a.lr, a.state, momentum=momentum, nesterov=velocity is not None, **plain)
+        be.sgd(
+            a.params,
+            a.grads,
+            velocity,
+            a.lr,
+            a.state,
+            momentum=momentum,
+            nesterov=velocity is not None,
+            **plain,
+            **touched,
+        )
 
     moments = {"m": (PARAMS, "normal"), "v": (PARAMS, "positive")}
     yield Case("sgd", sgd, params, {})
@@ -87,6 +98,14 @@ def _optimisers() -> Iterator[Case]:
         "adam", lambda be, a, j: be.adam(a.params, a.grads, a.m, a.v, a.lr, a.state, decoupled=True, **options),
         params | moments, {},
     )  # fmt: skip
+    marks = {"touched": ((8,), "marks")}
+    yield Case("sgd", sgd, params | marks, {}, (), "of touched vectors")
+    yield Case("sgd", sgd, params | {"v": (PARAMS, "normal")} | marks, {}, (), "of touched vectors, with momentum")
+
+    def adam(be: Any, a: Any, j: int) -> None:
+        be.adam(a.params, a.grads, a.m, a.v, a.lr, a.state, decoupled=True, touched=a.touched, **options)
+
+    yield Case("adam", adam, params | moments | marks, {}, (), "of touched vectors")
     grads, totals = {"grads": (PARAMS, "normal")}, {"totals": (TOTALS, "totals")}
     yield Case("clip_by_global_norm", lambda be, a, j: be.clip_by_global_norm(a.grads, max_norm=0.5), grads, {})
     yield Case(

@@ -11,7 +11,8 @@ import pytest
 import chainrule as cr
 from chainrule.arena import Arena, Layout
 from chainrule.backends.contract.backend import BATCH, RUNNING
-from chainrule.optim.base import Optimizer, Segment, segments
+from chainrule.optim.base import Optimizer
+from chainrule.optim.parameter_groups import Segment, segments
 
 
 class Entry(NamedTuple):

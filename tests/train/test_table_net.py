@@ -59,7 +59,7 @@ def test_each_member_begins_without_the_rows_that_it_leaves_out(rows):
 def test_every_parameter_has_the_rate_of_its_layer(rows):
     net, design = make(*rows), TableNet(hidden=(8, 5))
     optimizer = cr.Adam(0.04, groups=design.groups(N_IN, fan_in=3.0))
-    from chainrule.optim.base import segments
+    from chainrule.optim.parameter_groups import segments
 
     rates = {round(s.lr_factor, 4) for s in segments(net.parameter_arena.layout, optimizer.groups, 0.0)}
     expected = {1 / np.sqrt(3), 1 / np.sqrt(8), 0.1 / np.sqrt(3), 1 / np.sqrt(5), 6.0, 0.1}

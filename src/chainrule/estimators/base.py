@@ -22,7 +22,7 @@ from chainrule.estimators.solvers import (
 )
 from chainrule.estimators.validation import WIDE, ValidatedRows, validated_rows
 from chainrule.host_memory import out_of_memory_hint
-from chainrule.nn.layered_net import DTYPES, dtype_name
+from chainrule.nn.row_format import DTYPES, dtype_name
 from chainrule.options import one_of
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chainrule.files.descriptors import (
     LONGEST_NAME,
+    Content,
     cut_name,
     flush_to_disk,
     has_content,
@@ -24,7 +25,7 @@ from chainrule.files.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, refuse_
 TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begins with a dot
 
 
-def replace_file(path: Path, content: bytes, dir_fd: int | None = None) -> None:
+def replace_file(path: Path, content: Content, dir_fd: int | None = None) -> None:
     """Replace the file ``path`` by ``content``, or make it.
 
     The content goes to a temporary beside it, which nobody else can have made, is flushed to the disk and read back;
@@ -91,7 +92,7 @@ def _make_temporary(path: Path, mode: int, dir_fd: int | None) -> tuple[Path, in
             return temporary, os.open(at(temporary, dir_fd), flags, mode, dir_fd=dir_fd)
 
 
-def _read_back(path: Path, content: bytes, dir_fd: int | None) -> None:
+def _read_back(path: Path, content: Content, dir_fd: int | None) -> None:
     """OSError if the disk does not give back what was written to it."""
     number = os.open(at(path, dir_fd), os.O_RDONLY | NO_LINKS | NO_WAITING | AS_BYTES, dir_fd=dir_fd)
     try:

@@ -20,6 +20,7 @@ from typing import Self
 from chainrule.files.atomic_write import at, replace_file, temporaries_of
 from chainrule.files.descriptors import (
     FLUSH_UNSUPPORTED,
+    Content,
     flush_to_disk,
     is_owned_by_user,
     is_singly_linked_file,
@@ -132,7 +133,7 @@ class Folder:
         with path_in_errors(self.path / name), contextlib.suppress(FileNotFoundError):
             os.unlink(self._at(name), dir_fd=self.number)
 
-    def write_atomically(self, name: str, content: bytes) -> None:
+    def write_atomically(self, name: str, content: Content) -> None:
         """Replace a file by ``content`` in one step, or make it: :func:`chainrule.files.atomic_write.replace_file`.
 
         Then the folder is flushed, so that after a power cut too the name stands for the old file or the new one.

@@ -80,10 +80,33 @@ def write(
     text = json.dumps(envelope, ensure_ascii=False, allow_nan=False)
     if _bytes_within_json(text) > kind.max_header:  # before safetensors does, which has a limit of its own
         raise too_long(path, kind)
-    content = safetensors.numpy.save(arrays, {kind.key: text})
-    if struct.unpack("<Q", content[:8])[0] > kind.max_header:
+    header, *content = parts_of_safetensors(arrays, {kind.key: text})
+    if len(header) - 8 > kind.max_header:
         raise too_long(path, kind)
-    write_atomically(path, content)
+    write_atomically(path, [header, *content])
+
+
+def parts_of_safetensors(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    """The bytes of ``safetensors.numpy.save(arrays, metadata)``: the header, then the arrays where they lie in memory.
+
+    safetensors itself makes two copies of them all. It says the order and the names of the dtypes.
+    """
+    without_numbers = safetensors.numpy.save({name: np.empty(0, array.dtype) for name, array in arrays.items()})
+    length = struct.unpack("<Q", without_numbers[:8])[0]
+    described: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, facts in json.loads(without_numbers[8 : 8 + length]).items():
+        start, end = end, end + arrays[name].nbytes
+        described[name] = {"dtype": facts["dtype"], "shape": arrays[name].shape, "data_offsets": (start, end)}
+    header = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    order = [arrays[name] for name in described if name in arrays]
+    return [struct.pack("<Q", len(header)) + header, *map(_bytes_of, order)]
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """Those of a C-contiguous array, without a copy."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def too_long(path: FilePath, kind: Format) -> DataError:
@@ -217,5 +240,5 @@ def checksum(description: Any, arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # without a copy
+        digest.update(_bytes_of(np.ascontiguousarray(array)))
     return digest.hexdigest()

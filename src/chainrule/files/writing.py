@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from chainrule.files.descriptors import not_a_folder, path_in_errors
+from chainrule.files.descriptors import Content, not_a_folder, path_in_errors
 from chainrule.files.folder import FileInFolder, Folder
 from chainrule.files.regular_file import FilePath
 
 
-def write_atomically(path: FilePath, content: bytes) -> None:
+def write_atomically(path: FilePath, content: Content) -> None:
     """Replace a file in one step, or make it, as :meth:`Folder.write_atomically` in the folder of ``path``."""
     if isinstance(path, FileInFolder):
         path.folder.write_atomically(path.name, content)

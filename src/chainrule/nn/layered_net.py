@@ -5,34 +5,32 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 
-from chainrule.arena import Arena, ArenaPart, Layout, is_trained
+from chainrule.arena import Arena, ArenaPart, Layout, TouchedVectors, is_trained
 from chainrule.backends import backend as make_backend
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.host_memory import out_of_memory_hint, require_free_memory
 from chainrule.nn.arranged_layers import arranged, kinds_of, last_of
-from chainrule.nn.layers.base import Binding, Layer, Memory, Node, Use, parameter_shapes, walk
+from chainrule.nn.layers.base import Binding, Layer, Memory, Node, Use, parameter_shapes, vectors_of, walk
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.fused import fused
 from chainrule.nn.layout import Plan, lay_out
 from chainrule.nn.losses.names import Loss, LossName, description_of, find_loss, name_of
 from chainrule.nn.passes import NOT_SHARED, Pass, SharedRows, new_state
-from chainrule.nn.row_format import with_members
+from chainrule.nn.row_format import DTYPES, DtypeLike, dtype_name, with_members
 from chainrule.nn.sizes import widest
 from chainrule.options import one_of, whole_number
 from chainrule.random import MOST_MEMBERS, check_seed
 
-DTYPES = ("float32", "float64")
-DtypeLike: TypeAlias = str | type[np.floating[Any]] | np.dtype[Any]  # "float32", np.float32
-INITIALIZING = 32  # bytes per weight while it is drawn: words of 64 bits, and what becomes of them
-
 
 class LayeredNet:
     """What :class:`~chainrule.nn.network.Network` is between prepared rows and logits; see there for the parameters."""
+
+    _touched: TouchedVectors | None = None  # of a net that was pickled before there were any
 
     @out_of_memory_hint("use fewer units", doing="making a net")
     def __init__(
@@ -66,6 +64,7 @@ class LayeredNet:
         self.loss_name = name_of(self.loss)
         self.loss.prove(self.backend)
         self._gradients: Arena | None = None
+        self._touched = None
         self._factors: Arena | None = None
         self._prediction_plan: Plan | None = None
         self._parameters = self._new_parameters(parameters)
@@ -74,9 +73,7 @@ class LayeredNet:
         """The parameters ``given``, else the initial ones of the seed."""
         layout = Layout(parameter_shapes(self.nodes), self.dtype)
         if self.backend.free_memory() is None:  # on the host, which promises more than it has
-            largest = 0 if given is not None else max(slot.size for slot in layout.slots.values())
-            size = self.members * layout.size * self.dtype.itemsize
-            require_free_memory(size + INITIALIZING * largest, doing="making a net")
+            require_free_memory(self.members * layout.size * self.dtype.itemsize, doing="making a net")
         arena = Arena(self.backend, layout, self.members)
         if given is not None:
             arena.assign(given)
@@ -93,9 +90,8 @@ class LayeredNet:
             node.layer.initialize(self.backend, own, seed=self.seed, number=node.number, member=member)
 
     def __repr__(self) -> str:
-        widths = " -> ".join(map(str, self.widths))
         facts = [
-            widths,
+            " -> ".join(map(str, self.widths)),
             *kinds_of(self.nodes),
             self.loss.shown_as or self.loss_name,
             *([] if self.members == 1 else [f"{self.members} members"]),
@@ -153,7 +149,15 @@ class LayeredNet:
         """The memory of the gradients: made at the first access, overwritten by every backward pass."""
         if self._gradients is None:
             self._gradients = self._parameters.like()
+        if self._touched is None and (counts := vectors_of(self.nodes)):
+            self._touched = TouchedVectors(self.backend, counts, self.members)
         return self._gradients
+
+    @property
+    def touched_vectors(self) -> TouchedVectors | None:
+        """Which vectors of embeddings have gradients there that may not be 0; None without embeddings."""
+        _ = self.gradient_arena  # they are made together
+        return self._touched
 
     @property
     def fused_nodes(self) -> tuple[Node, ...]:
@@ -186,6 +190,7 @@ class LayeredNet:
         other.members, other.first_member = 1, self.first_member + j
         other._parameters = self._parameters.member(j)
         other._gradients = None if self._gradients is None else self._gradients.member(j)
+        other._touched = None if self._touched is None else self._touched.member(j)
         other._factors = None if self._factors is None else self._factors.member(j)
         return other
 
@@ -262,9 +267,9 @@ class LayeredNet:
         else:
             memory = self.prediction_plan.lay_out(be, n, k)
         state = new_state(be) if state is None else state
-        gradients = self.gradient_arena if training else None
+        gradients, touched = (self.gradient_arena, self.touched_vectors) if training else (None, None)
         binding = Binding(
-            be, self._parameters, self.factor_arena, gradients, state, self.seed, self.first_member, fixed
+            be, self._parameters, self.factor_arena, gradients, touched, state, self.seed, self.first_member, fixed
         )
         shared = NOT_SHARED if k == 1 or own_rows else self._shared_rows(n, training=training)
         return Pass(nodes, binding, memory, n, shared)
@@ -292,9 +297,3 @@ class LayeredNet:
     def evaluation_rows(self, n: int) -> int:
         """How many of ``n`` rows to pass through the net at a time when no gradient is wanted."""
         return min(n, max(64, self.backend.working_set // (widest(self.nodes, self.n_in) * self.members)))
-
-
-def dtype_name(dtype: Any) -> Any:
-    """``np.float32`` and its like as "float32"; anything else as it is."""
-    is_numpy = isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.generic))
-    return np.dtype(dtype).name if is_numpy else dtype

@@ -9,7 +9,6 @@ import numpy as np
 
 from chainrule.backends.contract.backend import ActivationName, Backend
 from chainrule.errors import OptionError
-from chainrule.nn.layered_net import DtypeLike
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.activations import find_activation
 from chainrule.nn.layers.base import Layer
@@ -20,6 +19,7 @@ from chainrule.nn.layers.normalization import BatchNorm, LayerNorm
 from chainrule.nn.layers.residual import Residual
 from chainrule.nn.losses.names import Loss, LossName
 from chainrule.nn.network import Network
+from chainrule.nn.row_format import DtypeLike
 from chainrule.options import one_of, whole_number
 
 NormalizationName: TypeAlias = Literal["layer", "batch"]

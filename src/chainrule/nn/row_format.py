@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from chainrule.backends.contract.arrays import Array
+
+DTYPES = ("float32", "float64")  # of nets
+DtypeLike: TypeAlias = str | type[np.floating[Any]] | np.dtype[Any]  # "float32", np.float32
 
 
 class RowFormat(NamedTuple):
@@ -37,3 +40,9 @@ def first_rows(array: Array, n: int, members: int = 1) -> Array:
 def with_members(shape: tuple[int, ...], members: int) -> tuple[int, ...]:
     """``shape``, behind an axis for the members if there are several."""
     return shape if members == 1 else (members, *shape)
+
+
+def dtype_name(dtype: Any) -> Any:
+    """``np.float32`` and its like as "float32"; anything else as it is."""
+    is_numpy = isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.generic))
+    return np.dtype(dtype).name if is_numpy else dtype

@@ -20,7 +20,6 @@ from chainrule.nn.columns.table_columns import column_from
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.preparation import Preparation
 from chainrule.nn.inputs.standardization import Standardization
-from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.layers.activation import Activation
 from chainrule.nn.layers.base import Layer, arrange, parameter_shapes, refuse_very_many
 from chainrule.nn.layers.block import Block
@@ -36,7 +35,7 @@ from chainrule.nn.layers.residual import Residual
 from chainrule.nn.layers.scale import Scale
 from chainrule.nn.losses.names import CustomLoss, Loss, find_loss, from_description, refuse_standardized
 from chainrule.nn.network import Network
-from chainrule.nn.row_format import with_members
+from chainrule.nn.row_format import DTYPES, with_members
 from chainrule.options import whole_number
 from chainrule.random import MOST_MEMBERS
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chainrule.backends.contract.backend import Array, Backend
-from chainrule.optim.base import Optimizer, Segment
+from chainrule.optim.base import Optimizer
+from chainrule.optim.parameter_groups import Segment
 from chainrule.options import real_number
 
 
@@ -24,6 +25,8 @@ class Adam(Optimizer):
         the loss + (weight_decay / 2) sum(W^2)
     clip_norm : the largest norm of the whole gradient, above 0; None for no clipping
     groups : ParameterGroups; the first that matches a parameter's name decides
+    lazy_embedding : update only those vectors of an embedding whose categories are in the batch: their moments then
+        decay in the steps alone that they are in. It makes steps with very many categories fast
     beta1, beta2 : in [0, 1)
     eps : above 0
     eps_hat : add eps to sqrt(v) rather than to sqrt(v_hat), as in section 2 of the paper, scikit-learn and Keras
@@ -55,6 +58,7 @@ class Adam(Optimizer):
         lr: Array,
         state: Array,
         segment: Segment,
+        touched: Array | None = None,
     ) -> None:
         m, v = moments
         backend.adam(
@@ -69,6 +73,7 @@ class Adam(Optimizer):
             beta2=self.beta2,
             eps=self.eps,
             weight_decay=segment.weight_decay,
+            touched=touched,
             decoupled=self.decoupled,
             eps_hat=self.eps_hat,
         )
@@ -84,7 +89,7 @@ class AdamW(Adam):
     weight_decay : from 0 up, of ``*.W`` and the tables of embeddings (see ParameterGroup)
     clip_norm : the largest norm of the whole gradient, above 0; None for no clipping
     groups : ParameterGroups; the first that matches a parameter's name decides
-    beta1, beta2, eps, eps_hat : as for :class:`Adam`
+    lazy_embedding, beta1, beta2, eps, eps_hat : as for :class:`Adam`
 
     Source: Loshchilov, Hutter 2019, algorithm 2 (with lr on the decay, as in torch.optim.AdamW).
     """

@@ -10,7 +10,8 @@ import numpy as np
 
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.optim.base import Optimizer, Segment
+from chainrule.optim.base import Optimizer
+from chainrule.optim.parameter_groups import Segment
 from chainrule.options import real_number, whole_number
 
 AT_LIMIT = 1  # SciPy's status for a limit of iterations or evaluations
@@ -46,6 +47,7 @@ class LBFGS(Optimizer):
     memory: int = 10
     max_evaluations: int | None = None
     clip_norm: ClassVar[None] = None  # type: ignore[misc]  # the same
+    lazy_embedding: ClassVar[bool] = False  # type: ignore[misc]  # the same
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +69,7 @@ class LBFGS(Optimizer):
         lr: Array,
         state: Array,
         segment: Segment,
+        touched: Array | None = None,
     ) -> None:
         """Does nothing: a step ends with the gradient, and :meth:`minimize` moves the parameters between steps."""
 

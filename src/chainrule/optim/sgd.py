@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.optim.base import Optimizer, Segment
+from chainrule.optim.base import Optimizer
+from chainrule.optim.parameter_groups import Segment
 from chainrule.optim.schedules import Schedule
 from chainrule.options import real_number
 
@@ -23,6 +24,8 @@ class SGD(Optimizer):
         the loss + (weight_decay / 2) sum(W^2)
     clip_norm : the largest norm of the whole gradient, above 0; None for no clipping
     groups : ParameterGroups; the first that matches a parameter's name decides
+    lazy_embedding : update only those vectors of an embedding whose categories are in the batch: their velocity and
+        decay act in the steps alone that they are in. Without momentum and decay that is so in any case
     momentum : in [0, 1); 0 keeps no velocity
     nesterov : whether to look ahead along the velocity; needs momentum
 
@@ -39,6 +42,10 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum:
             raise OptionError("nesterov: expected a momentum above 0 with it, got 0", hint="momentum=0.9, for example")
 
+    @property
+    def leaves_out_untouched(self) -> bool:
+        return self.lazy_embedding or not (self.momentum or self.weight_decay)
+
     def moment_names(self) -> tuple[str, ...]:
         return ("velocity",) if self.momentum else ()
 
@@ -51,6 +58,7 @@ class SGD(Optimizer):
         lr: Array,
         state: Array,
         segment: Segment,
+        touched: Array | None = None,
     ) -> None:
         backend.sgd(
             params,
@@ -62,4 +70,5 @@ class SGD(Optimizer):
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=segment.weight_decay,
+            touched=touched,
         )

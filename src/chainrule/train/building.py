@@ -103,6 +103,7 @@ class Updates:
     beta2: float = 0.999
     eps: float = 1e-8
     eps_hat: bool = False
+    lazy_embedding: bool = False
     tolerance: float = 1e-5
     max_evaluations: int | None = None
 
@@ -136,7 +137,7 @@ def build_net(architecture: Architecture, settings: Settings, rows: TrainingRows
         dropout=settings.dropout,
         normalization=architecture.normalization,
         residual=architecture.residual,
-        embedding=None if rows.encoder is None else rows.encoder.embedding(),
+        embedding=None if rows.encoder is None else rows.encoder.embedding(rows=len(rows.X)),
         loss=architecture.loss,
         backend=architecture.backend,
         dtype=architecture.dtype,
@@ -153,7 +154,7 @@ def build_table_net(architecture: Architecture, settings: Settings, table: Table
     features = Standardization.fit_robust(
         X, limit=FEATURE_LIMIT, names=rows.feature_names, sample_weight=rows.weights, keep_steps=True
     )
-    embedding = None if encoder is None else encoder.embedding()
+    embedding = None if encoder is None else encoder.embedding(rows=len(rows.X))
     codes = () if embedding is None else embedding.columns
     net = Network(
         table.layers(
@@ -222,6 +223,7 @@ def build_optimizer(updates: Updates, *, weight_decay: float = 0.0, iterations: 
             nesterov=bool(updates.nesterov and updates.momentum),
             weight_decay=weight_decay,
             clip_norm=updates.clip_norm,
+            lazy_embedding=updates.lazy_embedding,
         )
     return {"adam": Adam, "adamw": AdamW}[updates.optimizer](
         updates.schedule,
@@ -231,6 +233,7 @@ def build_optimizer(updates: Updates, *, weight_decay: float = 0.0, iterations: 
         eps_hat=updates.eps_hat,
         weight_decay=weight_decay,
         clip_norm=updates.clip_norm,
+        lazy_embedding=updates.lazy_embedding,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.losses.base import Loss
 from chainrule.nn.network import Network
-from chainrule.optim.base import Optimizer, segments
+from chainrule.optim.base import Optimizer
+from chainrule.optim.parameter_groups import segments
 from chainrule.train.feeding.host_rows import HostRows
 
 

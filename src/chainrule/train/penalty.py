@@ -7,7 +7,7 @@ import numpy as np
 from chainrule.arena import Arena
 from chainrule.backends.contract.backend import Array
 from chainrule.nn.network import Network
-from chainrule.optim.base import segments
+from chainrule.optim.parameter_groups import segments
 
 
 class Penalty:
@@ -24,11 +24,14 @@ class Penalty:
         parts = [s.part for s in segments(parameters.layout, (), alpha) if s.weight_decay]
         self._work = [(_by_member(parameters, part), _by_member(gradients, part)) for part in parts]
         self._alpha, self._mean, self._backend, self._members = alpha, net.loss.mean, net.backend, net.members
+        self._touched = net.touched_vectors
 
     def add(self, totals: Array, state: Array) -> None:
         """Add it to loss and gradient of the newest batch; part of a step, between the backward pass and the update."""
         for parameters, gradients in self._work:
             self._backend.penalize(parameters, gradients, totals, state, alpha=self._alpha, mean=self._mean)
+        if self._touched is not None:
+            self._touched.mark_all()
 
     def value(self) -> float:
         """(alpha / 2) sum(W^2) of the present weights, of an ensemble the mean over its members. Synchronises."""

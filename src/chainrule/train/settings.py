@@ -108,6 +108,12 @@ class TrainingSettings:
                 f"once per update, got {self.l2}",
                 hint="Adam(weight_decay=...), which counts once per update",
             )
+        if self.accumulate > 1 and getattr(self.optimizer, "lazy_embedding", False):
+            raise OptionError(
+                f"lazy_embedding: expected False with accumulate={self.accumulate}, as only the categories of the last "
+                "batch are known, got True",
+                hint="a larger batch_size, or one of both",
+            )
         if self.moments is not None and self.checkpoints is not None:
             raise OptionError(
                 "moments: expected None with checkpoints, as a fit continues from the one or the other, got Moments",

@@ -30,7 +30,7 @@ from chainrule.nn.layers.initializers import Start
 from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.layers.scale import Scale
 from chainrule.nn.network import Network
-from chainrule.optim.base import ParameterGroup
+from chainrule.optim.parameter_groups import ParameterGroup
 
 ENOUGH_BINS, ENOUGH_FRACTIONS = 16, 512  # no column needs fewer bins as long as the table has no more fractions
 FEWEST_BINS, MOST_FRACTIONS = 4, 2048

@@ -25,7 +25,11 @@ class UpdateStep:
         self.accumulation = Accumulation(net, settings.accumulate) if settings.accumulate > 1 else None
         gradients = net.gradient_arena if self.accumulation is None else self.accumulation.gradients
         self.optimizer = settings.optimizer.bind(
-            net.parameter_arena, gradients, settings.moments, first_member=net.first_member
+            net.parameter_arena,
+            gradients,
+            settings.moments,
+            first_member=net.first_member,
+            touched=net.touched_vectors if self.accumulation is None else None,  # of one batch alone
         )
         self.ema = WeightEMA(net, settings.ema) if settings.ema is not None else None
         self.evaluated_net = net if self.ema is None else self.ema.net  # at the end of an epoch, and kept in the end

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule.backends.contract.arrays import CodeTable, EmbeddingPlan, Run
-from replays import Arguments, Draw, check_kernel
+from replays import Arguments, Draw, apart, check_kernel
 
 pytest.importorskip("numba", reason="numba is not installed")
 
@@ -46,7 +46,15 @@ def embed(of: Draw, n: int, case: str, x_of: str, has_means: bool) -> Arguments:
 
 def gradient(of: Draw, n: int, case: str) -> Arguments:
     plan = PLANS[case]
-    return {"dy": of(n, width_of(plan)), "codes": codes_of(of, n, plan, 0), "plan": plan, "dtables": of(SIZE)}
+    vectors = sum(table.rows for table in plan.tables)
+    touched = apart(np.ones((*of.members, vectors), np.float32)) if of.members else np.ones(vectors, np.float32)
+    return {
+        "dy": of(n, width_of(plan)),
+        "codes": codes_of(of, n, plan, 0),
+        "plan": plan,
+        "touched": touched,
+        "dtables": of(SIZE),
+    }
 
 
 def means(of: Draw, case: str) -> Arguments:

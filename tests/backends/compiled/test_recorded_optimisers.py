@@ -15,6 +15,7 @@ from chainrule.backends.contract.backend import RUNNING
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.numpy.memory import CHUNK
 from recorded import RecordedBackend
+from replays import Arguments, Draw, apart, check_kernel
 
 pytest.importorskip("numba", reason="numba is not installed")
 
@@ -67,6 +68,34 @@ def test_clip_by_global_norm(dtype, size, members):
             lambda backend, a, most=max_norm: backend.clip_by_global_norm(a.first, max_norm=most),
             functools.partial(Arrays, dtype, members, size),
         )
+
+
+def touched(of: Draw, kernel: str, vectors: int, width: int) -> Arguments:
+    """A table, its gradient and its moments, and which of its vectors are touched."""
+    params, grads, m, v = (of(vectors * width) for _ in range(4))
+    marks = of.integers(2, *of.members, vectors).astype(np.float32)
+    common = {"params": params, "grads": grads, "lr": np.array([0.1]), "state": np.array([4, 0, RUNNING])}
+    common |= {"touched": apart(marks) if of.members else marks, "lr_factor": 0.5, "weight_decay": 0.1}
+    if kernel == "adam":
+        v[...] = np.abs(v)
+        return common | {"m": m, "v": v, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "decoupled": True}
+    has_momentum = kernel == "momentum"
+    velocity = {"velocity": m, "momentum": 0.9} if has_momentum else {"velocity": None, "momentum": 0.0}
+    return common | velocity | {"nesterov": has_momentum}
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one net", "3 members"])
+@pytest.mark.parametrize("kernel", ["adam", "momentum", "sgd"])
+def test_updates_of_touched_vectors(dtype, kernel, members):
+    name = "adam" if kernel == "adam" else "sgd"
+    arrays = ("params", "grads", *(("m", "v") if kernel == "adam" else ("velocity",)), "lr", "state")
+
+    def in_numpy(be: NumPyBackend, **options: Any) -> None:
+        positional = [options.pop(array) for array in arrays]
+        getattr(be, name)(*positional, **options)
+
+    for vectors, width in ((1, 1), (9, 7), (130, 33)):
+        check_kernel(name, touched, members, dtype, kernel, vectors, width, in_numpy=in_numpy)
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, 1e-30])

@@ -91,8 +91,8 @@ def test_embed_backward(backend, memory, rng, dtype, u, case):
     codes = rows_of(case, rng)[:, case.columns].astype(np.int32)
     width = case.n_in - len(case.columns) + sum(case.widths)
     dy = rng.normal(size=(case.n, width)).astype(dtype)
-    dtables = memory.array(np.full(case.size, 7.0), dtype)
-    backend.embed_backward(memory.array(dy), memory.array(codes), case.plan, dtables=dtables)
+    touched, dtables = memory.array(np.ones(sum(case.counts)), "float32"), memory.array(np.full(case.size, 7.0), dtype)
+    backend.embed_backward(memory.array(dy), memory.array(codes), case.plan, touched=touched, dtables=dtables)
     want, sizes, at = np.full(case.size, 7.0), np.zeros(case.size), case.n_in - len(case.columns)
     for t, (table, size) in enumerate(zip(tables_of(case, want), tables_of(case, sizes), strict=True)):
         part = dy[:, at : at + table.shape[1]].astype(np.float64)
@@ -101,6 +101,26 @@ def test_embed_backward(backend, memory, rng, dtype, u, case):
             size[code] = np.abs(part[codes[:, t] == code]).sum(axis=0)
         at += table.shape[1]
     assert_within(memory.read(dtables), want, u * case.n * sizes)
+    marks = [np.isin(np.arange(count), codes[:, t]) for t, count in enumerate(case.counts)]
+    np.testing.assert_array_equal(memory.read(touched), np.concatenate(marks))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_embed_backward_after_that_of_another_batch(backend, memory, rng, dtype, case):
+    """What the batch before has left is forgotten, whether it was touched then or not."""
+    width = case.n_in - len(case.columns) + sum(case.widths)
+    touched, dtables = memory.array(np.ones(sum(case.counts)), "float32"), memory.array(np.full(case.size, 7.0), dtype)
+    fresh_touched, fresh = (
+        memory.array(np.ones(sum(case.counts)), "float32"),
+        memory.array(np.full(case.size, 7.0), dtype),
+    )
+    for _ in range(2):
+        codes = memory.array(rows_of(case, rng)[:, case.columns].astype(np.int32))
+        dy = memory.array(rng.normal(size=(case.n, width)).astype(dtype))
+        backend.embed_backward(dy, codes, case.plan, touched=touched, dtables=dtables)
+    backend.embed_backward(dy, codes, case.plan, touched=fresh_touched, dtables=fresh)
+    np.testing.assert_array_equal(memory.read(dtables), memory.read(fresh))
+    np.testing.assert_array_equal(memory.read(touched), memory.read(fresh_touched))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -123,9 +143,10 @@ def test_the_gradient_is_added_in_the_same_order_every_time(backend, memory, rng
     dy = (rng.normal(size=(case.n, 43)) * 10.0 ** rng.integers(-6, 6, (case.n, 43))).astype(np.float32)
     found = []
     for be in (backend, backend, NumPyBackend()):
-        dtables = be.empty((case.size,), np.float32)
+        touched, dtables = be.empty((sum(case.counts),), np.float32), be.empty((case.size,), np.float32)
+        be.fill(1, out=touched)
         be.fill(0, out=dtables)
-        be.embed_backward(be.upload(dy), be.upload(codes), case.plan, dtables=dtables)
+        be.embed_backward(be.upload(dy), be.upload(codes), case.plan, touched=touched, dtables=dtables)
         found.append(be.download(dtables).tobytes())
     assert found[0] == found[1]
     if backend.name in {"numpy", "guarded"}:
@@ -155,6 +176,7 @@ def test_in_bf16_codes_and_tables_keep_all_digits(rng, case):
         be.embed(x, tables, None, case.plan, codes=codes, y=y)
         assert y.tobytes() == narrow(expected(case, x, tables).astype(np.float32)).tobytes()
         dtables, wide = np.zeros(case.size, np.float32), np.zeros(case.size, np.float32)
-        be.embed_backward(y, codes, case.plan, dtables=dtables)
-        NumPyBackend().embed_backward(widen(y), codes, case.plan, dtables=wide)
+        touched = np.ones(sum(case.counts), np.float32)
+        be.embed_backward(y, codes, case.plan, touched=touched.copy(), dtables=dtables)
+        NumPyBackend().embed_backward(widen(y), codes, case.plan, touched=touched, dtables=wide)
     assert_within(dtables, wide, 4 * u * case.n * max(1.0, float(np.abs(wide).max())))

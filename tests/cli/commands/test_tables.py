@@ -288,6 +288,19 @@ def test_embed_above_embeds_columns_with_many_categories(run, tmp_path):
     assert run("train", "towns.csv", "--target", "price", "--embed-above", 0, *TRAIN).code == 2
 
 
+def test_lazy_embedding_of_the_command_is_kept_in_the_config(run):
+    rows = "".join(f"t{i % 40},{i % 7}\n" for i in range(200))
+    Path("towns.csv").write_text(f"town,price\n{rows}")
+    given = ("towns.csv", "--target", "price", "--task", "regress", "--embed-above", 32, *TRAIN)
+    for extra, name in (((), "all"), (("--lazy-embedding",), "lazy")):
+        assert run("train", *given, *extra, "--run-dir", name).code == 0
+    assert run("train", "--config", "lazy/config.toml", "--run-dir", "again").code == 0
+    models = [Path(name, "model.safetensors").read_bytes() for name in ("all", "lazy", "again")]
+    assert models[0] != models[1] == models[2]
+    found = run("train", "towns.csv", "--target", "price", "--optimizer", "lbfgs", "--lazy-embedding")
+    assert (found.code, "--optimizer lbfgs has no --lazy-embedding" in found.err) == (2, True)
+
+
 def test_show_of_an_encoding_lists_its_edges_in_the_units_of_the_table(run, rng):
     """Behind an embedding, whose columns come last, and within a block at the input, whose layers are listed."""
     towns = cr.Categorical(np.arange(40, dtype=np.int32) % 5, tuple("abcde"))

@@ -56,8 +56,8 @@ def test_embedding_gradients(backend):
 def test_a_gradient_of_the_wrong_row_is_found(monkeypatch):
     right = NumPyBackend.embed_backward
 
-    def wrong(self, dy, codes, plan, *, dtables):
-        right(self, dy, codes // 2, plan, dtables=dtables)
+    def wrong(self, dy, codes, plan, *, touched, dtables):
+        right(self, dy, codes // 2, plan, touched=touched, dtables=dtables)
 
     monkeypatch.setattr(NumPyBackend, "embed_backward", wrong)
     with pytest.raises(cr.GradientError, match=r"embedding0\.E"):
@@ -212,6 +212,13 @@ def test_wrong_embeddings_are_refused(what):
 
 def test_default_embedding_widths_are_those_of_fastai():
     assert [usual_width(count) for count in (1, 2, 10, 100, 500, 100_000)] == [2, 2, 6, 21, 52, 600]
+
+
+def test_the_width_of_an_embedding_is_limited_by_the_rows_that_it_learns_from():
+    rows = 160_000
+    assert [usual_width(count, rows) for count in (1, 500, 5_000, 10_000, 50_000)] == [2, 52, 189, 128, 32]
+    assert usual_width(10_000, 10) == 32
+    assert usual_width(10, 10) == usual_width(10)
     assert cr.Embedding([0], [100]).widths == (21,)
 
 

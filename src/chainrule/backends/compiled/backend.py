@@ -104,7 +104,7 @@ class CompiledBackend(NumPyBackend):
     average = optimisers.average
 
     dropout = random.dropout
-    _words = random.draw_words
+    _fill_words = random.fill_words
 
     # ---- execution: how long work takes decides when loops are loaded -------------------------------
 

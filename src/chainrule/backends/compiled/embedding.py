@@ -26,11 +26,14 @@ def embed(
 
 
 @with_fallback
-def embed_backward(self: NumPyBackend, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+def embed_backward(
+    self: NumPyBackend, dy: Array, codes: Array, plan: EmbeddingPlan, *, touched: Array, dtables: Array
+) -> None:
     known_dtype(dy, dtables)
-    for of_dy, of_codes, of_dtables in each_member((dy, 2), (codes, 2), (dtables, 1)):
-        for t, table in enumerate(plan.tables):
-            call(LOOPS.embedding.add_by_code, of_dy, of_codes, t, table.at, 0, table_of(of_dtables, table))
+    add = LOOPS.embedding.add_by_code
+    for of_dy, of_codes, marks, of_dtables in each_member((dy, 2), (codes, 2), (touched, 1), (dtables, 1)):
+        for t, table, vectors in plan.numbered_tables():
+            call(add, of_dy, of_codes, t, table.at, 0, marks[vectors], table_of(of_dtables, table))
 
 
 @with_fallback

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from chainrule.backends.compiled.calls import call, call_ufunc, each_member, known_dtype, number, numbers_of
@@ -25,17 +27,23 @@ def sgd(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
+    touched: Array | None = None,
 ) -> None:
     loops = LOOPS.optimisers
     known_dtype(params, grads)
     settings = lr_factor, weight_decay, momentum
     numbers = self._scratch((4,), params.dtype, use=("sgd", settings))  # of each parameter group its own
     call(loops.sgd_numbers, lr, state, numbers_of(settings, np.float64), numbers)
-    for p, g, v in each_member((params, 1), (grads, 1), (velocity, 1)):
-        if v is None:
-            call(loops.sgd, p, g, numbers)
+    more: tuple[int, ...] = ()
+    loop, loop_of_touched = loops.sgd, loops.sgd_of_touched
+    if velocity is not None:
+        loop, loop_of_touched, more = loops.sgd_momentum, loops.sgd_momentum_of_touched, (int(nesterov),)
+    for *arrays, marks in each_member((params, 1), (grads, 1), (velocity, 1), (touched, 1)):
+        given = [array for array in arrays if array is not None]
+        if marks is None:
+            call(loop, *given, numbers, *more)
         else:
-            call(loops.sgd_momentum, p, g, v, numbers, int(nesterov))
+            call(loop_of_touched, marks, *_as_vectors(given, marks), numbers, *more)
 
 
 @with_fallback
@@ -55,6 +63,7 @@ def adam(
     weight_decay: float,
     decoupled: bool,
     eps_hat: bool = False,
+    touched: Array | None = None,
 ) -> None:
     loops, dtype = LOOPS.optimisers, params.dtype
     known_dtype(params, grads, m, v)
@@ -67,8 +76,11 @@ def adam(
     call_ufunc(np.power, betas, exponents, out=powers)
     call(loops.adam_numbers, lr, state, numbers_of(settings, np.float64), powers, numbers)
     shares = numbers_of((beta1, 1 - beta1, beta2, 1 - beta2), dtype)
-    for of_member in each_member((params, 1), (grads, 1), (m, 1), (v, 1)):
-        call(loops.adam, *of_member, numbers, shares)
+    for *arrays, marks in each_member((params, 1), (grads, 1), (m, 1), (v, 1), (touched, 1)):
+        if marks is None:
+            call(loops.adam, *arrays, numbers, shares)
+        else:
+            call(loops.adam_of_touched, marks, *_as_vectors(arrays, marks), numbers, shares)
 
 
 @with_fallback
@@ -118,6 +130,11 @@ def average(self: NumPyBackend, params: Array, state: Array, *, decay: float, ou
     call(loops.share_of_newest, state, number(decay, np.float64), share)
     for of_params, of_out in each_member((params, 1), (out, 1)):
         call(loops.approach, of_params, share, of_out)
+
+
+def _as_vectors(arrays: Sequence[Array], touched: Array) -> list[Array]:
+    """(r, width) each, for a number of ``touched`` (r,) each."""
+    return [array.reshape((len(touched), array.size // len(touched))) for array in arrays]
 
 
 def _for_each_member(self: NumPyBackend, flat: Array, use: str) -> tuple[Array, Array]:

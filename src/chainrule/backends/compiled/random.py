@@ -12,16 +12,19 @@ from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.reference.random import counter_of_member, threshold
 
 
-def draw_words(self: NumPyBackend, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
+def fill_words(
+    self: NumPyBackend, key: tuple[int, int], counter: tuple[int, int, int], first: int, words: Array
+) -> None:
     loops = LOOPS.random
     if loops is not None:
         try:
-            words = np.empty(count, np.uint32)
-            loops.philox_words(*key, *counter, words)
-            return words.astype(np.uint64)
+            found = words if words.dtype == np.uint32 else np.empty(words.size, np.uint32)
+            loops.philox_words(*key, *counter, first // 4, found)
+            words[...] = found
+            return
         except Exception as error:
             LOOPS.withdraw(error)
-    return NumPyBackend._words(self, key, counter, count)
+    NumPyBackend._fill_words(self, key, counter, first, words)
 
 
 @with_fallback

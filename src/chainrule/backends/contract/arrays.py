@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 # An array of the backend's own kind. NumPy's and CuPy's array types share no static base class, and a
@@ -45,6 +45,13 @@ class EmbeddingPlan(NamedTuple):
     def plain(self) -> int:
         """How many columns go as they are; the vectors come after them."""
         return sum(run.stop - run.start for run in self.runs)
+
+    def numbered_tables(self) -> Iterator[tuple[int, CodeTable, slice]]:
+        """(t, table t, the place of its vectors in an array with one number for each vector of all tables)."""
+        start = 0
+        for t, table in enumerate(self.tables):
+            yield t, table, slice(start, start + table.rows)
+            start += table.rows
 
 
 class Pieces(NamedTuple):

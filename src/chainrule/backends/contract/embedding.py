@@ -29,12 +29,13 @@ class EmbeddingContract(abc.ABC):
         """
 
     @abc.abstractmethod
-    def embed_backward(self, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+    def embed_backward(self, dy: Array, codes: Array, plan: EmbeddingPlan, *, touched: Array, dtables: Array) -> None:
         """dT_t[c] = sum over rows i with codes_it = c of the part of dy_i that T_t[c] went to; else 0.
 
-        What lies between the tables stays as it is. Each implementation adds in an order of its own, the same in every
-        run.
-        The codes are below rows_t.
+        ``touched`` (sum of rows_t,) float32, those of one table after another's, becomes 1 for a vector whose code
+        occurs, else 0. Where it is 0 before, the gradient must be 0 as well: an implementation may set others alone to
+        0. What lies between the tables stays as it is. Each implementation adds in an order of its own, the same in
+        every run. The codes are below rows_t.
         """
 
     @abc.abstractmethod

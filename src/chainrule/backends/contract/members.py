@@ -43,10 +43,10 @@ RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
             "x": 2, "scale": 1, "W": 2, "dz": 2, "piece": 2, "fraction": 2, "dW": 2, "dscale": 1, "dx": 2,
         },
         "embed": {"x": 2, "tables": 1, "means": 1, "codes": 2, "y": 2},
-        "embed_backward": {"dy": 2, "codes": 2, "dtables": 1},
+        "embed_backward": {"dy": 2, "codes": 2, "touched": 1, "dtables": 1},
         "embed_means": {"tables": 1, "means": 1},
-        "sgd": {"params": 1, "grads": 1, "velocity": 1},
-        "adam": {"params": 1, "grads": 1, "m": 1, "v": 1},
+        "sgd": {"params": 1, "grads": 1, "velocity": 1, "touched": 1},
+        "adam": {"params": 1, "grads": 1, "m": 1, "v": 1, "touched": 1},
         "clip_by_global_norm": {"grads": 1},
         "penalize": {"params": 1, "grads": 1, "totals": 2},
         "accumulate": {"grads": 1, "totals": 2, "out": 1},
@@ -61,8 +61,8 @@ def over_members(kernel: Callable[..., None]) -> Callable[..., None]:
     parameters = list(inspect.signature(kernel).parameters.values())[1:]
     positional = [ranks.get(parameter.name) for parameter in parameters]
     # What is read may be shared, what is written has an entry for each member: the last that stands behind the `*`, as
-    # one before it may be None. A kernel that has none updates its first array.
-    written = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in ranks]
+    # one before it or one with a default may be None. A kernel that has none updates its first array.
+    written = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name in ranks]
     last = written[-1] if written else ""
     rank = ranks[last] if written else positional[0]
 

@@ -13,7 +13,9 @@ from chainrule.backends.contract.arrays import Array
 class OptimiserContract(abc.ABC):
     """Flat arrays of one length, slices of the arenas; ``lr_factor`` and ``weight_decay`` are a parameter group's.
 
-    Nothing is updated once state[HALTED] is set: the weights stay as the failing step found them.
+    Nothing is updated once state[HALTED] is set: the weights stay as the failing step found them. With ``touched`` (r,)
+    float32 the arrays are r vectors of one length, the table of an embedding. Only the vectors are updated whose number
+    in ``touched`` is not 0, they and their moments, as without it; the others stay as they are.
     """
 
     @abc.abstractmethod
@@ -29,6 +31,7 @@ class OptimiserContract(abc.ABC):
         momentum: float,
         nesterov: bool,
         weight_decay: float,
+        touched: Array | None = None,
     ) -> None:
         """Gradient descent with momentum.
 
@@ -55,6 +58,7 @@ class OptimiserContract(abc.ABC):
         weight_decay: float,
         decoupled: bool,
         eps_hat: bool = False,
+        touched: Array | None = None,
     ) -> None:
         """Adam, and AdamW if the decay is decoupled.   t = state[STEP] + 1.
 

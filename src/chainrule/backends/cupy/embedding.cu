@@ -36,11 +36,13 @@ extern "C" __global__ void __launch_bounds__(256) embed(
 // lanes, one number per lane: in the order of the rows within a warp, then one warp after the other.
 //
 // `tables` has for each table five numbers: vectors in the tables before it, how many it has, their width, where it begins,
-// and the first column of dy.
+// and the first column of dy. All gradients are written, those of 0 too: the blocks of a vector do not know of each other,
+// and memory is fast. `touched` gets 1 for a vector that some row has the code of, else 0.
 extern "C" __global__ void __launch_bounds__(256) embed_backward(
     const STORED* __restrict__ dy, const int* __restrict__ codes, const i64* __restrict__ tables,
-    REAL* __restrict__ dtables, i64 rows, int columns, int kinds, i64 vectors, int share) {
+    float* __restrict__ touched, REAL* __restrict__ dtables, i64 rows, int columns, int kinds, i64 vectors, int share) {
   __shared__ REAL sums[WARPS][32];
+  __shared__ bool has_found[WARPS];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const i64 vector = (i64)blockIdx.x * (WARPS / share) + warp / share;
   int t = 0;
@@ -49,11 +51,13 @@ extern "C" __global__ void __launch_bounds__(256) embed_backward(
   const i64 code = vector - table[0], width = table[2], number = (i64)blockIdx.y * 32 + lane;
   const bool works = vector < vectors && (i64)blockIdx.y * 32 < width;  // the same in all lanes
   REAL sum = 0;
+  bool found = false;  // the same in all lanes
   if (works) {
     const STORED* from = dy + table[4] + number;
     for (i64 first = (i64)(warp % share) * 32; first < rows; first += (i64)share * 32) {
       const i64 row = first + lane;
       u32 left = __ballot_sync(0xffffffffu, row < rows && codes[row * kinds + t] == code);
+      found |= left != 0;
       while (left) {
         REAL some[AHEAD];
 #pragma unroll
@@ -69,10 +73,15 @@ extern "C" __global__ void __launch_bounds__(256) embed_backward(
   }
   if (share > 1) {
     sums[warp][lane] = sum;
+    if (lane == 0) has_found[warp] = found;
     __syncthreads();
     if (warp > 0) return;
-    for (int w = 1; w < WARPS; ++w) sum += sums[w][lane];
+    for (int w = 1; w < WARPS; ++w) {
+      sum += sums[w][lane];
+      found |= has_found[w];
+    }
   }
+  if (works && lane == 0 && blockIdx.y == 0) touched[vector] = found;
   if (works && number < width) dtables[table[3] + code * width + number] = sum;
 }
 

@@ -81,7 +81,9 @@ def embed(
 
 @per_member
 @with_fallback
-def embed_backward(self: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+def embed_backward(
+    self: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan, *, touched: Array, dtables: Array
+) -> None:
     if not _are_known(dy, codes):
         raise NotFusedError(f"the backward pass through an embedding of {dy.dtype} {dy.shape}")
     known = _places(plan)
@@ -95,6 +97,7 @@ def embed_backward(self: Launcher, dy: Array, codes: Array, plan: EmbeddingPlan,
         dy=dy,
         codes=codes,
         tables=self.constant(known.tables, use=f"{known.name} tables"),
+        touched=touched,
         dtables=dtables,
         rows=len(dy),
         columns=dy.shape[1],

@@ -12,6 +12,16 @@ struct Share {
         step((i64)gridDim.x * blockDim.x) {}
 };
 
+// Vectors, dealt to all warps of the grid in turns; a lane has every 32nd number of one.
+struct TouchedShare {
+  i64 first, step;
+  int lane;
+  __device__ __forceinline__ TouchedShare()
+      : first(((i64)blockIdx.x * blockDim.x + threadIdx.x) / 32),
+        step((i64)gridDim.x * blockDim.x / 32),
+        lane(threadIdx.x % 32) {}
+};
+
 typedef Pack<REAL, per_access<REAL>> Reals;
 
 __device__ __forceinline__ const Reals& pack(const REAL* p, i64 i) { return ((const Reals*)p)[i]; }
@@ -71,6 +81,32 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
+// The vectors params, grads, velocity (vectors, width) whose number in `touched` is not 0, as sgd: a warp has a vector.
+extern "C" __global__ void __launch_bounds__(256)
+    sgd_of_touched(REAL* __restrict__ params, const REAL* __restrict__ grads, REAL* __restrict__ velocity,
+                   const float* __restrict__ touched, const double* __restrict__ lr, const i64* __restrict__ state,
+                   i64 vectors, i64 width, int lr_count, double lr_factor, REAL momentum, int nesterov,
+                   REAL weight_decay, i64 params_stride, i64 grads_stride, i64 velocity_stride, i64 touched_stride) {
+  if (state[HALTED] != RUNNING) return;
+  params += blockIdx.y * params_stride;
+  grads += blockIdx.y * grads_stride;
+  touched += blockIdx.y * touched_stride;
+  if (velocity) velocity += blockIdx.y * velocity_stride;
+  const Sgd step = {(REAL)learning_rate(lr, lr_count, state, lr_factor), momentum, weight_decay, nesterov != 0};
+  const TouchedShare mine;
+  #pragma unroll 1
+  for (i64 vector = mine.first; vector < vectors; vector += mine.step) {
+    if (touched[vector] == 0) continue;
+    #pragma unroll 1
+    for (i64 i = vector * width + mine.lane; i < (vector + 1) * width; i += 32) {
+      if (velocity)
+        step.with_velocity(params[i], grads[i], velocity[i]);
+      else
+        step.plain(params[i], grads[i]);
+    }
+  }
+}
+
 // g = grads + coupled_decay params,   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2,
 // params = (1 - rate decoupled_decay) params - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 //
@@ -87,6 +123,18 @@ struct Adam {
     p = p * keep - m / (sqrt(v) + step_eps) * step_size;
   }
 };
+
+// What all elements share: keep, step_size, step_eps.
+__device__ __forceinline__ void adam_numbers(
+    const double* lr, const i64* state, int lr_count, double lr_factor, double log_beta1, double log_beta2, double eps,
+    int eps_hat, double decoupled_decay, REAL* numbers) {
+  const double rate = learning_rate(lr, lr_count, state, lr_factor), t = (double)(state[STEP] + 1);
+  // 1 - beta^t by expm1, which keeps the digits that the subtraction would lose in the first steps.
+  const double root = sqrt(-expm1(t * log_beta2));
+  numbers[0] = (REAL)(1 - rate * decoupled_decay);
+  numbers[1] = (REAL)(rate * root / -expm1(t * log_beta1));
+  numbers[2] = (REAL)(eps_hat ? eps : eps * root);
+}
 
 extern "C" __global__ void __launch_bounds__(256)
     adam(REAL* __restrict__ params, const REAL* __restrict__ grads, REAL* __restrict__ m, REAL* __restrict__ v,
@@ -112,19 +160,13 @@ extern "C" __global__ void __launch_bounds__(256)
   // registers for it.
   const bool early = sizeof(REAL) == 4;
   if (early) fetch();
-  __shared__ REAL shared_keep, shared_step_size, shared_step_eps;
-  if (threadIdx.x == 0) {
-    const double rate = learning_rate(lr, lr_count, state, lr_factor), t = (double)(state[STEP] + 1);
-    // 1 - beta^t by expm1, which keeps the digits that the subtraction would lose in the first steps.
-    const double root = sqrt(-expm1(t * log_beta2));
-    shared_keep = (REAL)(1 - rate * decoupled_decay);
-    shared_step_size = (REAL)(rate * root / -expm1(t * log_beta1));
-    shared_step_eps = (REAL)(eps_hat ? eps : eps * root);
-  }
+  __shared__ REAL numbers[3];
+  if (threadIdx.x == 0)
+    adam_numbers(lr, state, lr_count, lr_factor, log_beta1, log_beta2, eps, eps_hat, decoupled_decay, numbers);
   const bool halted = state[HALTED] != RUNNING;
   __syncthreads();
   if (halted) return;
-  const Adam step = {shared_keep, shared_step_size, shared_step_eps, beta1, rest1, beta2, rest2, coupled_decay};
+  const Adam step = {numbers[0], numbers[1], numbers[2], beta1, rest1, beta2, rest2, coupled_decay};
   if (!early) fetch();
   #pragma unroll 1
   while (i < mine.packs) {
@@ -137,6 +179,35 @@ extern "C" __global__ void __launch_bounds__(256)
   }
   #pragma unroll 1
   for (i = mine.packs * per_access<REAL> + mine.first; i < size; i += mine.step) step(params[i], grads[i], m[i], v[i]);
+}
+
+// The vectors params, grads, m, v (vectors, width) whose number in `touched` is not 0, as adam: a warp has a vector.
+extern "C" __global__ void __launch_bounds__(256)
+    adam_of_touched(REAL* __restrict__ params, const REAL* __restrict__ grads, REAL* __restrict__ m,
+                    REAL* __restrict__ v, const float* __restrict__ touched, const double* __restrict__ lr,
+                    const i64* __restrict__ state, i64 vectors, i64 width, int lr_count, double lr_factor, REAL beta1,
+                    REAL rest1, double log_beta1, REAL beta2, REAL rest2, double log_beta2, double eps, int eps_hat,
+                    REAL coupled_decay, double decoupled_decay, i64 params_stride, i64 grads_stride, i64 m_stride,
+                    i64 v_stride, i64 touched_stride) {
+  params += blockIdx.y * params_stride;
+  grads += blockIdx.y * grads_stride;
+  m += blockIdx.y * m_stride;
+  v += blockIdx.y * v_stride;
+  touched += blockIdx.y * touched_stride;
+  __shared__ REAL numbers[3];
+  if (threadIdx.x == 0)
+    adam_numbers(lr, state, lr_count, lr_factor, log_beta1, log_beta2, eps, eps_hat, decoupled_decay, numbers);
+  const bool halted = state[HALTED] != RUNNING;
+  __syncthreads();
+  if (halted) return;
+  const Adam step = {numbers[0], numbers[1], numbers[2], beta1, rest1, beta2, rest2, coupled_decay};
+  const TouchedShare mine;
+  #pragma unroll 1
+  for (i64 vector = mine.first; vector < vectors; vector += mine.step) {
+    if (touched[vector] == 0) continue;
+    #pragma unroll 1
+    for (i64 i = vector * width + mine.lane; i < (vector + 1) * width; i += 32) step(params[i], grads[i], m[i], v[i]);
+  }
 }
 
 // factor = min(max_norm, norm) / norm,   norm = sqrt(sum g^2); 1 if norm is 0.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from chainrule.backends.cupy.kernels import ACCESS
 from chainrule.backends.cupy.members import stride
 
 THREADS: Final = 256
+LANES: Final = 32  # of a warp, which has a vector
 # Blocks that run at once, each thread with loads of 32 to 64 bytes under way; Adam needs twice the registers.
 BLOCKS_PER_MULTIPROCESSOR: Final = 8
 ADAM_BLOCKS_PER_MULTIPROCESSOR: Final = 4
@@ -43,6 +44,27 @@ def strides_of(**arrays: Array | None) -> dict[str, int]:
     return {f"{name}_stride": 0 if array is None else stride(array, 1) for name, array in arrays.items()}
 
 
+class _Work(NamedTuple):
+    """Which kernel updates what: all elements, or the vectors that are touched."""
+
+    kernel: str
+    grid: tuple[int, ...]
+    arguments: dict[str, Any]
+
+
+def _work(self: Launcher, kernel: str, params: Array, touched: Array | None, blocks: int) -> _Work:
+    limit = blocks * self.multiprocessors
+    if touched is None:
+        return _Work(kernel, grid_for(params, limit), {"size": params.shape[-1]})
+    vectors = touched.shape[-1]
+    if touched.dtype != np.float32 or touched.strides[-1] != touched.itemsize or touched.ndim != params.ndim:
+        raise NotFusedError(f"{kernel} of vectors marked by {touched.dtype} {touched.shape}")
+    for_all = max(1, min(limit, -(-vectors * LANES // THREADS)))
+    arguments = {"touched": touched, "vectors": vectors, "width": params.shape[-1] // vectors}
+    grid = (for_all,) if params.ndim == 1 else (for_all, len(params))
+    return _Work(f"{kernel}_of_touched", grid, arguments | strides_of(touched=touched))
+
+
 def _members(array: Array) -> int:
     return 1 if array.ndim == 1 else len(array)
 
@@ -60,22 +82,23 @@ def sgd(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
+    touched: Array | None = None,
 ) -> None:
     variant = variant_of(params, grads, velocity)
     if variant is None:
         raise NotFusedError(f"sgd of {params.dtype}")
-    grid = grid_for(params, BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    work = _work(self, "sgd", params, touched, BLOCKS_PER_MULTIPROCESSOR)
     self.launch(
-        "sgd",
+        work.kernel,
         variant,
-        grid,
+        work.grid,
         (THREADS,),
         params=params,
         grads=grads,
         velocity=velocity,
         lr=lr,
         state=state,
-        size=params.shape[-1],
+        **work.arguments,
         lr_count=len(lr),
         lr_factor=lr_factor,
         momentum=momentum,
@@ -102,15 +125,16 @@ def adam(
     weight_decay: float,
     decoupled: bool,
     eps_hat: bool = False,
+    touched: Array | None = None,
 ) -> None:
     variant = variant_of(params, grads, m, v)
     if variant is None:
         raise NotFusedError(f"adam of {params.dtype}")
-    grid = grid_for(params, ADAM_BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors)
+    work = _work(self, "adam", params, touched, ADAM_BLOCKS_PER_MULTIPROCESSOR)
     self.launch(
-        "adam",
+        work.kernel,
         variant,
-        grid,
+        work.grid,
         (THREADS,),
         params=params,
         grads=grads,
@@ -118,7 +142,7 @@ def adam(
         v=v,
         lr=lr,
         state=state,
-        size=params.shape[-1],
+        **work.arguments,
         lr_count=len(lr),
         lr_factor=lr_factor,
         beta1=beta1,

@@ -59,8 +59,11 @@ class NumPyBackend(ReferenceBackend):
     _learning_rate = optimisers.learning_rate
     _bias_corrected = optimisers.bias_corrected
     _subtract = optimisers.subtract
+    _update_touched = optimisers.update_touched
 
+    uniform = random.uniform
     dropout = random.dropout
+    _fill_words = random.fill_words
 
     # ---- execution --------------------------------------------------------------------------------
 

@@ -28,19 +28,24 @@ def embed(
 
 
 @over_members
-def embed_backward(self: ArrayOperations, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
-    for t, table in enumerate(plan.tables):
+def embed_backward(
+    self: ArrayOperations, dy: Array, codes: Array, plan: EmbeddingPlan, *, touched: Array, dtables: Array
+) -> None:
+    for t, table, vectors in plan.numbered_tables():
+        marks = touched[vectors]
+        table_of(dtables, table)[np.flatnonzero(marks)] = 0  # the others are 0
+        marks[...] = 0
         n, width = len(dy), table.width
         part = self._scratch((n, width), dy.dtype, use="vectors")
         part[...] = dy[:, table.at : table.at + width]
         places = self._scratch((n, width), np.intp, use="places")
         rows = self._scratch((n,), np.intp, use="codes")
         rows[...] = codes[:, t]
+        marks[rows] = 1
         np.multiply(rows, width, out=rows)
         lanes = self._scratch((n, width), np.intp, use="lanes")
         # Copied out first: a sum that broadcasts asks for a buffer of its own each time.
         places[...], lanes[...] = rows[:, None], self._rows(width)
         np.add(places, lanes, out=places)
         gradient = dtables[table.start : table.start + table.rows * width]
-        gradient[...] = 0
         np.add.at(gradient, places.reshape(-1), part.reshape(-1))  # one by one, row after row

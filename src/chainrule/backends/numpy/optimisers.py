@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.contract.backend import BATCH, HALTED, RUNNING, STEP, WEIGHT
 from chainrule.backends.contract.members import over_members
+from chainrule.backends.numpy.memory import CHUNK
 from chainrule.backends.reference.array_operations import ArrayOperations
 
 
@@ -53,3 +55,26 @@ def bias_corrected(
 def subtract(self: ArrayOperations, params: Array, update: Array, state: Array) -> None:
     if state[HALTED] == RUNNING:
         np.subtract(params, update, out=params)
+
+
+def update_touched(
+    self: ArrayOperations, update: Callable[..., None], touched: Array, params: Array, grads: Array, *moments: Array
+) -> None:
+    """The vectors are copied out, so many at a time as stay in the cache, updated, and copied back."""
+    numbers, width = np.flatnonzero(touched), params.size // len(touched)
+    most = max(1, CHUNK // width)
+    tables = [None if a is None else a.reshape((len(touched), width)) for a in (params, grads, *moments)]
+    for start in range(0, len(numbers), most):
+        some = numbers[start : start + most]
+        parts = [_taken(self, table, some, use=("vectors", i)) for i, table in enumerate(tables)]
+        update(*parts)
+        for i, (table, part) in enumerate(zip(tables, parts, strict=True)):
+            if table is not None and part is not None and i != 1:  # a gradient is only read
+                table[some] = part.reshape((len(some), width))
+
+
+def _taken(self: ArrayOperations, table: Array | None, numbers: Array, *, use: Any) -> Array | None:
+    if table is None:
+        return None
+    out = self._scratch((len(numbers), table.shape[1]), table.dtype, use=use)
+    return table.take(numbers, axis=0, out=out, mode="clip").reshape(-1)  # "clip" writes straight into `out`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from chainrule.backends.contract.arrays import Array
@@ -76,11 +76,17 @@ class ArrayOperations(Backend):
         """params -= update, and nothing in a run that has halted, whose ``update`` may be nan."""
 
     @abc.abstractmethod
+    def _update_touched(
+        self, update: Callable[..., None], touched: Array, params: Array, grads: Array, *moments: Array
+    ) -> None:
+        """``update(params, grads, *moments)`` of those vectors alone whose number in ``touched`` is not 0."""
+
+    @abc.abstractmethod
     def _approach(self, target: Array, share: Any, out: Array) -> None:
         """out += (target - out) share, for a share that is known on the host."""
 
     # ---- random numbers ---------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def _words(self, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
-        """``count`` words of Philox, in uint64."""
+    def _fill_words(self, key: tuple[int, int], counter: tuple[int, int, int], first: int, words: Array) -> None:
+        """``words`` (count,) of unsigned integers: those of Philox from number ``first`` on, a multiple of 4."""

@@ -107,9 +107,10 @@ class ReferenceBackend(ArrayOperations):
     _learning_rate = optimisers.learning_rate
     _bias_corrected = optimisers.bias_corrected
     _subtract = optimisers.subtract
+    _update_touched = optimisers.update_touched
     _approach = optimisers.approach
 
     uniform = random.uniform
     permutation = random.permutation
     dropout = random.dropout
-    _words = random.draw_words
+    _fill_words = random.fill_words

@@ -23,9 +23,13 @@ def embed(
 
 
 @over_members
-def embed_backward(self: ArrayOperations, dy: Array, codes: Array, plan: EmbeddingPlan, *, dtables: Array) -> None:
+def embed_backward(
+    self: ArrayOperations, dy: Array, codes: Array, plan: EmbeddingPlan, *, touched: Array, dtables: Array
+) -> None:
+    touched[...] = 0
     # Row by row: the order is defined, and no two rows of one code are added at a time.
-    for t, table in enumerate(plan.tables):
+    for t, table, vectors in plan.numbered_tables():
+        touched[vectors][codes[:, t]] = 1
         gradient = table_of(dtables, table)
         gradient[...] = 0
         for i in range(len(dy)):

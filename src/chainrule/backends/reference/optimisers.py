@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from chainrule.backends.contract.arrays import Array
@@ -10,7 +12,43 @@ from chainrule.backends.contract.members import over_members
 from chainrule.backends.reference.array_operations import ArrayOperations, slot_of
 
 
+def touched_alone(optimiser: Callable[..., None]) -> Callable[..., None]:
+    """``optimiser``, which updates everything, with the argument ``touched``."""
+
+    @functools.wraps(optimiser)
+    def call(
+        self: ArrayOperations, params: Array, grads: Array, *others: Array, touched: Array | None = None, **options: Any
+    ) -> None:
+        if touched is None:
+            optimiser(self, params, grads, *others, **options)
+            return
+        *moments, lr, state = others
+
+        def update(params: Array, grads: Array, *moments: Array) -> None:
+            optimiser(self, params, grads, *moments, lr, state, **options)
+
+        self._update_touched(update, touched, params, grads, *moments)
+
+    return call
+
+
+def update_touched(
+    self: ArrayOperations, update: Callable[..., None], touched: Array, params: Array, grads: Array, *moments: Array
+) -> None:
+    """All are updated, and those that are not touched get their numbers back: no host reads which these are."""
+    written = [array for array in (params, *moments) if array is not None]
+    before = [self._scratch(a.shape, a.dtype, use=("before", i)) for i, a in enumerate(written)]
+    for array, old in zip(written, before, strict=True):
+        old[...] = array
+    update(params, grads, *moments)
+    of_vectors, is_touched = (len(touched), -1), (touched != 0).reshape((-1, 1))
+    for array, old in zip(written, before, strict=True):
+        found = self.xp.where(is_touched, array.reshape(of_vectors), old.reshape(of_vectors))
+        array[...] = found.reshape(-1)
+
+
 @over_members
+@touched_alone
 def sgd(
     self: ArrayOperations,
     params: Array,
@@ -23,6 +61,7 @@ def sgd(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
+    touched: Array | None = None,
 ) -> None:
     xp = self.xp
     rate = self._learning_rate(lr, state, lr_factor).astype(params.dtype)
@@ -47,6 +86,7 @@ def sgd(
 
 
 @over_members
+@touched_alone
 def adam(
     self: ArrayOperations,
     params: Array,
@@ -63,6 +103,7 @@ def adam(
     weight_decay: float,
     decoupled: bool,
     eps_hat: bool = False,
+    touched: Array | None = None,
 ) -> None:
     xp, dtype = self.xp, params.dtype
     rate = self._learning_rate(lr, state, lr_factor)

@@ -55,7 +55,10 @@ def philox4x32_in_place(xp: Any, counter: tuple[Array, ...], key: tuple[int, int
         k0, k1 = (k0 + WEYL[0]) & _MASK, (k1 + WEYL[1]) & _MASK
 
 
-def philox_words(xp: Any, count: int, counter: tuple[int, int, int], key: tuple[int, int]) -> Array:
-    """``count`` words in element order: word e is word e % 4 of the block with counter (e // 4, *counter)."""
-    blocks = xp.arange((count + 3) // 4, dtype=xp.uint64)
+def philox_words(xp: Any, count: int, counter: tuple[int, int, int], key: tuple[int, int], first: int = 0) -> Array:
+    """``count`` words in element order: word e is word e % 4 of the block with counter (e // 4, *counter).
+
+    They begin with word ``first``, a multiple of 4.
+    """
+    blocks = xp.arange(first // 4, first // 4 + (count + 3) // 4, dtype=xp.uint64)
     return xp.stack(philox4x32(xp, (blocks, *counter), key), axis=-1).reshape(-1)[:count]

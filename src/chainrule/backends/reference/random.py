@@ -17,14 +17,14 @@ _WORD = 0xFFFFFFFF
 def uniform(
     self: ArrayOperations, key: tuple[int, int], counter: tuple[int, int, int], *, low: float, high: float, out: Array
 ) -> None:
-    words = self._words(key, counter, out.size)
+    words = _words(self, key, counter, out.size)
     u = (words >> self.xp.uint64(8)).astype(self.xp.float64) * 2.0**-24
     out[...] = (low + (high - low) * u).reshape(out.shape)
 
 
 def permutation(self: ArrayOperations, key: tuple[int, int], counter: tuple[int, int, int], *, out: Array) -> None:
     # One sort of distinct 64-bit numbers, the word above, the element below: no order among equals to define.
-    words = self._words(key, counter, out.size)
+    words = _words(self, key, counter, out.size)
     tagged = (words << self.xp.uint64(32)) | self.xp.arange(out.size, dtype=self.xp.uint64)
     tagged.sort()
     out[...] = (tagged & self.xp.uint64(0xFFFFFFFF)).astype(out.dtype)
@@ -64,5 +64,13 @@ def threshold(rate: float) -> int:
     return min(round(rate * 2.0**32), _WORD)
 
 
-def draw_words(self: ArrayOperations, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
-    return philox_words(self.xp, count, counter, key)
+def fill_words(
+    self: ArrayOperations, key: tuple[int, int], counter: tuple[int, int, int], first: int, words: Array
+) -> None:
+    words[...] = philox_words(self.xp, words.size, counter, key, first)
+
+
+def _words(self: ArrayOperations, key: tuple[int, int], counter: tuple[int, int, int], count: int) -> Array:
+    words = self.xp.empty(count, self.xp.uint64)
+    self._fill_words(key, counter, 0, words)
+    return words

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias, get_args
 from chainrule.backends.contract.backend import ActivationName
 from chainrule.cli.options.parser import Listed, OptionGroup
 from chainrule.cli.options.types import option, positive_int, widths
-from chainrule.nn.layered_net import DTYPES
 from chainrule.nn.layers.activations import ACTIVATIONS
 from chainrule.nn.losses.names import LOSSES
 from chainrule.nn.mlp import NORMALIZATIONS, NormalizationName
+from chainrule.nn.row_format import DTYPES
 from chainrule.train.building import Scaling
 from chainrule.train.recipe import Preset
 

@@ -53,6 +53,7 @@ class UpdateOptions:
     momentum: float
     weight_decay: float | None
     clip_norm: float | None
+    lazy_embedding: bool = False
 
     def with_defaults(self, *, has_rate: bool = True) -> UpdateOptions:
         """With what depends on these options alone filled in: the weight decay of adamw stays the recipe's.
@@ -64,6 +65,8 @@ class UpdateOptions:
             filled["weight_decay"] = 0.0
         if self.optimizer == "lbfgs":
             self._refuse("lr", "schedule", "warmup", "clip_norm")
+            if self.lazy_embedding:
+                refuse_with_lbfgs("lazy_embedding")
         else:
             schedule = self.schedule or "cosine"
             filled |= {"schedule": schedule, "warmup": SCHEDULES[schedule].warmup}
@@ -103,6 +106,7 @@ class UpdateOptions:
             momentum=self.momentum,
             nesterov=self.momentum > 0,
             clip_norm=self.clip_norm,
+            lazy_embedding=self.lazy_embedding,
         )
         return build_optimizer(updates, weight_decay=self.weight_decay or 0.0)
 
@@ -144,3 +148,8 @@ def add_arguments(parser: OptionGroup) -> None:
         help="of weights, not of biases (of a preset 0; with --preset none adamw 5 / (lr steps), at most 1, others 0)",
     )
     add("--clip-norm", type=float, metavar="X", help="largest norm of the gradient (none)")
+    add(
+        "--lazy-embedding",
+        action="store_true",
+        help="of columns with --embed-above, update only the vectors of categories in the batch: faster with very many",
+    )

@@ -81,8 +81,9 @@ class _Categories:
         )
         most = min(max_categories, int((rows[1:] >= at_least).sum()))
         kept, rarer = sorted(ranked[:most], key=lambda i: data.names[i]), ranked[most:]
-        slots = [*([i + 1] for i in kept), *([[i + 1 for i in rarer]] if rarer else []), *([[0]] if rows[0] else [])]
-        shares = tuple(float(frequencies[slot].sum() / frequencies.sum()) for slot in slots)
+        of_slots = [frequencies[1:][kept]]
+        of_slots += [frequencies[1:][rarer].sum(keepdims=True)] * bool(rarer) + [frequencies[:1]] * bool(rows[0])
+        shares = tuple((np.concatenate(of_slots) / frequencies.sum()).tolist())
         marks = tuple(marks_in(data.names[i] for i in ranked)) if data.typed else None
         return cls(name, tuple(data.names[i] for i in kept), bool(rarer), bool(rows[0]), shares, marks, notation)
 

@@ -21,7 +21,7 @@ from chainrule.nn.columns.places import of_numbers, with_codes, with_statistics
 from chainrule.nn.columns.table_columns import Column, fit_column
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.inputs.standardization import Standardization
-from chainrule.nn.layers.embedding import Embedding
+from chainrule.nn.layers.embedding import Embedding, usual_width
 from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.plain_text import count_of
 
@@ -144,20 +144,23 @@ class TableEncoder:
         """The columns of X that hold numbers: those of the table, and statistics of rarer categories."""
         return of_numbers(self.columns)
 
-    def embedding(self, *, widths: Sequence[int] | None = None) -> Embedding | None:
+    def embedding(self, *, widths: Sequence[int] | None = None, rows: int | None = None) -> Embedding | None:
         """The first layer of a net on X, for the columns that hold codes; None if there are none.
 
         Parameters
         ----------
         widths : of the vectors of each of these columns, by default :func:`~chainrule.nn.layers.embedding.usual_width`
+        rows : how many rows it will be trained on, by default more than enough: few rows of very many categories get
+            shorter vectors, which take less time and memory and are no worse
         """
         embedded = with_codes(self.columns)
         if not embedded:
             return None
+        counts = [column.slots for _, column in embedded]
         return Embedding(
             columns=[at for at, _ in embedded],
-            counts=[column.slots for _, column in embedded],
-            widths=widths,
+            counts=counts,
+            widths=[usual_width(count, rows) for count in counts] if widths is None else widths,
             shares=[() if column.is_complete else column.shares for _, column in embedded],
         )
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from chainrule.arena import Arena, ArenaPart, is_trained
+from chainrule.arena import Arena, ArenaPart, TouchedVectors, is_trained
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.nn.layers.formulas import Formulas
@@ -54,6 +54,7 @@ class Binding(NamedTuple):
     parameters: Arena
     factors: Arena  # weights as products read them
     gradients: Arena | None  # None if nothing is trained
+    touched: TouchedVectors | None  # None without gradients, or without tables of vectors
     state: Array  # of the step, see backends/contract/backend.py
     seed: int
     member: int = 0  # the number of the first of the nets that are passed through at once, for random numbers
@@ -86,6 +87,10 @@ class Layer(abc.ABC):
 
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
         """{name: shape} of what it learns, and of the running statistics that it keeps with it."""
+        return {}
+
+    def vectors(self) -> dict[str, int]:
+        """{name of a table of vectors among its parameters, of which a batch needs a few: how many vectors}."""
         return {}
 
     def initialize(  # noqa: B027  (most layers have no parameters)
@@ -183,6 +188,11 @@ def parameter_shapes(nodes: Sequence[Node]) -> dict[str, tuple[int, ...]]:
         for name, shape in node.layer.parameter_shapes(node.n_in).items()
     }
     return dict(sorted(shapes.items(), key=lambda item: (not is_trained(item[0]), not item[0].endswith(".W"))))
+
+
+def vectors_of(nodes: Sequence[Node]) -> dict[str, int]:
+    """{"embedding0.E0": how many vectors, ...} of a net: its tables of vectors."""
+    return {f"{node.name}.{name}": n for node in walk(nodes) for name, n in node.layer.vectors().items()}
 
 
 class LayerPass(abc.ABC):

@@ -19,16 +19,21 @@ from chainrule.options import whole_number
 from chainrule.random import Purpose, stream
 
 MOST_CODES: Final = 1 << 24  # whole numbers up to here are exact in float32
+ENOUGH_NUMBERS, NUMBERS_PER_ROW = 32, 8  # in a vector, where its category has few rows
 INITIAL_LIMIT: Final = 0.05  # vectors start at U(-limit, limit)
 CODES = np.dtype(np.int32)
 
 
-def usual_width(count: int) -> int:
+def usual_width(count: int, rows: int | None = None) -> int:
     """min(600, round(1.6 count^0.56)), at least 1: 6 of 10 categories, 21 of 100, 52 of 500.
+
+    Of so many training ``rows`` at most 8 numbers per row, max(32, 8 rows / count): 32 of 50,000 categories in 160,000
+    rows, which are no worse than 600 (decision 41).
 
     Source: fastai's rule for tables (Howard, Gugger 2020, fastai: A Layered API for Deep Learning, tabular learner).
     """
-    return max(1, min(600, round(1.6 * math.pow(count, 0.56))))
+    width = max(1, min(600, round(1.6 * math.pow(count, 0.56))))
+    return width if rows is None else min(width, max(ENOUGH_NUMBERS, NUMBERS_PER_ROW * rows // count))
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,6 +110,9 @@ class Embedding(Layer):
     def parameter_shapes(self, n_in: int) -> dict[str, tuple[int, ...]]:
         """E0 (counts[0], widths[0]), E1, ..."""
         return {f"E{t}": shape for t, shape in enumerate(zip(self.counts, self._widths, strict=True))}
+
+    def vectors(self) -> dict[str, int]:
+        return {f"E{t}": count for t, count in enumerate(self.counts)}
 
     def initialize(
         self, backend: Backend, parameters: Mapping[str, Array], *, seed: int, number: int, member: int = 0
@@ -191,8 +199,10 @@ class EmbeddingPass(LayerPass):
         self.plan = layer.plan(node.n_in, [slot.start - slots[0].start for slot in slots])
         # The tables lie side by side, so that all of them are one array to a kernel.
         self._tables = binding.parameters.span(names)
-        if binding.gradients is not None:
-            self._dtables = binding.gradients.span(names)
+        if binding.gradients is not None and binding.touched is not None:
+            self._dtables, self._touched = binding.gradients.span(names), binding.touched.arena.by_member
+            with self.backend.running():
+                binding.touched.mark_all()  # whatever the gradients are now: nan, say, of a fit that has diverged
         for t, name in enumerate(names):
             setattr(self, f"E{t}", binding.parameters[name])
             if binding.gradients is not None:
@@ -212,7 +222,7 @@ class EmbeddingPass(LayerPass):
     def backward(self, dx: Array | None) -> None:
         if dx is not None:
             raise OptionError("there is no gradient by codes")
-        self.backend.embed_backward(self.dy, self._codes, self.plan, dtables=self._dtables)
+        self.backend.embed_backward(self.dy, self._codes, self.plan, touched=self._touched, dtables=self._dtables)
 
     def joined(self, q: Any) -> Array:
         """y by its formula, from the quantities ``q``, which hold x and each E; a NumPy array."""

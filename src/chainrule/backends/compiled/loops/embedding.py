@@ -38,16 +38,22 @@ def put_mean(codes: Any, t: int, rows: int, mean: Any, at: int, y: Any) -> None:
                 part[j] = mean[j]
 
 
-@loop(writes="gradient", rows="gradient", first="first")
-def add_by_code(dy: Any, codes: Any, t: int, at: int, first: int, gradient: Any) -> None:
-    """The gradient of table t, its rows from ``first`` on: what belongs to one of them is added row by row of dy."""
+@loop(writes="touched gradient", rows="touched gradient", first="first", picks="gradient")
+def add_by_code(dy: Any, codes: Any, t: int, at: int, first: int, touched: Any, gradient: Any) -> None:
+    """The gradient of table t, its rows from ``first`` on: what belongs to one of them is added row by row of dy.
+
+    ``touched``, a number for each of these rows: where it is 0 the row is 0, before and afterwards.
+    """
     rows, width = gradient.shape
     for row in range(rows):
-        for j in range(width):
-            gradient[row, j] = 0
+        if touched[row] != 0:
+            touched[row] = 0
+            for j in range(width):
+                gradient[row, j] = 0
     for i in range(len(dy)):
         row = codes[i, t] - first
         if 0 <= row < rows:
+            touched[row] = 1
             part, total = dy[i, at : at + width], gradient[row]
             for j in range(width):
                 total[j] += part[j]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from chainrule.backends.compiled.jit import loop
-from chainrule.backends.compiled.loops.sums import pairwise_squares
+from chainrule.backends.compiled.loops.sums import pairwise_squares, part
 from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.numpy.memory import CHUNK
 
@@ -36,8 +36,8 @@ def adam_numbers(lr: Any, state: Any, settings: Any, powers: Any, numbers: Any) 
     numbers[4] = 1 if runs else 0
 
 
-@loop(writes="p m v", rows="p g m v")
-def adam(p: Any, g: Any, m: Any, v: Any, numbers: Any, betas: Any) -> None:
+@part
+def update_adam(p: Any, g: Any, m: Any, v: Any, numbers: Any, betas: Any) -> None:
     """``numbers`` as above; ``betas``: beta1, 1 - beta1, beta2, 1 - beta2."""
     keep, decay, step_eps, step_size = numbers[0], numbers[1], numbers[2], numbers[3]
     beta1, rest1, beta2, rest2 = betas[0], betas[1], betas[2], betas[3]
@@ -61,6 +61,19 @@ def adam(p: Any, g: Any, m: Any, v: Any, numbers: Any, betas: Any) -> None:
             p[i] = p[i] * keep - first / (math.sqrt(second) + step_eps) * step_size
 
 
+@loop(writes="p m v", rows="p g m v")
+def adam(p: Any, g: Any, m: Any, v: Any, numbers: Any, betas: Any) -> None:
+    update_adam(p, g, m, v, numbers, betas)
+
+
+@loop(writes="p m v", rows="touched p g m v", picks="p g m v")
+def adam_of_touched(touched: Any, p: Any, g: Any, m: Any, v: Any, numbers: Any, betas: Any) -> None:
+    """Of the vectors p, g, m, v (r, width) those whose number in ``touched`` is not 0."""
+    for row in range(touched.size):
+        if touched[row] != 0:
+            update_adam(p[row], g[row], m[row], v[row], numbers, betas)
+
+
 @loop(writes="numbers")
 def sgd_numbers(lr: Any, state: Any, settings: Any, numbers: Any) -> None:
     """
@@ -74,8 +87,8 @@ def sgd_numbers(lr: Any, state: Any, settings: Any, numbers: Any) -> None:
     numbers[3] = 1 if runs else 0
 
 
-@loop(writes="p", rows="p g")
-def sgd(p: Any, g: Any, numbers: Any) -> None:
+@part
+def update_sgd(p: Any, g: Any, numbers: Any) -> None:
     rate, decay = numbers[0], numbers[1]
     if numbers[3] == 0:
         return
@@ -83,8 +96,20 @@ def sgd(p: Any, g: Any, numbers: Any) -> None:
         p[i] -= (g[i] + p[i] * decay) * rate
 
 
-@loop(writes="p velocity", rows="p g velocity")
-def sgd_momentum(p: Any, g: Any, velocity: Any, numbers: Any, nesterov: int) -> None:
+@loop(writes="p", rows="p g")
+def sgd(p: Any, g: Any, numbers: Any) -> None:
+    update_sgd(p, g, numbers)
+
+
+@loop(writes="p", rows="touched p g", picks="p g")
+def sgd_of_touched(touched: Any, p: Any, g: Any, numbers: Any) -> None:
+    for row in range(touched.size):
+        if touched[row] != 0:
+            update_sgd(p[row], g[row], numbers)
+
+
+@part
+def update_sgd_momentum(p: Any, g: Any, velocity: Any, numbers: Any, nesterov: int) -> None:
     rate, decay, momentum, runs = numbers[0], numbers[1], numbers[2], numbers[3] != 0
     for i in range(p.size):
         gradient = g[i] + p[i] * decay
@@ -92,6 +117,18 @@ def sgd_momentum(p: Any, g: Any, velocity: Any, numbers: Any, nesterov: int) -> 
         velocity[i] = v
         if runs:
             p[i] -= (gradient + v * momentum if nesterov else v) * rate
+
+
+@loop(writes="p velocity", rows="p g velocity")
+def sgd_momentum(p: Any, g: Any, velocity: Any, numbers: Any, nesterov: int) -> None:
+    update_sgd_momentum(p, g, velocity, numbers, nesterov)
+
+
+@loop(writes="p velocity", rows="touched p g velocity", picks="p g velocity")
+def sgd_momentum_of_touched(touched: Any, p: Any, g: Any, velocity: Any, numbers: Any, nesterov: int) -> None:
+    for row in range(touched.size):
+        if touched[row] != 0:
+            update_sgd_momentum(p[row], g[row], velocity[row], numbers, nesterov)
 
 
 # ---- sums over all parameters: the norm of gradients, the penalty on weights ---------------------------------------

@@ -15,14 +15,14 @@ TILE = 1024  # blocks of Philox at a time
 
 
 @loop(writes="out")
-def philox_words(k0: int, k1: int, c1: int, c2: int, c3: int, out: Any) -> None:
-    """``out`` (words,) uint32, as :func:`chainrule.backends.reference.philox.philox_words`."""
+def philox_words(k0: int, k1: int, c1: int, c2: int, c3: int, first: int, out: Any) -> None:
+    """``out`` (words,) uint32, from block ``first`` of :func:`chainrule.backends.reference.philox.philox_words` on."""
     mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     m0, m1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
     w0, w1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
     n = out.size
     for block in range((n + 3) // 4):
-        a, b, c, d = np.uint64(block), np.uint64(c1), np.uint64(c2), np.uint64(c3)
+        a, b, c, d = np.uint64(first + block), np.uint64(c1), np.uint64(c2), np.uint64(c3)
         x, y = np.uint64(k0), np.uint64(k1)
         for _ in range(10):
             p0, p1 = a * m0, c * m1
