@@ -73,14 +73,47 @@ class ColumnBuilder:
         try:
             self._numbers.extend(to_numbers(cells, self.notation, joined))
         except ValueError:
-            self.failed = True
-            self._numbers = array("d")
+            self._fail()
             return
         self._note_signs(cells, joined, self.notation)
 
+    def reads_numbers_with(self, decimal: str) -> bool:
+        """Whether the column is numbers with this decimal sign."""
+        return self.notation is not None and self.notation.decimal == decimal
+
+    def read(self, cell: str) -> float:
+        """The number in a cell of a column of numbers, and which signs it shows; nan, and ``failed``, if it is none."""
+        assert self.notation is not None
+        try:
+            number = self.notation.number(cell.strip())
+        except ValueError:
+            self._fail()
+            return math.nan
+        self._note_signs([cell], cell, self.notation)
+        return number
+
+    def extend_numbers(self, numbers: memoryview) -> None:
+        """The bytes of the numbers of further rows, nan for holes."""
+        if not self.failed:
+            self._numbers.frombytes(numbers)
+
+    @property
+    def signs_are_known(self) -> bool:
+        """Whether further cells can tell no more about the signs in the numbers than earlier ones have."""
+        return self._has_decimal_point or (self.has_sign and self.notation != PLAIN)
+
+    def note_signs(self, *, has_sign: bool, certain: bool) -> None:
+        """Numbers have a decimal sign; ``certain`` if it cannot stand between thousands."""
+        self.has_sign |= has_sign
+        self._has_decimal_point |= certain and self.notation == PLAIN
+
+    def _fail(self) -> None:
+        self.failed = True
+        self._numbers = array("d")
+
     def _note_signs(self, cells: Sequence[str], joined: str, notation: Notation) -> None:
         """Note which signs the cells show; for most columns the first part decides, and later calls return at once."""
-        if self._has_decimal_point or (self.has_sign and notation != PLAIN) or not notation.shows_in(joined):
+        if self.signs_are_known or not notation.shows_in(joined):
             return
         self.has_sign = True
         if notation == PLAIN:

@@ -1,24 +1,26 @@
-"""Delimited text as records: encoding, delimiter, header, lines and quotes."""
+"""Delimited text as rows: encoding, delimiter, header."""
 
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from chainrule.errors import DataError
 from chainrule.plain_text import show
 from chainrule.tables.choose_columns import show_names
+from chainrule.tables.text.blocks import Blocks
+from chainrule.tables.text.plain_rows import PlainRows
+from chainrule.tables.text.records import DELIMITERS, Records
 
-DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 WESTERN = "cp1252"  # Windows-1252: latin-1 with letters in place of control characters
 BLOCK = 1 << 20  # bytes checked at a time
 LONGEST_LINE = 1 << 24  # characters of a line of the header: 250,000 names of sixty
+ROWS_PER_BLOCK = 4  # at least, of a very wide table
 LONGEST_HEADER = 1 << 20  # characters of several lines; a quote that is still open then was never closed
 
 
@@ -52,6 +54,45 @@ class CsvText:
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Each row below the header with the line on which it begins. Empty lines between rows are skipped."""
         return islice(self._records(), 1, None)
+
+    def parts(self, n_rows: int, decimal: Callable[[], str]) -> Iterator[list[list[str]] | PlainRows]:
+        """All rows below the header, in parts: rows as lists, the first ``n_rows`` at least, and plain ones.
+
+        Parameters
+        ----------
+        n_rows : that are lists of one part
+        decimal : the decimal sign by which plain rows are read, asked for when a part is
+        """
+        with Blocks(self._path, self._encoding) as blocks:
+            records = Records(blocks, self.delimiter, self.refuse)
+            rows = self._first_rows(blocks, records, n_rows)
+            next(rows, None)  # the header
+            while part := list(islice(rows, n_rows)):
+                yield part
+            while block := blocks.next():
+                plain = self._plain_rows(block, decimal())
+                if plain is not None:
+                    records.skip(len(plain))
+                    yield plain
+                    continue
+                rows = (row for _, row in records.of(block))
+                while part := list(islice(rows, n_rows)):
+                    yield part
+
+    def _first_rows(self, blocks: Blocks, records: Records, n_rows: int) -> Iterator[list[str]]:
+        """The rows of the first blocks, until they are more than ``n_rows``; from then on blocks have several rows."""
+        n = n_bytes = 0
+        while n <= n_rows and (block := blocks.next()):
+            n_bytes += len(block)
+            for _, row in records.of(block):
+                n += 1
+                yield row
+        blocks.size = max(blocks.size, ROWS_PER_BLOCK * n_bytes // max(1, n))
+
+    def _plain_rows(self, block: bytes, decimal: str) -> PlainRows | None:
+        """None also for a single column, in which an empty line may be a hole or none."""
+        width = len(self.names)
+        return PlainRows.of(block, self.delimiter, decimal, width) if width > 1 else None
 
     def row(self, index: int) -> tuple[int, list[str]]:
         """The row of that index, from 0."""
@@ -167,33 +208,10 @@ class CsvText:
             )
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
-        with self._lines() as lines:
-            yield from self._parse(lines)
-
-    def _parse(self, lines: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(lines, delimiter=self.delimiter, strict=True, skipinitialspace=True)
-        line, gap, width = 1, 0, 0
-        try:
-            for row in reader:
-                if len(row) != width or not width:
-                    if not row or (width != 1 and len(row) == 1 and not row[0].strip()):
-                        gap, line = gap or line, reader.line_num + 1
-                        continue
-                    if width:
-                        raise self.refuse(
-                            f"line {line}: expected {width} cells, got {len(row)}, as in "
-                            f"the header (cells are separated by {DELIMITERS[self.delimiter]})"
-                        )
-                    width, gap = len(row), 0
-                elif gap and width == 1:  # with more columns an empty line can be no row
-                    raise self.refuse(f"line {gap}: expected a value, got an empty line")
-                yield line, row
-                line = reader.line_num + 1
-        except csv.Error as error:
-            open_quote = "unexpected end of data" in str(error)
-            what = "its quote is not closed" if open_quote else str(error)
-            hint = "look for a double quote without its partner" if open_quote or "limit" in what else ""
-            raise self.refuse(f"line {line}: the row that begins here cannot be read: {what}", hint) from None
+        with Blocks(self._path, self._encoding) as blocks:
+            records = Records(blocks, self.delimiter, self.refuse)
+            while block := blocks.next():
+                yield from records.of(block)
 
 
 def _line_ends(data: bytes, last: bytes) -> int:
