@@ -120,6 +120,9 @@ class ColumnBuilder:
             self._has_decimal_point = not may_be_thousands(map(str.strip, cells))
 
     def _choose_notation(self, cells: Sequence[str]) -> None:
+        if self._known is None and are_plain(cells):  # most columns of numbers, without a look at each cell
+            self.notation = PLAIN
+            return
         present = {cell for cell in map(str.strip, cells) if cell not in MISSING}
         found = notations_of(present) if self._known is None else [self._known]
         if len(found) == 1 and (self._known is None or all(map(self._known.reads, present))):
@@ -132,6 +135,15 @@ class ColumnBuilder:
         return Cells(np.array(self._codes, np.int32), list(self._texts))
 
 
+def are_plain(cells: Sequence[str]) -> bool:
+    """Whether the cells are numbers in the plain notation, or words for holes."""
+    try:
+        to_numbers(cells, PLAIN, "".join(cells))
+    except ValueError:
+        return False
+    return True
+
+
 def to_numbers(cells: Sequence[str], notation: Notation, joined: str) -> list[float]:
     """The numbers of the cells, nan for holes; ValueError if one holds something else. ``joined``: all their text.
 
@@ -139,10 +151,18 @@ def to_numbers(cells: Sequence[str], notation: Notation, joined: str) -> list[fl
     inf and nan, and these make the sum non-finite.
     """
     if notation == PLAIN and joined.isascii() and "_" not in joined:
-        try:
-            numbers = list(map(float, cells))
-        except ValueError:
-            numbers = []
-        if numbers and math.isfinite(sum(numbers)):
+        if numbers := _finite(cells):
             return numbers
+        if numbers := _finite([cell for cell in cells if cell not in MISSING]):
+            present = iter(numbers)
+            return [math.nan if cell in MISSING else next(present) for cell in cells]
     return [notation.number(cell.strip()) for cell in cells]
+
+
+def _finite(cells: Sequence[str]) -> list[float]:
+    """The numbers of the cells as ``float`` reads them; none if one of them is no number, or not finite."""
+    try:
+        numbers = list(map(float, cells))
+    except ValueError:
+        return []
+    return numbers if math.isfinite(sum(numbers)) else []

@@ -131,25 +131,34 @@ class CsvText:
     def _first_undecodable(self, encoding: str) -> tuple[int, int] | None:
         """Line and value of the first byte that is no text in this encoding; None if all bytes are."""
         decoder = codecs.getincrementaldecoder(encoding)()
-        line, last = 1, b""
+        done, memory = 0, bytearray(BLOCK)  # the same for each block: new memory takes longer than to look at it
         with self._path.open("rb") as file:
-            while block := file.read(BLOCK):
+            while n := file.readinto(memory):
+                block = memory if n == BLOCK else memory[:n]
                 held = decoder.getstate()[0]  # the start of a character that the end of the last block cut
                 nul = block.find(b"\0") if encoding != "utf-16" else -1
                 try:
-                    decoder.decode(block if nul < 0 else block[:nul])
+                    if held or nul >= 0 or encoding == "utf-16" or not block.isascii():
+                        decoder.decode(bytes(block if nul < 0 else block[:nul]))
                 except UnicodeDecodeError as error:
-                    at = error.start - len(held)
-                    return (line, held[at]) if at < 0 else (line + _line_ends(block[:at], last), block[at])
+                    return self._line_and_byte(done - len(held) + error.start)
                 if nul >= 0:
-                    return line + _line_ends(block[:nul], last), 0
-                line += _line_ends(block, last)
-                last = block[-1:]
+                    return self._line_and_byte(done + nul)
+                done += n
             try:
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError as error:
-                return line, error.object[error.start]
+                return self._line_and_byte(done - len(error.object) + error.start)
         return None
+
+    def _line_and_byte(self, position: int) -> tuple[int, int]:
+        """The line, from 1, and the value of a byte of the file."""
+        line, last, left = 1, b"", position
+        with self._path.open("rb") as file:
+            while left and (block := file.read(min(BLOCK, left))):
+                line += _line_ends(block, last)
+                last, left = block[-1:], left - len(block)
+            return line, file.read(1)[0]
 
     def _lines(self) -> io.TextIOWrapper:
         return self._path.open(encoding=self._encoding, newline="")

@@ -14,19 +14,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-WORD = 8  # digits, and bytes
+WORD, BYTE = 8, np.uint64(8)  # digits, and bytes; bits
 FRONT = 4 * WORD  # bytes before a text: three words are read before any of its ends
-MOST_DIGITS = 3 * WORD  # before the decimal sign, and behind it
+MOST_BYTES = 3 * WORD  # of a number without its sign
 ZEROS = np.uint64(0x3030303030303030)  # eight characters "0"
 ABOVE_NINE = np.uint64(0x7676767676767676)  # added to a byte above 9 it sets the highest bit
 HIGHEST_BITS = np.uint64(0x8080808080808080)
 LAST_BYTES = np.array([(2**64 - 1) ^ (2 ** (64 - 8 * n) - 1) for n in range(WORD + 1)], np.uint64)
 PAIRS = [(8, 10, 0x00FF00FF00FF00FF), (16, 100, 0x0000FFFF0000FFFF), (32, 10_000, 0x00000000FFFFFFFF)]
-POWERS = np.array([10**n if n < 20 else 0 for n in range(MOST_DIGITS + 1)], np.uint64)
+ALL_BYTES = LAST_BYTES[WORD]  # by the distance of the decimal sign: what stands behind it, and before it
+BEHIND_POINT = np.array([ALL_BYTES, *LAST_BYTES[:WORD], ALL_BYTES], np.uint64)
+BEFORE_POINT = np.array([0, *~LAST_BYTES[1:], 0], np.uint64)
+POWERS = 10 ** np.arange(2 * WORD + 1, dtype=np.uint64)
+MOST_OF_64_BITS = 1000  # times 10^16
 DIVISORS = np.concatenate([10.0 ** np.arange(23), -(10.0 ** np.arange(23))])  # exact, and for numbers below 0
 MOST_PLACES = 22
 LARGEST_EXACT = np.uint64(2**53)
-NEARLY_64_BITS = 1.8e19
 LARGEST_POWER = 250  # of ten: the parts of a product stay within the range of float64
 SPLIT = 2.0**27 + 1
 UNCERTAINTY = 2.0**-95  # of a product, relative to it: a hundred times the error of its parts
@@ -61,35 +64,47 @@ def word_before(words: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def read_decimals(words: np.ndarray, starts: np.ndarray, points: np.ndarray, ends: np.ndarray) -> Decimals:
     """The numbers without signs from ``starts`` to ``ends``, with decimal signs at ``points``; at ``ends`` if none."""
-    n_whole, places = points - starts, ends - points
-    places -= places > 0
-    digits, wrong = read_whole_numbers(words, points, n_whole)
-    if places.any():
-        fractions, wrong_too = read_whole_numbers(words, ends, places)
-        if (n_whole + places).max() > 19:
-            large = digits.astype(np.float64) * 10.0**places + fractions.astype(np.float64)
-            wrong[large > NEARLY_64_BITS] = HIGHEST_BITS
-        digits *= POWERS.take(places, mode="clip")
-        digits += fractions
-        wrong |= wrong_too
+    lengths, behind = ends - starts, ends - points  # the decimal sign included in both
+    has_points = bool(behind.any())
+    digits, wrong = _read_eight(words, ends, lengths, behind if has_points else None)
+    longest = lengths.max(initial=0)
+    for done in (WORD, 2 * WORD):
+        if longest <= done:
+            break
+        longer = np.flatnonzero(lengths > done)
+        which = longer if 2 * len(longer) < len(lengths) else slice(None)  # to choose most of them takes longer
+        before = behind[which]
+        more, wrong_too = _read_eight(
+            words, ends[which] - done, lengths[which] - done, before - done if has_points else None
+        )
+        if done > WORD:  # more than 19 digits are read if the first ones are zeros
+            wrong_too[(more > MOST_OF_64_BITS) | (lengths[which] > MOST_BYTES)] = HIGHEST_BITS
+        more *= POWERS.take(done - ((before > 0) & (before <= done)))
+        digits[which] += more
+        wrong[which] |= wrong_too
     wrong &= HIGHEST_BITS
     odd = wrong != 0
-    odd |= n_whole + places == 0
-    digits[odd] = 0
-    return Decimals(digits, places, odd)
+    odd |= lengths == (behind > 0)  # no digit
+    if odd.any():
+        digits[odd] = 0
+    behind -= 1
+    return Decimals(digits, np.maximum(behind, 0, out=behind), odd)
 
 
 def quotients(decimals: Decimals, negative: np.ndarray) -> np.ndarray:
-    """The numbers with their signs; further ones become ``odd``, if ``float`` must decide their last bit."""
+    """The numbers with their signs; further ones become ``odd``, if ``float`` must decide their last bit.
+
+    ``negative`` : (n,) int64, 1 for a number below 0
+    """
     digits, places, odd = decimals
     values: np.ndarray = digits.view(np.int64).astype(np.float64)
-    values /= DIVISORS.take(places + (MOST_PLACES + 1) * negative, mode="clip")
+    values /= DIVISORS.take(places + negative * (MOST_PLACES + 1), mode="clip")
     inexact = digits > LARGEST_EXACT
     inexact |= places > MOST_PLACES
     if inexact.any():
         which = np.flatnonzero(inexact)
         values[which], uncertain = products(digits[which], -places[which])
-        values[which[negative[which]]] *= -1
+        values[which] *= 1 - 2 * negative[which]
         odd[which] |= uncertain
     return values
 
@@ -108,28 +123,22 @@ def products(digits: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, np.nda
     return upper, (upper != product + (rest - margin)) | (np.abs(powers) > LARGEST_POWER)
 
 
-def read_whole_numbers(words: np.ndarray, ends: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers of so many digits; a highest bit of a byte of the second result says that there is another byte."""
-    values, wrong = _read_eight(words, ends, lengths)
-    longest = lengths.max(initial=0)
-    for done in (WORD, 2 * WORD):
-        if longest <= done:
-            break
-        longer = np.flatnonzero(lengths > done)
-        which = longer if 2 * len(longer) < len(lengths) else slice(None)  # to choose most of them takes longer
-        more, wrong_too = _read_eight(words, ends[which] - done, lengths[which] - done)
-        if done > WORD:  # more than 19 digits are read if the first ones are zeros
-            wrong_too[(more > 1000) | (lengths[which] > MOST_DIGITS)] = HIGHEST_BITS
-        values[which] += more * np.uint64(10**done)
-        wrong[which] |= wrong_too
-    return values, wrong
+def _read_eight(
+    words: np.ndarray, ends: np.ndarray, lengths: np.ndarray, behind: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers that the last eight bytes before ``ends`` are, or as many as there are, without a decimal sign.
 
-
-def _read_eight(words: np.ndarray, ends: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`read_whole_numbers`, of the last eight of the digits."""
+    ``behind`` : bytes from the decimal sign to the end; none if it is 0 or less, or more than eight
+    The second result has a highest bit set where a byte is no digit.
+    """
     word = word_before(words, ends)
     word ^= ZEROS
     word &= LAST_BYTES.take(lengths, mode="clip")
+    if behind is not None:
+        whole = word & BEFORE_POINT.take(behind, mode="clip")
+        whole <<= BYTE
+        word &= BEHIND_POINT.take(behind, mode="clip")
+        word |= whole
     wrong = word + ABOVE_NINE
     wrong |= word
     other = np.empty_like(word)

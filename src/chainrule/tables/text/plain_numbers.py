@@ -9,13 +9,11 @@ import numpy as np
 
 from chainrule.nn.columns.notation import MISSING
 from chainrule.tables.text.digits import (
-    HIGHEST_BITS,
     LAST_BYTES,
     WORD,
     products,
     quotients,
     read_decimals,
-    read_whole_numbers,
     word_before,
 )
 
@@ -63,8 +61,10 @@ def read_numbers(text: np.ndarray, words: np.ndarray, cells: Places) -> Numbers:
     text, words : as :func:`~chainrule.tables.text.digits.pad` returns them
     """
     first = text[cells.starts]
-    negative = first == MINUS
-    unsigned = cells._replace(starts=cells.starts + (negative | (first == PLUS)))
+    negative = (first == MINUS).astype(np.int64)
+    unsigned = cells._replace(starts=cells.starts + negative)
+    if (positive := first == PLUS).any():
+        unsigned.starts[positive] += 1
     decimals = read_decimals(words, *unsigned)
     values, odd = quotients(decimals, negative), decimals.odd
     pointed = cells.points < cells.ends
@@ -75,8 +75,9 @@ def read_numbers(text: np.ndarray, words: np.ndarray, cells: Places) -> Numbers:
     if odd.any():
         grouped &= ~odd
         _read_holes(values, odd, words, cells)
-        _read_exponents(values, odd, text, words, unsigned, negative)
-        pointed &= ~odd
+        if odd.any():
+            _read_exponents(values, odd, text, words, unsigned, negative)
+            pointed &= ~odd
     return Numbers(values, odd, pointed, grouped)
 
 
@@ -107,11 +108,11 @@ def _read_exponents(
     starts, points, ends = unsigned.of(which)
     sign = text[at + 1]
     after = at + 1 + ((sign == MINUS) | (sign == PLUS))
-    exponents, wrong = read_whole_numbers(words, ends, ends - after)
-    powers = exponents.view(np.int64)
+    exponents = read_decimals(words, after, ends, ends)
+    powers = exponents.digits.view(np.int64)
     np.negative(powers, out=powers, where=sign == MINUS)
     decimals = read_decimals(words, starts, np.minimum(points, at), at)
     found_values, uncertain = products(decimals.digits, powers - decimals.places)
-    np.negative(found_values, out=found_values, where=negative[which])
+    found_values *= 1 - 2 * negative[which]
     values[which] = found_values
-    odd[which] = decimals.odd | uncertain | (wrong & HIGHEST_BITS != 0) | (after == ends)
+    odd[which] = decimals.odd | exponents.odd | uncertain

@@ -40,12 +40,11 @@ class PlainRows:
         if not text.endswith(b"\n"):
             text += b"\n"
         characters, words = pad(text)
-        places = _find_cells(characters, ord(delimiter), ord(decimal) if decimal != delimiter else 0)
-        n, rest = divmod(len(places.ends), width)
+        places, n = _find_cells(characters, ord(delimiter), ord(decimal) if decimal != delimiter else 0)
         last = places.ends[width - 1 :: width]
-        if rest or text.count(b"\n") != n or (characters[last] != NEWLINE).any():
+        if len(places.ends) != n * width or (characters[last] != NEWLINE).any():
             return None
-        if np.diff(last, prepend=FRONT).max() > csv.field_size_limit():
+        if max(last[0] - FRONT, (last[1:] - last[:-1]).max(initial=0)) > csv.field_size_limit():
             return None
         if b"\r" in text:
             if text.count(b"\r") != n or (characters[last - 1] != RETURN).any():
@@ -84,25 +83,36 @@ class PlainRows:
         return self._text[start:end].decode()
 
 
-def _find_cells(characters: np.ndarray, delimiter: int, decimal: int) -> Places:
-    """Cells in the order of the text; each ends with a delimiter or at the end of a line."""
-    marks = characters == delimiter
-    marks |= characters == NEWLINE
+def _find_cells(characters: np.ndarray, delimiter: int, decimal: int) -> tuple[Places, int]:
+    """Cells in the order of the text, each to a delimiter or the end of a line; and how many lines end."""
+    marks = characters == NEWLINE
+    n = int(np.count_nonzero(marks))
+    marks |= characters == delimiter
     if decimal:
         marks |= characters == decimal
     at = np.flatnonzero(marks)
     is_point = characters[at] == decimal
     if 2 * np.count_nonzero(is_point) == len(at) and is_point[::2].all():
         points, ends = at[::2].copy(), at[1::2].copy()
+        starts = _starts(ends)
     else:
         which = np.flatnonzero(~is_point)
         ends = at[which]
-        which -= 1  # before the first mark comes the last one, which is the end of a line
-        points = np.where(is_point[which], at[which], ends)
+        starts = _starts(ends)
+        which -= 1
+        which[0] = max(which[0], 0)
+        before = at[which]  # the end of the cell before, or a decimal sign of this one
+        points = np.where(before >= starts, before, ends)
+        points[0] = np.where(is_point[0], before[0], ends[0])
+    return Places(starts, points, ends), n
+
+
+def _starts(ends: np.ndarray) -> np.ndarray:
+    """A cell starts where the one before ends."""
     starts = np.empty_like(ends)
     starts[0] = FRONT
     np.add(ends[:-1], 1, out=starts[1:])
-    return Places(starts, points, ends)
+    return starts
 
 
 def _leave_out_spaces(characters: np.ndarray, places: Places) -> None:
