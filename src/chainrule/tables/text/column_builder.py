@@ -12,6 +12,8 @@ import numpy as np
 from chainrule.nn.columns.notation import MISSING, PLAIN, Notation
 from chainrule.tables.text.infer_notation import certain_decimal_sign, may_be_thousands, notations_of
 
+MOST_GROWTH = 16  # times the rows so far, if so many are expected: the first rows may be shorter than the rest
+
 
 @dataclass(frozen=True, eq=False)
 class Cells:
@@ -35,14 +37,16 @@ class ColumnBuilder:
     notation : how the numbers are written; None for text
     failed : a later cell was no such number: what was read is of no use, and the column must be read again as text
     has_sign : whether a cell held a sign that another notation would read differently
+    expected : about how many rows there will be
     """
 
     def __init__(self, *, as_text: bool = False, known: Notation | None = None) -> None:
         self.notation: Notation | None = None
         self.failed = self.has_sign = False
+        self.expected = 0
         self._undecided, self._known = not as_text, known
         self._has_decimal_point = False  # whether a cell holds a point that cannot stand between thousands
-        self._numbers = array("d")
+        self._numbers, self._n = np.empty(0), 0  # the first n of them are read, the others room for more
         self._codes = array("i")
         self._texts: dict[str, int] = {}
 
@@ -71,7 +75,7 @@ class ColumnBuilder:
             return
         joined = "".join(cells)
         try:
-            self._numbers.extend(to_numbers(cells, self.notation, joined))
+            self.extend_numbers(to_numbers(cells, self.notation, joined))
         except ValueError:
             self._fail()
             return
@@ -92,10 +96,25 @@ class ColumnBuilder:
         self._note_signs([cell], cell, self.notation)
         return number
 
-    def extend_numbers(self, numbers: memoryview) -> None:
-        """The bytes of the numbers of further rows, nan for holes."""
-        if not self.failed:
-            self._numbers.frombytes(numbers)
+    def extend_numbers(self, numbers: np.ndarray | Sequence[float]) -> None:
+        """The numbers of further rows, nan for holes."""
+        if self.failed:
+            return
+        end = self._n + len(numbers)
+        if end > len(self._numbers):
+            self._make_room(end)
+        self._numbers[self._n : end] = numbers
+        self._n = end
+
+    def _make_room(self, n: int) -> None:
+        """For ``n`` numbers and those that are expected; what is never written to takes no memory of the machine."""
+        wanted = max(n + n // 8, min(self.expected + self.expected // 64, MOST_GROWTH * n))
+        try:
+            room = np.empty(wanted)
+        except MemoryError:  # more was expected than comes, or there is no room for what comes
+            room = np.empty(n)
+        room[: self._n] = self._numbers[: self._n]
+        self._numbers = room
 
     @property
     def signs_are_known(self) -> bool:
@@ -109,7 +128,7 @@ class ColumnBuilder:
 
     def _fail(self) -> None:
         self.failed = True
-        self._numbers = array("d")
+        self._numbers = np.empty(0)
 
     def _note_signs(self, cells: Sequence[str], joined: str, notation: Notation) -> None:
         """Note which signs the cells show; for most columns the first part decides, and later calls return at once."""
@@ -131,7 +150,8 @@ class ColumnBuilder:
     def result(self) -> np.ndarray | Cells:
         """(n,) float64 with nan for holes, or the cells; in memory of its own, which can be resized."""
         if self.notation is not None:
-            return np.array(self._numbers)
+            self._numbers.resize(self._n, refcheck=False)
+            return self._numbers
         return Cells(np.array(self._codes, np.int32), list(self._texts))
 
 

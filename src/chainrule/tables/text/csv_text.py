@@ -34,6 +34,7 @@ class CsvText:
     source : the path, for messages
     notes : assumptions that the user should know of
     names : the columns, stripped of spaces, none empty, all different
+    expected_rows : about how many there are, by the first of them; 0 while these are read
     header_line : the line on which the header begins, from 1
     delimiter : comma, semicolon, tab or pipe, whichever is most frequent in the header outside quotes. csv.Sniffer
         guesses from the cells, and errs
@@ -42,6 +43,7 @@ class CsvText:
     def __init__(self, path: Path) -> None:
         self.source, self._path = str(path), path
         self.notes: list[str] = []
+        self.expected_rows = 0
         self._encoding = self._find_encoding()
         self.delimiter = self._choose_delimiter()
         first = next(self._records(), None)
@@ -87,7 +89,9 @@ class CsvText:
             for _, row in records.of(block):
                 n += 1
                 yield row
-        blocks.size = max(blocks.size, ROWS_PER_BLOCK * n_bytes // max(1, n))
+        bytes_per_row = n_bytes / max(1, n)
+        blocks.size = max(blocks.size, int(ROWS_PER_BLOCK * bytes_per_row))
+        self.expected_rows = int(self._path.stat().st_size / max(1, bytes_per_row))
 
     def _plain_rows(self, block: bytes, decimal: str) -> PlainRows | None:
         """None also for a single column, in which an empty line may be a hole or none."""

@@ -21,6 +21,8 @@ def fill_builders(text: CsvText, builders: Mapping[int, ColumnBuilder]) -> None:
     empty = True
     for part in text.parts(n, lambda: _decimal_sign(builders)):
         empty = False
+        for builder in builders.values():
+            builder.expected = text.expected_rows
         if isinstance(part, PlainRows):
             _extend(builders, part)
         else:
@@ -54,10 +56,8 @@ def _extend_numbers(builders: list[ColumnBuilder], rows: PlainRows, columns: lis
         row, j = divmod(at, len(columns))
         if not builders[j].failed:
             found.values[row, j] = builders[j].read(rows.text(row, columns[j]))
-    numbers = np.ascontiguousarray(found.values.T).data.cast("B")
-    n_bytes = len(numbers) // len(columns)
     for j, builder in enumerate(builders):
-        builder.extend_numbers(numbers[j * n_bytes : (j + 1) * n_bytes])
+        builder.extend_numbers(found.values[:, j])
     unsure = [j for j, builder in enumerate(builders) if not builder.signs_are_known]
     if unsure and found.pointed.any():
         pointed, grouped = found.pointed[:, unsure], found.grouped[:, unsure]
