@@ -22,7 +22,7 @@ from chainrule.nn.columns.column_data import Categorical
 from chainrule.nn.columns.notation import MISSING, Notation
 
 TITLE = "nasty text files, in blocks and cell by cell"
-CASES = 20_000
+CASES = 5_000
 
 Cell = Callable[[random.Random], str]
 SIGNS = "0123456789.,-+eE '\u2019\xa0_"

@@ -18,7 +18,7 @@ from chainrule.tables.text.records import DELIMITERS, Records
 
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 WESTERN = "cp1252"  # Windows-1252: latin-1 with letters in place of control characters
-BLOCK = 1 << 20  # bytes checked at a time
+BLOCK = 1 << 18  # bytes checked at a time
 LONGEST_LINE = 1 << 24  # characters of a line of the header: 250,000 names of sixty
 ROWS_PER_BLOCK = 4  # at least, of a very wide table
 LONGEST_HEADER = 1 << 20  # characters of several lines; a quote that is still open then was never closed
