@@ -9,9 +9,9 @@ from campaigns.running import HEADER, run_campaign
 
 NAMES = [
     "gradients", "agreement", "invariances", "same_bits", "model_files", "checkpoint_files", "shown_files",
-    "array_files", "arrays", "permutations", "kills", "failing_calls", "full_disk", "signals", "one_owner",
-    "concurrent_starts", "allocations", "divergences", "threads", "divided_fits",
-    "interrupted_steps", "environments", "soak",
+    "array_files", "arrays", "permutations", "text_files", "kills", "failing_calls", "full_disk", "signals",
+    "one_owner", "concurrent_starts", "allocations", "divergences", "threads", "divided_fits", "interrupted_steps",
+    "environments", "soak",
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from campaigns.tally import Tally
 from chainrule.errors import DataError
 from chainrule.nn.columns.column_data import Categorical
 from chainrule.tables.table import Table
-from chainrule.tables.text import csv_reader
+from chainrule.tables.text import fill_builders
 
 TITLE = "tables of permuted rows and columns"
 CASES = 2_000
@@ -120,7 +120,7 @@ def readings(rng: random.Random, columns: dict[str, Column], folder: Path) -> It
         order = rng.sample(range(n), n)
         (folder / "t.csv").write_bytes(as_text(rng, columns, order))
         with mock.patch.multiple(
-            csv_reader, CELLS_PER_PART=rng.choice([1, 60, 1 << 14]), MIN_ROWS=rng.choice([1, 3, 16])
+            fill_builders, CELLS_PER_PART=rng.choice([1, 60, 1 << 14]), MIN_ROWS=rng.choice([1, 3, 16])
         ):
             try:
                 yield numbers(cr.read_table(folder / "t.csv", target="y"), order)

@@ -31,10 +31,10 @@ from chainrule.cli.training.data import read_training_data
 from chainrule.nn.columns import table_encoder
 from chainrule.tables.arrays import array_reader, split_without_copy
 from chainrule.tables.frames import arrow_files
-from chainrule.tables.text import csv_reader
+from chainrule.tables.text import csv_reader, fill_builders
 
 # As small relative to this table as they are relative to a large one.
-table_encoder.PART, csv_reader.CELLS_PER_PART, arrow_files.CELLS_AT_ONCE = 1 << 12, 1 << 12, 1
+table_encoder.PART, fill_builders.CELLS_PER_PART, arrow_files.CELLS_AT_ONCE = 1 << 12, 1 << 12, 1
 array_reader.PART = split_without_copy.PART = 1 << 16
 
 def resident(name):

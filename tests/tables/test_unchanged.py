@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule.cli.main import main
 from chainrule.cli.runs import job
 from chainrule.errors import DataError
-from chainrule.tables.text import csv_reader
+from chainrule.tables.text import csv_reader, fill_builders
 from chainrule.tables.unchanged import unchanged
 
 BEFORE = "a,b,y\n" + "".join(f"{i},x,{i}\n" for i in range(50))
@@ -47,16 +47,16 @@ def table(tmp_path, monkeypatch):
     """A file that changes after its first reading, by the change that is asked for."""
     path = tmp_path / "t.csv"
     path.write_text(BEFORE)
-    fill, found = csv_reader._fill, path.stat()
+    fill, found = csv_reader.fill_builders, path.stat()
 
     def prepare(change):
         def fill_and_change(text, builders):
             fill(text, builders)
-            monkeypatch.setattr(csv_reader, "_fill", fill)
+            monkeypatch.setattr(csv_reader, "fill_builders", fill)
             time.sleep(0.02)  # a tick of the clock that dates files
             change(path, (found.st_atime_ns, found.st_mtime_ns))
 
-        monkeypatch.setattr(csv_reader, "_fill", fill_and_change)
+        monkeypatch.setattr(csv_reader, "fill_builders", fill_and_change)
         return path
 
     return prepare
@@ -65,7 +65,7 @@ def table(tmp_path, monkeypatch):
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("surprise", ["", "50,x,2.5.1\n"], ids=["one reading", "two readings"])
 def test_a_csv_file_that_changes_while_it_is_read_is_refused(table, monkeypatch, change, surprise):
-    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 1)
+    monkeypatch.setattr(fill_builders, "CELLS_PER_PART", 1)
     path = table(change)
     if surprise:
         path.write_text(BEFORE + surprise)

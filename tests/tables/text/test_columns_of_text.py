@@ -10,7 +10,7 @@ import pytest
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.columns.column_data import Categorical
 from chainrule.tables.readers import read_table
-from chainrule.tables.text import csv_reader
+from chainrule.tables.text import fill_builders
 
 NAN = np.nan
 
@@ -54,8 +54,8 @@ def test_columns_of_numbers_booleans_and_missing_values(column, cells, values):
 
 def test_a_cell_that_changes_the_type_of_a_column_late_in_the_file(column, monkeypatch):
     """The first part of a file decides how it is read; a later surprise must give what a small file gives."""
-    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 8)
-    monkeypatch.setattr(csv_reader, "MIN_ROWS", 1)
+    monkeypatch.setattr(fill_builders, "CELLS_PER_PART", 8)
+    monkeypatch.setattr(fill_builders, "MIN_ROWS", 1)
     many = ["2"] * 20
     np.testing.assert_array_equal(column(*many, "", "3,5")[-3:], [2, NAN, 3.5])
     np.testing.assert_array_equal(column(*many, "")[-2:], [2, NAN])

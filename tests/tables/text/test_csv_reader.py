@@ -18,7 +18,7 @@ from chainrule.errors import DataError, OptionError, OutOfMemoryError
 from chainrule.nn.columns.notation import PLAIN
 from chainrule.tables import readers
 from chainrule.tables.readers import read_table
-from chainrule.tables.text import csv_reader
+from chainrule.tables.text import fill_builders
 from chainrule.tables.text.parsing import cell_kind
 from tables.messages import check_message
 
@@ -342,7 +342,7 @@ def test_fast_and_strict_number_parsing_give_the_same_bits(tmp_path_factory, row
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=quoting)
         writer.writerows([[f"c{i}" for i in range(len(rows[0]))], *rows])
-    with mock.patch.multiple(csv_reader, CELLS_PER_PART=4, MIN_ROWS=1):
+    with mock.patch.multiple(fill_builders, CELLS_PER_PART=4, MIN_ROWS=1):
         X = read_table(path, need_target=False).features
     strict = np.array([[PLAIN.number(cell.strip()) for cell in row] for row in rows])
     np.testing.assert_array_equal(X.view(np.int64), strict.view(np.int64))
@@ -361,7 +361,7 @@ def test_fast_number_parsing_accepts_only_what_strict_parsing_does(tmp_path_fact
     except ValueError:
         try:
             with mock.patch.multiple(
-                csv_reader, CELLS_PER_PART=2, MIN_ROWS=1
+                fill_builders, CELLS_PER_PART=2, MIN_ROWS=1
             ):  # the first rows decide, this one is read quickly
                 value = read_table(path, need_target=False).columns["b"][-1]
         except DataError as error:
@@ -369,7 +369,7 @@ def test_fast_number_parsing_accepts_only_what_strict_parsing_does(tmp_path_fact
         else:  # 1,234.5 and 1 234: numbers with signs between thousands
             assert value == float(re.sub("[, \xa0']", "", cell.strip()))
     else:
-        with mock.patch.multiple(csv_reader, CELLS_PER_PART=2, MIN_ROWS=1):
+        with mock.patch.multiple(fill_builders, CELLS_PER_PART=2, MIN_ROWS=1):
             value = read_table(path, need_target=False).columns["b"][-1]
         assert value == pytest.approx(expected, rel=0, nan_ok=True)
 

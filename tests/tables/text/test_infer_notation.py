@@ -15,7 +15,7 @@ from chainrule.nn.columns.notation import APOSTROPHES, PLAIN, SPACES, Notation
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_columns import column_from
 from chainrule.tables.splitting.group_and_time_columns import read_times
-from chainrule.tables.text import csv_reader
+from chainrule.tables.text import fill_builders
 from chainrule.tables.text.infer_notation import match_known_notation
 
 COMMA, GERMAN, ENGLISH = Notation(","), Notation(",", "."), Notation(".", ",")
@@ -68,8 +68,8 @@ FILES = {
 
 @pytest.mark.parametrize("columns", FILES.values(), ids=FILES)
 def test_decimal_signs_do_not_depend_on_the_order_of_rows(write, monkeypatch, columns):
-    monkeypatch.setattr(csv_reader, "CELLS_PER_PART", 1)
-    monkeypatch.setattr(csv_reader, "MIN_ROWS", 4)
+    monkeypatch.setattr(fill_builders, "CELLS_PER_PART", 1)
+    monkeypatch.setattr(fill_builders, "MIN_ROWS", 4)
     rng = np.random.default_rng(0)
     n = 23
     cells = {name: [texts[min(i, len(texts) - 1)] for i in range(n)] for name, texts in columns.items()}

@@ -58,8 +58,8 @@ class Phases(NamedTuple):
 
 class _Part(NamedTuple):
     launch: Divisible
-    reads: tuple[tuple[int, int], ...]  # cells [start, stop)
-    writes: tuple[tuple[int, int], ...]
+    reads: frozenset[int]  # cells
+    writes: frozenset[int]
     cost: float
 
 
@@ -118,8 +118,8 @@ def _in_cells(pieces: Sequence[Sequence[Divisible]]) -> list[list[_Part]]:
     borders = sorted({b for parts in touched for _, *both in parts for spans in both for span in spans for b in span})
     cell = {border: number for number, border in enumerate(borders)}
 
-    def cells(spans: Iterable[Span]) -> tuple[tuple[int, int], ...]:
-        return tuple((cell[start], cell[stop]) for start, stop in spans)
+    def cells(spans: Iterable[Span]) -> frozenset[int]:
+        return frozenset(number for start, stop in spans for number in range(cell[start], cell[stop]))
 
     return [
         [_Part(launch, cells(reads), cells(writes), launch.cost) for launch, reads, writes in parts]
@@ -133,8 +133,8 @@ class _Phase:
     def __init__(self, threads: int) -> None:
         self.launches: list[list[Divisible]] = [[] for _ in range(threads)]
         self._load = [0.0] * threads
-        self._writer: dict[int, int] = {}  # of a cell, in this phase
-        self._readers: dict[int, set[int]] = {}
+        self._written: list[set[int]] = [set() for _ in range(threads)]  # cells, by each thread in this phase
+        self._read: list[set[int]] = [set() for _ in range(threads)]
         self._read_later: set[int] = set()  # by launches that have to wait for the next phase
         self._written_later: set[int] = set()
 
@@ -148,31 +148,22 @@ class _Phase:
                     self._take(part, thread)
                 return True
         for part in parts:
-            self._read_later.update(_each(part.reads))
-            self._written_later.update(_each(part.writes))
+            self._read_later.update(part.reads)
+            self._written_later.update(part.writes)
         return False
 
     def _may(self, part: _Part, thread: int) -> bool:
-        for cell in _each(part.reads):
-            if self._writer.get(cell, thread) != thread or cell in self._written_later:
-                return False
-        return not any(
-            self._writer.get(cell, thread) != thread
-            or cell in self._written_later
-            or cell in self._read_later
-            or self._readers.get(cell, set()) - {thread}
-            for cell in _each(part.writes)
+        apart = self._written_later.isdisjoint
+        if not (apart(part.reads) and apart(part.writes) and self._read_later.isdisjoint(part.writes)):
+            return False
+        return all(
+            written.isdisjoint(part.reads) and written.isdisjoint(part.writes) and read.isdisjoint(part.writes)
+            for other, (written, read) in enumerate(zip(self._written, self._read, strict=True))
+            if other != thread
         )
 
     def _take(self, part: _Part, thread: int) -> None:
         self.launches[thread].append(part.launch)
         self._load[thread] += part.cost
-        for cell in _each(part.reads):
-            self._readers.setdefault(cell, set()).add(thread)
-        for cell in _each(part.writes):
-            self._writer[cell] = thread
-
-
-def _each(ranges: Iterable[tuple[int, int]]) -> Iterable[int]:
-    for start, stop in ranges:
-        yield from range(start, stop)
+        self._read[thread].update(part.reads)
+        self._written[thread].update(part.writes)

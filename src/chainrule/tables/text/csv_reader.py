@@ -1,14 +1,12 @@
 """Tables from delimited text.
 
-They are read with the csv module and ``float``, part by part and column by column: besides the numbers only one part is
-ever in memory. ``np.loadtxt`` was faster (0.6 s against 1.0 s for 100,000 x 30 numbers of 17 digits, 56 MiB) and not
-taken: it cuts and skips rows silently, and its errors name no column.
+Rows are read part by part and column by column: besides the columns only one part is ever in memory. Numbers of rows
+without quotes are read all at once, with the bits of ``float``, everything else by the csv module and cell by cell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +19,12 @@ from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 from chainrule.tables.text.column_builder import Cells, ColumnBuilder
 from chainrule.tables.text.csv_text import CsvText
+from chainrule.tables.text.fill_builders import fill_builders
 from chainrule.tables.text.infer_notation import complete_notations
 from chainrule.tables.text.infer_target import Target, infer_target, whole_numbers
 from chainrule.tables.text.infer_type import InferredType, infer_type
 from chainrule.tables.text.parsing import cell_kind
 from chainrule.tables.text.refusals import Refuse
-
-CELLS_PER_PART = 1 << 14  # held as text at a time: more of them leave the caches, and take half as long again
-MIN_ROWS = 16  # of a part, so that a very wide table is not read a row at a time
 
 
 def read_csv(path: Path, selection: Selection) -> Table:
@@ -89,7 +85,7 @@ def _read_once_or_twice(
         )
         for i in [*chosen, *([] if target is None else [target])]
     }
-    _fill(text, builders)
+    fill_builders(text, builders)
     again = [i for i, builder in builders.items() if builder.failed or (i == target and _is_large(builder))]
     _reread_as_text(text, builders, again)
     return builders
@@ -150,7 +146,7 @@ def _reread_as_text(text: CsvText, builders: dict[int, ColumnBuilder], which: Se
     """Replace the builders of these columns by ones that hold text."""
     again = {i: ColumnBuilder(as_text=True) for i in which}
     if again:
-        _fill(text, again)
+        fill_builders(text, again)
         builders |= again
 
 
@@ -158,7 +154,7 @@ def _decimal_signs(text: CsvText, others: Sequence[int]) -> dict[int, str | None
     """The decimal signs that columns outside the selection are certain to use."""
     builders = {i: ColumnBuilder() for i in others}
     if builders:
-        _fill(text, builders)
+        fill_builders(text, builders)
         _reread_as_text(text, builders, [i for i, builder in builders.items() if builder.failed])
     return {i: builder.certain_decimal_sign() for i, builder in builders.items()}
 
@@ -166,19 +162,6 @@ def _decimal_signs(text: CsvText, others: Sequence[int]) -> dict[int, str | None
 def _note_of_points(name: str) -> str:
     reason = "the other columns do not all have decimal commas"
     return f"column {name!r:.60}: 1.234 is read as 1.234, not as 1234: {reason}"
-
-
-def _fill(text: CsvText, builders: dict[int, ColumnBuilder]) -> None:
-    """Give each builder its column of the whole file."""
-    rows, n = (row for _, row in text.rows()), max(MIN_ROWS, CELLS_PER_PART // len(text.names))
-    part = list(islice(rows, n))
-    if not part:
-        raise text.refuse(f"line {text.header_line}: expected rows below the header, got none")
-    while part:
-        columns = list(zip(*part, strict=True))
-        for i, builder in builders.items():
-            builder.extend(columns[i])
-        part = list(islice(rows, n))
 
 
 def _is_large(builder: ColumnBuilder) -> bool:

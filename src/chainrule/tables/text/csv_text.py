@@ -1,24 +1,26 @@
-"""Delimited text as records: encoding, delimiter, header, lines and quotes."""
+"""Delimited text as rows: encoding, delimiter, header."""
 
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from chainrule.errors import DataError
 from chainrule.plain_text import show
 from chainrule.tables.choose_columns import show_names
+from chainrule.tables.text.blocks import Blocks
+from chainrule.tables.text.plain_rows import PlainRows
+from chainrule.tables.text.records import DELIMITERS, Records
 
-DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 WESTERN = "cp1252"  # Windows-1252: latin-1 with letters in place of control characters
-BLOCK = 1 << 20  # bytes checked at a time
+BLOCK = 1 << 18  # bytes checked at a time
 LONGEST_LINE = 1 << 24  # characters of a line of the header: 250,000 names of sixty
+ROWS_PER_BLOCK = 4  # at least, of a very wide table
 LONGEST_HEADER = 1 << 20  # characters of several lines; a quote that is still open then was never closed
 
 
@@ -32,6 +34,7 @@ class CsvText:
     source : the path, for messages
     notes : assumptions that the user should know of
     names : the columns, stripped of spaces, none empty, all different
+    expected_rows : about how many there are, by the first of them; 0 while these are read
     header_line : the line on which the header begins, from 1
     delimiter : comma, semicolon, tab or pipe, whichever is most frequent in the header outside quotes. csv.Sniffer
         guesses from the cells, and errs
@@ -40,6 +43,7 @@ class CsvText:
     def __init__(self, path: Path) -> None:
         self.source, self._path = str(path), path
         self.notes: list[str] = []
+        self.expected_rows = 0
         self._encoding = self._find_encoding()
         self.delimiter = self._choose_delimiter()
         first = next(self._records(), None)
@@ -52,6 +56,47 @@ class CsvText:
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Each row below the header with the line on which it begins. Empty lines between rows are skipped."""
         return islice(self._records(), 1, None)
+
+    def parts(self, n_rows: int, decimal: Callable[[], str]) -> Iterator[list[list[str]] | PlainRows]:
+        """All rows below the header, in parts: rows as lists, the first ``n_rows`` at least, and plain ones.
+
+        Parameters
+        ----------
+        n_rows : that are lists of one part
+        decimal : the decimal sign by which plain rows are read, asked for when a part is
+        """
+        with Blocks(self._path, self._encoding) as blocks:
+            records = Records(blocks, self.delimiter, self.refuse)
+            rows = self._first_rows(blocks, records, n_rows)
+            next(rows, None)  # the header
+            while part := list(islice(rows, n_rows)):
+                yield part
+            while block := blocks.next():
+                plain = self._plain_rows(block, decimal())
+                if plain is not None:
+                    records.skip(len(plain))
+                    yield plain
+                    continue
+                rows = (row for _, row in records.of(block))
+                while part := list(islice(rows, n_rows)):
+                    yield part
+
+    def _first_rows(self, blocks: Blocks, records: Records, n_rows: int) -> Iterator[list[str]]:
+        """The rows of the first blocks, until they are more than ``n_rows``; from then on blocks have several rows."""
+        n = n_bytes = 0
+        while n <= n_rows and (block := blocks.next()):
+            n_bytes += len(block)
+            for _, row in records.of(block):
+                n += 1
+                yield row
+        bytes_per_row = n_bytes / max(1, n)
+        blocks.size = max(blocks.size, int(ROWS_PER_BLOCK * bytes_per_row))
+        self.expected_rows = int(self._path.stat().st_size / max(1, bytes_per_row))
+
+    def _plain_rows(self, block: bytes, decimal: str) -> PlainRows | None:
+        """None also for a single column, in which an empty line may be a hole or none."""
+        width = len(self.names)
+        return PlainRows.of(block, self.delimiter, decimal, width) if width > 1 else None
 
     def row(self, index: int) -> tuple[int, list[str]]:
         """The row of that index, from 0."""
@@ -90,25 +135,34 @@ class CsvText:
     def _first_undecodable(self, encoding: str) -> tuple[int, int] | None:
         """Line and value of the first byte that is no text in this encoding; None if all bytes are."""
         decoder = codecs.getincrementaldecoder(encoding)()
-        line, last = 1, b""
+        done, memory = 0, bytearray(BLOCK)  # the same for each block: new memory takes longer than to look at it
         with self._path.open("rb") as file:
-            while block := file.read(BLOCK):
+            while n := file.readinto(memory):
+                block = memory if n == BLOCK else memory[:n]
                 held = decoder.getstate()[0]  # the start of a character that the end of the last block cut
                 nul = block.find(b"\0") if encoding != "utf-16" else -1
                 try:
-                    decoder.decode(block if nul < 0 else block[:nul])
+                    if held or nul >= 0 or encoding == "utf-16" or not block.isascii():
+                        decoder.decode(bytes(block if nul < 0 else block[:nul]))
                 except UnicodeDecodeError as error:
-                    at = error.start - len(held)
-                    return (line, held[at]) if at < 0 else (line + _line_ends(block[:at], last), block[at])
+                    return self._line_and_byte(done - len(held) + error.start)
                 if nul >= 0:
-                    return line + _line_ends(block[:nul], last), 0
-                line += _line_ends(block, last)
-                last = block[-1:]
+                    return self._line_and_byte(done + nul)
+                done += n
             try:
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError as error:
-                return line, error.object[error.start]
+                return self._line_and_byte(done - len(error.object) + error.start)
         return None
+
+    def _line_and_byte(self, position: int) -> tuple[int, int]:
+        """The line, from 1, and the value of a byte of the file."""
+        line, last, left = 1, b"", position
+        with self._path.open("rb") as file:
+            while left and (block := file.read(min(BLOCK, left))):
+                line += _line_ends(block, last)
+                last, left = block[-1:], left - len(block)
+            return line, file.read(1)[0]
 
     def _lines(self) -> io.TextIOWrapper:
         return self._path.open(encoding=self._encoding, newline="")
@@ -167,33 +221,10 @@ class CsvText:
             )
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
-        with self._lines() as lines:
-            yield from self._parse(lines)
-
-    def _parse(self, lines: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(lines, delimiter=self.delimiter, strict=True, skipinitialspace=True)
-        line, gap, width = 1, 0, 0
-        try:
-            for row in reader:
-                if len(row) != width or not width:
-                    if not row or (width != 1 and len(row) == 1 and not row[0].strip()):
-                        gap, line = gap or line, reader.line_num + 1
-                        continue
-                    if width:
-                        raise self.refuse(
-                            f"line {line}: expected {width} cells, got {len(row)}, as in "
-                            f"the header (cells are separated by {DELIMITERS[self.delimiter]})"
-                        )
-                    width, gap = len(row), 0
-                elif gap and width == 1:  # with more columns an empty line can be no row
-                    raise self.refuse(f"line {gap}: expected a value, got an empty line")
-                yield line, row
-                line = reader.line_num + 1
-        except csv.Error as error:
-            open_quote = "unexpected end of data" in str(error)
-            what = "its quote is not closed" if open_quote else str(error)
-            hint = "look for a double quote without its partner" if open_quote or "limit" in what else ""
-            raise self.refuse(f"line {line}: the row that begins here cannot be read: {what}", hint) from None
+        with Blocks(self._path, self._encoding) as blocks:
+            records = Records(blocks, self.delimiter, self.refuse)
+            while block := blocks.next():
+                yield from records.of(block)
 
 
 def _line_ends(data: bytes, last: bytes) -> int:
