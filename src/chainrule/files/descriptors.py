@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chainrule.errors import DataError
@@ -37,6 +38,23 @@ def write_all(number: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(number, rest) :]
+
+
+def write_parts(number: int, parts: Iterable[bytes]) -> bytes:
+    """Write one part after the other to a descriptor; returns the SHA-256 of all of them."""
+    digest = hashlib.sha256()
+    for part in parts:
+        write_all(number, part)
+        digest.update(part)
+    return digest.digest()
+
+
+def has_sha256(number: int, expected: bytes) -> bool:
+    """Whether what is left to read from a descriptor has this SHA-256."""
+    digest = hashlib.sha256()
+    while part := os.read(number, PART):
+        digest.update(part)
+    return digest.digest() == expected
 
 
 def has_content(number: int, content: bytes) -> bool:

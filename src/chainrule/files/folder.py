@@ -12,7 +12,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -132,7 +132,7 @@ class Folder:
         with path_in_errors(self.path / name), contextlib.suppress(FileNotFoundError):
             os.unlink(self._at(name), dir_fd=self.number)
 
-    def write_atomically(self, name: str, content: bytes) -> None:
+    def write_atomically(self, name: str, content: bytes | Iterable[bytes]) -> None:
         """Replace a file by ``content`` in one step, or make it: :func:`chainrule.files.atomic_write.replace_file`.
 
         Then the folder is flushed, so that after a power cut too the name stands for the old file or the new one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from chainrule.files.descriptors import not_a_folder, path_in_errors
@@ -11,7 +11,7 @@ from chainrule.files.folder import FileInFolder, Folder
 from chainrule.files.regular_file import FilePath
 
 
-def write_atomically(path: FilePath, content: bytes) -> None:
+def write_atomically(path: FilePath, content: bytes | Iterable[bytes]) -> None:
     """Replace a file in one step, or make it, as :meth:`Folder.write_atomically` in the folder of ``path``."""
     if isinstance(path, FileInFolder):
         path.folder.write_atomically(path.name, content)
