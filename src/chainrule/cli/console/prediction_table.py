@@ -25,7 +25,7 @@ from chainrule.plain_text import csv_cell
 
 CELLS_AT_ONCE = 1 << 16  # of a CSV
 LETTERS_AT_ONCE = 1 << 24  # of names of classes
-ROW_GROUP = 1 << 22  # cells of a Parquet file that are compressed together
+ROW_GROUP = 1 << 22  # cells, and letters in them, of a Parquet file that are compressed together
 
 
 class Part(NamedTuple):
@@ -199,14 +199,22 @@ class _Sink(io.RawIOBase):
 
 def _row_groups(parts: Iterator[Part]) -> Iterator[Part]:
     """Parts put together as long as they are small, so that a row group is not."""
-    held, cells = list[Part](), 0
+    held, size = list[Part](), 0
     for part in parts:
-        held, cells = [*held, part], cells + part.values.size + part.probabilities.size
-        if cells >= ROW_GROUP:
-            yield _joined(held)
-            held, cells = [], 0
+        for rows in _slices(part, ROW_GROUP):
+            held.append(Part(part.values[rows], part.probabilities[rows]))
+            size += _size(held[-1])
+            if size >= ROW_GROUP:
+                yield _joined(held)
+                held, size = [], 0
     if held:
         yield _joined(held)
+
+
+def _size(part: Part) -> int:
+    """Its cells and the letters in them."""
+    letters = sum(map(len, part.values[:, 0].tolist())) if part.values.dtype == object else 0
+    return part.values.size + part.probabilities.size + letters
 
 
 def _joined(parts: Sequence[Part]) -> Part:
