@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.nn.losses.names import find_loss
 from chainrule.train.out_of_fold.ensemble_loss import deviance_of_ensemble
 from chainrule.train.out_of_fold.predictions import OutOfFoldPart
+from chainrule.train.shrinkage import deviance
 
 ROWS, MEMBERS = 2_000, 8
 
@@ -36,3 +38,17 @@ def test_a_row_that_is_surely_right_has_a_finite_focal_loss():
     for gamma in (0.0, 0.5, 2.0):
         found = deviance_of_ensemble(cr.Focal(gamma=gamma).bind(2), [part], np.zeros(2), 8, 1.0)
         assert found == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "loss", ["softmax_cross_entropy", "focal", "sigmoid_cross_entropy", "poisson", "absolute_error"]
+)
+def test_the_loss_of_rows_in_pieces_is_that_of_all(loss, rng, monkeypatch):
+    loss = find_loss(loss, 3)
+    classify = loss.task == "classify"
+    targets = rng.integers(0, 3, 50).astype(np.int32) if classify else rng.integers(0, 2, (50, 3)).astype(float)
+    weights = np.where(np.arange(50) < 20, 0, rng.random(50))
+    part = OutOfFoldPart((1, 3), np.arange(50), rng.normal(size=(2, 50, 3)), targets, weights)
+    whole = deviance_of_ensemble(loss, [part], np.ones(3), 8, 0.7)
+    monkeypatch.setattr(deviance, "LOGITS_AT_ONCE", 2 * 3 * 7)
+    assert deviance_of_ensemble(loss, [part], np.ones(3), 8, 0.7) == pytest.approx(whole, rel=1e-12)

@@ -25,7 +25,7 @@ import numpy as np
 
 from chainrule.nn.losses.names import Focal, Gamma, Loss, Poisson
 from chainrule.train.out_of_fold.predictions import OutOfFoldPart
-from chainrule.train.shrinkage.deviance import perfect_loss, summed_loss
+from chainrule.train.shrinkage.deviance import perfect_loss, pieces_of, summed_loss
 from chainrule.train.shrinkage.held_out import HeldOutPredictions
 
 Factors = np.ndarray | float
@@ -41,12 +41,22 @@ def deviance_of_ensemble(
 
 
 def _of_part(loss: Loss, part: OutOfFoldPart, constant: np.ndarray, members: int, factors: Factors) -> float:
+    whole = HeldOutPredictions(part.logits[0], constant, part.targets, part.weights)
+    pieces = (part.take(rows) for rows in pieces_of(len(part.rows), part.logits[:, :1].size))
+    found, by_members = np.sum([_of_piece(loss, piece, constant, members, factors) for piece in pieces], axis=0)
+    return float(found - perfect_loss(loss, whole) - by_members)
+
+
+def _of_piece(
+    loss: Loss, part: OutOfFoldPart, constant: np.ndarray, members: int, factors: Factors
+) -> tuple[float, float]:
+    """sum_i w_i l_i of the members that there are, and what more of them would take from it."""
     z = constant + factors * (part.logits - constant)
     mean = part._replace(logits=z).mean_logits(loss)
     held_out = HeldOutPredictions(mean, constant, part.targets, part.weights)
-    found = summed_loss(loss, held_out, mean) - perfect_loss(loss, held_out)
+    found = summed_loss(loss, held_out, mean)
     missing = 1 / len(z) - 1 / members
-    return found - missing * _spread(loss, held_out, z) if len(z) > 1 and missing > 0 else found
+    return found, missing * _spread(loss, held_out, z) if len(z) > 1 and missing > 0 else 0.0
 
 
 def _spread(loss: Loss, held_out: HeldOutPredictions, z: np.ndarray) -> float:
