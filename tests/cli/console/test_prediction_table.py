@@ -118,3 +118,12 @@ def test_memory_does_not_grow_with_the_rows(rng):
     tracemalloc.stop()
     assert size > 40e6
     assert most < 32e6
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_answers_in_parts_on_every_backend(loss, backend, rng):
+    net, X = cr.MLP(LOSSES[loss], loss=loss, backend=backend), rng.normal(size=(70, 4)).astype(np.float32)
+    rows = "".join(as_csv(prediction_table(net, X))).splitlines()
+    assert len(rows) == 71
+    first = np.asarray(net.predict(X)).reshape(70, -1)[:, 0]
+    np.testing.assert_array_equal([float(row.split(",")[0]) for row in rows[1:]], first)
