@@ -160,6 +160,45 @@ def _layers(parameters: int) -> list[int]:
     return [width, width, width, 2]
 
 
+# ---- classes
+
+EVALUATED, WIDE = 5_000, 1_000  # rows, and classes
+
+
+def classes_and_rows(folder: Path, classes: int, rows: int) -> tuple[str, str]:
+    """A model of so many classes with its initial weights, and rows with a class each; the paths of both."""
+    model, data = folder / f"classes-{classes}.safetensors", folder / f"classes-{classes}-{rows}.npz"
+    if not model.exists():
+        import chainrule as cr
+
+        net = cr.MLP([32, 64, classes])
+        net.preparation = cr.Preparation(classes=tuple(f"c{i:06}" for i in range(classes)))
+        net.save(model)
+    if not data.exists():
+        rng = np.random.default_rng(0)
+        X, y = rng.standard_normal((rows, 32), np.float32), rng.permutation(np.resize(np.arange(classes), rows))
+        np.savez(data, X=X, y=np.array([f"c{i:06}" for i in y]))
+        np.save(data.with_suffix(".npy"), X)
+    return str(model), str(data)
+
+
+@curve("chainrule evaluate, 5,000 rows", "classes", (100, 1_000, 10_000))
+def evaluate_classes(classes: int, folder: Path) -> Work:
+    model, data = classes_and_rows(folder, classes, EVALUATED)
+    from chainrule.cli.main import main
+
+    return lambda: main(["evaluate", model, data, "--device", "cpu"])
+
+
+@curve("chainrule predict to CSV, 1,000 classes", "rows x classes", (400_000, 4_000_000, 40_000_000))
+def predict_to_csv(cells: int, folder: Path) -> Work:
+    model, data = classes_and_rows(folder, WIDE, max(1, cells // WIDE))
+    from chainrule.cli.main import main
+
+    rows, out = str(Path(data).with_suffix(".npy")), str(folder / "predictions.csv")
+    return lambda: main(["predict", model, rows, "--device", "cpu", "-o", out])
+
+
 # ---- in a process of its own ------------------------------------------------------------------------
 
 

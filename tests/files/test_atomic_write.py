@@ -141,6 +141,24 @@ def test_a_disk_that_returns_other_bytes_is_an_error(tmp_path, monkeypatch):
         assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
 
+def test_a_file_written_part_by_part_is_whole_or_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    write_atomically(path, (part for part in (b"con", b"", b"tent")))
+    assert path.read_bytes() == b"content"
+
+    def half():
+        yield b"half"
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        write_atomically(path, half())
+    read_back = atomic_write._read_back
+    monkeypatch.setattr(atomic_write, "_read_back", lambda at, c, fd: (at.write_bytes(b"newer"), read_back(at, c, fd)))
+    with pytest.raises(OSError, match="does not hold what was written"):
+        write_atomically(path, iter([b"new"]))
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"content"]
+
+
 def test_a_file_system_that_cannot_fsync_folders(tmp_path, monkeypatch):
     fsync = os.fsync
 

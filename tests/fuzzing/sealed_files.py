@@ -78,7 +78,7 @@ class ModelFiles(Target):
         with np.errstate(all="ignore"), contextlib.suppress(cr.DataError):  # rows that do not fit are refused
             rows = np.ones((2, net.n_in))
             net.predict(rows)
-            as_csv(prediction_table(net, rows))
+            "".join(as_csv(prediction_table(net, rows)))
             if net.preparation.encoder is not None:
                 net.predict_table(_table_for(net.preparation.encoder))
         return "opened"

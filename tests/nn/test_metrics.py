@@ -103,11 +103,6 @@ def test_metrics_that_are_not_defined():
     assert metrics.balanced_accuracy(labels, np.array([0, 0, 1, 2]), np.array([1.0, 1, 1, 0])) == pytest.approx(2 / 3)
 
 
-def test_a_confusion_matrix_has_true_classes_down_and_predicted_ones_across():
-    found = metrics.confusion_matrix(np.array([0, 0, 0, 1, 3]), np.array([0, 1, 1, 1, 0], np.int32), 4)
-    assert found.tolist() == [[1, 2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
-
-
 @pytest.mark.parametrize("weights", [None, [2.0, 1, 0.3, 1, 1, 0.7, 3]])
 @pytest.mark.parametrize("value", [0.1, 1e-170, 1e17 + 16, -3.7])
 def test_r2_of_a_target_that_never_changes_is_0(value, weights):

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from chainrule.plots.score_pictures import MOST_CLASSES, MOST_POINTS, draw_confusion, draw_predictions, merge_rare
+from chainrule.plots.score_pictures import MOST_POINTS, draw_confusion, draw_predictions
 
 
 def elements(picture: str, name: str) -> list[ET.Element]:
@@ -29,23 +29,6 @@ def test_confusion_matrix_shows_each_count_in_its_cell(rng):
     x, y = (np.unique([float(cell[i]) for cell in cells]) for i in (0, 1))
     placed = [(int(np.searchsorted(y, float(b))), int(np.searchsorted(x, float(a)))) for a, b in cells]
     assert placed == [(0, 0), (0, 2), (1, 1), (2, 0)], "true classes go down, predicted ones across"
-
-
-def test_confusion_matrix_merges_rare_classes(rng):
-    counts = rng.integers(0, 9, (100, 100))
-    counts[[3, 50]] += 1000
-    merged, names = merge_rare(counts, [f"c{i}" for i in range(100)], MOST_CLASSES)
-    assert merged.shape == (MOST_CLASSES, MOST_CLASSES)
-    assert merged.sum() == counts.sum()
-    assert names[-1] == "61 others"
-    kept = [int(name[1:]) for name in names[:-1]]
-    assert {3, 50} <= set(kept)
-    assert kept == sorted(kept)
-    np.testing.assert_array_equal(merged[:-1, :-1], counts[np.ix_(kept, kept)])
-    rest = [i for i in range(100) if i not in kept]
-    assert merged[-1, -1] == counts[np.ix_(rest, rest)].sum()
-    assert merged[0, -1] == counts[kept[0], rest].sum()
-    assert "61 others" in draw_confusion(counts, [f"c{i}" for i in range(100)])
 
 
 def dots(picture: str) -> np.ndarray:

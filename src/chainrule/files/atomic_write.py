@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from chainrule.files.descriptors import (
@@ -15,10 +16,12 @@ from chainrule.files.descriptors import (
     cut_name,
     flush_to_disk,
     has_content,
+    has_sha256,
     owner_readable,
     path_in_errors,
     set_permissions,
     write_all,
+    write_parts,
 )
 from chainrule.files.regular_file import AS_BYTES, NO_LINKS, NO_WAITING, refuse_irregular
 
@@ -27,6 +30,9 @@ TEMPORARY = ".tmp"  # how the name of a file ends that is not whole yet; it begi
 
 def replace_file(path: Path, content: Content, dir_fd: int | None = None) -> None:
     """Replace the file ``path`` by ``content``, or make it.
+
+    Parts of a content are written as they come, so that they never are in memory together; a part that raises leaves
+    the old file as it was. They are compared with the disk by their SHA-256.
 
     The content goes to a temporary beside it, which nobody else can have made, is flushed to the disk and read back;
     only then is the temporary renamed. The permissions of a file that is replaced are kept; a link is replaced, not
@@ -47,11 +53,11 @@ def replace_file(path: Path, content: Content, dir_fd: int | None = None) -> Non
             try:
                 if mode is not None:
                     set_permissions(number, mode)
-                write_all(number, content)
+                is_content = _write(number, content)
                 flush_to_disk(number)
             finally:
                 os.close(number)
-            _read_back(temporary, content, dir_fd)
+            _read_back(temporary, is_content, dir_fd)
             os.replace(at(temporary, dir_fd), at(path, dir_fd), src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -92,11 +98,19 @@ def _make_temporary(path: Path, mode: int, dir_fd: int | None) -> tuple[Path, in
             return temporary, os.open(at(temporary, dir_fd), flags, mode, dir_fd=dir_fd)
 
 
-def _read_back(path: Path, content: Content, dir_fd: int | None) -> None:
+def _write(number: int, content: Content) -> Callable[[int], bool]:
+    """Write all of ``content`` to a descriptor; returns what tells whether another descriptor reads the same."""
+    if isinstance(content, bytes | Sequence):
+        write_all(number, content)
+        return functools.partial(has_content, content=content)
+    return functools.partial(has_sha256, expected=write_parts(number, content))
+
+
+def _read_back(path: Path, is_content: Callable[[int], bool], dir_fd: int | None) -> None:
     """OSError if the disk does not give back what was written to it."""
     number = os.open(at(path, dir_fd), os.O_RDONLY | NO_LINKS | NO_WAITING | AS_BYTES, dir_fd=dir_fd)
     try:
-        is_same = has_content(number, content)
+        is_same = is_content(number)
     finally:
         os.close(number)
     if not is_same:

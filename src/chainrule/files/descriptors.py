@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,7 +20,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-Content: TypeAlias = bytes | Sequence[bytes | memoryview]  # of a file: its bytes, or parts of them in order
+InMemory: TypeAlias = (
+    bytes | Sequence[bytes | memoryview]
+)  # the content of a file: its bytes, or parts of them in order
+Content: TypeAlias = InMemory | Iterable[bytes]  # or parts that are made one by one
 
 LONGEST_NAME = 255  # bytes
 PART = 1 << 20  # bytes read back at a time
@@ -35,7 +39,7 @@ def path_in_errors(path: FilePath) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
 
 
-def write_all(number: int, content: Content) -> None:
+def write_all(number: int, content: InMemory) -> None:
     """Write all of ``content`` to a descriptor: one call of ``os.write`` may take a part only."""
     for part in parts_of(content):
         rest = part
@@ -43,7 +47,24 @@ def write_all(number: int, content: Content) -> None:
             rest = rest[os.write(number, rest) :]
 
 
-def has_content(number: int, content: Content) -> bool:
+def write_parts(number: int, parts: Iterable[bytes]) -> bytes:
+    """Write one part after the other to a descriptor; returns the SHA-256 of all of them."""
+    digest = hashlib.sha256()
+    for part in parts:
+        write_all(number, part)
+        digest.update(part)
+    return digest.digest()
+
+
+def has_sha256(number: int, expected: bytes) -> bool:
+    """Whether what is left to read from a descriptor has this SHA-256."""
+    digest = hashlib.sha256()
+    while part := os.read(number, PART):
+        digest.update(part)
+    return digest.digest() == expected
+
+
+def has_content(number: int, content: InMemory) -> bool:
     """Whether what is left to read from a descriptor is exactly ``content``."""
     for part in parts_of(content):
         rest = part
@@ -56,7 +77,7 @@ def has_content(number: int, content: Content) -> bool:
     return not os.read(number, 1)
 
 
-def parts_of(content: Content) -> Iterator[memoryview]:
+def parts_of(content: InMemory) -> Iterator[memoryview]:
     """The bytes of ``content``, part by part."""
     return map(memoryview, [content] if isinstance(content, bytes) else content)
 

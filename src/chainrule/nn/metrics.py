@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.errors import ShapeError
+from chainrule.nn.class_ranks import ClassRanks
 from chainrule.nn.losses import baselines
 
 Weights = np.ndarray | None
@@ -36,16 +37,14 @@ def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray, sample_weight: 
     return float((right[rows > 0] / rows[rows > 0]).mean()) if rows.any() else np.nan
 
 
-def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """(classes, classes) int64: how many rows of class i were predicted as class j."""
-    pairs = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
 def log_loss(labels: np.ndarray, probabilities: np.ndarray, sample_weight: Weights = None) -> float:
     """-mean_i(log p_i[label_i]), in nats; p is clipped to [eps, 1 - eps], eps that of its dtype, as in scikit-learn."""
-    p = np.asarray(probabilities)[np.arange(len(labels)), labels]
-    return _mean(-np.log(_within_eps(p)), sample_weight)
+    return log_loss_of_own(np.asarray(probabilities)[np.arange(len(labels)), labels], sample_weight)
+
+
+def log_loss_of_own(own: np.ndarray, sample_weight: Weights = None) -> float:
+    """:func:`log_loss` from the probability (n,) that each row has for its own class."""
+    return _mean(-np.log(_within_eps(own)), sample_weight)
 
 
 def binary_log_loss(y: np.ndarray, probabilities: np.ndarray, sample_weight: Weights = None) -> float:
@@ -69,21 +68,40 @@ def roc_auc(y: np.ndarray, scores: np.ndarray, sample_weight: Weights = None) ->
 
     y (n,) of 0 and 1 with scores (n,), or columns of each (n, k); or y (n,) class numbers with scores (n, k), a column
     per class: each against the rest. The unweighted mean over columns; columns without rows of both kinds are left out,
-    and it is nan if none is left. In n log n steps, by ranks. Source: Fawcett 2006, section 7; Hand, Till 2001.
+    and it is nan if none is left. In n log n steps per column, by ranks: :mod:`~chainrule.nn.class_ranks`, or with
+    weights by cumulative sums. Source: Fawcett 2006, section 7; Hand, Till 2001.
     """
     y, scores = np.asarray(y), np.asarray(scores)
     if scores.ndim == 1:
-        return _binary_auc(y > 0.5, scores, sample_weight)
-    is_of_class = y > 0.5 if y.ndim == 2 else y[:, None] == np.arange(scores.shape[1])
-    found = np.array([_binary_auc(c, s, sample_weight) for c, s in zip(is_of_class.T, scores.T, strict=True)])
-    found = found[~np.isnan(found)]
-    return float(found.mean()) if len(found) else np.nan
+        y, scores = (y > 0.5)[:, None], scores[:, None]
+    if sample_weight is None:
+        return mean_area(_ranks(y, scores).areas())
+    columns = (y[:, j] > 0.5 if y.ndim == 2 else y == j for j in range(scores.shape[1]))
+    return mean_area(np.array([_weighted_auc(c, s, sample_weight) for c, s in zip(columns, scores.T, strict=True)]))
 
 
-def _binary_auc(positive: np.ndarray, scores: np.ndarray, sample_weight: Weights) -> float:
+def mean_area(areas: np.ndarray) -> float:
+    """The mean of those that are defined; nan if none is."""
+    defined = areas[~np.isnan(areas)]
+    return float(defined.mean()) if len(defined) else np.nan
+
+
+def _ranks(y: np.ndarray, scores: np.ndarray) -> ClassRanks:
+    if y.ndim == 2:
+        classes, rows = np.nonzero(y.T > 0.5)
+        ranks = ClassRanks(classes, scores[rows, classes])
+    else:
+        rows = np.flatnonzero((y >= 0) & (y < scores.shape[1]))
+        labels = y[rows].astype(np.int64)
+        ranks = ClassRanks.of_labels(labels, scores[rows, labels])
+    ranks.add(scores)
+    return ranks
+
+
+def _weighted_auc(positive: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
     if np.isnan(scores).any():
         return np.nan
-    weights = np.ones(len(scores)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    weights = np.asarray(sample_weight, np.float64)
     _, rank = np.unique(scores, return_inverse=True)
     ones, zeros = np.bincount(rank, weights * positive), np.bincount(rank, weights * ~positive)
     pairs = ones.sum() * zeros.sum()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from chainrule.host_memory import out_of_memory_hint
+from chainrule.nn import predictions
+from chainrule.nn.answers_in_parts import answers_in_parts
+from chainrule.nn.class_ranks import ClassRanks
 from chainrule.nn.losses.names import Gamma, GaussianNLL, Loss, Poisson, Quantile, Task
 from chainrule.nn.metrics import (
     accuracy,
@@ -14,7 +19,9 @@ from chainrule.nn.metrics import (
     gamma_deviance,
     gaussian_nll,
     log_loss,
+    log_loss_of_own,
     mae,
+    mean_area,
     pinball,
     poisson_deviance,
     r2,
@@ -23,6 +30,7 @@ from chainrule.nn.metrics import (
 )
 from chainrule.nn.network import Network
 
+PROBABILITIES_HELD = 1 << 25  # of all classes together, while the rows of each are ranked
 CENTRAL_90 = (
     1.6448536269514722  # standard deviations to either side of the mean that contain 90 % of a normal distribution
 )
@@ -42,7 +50,62 @@ def score(net: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
         return _score_of_regression(net, X, y)
     if net.loss.task == "classify":
         y = net.loss.check_targets(np.asarray(y))  # bool and whole float64, which are no positions to NumPy
+        return score_labels(net, X, y)[0]
     return score_classes(net.loss.task, y, np.asarray(net.predict(X)), np.asarray(net.predict_proba(X)))
+
+
+def score_labels(net: Network, X: np.ndarray, y: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    """:func:`score` of class numbers y, and the classes that the net predicts.
+
+    Of n rows and k classes never more than 2^25 probabilities are in memory. If there are more, a second pass through
+    the net ranks each row's probability of its own class among those of all rows.
+    """
+    be, loss = net.backend, net.loss
+    answers = [
+        predictions.prediction(be, loss, net.dtype, None),
+        of_classes := predictions.probabilities(be, loss, net.dtype),
+    ]
+    n, rows_held = len(y), max(1, PROBABILITIES_HELD // loss.n_out)
+    predicted, own = np.empty(n, answers[0].dtype), np.empty(n, of_classes.dtype)
+    held = np.empty((n, loss.n_out), of_classes.dtype) if n <= rows_held else None
+    for rows, (labels, p) in answers_in_parts(net, X, answers):
+        predicted[rows], own[rows] = labels, p[np.arange(len(p)), y[rows]]
+        if held is not None:
+            held[rows] = p
+    ranks = ClassRanks.of_labels(y, own)
+    again = () if held is not None else (p for _, (p,) in answers_in_parts(net, X, [of_classes]))
+    for block in _blocks(again, rows_held) if held is None else [held]:
+        ranks.add(block)
+    found = {
+        "accuracy": accuracy(y, predicted),
+        "balanced_accuracy": balanced_accuracy(y, predicted),
+        "log_loss": log_loss_of_own(own),
+        "roc_auc": mean_area(ranks.areas()),
+    }
+    return _defined(found), predicted
+
+
+def _blocks(parts: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+    """Parts put together, up to so many rows: the fewer blocks, the less often each class is looked up.
+
+    All blocks are in the same memory.
+    """
+    block, n = np.empty((0, 0)), 0
+    for part in parts:
+        if n + len(part) > len(block):
+            if n:
+                yield block[:n]
+            else:
+                block = np.empty((max(rows, len(part)), part.shape[1]), part.dtype)
+            n = 0
+        block[n : n + len(part)] = part
+        n += len(part)
+    if n:
+        yield block[:n]
+
+
+def _defined(scores: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if not np.isnan(value)}
 
 
 def score_classes(task: Task, y: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -64,7 +127,7 @@ def score_classes(task: Task, y: np.ndarray, predicted: np.ndarray, probabilitie
             "log_loss": binary_log_loss(y, probabilities),
             "roc_auc": roc_auc(y, probabilities),
         }
-    return {name: value for name, value in found.items() if not np.isnan(value)}
+    return _defined(found)
 
 
 def point_prediction(net: Network, predicted: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ COLOUR = "#" + "".join(f"{part:02x}" for part in BLUE)
 MAX_CELL, MIN_CELL, MAX_SIDE = 48, 16, 560  # of a confusion matrix, in pixels
 LETTER_WIDTH = 7.2  # mean, in pixels
 MAX_NAME = 24  # characters
-MOST_CLASSES = 40  # more would leave no room for counts
+MOST_CLASSES = 40  # of a confusion matrix; more would leave no room for counts
 DARK = 0.55  # share of a row, above which the count is written in white
 PANEL, LEFT, RIGHT, TOP, BOTTOM = 440, 76, 20, 44, 56  # of predictions; the panel is square
 PANELS_PER_ROW, MOST_PANELS = 3, 9
@@ -26,9 +26,8 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], *, title: str = "co
     Parameters
     ----------
     counts : (k, k) counts of examples, by true class (rows) and predicted class (columns)
-    names : of the classes; of more than 40 the 39 most frequent are shown, and the others as one
+    names : of the classes, at most :data:`MOST_CLASSES`
     """
-    counts, names = merge_rare(np.asarray(counts), names, MOST_CLASSES)
     k = len(names)
     cell = max(MIN_CELL, min(MAX_CELL, MAX_SIDE // k))
     longest = max(min(len(name), MAX_NAME) for name in names) * LETTER_WIDTH
@@ -69,19 +68,6 @@ def _cells(counts: np.ndarray, names: Sequence[str], cell: int, left: int, top: 
             f'<text x="{x + cell / 2}" y="{y + cell / 2 + size / 3:.1f}" text-anchor="middle"'
             f' style="font-size:{size:.1f}px{light}">{number}</text>'
         )
-
-
-def merge_rare(counts: np.ndarray, names: Sequence[str], most: int) -> tuple[np.ndarray, list[str]]:
-    """At most ``most`` classes: the most frequent in their order, then all others as one."""
-    k = len(names)
-    if k <= most:
-        return counts, list(names)
-    kept = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[: most - 1])
-    to = np.full(k, most - 1)
-    to[kept] = np.arange(most - 1)
-    merged = np.zeros((most, most), counts.dtype)
-    np.add.at(merged, (to[:, None], to[None, :]), counts)
-    return merged, [*(names[i] for i in kept), f"{k - most + 1} others"]
 
 
 def draw_predictions(

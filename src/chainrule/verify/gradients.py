@@ -90,18 +90,19 @@ def check_gradients(net: Network, X: Any, y: Any, sample_weight: Any = None, *, 
     _, device_gradients = copy.loss_and_gradients(*rows)
     gradients = {name: be.download(g) for name, g in device_gradients.items()}
     report = GradientReport()
-    complex_copy = copy.copy(backend=NumPyBackend(), dtype="complex128")
-    floor = max((float(np.abs(g).sum()) for g in gradients.values()), default=0.0) * VANISHING
+    loss = _LossNear(copy, rows, point)
     own = isinstance(net.loss, CustomLoss) or any(isinstance(n.layer, CustomActivation) for n in walk(net.nodes))
+    complex_loss = None if own else _LossNear(copy.copy(backend=NumPyBackend(), dtype="complex128"), rows, point)
+    floor = max((float(np.abs(g).sum()) for g in gradients.values()), default=0.0) * VANISHING
     named = functools.partial(_entry_of, net.members)
     for name, gradient in gradients.items():
         # Away from 0, so that a small factor cannot hide a wrong entry.
         direction = rng.uniform(0.5, 1.5, gradient.shape) * rng.choice([-1.0, 1.0], gradient.shape)
-        if not own:
-            exact = _complex_slope(complex_copy, rows, point, name)
+        if complex_loss is not None:
+            exact = _complex_slope(complex_loss, name)
             error = _compare(named(name), gradient, direction, exact, COMPLEX_TOLERANCE, "complex step", floor)
             report.complex_step[name] = error
-        rough = _difference_slope(copy, rows, point, name)
+        rough = _difference_slope(loss, name)
         report.central_difference[name] = _compare(
             named(name), gradient, direction, rough, DIFFERENCE_TOLERANCE, "central difference", floor
         )
@@ -175,25 +176,21 @@ def _only(direction: np.ndarray, entries: np.ndarray) -> np.ndarray:
     return kept.reshape(direction.shape)
 
 
-def _complex_slope(copy: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str) -> Slope:
+def _complex_slope(loss: _LossNear, name: str) -> Slope:
     def slope(direction: np.ndarray) -> tuple[float, float]:
-        moved = point[name] + 1j * COMPLEX_STEP * direction
-        exact = float(_loss(copy, rows, point, name, moved).imag / COMPLEX_STEP)
+        exact = float(loss(name, 1j * COMPLEX_STEP * direction).imag / COMPLEX_STEP)
         return exact, exact
 
     return slope
 
 
-def _difference_slope(copy: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str) -> Slope:
-    def loss(direction: np.ndarray, t: float) -> float:
-        return float(_loss(copy, rows, point, name, point[name] + t * direction).real)
-
+def _difference_slope(loss: _LossNear, name: str) -> Slope:
     def slope(direction: np.ndarray) -> tuple[float, float]:
         # With a kink within +-h the quotient changes when h is halved: halve it until the quotient no longer changes by
         # more than the rounding of the two losses.
-        h, here, found = DIFFERENCE_STEP, loss(direction, 0.0), float("nan")
+        h, here, found = DIFFERENCE_STEP, loss(name, 0.0 * direction).real, float("nan")
         for _ in range(KINK_HALVINGS):
-            ahead, behind = loss(direction, h), loss(direction, -h)
+            ahead, behind = loss(name, h * direction).real, loss(name, -h * direction).real
             closer, undecided = (ahead - behind) / (2 * h), ROUNDINGS * EPSILON * abs(here) / h
             if abs(closer - found) <= DIFFERENCE_TOLERANCE / 10 * max(abs(closer), abs(found)) + undecided:
                 break
@@ -203,17 +200,25 @@ def _difference_slope(copy: Network, rows: tuple[Any, Any, Any], point: dict[str
     return slope
 
 
-def _loss(
-    copy: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray], name: str, value: np.ndarray
-) -> complex:
-    """The loss with one parameter moved; the forward pass alone."""
-    be = copy.backend
-    be.assign(value, out=copy.parameters()[name])
-    uploaded = copy.upload_rows(*rows)
-    batch = copy.bind(len(uploaded), training=True)  # as in training: the same rows dropped, the same statistics
-    totals = copy.new_totals(1)
-    with be.running():
-        logits = batch.forward(uploaded.x)
-        copy.loss(be, LossBatch(logits, uploaded.targets, uploaded.weights, new_state(be), totals, batch.dlogits))
-    be.assign(point[name], out=copy.parameters()[name])
-    return complex(sum(copy.loss.value(of_member) for of_member in be.download(totals).reshape((-1, 1, 3))))
+class _LossNear:
+    """Call it for the loss of some rows with one parameter moved from a point; the forward pass alone.
+
+    The rows are uploaded and the pass is bound once: as in training, the same units drop out each time, and statistics
+    are of the same rows.
+    """
+
+    def __init__(self, net: Network, rows: tuple[Any, Any, Any], point: dict[str, np.ndarray]) -> None:
+        self._net, self._point = net, point
+        self._rows = net.upload_rows(*rows)
+        self._batch = net.bind(len(self._rows), training=True)
+        self._totals, self._parameters = net.new_totals(1), net.parameters()
+
+    def __call__(self, name: str, by: np.ndarray) -> complex:
+        net, rows, batch = self._net, self._rows, self._batch
+        be, parameter, value = net.backend, self._parameters[name], self._point[name]
+        be.assign(value + by, out=parameter)
+        with be.running():
+            logits = batch.forward(rows.x)
+            net.loss(be, LossBatch(logits, rows.targets, rows.weights, new_state(be), self._totals, batch.dlogits))
+        be.assign(value, out=parameter)
+        return complex(sum(net.loss.value(of_member) for of_member in be.download(self._totals).reshape((-1, 1, 3))))

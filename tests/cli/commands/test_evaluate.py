@@ -12,6 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli.console.confusion import confusion_table
+from chainrule.nn.confusion import Confusion
 
 CPU = ("--device", "cpu")
 
@@ -122,17 +123,22 @@ def test_evaluate_names_that_would_break_terminal_or_picture(run, rng):
     assert {"<b>&\\x1b[31m", 'a "quoted" one', "plain ]]>"} <= set(texts("x.svg"))
 
 
+def confusion_of(counts: np.ndarray) -> Confusion:
+    true, predicted = (np.repeat(numbers.reshape(-1), counts.reshape(-1)) for numbers in np.indices(counts.shape))
+    return Confusion.of(true, predicted, len(counts))
+
+
 def test_confusion_of_many_classes_lists_the_most_frequent_mistakes():
     counts = np.diag(np.full(30, 1000))
     counts[3, 4], counts[7, 1] = 200, 50
-    lines = confusion_table(counts, [f"c{i}" for i in range(30)])
+    lines = confusion_table(confusion_of(counts), [f"c{i}" for i in range(30)])
     assert lines[0] == "the most frequent of 250 mistakes"
     assert [line.split() for line in lines[2:]] == [["c3", "c4", "200", "0.167"], ["c7", "c1", "50", "0.048"]]
-    assert confusion_table(np.eye(30, dtype=int), ["x"] * 30) == ["no mistakes"]
+    assert confusion_table(confusion_of(np.eye(30, dtype=int)), ["x"] * 30) == ["no mistakes"]
 
 
 def test_confusion_of_a_class_without_rows_or_predictions():
-    lines = confusion_table(np.array([[2, 1], [0, 0]]), ["yes", "no"])
+    lines = confusion_table(confusion_of(np.array([[2, 1], [0, 0]])), ["yes", "no"])
     assert [line.split()[-3:] for line in lines[1:]] == [
         ["2", "1", "0.667"],
         ["0", "0", "-"],

@@ -60,7 +60,7 @@ def test_a_terminal_never_gets_control_characters_of_predictions(run, model, mon
 def test_negative_numbers_in_a_csv_of_predictions_stay_numbers():
     net = cr.MLP([1, 1], loss="squared_error")
     net.parameters()["dense0.W"][...] = -1.5
-    assert as_csv(prediction_table(net, np.ones((1, 1)))) == "prediction\n-1.5\n"
+    assert "".join(as_csv(prediction_table(net, np.ones((1, 1))))) == "prediction\n-1.5\n"
 
 
 def test_parquet_has_names_and_labels_as_they_are(run, model):
@@ -85,7 +85,7 @@ def test_class_names_with_a_regression_or_several_answers_are_left_out():
         X = np.full((3, 2), 50.0)
         answers = np.asarray(net.predict(X))
         np.testing.assert_array_equal(with_class_names(answers, net.loss, net.preparation.classes), answers)
-        assert as_csv(prediction_table(net, X)).startswith("prediction")
+        assert "".join(as_csv(prediction_table(net, X))).startswith("prediction")
 
 
 def test_metric_names_on_a_terminal_are_no_escapes_and_no_markup(monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.feeding.copied_rows import MANY, number_copies
+from chainrule.train.feeding.copied_rows import MANY, number_copies, number_rows
 
 N = 60
 
@@ -73,3 +73,12 @@ def test_copies_are_found_among_many_rows(rng):
     all_differ, different = number_copies(rng.normal(size=(MANY, 2)), np.zeros(MANY))
     assert different == MANY
     np.testing.assert_array_equal(all_differ, np.arange(MANY))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_rows_are_numbered_as_they_first_occur(rng, dtype):
+    values = rng.integers(-1, 2, (200, 3)).astype(dtype)
+    values[::2] *= dtype(-1)  # -0.0
+    _, first, of_row = np.unique(values, axis=0, return_index=True, return_inverse=True)
+    as_they_occur = np.argsort(np.argsort(first))
+    np.testing.assert_array_equal(number_rows(values), as_they_occur[of_row.reshape(-1)])

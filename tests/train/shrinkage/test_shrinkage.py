@@ -7,8 +7,17 @@ import pytest
 
 import chainrule as cr
 from chainrule.nn.losses.names import find_loss
+from chainrule.train.shrinkage import deviance as deviances_module
 from chainrule.train.shrinkage.choose import choose_factors
-from chainrule.train.shrinkage.deviance import FACTORS, ShrinkFactors, deviance, effective_rows, least
+from chainrule.train.shrinkage.deviance import (
+    FACTORS,
+    ShrinkFactors,
+    by_bisection,
+    deviance,
+    deviances,
+    effective_rows,
+    least,
+)
 from chainrule.train.shrinkage.held_out import HeldOutPredictions, best_constant, predict_held_out
 from chainrule.train.shrinkage.shrink import shrink, shrink_by
 
@@ -279,3 +288,32 @@ def test_shrink_counts_copies_of_validation_rows_once(backend):
     assert factor(ten, line(ten)) == 0
     assert factor(np.tile(ten, 3), np.tile(line(ten), 3)) == 0
     assert factor(thirty, line(thirty)) == 0.5
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if find_loss(loss, 4).convex], ids=str)
+@pytest.mark.parametrize("scale", [0.0, 0.1, 1.0, 10.0, 1000.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_factor_of_many_logits_is_that_of_all_factors_tried(loss, scale, weighted, rng, monkeypatch):
+    m, loss = 90, find_loss(loss, 4)
+    targets = rng.integers(0, 4, m).astype(np.int32) if loss.task == "classify" else rng.integers(0, 2, (m, 4)) * 1.0
+    weights = np.where(np.arange(m) < 40, 0, rng.random(m)) if weighted else None
+    part = HeldOutPredictions(scale * rng.normal(size=(m, 4)), rng.normal(size=4), targets, weights)
+    every = deviances(loss, [part])
+    assert np.isfinite(every).all()
+    monkeypatch.setattr(deviances_module, "MANY_LOGITS", 0)
+    some = deviances(loss, [part])
+    assert np.isfinite(some).sum() <= 15
+    np.testing.assert_array_equal(some[np.isfinite(some)], every[np.isfinite(some)])
+    assert least(some, m) == least(every, m)
+    monkeypatch.setattr(deviances_module, "LOGITS_AT_ONCE", 4 * 7)
+    in_pieces = deviances(loss, [part])
+    np.testing.assert_allclose(in_pieces[np.isfinite(some)], some[np.isfinite(some)], rtol=1e-12)
+
+
+def test_bisection_finds_the_last_minimum():
+    for at in FACTORS:
+        assert least(by_bisection(lambda f, at=at: (f - at) ** 2), 1e9) == at
+    assert least(by_bisection(lambda f: max(0.3 - f, 0.0, f - 0.6) + 1), 1e9) == 0.6
+    assert least(by_bisection(lambda f: (f - 0.9) ** 2 if f < 0.5 else np.nan), 1e9) == 0.49
+    assert least(by_bisection(lambda f: np.inf if f == 0 else (f - 0.2) ** 2), 1e9) == 0.2
+    assert least(by_bisection(lambda _: np.nan), 1e9) == 1.0

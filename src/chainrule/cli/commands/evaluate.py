@@ -10,22 +10,23 @@ import numpy as np
 
 from chainrule.backends import backend
 from chainrule.cli.console import output
-from chainrule.cli.console.confusion import confusion_table
+from chainrule.cli.console.confusion import confusion_table, largest_confusions
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, picture
 from chainrule.cli.runs.files import find_model
 from chainrule.errors import DataError
 from chainrule.files.writing import write_atomically
-from chainrule.nn import metrics
+from chainrule.nn.confusion import Confusion
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
-from chainrule.nn.scores import point_prediction, score, score_classes
+from chainrule.nn.scores import point_prediction, score, score_classes, score_labels
 from chainrule.plain_text import show
+from chainrule.plots.score_pictures import MOST_CLASSES as MOST_DRAWN
 from chainrule.plots.score_pictures import draw_confusion, draw_predictions
 from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 
-MOST_CLASSES = 1000  # of a confusion matrix, which has the square of that
+MOST_CLASSES = 1000  # of a confusion matrix in JSON, which has the square of that
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         facts: dict[str, Any] = {"rows": len(table), "device": net.backend.device, **found.metrics}
         if found.confusion is not None:
-            facts |= {"classes": found.classes, "confusion_matrix": found.confusion.tolist()}
+            facts |= _confusion_facts(found.confusion, found.classes)
         output.result_json({"ok": True, **facts, **({"notes": found.notes} if found.notes else {})})
         return 0
     numbers = [[name, f"{value:.6g}"] for name, value in found.metrics.items()]
@@ -72,37 +73,45 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _confusion_facts(confusion: Confusion, classes: list[str]) -> dict[str, Any]:
+    """What ``--json`` has of it: the matrix, or of more than 1,000 classes the largest confusions by name."""
+    if len(classes) <= MOST_CLASSES:
+        return {"classes": classes, "confusion_matrix": confusion.matrix().tolist()}
+    listed = largest_confusions(confusion)
+    named = [{"true": classes[one.true], "predicted": classes[one.predicted], "rows": one.rows} for one in listed]
+    return {"largest_confusions": named}
+
+
 class Evaluation(NamedTuple):
     """Metrics by name; of a classification also the counts of true and predicted classes."""
 
     metrics: dict[str, float]
     predicted: np.ndarray  # as net.predict returns it
     classes: list[str]
-    confusion: np.ndarray | None
+    confusion: Confusion | None
     notes: list[str]
 
 
 def evaluate(net: Network, X: np.ndarray, y: np.ndarray, *, source: str) -> Evaluation:
     """How well a net predicts these rows. DataError for a class that it does not have."""
     task, k = net.loss.task, net.loss.columns
-    predicted = np.asarray(net.predict(X))
     if task == "regress":
-        return Evaluation(score(net, X, y), predicted, [], None, [])
+        return Evaluation(score(net, X, y), np.asarray(net.predict(X)), [], None, [])
     if task == "classify" and y.max() >= k:
         row = int((y >= k).argmax())
         raise DataError(f"{source}, row {row} (from 0) of the target: expected a class from 0 to {k - 1}, got {y[row]}")
-    scores = score_classes(task, y, predicted, np.asarray(net.predict_proba(X)))
+    if task == "classify":
+        scores, predicted = score_labels(net, X, y)
+    else:
+        predicted = np.asarray(net.predict(X))
+        scores = score_classes(task, y, predicted, np.asarray(net.predict_proba(X)))
     if task == "multilabel" and predicted.ndim > 1:
         return Evaluation(scores, predicted, [], None, [])
     labels, k = (y, k) if task == "classify" else ((y > 0.5).astype(np.int64), 2)
     p = net.preparation
     classes = list(p.classes) if len(p.classes) == k else [str(i) for i in range(k)]
     notes = _missing(np.bincount(labels, minlength=k), classes)
-    if k > MOST_CLASSES:
-        return Evaluation(
-            scores, predicted, classes, None, [*notes, f"{k:,} classes: a matrix has up to {MOST_CLASSES:,}"]
-        )
-    return Evaluation(scores, predicted, classes, metrics.confusion_matrix(labels, predicted, k), notes)
+    return Evaluation(scores, predicted, classes, Confusion.of(labels, predicted, k), notes)
 
 
 def _missing(rows_of_class: np.ndarray, classes: list[str]) -> list[str]:
@@ -120,9 +129,9 @@ def _missing(rows_of_class: np.ndarray, classes: list[str]) -> list[str]:
 def picture_of(found: Evaluation, net: Network, y: np.ndarray, *, title: str) -> str:
     """The confusion matrix, or predicted against true; SVG text. DataError for several labels per row."""
     if found.confusion is not None:
-        return draw_confusion(found.confusion, found.classes, title=title)
+        counts, names = found.confusion.merged(found.classes, MOST_DRAWN)
+        return draw_confusion(counts, names, title=title)
     if net.loss.task != "regress":
-        targets = f"{len(found.classes):,} classes" if found.classes else "several labels per row"
-        raise DataError(f"{targets} have no confusion matrix", hint="leave --plot out")
+        raise DataError("several labels per row have no confusion matrix", hint="leave --plot out")
     numbers = point_prediction(net, found.predicted)
     return draw_predictions(y.reshape(numbers.shape), numbers, title=title)

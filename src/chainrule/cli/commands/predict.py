@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from chainrule.backends import backend
 from chainrule.cli.console import output
-from chainrule.cli.console.prediction_table import as_csv, as_parquet, parquet_writer, prediction_table
+from chainrule.cli.console.prediction_table import as_csv, as_npy, as_parquet, parquet_writer, prediction_table
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, refuse_what_is_read
 from chainrule.cli.runs.files import find_model
@@ -64,17 +64,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print(text: str) -> None:
-    if sys.stdout.isatty():  # a terminal obeys control characters
-        text = "".join(f"{printable(line)}\n" for line in text.split("\n")[:-1])
-    output.write(text)
+def _print(parts: Iterable[str]) -> None:
+    is_terminal = sys.stdout.isatty()  # which obeys control characters
+    for text in parts:
+        lines = text.split("\n")[:-1] if is_terminal else []
+        output.write("".join(f"{printable(line)}\n" for line in lines) if is_terminal else text)
 
 
-def _content(net: Network, X: np.ndarray, kind: str, *, escape: bool) -> bytes:
-    """The predictions as a file of this kind."""
+def _content(net: Network, X: np.ndarray, kind: str, *, escape: bool) -> Iterator[bytes]:
+    """The predictions as parts of a file of this kind; DataError for rows that the net does not take."""
     if kind == ".npy":
-        content = io.BytesIO()
-        np.save(content, np.asarray(net.predict(X)), allow_pickle=False)
-        return content.getvalue()
+        return as_npy(net, X)
     table = prediction_table(net, X)
-    return as_parquet(table) if kind == ".parquet" else as_csv(table, escape=escape).encode()
+    return as_parquet(table) if kind == ".parquet" else (part.encode() for part in as_csv(table, escape=escape))

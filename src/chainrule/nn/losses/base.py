@@ -64,6 +64,7 @@ class Loss(abc.ABC):
     support : which numbers a target may be: "real", "unit" (from 0 to 1), "nonnegative" or "positive"
     standardizes : bool, whether targets may be standardised
     n_out : int, outputs of the net that this loss is bound to; 0 if it is not bound
+    convex : bool, whether l_i is known to be convex in the logits
     mean_kind : str, how the mean of the predictions of several nets has logits: a kind of
         ``Backend.mean_of_members``
 
@@ -75,6 +76,7 @@ class Loss(abc.ABC):
     metric: ClassVar[str]
     support: ClassVar[Support] = "real"
     standardizes: ClassVar[bool] = True
+    convex: ClassVar[bool] = False
     mean_kind: ClassVar[MemberMeanName] = "identity"
     shown_as: ClassVar[str] = ""  # in the repr of a net, in the place of its name with options
     always_shown: ClassVar[Sequence[str]] = ()  # options that are printed at their defaults too

@@ -68,6 +68,7 @@ class SoftmaxCrossEntropy(_OneOfK):
     z (n, k), labels (n,) ints in [0, k). Source: Szegedy et al. 2016, section 7; torch.nn.CrossEntropyLoss.
     """
 
+    convex: ClassVar[bool] = True
     name: ClassVar[str] = "softmax_cross_entropy"
     label_smoothing: float = 0.0
 
@@ -146,6 +147,7 @@ class SigmoidCrossEntropy(NumberLoss):
 
     name: ClassVar[str] = "sigmoid_cross_entropy"
     task: ClassVar[Task] = "multilabel"
+    convex: ClassVar[bool] = True
     metric: ClassVar[str] = "accuracy"
     support: ClassVar[Support] = "unit"
     mean_kind: ClassVar[MemberMeanName] = "sigmoid"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -46,6 +47,18 @@ def number_copies(
     if has_copies:
         return number, different
     return np.arange(n) if is_long else np.argsort(np.argsort(number, kind="stable"), kind="stable"), n
+
+
+def number_rows(values: np.ndarray) -> np.ndarray:
+    """(n,) int64: a number for each row of (n, k) numbers, the same for equal ones; from 0 up, as they first occur.
+
+    In one pass, without a copy of all rows: many classes have many columns.
+    """
+    found, numbers = np.empty(len(values), np.int64), dict[bytes, int]()
+    for i, row in enumerate(values):
+        digest = hashlib.blake2b((row + 0).tobytes(), digest_size=16).digest()  # -0.0 is 0.0
+        found[i] = numbers.setdefault(digest, len(numbers))
+    return found
 
 
 def _hashed(columns: Iterable[np.ndarray], seed: np.ndarray) -> np.ndarray:

@@ -23,9 +23,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.nn.losses.names import Focal, Gamma, Loss, Poisson
+from chainrule.nn.losses.names import Focal, Gamma, Loss, Poisson, SoftmaxCrossEntropy
 from chainrule.train.out_of_fold.predictions import OutOfFoldPart
-from chainrule.train.shrinkage.deviance import perfect_loss, summed_loss
+from chainrule.train.shrinkage.deviance import MANY_LOGITS, perfect_loss, pieces_of, summed_loss
 from chainrule.train.shrinkage.held_out import HeldOutPredictions
 
 Factors = np.ndarray | float
@@ -41,12 +41,50 @@ def deviance_of_ensemble(
 
 
 def _of_part(loss: Loss, part: OutOfFoldPart, constant: np.ndarray, members: int, factors: Factors) -> float:
+    whole = HeldOutPredictions(part.logits[0], constant, part.targets, part.weights)
+    pieces = (part.take(rows) for rows in pieces_of(len(part.rows), part.logits[:, :1].size))
+    plain = isinstance(loss, SoftmaxCrossEntropy) and not loss.label_smoothing
+    of_piece = _of_own_classes if plain and part.logits.size >= MANY_LOGITS else _of_piece
+    found, by_members = np.sum([of_piece(loss, piece, constant, members, factors) for piece in pieces], axis=0)
+    return float(found - perfect_loss(loss, whole) - by_members)
+
+
+def _of_piece(
+    loss: Loss, part: OutOfFoldPart, constant: np.ndarray, members: int, factors: Factors
+) -> tuple[float, float]:
+    """sum_i w_i l_i of the members that there are, and what more of them would take from it."""
     z = constant + factors * (part.logits - constant)
     mean = part._replace(logits=z).mean_logits(loss)
     held_out = HeldOutPredictions(mean, constant, part.targets, part.weights)
-    found = summed_loss(loss, held_out, mean) - perfect_loss(loss, held_out)
+    found = summed_loss(loss, held_out, mean)
     missing = 1 / len(z) - 1 / members
-    return found - missing * _spread(loss, held_out, z) if len(z) > 1 and missing > 0 else found
+    return found, missing * _spread(loss, held_out, z) if len(z) > 1 and missing > 0 else 0.0
+
+
+def _of_own_classes(
+    _: Loss, part: OutOfFoldPart, constant: np.ndarray, members: int, factors: Factors
+) -> tuple[float, float]:
+    """:func:`_of_piece` of a softmax cross-entropy, from what each member says of each row's own class: of many classes
+    a quarter of the work, as the probabilities of the others are not needed."""
+    z = part.logits - constant
+    z *= factors
+    z += constant
+    log_p = _log_p_of_own(z, part.targets)
+    largest = log_p.max(axis=0)
+    log_mean = largest + np.log(np.exp(log_p - largest).mean(axis=0))
+    weights, missing = np.ones(len(log_mean)) if part.weights is None else part.weights, 1 / len(z) - 1 / members
+    found = -float(weights @ log_mean)
+    if len(z) == 1 or missing <= 0:
+        return found, 0.0
+    return found, missing * float(weights @ _relative_variance(log_p, log_mean)) / 2
+
+
+def _log_p_of_own(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(c, m): the log-probability of each row's class, by the logits (c, m, k) of each member; overwrites them."""
+    own, largest = z[:, np.arange(z.shape[1]), labels], z.max(axis=-1)
+    z -= largest[..., None]
+    found: np.ndarray = own - largest - np.log(np.exp(z, out=z).sum(axis=-1))
+    return found
 
 
 def _spread(loss: Loss, held_out: HeldOutPredictions, z: np.ndarray) -> float:
@@ -68,8 +106,7 @@ def _spread(loss: Loss, held_out: HeldOutPredictions, z: np.ndarray) -> float:
 def _of_classes(loss: Loss, held_out: HeldOutPredictions, z: np.ndarray) -> np.ndarray:
     """(m,): var(p_a(y)) / (2 p(y)^2); of the focal loss :func:`_focal_curvature` times as much."""
     rows, labels = np.arange(z.shape[1]), held_out.targets
-    largest = z.max(axis=-1)
-    log_p = z[:, rows, labels] - largest - np.log(np.exp(z - largest[..., None]).sum(axis=-1))
+    log_p = _log_p_of_own(z.copy(), labels)
     log_mean = held_out.logits[rows, labels]
     found = _relative_variance(log_p, log_mean) / 2
     return found * _focal_curvature(log_mean, loss.gamma) if isinstance(loss, Focal) else found

@@ -43,6 +43,16 @@ class OutOfFoldPart(NamedTuple):
         at = np.flatnonzero(self.weights)
         return OutOfFoldPart(self.members, self.rows[at], self.logits[:, at], self.targets[at], self.weights[at])
 
+    def take(self, rows: slice) -> OutOfFoldPart:
+        """Some of the rows."""
+        if rows.start == 0 and rows.stop >= len(self.rows):
+            return self
+        logits, weights = (
+            np.ascontiguousarray(self.logits[:, rows]),
+            None if self.weights is None else self.weights[rows],
+        )
+        return OutOfFoldPart(self.members, self.rows[rows], logits, self.targets[rows], weights)
+
     def mean_logits(self, loss: Loss) -> np.ndarray:
         """(m, n_out), of the mean of these members' predictions."""
         be, out = backend("cpu"), np.empty(self.logits.shape[1:])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chainrule.nn.losses.names import GaussianNLL, Loss
-from chainrule.train.shrinkage.deviance import FACTORS, ShrinkFactors, deviance, effective_rows, least
+from chainrule.train.shrinkage.deviance import ShrinkFactors, deviances, effective_rows, least
 from chainrule.train.shrinkage.held_out import HeldOutPredictions
 from chainrule.train.shrinkage.spread import has_gaps, location_and_gaps, mean_and_spread
 
@@ -41,5 +41,5 @@ def _chosen(loss: Loss, held_out: Sequence[HeldOutPredictions]) -> ShrinkFactors
         return mean_and_spread(loss, held_out, rows)
     if has_gaps(loss):
         return location_and_gaps(loss, held_out, rows)
-    factor = least(np.array([deviance(loss, held_out, f) for f in FACTORS]), rows)
+    factor = least(deviances(loss, held_out), rows)
     return ShrinkFactors(np.full(loss.n_out, factor), np.zeros(loss.n_out), factor)

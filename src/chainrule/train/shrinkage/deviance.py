@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from chainrule.nn.passes import new_state
 from chainrule.train.shrinkage.held_out import HeldOutPredictions
 
 FACTORS = np.arange(101) / 100
+LOGITS_AT_ONCE = 1 << 20  # so many that they and what is made of them stay small
+MANY_LOGITS = 1 << 20  # from which on not every factor is tried
 
 
 class ShrinkFactors(NamedTuple):
@@ -59,6 +62,43 @@ def least(deviances: np.ndarray, rows: float, parameters: int = 1) -> float:
     return 0.0 if gain > 0 and not pays(gain, best, rows, parameters) else factor
 
 
+def deviances(loss: Loss, held_out: Sequence[HeldOutPredictions]) -> np.ndarray:
+    """(101,) that of each of :data:`FACTORS`; of many logits and a convex loss inf for those that cannot be least."""
+
+    def of(factor: float) -> float:
+        return deviance(loss, held_out, factor)
+
+    if not loss.convex or sum(part.logits.size for part in held_out) < MANY_LOGITS:
+        return np.array([of(float(factor)) for factor in FACTORS])
+    return by_bisection(of)
+
+
+def by_bisection(of: Callable[[float], float]) -> np.ndarray:
+    """(101,) the values of a convex function at 0 and where its last minimum is looked for, inf at all other factors.
+
+    A line's loss is convex if it is convex in the logits: it falls up to the minimum, and a value beyond it is never
+    below the one before. So 15 of 101 are enough. A function that is not finite at 0 is tried everywhere.
+    """
+    found = np.full(len(FACTORS), np.inf)
+
+    @functools.cache
+    def at(i: int) -> float:
+        value = of(float(FACTORS[i]))
+        found[i] = value if np.isfinite(value) else np.inf
+        return float(found[i])
+
+    if at(0) == np.inf:
+        return np.array([of(float(factor)) for factor in FACTORS])
+    low, high = 0, len(FACTORS) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if at(middle) < np.inf and at(middle) <= at(middle - 1):
+            low = middle
+        else:
+            high = middle - 1
+    return found
+
+
 def pays(gain: float, left: float, rows: float, parameters: int = 1) -> bool:
     """Whether so many rows gain enough deviance to choose so many parameters, by what is ``left`` of it."""
     return bool(gain * rows > price(rows, parameters) * max(left, 0.0))
@@ -68,7 +108,18 @@ def deviance(
     loss: Loss, held_out: Sequence[HeldOutPredictions], factors: np.ndarray | float, shift: np.ndarray | float = 0.0
 ) -> float:
     """sum_i w_i (l_i - l of a perfect prediction) of predictions that are shrunk so far."""
-    return sum(summed_loss(loss, part, part.shrunk(factors, shift)) - perfect_loss(loss, part) for part in held_out)
+    return sum(_shrunk_loss(loss, part, factors, shift) - perfect_loss(loss, part) for part in held_out)
+
+
+def _shrunk_loss(loss: Loss, part: HeldOutPredictions, factors: np.ndarray | float, shift: np.ndarray | float) -> float:
+    pieces = (part.take(rows) for rows in pieces_of(*part.logits.shape))
+    return sum(summed_loss(loss, piece, piece.shrunk(factors, shift)) for piece in pieces)
+
+
+def pieces_of(n: int, logits_each: int) -> Iterator[slice]:
+    """Slices that cover n rows, of about a million logits each."""
+    step = max(1, LOGITS_AT_ONCE // max(1, logits_each))
+    return (slice(start, start + step) for start in range(0, n, step))
 
 
 def summed_loss(loss: Loss, part: HeldOutPredictions, logits: np.ndarray) -> float:

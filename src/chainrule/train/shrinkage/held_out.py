@@ -16,11 +16,11 @@ from chainrule.train.feeding.host_rows import HostRows
 
 
 class HeldOutPredictions(NamedTuple):
-    """Predictions for rows that a net was not trained on, on the host in float64.
+    """Predictions for rows that a net was not trained on, on the host; all in float64 but the logits.
 
     Parameters
     ----------
-    logits : (m, n_out)
+    logits : (m, n_out), in the dtype of the net
     constant : (n_out,) logits of the best constant prediction for the rows that the net was trained on
     targets : as the kernels have them
     weights : (m,), None for all ones
@@ -42,8 +42,15 @@ class HeldOutPredictions(NamedTuple):
         _, number = np.unique(self.copies, return_inverse=True)
         return np.bincount(number, weights)
 
+    def take(self, rows: slice) -> HeldOutPredictions:
+        """Some of the rows, in the same memory."""
+        if rows.start == 0 and rows.stop >= len(self.logits):
+            return self
+        weights, copies = (None if a is None else a[rows] for a in (self.weights, self.copies))
+        return HeldOutPredictions(self.logits[rows], self.constant, self.targets[rows], weights, copies)
+
     def shrunk(self, factors: np.ndarray | float, shift: np.ndarray | float = 0.0) -> np.ndarray:
-        """c + f (z - c) + shift, with an f for all outputs or one for each."""
+        """c + f (z - c) + shift in float64, with an f for all outputs or one for each."""
         shrunk: np.ndarray = self.constant + factors * (self.logits - self.constant) + shift
         return shrunk
 
@@ -68,7 +75,7 @@ def constant_outputs(net: Network, rows: Rows | HostRows) -> np.ndarray:
 def predict_held_out(net: Network, constant: np.ndarray, held_out: Rows) -> HeldOutPredictions:
     """The predictions for these rows, beside the ``constant`` of those that the net was trained on. Synchronises."""
     be = net.backend
-    logits = np.empty((len(held_out), net.n_out))
+    logits = np.empty((len(held_out), net.n_out), net.dtype)
     with be.running():
         batch = net.bind(net.evaluation_rows(len(held_out)), training=False)
         read = InputReader(be, held_out.features, batch.n, net.dtype)

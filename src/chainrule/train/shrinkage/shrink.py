@@ -7,7 +7,7 @@ import numpy as np
 from chainrule.nn.evaluation import Evaluator
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.network import Network
-from chainrule.train.feeding.copied_rows import number_copies
+from chainrule.train.feeding.copied_rows import number_copies, number_rows
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.shrinkage.choose import choose_factors
 from chainrule.train.shrinkage.deviance import ShrinkFactors
@@ -24,8 +24,9 @@ def shrink_by(net: Network, rows: Rows | HostRows, held_out: Rows) -> Shrinkage 
     if constant is None:
         return None
     fixed, predicted = constant_outputs(net, rows), predict_held_out(net, constant, held_out)
-    logits = predicted.logits  # of few different rows these are few, whatever numbers
-    copies, _ = number_copies(logits, predicted.targets, names=range(logits.shape[1]))
+    # Of few different rows the logits are few, whatever numbers: what counts is which rows have the same.
+    numbers = (number_rows(values.reshape(len(held_out), -1)) for values in (predicted.logits, predicted.targets))
+    copies, _ = number_copies([next(numbers)], next(numbers), names=[0])
     found = choose_factors(net.loss, [predicted._replace(copies=copies)], fixed)
     shrink(net, constant, found)
     valid_loss = Evaluator(net, held_out)()["loss"]
