@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.columns.category_statistics import CategoryStatistics
 from chainrule.nn.columns.category_sums import WeightedTarget
-from chainrule.nn.columns.column_data import Categorical, ColumnData, KnownTexts, marks_in, refuse_long_names
+from chainrule.nn.columns.column_data import Categorical, ColumnData, KnownTexts, look_up, marks_in, refuse_long_names
 from chainrule.nn.columns.notation import MISSING, NOTHING, Notation, check_notation, describe_notation
 
 MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
@@ -96,19 +97,19 @@ class _Categories:
         if not isinstance(data, Categorical):
             raise DataError(f"column {self.name!r}: expected categories, as in training, got numbers")
         last = len(self.categories)
-        slot = {category: i for i, category in enumerate(self.categories)}
         rarer, missing = (last if self.rarer else -1), (last + self.rarer if self.missing else -1)
-        # -1 of a missing cell finds the last entry.
-        of_names = np.array([*(slot.get(name, rarer) for name in data.names), missing], np.int64)
-        found: np.ndarray = of_names[data.codes]
-        return found
+        return look_up(self._slot_of, data, other=rarer, missing=missing)
+
+    @cached_property
+    def _slot_of(self) -> dict[str, int]:
+        return {category: i for i, category in enumerate(self.categories)}
 
     @property
     def known_categories(self) -> tuple[str, ...]:
         """Those that the model tells apart."""
         return self.categories
 
-    @property
+    @cached_property
     def known(self) -> KnownTexts:
         """For reading such a column again."""
         return KnownTexts(frozenset(self.known_categories), None if self.marks is None else frozenset(self.marks))
@@ -200,7 +201,16 @@ class CategoryColumn(_Categories):
         if len(known) < len(slots):
             shown[slots < 0] = self.shares
         if self.statistics is not None and isinstance(data, Categorical):
-            out[:, self.slots :] = self.statistics.table[self.statistics.positions(self.categories, data)]
+            out[:, self.slots :] = self.statistics.table[self.positions(data)]
+
+    def positions(self, data: Categorical) -> np.ndarray:
+        """(n,) int64: the position of each row's category in the statistics, the last for a missing or unknown one."""
+        last = len(self._position_of)
+        return look_up(self._position_of, data, other=last, missing=last)
+
+    @cached_property
+    def _position_of(self) -> dict[str, int]:
+        return {category: i for i, category in enumerate(self.known_categories)}
 
     def describe(self) -> dict[str, Any]:
         """For the model file, which has the numbers of the statistics as arrays."""

@@ -25,7 +25,7 @@ def positions_of(
         data = take(table[column.name], rows)
         if not isinstance(data, Categorical):
             raise DataError(f"column {column.name!r:.60}: expected categories, as in training, got numbers")
-        found.append(statistics.positions(column.categories, data))
+        found.append(column.positions(data))
     return found
 
 

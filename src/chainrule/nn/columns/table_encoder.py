@@ -17,7 +17,7 @@ from chainrule.nn.columns.column_data import ColumnData, KnownTexts, TableColumn
 from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.out_of_block import leave_out_own_block, positions_of
-from chainrule.nn.columns.places import of_numbers, with_codes, with_statistics
+from chainrule.nn.columns.places import of_numbers, starts_of, with_codes, with_statistics
 from chainrule.nn.columns.table_columns import Column, fit_column
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.inputs.standardization import Standardization
@@ -103,7 +103,7 @@ class TableEncoder:
         )
         return cls(tuple(columns))
 
-    @property
+    @cached_property
     def table_names(self) -> tuple[str, ...]:
         """The columns that a table must have."""
         return tuple(column.name for column in self.columns)
@@ -113,13 +113,13 @@ class TableEncoder:
         """The columns of X."""
         return tuple(name for column in self.columns for name in column.names)
 
-    @property
-    def kinds(self) -> dict[str, str]:
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
         """{name of the table's column: "number" or "category"}."""
         return {c.name: "number" if isinstance(c, NumberColumn) else "category" for c in self.columns}
 
-    @property
-    def notations(self) -> dict[str, Notation]:
+    @cached_property
+    def notations(self) -> Mapping[str, Notation]:
         """{name of the table's column: how its numbers are written}, for the columns that showed it."""
         return {c.name: c.notation for c in self.columns if c.notation is not None}
 
@@ -129,8 +129,8 @@ class TableEncoder:
         found = {column.notation for column in self.columns}
         return found.pop() if len(found) == 1 else None
 
-    @property
-    def texts(self) -> dict[str, KnownTexts]:
+    @cached_property
+    def texts(self) -> Mapping[str, KnownTexts]:
         """{name of a column of text: what is known of it}, for reading such a table again."""
         return {c.name: c.known for c in self.columns if not isinstance(c, NumberColumn)}
 
@@ -272,11 +272,13 @@ class TableEncoder:
         return lengths.pop()
 
     def _encode(self, table: Mapping[str, ColumnData], rows: np.ndarray | slice, *, out: np.ndarray) -> None:
-        at = 0
-        for column in self.columns:
-            width = len(column.names)
-            column.encode(take(table[column.name], rows), out=out[:, at : at + width])
-            at += width
+        for column, of_column in self._places:
+            column.encode(take(table[column.name], rows), out=out[:, of_column])
+
+    @cached_property
+    def _places(self) -> tuple[tuple[Column, slice], ...]:
+        starts = [at for at, _ in starts_of(self.columns)]
+        return tuple(zip(self.columns, map(slice, starts, [*starts[1:], len(self.names)]), strict=True))
 
     def unseen(self, table: Mapping[str, ColumnData]) -> dict[str, list[str]]:
         """{column: categories that no training row had, or that were too rare to be told apart}, for columns that have

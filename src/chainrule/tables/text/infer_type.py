@@ -93,7 +93,7 @@ def encode_categories(
     names: dict[str, int] = {}
     sign = "," if set(decimals) == {","} else "."
     typed = typed and (known is None or known.marks is not None)
-    kept = known.names | (known.marks or frozenset()) if known is not None else frozenset()
+    kept = known.kept if known is not None else frozenset()
 
     def code_of(text: str) -> int:
         if not text or not (typed or text in kept or text not in MISSING):
