@@ -106,12 +106,8 @@ class CompiledBackend(NumPyBackend):
 
     # ---- execution: how long work takes decides when loops are loaded -------------------------------
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        with fits.time_outside() as outside, super().running(), calls.no_recording():
-            yield
-        if not LOOPS.is_loaded and fits.current() is None:  # in a fit it is decided before its first step
-            loading.spend(outside.seconds)
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        return _Running(super().running())
 
     @contextlib.contextmanager
     def fitting(self, work: Work) -> Iterator[None]:
@@ -164,6 +160,27 @@ class CompiledBackend(NumPyBackend):
         if recording is None:
             return super()._scratch(shape, dtype, use=use)
         return recording.scratch(shape, dtype, use, self.empty)
+
+
+class _Running(contextlib.AbstractContextManager[None]):
+    """NumPy's ``running``; what this thread records waits, and the time is booked.
+
+    No generators: to make three of them takes longer than a layer of a small net that predicts one row.
+    """
+
+    def __init__(self, of_numpy: contextlib.AbstractContextManager[None]) -> None:
+        self._inner = fits.time_outside(), of_numpy, calls.no_recording()
+
+    def __enter__(self) -> None:
+        for part in self._inner:
+            part.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for part in reversed(self._inner):
+            part.__exit__(*error)
+        # In a fit it is decided before its first step.
+        if error[0] is None and not LOOPS.is_loaded and fits.current() is None:
+            loading.spend(self._inner[0].seconds)
 
 
 SHORT: Final = "the fit is shorter than loading compiled loops"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -204,6 +205,16 @@ class TableEncoder:
             self._encode(table, part if rows is None else rows[part], out=X[part])
         return X
 
+    def encode_cells(self, cells: Mapping[str, Sequence[Any]], n: int) -> np.ndarray:
+        """X as :meth:`encode` makes it, of ``n`` rows, but soon if these are few: a row after the other.
+
+        ``cells`` are numbers, nan for a missing one, or names of categories, None for a missing one."""
+        X = np.zeros((n, len(self.names)))
+        for column, place in self._places:
+            for row, cell in zip(X, cells[column.name], strict=True):
+                column.encode_cell(cell, out=row, at=place.start)
+        return X
+
     def encode_training(
         self,
         table: Mapping[str, ColumnData],
@@ -283,9 +294,6 @@ class TableEncoder:
     def unseen(self, table: Mapping[str, ColumnData]) -> dict[str, list[str]]:
         """{column: categories that no training row had, or that were too rare to be told apart}, for columns that have
         any."""
-        found = {
-            column.name: column.unseen(data)
-            for column in self.columns
-            if not isinstance(column, NumberColumn) and not isinstance(data := table[column.name], np.ndarray)
-        }
+        texts = [column for column in self.columns if not isinstance(column, NumberColumn)]
+        found = {c.name: c.unseen(data) for c in texts if not isinstance(data := table[c.name], np.ndarray)}
         return {name: names for name, names in found.items() if names}

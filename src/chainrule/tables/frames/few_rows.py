@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from chainrule.nn.columns.column_data import Categorical, ColumnData, KnownTexts
+from chainrule.nn.columns.column_data import KnownTexts
 from chainrule.nn.columns.notation import Notation
 from chainrule.tables.frames.foreign_columns import is_null
 from chainrule.tables.selection import Selection
-from chainrule.tables.text.column_builder import Cells
-from chainrule.tables.text.infer_type import encode_categories
+from chainrule.tables.text.infer_type import category_of
 
 MOST_ROWS = 8
+Cells: TypeAlias = "list[float] | list[str | None]"
 TEXT = frozenset({"object", "str", "string", "category"})  # names of dtypes whose cells may be text
 
 
@@ -31,8 +31,10 @@ def has_few_rows(data: Any) -> bool:
     return pandas is not None and type(data) is pandas.DataFrame and 0 < len(data) <= MOST_ROWS
 
 
-def read_few_rows(frame: Any, known: Selection) -> dict[str, ColumnData] | None:
-    """The columns as :func:`~chainrule.tables.frames.frame_reader.read_frame` has them; None for others than expected.
+def read_few_rows(frame: Any, known: Selection) -> dict[str, Cells] | None:
+    """{name: cells}: numbers, nan for a hole, or the names of categories, None for a hole; None if others are needed.
+
+    They are what :func:`~chainrule.tables.frames.frame_reader.read_frame` makes of the columns.
 
     Parameters
     ----------
@@ -40,39 +42,38 @@ def read_few_rows(frame: Any, known: Selection) -> dict[str, ColumnData] | None:
     known : ``feature_names`` are all columns of the frame in their order, with their ``kinds`` and ``texts``
     """
     rows = [frame.iloc[i].tolist() for i in range(len(frame))]
-    found: dict[str, ColumnData] = {}
+    found: dict[str, Cells] = {}
     for name, dtype, *cells in zip(known.feature_names, frame.dtypes.tolist(), *rows, strict=True):
-        data: ColumnData | None
+        of_column: Cells | None
         if known.kinds[name] == "number":
-            data = _numbers(dtype, cells)
+            of_column = _numbers(dtype, cells)
         else:
-            data = _categories(dtype, cells, known.texts[name], known.notations.get(name))
-        if data is None:
+            of_column = _categories(dtype, cells, known.texts[name], known.notations.get(name))
+        if of_column is None:
             return None
-        found[name] = data
+        found[name] = of_column
     return found
 
 
-def _numbers(dtype: Any, cells: Sequence[Any]) -> np.ndarray | None:
+def _numbers(dtype: Any, cells: Sequence[Any]) -> list[float] | None:
     if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":
         return None
     numbers = list(map(float, cells))
-    return None if any(map(math.isinf, numbers)) else np.array(numbers)
+    return None if any(map(math.isinf, numbers)) else numbers
 
 
 def _categories(
     dtype: Any, cells: Sequence[Any], known: KnownTexts, notation: Notation | None
-) -> Categorical | None:
+) -> list[str | None] | None:
+    """Text in a column that has nulls of its own."""
     if dtype.name not in TEXT:
         return None
-    at: dict[str, int] = {}
-    codes = []
+    sign, typed, names = "." if notation is None else notation.decimal, known.marks is not None, []
     for cell in cells:
         if isinstance(cell, str):
-            codes.append(at.setdefault(cell.strip(), len(at)))
+            names.append(category_of(cell.strip(), known.kept, sign, typed=typed))
         elif is_null(cell):
-            codes.append(at.setdefault("", len(at)))
+            names.append(None)
         else:
             return None
-    signs = () if notation is None else notation.decimal
-    return encode_categories(Cells(np.array(codes, np.int32), list(at)), signs, known=known, typed=True)
+    return names
