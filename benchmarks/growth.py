@@ -106,6 +106,73 @@ def train_command(rows: int, folder: Path) -> Work:
     return lambda: main(["train", str(path), *options])
 
 
+CALLS = 200  # of what takes less than a millisecond
+
+
+def table_of_columns(rows: int, columns: int, *, text: bool) -> Any:
+    """A DataFrame of text, ten different ones in each column, or of normal numbers."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    cells = rng.choice(list("abcdefghij"), (rows, columns)) if text else rng.standard_normal((rows, columns))
+    return pd.DataFrame(cells, columns=[f"x{j}" for j in range(columns)])
+
+
+def one_row(X: Any) -> Work:
+    """One row into a classifier of 32 hidden units, again and again."""
+    from chainrule import MLPClassifier
+
+    classifier = MLPClassifier((32,), max_iter=2, shrink=False, random_state=0).fit(X, np.arange(len(X)) % 2)
+    row = X[:1]
+    return lambda: [classifier.predict_proba(row) for _ in range(CALLS)]
+
+
+@curve(f"{CALLS} predictions of one row of an array", "columns", (10, 40, 160))
+def predict_one_row(columns: int, folder: Path) -> Work:
+    return one_row(table_of_columns(500, columns, text=False).to_numpy())
+
+
+@curve(f"{CALLS} predictions of one row of a DataFrame of numbers", "columns", (10, 40, 160))
+def predict_one_row_of_frame(columns: int, folder: Path) -> Work:
+    return one_row(table_of_columns(500, columns, text=False))
+
+
+@curve(f"{CALLS} predictions of one row of a DataFrame of text", "columns", (10, 40, 160))
+def predict_one_row_of_text(columns: int, folder: Path) -> Work:
+    return one_row(table_of_columns(500, columns, text=True))
+
+
+TABLE_ROWS = (1_000, 4_000, 16_000)
+
+
+def fit_to_numbers(rows: int, **options: Any) -> Work:
+    """A regressor on ten columns of numbers."""
+    from chainrule import MLPRegressor
+    from chainrule.backends.compiled import loading
+
+    loading.load()  # what importing numba takes is none of a fit's growth
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((rows, 10))
+    y = 2 * X[:, 0] + np.sin(3 * X[:, 1]) + X[:, 2] * X[:, 3] + 0.5 * rng.standard_normal(rows)
+    MLPRegressor(random_state=0, **options | {"max_iter": 1}).fit(X, y)
+    return lambda: MLPRegressor(random_state=0, **options).fit(X, y)
+
+
+@curve("a fit of the default regressor", "rows", TABLE_ROWS)
+def fit_default(rows: int, folder: Path) -> Work:
+    return fit_to_numbers(rows)
+
+
+@curve("a fit of one net of 100 units that is as it was trained", "rows", TABLE_ROWS)
+def fit_one_net(rows: int, folder: Path) -> Work:
+    return fit_to_numbers(rows, hidden_layer_sizes=(100,), shrink=False)
+
+
+@curve("a fit of one net of 100 units that is shrunk by rows held out", "rows", TABLE_ROWS)
+def fit_one_net_and_shrink(rows: int, folder: Path) -> Work:
+    return fit_to_numbers(rows, hidden_layer_sizes=(100,))
+
+
 # ---- in a process of its own ------------------------------------------------------------------------
 
 
