@@ -22,6 +22,7 @@ from chainrule.nn.layout import Plan, lay_out
 from chainrule.nn.losses.names import Loss, LossName, description_of, find_loss, name_of
 from chainrule.nn.passes import NOT_SHARED, Pass, SharedRows, new_state
 from chainrule.nn.row_format import with_members
+from chainrule.nn.sizes import widest
 from chainrule.options import one_of, whole_number
 from chainrule.random import MOST_MEMBERS, check_seed
 
@@ -290,8 +291,7 @@ class LayeredNet:
 
     def evaluation_rows(self, n: int) -> int:
         """How many of ``n`` rows to pass through the net at a time when no gradient is wanted."""
-        widest = max(self.n_in, *(node.n_out for node in walk(self.nodes)))
-        return min(n, max(64, self.backend.working_set // (widest * self.members)))
+        return min(n, max(64, self.backend.working_set // (widest(self.nodes, self.n_in) * self.members)))
 
 
 def dtype_name(dtype: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn import predictions
+from chainrule.nn.answer_pass import KeptPasses
 from chainrule.nn.inputs.preparation import Preparation, TableLike
 from chainrule.nn.inputs.rows import InputReader, Rows, upload_features, upload_rows
 from chainrule.nn.layered_net import LayeredNet
 from chainrule.nn.losses.names import refuse_standardized
 from chainrule.nn.passes import new_state
-from chainrule.nn.predictions import FEWER_ROWS, Answer, Normal
+from chainrule.nn.predictions import FEWER_ROWS, Normal
 from chainrule.plain_text import show
 
 if TYPE_CHECKING:
@@ -138,8 +140,7 @@ class Network(LayeredNet):
         ShapeError   if X is not (n, n_in).
         DataError    if X does not hold finite numbers, naming the first row and column that do not.
         """
-        answer = predictions.prediction(self.backend, self.loss, self.dtype, self.preparation.targets)
-        found = self._each_row(X, answer)
+        found = self._each_row(X, "prediction")
         return self.backend.returned(found if self.loss.task == "classify" else self.loss.point(found), like=X)
 
     def predict_members(self, X: Any) -> Array:
@@ -187,7 +188,7 @@ class Network(LayeredNet):
         The mean is that of ``predict``, the variance in squared units of the target. OptionError for another loss.
         """
         loss = predictions.gaussian(self.loss)
-        found = self._each_row(X, predictions.numbers(self.backend, loss, self.dtype, self.preparation.targets))
+        found = self._each_row(X, "numbers")
         return Normal(*(self.backend.returned(part, like=X) for part in (loss.point(found), loss.variance(found))))
 
     def predict_proba(self, X: Any) -> Array:
@@ -203,22 +204,20 @@ class Network(LayeredNet):
         ShapeError    if X is not (n, n_in).
         DataError     if X does not hold finite numbers.
         """
-        answer = predictions.probabilities(self.backend, self.loss, self.dtype)
-        return self.backend.returned(self.loss.point(self._each_row(X, answer)), like=X)
+        predictions.refuse_regression(self.loss)
+        return self.backend.returned(self.loss.point(self._each_row(X, "probabilities")), like=X)
 
     @out_of_memory_hint(FEWER_ROWS, doing="predicting")
-    def _each_row(self, X: Any, answer: Answer) -> Array:
-        """(n, ...): the ``answer`` for all rows, some at a time."""
+    def _each_row(self, X: Any, kind: str) -> Array:
+        """(n, ...): the answer of this kind for all rows, some at a time."""
         be = self.backend
         with be.running():
             features = upload_features(be, X, self.n_in, self.dtype, self.preparation.features, self.codes())
-            n = len(features.x)
-            out = answer.empty(be, n)
-            batch = self.bind(self.evaluation_rows(n), training=False)
-            read = InputReader(be, features, batch.n, self.dtype)
-            for part, part_batch in batch.parts(n):
-                answer.write(part_batch.forward(read(features.x[part])), out[part])
-        return out
+            return self._passes.answer(self, self.preparation, features, kind)
+
+    @functools.cached_property
+    def _passes(self) -> KeptPasses:
+        return KeptPasses()
 
     # ---- files ------------------------------------------------------------------------------------
 

@@ -42,6 +42,13 @@ class Answer(NamedTuple):
         return backend.empty((n, *self.shape), self.dtype)
 
 
+def answer_of(kind: str, backend: Backend, loss: Loss, dtype: np.dtype, targets: Standardization | None) -> Answer:
+    """The answer of this kind: "prediction", "probabilities" or "numbers"."""
+    if kind == "probabilities":
+        return probabilities(backend, loss, dtype)
+    return {"prediction": prediction, "numbers": numbers}[kind](backend, loss, dtype, targets)
+
+
 def prediction(backend: Backend, loss: Loss, dtype: np.dtype, targets: Standardization | None) -> Answer:
     """Class numbers (n,), or zeros and ones (n, n_out), or of a regression :func:`numbers`."""
     if loss.task == "classify":
@@ -52,9 +59,7 @@ def prediction(backend: Backend, loss: Loss, dtype: np.dtype, targets: Standardi
 
 
 def probabilities(backend: Backend, loss: Loss, dtype: np.dtype) -> Answer:
-    """(n, n_out): of each class, or of yes in each column; OptionError for a regression."""
-    if loss.task == "regress":
-        raise OptionError(f"a net trained on {name_of(loss)} has no probabilities", hint="use predict")
+    """(n, n_out): of each class, or of yes in each column."""
     if loss.task == "classify":
         return Answer(lambda z, out: backend.softmax(z, out=out), (loss.n_out,), dtype)
     return Answer(lambda z, out: backend.activate("sigmoid", z, out=out), (loss.n_out,), dtype)
@@ -82,6 +87,12 @@ def numbers(backend: Backend, loss: Loss, dtype: np.dtype, targets: Standardizat
         backend.scale_and_shift(out, scale, shift, out=out)
 
     return Answer(write_in_units, (loss.n_out,), np.result_type(dtype, np.float64))
+
+
+def refuse_regression(loss: Loss) -> None:
+    """OptionError for a loss without probabilities."""
+    if loss.task == "regress":
+        raise OptionError(f"a net trained on {name_of(loss)} has no probabilities", hint="use predict")
 
 
 def gaussian(loss: Loss) -> GaussianNLL:

@@ -10,6 +10,7 @@ from chainrule.nn.layers.dropout import Dropout
 from chainrule.nn.layers.fused import FusedDense
 from chainrule.nn.layers.piecewise_linear import PiecewiseLinear
 from chainrule.nn.network import Network
+from chainrule.nn.sizes import matrix_sizes
 from chainrule.train.settings import TrainingSettings
 
 PER_LAYER, PER_STEP = 8, 8  # kernels, about: forward, backward, update; batch, loss, counters
@@ -29,7 +30,7 @@ def work_of(net: Network, settings: TrainingSettings, rows: int) -> Work:
     n = min(settings.batch_size, rows)
     nodes = list(walk(net.fused_nodes))
     shapes = [shape for node in walk(net.nodes) for shape in node.layer.parameter_shapes(node.n_in).values()]
-    matrices = [math.prod(shape) for shape in shapes if len(shape) > 1]
+    matrices = matrix_sizes(net.nodes)
     k = net.members
     passes = sum(node.n_out * _passes(node) for node in nodes)
     parameters = sum(math.prod(shape) for shape in shapes)

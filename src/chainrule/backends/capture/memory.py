@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import numpy as np
+
 from chainrule.backends.contract.arrays import Array
 
 Span: TypeAlias = tuple[int, int]  # addresses [start, stop) on the device
@@ -11,8 +13,10 @@ Span: TypeAlias = tuple[int, int]  # addresses [start, stop) on the device
 
 def address(array: Array) -> int:
     """The address of the first element, of a CuPy array or of a NumPy array."""
-    data = array.data
-    return int(data.ptr) if hasattr(data, "ptr") else int(array.ctypes.data)
+    if isinstance(array, np.ndarray):
+        start: int = array.__array_interface__["data"][0]  # sooner than by ctypes
+        return start
+    return int(array.data.ptr)
 
 
 def span(array: Array) -> Span:

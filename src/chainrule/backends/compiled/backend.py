@@ -25,9 +25,10 @@ from chainrule.backends.compiled import (
     target_losses,
 )
 from chainrule.backends.compiled.fallback import refused_in_recording
+from chainrule.backends.compiled.kept_step import KeptStep
 from chainrule.backends.compiled.loading import describe, is_available
 from chainrule.backends.compiled.state import LOOPS
-from chainrule.backends.contract.arrays import Array
+from chainrule.backends.contract.arrays import Array, MapsRows
 from chainrule.backends.contract.backend import KERNELS
 from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy.backend import NumPyBackend
@@ -46,6 +47,7 @@ class CompiledBackend(NumPyBackend):
     fill = batches.fill
     copy = batches.copy
     standardize = batches.standardize
+    scale_and_shift = batches.scale_and_shift
     tick = batches.tick
 
     matmul = layers.matmul
@@ -106,8 +108,16 @@ class CompiledBackend(NumPyBackend):
 
     # ---- execution: how long work takes decides when loops are loaded -------------------------------
 
-    def running(self) -> contextlib.AbstractContextManager[None]:
-        return _Running(super().running())
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        if LOOPS.is_loaded:
+            with super().running(), calls.no_recording():
+                yield
+            return
+        with fits.time_outside() as outside, super().running(), calls.no_recording():
+            yield
+        if not LOOPS.is_loaded and fits.current() is None:  # in a fit it is decided before its first step
+            loading.spend(outside.seconds)
 
     @contextlib.contextmanager
     def fitting(self, work: Work) -> Iterator[None]:
@@ -141,7 +151,7 @@ class CompiledBackend(NumPyBackend):
         if not LOOPS.is_loaded:
             return super().capture(step)
         scope = fits.current()
-        recorder = LOOPS.programs.StepRecorder(usable_cores() if scope is None else scope.threads)
+        recorder = LOOPS.programs.StepRecorder(_threads())
         captured = CapturedStep(step, recorder)
 
         def replay(times: int) -> None:
@@ -155,6 +165,9 @@ class CompiledBackend(NumPyBackend):
 
         return replay
 
+    def keep(self, step: MapsRows, *, operations: float) -> MapsRows:
+        return KeptStep(step, operations, _threads)
+
     def _scratch(self, shape: tuple[int, ...], dtype: Any, *, use: Any) -> Array:
         recording = calls.recording()
         if recording is None:
@@ -162,25 +175,10 @@ class CompiledBackend(NumPyBackend):
         return recording.scratch(shape, dtype, use, self.empty)
 
 
-class _Running(contextlib.AbstractContextManager[None]):
-    """NumPy's ``running``; what this thread records waits, and the time is booked.
-
-    No generators: to make three of them takes longer than a layer of a small net that predicts one row.
-    """
-
-    def __init__(self, of_numpy: contextlib.AbstractContextManager[None]) -> None:
-        self._inner = fits.time_outside(), of_numpy, calls.no_recording()
-
-    def __enter__(self) -> None:
-        for part in self._inner:
-            part.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for part in reversed(self._inner):
-            part.__exit__(*error)
-        # In a fit it is decided before its first step.
-        if error[0] is None and not LOOPS.is_loaded and fits.current() is None:
-            loading.spend(self._inner[0].seconds)
+def _threads() -> int:
+    """How many of this process may replay a step together."""
+    scope = fits.current()
+    return usable_cores() if scope is None else scope.threads
 
 
 SHORT: Final = "the fit is shorter than loading compiled loops"

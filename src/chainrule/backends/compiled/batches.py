@@ -8,7 +8,15 @@ from typing import Final
 
 import numpy as np
 
-from chainrule.backends.compiled.calls import call, contiguous_parts, each_member, number, numbers_of, recording
+from chainrule.backends.compiled.calls import (
+    call,
+    contiguous_parts,
+    each_member,
+    known_dtype,
+    number,
+    numbers_of,
+    recording,
+)
 from chainrule.backends.compiled.fallback import with_fallback
 from chainrule.backends.compiled.state import COMPILED_DTYPES, LOOPS, NotCompiledError
 from chainrule.backends.contract.arrays import Array
@@ -80,6 +88,13 @@ def standardize(
             call(loops.standardize_within, *matrices, numbers_of((limit, min(FAR * limit, LARGEST)), np.float64))
         else:
             call(loops.standardize, *matrices)
+
+
+@with_fallback
+def scale_and_shift(self: NumPyBackend, x: Array, scale: Array, shift: Array, *, out: Array) -> None:
+    known_dtype(x, scale, shift, out)
+    for of_x, of_out in contiguous_parts(x, out):
+        call(LOOPS.batches.scale_and_shift, _as_matrix(of_x), scale, shift, _as_matrix(of_out))
 
 
 @with_fallback

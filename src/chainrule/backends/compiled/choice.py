@@ -44,24 +44,72 @@ class Load:
 LOAD: Final = Load()
 
 
-class Choice:
-    """Work that several threads may do together, or one alone, with the same result: as was faster of late.
+class Pace:
+    """How fast both ways were of late, in seconds for a unit of work; of one choice, or of several that are alike.
 
     On a machine with other work a thread waits for one that has no core. Then one alone is faster, and how long that
     lasts no one knows: so the slower way is tried now and then, more seldom if it was in vain.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = {True: 0.0, False: float("inf")}  # of a unit, lately: together, and alone
+        self._unjudged = {True: (0.0, 0.0), False: (0.0, 0.0)}  # seconds and units, too few as yet to judge by
+        self._in_better = 0.0  # seconds since the other way was tried
+        self._until_trial = FIRST_TRIAL
+
+    @property
+    def better(self) -> bool:
+        """Whether several threads are faster."""
+        return self._seconds[True] <= self._seconds[False]
+
+    @property
+    def is_trial_due(self) -> bool:
+        return self._in_better >= self._until_trial
+
+    def units_of_a_trial(self) -> float:
+        """How much work takes the better way as long as a trial may take."""
+        each = self._seconds[self.better]
+        return TRIAL / each if each > 0 else float("inf")
+
+    def learn(self, together: bool, seconds: float, units: float, *, is_trial: bool) -> None:
+        """That so much work has taken so long."""
+        if not is_trial:
+            self._in_better += seconds
+        before = self._unjudged[together]
+        spent, done = before[0] + seconds, before[1] + units
+        if spent < BRIEF:  # the next time counts too, and a trial goes on
+            self._unjudged[together] = spent, done
+            return
+        self._unjudged[together] = 0.0, 0.0
+        known, each = self._seconds[together], spent / done
+        self._seconds[together] = each if is_trial or not 0 < known < float("inf") else (3 * known + each) / 4
+        if is_trial:
+            won = self._seconds[together] < self._seconds[not together]
+            self._in_better, self._until_trial = 0.0, FIRST_TRIAL if won else min(2 * self._until_trial, LAST_TRIAL)
+
+
+class Choice:
+    """Work that several threads may do together, or one alone, with the same result: as was faster of late.
 
     Parameters
     ----------
     together, alone : do it so many times
     threads : that do it together
+    pace : what is known of both ways
+    units : of work in one time
     """
 
-    def __init__(self, *, together: Callable[[int], None], alone: Callable[[int], None], threads: int) -> None:
+    def __init__(
+        self,
+        *,
+        together: Callable[[int], None],
+        alone: Callable[[int], None],
+        threads: int,
+        pace: Pace | None = None,
+        units: float = 1.0,
+    ) -> None:
         self._together, self._alone, self._threads = together, alone, threads
-        self._seconds = {True: 0.0, False: float("inf")}  # of one time, lately: together, and alone
-        self._unjudged = {True: (0.0, 0), False: (0.0, 0)}  # seconds and times, too few as yet to judge by
-        self._in_better = 0.0  # seconds since the other way was tried
-        self._until_trial = FIRST_TRIAL
+        self._pace, self._units = pace or Pace(), units
 
     def __call__(self, times: int) -> None:
         while times:
@@ -72,13 +120,13 @@ class Choice:
         if LOAD.threads + 1 >= self._threads:  # with this as many as there are cores: none needs help
             self._do(times, together=False)
             return times
-        better = self._seconds[True] <= self._seconds[False]
-        is_trial = self._in_better >= self._until_trial
-        if is_trial and (each := self._seconds[better]) > 0:
-            times = min(times, max(1, int(TRIAL / each)))
+        pace, units = self._pace, self._units
+        is_trial = pace.is_trial_due
+        if is_trial:
+            times = max(1, int(min(times, pace.units_of_a_trial() / units)))
         start = time.perf_counter()
-        together = self._do(times, together=better is not is_trial)
-        self._learn(together, time.perf_counter() - start, times, is_trial=is_trial)
+        together = self._do(times, together=pace.better is not is_trial)
+        pace.learn(together, time.perf_counter() - start, times * units, is_trial=is_trial)
         return times
 
     def _do(self, times: int, *, together: bool) -> bool:
@@ -93,18 +141,3 @@ class Choice:
             with LOAD.more(1):
                 self._alone(times)
         return together
-
-    def _learn(self, together: bool, seconds: float, times: int, *, is_trial: bool) -> None:
-        if not is_trial:
-            self._in_better += seconds
-        before = self._unjudged[together]
-        spent, done = before[0] + seconds, before[1] + times
-        if spent < BRIEF:  # the next time counts too, and a trial goes on
-            self._unjudged[together] = spent, done
-            return
-        self._unjudged[together] = 0.0, 0
-        known, each = self._seconds[together], spent / done
-        self._seconds[together] = each if is_trial or not 0 < known < float("inf") else (3 * known + each) / 4
-        if is_trial:
-            won = self._seconds[together] < self._seconds[not together]
-            self._in_better, self._until_trial = 0.0, FIRST_TRIAL if won else min(2 * self._until_trial, LAST_TRIAL)

@@ -15,13 +15,13 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numba
 import numpy as np
 
 from chainrule.backends.capture.captured_step import NotRecordableError
-from chainrule.backends.capture.memory import Span, spans
+from chainrule.backends.capture.memory import Span, address, spans
 from chainrule.backends.compiled import ufuncs
 from chainrule.backends.compiled.calls import refuse_other_lengths
 from chainrule.backends.compiled.jit import Form
@@ -29,6 +29,7 @@ from chainrule.backends.compiled.state import NotCompiledError
 from chainrule.backends.contract.arrays import Array
 
 _type_of_array: Any = numba.typeof
+_types: Final[dict[tuple[Any, ...], Any]] = {}  # of arrays: to ask numba takes 50 us
 
 WORD: Final = 8  # bytes
 PER_ELEMENT: Final = 5e-5  # microseconds that a loop takes for an element that it reads or writes, or about that
@@ -37,6 +38,13 @@ FLOPS: Final = 1.3e5  # operations of a product in a microsecond, or about that
 # Where a loop leaves that it has no result, and would leave an error. No one reads it.
 _RESULT: Final = np.zeros(16, np.int64)
 RESULT_AND_ERROR: Final = (_RESULT.ctypes.data, _RESULT.ctypes.data + 64)
+
+
+class Words(NamedTuple):
+    """What a function is called with, and which of these are addresses of others of them, as offsets in bytes."""
+
+    values: Sequence[int]
+    offsets: tuple[int, ...] = ()
 
 
 class Launch(abc.ABC):
@@ -65,9 +73,10 @@ class Launch(abc.ABC):
     def address(self) -> int:
         """Of the function."""
 
+    @functools.cached_property
     @abc.abstractmethod
-    def words(self, at: int) -> list[int]:
-        """What it is called with; they will lie at this address."""
+    def words(self) -> Words:
+        """What it is called with."""
 
     @functools.cached_property
     def cost(self) -> float:
@@ -78,12 +87,12 @@ class Launch(abc.ABC):
 
     # ---- memory and parts --------------------------------------------------------------------------
 
-    @property
+    @functools.cached_property
     def reads(self) -> tuple[Span, ...]:
         """All that it touches: most of what is written is read before."""
         return tuple(part for a in self.arguments if isinstance(a, np.ndarray) for part in spans(a))
 
-    @property
+    @functools.cached_property
     def writes(self) -> tuple[Span, ...]:
         return tuple(part for place in self.form.writes for part in spans(self.arguments[place]))
 
@@ -116,8 +125,9 @@ class LoopLaunch(Launch):
     def address(self) -> int:
         return self._address
 
-    def words(self, at: int) -> list[int]:
-        return [*RESULT_AND_ERROR, *words_of(self.arguments)]
+    @functools.cached_property
+    def words(self) -> Words:
+        return Words([*RESULT_AND_ERROR, *words_of(self.arguments)])
 
 
 class UfuncLaunch(Launch):
@@ -133,12 +143,13 @@ class UfuncLaunch(Launch):
     def address(self) -> int:
         return self._inner.address
 
-    def words(self, at: int) -> list[int]:
+    @functools.cached_property
+    def words(self) -> Words:
         arrays = self.arguments
-        addresses = at + 4 * WORD
+        addresses = 4 * WORD
         count = addresses + len(arrays) * WORD
         call = [addresses, count, count + WORD, self._inner.data]
-        return [*call, *(a.ctypes.data for a in arrays), arrays[0].size, *(a.itemsize for a in arrays)]
+        return Words([*call, *map(address, arrays), arrays[0].size, *(a.itemsize for a in arrays)], (0, 1, 2))
 
 
 @functools.cache
@@ -151,7 +162,7 @@ def words_of(arguments: Sequence[Any]) -> list[int]:
     found: list[int] = []
     for argument in arguments:
         if isinstance(argument, np.ndarray):
-            found += [0, 0, argument.size, argument.itemsize, argument.ctypes.data]
+            found += [0, 0, argument.size, argument.itemsize, address(argument)]
             found += [*argument.shape, *argument.strides]
         else:
             found.append(int(argument))
@@ -177,7 +188,11 @@ def _is_no_word(kind: Any) -> bool:
 def type_of(argument: Any) -> Any:
     """The type that numba compiles for; TypeError for what stands in no integer register."""
     if isinstance(argument, np.ndarray):
-        return _type_of_array(argument)
+        flags = argument.flags
+        form = argument.dtype, argument.ndim, flags.c_contiguous, flags.f_contiguous, flags.writeable, flags.aligned
+        if form not in _types:
+            _types[form] = _type_of_array(argument)
+        return _types[form]
     if isinstance(argument, int | np.integer):  # a bool too
         return numba.types.int64
     raise TypeError(f"expected arrays and integers, got {type(argument).__name__}")
@@ -191,4 +206,4 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _place(array: Array) -> tuple[Any, ...]:
     """Where an array lies, and how."""
-    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
+    return address(array), array.shape, array.strides, array.dtype

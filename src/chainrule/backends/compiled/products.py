@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numba
 
+from chainrule.backends.capture.memory import address
 from chainrule.backends.compiled.jit import Form
-from chainrule.backends.compiled.launches import FLOPS, RESULT_AND_ERROR, WORD, Launch, LoopLaunch, address_of
+from chainrule.backends.compiled.launches import FLOPS, RESULT_AND_ERROR, WORD, Launch, LoopLaunch, Words, address_of
 from chainrule.backends.compiled.loops import products
 from chainrule.backends.compiled.state import NotCompiledError
 from chainrule.backends.contract.arrays import Array
@@ -32,8 +33,9 @@ class ProductLaunch(Launch):
     def address(self) -> int:
         return address_of(self._loop, (numba.types.int64, numba.types.int64))
 
-    def words(self, at: int) -> list[int]:
-        return [*RESULT_AND_ERROR, self._routine, at + 4 * WORD, *self._arguments]
+    @functools.cached_property
+    def words(self) -> Words:
+        return Words([*RESULT_AND_ERROR, self._routine, 4 * WORD, *self._arguments], (3,))
 
     @functools.cached_property
     def cost(self) -> float:
@@ -57,11 +59,11 @@ def _called(a: Array, b: Array, out: Array) -> tuple[int, Any, list[int]]:
     found, how = blas.find(), routine(a, b, out)
     if found is None or how is None:
         raise NotCompiledError(f"matrices of shapes {a.shape} and {b.shape} with gaps")
-    one, other, into = (array.ctypes.data for array in ((b, a, out) if how.switched else (a, b, out)))
-    address = found.function(how.name)
-    assert address is not None
+    one, other, into = (address(array) for array in ((b, a, out) if how.switched else (a, b, out)))
+    called = found.function(how.name)
+    assert called is not None
     loop = products.ROUTINES[how.name, found.integer_bits]
     if how.kind == "dot":
-        return address, loop, [*how.sizes, one, how.strides[0], other, how.strides[1], into]
+        return called, loop, [*how.sizes, one, how.strides[0], other, how.strides[1], into]
     first, second, third = how.strides
-    return address, loop, [how.order, *how.transposes, *how.sizes, one, first, other, second, into, third]
+    return called, loop, [how.order, *how.transposes, *how.sizes, one, first, other, second, into, third]

@@ -10,9 +10,10 @@ import numpy as np
 
 from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.capture.division import Phases, divide
+from chainrule.backends.capture.memory import address
 from chainrule.backends.compiled import calls, crew
-from chainrule.backends.compiled.choice import LOAD, Choice
-from chainrule.backends.compiled.launches import RESULT_AND_ERROR, WORD, Launch, address_of, type_of, words_of
+from chainrule.backends.compiled.choice import LOAD, Choice, Pace
+from chainrule.backends.compiled.launches import RESULT_AND_ERROR, WORD, Launch, Words, address_of, type_of, words_of
 from chainrule.backends.compiled.loops import replay
 from chainrule.backends.compiled.loops import threads as loops
 from chainrule.backends.compiled.state import LOOPS
@@ -34,12 +35,13 @@ class StepRecorder:
     Parameters
     ----------
     threads : that may replay a step together
+    pace : how fast several threads and one were in steps of this kind; else it is found out
     """
 
     runs_first = False
 
-    def __init__(self, threads: int = 1) -> None:
-        self._threads = threads
+    def __init__(self, threads: int = 1, pace: Pace | None = None) -> None:
+        self._threads, self._pace = threads, pace or Pace()
         self._memory: dict[Any, Any] = {}
         self._members = 1
         self.parts = 0  # of the last program, 0 before there is one
@@ -65,7 +67,7 @@ class StepRecorder:
         while threads > 1 and cost >= LEAST_COST:
             phases = divide(launches, threads, unit=blas.rows_at_a_time(), by_rows=self._members < threads)
             if cost >= LEAST_GAIN * (phases.cost + BARRIER * len(phases.launches)):
-                return SharedProgram(phases)
+                return SharedProgram(phases, self._pace)
             threads //= 2  # a step may have too few rows for so many
         return Program(launches)
 
@@ -90,12 +92,13 @@ class SharedProgram:
     the machine, and whether several threads pay is found out on the way: they do not where others need the cores.
     """
 
-    def __init__(self, phases: Phases) -> None:
+    def __init__(self, phases: Phases, pace: Pace) -> None:
         self.parts = len(phases.launches[0])
         every: list[Any] = [launch for phase in phases.launches for of_thread in phase for launch in of_thread]
         alone = Table(every)
         alone.replay(0)  # compiled here: no thread may fail where others wait for it
-        self._choice = Choice(together=_Together(phases, self.parts), alone=alone.replay, threads=self.parts)
+        together = _Together(phases, self.parts)
+        self._choice = Choice(together=together, alone=alone.replay, threads=self.parts, pace=pace, units=phases.cost)
 
     def __call__(self, times: int) -> None:
         self._choice(times)
@@ -145,7 +148,8 @@ class Called(Protocol):
 
     def address(self) -> int: ...
 
-    def words(self, at: int) -> list[int]: ...
+    @property
+    def words(self) -> Words: ...
 
 
 class Barrier:
@@ -153,7 +157,7 @@ class Barrier:
 
     def __init__(self, counter: np.ndarray, threads: int) -> None:
         self._own = aligned((ALIGNMENT // WORD,), np.dtype(np.int64))
-        self._arguments = (int(counter.ctypes.data), self._own, threads, *crew.functions_of_system())
+        self._arguments = (address(counter), self._own, threads, *crew.functions_of_system())
 
     def begin(self) -> None:
         """Nobody has arrived as yet."""
@@ -162,8 +166,9 @@ class Barrier:
     def address(self) -> int:
         return address_of(loops.wait_for_all, tuple(map(type_of, self._arguments)))
 
-    def words(self, at: int) -> list[int]:
-        return [*RESULT_AND_ERROR, *words_of(self._arguments)]
+    @property
+    def words(self) -> Words:
+        return Words([*RESULT_AND_ERROR, *words_of(self._arguments)])
 
 
 class Table:
@@ -171,17 +176,19 @@ class Table:
 
     def __init__(self, launches: Sequence[Called]) -> None:
         self._launches = launches  # their arrays are to stay where they are
-        sizes = [replay.size_for(len(launch.words(0))) for launch in launches]
+        sizes = [replay.size_for(len(launch.words.values)) for launch in launches]
         self._words = aligned((max(1, sum(sizes)),), np.dtype(np.int64))
-        self._words.fill(0)
-        self._rows = np.zeros((len(launches), 3), np.int64)
+        place, words, rows = address(self._words), [0] * len(self._words), []
         at = 0
-        for number, (launch, size) in enumerate(zip(launches, sizes, strict=True)):
-            place = self._words.ctypes.data + at * WORD
-            words = launch.words(place)
-            self._words[at : at + len(words)] = words
-            self._rows[number] = launch.address(), place, size
+        for launch, size in zip(launches, sizes, strict=True):
+            values, offsets = launch.words
+            words[at : at + len(values)] = values
+            for number in offsets:
+                words[at + number] += place + at * WORD
+            rows.append((launch.address(), place + at * WORD, size))
             at += size
+        self._words[:] = words
+        self._rows = np.array(rows, np.int64).reshape(len(rows), 3)
 
     def replay(self, times: int) -> None:
         """Call all of them, so many times."""

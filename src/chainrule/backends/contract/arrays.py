@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 # An array of the backend's own kind. NumPy's and CuPy's array types share no static base class, and a
 # type parameter on every layer would say no more than this name does.
 Array: TypeAlias = Any
+
+MapsRows: TypeAlias = Callable[[Array, Array], None]  # (x, out): writes ``out``, a row of it for each row of x
 
 ActivationName: TypeAlias = Literal[
     "identity", "relu", "leaky_relu", "elu", "selu", "softplus", "tanh", "sigmoid",

@@ -64,6 +64,7 @@ import numpy as np
 
 from chainrule.backends.contract.arrays import ActivationName as ActivationName  # noqa: PLC0414  (given on from here)
 from chainrule.backends.contract.arrays import Array as Array  # noqa: PLC0414
+from chainrule.backends.contract.arrays import MapsRows
 from chainrule.backends.contract.batches import BatchContract
 from chainrule.backends.contract.columns import ColumnContract
 from chainrule.backends.contract.custom import CustomContract
@@ -213,6 +214,15 @@ class Backend(
                 step()
 
         return replay
+
+    def keep(self, step: MapsRows, *, operations: float) -> MapsRows:
+        """``run(x, out)``, which does ``step(x, out)``, whose products take so many operations in all that is foreseen.
+
+        The step obeys the law of the step. It is called with arrays of one shape and dtype, computes ``out`` from x,
+        and else launches the same kernels on the same memory every time: an implementation may record it for good.
+        This default returns it as it is.
+        """
+        return step
 
 
 # The names of all kernels: what a step is made of. All other methods are memory and execution.

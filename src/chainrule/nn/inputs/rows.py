@@ -190,6 +190,8 @@ def upload_features(
     raw = _uploaded(backend, X, n_in, dtype)
     if codes:
         refuse_bad_codes({j: backend.download(raw[:, j : j + 1])[:, 0] for j in codes}, codes)
+    if standardization is None and raw.dtype == dtype and backend.first_nonfinite(raw) is None:
+        return Features(raw, None, bool(codes))  # as it is
     storage = FeatureStorage(backend, raw.dtype, dtype, standardization, tuple(codes))
     x = raw
     # With a limit everything finite stays finite, and infinity would become the limit: search before, not after.

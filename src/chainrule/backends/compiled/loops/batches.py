@@ -68,6 +68,14 @@ def copy_rows(x: Any, out: Any) -> None:
             out[i, j] = x[i, j]
 
 
+@loop(writes="out", rows="x out")
+def scale_and_shift(x: Any, scale: Any, shift: Any, out: Any) -> None:
+    n, m = x.shape
+    for i in range(n):
+        for j in range(m):
+            out[i, j] = x[i, j] * scale[j] + shift[j]
+
+
 # ---- standardisation, in double precision --------------------------------------------------------------------------
 
 

@@ -1,0 +1,73 @@
+"""A step that is kept for the predictions of a net: recorded once it pays, and never compared with its record."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from chainrule.backends.capture.captured_step import NotRecordableError
+from chainrule.backends.compiled.choice import Pace
+from chainrule.backends.compiled.state import LOOPS
+from chainrule.backends.contract.arrays import Array
+from chainrule.backends.numpy.blas_threads import single_thread
+
+# To record a step takes about as long as products of so many operations, or as so many steps save if they are short.
+RECORDING: Final = 2e8
+CALLS: Final = 20
+UNDIVIDED: Final = 1e4  # operations of a product that BLAS never divides among its threads
+
+PACE: Final = Pace()  # of all predictions: each alone is too short to find out what the machine is good at
+
+
+class KeptStep:
+    """``run(x, out)``, which does ``step(x, out)``, as :meth:`Backend.keep` has it.
+
+    Called, it is on one thread of BLAS; recorded, on threads of our own if that pays: the bits are the same.
+
+    Parameters
+    ----------
+    operations : of the products of all calls that are foreseen
+    threads : asked for when the step is recorded
+    """
+
+    def __init__(self, step: Callable[[Array, Array], None], operations: float, threads: Callable[[], int]) -> None:
+        self._step, self._operations, self._threads = step, operations, threads
+        self._calls = 0
+        self._can_be_recorded = True
+        self._x: Array = None
+        self._out: Array = None
+        self._program: Callable[[int], None] | None = None
+
+    def __call__(self, x: Array, out: Array) -> None:
+        if self._program is None and LOOPS.is_loaded and self._can_be_recorded:
+            self._calls += 1
+            if self._operations >= RECORDING or self._calls > CALLS:
+                self._record(x, out)
+        if self._program is not None:
+            self._x[...] = x
+            if self._operations < UNDIVIDED:
+                self._program(1)
+            else:
+                with single_thread():
+                    self._program(1)
+            out[...] = self._out
+        elif LOOPS.is_loaded and self._can_be_recorded:
+            with self._one_thread_of_blas():
+                self._step(x, out)
+        else:
+            self._step(x, out)
+
+    def _one_thread_of_blas(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._operations < UNDIVIDED else single_thread()
+
+    def _record(self, x: Array, out: Array) -> None:
+        """On arrays of its own, through which x and out pass from now on; unless it cannot be recorded."""
+        own_x, own_out = x.copy(), out.copy()
+        recorder = LOOPS.programs.StepRecorder(self._threads(), PACE)
+        try:
+            program = recorder.program(recorder.record(lambda: self._step(own_x, own_out)))
+        except NotRecordableError:
+            self._can_be_recorded = False
+        else:
+            self._x, self._out, self._program = own_x, own_out, program

@@ -1,0 +1,87 @@
+"""What a net answers to rows, in memory that it keeps from one call to the next if there are few."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+from chainrule.arena import Arena
+from chainrule.backends.contract.backend import Array
+from chainrule.nn.inputs.preparation import Preparation
+from chainrule.nn.inputs.rows import Features, InputReader
+from chainrule.nn.layered_net import LayeredNet
+from chainrule.nn.passes import Pass
+from chainrule.nn.predictions import Answer, answer_of
+from chainrule.nn.sizes import matrix_sizes, widest
+
+KEPT: Final = 1 << 18  # numbers of the widest activation; a pass with more is not kept
+MOST_KEPT: Final = 8  # passes of one net
+
+
+class AnswerPass:
+    """``answers(x)`` for the n rows x, in parts that fit the cache.
+
+    Parameters
+    ----------
+    features : n rows as they are kept on the device
+    answer : what is made of the logits
+    """
+
+    def __init__(self, net: LayeredNet, features: Features, answer: Answer) -> None:
+        n = len(features.x)
+        self._backend, self._answer, self._n, self._rows = net.backend, answer, n, net.evaluation_rows(n)
+        batch = net.bind(self._rows, training=False)
+        read = InputReader(net.backend, features, batch.n, net.dtype)
+        per_row = 2.0 * net.members * sum(matrix_sizes(net.nodes))
+        rest = n % self._rows if n else 0
+
+        def keep(part: Pass, rows: int) -> Callable[[Array, Array], None]:
+            # Not of this object's methods: a cycle would keep its memory until it is looked for.
+            return net.backend.keep(functools.partial(_write, part, read, answer), operations=per_row * rows)
+
+        self._full = keep(batch, n - rest)
+        self._rest = keep(batch.first(rest), rest) if rest else self._full
+        self.is_kept = self._rows * widest(net.nodes, net.n_in) * net.members <= KEPT
+
+    def __call__(self, x: Array) -> Array:
+        out = self._answer.empty(self._backend, self._n)
+        if self._n == self._rows:  # of few rows even a slice takes its time
+            self._full(x, out)
+            return out
+        for start in range(0, self._n, self._rows):
+            part = slice(start, start + self._rows)
+            run = self._full if start + self._rows <= self._n else self._rest
+            run(x[part], out[part])
+        return out
+
+
+def _write(part: Pass, read: InputReader, answer: Answer, x: Array, out: Array) -> None:
+    answer.write(part.forward(read(x)), out)
+
+
+class KeptPasses:
+    """The passes of a net that are not at work: each is used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Any, tuple[Arena, Preparation, AnswerPass]] = {}  # with what it was made for
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeptPasses, ()  # a copy of the net has none
+
+    def answer(self, net: LayeredNet, preparation: Preparation, features: Features, kind: str) -> Array:
+        """(n, ...): the answer of this kind to all rows."""
+        key = kind, len(features.x), features.x.dtype, features.pending is None
+        parameters = net.parameter_arena
+        found = self._idle.pop(key, None)
+        if found is not None and found[0] is parameters and found[1] is preparation:
+            of_rows = found[2]
+        else:
+            answer = answer_of(kind, net.backend, net.loss, net.dtype, preparation.targets)
+            of_rows = AnswerPass(net, features, answer)
+        out = of_rows(features.x)
+        if of_rows.is_kept:
+            if len(self._idle) >= MOST_KEPT:
+                self._idle.clear()
+            self._idle[key] = parameters, preparation, of_rows
+        return out
