@@ -10,6 +10,7 @@ the scheduler likes. It has a session of its own, as another user's program has:
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import subprocess
@@ -85,3 +86,14 @@ def _processor_seconds(pid: int) -> float:
 def described(count: int) -> str:
     """What tables, pictures and result files call a machine with ``count`` busy processes."""
     return "idle" if count == 0 else f"busy: {count} other process{'es' if count > 1 else ''} computing"
+
+
+def busy_counts(text: str) -> list[int]:
+    """Of "0,1": [0, 1]. Each once, in the order given."""
+    try:
+        counts = list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 0:
+        raise argparse.ArgumentTypeError(f"expected numbers of busy processes like 1 or 0,1, got {text!r}")
+    return counts

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from busy import BusyProcesses, described
+from busy import BusyProcesses, busy_counts, described
 from cpu_report import picture, print_all, print_costs, print_workload
 from cpu_workloads import FASHION, WORKLOADS, lay_out
 from environment import facts
@@ -152,17 +152,6 @@ def costs(names: list[str]) -> dict[str, Any]:
             seconds = import_seconds(entry.statement, entry.environment)
             found[name] = {"distributions": entry.distributions, "import_s": seconds, **size}
     return found
-
-
-def busy_counts(text: str) -> list[int]:
-    """Of "0,1": [0, 1]. Each once, in the order given."""
-    try:
-        counts = list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        counts = []
-    if not counts or min(counts) < 0:
-        raise argparse.ArgumentTypeError(f"expected numbers of busy processes like 1 or 0,1, got {text!r}")
-    return counts
 
 
 def main() -> None:

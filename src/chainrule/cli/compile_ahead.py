@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.backends.compiled import loading, loop_cache
 from chainrule.backends.compiled.backend import CompiledBackend
+from chainrule.backends.compiled.kept_step import CALLS
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.nn.columns.column_data import Categorical, ColumnData
 from chainrule.nn.columns.table_encoder import TableEncoder
@@ -218,9 +219,12 @@ def _fit_ensemble(dtype: str, loss: Loss, *, has_text: bool = False, step: float
 
 
 def _predict(net: Network, X: np.ndarray) -> None:
-    net.predict(X)
-    net.predict(X[:1])
+    asked: list[Callable[[np.ndarray], object]] = [net.predict]
     if net.loss.task != "regress":
-        net.predict_proba(X)
-    if net.loss.name == "gaussian_nll":
-        net.predict_distribution(X)
+        asked.append(net.predict_proba)
+    if net.loss_name == "gaussian_nll":
+        asked.append(net.predict_distribution)
+    for predict in asked:
+        predict(X)
+        for _ in range(CALLS + 1):  # until the step is recorded, which takes loops that a call does without
+            predict(X[:1])

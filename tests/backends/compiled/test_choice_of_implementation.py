@@ -124,10 +124,10 @@ def test_work_counts_what_takes_long(rng):
 
 
 def test_steps_that_are_not_recorded_are_said_once():
-    with pytest.warns(cr.CompiledLoopsWarning, match="^steps are called one by one: custom_loss has no compiled loop$"):
+    with pytest.warns(cr.CompiledLoopsWarning, match="^steps are called one by one: a custom loss has no compiled"):
         runs = [fit_with_custom_loss(compiled.loaded()) for _ in range(2)]
     assert [run.execution["implementation"] for run in runs] == [
-        "compiled, called one by one: custom_loss has no compiled loop"
+        "compiled, called one by one: a custom loss has no compiled loop"
     ] * 2
 
 

@@ -66,7 +66,7 @@ def answers(net: cr.Network, rows: np.ndarray) -> list[np.ndarray]:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_recorded_predictions_have_the_bits_of_called_ones(monkeypatch, recorded, loss, hidden):
-    """In parts too, with a ragged last one of another length. An encoding is fused here, with other bits than NumPy's."""
+    """In parts too, with a ragged last one of another length. A fused encoding has other bits than NumPy's."""
     for price in ("LEAST_COST", "LEAST_GAIN", "BARRIER"):
         monkeypatch.setattr(programs, price, 0)
     monkeypatch.setattr(compiled, "_threads", lambda: 2)

@@ -150,6 +150,26 @@ def test_logits_that_are_written_over_are_there_when_a_later_loop_does_not_compi
         assert losses_in_place(compiled.CompiledBackend(), kind, np.random.default_rng(2)) == expected
 
 
+def test_nor_if_earlier_calls_of_the_kernel_did_not_need_that_loop():
+    """The losses of one target column are not added up."""
+
+    def gradients(backend: cr.Backend) -> list[bytes]:
+        found = []
+        for columns in (1, 2):
+            rng = np.random.default_rng(columns)
+            logits, targets = rng.normal(size=(6, 2 * columns)), rng.normal(size=(6, columns))
+            state, totals = np.zeros(3, np.int64), np.zeros((1, 3))
+            with backend.running():
+                backend.gaussian_nll(LossBatch(logits, targets, None, state, totals, logits), scale=1.0, mean=True)
+            found += [logits.tobytes(), totals.tobytes()]
+        return found
+
+    expected = gradients(NumPyBackend())
+    break_loop("target_losses", "sums_of_groups")
+    with pytest.warns(cr.CompiledLoopsWarning):
+        assert gradients(compiled.CompiledBackend()) == expected
+
+
 def test_warnings_made_errors_end_no_fit():
     break_loop("optimisers", "adam")
     with warnings.catch_warnings():

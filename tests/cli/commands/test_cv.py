@@ -188,6 +188,8 @@ def test_a_signal_ends_cv_without_figures(run, flowers, monkeypatch, number):
     monkeypatch.setattr(cv, "trainer_of", interrupted)
     found = run("cv", flowers, "--target", "kind", *QUICK, "--epochs", 50)
     assert (found.code, found.out) == (128 + number, "")
+    found = run("cv", flowers, "--target", "kind", *QUICK, "--epochs", 50, "--json")
+    assert found.json == {"ok": False, "error": "interrupted", "hint": "", "exit_code": 128 + number}
 
 
 # ---- train --group and --time -----------------------------------------------------------------------

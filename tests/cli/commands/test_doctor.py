@@ -120,6 +120,7 @@ def test_what_stands_in_the_way_of_compiling_ahead(run, tmp_path, monkeypatch):
     monkeypatch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path / "file"))
     found = run("doctor", "--warm")
     assert (found.code, "not kept on disk: " in found.out, "is no directory" in found.out) == (1, True, True)
+    assert "doctor --warm" not in found.out, "which has just failed"
     assert not LOOPS.is_loaded
     assert run("doctor", "--warm", "float16").code == 2
 

@@ -118,9 +118,20 @@ def test_another_machine_is_named_and_admitted_by_resume_anywhere(classes, folde
     net = make_net(classes)
     with pytest.raises(OptionError, match=r"numpy 1\.0 -> .*card H200 -> none") as caught:
         trainer(net).fit(classes.X, classes.y, resume=folder)
-    assert "--anywhere" in caught.value.hint
+    assert caught.value.hint.startswith("`--anywhere`")
     run = trainer(net).fit(classes.X, classes.y, resume=folder, resume_anywhere=True)
     assert run.history.epochs == 4
+
+
+def test_another_number_of_threads_has_a_hint_how_to_have_the_same(classes, folder):
+    checkpoint = Checkpoint.read(folder / LAST)
+    dataclasses.replace(checkpoint, machine=checkpoint.machine | {"threads": 7}).write(folder / LAST)
+    net = make_net(classes)
+    net.backend.fingerprint = lambda: checkpoint.machine | {"threads": 2}
+    with pytest.raises(OptionError, match="threads 7 -> 2") as caught:
+        trainer(net).fit(classes.X, classes.y, resume=folder)
+    assert caught.value.hint.startswith("`--threads 7`, in the library Trainer(threads=7), ")
+    assert "--anywhere" in caught.value.hint
 
 
 def test_a_checkpoint_of_one_backend_resumes_on_another(classes, backend, tmp_path):

@@ -7,8 +7,9 @@ An operation of this folder is a function of the backend. It calls loops and ufu
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from chainrule.backends.capture.captured_step import NotRecordableError
 from chainrule.backends.compiled.calls import record, recording, refuse_in_recording
 from chainrule.backends.compiled.state import LOOPS, NotCompiledError
 from chainrule.backends.numpy.backend import NumPyBackend
+
+# What is named for the user's sake: all else is a method of the contract.
+OF_USER: Final = {"apply": "a custom activation", "custom_loss": "a custom loss"}
 
 
 def with_fallback(operation: Callable[..., None]) -> Callable[..., None]:
@@ -58,7 +62,7 @@ def refused_in_recording(name: str) -> Callable[..., Any]:
 
     @functools.wraps(of_numpy)
     def method(self: NumPyBackend, /, *args: Any, **options: Any) -> Any:
-        refuse_in_recording(name)
+        refuse_in_recording(OF_USER.get(name, name))
         return of_numpy(self, *args, **options)
 
     return method
@@ -76,8 +80,10 @@ def _kinds(values: Iterable[Any]) -> Iterator[Any]:
     """What decides which loops are called, and with which types."""
     for value in values:
         if isinstance(value, np.ndarray):
-            yield value.dtype.char, value.ndim, value.flags.c_contiguous, value.flags.writeable
+            yield value.dtype.char, value.ndim, 1 in value.shape, value.flags.c_contiguous, value.flags.writeable
         elif isinstance(value, list | tuple):
             yield from _kinds(value)
         elif value is None or isinstance(value, str | bool):
             yield value
+        elif isinstance(value, int | float):  # no momentum, no limit, one quantile
+            yield bool(value), value == 1, math.isfinite(value)

@@ -82,7 +82,10 @@ def run(args: argparse.Namespace) -> int:
                 )
         except KeyboardInterrupt:
             say("stopped", "by a signal, before the last fold")
-            return signals.exit_code or INTERRUPTED
+            code = signals.exit_code or INTERRUPTED
+            if asked.json:
+                output.result_json({"ok": False, "error": "interrupted", "hint": "", "exit_code": code})
+            return code
         finally:
             speaker.say_rest()
     if asked.json:

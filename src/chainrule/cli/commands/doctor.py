@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     rows.append(["BLAS", facts["blas"]])
     rows.append(["", facts["blas_by_address"]])
     rows.append(["compiled", facts["compiled"]])
-    rows.append(["", _kept(*facts["loops_on_disk"].values())])
+    kept = facts["loops_on_disk"]
+    rows.append(["", _kept(kept) if kept["loops"] else f"{_kept(kept)}: chainrule doctor --warm compiles them ahead"])
     for device in facts["devices"]:
         rows.append([device["device"], "works" if device["works"] else f"cannot be used: {device['problem']}"])
         if device["works"]:
@@ -97,10 +98,10 @@ def _on_disk() -> dict[str, Any]:
     return {"loops": count, "bytes": size, "folder": None if folder is None else str(folder)}
 
 
-def _kept(loops: int, size: int, folder: str | None) -> str:
-    if not loops:
-        return "no loops on disk yet: chainrule doctor --warm compiles them ahead"
-    return f"{count_of(loops, 'loop')} on disk, {size / 1e6:.1f} MB in {folder}"
+def _kept(found: dict[str, Any]) -> str:
+    if not found["loops"]:
+        return "no loops on disk yet"
+    return f"{count_of(found['loops'], 'loop')} on disk, {found['bytes'] / 1e6:.1f} MB in {found['folder']}"
 
 
 def _warm(dtypes: list[str], *, as_json: bool) -> int:
@@ -127,7 +128,7 @@ def _warm(dtypes: list[str], *, as_json: bool) -> int:
     else:
         rows = [[dtype, text] for dtype, text in said.items()]
         rows.append(["stopped", problem] if problem else ["time", f"{seconds:.1f} s"])
-        output.result_table([*rows, ["disk", _kept(*kept.values())]])
+        output.result_table([*rows, ["disk", _kept(kept)]])
     return 1 if problem else 0
 
 

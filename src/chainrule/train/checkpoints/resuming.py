@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,9 +64,17 @@ class Identity(NamedTuple):
         if (found := differences(checkpoint.machine, self.machine)) and not anywhere:
             raise OptionError(
                 f"the checkpoint was written on another machine or with other versions: {'; '.join(found)}",
-                hint="`--anywhere`, in the library fit(resume_anywhere=True), resumes all the same; the weights will "
-                "differ in their last bits",
+                hint=f"{_same_threads(checkpoint.machine, self.machine)}`--anywhere`, in the library "
+                "fit(resume_anywhere=True), resumes all the same; the weights will differ in their last bits",
             )
+
+
+def _same_threads(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The part of a hint that says how to have as many threads as before, if there are others now."""
+    threads = before.get("threads")
+    if not isinstance(threads, int) or now.get("threads", threads) == threads:
+        return ""
+    return f"`--threads {threads}`, in the library Trainer(threads={threads}), resumes with as many threads as before; "
 
 
 def take(state: FitState, done: int, seconds: float, identity: Identity) -> Checkpoint:
