@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -25,10 +25,31 @@ class Device(Protocol):
     def free_memory(self) -> int | None: ...
 
 
-@contextlib.contextmanager
+class OutOfMemoryHint(contextlib.ContextDecorator):
+    """See :func:`out_of_memory_hint`. No generator, whose making takes a small net's prediction longer than a layer."""
+
+    def __init__(self, hint: str | Callable[[], str], doing: str, backend: Device | None) -> None:
+        self._hint, self._doing, self._backend = hint, doing, backend
+
+    def __enter__(self) -> None:
+        """Nothing is kept, so that calls within calls and threads may share one."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OutOfMemoryError):
+            traceback.clear_frames(error.__traceback__)
+            if error.hint in GENERAL_HINTS:
+                error.hint = self._found() or error.hint
+        elif isinstance(error, MemoryError):
+            traceback.clear_frames(error.__traceback__)
+            raise out_of_memory(error, self._found(), self._doing, self._backend) from error
+
+    def _found(self) -> str:
+        return self._hint if isinstance(self._hint, str) else self._hint()
+
+
 def out_of_memory_hint(
     hint: str | Callable[[], str], *, doing: str = "", backend: Device | None = None
-) -> Iterator[None]:
+) -> OutOfMemoryHint:
     """Turn a MemoryError of the host into an OutOfMemoryError, and replace a general hint of one by ``hint``.
 
     Also a decorator. The frames of the failed calls are cleared first: they would hold their arrays for as long as the
@@ -40,16 +61,7 @@ def out_of_memory_hint(
     doing : what the memory is for; "making the net"
     backend : a MemoryError may be of its device instead of the host
     """
-    try:
-        yield
-    except OutOfMemoryError as error:
-        traceback.clear_frames(error.__traceback__)
-        if error.hint in GENERAL_HINTS:
-            error.hint = (hint if isinstance(hint, str) else hint()) or error.hint
-        raise
-    except MemoryError as error:
-        traceback.clear_frames(error.__traceback__)
-        raise out_of_memory(error, hint if isinstance(hint, str) else hint(), doing, backend) from error
+    return OutOfMemoryHint(hint, doing, backend)
 
 
 def out_of_memory(

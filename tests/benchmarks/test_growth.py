@@ -37,10 +37,10 @@ def test_a_curve_is_measured_in_processes_of_its_own(tmp_path, monkeypatch, caps
 
 @pytest.mark.parametrize("name", ["evaluate_classes", "predict_to_csv"])
 def test_curves_of_many_classes_do_their_work(name, tmp_path, monkeypatch, capsys):
-    import growth
+    import growth_curves
 
-    monkeypatch.setattr(growth, "EVALUATED", 50)
-    work = growth.CURVES[name].prepare(30, tmp_path)
+    monkeypatch.setattr(growth_curves, "EVALUATED", 50)
+    work = growth_curves.CURVES[name].prepare(30, tmp_path)
     assert work() == 0
     said = capsys.readouterr()
     assert ("accuracy" in said.out) if name == "evaluate_classes" else ("1 predictions" in said.err)

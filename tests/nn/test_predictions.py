@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -145,3 +148,15 @@ def test_every_backend_trains_the_same_with_every_loss(backend):
             np.testing.assert_allclose(value, other[name], rtol=1e-9, atol=1e-12)
         for name in set(history) - {"seconds"}:
             np.testing.assert_allclose(history[name], other_history[name], rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("calls", [1, 40])
+def test_a_net_keeps_no_rows_of_a_prediction(backend, calls):
+    net = cr.MLP([3, 4, 2], backend=backend)
+    table = np.zeros((10, 3), np.float32)
+    for _ in range(calls):
+        net.predict(table[:1])
+    kept = weakref.ref(table)
+    del table
+    gc.collect()
+    assert kept() is None

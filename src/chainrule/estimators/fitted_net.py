@@ -78,7 +78,8 @@ class FittedNet(FittedAttributes, BaseEstimator):
         question : to the net and (n, n_in)
         answer : ``answer(xp, the net's answer)``, xp being NumPy or, for rows in a GPU's memory, CuPy
         """
-        check_is_fitted(self)
+        if "n_features_in_" not in self.__dict__:  # asks for more than is needed here, and takes its time
+            check_is_fitted(self)
         check_same_namespace(X, self, attribute="_first_weights", method=method)
         net, device = self._net, self._net.backend
         rows = rows_to_predict(self, X, net=net)

@@ -19,7 +19,9 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, check_consi
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import DataError, first_line
 from chainrule.estimators.array_namespaces import is_on_gpu, on_host
+from chainrule.estimators.known_columns import known_columns
 from chainrule.estimators.labels import exact_targets
+from chainrule.estimators.ready_rows import ready_rows
 from chainrule.nn.columns.column_data import Categorical, ColumnData
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.columns.target_columns import TargetColumns
@@ -195,8 +197,10 @@ def _has_text(values: Any) -> bool:
 
 def rows_to_predict(estimator: Any, X: Any, *, net: Network) -> Array:
     """(n, n_in) rows to predict: on the net's device if they are there already, else on the host."""
-    _refuse_misread(X, "X")
     encoder, backend = net.preparation.encoder, net.backend
+    if (ready := ready_rows(estimator, X, encoder)) is not None:
+        return ready
+    _refuse_misread(X, "X")
     if _stays_on(backend, X) and encoder is None:
         validate_data(estimator, X, reset=False, skip_check_array=True)
         return backend.upload(X)
@@ -240,11 +244,7 @@ def _columns(X: Any, encoder: TableEncoder | None) -> Mapping[str, ColumnData]:
     """The columns of a frame, each read as what it was in training."""
     if encoder is None:
         return read_frame(X, Selection(need_target=False)).columns
-    names = tuple(encoder.table_names)
-    known = Selection(
-        feature_names=names, need_target=False, kinds=encoder.kinds, texts=encoder.texts, notations=encoder.notations
-    )
-    return read_frame(X, known).columns
+    return read_frame(X, known_columns(encoder)).columns
 
 
 def _has_text_or_holes(columns: Mapping[str, ColumnData]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from chainrule.arena import Arena
@@ -38,7 +38,8 @@ class AnswerPass:
 
         def keep(part: Pass, rows: int) -> Callable[[Array, Array], None]:
             # Not of this object's methods: a cycle would keep its memory until it is looked for.
-            return net.backend.keep(functools.partial(_write, part, read, answer), operations=per_row * rows)
+            holders = [layer for layer in part.chain.walk() if hasattr(layer, "x")]
+            return net.backend.keep(functools.partial(_write, part, holders, read, answer), operations=per_row * rows)
 
         self._full = keep(batch, n - rest)
         self._rest = keep(batch.first(rest), rest) if rest else self._full
@@ -46,6 +47,9 @@ class AnswerPass:
 
     def __call__(self, x: Array) -> Array:
         out = self._answer.empty(self._backend, self._n)
+        if self._n == self._rows:  # of few rows even a slice takes its time
+            self._full(x, out)
+            return out
         for start in range(0, self._n, self._rows):
             part = slice(start, start + self._rows)
             run = self._full if start + self._rows <= self._n else self._rest
@@ -53,8 +57,10 @@ class AnswerPass:
         return out
 
 
-def _write(part: Pass, read: InputReader, answer: Answer, x: Array, out: Array) -> None:
+def _write(part: Pass, holders: Sequence[Any], read: InputReader, answer: Answer, x: Array, out: Array) -> None:
     answer.write(part.forward(read(x)), out)
+    for layer in holders:  # a row may be a view of the caller's table, which a kept pass is not to keep
+        layer.x = None
 
 
 class KeptPasses:

@@ -16,7 +16,7 @@ from chainrule.train.feeding.batches import Batches
 from chainrule.train.update_step import UpdateStep
 
 STEPS_PER_SYNC = 64  # steps between two checks whether to stop, at most, on a device that queues them
-SECONDS_PER_SYNC = 0.05  # where steps are done when a call returns, as many as take so long: a stop need not wait
+SECONDS_PER_SYNC = 0.1  # where steps are done when a call returns: each asks whether its record holds, a stop waits
 
 
 class Steps:

@@ -144,7 +144,7 @@ def test_a_stop_waits_for_a_moment_and_not_for_a_number_of_steps(classes, monkey
         taken.append(seconds)
 
     monkeypatch.setattr(steps_module.Steps, "replay", timed)
-    X, y = np.tile(classes.X, (9, 1)), np.tile(classes.y, 9)
+    X, y = np.tile(classes.X, (41, 1)), np.tile(classes.y, 41)
     assert len(X) % 7
     cr.Trainer(make_net(classes), batch_size=7, epochs=5).fit(X, y)
     assert max(taken) <= steps_module.SECONDS_PER_SYNC + 1e-9

@@ -89,14 +89,14 @@ def record(step: Callable[[], None], known: Sequence[Any], memory: dict[Any, Any
     return made
 
 
-@contextlib.contextmanager
-def no_recording() -> Iterator[None]:
+class no_recording(contextlib.AbstractContextManager[None]):  # noqa: N801 - it is called in a with statement
     """What is asked for within is done, also if this thread is recording: by a signal handler that predicts, say."""
-    outer, _thread.recording = _thread.recording, None
-    try:
-        yield
-    finally:
-        _thread.recording = outer
+
+    def __enter__(self) -> None:
+        self._outer, _thread.recording = _thread.recording, None
+
+    def __exit__(self, *error: object) -> None:
+        _thread.recording = self._outer
 
 
 def refuse_in_recording(what: str) -> None:

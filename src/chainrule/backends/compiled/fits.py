@@ -32,12 +32,6 @@ class FitScope:
             self._holds_blas = True
 
 
-class Outside:
-    """What :func:`time_outside` measures."""
-
-    seconds = 0.0
-
-
 class _OfThread(threading.local):
     scope: FitScope | None = None
     counted = 0.0  # seconds, of fits and of what :func:`time_outside` has measured
@@ -60,16 +54,19 @@ def fit_scope(work: Work) -> Iterator[None]:
             _thread.counted = before + time.perf_counter() - start
 
 
-@contextlib.contextmanager
-def time_outside() -> Iterator[Outside]:
-    """The seconds of a block that are of no fit in it, and of no block of this kind in it."""
-    outside, start, before = Outside(), time.perf_counter(), _thread.counted
-    try:
-        yield outside
-    finally:
-        elapsed = time.perf_counter() - start
-        outside.seconds = max(0.0, elapsed - (_thread.counted - before))
-        _thread.counted = before + elapsed
+class time_outside(contextlib.AbstractContextManager["time_outside"]):  # noqa: N801 - it is called in a with statement
+    """The ``seconds`` of a block that are of no fit in it, and of no block of this kind in it."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> time_outside:
+        self._start, self._before = time.perf_counter(), _thread.counted
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        elapsed = time.perf_counter() - self._start
+        self.seconds = max(0.0, elapsed - (_thread.counted - self._before))
+        _thread.counted = self._before + elapsed
 
 
 def current() -> FitScope | None:

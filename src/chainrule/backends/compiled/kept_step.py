@@ -46,8 +46,11 @@ class KeptStep:
                 self._record(x, out)
         if self._program is not None:
             self._x[...] = x
-            with self._one_thread_of_blas():
+            if self._operations < UNDIVIDED:
                 self._program(1)
+            else:
+                with single_thread():
+                    self._program(1)
             out[...] = self._out
         elif LOOPS.is_loaded and self._can_be_recorded:
             with self._one_thread_of_blas():

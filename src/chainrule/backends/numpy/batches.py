@@ -43,7 +43,7 @@ def _take(self: ArrayOperations, source: Array, rows: Array, out: Array) -> None
 
 
 def first_nonfinite(self: ArrayOperations, x: Array) -> int | None:
-    if not x.size:
+    if not x.size or (x.size <= LARGE and np.isfinite(x).all()):
         return None
     width = int(x.size) // len(x)
     step = max(1, LARGE // width)

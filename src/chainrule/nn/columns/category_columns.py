@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from chainrule.errors import DataError, OptionError
 from chainrule.nn.columns.category_statistics import CategoryStatistics
 from chainrule.nn.columns.category_sums import WeightedTarget
-from chainrule.nn.columns.column_data import Categorical, ColumnData, KnownTexts, marks_in, refuse_long_names
+from chainrule.nn.columns.column_data import Categorical, ColumnData, KnownTexts, look_up, marks_in, refuse_long_names
 from chainrule.nn.columns.notation import MISSING, NOTHING, Notation, check_notation, describe_notation
 
 MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
@@ -96,20 +97,30 @@ class _Categories:
         """(n,) int64: the slot of each row, -1 if there is none for its value."""
         if not isinstance(data, Categorical):
             raise DataError(f"column {self.name!r}: expected categories, as in training, got numbers")
-        last = len(self.categories)
-        slot = {category: i for i, category in enumerate(self.categories)}
-        rarer, missing = (last if self.rarer else -1), (last + self.rarer if self.missing else -1)
-        # -1 of a missing cell finds the last entry.
-        of_names = np.array([*(slot.get(name, rarer) for name in data.names), missing], np.int64)
-        found: np.ndarray = of_names[data.codes]
-        return found
+        return look_up(self._slot_of, data, other=self._rarer_slot, missing=self._missing_slot)
+
+    def slot_of(self, name: str | None) -> int:
+        """That of one category, or of a missing value, None; -1 if there is none for it."""
+        return self._missing_slot if name is None else self._slot_of.get(name, self._rarer_slot)
+
+    @property
+    def _rarer_slot(self) -> int:
+        return len(self.categories) if self.rarer else -1
+
+    @property
+    def _missing_slot(self) -> int:
+        return len(self.categories) + self.rarer if self.missing else -1
+
+    @cached_property
+    def _slot_of(self) -> dict[str, int]:
+        return {category: i for i, category in enumerate(self.categories)}
 
     @property
     def known_categories(self) -> tuple[str, ...]:
         """Those that the model tells apart."""
         return self.categories
 
-    @property
+    @cached_property
     def known(self) -> KnownTexts:
         """For reading such a column again."""
         return KnownTexts(frozenset(self.known_categories), None if self.marks is None else frozenset(self.marks))
@@ -201,7 +212,28 @@ class CategoryColumn(_Categories):
         if len(known) < len(slots):
             shown[slots < 0] = self.shares
         if self.statistics is not None and isinstance(data, Categorical):
-            out[:, self.slots :] = self.statistics.table[self.statistics.positions(self.categories, data)]
+            out[:, self.slots :] = self.statistics.table[self.positions(data)]
+
+    def encode_cell(self, name: str | None, *, out: np.ndarray, at: int) -> None:
+        """Write the columns of X of one row from ``at`` on, which are 0; None for a missing value."""
+        slot = self.slot_of(name)
+        if slot >= 0:
+            out[at + slot] = 1
+        else:
+            out[at : at + self.slots] = self.shares
+        if self.statistics is not None:
+            table = self.statistics.table
+            position = len(table) - 1 if name is None else self._position_of.get(name, len(table) - 1)
+            out[at + self.slots : at + self.slots + table.shape[1]] = table[position]
+
+    def positions(self, data: Categorical) -> np.ndarray:
+        """(n,) int64: the position of each row's category in the statistics, the last for a missing or unknown one."""
+        last = len(self._position_of)
+        return look_up(self._position_of, data, other=last, missing=last)
+
+    @cached_property
+    def _position_of(self) -> dict[str, int]:
+        return {category: i for i, category in enumerate(self.known_categories)}
 
     def describe(self) -> dict[str, Any]:
         """For the model file, which has the numbers of the statistics as arrays."""
@@ -238,6 +270,11 @@ class EmbeddedColumn(_Categories):
         """Write the column of X, (n, 1)."""
         slots = self.slots_of(data)
         out[:, 0] = np.where(slots < 0, self.slots, slots)
+
+    def encode_cell(self, name: str | None, *, out: np.ndarray, at: int) -> None:
+        """Write the column of X of one row, the one at ``at``; None for a missing value."""
+        slot = self.slot_of(name)
+        out[at] = self.slots if slot < 0 else slot
 
     def describe(self) -> dict[str, Any]:
         """For the model file."""

@@ -28,7 +28,7 @@ import numpy as np
 
 from chainrule.errors import OptionError
 from chainrule.nn.columns.category_sums import Cells, WeightedTarget
-from chainrule.nn.columns.column_data import Categorical, refuse_long_names
+from chainrule.nn.columns.column_data import Categorical, look_up, refuse_long_names
 from chainrule.nn.columns.target_columns import MOST_COLUMNS
 
 MOST_CATEGORIES = 5_000  # of a column, with statistics of their own: the most frequent; the others count as unseen
@@ -101,7 +101,9 @@ class CategoryStatistics:
             return None
         most = sorted(rarer, key=lambda i: (-rows[i], data.names[i]))[:MOST_CATEGORIES]
         names = tuple(sorted(data.names[i] for i in most))
-        cells = Cells.of(target, _positions((*kept, *names), data), len(kept) + len(names) + 1)
+        last = len(kept) + len(names)
+        positions = look_up({name: i for i, name in enumerate((*kept, *names))}, data, other=last, missing=last)
+        cells = Cells.of(target, positions, last + 1)
         means, counts = cells.means(target)[len(kept) : -1, 0], cells.rows[:-1, 0]
         return cls(names, target.labels, means, counts.astype(np.float64), target.mu)
 
@@ -114,10 +116,6 @@ class CategoryStatistics:
     def names(self) -> tuple[str, ...]:
         """Of its columns of X, behind the name of the table's column."""
         return (*self.labels, COUNT)
-
-    def positions(self, kept: tuple[str, ...], data: Categorical) -> np.ndarray:
-        """(n,) int64: the position of each row's category; k + c for a missing or unknown one."""
-        return _positions((*kept, *self.categories), data)
 
     @cached_property
     def table(self) -> np.ndarray:
@@ -157,7 +155,7 @@ class CategoryStatistics:
         Parameters
         ----------
         cells : of these rows, by block
-        positions : (n,) from :meth:`positions`
+        positions : (n,) from :meth:`CategoryColumn.positions`
         block : (n,) the block of each row, from 0
         rows : all, that the statistics of new rows are of
         """
@@ -181,12 +179,3 @@ class CategoryStatistics:
             raise TypeError(f"statistics of a column: expected lists, got {description!r:.60}")
         categories, labels = tuple(description["categories"]), tuple(description["labels"])
         return cls(categories, labels, *(arrays[name] for name in ARRAYS))
-
-
-def _positions(categories: tuple[str, ...], data: Categorical) -> np.ndarray:
-    last = len(categories)
-    place = {name: i for i, name in enumerate(categories)}
-    # -1 of a missing cell finds the last entry.
-    of_names = np.array([*(place.get(name, last) for name in data.names), last], np.int64)
-    found: np.ndarray = of_names[data.codes]
-    return found

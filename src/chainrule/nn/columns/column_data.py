@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -83,6 +84,11 @@ class KnownTexts:
     names: frozenset[str]
     marks: frozenset[str] | None = None
 
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """The texts that stay what they are."""
+        return self.names | (self.marks or frozenset())
+
     @classmethod
     def of(cls, data: Categorical) -> KnownTexts:
         """Of a column that was read."""
@@ -112,6 +118,14 @@ def positions(rows: np.ndarray, n: int) -> np.ndarray:
     if outside.any():
         raise DataError(f"rows: expected positions from 0 to {n - 1}, got {found[outside.argmax()]}")
     return found % n if found.min() < 0 else found
+
+
+def look_up(numbers: Mapping[str, int], data: Categorical, *, other: int, missing: int) -> np.ndarray:
+    """(n,) int64: the number of each row's text, ``other`` for a text that has none."""
+    # -1 of a missing cell finds the last entry.
+    of_names = np.array([*(numbers.get(name, other) for name in data.names), missing], np.int64)
+    found: np.ndarray = of_names[data.codes]
+    return found
 
 
 def shorten(data: ColumnData, n: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -69,6 +70,13 @@ class NumberColumn:
             out[holes, 0] = self.fill
         if self.indicator:
             out[:, 1] = holes
+
+    def encode_cell(self, number: float, *, out: np.ndarray, at: int) -> None:
+        """Write the columns of X of one row from ``at`` on, which are 0; nan for a missing number."""
+        is_missing = math.isnan(number)
+        out[at] = self.fill if is_missing else number
+        if self.indicator:
+            out[at + 1] = is_missing
 
     def describe(self) -> dict[str, Any]:
         """For the model file."""

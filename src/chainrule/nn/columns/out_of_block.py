@@ -21,11 +21,11 @@ def positions_of(
 ) -> Positions:
     """The positions of categories in these ``rows``: all that the statistics of a training row need of the table."""
     found = []
-    for column, statistics, _ in with_statistics(columns):
+    for column, *_ in with_statistics(columns):
         data = take(table[column.name], rows)
         if not isinstance(data, Categorical):
             raise DataError(f"column {column.name!r:.60}: expected categories, as in training, got numbers")
-        found.append(statistics.positions(column.categories, data))
+        found.append(column.positions(data))
     return found
 
 

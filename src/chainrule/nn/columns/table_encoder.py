@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from chainrule.nn.columns.column_data import ColumnData, KnownTexts, TableColumn
 from chainrule.nn.columns.notation import Notation
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.out_of_block import leave_out_own_block, positions_of
-from chainrule.nn.columns.places import of_numbers, with_codes, with_statistics
+from chainrule.nn.columns.places import of_numbers, starts_of, with_codes, with_statistics
 from chainrule.nn.columns.table_columns import Column, fit_column
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.inputs.standardization import Standardization
@@ -47,8 +48,8 @@ class TableEncoder:
 
     def __post_init__(self) -> None:
         if not self.columns or len(set(self.table_names)) < len(self.columns):
-            names = ", ".join(map(repr, self.table_names[:10])) or "none"
-            raise OptionError(f"expected at least one column, all of different names, got {names:.200}")
+            got = ", ".join(map(repr, self.table_names[:10])) or "none"
+            raise OptionError(f"expected at least one column, all of different names, got {got:.200}")
         characters = sum(column.name_characters for column in self.columns if isinstance(column, CategoryColumn))
         if characters > MOST_CHARACTERS:  # counted before names are made: each category's repeats its column's
             raise OptionError(
@@ -103,7 +104,7 @@ class TableEncoder:
         )
         return cls(tuple(columns))
 
-    @property
+    @cached_property
     def table_names(self) -> tuple[str, ...]:
         """The columns that a table must have."""
         return tuple(column.name for column in self.columns)
@@ -113,13 +114,13 @@ class TableEncoder:
         """The columns of X."""
         return tuple(name for column in self.columns for name in column.names)
 
-    @property
-    def kinds(self) -> dict[str, str]:
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
         """{name of the table's column: "number" or "category"}."""
         return {c.name: "number" if isinstance(c, NumberColumn) else "category" for c in self.columns}
 
-    @property
-    def notations(self) -> dict[str, Notation]:
+    @cached_property
+    def notations(self) -> Mapping[str, Notation]:
         """{name of the table's column: how its numbers are written}, for the columns that showed it."""
         return {c.name: c.notation for c in self.columns if c.notation is not None}
 
@@ -129,8 +130,8 @@ class TableEncoder:
         found = {column.notation for column in self.columns}
         return found.pop() if len(found) == 1 else None
 
-    @property
-    def texts(self) -> dict[str, KnownTexts]:
+    @cached_property
+    def texts(self) -> Mapping[str, KnownTexts]:
         """{name of a column of text: what is known of it}, for reading such a table again."""
         return {c.name: c.known for c in self.columns if not isinstance(c, NumberColumn)}
 
@@ -202,9 +203,19 @@ class TableEncoder:
         rows = None if rows is None else positions(rows, count)
         n = count if rows is None else len(rows)
         X = np.empty((n, len(self.names)))
-        for start in range(0, n, PART):
-            part = slice(start, min(start + PART, n))
+        for part in (slice(start, min(start + PART, n)) for start in range(0, n, PART)):
             self._encode(table, part if rows is None else rows[part], out=X[part])
+        return X
+
+    def encode_cells(self, cells: Mapping[str, Sequence[Any]], n: int) -> np.ndarray:
+        """X as :meth:`encode` makes it, of ``n`` rows, but soon if these are few: a row after the other.
+
+        ``cells`` are numbers, nan for a missing one, or names of categories, None for a missing one.
+        """
+        X = np.zeros((n, len(self.names)))
+        for column, place in self._places:
+            for row, cell in zip(X, cells[column.name], strict=True):
+                column.encode_cell(cell, out=row, at=place.start)
         return X
 
     def encode_training(
@@ -265,8 +276,7 @@ class TableEncoder:
 
     def _rows_of(self, table: Mapping[str, ColumnData]) -> int:
         """How many rows it has; DataError if it lacks a column."""
-        missing = [name for name in self.table_names if name not in table]
-        if missing:
+        if missing := [name for name in self.table_names if name not in table]:
             shown = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
             raise DataError(f"the table lacks {len(missing)} of the {len(self.columns)} columns: {shown}")
         lengths = {len(table[name]) for name in self.table_names}
@@ -275,18 +285,16 @@ class TableEncoder:
         return lengths.pop()
 
     def _encode(self, table: Mapping[str, ColumnData], rows: np.ndarray | slice, *, out: np.ndarray) -> None:
-        at = 0
-        for column in self.columns:
-            width = len(column.names)
-            column.encode(take(table[column.name], rows), out=out[:, at : at + width])
-            at += width
+        for column, of_column in self._places:
+            column.encode(take(table[column.name], rows), out=out[:, of_column])
+
+    @cached_property
+    def _places(self) -> tuple[tuple[Column, slice], ...]:
+        starts = [at for at, _ in starts_of(self.columns)]
+        return tuple(zip(self.columns, map(slice, starts, [*starts[1:], len(self.names)]), strict=True))
 
     def unseen(self, table: Mapping[str, ColumnData]) -> dict[str, list[str]]:
-        """{column: categories that no training row had, or that were too rare to be told apart}, for columns that have
-        any."""
-        found = {
-            column.name: column.unseen(data)
-            for column in self.columns
-            if not isinstance(column, NumberColumn) and not isinstance(data := table[column.name], np.ndarray)
-        }
+        """{column: categories that no training row had, or too few of them}, for columns that have any."""
+        texts = [column for column in self.columns if not isinstance(column, NumberColumn)]
+        found = {c.name: c.unseen(data) for c in texts if not isinstance(data := table[c.name], np.ndarray)}
         return {name: names for name, names in found.items() if names}

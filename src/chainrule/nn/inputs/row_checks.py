@@ -13,6 +13,8 @@ from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.losses.base import refuse_if
 from chainrule.nn.losses.names import Loss, refuse_standardized
 
+PLAIN = (np.dtype(np.float64), np.dtype(np.float32))  # in this machine's order of bytes
+
 
 def targets_and_weights(
     backend: Backend,
@@ -79,6 +81,11 @@ def refuse_ragged(values: Any, name: str = "X") -> None:
         raise DataError(
             f"{name}: expected rows of one length, got rows of {lengths[0]} and {lengths[other]} numbers (row {other})"
         )
+
+
+def is_plain(X: Any, n_in: int | None) -> bool:
+    """Whether X is a plain array (n, n_in) of float64 or float32, n above 0; not whether they are finite."""
+    return type(X) is np.ndarray and X.dtype in PLAIN and X.ndim == 2 and X.shape[1] == n_in and len(X) > 0
 
 
 def check_features(raw: Array, n_in: int, dtype: np.dtype) -> None:

@@ -13,6 +13,7 @@ from chainrule.backends.contract.backend import Array, Backend
 from chainrule.nn.inputs.row_checks import (
     array_of_the_host,
     check_features,
+    is_plain,
     nonfinite_feature,
     refuse_bad_codes,
     refuse_masked,
@@ -186,16 +187,11 @@ def upload_features(
     The result is only read: if nothing has to be converted it is the caller's own memory. Narrow numbers (pixels) stay
     as they are if the backend converts them batch by batch.
     """
-    refuse_masked(X)
-    on_host = array_of_the_host(X)
-    if on_host is not None:  # before the upload: not every device takes every dtype and shape
-        check_features(on_host, n_in, dtype)
-    else:
-        refuse_ragged(X)
-    raw = backend.upload(X if on_host is None else on_host)
-    check_features(raw, n_in, dtype)
+    raw = _uploaded(backend, X, n_in, dtype)
     if codes:
         refuse_bad_codes({j: backend.download(raw[:, j : j + 1])[:, 0] for j in codes}, codes)
+    if standardization is None and raw.dtype == dtype and backend.first_nonfinite(raw) is None:
+        return Features(raw, None, bool(codes))  # as it is
     storage = FeatureStorage(backend, raw.dtype, dtype, standardization, tuple(codes))
     x = raw
     # With a limit everything finite stays finite, and infinity would become the limit: search before, not after.
@@ -211,6 +207,21 @@ def upload_features(
         value = backend.download(raw[row : row + 1, column : column + 1])[0, 0]
         raise nonfinite_feature(row, column, value, dtype)
     return Features(x, storage.pending, bool(codes))
+
+
+def _uploaded(backend: Backend, X: Any, n_in: int, dtype: np.dtype) -> Array:
+    """``X`` on the device, of the right shape, in a dtype of numbers."""
+    if is_plain(X, n_in):  # nothing to refuse: of one row the checks would take as long as the net
+        return backend.upload(X)
+    refuse_masked(X)
+    on_host = array_of_the_host(X)
+    if on_host is not None:  # before the upload: not every device takes every dtype and shape
+        check_features(on_host, n_in, dtype)
+    else:
+        refuse_ragged(X)
+    raw = backend.upload(X if on_host is None else on_host)
+    check_features(raw, n_in, dtype)
+    return raw
 
 
 def upload_rows(

@@ -93,15 +93,21 @@ def encode_categories(
     names: dict[str, int] = {}
     sign = "," if set(decimals) == {","} else "."
     typed = typed and (known is None or known.marks is not None)
-    kept = known.names | (known.marks or frozenset()) if known is not None else frozenset()
+    kept = known.kept if known is not None else frozenset()
 
     def code_of(text: str) -> int:
-        if not text or not (typed or text in kept or text not in MISSING):
-            return -1
-        return names.setdefault(text if typed or text in kept else category_name(text, sign), len(names))
+        name = category_of(text, kept, sign, typed=typed)
+        return -1 if name is None else names.setdefault(name, len(names))
 
     codes = [code_of(text) for text in cells.texts]
     return Categorical(np.array(codes, np.int32)[cells.codes], tuple(names), typed)
+
+
+def category_of(text: str, kept: Collection[str], sign: str, *, typed: bool) -> str | None:
+    """The category of a cell's text, None for a hole; ``kept`` stay what they are, as all do in a ``typed`` column."""
+    if not text or not (typed or text in kept or text not in MISSING):
+        return None
+    return text if typed or text in kept else category_name(text, sign)
 
 
 def take(values: Sequence[float] | np.ndarray, codes: np.ndarray) -> np.ndarray:
