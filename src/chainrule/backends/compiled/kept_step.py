@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -44,22 +43,21 @@ class KeptStep:
             self._calls += 1
             if self._operations >= RECORDING or self._calls > CALLS:
                 self._record(x, out)
-        if self._program is not None:
-            self._x[...] = x
-            if self._operations < UNDIVIDED:
-                self._program(1)
-            else:
-                with single_thread():
-                    self._program(1)
-            out[...] = self._out
-        elif LOOPS.is_loaded and self._can_be_recorded:
-            with self._one_thread_of_blas():
-                self._step(x, out)
-        else:
+        if self._program is None and not (LOOPS.is_loaded and self._can_be_recorded):
             self._step(x, out)
+        elif self._operations < UNDIVIDED:
+            self._run(x, out)
+        else:
+            with single_thread():
+                self._run(x, out)
 
-    def _one_thread_of_blas(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if self._operations < UNDIVIDED else single_thread()
+    def _run(self, x: Array, out: Array) -> None:
+        if self._program is None:
+            self._step(x, out)
+            return
+        self._x[...] = x
+        self._program(1)
+        out[...] = self._out
 
     def _record(self, x: Array, out: Array) -> None:
         """On arrays of its own, through which x and out pass from now on; unless it cannot be recorded."""
