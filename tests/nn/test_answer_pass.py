@@ -167,3 +167,72 @@ def test_several_threads_predict_few_rows_with_one_net():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# ---- rows as they were given ---------------------------------------------------------------------------------------
+
+PREPARATIONS = {
+    "none": cr.Preparation(),
+    "standardised": cr.Preparation(cr.Standardization(np.ones(N_IN), np.full(N_IN, 3.0))),
+    "limited": cr.Preparation(cr.Standardization(np.ones(N_IN), np.full(N_IN, 3.0), limit=2.0)),
+}
+
+
+def long_way(monkeypatch: pytest.MonkeyPatch, net: cr.Network, X: np.ndarray) -> np.ndarray:
+    with monkeypatch.context() as changed:
+        changed.setattr("chainrule.nn.network.FEW", 0)
+        return net.predict_proba(X)
+
+
+@pytest.mark.parametrize("preparation", PREPARATIONS)
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_rows_are_answered_as_many_are(monkeypatch, backend, preparation, members, dtype):
+    net = make(backend=backend, members=members, dtype=dtype)
+    net.preparation = PREPARATIONS[preparation]
+    for _ in range(2):
+        for rows in (
+            X[:3],
+            X[:3].astype(np.float32),
+            X[:6:2],
+            np.asfortranarray(X[:3]),
+            X[:1],
+            (9 * X[:3]).astype(int),
+        ):
+            np.testing.assert_array_equal(net.predict_proba(rows), long_way(monkeypatch, net, rows), strict=True)
+
+
+@pytest.mark.parametrize("preparation", PREPARATIONS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_few_rows_have_the_errors_of_many(monkeypatch, preparation, value):
+    net = make()
+    net.preparation = PREPARATIONS[preparation]
+    good, bad = X[:3], X[:3].copy()
+    bad[1, 2] = value
+    want = net.predict_proba(good)
+    for _ in range(2):
+        if value == 1e300 and preparation == "limited":  # far beyond the limit, and finite
+            np.testing.assert_array_equal(net.predict_proba(bad), long_way(monkeypatch, net, bad))
+        else:
+            with pytest.raises(cr.DataError, match="row 1, column 2"):
+                net.predict_proba(bad)
+        np.testing.assert_array_equal(net.predict_proba(good), want)
+
+
+def test_few_rows_in_several_parts_are_all_looked_at(monkeypatch):
+    monkeypatch.setattr(cr.Network, "evaluation_rows", lambda _, n: min(n, 4))
+    bad = X[:10].copy()
+    bad[0, 0] = 1e300
+    with pytest.raises(cr.DataError, match="row 0, column 0"):
+        make().predict(bad)
+
+
+def test_codes_of_few_rows_are_checked():
+    net = cr.Network([cr.Embedding([4], [3]), cr.Dense(2)], N_IN, loss="squared_error")
+    rows = np.abs(X[:2]).round()
+    rows[:, 4] = [0, 2]
+    for _ in range(2):
+        net.predict(rows)
+    rows[1, 4] = 0.5
+    with pytest.raises(cr.DataError):
+        net.predict(rows)

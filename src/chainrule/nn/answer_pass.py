@@ -6,15 +6,18 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from chainrule.arena import Arena
 from chainrule.backends.contract.backend import Array
 from chainrule.nn.inputs.preparation import Preparation
-from chainrule.nn.inputs.rows import Features, InputReader
+from chainrule.nn.inputs.rows import Features, InputReader, pending_for
 from chainrule.nn.layered_net import LayeredNet
 from chainrule.nn.passes import Pass
 from chainrule.nn.predictions import Answer, answer_of
 from chainrule.nn.sizes import matrix_sizes, widest
 
+FEW: Final = 1 << 16  # numbers of rows that are read as they are given
 KEPT: Final = 1 << 18  # numbers of the widest activation; a pass with more is not kept
 MOST_KEPT: Final = 8  # passes of one net
 
@@ -32,7 +35,7 @@ class AnswerPass:
         n = len(features.x)
         self._backend, self._answer, self._n, self._rows = net.backend, answer, n, net.evaluation_rows(n)
         batch = net.bind(self._rows, training=False)
-        read = InputReader(net.backend, features, batch.n, net.dtype)
+        self._read = read = InputReader(net.backend, features, batch.n, net.dtype)
         per_row = 2.0 * net.members * sum(matrix_sizes(net.nodes))
         rest = n % self._rows if n else 0
 
@@ -43,11 +46,17 @@ class AnswerPass:
 
         self._full = keep(batch, n - rest)
         self._rest = keep(batch.first(rest), rest) if rest else self._full
+        self.has_parts = n > self._rows
         self.is_kept = self._rows * widest(net.nodes, net.n_in) * net.members <= KEPT
+
+    def reads_finite(self, x: Array) -> bool:
+        """Whether x, which has just been answered in one part, and what the net has read of it are finite."""
+        read = self._read.buffer
+        return bool(np.isfinite(x).all() and (read is None or np.isfinite(read).all()))
 
     def __call__(self, x: Array) -> Array:
         out = self._answer.empty(self._backend, self._n)
-        if self._n == self._rows:  # of few rows even a slice takes its time
+        if not self.has_parts:  # of few rows even a slice takes its time
             self._full(x, out)
             return out
         for start in range(0, self._n, self._rows):
@@ -75,16 +84,40 @@ class KeptPasses:
     def answer(self, net: LayeredNet, preparation: Preparation, features: Features, kind: str) -> Array:
         """(n, ...): the answer of this kind to all rows."""
         key = kind, len(features.x), features.x.dtype, features.pending is None
-        parameters = net.parameter_arena
-        found = self._idle.pop(key, None)
-        if found is not None and found[0] is parameters and found[1] is preparation:
-            of_rows = found[2]
-        else:
-            answer = answer_of(kind, net.backend, net.loss, net.dtype, preparation.targets)
-            of_rows = AnswerPass(net, features, answer)
+        of_rows = self._take(key, net, preparation)
+        if of_rows is None:
+            of_rows = AnswerPass(net, features, answer_of(kind, net.backend, net.loss, net.dtype, preparation.targets))
         out = of_rows(features.x)
+        self._put_back(key, net, preparation, of_rows)
+        return out
+
+    def answer_few(self, net: LayeredNet, preparation: Preparation, X: np.ndarray, kind: str) -> Array | None:
+        """The same of few plain rows on the host, which the pass itself converts and standardises; None if there is
+        anything about them that has to be looked into, as numbers that are not finite."""
+        key = kind, len(X), X.dtype, "as given"
+        of_rows = self._take(key, net, preparation)
+        if of_rows is None:
+            if net.codes():
+                return None
+            features = Features(X, pending_for(net.backend, preparation.features))
+            of_rows = AnswerPass(net, features, answer_of(kind, net.backend, net.loss, net.dtype, preparation.targets))
+            if of_rows.has_parts:  # of which only the last would still be there to be looked at
+                return None
+        out = of_rows(X)
+        if not of_rows.reads_finite(X):
+            return None
+        self._put_back(key, net, preparation, of_rows)
+        return out
+
+    def _take(self, key: Any, net: LayeredNet, preparation: Preparation) -> AnswerPass | None:
+        """A pass that is at nobody's work, if the net still has what it was made for."""
+        found = self._idle.pop(key, None)
+        if found is None or found[0] is not net.parameter_arena or found[1] is not preparation:
+            return None
+        return found[2]
+
+    def _put_back(self, key: Any, net: LayeredNet, preparation: Preparation, of_rows: AnswerPass) -> None:
         if of_rows.is_kept:
             if len(self._idle) >= MOST_KEPT:
                 self._idle.clear()
-            self._idle[key] = parameters, preparation, of_rows
-        return out
+            self._idle[key] = net.parameter_arena, preparation, of_rows

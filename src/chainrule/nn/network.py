@@ -14,8 +14,9 @@ from chainrule.errors import OptionError
 from chainrule.files.regular_file import FilePath
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn import predictions
-from chainrule.nn.answer_pass import KeptPasses
+from chainrule.nn.answer_pass import FEW, KeptPasses
 from chainrule.nn.inputs.preparation import Preparation, TableLike
+from chainrule.nn.inputs.row_checks import is_plain
 from chainrule.nn.inputs.rows import InputReader, Rows, upload_features, upload_rows
 from chainrule.nn.layered_net import LayeredNet
 from chainrule.nn.losses.names import refuse_standardized
@@ -212,6 +213,10 @@ class Network(LayeredNet):
         """(n, ...): the answer of this kind for all rows, some at a time."""
         be = self.backend
         with be.running():
+            if not be.queues and is_plain(X, self.n_in) and X.size <= FEW and X.flags.c_contiguous:
+                found = self._passes.answer_few(self, self.preparation, X, kind)
+                if found is not None:
+                    return found
             features = upload_features(be, X, self.n_in, self.dtype, self.preparation.features, self.codes())
             return self._passes.answer(self, self.preparation, features, kind)
 

@@ -37,6 +37,14 @@ class Pending(NamedTuple):
     limit: float
 
 
+def pending_for(backend: Backend, standardization: Standardization | None) -> Pending | None:
+    """What is to be done to rows as they were given; None for nothing."""
+    if standardization is None:
+        return None
+    mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
+    return Pending(mean, scale, standardization.limit)
+
+
 class Features(NamedTuple):
     """x (n, n_in) on the device as it is kept there, and what is still to be done to a batch of it.
 
@@ -120,12 +128,10 @@ class FeatureStorage:
         standardization: Standardization | None,
         codes: Sequence[int] = (),
     ) -> None:
-        self._backend, self._standardization, self._codes = backend, None, tuple(codes)
+        self._backend, self._codes = backend, tuple(codes)
         narrow = backend.keeps_narrow_features and raw_dtype.itemsize <= NARROW and dtype.kind == "f"
         narrow = narrow and not (self._codes and standardization is not None)
-        if standardization is not None:
-            mean, scale = backend.upload(standardization.mean), backend.upload(standardization.scale)
-            self._standardization = Pending(mean, scale, standardization.limit)
+        self._standardization = pending_for(backend, standardization)
         self.converts = not narrow and (self._standardization is not None or raw_dtype != dtype)
         self.dtype = dtype if self.converts else raw_dtype
         self.pending = None if self.converts else self._standardization
@@ -152,18 +158,22 @@ class InputReader:
     n : how many at a time, at most
     dtype : of the net; the result has the backend's storage dtype for it, unless features are exact
     members : that have rows of their own, (k, n, n_in)
+
+    Attributes
+    ----------
+    buffer : this memory; None if rows are read where they are
     """
 
     def __init__(self, backend: Backend, features: Features, n: int, dtype: np.dtype, members: int = 1) -> None:
         self._backend, self._pending, self._members = backend, features.pending, members
         storage, x = dtype if features.exact else backend.storage(dtype), features.x
         as_it_is = self._pending is None and x.dtype == storage
-        self._buffer = None if as_it_is else backend.empty(with_members((n, x.shape[-1]), members), storage)
+        self.buffer = None if as_it_is else backend.empty(with_members((n, x.shape[-1]), members), storage)
 
     def __call__(self, x: Array) -> Array:
-        if self._buffer is None:
+        if self.buffer is None:
             return x
-        out = first_rows(self._buffer, x.shape[-2], self._members)
+        out = first_rows(self.buffer, x.shape[-2], self._members)
         if self._pending is None:
             self._backend.copy(x, out=out)
         else:
