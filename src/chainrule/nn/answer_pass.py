@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ class AnswerPass:
         n = len(features.x)
         self._backend, self._answer, self._n, self._rows = net.backend, answer, n, net.evaluation_rows(n)
         batch = net.bind(self._rows, training=False)
+        self._is_limited = features.pending is not None and math.isfinite(features.pending.limit)
         self._read = read = InputReader(net.backend, features, batch.n, net.dtype)
         per_row = 2.0 * net.members * sum(matrix_sizes(net.nodes))
         rest = n % self._rows if n else 0
@@ -50,9 +52,9 @@ class AnswerPass:
         self.is_kept = self._rows * widest(net.nodes, net.n_in) * net.members <= KEPT
 
     def reads_finite(self, x: Array) -> bool:
-        """Whether x, which has just been answered in one part, and what the net has read of it are finite."""
-        read = self._read.buffer
-        return bool(np.isfinite(x).all() and (read is None or np.isfinite(read).all()))
+        """Whether x, which has just been answered in one part, is finite, and what the net has read of it."""
+        # What is not finite stays so where it is converted, and may become so; with a limit everything is finite then.
+        return bool(np.isfinite(x if self._read.buffer is None or self._is_limited else self._read.buffer).all())
 
     def __call__(self, x: Array) -> Array:
         out = self._answer.empty(self._backend, self._n)
