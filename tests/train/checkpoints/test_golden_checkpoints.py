@@ -16,7 +16,7 @@ from comparisons import assert_within
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
 FILES = sorted(GOLDEN.glob("*.safetensors"))
-RELATIVE = 1e-10  # of another BLAS and another exp, over the steps of the fit; the bits are this machine's
+RELATIVE = 1e-8  # of another BLAS and another exp, over the steps of the fit: with AVX2 instead of AVX-512 3e-10
 
 X = (np.arange(120).reshape(40, 3) * 37 % 64 - 32) / 16.0  # exact in every format
 Y = (X[:, 0] * X[:, 1] > X[:, 2]).astype(int)
