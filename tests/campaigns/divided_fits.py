@@ -45,7 +45,7 @@ class Ways:
     alone: bool = False
     done: Counter[str] = dataclasses.field(default_factory=Counter)
 
-    def choice(self, *, together: Any, alone: Any, threads: int) -> Any:
+    def choice(self, *, together: Any, alone: Any, **_: Any) -> Any:
         """In place of :class:`chainrule.backends.compiled.choice.Choice`."""
 
         def do(times: int) -> None:

@@ -19,7 +19,7 @@ ROWS, PARAMS, TOTALS = (N, C), (P,), (2, 3)
 WITHOUT_MODEL_AXIS = {
     "memory and execution": (
         "assign", "beside_others", "capture", "download", "empty", "execution", "fingerprint", "fitting", "free_memory",
-        "host_buffer", "returned", "running", "send", "storage", "synchronize", "upload",
+        "host_buffer", "keep", "returned", "running", "send", "storage", "synchronize", "upload",
     ),
     "what members share": ("copy_columns", "tick"),
     "one answer for all": ("first_nonfinite", "mean_of_members"),

@@ -255,4 +255,4 @@ def test_long_names_of_classes_are_written_some_rows_at_a_time(kind, tmp_path, m
 def test_a_net_that_is_larger_than_what_is_free_is_refused_before_it_is_made(monkeypatch):
     monkeypatch.setattr(host_memory, "free_host_memory", lambda: 500_000_000)
     with pytest.raises(cr.OutOfMemoryError, match="while making a net"):
-        cr.MLP([2, 10_000_000, 2])
+        cr.MLP([2, 40_000_000, 2])

@@ -180,6 +180,7 @@ def test_exceptions_at_any_moment(pool, seed):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Thread.start, if it is interrupted
 def test_signals_at_any_moment():
     class RungError(RuntimeError):
         """A RuntimeError, as that of too few threads is one."""
