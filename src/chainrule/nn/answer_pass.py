@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -33,21 +33,17 @@ class AnswerPass:
     """
 
     def __init__(self, net: LayeredNet, features: Features, answer: Answer) -> None:
-        n = len(features.x)
-        self._backend, self._answer, self._n, self._rows = net.backend, answer, n, net.evaluation_rows(n)
+        be, n = net.backend, len(features.x)
+        most = max(1, net.evaluation_rows(n))
+        self._n, self._rows = n, -(-n // max(1, -(-n // most)))  # parts of one length: the last takes some rows again
+        self._backend, self._answer = be, answer
         batch = net.bind(self._rows, training=False)
         self._is_limited = features.pending is not None and math.isfinite(features.pending.limit)
-        self._read = read = InputReader(net.backend, features, batch.n, net.dtype)
-        per_row = 2.0 * net.members * sum(matrix_sizes(net.nodes))
-        rest = n % self._rows if n else 0
-
-        def keep(part: Pass, rows: int) -> Callable[[Array, Array], None]:
-            # Not of this object's methods: a cycle would keep its memory until it is looked for.
-            holders = [layer for layer in part.chain.walk() if hasattr(layer, "x")]
-            return net.backend.keep(functools.partial(_write, part, holders, read, answer), operations=per_row * rows)
-
-        self._full = keep(batch, n - rest)
-        self._rest = keep(batch.first(rest), rest) if rest else self._full
+        self._read = read = InputReader(be, features, self._rows, net.dtype)
+        # Not of this object's methods: a cycle would keep its memory until it is looked for.
+        holders = [layer for layer in batch.chain.walk() if hasattr(layer, "x")]
+        operations = 2.0 * net.members * sum(matrix_sizes(net.nodes)) * n
+        self._run = be.keep(functools.partial(_write, batch, holders, read, answer), operations=operations)
         self.has_parts = n > self._rows
         self.is_kept = self._rows * widest(net.nodes, net.n_in) * net.members <= KEPT
 
@@ -59,12 +55,12 @@ class AnswerPass:
     def __call__(self, x: Array) -> Array:
         out = self._answer.empty(self._backend, self._n)
         if not self.has_parts:  # of few rows even a slice takes its time
-            self._full(x, out)
+            self._run(x, out)
             return out
         for start in range(0, self._n, self._rows):
-            part = slice(start, start + self._rows)
-            run = self._full if start + self._rows <= self._n else self._rest
-            run(x[part], out[part])
+            first = min(start, self._n - self._rows)
+            part = slice(first, first + self._rows)
+            self._run(x[part], out[part])
         return out
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -90,11 +91,16 @@ class Launch(abc.ABC):
     @functools.cached_property
     def reads(self) -> tuple[Span, ...]:
         """All that it touches: most of what is written is read before."""
-        return tuple(part for a in self.arguments if isinstance(a, np.ndarray) for part in spans(a))
+        return tuple(itertools.chain.from_iterable(self._spans))
 
     @functools.cached_property
     def writes(self) -> tuple[Span, ...]:
-        return tuple(part for place in self.form.writes for part in spans(self.arguments[place]))
+        return tuple(part for place in self.form.writes for part in self._spans[place])
+
+    @functools.cached_property
+    def _spans(self) -> list[tuple[Span, ...]]:
+        """Of each argument."""
+        return [spans(a) if isinstance(a, np.ndarray) else () for a in self.arguments]
 
     @property
     def rows(self) -> int:
