@@ -114,6 +114,17 @@ def test_what_is_not_as_expected_is_left_to_the_columns(column, values):
     assert read_few_rows(row, known_columns(fitted(frame))) is None
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "complex128", "datetime64[ns]", "Sparse[float64]"])
+@pytest.mark.parametrize("holes_first", [True, False])
+def test_numbers_beside_a_column_of_another_dtype_are_left_to_the_columns(dtype, holes_first):
+    """A row of them has a dtype in which a hole may be no number."""
+    frame = pd.DataFrame({"holes": [1.5, np.nan, 2.5, 0.5], "other": [1, 0, 1, 0]})
+    frame = frame if holes_first else frame[["other", "holes"]]
+    known = known_columns(fitted(frame))
+    assert read_few_rows(frame, known) is not None
+    assert read_few_rows(frame.astype({"other": dtype}), known) is None
+
+
 def test_only_a_few_rows_of_a_frame_of_pandas_are_read_so():
     frame = training_frame()
     assert has_few_rows(frame[:1])

@@ -41,33 +41,37 @@ def read_few_rows(frame: Any, known: Selection) -> dict[str, Cells] | None:
     frame : of which :func:`has_few_rows` is true
     known : ``feature_names`` are all columns of the frame in their order, with their ``kinds`` and ``texts``
     """
+    names, dtypes = known.feature_names, frame.dtypes.tolist()
+    # All of them first: a row has the dtype that its columns have in common, in which cells of one column may change
+    # because of another.
+    if not all(_is_known(dtype, known.kinds[name]) for name, dtype in zip(names, dtypes, strict=True)):
+        return None
     rows = [frame.iloc[i].tolist() for i in range(len(frame))]
     found: dict[str, Cells] = {}
-    for name, dtype, *cells in zip(known.feature_names, frame.dtypes.tolist(), *rows, strict=True):
+    for name, *cells in zip(names, *rows, strict=True):
         of_column: Cells | None
         if known.kinds[name] == "number":
-            of_column = _numbers(dtype, cells)
+            of_column = _numbers(cells)
         else:
-            of_column = _categories(dtype, cells, known.texts[name], known.notations.get(name))
+            of_column = _categories(cells, known.texts[name], known.notations.get(name))
         if of_column is None:
             return None
         found[name] = of_column
     return found
 
 
-def _numbers(dtype: Any, cells: Sequence[Any]) -> list[float] | None:
-    if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":
-        return None
+def _is_known(dtype: Any, kind: str) -> bool:
+    """Whether a column of this dtype is one of numbers without nulls, or may be one of text, as is asked for."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "biuf" if kind == "number" else dtype.name in TEXT
+
+
+def _numbers(cells: Sequence[Any]) -> list[float] | None:
     numbers = list(map(float, cells))
     return None if any(map(math.isinf, numbers)) else numbers
 
 
-def _categories(
-    dtype: Any, cells: Sequence[Any], known: KnownTexts, notation: Notation | None
-) -> list[str | None] | None:
+def _categories(cells: Sequence[Any], known: KnownTexts, notation: Notation | None) -> list[str | None] | None:
     """Text in a column that has nulls of its own."""
-    if dtype.name not in TEXT:
-        return None
     sign, typed, names = "." if notation is None else notation.decimal, known.marks is not None, []
     for cell in cells:
         if isinstance(cell, str):
