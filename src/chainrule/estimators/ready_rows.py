@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.estimators.known_columns import known_columns
+from chainrule.nn.answer_pass import FEW
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.row_checks import is_plain
 from chainrule.tables.frames.few_rows import has_few_rows, read_few_rows
-
-MOST_NUMBERS = 1 << 16  # of an array; of more the checks are a small part of the work
 
 
 def ready_rows(estimator: Any, X: Any, encoder: TableEncoder | None) -> np.ndarray | None:
@@ -21,7 +20,7 @@ def ready_rows(estimator: Any, X: Any, encoder: TableEncoder | None) -> np.ndarr
     """
     names = estimator.__dict__.get("feature_names_in_")
     if encoder is None:
-        is_ready = names is None and is_plain(X, estimator.__dict__.get("n_features_in_")) and X.size <= MOST_NUMBERS
+        is_ready = names is None and is_plain(X, estimator.__dict__.get("n_features_in_")) and X.size <= FEW
         return X if is_ready and np.isfinite(X).all() else None
     if names is None or not has_few_rows(X) or X.columns.tolist() != names.tolist():
         return None

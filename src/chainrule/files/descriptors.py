@@ -20,10 +20,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-InMemory: TypeAlias = (
-    bytes | Sequence[bytes | memoryview]
-)  # the content of a file: its bytes, or parts of them in order
-Content: TypeAlias = InMemory | Iterable[bytes]  # or parts that are made one by one
+# The content of a file: its bytes, or parts of them in order; or parts that are made one by one.
+InMemory: TypeAlias = bytes | Sequence[bytes | memoryview]
+Content: TypeAlias = InMemory | Iterable[bytes]
 
 LONGEST_NAME = 255  # bytes
 PART = 1 << 20  # bytes read back at a time

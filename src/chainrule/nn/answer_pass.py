@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,26 +24,26 @@ MOST_KEPT: Final = 8  # passes of one net
 
 
 class AnswerPass:
-    """``answers(x)`` for the n rows x, in parts that fit the cache.
+    """Calls give the answers for the n rows x, in parts that fit the cache.
 
     Parameters
     ----------
     features : n rows as they are kept on the device
-    answer : what is made of the logits
+    answers : what is made of the logits; any but the last must leave them as they are, as classes do
     """
 
-    def __init__(self, net: LayeredNet, features: Features, answer: Answer) -> None:
+    def __init__(self, net: LayeredNet, features: Features, answers: Sequence[Answer]) -> None:
         be, n = net.backend, len(features.x)
         most = max(1, net.evaluation_rows(n))
         self._n, self._rows = n, -(-n // max(1, -(-n // most)))  # parts of one length: the last takes some rows again
-        self._backend, self._answer = be, answer
+        self._backend, self._answers = be, answers
         batch = net.bind(self._rows, training=False)
         self._is_limited = features.pending is not None and math.isfinite(features.pending.limit)
         self._read = read = InputReader(be, features, self._rows, net.dtype)
         # Not of this object's methods: a cycle would keep its memory until it is looked for.
         holders = [layer for layer in batch.chain.walk() if hasattr(layer, "x")]
         operations = 2.0 * net.members * sum(matrix_sizes(net.nodes)) * n
-        self._run = be.keep(functools.partial(_write, batch, holders, read, answer), operations=operations)
+        self._run = be.keep(functools.partial(_write, batch, holders, read, answers), operations=operations)
         self.has_parts = n > self._rows
         self.is_kept = self._rows * widest(net.nodes, net.n_in) * net.members <= KEPT
 
@@ -53,19 +53,36 @@ class AnswerPass:
         return bool(np.isfinite(x if self._read.buffer is None or self._is_limited else self._read.buffer).all())
 
     def __call__(self, x: Array) -> Array:
-        out = self._answer.empty(self._backend, self._n)
+        """(n, ...): the only answer, to all rows."""
+        (answer,) = self._answers
+        out = answer.empty(self._backend, self._n)
         if not self.has_parts:  # of few rows even a slice takes its time
             self._run(x, out)
             return out
-        for start in range(0, self._n, self._rows):
-            first = min(start, self._n - self._rows)
-            part = slice(first, first + self._rows)
+        for part, _ in self._parts():
             self._run(x[part], out[part])
         return out
 
+    def in_parts(self, x: Array) -> Iterator[tuple[slice, list[Array]]]:
+        """(rows, the answers to these) for part after part."""
+        for part, again in self._parts():
+            outs = [answer.empty(self._backend, self._rows) for answer in self._answers]
+            self._run(x[part], *outs)
+            yield slice(part.start + again, part.stop), [out[again:] for out in outs]
 
-def _write(part: Pass, holders: Sequence[Any], read: InputReader, answer: Answer, x: Array, out: Array) -> None:
-    answer.write(part.forward(read(x)), out)
+    def _parts(self) -> Iterator[tuple[slice, int]]:
+        """The rows of each part, and how many of its first ones are those of the part before."""
+        for start in range(0, self._n, self._rows):
+            first = min(start, self._n - self._rows)
+            yield slice(first, first + self._rows), start - first
+
+
+def _write(
+    batch: Pass, holders: Sequence[Any], read: InputReader, answers: Sequence[Answer], x: Array, *outs: Array
+) -> None:
+    logits = batch.forward(read(x))
+    for answer, out in zip(answers, outs, strict=True):
+        answer.write(logits, out)
     for layer in holders:  # a row may be a view of the caller's table, which a kept pass is not to keep
         layer.x = None
 
@@ -84,7 +101,7 @@ class KeptPasses:
         key = kind, len(features.x), features.x.dtype, features.pending is None
         of_rows = self._take(key, net, preparation)
         if of_rows is None:
-            of_rows = AnswerPass(net, features, answer_of(kind, net.backend, net.loss, net.dtype, preparation.targets))
+            of_rows = _pass_for(net, preparation, features, kind)
         out = of_rows(features.x)
         self._put_back(key, net, preparation, of_rows)
         return out
@@ -98,7 +115,7 @@ class KeptPasses:
             if net.codes():
                 return None
             features = Features(X, pending_for(net.backend, preparation.features))
-            of_rows = AnswerPass(net, features, answer_of(kind, net.backend, net.loss, net.dtype, preparation.targets))
+            of_rows = _pass_for(net, preparation, features, kind)
             if of_rows.has_parts:  # of which only the last would still be there to be looked at
                 return None
         out = of_rows(X)
@@ -119,3 +136,7 @@ class KeptPasses:
             if len(self._idle) >= MOST_KEPT:
                 self._idle.clear()
             self._idle[key] = net.parameter_arena, preparation, of_rows
+
+
+def _pass_for(net: LayeredNet, preparation: Preparation, features: Features, kind: str) -> AnswerPass:
+    return AnswerPass(net, features, [answer_of(kind, net.backend, net.loss, net.dtype, preparation.targets)])

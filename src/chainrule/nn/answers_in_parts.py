@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from chainrule.backends.contract.backend import Backend
 from chainrule.host_memory import out_of_memory_hint
-from chainrule.nn.inputs.rows import Features, InputReader, upload_features
+from chainrule.nn.answer_pass import AnswerPass
+from chainrule.nn.inputs.rows import Features, upload_features
 from chainrule.nn.network import Network
 from chainrule.nn.predictions import FEWER_ROWS, Answer
 
@@ -28,21 +31,25 @@ def answers_in_parts(net: Network, X: Any, answers: Sequence[Answer]) -> Iterato
     ShapeError, DataError   as ``net.predict``.
     """
     be = net.backend
-    with out_of_memory_hint(FEWER_ROWS, doing="predicting"), be.running():
+    with _predicting(be):
         features = upload_features(be, X, net.n_in, net.dtype, net.preparation.features, net.codes())
     return _parts(net, features, answers)
 
 
 def _parts(net: Network, features: Features, answers: Sequence[Answer]) -> Iterator[tuple[slice, list[np.ndarray]]]:
-    be, n = net.backend, len(features.x)
-    with out_of_memory_hint(FEWER_ROWS, doing="predicting"), be.running():
-        batch = net.bind(net.evaluation_rows(n), training=False)
-        read = InputReader(be, features, batch.n, net.dtype)
-    for rows, part in batch.parts(n):
-        with out_of_memory_hint(FEWER_ROWS, doing="predicting"), be.running():
-            logits = part.forward(read(features.x[rows]))
-            found = [answer.empty(be, part.n) for answer in answers]
-            for answer, out in zip(answers, found, strict=True):
-                answer.write(logits, out)
-            on_host = [be.download(out) for out in found]
+    be = net.backend
+    with _predicting(be):
+        found = AnswerPass(net, features, answers).in_parts(features.x)
+    while True:
+        with _predicting(be):  # not while the part is used
+            if (part := next(found, None)) is None:
+                return
+            rows, outs = part
+            on_host = [be.download(out) for out in outs]
         yield rows, on_host
+
+
+@contextlib.contextmanager
+def _predicting(backend: Backend) -> Iterator[None]:
+    with out_of_memory_hint(FEWER_ROWS, doing="predicting"), backend.running():
+        yield

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 # type parameter on every layer would say no more than this name does.
 Array: TypeAlias = Any
 
-MapsRows: TypeAlias = Callable[[Array, Array], None]  # (x, out): writes ``out``, a row of it for each row of x
+MapsRows: TypeAlias = Callable[..., None]  # (x, *outs): writes ``outs``, a row of each for each row of x
 
 ActivationName: TypeAlias = Literal[
     "identity", "relu", "leaky_relu", "elu", "selu", "softplus", "tanh", "sigmoid",

@@ -216,11 +216,11 @@ class Backend(
         return replay
 
     def keep(self, step: MapsRows, *, operations: float) -> MapsRows:
-        """``run(x, out)``, which does ``step(x, out)``, whose products take so many operations in all that is foreseen.
+        """``run(x, *outs)``, which does ``step(x, *outs)``, whose products take so many operations in all calls.
 
-        The step obeys the law of the step. It is called with arrays of one shape and dtype, computes ``out`` from x,
-        and else launches the same kernels on the same memory every time: an implementation may record it for good.
-        This default returns it as it is.
+        The step obeys the law of the step, but that it may ``scale_and_shift``. It is called with arrays of the same
+        shapes and dtypes each time, computes ``outs`` from x, and else launches the same kernels on the same memory: an
+        implementation may record it for good. This default returns it as it is.
         """
         return step
 

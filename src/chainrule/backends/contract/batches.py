@@ -48,7 +48,7 @@ class BatchContract(abc.ABC):
 
     @abc.abstractmethod
     def scale_and_shift(self, x: Array, scale: Array, shift: Array, *, out: Array) -> None:
-        """out = x scale + shift.   x, out (n, k), which may be one memory; scale, shift (k,). Outside a step only.
+        """out = x scale + shift.   x, out (n, k), which may be one memory; scale, shift (k,). In no step of training.
 
         A product and a sum, each rounded once in the widest dtype of these, then rounded to that of ``out``.
         """
