@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import sys
@@ -81,7 +82,7 @@ def _guarded(argv: list[str]) -> int:
 
 def _run(argv: list[str]) -> int:
     parser, command, module = _parsers(argv)
-    args = parser.parse_args(argv)
+    args = _parsed(parser, command, argv)
     if module is None:
         parser.print_help()
         return 0 if not argv else OptionError.exit_code
@@ -89,7 +90,7 @@ def _run(argv: list[str]) -> int:
         from chainrule.cli.options.config import take_defaults  # only for the commands that train
 
         take_defaults(command, config, trust=getattr(args, "trust_config", False))
-        args = parser.parse_args(argv)
+        args = _parsed(parser, command, argv)
     args.argv = argv
     try:
         with output.warnings_as_notes(output.say):
@@ -99,6 +100,13 @@ def _run(argv: list[str]) -> int:
             raise
         raise OptionError(f"{error.message} (with the options of {config})", hint=error.hint) from error
     return code
+
+
+def _parsed(parser: Parser, command: Parser, argv: list[str]) -> argparse.Namespace:
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        command.error(f"unrecognized arguments: {' '.join(unknown)}")  # whose --help the hint then names
+    return args
 
 
 def _parsers(argv: list[str]) -> tuple[Parser, Parser, ModuleType | None]:

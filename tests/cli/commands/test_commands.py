@@ -370,3 +370,17 @@ def test_predict_columns_have_names_of_their_own(run):
     Path("t.csv").write_text("x,p_a\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(40)))
     assert run("train", "t.csv", "--target", "p_a", "--epochs", 1, "--device", "cpu", "--run-dir", "m").code == 0
     assert run("predict", "m", "t.csv", "--device", "cpu").out.splitlines()[0] == "p_a,p_a_,p_b"
+
+
+@pytest.mark.parametrize(
+    ("argv", "help_of"),
+    [
+        (("predict", "model", "rows.csv", "--threads", 2), "chainrule predict --help"),
+        (("evaluate", "model", "rows.csv", "--jsn"), "chainrule evaluate --help"),
+        (("--jsn",), "chainrule --help"),
+    ],
+)
+def test_the_hint_for_an_unknown_option_is_the_help_of_its_command(run, argv, help_of):
+    found = run(*argv)
+    assert found.code == 2
+    assert f"hint: {help_of}" in found.err

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chainrule.cli.runs import job
 from chainrule.cli.runs.files import CHECKPOINTS, CONFIG, METRICS, MODEL
 from chainrule.cli.runs.lock import LOCK, RunLock
 from chainrule.cli.runs.record import RECORD
@@ -92,6 +93,22 @@ def half_done(run, data: object = "digits", *options: object) -> Path:
     record = json.loads(Path("out", RECORD).read_text())
     Path("out", RECORD).write_text(json.dumps(record | {"status": "running"}))
     return Path("out")
+
+
+@pytest.mark.parametrize("options", [(), ("--threads", 1)])
+def test_the_command_that_goes_on_has_the_threads_of_the_checkpoint(run, monkeypatch, options):
+    folder = half_done(run)
+    (folder / CHECKPOINTS / LAST).unlink()
+    real = job.trainer_of
+
+    def interrupted(*args, callbacks, **settings):
+        stop = [*callbacks, lambda record: os.kill(os.getpid(), signal.SIGINT)]
+        return real(*args, callbacks=stop, **settings)
+
+    monkeypatch.setattr(job, "trainer_of", interrupted)
+    found = run("resume", "out", *options)
+    assert found.code == 130
+    assert " ".join(["next     chainrule resume out", *map(str, options)]) in found.err.splitlines()
 
 
 def test_resume_without_a_checkpoint_begins_anew(run):

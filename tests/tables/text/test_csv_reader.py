@@ -104,7 +104,13 @@ REFUSED = {
     "a cut character at the end": (b"a,b,y\n1,2,\x81\xc3", ["line 2: expected", "got the byte 0x81"]),
     "UTF-16 without a mark": (GOOD.encode("utf-16-le"),
         ["line 1: expected", "got a NUL byte", "hint: save the file as UTF-8"]),
-    "UTF-16 cut off": (GOOD.encode("utf-16")[:-1], ["expected text in UTF-8"]),
+    "UTF-16 cut off": (GOOD.encode("utf-16")[:-1], ["expected text in UTF-16"]),
+    "UTF-16 with CRLF cut off": (
+        "a,b\r\n1,2\r\n3,4\r\n5,6\r\n".encode("utf-16")[:-1], ["line 5: expected text in UTF-16, got the byte 0x0a"],
+    ),
+    "UTF-16 with a letter of the byte of LF": (
+        "a,b\n1,\u0a00\n3,4\n5,6\n".encode("utf-16") + b"\x00\xdc1\0", ["line 5: expected text in UTF-16"],
+    ),
     "UTF-16 mark alone": (b"\xff\xfe", ["got an empty file"]),
     "long cell": ("a,b,y\n1," + "2z" * 9_000 + ",0\n2,3,0\n",
         ["column 'b': expected", "got '2z2z", "... (18002 characters)"]),

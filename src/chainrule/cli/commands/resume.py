@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         _refuse_other_data(directory.record.get("data"), data, "the run was trained")
         _refuse_other_data(directory.record.get("valid_data"), valid, "the run is validated")
         out = typed(OutputOptions, args)
-        return do_job(options, out, directory, resumption=Resumption(changes.anywhere, files))
+        return do_job(options, out, directory, resumption=Resumption(changes.anywhere, changes.threads, files))
 
 
 def _say_done(path: Path, options: ResumeOptions, directory: RunDirectory) -> int:

@@ -46,10 +46,12 @@ class Resumption:
     Parameters
     ----------
     anywhere : also from a checkpoint that was written on another machine
+    threads : if they are others than the run began with
     files : those that it reads, as they were when they were compared with those of the run
     """
 
     anywhere: bool
+    threads: int | None
     files: Sequence[SameFile]
 
 
@@ -65,6 +67,14 @@ class Job:
     trainer: Trainer
     say: Say
     left_out: LeftOutRows | None
+    resumption: Resumption | None
+
+    @property
+    def next_command(self) -> str:
+        """What continues this run, with the threads that its checkpoints are of."""
+        command = output.command("resume", self.directory.found)
+        threads = None if self.resumption is None else self.resumption.threads
+        return command if threads is None else f"{command} --threads {threads}"
 
 
 def do_job(
@@ -83,7 +93,7 @@ def do_job(
     with Signals() as signals, directory, output.warnings_as_notes(say):
         refuse_what_is_read(out.log_json, options.data.data, options.data.valid, config)
         job = _prepare(options.with_defaults(), out, directory, signals, say, resumption)
-        outcome, summary, judged = _train(job, resumption)
+        outcome, summary, judged = _train(job)
         _report(job, outcome, summary, judged)
         interrupted = outcome.stopped == "interrupted" and not signals.caught  # by who called main() from a thread
         return INTERRUPTED if interrupted else signals.exit_code
@@ -124,7 +134,7 @@ def _prepare(
         callbacks=[signals, *loggers, directory, *lines],
         checkpoints=directory.checkpoints,
     )
-    return Job(options, out, directory, data, net, trainer, say, left_out)
+    return Job(options, out, directory, data, net, trainer, say, left_out, resumption)
 
 
 def _read(options: TrainingOptions, resumption: Resumption | None) -> tuple[TrainingData, dict[str, Any]]:
@@ -140,9 +150,9 @@ def _read(options: TrainingOptions, resumption: Resumption | None) -> tuple[Trai
     return data, facts
 
 
-def _train(job: Job, resumption: Resumption | None) -> tuple[Run, dict[str, Any], LeftOutOutcome | None]:
+def _train(job: Job) -> tuple[Run, dict[str, Any], LeftOutOutcome | None]:
     """What happened, and the summary of it, both kept in the run directory, whatever happened."""
-    directory, checkpoint = job.directory, None
+    directory, resumption, checkpoint = job.directory, job.resumption, None
     if resumption is not None:
         checkpoint = directory.last_checkpoint
         job.say("resumes", "from the beginning: there is no checkpoint" if checkpoint is None else str(checkpoint))
@@ -175,7 +185,7 @@ def _train(job: Job, resumption: Resumption | None) -> tuple[Run, dict[str, Any]
         ):  # what failed may fail again, and the first error is the one to report
             directory.end("failed", net=None, run=None, summary={"error": str(error)})
         if isinstance(error, OSError) and directory.is_resumable:
-            job.say("next", f"{output.command('resume', directory.found)}, once that is fixed")
+            job.say("next", f"{job.next_command}, once that is fixed")
         raise
     return outcome, summary, judged
 
@@ -201,7 +211,7 @@ def _report(job: Job, outcome: Run, summary: dict[str, Any], judged: LeftOutOutc
     if interrupted:
         say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")
         if directory.last_checkpoint is not None:
-            say("next", output.command("resume", found))
+            say("next", job.next_command)
     if job.out.json:
         output.result_json({"ok": not interrupted, **summary, "run_dir": str(found)})
 

@@ -130,7 +130,8 @@ class CsvText:
             )
             return WESTERN
         given = "a NUL byte" if at[1] == 0 else f"the byte {at[1]:#04x}"
-        raise self.refuse(f"line {at[0]}: expected text in UTF-8, got {given}", "save the file as UTF-8")
+        expected = f"text in {encoding.removesuffix('-sig').upper()}"
+        raise self.refuse(f"line {at[0]}: expected {expected}, got {given}", "save the file as UTF-8")
 
     def _first_undecodable(self, encoding: str) -> tuple[int, int] | None:
         """Line and value of the first byte that is no text in this encoding; None if all bytes are."""
@@ -145,23 +146,25 @@ class CsvText:
                     if held or nul >= 0 or encoding == "utf-16" or not block.isascii():
                         decoder.decode(bytes(block if nul < 0 else block[:nul]))
                 except UnicodeDecodeError as error:
-                    return self._line_and_byte(done - len(held) + error.start)
+                    return self._line_and_byte(done - len(held) + error.start, encoding)
                 if nul >= 0:
-                    return self._line_and_byte(done + nul)
+                    return self._line_and_byte(done + nul, encoding)
                 done += n
             try:
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError as error:
-                return self._line_and_byte(done - len(error.object) + error.start)
+                return self._line_and_byte(done - len(error.object) + error.start, encoding)
         return None
 
-    def _line_and_byte(self, position: int) -> tuple[int, int]:
-        """The line, from 1, and the value of a byte of the file."""
-        line, last, left = 1, b"", position
+    def _line_and_byte(self, position: int, encoding: str) -> tuple[int, int]:
+        """The line, from 1, and the value of a byte of the file, before which all is text."""
+        decoder = codecs.getincrementaldecoder(encoding)()  # in UTF-16 the byte of a line end may be half of a letter
+        line, last, left = 1, "", position
         with self._path.open("rb") as file:
             while left and (block := file.read(min(BLOCK, left))):
-                line += _line_ends(block, last)
-                last, left = block[-1:], left - len(block)
+                text, left = decoder.decode(block), left - len(block)
+                line += _line_ends(text, last)
+                last = text[-1:] or last
             return line, file.read(1)[0]
 
     def _lines(self) -> io.TextIOWrapper:
@@ -227,6 +230,6 @@ class CsvText:
                 yield from records.of(block)
 
 
-def _line_ends(data: bytes, last: bytes) -> int:
-    """How many lines end in ``data``, which follows the byte ``last``: each of LF, CR and CRLF ends one."""
-    return data.count(b"\n") + data.count(b"\r") - (last + data).count(b"\r\n")
+def _line_ends(text: str, last: str) -> int:
+    """How many lines end in ``text``, which follows the character ``last``: each of LF, CR and CRLF ends one."""
+    return text.count("\n") + text.count("\r") - (last + text).count("\r\n")
