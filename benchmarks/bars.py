@@ -62,3 +62,23 @@ def draw_bars(title: str, note: str, groups: Sequence[Group]) -> str:
             parts.append(f'<text x="{x:.1f}" y="{y + 10}" text-anchor="{anchor}">{ratio:.2f}</text>')
             y += ROW
     return "\n".join([*parts, "</svg>\n"])
+
+
+def opening(
+    title: str, note: str, across: str, up: str, *, size: tuple[int, int], middle: float, top: float
+) -> list[str]:
+    """The beginning of a picture of this size with two axes: title, note, and the names of the axes.
+
+    Parameters
+    ----------
+    middle : of the axis from left to right
+    top : of the other axis
+    """
+    width, height = size
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'role="img"><title>{escape(title)}</title><style>{STYLE}</style>',
+        f'<text class="title" x="16" y="24">{escape(title)}</text><text x="16" y="43">{escape(note)}</text>',
+        f'<text x="{middle:g}" y="{height - 12}" text-anchor="middle">{escape(across)}</text>',
+        f'<text x="16" y="{top - 4}">{escape(up)}</text>',
+    ]

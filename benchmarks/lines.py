@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from bars import FASTER, SLOWER, STYLE
+from bars import FASTER, SLOWER, opening
 
 WIDTH, HEIGHT = 760, 430
 LEFT, RIGHT, TOP, BOTTOM = 64, 290, 62, 52  # on the right the labels
@@ -26,13 +26,7 @@ def draw_lines(title: str, note: str, across: str, up: str, lines: Sequence[Line
     """The picture: a line of slope 1 is growth in proportion."""
     x_of, xs = _axis([x for line in lines for x, _ in line.points], LEFT, WIDTH - RIGHT)
     y_of, ys = _axis([y for line in lines for _, y in line.points], HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'role="img"><title>{escape(title)}</title><style>{STYLE}</style>',
-        f'<text class="title" x="16" y="24">{escape(title)}</text><text x="16" y="43">{escape(note)}</text>',
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 12}" text-anchor="middle">{escape(across)}</text>',
-        f'<text x="16" y="{TOP - 4}">{escape(up)}</text>',
-    ]
+    parts = opening(title, note, across, up, size=(WIDTH, HEIGHT), middle=(LEFT + WIDTH - RIGHT) / 2, top=TOP)
     for tick in xs:
         parts.append(f'<path class="grid" d="M{x_of(tick)} {TOP}V{HEIGHT - BOTTOM}"/>')
         parts.append(f'<text x="{x_of(tick)}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{tick:g}</text>')

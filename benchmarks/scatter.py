@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from bars import FASTER, SLOWER, STYLE
+from bars import FASTER, SLOWER, opening
 
 WIDTH, HEIGHT = 660, 430
 LEFT, RIGHT, TOP, BOTTOM = 64, 150, 62, 52
@@ -29,13 +29,7 @@ def draw_scatter(title: str, note: str, across: str, up: str, points: Sequence[P
     """The picture: to the left and below is better."""
     x_of = _axis([point.x for point in points], LEFT, WIDTH - RIGHT)
     y_of = _axis([point.y for point in points], HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'role="img"><title>{escape(title)}</title><style>{STYLE}</style>',
-        f'<text class="title" x="16" y="24">{escape(title)}</text><text x="16" y="43">{escape(note)}</text>',
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 12}" text-anchor="middle">{escape(across)}</text>',
-        f'<text x="16" y="{TOP - 4}">{escape(up)}</text>',
-    ]
+    parts = opening(title, note, across, up, size=(WIDTH, HEIGHT), middle=(LEFT + WIDTH - RIGHT) / 2, top=TOP)
     for tick in ACROSS:
         x = x_of(tick)
         if LEFT <= x <= WIDTH - RIGHT:
