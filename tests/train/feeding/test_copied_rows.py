@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.feeding.copied_rows import MANY, number_copies, number_rows
+from chainrule.train.feeding.copied_rows import MANY, NARROW, number_copies, number_rows
 
 N = 60
 
@@ -75,9 +75,10 @@ def test_copies_are_found_among_many_rows(rng):
     np.testing.assert_array_equal(all_differ, np.arange(MANY))
 
 
+@pytest.mark.parametrize("columns", [1, 3, NARROW, NARROW + 1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
-def test_rows_are_numbered_as_they_first_occur(rng, dtype):
-    values = rng.integers(-1, 2, (200, 3)).astype(dtype)
+def test_rows_are_numbered_as_they_first_occur(rng, dtype, columns):
+    values = rng.integers(-1, 2, (20, columns)).astype(dtype)[rng.integers(0, 20, 200)]
     values[::2] *= dtype(-1)  # -0.0
     _, first, of_row = np.unique(values, axis=0, return_index=True, return_inverse=True)
     as_they_occur = np.argsort(np.argsort(first))

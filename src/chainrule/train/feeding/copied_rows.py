@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 MANY = 16_384  # rows, from which on rows are compared by a hash, and numbered in their own order if all differ
+NARROW = 64  # columns, up to which all rows are hashed at once, column by column
 MOST_COPIES, FEW_VALUES = 4, 12  # per row, on average; of a column of numbers, in a table of few different rows
 BY_CHANCE = 0.25  # of the equal features that would have different targets if these were dealt at random
 
@@ -54,6 +55,10 @@ def number_rows(values: np.ndarray) -> np.ndarray:
 
     In one pass, without a copy of all rows: many classes have many columns.
     """
+    if values.shape[1] <= NARROW:
+        hashes = _hashed(values.T, np.zeros(len(values), np.uint64))
+        _, first, number = np.unique(hashes, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[number]
     found, numbers = np.empty(len(values), np.int64), dict[bytes, int]()
     for i, row in enumerate(values):
         digest = hashlib.blake2b((row + 0).tobytes(), digest_size=16).digest()  # -0.0 is 0.0
