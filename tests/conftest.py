@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterator
 
 import hypothesis
@@ -15,6 +16,7 @@ from chainrule.backends.cupy import detection
 from chainrule.backends.numpy.backend import NumPyBackend
 from emulation.backend import EmulatedBackend, compiler_problem
 from emulation.simulated_cupy import simulated
+from lost_device import LostDevice
 from recorded import RecordedBackend
 
 # On a busy machine an example may take seconds; speed is measured in benchmarks/.
@@ -46,12 +48,18 @@ SIMULATED = {
 @functools.cache
 def cuda_problem() -> str:
     """Why no CUDA device can be used; empty if one can."""
-    problem = detection.find_problem(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # one within the import of CuPy is no reason to skip every test
+        problem = detection.find_problem(0)
     return "" if problem is None else problem.what
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sanitizers", action="store_true", help="run every CUDA kernel under sanitizers, on the CPU")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LostDevice(lambda: not cuda_problem()))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
