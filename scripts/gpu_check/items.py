@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpu_check.facts import Facts
 
+RAISED = re.compile(r"[\w.]+(?:Error|Exception|Exit|Interrupt|Warning)\b(?::|$)")
 PASSED, FAILED, ABSENT, NOT_REACHED, RUNNING = "passed", "failed", "absent", "not reached", "running"
 
 
@@ -66,8 +68,8 @@ def last_line(text: str, most: int = 200) -> str:
 
 
 def error_line(text: str, most: int = 200) -> str:
-    """The line of an output that says what went wrong: "error: ...", or else the last."""
-    lines = [line.strip() for line in text.splitlines()]
-    return first_line(next((line for line in lines if line.startswith(("error:", "ERROR:"))), ""), most) or last_line(
-        text, most
-    )
+    """The line of an output that says what went wrong: "error: ...", or a traceback's last error, or the last line."""
+    lines = [line.strip() for line in text.splitlines() if not line.startswith((" ", "\t"))]
+    told = [line for line in lines if line.lower().startswith(("error:", "==error=="))]
+    errors = [line for line in lines if RAISED.match(line)]
+    return first_line("\n".join([*told[:1], *errors[-1:]]), most) or last_line(text, most)

@@ -81,7 +81,8 @@ class Report:
     def table(self, code: int) -> list[str]:
         """One screen: where it ran, a line for each item, and below it what the items have to add."""
         ordered = [(item.name, self.results[item.name]) for item in self.items if item.name in self.results]
-        more = [line for _, result in ordered for line in ([""] if result.lines else []) + result.lines]
+        more = [line for name, result in ordered if result.lines for line in (f"{name}:", *result.lines)]
+        more = ["", *more] if more else []
         if len(more) > MOST_LINES:
             more = [*more[: MOST_LINES - 1], f"... {len(more) - MOST_LINES + 1} more lines in {self.stage}.log"]
         outcomes = [result.outcome for _, result in ordered]

@@ -28,7 +28,7 @@ def alive(device: str) -> list[Item]:
         programs.imports(device),
         run_of(
             "nan through ReLU",
-            120,
+            150,
             [f"{cupy}/gemm/test_cublaslt.py", f"{cupy}/test_layers.py"],
             keyword="nan and relu and not leaky",
             alone=True,
@@ -44,7 +44,7 @@ def alive(device: str) -> list[Item]:
         *(programs.verify(device, precision) for precision in dict.fromkeys([precisions[0], precisions[-1]])),
         run_of("tests of cublasLt", 100, [f"{cupy}/gemm"], tuned=True),
         run_of("tests of products", 90, ["tests/backends/contract/test_layers.py", f"{cupy}/test_layers.py"]),
-        run_of("tests of transfers", 60, ["tests/backends/contract/test_transfers.py", *streams]),
+        run_of("tests of transfers", 90, ["tests/backends/contract/test_transfers.py", *streams]),
         run_of("law of the step", 90, ["tests/test_law_of_the_step.py"]),
         run_of("tests of training", 120, train),
     ]

@@ -73,13 +73,13 @@ def project(tmp_path):
 
 @pytest.fixture
 def context(tmp_path, project):
-    """Of a card that is there, with two workers at most and tests of two seconds at most."""
+    """Of a card that is there; a test may take three seconds, the first of a process eight."""
     from gpu_check.items import Context
 
     for name in ("out", "scratch"):
         (tmp_path / name).mkdir()
     root = project()
-    environment = {**os.environ, "GPU_CHECK_TEST_SECONDS": "3"}
+    environment = {**os.environ, "GPU_CHECK_TEST_SECONDS": "3", "GPU_CHECK_OPENING_SECONDS": "5"}
     environment.pop("PYTEST_XDIST_WORKER", None)  # of the worker that runs this very test
     environment["PYTHONPATH"] = os.pathsep.join([str(root), str(ROOT / "tests"), str(ROOT / "src")])
     return Context("cuda", sys.executable, root, tmp_path / "out", tmp_path / "scratch", environment, {})

@@ -56,6 +56,8 @@ def test_a_program_that_fails_is_told_by_its_error():
         programs.result_of(ended("", 1, "Traceback\n  File\nImportError: no cupy\n\n")).why
         == "exit 1: ImportError: no cupy"
     )
+    traceback = "Traceback\n  File\nchainrule.errors.DeviceError: no driver\nhint: install it\n"
+    assert programs.result_of(ended("", 1, traceback)).why == "exit 1: chainrule.errors.DeviceError: no driver"
     assert programs.result_of(ended("", -9)).why == "ended by SIGKILL"
     assert (error_line(""), last_line("\n\n")) == ("", "")
 

@@ -49,7 +49,7 @@ def test_every_item_is_in_the_table_and_in_the_json(tmp_path, capsys):
         "alive: NVIDIA H200, driver 580.1, Python 3.12.3, numpy 2.5.2, cupy-cuda13x 14.2.0; abc,"
     )
     assert [line.split()[0] for line in lines[1:5]] == ["passed", "FAILED", "FAILED", "not"]
-    assert lines[5:7] == ["", "a figure"]
+    assert lines[5:8] == ["", "one:", "a figure"]
     assert lines[-1].startswith("alive: 1 passed, 2 failed, 1 not reached; ")
     assert "===== two: failed, 2.0 s; cudaErrorX\ntraceback" in (tmp_path / "alive.log").read_text()
 
@@ -86,7 +86,7 @@ def test_the_table_is_one_screen_and_the_files_are_few_and_small(tmp_path, monke
     lines = (tmp_path / "tests.txt").read_text().splitlines()
     assert len(lines) <= 36
     assert max(map(len, lines)) <= reports.WIDTH
-    assert lines[-2] == "... 175 more lines in tests.log"
+    assert lines[-2] == "... 176 more lines in tests.log"
     assert (tmp_path / "two.csv").stat().st_size == 1000
     assert (tmp_path / "tests.log").stat().st_size < 4 * 700_000
     assert {p.name for p in tmp_path.iterdir()} == {

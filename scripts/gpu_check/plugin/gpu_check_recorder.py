@@ -4,6 +4,7 @@ GPU_CHECK_RECORD   the file, a JSON object per line; written by the process that
 GPU_CHECK_DONE     a file with the names of tests, one per line, that are not to be run again
 GPU_CHECK_EVERY    one test in so many is run
 GPU_CHECK_TEST_SECONDS   after which a test that hangs ends its process, with its stack on stderr
+GPU_CHECK_OPENING_SECONDS   more, for the first test of a process, which opens the device
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ def pytest_configure(config: pytest.Config) -> None:
     is_worker, has_workers = hasattr(config, "workerinput"), bool(getattr(config.option, "numprocesses", None))
     if not is_worker and (path := os.environ.get("GPU_CHECK_RECORD")):
         config.pluginmanager.register(Record(Path(path)))
+    if is_worker and (known := known_files(os.environ.get("GPU_CHECK_RECORD"))):
+        config.pluginmanager.register(OnlyFiles({config.rootpath / name for name in known}))
     if not has_workers or is_worker:
-        config.pluginmanager.register(TimeLimit(float(os.environ.get("GPU_CHECK_TEST_SECONDS", "60"))))
+        seconds, opening = (float(os.environ[f"GPU_CHECK_{name}_SECONDS"]) for name in ("TEST", "OPENING"))
+        config.pluginmanager.register(TimeLimit(seconds, opening))
 
 
 @pytest.hookimpl(trylast=True)
@@ -39,15 +43,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=list(left_out))
 
 
+def known_files(path: str | None) -> set[str]:
+    """The files of the tests that other workers have collected, if this one is started later."""
+    try:
+        lines = Path(path or "").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    found = [json.loads(line) for line in lines if line.startswith('{"kind": "collected"')]
+    return {name.partition("::")[0] for one in found for name in one["ids"]}
+
+
+class OnlyFiles:
+    """A worker that takes the place of one that has ended need not read files of which no test will be run."""
+
+    def __init__(self, files: set[Path]) -> None:
+        self.files = files
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        is_other = collection_path.suffix == ".py" and collection_path not in self.files
+        return True if is_other and not collection_path.is_dir() else None
+
+
 class TimeLimit:
     """Ends a process in which a test takes too long, from a thread that needs no interpreter."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.stderr = seconds, os.dup(2)
+    def __init__(self, seconds: float, opening: float) -> None:
+        self.seconds, self.opening, self.stderr = seconds, opening, os.dup(2)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
-        faulthandler.dump_traceback_later(self.seconds, exit=True, file=self.stderr)
+        faulthandler.dump_traceback_later(self.seconds + self.opening, exit=True, file=self.stderr)
+        self.opening = 0.0
         try:
             return (yield)
         finally:
