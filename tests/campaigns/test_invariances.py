@@ -7,6 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+pytest.importorskip("pandas", reason="pandas is not installed")
+pytest.importorskip("polars", reason="Polars is not installed")
+
 from campaigns import invariances, problems
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip("pandas", reason="pandas is not installed")
+
 from campaigns import permutations
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, make_classification, make_friedman1
 from sklearn.metrics import accuracy_score, r2_score

@@ -6,11 +6,14 @@ import pickle
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import chainrule as cr
 from chainrule.estimators import ready_rows
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 3))

@@ -7,12 +7,14 @@ import pickle
 import numpy as np
 import pytest
 
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 import chainrule as cr
 from chainrule.estimators import own_targets
 from chainrule.train import ensemble_fit
 from chainrule.train.out_of_fold.blocks import leave_out_blocks
 
-pd = pytest.importorskip("pandas")
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
 
 FEW = {"preset": "fast", "max_iter": 8, "device": "cpu", "random_state": 0}
 CITIES, N = 150, 900

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from chainrule.errors import DataError
 from chainrule.estimators.labels import exact_targets
 from chainrule.tables.splitting.splits import hold_out, make_folds

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 
 import numpy as np
-import pandas as pd
 import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from chainrule.estimators.known_columns import known_columns
 from chainrule.nn.columns.column_data import Categorical, TableColumns
@@ -16,6 +17,8 @@ from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.tables.frames.few_rows import MOST_ROWS, has_few_rows, read_few_rows
 from chainrule.tables.frames.frame_reader import read_frame
 from chainrule.tables.selection import Selection
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
 
 N = 300
 TEXTS = ["a", " b ", "c", "NA", "7", "7.0", "nan", "", None, float("nan"), "None"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tracemalloc
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import chainrule as cr
 from chainrule.tables.splitting.group_and_time_columns import read_groups, read_times
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
 
 
 def csv(tmp_path, cells: list[str]):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
 
 import chainrule as cr
@@ -17,6 +15,9 @@ from chainrule.nn.columns.table_columns import column_from
 from chainrule.tables.splitting.group_and_time_columns import read_times
 from chainrule.tables.text import fill_builders
 from chainrule.tables.text.infer_notation import match_known_notation
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
 COMMA, GERMAN, ENGLISH = Notation(","), Notation(",", "."), Notation(".", ",")
 
