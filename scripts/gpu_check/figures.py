@@ -18,9 +18,9 @@ COMPARED, COMPILED, ENSEMBLES = "compare_cuda.json", "compile_cuda.json", "ensem
 
 def items(device: str) -> list[Item]:
     return [
-        comparison("compare", 310, COMPARED, WITHOUT_COMPILE),
+        comparison("compare", 270, COMPARED, WITHOUT_COMPILE),
         ensembles(60),
-        comparison("torch.compile", 200, COMPILED, ["torch-compile"]),
+        comparison("torch.compile", 300, COMPILED, ["torch-compile"]),
     ]
 
 

@@ -11,7 +11,7 @@ NAMES = [
     "gradients", "agreement", "invariances", "same_bits", "model_files", "checkpoint_files", "shown_files",
     "array_files", "arrays", "permutations", "text_files", "kills", "failing_calls", "full_disk", "signals",
     "one_owner", "concurrent_starts", "allocations", "divergences", "threads", "divided_fits", "interrupted_steps",
-    "environments", "soak",
+    "environments", "gpu_stages", "soak",
 ]  # fmt: skip
 
 

@@ -146,6 +146,23 @@ def test_a_copy_without_git_is_known_by_its_sources(tmp_path):
     assert facts.commit(tmp_path, dict(os.environ)) is None
 
 
+def test_the_page_explains_every_item_and_names_what_is_there():
+    """docs/first-card.md: a row for each item of ``alive``; paths are checked by tests/test_docs.py."""
+    page = ROOT / "docs" / "first-card.md"
+    if not page.is_file():
+        pytest.skip("the pages are not beside the tests")
+    text = page.read_text(encoding="utf-8")
+    table = text.partition("## What a failure of `alive` means")[2].partition("Some messages")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall("`([^`]+)`", row)]
+    assert named == [item.name for item in stages.items_of("alive", "cuda")]
+    sources = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "src").rglob("*.py"))
+    for constant in re.findall(r"`(?!CUDA_|CUPY_)([A-Z][A-Z_]+)(?: = \w+)?`", table):
+        assert re.search(rf"^{constant}\b.* = ", sources, re.MULTILINE), constant
+    for variable in re.findall(r"`(CHAINRULE_\w+)=", text):
+        assert f'"{variable}"' in sources, variable
+
+
 def test_a_driver_that_hangs_is_told(monkeypatch):
     monkeypatch.setattr(facts, "DRIVER", "import time; time.sleep(60)")
     real = facts.run

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -129,6 +130,14 @@ def test_cupy_is_not_imported_where_there_is_no_driver(install, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # importing it would now raise ImportError
     with pytest.raises(cr.DeviceError, match="no CUDA driver found"):
         cr.backend("cuda")
+
+
+def test_a_warning_within_the_import_of_cupy_skips_no_test_of_a_gpu(request, monkeypatch):
+    """Here warnings are errors, and an error within that import is a reason to skip every one of them."""
+    (conftest,) = [p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "cuda_problem")]
+    monkeypatch.setattr(detection, "find_problem", lambda _: warnings.warn("old", DeprecationWarning, stacklevel=1))
+    with pytest.warns(DeprecationWarning, match="old"):
+        assert conftest.cuda_problem.__wrapped__() == ""
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", "", "cpu:0"])
