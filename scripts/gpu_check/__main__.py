@@ -21,6 +21,7 @@ what is run: CHAINRULE_GRAPHS=0 scripts/gpu-check tests FOLDER
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -29,6 +30,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -48,17 +50,19 @@ class Interrupted(BaseException):
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     device = os.environ.get("GPU_CHECK_DEVICE", "cuda")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
     try:
         args.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         print(f"error: FOLDER: expected a folder that can be made, got {error}", file=sys.stderr)
         return WRONG
     folder = args.folder.resolve()
-    codes = []
+    codes, finished = [], finished_in(args.after)
     for stage in stages.NAMES if args.stage == "all" else [args.stage]:
-        codes.append(run_stage(stage, folder, device, args.data, finished_in(args.after)))
+        try:
+            with on_signal(interrupt):
+                codes.append(run_stage(stage, folder, device, args.data, finished))
+        except Interrupted as error:  # before there was anything to tell
+            codes.append(128 + error.args[0])
         if codes[-1] in {NO_DEVICE, 128 + signal.SIGINT, 128 + signal.SIGTERM}:
             break
     return max(codes)
@@ -87,15 +91,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def finished_in(path: Path | None) -> frozenset[str]:
-    """The tests that passed in an earlier run."""
+    """The tests that passed in an earlier run, or before that one."""
     if path is None:
         return frozenset()
     try:
         items = json.loads(path.read_text(encoding="utf-8"))["items"]
-        return frozenset(name for item in items for name in item.get("passed", []))
+        return frozenset(name for item in items for key in ("passed", "passed_before") for name in item.get(key, []))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         print(f"error: --after: expected the JSON of an earlier stage, got {path}: {error}", file=sys.stderr)
         raise SystemExit(WRONG) from error
+
+
+@contextlib.contextmanager
+def on_signal(do: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """While it is entered, SIGINT and SIGTERM do this."""
+    before = {number: signal.signal(number, do) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -129,10 +144,10 @@ def run_stage(
                 report.add(item, attempt(item, context, left))
     except Interrupted as error:
         ended, code = f"interrupted by {signal.Signals(error.args[0]).name}", 128 + error.args[0]
-    finally:
+    with on_signal(signal.SIG_IGN):  # the end takes no time, and nothing of it is to be lost
         shutil.rmtree(scratch, ignore_errors=True)
-    code = report.code if code is None else code
-    report.finish(ended, code)
+        code = report.code if code is None else code
+        report.finish(ended, code)
     return report.code if code == 0 else code  # a file may have failed last
 
 

@@ -23,6 +23,7 @@ WORKERS = 8
 PLUGIN = Path(__file__).parent / "plugin"  # a folder of its own: beside scripts/train.py, tests/train would be hidden
 # A cold machine reads 800 MB of libraries and compiles before the first test of a process has its device.
 TEST_SECONDS, OPENING_SECONDS = 60, 120
+RESTARTS = 64  # of workers, until pytest itself is started anew, if tests have been run meanwhile
 
 
 @dataclasses.dataclass
@@ -132,8 +133,8 @@ def run_tests(
         if ended.timed_out:
             record.forget_what_was_running()
             break
-        if record.code in NORMAL or ended.code == USAGE:
-            break
+        if ended.code == USAGE or (record.code in NORMAL and not record.not_reached):
+            break  # xdist ends with 1, too, after so many workers that it starts no other
         record.fail_what_was_running(f"its process ended: {ended.why or 'with exit 0'}")
         if len(record.outcomes) == before:
             break
@@ -151,7 +152,7 @@ def workers_of() -> int:
 
 
 def arguments(context: Context, workers: int, select: Sequence[str], keyword: str = "") -> list[str]:
-    spread = ["-p", "xdist.plugin", "-n", str(workers), "--dist", "worksteal", "--max-worker-restart", "10000"]
+    spread = ["-p", "xdist.plugin", "-n", str(workers), "--dist", "worksteal", "--max-worker-restart", str(RESTARTS)]
     # A rehearsal runs what has the same bodies without a card: the tests on the simulated and the emulated device.
     marker = "gpu" if context.on_card else "not gpu and not sanitizers"
     keywords = [f"({word})" for word in ("" if context.on_card else "simulated or emulated", keyword) if word]
@@ -196,6 +197,7 @@ def judge(record: Record, ended: Ended, context: Context, wrapper: Sequence[str]
         "skipped": dict(Counter(one["message"] for one in skipped.values()).most_common()),
         "slowest": dict(sorted(((n, o["seconds"]) for n, o in passed.items()), key=lambda pair: -pair[1])[:20]),
         "passed": list(passed),
+        "passed_before": sorted(context.finished),
     }
     found = f"{len(passed)} passed" + (f", {len(skipped)} skipped" if skipped else "")
     return Result(outcome, why or found, more=more, lines=groups(failed, record.broken))

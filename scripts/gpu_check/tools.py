@@ -35,7 +35,7 @@ def sanitizer(kind: str, seconds: float, *options: str) -> Item:
         path = tool("compute-sanitizer")
         if path is None:
             return Result(ABSENT, "compute-sanitizer was not found")
-        wrapper = [path, "--tool", kind, "--error-exitcode", str(ERRORS), *options]
+        wrapper = [path, "--tool", kind, "--target-processes", "all", "--error-exitcode", str(ERRORS), *options]
         slow = dataclasses.replace(
             context, environment={**context.environment, "GPU_CHECK_EVERY": str(EVERY), "GPU_CHECK_TEST_SECONDS": "600"}
         )
@@ -65,7 +65,8 @@ def profile(case: str, seconds: float) -> Item:
         path = tool("ncu")
         if path is None:
             return Result(ABSENT, "ncu (Nsight Compute) was not found")
-        command = [path, "--profile-from-start", "off", "--clock-control", "none", "--csv", "--page", "details"]
+        command = [path, "--target-processes", "all", "--profile-from-start", "off", "--clock-control", "none"]
+        command += ["--csv", "--page", "details"]
         command += [word for section in SECTIONS for word in ("--section", section)]
         command += ["--log-file", str(context.folder / file), context.python]
         command += [str(context.root / "benchmarks/one_step_cuda.py"), case, "--device", context.device]

@@ -123,6 +123,23 @@ def test_a_conftest_that_does_not_import_is_told(context, project):
     assert "no_such_package" in result.why
 
 
+def test_a_module_whose_import_ends_the_process_ends_no_stage_late(context, project, workers, monkeypatch):
+    monkeypatch.setattr(pytest_runs, "RESTARTS", 3)
+    project(ends="os._exit(9)", these="def test_passes(): pass")
+    result = run_tests(context, 100, [])
+    assert result.outcome == "failed"
+    assert result.seconds < 30
+
+
+def test_pytest_is_started_anew_when_too_many_workers_have_ended(context, project, monkeypatch):
+    pytest.importorskip("xdist")
+    monkeypatch.setattr(pytest_runs, "workers_of", lambda: 2)
+    monkeypatch.setattr(pytest_runs, "RESTARTS", 1)
+    project(these="@pytest.mark.parametrize('i', range(8))\ndef test_ends(i): i % 2 or os._exit(9)")
+    counts = run_tests(context, 100, []).more["counts"]
+    assert (counts["passed"], counts["failed"], counts["not_reached"]) == (4, 4, 0)
+
+
 def test_tests_that_have_passed_before_are_left_out(context, project):
     project(these="def test_a(): pass\ndef test_b(): pass\ndef test_c(): assert False")
     first = run_tests(context, 60, [], alone=True)

@@ -113,13 +113,22 @@ def test_a_wrong_command_is_refused_before_anything_runs(tmp_path, monkeypatch, 
     assert ended.stdout == ""
 
 
+def test_what_has_passed_is_known_over_several_runs(tmp_path):
+    path = tmp_path / "tests.json"
+    path.write_text(json.dumps({"items": [{"passed": ["a"], "passed_before": ["b"]}, {"name": "import"}]}))
+    assert program.finished_in(path) == {"a", "b"}
+    assert program.finished_in(None) == frozenset()
+
+
 def test_a_fault_of_the_program_itself_costs_one_item(tmp_path, monkeypatch):
     def breaks(*_):
         raise KeyError("nothing")
 
     items = [Item("breaks", 9, breaks), Item("follows", 9, lambda *_: Result(PASSED))]
     monkeypatch.setattr(program.stages, "items_of", lambda *_: items)
+    handler = signal.getsignal(signal.SIGINT)
     assert program.run_stage("alive", tmp_path, "cpu") == 1
+    assert signal.getsignal(signal.SIGINT) is handler
     found = found_in(tmp_path)["items"]
     assert [(item["outcome"], item["why"]) for item in found] == [
         ("failed", "gpu-check itself: KeyError: 'nothing'"), ("passed", "")
