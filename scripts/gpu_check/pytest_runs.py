@@ -48,17 +48,19 @@ class Record:
             elif kind == "begin":
                 self.begun.add(line["id"])
             elif kind == "test":
-                self.add(line["id"], line["outcome"], line["seconds"], line["message"])
+                self.add(line["id"], line["outcome"], line["seconds"], line["message"], line.get("traceback", ""))
             else:
                 self.code = line["code"]
 
-    def add(self, name: str, outcome: str, seconds: float, message: str) -> None:
+    def add(self, name: str, outcome: str, seconds: float, message: str, traceback: str = "") -> None:
         """A test that has failed stays failed, with its first message: what else went wrong came of it."""
         self.begun.add(name)
         before = self.outcomes.get(name)
         if before is None or before["outcome"] != FAILED:
             seconds += before["seconds"] if before else 0
             self.outcomes[name] = {"outcome": outcome, "seconds": round(seconds, 3), "message": message}
+            if traceback:
+                self.outcomes[name]["traceback"] = traceback
 
     def fail_what_was_running(self, why: str) -> None:
         """Tests that were begun and did not end, when their process is gone."""

@@ -79,6 +79,9 @@ def test_no_failure_keeps_another_test_from_running(context, project, workers):
     }.items():
         assert message in failed.pop(name), name
     assert failed == {}
+    assert "def test_fails" in next(
+        o["traceback"] for n, o in result.more["failed"].items() if short(n) == "test_fails"
+    )
     assert result.more["skipped"] == {"no torch": 1}
     passed = {"before", "behind", "after_a_warning", "after_the_hanging_one", "is_expected_to_fail"}
     passed |= {"has_a_device_again", "has_one_again", *(f"passes[{i}]" for i in range(5))}

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+MOST_SHOWN, LONGEST = 200, 6000  # tracebacks, one for each message, and characters of each
+
 
 def pytest_configure(config: pytest.Config) -> None:
     is_worker, has_workers = hasattr(config, "workerinput"), bool(getattr(config.option, "numprocesses", None))
@@ -87,6 +89,7 @@ class Record:
         self.file = path.open("a", encoding="utf-8", buffering=1)
         self.began: dict[str, float] = {}
         self.is_told = False
+        self.shown: set[str] = set()
 
     def write(self, kind: str, **facts: Any) -> None:
         self.file.write(json.dumps({"kind": kind, **facts}) + "\n")
@@ -114,7 +117,11 @@ class Record:
             seconds = report.duration or time.monotonic() - self.began.get(report.nodeid, time.monotonic())
             outcome = "passed" if getattr(report, "wasxfail", None) is not None and report.skipped else report.outcome
             message = "" if outcome == "passed" else message_of(report)
-            self.write("test", id=report.nodeid, outcome=outcome, seconds=round(seconds, 3), message=message)
+            facts = {"outcome": outcome, "seconds": round(seconds, 3), "message": message}
+            if outcome == "failed" and message not in self.shown and len(self.shown) < MOST_SHOWN:
+                self.shown.add(message)
+                facts["traceback"] = report.longreprtext[-LONGEST:]
+            self.write("test", id=report.nodeid, **facts)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
