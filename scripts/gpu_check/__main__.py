@@ -185,4 +185,7 @@ def scratch_folder(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with on_signal(signal.SIG_IGN):  # but within a stage: before and behind it there is nothing to interrupt
+        code = main()
+        sys.stdout.flush()
+    os._exit(code)

@@ -6,12 +6,14 @@ what it has left must be a whole JSON that says of every item what became of it,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from campaigns.tally import Tally
@@ -24,7 +26,7 @@ STAGES = ("alive", "tests", "figures", "tools")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 OUTCOMES = {"passed", "failed", "absent", "not reached", "running"}
 MARK = "GPU_CHECK_CASE"  # a variable that all processes of a case have
-LONGEST, IN_FULL = 30.0, 600.0  # seconds
+LONGEST, IN_FULL, PATIENCE = 30.0, 600.0, 10.0  # seconds
 
 
 def case(number: int, folder: Path, seconds: float = LONGEST) -> str:
@@ -43,9 +45,12 @@ def case(number: int, folder: Path, seconds: float = LONGEST) -> str:
             process.wait(60)
         else:
             sent = None
-    left = processes_with(mark)
+    deadline = time.monotonic() + PATIENCE
+    while (left := processes_with(mark)) and sent != signal.SIGKILL and time.monotonic() < deadline:
+        time.sleep(0.1)  # workers look once a second whether the process that started them is there
     for pid in left:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     if left and sent != signal.SIGKILL:  # after which nobody is there to end them
         return f"{len(left)} processes went on"
     return judge(folder / "out" / f"{stage}.json", stage, process.returncode, sent)
@@ -53,14 +58,17 @@ def case(number: int, folder: Path, seconds: float = LONGEST) -> str:
 
 def judge(path: Path, stage: str, code: int, sent: signal.Signals | None) -> str:
     """The outcome, from the exit code and the JSON; for one that is not right, what is wrong."""
-    expected = {None: int(stage == "tools"), signal.SIGKILL: -signal.SIGKILL}.get(sent, 128 + (sent or 0))
-    if sent and code == -sent and not path.exists():
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if found.get("ended") == "complete":  # the signal, if there was one, came too late
+        sent, code = None, found["exit_code"] if code == -signal.SIGKILL else code
+    if sent and code == -sent and not found:
         return "stopped before the first item"
-    if code != expected:  # the tools are absent here, and a stage of which nothing passed has failed
+    # The tools are absent here, and a stage of which nothing passed has failed.
+    expected = {None: int(stage == "tools"), signal.SIGKILL: -signal.SIGKILL}.get(sent, 128 + (sent or 0))
+    if code != expected:
         return f"exit code {code} after {sent}, expected {expected}"
-    if not path.exists():
+    if not found:
         return "stopped before the first item" if sent else "no file"
-    found = json.loads(path.read_text(encoding="utf-8"))
     outcomes = [item["outcome"] for item in found["items"]]
     if not set(outcomes) <= OUTCOMES or (found["ended"] == "running") != (sent == signal.SIGKILL):
         return f"{found['ended']}: {outcomes}"

@@ -20,7 +20,7 @@ def test_a_stage_that_is_stopped_leaves_a_whole_file_and_no_process(tmp_path):
     for number in range(4, 10):
         (tmp_path / str(number)).mkdir()
         outcomes.append(gpu_stages.case(number, tmp_path / str(number), 3.0))
-    assert set(outcomes) <= {"stopped", "stopped before the first item", "in full"}
+    assert set(outcomes) <= {"stopped", "stopped before the first item", "in full"}, outcomes
     assert "stopped" in outcomes
 
 
@@ -33,7 +33,7 @@ def test_what_is_not_right_would_be_seen(tmp_path):
         ("complete", ["failed"], False),
         ("running", [], False),
     ):
-        path.write_text(json.dumps({"ended": ended, "items": [{"outcome": one} for one in outcomes]}))
+        path.write_text(json.dumps({"ended": ended, "exit_code": 0, "items": [{"outcome": one} for one in outcomes]}))
         assert (gpu_stages.judge(path, "alive", 0, None) == "in full") is right
     assert gpu_stages.judge(path, "alive", 143, signal.SIGTERM) == "running: []"
     assert gpu_stages.judge(path, "alive", -9, signal.SIGKILL) == "stopped"
