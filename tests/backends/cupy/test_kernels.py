@@ -15,6 +15,7 @@ from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.batches import Form
 from chainrule.errors import ShapeError
+from emulation.compiled import CUPY_OPTIONS
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")  # A100; H100 and H200; RTX 50
 KERNELS = kernels.signatures()
@@ -156,7 +157,7 @@ def nvrtc() -> Any:
 def test_a_source_compiles_and_keeps_its_registers(nvrtc, source, variant, architecture):
     """Registers that do not suffice are spilled to memory, which is no error."""
     program = nvrtc.createProgram(kernels.source_text(source), source, (), ())
-    options = (f"-arch={architecture}", *kernels.options(variant), "--ptxas-options=-v")
+    options = (f"-arch={architecture}", *kernels.options(variant), *CUPY_OPTIONS, "--ptxas-options=-v")
     try:
         nvrtc.compileProgram(program, options)
     except Exception as error:
@@ -173,6 +174,8 @@ def test_a_source_compiles_and_keeps_its_registers(nvrtc, source, variant, archi
     # A division or a power in double precision is a call, around which a few registers are saved. Each loss has one
     # before its loop, by the sum of the weights: that of the quantiles saves up to five registers there.
     saved = 24 if source == "target_losses.cu" else 0
+    if architecture == "sm_120":  # flush-to-zero leaves more to keep there, up to seven registers
+        saved = max(saved, {"layers.cu": 28, "batch_normalization.cu": 8}.get(source, 0))
     assert max(spilled) <= (64 if kernels.VARIANTS[variant]["REAL"] == "double" else saved), log
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
     assert len(registers) == len(compiled)

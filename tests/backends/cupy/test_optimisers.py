@@ -94,6 +94,14 @@ def test_adam_bias_corrections_keep_their_digits(device):
     assert abs(device.download(arrays[0])[0] + np.sqrt(1 + beta2)) < 1e-14
 
 
+def test_adam_divides_no_zero_by_an_eps_that_is_flushed_to_zero(device, dtype):
+    """eps sqrt(1 - beta2) = 3e-39 is no normal float32, and a weight without a gradient has m = v = 0."""
+    arrays, _ = slices(device, [np.array(a, dtype) for a in ([1.0], [0.0], [0.0], [0.0])], (0, 0, 0, 0))
+    state = device.upload(np.array([0, 0, RUNNING]))
+    update(device, "adam", arrays, device.upload(np.array([0.1])), state, ADAM | {"eps": 1e-37, "weight_decay": 0.0})
+    assert [device.download(array).tolist() for array in arrays] == [[1.0], [0.0], [0.0], [0.0]]
+
+
 @pytest.mark.parametrize("start", [0, 1, 4])
 @pytest.mark.parametrize("factor", [np.nan, np.inf, 1e30])
 def test_clipping_follows_the_reference_if_the_norm_is_not_finite(device, rng, dtype, start, factor):

@@ -133,7 +133,9 @@ __device__ __forceinline__ void adam_numbers(
   const double root = sqrt(-expm1(t * log_beta2));
   numbers[0] = (REAL)(1 - rate * decoupled_decay);
   numbers[1] = (REAL)(rate * root / -expm1(t * log_beta1));
-  numbers[2] = (REAL)(eps_hat ? eps : eps * root);
+  // Never 0, to which one below the normal numbers of REAL would be flushed: a moment of 0 is divided by it.
+  const double smallest = sizeof(REAL) == 4 ? 1.1754943508222875e-38 : 0;
+  numbers[2] = (REAL)max(eps_hat ? eps : eps * root, smallest);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
