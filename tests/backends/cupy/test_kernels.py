@@ -125,7 +125,7 @@ def test_an_array_that_is_none_is_a_null_pointer_and_touches_nothing():
     arguments: dict[str, Any] = {
         "params": params, "grads": params, "velocity": None, "lr": lr, "state": state, "size": 4, "lr_count": 1,
         "lr_factor": 1, "momentum": 0, "nesterov": False, "weight_decay": 0, "params_stride": 0, "grads_stride": 0,
-        "velocity_stride": 0,
+        "velocity_stride": 0, "factors": None, "factors_stride": 0,
     }  # fmt: skip
     bound = KERNELS["sgd"].bind("float64", arguments)
     assert (int(bound.values[2]), len(bound.reads), len(bound.writes)) == (0, 3, 1)
