@@ -6,6 +6,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -19,12 +20,37 @@ import numpy as np
 from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy import kernels
 
-HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+HEADERS = [Path(__file__).with_name(name) for name in ("flush_to_zero.h", "cuda_on_cpu.h")]
 SANITIZERS = {
     "none": (),
     "address": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DON_CPU_THREADS"),
     "thread": ("-fsanitize=thread", "-DON_CPU_THREADS"),
 }
+
+
+# What CuPy 14.2 tells NVRTC beside our own options, include paths and the architecture: test_cupy_wheel.py asks it. All
+# else is NVRTC's default. docs/gpu.md says what of this the emulation has.
+CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
+
+
+def _has_fused_multiply_add() -> bool:
+    """Whether an x86 processor has the instruction, which a compiler uses there only if it is told."""
+    cpu = Path("/proc/cpuinfo")
+    return platform.machine() == "x86_64" and cpu.exists() and " fma " in cpu.read_text()
+
+
+FUSED_MULTIPLY_ADD = ("-mfma",) if _has_fused_multiply_add() else ()
+# As with NVRTC's --fmad=true a product and a sum become one operation: g++ does that beside its expensive ones.
+OPTIMIZED = ("-O1", "-fexpensive-optimizations", "-ffp-contract=fast", *FUSED_MULTIPLY_ADD)
+
+# Kernels of the float32 variants that compute in doubles, of which a card keeps the subnormals. The processor's switch
+# knows no difference, and with it these would be wrong where they are right on a card.
+COMPUTES_IN_DOUBLES = frozenset({"standardize"})
+
+
+def flushes_to_zero(kernel: str, variant: str) -> bool:
+    """Whether a kernel runs without subnormals, as float32 does on a card (see ``flush_to_zero.h``)."""
+    return variant != "float64" and kernel not in COMPUTES_IN_DOUBLES
 
 
 def compiler_problem() -> str:
@@ -39,28 +65,29 @@ def compiler() -> str:
 
 
 def glue(signature: kernels.Signature) -> str:
-    """``launch_NAME(grid, block, arguments)``: all threads of a grid."""
+    """``launch_NAME(grid, block, flushes, arguments)``: all threads of a grid."""
     arguments = ", ".join(
         f"({p.type}*)*(void**)arguments[{i}]" if p.is_array else f"*({p.type}*)arguments[{i}]"
         for i, p in enumerate(signature.parameters)
     )
     return (
-        f'extern "C" void launch_{signature.kernel}(const unsigned* grid, const unsigned* block, void** arguments) {{\n'
-        f"  on_cpu::launch({{grid[0], grid[1], grid[2]}}, {{block[0], block[1], block[2]}},\n"
+        f'extern "C" void launch_{signature.kernel}(\n'
+        f"    const unsigned* grid, const unsigned* block, int flushes, void** arguments) {{\n"
+        f"  on_cpu::launch({{grid[0], grid[1], grid[2]}}, {{block[0], block[1], block[2]}}, flushes != 0,\n"
         f"                 [=] {{ {signature.kernel}({arguments}); }});\n}}\n"
     )
 
 
 def text(source: str) -> str:
-    """A translation unit for the CPU: the header, the source as NVRTC gets it, the glue."""
+    """A translation unit for the CPU: the headers, the source as NVRTC gets it, the glue."""
     mine = [signature for signature in kernels.signatures().values() if signature.source == source]
-    return "\n".join([HEADER.read_text(), kernels.source_text(source), *map(glue, mine)])
+    return "\n".join([*(header.read_text() for header in HEADERS), kernels.source_text(source), *map(glue, mine)])
 
 
 @functools.cache
 def library(source: str, variant: str, sanitizer: str = "none") -> ctypes.CDLL:
     """The kernels of a source, compiled for this CPU; kept from run to run under the hash of their text."""
-    options = ("-std=c++20", "-O1", "-fPIC", "-shared", "-pthread", "-fno-gnu-unique", "-ffp-contract=off", "-w")
+    options = ("-std=c++20", *OPTIMIZED, "-fPIC", "-shared", "-pthread", "-fno-gnu-unique", "-w")
     options += ("-Wl,-Bsymbolic",)  # a kernel may be called as something in the C library is: `advance` is in glibc
     defines = [f"-D{name}={value}" for name, value in kernels.VARIANTS[variant].items()]
     command = [compiler(), *options, *SANITIZERS[sanitizer], *defines]
@@ -87,11 +114,12 @@ def kernel(source: str, name: str, variant: str, sanitizer: str = "none") -> Cal
     """``start(grid, block, values)`` of a kernel: all its threads."""
     function = getattr(library(source, variant, sanitizer), f"launch_{name}")
     dims = ctypes.c_uint * 3
+    flushes = ctypes.c_int(flushes_to_zero(name, variant))
 
     def start(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...]) -> None:
         cells = [np.array(value) for value in values]
         pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
-        function(dims(*grid, *[1] * (3 - len(grid))), dims(*block, *[1] * (3 - len(block))), pointers)
+        function(dims(*grid, *[1] * (3 - len(grid))), dims(*block, *[1] * (3 - len(block))), flushes, pointers)
 
     return start
 

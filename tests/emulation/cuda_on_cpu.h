@@ -160,6 +160,7 @@ inline void run_coroutine() {
 #endif
 
 inline dim3 grid_size, block_size;
+inline bool flushes;                               // float32 subnormals, in this launch
 
 inline void run_block(dim3 at, unsigned n) {
   auto index_of = [=](unsigned t) {
@@ -167,7 +168,12 @@ inline void run_block(dim3 at, unsigned n) {
   };
 #ifdef ON_CPU_THREADS
   std::vector<std::thread> threads;
-  for (unsigned t = 0; t < n; ++t) threads.emplace_back([=] { index = index_of(t); body(body_of); finish(); });
+  for (unsigned t = 0; t < n; ++t) threads.emplace_back([=] {
+    const Flushing while_it_runs(flushes);
+    index = index_of(t);
+    body(body_of);
+    finish();
+  });
   for (auto& thread : threads) thread.join();
 #else
   while (coroutines.size() < n) coroutines.push_back(new Coroutine);
@@ -198,7 +204,9 @@ inline void run_block(dim3 at, unsigned n) {
 #endif
 }
 
-template <class Kernel> void launch(dim3 grid, dim3 block, const Kernel& kernel) {
+template <class Kernel> void launch(dim3 grid, dim3 block, bool without_subnormals, const Kernel& kernel) {
+  flushes = without_subnormals;
+  const Flushing while_it_runs(flushes);
   grid_size = grid;
   block_size = block;
   body = [](const void* of) { (*static_cast<const Kernel*>(of))(); };
@@ -253,7 +261,8 @@ inline unsigned atomicInc(unsigned* p, unsigned last) {      // wraps to 0 after
 inline unsigned __umulhi(unsigned a, unsigned b) { return (uint64_t(a) * b) >> 32; }
 inline float __uint_as_float(unsigned x) { float f; std::memcpy(&f, &x, 4); return f; }
 inline unsigned __float_as_uint(float x) { unsigned u; std::memcpy(&u, &x, 4); return u; }
-inline double __dmul_rn(double a, double b) { return a * b; }  // built with -ffp-contract=off
-inline double __dadd_rn(double a, double b) { return a + b; }
+// Not inlined, or the compiler would fuse them with a sum beside them, as it does with * and +.
+__attribute__((noinline)) inline double __dmul_rn(double a, double b) { return a * b; }
+__attribute__((noinline)) inline double __dadd_rn(double a, double b) { return a + b; }
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
-using std::copysign, std::erfc, std::exp, std::expm1, std::fabs, std::fma, std::fmin, std::isfinite, std::isinf, std::isnan, std::log, std::log1p, std::max, std::min, std::pow, std::sqrt, std::tanh;
+using std::copysign, std::fabs, std::fma, std::fmin, std::isfinite, std::isinf, std::isnan, std::max, std::min, std::sqrt;

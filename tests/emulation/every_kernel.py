@@ -205,7 +205,11 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
         p, g, m, v = (a[start:] for a in flat)
         for velocity, nesterov in ((None, False), (m, False), (m, True)):
             be.sgd(p, g, velocity, lr, state, lr_factor=1.0, momentum=0.9, nesterov=nesterov, weight_decay=0.1)
-        be.adam(p, g, m, v, lr, state, lr_factor=1.0, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, decoupled=True)
+        options: dict[str, Any] = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "decoupled": True}
+        be.adam(p, g, m, v, lr, state, lr_factor=1.0, weight_decay=0.1, **options)
+        factors = exact(np.ones(n * k), stored)[start:]
+        be.sgd(p, g, m, lr, state, lr_factor=1.0, momentum=0.9, nesterov=True, weight_decay=0.1, factors=factors)
+        be.adam(p, g, m, v, lr, state, lr_factor=1.0, weight_decay=0.1, factors=factors, **options)
         be.clip_by_global_norm(g, max_norm=0.1)
         for mean in (True, False):
             be.accumulate(g, np.ones((2, 3)), state, group=2, mean=mean, out=v)
@@ -268,10 +272,10 @@ def every_embedding(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, 
     be.embed(x, tables, None, plan, codes=codes, y=y)
     touched = exact(np.ones(5), np.float32)
     be.embed_backward(y, codes, plan, touched=touched, dtables=exact(tables, real))
-    _every_update_of_vectors(be, real, n, k)
+    _every_update_of_vectors(be, real, stored, n, k)
 
 
-def _every_update_of_vectors(be: ExactBackend, real: np.dtype, n: int, k: int) -> None:
+def _every_update_of_vectors(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, k: int) -> None:
     """n vectors of k numbers, every other one of which is touched."""
     rng, state, lr = np.random.default_rng(n + k), np.array([3, 1, RUNNING]), np.array([0.1, 0.2])
     p, g, m, v = (exact(rng.uniform(size=n * k), real) for _ in range(4))
@@ -279,6 +283,8 @@ def _every_update_of_vectors(be: ExactBackend, real: np.dtype, n: int, k: int) -
     for velocity, nesterov in ((None, False), (m, False), (m, True)):
         be.sgd(p, g, velocity, lr, state, momentum=0.9, nesterov=nesterov, **plain)
     be.adam(p, g, m, v, lr, state, beta1=0.9, beta2=0.99, eps=1e-8, decoupled=True, **plain)
+    factors = exact(np.ones(n * k), stored)
+    be.adam(p, g, m, v, lr, state, beta1=0.9, beta2=0.99, eps=1e-8, decoupled=True, factors=factors, **plain)
 
 
 def every_column(be: ExactBackend, real: np.dtype, stored: np.dtype, n: int, k: int) -> None:

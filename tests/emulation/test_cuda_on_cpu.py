@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import platform
 import subprocess
 import sys
 import textwrap
@@ -86,6 +87,23 @@ extern "C" __global__ void arithmetic(const u32* a, const u32* b, u32* high, dou
   bits[i] = __float_as_uint(__uint_as_float(a[i] & 0x7f7fffffu));
 }
 
+extern "C" __global__ void fused(const REAL* a, const REAL* b, const REAL* c, REAL* out) {
+  const int i = threadIdx.x;
+  out[i] = a[i] * b[i] + c[i];
+}
+
+extern "C" __global__ void subnormals(const REAL* x, const REAL* half, REAL* made, REAL* taken, double* wide,
+                                      REAL* moved, REAL* logarithm, int* is_zero) {
+  const int i = threadIdx.x;
+  made[i] = x[i] * half[0];
+  taken[i] = made[i] + half[1];
+  wide[i] = (double)half[1];
+  moved[i] = half[1];
+  logarithm[i] = log(half[1]);
+  is_zero[i] = half[1] == 0;
+  if (blockDim.x > 32) __syncthreads();
+}
+
 extern "C" __global__ void bfloat16(const float* x, bf16* stored, float* back) {
   const int i = threadIdx.x;
   stored[i] = narrow<bf16>(x[i]);
@@ -104,7 +122,7 @@ extern "C" __global__ void deadlock(int* out) {
 Start = Callable[..., None]
 
 # Without the option the dynamic linker makes one of the variables that the header has in both libraries.
-OPTIONS = ("-fno-gnu-unique", "-O0", "-g0")
+OPTIONS = ("-fno-gnu-unique", "-g0")
 MODES = {"coroutines": OPTIONS, "threads": (*OPTIONS, "-DON_CPU_THREADS")}
 
 
@@ -116,7 +134,7 @@ def with_source(folder: Path, text: str) -> None:
 
 @pytest.fixture(scope="module", params=MODES)
 def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """``start(kernel, grid, block, arguments by name)``."""
+    """``start(kernel, grid, block, arguments by name)``, of the variant float32 unless it is said."""
     if problem := compiled.compiler_problem():
         pytest.skip(problem)
     folder = tmp_path_factory.mktemp("sources")
@@ -128,9 +146,9 @@ def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         compiled.library.cache_clear()
         compiled.kernel.cache_clear()
 
-        def run(kernel: str, grid: Any, block: Any, **arguments: Any) -> None:
-            values = kernels.signatures()[kernel].bind("float32", arguments).values
-            compiled.kernel("probe.cu", kernel, "float32", request.param)(grid, block, values)
+        def run(kernel: str, grid: Any, block: Any, variant: str = "float32", **arguments: Any) -> None:
+            values = kernels.signatures()[kernel].bind(variant, arguments).values
+            compiled.kernel("probe.cu", kernel, variant, request.param)(grid, block, values)
 
         yield run
     for cached in (kernels.signatures, compiled.library, compiled.kernel):
@@ -202,13 +220,62 @@ def test_sums_over_a_block_and_over_a_grid(start, blocks):
 
 
 def test_arithmetic_rounds_as_it_says(start):
-    """In particular no product is fused with a sum: the difference of a product from itself is 0."""
+    """A product that is to be rounded is not fused with a sum: its difference from itself is 0."""
     a, b = np.random.default_rng(0).integers(0, 2**32, (2, 64), dtype=np.uint32)
     high, rounded, bits = np.zeros(64, np.uint32), np.ones(64), np.zeros(64, np.uint32)
     start("arithmetic", (1,), (64,), a=a, b=b, high=high, rounded=rounded, bits=bits)
     np.testing.assert_array_equal(high, (a.astype(np.uint64) * b.astype(np.uint64)) >> np.uint64(32))
     np.testing.assert_array_equal(rounded, 0)
     np.testing.assert_array_equal(bits, a & np.uint32(0x7F7FFFFF))
+
+
+@pytest.mark.parametrize(("variant", "dtype"), [("float32", np.float32), ("float64", np.float64)])
+def test_a_product_is_fused_with_a_sum_as_nvrtc_fuses_them(start, variant, dtype):
+    """What is left of a product if its rounded value is subtracted is its error: 0 only if it was rounded."""
+    if not compiled.FUSED_MULTIPLY_ADD and platform.machine() == "x86_64":
+        pytest.skip("this processor has no fused multiply-add")
+    a, b = np.random.default_rng(0).uniform(1, 2, (2, 64)).astype(dtype)
+    out = np.zeros(64, dtype)
+    start("fused", (1,), (64,), variant, a=a, b=b, c=-(a * b), out=out)
+    assert np.count_nonzero(out) > 50
+
+
+HAS_SWITCH = pytest.mark.skipif(
+    platform.machine() not in {"x86_64", "aarch64"}, reason="the emulation flushes on x86-64 and AArch64 alone"
+)
+
+
+@HAS_SWITCH
+@pytest.mark.parametrize("threads", [32, 64])
+def test_float32_has_no_subnormals(start, threads):
+    """As with -ftz=true: none is made, taken or converted, its logarithm is that of 0; moved it stays as it is."""
+    smallest = np.finfo(np.float32).tiny
+    x, half = np.full(threads, smallest), np.array([0.5, -smallest / 2])
+    got = subnormals(start, "float32", np.float32, x, half)
+    for name in ("made", "taken", "wide"):
+        np.testing.assert_array_equal(got[name], 0)
+    assert got["moved"].tobytes() == np.full(threads, half[1], np.float32).tobytes()
+    np.testing.assert_array_equal(got["logarithm"], -np.inf)
+    np.testing.assert_array_equal(got["is_zero"], 1)
+    assert np.float32(smallest) * np.float32(0.5) > 0, "the host's own arithmetic is as it was"
+
+
+def test_float64_keeps_its_subnormals(start):
+    """No compiler option of NVRTC flushes them."""
+    smallest = np.finfo(np.float64).tiny
+    x, half = np.full(32, smallest), np.array([0.5, smallest / 4])
+    got = subnormals(start, "float64", np.float64, x, half)
+    for name, want in (("made", smallest / 2), ("taken", 0.75 * smallest), ("wide", smallest / 4), ("is_zero", 0)):
+        np.testing.assert_array_equal(got[name], want)
+    np.testing.assert_allclose(got["logarithm"], np.log(smallest / 4), rtol=1e-15)
+
+
+def subnormals(start: Start, variant: str, dtype: Any, x: np.ndarray, half: np.ndarray) -> dict[str, np.ndarray]:
+    kinds = {"made": dtype, "taken": dtype, "wide": np.float64, "moved": dtype, "logarithm": dtype, "is_zero": np.int32}
+    out = {name: np.full(x.shape, 7, kind) for name, kind in kinds.items()}
+    with np.errstate(all="ignore"):
+        start("subnormals", (1,), x.shape, variant, x=x.astype(dtype), half=half.astype(dtype), **out)
+    return out
 
 
 def test_bfloat16_is_rounded_as_the_tests_round_it(start):

@@ -76,7 +76,7 @@ def _optimisers() -> Iterator[Case]:
 
     def sgd(be: Any, a: Any, j: int) -> None:
         velocity = getattr(a, "v", None)
-        touched = {"touched": a.touched} if hasattr(a, "touched") else {}
+        more = {name: getattr(a, name) for name in ("touched", "factors") if hasattr(a, name)}
         momentum = 0.0 if velocity is None else 0.9
         be.sgd(
             a.params,
@@ -87,12 +87,14 @@ def _optimisers() -> Iterator[Case]:
             momentum=momentum,
             nesterov=velocity is not None,
             **plain,
-            **touched,
+            **more,
         )
 
     moments = {"m": (PARAMS, "normal"), "v": (PARAMS, "positive")}
     yield Case("sgd", sgd, params, {})
     yield Case("sgd", sgd, params | {"v": (PARAMS, "normal")}, {}, (), "with momentum")
+    factors = {"factors": (PARAMS, "")}
+    yield Case("sgd", sgd, params, factors, (), "with factors")
     options: dict[str, Any] = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8, **plain}
     yield Case(
         "adam", lambda be, a, j: be.adam(a.params, a.grads, a.m, a.v, a.lr, a.state, decoupled=True, **options),
@@ -103,9 +105,11 @@ def _optimisers() -> Iterator[Case]:
     yield Case("sgd", sgd, params | {"v": (PARAMS, "normal")} | marks, {}, (), "of touched vectors, with momentum")
 
     def adam(be: Any, a: Any, j: int) -> None:
-        be.adam(a.params, a.grads, a.m, a.v, a.lr, a.state, decoupled=True, touched=a.touched, **options)
+        more = {name: getattr(a, name) for name in ("touched", "factors") if hasattr(a, name)}
+        be.adam(a.params, a.grads, a.m, a.v, a.lr, a.state, decoupled=True, **more, **options)
 
     yield Case("adam", adam, params | moments | marks, {}, (), "of touched vectors")
+    yield Case("adam", adam, params | moments, factors, (), "with factors")
     grads, totals = {"grads": (PARAMS, "normal")}, {"totals": (TOTALS, "totals")}
     yield Case("clip_by_global_norm", lambda be, a, j: be.clip_by_global_norm(a.grads, max_norm=0.5), grads, {})
     yield Case(

@@ -135,7 +135,7 @@ class LayeredNet:
     def factor_arena(self) -> Arena:
         """The weights as products read them: the parameters themselves, or their copy rounded to the storage dtype.
 
-        Every forward pass renews a copy, so it never has to be kept in step.
+        Every forward pass renews a copy; steps that train leave that to their update, which has the weights at hand.
         """
         storage = self.backend.storage(self.dtype)
         if storage == self.dtype:
@@ -249,6 +249,7 @@ class LayeredNet:
         keep_outputs: bool = False,
         own_rows: bool = False,
         fixed: Sequence[ArenaPart] = (),
+        renews_factors: bool = True,
     ) -> Pass:
         """The forward and the backward pass on a batch of up to ``n`` rows, in memory of their own.
 
@@ -259,6 +260,7 @@ class LayeredNet:
         keep_outputs : every layer has an output of its own, which stays as it is until the next pass, to be read
         own_rows : each member of an ensemble has rows of its own, (k, n, n_in); else all have the same, (n, n_in)
         fixed : parts of the parameters whose gradients no one reads, so that they need not be computed
+        renews_factors : whether every forward pass renews the copy of the weights that products read, if there is one
         """
         be, k = self.backend, self.members
         nodes = self.nodes if keep_outputs else self.fused_nodes
@@ -268,9 +270,8 @@ class LayeredNet:
             memory = self.prediction_plan.lay_out(be, n, k)
         state = new_state(be) if state is None else state
         gradients, touched = (self.gradient_arena, self.touched_vectors) if training else (None, None)
-        binding = Binding(
-            be, self._parameters, self.factor_arena, gradients, touched, state, self.seed, self.first_member, fixed
-        )
+        memories = self._parameters, self.factor_arena, gradients, touched
+        binding = Binding(be, *memories, state, self.seed, self.first_member, fixed, renews_factors)
         shared = NOT_SHARED if k == 1 or own_rows else self._shared_rows(n, training=training)
         return Pass(nodes, binding, memory, n, shared)
 

@@ -82,9 +82,8 @@ class Pass:
 
     def forward(self, x: Array) -> Array:
         """Logits of the rows ``x``: (n, n_in), or (k, n, n_in) if each member has its own."""
-        parameters, factors = self._binding.parameters, self._binding.factors
-        if factors is not parameters:
-            self.backend.copy(parameters.flat, out=factors.flat)
+        if self._binding.renews_factors:
+            self.renew_factors()
         shared = self._shared
         if shared is NOT_SHARED:
             return self.chain.forward(x)
@@ -96,6 +95,12 @@ class Pass:
             return logits
         shared.mean_of_members(logits, shared.logits)
         return shared.logits
+
+    def renew_factors(self) -> None:
+        """The weights as products read them become those of the parameters, if they are a copy."""
+        parameters, factors = self._binding.parameters, self._binding.factors
+        if factors is not parameters:
+            self.backend.copy(parameters.flat, out=factors.flat)
 
     def backward(self) -> None:
         """The gradient arena, from ``dlogits``."""

@@ -59,6 +59,7 @@ class Adam(Optimizer):
         state: Array,
         segment: Segment,
         touched: Array | None = None,
+        factors: Array | None = None,
     ) -> None:
         m, v = moments
         backend.adam(
@@ -74,6 +75,7 @@ class Adam(Optimizer):
             eps=self.eps,
             weight_decay=segment.weight_decay,
             touched=touched,
+            factors=factors,
             decoupled=self.decoupled,
             eps_hat=self.eps_hat,
         )

@@ -5,14 +5,21 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Final, NamedTuple
 
 from chainrule.arena import Arena, ArenaPart, TouchedVectors
 from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
-from chainrule.optim.parameter_groups import ParameterGroup, Segment, segments
+from chainrule.optim.parameter_groups import ParameterGroup, Segment, cut_at_slots, segments
 from chainrule.optim.schedules import Schedule, as_schedule
 from chainrule.options import real_number
 from chainrule.plain_text import count_of
+
+# Where launches run side by side, a large arena is updated by several: each parameter of OWN_LAUNCH numbers or more has
+# one of its own, which starts as soon as its gradient is there, beside the backward pass of the layers below. Smaller
+# ones share one: of Adam 28 bytes a number pass through memory, which is done in the time that a launch takes.
+LARGE_ARENA: Final = 8 << 20  # numbers, of all members
+OWN_LAUNCH: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,10 @@ class Optimizer(abc.ABC):
         state: Array,
         segment: Segment,
         touched: Array | None = None,
+        factors: Array | None = None,
     ) -> None:
         """One step on one segment, whose slices of all arrays these are; of a table on its ``touched`` vectors alone,
-        if they are given."""
+        if they are given. ``factors`` are kept those of ``params``, see the contract."""
 
     def bind(
         self,
@@ -84,13 +92,22 @@ class Optimizer(abc.ABC):
         *,
         first_member: int = 0,
         touched: TouchedVectors | None = None,
+        factors: Arena | None = None,
+        by_layer: bool = False,
     ) -> BoundOptimizer:
         """This optimiser attached to these arenas, continuing from ``moments``, by default from zeros.
 
-        ``touched`` says which vectors have gradients; without it all are updated.
+        Parameters
+        ----------
+        first_member : the number of the first of the nets whose arenas these are
+        touched : says which vectors have gradients; without it all are updated
+        factors : the parameters as products read them, if that is another arena: kept in step by every update
+        by_layer : the gradients come layer by layer, so that those of a layer need not wait for all others
         """
         moments = Moments() if moments is None else moments
-        return BoundOptimizer(self, parameters, gradients, moments, first_member, touched)
+        return BoundOptimizer(
+            self, parameters, gradients, moments, first_member, touched, factors=factors, by_layer=by_layer
+        )
 
 
 class Moments:
@@ -145,6 +162,15 @@ class Moments:
         return other
 
 
+class _Work(NamedTuple):
+    """What is updated by one call: a segment, its slices of all arenas, and what of the call is not always given."""
+
+    segment: Segment
+    arrays: list[Array]
+    touched: Array | None
+    factors: dict[str, Array]
+
+
 class BoundOptimizer:
     """An optimiser and its moments; ``step`` reads the gradients and writes the parameters.
 
@@ -161,6 +187,9 @@ class BoundOptimizer:
         moments: Moments,
         first_member: int = 0,
         touched: TouchedVectors | None = None,
+        *,
+        factors: Arena | None = None,
+        by_layer: bool = False,
     ) -> None:
         self.optimizer = optimizer
         self.backend = parameters.backend
@@ -170,11 +199,15 @@ class BoundOptimizer:
         members = range(first_member, first_member + parameters.members)
         places = touched.places if touched is not None and optimizer.leaves_out_untouched else {}
         cuts = segments(parameters.layout, optimizer.groups, optimizer.weight_decay, members=members, tables=places)
+        size = parameters.layout.size * parameters.members
+        if by_layer and self.backend.runs_side_by_side and optimizer.clip_norm is None and size > LARGE_ARENA:
+            cuts = cut_at_slots(cuts, parameters.layout, least=-(-OWN_LAUNCH // parameters.members))
         self._work = [
-            (
+            _Work(
                 segment,
                 [arena.part(segment.part, segment.members) for arena in arenas],
                 touched.of(segment.table, segment.members) if touched is not None and segment.table else None,
+                {} if factors is None else {"factors": factors.part(segment.part, segment.members)},
             )
             for segment in cuts
             if not segment.is_fixed
@@ -186,5 +219,5 @@ class BoundOptimizer:
         """Clip, then update every segment."""
         if self.optimizer.clip_norm is not None:
             self.backend.clip_by_global_norm(self.gradients, max_norm=self.optimizer.clip_norm)
-        for segment, (params, grads, *moments), touched in self._work:
-            self.optimizer.update(self.backend, params, grads, moments, lr, state, segment, touched)
+        for segment, (params, grads, *moments), touched, factors in self._work:
+            self.optimizer.update(self.backend, params, grads, moments, lr, state, segment, touched, **factors)

@@ -70,6 +70,7 @@ class LBFGS(Optimizer):
         state: Array,
         segment: Segment,
         touched: Array | None = None,
+        factors: Array | None = None,
     ) -> None:
         """Does nothing: a step ends with the gradient, and :meth:`minimize` moves the parameters between steps."""
 

@@ -115,6 +115,23 @@ def segments(
     return _joined(found, len(starts))
 
 
+def cut_at_slots(cuts: Sequence[Segment], layout: Layout, *, least: int) -> list[Segment]:
+    """Segments cut further: a parameter of ``least`` numbers or more has one to itself, others between them share one.
+
+    The updates are the same number by number. Small ones stay together, apart from the large: the biases of all layers
+    lie side by side, and with them a large one would have to wait for the gradient of the last.
+    """
+    large = [slot for slot in layout.slots.values() if slot.extent >= least]
+    borders = sorted({border for slot in large for border in (slot.start, slot.start + slot.extent)})
+    found: list[Segment] = []
+    for segment in cuts:
+        start, stop = segment.part.start, segment.part.stop
+        ends = [start, *(border for border in borders if start < border < stop), stop]
+        parts = [segment.part] if segment.table else itertools.starmap(slice, itertools.pairwise(ends))
+        found += [segment._replace(part=part) for part in parts]
+    return found
+
+
 def _joined(found: Sequence[Segment], runs: int) -> list[Segment]:
     """One segment in the place of those that all runs of members have."""
     of_all = [segment._replace(members=None) for segment in found]

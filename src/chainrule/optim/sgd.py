@@ -59,6 +59,7 @@ class SGD(Optimizer):
         state: Array,
         segment: Segment,
         touched: Array | None = None,
+        factors: Array | None = None,
     ) -> None:
         backend.sgd(
             params,
@@ -71,4 +72,5 @@ class SGD(Optimizer):
             nesterov=self.nesterov,
             weight_decay=segment.weight_decay,
             touched=touched,
+            factors=factors,
         )

@@ -42,7 +42,9 @@ class Steps:
         with self.backend.running():
             self.backend.fill(0, out=self.totals)  # a checkpoint holds them all, also those that no step writes
         fixed = update_step.optimizer.fixed
-        self._whole = net.bind(batches.size, training=True, state=state, own_rows=True, fixed=fixed)
+        self._whole = net.bind(
+            batches.size, training=True, state=state, own_rows=True, fixed=fixed, renews_factors=False
+        )
         self.groups = UpdateGroups(batches, accumulate)
         self.update_step, self._counts = update_step, counts
         self.replay_full = self.backend.capture(self._step_of(self._whole))
@@ -86,6 +88,7 @@ class Steps:
 
     def replay(self, replay: Replay) -> None:
         """Do the steps of these batches."""
+        self._whole.renew_factors()  # since the last ones weights may have been assigned, or averages evaluated
         if replay.ragged and self.replay_ragged is not None:
             self.replay_ragged(replay.times)
         elif replay.updates:
@@ -128,6 +131,7 @@ class Steps:
         member = int(np.flatnonzero(~np.isfinite(losses[:, batch]))[0])
         where = nonfinite_parameter(self.net)
         if not where:
+            self._whole.renew_factors()
             batches.load(batch)
             n = batches.ragged if batch == batches.full else batches.size
             x, _, _ = batches.reader(n)()

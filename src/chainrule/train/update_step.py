@@ -30,6 +30,8 @@ class UpdateStep:
             settings.moments,
             first_member=net.first_member,
             touched=net.touched_vectors if self.accumulation is None else None,  # of one batch alone
+            factors=None if net.factor_arena is net.parameter_arena else net.factor_arena,
+            by_layer=self.accumulation is None and not settings.l2,  # which take all gradients at once
         )
         self.ema = WeightEMA(net, settings.ema) if settings.ema is not None else None
         self.evaluated_net = net if self.ema is None else self.ema.net  # at the end of an epoch, and kept in the end

@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 import pytest
 
-from chainrule.backends.contract.backend import LOSS
+from chainrule.backends.contract.backend import LOSS, RUNNING
 from chainrule.backends.numpy.memory import CHUNK
 from comparisons import assert_within
 from kernel_cases import SIZES
@@ -83,6 +83,26 @@ def test_optimiser(backend, memory, rng, dtype, u, name, size):
         for arena, moment in zip(arenas, moments, strict=False):
             assert_within(memory.read(arena), moment, 32 * u * (1 + np.abs(moment)), (name, step))
         assert_within(memory.read(params), p, 64 * u * (1 + np.abs(p)), (name, step))
+
+
+@pytest.mark.parametrize("halted", [RUNNING, 4])
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_factors_are_kept_those_of_the_parameters(backend, memory, rng, dtype, name, halted):
+    """In a run that has halted too; and the update is bit for bit the one without them."""
+    kernel, _, n_moments, options = OPTIMISERS[name]
+    for size in (7, CHUNK + 1):
+        p, g = (rng.normal(size=size).astype(dtype) for _ in range(2))
+        both = []
+        for storage in (None, backend.storage(dtype)):
+            params, moments = memory.array(p), [memory.array(np.zeros(size), dtype) for _ in range(n_moments)]
+            factors = None if storage is None else memory.array(p, storage)
+            arrays = [params, memory.array(g), *(moments or ([None] if kernel == "sgd" else []))]
+            lr, state = memory.array(RATES), memory.state(step=4, halted=halted)
+            getattr(backend, kernel)(*arrays, lr, state, lr_factor=1.0, factors=factors, **options)
+            both.append([memory.read(params), *map(memory.read, moments)])
+        np.testing.assert_array_equal(both[1], both[0])
+        np.testing.assert_array_equal(memory.read(factors), both[1][0])
+        assert (halted == RUNNING) == bool((both[1][0] != p).any())
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)

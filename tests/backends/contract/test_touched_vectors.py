@@ -32,14 +32,16 @@ def arrays_of(rng: np.random.Generator, n_moments: int, size: int, dtype: str) -
     return [np.abs(rng.normal(size=size)).astype(dtype) for _ in range(2 + n_moments)]
 
 
-def updated(backend: Any, memory: Any, name: str, arrays: list[np.ndarray], touched: Any, halted: int) -> list[Any]:
+def updated(
+    backend: Any, memory: Any, name: str, arrays: list[np.ndarray], touched: Any, halted: int, **more: Any
+) -> list[Any]:
     kernel, n_moments, options = OPTIMISERS[name]
     given = [memory.array(array) for array in arrays]
     velocity = [] if n_moments else [None]
     state = memory.state(step=3, halted=halted)
     marks = {} if touched is None else {"touched": memory.array(touched, "float32")}
     lr = memory.array([0.1])
-    getattr(backend, kernel)(*given, *velocity, lr, state, lr_factor=0.5, **options, **marks)
+    getattr(backend, kernel)(*given, *velocity, lr, state, lr_factor=0.5, **options, **marks, **more)
     return [memory.read(array) for array in given]
 
 
@@ -55,6 +57,16 @@ def test_touched_vectors_are_updated_and_no_others(backend, memory, rng, dtype, 
             of_vectors = [a.reshape(vectors, width) for a in (all_updated, before)]
             want = np.where(touched[:, None] != 0, *of_vectors)
             np.testing.assert_array_equal(after, want.reshape(-1), f"{vectors} vectors of {width}")
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_factors_of_touched_vectors_are_kept_those_of_the_parameters(backend, memory, rng, dtype, name):
+    for vectors, width in ((5, 3), (70, 33)):
+        arrays = arrays_of(rng, OPTIMISERS[name][1], vectors * width, dtype)
+        factors = memory.array(arrays[0], backend.storage(dtype))
+        found = updated(backend, memory, name, arrays, np.arange(vectors) % 2, RUNNING, factors=factors)
+        np.testing.assert_array_equal(memory.read(factors), found[0])
+        assert (found[0] != arrays[0]).any()
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)

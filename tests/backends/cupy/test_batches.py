@@ -74,6 +74,24 @@ def test_every_number_of_sixteen_bits(backend, memory, source, destination):
     assert_same_bits(backend.download(out), converted(values, destination))
 
 
+def test_a_subnormal_of_float32_is_kept_in_float64(backend, memory):
+    """The device's own conversion of one is 0."""
+    smallest = np.finfo(np.float32).smallest_subnormal
+    values = smallest * np.array([0, -0.0, 1, -1, 3, 2**22 + 1, 2**23 - 1, 2**23, 1 - 2**23], np.float32)
+    out = memory.output(values.shape, np.float64)
+    backend.copy(memory.array(values), out=out)
+    assert_same_bits(backend.download(out), values.astype(np.float64))
+
+
+def test_a_float64_below_the_normal_numbers_of_float32_becomes_zero(backend, memory):
+    """Under flush-to-zero no conversion makes a subnormal."""
+    smallest = np.finfo(np.float32).tiny
+    values = np.array([smallest, smallest / 2, -smallest / 2, 1e-300])
+    out = memory.output(values.shape, np.float32)
+    backend.copy(memory.array(values), out=out)
+    assert backend.download(out).tolist() == [smallest, 0, 0, 0]
+
+
 def test_float32_is_rounded_to_bf16_to_nearest_and_ties_to_even(backend, memory, rng):
     upper = rng.integers(0, 2**16, 4000, dtype=np.uint32) << 16
     lower = rng.choice(np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32), 4000)

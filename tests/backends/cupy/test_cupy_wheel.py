@@ -16,6 +16,7 @@ from chainrule.backends.capture.memory import address, span
 from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy import detection, kernels
 from chainrule.errors import DeviceError
+from emulation.compiled import CUPY_OPTIONS
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed; scripts/check-cuda runs these")
 
@@ -87,6 +88,31 @@ def test_the_arguments_of_a_kernel_are_bound_to_cupy_arrays():
     bound = kernels.signatures()["tick"].bind("float32", {"state": state.array, "updates": 1})
     assert bound.values == (np.uint64(state.host.ctypes.data), 1)
     assert bound.writes == (span(state.array),)
+
+
+def test_the_compiler_is_told_what_the_emulation_follows(monkeypatch):
+    from cupy._core import core
+    from cupy.cuda import compiler
+
+    told: list[tuple[str, ...]] = []
+
+    class Program:
+        def __init__(self, *arguments: object, **options: object) -> None: ...
+
+        def compile(self, options: tuple[str, ...], log: object = None) -> None:
+            told.append(options)
+            raise InterruptedError
+
+    # What would ask a device.
+    monkeypatch.setattr(compiler, "function", types.SimpleNamespace(Module=object))
+    monkeypatch.setattr(compiler, "_get_arch_for_options_for_nvrtc", lambda arch: ("-arch=sm_90", "cubin"))
+    monkeypatch.setattr(compiler, "_preprocess", lambda *arguments: "")
+    monkeypatch.setattr(compiler, "_NVRTCProgram", Program)
+    mine = core.assemble_cupy_compiler_options(kernels.options("float32"))
+    with pytest.raises(InterruptedError):
+        compiler._compile_with_cache_cuda("", mine, arch="90", cache_in_memory=True)
+    rest = [option for option in told[0] if not option.startswith(("-I", "-arch"))]
+    assert rest == [*kernels.options("float32"), *CUPY_OPTIONS]
 
 
 def test_the_simulation_has_no_name_that_cupy_has_not():

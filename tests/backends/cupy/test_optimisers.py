@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -12,6 +13,7 @@ from chainrule.backends.contract.backend import RUNNING
 from chainrule.backends.cupy import optimisers
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import DeviceError
+from emulation.compiled import narrow
 
 pytestmark = pytest.mark.parametrize(
     "backend", ["emulated", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True
@@ -92,6 +94,38 @@ def test_adam_bias_corrections_keep_their_digits(device):
     update(device, "adam", arrays, device.upload(np.array([2.0])), device.upload(np.array([1, 0, RUNNING])), options)
     # m = 1 and v = 1 - beta2 at a learning rate of 1
     assert abs(device.download(arrays[0])[0] + np.sqrt(1 + beta2)) < 1e-14
+
+
+def test_adam_divides_no_zero_by_an_eps_that_is_flushed_to_zero(device, dtype):
+    """eps sqrt(1 - beta2) = 3e-39 is no normal float32, and a weight without a gradient has m = v = 0."""
+    arrays, _ = slices(device, [np.array(a, dtype) for a in ([1.0], [0.0], [0.0], [0.0])], (0, 0, 0, 0))
+    state = device.upload(np.array([0, 0, RUNNING]))
+    update(device, "adam", arrays, device.upload(np.array([0.1])), state, ADAM | {"eps": 1e-37, "weight_decay": 0.0})
+    assert [device.download(array).tolist() for array in arrays] == [[1.0], [0.0], [0.0], [0.0]]
+
+
+@pytest.mark.parametrize("touched", [None, np.arange(7) % 2])
+@pytest.mark.parametrize(("name", "moments", "options"), OPTIMISERS)
+def test_factors_in_bf16_are_the_parameters_rounded(device, rng, name, moments, options, touched):
+    """By the same launch, wherever the arrays start; parameters and moments have the bits that they have without."""
+    lr, state = device.upload(np.array([0.1])), device.upload(np.array([6, 0, RUNNING]))
+    marks = {} if touched is None else {"touched": device.upload(touched.astype(np.float32))}
+    for size, starts in itertools.product((7, 7 * 143), STARTS):
+        values = [rng.normal(size=size).astype(np.float32) ** 2 for _ in range(2 + moments)]
+        without, _ = slices(device, values, starts)
+        update(device, name, without, lr, state, options | marks)
+        # The factors start where the parameters do, and one number further on.
+        for start in (starts[0], starts[0] + 1):
+            arrays, _ = slices(device, values, starts)
+            (factors,), (buffer,) = slices(device, [narrow(values[0])], (start,))
+            step = functools.partial(update, device, name, arrays, lr, state, options | marks | {"factors": factors})
+            assert [(launch.key[0].split("_")[0], launch.key[1]) for launch in device.record(step)] == [(name, "bf16")]
+            around = np.delete(device.download(buffer), slice(start, start + size)).tobytes()
+            step()
+            for got, want in zip(arrays, without, strict=True):
+                assert device.download(got).tobytes() == device.download(want).tobytes()
+            assert device.download(factors).tobytes() == narrow(device.download(arrays[0])).tobytes()
+            assert np.delete(device.download(buffer), slice(start, start + size)).tobytes() == around
 
 
 @pytest.mark.parametrize("start", [0, 1, 4])

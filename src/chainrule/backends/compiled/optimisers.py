@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.backends.compiled.calls import call, call_ufunc, each_member, known_dtype, number, numbers_of
 from chainrule.backends.compiled.fallback import with_fallback
-from chainrule.backends.compiled.state import LOOPS
+from chainrule.backends.compiled.state import LOOPS, NotCompiledError
 from chainrule.backends.contract.arrays import Array
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.numpy.memory import CHUNK
@@ -28,9 +28,11 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
     touched: Array | None = None,
+    factors: Array | None = None,
 ) -> None:
     loops = LOOPS.optimisers
     known_dtype(params, grads)
+    _refuse_factors(factors)
     settings = lr_factor, weight_decay, momentum
     numbers = self._scratch((4,), params.dtype, use=("sgd", settings))  # of each parameter group its own
     call(loops.sgd_numbers, lr, state, numbers_of(settings, np.float64), numbers)
@@ -64,9 +66,11 @@ def adam(
     decoupled: bool,
     eps_hat: bool = False,
     touched: Array | None = None,
+    factors: Array | None = None,
 ) -> None:
     loops, dtype = LOOPS.optimisers, params.dtype
     known_dtype(params, grads, m, v)
+    _refuse_factors(factors)
     betas = numbers_of((beta1, beta2), np.float64)
     settings = lr_factor, eps, weight_decay, float(decoupled), float(eps_hat)
     double = np.dtype(np.float64)
@@ -81,6 +85,12 @@ def adam(
             call(loops.adam, *arrays, numbers, shares)
         else:
             call(loops.adam_of_touched, marks, *_as_vectors(arrays, marks), numbers, shares)
+
+
+def _refuse_factors(factors: Array | None) -> None:
+    """A processor stores parameters and factors in one dtype, so that nothing here has them apart."""
+    if factors is not None:
+        raise NotCompiledError("factors apart from parameters")
 
 
 @with_fallback

@@ -16,6 +16,9 @@ class OptimiserContract(abc.ABC):
     Nothing is updated once state[HALTED] is set: the weights stay as the failing step found them. With ``touched`` (r,)
     float32 the arrays are r vectors of one length, the table of an embedding. Only the vectors are updated whose number
     in ``touched`` is not 0, they and their moments, as without it; the others stay as they are.
+
+    ``factors`` are the params as products read them, rounded to what ``storage`` names. The update keeps them so in the
+    same pass over memory: they must be those of ``params`` before it, and are afterwards.
     """
 
     @abc.abstractmethod
@@ -32,6 +35,7 @@ class OptimiserContract(abc.ABC):
         nesterov: bool,
         weight_decay: float,
         touched: Array | None = None,
+        factors: Array | None = None,
     ) -> None:
         """Gradient descent with momentum.
 
@@ -59,6 +63,7 @@ class OptimiserContract(abc.ABC):
         decoupled: bool,
         eps_hat: bool = False,
         touched: Array | None = None,
+        factors: Array | None = None,
     ) -> None:
         """Adam, and AdamW if the decay is decoupled.   t = state[STEP] + 1.
 

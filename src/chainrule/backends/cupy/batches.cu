@@ -12,7 +12,8 @@ extern "C" __global__ void tick(i64* __restrict__ state, int updates) {
 
 // ---- from any kind to float, double or int ------------------------------------------------------------------------
 // As NumPy's astype does for values in range: narrow kinds are exact, wide ones round once, fractions are cut off. To
-// bfloat16 the way leads over float32, so that a double or a large integer rounds twice.
+// bfloat16 the way leads over float32, so that a double or a large integer rounds twice. A double below 1.2e-38 becomes
+// 0 in both.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -24,20 +25,30 @@ struct boolean {
   u8 byte;
 };
 
+// Bits are moved, and no number passes through a subnormal float32: with -ftz=true, which CuPy adds to every compilation,
+// arithmetic and conversions take that for 0.
 __device__ __forceinline__ float widen(f16 x) {
   const u32 sign = (u32)(x.bits & 0x8000u) << 16, rest = (u32)(x.bits & 0x7fffu) << 13;
-  if (rest >= 0x0f800000u) return __uint_as_float(sign | 0x70000000u | rest);  // inf or nan
-  // With the exponent moved into place the bits are those of x / 2^112, exactly, down to the subnormals.
-  return __uint_as_float(sign | rest) * 5192296858534827628530496329220096.0f;
+  u32 magnitude = rest + 0x38000000u;                         // the exponent + 127 - 15
+  if (rest >= 0x0f800000u) magnitude = 0x70000000u | rest;    // inf or nan
+  if (rest < 0x00800000u) magnitude = __float_as_uint((float)(int)rest / 137438953472.0f);  // m 2^-24, with rest = m 2^13
+  return __uint_as_float(sign | magnitude);
 }
 
 template <class T, class S>
 __device__ __forceinline__ T convert(S x) {
   return (T)x;
 }
+template <>
+__device__ __forceinline__ double convert<double>(float x) {
+  const u32 bits = __float_as_uint(x);
+  if (bits & 0x7f800000u || bits << 1 == 0) return (double)x;
+  const int m = bits & 0x7fffffu;
+  return (double)(bits >> 31 ? -m : m) * 1.401298464324817e-45;  // 2^-149
+}
 template <class T>
 __device__ __forceinline__ T convert(bf16 x) {
-  return (T)widen(x);
+  return convert<T>(widen(x));
 }
 template <class T>
 __device__ __forceinline__ T convert(f16 x) {

@@ -46,6 +46,8 @@ ACCESS: Final = 16  # bytes, the most that a thread moves at once
 # What is compiled between common.cuh and a source: device functions that it shares or that would make it too long.
 HEADERS: Final[dict[str, str]] = {
     "layers.cu": "activations.cuh",
+    "optimisers.cu": "flat_arrays.cuh",
+    "clipping_and_averages.cu": "flat_arrays.cuh",
     "batch_normalization.cu": "columns.cuh",
     "batch_normalization_backward.cu": "columns.cuh",
     "columns.cu": "columns.cuh",

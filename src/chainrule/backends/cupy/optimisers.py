@@ -1,4 +1,4 @@
-"""Optimisers: ``optimisers.cu``."""
+"""Optimisers: ``optimisers.cu``; clipping, penalty, accumulation and averages: ``clipping_and_averages.cu``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
 from chainrule.backends.cupy.kernels import ACCESS
@@ -30,6 +30,17 @@ def variant_of(*arrays: Array | None) -> str | None:
     shapes = {array.shape for array in given}
     flat = given[0].ndim <= 2 and all(array.strides[-1] == array.itemsize for array in given)
     return _VARIANTS.get(dtypes.pop()) if len(dtypes) == len(shapes) == 1 and flat else None
+
+
+def variant_with_factors(factors: Array | None, *arrays: Array | None) -> str | None:
+    """The variant for arrays as of :func:`variant_of`, and what the first is rounded to; None if there is no such."""
+    variant, params = variant_of(*arrays), arrays[0]
+    if factors is None or params is None:
+        return variant
+    if factors.shape != params.shape or factors.strides[-1] != factors.itemsize:
+        return None
+    narrow = variant == "float32" and factors.dtype == BF16
+    return "bf16" if narrow else variant if factors.dtype == params.dtype else None
 
 
 def grid_for(array: Array, limit: int) -> tuple[int, ...]:
@@ -83,8 +94,9 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
     touched: Array | None = None,
+    factors: Array | None = None,
 ) -> None:
-    variant = variant_of(params, grads, velocity)
+    variant = variant_with_factors(factors, params, grads, velocity)
     if variant is None:
         raise NotFusedError(f"sgd of {params.dtype}")
     work = _work(self, "sgd", params, touched, BLOCKS_PER_MULTIPROCESSOR)
@@ -96,6 +108,7 @@ def sgd(
         params=params,
         grads=grads,
         velocity=velocity,
+        factors=factors,
         lr=lr,
         state=state,
         **work.arguments,
@@ -104,7 +117,7 @@ def sgd(
         momentum=momentum,
         nesterov=nesterov,
         weight_decay=weight_decay,
-        **strides_of(params=params, grads=grads, velocity=velocity),
+        **strides_of(params=params, grads=grads, velocity=velocity, factors=factors),
     )
 
 
@@ -126,8 +139,9 @@ def adam(
     decoupled: bool,
     eps_hat: bool = False,
     touched: Array | None = None,
+    factors: Array | None = None,
 ) -> None:
-    variant = variant_of(params, grads, m, v)
+    variant = variant_with_factors(factors, params, grads, m, v)
     if variant is None:
         raise NotFusedError(f"adam of {params.dtype}")
     work = _work(self, "adam", params, touched, ADAM_BLOCKS_PER_MULTIPROCESSOR)
@@ -140,6 +154,7 @@ def adam(
         grads=grads,
         m=m,
         v=v,
+        factors=factors,
         lr=lr,
         state=state,
         **work.arguments,
@@ -155,7 +170,7 @@ def adam(
         eps_hat=eps_hat,
         coupled_decay=0.0 if decoupled else weight_decay,
         decoupled_decay=weight_decay * decoupled,
-        **strides_of(params=params, grads=grads, m=m, v=v),
+        **strides_of(params=params, grads=grads, m=m, v=v, factors=factors),
     )
 
 

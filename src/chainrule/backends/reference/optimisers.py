@@ -12,22 +12,30 @@ from chainrule.backends.contract.members import over_members
 from chainrule.backends.reference.array_operations import ArrayOperations, slot_of
 
 
-def touched_alone(optimiser: Callable[..., None]) -> Callable[..., None]:
-    """``optimiser``, which updates everything, with the argument ``touched``."""
+def touched_and_factors(optimiser: Callable[..., None]) -> Callable[..., None]:
+    """``optimiser``, which updates everything, with the arguments ``touched`` and ``factors``."""
 
     @functools.wraps(optimiser)
     def call(
-        self: ArrayOperations, params: Array, grads: Array, *others: Array, touched: Array | None = None, **options: Any
+        self: ArrayOperations,
+        params: Array,
+        grads: Array,
+        *others: Array,
+        touched: Array | None = None,
+        factors: Array | None = None,
+        **options: Any,
     ) -> None:
-        if touched is None:
-            optimiser(self, params, grads, *others, **options)
-            return
         *moments, lr, state = others
 
         def update(params: Array, grads: Array, *moments: Array) -> None:
             optimiser(self, params, grads, *moments, lr, state, **options)
 
-        self._update_touched(update, touched, params, grads, *moments)
+        if touched is None:
+            update(params, grads, *moments)
+        else:
+            self._update_touched(update, touched, params, grads, *moments)
+        if factors is not None:
+            self.copy(params, out=factors)
 
     return call
 
@@ -48,7 +56,7 @@ def update_touched(
 
 
 @over_members
-@touched_alone
+@touched_and_factors
 def sgd(
     self: ArrayOperations,
     params: Array,
@@ -62,6 +70,7 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
     touched: Array | None = None,
+    factors: Array | None = None,
 ) -> None:
     xp = self.xp
     rate = self._learning_rate(lr, state, lr_factor).astype(params.dtype)
@@ -86,7 +95,7 @@ def sgd(
 
 
 @over_members
-@touched_alone
+@touched_and_factors
 def adam(
     self: ArrayOperations,
     params: Array,
@@ -104,6 +113,7 @@ def adam(
     decoupled: bool,
     eps_hat: bool = False,
     touched: Array | None = None,
+    factors: Array | None = None,
 ) -> None:
     xp, dtype = self.xp, params.dtype
     rate = self._learning_rate(lr, state, lr_factor)

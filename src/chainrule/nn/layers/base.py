@@ -59,6 +59,7 @@ class Binding(NamedTuple):
     seed: int
     member: int = 0  # the number of the first of the nets that are passed through at once, for random numbers
     fixed: Sequence[ArenaPart] = ()  # of the parameters: their gradients are read by no one
+    renews_factors: bool = True  # every forward pass makes them those of the parameters
 
     @property
     def training(self) -> bool:

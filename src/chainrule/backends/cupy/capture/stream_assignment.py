@@ -16,6 +16,25 @@ class StreamAssignment(NamedTuple):
     waits: tuple[int, ...]
 
 
+def critical_first(launches: Sequence[Launch]) -> list[Launch]:
+    """The launches in another order that their memory allows: by the longest chain that leads to each, then from each.
+
+    A stream keeps its order, so what stands late in the program would wait for more than its memory asks for: the
+    update of a layer's weights, which is written behind the backward pass, for the gradients of the layers below. Of
+    those that may start together, the one with the longest chain behind it has the first choice of a stream.
+    Source: Hu 1961, "Parallel sequencing and assembly line problems" (list scheduling).
+    """
+    needed = dependencies(launches)
+    before: list[int] = []
+    for waits in needed:
+        before.append(1 + max((before[other] for other in waits), default=0))
+    behind = [0] * len(launches)
+    for number in reversed(range(len(launches))):
+        for other in needed[number]:
+            behind[other] = max(behind[other], behind[number] + 1)
+    return [launches[number] for number in sorted(range(len(launches)), key=lambda n: (before[n], -behind[n]))]
+
+
 def assign_streams(launches: Sequence[Launch], streams: int) -> list[StreamAssignment]:
     """A stream for each launch: at most ``streams`` of them, in each of which the order is kept.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
-from chainrule.backends.cupy.capture.stream_assignment import StreamAssignment, assign_streams
+from chainrule.backends.cupy.capture.stream_assignment import StreamAssignment, assign_streams, critical_first
 from chainrule.errors import DeviceError
 
 # The longest chain, and three beside it: each more would need a workspace and find no free multiprocessor.
@@ -52,6 +52,7 @@ class Streams:
 
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """A CUDA graph of these launches, as free as their memory allows; the function puts it in the main stream."""
+        launches = critical_first(launches)
         assigned = assign_streams(launches, MAX_STREAMS)
         # Streams and workspaces are made before the capture, never in it.
         self._grow_to(1 + max((assignment.stream for assignment in assigned), default=0))
