@@ -116,7 +116,6 @@ class Backend(
     name: str  # of the implementation: "numpy", "cupy", "guarded"
     device: str  # "cpu" or "cuda:N"
     precision: str = "fp32"
-    keeps_narrow_features: bool = False  # features of up to 16 bits stay as given and are converted batch by batch
     queues: bool = True  # whether a call may return before its work is done
     fuses: frozenset[str] = frozenset()  # of "scaled_dense", "encoded_dense": what is faster than the layers one by one
     working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
