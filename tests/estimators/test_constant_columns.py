@@ -120,7 +120,7 @@ FITTED = {"standard": cr.Standardization.fit, "robust": cr.Standardization.fit_r
 @pytest.mark.parametrize("optimizer", [lambda: cr.SGD(0.1), lambda: cr.AdamW(0.01)], ids=["sgd", "adamw"])
 @pytest.mark.parametrize("implementation", ["numpy", "guarded"])
 def test_a_trainer_with_a_standardisation(rng, way, limit, kind, stream, optimizer, implementation):
-    """Also if narrow numbers are standardised batch by batch; a guarded backend keeps them narrow."""
+    """Also if narrow numbers are standardised batch by batch."""
     X = rng.integers(0, 100, (60, 3)).astype(kind)
     X[:, 1] = 7
     backend = cr.GuardedBackend() if implementation == "guarded" else cr.backend("cpu")

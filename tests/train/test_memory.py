@@ -55,8 +55,6 @@ class Plain(Budget, NumPyBackend):
 class HalfWidth(Plain):
     """Activations in bf16, as on a GPU; for laying out memory only."""
 
-    keeps_narrow_features = True
-
     def storage(self, dtype: Any) -> np.dtype:
         return BF16 if np.dtype(dtype) == np.float32 else np.dtype(dtype)
 

@@ -34,7 +34,6 @@ class Case(NamedTuple):
     outputs: int = 2
     kind: str = "float32"
     standardized: bool = False
-    narrow: bool = False
     weighted: bool = False
 
 
@@ -70,18 +69,18 @@ CASES: dict[str, Case] = {
     "one column": Case(outputs=1),
     "no hidden layer": Case(net={"hidden": ()}),
     "pixels": Case(kind="uint8"),
-    "pixels, converted in each batch": Case(kind="uint8", narrow=True),
-    "pixels, standardised in each batch": Case(kind="uint8", narrow=True, standardized=True),
+    "pixels, converted in each batch": Case(kind="uint8"),
+    "pixels, standardised in each batch": Case(kind="uint8", standardized=True),
     "standardised once": Case(kind="float64", standardized=True),
     "validation": Case(fit={"validation": 0.2}),
     "validation of several columns, standardised in each batch": Case(
-        fit={"validation": 0.2}, outputs=3, kind="int16", narrow=True, standardized=True
+        fit={"validation": 0.2}, outputs=3, kind="int16", standardized=True
     ),
-    "streamed": Case(trainer={"stream": True}, kind="int16", narrow=True, standardized=True),
+    "streamed": Case(trainer={"stream": True}, kind="int16", standardized=True),
     "members": Case(net={"members": 3}),
     "members, all at once": Case(net={"members": 3, "dropout": 0.3}, trainer=ALL_AT_ONCE),
     "members, accumulate": Case(net={"members": 3}, trainer={"accumulate": 2}),
-    "members, standardised in each batch": Case(net={"members": 3}, kind="uint8", narrow=True, standardized=True),
+    "members, standardised in each batch": Case(net={"members": 3}, kind="uint8", standardized=True),
     "classes, without accuracy": Case(net=CLASSES, trainer={"metrics": False}, outputs=3),
     "label smoothing": Case(net={"loss": cr.SoftmaxCrossEntropy(0.1)}, outputs=3),
     "class weights": Case(net=CLASSES, fit={"class_weight": "balanced", "validation": 0.2}, outputs=3, weighted=True),
@@ -116,14 +115,6 @@ CASES: dict[str, Case] = {
         net={"layers": [cr.PiecewiseLinear(EDGES), cr.Scale(), cr.Dense(8, "relu")], "members": 3}
     ),
 }
-
-
-class NarrowNumPy(NumPyBackend):
-    keeps_narrow_features = True
-
-
-class NarrowCompiled(CompiledBackend):
-    keeps_narrow_features = True
 
 
 def loss_of(loss: str | Loss) -> Loss:
@@ -162,10 +153,10 @@ def assert_recorded_with_the_bits_of_numpy(case: Case, monkeypatch: pytest.Monke
         made.append(self)
 
     monkeypatch.setattr(CapturedStep, "__init__", keep)
-    got = trained(NarrowCompiled() if case.narrow else CompiledBackend(), case)
+    got = trained(CompiledBackend(), case)
     assert [step.problem for step in made] == [""] * len(made)
     assert any(step._run is not None for step in made)
-    assert got == trained(NarrowNumPy() if case.narrow else NumPyBackend(), case)
+    assert got == trained(NumPyBackend(), case)
 
 
 @pytest.mark.parametrize("name", CASES)

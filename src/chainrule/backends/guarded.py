@@ -157,7 +157,6 @@ class GuardedBackend(ReferenceBackend):
 
     name = "guarded"
     device = "cpu"
-    keeps_narrow_features = True
     xp = GuardedModule()
 
     def __init__(self) -> None:

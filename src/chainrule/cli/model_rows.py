@@ -26,4 +26,4 @@ def matrix_for(preparation: Preparation, table: Table) -> np.ndarray:
         output.say(
             "note", f"column {name!r:.60}: the model has no {own} for {shown}{more}, which count as rare or average"
         )
-    return preparation.encode(table)
+    return preparation.encode(table, compact=True)

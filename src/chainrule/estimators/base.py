@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -87,6 +88,7 @@ class BaseMLP(NetFitting):
             dealt = self._hide_own_targets(
                 training, rows, train, encoder, members, seed, first=first, one_epoch=one_epoch
             )
+        rows = replace(rows, X=everything.X)  # the columns of a table have given their memory back
         if first:
             self._begin(training, settings, device, seed, rows, encoder)
         else:

@@ -84,15 +84,16 @@ def _held_out_of_folds(
     """The predictions of each fold's net for its held-out rows; none if the training of one fails."""
 
     def part_of(fold: Fold) -> HeldOutPredictions | None:
-        fold_net = _trained_on(fold, rows, training)
-        own = in_loss(fold.training, fold.training)
-        constant = best_constant(fold_net, HostRows(fold_net, host_X[fold.training], rows.y[fold.training], own))
+        part = rows.take(fold.training)
+        fold_net, own = _trained_on(part, training), in_loss(fold.training, fold.training)
+        constant = best_constant(fold_net, HostRows(fold_net, on_host(part.X), part.y, own))
+        del part  # most of the rows, whose memory those held out can have
         if constant is None:
             return None
         uploaded = fold_net.upload_rows(rows.X[fold.held_out], rows.y[fold.held_out])
-        part = predict_held_out(fold_net, constant, uploaded)
+        predicted = predict_held_out(fold_net, constant, uploaded)
         # Not rescaled: the folds count by the sums of their weights.
-        return part._replace(weights=in_loss(fold.held_out, fold.training), copies=fold.copies)
+        return predicted._replace(weights=in_loss(fold.held_out, fold.training), copies=fold.copies)
 
     weights, most = in_loss(EVERYTHING, EVERYTHING), _most_held_out(net.n_out)
     dealt = folds(host_X, rows.y, weights, seed, by_class=training.by_class, most=most)
@@ -108,9 +109,8 @@ class _FailedFoldError(Exception):
     """The training of a fold diverged or was interrupted: the others are not needed."""
 
 
-def _trained_on(fold: Fold, rows: FitRows, training: FoldTraining) -> Network:
-    """The net of a fold; _FailedFoldError if its training diverges or is interrupted."""
-    part = rows.take(fold.training)
+def _trained_on(part: FitRows, training: FoldTraining) -> Network:
+    """The net of a fold, whose training rows these are; _FailedFoldError if its training diverges or is interrupted."""
     net = training.new_net(part)
     trainer = training.trainer(net, len(part.y))
     try:
@@ -161,7 +161,7 @@ def folds(
     than two different rows have no folds.
     """
     rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
-    group, count = number_copies(X[rows], y[rows])
+    group, count = number_copies(X, y) if weights is None else number_copies(X[rows], y[rows])
     if count < 2:
         return
     order, alone = np.random.RandomState(seed).permutation(count), np.zeros(count, bool)

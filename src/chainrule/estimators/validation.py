@@ -26,11 +26,13 @@ from chainrule.nn.columns.column_data import Categorical, ColumnData
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.inputs.row_checks import place_of_nonfinite, refuse_masked, refuse_ragged, relative_weights
+from chainrule.nn.inputs.rows import NARROW
 from chainrule.nn.network import Network
 from chainrule.tables.frames.frame_reader import is_frame, read_frame
 from chainrule.tables.selection import Selection
 
-# What X may stay as: other numbers become float64. The dtype that is computed in comes after the standardisation.
+# What X may stay as, and other numbers of up to 16 bits: all else becomes float64. The dtype that is computed in comes
+# after the standardisation.
 WIDE = (np.float64, np.float32)
 FOR_TEXT = {"X": "pass a DataFrame, whose columns of text are encoded", "y": "MLPClassifier is for classes"}
 
@@ -77,7 +79,7 @@ class ValidatedRows:
         """X (n, n_in) before standardisation, which is to see every digit: not yet in the net's dtype."""
         if isinstance(self.X, Mapping):
             assert encoder is not None
-            return encoder.encode(self.X)
+            return encoder.encode(self.X, compact=True)
         return _encoded(encoder, self.X) if encoder is not None else self.X
 
 
@@ -132,11 +134,12 @@ def _array_rows(
     estimator: Any, X: Any, y: Any, encoder: TableEncoder | None, dtypes: Any, *, numeric: bool, first: bool
 ) -> tuple[np.ndarray, np.ndarray, np.dtype]:
     """X and y as scikit-learn checks them, and the dtype of the net."""
+    X = on_host(X)
     X, y = validate_data(
         estimator,
-        on_host(X),
+        X,
         y,
-        dtype=WIDE,
+        dtype=_kept_dtypes(X),
         ensure_all_finite=True if encoder is None else "allow-nan",
         reset=first,
         multi_output=True,
@@ -206,7 +209,7 @@ def rows_to_predict(estimator: Any, X: Any, *, net: Network) -> Array:
         return backend.upload(X)
     if _is_table(X) and encoder is not None:
         validate_data(estimator, X, reset=False, skip_check_array=True)
-        return encoder.encode(_columns(X, encoder))
+        return encoder.encode(_columns(X, encoder), compact=True)
     if encoder is not None and "category" in encoder.kinds.values():
         name, kind = type(estimator).__name__, type(X).__name__
         raise DataError(
@@ -216,7 +219,7 @@ def rows_to_predict(estimator: Any, X: Any, *, net: Network) -> Array:
     finite = True if encoder is None else "allow-nan"
     X = on_host(X)
     with _first_named(X=X):
-        rows: np.ndarray = validate_data(estimator, X, dtype=WIDE, ensure_all_finite=finite, reset=False)
+        rows: np.ndarray = validate_data(estimator, X, dtype=_kept_dtypes(X), ensure_all_finite=finite, reset=False)
     return rows if encoder is None else _encoded(encoder, rows)
 
 
@@ -253,7 +256,7 @@ def _has_text_or_holes(columns: Mapping[str, ColumnData]) -> bool:
 
 def _encoded(encoder: TableEncoder, rows: np.ndarray) -> np.ndarray:
     """An array's columns are those of the table by position."""
-    return encoder.encode(dict(zip(encoder.table_names, rows.T.astype(np.float64), strict=True)))
+    return encoder.encode(dict(zip(encoder.table_names, rows.T.astype(np.float64), strict=True)), compact=True)
 
 
 def _dtype_of(X: Any) -> np.dtype:
@@ -263,4 +266,14 @@ def _dtype_of(X: Any) -> np.dtype:
 
 
 def _dtype(given: np.dtype, dtypes: Any) -> np.dtype:
-    return given if isinstance(dtypes, tuple) else np.dtype(dtypes)
+    if isinstance(dtypes, tuple):
+        return given if given in WIDE else np.dtype(np.float64)
+    chosen: np.dtype = np.dtype(dtypes)
+    return chosen
+
+
+def _kept_dtypes(X: Any) -> tuple[Any, ...]:
+    """What scikit-learn is not to convert: numbers of up to 16 bits too, which a net converts batch by batch."""
+    dtype = getattr(X, "dtype", None)
+    is_narrow = isinstance(dtype, np.dtype) and dtype.kind in "biuf" and dtype.itemsize <= NARROW and dtype.isnative
+    return (*WIDE, dtype) if is_narrow else WIDE

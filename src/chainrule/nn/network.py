@@ -180,7 +180,7 @@ class Network(LayeredNet):
         ------
         DataError   if columns are missing, naming all of them, or a cell is not what it was in training.
         """
-        predicted = np.asarray(self.predict(self.preparation.encode(table)))
+        predicted = np.asarray(self.predict(self.preparation.encode(table, compact=True)))
         return predictions.with_class_names(predicted, self.loss, self.preparation.classes)
 
     def predict_distribution(self, X: Any) -> Normal:

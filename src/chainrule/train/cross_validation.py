@@ -141,6 +141,6 @@ def cross_validate(
 def _rows(net: Network, X: Any, rows: np.ndarray) -> np.ndarray:
     encoder = net.preparation.encoder
     if getattr(X, "columns", None) and encoder is not None:
-        return encoder.encode(X.columns, rows=rows)
+        return encoder.encode(X.columns, rows=rows, compact=True)
     matrix: np.ndarray = getattr(X, "features", X)
     return matrix.take(rows, axis=0)

@@ -35,7 +35,7 @@ NETS: dict[str, Callable[[], list[cr.Layer]]] = {
     "batch normalisation": lambda: [
         cr.Dense(64), cr.Residual([cr.Dense(64), cr.BatchNorm(), cr.Activation("leaky_relu")]), cr.Dense(CLASSES),
     ],
-    "codes": lambda: [cr.Embedding([5], [7], [4]), cr.Dense(64, "sigmoid"), cr.Dense(CLASSES)],
+    "codes": lambda: [cr.Embedding([5], [7], [7]), cr.Dense(64, "sigmoid"), cr.Dense(CLASSES)],
 }  # fmt: skip # a table
 
 

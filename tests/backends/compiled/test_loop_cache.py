@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import pickle
+import pkgutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +24,8 @@ from chainrule.backends.compiled.state import LOOPS, Loops
 
 pytest.importorskip("numba", reason="numba is not installed")
 
-from chainrule.backends.compiled import jit
-from chainrule.backends.compiled.loops import gates, optimisers
+from chainrule.backends.compiled import jit, loops
+from chainrule.backends.compiled.loops import gates, optimisers, sums
 from chainrule.backends.reference.normal_tail import DOUBLE, SINGLE
 
 needs_uids = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user ids")
@@ -252,3 +257,80 @@ def test_the_stamp_covers_every_source_whose_constants_a_loop_may_hold():
     }
     assert package / "reference" / "normal_tail.py" in imported
     assert {*loops, *imported} <= set(loop_cache.sources())
+
+
+# ---- loops of several processes in one ------------------------------------------------------------------------------
+
+
+def sum_of_multiples(factor: float) -> Any:
+    @jit.part
+    def multiple(x: Any) -> Any:
+        return factor * x
+
+    add_up = sums._pairwise(multiple)  # calls itself twice, so that it is no part of what calls it
+
+    @jit.loop(writes="out")
+    def write_sum(a: Any, out: Any) -> None:
+        out[0] = add_up(a)
+
+    return write_sum
+
+
+CALLS_LOOPS_OF_TWO_PROCESSES = """
+import itertools, sys
+import numpy as np
+from numba.core.bytecode import FunctionIdentity
+from backends.compiled.test_loop_cache import sum_of_multiples
+FunctionIdentity._unique_ids = itertools.count(1 << 40)  # each process counts from the same number
+a, out, found = np.ones(300), np.empty(1), []
+for factor in map(float, sys.argv[1:]):
+    sum_of_multiples(factor)(a, out)
+    found.append(out[0])
+print(*found)
+"""
+
+
+def test_closures_of_one_text_do_not_take_each_others_machine_code(folder):
+    """A loss in double precision was added up by the loop of single precision: both were the first of their process."""
+
+    def called(*factors: str) -> str:
+        command = [sys.executable, "-c", CALLS_LOOPS_OF_TWO_PROCESSES, *factors]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    assert [called("2"), called("3")] == ["600.0", "900.0"]
+    assert called("2", "3") == "600.0 900.0"
+
+
+def test_every_closure_among_the_loops_has_a_name_of_its_own():
+    """Names of machine code are unique if those of functions are: of each name there is one text with one closure."""
+    seen: dict[tuple[str, str], Any] = {}
+    for function in every_function():
+        text = function.__code__.co_code, function.__code__.co_consts, values_of(function)
+        assert seen.setdefault((function.__module__, function.__qualname__), text) == text
+    assert len(seen) > 100
+    assert any("_sum_of_block.<locals>" in name for _, name in seen)
+
+
+def every_function() -> Iterator[Any]:
+    """All that numba compiles for the loops, found from the modules and the closures."""
+    left = [value for module in pkgutil.iter_modules(loops.__path__) for value in vars(imported(module.name)).values()]
+    known: set[int] = set()
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, tuple):
+            left += value
+        elif hasattr(value, "py_func") and id(value.py_func) not in known:
+            known.add(id(value.py_func))
+            left += [cell.cell_contents for cell in value.py_func.__closure__ or ()]
+            yield value.py_func
+
+
+def imported(name: str) -> Any:
+    return importlib.import_module(f"{loops.__name__}.{name}")
+
+
+def values_of(function: Any) -> list[Any]:
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    return [v.py_func.__qualname__ if hasattr(v, "py_func") else repr(v) for v in held]

@@ -9,7 +9,7 @@ import chainrule as cr
 from chainrule.errors import DataError, ModelFileError, OptionError
 from chainrule.files import model_file
 from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
-from chainrule.nn.columns.column_data import Categorical
+from chainrule.nn.columns.column_data import Categorical, take
 from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.table_encoder import TableEncoder
 from chainrule.nn.inputs.preparation import Preparation, Standardization
@@ -43,6 +43,39 @@ def test_numbers_get_medians_and_indicators_and_text_a_column_a_category():
         encoder.encode(TABLE),
         [[1, 0, 5, 0, 1, 0], [4, 1, 6, 0, 0, 1], [4, 0, 7, 1, 0, 0], [10, 0, 8, 0, 1, 0]],
     )
+
+
+COMPACT = {
+    "categories": ({"c": texts(*"aab", None)}, np.uint8),
+    "codes": ({"e": texts(*map(str, range(200)), *map(str, range(200)))}, np.uint8),
+    "more codes than a byte has": ({"e": texts(*map(str, range(300)), *map(str, range(300)))}, np.float64),
+    "whole numbers": ({"n": np.array([0, 255, NAN, 3.0]), "c": texts(*"abab")}, np.uint8),
+    "filled by a fraction": ({"n": np.array([0, 1, NAN, 3.0, 2.0])}, np.float64),
+    "a fraction": ({"n": np.array([0, 1.5])}, np.float64),
+    "too large": ({"n": np.array([0, 256.0])}, np.float64),
+    "below 0": ({"n": np.array([0, -1.0])}, np.float64),
+    "minus 0": ({"n": np.array([1, -0.0])}, np.float64),
+    "far behind": ({"n": np.array([*range(200)] * 50 + [0.5])}, np.float64),
+}
+
+
+@pytest.mark.parametrize(("table", "dtype"), COMPACT.values(), ids=COMPACT)
+def test_compact_rows_are_the_same_numbers(table, dtype):
+    encoder = TableEncoder.fit(table, embed_above=100)
+    n = len(next(iter(table.values())))
+    X, plain = encoder.encode(table, compact=True), encoder.encode(table)
+    np.testing.assert_array_equal(X.astype(np.float64), plain, strict=True)
+    assert X.dtype == dtype
+    copy = {name: take(data, np.arange(n)) for name, data in table.items()}
+    (released,) = encoder.encode_and_release(copy, [np.arange(1, n, 2)], compact=True)
+    np.testing.assert_array_equal(released, plain[1::2])
+
+
+def test_rows_with_shares_of_categories_are_not_compact():
+    encoder = TableEncoder.fit({"c": texts(*"aab")})
+    new = {"c": texts(*"abz")}
+    assert encoder.encode(new, compact=True).dtype == np.float64
+    assert encoder.encode(new, rows=np.array([0, 1]), compact=True).dtype == np.uint8
 
 
 def test_only_training_rows_count():

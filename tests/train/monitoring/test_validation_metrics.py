@@ -178,7 +178,6 @@ def test_metrics_of_rows_that_a_device_keeps_unconverted(rng):
         from chainrule.backends.cupy.backend import CuPyBackend
 
         net = cr.MLP([6, 8, 2], backend=CuPyBackend(precision="bf16"))
-        assert net.backend.keeps_narrow_features
         net.preparation = cr.Preparation(features=cr.Standardization.fit(X, limit=3.0))
         trainer = cr.Trainer(net, batch_size=16, epochs=2, metrics=["log_loss"])
         run = trainer.fit(X, y, validation=(X[:30], y[:30]), diagnose=True)

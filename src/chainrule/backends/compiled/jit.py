@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba.core import compiler, serialize
 from numba.core.caching import Cache
 from numba.extending import intrinsic as _intrinsic
@@ -27,8 +28,8 @@ from chainrule.backends.compiled.state import LOOPS
 class LoopCache(Cache):
     """What a dispatcher of numba asks before it compiles, and tells afterwards. It never raises."""
 
-    def __init__(self, function: Callable[..., Any], variant: str = "") -> None:
-        self._py_func, self._variant = function, variant
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._py_func, self._qualified_name = function, function.__qualname__
         line = function.__code__.co_firstlineno
         self._name = f"{Path(inspect.getfile(function)).stem}.{function.__name__}-{line}"
         self.enable()
@@ -66,12 +67,11 @@ class LoopCache(Cache):
             LOOPS.is_not_kept(loop_cache.describe(error))
 
     def _key(self, signature: Any, codegen: Any) -> str:
-        """What distinguishes it from other compiled loops of its name: types, processor, and what it closes over.
+        """What distinguishes it from other compiled loops: types, processor, and the name, which tells closures apart.
 
         numba's own key has closures pickled, and a loop that closes over another never has the same in two processes.
         """
-        code = self._py_func.__code__.co_code
-        return repr((signature, _processor(codegen), code, _closed_over(self._py_func), self._variant))
+        return repr((signature, _processor(codegen), self._py_func.__code__.co_code, self._qualified_name))
 
     def _place(self, key: str) -> Path | None:
         folder = loop_cache.folder()
@@ -86,14 +86,36 @@ def _processor(codegen: Any) -> tuple[Any, ...]:
     return found
 
 
-def _closed_over(function: Callable[..., Any]) -> list[Any]:
-    """Numbers as they are written, other loops by name and by what they close over in turn."""
-    values = [cell.cell_contents for cell in function.__closure__ or ()]
-    inner = [getattr(value, "py_func", None) for value in values]
-    return [
-        (f.__qualname__, _closed_over(f)) if f is not None else repr(value)
-        for f, value in zip(inner, values, strict=True)
-    ]
+def _told_apart(function: Callable[..., Any], variant: str = "") -> Callable[..., Any]:
+    """The function; if it is a closure, under a name that says of what.
+
+    numba names machine code by the function's name, the types, and a number that counts what its process has compiled.
+    Loops from the disk were counted by other processes: functions that one ``def`` made of different closures could
+    have one name, of which a linker takes either.
+    """
+    if variant or "<locals>" in function.__qualname__:
+        held = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        values = [cell.cell_contents for name, cell in held if name != function.__name__]  # not yet itself
+        told = repr((variant, [_name_of(value) for value in values]))
+        function.__qualname__ += f"_{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    return function
+
+
+def _name_of(value: Any) -> str:
+    function = getattr(value, "py_func", None)
+    if function is not None:
+        return f"{function.__module__}.{function.__qualname__}"
+    return repr(value) if isinstance(value, int | float | str | np.generic | tuple) else type(value).__name__
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compile a function that loops call, of whatever types."""
+    return numba.njit(nogil=True, error_model="numpy")(_told_apart(function))
+
+
+def within(function: Callable[..., Any]) -> Any:
+    """The same for a function whose instructions stand in each loop that calls it."""
+    return numba.njit(inline="always", error_model="numpy")(_told_apart(function))
 
 
 intrinsic: Any = _intrinsic  # a function of a loop whose instructions are written out
@@ -133,8 +155,8 @@ def loop(
     def compiled(function: Callable[..., Any]) -> Any:
         if getattr(numba.config, "DISABLE_JIT", False):
             raise ImportError("NUMBA_DISABLE_JIT is set")
-        dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-        dispatcher._cache = LoopCache(function, variant)
+        dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(_told_apart(function, variant))
+        dispatcher._cache = LoopCache(function)
         places = {name: place for place, name in enumerate(inspect.signature(function).parameters)}
         written, cut, picked = (tuple(places[name] for name in names.split()) for names in (writes, rows, picks))
         dispatcher.form = Form(written, cut, places.get(first, -1), picked, places.get(each, -1))

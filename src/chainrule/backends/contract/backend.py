@@ -116,7 +116,6 @@ class Backend(
     name: str  # of the implementation: "numpy", "cupy", "guarded"
     device: str  # "cpu" or "cuda:N"
     precision: str = "fp32"
-    keeps_narrow_features: bool = False  # features of up to 16 bits stay as given and are converted batch by batch
     queues: bool = True  # whether a call may return before its work is done
     runs_side_by_side: bool = False  # whether launches of a recorded step run at once unless memory orders them
     fuses: frozenset[str] = frozenset()  # of "scaled_dense", "encoded_dense": what is faster than the layers one by one

@@ -179,16 +179,17 @@ def _target(table: Table) -> np.ndarray:
 
 def _matrix(table: Table, encoder: TableEncoder | None, rows: np.ndarray | None) -> np.ndarray:
     if encoder is not None and table.columns:
-        return encoder.encode(table.columns, rows=rows)
+        return encoder.encode(table.columns, rows=rows, compact=True)
     if encoder is not None:  # other rows, in a matrix: its columns are those of the training by position
-        return Preparation(encoder=encoder).encode(table)
+        return Preparation(encoder=encoder).encode(table, compact=True)
     return table.features if rows is None else table.features[rows]
 
 
 def _released(table: Table, encoder: TableEncoder | None, split: Split | None) -> tuple[np.ndarray, np.ndarray | None]:
     """The rows to train on, by default all, and those held out, made in the memory of a table that ends with it."""
     if encoder is not None:
-        X, *others = encoder.encode_and_release(table.columns, (np.arange(len(table)),) if split is None else split)
+        sets = (np.arange(len(table)),) if split is None else split
+        X, *others = encoder.encode_and_release(table.columns, sets, compact=True)
         return X, others[0] if others else None
     if split is None:
         return table.features, None

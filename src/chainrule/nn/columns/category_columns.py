@@ -14,6 +14,7 @@ from chainrule.nn.columns.category_sums import WeightedTarget
 from chainrule.nn.columns.column_data import Categorical, ColumnData, KnownTexts, look_up, marks_in, refuse_long_names
 from chainrule.nn.columns.notation import MISSING, NOTHING, Notation, check_notation, describe_notation
 
+MOST_OF_BYTE = 255  # the largest uint8
 MAX_CATEGORIES = 32  # columns of X that one column of text may become; rarer categories share one more
 
 
@@ -203,6 +204,10 @@ class CategoryColumn(_Categories):
         """The same with statistics of these training rows, if at least two categories are rarer."""
         return replace(self, statistics=CategoryStatistics.fit(self.categories, data, target))
 
+    def are_bytes(self, data: ColumnData) -> bool:
+        """Whether its columns of X hold whole numbers from 0 to 255 alone: no statistics, and no row with shares."""
+        return self.statistics is None and bool((self.slots_of(data) >= 0).all())
+
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
         """Write the columns of X, (n, len(names)), of new rows."""
         slots, shown = self.slots_of(data), out[:, : self.slots]
@@ -265,6 +270,10 @@ class EmbeddedColumn(_Categories):
     def is_complete(self) -> bool:
         """Whether there is a slot for every possible value."""
         return self.rarer and self.missing
+
+    def are_bytes(self, data: ColumnData) -> bool:
+        """Whether its column of X holds whole numbers from 0 to 255 alone."""
+        return self.slots <= MOST_OF_BYTE
 
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
         """Write the column of X, (n, 1)."""

@@ -12,6 +12,8 @@ from chainrule.errors import DataError, OptionError
 from chainrule.nn.columns.column_data import Categorical, ColumnData, refuse_long_names
 from chainrule.nn.columns.notation import Notation, check_notation, describe_notation
 
+PART = 4_096  # rows looked at together: of most columns the first ones tell
+
 
 @dataclass(frozen=True)
 class NumberColumn:
@@ -60,14 +62,19 @@ class NumberColumn:
         """Of its columns of X."""
         return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
 
+    def are_bytes(self, data: ColumnData) -> bool:
+        """Whether its columns of X hold whole numbers from 0 to 255 alone."""
+        if isinstance(data, Categorical) or not _are_bytes(np.asarray(self.fill)):
+            return False
+        parts = (data[start : start + PART] for start in range(0, len(data), PART))
+        return all(_are_bytes(part[~np.isnan(part)]) for part in parts)
+
     def encode(self, data: ColumnData, *, out: np.ndarray) -> None:
         """Write the columns of X, (n, len(names))."""
         if isinstance(data, Categorical):
             raise DataError(f"column {self.name!r}: expected numbers, as in training, got text")
         holes = np.isnan(data)
-        out[:, 0] = data
-        if holes.any():
-            out[holes, 0] = self.fill
+        out[:, 0] = np.where(holes, self.fill, data) if holes.any() else data
         if self.indicator:
             out[:, 1] = holes
 
@@ -103,3 +110,8 @@ def _median(values: np.ndarray, weights: np.ndarray | None) -> float:
     with np.errstate(over="ignore"):
         median = float(np.median(values))
     return median if np.isfinite(median) else 2 * float(np.median(values / 2))
+
+
+def _are_bytes(numbers: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore"):  # of infinite numbers and those beyond, which are none
+        return bool((numbers.astype(np.uint8) == numbers).all() and not np.signbit(numbers).any())

@@ -20,6 +20,7 @@ from chainrule.nn.columns.number_column import NumberColumn
 from chainrule.nn.columns.out_of_block import leave_out_own_block, positions_of
 from chainrule.nn.columns.places import of_numbers, starts_of, with_codes, with_statistics
 from chainrule.nn.columns.table_columns import Column, fit_column
+from chainrule.nn.columns.table_rows import compact_dtype, count_rows
 from chainrule.nn.columns.target_columns import TargetColumns
 from chainrule.nn.inputs.standardization import Standardization
 from chainrule.nn.layers.embedding import Embedding, usual_width
@@ -192,17 +193,21 @@ class TableEncoder:
         return found if found.fractions else None
 
     @out_of_memory_hint(OUT_OF_MEMORY_HINT, doing="encoding a table")
-    def encode(self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None) -> np.ndarray:
+    def encode(
+        self, table: Mapping[str, ColumnData], *, rows: np.ndarray | None = None, compact: bool = False
+    ) -> np.ndarray:
         """X (n, len(names)) float64 of these ``rows`` of a table, by default all: of new rows, if there are statistics.
+
+        With ``compact`` it is uint8 if that holds all of X, as for categories; a net makes the same of it.
 
         Raises
         ------
         DataError   if the table lacks a column, naming all that it lacks, or a column holds the other kind.
         """
-        count = self._rows_of(table)
+        count = count_rows(table, self.table_names)
         rows = None if rows is None else positions(rows, count)
         n = count if rows is None else len(rows)
-        X = np.empty((n, len(self.names)))
+        X = np.empty((n, len(self.names)), compact_dtype(self.columns, table, [rows]) if compact else np.float64)
         for part in (slice(start, min(start + PART, n)) for start in range(0, n, PART)):
             self._encode(table, part if rows is None else rows[part], out=X[part])
         return X
@@ -227,6 +232,7 @@ class TableEncoder:
         rows: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
         left_out: np.ndarray | None = None,
+        compact: bool = False,
     ) -> np.ndarray:
         """X of the rows that the encoder was fitted on: their statistics are those of rows of other blocks, so that no
         row sees its own target. Without statistics as :meth:`encode`.
@@ -237,20 +243,23 @@ class TableEncoder:
         block : (n,) the block of each row, from 0
         sample_weight : (n,) of these rows, from 0 up; None for all ones
         left_out : (n,) bool, rows that count for none, as a net that is trained on the others is judged by them
+        compact : as for :meth:`encode`
         """
-        X = self.encode(table, rows=rows)
+        X = self.encode(table, rows=rows, compact=compact)
         if self.has_statistics:
             if target is None:
                 raise OptionError(
                     "target: expected that of the training rows, as the encoder has statistics of it, got None",
                     hint="encode(table) is for rows whose target is not known",
                 )
-            chosen = slice(None) if rows is None else positions(rows, self._rows_of(table))
+            chosen = slice(None) if rows is None else positions(rows, count_rows(table, self.table_names))
             found = positions_of(self.columns, table, chosen)
             leave_out_own_block(self.columns, X, found, target, block, sample_weight, left_out=left_out)
         return X
 
-    def encode_and_release(self, table: Mapping[str, ColumnData], sets: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def encode_and_release(
+        self, table: Mapping[str, ColumnData], sets: Sequence[np.ndarray], *, compact: bool = False
+    ) -> list[np.ndarray]:
         """X of each of these sets of rows, as :meth:`encode` makes it, while the columns give their memory back.
 
         Encoded rows are cut off from the columns, from the last row on, so that columns and X together take no more
@@ -259,13 +268,14 @@ class TableEncoder:
 
         Parameters
         ----------
-        sets : positions of rows, ascending
+        sets : positions of rows, ascending; ``compact`` as for :meth:`encode`, of all of them
         """
-        n = self._rows_of(table)
+        n = count_rows(table, self.table_names)
         sets = [positions(rows, n) for rows in sets]
         if any((np.diff(rows) < 0).any() for rows in sets):
             raise DataError("rows: expected positions in ascending order")
-        found = [np.empty((len(rows), len(self.names))) for rows in sets]
+        dtype = compact_dtype(self.columns, table, sets) if compact else np.float64
+        found = [np.empty((len(rows), len(self.names)), dtype) for rows in sets]
         for start in reversed(range(0, n, PART)):
             for rows, X in zip(sets, found, strict=True):
                 part = slice(*np.searchsorted(rows, (start, start + PART)))
@@ -273,16 +283,6 @@ class TableEncoder:
             for name in self.table_names:
                 shorten(table[name], start)
         return found
-
-    def _rows_of(self, table: Mapping[str, ColumnData]) -> int:
-        """How many rows it has; DataError if it lacks a column."""
-        if missing := [name for name in self.table_names if name not in table]:
-            shown = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
-            raise DataError(f"the table lacks {len(missing)} of the {len(self.columns)} columns: {shown}")
-        lengths = {len(table[name]) for name in self.table_names}
-        if len(lengths) > 1:
-            raise DataError(f"expected columns of one length, got lengths {min(lengths):,} to {max(lengths):,}")
-        return lengths.pop()
 
     def _encode(self, table: Mapping[str, ColumnData], rows: np.ndarray | slice, *, out: np.ndarray) -> None:
         for column, of_column in self._places:

@@ -147,8 +147,11 @@ class Preparation:
             if len(names) not in {0, count}:
                 raise OptionError(f"preparation: expected {count} {name}, as the net has, or none, got {len(names)}")
 
-    def encode(self, table: TableLike) -> np.ndarray:
-        """X (n, n_in) before standardisation; DataError if a column is missing or of the wrong kind."""
+    def encode(self, table: TableLike, *, compact: bool = False) -> np.ndarray:
+        """X (n, n_in) before standardisation, ``compact`` as for :meth:`TableEncoder.encode`.
+
+        DataError if a column is missing or of the wrong kind.
+        """
         if not isinstance(getattr(table, "source", None), str):  # a DataFrame has columns too, of another kind
             raise DataError(
                 f"expected a table of chainrule.read_table, got {type(table).__name__}",
@@ -158,7 +161,7 @@ class Preparation:
         if encoder is None:
             return table.features
         if table.columns:
-            return encoder.encode(table.columns)
+            return encoder.encode(table.columns, compact=compact)
         texts = [name for name, kind in encoder.kinds.items() if kind == "category"]
         if texts:
             raise DataError(
@@ -167,4 +170,4 @@ class Preparation:
         X, names = table.features, encoder.table_names
         if X.shape[1] != len(names):
             raise DataError(f"{table.source}: expected {len(names)} columns, got {X.shape[1]}")
-        return encoder.encode(dict(zip(names, X.T.astype(np.float64), strict=True)))
+        return encoder.encode(dict(zip(names, X.T.astype(np.float64), strict=True)), compact=compact)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from chainrule.nn.inputs.quantiles import five_numbers
 from chainrule.plain_text import count_of
 
 STANDARDIZING = "use fewer rows: mean and deviation of a part are nearly those of all"
-ELEMENTS = 1 << 23  # of the temporary in which deviations are squared
+ELEMENTS = 1 << 18  # of the temporary in which deviations are squared
+CACHE_LINE = 8  # columns at a time at least: of fewer, a pass over the rows reads the same memory again and again
 LARGEST, SMALLEST = sys.float_info.max, sys.float_info.min  # SMALLEST is the smallest normal double
 EXTREME = 400  # binary exponents up to which squares, and sums of any number of them, neither overflow nor underflow
 
@@ -110,8 +111,8 @@ class Standardization:
         is_binary = np.array([((x[:, j] == low[j]) | (x[:, j] == high[j])).all() for j in range(x.shape[1])])
         for j in np.flatnonzero(~is_binary):
             mean[j], scale[j] = _quartiles(x[:, j], _exponents(reach[j]), sample_weight)
-        if is_binary.any():
-            mean[is_binary], scale[is_binary] = _moments(x[:, is_binary], reach[is_binary], sample_weight)
+        for columns in _some_at_a_time(np.flatnonzero(is_binary), len(x)):
+            mean[columns], scale[columns] = _moments(x[:, columns], reach[columns], sample_weight)
         if keep_steps:
             scale[is_binary] = np.minimum(high / 2 - low / 2, LARGEST / 2)[is_binary] * 2
         return cls(*_without_constants(mean, scale, low, high), limit)
@@ -187,12 +188,18 @@ def _moments_of_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.empty(x.shape[1])
     # Some columns at a time, so that their squares take little memory; never one alone: NumPy sums a single column in
     # another order, and the result would depend on how the columns are cut.
-    width = max(2, ELEMENTS // len(x))
+    width = max(CACHE_LINE, ELEMENTS // len(x))
     for start in range(0, max(x.shape[1] - 1, 1), width):
         end = start + width if start + width < x.shape[1] - 1 else x.shape[1]
         part = slice(start, end)
         scale[part] = x[:, part].std(axis=0, dtype=np.float64, mean=mean[None, part])
     return mean, scale
+
+
+def _some_at_a_time(columns: np.ndarray, n: int) -> Iterator[np.ndarray]:
+    """Parts of these columns of ``n`` rows, so that copies of them take little memory."""
+    width = max(1, ELEMENTS // n)
+    return (columns[start : start + width] for start in range(0, len(columns), width))
 
 
 def _weighted_moments(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

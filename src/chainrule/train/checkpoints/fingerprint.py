@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from chainrule.version import __version__
 
 SHOWN = 6  # differences that an error names
 SAMPLE = 4096  # rows of X that are hashed, evenly spread; of targets and weights all are
+PART = 1 << 18  # numbers that are hashed at a time
 
 
 def settings_of(net: Network, settings: TrainingSettings) -> dict[str, Any]:
@@ -117,12 +118,19 @@ def _on_host(backend: Backend, values: Any, *, sampled: bool = False) -> np.ndar
 def _digest(*arrays: np.ndarray) -> str:
     digest = hashlib.sha256()
     for array in arrays:
-        numbers = np.asarray(array)
-        if numbers.dtype.kind in "biuf":
-            numbers = np.ascontiguousarray(numbers, np.float64)
-            content = numbers.tobytes()
+        values = np.asarray(array)
+        is_of_numbers = values.dtype.kind in "biuf"
+        values = np.atleast_1d(values) if is_of_numbers else values
+        digest.update(f"{values.shape}".encode())
+        if is_of_numbers:
+            for part in _in_parts(values):
+                digest.update(np.ascontiguousarray(part, np.float64).reshape(-1).data)
         else:
-            content = repr(numbers.tolist()).encode()
-        digest.update(f"{numbers.shape}".encode())
-        digest.update(content)
+            digest.update(repr(values.tolist()).encode())
     return digest.hexdigest()
+
+
+def _in_parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows at a time, so that a copy of them is small."""
+    step = max(1, PART // max(1, values[:1].size))
+    return (values[start : start + step] for start in range(0, len(values), step))

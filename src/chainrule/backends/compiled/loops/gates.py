@@ -10,14 +10,11 @@ from __future__ import annotations
 import math
 from typing import Any, Final, NamedTuple
 
-import numba
 import numpy as np
 
-from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.jit import loop, within
 from chainrule.backends.reference.gated_activations import GELU_TANH_ENDS, MISH_ENDS, SILU_ENDS, TANH_1, TANH_3
 from chainrule.backends.reference.normal_tail import DENSITY, DOUBLE, FAR, SHIFT, SINGLE, Polynomial
-
-within: Any = numba.njit(inline="always", error_model="numpy")  # a part of a loop
 
 
 class Gated(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from chainrule.backends.compiled.jit import loop
-from chainrule.backends.compiled.loops.sums import pairwise_squares, part
+from chainrule.backends.compiled.jit import loop, part
+from chainrule.backends.compiled.loops.sums import pairwise_squares
 from chainrule.backends.contract.backend import BATCH, HALTED, LOSS, RUNNING, STEP, WEIGHT
 from chainrule.backends.numpy.memory import CHUNK
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-
-from chainrule.backends.compiled.jit import loop
+from chainrule.backends.compiled.jit import loop, part
 
 
 @loop(writes="y", rows="x y")
@@ -45,8 +43,6 @@ def encode_backward(dy: Any, y: Any, width: Any, low: Any, high: Any, first: Any
 # do not overlap, and uses no vector instructions.
 
 TABLES = "start width low high column first scale W sums piece f"
-
-part: Any = numba.njit(nogil=True, error_model="numpy")
 
 
 @part

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.backends.compiled.jit import loop
-from chainrule.backends.compiled.loops.sums import part
+from chainrule.backends.compiled.jit import loop, part
 from chainrule.backends.contract.backend import BATCH, STEP
 from chainrule.backends.reference.random import BATCH_SHIFT
 

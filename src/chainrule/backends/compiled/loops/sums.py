@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from chainrule.backends.compiled.jit import part
 
 BUFFER = 8192  # numbers; so many NumPy converts at a time if a sum has another dtype
 BLOCK = 128  # numbers; more of them NumPy adds up in halves
 
 # Unsigned: of a signed index a compiler does not know that it is not negative, which would count from the end.
 I1, I2, I3, I4, I5, I6, I7, I8 = (np.uint64(i) for i in range(1, 9))
-
-part: Any = numba.njit(nogil=True, error_model="numpy")
 
 
 @part
