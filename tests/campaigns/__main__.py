@@ -10,8 +10,8 @@ from campaigns.running import HEADER, run_campaign
 NAMES = [
     "gradients", "agreement", "invariances", "same_bits", "model_files", "checkpoint_files", "shown_files",
     "array_files", "arrays", "permutations", "text_files", "kills", "failing_calls", "full_disk", "signals",
-    "one_owner", "concurrent_starts", "allocations", "divergences", "threads", "divided_fits", "interrupted_steps",
-    "environments", "gpu_stages", "soak",
+    "one_owner", "concurrent_starts", "allocations", "divergences", "threads", "shared_device", "divided_fits",
+    "interrupted_steps", "environments", "gpu_stages", "soak",
 ]  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import math
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -20,10 +22,10 @@ from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm
 from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from emulation import compiled
-from emulation.streams import DEVICE, CudaError, Event, Stream
+from emulation.device_memory import Memory, MemoryHook, OutOfMemoryError, Pool
+from emulation.streams import DEVICE, GLOBAL, RELAXED, THREAD_LOCAL, CudaError, Event, Stream
 
-ALIGNMENT = 512  # bytes, of CuPy's memory pool
-CAPACITY = 8 << 30  # bytes that the device claims to have
+POOL = [Pool()]  # of the device that is simulated now
 
 
 def settle() -> None:
@@ -96,56 +98,26 @@ for _name in ("argmax", "sort", "astype", "fill", "copy", "all", "any", "sum", "
     setattr(ndarray, _name, _settled(_name))
 
 
-def empty(shape: Any, dtype: Any = np.float32) -> ndarray:
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    memory = alloc(size).memory
-    memory[:] = 0xFF  # nan, or an index far out of range
-    return memory.view(dtype).reshape(shape).view(ndarray)
-
-
 def alloc(size: int) -> Any:
-    """Memory of the pool; a hook that is active hears of it first."""
-    for hook in MemoryHook.active:
-        hook.malloc_preprocess(device_id=0, size=size, mem_size=size)
-    if DEVICE.is_capturing:
-        raise CudaError("cudaErrorStreamCaptureUnsupported: cudaMalloc")
-    if size > CAPACITY:
-        raise OutOfMemoryError(size, 0)
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    DEVICE.keep.append(raw)  # a launch that is queued knows an address, not an array
-    start = -raw.ctypes.data % ALIGNMENT
-    memory = raw[start : start + size]
-    return types.SimpleNamespace(memory=memory, ptr=memory.ctypes.data)
+    """Memory of the pool."""
+    return POOL[0].malloc(size)
 
 
-class MemoryHook:
-    """Told of every allocation while it is entered."""
-
-    active: list[MemoryHook] = []  # noqa: RUF012 - the hooks of this thread
-
-    def __enter__(self) -> MemoryHook:
-        self.active.append(self)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.active.remove(self)
-
-    def malloc_preprocess(self, **facts: Any) -> None:
-        pass
-
-
-class OutOfMemoryError(MemoryError):
-    def __init__(self, size: int, total: int) -> None:
-        super().__init__(f"Out of memory allocating {size:,} bytes")
-        self._size = size
+def empty(shape: Any, dtype: Any = np.float32) -> ndarray:
+    """Memory of the pool, full of what is nan, or an index far out of range, as soon as the stream gets there."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    block = alloc(size)
+    if DEVICE.current[-1].capture is None:
+        DEVICE.current[-1].push(functools.partial(ctypes.memset, block.ptr, 0xFF, size))
+    return np.frombuffer(block.mem, np.uint8).view(dtype).reshape(shape).view(ndarray)
 
 
 def asarray(values: Any, dtype: Any = None, order: str | None = None) -> ndarray:
     if isinstance(values, ndarray):
         if values.flags.c_contiguous and (dtype is None or values.dtype == np.dtype(dtype)):
             return values
-        settle()
         out = empty(values.shape, dtype or values.dtype)
+        settle()
         out.view(np.ndarray)[...] = values.view(np.ndarray)
         return out
     host = np.array(values, dtype=dtype, order="C")
@@ -193,11 +165,12 @@ def _elapsed(begin: Event, end: Event) -> float:
     return 1.0
 
 
-class _Pool:
-    def free_bytes(self) -> int:
-        return 0
+class DriverError(RuntimeError):
+    """What the CUDA driver would answer."""
 
-    get_limit = used_bytes = free_bytes  # a limit of 0 is none
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class _OnDevice:
@@ -221,17 +194,21 @@ class SimulatedCuPy(types.ModuleType):
         super().__init__("cupy")
         runtime = types.SimpleNamespace(
             getDeviceProperties=lambda _: {"name": b"a simulated device", "multiProcessorCount": 4},
-            memGetInfo=lambda: (CAPACITY, CAPACITY),
-            streamCaptureModeThreadLocal=1,
+            memGetInfo=lambda: (DEVICE.session.capacity - DEVICE.session.used, DEVICE.session.capacity),
+            streamCaptureModeGlobal=GLOBAL,
+            streamCaptureModeThreadLocal=THREAD_LOCAL,
+            streamCaptureModeRelaxed=RELAXED,
             CUDARuntimeError=CudaError,
         )
         self.cuda = types.SimpleNamespace(
             Device=_Device,
             Stream=Stream,
             Event=Event,
+            Memory=Memory,
             MemoryHook=MemoryHook,
             alloc=alloc,
             runtime=runtime,
+            driver=types.SimpleNamespace(CUDADriverError=DriverError),
             alloc_pinned_memory=bytearray,
             get_current_stream=lambda: DEVICE.current[-1],
             get_elapsed_time=_elapsed,
@@ -240,7 +217,7 @@ class SimulatedCuPy(types.ModuleType):
         self.__version__ = "14.2.0"
         self.ndarray, self.empty, self.asarray, self.asnumpy = ndarray, empty, asarray, asnumpy
         self.RawModule = RawModule
-        self.get_default_memory_pool = _Pool
+        self.get_default_memory_pool = functools.partial(POOL.__getitem__, 0)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(np, name)
@@ -252,7 +229,7 @@ class SimulatedCuPy(types.ModuleType):
 
 def array_at(address: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """The memory at an address."""
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
 
 
@@ -324,6 +301,7 @@ def simulated() -> Iterator[SimulatedCuPy]:
     from chainrule.backends.cupy.gemm import cublaslt
 
     DEVICE.reset()
+    POOL[0] = Pool()
     module, there = SimulatedCuPy(), sys.modules.get("cupy")
     # This one name alone is put back: a module that is first imported within stays the one that code outside has too.
     sys.modules["cupy"] = module

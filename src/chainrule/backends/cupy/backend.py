@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,10 +24,11 @@ from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.capture.streams import WORKSPACE_SIZE, Streams
 from chainrule.backends.cupy.fused import FusedBackend
 from chainrule.backends.cupy.gemm.gemm import Gemm
-from chainrule.backends.cupy.transfers import Transfers, free_memory
+from chainrule.backends.cupy.memory import OutOfMemoryReported, free_memory
+from chainrule.backends.cupy.transfers import Transfers
 from chainrule.backends.numpy.memory import as_host_array
 from chainrule.environment import switch
-from chainrule.errors import DataError, DeviceError, OutOfMemoryError
+from chainrule.errors import DataError, DeviceError
 
 LARGEST_ITEM = 16  # bytes, of complex128; long double does not exist on a GPU
 CUDA_DEVICES = (2, 13)  # kDLCUDA and kDLCUDAManaged of DLPack
@@ -55,13 +58,16 @@ class CuPyBackend(FusedBackend):
         self.device = f"cuda:{index}"
         self.precision = precision
         self._modules: dict[tuple[str, str], Any] = {}
-        with cupy.cuda.Device(index), self._memory():
+        self._compiling = threading.RLock()  # one compiles, the others wait: NVRTC takes them one by one anyway
+        self._out_of_memory = OutOfMemoryReported(cupy, self.device)
+        with cupy.cuda.Device(index), self._out_of_memory:
             facts = cupy.cuda.runtime.getDeviceProperties(index)
             self.multiprocessors = int(facts["multiProcessorCount"])
             self._streams = Streams(cupy)
             self._transfers = Transfers(cupy, self._streams.main)
             self.card = facts["name"].decode()
-            self._gemm = Gemm(self, device=index, card=self.card, workspace_size=WORKSPACE_SIZE)
+            # A cycle would leave streams, graphs and arrays to the collector, which destroys them when it likes.
+            self._gemm = Gemm(weakref.proxy(self), device=index, card=self.card, workspace_size=WORKSPACE_SIZE)
 
     def __repr__(self) -> str:
         return f"<chainrule backend {self.name} on {self.device}, {self.precision}>"
@@ -80,7 +86,7 @@ class CuPyBackend(FusedBackend):
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         cuda, own = self.xp.cuda, self._streams.main
-        with cuda.Device(self.index):
+        with cuda.Device(self.index), self._out_of_memory:
             outer = cuda.get_current_stream()
             if outer == own:
                 yield
@@ -109,19 +115,21 @@ class CuPyBackend(FusedBackend):
 
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """A CUDA graph of these launches: a function that puts it in this backend's stream."""
-        return self._streams.instantiate(launches)
+        with self.running():
+            return self._streams.instantiate(launches)
 
     def start(self, launch: Launch) -> None:
         with self.running():
             launch.start(self._streams.main_handle)
 
     def load_kernel(self, signature: kernels.Signature, variant: str) -> Callable[..., None]:
-        module = self._modules.get((signature.source, variant))
-        if module is None:
-            text = kernels.source_text(signature.source)
-            module = self.xp.RawModule(code=text, options=kernels.options(variant))
-            self._modules[signature.source, variant] = module
-        kernel = module.get_function(signature.kernel)
+        with self._compiling:
+            module = self._modules.get((signature.source, variant))
+            if module is None:
+                text = kernels.source_text(signature.source)
+                module = self.xp.RawModule(code=text, options=kernels.options(variant))
+                self._modules[signature.source, variant] = module
+            kernel = module.get_function(signature.kernel)
 
         def start(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...], stream: StreamHandle) -> None:
             kernel(grid, block, values)
@@ -134,12 +142,12 @@ class CuPyBackend(FusedBackend):
     # ---- memory -----------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        with self.running(), self._memory():
+        with self.running():
             return self.xp.empty(shape, dtype)  # CuPy's pool aligns to 512 bytes
 
     def upload(self, values: Any, dtype: Any = None) -> Array:
         xp = self.xp
-        with self.running(), self._memory():
+        with self.running():
             array = self._from_device(values)
             if array is None:
                 host = as_host_array(values)
@@ -173,7 +181,7 @@ class CuPyBackend(FusedBackend):
         host = np.ascontiguousarray(values, dtype=out.dtype).reshape(out.shape)
         # Parameters of members lie apart; `set` knows no memory with gaps.
         parts = [(host, out)] if out.flags.c_contiguous else zip(host, out, strict=True)
-        with self.running(), self._memory():
+        with self.running():
             for of_host, of_device in parts:
                 of_device.set(of_host, stream=self._streams.main)
             self._streams.main.synchronize()  # the copy reads the host's array, which the caller may free after this
@@ -193,15 +201,6 @@ class CuPyBackend(FusedBackend):
     def send(self, host: np.ndarray, *, out: Array) -> Transfer:
         with self.running():
             return self._transfers.send(host, out)
-
-    @contextlib.contextmanager
-    def _memory(self) -> Iterator[None]:
-        """CuPy's out of memory as an error that says how much there is."""
-        try:
-            yield
-        except self.xp.cuda.memory.OutOfMemoryError as error:
-            needed = getattr(error, "_size", None)
-            raise OutOfMemoryError(self.device, needed=needed, free=free_memory(self.xp)) from error
 
 
 def _restored(index: int, precision: str) -> CuPyBackend:

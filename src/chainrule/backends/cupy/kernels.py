@@ -155,7 +155,7 @@ def sources() -> list[str]:
 
 @functools.cache
 def signatures() -> dict[str, Signature]:
-    """Every kernel of every source, by name."""
+    """Every kernel of every source, by name. Threads that come first may each read the sources, and find the same."""
     found = {}
     for source in sources():
         text = re.sub(r"//[^\n]*", "", (HERE / source).read_text())

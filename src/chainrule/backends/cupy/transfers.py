@@ -7,6 +7,7 @@ Programming Guide, "Overlap of Data Transfer and Kernel Execution".
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class Transfers:
     def __init__(self, cupy: Any, main: Any) -> None:
         self._cupy, self._main = cupy, main
         self._stream: Any = None
+        self._lock = threading.Lock()
 
     def host_buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Page-locked memory: it returns to CuPy's pool when the array is gone."""
@@ -52,8 +54,9 @@ class Transfers:
     def send(self, host: np.ndarray, out: Array) -> Transfer:
         """See :meth:`Backend.send`."""
         event = self._cupy.cuda.Event
-        if self._stream is None:
-            self._stream = self._cupy.cuda.Stream(non_blocking=True)
+        with self._lock:  # two streams would not wait for each other's copies, nor each for what the other waits for
+            if self._stream is None:
+                self._stream = self._cupy.cuda.Stream(non_blocking=True)
         # What was asked for so far may still read or write `out`: the copy queues behind it. What comes later does not
         # wait for the copy until it is joined.
         self._stream.wait_event(self._main.record(event(disable_timing=True)))
@@ -61,14 +64,3 @@ class Transfers:
         # A blocking event: the host sleeps in `wait`, and would otherwise keep a core busy polling.
         copied = self._stream.record(event(block=True, disable_timing=True))
         return PinnedTransfer(self._main, copied, (host, out))
-
-
-def free_memory(cupy: Any) -> int:
-    """Bytes that CuPy could still hand out on the current device.
-
-    What the driver has free and what lies unused in CuPy's pool, as far as CUPY_GPU_MEMORY_LIMIT allows.
-    """
-    pool = cupy.get_default_memory_pool()
-    free = int(cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
-    limit = int(pool.get_limit())
-    return min(free, max(0, limit - int(pool.used_bytes()))) if limit else free

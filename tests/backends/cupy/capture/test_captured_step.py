@@ -19,7 +19,7 @@ from chainrule.backends.cupy.capture.streams import MAX_STREAMS
 from chainrule.errors import DeviceError
 from emulation.compiled import compiler_problem
 from emulation.simulated_cupy import simulated
-from emulation.streams import DEVICE, CudaError, Graph
+from emulation.streams import DEVICE, CudaError, Graph, Stream
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem() or "a compiler is there")
 
@@ -127,6 +127,43 @@ def test_the_capture_ends_although_a_launch_fails(device):
     assert steps_done(device, state) == 3
 
 
+def test_ctrl_c_as_a_capture_begins_ends_it(device, monkeypatch):
+    state = state_of(device)
+    device.tick(state)
+    launches = device.record(lambda: device.tick(state))
+    begin = Stream.begin_capture
+
+    def interrupted(self: Stream, mode: int | None = None) -> None:
+        begin(self, mode)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stream, "begin_capture", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        device.instantiate(launches)
+    assert not DEVICE.is_capturing
+    monkeypatch.undo()
+    device.instantiate(launches)()
+    assert steps_done(device, state) == 2
+
+
+def test_a_capture_within_a_capture_is_refused(device):
+    """A signal handler that predicts would wait for its own thread."""
+    state = state_of(device)
+    device.tick(state)
+    (launch,) = device.record(lambda: device.tick(state))
+    refused: list[str] = []
+
+    def start(stream: Any) -> None:
+        with pytest.raises(DeviceError) as caught:
+            device.instantiate([launch])
+        refused.append(caught.value.message)
+        launch.start(stream)
+
+    device.instantiate([launch._replace(start=start)])()
+    assert refused == ["a graph is captured within the capture of another"]
+    assert steps_done(device, state) == 2
+
+
 def _fail(stream: Any) -> None:
     raise RuntimeError("no launch today")
 
@@ -213,3 +250,28 @@ def test_what_the_caller_put_in_his_own_stream_comes_first(device):
             device.copy(device.upload(x), out=out)
         copied = out.get()
     np.testing.assert_array_equal(copied, np.arange(8).reshape(4, 2))
+
+
+def test_what_runs_side_by_side_has_workspaces_of_its_own(device):
+    """The first branch has that of eager work, in whose place a graph runs."""
+    states = [state_of(device) for _ in range(MAX_STREAMS + 2)]
+    handles: list[Any] = []
+
+    def noted(launch: Any) -> Any:
+        def start(stream: Any) -> None:
+            handles.append(stream)
+            launch.start(stream)
+
+        return launch._replace(start=start)
+
+    for state in states:
+        device.tick(state)
+    launches = device.record(lambda: [device.tick(state) for state in states])
+    device.start(noted(launches[0]))
+    device.instantiate([noted(launch) for launch in launches])
+    eager, *captured = handles
+    assert len(captured) == len(states)
+    assert len({(handle.stream, handle.workspace) for handle in captured}) == MAX_STREAMS
+    assert len({handle.workspace for handle in captured}) == MAX_STREAMS
+    assert eager.workspace in {handle.workspace for handle in captured}
+    assert eager.stream not in {handle.stream for handle in captured}

@@ -31,6 +31,7 @@ class Launcher(ReferenceBackend):
     multiprocessors = 132  # of an H100 or H200; an implementation that has a device asks it
 
     def __init__(self) -> None:
+        # Of two threads that ask for a kernel for the first time both may load it: either is right, one is kept.
         self._kernels: dict[tuple[str, str], Callable[..., None]] = {}
         # Threads share a backend: each records its own steps and has its own scratch memory.
         self._local = threading.local()

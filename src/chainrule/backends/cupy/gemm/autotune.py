@@ -138,7 +138,7 @@ class GemmAutotuner:
         self._file = ChoiceFile(directory or cache_directory())
         self._plans: dict[MatrixProduct, PlannedProduct] = {}
         self._of_members: dict[MatrixProduct, PlannedProduct | None] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may multiply while its own thread has it
 
     def __contains__(self, product: MatrixProduct) -> bool:
         """Whether :meth:`plan`, or :meth:`plan_of_members`, has its answer already and would start nothing."""
@@ -168,6 +168,7 @@ class GemmAutotuner:
         not be, bit for bit, the net that is trained alone.
         """
         if product not in self._of_members:
+            # Of two threads that get here both make a plan, with one algorithm, and the later one is kept.
             algorithm = self.plan(product.of_one).algorithm
             assert algorithm is not None
             plan: PlannedProduct | None = self.library.plan(product, self.device)

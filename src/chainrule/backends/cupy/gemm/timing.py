@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any, Final
 
 import numpy as np
@@ -23,27 +24,36 @@ def run(plan: PlannedProduct, addresses: tuple[int, ...], stream: StreamHandle) 
     plan.run(*addresses, stream=stream.stream, workspace=stream.workspace, workspace_size=stream.workspace_size)
 
 
+class _Held(threading.local):
+    """What a thread multiplies: another, which has done with its product, must not free it."""
+
+    product: MatrixProduct | None = None
+    arrays: tuple[Array, ...] = ()
+
+
 class GemmTimer:
     """Seconds that a plan takes on the device, on random numbers: on zeros a GPU draws less power and runs faster.
 
     Several runs are captured in one graph, or the time of a small product would be that of its launch by the host.
+    What other threads do on the device meanwhile counts too.
     """
 
     def __init__(self, backend: Launcher) -> None:
         self._backend = backend
-        self._product: MatrixProduct | None = None
-        self._arrays: tuple[Array, ...] = ()
+        self._held = _Held()
 
     def __call__(self, plan: PlannedProduct) -> float:
         backend, cuda = self._backend, self._backend.xp.cuda
-        if plan.product != self._product:
-            self._arrays = self._make(plan.product)
-            self._product = plan.product
-        addresses = [address(array) for array in self._arrays]
+        held = self._held
+        if plan.product != held.product:
+            held.arrays = self._make(plan.product)
+            held.product = plan.product
+        arrays = held.arrays
+        addresses = [address(array) for array in arrays]
         addresses += [0] * (4 - len(addresses))
 
         start = functools.partial(run, plan, tuple(addresses))
-        one = Launch(("product",), start, (), ((0, 1),), self._arrays)  # all write one place, so they run in turn
+        one = Launch(("product",), start, (), ((0, 1),), arrays)  # all write one place, so they run in turn
         with backend.running():
             backend.start(one)  # the first run of an algorithm loads its kernel, which a capture refuses
             replay = backend.instantiate([one] * RUNS)
@@ -57,8 +67,8 @@ class GemmTimer:
         return float(cuda.get_elapsed_time(begin, end)) / 1e3 / RUNS
 
     def release(self) -> None:
-        """Free the arrays of the last product: they may be as large as a batch's."""
-        self._product, self._arrays = None, ()
+        """Free the arrays of the last product that this thread timed: they may be as large as a batch's."""
+        self._held.product, self._held.arrays = None, ()
 
     def _make(self, product: MatrixProduct) -> tuple[Array, ...]:
         dtypes = {name: dtype for dtype, name in VARIANT_OF.items()}
