@@ -70,7 +70,7 @@ class EmulatedBackend(FusedBackend):
 
         return start
 
-    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+    def multiply(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> None:
         def start(stream: StreamHandle) -> None:
             result = each_product(rounded(a, self.precision), rounded(b, self.precision))
             if bias is not None:
@@ -81,7 +81,7 @@ class EmulatedBackend(FusedBackend):
 
         reads = spans(a) + spans(b) + (() if bias is None else spans(bias))
         key = ("product", *(span(x) for x in (a, b, out)), a.strides, b.strides, relu, bias is not None)
-        return Launch(key, start, reads, spans(out), (a, b, out))
+        self.submit(Launch(key, start, reads, spans(out), (a, b, out)))
 
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         return CapturedStep(step, self).replay

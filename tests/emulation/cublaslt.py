@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import itertools
 import time
 from types import SimpleNamespace
@@ -50,6 +51,15 @@ def installed() -> cublaslt.Library:
         return cublaslt.load()
     except DeviceError as error:
         pytest.skip(error.message)
+
+
+def host_dll(kind: str) -> HostDll:
+    """With descriptors of the "installed" library, or skip; or of a "stand-in"."""
+    if kind == "stand-in":
+        return HostDll()
+    installed()
+    path = importlib.import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublasLt").abs_path
+    return HostDll(ctypes.CDLL(path))
 
 
 NUMPY_TYPES = {C["CUDA_R_32F"]: np.float32, C["CUDA_R_64F"]: np.float64, C["CUDA_R_16BF"]: np.uint16}

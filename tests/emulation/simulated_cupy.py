@@ -268,7 +268,7 @@ class SimulatedProduct:
         return [Algorithm(bytes([i] * 64), 0) for i in range(3)]
 
     def check(self, opaque: bytes) -> Algorithm | None:
-        return Algorithm(opaque, 0)
+        return Algorithm(opaque, 0) if len(opaque) == 64 else None
 
     def use(self, algorithm: Algorithm) -> None:
         self.algorithm = algorithm

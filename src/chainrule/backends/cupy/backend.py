@@ -128,8 +128,8 @@ class CuPyBackend(FusedBackend):
 
         return start
 
-    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        return self._gemm.launch(a, b, out, bias, relu)
+    def multiply(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> None:
+        self._gemm.multiply(a, b, out, bias, relu)
 
     # ---- memory -----------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ RELU_IN_EPILOGUE = True
 def matmul(self: Launcher, a: Array, b: Array, *, out: Array) -> None:
     if not _are_matrices(a, b, out):
         raise NotFusedError(f"a product {a.shape} @ {b.shape} of {a.dtype}")
-    self.submit(self.gemm(a, b, out, None, False))
+    self.multiply(a, b, out, None, False)
 
 
 @with_fallback
@@ -82,11 +82,11 @@ def dense(self: Launcher, x: Array, W: Array, b: Array, activation: ActivationNa
     if y.dtype in BIAS_IN_EPILOGUE:
         apart = address(z) != address(y)
         relu = activation == "relu" and not apart and RELU_IN_EPILOGUE
-        self.submit(self.gemm(x, W, z, _aligned(self, b), relu))
+        self.multiply(x, W, z, _aligned(self, b), relu)
         if not relu:
             self.activate(activation, z, out=y)
     else:
-        self.submit(self.gemm(x, W, y, None, False))
+        self.multiply(x, W, y, None, False)
         _bias_activate(self, activation, y, b, z=z, y=y)
 
 

@@ -19,16 +19,12 @@ from chainrule.backends.cupy.gemm import cublaslt
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm, CublasLtError, Library, PlannedProduct
 from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct, alignment
 from chainrule.errors import DeviceError, ShapeError
-from emulation.cublaslt import C, HostDll, from_bf16, installed, to_bf16
+from emulation.cublaslt import C, HostDll, from_bf16, host_dll, installed, to_bf16
 
 
 @pytest.fixture(params=["stand-in", "installed"])
 def dll(request) -> HostDll:
-    if request.param == "stand-in":
-        return HostDll()
-    installed()  # or skip
-    path = importlib.import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublasLt").abs_path
-    return HostDll(ctypes.CDLL(path))
+    return host_dll(request.param)
 
 
 @pytest.fixture

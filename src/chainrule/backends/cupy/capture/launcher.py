@@ -46,8 +46,8 @@ class Launcher(ReferenceBackend):
         """``start(grid, block, values, stream)`` of a kernel."""
 
     @abc.abstractmethod
-    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        """out = a @ b, then + bias if there is one, then max(., 0) if ``relu``."""
+    def multiply(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> None:
+        """Launch out = a @ b, then + bias if there is one, then max(., 0) if ``relu``."""
 
     @abc.abstractmethod
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:

@@ -12,9 +12,9 @@ from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.gemm import cublaslt
 from chainrule.backends.cupy.gemm.autotune import GemmAutotuner
-from chainrule.backends.cupy.gemm.cublaslt import PlannedProduct
+from chainrule.backends.cupy.gemm.launching import Plan, multiply
 from chainrule.backends.cupy.gemm.matrix_product import Epilogue, MatrixProduct, alignment
-from chainrule.backends.cupy.gemm.timing import GemmTimer, run
+from chainrule.backends.cupy.gemm.timing import GemmTimer
 from chainrule.backends.cupy.kernels import VARIANT_OF
 from chainrule.backends.cupy.members import stride
 from chainrule.errors import DeviceError, ShapeError
@@ -109,7 +109,12 @@ class Gemm:
             _log.warning("products go through CuPy and steps are not captured: %s", error.message)
         else:
             self._autotuner = GemmAutotuner(
-                library, device=device, card=card, workspace_size=workspace_size, timer=self._timer
+                library,
+                device=device,
+                card=card,
+                multiprocessors=backend.multiprocessors,
+                workspace_size=workspace_size,
+                timer=self._timer,
             )
 
     @property
@@ -117,28 +122,23 @@ class Gemm:
         """Whether a product may be part of a CUDA graph."""
         return self._autotuner is not None
 
-    def launch(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        """out = a @ b, then + bias and max(., 0) if asked for.   a (m, k), b (k, n), out (m, n), bias (n,).
+    def multiply(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> None:
+        """Launch out = a @ b, then + bias and max(., 0) if asked for.   a (m, k), b (k, n), out (m, n), bias (n,).
 
         With a model axis, the product of each member: one call of cublasLt, or one after the other.
         """
-        reads = spans(a) + spans(b) + (() if bias is None else spans(bias))
         arrays = (a, b, out) if bias is None else (a, b, out, bias)
         if self._autotuner is None:
             start = functools.partial(self._through_cupy, a, b, out, bias, relu)
-            return Launch(("CuPy",), start, reads, spans(out), arrays)
+            reads = spans(a) + spans(b) + (() if bias is None else spans(bias))
+            self._backend.submit(Launch(("CuPy",), start, reads, spans(out), arrays))
+            return
         epilogue: Epilogue = "none" if bias is None else "relu_bias" if relu else "bias"
         product = describe_product(a, b, out, self._backend.precision, epilogue, bias)
-        addresses = (address(a), address(b), address(out), 0 if bias is None else address(bias))
-        plan = self._plan(self._autotuner, product)
-        if plan is None:
-            one = self._autotuner.plan(product.of_one)
-            start = functools.partial(_run_one_by_one, one, _addresses_of_members(product, arrays, addresses))
-        else:
-            start = functools.partial(run, plan, addresses)
-        return Launch(("product", product, *addresses), start, reads, spans(out), arrays)
+        multiply(self._backend, product, self._plan(self._autotuner, product), arrays)
 
-    def _plan(self, autotuner: GemmAutotuner, product: MatrixProduct) -> PlannedProduct | None:
+    def _plan(self, autotuner: GemmAutotuner, product: MatrixProduct) -> Plan:
+        """The plan of a product, or if its members cannot be one call that of one of them."""
         plan = autotuner.plan if product.members == 1 else autotuner.plan_of_members
         if product in autotuner:
             return plan(product)
@@ -158,16 +158,3 @@ class Gemm:
             xp.add(out, bias[..., None, :], out=out)
         if relu:
             xp.maximum(out, 0, out=out)
-
-
-def _addresses_of_members(
-    product: MatrixProduct, arrays: tuple[Array, ...], addresses: tuple[int, ...]
-) -> list[tuple[int, ...]]:
-    strides = (product.a_stride, product.b_stride, product.out_stride, product.bias_stride)
-    steps = [elements * array.itemsize for elements, array in zip(strides, arrays, strict=False)] + [0]
-    return [tuple(at + j * step for at, step in zip(addresses, steps, strict=False)) for j in range(product.members)]
-
-
-def _run_one_by_one(plan: PlannedProduct, addresses: list[tuple[int, ...]], stream: StreamHandle) -> None:
-    for of_member in addresses:
-        run(plan, of_member, stream)

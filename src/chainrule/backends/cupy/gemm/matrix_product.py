@@ -9,6 +9,7 @@ from chainrule.errors import DeviceError, ShapeError
 Dtype: TypeAlias = Literal["float32", "float64", "bf16"]
 Epilogue: TypeAlias = Literal["none", "bias", "relu_bias"]
 
+ITEM_SIZES: Final = {"float32": 4, "float64": 8, "bf16": 2}  # bytes of an element
 LARGEST_ALIGNMENT: Final = 16  # bytes per load; slices of one array that differ beyond it are one product, tuned once
 EPILOGUES: Final = ("none", "bias", "relu_bias")
 

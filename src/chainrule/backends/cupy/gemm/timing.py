@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
-from chainrule.backends.capture.memory import address
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy.capture.launcher import Launcher
-from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
-from chainrule.backends.cupy.gemm.cublaslt import PlannedProduct
+from chainrule.backends.cupy.gemm.launching import Plan, multiply
 from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from chainrule.backends.cupy.kernels import VARIANT_OF
 
 RUNS: Final = 10  # per graph that is timed
-
-
-def run(plan: PlannedProduct, addresses: tuple[int, ...], stream: StreamHandle) -> None:
-    """Queue a planned product, with the stream's workspace."""
-    plan.run(*addresses, stream=stream.stream, workspace=stream.workspace, workspace_size=stream.workspace_size)
 
 
 class GemmTimer:
@@ -34,19 +28,18 @@ class GemmTimer:
         self._product: MatrixProduct | None = None
         self._arrays: tuple[Array, ...] = ()
 
-    def __call__(self, plan: PlannedProduct) -> float:
-        backend, cuda = self._backend, self._backend.xp.cuda
+    def __call__(self, plan: Plan) -> float:
         if plan.product != self._product:
             self._arrays = self._make(plan.product)
             self._product = plan.product
-        addresses = [address(array) for array in self._arrays]
-        addresses += [0] * (4 - len(addresses))
+        return self.seconds(functools.partial(multiply, self._backend, plan.product, plan, self._arrays))
 
-        start = functools.partial(run, plan, tuple(addresses))
-        one = Launch(("product",), start, (), ((0, 1),), self._arrays)  # all write one place, so they run in turn
+    def seconds(self, step: Callable[[], None]) -> float:
+        """How long the launches of ``step`` take; what one run of it writes the next one writes too, so in turn."""
+        backend, cuda = self._backend, self._backend.xp.cuda
         with backend.running():
-            backend.start(one)  # the first run of an algorithm loads its kernel, which a capture refuses
-            replay = backend.instantiate([one] * RUNS)
+            step()  # the first run loads kernels and makes scratch memory, which a capture refuses
+            replay = backend.instantiate(backend.record(step) * RUNS)
             stream = cuda.get_current_stream()
             begin, end = cuda.Event(), cuda.Event()
             replay()
