@@ -42,7 +42,7 @@ ROUNDS: Final = 7  # times that each is timed, all of them in turn, so that a cl
 GAIN: Final = 0.03  # by how much faster a later guess must be than an earlier one
 
 NAMES_ON_FILE: Final = {"a_transposed": "a_turned", "b_transposed": "b_turned"}  # fields that have another name there
-OF_MEMBERS: Final = {"members", "a_stride", "b_stride", "out_stride", "bias_stride"}  # what is chosen is that of one
+OF_MEMBERS: Final = {"members", "a_stride", "b_stride", "out_stride", "bias_stride", "signs_stride"}  # not of one
 
 
 class Choice(NamedTuple):
@@ -96,7 +96,7 @@ class GemmAutotuner:
         self.multiprocessors = multiprocessors
         self.workspace_size = workspace_size
         self._timer = timer
-        self._file = ChoiceFile(directory or cache_directory())
+        self.file = ChoiceFile(directory or cache_directory())
         self._plans: dict[MatrixProduct, Plan] = {}
         self._of_members: dict[MatrixProduct, Plan] = {}
         self._lock = threading.Lock()
@@ -156,17 +156,22 @@ class GemmAutotuner:
         meanwhile = self._known(plan, key)  # another process may have been first, and has used its choice since
         if meanwhile is not None:
             return meanwhile
-        self._file.put(key, str(Choice(algorithm.opaque, best.length if isinstance(best, SplitProduct) else 0)))
+        self.file.put(key, str(Choice(algorithm.opaque, best.length if isinstance(best, SplitProduct) else 0)))
         return best, algorithm
 
     def _key(self, product: MatrixProduct) -> str:
         fields: dict[str, Any] = {name: value for name, value in product._asdict().items() if name not in OF_MEMBERS}
-        text = " ".join(f"{NAMES_ON_FILE.get(name, name)}={value}" for name, value in fields.items())
-        return f"{self.card}, cublasLt {self.library.version}, workspace {self.workspace_size}: {text}"
+        if not product.signs_step:  # a key from before there were any
+            del fields["signs_step"]
+        return self.key(" ".join(f"{NAMES_ON_FILE.get(name, name)}={value}" for name, value in fields.items()))
+
+    def key(self, what: str) -> str:
+        """The key on file of a choice that holds for this card, library and workspace."""
+        return f"{self.card}, cublasLt {self.library.version}, workspace {self.workspace_size}: {what}"
 
     def _known(self, plan: Plan, key: str) -> Candidate | None:
         """The way on file, if there is one and it still fits."""
-        text = self._file.get(key)
+        text = self.file.get(key)
         choice = None if text is None else Choice.of(text)
         if choice is None:
             return None

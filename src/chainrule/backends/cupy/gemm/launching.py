@@ -13,35 +13,29 @@ from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.gemm.cublaslt import PlannedProduct
-from chainrule.backends.cupy.gemm.matrix_product import ITEM_SIZES, MatrixProduct
+from chainrule.backends.cupy.gemm.matrix_product import ITEM_SIZES, MatrixProduct, ProductArrays
 from chainrule.backends.cupy.gemm.split_product import SplitProduct
-from chainrule.backends.cupy.kernels import VARIANT_OF
+from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
 
 Plan: TypeAlias = PlannedProduct | SplitProduct
 
-THREADS: Final = 256  # of a block of sum_of_parts, which has ELEMENTS of the result
-ELEMENTS: Final = 32
+THREADS: Final = 256  # of a block
+ELEMENTS: Final = 32  # of the result, of a block of sum_of_parts
 
 
-def multiply(backend: Launcher, product: MatrixProduct, plan: Plan, arrays: Sequence[Array]) -> None:
-    """Launch ``product`` of these arrays: a, b, out and, if it has one, the bias.
-
-    ``plan`` is that of the product, or of one of its members, which are then computed one after the other.
-    """
+def multiply(backend: Launcher, product: MatrixProduct, plan: Plan, arrays: ProductArrays) -> None:
+    """Launch ``product`` of these arrays, by a plan of it or of one of its members, computed one after the other."""
     if isinstance(plan, SplitProduct):
-        a, b, out = arrays
-        _multiply_in_parts(backend, product, plan, a, b, out)
+        _multiply_in_parts(backend, product, plan, arrays)
         return
-    a, b, out, *bias = arrays
-    addresses = [address(array) for array in arrays]
+    addresses = [0 if array is None else address(array) for array in arrays]
     start = functools.partial(_run_each, plan, _addresses_of_members(product, plan.product, addresses))
-    reads = spans(a) + spans(b) + (spans(bias[0]) if bias else ())
-    backend.submit(Launch(("product", product, *addresses), start, reads, spans(out), tuple(arrays)))
+    reads, writes = arrays.spans(product.epilogue)
+    backend.submit(Launch(("product", product, *addresses), start, reads, writes, arrays.present))
 
 
-def _multiply_in_parts(
-    backend: Launcher, product: MatrixProduct, plan: SplitProduct, a: Array, b: Array, out: Array
-) -> None:
+def _multiply_in_parts(backend: Launcher, product: MatrixProduct, plan: SplitProduct, arrays: ProductArrays) -> None:
+    a, b, out, *_ = arrays
     members, count = product.members, product.m * product.n
     parts = backend.scratch((members, plan.parts, count), np.dtype(plan.accumulator), use="parts of products")
     addresses = [address(a), address(b), address(parts)]
@@ -68,6 +62,27 @@ def sum_of_parts(backend: Launcher, parts: Array, out: Array, *, out_stride: int
     )
 
 
+def relu_signs(backend: Launcher, y: Array, signs: Array) -> None:
+    """y = max(y, 0) and signs = [y > 0], as a product with the epilogue relu_aux_bias has them; a nan stays one.
+
+    y (..., n, width), signs (..., n, bytes), C-contiguous.
+    """
+    columns = y.shape[-1]
+    rows, bytes_used = y.size // columns, -(-columns // 8)
+    backend.launch(
+        "relu_signs",
+        VARIANT_OF[y.dtype],
+        (min(-(-rows * bytes_used // THREADS), 8 * backend.multiprocessors),),
+        (THREADS,),
+        y=y,
+        signs=signs,
+        rows=rows,
+        columns=columns,
+        step=signs.shape[-1],
+        vector=columns * y.dtype.itemsize % ACCESS == 0 and address(y) % ACCESS == 0,
+    )
+
+
 def _addresses_of_members(
     product: MatrixProduct, planned: MatrixProduct, addresses: Sequence[int]
 ) -> list[tuple[int, ...]]:
@@ -76,6 +91,7 @@ def _addresses_of_members(
     strides = (product.a_stride, product.b_stride, product.out_stride, product.bias_stride)
     dtypes = (product.operands, product.operands, product.result, product.result)
     steps = [stride * ITEM_SIZES[dtype] for stride, dtype in zip(strides, dtypes, strict=True)]
+    steps.append(product.signs_stride // 8)
     return [tuple(at + j * step for at, step in zip(addresses, steps, strict=False)) for j in range(runs)]
 
 

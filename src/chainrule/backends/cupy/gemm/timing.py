@@ -8,13 +8,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from chainrule.backends.contract.backend import BF16, Array
+from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.gemm.launching import Plan, multiply
-from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
+from chainrule.backends.cupy.gemm.matrix_product import Dtype, MatrixProduct, ProductArrays
 from chainrule.backends.cupy.kernels import VARIANT_OF
 
 RUNS: Final = 10  # per graph that is timed
+DTYPE_OF: Final = {name: dtype for dtype, name in VARIANT_OF.items()}
+
+
+def widened(values: np.ndarray) -> np.ndarray:
+    """What was downloaded, BF16 as float32."""
+    return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32) if values.dtype == BF16 else values
 
 
 class GemmTimer:
@@ -26,13 +32,14 @@ class GemmTimer:
     def __init__(self, backend: Launcher) -> None:
         self._backend = backend
         self._product: MatrixProduct | None = None
-        self._arrays: tuple[Array, ...] = ()
+        self._arrays: ProductArrays | None = None
 
     def __call__(self, plan: Plan) -> float:
-        if plan.product != self._product:
-            self._arrays = self._make(plan.product)
+        arrays = self._arrays
+        if arrays is None or plan.product != self._product:
+            arrays = self._arrays = self._make(plan.product)
             self._product = plan.product
-        return self.seconds(functools.partial(multiply, self._backend, plan.product, plan, self._arrays))
+        return self.seconds(functools.partial(multiply, self._backend, plan.product, plan, arrays))
 
     def seconds(self, step: Callable[[], None]) -> float:
         """How long the launches of ``step`` take; what one run of it writes the next one writes too, so in turn."""
@@ -51,21 +58,25 @@ class GemmTimer:
 
     def release(self) -> None:
         """Free the arrays of the last product: they may be as large as a batch's."""
-        self._product, self._arrays = None, ()
+        self._product, self._arrays = None, None
 
-    def _make(self, product: MatrixProduct) -> tuple[Array, ...]:
-        dtypes = {name: dtype for dtype, name in VARIANT_OF.items()}
-        sizes = [(product.m * product.k, product.operands), (product.k * product.n, product.operands)]
-        sizes.append((product.m * product.n, product.result))
-        if product.epilogue != "none":
-            sizes.append((product.n, product.result))
-        return tuple(self._random(size, dtypes[name]) for size, name in sizes)
+    def _make(self, product: MatrixProduct) -> ProductArrays:
+        m, n, k = product.m, product.n, product.k
+        signs = self._backend.empty((m * product.signs_step // 8,), np.uint8) if product.has_signs else None
+        return ProductArrays(
+            self.random((m * k,), product.operands),
+            self.random((k * n,), product.operands),
+            self.random((m * n,), product.result),
+            self.random((n,), product.result) if product.has_bias else None,
+            signs,
+        )
 
-    def _random(self, size: int, dtype: np.dtype) -> Any:
-        backend = self._backend
-        out = backend.empty((size,), dtype)
+    def random(self, shape: tuple[int, ...], name: Dtype) -> Any:
+        """Numbers between -1 and 1."""
+        backend, dtype = self._backend, DTYPE_OF[name]
+        out = backend.empty(shape, dtype)
         with backend.running():
-            drawn = out if dtype != BF16 else backend.empty((size,), np.float32)
+            drawn = out if dtype != BF16 else backend.empty(shape, np.float32)
             backend.uniform((1, 2), (3, 4, 5), low=-1.0, high=1.0, out=drawn)
             if drawn is not out:
                 backend.copy(drawn, out=out)
