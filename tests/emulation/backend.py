@@ -15,14 +15,16 @@ import numpy as np
 
 from chainrule.backends.capture.captured_step import CapturedStep
 from chainrule.backends.capture.dependencies import dependencies
-from chainrule.backends.capture.memory import span, spans
+from chainrule.backends.capture.memory import span
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launcher import DEFAULT_STREAM
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.fused import FusedBackend
+from chainrule.backends.cupy.gemm.matrix_product import Epilogue, ProductArrays
+from chainrule.backends.cupy.gemm.relu_border import ReluBorder
 from chainrule.backends.numpy.backend import NumPyBackend
-from emulation.compiled import compiler_problem, each_product, kernel, narrow, rounded, widen
+from emulation.compiled import compiler_problem, each_product, kernel, narrow, packed, rounded, unpacked, widen
 
 __all__ = ["EmulatedBackend", "compiler_problem", "narrow", "widen"]
 
@@ -33,6 +35,7 @@ class EmulatedBackend(FusedBackend):
     name = "emulated"
     device = "cpu"
     xp = np
+    fuses_borders = False  # a device times it
 
     def __init__(self, precision: str = "fp32", sanitizer: str = "none") -> None:
         super().__init__()
@@ -70,18 +73,31 @@ class EmulatedBackend(FusedBackend):
 
         return start
 
-    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
+    def multiply(self, arrays: ProductArrays, epilogue: Epilogue = "none") -> None:
+        a, b, out, bias, signs = arrays
+
         def start(stream: StreamHandle) -> None:
             result = each_product(rounded(a, self.precision), rounded(b, self.precision))
-            if bias is not None:
+            if epilogue in {"bias", "relu_bias", "relu_aux_bias"}:
                 result += (widen(bias) if bias.dtype == BF16 else bias)[..., None, :]
-            if relu:
+            if epilogue in {"relu_bias", "relu_aux_bias"}:
                 result = np.where(result < 0, 0, result)
+            elif epilogue in {"drelu", "drelu_bgrad"}:
+                result = result * unpacked(signs, out.shape[-1])
             out[...] = narrow(result.astype(np.float32)) if out.dtype == BF16 else result
+            if epilogue == "relu_aux_bias":
+                signs[...] = packed(result > 0, signs.shape[-1])
+            elif epilogue == "drelu_bgrad":
+                bias[...] = result.sum(axis=-2)
 
-        reads = spans(a) + spans(b) + (() if bias is None else spans(bias))
-        key = ("product", *(span(x) for x in (a, b, out)), a.strides, b.strides, relu, bias is not None)
-        return Launch(key, start, reads, spans(out), (a, b, out))
+        key = ("product", *(span(x) for x in arrays.present), a.strides, b.strides, epilogue)
+        self.submit(Launch(key, start, *arrays.spans(epilogue), arrays.present))
+
+    def fuses_relu(self, border: ReluBorder) -> bool:
+        return self.fuses_borders
+
+    def sums_in_product(self, border: ReluBorder) -> bool:
+        return self.fuses_borders and border.real == border.stored
 
     def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
         return CapturedStep(step, self).replay

@@ -154,3 +154,14 @@ def narrow(x: np.ndarray) -> np.ndarray:
     rounded_bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     rounded_bits = np.where(np.isnan(x), (bits >> 16) | 0x40, rounded_bits)
     return rounded_bits.astype(np.uint16).view(BF16).reshape(x.shape)
+
+
+def packed(signs: np.ndarray, width: int) -> np.ndarray:
+    """(..., columns) as bits, the first in the lowest of each byte, in rows of ``width`` bytes."""
+    bits = np.packbits(signs, axis=-1, bitorder="little")
+    return np.concatenate([bits, np.zeros((*bits.shape[:-1], width - bits.shape[-1]), np.uint8)], axis=-1)
+
+
+def unpacked(bits: np.ndarray, columns: int) -> np.ndarray:
+    """The first ``columns`` bits of each row."""
+    return np.unpackbits(bits, axis=-1, count=columns, bitorder="little")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import itertools
 import time
 from types import SimpleNamespace
@@ -25,7 +26,9 @@ C = {
     "CUBLASLT_MATMUL_DESC_COMPUTE_TYPE": 0, "CUBLASLT_MATMUL_DESC_SCALE_TYPE": 1,
     "CUBLASLT_MATMUL_DESC_POINTER_MODE": 2, "CUBLASLT_MATMUL_DESC_TRANSA": 3, "CUBLASLT_MATMUL_DESC_TRANSB": 4,
     "CUBLASLT_MATMUL_DESC_TRANSC": 5, "CUBLASLT_MATMUL_DESC_EPILOGUE": 7, "CUBLASLT_MATMUL_DESC_BIAS_POINTER": 8,
-    "CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE": 10, "CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE": 26,
+    "CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE": 10, "CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER": 11,
+    "CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD": 12, "CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE": 13,
+    "CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE": 26,
     "CUBLASLT_MATRIX_LAYOUT_TYPE": 0, "CUBLASLT_MATRIX_LAYOUT_ORDER": 1, "CUBLASLT_MATRIX_LAYOUT_ROWS": 2,
     "CUBLASLT_MATRIX_LAYOUT_COLS": 3, "CUBLASLT_MATRIX_LAYOUT_LD": 4, "CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT": 5,
     "CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET": 6,
@@ -34,6 +37,7 @@ C = {
     "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES": 6, "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES": 7,
     "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES": 8,
     "CUBLASLT_EPILOGUE_DEFAULT": 1, "CUBLASLT_EPILOGUE_RELU": 2, "CUBLASLT_EPILOGUE_BIAS": 4,
+    "CUBLASLT_EPILOGUE_RELU_AUX_BIAS": 134, "CUBLASLT_EPILOGUE_DRELU": 136, "CUBLASLT_EPILOGUE_DRELU_BGRAD": 152,
     "CUBLASLT_REDUCTION_SCHEME_INPLACE": 1, "CUBLASLT_ORDER_COL": 0, "CUBLASLT_POINTER_MODE_HOST": 0,
     "CUDA_R_32F": 0, "CUDA_R_64F": 1, "CUDA_R_16BF": 14, "CUBLAS_OP_N": 0, "CUBLAS_OP_T": 1,
     "CUBLAS_COMPUTE_32F": 68, "CUBLAS_COMPUTE_64F": 70, "CUBLAS_COMPUTE_32F_FAST_TF32": 77,
@@ -50,6 +54,15 @@ def installed() -> cublaslt.Library:
         return cublaslt.load()
     except DeviceError as error:
         pytest.skip(error.message)
+
+
+def host_dll(kind: str) -> HostDll:
+    """With descriptors of the "installed" library, or skip; or of a "stand-in"."""
+    if kind == "stand-in":
+        return HostDll()
+    installed()
+    path = importlib.import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublasLt").abs_path
+    return HostDll(ctypes.CDLL(path))
 
 
 NUMPY_TYPES = {C["CUDA_R_32F"]: np.float32, C["CUDA_R_64F"]: np.float64, C["CUDA_R_16BF"]: np.uint16}
@@ -122,7 +135,7 @@ class HostDll:
     def _defaults(self, name: str, *values: int) -> dict[int, bytes]:
         if "MatmulDesc" in name:
             numbers = {0: values[0], 1: values[1], 2: 0, 3: 0, 4: 0, 5: 0, 7: 1}
-            pointers = {8: bytes(8), 10: bytes(8), 26: b"\xff" * 4}
+            pointers = {8: bytes(8), 10: bytes(8), 11: bytes(8), 12: bytes(8), 13: bytes(8), 26: b"\xff" * 4}
             return {n: v.to_bytes(4, "little") for n, v in numbers.items()} | pointers
         if "MatrixLayout" in name:
             sizes = {0: (values[0], 4), 1: (0, 4), 2: (values[1], 8), 3: (values[2], 8), 4: (values[3], 8)}
@@ -209,15 +222,39 @@ class HostDll:
             x = x + factor * self._matrix(*c, j)[1]
         epilogue = attribute("EPILOGUE")
         if epilogue & C["CUBLASLT_EPILOGUE_BIAS"]:
-            kind = attribute("BIAS_DATA_TYPE")
-            kind = out_type if kind == -1 else kind
-            step = attribute("BIAS_BATCH_STRIDE", ctypes.c_int64) * np.dtype(NUMPY_TYPES[kind]).itemsize
-            bias = attribute("BIAS_POINTER", ctypes.c_void_p) + j * step
-            x = x + self._vector(bias, out.shape[0], kind)[:, np.newaxis]
+            x = x + self._of_bias(attribute, j, *out.shape[:1], out_type)[1][:, np.newaxis]
         if epilogue & C["CUBLASLT_EPILOGUE_RELU"]:
             x = np.maximum(x, 0)
+        if epilogue in {C["CUBLASLT_EPILOGUE_DRELU"], C["CUBLASLT_EPILOGUE_DRELU_BGRAD"]}:
+            x = x * np.unpackbits(self._of_signs(attribute, j, *out.shape), axis=1, bitorder="little")[:, : len(x)].T
+        elif epilogue == C["CUBLASLT_EPILOGUE_RELU_AUX_BIAS"]:
+            bits = np.packbits((x > 0).T, axis=1, bitorder="little")
+            self._of_signs(attribute, j, *out.shape)[:, : bits.shape[1]] = bits
         out[...] = to_bf16(x) if out.dtype == np.uint16 else x
+        if epilogue == C["CUBLASLT_EPILOGUE_DRELU_BGRAD"]:
+            total = x.sum(axis=1)
+            vector = self._of_bias(attribute, j, *out.shape[:1], out_type)[0]
+            vector[...] = to_bf16(total) if vector.dtype == np.uint16 else total
         return 0
+
+    def _of_bias(self, attribute: Any, j: int, length: int, out_type: int) -> tuple[np.ndarray, np.ndarray]:
+        """The memory of the bias of product ``j``, and its values."""
+        kind = attribute("BIAS_DATA_TYPE")
+        item = np.dtype(NUMPY_TYPES[out_type if kind == -1 else kind])
+        address = attribute("BIAS_POINTER", ctypes.c_void_p)
+        address += j * attribute("BIAS_BATCH_STRIDE", ctypes.c_int64) * item.itemsize
+        vector = np.frombuffer((ctypes.c_char * (length * item.itemsize)).from_address(address), item)
+        return vector, (from_bf16(vector) if item == np.uint16 else vector).astype(np.float64)
+
+    def _of_signs(self, attribute: Any, j: int, rows: int, columns: int) -> np.ndarray:
+        """The bytes of the bit mask of product ``j``: a row for each column of D, of LD bits."""
+        step, stride = (attribute(f"EPILOGUE_AUX_{x}", ctypes.c_int64) for x in ("LD", "BATCH_STRIDE"))
+        assert step % 128 == stride % 128 == 0
+        assert step >= rows
+        address = attribute("EPILOGUE_AUX_POINTER", ctypes.c_void_p) + j * stride // 8
+        assert address % 16 == 0
+        memory = (ctypes.c_char * (columns * step // 8)).from_address(address)
+        return np.frombuffer(memory, np.uint8).reshape(columns, step // 8)
 
     def _operand(self, address: int, layout: int, j: int, operation: int) -> np.ndarray:
         values = self._matrix(address, layout, j)[1]
@@ -236,8 +273,3 @@ class HostDll:
         strides = (item.itemsize, step * item.itemsize)
         view = np.ndarray((rows, columns), item, memory, strides=strides)
         return view, (from_bf16(view) if item == np.uint16 else view).astype(np.float64), kind
-
-    def _vector(self, address: int, length: int, kind: int) -> np.ndarray:
-        item = np.dtype(NUMPY_TYPES[kind])
-        vector = np.frombuffer((ctypes.c_char * (length * item.itemsize)).from_address(address), item)
-        return (from_bf16(vector) if item == np.uint16 else vector).astype(np.float64)

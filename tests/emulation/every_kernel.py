@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import math
 import os
 import sys
 import typing
@@ -29,7 +30,10 @@ from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.contract.target_losses import ElementwiseLossName
 from chainrule.backends.cupy import kernels, layers
-from chainrule.backends.cupy.capture.launches import Launch
+from chainrule.backends.cupy.gemm.launching import relu_signs, sum_of_parts
+from chainrule.backends.cupy.gemm.matrix_product import Epilogue, ProductArrays
+from chainrule.backends.cupy.gemm.relu_border import signs_bytes
+from chainrule.backends.cupy.members import stride
 from emulation import compiled
 from emulation.backend import EmulatedBackend, narrow
 from emulation.every_member import every_member
@@ -94,8 +98,12 @@ class ExactBackend(EmulatedBackend):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return np.empty(shape, dtype)
 
-    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        return Launch(("product",), lambda _: None, (), (), ())  # no kernel of ours
+    def multiply(self, arrays: ProductArrays, epilogue: Epilogue = "none") -> None:
+        """No kernel of ours, but for the sum of parts of k."""
+        out = arrays.out
+        count = out.shape[-2] * out.shape[-1]
+        parts = exact(np.ones((math.prod(out.shape[:-2]), 11, count)), np.float64 if out.dtype == float else np.float32)
+        sum_of_parts(self, parts, out, out_stride=stride(out, 2))
 
     def launch(self, kernel: str, *args: Any, **arguments: Any) -> None:
         if self.left[kernel]:
@@ -159,6 +167,8 @@ def every_method(be: ExactBackend, dtype: str, n: int, k: int, cases: Cases) -> 
         be.activation_backward(activation, some((n, k), stored), dy, dz=dy, db=db)
         be.activation_backward(activation, some((n, k), stored), dy, dz=some((n, k), stored), db=db)
         be.matmul_activation_backward(y, W, activation, some((n, k), stored), out=dy, db=db)
+    relu_signs(be, y, np.empty((n, 16), np.uint8))
+    relu_signs(be, some((n, k), stored), np.empty((n, signs_bytes(k)), np.uint8))
     top = some((n, 7))
     be.dense(some((n, k), stored), W, some((7,)), "identity", z=top, y=top)
     be.matmul(some((n, k), stored).T, y, out=some((k, 7)))

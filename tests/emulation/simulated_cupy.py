@@ -245,28 +245,40 @@ class SimulatedProduct:
         return [Algorithm(bytes([i] * 64), 0) for i in range(3)]
 
     def check(self, opaque: bytes) -> Algorithm | None:
-        return Algorithm(opaque, 0)
+        return Algorithm(opaque, 0) if len(opaque) == 64 else None
 
     def use(self, algorithm: Algorithm) -> None:
         self.algorithm = algorithm
 
     def run(
-        self, a: int, b: int, out: int, bias: int = 0, *, stream: int, workspace: int = 0, workspace_size: int = 0
+        self,
+        a: int,
+        b: int,
+        out: int,
+        bias: int = 0,
+        signs: int = 0,
+        *,
+        stream: int,
+        workspace: int = 0,
+        workspace_size: int = 0,
     ) -> None:
         assert self.algorithm is not None
         assert min(workspace, workspace_size) > 0
+        assert ((bias != 0), (signs != 0)) == (self.product.has_bias, self.product.has_signs)
+        assert (bias | signs) % 16 == 0
         queue = next(s for s in DEVICE.streams if s.ptr == stream)
-        queue.push(lambda: self._multiply_each(a, b, out, bias))
+        queue.push(lambda: self._multiply_each(a, b, out, bias, signs))
 
-    def _multiply_each(self, a: int, b: int, out: int, bias: int) -> None:
+    def _multiply_each(self, *addresses: int) -> None:
         p = self.product
         size, of_result = ({"float32": 4, "float64": 8, "bf16": 2}[name] for name in (p.operands, p.result))
         steps = (p.a_stride * size, p.b_stride * size, p.out_stride * of_result, p.bias_stride * of_result)
+        steps = (*steps, p.signs_stride // 8)
         for j in range(p.members):
-            self._multiply(*(at + j * step for at, step in zip((a, b, out, bias), steps, strict=True)))
+            self._multiply(*(at + j * step for at, step in zip(addresses, steps, strict=True)))
 
     @np.errstate(all="ignore")  # a device overflows quietly
-    def _multiply(self, a: int, b: int, out: int, bias: int) -> None:
+    def _multiply(self, a: int, b: int, out: int, bias: int, signs: int) -> None:
         p = self.product
         dtypes = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64), "bf16": BF16}
         operands, result = dtypes[p.operands], dtypes[p.result]
@@ -274,13 +286,31 @@ class SimulatedProduct:
         right = array_at(b, (p.n, p.ldb) if p.b_transposed else (p.k, p.ldb), operands)
         left, right = (left.T if p.a_transposed else left), (right.T if p.b_transposed else right)
         sums = compiled.rounded(left, p.precision) @ compiled.rounded(right, p.precision)
-        if p.epilogue != "none":
-            addend = array_at(bias, (p.n,), result)
-            sums += compiled.widen(addend) if result == BF16 else addend
-        if p.epilogue == "relu_bias":
-            sums = np.where(sums < 0, 0, sums)
+        vector = array_at(bias, (p.n,), result) if p.has_bias else None
+        bits = array_at(signs, (p.m, p.signs_step // 8), np.dtype(np.uint8)) if p.has_signs else None
+        if p.epilogue in {"bias", "relu_bias", "relu_aux_bias"}:
+            sums += compiled.widen(vector) if result == BF16 else vector
+        if p.epilogue in {"relu_bias", "relu_aux_bias"}:
+            sums = self.relu(sums)
+        if p.epilogue == "relu_aux_bias":
+            bits[...] = compiled.packed(self.sign_of(sums), bits.shape[-1])
+        elif p.epilogue in {"drelu", "drelu_bgrad"}:
+            sums *= compiled.unpacked(bits, p.n)
         target = array_at(out, (p.m, p.ldout), result)
         target[...] = compiled.narrow(sums.astype(np.float32)) if result == BF16 else sums
+        if p.epilogue == "drelu_bgrad":
+            total = sums.sum(axis=0)
+            vector[...] = compiled.narrow(total.astype(np.float32)) if result == BF16 else total
+
+    @staticmethod
+    def relu(x: np.ndarray) -> np.ndarray:
+        """Nobody says whether a nan stays one."""
+        return np.where(x < 0, 0, x)
+
+    @staticmethod
+    def sign_of(x: np.ndarray) -> np.ndarray:
+        """What is written for the results of a ReLU: nobody says what it is for 0 and nan."""
+        return x > 0
 
 
 class SimulatedLibrary:

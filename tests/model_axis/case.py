@@ -19,7 +19,7 @@ ROWS, PARAMS, TOTALS = (N, C), (P,), (2, 3)
 WITHOUT_MODEL_AXIS = {
     "memory and execution": (
         "assign", "beside_others", "capture", "download", "empty", "execution", "fingerprint", "fitting", "free_memory",
-        "host_buffer", "keep", "returned", "running", "send", "storage", "synchronize", "upload",
+        "host_buffer", "keep", "returned", "running", "send", "signs_per_row", "storage", "synchronize", "upload",
     ),
     "what members share": ("copy_columns", "tick"),
     "one answer for all": ("first_nonfinite", "mean_of_members"),
@@ -50,6 +50,8 @@ def values(rng: np.random.Generator, shape: tuple[int, ...], kind: str, dtype: s
     if kind == "order":
         orders = [rng.permutation(shape[-1]) for _ in range(int(np.prod(shape[:-1])))]
         return np.array(orders, np.int64).reshape(shape)
+    if kind == "bits":
+        return np.zeros(shape, np.uint8)
     if kind == "ones":
         return np.ones(shape, np.float32)
     drawn = {

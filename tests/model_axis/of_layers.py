@@ -92,6 +92,18 @@ def _layers() -> Iterator[Case]:
         yield Case("activation_backward", activation_backward, backward, gradients, (), name)
         below = {"out": ((N, C), ""), "db": ((C,), "")}
         yield Case("matmul_activation_backward", matmul_activation_backward, across, below, (), name)
+
+    def across_a_border(be: Any, a: Any, j: int) -> None:
+        wanted = be.signs_per_row(N, C, OUT, C, activation="relu", dtype=a.db.dtype)
+        signs = a.signs if wanted else None
+        be.dense(a.x, a.W, a.b, "relu", z=a.y, y=a.y, signs=signs)
+        be.matmul_activation_backward(a.dz, a.V, "relu", a.y, out=a.out, db=a.db, signs=signs)
+
+    upper = {"dz": ((N, C), "normal"), "V": ((OUT, C), "normal"), "signs": ((N, 16), "bits")}
+    both = {"y": ((N, OUT), ""), "out": ((N, OUT), ""), "db": ((OUT,), "")}
+    for shared in ((), ("x",)):
+        what = f"of {'shared ' * bool(shared)}rows, and back with its signs"
+        yield Case("dense", across_a_border, layer | upper, both, shared, what)
     yield Case(
         "activation_backward",
         lambda be, a, j: be.activation_backward("tanh", a.saved, a.dy, dz=a.dy, db=a.db),

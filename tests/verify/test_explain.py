@@ -326,7 +326,7 @@ def test_a_wrong_kernel_shows_in_its_lines(monkeypatch, method, wrong):
 
     dense = NumPyBackend.dense
     if method == "activate":  # the forward pass of the net, not the one that it is checked with
-        monkeypatch.setattr(NumPyBackend, "dense", lambda *a, z, y: (dense(*a, z=z, y=y), y.__imul__(1.001))[0])
+        monkeypatch.setattr(NumPyBackend, "dense", lambda *a, y, **kw: (dense(*a, y=y, **kw), y.__imul__(1.001))[0])
     else:
         monkeypatch.setattr(NumPyBackend, method, scaled)
     found = {

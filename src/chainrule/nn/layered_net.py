@@ -15,6 +15,7 @@ from chainrule.backends.contract.backend import Array, Backend
 from chainrule.errors import OptionError
 from chainrule.host_memory import out_of_memory_hint, require_free_memory
 from chainrule.nn.arranged_layers import arranged, kinds_of, last_of
+from chainrule.nn.borders import with_signs
 from chainrule.nn.layers.base import Binding, Layer, Memory, Node, Use, parameter_shapes, vectors_of, walk
 from chainrule.nn.layers.dense import Dense
 from chainrule.nn.layers.fused import fused
@@ -265,7 +266,7 @@ class LayeredNet:
         be, k = self.backend, self.members
         nodes = self.nodes if keep_outputs else self.fused_nodes
         if training or keep_outputs:
-            memory = lay_out(be, self._memories(nodes, training=training), n, k)
+            memory = lay_out(be, self._memories(nodes, training=training, n=n), n, k)
         else:
             memory = self.prediction_plan.lay_out(be, n, k)
         state = new_state(be) if state is None else state
@@ -280,15 +281,15 @@ class LayeredNet:
         x = be.empty((self.members, n, self.n_in), dtype)
         if training:
             return SharedRows(x)
-        mean = functools.partial(self.loss.mean_of_members, be)
-        return SharedRows(x, mean, be.empty((n, self.n_out), self.dtype))
+        return SharedRows(x, functools.partial(self.loss.mean_of_members, be), be.empty((n, self.n_out), self.dtype))
 
     def memory_of(self, node: Node, *, training: bool) -> Memory:
         """What one of the layers asks for to work on a batch."""
         return node.layer.memory(node.n_in, Use(self.dtype, self.backend.storage(self.dtype), training, node.is_last))
 
-    def _memories(self, nodes: Sequence[Node], *, training: bool) -> dict[str, Memory]:
-        return {node.name: self.memory_of(node, training=training) for node in walk(nodes)}
+    def _memories(self, nodes: Sequence[Node], *, training: bool, n: int = 0) -> dict[str, Memory]:
+        memories = {node.name: self.memory_of(node, training=training) for node in walk(nodes)}
+        return with_signs(memories, nodes, self.backend, self.dtype, n) if training else memories
 
     @property
     def totals_dtype(self) -> Any:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chainrule.backends.contract.backend import HALTED, RUNNING, Array, Backend
+from chainrule.nn.borders import signs_at_borders, without_other_signs
 from chainrule.nn.layers.base import Binding, LayerPass, Node
 from chainrule.nn.layers.chain import Chain
 from chainrule.nn.layout import BatchMemory
@@ -72,6 +73,10 @@ class Pass:
         if n == self.n:
             return self
         memory = self._memory.first(n)
+        if self.training:  # fewer rows are another shape, in which something else may be faster
+            dtype = self._binding.parameters.layout.dtype
+            wanted = signs_at_borders(self._nodes, self.backend, dtype, n)
+            memory = memory._replace(rows=without_other_signs(memory.rows, wanted))
         return Pass(self._nodes, self._binding, memory, n, self._shared.first(n, memory.members))
 
     def parts(self, n: int) -> Iterator[tuple[slice, Pass]]:

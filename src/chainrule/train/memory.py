@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from chainrule.backends.contract.backend import Backend
 from chainrule.errors import OutOfMemoryError
 from chainrule.host_memory import MIN_CHECKED, free_host_memory, free_under_limits
+from chainrule.nn.borders import signs_at_borders
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.layers.base import Memory, walk
 from chainrule.nn.network import Network
@@ -29,14 +30,16 @@ def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
     """Bytes that one row of a batch takes while a net is trained; of an ensemble, one row of each member.
 
     batch buffers   x as gathered, targets, weights; and x as the first layer reads it, if that differs
-    each layer      what its ``memory`` says; a dense one y and dz, and z if its activation keeps that
+    each layer      what its ``memory`` says; a dense one y and dz, and z if its activation keeps that, or signs
     """
     be, dtype = net.backend, net.dtype
     pending, exact = bool(rows.pending), bool(net.codes())
     storage = (dtype if exact else be.storage(dtype)).itemsize
     gathered = batch_formats(be, rows.formats, pending=pending, dtype=dtype, exact=exact)
     total = sum(f.nbytes for f in gathered) + (net.n_in * storage if pending else 0)
-    return net.members * (total + sum(f.nbytes for memory in _layers_memory(net) for f in memory.rows.values()))
+    formats = [f for memory in _layers_memory(net) for f in memory.rows.values()]
+    formats += signs_at_borders(net.fused_nodes, be, dtype, None).values()
+    return net.members * (total + sum(f.nbytes for f in formats))
 
 
 def _layers_memory(net: Network) -> Iterator[Memory]:

@@ -147,6 +147,36 @@ def test_matmul_activation_backward(backend, memory, rng, dtype, u, activation):
         assert_within(memory.read(db), want.sum(axis=0), 2 * u * size.sum(axis=0), (n, n_in, n_out))
 
 
+@pytest.mark.parametrize("width", [1, 5, 128, 131])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_relu_across_the_border_of_two_layers(backend, memory, rng, dtype, u, width, zero, monkeypatch):
+    """With signs if the device wants any; those of the CUDA implementation that do not time it are told to."""
+    for question in {"fuses_relu", "sums_in_product"} & set(dir(backend)) if backend.device == "cpu" else ():
+        monkeypatch.setattr(backend, question, lambda border: True)
+    n, n_in, n_out = 9, 6, 4
+    x, W, b, dz, V = (
+        rng.normal(size=shape).astype(dtype)
+        for shape in ((n, n_in), (n_in, width), (width,), (n, n_out), (width, n_out))
+    )
+    x[3], b[:1] = 0, zero  # z is 0 there, and the gradient too
+    size = backend.signs_per_row(n, n_in, width, n_out, activation="relu", dtype=dtype)
+    assert size <= backend.signs_per_row(None, n_in, width, n_out, activation="relu", dtype=dtype)
+    assert backend.signs_per_row(n, n_in, width, n_out, activation="tanh", dtype=dtype) == 0
+    signs = memory.output((n, size), np.uint8) if size else None
+    y, out, db = memory.output((n, width), dtype), memory.output((n, width), dtype), memory.output((width,), dtype)
+    device_dz, device_V = memory.array(dz), memory.array(V)
+    backend.dense(memory.array(x), memory.array(W), memory.array(b), "relu", z=y, y=y, signs=signs)
+    backend.matmul_activation_backward(device_dz, device_V, "relu", y, out=out, db=db, signs=signs)
+    got, want = memory.read(y), exact_product(dz, V.T)
+    assert_within(
+        got, np.maximum(exact_product(x, W) + b, 0), 8 * u * (exact_product(np.abs(x), np.abs(W)) + np.abs(b))
+    )
+    assert got[3, 0] == 0
+    want, bound = want * (got > 0), 9 * u * exact_product(np.abs(dz), np.abs(V.T))
+    assert_within(memory.read(out), want, bound)
+    assert_within(memory.read(db), want.sum(axis=0), 2 * bound.sum(axis=0))
+
+
 @pytest.mark.parametrize("backend", ["numpy", "guarded"], indirect=True)
 @pytest.mark.parametrize(("n", "n_in", "n_out"), [(4, 3, 2), (1, 5, 1), (6, 1, 3)])
 def test_a_model_axis_before_the_others(backend, memory, rng, dtype, u, n, n_in, n_out):

@@ -18,7 +18,17 @@ def matmul(self: NumPyBackend, a: Array, b: Array, *, out: Array) -> None:
 
 
 @with_fallback
-def dense(self: NumPyBackend, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
+def dense(
+    self: NumPyBackend,
+    x: Array,
+    W: Array,
+    b: Array,
+    activation: ActivationName,
+    *,
+    z: Array,
+    y: Array,
+    signs: Array | None = None,
+) -> None:
     loops = LOOPS.layers
     known_dtype(z, y)
     self.matmul(x, W, out=z)

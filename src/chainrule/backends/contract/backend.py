@@ -47,7 +47,7 @@ own.
 * ``dense``: product, bias and activation (a GEMM epilogue on a GPU);
 * ``activation_backward``: activation gradient and its row sum, which is the bias gradient;
 * ``matmul_activation_backward``: the gradient that leaves a layer and the activation gradient of the layer below
-  (the DRELU_BGRAD epilogue of cublasLt); two lines in the reference;
+  (the DRELU epilogue of cublasLt, which needs ``signs``); two lines in the reference;
 * each loss with its own gradient;
 * ``scaled_dense``, ``encoded_dense`` and their gradients: factors of columns, or an encoding and factors, below a dense
   layer. A net binds to them if ``fuses`` says that this device has something faster than the layers one by one.

@@ -6,6 +6,7 @@ The rules that hold for all: :mod:`~chainrule.backends.contract.backend`.
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 from chainrule.backends.contract.arrays import ActivationName, Array
 
@@ -43,13 +44,37 @@ class LayerContract(abc.ABC):
         """
 
     @abc.abstractmethod
-    def dense(self, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
+    def dense(
+        self,
+        x: Array,
+        W: Array,
+        b: Array,
+        activation: ActivationName,
+        *,
+        z: Array,
+        y: Array,
+        signs: Array | None = None,
+    ) -> None:
         """z = x @ W + b,   y = act(z).   x (n, n_in), W (n_in, n_out), b (n_out,), z and y (n, n_out).
 
         ``b`` has the dtype of ``y``. ``z`` may be ``y`` (and is, if there is no backward pass or the derivative is a
         function of the output: no memory is spent on what is not read). Apart, y is act of the z that is kept, in its
         dtype.
+
+        ``signs`` is memory that :meth:`signs_per_row` asked for, if it did, and z is y. What is written there is for
+        :meth:`matmul_activation_backward` of the same implementation alone.
         """
+
+    def signs_per_row(
+        self, rows: int | None, n_in: int, width: int, n_out: int, *, activation: ActivationName, dtype: Any
+    ) -> int:
+        """Bytes of ``signs`` per row, [y > 0] in a bit each, for a border of two dense layers; 0 if none are wanted.
+
+        The lower layer is y = act(x @ W + b) with x (rows, n_in), y (rows, width); the upper one has n_out columns. A
+        device that computes ``act`` and ``act'`` within the two products, and is faster by that, wants (rows, bytes) of
+        uint8. It may time it when first asked, outside a step. For ``rows`` of None: the most that it may want.
+        """
+        return 0
 
     @abc.abstractmethod
     def scaled_dense(
@@ -93,12 +118,21 @@ class LayerContract(abc.ABC):
 
     @abc.abstractmethod
     def matmul_activation_backward(
-        self, dz: Array, W: Array, activation: ActivationName, saved: Array, *, out: Array, db: Array
+        self,
+        dz: Array,
+        W: Array,
+        activation: ActivationName,
+        saved: Array,
+        *,
+        out: Array,
+        db: Array,
+        signs: Array | None = None,
     ) -> None:
         """out = (dz @ W.T) * act'(saved),   db = sum_rows(out).
 
         The backward pass across the border of two dense layers: dz (n, n_out) and W (n_in, n_out) belong to the upper
-        one, ``activation``, ``saved``, ``out`` (n, n_in) and ``db`` (n_in,) to the lower.
+        one, ``activation``, ``saved``, ``out`` (n, n_in), ``db`` (n_in,) and ``signs`` to the lower, whose
+        :meth:`dense` has written ``saved`` and the signs.
         """
 
     @abc.abstractmethod

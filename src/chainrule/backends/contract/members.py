@@ -15,11 +15,11 @@ from typing import Any, Final
 RANKS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
     {
         "matmul": {"a": 2, "b": 2, "out": 2},
-        "dense": {"x": 2, "W": 2, "b": 1, "z": 2, "y": 2},
+        "dense": {"x": 2, "W": 2, "b": 1, "z": 2, "y": 2, "signs": 2},
         "scaled_dense": {"x": 2, "scale": 1, "W": 2, "b": 1, "z": 2, "y": 2},
         "scaled_dense_backward": {"x": 2, "scale": 1, "W": 2, "dz": 2, "dW": 2, "dscale": 1, "dx": 2},
         "activation_backward": {"saved": 2, "dy": 2, "dz": 2, "db": 1},
-        "matmul_activation_backward": {"dz": 2, "W": 2, "saved": 2, "out": 2, "db": 1},
+        "matmul_activation_backward": {"dz": 2, "W": 2, "saved": 2, "out": 2, "db": 1, "signs": 2},
         "layer_norm": {"x": 2, "gain": 1, "bias": 1, "mean": 1, "inverse_std": 1, "y": 2},
         "layer_norm_backward": {
             "dy": 2, "x": 2, "gain": 1, "mean": 1, "inverse_std": 1, "dx": 2, "dgain": 1, "dbias": 1,

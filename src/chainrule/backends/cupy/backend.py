@@ -24,6 +24,8 @@ from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.capture.streams import WORKSPACE_SIZE, Streams
 from chainrule.backends.cupy.fused import FusedBackend
 from chainrule.backends.cupy.gemm.gemm import Gemm
+from chainrule.backends.cupy.gemm.matrix_product import Epilogue, ProductArrays
+from chainrule.backends.cupy.gemm.relu_border import ReluBorder
 from chainrule.backends.cupy.memory import OutOfMemoryReported, free_memory
 from chainrule.backends.cupy.transfers import Transfers
 from chainrule.backends.numpy.memory import as_host_array
@@ -136,8 +138,17 @@ class CuPyBackend(FusedBackend):
 
         return start
 
-    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        return self._gemm.launch(a, b, out, bias, relu)
+    def multiply(self, arrays: ProductArrays, epilogue: Epilogue = "none") -> None:
+        self._gemm.multiply(arrays, epilogue)
+
+    def keeps_nan(self, arrays: ProductArrays, epilogue: Epilogue) -> bool:
+        return self._gemm.keeps_nan(arrays, epilogue)
+
+    def fuses_relu(self, border: ReluBorder) -> bool:
+        return self._gemm.borders is not None and self._gemm.borders.fuses(border)
+
+    def sums_in_product(self, border: ReluBorder) -> bool:
+        return self._gemm.borders is not None and self._gemm.borders.sums_in_product(border)
 
     # ---- memory -----------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 Each operation is a function of the backend, in the file of its topic; its kernels are in the CUDA source beside it. An
 operation whose kernels do not know the given arguments (complex numbers, say) falls back to the reference
 implementation, outside a recorded step: see :mod:`~chainrule.backends.cupy.fallback`. What is not listed here
-(``copy_columns``, ``scale_and_shift``, ``first_nonfinite``, ``matmul_activation_backward``, ``scaled_dense``,
-``encoded_dense`` and the gradients of these two) is the reference's.
+(``copy_columns``, ``scale_and_shift``, ``first_nonfinite``, ``scaled_dense``, ``encoded_dense`` and the
+gradients of these two) is the reference's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class FusedBackend(Launcher):
     matmul = layers.matmul
     activate = layers.activate
     dense = layers.dense
+    signs_per_row = layers.signs_per_row
     activation_backward = layers.activation_backward
+    matmul_activation_backward = layers.matmul_activation_backward
     add = layers.add
 
     # layer_normalization.py, layer_normalization.cu

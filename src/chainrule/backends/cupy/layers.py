@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from chainrule.backends.capture.memory import address
 from chainrule.backends.contract.backend import BF16, ActivationName, Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.fallback import NotFusedError, with_fallback
+from chainrule.backends.cupy.gemm.launching import relu_signs
+from chainrule.backends.cupy.gemm.matrix_product import ProductArrays
+from chainrule.backends.cupy.gemm.relu_border import ReluBorder, signs_bytes
 from chainrule.backends.cupy.kernels import ACCESS, VARIANT_OF
 from chainrule.backends.cupy.members import blocks_of, ends, members_behind_another, stride
 from chainrule.backends.cupy.strips import (
@@ -32,9 +35,9 @@ ACTIVATIONS: Final = {  # the numbers in activations.cuh
 #
 # dtypes of results. For float64, which is not there for speed, cublasLt's documentation promises no epilogue.
 BIAS_IN_EPILOGUE = frozenset({np.dtype(np.float32), BF16})
-# Nothing says whether cublasLt's ReLU turns a nan into 0. If it does, a net whose weights are no longer finite may
-# continue with a finite loss, unnoticed, and this has to be False: one more launch per hidden layer.
-# `test_a_nan_goes_through_a_layer` asks the device.
+# Nothing says whether cublasLt's ReLU leaves a nan as it is, and a net whose weights are no longer finite must not
+# continue with a finite loss, unnoticed. So each product is asked (`Gemm.keeps_nan`), and one that does not is followed
+# by a kernel: one more launch per hidden layer. With False here no product has a ReLU, nor its derivative.
 RELU_IN_EPILOGUE = True
 
 # ---- forward --------------------------------------------------------------------------------------
@@ -44,7 +47,7 @@ RELU_IN_EPILOGUE = True
 def matmul(self: Launcher, a: Array, b: Array, *, out: Array) -> None:
     if not _are_matrices(a, b, out):
         raise NotFusedError(f"a product {a.shape} @ {b.shape} of {a.dtype}")
-    self.submit(self.gemm(a, b, out, None, False))
+    self.multiply(ProductArrays(a, b, out))
 
 
 @with_fallback
@@ -76,27 +79,70 @@ def _activate(self: Launcher, activation: ActivationName, z: Array, out: Array) 
 
 @members_behind_another("z", "y")
 @with_fallback
-def dense(self: Launcher, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array) -> None:
+def dense(
+    self: Launcher,
+    x: Array,
+    W: Array,
+    b: Array,
+    activation: ActivationName,
+    *,
+    z: Array,
+    y: Array,
+    signs: Array | None = None,
+) -> None:
     if not _are_matrices(x, W, z, y):
         raise NotFusedError(f"a layer {x.shape} @ {W.shape} of {x.dtype}")
-    if y.dtype in BIAS_IN_EPILOGUE:
-        apart = address(z) != address(y)
-        relu = activation == "relu" and not apart and RELU_IN_EPILOGUE
-        self.submit(self.gemm(x, W, z, _aligned(self, b), relu))
-        if not relu:
-            self.activate(activation, z, out=y)
-    else:
-        self.submit(self.gemm(x, W, y, None, False))
+    if y.dtype not in BIAS_IN_EPILOGUE:
+        self.multiply(ProductArrays(x, W, y))
         _bias_activate(self, activation, y, b, z=z, y=y)
+        return
+    product = ProductArrays(x, W, z, _aligned(self, b))
+    relu = _may_be_in_epilogue(activation, y) and address(z) == address(y)
+    with_signs = product._replace(signs=signs)
+    if relu and signs is not None and self.keeps_nan(with_signs, "relu_aux_bias"):
+        self.multiply(with_signs, "relu_aux_bias")
+    elif relu and signs is not None:
+        self.multiply(product, "bias")
+        relu_signs(self, y, signs)
+    elif relu and self.keeps_nan(product, "relu_bias"):
+        self.multiply(product, "relu_bias")
+    else:
+        self.multiply(product, "bias")
+        self.activate(activation, z, out=y)
+
+
+def signs_per_row(
+    self: Launcher, rows: int | None, n_in: int, width: int, n_out: int, *, activation: ActivationName, dtype: Any
+) -> int:
+    stored = self.storage(dtype)
+    if activation != "relu" or not RELU_IN_EPILOGUE or stored not in BIAS_IN_EPILOGUE:
+        return 0
+    if rows is not None:
+        border = ReluBorder(rows, n_in, width, n_out, VARIANT_OF[stored], VARIANT_OF[np.dtype(dtype)], self.precision)
+        if not self.fuses_relu(border):
+            return 0
+    return signs_bytes(width)
+
+
+def _may_be_in_epilogue(activation: ActivationName, y: Array) -> bool:
+    """Whether the activation that gives y, and its derivative, may be part of a product."""
+    return activation == "relu" and RELU_IN_EPILOGUE and y.dtype in BIAS_IN_EPILOGUE
 
 
 def _aligned(self: Launcher, b: Array) -> Array:
     """``b``, whose epilogue reads 16 bytes at a time; a copy if it, or that of a member, starts elsewhere."""
+    aligned = _in_aligned_memory(self, b)
+    if aligned is not b:
+        self.copy(b, out=aligned)
+    return aligned
+
+
+def _in_aligned_memory(self: Launcher, b: Array) -> Array:
+    """``b`` if it, or that of each member, starts at a multiple of 16 bytes; else memory that does."""
     if are_aligned(*ends(b, 1)):
         return b
     wide, n_out = ACCESS // b.dtype.itemsize, b.shape[-1]
     padded = self.scratch((*b.shape[:-1], -(-n_out // wide) * wide), b.dtype, use="aligned biases")
-    self.copy(b, out=padded[..., :n_out])
     return padded[..., :n_out]
 
 
@@ -177,6 +223,37 @@ def activation_backward(
         partials=self.scratch((members, splits, dy.shape[-1]), db.dtype, use="sums of strips") if several else None,
         tickets=self.zeroed_scratch((members, over.number), np.uint32, use="tickets of strips") if several else None,
     )
+
+
+@with_fallback
+def matmul_activation_backward(
+    self: Launcher,
+    dz: Array,
+    W: Array,
+    activation: ActivationName,
+    saved: Array,
+    *,
+    out: Array,
+    db: Array,
+    signs: Array | None = None,
+) -> None:
+    factor = W.swapaxes(-1, -2)
+    if signs is None or not _may_be_in_epilogue(activation, out):
+        self.matmul(dz, factor, out=out)
+        self.activation_backward(activation, saved, out, dz=out, db=db)
+    elif self.sums_in_product(_way_back(self, dz, out, db)):
+        sums = _in_aligned_memory(self, db)
+        self.multiply(ProductArrays(dz, factor, out, sums, signs), "drelu_bgrad")
+        if sums is not db:
+            self.copy(sums, out=db)
+    else:
+        self.multiply(ProductArrays(dz, factor, out, None, signs), "drelu")
+        self.activation_backward("identity", out, out, dz=out, db=db)  # db alone
+
+
+def _way_back(self: Launcher, dz: Array, out: Array, db: Array) -> ReluBorder:
+    rows, width = out.shape[-2:]
+    return ReluBorder(rows, 0, width, dz.shape[-1], VARIANT_OF[out.dtype], VARIANT_OF[db.dtype], self.precision)
 
 
 def _are_matrices(*arrays: Array) -> bool:

@@ -18,7 +18,15 @@ def activate(self: ArrayOperations, activation: ActivationName, z: Array, *, out
 
 
 def dense(
-    self: ArrayOperations, x: Array, W: Array, b: Array, activation: ActivationName, *, z: Array, y: Array
+    self: ArrayOperations,
+    x: Array,
+    W: Array,
+    b: Array,
+    activation: ActivationName,
+    *,
+    z: Array,
+    y: Array,
+    signs: Array | None = None,
 ) -> None:
     self.matmul(x, W, out=z)
     self.xp.add(z, b[..., None, :], out=z)
@@ -71,7 +79,15 @@ def activation_backward(
 
 
 def matmul_activation_backward(
-    self: ArrayOperations, dz: Array, W: Array, activation: ActivationName, saved: Array, *, out: Array, db: Array
+    self: ArrayOperations,
+    dz: Array,
+    W: Array,
+    activation: ActivationName,
+    saved: Array,
+    *,
+    out: Array,
+    db: Array,
+    signs: Array | None = None,
 ) -> None:
     self.matmul(dz, W.swapaxes(-1, -2), out=out)
     self.activation_backward(activation, saved, out, dz=out, db=db)

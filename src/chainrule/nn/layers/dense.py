@@ -105,7 +105,15 @@ class DensePass(LayerPass):
     """
 
     def __init__(
-        self, layer: Dense, name: str, binding: Binding, *, y: Array, z: Array = None, dz: Array = None
+        self,
+        layer: Dense,
+        name: str,
+        binding: Binding,
+        *,
+        y: Array,
+        z: Array = None,
+        dz: Array = None,
+        signs: Array = None,
     ) -> None:
         self.backend = binding.backend
         self.name = name
@@ -121,11 +129,12 @@ class DensePass(LayerPass):
         self.y, self.z = y, y if z is None else z
         self.dy = self.dz = dz
         self.saved = y if activation.saves == "output" else z
+        self.signs = signs  # if the layer above is dense too, and the backend wants them
 
     def forward(self, x: Array) -> Array:
         """y, keeping x for the backward pass."""
         self.x = x
-        self.backend.dense(x, self.W, self.b, self.activation, z=self.z, y=self.y)
+        self.backend.dense(x, self.W, self.b, self.activation, z=self.z, y=self.y, signs=self.signs)
         return self.y
 
     def backward(self, dx: Array | None) -> None:
@@ -149,5 +158,5 @@ class DensePass(LayerPass):
     def backward_into(self, below: DensePass) -> None:
         """dx = dz @ W.T, which is the ``dy`` of the dense layer below, and that layer's dz and db, in one call."""
         self.backend.matmul_activation_backward(
-            self.dz, self.W, below.activation, below.saved, out=below.dz, db=below.db
+            self.dz, self.W, below.activation, below.saved, out=below.dz, db=below.db, signs=below.signs
         )

@@ -14,14 +14,8 @@ import numpy as np
 import pytest
 
 from chainrule.backends.cupy.gemm import autotune, cublaslt
-from chainrule.backends.cupy.gemm.autotune import (
-    FILE_NAME,
-    OF_MEMBERS,
-    ROUNDS,
-    ChoiceFile,
-    GemmAutotuner,
-    cache_directory,
-)
+from chainrule.backends.cupy.gemm.autotune import OF_MEMBERS, ROUNDS, GemmAutotuner, cache_directory
+from chainrule.backends.cupy.gemm.choice_file import FILE_NAME, ChoiceFile
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm, CublasLtError
 from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
 from chainrule.errors import DeviceError, ShapeError
@@ -84,7 +78,7 @@ class Timer:
 
 
 def products_of(directory: Path, timer: Timer | None = None, *, library: Library | None = None, **changes: Any):
-    settings = {"device": 1, "card": "NVIDIA H200", "workspace_size": 4096, **changes}
+    settings = {"device": 1, "card": "NVIDIA H200", "multiprocessors": 132, "workspace_size": 4096, **changes}
     return GemmAutotuner(library or Library(), timer=timer or Timer(100, 90, 80), directory=directory, **settings)
 
 
@@ -128,9 +122,9 @@ def test_members_are_multiplied_by_the_algorithm_of_one_alone(tmp_path):
 def test_members_are_multiplied_one_by_one_if_the_algorithm_does_not_fit(tmp_path, needed):
     library = Library()
     tuner = products_of(tmp_path, library=library)
-    tuner.plan(PRODUCT)
+    one = tuner.plan(PRODUCT)
     library.fitting = {} if needed is None else {one.opaque: algorithm(1, needed) for one in library.found}
-    assert tuner.plan_of_members(PRODUCT._replace(members=2, out_stride=128 * 512)) is None
+    assert tuner.plan_of_members(PRODUCT._replace(members=2, out_stride=128 * 512)) is one
 
 
 def test_each_is_warmed_up_and_then_timed_in_turn(tmp_path):
@@ -250,8 +244,11 @@ def test_every_field_of_a_product_of_one_net_is_part_of_the_key(tmp_path, field)
 def test_the_names_on_file_stay_what_they_were(tmp_path):
     """A key of another text would be a product that is not on file: timed again, perhaps with other last bits."""
     key = products_of(tmp_path)._key(PRODUCT._replace(a_transposed=True))
-    assert " a_turned=True b_turned=False lda=784 " in key
-    assert "transposed" not in key
+    assert key == (
+        "NVIDIA H200, cublasLt 131000, workspace 4096: m=128 n=512 k=784 a_turned=True b_turned=False lda=784 ldb=512 "
+        "ldout=512 operands=float32 result=float32 precision=tf32 epilogue=relu_bias a_alignment=16 b_alignment=16 "
+        "out_alignment=16"
+    )
 
 
 def test_a_choice_that_no_longer_fits_is_made_anew(tmp_path):
@@ -318,7 +315,7 @@ def test_a_user_without_a_home_tunes_each_time(monkeypatch):
     timer = Timer(100, 90, 80)
     assert cache_directory() is None
     for count in (1, 2):
-        tuner = GemmAutotuner(Library(), device=0, card="", workspace_size=0, timer=timer)
+        tuner = GemmAutotuner(Library(), device=0, card="", multiprocessors=132, workspace_size=0, timer=timer)
         assert chosen(tuner) == 3
         assert len(timer.calls) == count * 3 * (1 + ROUNDS)
 
@@ -332,7 +329,7 @@ def test_where_the_file_lies(tmp_path, monkeypatch):
     assert cache_directory() == tmp_path / "xdg" / "chainrule"
     monkeypatch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path / "own"))
     assert cache_directory() == tmp_path / "own"
-    tuner = GemmAutotuner(Library(), device=0, card="", workspace_size=0, timer=Timer(1, 2, 3))
+    tuner = GemmAutotuner(Library(), device=0, card="", multiprocessors=132, workspace_size=0, timer=Timer(1, 2, 3))
     assert chosen(tuner) == 1
     assert (tmp_path / "own" / FILE_NAME).exists()
 
@@ -344,22 +341,22 @@ def test_what_another_process_chose_meanwhile_stays_and_is_taken(tmp_path):
     class Slow(Timer):
         def __call__(self, plan: Plan) -> float:
             if not self.calls:
-                elsewhere.put(tuner._key(PRODUCT), algorithm(2).opaque)
-                elsewhere.put("their product", b"\x07")
+                elsewhere.put(tuner._key(PRODUCT), algorithm(2).opaque.hex())
+                elsewhere.put("their product", "07")
             return super().__call__(plan)
 
     tuner = products_of(tmp_path, Slow(100, 100, 10))
     assert chosen(tuner) == 2
     assert chosen(tuner, OTHER) == 3
-    assert ChoiceFile(tmp_path).get("their product") == b"\x07"
+    assert ChoiceFile(tmp_path).get("their product") == "07"
     assert set(ChoiceFile(tmp_path).read()) == {tuner._key(PRODUCT), tuner._key(OTHER), "their product"}
 
 
 @pytest.mark.slow
 def test_processes_that_write_at_once_never_leave_half_a_file(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from chainrule.backends.cupy.gemm.autotune import ChoiceFile\n"
-        "for number in range(60): ChoiceFile(Path(sys.argv[1])).put(f'{sys.argv[2]} {number}', bytes(64))"
+        "import sys; from pathlib import Path; from chainrule.backends.cupy.gemm.choice_file import ChoiceFile\n"
+        "for number in range(60): ChoiceFile(Path(sys.argv[1])).put(f'{sys.argv[2]} {number}', bytes(64).hex())"
     )
     writers = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name], stderr=subprocess.PIPE, env=os.environ)
@@ -401,7 +398,13 @@ def test_a_choice_is_made_on_the_card_and_made_once(tmp_path):
             end.synchronize()
             return cupy.cuda.get_elapsed_time(start, end) / 1e3 / runs
 
-        settings = {"device": 0, "card": "this one", "workspace_size": size, "directory": tmp_path}
+        settings = {
+            "device": 0,
+            "card": "this one",
+            "multiprocessors": 132,
+            "workspace_size": size,
+            "directory": tmp_path,
+        }
         first = GemmAutotuner(cublaslt.load(), timer=seconds, **settings).plan(PRODUCT)
         first.run(*addresses, **space)
         stream.synchronize()

@@ -17,18 +17,15 @@ import pytest
 from chainrule.backends.cupy.detection import driver_problem
 from chainrule.backends.cupy.gemm import cublaslt
 from chainrule.backends.cupy.gemm.cublaslt import Algorithm, CublasLtError, Library, PlannedProduct
-from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct, alignment
+from chainrule.backends.cupy.gemm.matrix_product import EPILOGUES, MatrixProduct, alignment
+from chainrule.backends.cupy.gemm.relu_border import signs_bytes
 from chainrule.errors import DeviceError, ShapeError
-from emulation.cublaslt import C, HostDll, from_bf16, installed, to_bf16
+from emulation.cublaslt import C, HostDll, from_bf16, host_dll, installed, to_bf16
 
 
 @pytest.fixture(params=["stand-in", "installed"])
 def dll(request) -> HostDll:
-    if request.param == "stand-in":
-        return HostDll()
-    installed()  # or skip
-    path = importlib.import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublasLt").abs_path
-    return HostDll(ctypes.CDLL(path))
+    return host_dll(request.param)
 
 
 @pytest.fixture
@@ -48,11 +45,13 @@ KINDS = [
 ]
 POISON = 77
 TURNED = [(False, False), (False, True), (True, False), (True, True)]
-CASES = [
-    pytest.param(kind, epilogue, id=f"{' '.join(kind)} {epilogue}")
-    for kind in KINDS
-    for epilogue in ("none", "bias", "relu_bias")
-]
+
+
+def cases(*epilogues: str) -> list[Any]:
+    return [pytest.param(kind, name, id=f"{' '.join(kind)} {name}") for kind in KINDS for name in epilogues]
+
+
+CASES, WITHOUT_SIGNS = cases(*EPILOGUES), cases("none", "bias", "relu_bias")
 
 
 def memory(shape: tuple[int, ...], dtype: Any, padding: int = 0) -> np.ndarray:
@@ -84,13 +83,41 @@ def product_of(
     k, m = a.shape if a_transposed else a.shape[::-1]
     steps = [array.strides[0] // array.itemsize for array in (a, b, out)]
     aligned = [alignment(array.ctypes.data) for array in (a, b, out)]
-    return MatrixProduct(m, out.shape[1], k, a_transposed, b_transposed, *steps, *kind, epilogue, *aligned)
+    n = out.shape[1]
+    product = MatrixProduct(m, n, k, a_transposed, b_transposed, *steps, *kind, epilogue, *aligned)
+    return product._replace(signs_step=8 * bytes_of_signs(n)) if product.has_signs else product
 
 
-def wanted(a, b, bias, *, a_transposed: bool, b_transposed: bool, epilogue: str) -> np.ndarray:
+def bytes_of_signs(n: int) -> int:
+    """More than there have to be."""
+    return signs_bytes(n) + 16
+
+
+def signs_for(m: int, n: int, seen: np.ndarray) -> np.ndarray:
+    """Memory for signs that holds those that are to be read."""
+    signs = memory((m, bytes_of_signs(n)), np.uint8)
+    bits = np.packbits(seen, axis=1, bitorder="little")
+    signs[:, : bits.shape[1]] = bits
+    return signs
+
+
+def wanted(a, b, bias, *, a_transposed: bool, b_transposed: bool, epilogue: str, signs: Any = 1.0) -> np.ndarray:
     x = (values(a).T if a_transposed else values(a)) @ (values(b).T if b_transposed else values(b))
+    if epilogue in {"drelu", "drelu_bgrad"}:
+        return x * signs
     x = x if epilogue == "none" else x + values(bias)
-    return np.maximum(x, 0) if epilogue == "relu_bias" else x
+    return np.maximum(x, 0) if epilogue in {"relu_bias", "relu_aux_bias"} else x
+
+
+def addresses_of(epilogue: str, a, b, out, bias, signs) -> list[int]:
+    """As a run takes them: 0 for what the epilogue does not have."""
+    product = plain(epilogue=epilogue)
+    used = (True, True, True, product.has_bias, product.has_signs)
+    return [_address(array) if use else 0 for array, use in zip((a, b, out, bias, signs), used, strict=True)]
+
+
+def _address(array: Any) -> int:
+    return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
 
 
 @pytest.mark.parametrize(("a_transposed", "b_transposed"), TURNED)
@@ -99,19 +126,21 @@ def test_what_the_descriptors_say_is_the_product_that_was_meant(
     dll, library, rng, kind, epilogue, a_transposed, b_transposed
 ):
     operands, result, precision = kind
-    shapes = [(1, 1, 1), (5, 4, 3), (7, 3, 8), (2, 16, 5), (1, 6, 9), (6, 1, 4)]
+    shapes = [(1, 1, 1), (5, 4, 3), (7, 3, 8), (2, 16, 5), (1, 6, 9), (6, 1, 4), (3, 130, 2)]
     for (m, n, k), padding in itertools.product(shapes, [0, 3]):
         a = filled(rng, (k, m) if a_transposed else (m, k), operands, padding)
         b = filled(rng, (n, k) if b_transposed else (k, n), operands, 2 * padding)
-        bias = filled(rng, (n,), result)
-        out = memory((m, n), ITEMS[result], padding)
+        bias, seen = filled(rng, (n,), result), rng.integers(0, 2, (m, n)).astype(bool)
+        out, signs = memory((m, n), ITEMS[result], padding), signs_for(m, n, seen)
         transposes = {"a_transposed": a_transposed, "b_transposed": b_transposed, "epilogue": epilogue}
         plan = library.plan(product_of(a, b, out, kind=kind, **transposes))
         plan.use(ALGORITHM)
-        addresses = [array.ctypes.data for array in (a, b, out)]
-        plan.run(*addresses, 0 if epilogue == "none" else bias.ctypes.data, stream=5, workspace=512, workspace_size=64)
+        want = wanted(a, b, bias, **transposes, signs=seen)
+        addresses = addresses_of(epilogue, a, b, out, bias, signs)
+        plan.run(*addresses, stream=5, workspace=512, workspace_size=64)
         tolerance = {"bf16": 2.0**-8, "float32": 1e-6, "float64": 1e-14}[result]
-        np.testing.assert_allclose(values(out), wanted(a, b, bias, **transposes), rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(values(out), want, rtol=tolerance, atol=tolerance)
+        check_side_results(epilogue, want, values(bias), signs, m * tolerance)
         if padding:
             between = np.lib.stride_tricks.as_strided(out, (m - 1, n + padding), (out.strides[0], out.itemsize))
             assert (between[:, n:] == POISON).all()
@@ -120,6 +149,17 @@ def test_what_the_descriptors_say_is_the_product_that_was_meant(
         assert call.compute == C["CUBLAS_COMPUTE_64F" if operands == "float64" else compute]
         assert call.in_place
         assert (call.algo, call.workspace, call.size, call.stream) == (ALGORITHM.opaque, 512, 64, 5)
+
+
+def check_side_results(epilogue: str, want: np.ndarray, bias: np.ndarray, signs: np.ndarray, tolerance: float) -> None:
+    """What an epilogue writes beside the product."""
+    n = want.shape[1]
+    if epilogue == "relu_aux_bias":
+        written = np.unpackbits(signs, axis=1, count=n, bitorder="little")
+        assert (written == (want > 0)).all()
+        assert (signs[:, -16:] == POISON).all()
+    elif epilogue == "drelu_bgrad":
+        np.testing.assert_allclose(bias, want.sum(axis=0), rtol=tolerance, atol=tolerance)
 
 
 # ---- planning and running ---------------------------------------------------------------------------
@@ -200,12 +240,17 @@ def test_a_run_that_cannot_be_right_is_refused_before_the_device_sees_it(dll, li
     plan.use(Algorithm(bytes(64), 1000))
     space = {"stream": 0, "workspace": 1024, "workspace_size": 1000}
     for addresses in [(8, 256, 256, 256), (256, 8, 256, 256), (256, 256, 4, 256), (256, 256, 256, 8)]:
-        with pytest.raises(DeviceError, match=r"less aligned than was planned for.* bias 0x\w+ \(16\)"):
+        with pytest.raises(DeviceError, match=r"less aligned than was planned for.* bias 0x\w+, signs 0x0 \(16\)"):
             plan.run(*addresses, **space)
-    with pytest.raises(DeviceError, match="no bias was passed"):
+    with pytest.raises(DeviceError, match="expected bias, got 0x0: a @ b"):
         plan.run(256, 256, 256, **space)
-    with pytest.raises(DeviceError, match="a bias was passed"):
+    with pytest.raises(DeviceError, match="expected no bias, got 0x100: a @ b"):
         plan_of(library).run(256, 256, 256, 256, **space)
+    signs = plan_of(library, epilogue="relu_aux_bias", signs_step=128)
+    with pytest.raises(DeviceError, match="expected signs, got 0x0"):
+        signs.run(256, 256, 256, 256, **space)
+    with pytest.raises(DeviceError, match=r"less aligned than was planned for.*signs 0x8"):
+        signs.run(256, 256, 256, 256, 8, **space)
     for wrong in [{"workspace_size": 999}, {"workspace": 1024 + 128}, {"workspace": 0}]:
         with pytest.raises(DeviceError, match="expected a workspace of 1000 bytes at a multiple of 256"):
             plan.run(256, 256, 256, 256, **{**space, **wrong})
@@ -296,7 +341,11 @@ def test_descriptors_go_with_their_plan_and_when_planning_fails():
         ({"result": "bf16"}, DeviceError, "operands of float32 give float32, not bf16"),
         ({"operands": "bf16", "precision": "bf16", "result": "float64"}, DeviceError, "float32 or bf16, not float64"),
         ({"operands": "float64"}, DeviceError, "operands of float64 give float64, not float32"),
+        ({"members": 2, "out_stride": 32, "bias_stride": 9}, ShapeError, "begin 9 elements apart, not at 16 bytes"),
         ({"epilogue": "gelu"}, DeviceError, "no epilogue 'gelu', only none, bias, relu_bias"),
+        ({"epilogue": "drelu"}, ShapeError, "expected rows of signs of at least 8 bits, a multiple of 128, got 0"),
+        ({"epilogue": "drelu", "signs_step": 192}, ShapeError, "a multiple of 128, got 192"),
+        ({"epilogue": "relu_aux_bias", "n": 136, "ldb": 136, "ldout": 136, "signs_step": 128}, ShapeError, "least 136"),
     ],
 )
 def test_what_cannot_be_is_refused_when_planned(changes, error, message):
@@ -369,12 +418,9 @@ class Card:
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.workspace = cupy.empty(WORKSPACE, np.uint8)
 
-    def run(self, plan: PlannedProduct, a: Any, b: Any, out: Any, bias: Any) -> None:
-        addresses = [array.data.ptr for array in (a, b, out)]
-        bias_at = 0 if plan.product.epilogue == "none" else bias.data.ptr
-        plan.run(
-            *addresses, bias_at, stream=self.stream.ptr, workspace=self.workspace.data.ptr, workspace_size=WORKSPACE
-        )
+    def run(self, plan: PlannedProduct, a: Any, b: Any, out: Any, bias: Any, signs: Any = None) -> None:
+        addresses = addresses_of(plan.product.epilogue, a, b, out, bias, signs)
+        plan.run(*addresses, stream=self.stream.ptr, workspace=self.workspace.data.ptr, workspace_size=WORKSPACE)
 
     def upload(self, *arrays: np.ndarray) -> list[Any]:
         """Copies, finished before any stream continues."""
@@ -397,7 +443,7 @@ def card() -> Iterator[Card]:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("a_transposed", "b_transposed"), TURNED)
-@pytest.mark.parametrize(("kind", "epilogue"), CASES)
+@pytest.mark.parametrize(("kind", "epilogue"), WITHOUT_SIGNS)
 def test_every_algorithm_is_right_and_gives_the_same_bits_twice(card, rng, kind, epilogue, a_transposed, b_transposed):
     operands, result, precision = kind
     for m, n, k in [(1, 1, 1), (7, 3, 8), (128, 10, 512), (64, 64, 4096), (128, 512, 784)]:
@@ -465,8 +511,8 @@ def test_a_run_can_be_captured_and_replayed(card, rng, epilogue):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[2]], ids=" ".join)
-def test_a_nan_stays_a_nan_through_relu(card, rng, kind):
-    """The contract asks for it; should an algorithm not do it, ``relu_bias`` must not be used for a layer."""
+def test_a_nan_stays_a_nan_through_relu_or_becomes_0(card, rng, kind):
+    """A product in which it becomes 0 is not used for a layer: ``Gemm.keeps_nan`` asks each."""
     a, b, out, bias = (filled(rng, shape, dtype) for shape, dtype in [
         ((32, 64), kind[0]), ((64, 48), kind[0]), ((32, 48), kind[1]), ((48,), kind[1])
     ])  # fmt: skip
@@ -477,4 +523,44 @@ def test_a_nan_stays_a_nan_through_relu(card, rng, kind):
     for algorithm in plan.heuristics(WORKSPACE):
         plan.use(algorithm)
         card.run(plan, *on_card)
-        assert np.isnan(card.download(on_card[2])[:, 5]).all(), algorithm
+        column = card.download(on_card[2])[:, 5]
+        assert np.isnan(column).all() or (column == 0).all(), algorithm
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[3]], ids=" ".join)
+@pytest.mark.parametrize("backward", ["drelu", "drelu_bgrad"])
+def test_signs_are_those_of_the_result_and_their_use_gives_the_same_bits_twice(card, rng, kind, backward):
+    """At 0 and at nan a sign may be any: `border_autotune.py` asks the device."""
+    for m, n, k in [(8, 16, 8), (130, 96, 40), (4096, 64, 64)]:
+        a, b, dz, V = (filled(rng, shape, kind[0]) for shape in ((m, k), (k, n), (m, k), (n, k)))
+        bias, y, out = filled(rng, (n,), kind[1]), memory((m, n), ITEMS[kind[1]]), memory((m, n), ITEMS[kind[1]])
+        sums, signs = filled(rng, (n,), kind[1]), memory((m, bytes_of_signs(n)), np.uint8)
+        forward = {"a_transposed": False, "b_transposed": False, "epilogue": "relu_aux_bias"}
+        back = {"a_transposed": False, "b_transposed": True, "epilogue": backward}
+        plans = [
+            cublaslt.load().plan(
+                product_of(*arrays, kind=kind, **options)._replace(a_alignment=16, b_alignment=16, out_alignment=16)
+            )
+            for arrays, options in (((a, b, y), forward), ((dz, V, out), back))
+        ]
+        found = [plan.heuristics(WORKSPACE) for plan in plans]
+        if not all(found):
+            pytest.skip(f"cublasLt has no algorithm for {plans[0].product} or {plans[1].product}")
+        on_card = card.upload(a, b, y, bias, signs, dz, V, out, sums)
+        for algorithms in itertools.zip_longest(*found):
+            for plan, algorithm in zip(plans, algorithms, strict=True):
+                if algorithm is not None:
+                    plan.use(algorithm)
+            seen = []
+            for _ in range(2):
+                card.run(plans[0], *on_card[:5])
+                card.run(plans[1], *on_card[5:], on_card[4])
+                seen.append([card.download(on_card[i]) for i in (2, 7, 8)])
+            assert [x.tobytes() for x in seen[0]] == [x.tobytes() for x in seen[1]], plans[1].product
+            got_y, got_out, got_sums = map(values, seen[0])
+            product = values(dz) @ values(V).T
+            size, unit = np.abs(values(dz)) @ np.abs(values(V)).T, 2.0**-8 if kind[1] == "bf16" else 2.0**-11
+            assert (np.abs(got_out - product * (got_y > 0)) <= 8 * unit * size).all()
+            if backward == "drelu_bgrad":
+                assert (np.abs(got_sums - got_out.sum(axis=0)) <= 8 * unit * size.sum(axis=0)).all()

@@ -14,6 +14,8 @@ from chainrule.backends.capture.captured_step import ScratchError
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
+from chainrule.backends.cupy.gemm.matrix_product import Epilogue, ProductArrays
+from chainrule.backends.cupy.gemm.relu_border import ReluBorder
 from chainrule.backends.reference.backend import ReferenceBackend
 from chainrule.errors import DeviceError
 
@@ -47,8 +49,20 @@ class Launcher(ReferenceBackend):
         """``start(grid, block, values, stream)`` of a kernel."""
 
     @abc.abstractmethod
-    def gemm(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        """out = a @ b, then + bias if there is one, then max(., 0) if ``relu``."""
+    def multiply(self, arrays: ProductArrays, epilogue: Epilogue = "none") -> None:
+        """Launch out = epilogue(a @ b) of these arrays; epilogues as of :class:`MatrixProduct`."""
+
+    def keeps_nan(self, arrays: ProductArrays, epilogue: Epilogue) -> bool:
+        """Whether a nan is one behind the ReLU of this product; may write into its results."""
+        return True
+
+    def fuses_relu(self, border: ReluBorder) -> bool:
+        """Whether the ReLU of a border of two dense layers is to be part of their products."""
+        return False
+
+    def sums_in_product(self, border: ReluBorder) -> bool:
+        """Whether the bias gradient is then, too: db = sum_rows(out) in the epilogue of the product."""
+        return False
 
     @abc.abstractmethod
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:

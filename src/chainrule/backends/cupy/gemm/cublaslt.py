@@ -35,14 +35,15 @@ from chainrule.backends.cupy.gemm.cublaslt_header import (
     ReductionScheme,
     Status,
 )
-from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
+from chainrule.backends.cupy.gemm.matrix_product import EPILOGUES, MatrixProduct
 from chainrule.errors import DeviceError, first_line
 
-BIAS_ALIGNMENT: Final = 16  # bytes; the preference cannot name the bias's, and there are kernels that load 16 at a time
+# Bytes. The preference cannot name those of bias and signs, and there are kernels that load 16 at a time.
+BIAS_ALIGNMENT: Final = 16
 WORKSPACE_ALIGNMENT: Final = 256  # bytes; the documentation of cublasLtMatmul asks for it
 
 _DATA_TYPES: Final = {"float32": DataType.R_32F, "float64": DataType.R_64F, "bf16": DataType.R_16BF}
-_EPILOGUES: Final = {"none": EpilogueMode.DEFAULT, "bias": EpilogueMode.BIAS, "relu_bias": EpilogueMode.RELU_BIAS}
+_EPILOGUES: Final = {"none": EpilogueMode.DEFAULT} | {name: EpilogueMode[name.upper()] for name in EPILOGUES[1:]}
 
 
 class CublasLtError(DeviceError):
@@ -121,10 +122,10 @@ def load() -> Library:
 class PlannedProduct:
     """A product with its descriptors, which go when it goes. ``run`` is one call, and may be captured.
 
-    Threads may share a plan. The address of the bias is part of the descriptor, not an argument, so it is set, and the
-    product called, under a lock. (One descriptor for each bias would need none, but would gather a descriptor for
-    every array ever passed; a lock that nobody holds costs next to nothing beside a launch.) When the call
-    returns, it has read the descriptor. The workspace is not guarded: one for each stream and each branch of a graph.
+    Threads may share a plan. The addresses of bias and signs are part of the descriptor, not arguments, so they are
+    set, and the product called, under a lock. (One descriptor for each bias would need none, but would gather a
+    descriptor for every array ever passed; a lock that nobody holds costs next to nothing beside a launch.) When the
+    call returns, it has read the descriptor. The workspace is not guarded: one for each stream and branch of a graph.
     """
 
     def __init__(self, library: Library, product: MatrixProduct, device: int) -> None:
@@ -147,12 +148,17 @@ class PlannedProduct:
         self._set(MatmulAttribute.TRANSA, ctypes.c_int32(Operation.T if p.b_transposed else Operation.N))
         self._set(MatmulAttribute.TRANSB, ctypes.c_int32(Operation.T if p.a_transposed else Operation.N))
         self._set(MatmulAttribute.EPILOGUE, ctypes.c_uint32(_EPILOGUES[p.epilogue]))
-        self._bias = 0  # the address in the descriptor; a bias's type is that of D unless the descriptor says other
+        # The addresses in the descriptor. A bias's type is that of D unless the descriptor says other.
+        self._placed = {MatmulAttribute.BIAS_POINTER: 0, MatmulAttribute.EPILOGUE_AUX_POINTER: 0}
         self._layout_a = self._layout(operands, (p.k, p.n) if p.b_transposed else (p.n, p.k), p.ldb, p.b_stride)
         self._layout_b = self._layout(operands, (p.m, p.k) if p.a_transposed else (p.k, p.m), p.lda, p.a_stride)
         self._layout_d = self._layout(result, (p.n, p.m), p.ldout, p.out_stride)
-        if p.members > 1 and p.epilogue != "none":
+        if p.members > 1 and p.has_bias:
             self._set(MatmulAttribute.BIAS_BATCH_STRIDE, ctypes.c_int64(p.bias_stride))
+        if p.has_signs:
+            self._set(MatmulAttribute.EPILOGUE_AUX_LD, ctypes.c_int64(p.signs_step))
+            if p.members > 1:
+                self._set(MatmulAttribute.EPILOGUE_AUX_BATCH_STRIDE, ctypes.c_int64(p.signs_stride))
         self._layouts = (self._layout_a, self._layout_b, self._layout_d, self._layout_d)  # C is D, and is not read
 
     def _make(self, kind: str, *arguments: int) -> int:
@@ -180,18 +186,18 @@ class PlannedProduct:
         size = ctypes.sizeof(value)
         self._library.call("cublasLtMatmulDescSetAttribute", self._descriptor, attribute, ctypes.byref(value), size)
 
-    def _place_bias(self, address: int) -> None:
-        if address != self._bias:
-            self._set(MatmulAttribute.BIAS_POINTER, ctypes.c_void_p(address))
-            self._bias = address
+    def _place(self, bias: int, signs: int) -> None:
+        for attribute, address in zip(self._placed, (bias, signs), strict=True):
+            if address != self._placed[attribute]:
+                self._set(attribute, ctypes.c_void_p(address))
+                self._placed[attribute] = address
 
     def _ask(self, name: str, *arguments: Any) -> None:
         """Call a function that asks about this product and does not run it."""
         handle = self._library.handle(self.device)
         with self._lock:
-            if self.product.epilogue != "none":
-                # Nothing is read there, but a bias's alignment is taken from it; every later bias is aligned as well.
-                self._place_bias(BIAS_ALIGNMENT)
+            # Nothing is read there, but alignments are taken from it; every later bias is aligned as well.
+            self._place(BIAS_ALIGNMENT * self.product.has_bias, BIAS_ALIGNMENT * self.product.has_signs)
             self._library.call(name, handle, self._descriptor, *self._layouts, *arguments)
 
     def heuristics(self, workspace_size: int, want: int = 8) -> list[Algorithm]:
@@ -248,7 +254,16 @@ class PlannedProduct:
         self.algorithm = algorithm
 
     def run(
-        self, a: int, b: int, out: int, bias: int = 0, *, stream: int, workspace: int = 0, workspace_size: int = 0
+        self,
+        a: int,
+        b: int,
+        out: int,
+        bias: int = 0,
+        signs: int = 0,
+        *,
+        stream: int,
+        workspace: int = 0,
+        workspace_size: int = 0,
     ) -> None:
         """out = epilogue(op(a) @ op(b)), queued on ``stream``: one call that asks nothing, so it may be captured.
 
@@ -258,13 +273,15 @@ class PlannedProduct:
         p = self.product
         if self.algorithm is None:
             raise DeviceError(f"no algorithm has been chosen: {p}")
-        if a % p.a_alignment or b % p.b_alignment or out % p.out_alignment or bias % BIAS_ALIGNMENT:
+        if a % p.a_alignment or b % p.b_alignment or out % p.out_alignment or (bias | signs) % BIAS_ALIGNMENT:
             raise DeviceError(
                 f"an array is less aligned than was planned for: {p}; a {a:#x} ({p.a_alignment}), "
-                f"b {b:#x} ({p.b_alignment}), out {out:#x} ({p.out_alignment}), bias {bias:#x} ({BIAS_ALIGNMENT})"
+                f"b {b:#x} ({p.b_alignment}), out {out:#x} ({p.out_alignment}), "
+                f"bias {bias:#x}, signs {signs:#x} ({BIAS_ALIGNMENT})"
             )
-        if (bias != 0) != (p.epilogue != "none"):
-            raise DeviceError(f"{'a' if bias else 'no'} bias was passed: {p}")
+        for what, address, is_wanted in (("bias", bias, p.has_bias), ("signs", signs, p.has_signs)):
+            if (address != 0) != is_wanted:
+                raise DeviceError(f"expected {'' if is_wanted else 'no '}{what}, got {address:#x}: {p}")
         needed = self.algorithm.workspace_size
         if needed > (workspace_size if workspace else 0) or workspace % WORKSPACE_ALIGNMENT:
             raise DeviceError(
@@ -273,7 +290,7 @@ class PlannedProduct:
             )
         handle = self._library.handle(self.device)
         with self._lock:
-            self._place_bias(bias)
+            self._place(bias, signs)
             self._library.call(
                 "cublasLtMatmul",
                 *(handle, self._descriptor, ctypes.byref(self._alpha), b, self._layout_a, a, self._layout_b),

@@ -46,6 +46,9 @@ class EpilogueMode(IntEnum):
     DEFAULT = 1
     BIAS = 4
     RELU_BIAS = 6
+    RELU_AUX_BIAS = 134
+    DRELU = 136
+    DRELU_BGRAD = 152
 
 
 class MatmulAttribute(IntEnum):
@@ -56,6 +59,9 @@ class MatmulAttribute(IntEnum):
     EPILOGUE = 7
     BIAS_POINTER = 8
     BIAS_BATCH_STRIDE = 10
+    EPILOGUE_AUX_POINTER = 11
+    EPILOGUE_AUX_LD = 12
+    EPILOGUE_AUX_BATCH_STRIDE = 13
 
 
 class LayoutAttribute(IntEnum):

@@ -5,25 +5,34 @@ from __future__ import annotations
 import functools
 import logging
 
+import numpy as np
+
 from chainrule.backends.capture.captured_step import ScratchError
-from chainrule.backends.capture.memory import address, spans
+from chainrule.backends.capture.memory import address
 from chainrule.backends.contract.backend import Array
 from chainrule.backends.cupy.capture.launcher import Launcher
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
 from chainrule.backends.cupy.gemm import cublaslt
 from chainrule.backends.cupy.gemm.autotune import GemmAutotuner
-from chainrule.backends.cupy.gemm.cublaslt import PlannedProduct
-from chainrule.backends.cupy.gemm.matrix_product import Epilogue, MatrixProduct, alignment
-from chainrule.backends.cupy.gemm.timing import GemmTimer, run
+from chainrule.backends.cupy.gemm.border_autotune import BorderTuner
+from chainrule.backends.cupy.gemm.launching import Plan, multiply
+from chainrule.backends.cupy.gemm.matrix_product import Epilogue, MatrixProduct, ProductArrays, alignment
+from chainrule.backends.cupy.gemm.timing import GemmTimer, widened
 from chainrule.backends.cupy.kernels import VARIANT_OF
-from chainrule.backends.cupy.members import stride
+from chainrule.backends.cupy.members import entry, stride
 from chainrule.errors import DeviceError, ShapeError
 
 _log = logging.getLogger(__name__)
 
 
 def describe_product(
-    a: Array, b: Array, out: Array, precision: str, epilogue: Epilogue, bias: Array | None = None
+    a: Array,
+    b: Array,
+    out: Array,
+    precision: str,
+    epilogue: Epilogue,
+    bias: Array | None = None,
+    signs: Array | None = None,
 ) -> MatrixProduct:
     """The product out = a @ b of these arrays: shapes, transposes, memory layout. ShapeError if there is none.
 
@@ -62,6 +71,8 @@ def describe_product(
         b_stride=stride(b, 2),
         out_stride=stride(out, 2),
         bias_stride=0 if bias is None else stride(bias, 1),
+        signs_step=0 if signs is None else 8 * signs.shape[-1],
+        signs_stride=0 if signs is None else 8 * stride(signs, 2),
     )
 
 
@@ -95,12 +106,16 @@ class Gemm:
     device : number of the CUDA device
     card : its name
     workspace_size : bytes of workspace per stream
+
+    ``borders`` says of which two layers a ReLU is part of the products; None without cublasLt.
     """
 
     def __init__(self, backend: Launcher, *, device: int, card: str, workspace_size: int) -> None:
         self._backend = backend
         self._autotuner: GemmAutotuner | None = None
         self._timer = GemmTimer(backend)
+        self.borders: BorderTuner | None = None
+        self._keeps_nan: dict[MatrixProduct, bool] = {}
         try:
             library = cublaslt.load()
         except DeviceError as error:
@@ -109,36 +124,57 @@ class Gemm:
             _log.warning("products go through CuPy and steps are not captured: %s", error.message)
         else:
             self._autotuner = GemmAutotuner(
-                library, device=device, card=card, workspace_size=workspace_size, timer=self._timer
+                library,
+                device=device,
+                card=card,
+                multiprocessors=backend.multiprocessors,
+                workspace_size=workspace_size,
+                timer=self._timer,
             )
+            self.borders = BorderTuner(backend, self._autotuner, self._timer)
 
     @property
     def can_be_captured(self) -> bool:
         """Whether a product may be part of a CUDA graph."""
         return self._autotuner is not None
 
-    def launch(self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool) -> Launch:
-        """out = a @ b, then + bias and max(., 0) if asked for.   a (m, k), b (k, n), out (m, n), bias (n,).
+    def multiply(self, arrays: ProductArrays, epilogue: Epilogue) -> None:
+        """Launch the product of these arrays, with an epilogue as of :class:`MatrixProduct`.
 
         With a model axis, the product of each member: one call of cublasLt, or one after the other.
         """
-        reads = spans(a) + spans(b) + (() if bias is None else spans(bias))
-        arrays = (a, b, out) if bias is None else (a, b, out, bias)
         if self._autotuner is None:
-            start = functools.partial(self._through_cupy, a, b, out, bias, relu)
-            return Launch(("CuPy",), start, reads, spans(out), arrays)
-        epilogue: Epilogue = "none" if bias is None else "relu_bias" if relu else "bias"
-        product = describe_product(a, b, out, self._backend.precision, epilogue, bias)
-        addresses = (address(a), address(b), address(out), 0 if bias is None else address(bias))
-        plan = self._plan(self._autotuner, product)
-        if plan is None:
-            one = self._autotuner.plan(product.of_one)
-            start = functools.partial(_run_one_by_one, one, _addresses_of_members(product, arrays, addresses))
-        else:
-            start = functools.partial(run, plan, addresses)
-        return Launch(("product", product, *addresses), start, reads, spans(out), arrays)
+            start = functools.partial(self._through_cupy, arrays, epilogue)
+            self._backend.submit(Launch(("CuPy",), start, *arrays.spans(epilogue), arrays.present))
+            return
+        a, b, out, bias, signs = arrays
+        product = describe_product(a, b, out, self._backend.precision, epilogue, bias, signs)
+        multiply(self._backend, product, self._plan(self._autotuner, product), arrays)
 
-    def _plan(self, autotuner: GemmAutotuner, product: MatrixProduct) -> PlannedProduct | None:
+    def keeps_nan(self, arrays: ProductArrays, epilogue: Epilogue) -> bool:
+        """Whether a nan stays one in the ReLU of this product: asked of the device once, by a bias of nan into ``out``.
+
+        NVIDIA's documentation does not say so, and in a report in its forum a nan became 0
+        (forums.developer.nvidia.com/t/329783).
+        """
+        if self._autotuner is None:
+            return True
+        first = ProductArrays(*(entry(array, rank, 0) for array, rank in zip(arrays, (2, 2, 2, 1, 2), strict=True)))
+        product = describe_product(*first[:3], self._backend.precision, epilogue, *first[3:])
+        if product not in self._keeps_nan:
+            backend, bias = self._backend, arrays.bias
+            assert bias is not None
+            if backend.is_recording:
+                raise ScratchError(f"a nan is first sent through {product} while a step is being recorded")
+            nan = backend.scratch(bias.shape[-1:], bias.dtype, use="biases of nan")
+            backend.fill(np.nan, out=nan)
+            self.multiply(first._replace(bias=nan), epilogue)
+            row = widened(backend.download(first.out[:1]))
+            self._keeps_nan[product] = bool(np.isnan(row).all())
+        return self._keeps_nan[product]
+
+    def _plan(self, autotuner: GemmAutotuner, product: MatrixProduct) -> Plan:
+        """The plan of a product, or if its members cannot be one call that of one of them."""
         plan = autotuner.plan if product.members == 1 else autotuner.plan_of_members
         if product in autotuner:
             return plan(product)
@@ -149,25 +185,11 @@ class Gemm:
         finally:
             self._timer.release()
 
-    def _through_cupy(
-        self, a: Array, b: Array, out: Array, bias: Array | None, relu: bool, stream: StreamHandle
-    ) -> None:
-        xp = self._backend.xp
-        xp.matmul(a, b, out=out)
-        if bias is not None:
-            xp.add(out, bias[..., None, :], out=out)
-        if relu:
+    def _through_cupy(self, arrays: ProductArrays, epilogue: Epilogue, stream: StreamHandle) -> None:
+        assert arrays.signs is None  # this device wants none
+        xp, out = self._backend.xp, arrays.out
+        xp.matmul(arrays.a, arrays.b, out=out)
+        if arrays.bias is not None:
+            xp.add(out, arrays.bias[..., None, :], out=out)
+        if epilogue == "relu_bias":
             xp.maximum(out, 0, out=out)
-
-
-def _addresses_of_members(
-    product: MatrixProduct, arrays: tuple[Array, ...], addresses: tuple[int, ...]
-) -> list[tuple[int, ...]]:
-    strides = (product.a_stride, product.b_stride, product.out_stride, product.bias_stride)
-    steps = [elements * array.itemsize for elements, array in zip(strides, arrays, strict=False)] + [0]
-    return [tuple(at + j * step for at, step in zip(addresses, steps, strict=False)) for j in range(product.members)]
-
-
-def _run_one_by_one(plan: PlannedProduct, addresses: list[tuple[int, ...]], stream: StreamHandle) -> None:
-    for of_member in addresses:
-        run(plan, of_member, stream)

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
-from chainrule.backends.capture.memory import address
-from chainrule.backends.contract.backend import BF16, Array
+from chainrule.backends.contract.backend import BF16
 from chainrule.backends.cupy.capture.launcher import Launcher
-from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
-from chainrule.backends.cupy.gemm.cublaslt import PlannedProduct
-from chainrule.backends.cupy.gemm.matrix_product import MatrixProduct
+from chainrule.backends.cupy.gemm.launching import Plan, multiply
+from chainrule.backends.cupy.gemm.matrix_product import Dtype, MatrixProduct, ProductArrays
 from chainrule.backends.cupy.kernels import VARIANT_OF
 
 RUNS: Final = 10  # per graph that is timed
+DTYPE_OF: Final = {name: dtype for dtype, name in VARIANT_OF.items()}
 
 
-def run(plan: PlannedProduct, addresses: tuple[int, ...], stream: StreamHandle) -> None:
-    """Queue a planned product, with the stream's workspace."""
-    plan.run(*addresses, stream=stream.stream, workspace=stream.workspace, workspace_size=stream.workspace_size)
+def widened(values: np.ndarray) -> np.ndarray:
+    """What was downloaded, BF16 as float32."""
+    return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32) if values.dtype == BF16 else values
 
 
 class _Held(threading.local):
     """What a thread multiplies: another, which has done with its product, must not free it."""
 
     product: MatrixProduct | None = None
-    arrays: tuple[Array, ...] = ()
+    arrays: ProductArrays | None = None
 
 
 class GemmTimer:
@@ -42,21 +42,20 @@ class GemmTimer:
         self._backend = backend
         self._held = _Held()
 
-    def __call__(self, plan: PlannedProduct) -> float:
-        backend, cuda = self._backend, self._backend.xp.cuda
+    def __call__(self, plan: Plan) -> float:
         held = self._held
-        if plan.product != held.product:
-            held.arrays = self._make(plan.product)
-            held.product = plan.product
         arrays = held.arrays
-        addresses = [address(array) for array in arrays]
-        addresses += [0] * (4 - len(addresses))
+        if arrays is None or plan.product != held.product:
+            arrays = held.arrays = self._make(plan.product)
+            held.product = plan.product
+        return self.seconds(functools.partial(multiply, self._backend, plan.product, plan, arrays))
 
-        start = functools.partial(run, plan, tuple(addresses))
-        one = Launch(("product",), start, (), ((0, 1),), arrays)  # all write one place, so they run in turn
+    def seconds(self, step: Callable[[], None]) -> float:
+        """How long the launches of ``step`` take; what one run of it writes the next one writes too, so in turn."""
+        backend, cuda = self._backend, self._backend.xp.cuda
         with backend.running():
-            backend.start(one)  # the first run of an algorithm loads its kernel, which a capture refuses
-            replay = backend.instantiate([one] * RUNS)
+            step()  # the first run loads kernels and makes scratch memory, which a capture refuses
+            replay = backend.instantiate(backend.record(step) * RUNS)
             stream = cuda.get_current_stream()
             begin, end = cuda.Event(), cuda.Event()
             replay()
@@ -68,21 +67,25 @@ class GemmTimer:
 
     def release(self) -> None:
         """Free the arrays of the last product that this thread timed: they may be as large as a batch's."""
-        self._held.product, self._held.arrays = None, ()
+        self._held.product, self._held.arrays = None, None
 
-    def _make(self, product: MatrixProduct) -> tuple[Array, ...]:
-        dtypes = {name: dtype for dtype, name in VARIANT_OF.items()}
-        sizes = [(product.m * product.k, product.operands), (product.k * product.n, product.operands)]
-        sizes.append((product.m * product.n, product.result))
-        if product.epilogue != "none":
-            sizes.append((product.n, product.result))
-        return tuple(self._random(size, dtypes[name]) for size, name in sizes)
+    def _make(self, product: MatrixProduct) -> ProductArrays:
+        m, n, k = product.m, product.n, product.k
+        signs = self._backend.empty((m * product.signs_step // 8,), np.uint8) if product.has_signs else None
+        return ProductArrays(
+            self.random((m * k,), product.operands),
+            self.random((k * n,), product.operands),
+            self.random((m * n,), product.result),
+            self.random((n,), product.result) if product.has_bias else None,
+            signs,
+        )
 
-    def _random(self, size: int, dtype: np.dtype) -> Any:
-        backend = self._backend
-        out = backend.empty((size,), dtype)
+    def random(self, shape: tuple[int, ...], name: Dtype) -> Any:
+        """Numbers between -1 and 1."""
+        backend, dtype = self._backend, DTYPE_OF[name]
+        out = backend.empty(shape, dtype)
         with backend.running():
-            drawn = out if dtype != BF16 else backend.empty((size,), np.float32)
+            drawn = out if dtype != BF16 else backend.empty(shape, np.float32)
             backend.uniform((1, 2), (3, 4, 5), low=-1.0, high=1.0, out=drawn)
             if drawn is not out:
                 backend.copy(drawn, out=out)
