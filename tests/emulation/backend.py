@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.backends.capture.captured_step import CapturedStep
 from chainrule.backends.capture.dependencies import dependencies
 from chainrule.backends.capture.memory import span, spans
-from chainrule.backends.contract.backend import BF16, Array
+from chainrule.backends.contract.backend import BF16, Array, ReplayStep
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launcher import DEFAULT_STREAM
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
@@ -83,7 +83,7 @@ class EmulatedBackend(FusedBackend):
         key = ("product", *(span(x) for x in (a, b, out)), a.strides, b.strides, relu, bias is not None)
         return Launch(key, start, reads, spans(out), (a, b, out))
 
-    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+    def capture(self, step: Callable[[], None]) -> ReplayStep:
         return CapturedStep(step, self).replay
 
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:

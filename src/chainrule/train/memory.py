@@ -13,6 +13,7 @@ from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.layers.base import Memory, walk
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
+from chainrule.train.epoch_memory import WORD, words
 from chainrule.train.feeding.batches import batch_formats, plan_batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.feeding.streaming import streaming_bytes
@@ -20,8 +21,8 @@ from chainrule.train.feeding.streaming import streaming_bytes
 # Shares of what is free that are left to the kernels: on a device the workspaces of products and a little scratch; on
 # the host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.
 KERNEL_SHARE, HOST_KERNEL_SHARE = 1 / 8, 1 / 2
-POSITION_BYTES = 8  # the counter of batches
-BATCH_BYTES = 8 * (1 + 3)  # of each batch of an epoch: its learning rate and its totals, in float64
+TOTALS_BYTES = 8 * 3  # of each batch of an epoch, in float64
+BATCH_BYTES = WORD.itemsize + TOTALS_BYTES  # with its learning rate
 ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
 
 
@@ -48,7 +49,8 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
     """Bytes of all that a fit lays out for batches of ``size`` rows, beside the net and the rows themselves."""
     size, k = min(size, len(rows)), net.members
     order = streaming_bytes(rows, size, free, k) if isinstance(rows, HostRows) else k * ORDER_BYTES * len(rows)
-    batches = POSITION_BYTES + k * BATCH_BYTES * plan_batches(len(rows), size).count
+    count = plan_batches(len(rows), size).count
+    batches = WORD.itemsize * words(count) + k * TOTALS_BYTES * count
     fixed = sum(
         k * sum(f.nbytes for f in memory.fixed.values()) + sum(f.nbytes for f in memory.constants.values())
         for memory in _layers_memory(net)

@@ -59,9 +59,9 @@ class CapturedStep(Generic[L]):
         self._run: Callable[[int], None] | None = None
         self.problem = ""  # why the step is not recorded, if it is not
 
-    def replay(self, times: int) -> None:
-        """Do the step ``times`` times."""
-        if times and not self._is_current():
+    def replay(self, times: int, *, unchanged: bool = False) -> None:
+        """Do the step ``times`` times; if it is ``unchanged`` since the last call, without a look at it."""
+        if times and not (unchanged and self._launches is not None) and not self._is_current():
             self._launches = self._run = None
             if self._recorder.runs_first:
                 times -= 1
@@ -76,7 +76,8 @@ class CapturedStep(Generic[L]):
     def _is_current(self) -> bool:
         """Whether the step would still launch what was recorded: the same kernels, shapes, addresses and numbers.
 
-        Asked at every call, which is once in many steps; on a GPU while it is still busy with earlier ones.
+        Asked at every call, which is once in many steps; on a GPU while it is still busy with earlier ones. The first
+        call of an epoch would find it idle, and is told if there is nothing to ask.
         """
         if self._launches is None:
             return False

@@ -57,8 +57,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -94,6 +94,17 @@ PRECISIONS: Final = ("fp32", "tf32", "bf16")  # how float32 products may be comp
 
 # The bits of a bfloat16. NumPy has no such number; as a record, nothing computes with it by accident.
 BF16: Final = np.dtype([("bf16", "<u2")])
+
+
+class ReplayStep(Protocol):
+    """What :meth:`Backend.capture` returns."""
+
+    def __call__(self, times: int, *, unchanged: bool = False) -> None:
+        """Do the step ``times`` times.
+
+        ``unchanged`` promises that nothing has run since the last call that could change what the step launches. An
+        implementation that would otherwise look, while the device has nothing to do, need not.
+        """
 
 
 class Backend(
@@ -142,6 +153,10 @@ class Backend(
     @abc.abstractmethod
     def download(self, array: Array) -> np.ndarray:
         """A NumPy copy of ``array``. Waits for the device: outside a step only."""
+
+    def download_all(self, arrays: Sequence[Array]) -> list[np.ndarray]:
+        """NumPy copies of all of these arrays, for which the host waits once."""
+        return [self.download(array) for array in arrays]
 
     def returned(self, array: Array, *, like: Any) -> Any:
         """``array`` as the kind of array that ``like`` is, if that kind can live here; else a NumPy copy."""
@@ -202,14 +217,14 @@ class Backend(
     def synchronize(self) -> None:
         """Wait until everything that was asked of the device is done."""
 
-    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+    def capture(self, step: Callable[[], None]) -> ReplayStep:
         """``replay(times)``, which does ``step()`` that many times.
 
         ``step`` obeys the law of the step, so an implementation may run it once, record what it launched and
         replay the record. This default calls it.
         """
 
-        def replay(times: int) -> None:
+        def replay(times: int, *, unchanged: bool = False) -> None:
             for _ in range(times):
                 step()
 

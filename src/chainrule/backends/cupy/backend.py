@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.capture.captured_step import CapturedStep
-from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.backend import Array, ReplayStep
 from chainrule.backends.contract.transfers import Transfer
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
@@ -96,14 +96,14 @@ class CuPyBackend(FusedBackend):
         with self.running():
             self._streams.main.synchronize()
 
-    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+    def capture(self, step: Callable[[], None]) -> ReplayStep:
         if switch("CHAINRULE_GRAPHS") == "0" or not self._gemm.can_be_captured:
             return super().capture(step)
         captured = CapturedStep(step, self)
 
-        def replay(times: int) -> None:
+        def replay(times: int, *, unchanged: bool = False) -> None:
             with self.running():
-                captured.replay(times)
+                captured.replay(times, unchanged=unchanged)
 
         return replay
 
@@ -182,6 +182,10 @@ class CuPyBackend(FusedBackend):
         with self.running():
             host: np.ndarray = self.xp.asnumpy(array)
             return host
+
+    def download_all(self, arrays: Sequence[Array]) -> list[np.ndarray]:
+        with self.running():
+            return self._transfers.download(arrays)
 
     def free_memory(self) -> int:
         with self.running():

@@ -58,6 +58,7 @@ class Batches(abc.ABC):
     dtype : of the net that reads them
     members : nets that are trained at once, each on rows of its own: ``order`` is (k, n), and a batch (k, size, ...)
     formats : of a row of each source, by default those of ``sources``, whose arrays then have no axis for members
+    position : (1,) int64, memory for the number of the next batch; None for some of their own, at the first batch
     """
 
     is_unchecked = False  # whether rows are still to be checked, and may be refused, in the course of an epoch
@@ -72,12 +73,13 @@ class Batches(abc.ABC):
         dtype: np.dtype,
         members: int = 1,
         formats: Sequence[RowFormat] | None = None,
+        position: Array = None,
     ) -> None:
         self.backend, self.members = backend, members
         self.size, self.full, self.ragged, self.count = plan.size, plan.full, plan.ragged, plan.count
         self._sources, self._order = sources.arrays, order
         self._by_class = sources.by_class
-        self._position = first_position(backend)
+        self._position = first_position(backend) if position is None else position
         pending, exact = sources.pending is not None, sources.exact
         kept = sources.formats if formats is None else formats
         formats = batch_formats(backend, kept, pending=pending, dtype=dtype, exact=exact)
@@ -85,9 +87,14 @@ class Batches(abc.ABC):
         features = Features(self._buffer[0], sources.pending, exact)
         self._read = InputReader(backend, features, self.size, dtype, members)
 
-    @abc.abstractmethod
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
         """Put the rows in the order of this epoch, which counts from 0. Batch ``first`` is the next to be read."""
+        self._seek(first)
+        self.deal(epoch)
+
+    @abc.abstractmethod
+    def deal(self, epoch: int) -> None:
+        """Put the rows in the order of this epoch; which batch is the next to be read is left to the caller."""
 
     @abc.abstractmethod
     def blocks(self, first: int = 0) -> Generator[range, None, None]:
@@ -152,15 +159,15 @@ class ResidentBatches(Batches):
         drop_last: bool = False,
         members: int = 1,
         member: int = 0,
+        position: Array = None,
     ) -> None:
         n, plan = len(rows), plan_batches(len(rows), size, drop_last=drop_last)
         self._shuffle, self._seed, self._member = shuffle, seed, member
         order = backend.empty(with_members((n,), members), np.int64)
         backend.assign(np.broadcast_to(np.arange(n), order.shape), out=order)
-        super().__init__(backend, rows, order, plan, dtype=dtype, members=members)
+        super().__init__(backend, rows, order, plan, dtype=dtype, members=members, position=position)
 
-    def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        self._seek(first)
+    def deal(self, epoch: int) -> None:
         if self._shuffle:
             for j, order in enumerate(orders_of_members(self._order, self.members)):
                 numbers = stream(self._seed, Purpose.SHUFFLE, step=epoch, member=self._member + j)

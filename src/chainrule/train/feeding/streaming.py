@@ -75,6 +75,7 @@ class StreamedBatches(Batches):
         free: int | None = None,
         members: int = 1,
         member: int = 0,
+        position: Array = None,
     ) -> None:
         n, plan = len(rows), plan_batches(len(rows), size, drop_last=drop_last)
         self._rows, self._shuffle, self._seed, self._member = rows, shuffle, seed, member
@@ -84,7 +85,8 @@ class StreamedBatches(Batches):
         order = backend.empty(with_members((n,), members), np.int64)
         backend.assign(np.broadcast_to(np.arange(n) % (2 * self._block_rows), order.shape), out=order)
         sources = rows.as_rows(ring, rows.storage.pending)
-        super().__init__(backend, sources, order, plan, dtype=dtype, members=members, formats=rows.formats)
+        of_all: dict[str, Any] = {"members": members, "formats": rows.formats, "position": position}
+        super().__init__(backend, sources, order, plan, dtype=dtype, **of_all)
         self._used = min(n, self.count * self.size)  # rows per epoch
         self._buffers = [
             [[backend.host_buffer((self._block_rows, *f.shape), f.dtype) for f in rows.sent] for _ in range(members)]
@@ -98,8 +100,7 @@ class StreamedBatches(Batches):
         self._orders: list[np.ndarray] | None = None  # of the epoch, of each member; None: in the order of the rows
         self.is_unchecked = rows.may_be_nonfinite  # until all rows have been checked once
 
-    def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        self._seek(first)
+    def deal(self, epoch: int) -> None:
         if self._dealt is not None:
             self._orders = []
             for j in range(self.members):
@@ -206,10 +207,11 @@ def batches_of(
     free: int | None,
     members: int = 1,
     member: int = 0,
+    position: Array = None,
 ) -> Batches:
     """The batches of rows on the device, or of rows that stay on the host; the same batches, bit for bit."""
     which: dict[str, Any] = {"shuffle": shuffle, "seed": seed, "drop_last": drop_last}
-    which |= {"members": members, "member": member}
+    which |= {"members": members, "member": member, "position": position}
     if isinstance(rows, HostRows):
         return StreamedBatches(backend, rows, size, dtype=dtype, free=free, **which)
     return ResidentBatches(backend, rows, size, dtype=dtype, **which)

@@ -133,8 +133,8 @@ class _FixedBatches(Batches):
         shared = Rows(rows.x, rows.targets, None, rows.pending, rows.exact)
         super().__init__(be, shared, order, plan, dtype=net.dtype, members=net.members)
 
-    def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        self._seek(first)
+    def deal(self, epoch: int) -> None:
+        pass
 
     def blocks(self, first: int = 0) -> Generator[range, None, None]:
         yield range(first, self.count)
