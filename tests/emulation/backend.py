@@ -32,6 +32,7 @@ class EmulatedBackend(FusedBackend):
 
     name = "emulated"
     device = "cpu"
+    alternates = True
     xp = np
 
     def __init__(self, precision: str = "fp32", sanitizer: str = "none") -> None:
@@ -83,8 +84,8 @@ class EmulatedBackend(FusedBackend):
         key = ("product", *(span(x) for x in (a, b, out)), a.strides, b.strides, relu, bias is not None)
         return Launch(key, start, reads, spans(out), (a, b, out))
 
-    def capture(self, step: Callable[[], None]) -> ReplayStep:
-        return CapturedStep(step, self).replay
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
+        return CapturedStep(step, self, twins).replay
 
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """All launches in an order that their memory allows, a different one each time: a device may choose any."""

@@ -194,7 +194,7 @@ class RawModule:
         def launch(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...]) -> None:
             assert 0 < np.prod(block) <= 1024, block
             assert all(0 < g < (2**31 if i == 0 else 65536) for i, g in enumerate(grid)), grid
-            DEVICE.current[-1].push(lambda: start(grid, block, values))
+            DEVICE.current[-1].push(lambda: start(grid, block, values), name)
 
         return launch
 
@@ -305,7 +305,7 @@ class SimulatedProduct:
         assert self.algorithm is not None
         assert min(workspace, workspace_size) > 0
         queue = next(s for s in DEVICE.streams if s.ptr == stream)
-        queue.push(lambda: self._multiply_each(a, b, out, bias))
+        queue.push(lambda: self._multiply_each(a, b, out, bias), "product")
 
     def _multiply_each(self, a: int, b: int, out: int, bias: int) -> None:
         p = self.product

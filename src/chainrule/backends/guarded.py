@@ -221,7 +221,7 @@ class GuardedBackend(ReferenceBackend):
         _refuse_other_shapes("activation_backward", saved=saved, dy=dy, dz=dz)
         super().activation_backward(activation, saved, dy, dz=dz, db=db)
 
-    def capture(self, step: Callable[[], None]) -> ReplayStep:
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
         record: list[Callable[[], None]] = []
 
         def replay(times: int, *, unchanged: bool = False) -> None:

@@ -8,7 +8,7 @@ from chainrule.nn.network import Network
 from chainrule.optim.lbfgs import LBFGS
 from chainrule.train.diagnosis.layer_statistics import LayerStatistics
 from chainrule.train.epoch_memory import EpochMemory
-from chainrule.train.feeding.batches import plan_batches
+from chainrule.train.feeding.batch_plan import plan_batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.feeding.streaming import batches_of
 from chainrule.train.fit_state import FitState

@@ -14,7 +14,7 @@ from chainrule.nn.layers.base import Memory, walk
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
 from chainrule.train.epoch_memory import WORD, words
-from chainrule.train.feeding.batches import batch_formats, plan_batches
+from chainrule.train.feeding.batch_plan import batch_buffers, bytes_of_batch_row, plan_batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.feeding.streaming import streaming_bytes
 
@@ -29,15 +29,16 @@ ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
 def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
     """Bytes that one row of a batch takes while a net is trained; of an ensemble, one row of each member.
 
-    batch buffers   x as gathered, targets, weights; and x as the first layer reads it, if that differs
+    batch buffer    x as gathered, targets, weights; and x as the first layer reads it, if that differs
     each layer      what its ``memory`` says; a dense one y and dz, and z if its activation keeps that
     """
-    be, dtype = net.backend, net.dtype
-    pending, exact = bool(rows.pending), bool(net.codes())
-    storage = (dtype if exact else be.storage(dtype)).itemsize
-    gathered = batch_formats(be, rows.formats, pending=pending, dtype=dtype, exact=exact)
-    total = sum(f.nbytes for f in gathered) + (net.n_in * storage if pending else 0)
-    return net.members * (total + sum(f.nbytes for memory in _layers_memory(net) for f in memory.rows.values()))
+    layers = sum(f.nbytes for memory in _layers_memory(net) for f in memory.rows.values())
+    return _buffer_bytes_per_row(net, rows) + net.members * layers
+
+
+def _buffer_bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
+    exact, pending = bool(net.codes()), bool(rows.pending)
+    return net.members * bytes_of_batch_row(net.backend, rows.formats, pending=pending, dtype=net.dtype, exact=exact)
 
 
 def _layers_memory(net: Network) -> Iterator[Memory]:
@@ -55,7 +56,9 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
         k * sum(f.nbytes for f in memory.fixed.values()) + sum(f.nbytes for f in memory.constants.values())
         for memory in _layers_memory(net)
     )
-    return size * bytes_per_row(net, rows) + fixed + batches + order
+    buffer = size * _buffer_bytes_per_row(net, rows)
+    more = (batch_buffers(net.backend, buffer, free) - 1) * buffer
+    return size * bytes_per_row(net, rows) + more + fixed + batches + order
 
 
 def bytes_of_net(

@@ -62,21 +62,25 @@ class Steps:
         self._whole = net.bind(batches.size, training=True, state=self.state, own_rows=True, fixed=fixed)
         self.groups = UpdateGroups(batches, accumulate)
         self.update_step, self._counts = update_step, counts
-        self.replay_full = self.backend.capture(self._step_of(self._whole))
+        self.replay_full = self._capture(self._whole, batches.buffers)
         self.replay_ragged: ReplayStep | None = None
         if batches.ragged:
-            self.replay_ragged = self.backend.capture(self._step_of(self._whole.first(batches.ragged)))
+            self.replay_ragged = self._capture(self._whole.first(batches.ragged), 1)
         if self.groups.collects:
-            self._replay_collecting = self.backend.capture(self._step_of(self._whole, updates=False))
+            self._replay_collecting = self._capture(self._whole, batches.buffers, updates=False)
         self._unchanged = False  # since the step before, if the next is the first of an epoch
 
-    def _step_of(self, batch: Pass, *, updates: bool = True) -> Callable[[], None]:
-        """One training step on batches of this pass's length; it obeys the law of the step.
+    def _capture(self, batch: Pass, buffers: int, *, updates: bool = True) -> ReplayStep:
+        return self.backend.capture(*(self._step_of(batch, number, updates=updates) for number in range(buffers)))
+
+    def _step_of(self, batch: Pass, buffer: int, *, updates: bool) -> Callable[[], None]:
+        """One training step on batches of this pass's length in this buffer; it obeys the law of the step.
 
         Without ``updates`` it ends with a gradient, which waits for the update of the last batch of its group.
         """
         be, net, state, totals, lr = self.backend, self.net, self.state, self.totals, self.lr
-        read, counts, counted = self.batches.reader(batch.n), self._counts, self.batches.counted(batch.n)
+        read, counted = self.batches.reader(batch.n, buffer), self.batches.counted(batch.n, buffer)
+        counts = self._counts
         apply = (
             self.update_step.apply
         )  # not `self`: a reference cycle would keep all memory of a fit until a collection

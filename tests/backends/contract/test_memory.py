@@ -85,4 +85,7 @@ def test_capture_replays_as_often_as_it_is_told(backend, memory):
         assert memory.read(state).tolist() == [total, total, RUNNING]
     replay(2, unchanged=True)
     assert memory.read(state).tolist() == [8, 8, RUNNING]
+    replay = backend.capture(lambda: backend.tick(state), lambda: backend.tick(state))  # with a twin
+    replay(5)
+    assert memory.read(state).tolist() == [13, 13, RUNNING]
     backend.synchronize()

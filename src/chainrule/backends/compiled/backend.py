@@ -147,7 +147,7 @@ class CompiledBackend(NumPyBackend):
         how = f"called one by one: {one_by_one}" if one_by_one else "recorded steps"
         return {**found, "implementation": f"compiled, {how}", "threads": max(1, scope.parts)}
 
-    def capture(self, step: Callable[[], None]) -> ReplayStep:
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
         if not LOOPS.is_loaded:
             return super().capture(step)
         scope = fits.current()

@@ -129,6 +129,7 @@ class Backend(
     precision: str = "fp32"
     keeps_narrow_features: bool = False  # features of up to 16 bits stay as given and are converted batch by batch
     queues: bool = True  # whether a call may return before its work is done
+    alternates: bool = False  # whether `capture` makes use of a step's twins in other memory
     fuses: frozenset[str] = frozenset()  # of "scaled_dense", "encoded_dense": what is faster than the layers one by one
     working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
 
@@ -217,11 +218,13 @@ class Backend(
     def synchronize(self) -> None:
         """Wait until everything that was asked of the device is done."""
 
-    def capture(self, step: Callable[[], None]) -> ReplayStep:
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
         """``replay(times)``, which does ``step()`` that many times.
 
         ``step`` obeys the law of the step, so an implementation may run it once, record what it launched and
-        replay the record. This default calls it.
+        replay the record. Its ``twins`` do the same with other buffers. An implementation that runs launches side by
+        side (``alternates``) may take them in turn, the step first, so that one fills its buffer while another is at
+        work. This default calls the step alone.
         """
 
         def replay(times: int, *, unchanged: bool = False) -> None:

@@ -96,10 +96,14 @@ class CuPyBackend(FusedBackend):
         with self.running():
             self._streams.main.synchronize()
 
-    def capture(self, step: Callable[[], None]) -> ReplayStep:
+    @property
+    def alternates(self) -> bool:  # type: ignore[override]
+        return switch("CHAINRULE_GRAPHS") != "0" and self._gemm.can_be_captured  # else all is in one stream
+
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
         if switch("CHAINRULE_GRAPHS") == "0" or not self._gemm.can_be_captured:
             return super().capture(step)
-        captured = CapturedStep(step, self)
+        captured = CapturedStep(step, self, twins)
 
         def replay(times: int, *, unchanged: bool = False) -> None:
             with self.running():
