@@ -11,6 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule.backends.contract.backend import RUNNING
 from chainrule.backends.cupy.capture.launcher import UNROLLED, Launcher
+from chainrule.train import steps as steps_module
 from chainrule.train.epoch_memory import EpochMemory
 from emulation import simulated_cupy
 from emulation.compiled import compiler_problem
@@ -70,6 +71,11 @@ class HostCalls:
         return counts
 
 
+@pytest.fixture(autouse=True)
+def as_many_steps_at_a_time_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_module, "SECONDS_PER_SYNC", 1e9)
+
+
 @pytest.fixture
 def device() -> Iterator[Any]:
     with simulated():
@@ -95,13 +101,21 @@ class Writes(Reads):
 
 
 def counts_of_third_epoch(
-    device: Any, calls: HostCalls, *, callback: type[Reads] = Reads, rows: int = ROWS, **fit: Any
+    device: Any,
+    calls: HostCalls,
+    *,
+    callback: type[Reads] = Reads,
+    rows: int = ROWS,
+    net: dict[str, Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+    **fit: Any,
 ) -> dict[str, int]:
     rng = np.random.default_rng(3)
     X, y = rng.normal(size=(rows, 12)).astype(np.float32), rng.integers(0, 3, rows)
     counted = callback(calls)
-    net = cr.MLP([12, 16, 3], backend=device, seed=1)
-    cr.Trainer(net, cr.AdamW(1e-2), batch_size=8, epochs=3, callbacks=[counted]).fit(X, y, **fit)
+    made = cr.MLP([12, 16, 3], backend=device, seed=1, **net or {})
+    options = {"batch_size": 8, "epochs": 3} | (trainer or {})
+    cr.Trainer(made, cr.AdamW(1e-2), callbacks=[counted], **options).fit(X, y, **fit)
     return counted.epochs[2]
 
 
@@ -125,9 +139,31 @@ def test_validation_rows_do_not_make_it_wait_again(device, monkeypatch):
     assert "idle looks" not in counts
 
 
-@pytest.mark.parametrize("epochs_of", [UNROLLED // 2, 100])
-def test_no_record_is_compared_while_the_device_is_idle(device, monkeypatch, epochs_of):
-    assert "idle looks" not in counts_of_third_epoch(device, HostCalls(monkeypatch), rows=8 * epochs_of)
+KINDS: dict[str, dict[str, Any]] = {
+    "class weights": {"class_weight": "balanced", "sample_weight": np.linspace(1, 2, ROWS)},
+    "class weights, dropped rows": {
+        "class_weight": "balanced",
+        "sample_weight": np.linspace(1, 2, ROWS),
+        "trainer": {"drop_last": True},
+    },
+    "members": {"net": {"members": 3}},
+    "accumulated": {"trainer": {"accumulate": 3, "ema": 0.9}},
+    "penalty": {"trainer": {"l2": 0.1}},
+    "early stopping": {"validation": 0.2, "trainer": {"early_stopping": cr.EarlyStopping(patience=5)}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_it_is_in_fits_of_every_kind(device, monkeypatch, kind):
+    """Which rows a ragged batch left out is asked once more: their weights are not counted."""
+    counts = counts_of_third_epoch(device, HostCalls(monkeypatch), **KINDS[kind])
+    assert (counts["uploads"], counts["waits"]) == (1, 1 + ("dropped" in kind))
+    assert "idle looks" not in counts
+
+
+@pytest.mark.parametrize("batches", [UNROLLED // 2, 100])
+def test_no_record_is_compared_while_the_device_is_idle(device, monkeypatch, batches):
+    assert "idle looks" not in counts_of_third_epoch(device, HostCalls(monkeypatch), rows=8 * batches)
 
 
 def test_a_callback_that_may_change_the_net_is_followed_by_a_look(device, monkeypatch):

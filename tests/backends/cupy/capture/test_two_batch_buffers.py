@@ -14,6 +14,7 @@ import chainrule as cr
 from chainrule.backends.capture.dependencies import as_early_as_possible, dependencies
 from chainrule.backends.cupy.capture import launcher
 from chainrule.backends.cupy.capture.launcher import UNROLLED
+from chainrule.train import steps as steps_module
 from chainrule.train.feeding import batch_plan
 from chainrule.train.feeding.batch_plan import SECOND_BUFFER_FROM, SECOND_BUFFER_SHARE, batch_buffers
 from chainrule.train.feeding.batches import Batches
@@ -26,6 +27,11 @@ from stopping import StopAfter
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem() or "a compiler is there")
 
 NEVER = 1 << 60
+
+
+@pytest.fixture(autouse=True)
+def as_many_steps_at_a_time_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_module, "SECONDS_PER_SYNC", 1e9)
 
 
 @pytest.fixture
