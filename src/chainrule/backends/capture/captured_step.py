@@ -64,6 +64,8 @@ class CapturedStep(Generic[L]):
 
     def replay(self, times: int, *, unchanged: bool = False) -> None:
         """Do the step ``times`` times; if it is ``unchanged`` since the last call, without a look at it."""
+        if not times:
+            return
         in_turn = min(times, len(self._steps))
         if len(self._launches) < in_turn or not (unchanged or self._is_current()):
             self._launches, self._run = [], None

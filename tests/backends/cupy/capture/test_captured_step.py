@@ -105,6 +105,7 @@ def test_a_step_that_changes_is_recorded_anew(device, graphs):
     replay = device.capture(lambda: device.tick(holder["state"]))
     replay(4)
     old, holder["state"] = holder["state"], state_of(device)
+    replay(0)
     replay(3)
     assert steps_done(device, old) == 4
     assert steps_done(device, holder["state"]) == 3
