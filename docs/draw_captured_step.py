@@ -70,7 +70,7 @@ def recorded_step() -> list[tuple[str, Launch]]:
         note("tick")
         # What the step begins with, here of the next one: it does not wait for the optimiser of this one.
         be.gather(rows.arrays, order, position, stride=16, out=buffer)
-        note("gather next batch", "count it")
+        note("gather next batch")
 
     with be.running():
         step()  # allocates scratch memory

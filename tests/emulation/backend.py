@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.backends.capture.captured_step import CapturedStep
 from chainrule.backends.capture.dependencies import dependencies
 from chainrule.backends.capture.memory import span
-from chainrule.backends.contract.backend import BF16, Array
+from chainrule.backends.contract.backend import BF16, Array, ReplayStep
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launcher import DEFAULT_STREAM
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
@@ -34,6 +34,7 @@ class EmulatedBackend(FusedBackend):
 
     name = "emulated"
     device = "cpu"
+    alternates = True
     xp = np
     fuses_borders = False  # a device times it
 
@@ -99,8 +100,8 @@ class EmulatedBackend(FusedBackend):
     def sums_in_product(self, border: ReluBorder) -> bool:
         return self.fuses_borders and border.real == border.stored
 
-    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
-        return CapturedStep(step, self).replay
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
+        return CapturedStep(step, self, twins).replay
 
     def instantiate(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """All launches in an order that their memory allows, a different one each time: a device may choose any."""

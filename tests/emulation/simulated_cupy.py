@@ -33,6 +33,13 @@ def settle() -> None:
     DEVICE.current[-1].synchronize()
 
 
+def later(work: Any) -> None:
+    """Work of the array library in the current stream; there is none during a capture."""
+    if DEVICE.current[-1].capture is not None:
+        settle()
+    DEVICE.current[-1].push(np.errstate(all="ignore")(work))
+
+
 class Pointer(int):
     """An address, as ``array.data`` has it."""
 
@@ -64,21 +71,36 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
         # From pageable memory: the values may be read at any time until the copy is done.
         (stream or DEVICE.current[-1]).push(lambda: np.copyto(target, values))
 
-    def get(self) -> np.ndarray:
-        settle()
-        return np.array(self.view(np.ndarray))
+    def get(
+        self, stream: Stream | None = None, order: str = "C", out: np.ndarray | None = None, blocking: bool = True
+    ) -> np.ndarray:
+        queue = stream or DEVICE.current[-1]
+        if out is None:
+            out = np.empty(self.shape, self.dtype)
+        assert type(out) is np.ndarray
+        assert (out.dtype, out.shape, out.flags.c_contiguous) == (self.dtype, self.shape, True)
+        source, host = self.view(np.ndarray), out
+        queue.push(lambda: np.copyto(host, source))
+        if blocking:
+            queue.synchronize()
+        return out
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
-        settle()
         plain = [x.view(np.ndarray) if isinstance(x, ndarray) else x for x in inputs]
         if out:
             options["out"] = tuple(o.view(np.ndarray) for o in out)
-        result = getattr(ufunc, method)(*plain, **options)
-        return out[0] if out else np.asarray(result).view(ndarray)
+            later(lambda: getattr(ufunc, method)(*plain, **options))
+            return out[0]
+        settle()
+        return np.asarray(getattr(ufunc, method)(*plain, **options)).view(ndarray)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        settle()
-        super().__setitem__(key, value)
+        target, plain = self.view(np.ndarray), value.view(np.ndarray) if isinstance(value, ndarray) else value
+        later(lambda: target.__setitem__(key, plain))
+
+    def sort(self, *args: Any, **options: Any) -> None:
+        target = self.view(np.ndarray)
+        later(lambda: target.sort(*args, **options))
 
     def __float__(self) -> float:
         raise CudaError("the host reads a value of the device: an implicit synchronisation")
@@ -94,7 +116,7 @@ def _settled(name: str) -> Any:
     return method
 
 
-for _name in ("argmax", "sort", "astype", "fill", "copy", "all", "any", "sum", "max"):
+for _name in ("argmax", "astype", "fill", "copy", "all", "any", "sum", "max"):
     setattr(ndarray, _name, _settled(_name))
 
 
@@ -144,7 +166,7 @@ class RawModule:
         def launch(grid: tuple[int, ...], block: tuple[int, ...], values: tuple[Any, ...]) -> None:
             assert 0 < np.prod(block) <= 1024, block
             assert all(0 < g < (2**31 if i == 0 else 65536) for i, g in enumerate(grid)), grid
-            DEVICE.current[-1].push(lambda: start(grid, block, values))
+            DEVICE.current[-1].push(lambda: start(grid, block, values), name)
 
         return launch
 
@@ -180,9 +202,13 @@ class _OnDevice:
         self._function = function
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        settle()
         plain = [x.view(np.ndarray) if isinstance(x, ndarray) else x for x in args]
+        out = options.get("out")
         options = {k: v.view(np.ndarray) if isinstance(v, ndarray) else v for k, v in options.items()}
+        if isinstance(out, ndarray):
+            later(lambda: self._function(*plain, **options))
+            return out
+        settle()
         result = self._function(*plain, **options)
         return result.view(ndarray) if isinstance(result, np.ndarray) else result
 
@@ -267,7 +293,7 @@ class SimulatedProduct:
         assert ((bias != 0), (signs != 0)) == (self.product.has_bias, self.product.has_signs)
         assert (bias | signs) % 16 == 0
         queue = next(s for s in DEVICE.streams if s.ptr == stream)
-        queue.push(lambda: self._multiply_each(a, b, out, bias, signs))
+        queue.push(lambda: self._multiply_each(a, b, out, bias, signs), "product")
 
     def _multiply_each(self, *addresses: int) -> None:
         p = self.product

@@ -57,7 +57,7 @@ class Graph:
     """Captured work: a list of entries, and what each has to wait for."""
 
     def __init__(self, capture: Capture) -> None:
-        self._works, self._waits = capture.works, capture.waits
+        self._works, self._waits, self.names = capture.works, capture.waits, capture.names
         self._session, self._taken = DEVICE.session, 0
         self._take(INSTANTIATED)
 
@@ -89,9 +89,13 @@ class Graph:
     @property
     def longest_chain(self) -> int:
         """Entries on the longest path: what cannot run side by side."""
+        return self.longest_chain_if({})
+
+    def longest_chain_if(self, take: dict[str, int]) -> int:
+        """The longest path if entries of these names take so long, and all others 1."""
         length: list[int] = []
-        for waits in self._waits:
-            length.append(1 + max((length[n] for n in waits), default=0))
+        for name, waits in zip(self.names, self._waits, strict=True):
+            length.append(take.get(name, 1) + max((length[n] for n in waits), default=0))
         return max(length, default=0)
 
 
@@ -101,14 +105,16 @@ class Capture:
     def __init__(self, origin: Stream, mode: int) -> None:
         self.origin, self.mode, self.thread = origin, mode, threading.get_ident()
         self.works: list[Work] = []
+        self.names: list[str] = []
         self.waits: list[set[int]] = []
         self.fronts: dict[Stream, set[int]] = {origin: set()}
         self.fault: CudaError | None = None
 
-    def push(self, stream: Stream, work: Work) -> None:
+    def push(self, stream: Stream, work: Work, name: str) -> None:
         if threading.get_ident() != self.thread:
             self.invalidate("work of another thread landed in this capture")
         self.works.append(work)
+        self.names.append(name)
         self.waits.append(set(self.fronts[stream]))
         self.fronts[stream] = {len(self.works) - 1}
 
@@ -164,12 +170,12 @@ class Stream:
             if not all(stream.non_blocking for stream in capture.fronts):
                 raise capture.invalidate("cudaErrorStreamCaptureImplicit: the default stream would wait for a capture")
 
-    def push(self, work: Work) -> None:
-        """Put work in this stream."""
+    def push(self, work: Work, name: str = "") -> None:
+        """Put work in this stream, a kernel or product by its name."""
         with DEVICE.lock:
             self._refuse_implicit_wait()
             if self.capture is not None:
-                self.capture.push(self, work)
+                self.capture.push(self, work, name)
             else:
                 self.queue.append((lambda: True, work))
 

@@ -18,8 +18,9 @@ ROWS, PARAMS, TOTALS = (N, C), (P,), (2, 3)
 # Why a method of the contract has no model axis.
 WITHOUT_MODEL_AXIS = {
     "memory and execution": (
-        "assign", "beside_others", "capture", "download", "empty", "execution", "fingerprint", "fitting", "free_memory",
-        "host_buffer", "keep", "returned", "running", "send", "signs_per_row", "storage", "synchronize", "upload",
+        "assign", "beside_others", "capture", "download", "download_all", "empty", "execution", "fingerprint",
+        "fitting", "free_memory", "host_buffer", "keep", "returned", "running", "send", "signs_per_row", "storage",
+        "synchronize", "upload",
     ),
     "what members share": ("copy_columns", "tick"),
     "one answer for all": ("first_nonfinite", "mean_of_members"),

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from chainrule.backends.contract.backend import ActivationName, Array, Backend
+from chainrule.backends.contract.backend import ActivationName, Array, Backend, ReplayStep
 from chainrule.backends.contract.transfers import DeferredTransfer, Transfer
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.reference.backend import ReferenceBackend
@@ -220,10 +220,10 @@ class GuardedBackend(ReferenceBackend):
         _refuse_other_shapes("activation_backward", saved=saved, dy=dy, dz=dz)
         super().activation_backward(activation, saved, dy, dz=dz, db=db)
 
-    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
         record: list[Callable[[], None]] = []
 
-        def replay(times: int) -> None:
+        def replay(times: int, *, unchanged: bool = False) -> None:
             if times and not record:
                 self._record_of_step = record
                 try:

@@ -30,6 +30,8 @@ class Convergence(Callback):
     before : of the fit that this one continues
     """
 
+    only_reads = True
+
     def __init__(
         self,
         monitor: str,

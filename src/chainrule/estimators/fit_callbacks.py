@@ -9,6 +9,8 @@ from chainrule.train.records.run import EpochRecord
 class StopAfter(Callback):
     """Ends a fit after so many epochs of a schedule that is longer."""
 
+    only_reads = True
+
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
 
@@ -24,6 +26,8 @@ class IterationLines(Callback):
     ----------
     score : its name in the history
     """
+
+    only_reads = True
 
     def __init__(self, score: str) -> None:
         self._score = score

@@ -9,7 +9,7 @@ import numpy as np
 from chainrule.estimators.parameters import LEARNING_RATES, Parameters
 from chainrule.optim.schedules import Constant, Cosine, Schedule
 from chainrule.options import one_of, real_number
-from chainrule.train.feeding.batches import plan_batches
+from chainrule.train.feeding.batch_plan import plan_batches
 
 LOWEST_RATE = 1e-6  # below which "adaptive" does not shrink the rate
 SHRINKS_BY = 5.0

@@ -21,7 +21,7 @@ from chainrule.optim.base import Moments, Optimizer
 from chainrule.optim.schedules import Schedule
 from chainrule.options import one_of
 from chainrule.train.building import Updates, build_optimizer, build_trainer
-from chainrule.train.feeding.batches import plan_batches
+from chainrule.train.feeding.batch_plan import plan_batches
 from chainrule.train.recipe import LEARNING_RATE, Choices, Preset, Recipe, Settings, resolve, resolve_preset
 from chainrule.train.records.callbacks import Callback, EpochFunction
 from chainrule.train.trainer import Trainer

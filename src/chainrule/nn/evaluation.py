@@ -18,6 +18,7 @@ from chainrule.nn.passes import Pass, new_state
 class Evaluator:
     """Call it for {"loss": ..., metric: ...} of the net's current parameters over ``rows``; it synchronises once.
 
+    Or :meth:`start` it, download what it leaves together with something else, and ask for the :meth:`result`.
     The loss decides which metric: ``accuracy``, ``r2``, ``d2`` or none. Metrics use the rows' own weights, the loss
     those of their classes too.
     """
@@ -36,12 +37,19 @@ class Evaluator:
         self._replay = be.capture(_pass_over_rows(net, rows, read, parts, self._totals, logits))
 
     def __call__(self) -> dict[str, float]:
-        be, loss = self.net.backend, self.net.loss
-        with be.running():
+        return self.result(self.net.backend.download_all(self.start()))
+
+    def start(self) -> list[Array]:
+        """Evaluate the net; what is to be downloaded."""
+        with self.net.backend.running():
             self._replay(1)
-            by_column = None if self._columns is None else self._columns()
-        found = metrics_of(loss, be.download(self._totals), self._baseline, counted=self._counted)
-        return found if by_column is None else found | {loss.metric: by_column}
+            return [self._totals] if self._columns is None else [self._totals, self._columns.start()]
+
+    def result(self, totals: Sequence[np.ndarray]) -> dict[str, float]:
+        """Loss and metric, from what has been downloaded."""
+        loss = self.net.loss
+        found = metrics_of(loss, totals[0], self._baseline, counted=self._counted)
+        return found if self._columns is None else found | {loss.metric: self._columns.result(totals[1])}
 
 
 def _pass_over_rows(
@@ -72,7 +80,7 @@ def _pass_over_rows(
 
 
 class ColumnScores:
-    """Call it for the r2 or d2 of the ``logits`` of several target columns: the mean of their own.
+    """The r2 or d2 of the ``logits`` of several target columns: the mean of their own.
 
     That needs the error of each column, which the loss of a batch adds up: so the loss of one column at a time.
     """
@@ -89,15 +97,19 @@ class ColumnScores:
         self._column, self._dlogits = be.empty((n, each), dtype), be.empty((n, each), dtype)
         self._totals = be.empty((len(columns), 3), np.float64)
 
-    def __call__(self) -> float:
+    def start(self) -> Array:
+        """Compute the totals of each column, which are to be downloaded."""
         be, loss = self._backend, self._loss
         for j, targets in enumerate(self._targets):
             be.copy(self.logits[:, j * loss.n_out : (j + 1) * loss.n_out], out=self._column)
             totals = self._totals[j : j + 1]
             loss(be, LossBatch(self._column, targets, self._weights, self._state, totals, self._dlogits))
-        totals = be.download(self._totals)
+        return self._totals
+
+    def result(self, totals: np.ndarray) -> float:
+        """The mean, from these totals."""
         scores = [
-            explained(loss, totals[j : j + 1], baseline) for j, baseline in enumerate(self._baselines) if baseline
+            explained(self._loss, totals[j : j + 1], baseline) for j, baseline in enumerate(self._baselines) if baseline
         ]
         return float(np.mean(scores))
 

@@ -263,8 +263,7 @@ class LayeredNet:
         fixed : parts of the parameters whose gradients no one reads, so that they need not be computed
         renews_factors : whether every forward pass renews the copy of the weights that products read, if there is one
         """
-        be, k = self.backend, self.members
-        nodes = self.nodes if keep_outputs else self.fused_nodes
+        be, k, nodes = self.backend, self.members, self.nodes if keep_outputs else self.fused_nodes
         if training or keep_outputs:
             memory = lay_out(be, self._memories(nodes, training=training, n=n), n, k)
         else:

@@ -181,7 +181,8 @@ class Fit:
         updates = steps.groups.updates
         self._pace.begin()
         first, self.state.first_batch = self.state.first_batch, 0
-        steps.begin_epoch(epoch, self.state.rates.rates(epoch * updates, updates, self.total_steps), first)
+        rates = self.state.rates.rates(epoch * updates, updates, self.total_steps)
+        steps.begin_epoch(epoch, rates, first, unchanged=self.callbacks.only_read)
         before = epoch * batches.count
 
         def steps_to_sync(number: int) -> int:
@@ -238,10 +239,10 @@ class Fit:
     def _metrics_of_epoch(self, epoch: int) -> dict[str, float]:
         """What the history has of an epoch; DivergenceError if its loss is not finite, or beyond all reason."""
         run, steps = self.run, self.steps
-        if (halted := steps.halted()) is not None:
+        halted, totals, evaluated = steps.read(self.layout.metrics.start_evaluation())
+        if halted is not None:
             raise self._divergence(halted, epoch)
         run.steps = (epoch + 1) * steps.groups.updates
-        totals = steps.totals_of_members()
         metrics = self.layout.metrics.of_training(totals, steps.batches)
         if not epoch:
             self.state.first_loss = self.layout.metrics.loss(totals[:, :1])
@@ -253,7 +254,7 @@ class Fit:
             step=run.steps - 1,
             epoch=epoch + 1,
         )
-        metrics |= self.layout.metrics.of_held_out_rows()
+        metrics |= self.layout.metrics.of_held_out_rows(evaluated)
         return metrics | {"lr": self.rate(run.steps - 1), "seconds": self._seconds()}
 
     def _divergence(self, step: int, epoch: int) -> DivergenceError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from chainrule.backends.contract.backend import Array
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.network import Network
-from chainrule.nn.passes import new_state
 from chainrule.optim.lbfgs import LBFGS
 from chainrule.train.diagnosis.layer_statistics import LayerStatistics
+from chainrule.train.epoch_memory import EpochMemory
+from chainrule.train.feeding.batch_plan import plan_batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.feeding.streaming import batches_of
 from chainrule.train.fit_state import FitState
@@ -77,19 +77,20 @@ class FitLayout:
             if self._left_out is not None:
                 unseen = LeftOutLoss(update_step.evaluated_net, self._given, self._left_out)
             self.metrics = EpochMetrics(net, settings, self._rows, held_out, update_step, unseen)
-            counters = new_state(be)
             _ = net.factor_arena  # made when first asked for
             statistics = LayerStatistics(net, self._rows) if diagnose else None
         self.free = free_at_start(be)
         with out_of_memory_hint(self.batch_hint, backend=be):
             refuse_what_cannot_fit(net, self._rows, settings.batch_size, self.free)
-            steps = self._lay_out_steps(update_step, counters)
+            steps = self._lay_out_steps(update_step)
         if statistics is not None:
             statistics.steps_per_epoch = steps.batches.count
         return FitState(steps, rates, best_weights, statistics)
 
-    def _lay_out_steps(self, update_step: UpdateStep, counters: Array) -> Steps:
+    def _lay_out_steps(self, update_step: UpdateStep) -> Steps:
         net, settings = self._net, self._settings
+        plan = plan_batches(len(self._rows), settings.batch_size, drop_last=settings.drop_last)
+        memory = EpochMemory(net.backend, plan.count)
         batches = batches_of(
             net.backend,
             self._rows,
@@ -101,10 +102,11 @@ class FitLayout:
             free=self.free,
             members=net.members,
             member=net.first_member,
+            position=memory.position,
         )
         counts = settings.metrics and net.loss.metric == "accuracy"
         before = 0 if settings.moments is None else settings.moments.steps
-        return Steps(update_step, batches, counters, accumulate=settings.accumulate, counts=counts, before=before)
+        return Steps(update_step, batches, memory, accumulate=settings.accumulate, counts=counts, before=before)
 
     # ---- if there is too little ---------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from chainrule.errors import DivergenceError, OptionError
 from chainrule.host_memory import out_of_memory_hint
 from chainrule.optim.lbfgs import LBFGS
 from chainrule.optim.parameter_groups import Segment, segments
+from chainrule.train.epoch_memory import state_at
 from chainrule.train.fit import Fit
 from chainrule.train.records.progress import Progress
-from chainrule.train.steps import state_at
 
 
 class FullBatchFit(Fit):

@@ -14,32 +14,33 @@ from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.layers.base import Memory, walk
 from chainrule.nn.network import Network
 from chainrule.optim.base import Optimizer
-from chainrule.train.feeding.batches import batch_formats, plan_batches
+from chainrule.train.epoch_memory import WORD, words
+from chainrule.train.feeding.batch_plan import batch_buffers, bytes_of_batch_row, plan_batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.feeding.streaming import streaming_bytes
 
 # Shares of what is free that are left to the kernels: on a device the workspaces of products and a little scratch; on
 # the host intermediate results as wide as a layer, at most about as much as the layers' own outputs and gradients.
 KERNEL_SHARE, HOST_KERNEL_SHARE = 1 / 8, 1 / 2
-POSITION_BYTES = 8  # the counter of batches
-BATCH_BYTES = 8 * (1 + 3)  # of each batch of an epoch: its learning rate and its totals, in float64
+TOTALS_BYTES = 8 * 3  # of each batch of an epoch, in float64
+BATCH_BYTES = WORD.itemsize + TOTALS_BYTES  # with its learning rate
 ORDER_BYTES = 8  # of each resident row: its place in the order of the epoch
 
 
 def bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
     """Bytes that one row of a batch takes while a net is trained; of an ensemble, one row of each member.
 
-    batch buffers   x as gathered, targets, weights; and x as the first layer reads it, if that differs
+    batch buffer    x as gathered, targets, weights; and x as the first layer reads it, if that differs
     each layer      what its ``memory`` says; a dense one y and dz, and z if its activation keeps that, or signs
     """
-    be, dtype = net.backend, net.dtype
-    pending, exact = bool(rows.pending), bool(net.codes())
-    storage = (dtype if exact else be.storage(dtype)).itemsize
-    gathered = batch_formats(be, rows.formats, pending=pending, dtype=dtype, exact=exact)
-    total = sum(f.nbytes for f in gathered) + (net.n_in * storage if pending else 0)
     formats = [f for memory in _layers_memory(net) for f in memory.rows.values()]
-    formats += signs_at_borders(net.fused_nodes, be, dtype, None).values()
-    return net.members * (total + sum(f.nbytes for f in formats))
+    formats += signs_at_borders(net.fused_nodes, net.backend, net.dtype, None).values()
+    return _buffer_bytes_per_row(net, rows) + net.members * sum(f.nbytes for f in formats)
+
+
+def _buffer_bytes_per_row(net: Network, rows: Rows | HostRows) -> int:
+    exact, pending = bool(net.codes()), bool(rows.pending)
+    return net.members * bytes_of_batch_row(net.backend, rows.formats, pending=pending, dtype=net.dtype, exact=exact)
 
 
 def _layers_memory(net: Network) -> Iterator[Memory]:
@@ -51,12 +52,15 @@ def bytes_of_batches(net: Network, rows: Rows | HostRows, size: int, free: int |
     """Bytes of all that a fit lays out for batches of ``size`` rows, beside the net and the rows themselves."""
     size, k = min(size, len(rows)), net.members
     order = streaming_bytes(rows, size, free, k) if isinstance(rows, HostRows) else k * ORDER_BYTES * len(rows)
-    batches = POSITION_BYTES + k * BATCH_BYTES * plan_batches(len(rows), size).count
+    count = plan_batches(len(rows), size).count
+    batches = WORD.itemsize * words(count) + k * TOTALS_BYTES * count
     fixed = sum(
         k * sum(f.nbytes for f in memory.fixed.values()) + sum(f.nbytes for f in memory.constants.values())
         for memory in _layers_memory(net)
     )
-    return size * bytes_per_row(net, rows) + fixed + batches + order
+    buffer = size * _buffer_bytes_per_row(net, rows)
+    more = (batch_buffers(net.backend, buffer, free) - 1) * buffer
+    return size * bytes_per_row(net, rows) + more + fixed + batches + order
 
 
 def bytes_of_net(

@@ -15,7 +15,7 @@ from chainrule.errors import OptionError
 from chainrule.nn.losses.names import Task
 from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.options import one_of
-from chainrule.train.feeding.batches import plan_batches
+from chainrule.train.feeding.batch_plan import plan_batches
 from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.table_net import TableNet
 

@@ -63,10 +63,29 @@ def test_assign_keeps_the_address_and_download_is_a_copy(backend):
     np.testing.assert_array_equal(backend.download(view), [6, 7])
 
 
+def test_several_arrays_are_downloaded_together(backend):
+    """Copies, of any shapes and kinds, as :meth:`download` makes them."""
+    values = [np.arange(3), np.arange(12, dtype=np.float32).reshape(2, 2, 3), np.zeros(0), np.ones(1, bool)]
+    arrays = [backend.upload(v) for v in values]
+    found = backend.download_all([*arrays, arrays[0][1:], arrays[1][:, 1]])
+    for got, expected in zip(found, [*values, values[0][1:], values[1][:, 1]], strict=True):
+        assert type(got) is np.ndarray
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+    found[0][:] = 7
+    np.testing.assert_array_equal(backend.download(arrays[0]), values[0])
+    assert backend.download_all([]) == []
+
+
 def test_capture_replays_as_often_as_it_is_told(backend, memory):
     state = memory.state()
     replay = backend.capture(lambda: backend.tick(state))
     for times, total in [(0, 0), (3, 3), (0, 3), (2, 5), (1, 6)]:
         replay(times)
         assert memory.read(state).tolist() == [total, total, RUNNING]
+    replay(2, unchanged=True)
+    assert memory.read(state).tolist() == [8, 8, RUNNING]
+    replay = backend.capture(lambda: backend.tick(state), lambda: backend.tick(state))  # with a twin
+    replay(5)
+    assert memory.read(state).tolist() == [13, 13, RUNNING]
     backend.synchronize()

@@ -109,7 +109,7 @@ def test_a_memory_map_is_streamed(tmp_path):
 
 def is_streamed(backend: cr.Backend, monkeypatch, X: Any, **options: Any) -> bool:
     seen = []
-    monkeypatch.setattr(StreamedBatches, "begin_epoch", lambda _, epoch, first: seen.append(epoch))
+    monkeypatch.setattr(StreamedBatches, "deal", lambda _, epoch: seen.append(epoch))
     net = cr.MLP([N_IN, 3], backend=backend)
     cr.Trainer(net, epochs=1, shuffle=False, **options).fit(X, np.arange(len(X)) % 3)
     return bool(seen)

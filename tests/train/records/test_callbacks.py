@@ -103,7 +103,7 @@ def test_steps_are_replayed_together_without_on_step_end(classes, monkeypatch):
 
     def spying(self, step):
         replay = capture(self, step)
-        return lambda times: (asked.append(times), replay(times))
+        return lambda times, **options: (asked.append(times), replay(times, **options))
 
     monkeypatch.setattr(type(cr.backend("cpu")), "capture", spying)
     monkeypatch.setattr(steps_module, "SECONDS_PER_SYNC", 1e9)  # however slow the steps are today

@@ -8,7 +8,7 @@ without a word about it in ``nn``. As in a processor that issues out of order (T
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from chainrule.backends.capture.memory import Span
 
@@ -23,6 +23,9 @@ class Touches(Protocol):
 
     @property
     def writes(self) -> tuple[Span, ...]: ...
+
+
+T = TypeVar("T", bound=Touches)
 
 
 def dependencies(launches: Sequence[Touches]) -> list[tuple[int, ...]]:
@@ -58,3 +61,14 @@ def dependencies(launches: Sequence[Touches]) -> list[tuple[int, ...]]:
         before.append(known)
         found.append(tuple(needed))
     return found
+
+
+def as_early_as_possible(launches: Sequence[T]) -> list[T]:
+    """The launches in another order that their memory allows: each behind those that can begin before it can.
+
+    The step number at which a launch can begin is the length of the longest chain of launches that it waits for.
+    """
+    depth: list[int] = []
+    for waits in dependencies(launches):
+        depth.append(1 + max((depth[other] for other in waits), default=0))
+    return [launches[number] for number in sorted(range(len(launches)), key=depth.__getitem__)]

@@ -29,7 +29,7 @@ from chainrule.backends.compiled.kept_step import KeptStep
 from chainrule.backends.compiled.loading import describe, is_available
 from chainrule.backends.compiled.state import LOOPS
 from chainrule.backends.contract.arrays import Array, MapsRows
-from chainrule.backends.contract.backend import KERNELS
+from chainrule.backends.contract.backend import KERNELS, ReplayStep
 from chainrule.backends.contract.work import Work
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.backends.numpy.blas_threads import single_thread
@@ -147,14 +147,14 @@ class CompiledBackend(NumPyBackend):
         how = f"called one by one: {one_by_one}" if one_by_one else "recorded steps"
         return {**found, "implementation": f"compiled, {how}", "threads": max(1, scope.parts)}
 
-    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
         if not LOOPS.is_loaded:
             return super().capture(step)
         scope = fits.current()
         recorder = LOOPS.programs.StepRecorder(_threads())
         captured = CapturedStep(step, recorder)
 
-        def replay(times: int) -> None:
+        def replay(times: int, *, unchanged: bool = False) -> None:
             if scope is not None and not captured.problem:
                 scope.hold_blas()
             captured.replay(times)

@@ -57,8 +57,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -96,6 +96,17 @@ PRECISIONS: Final = ("fp32", "tf32", "bf16")  # how float32 products may be comp
 BF16: Final = np.dtype([("bf16", "<u2")])
 
 
+class ReplayStep(Protocol):
+    """What :meth:`Backend.capture` returns."""
+
+    def __call__(self, times: int, *, unchanged: bool = False) -> None:
+        """Do the step ``times`` times.
+
+        ``unchanged`` promises that nothing has run since the last call that could change what the step launches. An
+        implementation that would otherwise look, while the device has nothing to do, need not.
+        """
+
+
 class Backend(
     BatchContract,
     LayerContract,
@@ -118,6 +129,7 @@ class Backend(
     precision: str = "fp32"
     queues: bool = True  # whether a call may return before its work is done
     runs_side_by_side: bool = False  # whether launches of a recorded step run at once unless memory orders them
+    alternates: bool = False  # whether `capture` makes use of a step's twins in other memory
     fuses: frozenset[str] = frozenset()  # of "scaled_dense", "encoded_dense": what is faster than the layers one by one
     working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
 
@@ -142,6 +154,10 @@ class Backend(
     @abc.abstractmethod
     def download(self, array: Array) -> np.ndarray:
         """A NumPy copy of ``array``. Waits for the device: outside a step only."""
+
+    def download_all(self, arrays: Sequence[Array]) -> list[np.ndarray]:
+        """NumPy copies of all of these arrays, for which the host waits once."""
+        return [self.download(array) for array in arrays]
 
     def returned(self, array: Array, *, like: Any) -> Any:
         """``array`` as the kind of array that ``like`` is, if that kind can live here; else a NumPy copy."""
@@ -202,14 +218,16 @@ class Backend(
     def synchronize(self) -> None:
         """Wait until everything that was asked of the device is done."""
 
-    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
         """``replay(times)``, which does ``step()`` that many times.
 
         ``step`` obeys the law of the step, so an implementation may run it once, record what it launched and
-        replay the record. This default calls it.
+        replay the record. Its ``twins`` do the same with other buffers. An implementation that runs launches side by
+        side (``alternates``) may take them in turn, the step first, so that one fills its buffer while another is at
+        work. This default calls the step alone.
         """
 
-        def replay(times: int) -> None:
+        def replay(times: int, *, unchanged: bool = False) -> None:
             for _ in range(times):
                 step()
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.capture.captured_step import CapturedStep
-from chainrule.backends.contract.backend import Array
+from chainrule.backends.contract.backend import Array, ReplayStep
 from chainrule.backends.contract.transfers import Transfer
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
@@ -104,14 +104,18 @@ class CuPyBackend(FusedBackend):
         with self.running():
             self._streams.main.synchronize()
 
-    def capture(self, step: Callable[[], None]) -> Callable[[int], None]:
+    @property
+    def alternates(self) -> bool:  # type: ignore[override]
+        return switch("CHAINRULE_GRAPHS") != "0" and self._gemm.can_be_captured  # else all is in one stream
+
+    def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
         if switch("CHAINRULE_GRAPHS") == "0" or not self._gemm.can_be_captured:
             return super().capture(step)
-        captured = CapturedStep(step, self)
+        captured = CapturedStep(step, self, twins)
 
-        def replay(times: int) -> None:
+        def replay(times: int, *, unchanged: bool = False) -> None:
             with self.running():
-                captured.replay(times)
+                captured.replay(times, unchanged=unchanged)
 
         return replay
 
@@ -201,6 +205,10 @@ class CuPyBackend(FusedBackend):
         with self.running():
             host: np.ndarray = self.xp.asnumpy(array)
             return host
+
+    def download_all(self, arrays: Sequence[Array]) -> list[np.ndarray]:
+        with self.running():
+            return self._transfers.download(arrays)
 
     def free_memory(self) -> int:
         with self.running():

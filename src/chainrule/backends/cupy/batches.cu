@@ -1,10 +1,5 @@
 // Batches and the counters of a step: rows fetched and converted from whatever type they have.
 
-// position += 1
-extern "C" __global__ void advance(i64* __restrict__ position) {
-  if (threadIdx.x == 0) *position += 1;
-}
-
 // state[STEP] += updates, state[BATCH] += 1
 extern "C" __global__ void tick(i64* __restrict__ state, int updates) {
   if (threadIdx.x < 2) state[threadIdx.x] += threadIdx.x == STEP ? updates : 1;
@@ -166,14 +161,17 @@ __device__ __forceinline__ void gather_rows(const void* source, void* out, int k
 // out[a][i] = source[a][order[position * stride + i]] for i < n: array a by the blocks of row a of the grid, each
 // with its own form, kind of source and units per row. Without an order out[a][i] = source[a][i].
 //
+// The block that comes last, found by `ticket`, adds 1 to the position for the next batch, if there is `next`, which is the
+// position's memory: all blocks have read it by then.
+//
 // blockIdx.z is the member of an ensemble: its order is `order_stride` from that of the next, its source so many units (0
 // if it is shared); what is written lies one member behind the other.
 extern "C" __global__ void __launch_bounds__(256)
     gather(const void* __restrict__ source0, const void* __restrict__ source1, const void* __restrict__ source2,
            void* __restrict__ out0, void* __restrict__ out1, void* __restrict__ out2, int form0, int form1, int form2,
            int kind0, int kind1, int kind2, i64 units0, i64 units1, i64 units2, int log_lanes0, int log_lanes1,
-           int log_lanes2, const i64* __restrict__ order, const i64* __restrict__ position, i64 stride,
-           i64 n, i64 order_stride, i64 source_stride0, i64 source_stride1, i64 source_stride2) {
+           int log_lanes2, const i64* __restrict__ order, const i64* position, i64* next, u32* ticket, i64 stride, i64 n,
+           i64 order_stride, i64 source_stride0, i64 source_stride1, i64 source_stride2) {
   const int a = blockIdx.y;
   const void* from = a == 0 ? source0 : a == 1 ? source1 : source2;
   void* to = a == 0 ? out0 : a == 1 ? out1 : out2;
@@ -184,18 +182,19 @@ extern "C" __global__ void __launch_bounds__(256)
   const i64 from_unit = blockIdx.z * source_stride, to_unit = blockIdx.z * n * units;
   if (order != nullptr) order += blockIdx.z * order_stride + *position * stride;
   switch (form) {
-    case COPY_1: return gather_rows<u8, u8, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case COPY_2: return gather_rows<u16, u16, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case COPY_4: return gather_rows<u32, u32, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case COPY_8: return gather_rows<u64, u64, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case COPY_16: return gather_rows<u64, u64, 2, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case TO_FLOAT32: return gather_rows<float, float, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case TO_FLOAT64: return gather_rows<double, double, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case TO_BFLOAT16: return gather_rows<bf16, float, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case TO_INT32: return gather_rows<int, int, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case TO_FLOAT32_BY_4: return gather_rows<float, float, 4>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
-    case TO_BFLOAT16_BY_8: return gather_rows<bf16, float, 8>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit);
+    case COPY_1: gather_rows<u8, u8, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case COPY_2: gather_rows<u16, u16, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case COPY_4: gather_rows<u32, u32, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case COPY_8: gather_rows<u64, u64, 1, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case COPY_16: gather_rows<u64, u64, 2, true>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case TO_FLOAT32: gather_rows<float, float, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case TO_FLOAT64: gather_rows<double, double, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case TO_BFLOAT16: gather_rows<bf16, float, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case TO_INT32: gather_rows<int, int, 1>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case TO_FLOAT32_BY_4: gather_rows<float, float, 4>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
+    case TO_BFLOAT16_BY_8: gather_rows<bf16, float, 8>(from, to, kind, order, n, units, log_lanes, from_unit, to_unit); break;
   }
+  if (next != nullptr && comes_last(gridDim.x * gridDim.y * gridDim.z, ticket) && threadIdx.x == 0) *next += 1;
 }
 
 // ---- standardised columns -----------------------------------------------------------------------------------------

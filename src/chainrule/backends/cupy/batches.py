@@ -119,18 +119,27 @@ def gather(
     self: Launcher, sources: Sequence[Array], order: Array, position: Array, *, stride: int, out: Sequence[Array]
 ) -> None:
     if order.ndim == 1 or all(array.flags.c_contiguous for array in (*sources, *out)):
-        _fetch(self, sources, order, position, stride, out)
-    else:
-        for j, of_member in enumerate(zip(*out, strict=True)):
-            own = [s[j] if s.ndim == o.ndim else s for s, o in zip(sources, out, strict=True)]
-            _fetch(self, own, order[j], position, stride, of_member)
-    self.launch("advance", VARIANT, (1,), (32,), position=position)
+        _fetch(self, sources, order, position, stride, out, is_last=True)
+        return
+    for j, of_member in enumerate(zip(*out, strict=True)):
+        own = [s[j] if s.ndim == o.ndim else s for s, o in zip(sources, out, strict=True)]
+        _fetch(self, own, order[j], position, stride, of_member, is_last=j == len(order) - 1)
 
 
 def _fetch(
-    self: Launcher, sources: Sequence[Array], order: Array, position: Array, stride: int, out: Sequence[Array]
+    self: Launcher,
+    sources: Sequence[Array],
+    order: Array,
+    position: Array,
+    stride: int,
+    out: Sequence[Array],
+    *,
+    is_last: bool,
 ) -> None:
-    """The rows of one net, or of all members of an ensemble, whose arrays lie one behind the other."""
+    """The rows of one net, or of all members of an ensemble, whose arrays lie one behind the other.
+
+    The last launch of a batch moves the position on: the others, which read it, come before.
+    """
     axis = order.ndim - 1  # of the rows
     pairs = list(zip(sources, out, strict=True))
     found = [c for s, o in pairs if (c := conversion(s, o, math.prod(o.shape[axis + 1 :]))) is not None]
@@ -140,6 +149,7 @@ def _fetch(
     rows = _Rows(out[0].shape[axis], order, position, stride)
     for first in range(0, len(found), ARRAYS):
         part = slice(first, first + ARRAYS)
+        rows = rows._replace(moves_on=is_last and part.stop >= len(found))
         _gather(self, sources[part], out[part], found[part], rows, apart[part])
 
 
@@ -150,6 +160,7 @@ class _Rows(NamedTuple):
     order: Array | None = None
     position: Array | None = None
     stride: int = 0  # of the position
+    moves_on: bool = False  # whether the position is that of the next batch afterwards
 
 
 def _gather(
@@ -161,7 +172,7 @@ def _gather(
     apart: Sequence[int] = (0,),
 ) -> None:
     """One launch for up to ``ARRAYS`` arrays; ``apart`` are units from a member's source to that of the next."""
-    n, order, position, stride = rows
+    n, order, position, stride, moves_on = rows
     arguments: dict[str, Any] = {}
     blocks = 1
     for a in range(ARRAYS):
@@ -180,6 +191,8 @@ def _gather(
         (THREADS,),
         order=order,
         position=position,
+        next=position if moves_on else None,
+        ticket=self.zeroed_scratch((1,), np.uint32, use="ticket of gather") if moves_on else None,
         stride=stride,
         n=n,
         order_stride=0 if order is None else stride_of(order, 1),

@@ -57,6 +57,8 @@ class RunDirectory(Callback):
     Before training starts, :meth:`describe` is told what is trained. :meth:`reopen` is for a run that is resumed.
     """
 
+    only_reads = True
+
     def __init__(self, path: Path | None, *, name: str = "run", overwrite: bool = False) -> None:
         self._named, self._name, self._overwrite = path, name, overwrite
         self._record: dict[str, Any] = {}

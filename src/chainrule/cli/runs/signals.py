@@ -28,6 +28,8 @@ class Signals(Callback):
     stays ignored if it was, as under nohup.
     """
 
+    only_reads = True
+
     def __init__(self) -> None:
         self.caught: list[int] = []
         self._stop: Callable[[], object] | None = None

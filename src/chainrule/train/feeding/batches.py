@@ -1,11 +1,11 @@
-"""Batches: shuffled on the device, gathered into one buffer, none left out."""
+"""Batches: shuffled on the device, gathered into one buffer or two, none left out."""
 
 from __future__ import annotations
 
 import abc
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,35 +16,14 @@ from chainrule.nn.losses.names import Loss
 from chainrule.nn.row_format import RowFormat, first_rows, with_members
 from chainrule.random import Purpose, stream
 from chainrule.tables.splitting.stratified import keep_each_class
+from chainrule.train.feeding.batch_plan import BatchPlan, batch_formats, plan_batches
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """An epoch in batches of ``size`` rows: ``full`` of them, then one of ``ragged`` rows if any are left."""
+class _BatchMemory(NamedTuple):
+    """The memory of one batch."""
 
-    size: int
-    full: int
-    ragged: int
-
-    @property
-    def count(self) -> int:
-        """Batches per epoch."""
-        return self.full + bool(self.ragged)
-
-
-def plan_batches(n: int, size: int, *, drop_last: bool = False) -> BatchPlan:
-    """An epoch of ``n`` rows in batches of at most ``size``; ``drop_last`` leaves out the ragged batch."""
-    size = min(size, n)
-    full, ragged = divmod(n, size)
-    return BatchPlan(size, full, 0 if drop_last else ragged)
-
-
-def batch_formats(
-    backend: Backend, kept: Sequence[RowFormat], *, pending: bool, dtype: np.dtype, exact: bool = False
-) -> list[RowFormat]:
-    """What a batch holds of each row: features as the first layer reads them, unless they are ``pending``."""
-    x, *others = kept
-    return [x if pending else RowFormat(x.shape, dtype if exact else backend.storage(dtype)), *others]
+    arrays: list[Array]  # as gathered, one for each source
+    read: InputReader
 
 
 class Batches(abc.ABC):
@@ -58,6 +37,8 @@ class Batches(abc.ABC):
     dtype : of the net that reads them
     members : nets that are trained at once, each on rows of its own: ``order`` is (k, n), and a batch (k, size, ...)
     formats : of a row of each source, by default those of ``sources``, whose arrays then have no axis for members
+    position : (1,) int64, memory for the number of the next batch; None for some of their own, at the first batch
+    buffers : that batches are gathered into in turn
     """
 
     is_unchecked = False  # whether rows are still to be checked, and may be refused, in the course of an epoch
@@ -72,22 +53,33 @@ class Batches(abc.ABC):
         dtype: np.dtype,
         members: int = 1,
         formats: Sequence[RowFormat] | None = None,
+        position: Array = None,
+        buffers: int = 1,
     ) -> None:
-        self.backend, self.members = backend, members
+        self.backend, self.members, self.buffers = backend, members, buffers
         self.size, self.full, self.ragged, self.count = plan.size, plan.full, plan.ragged, plan.count
         self._sources, self._order = sources.arrays, order
         self._by_class = sources.by_class
-        self._position = first_position(backend)
+        self._position = first_position(backend) if position is None else position
         pending, exact = sources.pending is not None, sources.exact
         kept = sources.formats if formats is None else formats
         formats = batch_formats(backend, kept, pending=pending, dtype=dtype, exact=exact)
-        self._buffer = [backend.empty(with_members((self.size, *f.shape), members), f.dtype) for f in formats]
-        features = Features(self._buffer[0], sources.pending, exact)
-        self._read = InputReader(backend, features, self.size, dtype, members)
+        self._memory = [self._new_memory(formats, sources, dtype) for _ in range(buffers)]
 
-    @abc.abstractmethod
+    def _new_memory(self, formats: Sequence[RowFormat], sources: Rows, dtype: np.dtype) -> _BatchMemory:
+        be, k = self.backend, self.members
+        arrays = [be.empty(with_members((self.size, *f.shape), k), f.dtype) for f in formats]
+        features = Features(arrays[0], sources.pending, sources.exact)
+        return _BatchMemory(arrays, InputReader(be, features, self.size, dtype, k))
+
     def begin_epoch(self, epoch: int, first: int = 0) -> None:
         """Put the rows in the order of this epoch, which counts from 0. Batch ``first`` is the next to be read."""
+        self._seek(first)
+        self.deal(epoch)
+
+    @abc.abstractmethod
+    def deal(self, epoch: int) -> None:
+        """Put the rows in the order of this epoch; which batch is the next to be read is left to the caller."""
 
     @abc.abstractmethod
     def blocks(self, first: int = 0) -> Generator[range, None, None]:
@@ -104,26 +96,26 @@ class Batches(abc.ABC):
     def numbers(self) -> np.ndarray:
         """(m,), or (k, m) of k members: which rows this epoch's batches have. Synchronises."""
 
-    def counted(self, n: int) -> Array | None:
+    def counted(self, n: int, buffer: int = 0) -> Array | None:
         """The weights in metrics of a batch of ``n`` rows, in the memory of :meth:`reader`; None for all ones."""
-        place = 3 if self._by_class else 2
-        return first_rows(self._buffer[place], n, self.members) if place < len(self._buffer) else None
+        place, arrays = 3 if self._by_class else 2, self._memory[buffer].arrays
+        return first_rows(arrays[place], n, self.members) if place < len(arrays) else None
 
     def _seek(self, number: int) -> None:
         self.backend.assign([number], out=self._position)
 
-    def reader(self, n: int) -> Callable[[], tuple[Array, Array, Array | None]]:
+    def reader(self, n: int, buffer: int = 0) -> Callable[[], tuple[Array, Array, Array | None]]:
         """``read()``: x, targets and weights (or None) of the next batch, which has ``n`` rows.
 
-        Always in the same memory, so that a step may be recorded.
+        Always in the memory of this ``buffer``, so that a step may be recorded.
         """
-        buffer = [first_rows(array, n, self.members) for array in self._buffer]
-        raw, targets, weights = (*buffer, None)[:3]  # the rows' own weights, behind class weights, are for `counted`
-        be, sources, order, stride, prepare = self.backend, self._sources, self._order, self.size, self._read
-        position = self._position
+        arrays, prepare = self._memory[buffer]
+        out = [first_rows(array, n, self.members) for array in arrays]
+        raw, targets, weights = (*out, None)[:3]  # the rows' own weights, behind class weights, are for `counted`
+        be, sources, order, stride, position = self.backend, self._sources, self._order, self.size, self._position
 
         def read() -> tuple[Array, Array, Array | None]:
-            be.gather(sources, order, position, stride=stride, out=buffer)
+            be.gather(sources, order, position, stride=stride, out=out)
             return prepare(raw), targets, weights
 
         return read
@@ -152,15 +144,17 @@ class ResidentBatches(Batches):
         drop_last: bool = False,
         members: int = 1,
         member: int = 0,
+        position: Array = None,
+        buffers: int = 1,
     ) -> None:
         n, plan = len(rows), plan_batches(len(rows), size, drop_last=drop_last)
         self._shuffle, self._seed, self._member = shuffle, seed, member
         order = backend.empty(with_members((n,), members), np.int64)
         backend.assign(np.broadcast_to(np.arange(n), order.shape), out=order)
-        super().__init__(backend, rows, order, plan, dtype=dtype, members=members)
+        in_memory: dict[str, Any] = {"position": position, "buffers": buffers}
+        super().__init__(backend, rows, order, plan, dtype=dtype, members=members, **in_memory)
 
-    def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        self._seek(first)
+    def deal(self, epoch: int) -> None:
         if self._shuffle:
             for j, order in enumerate(orders_of_members(self._order, self.members)):
                 numbers = stream(self._seed, Purpose.SHUFFLE, step=epoch, member=self._member + j)

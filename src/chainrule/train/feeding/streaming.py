@@ -13,7 +13,8 @@ from chainrule.nn.inputs.rows import FeatureStorage, Rows
 from chainrule.nn.network import Network
 from chainrule.nn.row_format import with_members
 from chainrule.random import Purpose, stream
-from chainrule.train.feeding.batches import Batches, ResidentBatches, plan_batches
+from chainrule.train.feeding.batch_plan import batch_buffers, bytes_of_batch_row, plan_batches
+from chainrule.train.feeding.batches import Batches, ResidentBatches
 from chainrule.train.feeding.host_rows import HostRows, RowNumbers
 
 # The rows may take this share of the free memory; the rest is for gradients, moments, activations, the order of the
@@ -75,6 +76,8 @@ class StreamedBatches(Batches):
         free: int | None = None,
         members: int = 1,
         member: int = 0,
+        position: Array = None,
+        buffers: int = 1,
     ) -> None:
         n, plan = len(rows), plan_batches(len(rows), size, drop_last=drop_last)
         self._rows, self._shuffle, self._seed, self._member = rows, shuffle, seed, member
@@ -84,7 +87,8 @@ class StreamedBatches(Batches):
         order = backend.empty(with_members((n,), members), np.int64)
         backend.assign(np.broadcast_to(np.arange(n) % (2 * self._block_rows), order.shape), out=order)
         sources = rows.as_rows(ring, rows.storage.pending)
-        super().__init__(backend, sources, order, plan, dtype=dtype, members=members, formats=rows.formats)
+        in_memory: dict[str, Any] = {"formats": rows.formats, "position": position, "buffers": buffers}
+        super().__init__(backend, sources, order, plan, dtype=dtype, members=members, **in_memory)
         self._used = min(n, self.count * self.size)  # rows per epoch
         self._buffers = [
             [[backend.host_buffer((self._block_rows, *f.shape), f.dtype) for f in rows.sent] for _ in range(members)]
@@ -98,8 +102,7 @@ class StreamedBatches(Batches):
         self._orders: list[np.ndarray] | None = None  # of the epoch, of each member; None: in the order of the rows
         self.is_unchecked = rows.may_be_nonfinite  # until all rows have been checked once
 
-    def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        self._seek(first)
+    def deal(self, epoch: int) -> None:
         if self._dealt is not None:
             self._orders = []
             for j in range(self.members):
@@ -206,10 +209,13 @@ def batches_of(
     free: int | None,
     members: int = 1,
     member: int = 0,
+    position: Array = None,
 ) -> Batches:
     """The batches of rows on the device, or of rows that stay on the host; the same batches, bit for bit."""
     which: dict[str, Any] = {"shuffle": shuffle, "seed": seed, "drop_last": drop_last}
-    which |= {"members": members, "member": member}
+    which |= {"members": members, "member": member, "position": position}
+    of_row = bytes_of_batch_row(backend, rows.formats, pending=bool(rows.pending), dtype=dtype, exact=rows.exact)
+    which["buffers"] = batch_buffers(backend, members * min(size, len(rows)) * of_row, free)
     if isinstance(rows, HostRows):
         return StreamedBatches(backend, rows, size, dtype=dtype, free=free, **which)
     return ResidentBatches(backend, rows, size, dtype=dtype, **which)

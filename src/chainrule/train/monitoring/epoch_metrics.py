@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from chainrule.backends.contract.backend import Array
 from chainrule.nn.evaluation import metrics_of
 from chainrule.nn.inputs.rows import Rows
 from chainrule.nn.losses.names import Baseline
@@ -63,12 +64,17 @@ class EpochMetrics:
         ]
         return {name: float(np.mean([found[name] for found in of_members])) for name in of_members[0]}
 
-    def of_held_out_rows(self) -> dict[str, float]:
+    def start_evaluation(self) -> list[Array]:
+        """Evaluate the validation rows; what is to be downloaded. Nothing without such rows."""
+        return [] if self._evaluate is None else self._evaluate.start()
+
+    def of_held_out_rows(self, evaluated: Sequence[np.ndarray]) -> dict[str, float]:
         """Loss of the rows that members do not see; loss and metrics of the validation rows, as ``valid_...``. Nothing
-        without such rows. Synchronises."""
+        without such rows. ``evaluated`` is what :meth:`start_evaluation` left. Synchronises for the first, and for
+        metrics of the user's own."""
         found = {} if self._left_out_loss is None else {LEFT_OUT: self._left_out_loss()}
         if self._evaluate is not None:
-            found |= {f"valid_{name}": value for name, value in self._evaluate().items()}
+            found |= {f"valid_{name}": value for name, value in self._evaluate.result(evaluated).items()}
         return found
 
     def loss(self, totals: np.ndarray) -> float:

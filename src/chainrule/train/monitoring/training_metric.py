@@ -31,6 +31,7 @@ class TrainingMetric:
             else baseline_of(net, rows)
         )
         self._of_one_column = not is_by_column(net.loss)
+        self._own: np.ndarray | None = None  # the rows' own weights, from the device
 
     @property
     def measured_by(self) -> Baseline | None:
@@ -46,8 +47,9 @@ class TrainingMetric:
         used = batches.full * batches.size + batches.ragged
         if rows.counted is None:
             return [float(used)] * k
-        own = rows.counted if isinstance(rows, HostRows) else self._backend.download(rows.counted)
-        own = np.broadcast_to(own, (k, len(rows)))
+        if self._own is None:
+            self._own = rows.counted if isinstance(rows, HostRows) else self._backend.download(rows.counted)
+        own = np.broadcast_to(self._own, (k, len(rows)))
         if used < len(rows):  # a ragged batch is dropped: other rows in each epoch
             own = np.take_along_axis(own, batches.numbers().reshape((k, used)), axis=1)
         return [float(of_member.sum(dtype=np.float64)) for of_member in own]

@@ -164,8 +164,8 @@ def direction_of(monitor: str, further: Sequence[Metric]) -> bool:
 
 def valid_evaluator(
     net: Network, held_out: Rows | None, further: Sequence[Metric]
-) -> Callable[[], dict[str, float]] | None:
-    """Returns loss and metrics of the held-out rows when called; None without such rows."""
+) -> Evaluator | MetricEvaluator | None:
+    """What evaluates loss and metrics of the held-out rows; None without such rows."""
     if held_out is not None:
         return MetricEvaluator(net, held_out, further) if further else Evaluator(net, held_out)
     if further:
@@ -176,7 +176,7 @@ def valid_evaluator(
 
 
 class MetricEvaluator:
-    """Call it for loss, usual metric and ``further`` ones of the net's present parameters over ``rows``."""
+    """Loss, usual metric and ``further`` ones of the net's present parameters over ``rows``, as from an Evaluator."""
 
     def __init__(self, net: Network, rows: Rows, further: Sequence[Metric]) -> None:
         be = net.backend
@@ -189,8 +189,13 @@ class MetricEvaluator:
         if rows.pending is None:
             self._as_prepared.preparation = dataclasses.replace(net.preparation, features=None)
 
-    def __call__(self) -> dict[str, float]:
-        found = self._evaluate()
+    def start(self) -> list[Array]:
+        """Evaluate the net; what is to be downloaded."""
+        return self._evaluate.start()
+
+    def result(self, totals: Sequence[np.ndarray]) -> dict[str, float]:
+        """Loss and metrics, from what has been downloaded. Synchronises for the ``further`` ones."""
+        found = self._evaluate.result(totals)
         predictions: dict[str, np.ndarray] = {}
         for metric in self._further:
             if metric.needs not in predictions:

@@ -13,7 +13,8 @@ from chainrule.nn.inputs.row_checks import weights_of_all
 from chainrule.nn.inputs.rows import InputReader, Rows
 from chainrule.nn.losses.names import Loss
 from chainrule.nn.network import Network
-from chainrule.train.feeding.batches import Batches, plan_batches
+from chainrule.train.feeding.batch_plan import plan_batches
+from chainrule.train.feeding.batches import Batches
 from chainrule.train.feeding.host_rows import HostRows
 from chainrule.train.out_of_fold.left_out import LeftOut
 
@@ -133,8 +134,8 @@ class _FixedBatches(Batches):
         shared = Rows(rows.x, rows.targets, None, rows.pending, rows.exact)
         super().__init__(be, shared, order, plan, dtype=net.dtype, members=net.members)
 
-    def begin_epoch(self, epoch: int, first: int = 0) -> None:
-        self._seek(first)
+    def deal(self, epoch: int) -> None:
+        pass
 
     def blocks(self, first: int = 0) -> Generator[range, None, None]:
         yield range(first, self.count)

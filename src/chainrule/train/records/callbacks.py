@@ -25,9 +25,13 @@ class Callback:
 
     ``every`` is the number of steps between two calls of ``on_step_end``; None for no such calls. A device works
     through many steps without the host; with ``every`` the host synchronises, and reads the loss, that often.
+
+    ``only_reads`` says that it changes nothing of the net, its layers and its loss. If all callbacks say so, a device
+    that replays recorded steps begins an epoch without a look whether they are still the same.
     """
 
     every: int | None = None
+    only_reads: bool = False
 
     def on_start(self, record: StartRecord) -> object:
         """Before the first step."""
@@ -98,6 +102,8 @@ class CallbackLoop:
         self._callbacks, self._statistics = callbacks, layer_statistics
         self._stepped: list[tuple[Callback, int]] = []
         self.stop = StopRequest()  # all that a record keeps alive of this fit
+        # Code of the user's that is handed the net may change what a step launches; metrics get two NumPy arrays.
+        self.only_read = all(callback.only_reads for callback in callbacks)
 
     @contextlib.contextmanager
     def started(self, record: StartRecord) -> Iterator[None]:

@@ -34,6 +34,8 @@ class JSONLinesLogger(Callback):
     every : also a line after each ``every`` steps; the host synchronises that often
     """
 
+    only_reads = True
+
     def __init__(self, path: str | Path, every: int | None = None) -> None:
         self.path, self.every = Path(path), every
         self._file: TextIO | None = None

@@ -27,6 +27,8 @@ class TensorBoardLogger(Callback):
     OptionError   if the package is not installed; at once.
     """
 
+    only_reads = True
+
     def __init__(self, folder: str | Path, every: int | None = None) -> None:
         self.folder, self.every = Path(folder), every
         self._writer: Any = None

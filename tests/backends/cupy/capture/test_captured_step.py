@@ -70,6 +70,28 @@ def test_replay_does_the_step_as_often_as_asked(device, graphs, calls):
     assert in_graphs == sum(calls) - 1, "all but the first step come from graphs"
 
 
+@pytest.mark.parametrize("calls", [[1, 1, 1], [1, 4], [2], [UNROLLED + 3, 1, 2], [0, 5]])
+def test_a_step_and_its_twin_are_done_in_turn(device, graphs, calls):
+    """Each call begins with the step; the twin is recorded once two steps are asked for at a time."""
+    states = [state_of(device), state_of(device)]
+    replay = device.capture(*(lambda state=state: device.tick(state) for state in states))
+    for times in calls:
+        replay(times)
+    if UNROLLED + 3 in calls:  # the first of each runs by itself; 16 in a graph, one in the next, and 1 + 1 + 1
+        assert [steps_done(device, state) for state in states] == [1 + UNROLLED // 2 + 4, 1 + UNROLLED // 2]
+    assert sum(steps_done(device, state) for state in states) == sum(calls)
+    assert steps_done(device, states[1]) == {(1, 1, 1): 0}.get(tuple(calls), steps_done(device, states[1]))
+
+
+def test_a_twin_that_changes_is_recorded_anew(device):
+    first, holder = state_of(device), {"state": state_of(device)}
+    replay = device.capture(lambda: device.tick(first), lambda: device.tick(holder["state"]))
+    replay(2 + UNROLLED)
+    old, holder["state"] = holder["state"], state_of(device)
+    replay(2 + UNROLLED)
+    assert [steps_done(device, state) for state in (first, old, holder["state"])] == [18, 9, 9]
+
+
 def test_many_steps_are_few_launches(device, graphs):
     state = state_of(device)
     replay = device.capture(lambda: device.tick(state))
@@ -83,6 +105,7 @@ def test_a_step_that_changes_is_recorded_anew(device, graphs):
     replay = device.capture(lambda: device.tick(holder["state"]))
     replay(4)
     old, holder["state"] = holder["state"], state_of(device)
+    replay(0)
     replay(3)
     assert steps_done(device, old) == 4
     assert steps_done(device, holder["state"]) == 3

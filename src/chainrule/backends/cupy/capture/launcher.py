@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.capture.captured_step import ScratchError
+from chainrule.backends.capture.dependencies import as_early_as_possible
 from chainrule.backends.contract.backend import BF16, Array
 from chainrule.backends.cupy import kernels
 from chainrule.backends.cupy.capture.launches import Launch, StreamHandle
@@ -106,15 +107,18 @@ class Launcher(ReferenceBackend):
             self._local.record = None
         return launches
 
-    def program(self, launches: Sequence[Launch]) -> Callable[[int], None]:
-        """``run(times)`` of these launches: as graphs of 16 steps, and of one."""
+    def program(self, launches: Sequence[Launch], *twins: Sequence[Launch]) -> Callable[[int], None]:
+        """``run(times)`` of these launches: as graphs of 16 steps, the twins in turn, and of one."""
+        in_turn = [launches, *twins]
         graphs: dict[int, Callable[[], None]] = {}
 
         def run(times: int) -> None:
             for steps in (UNROLLED, 1):
                 while times >= steps:
                     if steps not in graphs:
-                        graphs[steps] = self.instantiate([*launches] * steps)
+                        unrolled = [launch for i in range(steps) for launch in in_turn[i % len(in_turn)]]
+                        # A batch that is fetched early is not to queue behind what is asked for before it.
+                        graphs[steps] = self.instantiate(as_early_as_possible(unrolled) if twins else unrolled)
                     graphs[steps]()
                     times -= steps
 
