@@ -98,12 +98,13 @@ def count(widths: Sequence[int], rows: int, precision: str, ways: Ways) -> Count
     """A step of an MLP with ReLUs, softmax cross-entropy and Adam on a batch of so many rows, the next one gathered."""
     be = CountingBackend(precision, ways)
     net = cr.MLP(widths, backend=be)
-    batch, state = net.bind(rows, training=True), new_state(be)
+    batch, state = net.bind(rows, training=True, renews_factors=False), new_state(be)
     x, labels = be.empty((rows, widths[0]), be.storage("float32")), be.empty((rows,), np.int32)
     sources = [be.empty(x.shape, np.float32), be.empty((rows,), np.int32)]
     order, position = be.empty((rows,), np.int64), first_position(be)
     lr, totals = be.empty((1,), np.float64), be.empty((1, 3), np.float64)
-    optimizer = cr.Adam().bind(net.parameter_arena, net.gradient_arena)
+    factors = None if net.factor_arena is net.parameter_arena else net.factor_arena
+    optimizer = cr.Adam().bind(net.parameter_arena, net.gradient_arena, factors=factors, by_layer=True)
 
     def step() -> None:
         logits = batch.forward(x)
