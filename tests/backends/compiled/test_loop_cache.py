@@ -28,6 +28,7 @@ from chainrule.backends.compiled import jit, loops
 from chainrule.backends.compiled.loops import gates, optimisers, sums
 from chainrule.backends.reference.normal_tail import DOUBLE, SINGLE
 
+TESTS = Path(__file__).parents[2]
 needs_uids = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user ids")
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
 
@@ -295,7 +296,9 @@ def test_closures_of_one_text_do_not_take_each_others_machine_code(folder):
 
     def called(*factors: str) -> str:
         command = [sys.executable, "-c", CALLS_LOOPS_OF_TWO_PROCESSES, *factors]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+        return done.stdout.strip()
 
     assert [called("2"), called("3")] == ["600.0", "900.0"]
     assert called("2", "3") == "600.0 900.0"
