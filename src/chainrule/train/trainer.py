@@ -56,7 +56,8 @@ class Trainer(SettingsAsAttributes):
     metrics : also record the metric of the loss (accuracy, r2, d2), not the loss alone; or a list of further ones, of
         the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics.
         r2 and d2 of several target columns are recorded of validation rows alone
-    progress : a progress line on stderr, if that is a terminal
+    progress : a bar with the time left on a terminal, on stderr, or in a notebook; there and in a log file a line of
+        every tenth of the epochs, which stays
     callbacks : Callbacks, or functions called with an EpochRecord at the end of every epoch
     accumulate : batches per update, whose gradient is that of one batch of all their rows: the memory of
         ``batch_size`` rows, the steps of ``accumulate * batch_size``. The last update of an epoch may have fewer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from chainrule.backends import choose_backend
 from chainrule.cli.console import output
 from chainrule.cli.console.output import Say
-from chainrule.cli.console.reports import PlainLines, findings_of, say_findings, say_outcome, say_plan, summary_of
+from chainrule.cli.console.reports import findings_of, say_findings, say_outcome, say_plan, summary_of
 from chainrule.cli.options.config import config_text
 from chainrule.cli.options.output import OutputOptions
 from chainrule.cli.options.train_options import TrainingOptions
@@ -122,7 +121,6 @@ def _prepare(
         facts={"argv": ["chainrule", *out.argv], "seed": options.device.seed, **facts},
         config=config_text(*used_options(options, settings, data, net, leaves_out=left_out is not None)),
     )
-    lines = [] if out.quiet or sys.stderr.isatty() else [PlainLines(settings.epochs)]
     trainer = trainer_of(
         options,
         settings,
@@ -131,7 +129,7 @@ def _prepare(
         has_validation=data.valid is not None,
         leaves_out=left_out is not None,
         progress=not out.quiet,
-        callbacks=[signals, *loggers, directory, *lines],
+        callbacks=[signals, *loggers, directory],
         checkpoints=directory.checkpoints,
     )
     return Job(options, out, directory, data, net, trainer, say, left_out, resumption)
