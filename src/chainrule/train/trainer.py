@@ -20,6 +20,7 @@ from chainrule.train.feeding.class_weights import ClassWeight
 from chainrule.train.feeding.fit_data import FitData
 from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit
+from chainrule.train.misplaced_options import names_misplaced_options
 from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.monitoring.validation_metrics import Metric, MetricFunction, find_metrics
 from chainrule.train.out_of_fold.predictions import OutOfFoldRows
@@ -91,6 +92,7 @@ class Trainer(SettingsAsAttributes):
     net: Network
     callbacks: tuple[Callback | EpochFunction, ...]
 
+    @names_misplaced_options
     def __init__(
         self,
         net: Network,
@@ -154,6 +156,7 @@ class Trainer(SettingsAsAttributes):
         """Ask a running fit to end within a few steps; for a signal handler or another thread."""
         self._stop_request()
 
+    @names_misplaced_options
     def fit(
         self,
         X: Any,

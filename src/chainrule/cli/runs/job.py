@@ -17,7 +17,7 @@ from chainrule.cli.options.output import OutputOptions
 from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.cli.options.types import describe_device, refuse_what_is_read
 from chainrule.cli.runs.directory import RunDirectory
-from chainrule.cli.runs.files import GRADIENT_NORMS, MODEL
+from chainrule.cli.runs.files import GRADIENT_NORMS
 from chainrule.cli.runs.record import file_facts
 from chainrule.cli.runs.signals import Signals
 from chainrule.cli.training.data import TrainingData, read_training_data
@@ -25,6 +25,7 @@ from chainrule.cli.training.model import left_out_rows, net_of, trainer_of
 from chainrule.cli.training.settings import settings_of
 from chainrule.cli.training.used_options import used_options
 from chainrule.errors import DivergenceError
+from chainrule.files.model_file import MODEL
 from chainrule.nn.network import Network
 from chainrule.nn.saved import refuse_unsavable
 from chainrule.tables.unchanged import SameFile
