@@ -74,7 +74,7 @@ class PseudoTerminal:
         """What has been written since, which is on the screen from now on."""
         self.stream.flush()
         read = b""
-        while select.select([self._master], [], [], 0.05)[0]:
+        while select.select([self._master], [], [], 0.02)[0]:
             read += os.read(self._master, 65536)
         self.screen.feed(read.decode())
         return read.decode()

@@ -25,7 +25,7 @@ def hint_of_matrix(y: np.ndarray) -> str:
     """For (n, k) in the place of labels (n,): one-hot labels, or several classes per row."""
     if y.ndim != 2 or y.dtype.kind not in "biuf":
         return ""
-    if (y.sum(axis=1) > 1).any() and np.isin(y, (0, 1)).all():
+    if np.isin(y, (0, 1)).all() and (y.sum(axis=1) > 1).any():
         return f"for several classes per row: {YES_OR_NO}, MLP([..., {y.shape[1]}])"
     return "y.argmax(axis=1), if each row has a 1 in the column of its class"
 

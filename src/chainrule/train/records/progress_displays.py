@@ -45,14 +45,16 @@ def has_bar() -> bool:
 
 def _is_terminal(stream: TextIO) -> bool:
     """One that obeys control sequences."""
-    return stream.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+    try:
+        return stream.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+    except ValueError:  # it is closed
+        return False
 
 
 def _is_notebook() -> bool:
     """Whether IPython runs here and is not that of a terminal: then a front end shows its outputs."""
-    if (ipython := sys.modules.get("IPython")) is None:
-        return False
-    shell = ipython.get_ipython()
+    find_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = None if find_shell is None else find_shell()
     return shell is not None and type(shell).__name__ != "TerminalInteractiveShell"
 
 
