@@ -199,6 +199,7 @@ class Trainer(SettingsAsAttributes):
 
         Raises
         ------
+        TypeError               if there is no such option; it says where there is one.
         OptionError, DataError, ModelFileError   if ``resume`` is of other settings or rows, or not a checkpoint.
         ShapeError, DataError   if the rows do not fit the net. The numbers in X of streamed rows are checked in the
                                 first epoch, each before it is used; the net then has the weights that it had before.

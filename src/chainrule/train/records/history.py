@@ -31,7 +31,7 @@ class History(Mapping[str, list[float]]):
     ``loss`` and the metrics without prefix are means over the epoch's training batches, each taken before its
     update; those with ``valid_`` are of the validation rows at the end of the epoch. Losses include class weights,
     metrics the rows' own weights alone. ``lr`` is the last learning rate of the epoch, ``seconds`` the time since the
-    start.
+    start. A name that is not there is a KeyError that says which is near.
     """
 
     def __init__(self) -> None:
