@@ -22,7 +22,11 @@ def test_the_page(tmp_path, monkeypatch, capsys):
         exec(compile(block, str(PAGE), "exec"), names)
     assert {"log.jsonl", "gradient_norms.svg"} <= {path.name for path in tmp_path.iterdir()}
     shown = re.search(r"print\(finding\)  # (.*)", "".join(blocks))
-    assert shown[1] in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert shown[1] in printed
+    said = re.findall(r"^    lambda: .*,  # (.*)$", "".join(blocks), re.M)
+    assert len(said) == 4
+    assert all(text in printed for text in said)
 
 
 def test_the_nets_on_the_losses_and_layers_page(rng):

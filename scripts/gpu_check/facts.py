@@ -18,7 +18,7 @@ from gpu_check.running import run
 
 PACKAGES = (
     "cupy", "cupy-cuda12x", "cupy-cuda13x", "cuda-pathfinder", "nvidia-cublas", "nvidia-cuda-nvrtc",
-    "nvidia-cuda-runtime", "numpy", "numba", "safetensors", "rich", "ml-dtypes", "scipy", "scikit-learn", "pandas",
+    "nvidia-cuda-runtime", "numpy", "numba", "safetensors", "ml-dtypes", "scipy", "scikit-learn", "pandas",
     "pyarrow", "torch", "triton", "jax", "jaxlib", "pytest", "pytest-xdist", "hypothesis",
 )  # fmt: skip
 QUERY = "name,driver_version,memory.total,compute_cap,pstate,clocks.sm,clocks.mem,temperature.gpu,power.draw"

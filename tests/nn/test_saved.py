@@ -79,6 +79,18 @@ def test_a_trained_net_is_saved_as_trained(tmp_path):
     assert cr.load(tmp_path / "m", device="cpu").predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
 
 
+def test_the_folder_of_a_run_is_loaded_as_the_command_does(tmp_path):
+    net = cr.MLP([2, 3, 2], seed=3)
+    net.save(tmp_path / "model.safetensors")
+    for path in (tmp_path, str(tmp_path)):
+        np.testing.assert_array_equal(
+            cr.load(path, device="cpu").predict_proba(np.eye(2)), net.predict_proba(np.eye(2))
+        )
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelFileError, match=r"model.safetensors does not exist"):
+        cr.load(tmp_path)
+
+
 def test_saving_replaces_the_file(tmp_path):
     for seed in (1, 2):
         cr.MLP([4, 3], seed=seed).save(str(tmp_path / "m"))

@@ -23,11 +23,55 @@ MISTAKES = {
     "a folder that is none": (lambda: cr.Trainer(cr.MLP([2, 3]), checkpoints=3), "checkpoints: expected a folder"),
     "labels from 1": (
         lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels + 1),
-        r"a label at row 2: expected a class from 0 to 2, got 3\nhint: names, y = np.unique\(y, return_inverse=True\)",
+        r"a label at row 2: expected a class from 0 to 2, got 3\nhint: y - 1 if .* from 1, else MLP\(\[..., 4\]\)$",
     ),
     "one-hot labels": (
         lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, np.eye(3)[labels]),
         r"expected labels \(n,\), .*, got shape \(6, 3\)\nhint: y.argmax\(axis=1\)",
+    ),
+    "an output layer that is too small": (
+        lambda: cr.Trainer(cr.MLP([2, 2])).fit(X, labels),
+        r"from 0 to 1, got 2\nhint: the net has 2 outputs; for labels up to 2: MLP\(\[..., 3\]\)$",
+    ),
+    "an output layer that is too small, with a class missing": (
+        lambda: cr.Trainer(cr.MLP([2, 2])).fit(X, labels // 2 * 2),
+        r"from 0 to 1, got 2\nhint: the net has 2 outputs; for labels up to 2: MLP\(\[..., 3\]\)$",
+    ),
+    "labels that are names": (
+        lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels * 10 + 10),
+        r"from 0 to 2, got 10\nhint: names, y = np.unique\(y, return_inverse=True\)$",
+    ),
+    "labels below 0": (
+        lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels - 1),
+        r"from 0 to 2, got -1\nhint: names, y = np.unique\(y, return_inverse=True\)$",
+    ),
+    "numbers in the place of labels": (
+        lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, labels + 0.5),
+        r"a label at row 0: expected a whole number, got 0.5\nhint: .*loss='squared_error'$",
+    ),
+    "several classes per row": (
+        lambda: cr.Trainer(cr.MLP([2, 3])).fit(X, np.ones((6, 4), int)),
+        r"got shape \(6, 4\)\nhint: for several .*: loss='sigmoid_cross_entropy', MLP\(\[..., 4\]\)$",
+    ),
+    "classes for yes and no": (
+        lambda: cr.Trainer(cr.MLP([2, 1], loss="sigmoid_cross_entropy")).fit(X, labels),
+        r"a target at row 2, .*, got 2\nhint: .*loss='softmax_cross_entropy', MLP\(\[..., 3\]\)$",
+    ),
+    "-1 for no": (
+        lambda: cr.Trainer(cr.MLP([2, 1], loss="sigmoid_cross_entropy")).fit(X, labels % 2 * 2 - 1),
+        r"from 0 to 1, got -1\nhint: \(y \+ 1\) / 2",
+    ),
+    "classes for several yes and no": (
+        lambda: cr.Trainer(cr.MLP([2, 3], loss="sigmoid_cross_entropy")).fit(X, labels),
+        r"got \(6,\)\nhint: for one of k classes per row: loss='softmax_cross_entropy'$",
+    ),
+    "one yes and no for several": (
+        lambda: cr.Trainer(cr.MLP([2, 3], loss="sigmoid_cross_entropy")).fit(X, labels % 2),
+        r"got \(6,\)\nhint: the net has 3 outputs; for these targets: MLP\(\[..., 1\]\)$",
+    ),
+    "one target for two outputs": (
+        lambda: cr.Trainer(cr.MLP([2, 2], loss="squared_error")).fit(X, labels),
+        r"\(n, 2\), got \(6,\)\nhint: the net has 2 outputs; for these targets: MLP\(\[..., 1\]\)$",
     ),
     "two targets for one output": (
         lambda: cr.Trainer(cr.MLP([2, 1], loss="squared_error")).fit(X, X),

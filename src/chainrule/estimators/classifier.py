@@ -65,7 +65,8 @@ class MLPClassifier(ClassifierMixin, ClassProbabilities):
     momentum, nesterovs_momentum, beta_1, beta_2, epsilon : of sgd, and of adam
     max_fun : of lbfgs: evaluations of the loss, at most; it needs about max_iter of them
     warm_start : ``fit`` continues from the weights of the fit before
-    verbose : a progress line with the time left on a terminal; elsewhere, as scikit-learn, a line per epoch on stdout
+    verbose : progress, as of a Trainer, on a terminal and in a notebook; elsewhere, as scikit-learn, a line per epoch
+        on stdout
     loss : "log_loss", "focal", or a loss of chainrule: ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``
     weight_decay : of AdamW (times the learning rate, beside the gradient); of sgd and lbfgs in the gradient. "auto" is
         min(1, 5 / (learning_rate_init * steps)) with adam, with the steps of max_iter epochs, and 0 with the others and

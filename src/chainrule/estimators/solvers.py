@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from chainrule.train.building import Updates, build_optimizer, build_trainer
 from chainrule.train.feeding.batch_plan import plan_batches
 from chainrule.train.recipe import LEARNING_RATE, Choices, Preset, Recipe, Settings, resolve, resolve_preset
 from chainrule.train.records.callbacks import Callback, EpochFunction
+from chainrule.train.records.progress_displays import has_bar
 from chainrule.train.trainer import Trainer
 
 
@@ -153,7 +153,7 @@ def plan_fit(
         shuffle=bool(parameters.shuffle),
         monitor=monitor.name if monitor else LEFT_OUT if leaves_out else None,
         metrics=monitor.metrics if monitor else True,
-        progress=bool(parameters.verbose),
+        progress=bool(parameters.verbose) and has_bar(),
         moments=state.moments,
         threads=parameters.threads,
         callbacks=[*_callbacks(parameters, score), *([convergence] if convergence else [])],
@@ -163,7 +163,7 @@ def plan_fit(
 
 def _callbacks(parameters: Parameters, score: str) -> list[Callback | EpochFunction]:
     callbacks: list[Callback | EpochFunction] = list(parameters.callbacks or ())
-    if parameters.verbose and not sys.stderr.isatty():  # a terminal has a progress line
+    if parameters.verbose and not has_bar():  # the lines of scikit-learn, on stdout, in the place of ours
         callbacks.append(IterationLines(f"valid_{score}"))
     return callbacks
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from chainrule.errors import ModelFileError
 from chainrule.files import sealed_file
-from chainrule.files.regular_file import FilePath
+from chainrule.files.regular_file import FilePath, is_folder
 from chainrule.files.sealed_file import Format
 
 # The newest version; a file gets the oldest that its description needs, see version_of. 100,000 columns fit into the
 # header; safetensors itself takes at most 100 MB.
 FORMAT = Format("chainrule-model", "model", version=6, max_header=1 << 26)
 DTYPES = ("float32", "float64")
+MODEL = "model.safetensors"  # in a run directory
 NEW_IN_6 = ("concatenate", "piecewise_linear", "scale")
 
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -36,6 +37,11 @@ OPTIONAL: dict[str, type] = {
     "members": int,  # of an ensemble, at least 2: arrays of parameters have an axis for them in front
     "member": int,  # the number of the net, or of the first of the members, if it is not 0
 }
+
+
+def find_model(path: FilePath) -> Path:
+    """The model file of a run directory, or the path itself."""
+    return Path(path) / MODEL if is_folder(path) else Path(path)
 
 
 def write(path: FilePath, description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:

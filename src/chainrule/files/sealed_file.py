@@ -14,7 +14,6 @@ import io
 import json
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from chainrule.errors import DataError, ModelFileError, first_line
-from chainrule.files.regular_file import FilePath, is_folder, open_regular, path_of_open
+from chainrule.files.regular_file import FilePath, open_regular, path_of_open
 from chainrule.files.writing import write_atomically
 
 MAX_BRACKETS, BYTES_PER_BRACKET = 1_000, 8  # of a description: a column has some 20 bytes per bracket, a layer more
@@ -149,8 +148,7 @@ def read(path: FilePath, kind: Format) -> Content:
     except FileNotFoundError:
         raise ModelFileError(f"{path} does not exist") from None
     except OSError as error:
-        hint = f"the model of a run is {Path(path) / 'model.safetensors'}" if is_folder(path) else ""
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # safetensors raises several kinds, json and numpy more
         raise ModelFileError(f"{path} is not a {kind.what} file: {first_line(error):.200}") from error
     return Content(envelope["version"], description, arrays)

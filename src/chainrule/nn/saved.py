@@ -104,11 +104,11 @@ def load(
     backend: Backend | None = None,
     custom: Sequence[CustomActivation | CustomLoss] = (),
 ) -> Network:
-    """The net of a model file.
+    """The net of a model file, or of a run.
 
     Parameters
     ----------
-    path : of the file
+    path : of the file, or of the run directory in which it is
     device : "auto" (a CUDA device if one works, else the CPU), "cpu", "cuda" or "cuda:N"
     backend : the Backend that the net is made on; with it ``device`` is ignored
     custom : the CustomActivations and the CustomLoss of the net, of which a file keeps the names alone
@@ -119,6 +119,7 @@ def load(
         a function that is not in ``custom``.
     DeviceError      if the device is not available.
     """
+    path = model_file.find_model(path)
     description, tensors = model_file.read(path)
     backend = backend if backend is not None else make_backend(device)
     try:

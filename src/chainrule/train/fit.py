@@ -97,7 +97,7 @@ class Fit:
         settings, run, state = self.settings, self.run, self.state
         self._start = time.perf_counter() - run.seconds
         try:
-            with Progress(settings.epochs, enabled=settings.progress) as progress:
+            with Progress(settings.epochs, enabled=settings.progress, begun=run.history.epochs) as progress:
                 self._train(progress)
             # A weight of -inf before a relu leaves the loss finite, and so may be one of the best epoch.
             kept = self._best_net() if state.has_best else self.net

@@ -20,6 +20,7 @@ from chainrule.train.feeding.class_weights import ClassWeight
 from chainrule.train.feeding.fit_data import FitData
 from chainrule.train.fit import Fit
 from chainrule.train.full_batch import FullBatchFit
+from chainrule.train.misplaced_options import names_misplaced_options
 from chainrule.train.monitoring.early_stopping import EarlyStopping
 from chainrule.train.monitoring.validation_metrics import Metric, MetricFunction, find_metrics
 from chainrule.train.out_of_fold.predictions import OutOfFoldRows
@@ -56,7 +57,8 @@ class Trainer(SettingsAsAttributes):
     metrics : also record the metric of the loss (accuracy, r2, d2), not the loss alone; or a list of further ones, of
         the validation rows at the end of each epoch: names ("roc_auc", ...), functions of (y, predicted), Metrics.
         r2 and d2 of several target columns are recorded of validation rows alone
-    progress : a progress line on stderr, if that is a terminal
+    progress : a bar with the time left on a terminal, on stderr, or in a notebook; there and in a log file a line of
+        every tenth of the epochs, which stays
     callbacks : Callbacks, or functions called with an EpochRecord at the end of every epoch
     accumulate : batches per update, whose gradient is that of one batch of all their rows: the memory of
         ``batch_size`` rows, the steps of ``accumulate * batch_size``. The last update of an epoch may have fewer
@@ -90,6 +92,7 @@ class Trainer(SettingsAsAttributes):
     net: Network
     callbacks: tuple[Callback | EpochFunction, ...]
 
+    @names_misplaced_options
     def __init__(
         self,
         net: Network,
@@ -153,6 +156,7 @@ class Trainer(SettingsAsAttributes):
         """Ask a running fit to end within a few steps; for a signal handler or another thread."""
         self._stop_request()
 
+    @names_misplaced_options
     def fit(
         self,
         X: Any,
@@ -195,6 +199,7 @@ class Trainer(SettingsAsAttributes):
 
         Raises
         ------
+        TypeError               if there is no such option; it says where there is one.
         OptionError, DataError, ModelFileError   if ``resume`` is of other settings or rows, or not a checkpoint.
         ShapeError, DataError   if the rows do not fit the net. The numbers in X of streamed rows are checked in the
                                 first epoch, each before it is used; the net then has the weights that it had before.

@@ -15,7 +15,8 @@ import chainrule as cr
 from chainrule.cli.console.prediction_table import as_csv, prediction_table
 from chainrule.json_values import json_line
 from chainrule.nn.predictions import with_class_names
-from chainrule.train.records.progress import Progress, describe
+from chainrule.train.records.progress import Progress
+from chainrule.train.records.progress_text import describe
 from chainrule.train.records.tensorboard import _tag
 
 CLASSES = ("=1+1", "-1", "@SUM(A1)", "\x1b[31mred", "a\nb", "plain")

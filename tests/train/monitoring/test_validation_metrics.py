@@ -14,7 +14,7 @@ from chainrule.nn.losses.names import LOSSES
 from chainrule.nn.network import Network
 from chainrule.nn.scores import score
 from chainrule.train.monitoring.validation_metrics import METRICS
-from chainrule.train.records.progress import describe
+from chainrule.train.records.progress_text import describe
 from emulation.backend import compiler_problem
 from emulation.simulated_cupy import simulated
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import pickle
 import re
 import xml.etree.ElementTree as ET
 
@@ -125,3 +126,42 @@ def test_huge_values_are_plotted_or_left_out(tmp_path, values):
         history.append({"loss": value})
     history.plot(tmp_path / "x.svg")
     assert (tmp_path / "x.svg").read_text().startswith("<svg")
+
+
+TRAINED = {
+    "loss": [1.0],
+    "accuracy": [0.5],
+    "valid_loss": [2.0],
+    "valid_accuracy": [0.4],
+    "lr": [0.1],
+    "seconds": [1.0],
+}
+NEAR = {
+    "val_acc": "valid_accuracy", "val_accuracy": "valid_accuracy", "valid_acc": "valid_accuracy",
+    "validation_loss": "valid_loss", "val_loss": "valid_loss", "acc": "accuracy", "train_acc": "accuracy",
+    "train_loss": "loss", "learning_rate": "lr", "time": "seconds", "accurcy": "accuracy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "near"), NEAR.items())
+def test_a_name_of_another_library_is_answered_with_ours(given, near):
+    history = history_of(**TRAINED)
+    with pytest.raises(KeyError) as error:
+        history[given]
+    assert str(error.value) == f"the history has no {given!r}: did you mean {near!r}? It has {', '.join(TRAINED)}"
+    assert history.get(given) is None
+    assert given not in history
+
+
+def test_a_name_that_a_history_does_not_have():
+    with pytest.raises(KeyError, match=r"^the history has no 'colour': it has loss, lr$"):
+        history_of(loss=[1.0], lr=[0.1])["colour"]
+    with pytest.raises(KeyError, match=r"'val_acc': there were no validation rows: fit\(X, y, validation=0.2\)"):
+        history_of(loss=[1.0], accuracy=[0.1])["val_acc"]
+    with pytest.raises(KeyError, match="'loss': no epoch has ended"):
+        cr.History()["loss"]
+    with pytest.raises(KeyError, match="the history has no 3: it has loss"):
+        history_of(loss=[1.0])[3]
+    with pytest.raises(KeyError) as error:
+        history_of(loss=[1.0])["a\x1b"]
+    assert "\x1b" not in str(pickle.loads(pickle.dumps(error.value)))

@@ -33,6 +33,7 @@ from chainrule.plain_text import table_lines
 from chainrule.tables.splitting.splits import Split, make_folds
 from chainrule.train.cross_validation import CrossValidation, cross_validate
 from chainrule.train.ensemble_fit import HostTable, begin_line, learn_from_left_out
+from chainrule.train.records.progress import bar_alone
 
 FOLDS = 5
 INTERRUPTED = 130
@@ -162,7 +163,8 @@ class FoldTraining:
             progress=not self._quiet,
         )
         weight, mask = options.fit.class_weight, None if left_out is None else left_out.mask
-        outcome = trainer.fit(data.X, data.y, class_weight=weight, validation=data.valid, left_out=mask)
+        with bar_alone():
+            outcome = trainer.fit(data.X, data.y, class_weight=weight, validation=data.valid, left_out=mask)
         if left_out is not None:
             learn_from_left_out(
                 net,

@@ -25,7 +25,7 @@ from chainrule.host_cores import find_usable_cores
 from chainrule.plain_text import count_of
 from chainrule.version import __version__
 
-PACKAGES = ("numpy", "safetensors", "rich", "numba", "scikit-learn", "pyarrow", "onnxruntime")
+PACKAGES = ("numpy", "safetensors", "numba", "scikit-learn", "pyarrow", "onnxruntime")
 CUPY_WHEELS = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
 
 

@@ -13,7 +13,6 @@ from chainrule.cli.console import output
 from chainrule.cli.console.confusion import confusion_table, largest_confusions
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, picture
-from chainrule.cli.runs.files import find_model
 from chainrule.errors import DataError
 from chainrule.files.writing import write_atomically
 from chainrule.nn.confusion import Confusion
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
+    net = load(args.model, backend=backend(args.device, precision=args.precision))
     p = net.preparation
     table = read_table(args.data, target=args.target or p.target_name or None, like=net)
     if table.target is None:

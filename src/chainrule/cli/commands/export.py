@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chainrule.cli.console import output
 from chainrule.cli.options.types import refuse_what_is_read
-from chainrule.cli.runs.files import find_model
+from chainrule.files.model_file import find_model
 from chainrule.nn.saved import load
 from chainrule.onnx import export
 from chainrule.onnx.write import INPUT_DTYPES, usual_input_dtype
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     refuse_what_is_read(args.onnx, find_model(args.model))
-    net = load(find_model(args.model), device="cpu")
+    net = load(args.model, device="cpu")
     found = export(net, args.onnx, input_dtype=args.input_dtype, unchecked=args.unchecked)
     if found is None:
         output.say("checked", "no: the file was not run (--unchecked)")

@@ -12,8 +12,8 @@ import numpy as np
 from chainrule.backends.contract.backend import Array
 from chainrule.cli.console import output, show_checkpoint
 from chainrule.cli.console.reports import shape_of
-from chainrule.cli.runs.files import find_model
 from chainrule.cli.runs.record import read_record
+from chainrule.files.model_file import find_model
 from chainrule.files.sealed_file import is_of_format
 from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
 from chainrule.nn.columns.notation import PLAIN

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.cli.console import output
 from chainrule.cli.console.output import Say
 from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.cli.training.data import TrainingData
@@ -14,23 +13,10 @@ from chainrule.nn.network import Network
 from chainrule.nn.scores import score
 from chainrule.train.ensemble_fit import LeftOutOutcome
 from chainrule.train.recipe import Settings
-from chainrule.train.records.progress import describe
-from chainrule.train.records.run import EpochRecord, Run
+from chainrule.train.records.run import Run
 from chainrule.train.shrinkage.outcome import MEANING
 
-PLAIN_LINES = 10  # progress lines in all if stderr is no terminal
 UNJUDGED = "(--valid 0.2 holds rows out, chainrule cv scores all rows)"
-
-
-class PlainLines:
-    """A callback: some lines of progress, spread over the run, for a log file."""
-
-    def __init__(self, epochs: int) -> None:
-        self.every = -(-epochs // PLAIN_LINES)
-
-    def __call__(self, record: EpochRecord) -> None:
-        if record.epoch % self.every == 0 or record.epoch == record.epochs:
-            output.say("epoch", f"{record.epoch}/{record.epochs}  {describe(record.metrics)}")
 
 
 def say_plan(

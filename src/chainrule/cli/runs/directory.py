@@ -23,7 +23,6 @@ from chainrule.cli.runs.files import (
     GRADIENT_NORMS,
     HISTORY,
     METRICS,
-    MODEL,
     append_metrics,
     refuse_other_kinds,
     remove_run,
@@ -34,6 +33,7 @@ from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD, facts_of, now, read_record, record_in
 from chainrule.errors import DataError
 from chainrule.files.folder import FileInFolder, Folder
+from chainrule.files.model_file import MODEL
 from chainrule.json_values import json_line, json_text
 from chainrule.nn.network import Network
 from chainrule.train.checkpoints.writer import LAST

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 
 from chainrule.cli.runs.record import RECORD
 from chainrule.errors import DataError
 from chainrule.files.folder import Folder
-from chainrule.files.regular_file import is_folder
+from chainrule.files.model_file import MODEL
 from chainrule.json_values import json_line
 from chainrule.train.checkpoints.writer import BEST, LAST
 from chainrule.train.records.history import History
 
-MODEL = "model.safetensors"
 METRICS = "metrics.jsonl"
 HISTORY = "history.csv"
 CURVES = "curves.svg"
@@ -45,11 +43,6 @@ def tidy(folder: Folder, names: Sequence[str]) -> None:
         if (facts := folder.lstat(name)) is not None and not stat.S_ISREG(facts.st_mode):
             folder.unlink(name)
     folder.remove_temporaries(names)
-
-
-def find_model(path: Path) -> Path:
-    """The model file of a run directory, or the path itself."""
-    return path / MODEL if is_folder(path) else path
 
 
 def remove_run(folder: Folder) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 from chainrule.backends import choose_backend
 from chainrule.cli.console import output
 from chainrule.cli.console.output import Say
-from chainrule.cli.console.reports import PlainLines, findings_of, say_findings, say_outcome, say_plan, summary_of
+from chainrule.cli.console.reports import findings_of, say_findings, say_outcome, say_plan, summary_of
 from chainrule.cli.options.config import config_text
 from chainrule.cli.options.output import OutputOptions
 from chainrule.cli.options.train_options import TrainingOptions
 from chainrule.cli.options.types import describe_device, refuse_what_is_read
 from chainrule.cli.runs.directory import RunDirectory
-from chainrule.cli.runs.files import GRADIENT_NORMS, MODEL
+from chainrule.cli.runs.files import GRADIENT_NORMS
 from chainrule.cli.runs.record import file_facts
 from chainrule.cli.runs.signals import Signals
 from chainrule.cli.training.data import TrainingData, read_training_data
@@ -26,6 +25,7 @@ from chainrule.cli.training.model import left_out_rows, net_of, trainer_of
 from chainrule.cli.training.settings import settings_of
 from chainrule.cli.training.used_options import used_options
 from chainrule.errors import DivergenceError
+from chainrule.files.model_file import MODEL
 from chainrule.nn.network import Network
 from chainrule.nn.saved import refuse_unsavable
 from chainrule.tables.unchanged import SameFile
@@ -122,7 +122,6 @@ def _prepare(
         facts={"argv": ["chainrule", *out.argv], "seed": options.device.seed, **facts},
         config=config_text(*used_options(options, settings, data, net, leaves_out=left_out is not None)),
     )
-    lines = [] if out.quiet or sys.stderr.isatty() else [PlainLines(settings.epochs)]
     trainer = trainer_of(
         options,
         settings,
@@ -131,7 +130,7 @@ def _prepare(
         has_validation=data.valid is not None,
         leaves_out=left_out is not None,
         progress=not out.quiet,
-        callbacks=[signals, *loggers, directory, *lines],
+        callbacks=[signals, *loggers, directory],
         checkpoints=directory.checkpoints,
     )
     return Job(options, out, directory, data, net, trainer, say, left_out, resumption)

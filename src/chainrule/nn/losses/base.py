@@ -223,20 +223,27 @@ class NumberLoss(Loss):
             y = y[:, None]
         if y.ndim != 2 or y.shape[1] != self.columns:
             expected = f"(n, {self.columns})" + (" or (n,)" if self.columns == 1 else "")
-            raise ShapeError(f"expected targets of shape {expected}, got {y.shape}", hint=self._outputs_hint(y))
+            raise ShapeError(f"expected targets of shape {expected}, got {y.shape}", hint=self._shape_hint(y))
         if y.dtype.kind not in "biuf":
             raise DataError(f"expected numbers, got targets of dtype {y.dtype}")
         refuse_if(~np.isfinite(y), y, "a target", "a finite number")
         if self.support in OUTSIDE:
             is_outside, expected = OUTSIDE[self.support]
-            refuse_if(is_outside(y), y, "a target", expected)
+            if (outside := is_outside(y)).any():
+                refuse_if(outside, y, "a target", expected, hint=self._value_hint(y))
         return y
 
-    def _outputs_hint(self, y: np.ndarray) -> str:
-        if y.ndim != 2 or not y.shape[1]:
+    def _shape_hint(self, y: np.ndarray) -> str:
+        """What to do about targets of another shape."""
+        if y.ndim not in {1, 2} or not y.size:
             return ""
         outputs = f"{self.n_out} output{'s' if self.n_out > 1 else ''}"
-        return f"the net has {outputs}; for these targets: MLP([..., {self.outputs_for(y.shape[1])}])"
+        columns = 1 if y.ndim == 1 else y.shape[1]
+        return f"the net has {outputs}; for these targets: MLP([..., {self.outputs_for(columns)}])"
+
+    def _value_hint(self, y: np.ndarray) -> str:
+        """What to do about finite targets outside of the loss's support."""
+        return ""
 
 
 def refuse_if(bad: np.ndarray, y: np.ndarray, what: str, expected: str, *, hint: str = "") -> None:

@@ -11,11 +11,9 @@ from chainrule.backends.contract.backend import Backend
 from chainrule.backends.contract.ensembles import MemberMeanName
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.errors import DataError, OptionError, ShapeError
-from chainrule.nn.losses import baselines
+from chainrule.nn.losses import baselines, class_hints
 from chainrule.nn.losses.base import Loss, NumberLoss, Support, Task, refuse_if
 from chainrule.options import real_number
-
-NUMBERED = "names, y = np.unique(y, return_inverse=True)"  # the hint for labels that are not 0, 1, ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,16 +36,19 @@ class _OneOfK(Loss):
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim != 1:
-            hint = "y.argmax(axis=1), if each row has a 1 in the column of its class" if y.ndim == 2 else ""
+            hint = class_hints.hint_of_matrix(y)
             raise ShapeError(f"expected labels (n,), whole numbers, got shape {y.shape}", hint=hint)
         if y.dtype.kind == "f":
-            refuse_if(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number")
+            hint = "for numbers instead of classes: loss='squared_error'" if np.isfinite(y).all() else ""
+            refuse_if(~np.isfinite(y) | (y != np.floor(y)), y, "a label", "a whole number", hint=hint)
         elif y.dtype.kind not in "biu":
             raise DataError(
                 f"expected whole numbers from 0 to {self.n_out - 1}, got labels of dtype {y.dtype}",
-                hint=NUMBERED,
+                hint=class_hints.NUMBERED,
             )
-        refuse_if((y < 0) | (y >= self.n_out), y, "a label", f"a class from 0 to {self.n_out - 1}", hint=NUMBERED)
+        outside = (y < 0) | (y >= self.n_out)
+        hint = class_hints.hint_of_labels(y, self.n_out) if outside.any() else ""
+        refuse_if(outside, y, "a label", f"a class from 0 to {self.n_out - 1}", hint=hint)
         return y.astype(np.int32)
 
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
@@ -168,6 +169,12 @@ class SigmoidCrossEntropy(NumberLoss):
     def check_targets(self, y: np.ndarray) -> np.ndarray:
         y, s = super().check_targets(y), self.label_smoothing
         return (1 - s) * y + s / 2 if s else y
+
+    def _shape_hint(self, y: np.ndarray) -> str:
+        return class_hints.hint_of_one_column(y, self.n_out) if y.ndim == 1 else super()._shape_hint(y)
+
+    def _value_hint(self, y: np.ndarray) -> str:
+        return class_hints.hint_of_yes_or_no(y)
 
     def best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
         """The log odds of the targets' means."""

@@ -8,9 +8,21 @@ from collections.abc import Iterator, Mapping
 
 from chainrule.files.regular_file import FilePath
 from chainrule.files.writing import write_atomically
-from chainrule.nn.metric_names import RECORDED
-from chainrule.plain_text import count_of, csv_cell
+from chainrule.nn.metric_names import RECORDED, VALID
+from chainrule.options import suggest
+from chainrule.plain_text import count_of, csv_cell, printable, show
 from chainrule.plots.curves import Curve, draw_curves
+
+# What other libraries call the columns, by the beginning of a name and by the rest of it.
+OTHER_PREFIXES = {"val_": "valid_", "validation_": "valid_", "train_": "", "training_": ""}
+OTHER_NAMES = {"acc": "accuracy", "learning_rate": "lr", "time": "seconds"}
+
+
+class UnknownColumnError(KeyError):
+    """A history has no column of this name; unlike that of a KeyError its text is without quotes."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class History(Mapping[str, list[float]]):
@@ -19,14 +31,17 @@ class History(Mapping[str, list[float]]):
     ``loss`` and the metrics without prefix are means over the epoch's training batches, each taken before its
     update; those with ``valid_`` are of the validation rows at the end of the epoch. Losses include class weights,
     metrics the rows' own weights alone. ``lr`` is the last learning rate of the epoch, ``seconds`` the time since the
-    start.
+    start. A name that is not there is a KeyError that says which is near.
     """
 
     def __init__(self) -> None:
         self._columns: dict[str, list[float]] = {}
 
     def __getitem__(self, name: str) -> list[float]:
-        return self._columns[name]
+        try:
+            return self._columns[name]
+        except KeyError:
+            raise UnknownColumnError(_no_column(name, self._columns)) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
@@ -69,3 +84,27 @@ class History(Mapping[str, list[float]]):
             if curves:
                 panels.append((name, curves))
         write_atomically(path, draw_curves(panels, best_epoch=best_epoch).encode())
+
+
+def _no_column(name: object, columns: Mapping[str, list[float]]) -> str:
+    """What is said of a name that a history does not have."""
+    if not columns:
+        return f"the history has no {show(name)}: no epoch has ended"
+    hint, usual = "", _usual_name(name) if isinstance(name, str) else ""
+    if usual in columns:
+        hint = f"did you mean {show(usual)}?"
+    elif usual.startswith(VALID) and not any(column.startswith(VALID) for column in columns):
+        hint = "there were no validation rows: fit(X, y, validation=0.2)."
+    elif usual:
+        hint = suggest(usual, columns)
+    there = f"it has {', '.join(map(printable, columns))}"
+    return f"the history has no {show(name)}: {f'{hint} I{there[1:]}' if hint else there}"
+
+
+def _usual_name(name: str) -> str:
+    """``valid_accuracy`` for ``val_acc``."""
+    for prefix, ours in {**OTHER_PREFIXES, VALID: VALID}.items():
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            return ours + OTHER_NAMES.get(rest, rest)
+    return OTHER_NAMES.get(name, name)
