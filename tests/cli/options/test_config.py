@@ -205,7 +205,10 @@ def test_a_config_with_something_wrong_names_file_and_key(run, flowers, content,
 
 
 def test_a_config_that_is_missing_or_not_text(run):
-    assert "missing.toml cannot be read: No such file" in run("train", "--config", "missing.toml").error
+    assert run("train", "--config", "missing.toml").err == "error: missing.toml does not exist\n"
+    found = run("train", "--config", "missing/my.toml")
+    assert (found.code, found.error) == (2, "missing/my.toml does not exist")
+    assert "hint: the folder missing does not exist" in found.err
     assert ". cannot be read: expected a file, got a directory" in run("train", "--config", ".").error
     Path("latin.toml").write_bytes('target = "größe"'.encode("latin-1"))
     assert "latin.toml cannot be read as TOML" in run("train", "--config", "latin.toml").error

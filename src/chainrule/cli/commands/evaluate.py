@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.backends import backend
 from chainrule.cli.console import output
 from chainrule.cli.console.confusion import confusion_table, largest_confusions
+from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, picture
 from chainrule.cli.runs.files import find_model
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    refuse_missing_folder(args.plot)
     net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
     p = net.preparation
     table = read_table(args.data, target=args.target or p.target_name or None, like=net)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from chainrule.cli.console import output
+from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.options.types import refuse_what_is_read
 from chainrule.cli.runs.files import find_model
 from chainrule.nn.saved import load
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     refuse_what_is_read(args.onnx, find_model(args.model))
+    refuse_missing_folder(args.onnx)
     net = load(find_model(args.model), device="cpu")
     found = export(net, args.onnx, input_dtype=args.input_dtype, unchecked=args.unchecked)
     if found is None:

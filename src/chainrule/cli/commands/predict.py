@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.backends import backend
 from chainrule.cli.console import output
 from chainrule.cli.console.prediction_table import as_csv, as_npy, as_parquet, parquet_writer, prediction_table
+from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, refuse_what_is_read
 from chainrule.cli.runs.files import find_model
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if kind == ".parquet":
         parquet_writer()  # refuses before anything is predicted
     refuse_what_is_read(args.output, args.data, find_model(args.model))
+    refuse_missing_folder(args.output)
     net = load(find_model(args.model), backend=backend(args.device, precision=args.precision))
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.

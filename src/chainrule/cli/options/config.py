@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from chainrule.cli.disk_errors import hint_of_folders
 from chainrule.cli.options import train_options
 from chainrule.cli.options.fitting import interval
 from chainrule.cli.options.parser import Parser
@@ -103,6 +104,8 @@ def _load(path: Path) -> dict[str, Any]:
             raise OptionError(f"{path}: expected keys of one word, got one of very many with dots between them")
         return tomllib.loads(text)
     except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise OptionError(f"{path} does not exist", hint=hint_of_folders(path)) from None
         raise OptionError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         if isinstance(error, OptionError):
