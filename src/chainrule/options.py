@@ -48,19 +48,25 @@ def suggest(name: str, names: Collection[str], other_names: Mapping[str, str] = 
 
     What differs in digits alone is another thing, not a slip: 'x1' is none for 'x2'.
     """
+    found = closest(name, names, other_names)
+    return "" if found is None else f"did you mean {show(found)}?"
+
+
+def closest(name: str, names: Collection[str], other_names: Mapping[str, str] = OTHER_NAMES) -> str | None:
+    """That of ``names`` which :func:`suggest` suggests; None for none."""
     folded = {_fold(known): known for known in names}
     if (found := folded.get(_fold(name))) is None:
         found = other_names.get(_fold(name))
     if found is None or found not in names:
-        found = _closest(_fold(name), folded) if len(names) <= MAX_SEARCHED else None
-    return "" if found is None else f"did you mean {show(found)}?"
+        found = _nearest(_fold(name), folded) if len(names) <= MAX_SEARCHED else None
+    return found
 
 
 def _fold(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def _closest(name: str, folded: Mapping[str, str]) -> str | None:
+def _nearest(name: str, folded: Mapping[str, str]) -> str | None:
     import difflib  # slow to import, and needed for errors only
 
     near = difflib.get_close_matches(name, folded, n=10)

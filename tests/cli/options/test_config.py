@@ -148,6 +148,7 @@ def test_the_options_of_a_run_from_its_config(run, flowers):
 
 WRONG = {
     "an unknown key": ("batchsize = 3", "unknown key 'batchsize'", "did you mean 'batch-size'?"),
+    "another program's key": ("learning_rate = 0.1", "unknown key 'learning_rate'", "did you mean 'lr'?"),
     "an underscore": ("batch_size = 3", "unknown key 'batch_size'", "did you mean 'batch-size'?"),
     "the config itself": ('config = "x"', "unknown key 'config'", ""),
     "a section": ("[net]\nhidden = [3]", "unknown key 'net'", ""),

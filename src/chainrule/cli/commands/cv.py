@@ -36,6 +36,10 @@ from chainrule.train.ensemble_fit import HostTable, begin_line, learn_from_left_
 
 FOLDS = 5
 INTERRUPTED = 130
+EXAMPLES = (
+    "chainrule cv digits --preset fast --epochs 10",
+    "chainrule cv digits --hidden 32 --epochs 10 --folds 3 --json",
+)
 USAGE = "chainrule cv DATA --target COLUMN [--folds N] [options], or chainrule cv --config FILE [options]"
 
 

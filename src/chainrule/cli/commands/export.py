@@ -13,6 +13,11 @@ from chainrule.nn.saved import load
 from chainrule.onnx import export
 from chainrule.onnx.write import INPUT_DTYPES, usual_input_dtype
 
+EXAMPLES = (
+    "chainrule export runs/digits --onnx digits.onnx",
+    "chainrule export runs/digits --onnx digits32.onnx --input-dtype float32",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")

@@ -22,6 +22,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from chainrule.cli.disk_errors import hint_of_folders
 from chainrule.cli.options import train_options
 from chainrule.cli.options.fitting import interval
+from chainrule.cli.options.other_words import OTHER_OPTIONS
 from chainrule.cli.options.parser import Parser
 from chainrule.cli.options.toml_text import toml_value
 from chainrule.cli.options.train_options import TrainCommand, TrainingOptions
@@ -83,7 +84,7 @@ def read_config(path: Path) -> dict[str, Any]:
     found = {}
     for key, value in _load(path).items():
         if key not in actions:
-            raise OptionError(f"{path}: unknown key {show(key)}", hint=suggest(key.replace("_", "-"), list(actions)))
+            raise OptionError(f"{path}: unknown key {show(key)}", hint=suggest(key, list(actions), OTHER_OPTIONS))
         found[actions[key].dest] = _value(f"{path}: {key}", actions[key], value, path.parent)
     return found
 
