@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.options import one_of, real_number, whole_number
+from chainrule.options import one_of, real_number, suggest, whole_number
 
 X, LABELS = np.zeros((4, 3)), np.arange(4) % 2
 
@@ -69,6 +69,36 @@ def test_a_choice_that_does_not_exist_lists_those_that_do():
         one_of("mode", "mean", ("min", "max"))
     with pytest.raises(cr.OptionError, match="hint: did you mean 'relu'"):
         one_of("activation", "rellu", ("relu", "tanh"))
+
+
+SLIPS = {  # what is typed, of which names, and which is meant
+    "another case": ("ReLU", ("elu", "relu", "selu"), "relu"),
+    "a case that is nearer to another": ("AdamW", ("adam", "adamw"), "adamw"),
+    "a dash": ("leaky-relu", ("relu", "leaky_relu"), "leaky_relu"),
+    "an exact name before another library's": ("RMSE", ("rmse", "squared_error"), "rmse"),
+    "another library's": ("CrossEntropy", ("sigmoid_cross_entropy", "softmax_cross_entropy"), "softmax_cross_entropy"),
+    "a task": ("classification", ("auto", "classify", "regress"), "classify"),
+    "an area": ("auc", ("accuracy", "log_loss", "roc_auc"), "roc_auc"),
+    "a letter": ("Rellu", ("tanh", "ReLU"), "ReLU"),
+    "a letter beside digits": ("pxiel_1", ("pixel_10", "pixel_1"), "pixel_1"),
+}
+
+
+@pytest.mark.parametrize(("typed", "names", "meant"), SLIPS.values(), ids=SLIPS)
+def test_a_slip_is_answered_with_what_is_meant(typed, names, meant):
+    assert suggest(typed, names) == f"did you mean {meant!r}?"
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [("x2", ("x1", "x3")), ("feature_12", ("feature_1", "feature_2")), ("softmax", ("softplus", "sigmoid"))],
+)
+def test_a_name_for_another_thing_is_not_suggested(typed, names):
+    assert suggest(typed, names) == ""
+
+
+def test_another_name_for_what_is_not_offered_is_no_suggestion():
+    assert suggest("mse", ("gamma", "poisson")) == ""
 
 
 def test_the_end_of_a_large_range_is_a_power_of_two():

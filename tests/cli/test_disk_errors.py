@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.cli.disk_errors import FREE_SPACE, hint_of
+from chainrule.cli.disk_errors import FREE_SPACE, hint_of, hint_of_folders
 from chainrule.files.folder import Folder
+from chainrule.nn.network import Network
 
 WORDS = {
     errno.ENOSPC: FREE_SPACE,
@@ -43,6 +44,48 @@ def test_the_hint_goes_by_the_number(run, monkeypatch, number):
     (hint,) = [line for line in found.err.splitlines() if line.startswith("hint: ")]
     assert WORDS[number] in hint
     assert (FREE_SPACE in hint) == (number in {errno.ENOSPC, errno.EDQUOT})
+
+
+WRITING = {
+    "predictions": ("predict", "m", "digits", "-o", "gone/sub/p.csv"),
+    "a picture": ("evaluate", "m", "digits", "--plot", "gone/sub/p.svg"),
+    "a model for others": ("export", "m", "--onnx", "gone/sub/m.onnx"),
+    "a log": (
+        "train",
+        "digits",
+        "--preset",
+        "none",
+        "--epochs",
+        1,
+        "--run-dir",
+        "again",
+        "--log-json",
+        "gone/sub/l.jsonl",
+    ),
+}
+
+
+@pytest.mark.parametrize("argv", WRITING.values(), ids=WRITING)
+def test_a_missing_folder_is_named_and_is_no_full_disk(run, monkeypatch, argv):
+    assert run("train", "digits", "--preset", "none", "--epochs", 1, "--run-dir", "m", "--device", "cpu").code == 0
+    monkeypatch.setattr(Network, "predict", None)  # nothing is computed for a place that is not there
+    found = run(*argv)
+    assert (found.code, found.error) == (5, f"{argv[-1]}: {os.strerror(errno.ENOENT)}")
+    assert "hint: the folder gone does not exist: make it" in found.err
+    Path("gone").write_text("a file in the place of the folder")
+    found = run(*argv)
+    assert (found.code, found.error) == (5, f"{argv[-1]}: {os.strerror(errno.ENOTDIR)}")
+    assert "hint: gone is no folder" in found.err
+
+
+def test_folders_are_looked_at_from_the_root_down(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "file").touch()
+    assert hint_of_folders(tmp_path / "a" / "b" / "new.csv") == ""
+    assert f"{tmp_path}/a/c does not exist" in hint_of_folders(tmp_path / "a" / "c" / "d" / "new.csv")
+    assert hint_of_folders(tmp_path / "a" / "file" / "new.csv") == f"{tmp_path}/a/file is no folder"
+    assert "c\\x1b" in hint_of_folders(Path("c\x1b/new.csv"))
+    assert "moved" in hint_of(FileNotFoundError(errno.ENOENT, "gone", str(tmp_path / "a" / "b" / "new.csv")))
 
 
 def test_an_error_without_a_number_has_no_hint():

@@ -7,33 +7,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import sys
-from types import ModuleType
 
 from chainrule.cli.console import output
 from chainrule.cli.disk_errors import hint_of
 from chainrule.cli.options.parser import Parser
+from chainrule.cli.parsers import parsers
 from chainrule.errors import ChainruleError, OptionError
 from chainrule.host_memory import out_of_memory
 from chainrule.plain_text import printable
-from chainrule.version import __version__
 
 LONGEST = 4000  # characters of a message; one that names columns has half
 BUG, DISK, INTERRUPTED = 1, 5, 130
-
-COMMANDS = {
-    "train": "read a table, train a net, save a run directory",
-    "resume": "continue a run that was stopped, killed or cut off",
-    "cv": "cross-validation: train on all folds of a table but one, score that one, each in turn",
-    "predict": "predictions of a model for a table",
-    "evaluate": "the metrics of a model on a table",
-    "show": "what a model file, a run directory or a checkpoint holds",
-    "export": "a model as an ONNX file, compared with the model before it is written",
-    "explain": "the formulas of one training step, with shapes, each checked numerically",
-    "verify": "check gradients, agreement of devices, and files; exit code 1 if something is wrong",
-    "doctor": "what is installed, which devices work, and what to do about those that do not",
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +66,7 @@ def _guarded(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    parser, command, module = _parsers(argv)
+    parser, command, module = parsers(argv)
     args = _parsed(parser, command, argv)
     if module is None:
         parser.print_help()
@@ -103,27 +88,11 @@ def _run(argv: list[str]) -> int:
 
 
 def _parsed(parser: Parser, command: Parser, argv: list[str]) -> argparse.Namespace:
+    args: argparse.Namespace
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        command.error(f"unrecognized arguments: {' '.join(unknown)}")  # whose --help the hint then names
+        command.refuse_unknown(next((text for text in unknown if text.startswith("-")), unknown[0]))
     return args
-
-
-def _parsers(argv: list[str]) -> tuple[Parser, Parser, ModuleType | None]:
-    """The parser of all commands, that of the one in ``argv``, and its module: only that is imported."""
-    parser = Parser(prog="chainrule", description="Trains multilayer perceptrons on NumPy or CuPy arrays.")
-    parser.add_argument("--version", action="version", version=f"chainrule {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
-    chosen = next((a for a in argv if a in COMMANDS), None)
-    module, parser_of_chosen = None, parser
-    for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name == chosen:
-            module, parser_of_chosen = importlib.import_module(f"chainrule.cli.commands.{name}"), command
-            module.add_arguments(command)
-            command.usage = getattr(module, "USAGE", None)  # the list of fifty options follows it
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser, parser_of_chosen, module
 
 
 def _fail(argv: list[str], message: str, hint: str, code: int) -> int:

@@ -125,9 +125,11 @@ def select_features(source: str, names: Sequence[str], wanted: Sequence[str], ta
     if missing and len(wanted) == 1:
         raise DataError(f"{source} has no column {show(missing[0])}", hint=suggest(missing[0], names) or hint)
     if missing:
+        needed = {*wanted, *([] if target is None else [names[target]])}
+        unused = [name for name in names if name not in needed]  # what is needed itself is no misspelling
         raise DataError(
             f"{source} lacks {len(missing)} of the {len(wanted)} columns that are needed: {show_names(missing)}",
-            hint=suggest(missing[0], names) or hint,
+            hint=suggest(missing[0], unused) or hint,
         )
     chosen = [at[name] for name in wanted]
     if target in chosen:

@@ -376,11 +376,29 @@ def test_predict_columns_have_names_of_their_own(run):
     ("argv", "help_of"),
     [
         (("predict", "model", "rows.csv", "--threads", 2), "chainrule predict --help"),
-        (("evaluate", "model", "rows.csv", "--jsn"), "chainrule evaluate --help"),
+        (("evaluate", "model", "rows.csv", "--jsn"), "did you mean --json? All options: chainrule evaluate --help"),
+        (("train", "digits", "--epochz=3"), "did you mean --epochs? All options: chainrule train --help"),
+        (("train", "-epochs", "3"), "did you mean --epochs? All options: chainrule train --help"),
+        (("cv", "digits", "--learning_rate", "0.1"), "did you mean --lr? All options: chainrule cv --help"),
+        (("export", "model", "--onxx", "f"), "did you mean --onnx? All options: chainrule export --help"),
+        (("train", "digits", "--plot", "f.svg"), "chainrule train --help"),
+        (("train", "digits", "price"), "chainrule train --help"),
         (("--jsn",), "chainrule --help"),
+        (("fit", "digits"), "did you mean 'train'?"),
+        (("Train", "digits"), "did you mean 'train'?"),
+        (("help", "cross-validate"), "did you mean 'cv'?"),
+        (("train", "digits", "--activation", "ReLU"), "did you mean 'relu'?"),
+        (("train", "digits", "--optimizer", "AdamW"), "did you mean 'adamw'?"),
+        (("train", "digits", "--task", "Regression"), "did you mean 'regress'?"),
+        (("train", "digits", "--loss", "rmse"), "did you mean 'squared_error'?"),
+        (("train", "digits", "--loss", "CrossEntropy"), "did you mean 'softmax_cross_entropy'?"),
+        (("train", "digits", "--device", "GPU"), "did you mean 'cuda'?"),
+        (("train", "digits", "--metrics", "auc", "--preset", "none"), "did you mean 'roc_auc'?"),
+        (("train", "digits", "--preset", "none", "--loss-option", "smoothing=0.1"), "did you mean 'label_smoothing'?"),
     ],
 )
-def test_the_hint_for_an_unknown_option_is_the_help_of_its_command(run, argv, help_of):
+def test_the_hint_for_a_mistyped_word_is_what_is_meant_or_the_help_of_its_command(run, argv, help_of):
     found = run(*argv)
     assert found.code == 2
-    assert f"hint: {help_of}" in found.err
+    assert f"hint: {help_of}\n" in found.err
+    assert list(Path().iterdir()) == []

@@ -133,8 +133,8 @@ REFUSED = {
     "the target as group": (("--group", "y"), 2, "'y' is the target"),
     "times that are none": (("--time", "color"), 3, "row 0 (from 0) of column 'color': expected a number or a date"),
     "patience alone": (("--valid", 0, "--patience", 3), 2, "--patience: expected validation rows, got none"),
-    "a diagnosis": (("--diagnose",), 2, "unrecognized arguments: --diagnose"),
-    "a checkpoint": (("--checkpoint-every", 10), 2, "unrecognized arguments: --checkpoint-every 10"),
+    "a diagnosis": (("--diagnose",), 2, "unknown option '--diagnose'"),
+    "a checkpoint": (("--checkpoint-every", 10), 2, "unknown option '--checkpoint-every'"),
 }
 
 
@@ -151,6 +151,7 @@ def test_help_lists_no_option_that_cv_refuses_or_ignores(run, capsys):
     assert "--monitor" in text
     assert "--diagnose" not in text
     assert "--checkpoint-every" not in text
+    assert "or a file" not in text
 
 
 def test_config_file_of_train_may_set_checkpoint_every_but_not_diagnose(run, visits):

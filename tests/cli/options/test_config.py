@@ -148,6 +148,7 @@ def test_the_options_of_a_run_from_its_config(run, flowers):
 
 WRONG = {
     "an unknown key": ("batchsize = 3", "unknown key 'batchsize'", "did you mean 'batch-size'?"),
+    "another program's key": ("learning_rate = 0.1", "unknown key 'learning_rate'", "did you mean 'lr'?"),
     "an underscore": ("batch_size = 3", "unknown key 'batch_size'", "did you mean 'batch-size'?"),
     "the config itself": ('config = "x"', "unknown key 'config'", ""),
     "a section": ("[net]\nhidden = [3]", "unknown key 'net'", ""),
@@ -205,7 +206,10 @@ def test_a_config_with_something_wrong_names_file_and_key(run, flowers, content,
 
 
 def test_a_config_that_is_missing_or_not_text(run):
-    assert "missing.toml cannot be read: No such file" in run("train", "--config", "missing.toml").error
+    assert run("train", "--config", "missing.toml").err == "error: missing.toml does not exist\n"
+    found = run("train", "--config", "missing/my.toml")
+    assert (found.code, found.error) == (2, "missing/my.toml does not exist")
+    assert "hint: the folder missing does not exist" in found.err
     assert ". cannot be read: expected a file, got a directory" in run("train", "--config", ".").error
     Path("latin.toml").write_bytes('target = "größe"'.encode("latin-1"))
     assert "latin.toml cannot be read as TOML" in run("train", "--config", "latin.toml").error

@@ -235,7 +235,7 @@ def test_a_folder_that_is_removed_ends_the_run_and_is_no_full_disk(run, monkeypa
     assert found.code == 5
     assert found.error.startswith("out/")
     assert found.error.endswith("No such file or directory")
-    assert "hint: a folder on the way is missing: make it, or find where it was moved to" in found.err
+    assert "hint: the folder out does not exist: make it, or find where it was moved to" in found.err
     assert not Path("out").exists()
 
 

@@ -231,6 +231,22 @@ def test_feature_names_select_columns_in_the_order_of_the_model(write):
         read_table(path, target="a", feature_names=["a", "b"])
 
 
+def test_the_hint_for_a_missing_column_is_none_of_those_that_are_needed_too(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("height_of_tree,price\n1,2\n3,4\n")
+    net = ["height_of_trees", "height_of_tree"]
+    for names, hint in (
+        (net, "the columns are 'height_of_tree', 'price'"),
+        (["prices", "height_of_tree"], "the columns"),
+    ):
+        with pytest.raises(DataError) as caught:
+            read_table(path, target="price", feature_names=names)
+        assert caught.value.hint.startswith(hint)
+    path.write_text("height_of_tre,height_of_tree,price\n1,2,3\n3,4,5\n")
+    with pytest.raises(DataError, match="hint: did you mean 'height_of_tre'"):
+        read_table(path, target="price", feature_names=net)
+
+
 def test_an_optional_target_may_be_absent(write):
     path = write(GOOD)
     assert read_table(path, target="y", need_target=False).target.tolist() == [0, 1]

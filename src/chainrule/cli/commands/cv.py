@@ -37,6 +37,10 @@ from chainrule.train.records.progress import bar_alone
 
 FOLDS = 5
 INTERRUPTED = 130
+EXAMPLES = (
+    "chainrule cv digits --preset fast --epochs 10",
+    "chainrule cv digits --hidden 32 --epochs 10 --folds 3 --json",
+)
 USAGE = "chainrule cv DATA --target COLUMN [--folds N] [options], or chainrule cv --config FILE [options]"
 
 

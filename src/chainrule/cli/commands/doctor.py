@@ -27,6 +27,7 @@ from chainrule.version import __version__
 
 PACKAGES = ("numpy", "safetensors", "numba", "scikit-learn", "pyarrow", "onnxruntime")
 CUPY_WHEELS = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
+EXAMPLES = ("chainrule doctor", "chainrule doctor --json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from chainrule.backends import backend
 from chainrule.cli.console import output
 from chainrule.cli.console.confusion import confusion_table, largest_confusions
+from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.model_rows import matrix_for
-from chainrule.cli.options.types import add_device, picture
+from chainrule.cli.options.types import add_device, picture, source
 from chainrule.errors import DataError
 from chainrule.files.writing import write_atomically
 from chainrule.nn.confusion import Confusion
@@ -26,12 +27,16 @@ from chainrule.tables.readers import read_table
 from chainrule.tables.targets import encode_target
 
 MOST_CLASSES = 1000  # of a confusion matrix in JSON, which has the square of that
+EXAMPLES = ("chainrule evaluate runs/digits digits", "chainrule evaluate runs/digits digits --plot confusion.svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")
     parser.add_argument(
-        "data", metavar="DATA", help="a table with the columns that the model was trained on, and the target"
+        "data",
+        type=source,
+        metavar="DATA",
+        help="a table with the columns that the model was trained on, and the target",
     )
     parser.add_argument("--target", metavar="COLUMN", help="by default the one that the model was trained on")
     parser.add_argument(
@@ -45,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    refuse_missing_folder(args.plot)
     net = load(args.model, backend=backend(args.device, precision=args.precision))
     p = net.preparation
     table = read_table(args.data, target=args.target or p.target_name or None, like=net)

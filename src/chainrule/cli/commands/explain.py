@@ -12,6 +12,8 @@ from chainrule.nn.losses.names import LOSSES
 from chainrule.nn.mlp import NORMALIZATIONS
 from chainrule.verify.explain import explain
 
+EXAMPLES = ("chainrule explain", "chainrule explain --layers 4,8,3 --activation gelu --loss softmax_cross_entropy")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument

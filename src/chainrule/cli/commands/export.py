@@ -6,11 +6,17 @@ import argparse
 from pathlib import Path
 
 from chainrule.cli.console import output
+from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.options.types import refuse_what_is_read
 from chainrule.files.model_file import find_model
 from chainrule.nn.saved import load
 from chainrule.onnx import export
 from chainrule.onnx.write import INPUT_DTYPES, usual_input_dtype
+
+EXAMPLES = (
+    "chainrule export runs/digits --onnx digits.onnx",
+    "chainrule export runs/digits --onnx digits32.onnx --input-dtype float32",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     refuse_what_is_read(args.onnx, find_model(args.model))
+    refuse_missing_folder(args.onnx)
     net = load(args.model, device="cpu")
     found = export(net, args.onnx, input_dtype=args.input_dtype, unchecked=args.unchecked)
     if found is None:

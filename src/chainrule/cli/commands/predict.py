@@ -12,8 +12,9 @@ import numpy as np
 from chainrule.backends import backend
 from chainrule.cli.console import output
 from chainrule.cli.console.prediction_table import as_csv, as_npy, as_parquet, parquet_writer, prediction_table
+from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.model_rows import matrix_for
-from chainrule.cli.options.types import add_device, refuse_what_is_read
+from chainrule.cli.options.types import add_device, refuse_what_is_read, source
 from chainrule.errors import OptionError
 from chainrule.files.model_file import find_model
 from chainrule.files.writing import write_atomically
@@ -24,11 +25,17 @@ from chainrule.tables.choose_columns import show_names
 from chainrule.tables.readers import read_table
 
 KINDS = (".csv", ".parquet", ".npy")
+EXAMPLES = (
+    "chainrule predict runs/digits digits -o predictions.csv",
+    "chainrule predict runs/digits digits -o classes.npy",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file or a run directory")
-    parser.add_argument("data", metavar="DATA", help="a table with the columns that the model was trained on")
+    parser.add_argument(
+        "data", type=source, metavar="DATA", help="a table with the columns that the model was trained on"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="OUT", help=".csv, .parquet or .npy (without: CSV on stdout)"
     )
@@ -48,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if kind == ".parquet":
         parquet_writer()  # refuses before anything is predicted
     refuse_what_is_read(args.output, args.data, find_model(args.model))
+    refuse_missing_folder(args.output)
     net = load(args.model, backend=backend(args.device, precision=args.precision))
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.

@@ -22,6 +22,8 @@ from chainrule.cli.runs.record import file_facts
 from chainrule.errors import DataError, OptionError
 from chainrule.tables.unchanged import SameFile
 
+EXAMPLES = ("chainrule resume runs/digits", "chainrule resume runs/digits --json")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeOptions:

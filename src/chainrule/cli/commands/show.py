@@ -31,6 +31,7 @@ from chainrule.train.checkpoints import checkpoint
 
 NAMES_SHOWN = 12
 COLUMNS_SHOWN = 60
+EXAMPLES = ("chainrule show runs/digits", "chainrule show runs/digits/model.safetensors --json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

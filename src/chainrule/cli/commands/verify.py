@@ -11,6 +11,8 @@ from chainrule.cli.console import output
 from chainrule.cli.options.types import add_device, describe_device
 from chainrule.verify.checks import run_checks
 
+EXAMPLES = ("chainrule verify", "chainrule verify --device cpu --json")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)

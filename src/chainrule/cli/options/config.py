@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from chainrule.cli.disk_errors import hint_of_folders
 from chainrule.cli.options import train_options
 from chainrule.cli.options.fitting import interval
+from chainrule.cli.options.other_words import OTHER_OPTIONS
 from chainrule.cli.options.parser import Parser
 from chainrule.cli.options.toml_text import toml_value
 from chainrule.cli.options.train_options import TrainCommand, TrainingOptions
@@ -82,7 +84,7 @@ def read_config(path: Path) -> dict[str, Any]:
     found = {}
     for key, value in _load(path).items():
         if key not in actions:
-            raise OptionError(f"{path}: unknown key {show(key)}", hint=suggest(key.replace("_", "-"), list(actions)))
+            raise OptionError(f"{path}: unknown key {show(key)}", hint=suggest(key, list(actions), OTHER_OPTIONS))
         found[actions[key].dest] = _value(f"{path}: {key}", actions[key], value, path.parent)
     return found
 
@@ -103,6 +105,8 @@ def _load(path: Path) -> dict[str, Any]:
             raise OptionError(f"{path}: expected keys of one word, got one of very many with dots between them")
         return tomllib.loads(text)
     except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise OptionError(f"{path} does not exist", hint=hint_of_folders(path)) from None
         raise OptionError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         if isinstance(error, OptionError):

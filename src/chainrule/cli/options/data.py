@@ -29,8 +29,8 @@ class DataOptions:
     time: str | None
 
 
-def add_arguments(parser: OptionGroup) -> None:
-    """The options that say what a table means."""
+def add_arguments(parser: OptionGroup, *, other_table: bool = True) -> None:
+    """The options that say what a table means; with ``other_table`` one may be validated on."""
     add = parser.add_argument
     add("data", type=source, nargs="?", metavar="DATA", help="a table (.csv, .parquet, .npy, ...), or `digits`")
     add("--target", metavar="COLUMN", help="the column to predict (CSV), or the array (npz: y)")
@@ -61,7 +61,8 @@ def add_arguments(parser: OptionGroup) -> None:
         "--valid",
         type=held_out,
         metavar="X",
-        help="fraction of the rows to hold out, or a file; 0: none (0, as members of a preset leave out rows; "
+        help=f"fraction of the rows to hold out{', or a file' * other_table}; 0: none "
+        "(0, as members of a preset leave out rows; "
         f"{FRACTION} with --preset none, --patience, --monitor or --metrics)",
     )
     add(

@@ -149,7 +149,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_options_of_a_fit(parser: argparse.ArgumentParser, *, run: bool = True) -> None:
     """The arguments of :class:`TrainingOptions`; without ``run`` those that need a run directory have no argument."""
-    data.add_arguments(parser.add_argument_group("data"))
+    data.add_arguments(parser.add_argument_group("data"), other_table=run)
     architecture.add_arguments(parser.add_argument_group("net and loss"))
     optimisation.add_arguments(parser.add_argument_group("updates"))
     epochs = parser.add_argument_group("epochs")

@@ -16,6 +16,7 @@ from chainrule.cli.options.parser import OptionGroup
 from chainrule.errors import OptionError
 from chainrule.files.regular_file import mode_of
 from chainrule.nn.losses.names import Loss
+from chainrule.options import suggest
 from chainrule.random import check_seed
 
 LARGEST = 2**63  # whole numbers from here on have no 64-bit integer
@@ -137,5 +138,6 @@ def with_options(loss: Loss, options: Mapping[str, Any]) -> Loss:
     """The loss with these options changed."""
     for name in options:
         if name not in loss.options:
-            raise OptionError(f"{loss.name} has no option {name!r}", hint=f"one of {', '.join(loss.options)}")
+            hint = suggest(name, loss.options) or f"one of {', '.join(loss.options)}"
+            raise OptionError(f"{loss.name} has no option {name!r}", hint=hint)
     return type(loss)(**{**loss.options, **options}) if options else loss
