@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import chainrule as cr
+from chainrule.backends.compiled import backend as compiled
 from chainrule.nn.columns.table_encoder import TableEncoder
 from peaks import peak_of
 
@@ -36,6 +38,27 @@ def test_numbers_of_few_bits_give_what_float64_gives(rng, kind, options):
         assert narrow.shrinkage_ == wide.shrinkage_
         for ours, theirs in zip(narrow.coefs_, wide.coefs_, strict=True):
             np.testing.assert_array_equal(ours, theirs, strict=True)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "float16", "uint8", ">i2"])
+def test_quartiles_and_gradients_are_those_of_float64(kind):
+    """Two humps: what lies between the quartiles is no int8, and twice the largest float16 is none."""
+    largest = 60_000 if kind == "float16" else np.iinfo(kind).max
+    x = np.array([0 if kind == "uint8" else -largest, 1, largest - 1, largest] * 10).astype(kind)[:, None]
+    found, wanted = (cr.Standardization.fit_robust(rows) for rows in (x, x.astype(np.float64)))
+    np.testing.assert_array_equal([found.mean, found.scale], [wanted.mean, wanted.scale])
+    net = cr.MLP([1, 4, 3], seed=1)
+    net.preparation = cr.Preparation(features=wanted)
+    cr.check_gradients(net, x, np.arange(40) % 3)
+
+
+@pytest.mark.parametrize("kind", ["float16", ">i2", "int16"])
+def test_steps_on_numbers_of_16_bits_are_recorded(rng, kind):
+    pytest.importorskip("numba")
+    net = cr.MLP([3, 4, 2], backend=compiled.loaded())
+    net.preparation = cr.Preparation(features=cr.Standardization.fit(rng.normal(size=(50, 3))))
+    run = cr.Trainer(net, epochs=2, batch_size=16).fit(rng.integers(0, 9, (50, 3)).astype(kind), np.arange(50) % 2)
+    assert run.execution["implementation"] == "compiled, recorded steps"
 
 
 def test_a_stream_of_bytes_gives_what_float64_gives(rng):

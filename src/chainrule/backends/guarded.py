@@ -157,6 +157,7 @@ class GuardedBackend(ReferenceBackend):
 
     name = "guarded"
     device = "cpu"
+    narrow_kinds = "biuf"
     xp = GuardedModule()
 
     def __init__(self) -> None:

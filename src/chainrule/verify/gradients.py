@@ -24,6 +24,7 @@ import numpy as np
 from chainrule.backends.contract.losses import LossBatch
 from chainrule.backends.numpy.backend import NumPyBackend
 from chainrule.errors import GradientError
+from chainrule.nn.inputs.rows import InputReader
 from chainrule.nn.layers.base import walk
 from chainrule.nn.layers.custom_activation import CustomActivation
 from chainrule.nn.losses.custom_loss import CustomLoss
@@ -211,6 +212,9 @@ class _LossNear:
         self._net, self._point = net, point
         self._rows = net.upload_rows(*rows)
         self._batch = net.bind(len(self._rows), training=True)
+        read = InputReader(net.backend, self._rows.features, len(self._rows), net.dtype)
+        with net.backend.running():
+            self._x = read(self._rows.x)
         self._totals, self._parameters = net.new_totals(1), net.parameters()
 
     def __call__(self, name: str, by: np.ndarray) -> complex:
@@ -218,7 +222,7 @@ class _LossNear:
         be, parameter, value = net.backend, self._parameters[name], self._point[name]
         be.assign(value + by, out=parameter)
         with be.running():
-            logits = batch.forward(rows.x)
+            logits = batch.forward(self._x)
             net.loss(be, LossBatch(logits, rows.targets, rows.weights, new_state(be), self._totals, batch.dlogits))
         be.assign(value, out=parameter)
         return complex(sum(net.loss.value(of_member) for of_member in be.download(self._totals).reshape((-1, 1, 3))))

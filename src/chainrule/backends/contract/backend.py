@@ -127,6 +127,9 @@ class Backend(
     name: str  # of the implementation: "numpy", "cupy", "guarded"
     device: str  # "cpu" or "cuda:N"
     precision: str = "fp32"
+    narrow_kinds: str = (
+        "biu"  # of NumPy's kinds of numbers: those of which 16 bits or fewer are converted batch by batch
+    )
     queues: bool = True  # whether a call may return before its work is done
     runs_side_by_side: bool = False  # whether launches of a recorded step run at once unless memory orders them
     alternates: bool = False  # whether `capture` makes use of a step's twins in other memory

@@ -9,6 +9,8 @@ import numpy as np
 from chainrule.backends import backend
 from chainrule.random import Purpose, stream
 
+EXACT: Final = (np.float32, np.float64)  # in which quantiles of such values are computed
+
 TIED: Final = 1e-12  # weights of the same ratios may have sums that differ by rounding
 
 
@@ -35,6 +37,8 @@ def five_numbers(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     of weight 2 counts as two rows.
     """
     levels = np.array([0, 0.25, 0.5, 0.75, 1])
+    if values.dtype not in EXACT:  # the distance of two may be none of them: 100 - -100 is no int8
+        values = values.astype(np.float64)
     if weights is not None and (weights != weights[0]).any():
         return weighted_quantiles(values, levels, weights)
     found: np.ndarray = np.quantile(values, levels, method="averaged_inverted_cdf")

@@ -129,7 +129,8 @@ class FeatureStorage:
         codes: Sequence[int] = (),
     ) -> None:
         self._backend, self._codes = backend, tuple(codes)
-        narrow = raw_dtype.itemsize <= NARROW and dtype.kind == "f"
+        narrow = raw_dtype.itemsize <= NARROW and dtype.kind == "f" and raw_dtype.isnative
+        narrow = narrow and raw_dtype.kind in backend.narrow_kinds
         narrow = narrow and not (self._codes and standardization is not None)
         self._standardization = pending_for(backend, standardization)
         self.converts = not narrow and (self._standardization is not None or raw_dtype != dtype)
@@ -195,7 +196,7 @@ def upload_features(
     Columns with ``codes``, {column: how many}, are checked and stay as they are.
 
     The result is only read: if nothing has to be converted it is the caller's own memory. Narrow numbers (pixels) stay
-    as they are and are converted batch by batch.
+    as they are and are converted batch by batch, if the device is made for that.
     """
     raw = _uploaded(backend, X, n_in, dtype)
     if codes:

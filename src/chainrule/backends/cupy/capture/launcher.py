@@ -29,6 +29,7 @@ UNROLLED = 16  # steps per graph: a launch costs the host some 10 us, a step of 
 class Launcher(ReferenceBackend):
     """What the fused operations of every topic call; how a launch starts is left to the device and to its emulation."""
 
+    narrow_kinds = "biuf"
     runs_side_by_side = True
     runs_first = True  # kernels are compiled, products tuned, scratch memory is allocated
     multiprocessors = 132  # of an H100 or H200; an implementation that has a device asks it
