@@ -156,3 +156,17 @@ def test_codes_name_their_values(target):
         plan = plan_target(target, loss=SOFTMAX)
         assert [float(plan.classes[code]) for code in plan.y] == target.tolist()
         assert list(plan.classes) == sorted(plan.classes, key=float)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"), [("{} foo", "write quantities as numbers"), ("remark", "name another --target")]
+)
+def test_text_that_differs_in_nearly_every_row_is_no_target(text, hint):
+    letters = [f"{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(60)]
+    texts = [text.format(i) if "{" in text else f"{text} {letters[i]}" for i in range(60)]
+    with pytest.raises(DataError, match="differs in nearly every row, 60 texts in 60 rows") as caught:
+        plan_target(np.array(texts, object), source="t.csv")
+    assert caught.value.hint.startswith(hint)
+    assert plan_target(np.array(texts, object), loss=SOFTMAX).task == "classify"  # who asks for it gets it
+    assert len(plan_target(np.array(texts[:20], object)).classes) == 20  # few rows may have a class each
+    assert len(plan_target(np.array([*texts, *texts[:7]], object)).classes) == 60

@@ -14,4 +14,5 @@ def known_columns(encoder: TableEncoder) -> Selection:
         kinds=encoder.kinds,
         texts=encoder.texts,
         notations=encoder.notations,
+        learned=True,
     )

@@ -52,16 +52,20 @@ def write(path: FilePath, description: Mapping[str, Any], tensors: Mapping[str, 
 def version_of(description: Mapping[str, Any]) -> int:
     """The oldest format version that knows all of it, so that older readers can open it.
 
-    6 with "members" or a "member" number, a layer that is new in it, a start of its own in a dense one, or "statistics"
-    of the target in a column, 5 with a "notation" of numbers, 4 with "marks" in a column (text with nulls of its own)
-    or constant columns, 3 with an embedding, 2 with "columns" (of a table, before they became X), else 1.
+    6 with "members" or a "member" number, a layer that is new in it, a start of its own in a dense one, "statistics"
+    of the target in a column, or a "unit" in a notation, 5 with a "notation" of numbers, 4 with "marks" in a column
+    (text with nulls of its own) or constant columns, 3 with an embedding, 2 with "columns" (of a table, before they
+    became X), else 1.
     """
     if "members" in description or "member" in description:
         return 6
     columns = [column for column in description.get("columns", ()) if isinstance(column, dict)]
     if any(layer.get("kind") in NEW_IN_6 or "start" in layer for layer in _layers(description.get("layers", ()))):
         return 6
+    notations = [description.get("target_notation"), *(column.get("notation") for column in columns)]
     if any("statistics" in column for column in columns):
+        return 6
+    if any(isinstance(notation, dict) and "unit" in notation for notation in notations):
         return 6
     if "target_notation" in description or any("notation" in column for column in columns):
         return 5

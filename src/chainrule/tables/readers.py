@@ -146,6 +146,7 @@ def _like_trained(selection: Selection, p: Preparation) -> Selection:
         notations={} if encoder is None else encoder.notations,
         target_notation=p.target_notation or (None if encoder is None else encoder.notation),
         classes=frozenset(p.classes),
+        learned=True,
     )
 
 
@@ -161,6 +162,7 @@ def _like_table(selection: Selection, table: Table) -> Selection:
         notations=table.columns.notations,
         target_notation=table.columns.target_notation,
         classes=frozenset(target.tolist()) if target is not None and target.dtype == TEXT else frozenset(),
+        learned=True,
     )
 
 

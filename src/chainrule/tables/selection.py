@@ -32,10 +32,16 @@ class Selection:
     )  # of columns that were read before
     target_notation: Notation | None = None
     classes: frozenset[str] = frozenset()  # names of the target, if they are known
+    learned: bool = False  # a model or another table says how columns are read
 
     def kind(self, name: str) -> str:
         """ "number", "category" or "time" if the kind of the column is given, else empty."""
         return "category" if name in self._categorical else self.kinds.get(name, "")
+
+    @property
+    def kind_of_target(self) -> str:
+        """The kind of the target, by its name or position, if it is given; else empty."""
+        return "" if self.target is None else self.kinds.get(self.target, "")
 
     @cached_property
     def _categorical(self) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ from chainrule.tables.text_arrays import TEXT, is_text, unique_with_codes
 MAX_CLASSES = 20  # whole numbers with more distinct values are taken for quantities
 ROWS_PER_CLASS = 5
 FEW_ROWS = 100  # below this, whole numbers are classes however few rows each has
+MOST_SINGLE = 0.9  # different texts per row, beyond which text is no class: nothing could be learned of a row by others
+DIGIT = re.compile(r"\d", re.ASCII)
+REMARKS = "name another --target; with --task classify each text is a class"
+QUANTITIES = f"write quantities as numbers, all with one known sign or unit or all without; or {REMARKS}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +48,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
 
     Without a loss: text is classified; so are whole numbers (n,), whatever their dtype, of at most 20 distinct values
     if there are 5 rows per class on average or fewer than 100 rows; several columns of whole zeros and ones are
-    multilabel; all else is a regression.
+    multilabel; all else is a regression. More than 20 texts that differ in nearly every row are refused.
 
     Parameters
     ----------
@@ -53,7 +58,8 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
 
     Raises
     ------
-    DataError     if the target does not suit the loss, naming the first row (from 0), or has fewer than two classes.
+    DataError     if the target does not suit the loss, naming the first row (from 0), or has fewer than two classes,
+        or, without a loss, nearly as many as rows.
     OptionError   if there is no such loss.
     """
     if loss is not None:
@@ -69,6 +75,12 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
                 hint="several labels per row are for loss sigmoid_cross_entropy",
             )
         classes = tuple(label_name(value) for value in unique_with_codes(target)[0])
+        if loss is None and len(classes) > max(MAX_CLASSES, MOST_SINGLE * len(target)):
+            raise DataError(
+                f"{_prefix(source)}expected a target of numbers or of classes, got text that differs in nearly every "
+                f"row, {len(classes):,} texts in {len(target):,} rows: {show_names(classes[:3])}, ...",
+                hint=QUANTITIES if all(map(DIGIT.search, classes)) else REMARKS,
+            )
         if len(classes) < 2:
             raise DataError(f"{_prefix(source)}expected at least two classes, got {show(classes[0])} in every row")
         if task == "multilabel" and len(classes) > 2:

@@ -393,3 +393,59 @@ def test_target_statistics_are_exported(run):
     write_cities("t.csv", 1, 400)
     assert run("train", "t.csv", "--target", "price", "--drop", "kind", *PRESET, "--run-dir", "m").code == 0
     assert run("export", "m", "--onnx", "m.onnx").code == 0
+
+
+# ---- money, per cent, units ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parcels(tmp_path) -> Path:
+    """200 rows: a weight in kg, a remark that no other row has, and a price in dollars."""
+    rng = np.random.default_rng(4)
+    rows = [(weight := rng.uniform(0, 10), f"remark {i}", 1000 * weight + rng.normal()) for i in range(200)]
+    lines = [f'{weight:.2f} kg,{remark},"${price:,.2f}"' for weight, remark, price in rows]
+    path = tmp_path / "parcels.csv"
+    path.write_text("\n".join(["weight,remark,price", *lines, ""]), encoding="utf-8")
+    return path
+
+
+def test_money_from_weights_is_learned_and_predicted_in_plain_numbers(run, parcels, tmp_path):
+    trained = run("train", parcels, "--target", "price", "--drop", "remark", *TRAIN, "--run-dir", "m")
+    assert trained.code == 0
+    assert "column 'weight': 'kg' after each number; read as numbers" in trained.err
+    assert "column 'price': '$' before each number; read as numbers" in trained.err
+    assert "written like 1,234.5 kg" in run("show", "m").out
+    answers = []
+    for cells in (["2.50 kg", "7 kg"], ["2.50", "7"]):
+        (tmp_path / "new.csv").write_text("\n".join(["weight", *cells, ""]), encoding="utf-8")
+        answers.append(run("predict", "m", tmp_path / "new.csv").out)
+    assert answers[0] == answers[1]
+    np.testing.assert_allclose([float(line) for line in answers[0].splitlines()[1:]], [2500, 7000], rtol=0.1)
+    assert "rmse" in run("evaluate", "m", parcels).out
+    (tmp_path / "new.csv").write_text("weight\n2 kg\n3 lb\n", encoding="utf-8")
+    refused = run("predict", "m", tmp_path / "new.csv")
+    assert refused.code == 3
+    assert "line 3, column 'weight': expected a number with 'kg', or with nothing beside it" in refused.error
+
+
+@pytest.mark.parametrize("option", [("--task", "regress"), ("--loss", "squared_error")])
+@pytest.mark.parametrize("target", ["remark", "1"])
+def test_a_regression_on_text_names_the_cell(run, parcels, option, target):
+    refused = run("train", parcels, "--target", target, *option, "--epochs", 1)
+    assert refused.code == 3
+    assert "line 2, column 'remark': expected a number, since the task is a regression, got 'remark 0'" in refused.error
+    assert "hint: write numbers" in refused.err
+
+
+def test_a_target_of_remarks_is_refused(run, parcels):
+    refused = run("train", parcels, "--target", "remark", "--epochs", 1)
+    assert refused.code == 3
+    assert "text that differs in nearly every row, 200 texts in 200 rows" in refused.error
+
+
+def test_a_regression_on_text_of_a_parquet_file_names_the_cell(run, parcels):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pd.read_csv(parcels).to_parquet(parcels.with_suffix(".parquet"))
+    refused = run("train", parcels.with_suffix(".parquet"), "--target", "remark", "--task", "regress")
+    assert "column 'remark', row 0 (from 0): expected a number, since the task is a regression" in refused.error

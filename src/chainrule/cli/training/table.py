@@ -59,14 +59,17 @@ def read_training_table(options: TrainingOptions) -> TrainingTable:
             "expected a table, DATA, got none", hint="chainrule train FILE.csv --target COLUMN, or digits"
         )
     split_columns = _split_columns(data)
+    loss = _loss_of_task(data.task, options.net.loss)
     drop = list(dict.fromkeys([*data.drop, *split_columns]))
     with unchanged(data.data):  # these rows belong to each other
         groups = None if data.group is None else read_groups(data.data, data.group)
         times = None if data.time is None else read_times(data.data, data.time)
-        table = read_table(data.data, target=data.target, drop=drop, categorical=data.categorical)
+        regress = loss in LOSSES and LOSSES[loss].task == "regress"
+        kinds = {data.target: "number"} if regress and data.target is not None else {}
+        table = read_table(data.data, target=data.target, drop=drop, categorical=data.categorical, kinds=kinds)
     if table.target is None:
         raise DataError(f"{table.source} has no target", hint="name it with --target")
-    plan = plan_target(table.target, loss=_loss_of_task(data.task, options.net.loss), source=table.source)
+    plan = plan_target(table.target, loss=loss, source=table.source)
     notes = [*table.notes, *doubts(table, data.max_categories or MAX_CATEGORIES)]
     about = "says which rows are held out or left out, and is no feature"
     notes += [f"column {name!r:.60} {about}" for name in split_columns]

@@ -44,7 +44,7 @@ class TableColumns(dict[str, ColumnData]):
     ----------
     columns : name to column
     notations : of the columns whose cells showed how their numbers are written, or that share a file with such cells;
-        none for a typed column (Parquet, a DataFrame)
+        of a typed column (Parquet, a DataFrame) only if it is text with units
     target : the same of the target
     """
 

@@ -127,8 +127,8 @@ class TableEncoder:
 
     @property
     def notation(self) -> Notation | None:
-        """How the numbers of all columns are written; None if that is not known or differs."""
-        found = {column.notation for column in self.columns}
+        """How the numbers of all columns are written, units aside; None if that is not known or differs."""
+        found = {None if column.notation is None else column.notation.bare for column in self.columns}
         return found.pop() if len(found) == 1 else None
 
     @cached_property

@@ -27,11 +27,13 @@ class ColumnsOfFile(abc.ABC):
     Attributes
     ----------
     column_names, num_rows : of the file
+    texts : names of the columns whose type is text, even if it is read as codes
     largest : bytes of the largest piece that is decompressed as a whole
     """
 
     column_names: list[str]
     num_rows: int
+    texts: frozenset[str]
     largest: int
 
     def choose(self, order: Sequence[int], *, doing: str) -> None:
@@ -68,9 +70,9 @@ class ParquetColumns(ColumnsOfFile):
         parquet = arrow_module("pyarrow.parquet")
         metadata = parquet.read_metadata(file)
         schema = metadata.schema.to_arrow_schema()
-        texts = [field.name for field in schema if is_arrow_text(field.type)]
-        self._parquet = parquet.ParquetFile(file, metadata=metadata, read_dictionary=texts)
-        self.column_names, self.num_rows = schema.names, metadata.num_rows
+        texts = _texts_of(schema)
+        self._parquet = parquet.ParquetFile(file, metadata=metadata, read_dictionary=sorted(texts))
+        self.column_names, self.num_rows, self.texts = schema.names, metadata.num_rows, texts
         size = file.seek(0, os.SEEK_END)
         check_rows(self.num_rows, size, source)
         # By row group: pyarrow ends the process if the metadata of a column contradicts the schema. In a file that
@@ -90,7 +92,8 @@ class IpcColumns(ColumnsOfFile):
     def __init__(self, file: BinaryIO, source: str) -> None:
         self._file = file
         self.num_rows, self.largest = read_claims(file, source)
-        self.column_names = self._open(None).schema.names
+        schema = self._open(None).schema
+        self.column_names, self.texts = schema.names, _texts_of(schema)
 
     def _columns(self, positions: Sequence[int]) -> list[Any]:
         pa = arrow_module("pyarrow")
@@ -118,3 +121,7 @@ def _batches(reader: Any) -> Any:
     if hasattr(reader, "num_record_batches"):
         return (reader.get_batch(i) for i in range(reader.num_record_batches))
     return iter(reader)
+
+
+def _texts_of(schema: Any) -> frozenset[str]:
+    return frozenset(field.name for field in schema if is_arrow_text(field.type))

@@ -9,6 +9,7 @@ import datetime
 import importlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +26,7 @@ NO_CELL = "write it as numbers or text, or leave the column out (--drop)"
 NO_MIXTURE = "write all labels as text, or none"
 PRINTED_NULLS = NOTHING | {"nan", "NaN"}  # of values that are no text
 WHOLE = re.compile(r"u?int\d+", re.IGNORECASE)
+LEVELS = ("Categorical", "Enum")  # types of Polars
 WIDE = "Int128"  # and UInt128, of Polars: NumPy has no such array, and older versions panic
 
 
@@ -58,7 +60,8 @@ def convert_arrow(column: Any, *, exact: bool) -> np.ndarray | Cells:
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type).cast(storage)
         kind = storage
     if types.is_dictionary(kind) or is_arrow_text(kind):
-        return _of_dictionary(pa.chunked_array([dictionary_encoded(chunk) for chunk in column.chunks]))
+        cells = _of_dictionary(pa.chunked_array([dictionary_encoded(chunk) for chunk in column.chunks]))
+        return replace(cells, levels=types.is_dictionary(kind))
     if types.is_decimal(kind) or (types.is_integer(kind) and column.null_count):
         if exact:
             return _objects(column.to_pylist())
@@ -94,7 +97,13 @@ def convert_series(series: Any, *, exact: bool) -> np.ndarray | Cells:
     """A column of a DataFrame, as :func:`convert_arrow`."""
     dtype = str(series.dtype)
     if dtype == "category":  # of pandas: categories, even if they are numbers
-        return _of_levels(series.cat.codes.to_numpy(), lambda used: series.cat.categories.take(used).tolist())
+        cells = _of_levels(series.cat.codes.to_numpy(), lambda used: series.cat.categories.take(used).tolist())
+        return replace(cells, levels=True)
+    if dtype.startswith(LEVELS):
+        names = series.to_list()
+        at = {name: i for i, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
+        codes = np.fromiter((at.get(name, -1) for name in names), np.int32, len(names))
+        return replace(_cells(codes, list(at)), levels=True)
     values = _objects(_python_values(series)) if WIDE in dtype else np.asarray(series.to_numpy())
     if exact and values.dtype.kind == "f" and WHOLE.search(dtype):  # floats only because of nulls
         values = _objects(_python_values(series))

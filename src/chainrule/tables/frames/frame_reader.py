@@ -6,8 +6,9 @@ What their columns mean: :mod:`chainrule.tables.frames.typed_columns`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, first_line
 from chainrule.host_memory import free_host_memory
-from chainrule.nn.columns.column_data import ColumnData, TableColumns
+from chainrule.nn.columns.column_data import TableColumns
+from chainrule.nn.columns.notation import PLAIN
 from chainrule.plain_text import show
 from chainrule.tables.choose_columns import choose_columns, show_names
 from chainrule.tables.frames.arrow_files import ColumnsOfFile, IpcColumns, ParquetColumns
@@ -24,6 +26,8 @@ from chainrule.tables.frames.typed_columns import read_feature, read_target
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
 from chainrule.tables.text.column_builder import Cells
+from chainrule.tables.text.infer_target import Target
+from chainrule.tables.text.infer_type import InferredType
 from chainrule.tables.text.refusals import Refuse
 
 MAX_COMPRESSION = 1000  # bytes that one byte of a compressed file may stand for
@@ -101,6 +105,8 @@ def _from_arrow(content: Any, source: str, selection: Selection) -> Table:
 
     def read(name: str, exact: bool) -> np.ndarray | Cells:
         data = convert_arrow(content.column(at[name]), exact=exact)
+        if isinstance(content, ColumnsOfFile) and isinstance(data, Cells):  # its text comes as codes too
+            return replace(data, levels=content.column_names[at[name]] not in content.texts)
         if isinstance(content, ColumnsOfFile) and isinstance(data, np.ndarray) and not data.flags.owndata:
             return data.copy()  # Arrow's memory is freed, and an array of its own can be resized
         return data
@@ -112,19 +118,58 @@ def _table(source: str, names: list[str], n: int, read: ReadColumn, selection: S
     chosen, target = choose_columns(source, names, selection)
     if not n:
         raise DataError(f"{source}: expected at least one row, got none")
-    features: dict[str, ColumnData] = {}
+    target_name = "" if target is None else names[target]
+    features: dict[str, InferredType | None] = {}  # None until other columns have said what 1,234 is
+    undecided: dict[str, np.ndarray | Cells] = {}
+
+    def feature(name: str, data: np.ndarray | Cells, decimals: Collection[str] | None) -> InferredType | None:
+        known, notation = selection.texts.get(name), selection.notations.get(name)
+        refuse = _refusal(source, name, data)
+        return read_feature(data, refuse, selection.kind(name), known, notation, decimals, learned=selection.learned)
+
     for name in (names[i] for i in chosen):
-        wanted = selection.kind(name)
         with _named_in_errors(source, name):
-            data = read(name, wanted == "category")
-            known, notation = selection.texts.get(name), selection.notations.get(name)
-            features[name] = read_feature(data, _refusal(source, name, data), wanted, known, notation)
+            data = read(name, selection.kind(name) == "category")
+            features[name] = feature(name, data, None)
+        if features[name] is None:
+            undecided[name] = data
     y = None
     if target is not None:
-        with _named_in_errors(source, names[target]):
-            data = read(names[target], True)
-            y = read_target(data, _refusal(source, names[target], data), selection)
-    return Table.from_columns(TableColumns(features), y, "" if target is None else names[target], source)
+        with _named_in_errors(source, target_name):
+            data = read(target_name, True)
+            y = read_target(data, _refusal(source, target_name, data), selection, None)
+    if undecided or (target is not None and y is None):
+        decimals = _decimals([column for column in (*features.values(), y) if column is not None])
+        features |= {name: feature(name, column, decimals) for name, column in undecided.items()}
+        if target is not None and y is None:
+            y = read_target(data, _refusal(source, target_name, data), selection, decimals)
+    found = {name: column for name, column in features.items() if column is not None}
+    return _with_notes(found, y, target_name, source)
+
+
+def _decimals(columns: Sequence[InferredType | Target]) -> set[str]:
+    """The decimal signs that columns of a frame are certain to use; that of its numbers is the point."""
+    decimals = {column.notation.decimal for column in columns if column.unit and column.notation is not None}
+    for column in columns:
+        values = column.values if isinstance(column, Target) else column.data
+        if not column.unit and isinstance(values, np.ndarray) and values.dtype.kind == "f":
+            decimals |= {"."} if (values % 1 > 0).any() else set()  # nan is not above 0
+    return decimals
+
+
+def _with_notes(features: Mapping[str, InferredType], y: Target | None, target_name: str, source: str) -> Table:
+    """The table, with the notations of numbers with units, and what should be said of them."""
+    inferred: dict[str, InferredType | Target] = {**features, **({} if y is None else {target_name: y})}
+    notations = {
+        name: replace(column.notation or PLAIN, unit=column.unit) for name, column in inferred.items() if column.unit
+    }
+    columns = TableColumns(
+        {name: column.data for name, column in features.items()},
+        notations={name: notation for name, notation in notations.items() if name in features},
+        target=notations.get(target_name),
+    )
+    notes = [f"column {name!r:.60}: {column.note}" for name, column in inferred.items() if column.note]
+    return Table.from_columns(columns, None if y is None else y.values, target_name, source, notes)
 
 
 @contextmanager

@@ -1,56 +1,84 @@
 """What a column with a type is: numbers, categories or a target.
 
 A column keeps its type: numbers and booleans are numbers, text is categories even if it looks like numbers, dates are
-refused. It has nulls of its own, so that the text "NA" is text (Namibia); only empty text is a hole. In a column of
+refused. Text that is numbers with one sign or unit in every row ($5) is numbers. It has nulls of its own, so that the
+text "NA" is text (Namibia); only empty text is a hole, beside numbers with a unit also such a word. In a column of
 Python objects of several types each value is read as the cell of a text file would be.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from chainrule.nn.columns.column_data import ColumnData, KnownTexts
 from chainrule.nn.columns.notation import MISSING, NOTHING, Notation
+from chainrule.nn.columns.units import without_common_unit
 from chainrule.tables.frames.foreign_columns import NO_CELL, cells_of_objects, is_null
 from chainrule.tables.selection import TIME, Selection
 from chainrule.tables.text.column_builder import Cells
-from chainrule.tables.text.infer_notation import match_known_notation
-from chainrule.tables.text.infer_target import first_rounded, infer_classes, infer_target, whole_numbers
-from chainrule.tables.text.infer_type import encode_categories, infer_type
+from chainrule.tables.text.infer_notation import certain_decimal_sign, match_known_notation
+from chainrule.tables.text.infer_target import (
+    Target,
+    first_rounded,
+    infer_classes,
+    infer_quantities_of_target,
+    infer_target,
+    whole_numbers,
+)
+from chainrule.tables.text.infer_type import InferredType, encode_categories, infer_quantities, infer_type
 from chainrule.tables.text.parsing import BOOLEAN_NAMES, cell_kind
-from chainrule.tables.text.refusals import NO_DATES, NO_TARGET, NOT_EXACT, Refuse, refuse_other_notation
+from chainrule.tables.text.refusals import NO_DATES, NO_TARGET, NOT_EXACT, Refuse, refuse_other_notation, refuse_text
 from chainrule.tables.text_arrays import take_texts
 
 
 def read_feature(
-    data: np.ndarray | Cells, refuse: Refuse, wanted: str, known: KnownTexts | None, notation: Notation | None
-) -> ColumnData:
+    data: np.ndarray | Cells,
+    refuse: Refuse,
+    wanted: str,
+    known: KnownTexts | None,
+    notation: Notation | None,
+    decimals: Collection[str] | None = (),
+    *,
+    learned: bool = False,
+) -> InferredType | None:
     """A column of features; DataError by ``refuse`` for the first value that does not fit.
+
+    None if ``decimals`` are None and would decide what its numbers are.
 
     Parameters
     ----------
     wanted : "number", "category" or "time" if this is already known, else empty
     known : categories that the column had in training
     notation : how the model knows its numbers to be written
+    decimals : decimal signs that other columns are certain to use; None if that is not known yet
+    learned : a model knows the column, and the unit of its numbers if they have one
     """
     if wanted == TIME:
-        return _times(data, refuse)
+        return InferredType(_times(data, refuse))
     if wanted == "category" and isinstance(data, np.ndarray) and data.dtype.kind == "M":
         texts, codes = np.unique(np.datetime_as_string(data), return_inverse=True)
         data = Cells(codes, ["" if text in NOTHING else text for text in texts.tolist()])
-        return encode_categories(data, known=known, typed=True)
+        return InferredType(encode_categories(data, known=known, typed=True))
     levels, typed = isinstance(data, Cells), not isinstance(data, Cells) or not data.named
     if isinstance(data, np.ndarray) and (
         data.dtype.kind == "O" or (wanted == "category" and data.dtype.kind in "biuf")
     ):
         data, typed = cells_of_objects(_with_plain_numbers(data.astype(object), notation, refuse), refuse)
     if not isinstance(data, Cells):
-        return _numbers(data, refuse)
+        return InferredType(_numbers(data, refuse))
+    if typed and wanted != "category" and not (learned or data.levels):
+        if decimals is None and _is_ambiguous(data):
+            return None
+        if (quantities := infer_quantities(data, refuse, decimals or ())) is not None:
+            return quantities
     if (typed or levels) and wanted != "number" and (wanted or not _is_dates_or_nothing(data)):
         signs = notation.decimal if notation is not None and typed else ()  # only if all of it is text
-        return encode_categories(data, signs, known=known, typed=typed)
+        return InferredType(encode_categories(data, signs, known=known, typed=typed))
     # Only text has a notation: text among numbers has been rewritten as Python writes numbers.
-    return infer_type(data, refuse, wanted=wanted, known=known, notation=notation if typed else None).data
+    notation = notation if typed else None
+    return infer_type(data, refuse, wanted=wanted, known=known, notation=notation, learned=learned)
 
 
 def _times(data: np.ndarray | Cells, refuse: Refuse) -> ColumnData:
@@ -60,7 +88,16 @@ def _times(data: np.ndarray | Cells, refuse: Refuse) -> ColumnData:
         return np.where(holes, np.nan, moments) if holes.any() else moments
     if isinstance(data, np.ndarray) and data.dtype.kind in "iuf":
         return _numbers(data, refuse)
-    return read_feature(data, refuse, "category", None, None)
+    found = read_feature(data, refuse, "category", None, None)
+    assert found is not None
+    return found.data
+
+
+def _is_ambiguous(cells: Cells) -> bool:
+    """Whether these are numbers with a unit, and other columns decide which: $1,234 may be 1234 or 1.234."""
+    present = [text for text in cells.texts if text not in MISSING]
+    bare = without_common_unit(present)
+    return bare != present and certain_decimal_sign(bare) is None
 
 
 def _with_plain_numbers(values: np.ndarray, notation: Notation | None, refuse: Refuse) -> np.ndarray:
@@ -97,19 +134,36 @@ def _numbers(data: np.ndarray, refuse: Refuse) -> np.ndarray:
     return values
 
 
-def read_target(data: np.ndarray | Cells, refuse: Refuse, selection: Selection) -> np.ndarray:
-    """The target: numbers, whole ones exactly, or names of classes; DataError for holes and what is neither."""
+def read_target(
+    data: np.ndarray | Cells, refuse: Refuse, selection: Selection, decimals: Collection[str] | None = ()
+) -> Target | None:
+    """The target: numbers, whole ones exactly, or names of classes; DataError for holes and what is neither.
+
+    None if ``decimals``, as of :func:`read_feature`, are None and would decide what its numbers are.
+    """
     text, classes = isinstance(data, Cells), selection.classes
     if isinstance(data, np.ndarray) and data.dtype.kind == "O":
         data = _with_plain_numbers(data, None if classes else selection.target_notation, refuse)
         data, text = cells_of_objects(data, refuse, labels=True)
     if isinstance(data, np.ndarray):
         if data.dtype.kind == "b":
-            return take_texts(BOOLEAN_NAMES, data.astype(np.int8))
+            return Target(take_texts(BOOLEAN_NAMES, data.astype(np.int8)))
         values = _numbers(data, refuse)
         if np.isnan(values).any():
             raise refuse(int(np.isnan(values).argmax()), "a value in every row", NO_TARGET)
         if (row := first_rounded(data, values)) is not None:
             raise refuse(row, "a whole number that float64 holds", NOT_EXACT)
-        return whole_numbers(data if data.dtype.kind in "iu" else values)
-    return infer_classes(data, refuse, typed=True) if text else infer_target(data, refuse, classes=classes).values
+        return Target(whole_numbers(data if data.dtype.kind in "iu" else values))
+    if not text:
+        return infer_target(data, refuse, classes=classes, wanted=selection.kind_of_target, learned=selection.learned)
+    notation = selection.target_notation
+    if not classes and notation is not None and notation.unit:
+        return infer_target(data, refuse, notation=notation)
+    if not (classes or selection.learned or data.levels):
+        if decimals is None and _is_ambiguous(data):
+            return None
+        if (quantities := infer_quantities_of_target(data, refuse, decimals or ())) is not None:
+            return quantities
+    if selection.kind_of_target == "number":
+        raise refuse_text(refuse)
+    return Target(infer_classes(data, refuse, typed=True))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.nn.columns.notation import MISSING, PLAIN, Notation
+from chainrule.nn.columns.units import without_common_unit
 from chainrule.tables.text.infer_notation import certain_decimal_sign, may_be_thousands, notations_of
 
 MOST_GROWTH = 16  # times the rows so far, if so many are expected: the first rows may be shorter than the rest
@@ -17,11 +18,15 @@ MOST_GROWTH = 16  # times the rows so far, if so many are expected: the first ro
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """A column as text: row i holds ``texts[codes[i]]``. ``named``: the texts are names of values of another type."""
+    """A column as text: row i holds ``texts[codes[i]]``.
+
+    ``named``: the texts are names of values of another type; ``levels``: of a type of categories.
+    """
 
     codes: np.ndarray
     texts: list[str]
     named: bool = False
+    levels: bool = False
 
 
 class ColumnBuilder:
@@ -61,6 +66,14 @@ class ColumnBuilder:
             return certain_decimal_sign(self._texts)
         depends = self.notation == PLAIN and not self._has_decimal_point and self._known is None
         return (None if depends else self.notation.decimal) if self.has_sign else ""
+
+    @property
+    def has_points(self) -> bool:
+        """Whether its own cells say that the column is numbers with a decimal point, with a unit or without."""
+        if self.notation is None:
+            present = without_common_unit([text for text in self._texts if text not in MISSING])
+            return bool(present) and notations_of(present) == [PLAIN]
+        return self.notation == PLAIN
 
     def extend(self, cells: Sequence[str]) -> None:
         """The cells of further rows."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.nn.columns.column_data import TableColumns
-from chainrule.nn.columns.notation import PLAIN, Notation
+from chainrule.nn.columns.notation import Notation
 from chainrule.tables.choose_columns import choose_columns, show_names
 from chainrule.tables.selection import Selection
 from chainrule.tables.table import Table
@@ -63,12 +63,14 @@ def _read_columns(
         y = _target(builders[target], _refusal(text, target), decimals, selection, known.get(target))
     if len({len(column.data) for column in found.values()} | ({len(y.values)} if y else set())) > 1:
         raise text.refuse("its columns differ in length: it changed while it was read")
-    visible = {names[i]: column.notation for i, column in found.items()}
-    visible_of_target = {} if target is None or y is None else {names[target]: y.notation}
-    notations = complete_notations(visible | visible_of_target, decimals)
+    all_columns: dict[int, InferredType | Target] = {**found, **({} if target is None or y is None else {target: y})}
+    visible = {names[i]: column.notation for i, column in all_columns.items()}
+    units = {names[i]: known[i].unit if i in known else column.unit for i, column in all_columns.items()}
+    notations = complete_notations(visible, decimals, units)
+    text.notes += [f"column {names[i]!r:.60}: {column.note}" for i, column in all_columns.items() if column.note]
     columns = TableColumns(
         {names[i]: column.data for i, column in found.items()},
-        notations={name: notation for name, notation in notations.items() if name in visible},
+        notations={names[i]: notations[names[i]] for i in chosen if names[i] in notations},
         target=None if target is None else notations.get(names[target]),
     )
     return columns, None if y is None else y.values
@@ -105,9 +107,9 @@ def _decimals(
     if uncertain or (learns and not any(signs.values())):  # a later file may show more than whole numbers
         signs |= _decimal_signs(text, [i for i in range(len(text.names)) if i not in builders])
     decimals = {sign for sign in signs.values() if sign}
-    pointed = [i for i in uncertain if builders[i].notation == PLAIN]
+    pointed = [i for i in uncertain if builders[i].has_points]
     if decimals == {","}:
-        _reread_as_text(text, builders, pointed)
+        _reread_as_text(text, builders, [i for i in pointed if builders[i].notation is not None])
     elif len(decimals) > 1 or (not decimals and text.delimiter == ";"):
         text.notes += [_note_of_points(text.names[i]) for i in pointed]
     return decimals
@@ -131,6 +133,7 @@ def _feature(
         decimals=decimals,
         known=selection.texts.get(name),
         notation=notation,
+        learned=selection.learned,
     )
 
 
@@ -178,7 +181,15 @@ def _target(
         return Target(whole_numbers(column), builder.visible_notation)
     if isinstance(column, np.ndarray):  # the target has a hole: for the message of infer_target
         column = Cells(np.isnan(column).astype(np.int32), ["0", ""])
-    return infer_target(column, refuse, decimals=decimals, classes=selection.classes, notation=notation)
+    return infer_target(
+        column,
+        refuse,
+        decimals=decimals,
+        classes=selection.classes,
+        notation=notation,
+        wanted=selection.kind_of_target,
+        learned=selection.learned,
+    )
 
 
 def _refusal(text: CsvText, column: int) -> Refuse:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from chainrule.nn.columns.notation import MISSING, NOTATIONS, PLAIN, Notation
+from chainrule.nn.columns.units import without_common_unit
 from chainrule.tables.text.parsing import GROUPED
 
 LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,'\u2019 \xa0\u202f]+(?:[eE][+-]?\d+)?", re.ASCII)  # in any notation
@@ -56,9 +58,10 @@ def choose_notation(cells: Sequence[str], decimals: Collection[str]) -> Notation
 def certain_decimal_sign(texts: Iterable[str]) -> str | None:
     """The decimal sign that a column of these cells is certain to use; "" if it shows none or holds text.
 
-    None if that depends on the other columns of the file: 1.234 or 1,234 in every cell that shows a sign.
+    A unit that all of them have is left out. None if that depends on the other columns of the file: 1.234 or 1,234 in
+    every cell that shows a sign.
     """
-    present = [text for text in texts if text not in MISSING]
+    present = without_common_unit([text for text in texts if text not in MISSING])
     found = notations_of(present) if present else []
     if len(found) > 1 or (found == [PLAIN] and may_be_thousands(present)):
         return None
@@ -68,14 +71,17 @@ def certain_decimal_sign(texts: Iterable[str]) -> str | None:
 def match_known_notation(known: Notation, cell: str) -> Notation | None:
     """The notation in which a cell (stripped, not missing) is a number, given the known one of its column; else None.
 
-    The decimal sign is the known one. An unknown sign between thousands is accepted if it leaves no doubt:
-    1.234,5 and 1 234 do, 1.234 may be meant with a decimal point.
+    The decimal sign is the known one; so is the unit, which may be missing. An unknown sign between thousands is
+    accepted if it leaves no doubt: 1.234,5 and 1 234 do, 1.234 may be meant with a decimal point.
     """
-    for notation in (known, *(n for n in NOTATIONS if n.decimal == known.decimal and n != known)):
+    bare, cell = known.bare, known.without_unit(cell)
+    for notation in (bare, *(n for n in NOTATIONS if n.decimal == bare.decimal and n != bare)):
         if not notation.reads(cell):
             continue
         other = Notation(notation.thousands) if notation.thousands in {".", ","} else None
-        return None if other and notation != known and other.pattern.fullmatch(cell) else notation
+        if other and notation != bare and other.pattern.fullmatch(cell):
+            return None
+        return replace(notation, unit=known.unit) if known.unit else notation
     return None
 
 
@@ -99,14 +105,25 @@ def notation_if_visible(notation: Notation, cells: Iterable[str]) -> Notation | 
     return notation if any(map(notation.shows_in, cells)) else None
 
 
-def complete_notations(visible: Mapping[str, Notation | None], decimals: Collection[str] = ()) -> dict[str, Notation]:
+def complete_notations(
+    visible: Mapping[str, Notation | None], decimals: Collection[str] = (), units: Mapping[str, str] | None = None
+) -> dict[str, Notation]:
     """The notation of each column: its own, or that of the file if the column shows none and the file has only one.
 
     Parameters
     ----------
     visible : by column, the notation that its cells show
     decimals : decimal signs that the columns of the file are certain to use, also those that are not in ``visible``
+    units : of the columns that have one, which always have a notation
     """
+    signs = {name: None if notation is None else notation.bare for name, notation in visible.items()}
+    complete = _complete_signs(signs, decimals)
+    return complete | {
+        name: replace(complete.get(name, PLAIN), unit=unit) for name, unit in (units or {}).items() if unit
+    }
+
+
+def _complete_signs(visible: Mapping[str, Notation | None], decimals: Collection[str]) -> dict[str, Notation]:
     found = [notation for notation in visible.values() if notation is not None]
     decimal, *others = {notation.decimal for notation in found} or set(decimals) or {""}
     if others or not decimal:

@@ -11,6 +11,7 @@ from chainrule.nn.columns.notation import MISSING, Notation
 from chainrule.tables.text.column_builder import Cells
 from chainrule.tables.text.infer_notation import choose_notation, match_known_notation, notation_if_visible
 from chainrule.tables.text.infer_type import numbers_as_known, take
+from chainrule.tables.text.infer_unit import find_quantities
 from chainrule.tables.text.parsing import BOOLEAN_NAMES, BOOLEANS, category_name, cell_kind, first_position
 from chainrule.tables.text.refusals import (
     NO_DATES,
@@ -18,6 +19,7 @@ from chainrule.tables.text.refusals import (
     NOT_EXACT,
     NOT_NUMERIC,
     Refuse,
+    refuse_text,
     row_of_code,
     target_error,
 )
@@ -27,10 +29,12 @@ LONGEST_CLASS_NAME = 200  # characters: longer text is prose, and no name of a c
 
 
 class Target(NamedTuple):
-    """A target column, and how its numbers are written if a cell says so."""
+    """A target column, and how its numbers are written if a cell says so; as of an :class:`InferredType`."""
 
     values: np.ndarray
     notation: Notation | None = None
+    unit: str = ""
+    note: str = ""
 
 
 def infer_target(
@@ -40,10 +44,13 @@ def infer_target(
     decimals: Collection[str] = (),
     classes: Collection[str] = (),
     notation: Notation | None = None,
+    wanted: str = "",
+    learned: bool = False,
 ) -> Target:
     """A target without holes.
 
-    (n,) text if no cell is a number; int64 or uint64, exactly, if all are whole numbers; else float64.
+    (n,) text if no cell is a number; int64 or uint64, exactly, if all are whole numbers, all with one unit or all
+    without; else float64.
 
     Parameters
     ----------
@@ -51,6 +58,8 @@ def infer_target(
     classes : their names in the model, if it has classes. The target is these names if every cell is one of them, and
         also if they are text that no number could be
     notation : how the numbers were written in training, if that is known
+    wanted : "number" if text is to be refused
+    learned : a model knows the target, so that numbers have no other unit than that of the ``notation``
 
     Raises
     ------
@@ -65,11 +74,16 @@ def infer_target(
         return Target(take_texts(names, codes))
     kinds = [cell_kind(text) for text in texts]
     _refuse_hole(cells, first_position(kinds, "missing"), refuse)
+    if notation is None and not learned and (target := infer_quantities_of_target(cells, refuse, decimals)) is not None:
+        return target
+    is_text = set(kinds) <= {*NOT_NUMERIC}
+    if is_text and wanted == "number" and not (notation is not None and notation.unit):
+        raise refuse_text(refuse)
     if set(kinds) == {"boolean"}:
         return Target(take_texts([BOOLEAN_NAMES[int(BOOLEANS[text.lower()])] for text in texts], codes))
-    if set(kinds) <= {*NOT_NUMERIC}:
+    if is_text and not (notation is not None and notation.unit):
         return Target(infer_classes(cells, refuse))
-    if notation is not None and not set(kinds) & {*NOT_NUMERIC}:
+    if notation is not None and (notation.unit or not set(kinds) & {*NOT_NUMERIC}):
         numbers_as_known(notation, cells, kinds, refuse)  # refuses what contradicts it
         notations = [match_known_notation(notation, text) or notation for text in texts]
         return Target(take(_exact(notations, cells, refuse), codes))
@@ -77,6 +91,20 @@ def infer_target(
     if found is None:
         raise target_error(cells, kinds, refuse)
     return Target(take(_exact([found] * len(texts), cells, refuse), codes), notation_if_visible(found, texts))
+
+
+def infer_quantities_of_target(cells: Cells, refuse: Refuse, decimals: Collection[str]) -> Target | None:
+    """A target of numbers with one unit; None if it is something else."""
+    quantities = find_quantities(cells, refuse)
+    if quantities is None:
+        return None
+    _refuse_hole(cells, next((i for i, text in enumerate(cells.texts) if text in MISSING), None), refuse)
+    bare = quantities.cells
+    found = choose_notation(bare.texts, decimals)
+    if found is None:
+        raise target_error(bare, [cell_kind(text) for text in bare.texts], refuse)
+    values = take(_exact([found] * len(bare.texts), bare, refuse), bare.codes)
+    return Target(values, notation_if_visible(found, bare.texts), quantities.unit, quantities.note(found))
 
 
 def infer_classes(cells: Cells, refuse: Refuse, *, typed: bool = False) -> np.ndarray:

@@ -12,15 +12,21 @@ from chainrule.nn.columns.notation import MISSING, Notation
 from chainrule.tables.selection import TIME
 from chainrule.tables.text.column_builder import Cells
 from chainrule.tables.text.infer_notation import choose_notation, match_known_notation, notation_if_visible
+from chainrule.tables.text.infer_unit import find_quantities
 from chainrule.tables.text.parsing import BOOLEANS, category_name, cell_kind
 from chainrule.tables.text.refusals import Refuse, feature_error, refuse_cell
 
 
 class InferredType(NamedTuple):
-    """A column, and how its numbers (also those that are names of categories) are written if a cell says so."""
+    """A column, and how its numbers (also those that are names of categories) are written if a cell says so.
+
+    ``unit`` is beside each number, and ``note`` says so.
+    """
 
     data: ColumnData
     notation: Notation | None = None
+    unit: str = ""
+    note: str = ""
 
 
 def infer_type(
@@ -31,11 +37,13 @@ def infer_type(
     decimals: Collection[str] = (),
     known: KnownTexts | None = None,
     notation: Notation | None = None,
+    learned: bool = False,
 ) -> InferredType:
     """A column of features.
 
-    Numbers if every cell that is not missing is one, in one notation; True and False, in any case, are 1 and 0;
-    text is categories. A column in which most rows are numbers and some are not is refused, and so are dates.
+    Numbers if every cell that is not missing is one, in one notation, all with one unit or all without; True and
+    False, in any case, are 1 and 0; text is categories. A column in which most rows are numbers and some are not is
+    refused, and so are dates.
 
     Parameters
     ----------
@@ -43,6 +51,7 @@ def infer_type(
     decimals : decimal signs that the columns of the file are certain to use: they decide what 1,234 is
     known : categories that the column had before
     notation : how the numbers of the column were written before: a cell that contradicts it is refused
+    learned : the column was read before, so that its numbers have no other unit than that of the ``notation``
 
     Raises
     ------
@@ -65,9 +74,28 @@ def infer_type(
         return InferredType(numbers, notation_if_visible(found, present))
     if wanted == TIME:
         return InferredType(encode_categories(cells))
+    if not learned and (quantities := infer_quantities(cells, refuse, decimals)) is not None:
+        return quantities
     if (error := feature_error(cells, kinds, present, wanted, refuse)) is not None:
         raise error
     return InferredType(encode_categories(cells, signs, known=known), folded_by)
+
+
+def infer_quantities(cells: Cells, refuse: Refuse, decimals: Collection[str]) -> InferredType | None:
+    """A column of numbers with one unit; None if it is something else."""
+    quantities = find_quantities(cells, refuse)
+    if quantities is None:
+        return None
+    bare = quantities.cells
+    present = [text for text in bare.texts if text not in MISSING]
+    found = choose_notation(present, decimals)
+    if found is None:
+        error = feature_error(bare, [cell_kind(text) for text in bare.texts], present, "", refuse)
+        if error is not None:
+            raise error
+        return None
+    numbers = take([found.number(text) for text in bare.texts], bare.codes)
+    return InferredType(numbers, notation_if_visible(found, present), quantities.unit, quantities.note(found))
 
 
 def numbers_as_known(known: Notation, cells: Cells, kinds: Sequence[str], refuse: Refuse) -> list[float]:

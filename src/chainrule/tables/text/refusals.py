@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.nn.columns.notation import Notation
+from chainrule.nn.columns.units import split_unit
 from chainrule.tables.text.column_builder import Cells
 from chainrule.tables.text.infer_notation import first_mismatch, notations_of
 from chainrule.tables.text.parsing import first_position
@@ -22,8 +23,13 @@ MARK_DROP_OR_CATEGORICAL = (
     "mark a hole as NA, or leave the column out (--drop), or take it as categories (--categorical)"
 )
 MARK_HOLE = "mark a hole as NA"
+ONE_UNIT = f"write all numbers of a column with one sign or unit, or all without; {MARK_DROP_OR_CATEGORICAL}"
 NO_DATES = "leave the column out (--drop), or write the date as numbers: days, or year, month and weekday"
 NO_TARGET = "fill the cell or leave the row out: a row without its target teaches nothing"
+NUMBERS_WANTED = (
+    "write numbers, all with one known sign or unit or all without, or name another --target; "
+    "names of classes are for --task classify"
+)
 NOT_EXACT = "float64 cannot tell it from another one: write labels as text that begins with a letter, divide quantities"
 NUMBERS_OR_NAMES = "a target holds either numbers or names of classes; let such a name begin with a letter"
 AS_TRAINED = {
@@ -48,6 +54,16 @@ def refuse_other_notation(refuse: Refuse, row: int, known: Notation) -> DataErro
     return refuse(row, f"a number written as in training, such as {known.example}", AS_TRAINED[known.decimal])
 
 
+def refuse_other_unit(refuse: Refuse, row: int, unit: str, known: Notation | None) -> DataError:
+    """The error for a number with a unit that the model does not know, or in another notation than the known one."""
+    if known is not None and unit == known.unit:
+        return refuse_other_notation(refuse, row, known)
+    if known is not None and known.unit:
+        expected = f"a number with {known.unit!r}, or with nothing beside it, as in training"
+        return refuse(row, expected, f"convert it, and write it with {known.unit!r}")
+    return refuse(row, "a number with nothing beside it, as in training", "write it in the unit of the training rows")
+
+
 def refuse_ambiguous(cells: Cells, code: int, refuse: Refuse) -> DataError:
     """The error for 1,234 in a file that does not say whether its comma is a decimal one."""
     return refuse(row_of_code(cells, code), "a number", f"1,234 may be 1234 or 1.234: {WRITE_PLAIN}")
@@ -65,6 +81,8 @@ def refuse_mixed_notations(cells: Cells, refuse: Refuse) -> DataError:
 def refuse_cell(known: Notation, code: int, cells: Cells, kinds: Sequence[str], refuse: Refuse) -> DataError:
     """The error for a cell that is no number in the ``known`` notation of its column."""
     row = row_of_code(cells, code)
+    if unit := split_unit(cells.texts[code])[0]:
+        return refuse_other_unit(refuse, row, unit, known)
     if kinds[code] in NOT_NUMERIC:
         return refuse(row, "a number as in training", MARK_HOLE)
     if kinds[code] == "infinite":
@@ -95,6 +113,9 @@ def feature_error(
     n_text = sum(int(n) for n, kind in zip(rows, kinds, strict=True) if kind in NOT_NUMERIC)
     n_numbers = sum(int(n) for n, kind in zip(rows, kinds, strict=True) if kind in {"number", "miswritten", "infinite"})
     if wanted == "number" and n_text:
+        for code, text in enumerate(cells.texts):
+            if unit := split_unit(text)[0]:
+                return refuse_other_unit(refuse, row_of_code(cells, code), unit, None)
         return refuse_first("a number as in training", MARK_HOLE, *NOT_NUMERIC)
     if n_numbers >= n_text and n_text:
         return refuse_first("a number as in most rows", MARK_DROP_OR_CATEGORICAL, *NOT_NUMERIC)
@@ -105,6 +126,11 @@ def feature_error(
     if set(kinds) <= {"date", "missing"}:
         return refuse_first("a number or a category", NO_DATES, "date")
     return None
+
+
+def refuse_text(refuse: Refuse) -> DataError:
+    """The error for a target of text of which numbers are wanted."""
+    return refuse(0, "a number, since the task is a regression", NUMBERS_WANTED)
 
 
 def target_error(cells: Cells, kinds: Sequence[str], refuse: Refuse) -> DataError:
