@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 try:
-    from chainrule.cli.main import main
+    from chainrule.__main__ import main
 except ModuleNotFoundError:  # from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
-    from chainrule.cli.main import main
+    from chainrule.__main__ import main
 
 arguments = sys.argv[1:]
 if "--config" not in arguments and (not arguments or arguments[0].startswith("-")):

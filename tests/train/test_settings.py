@@ -110,5 +110,6 @@ def test_the_repr_of_a_run_is_one_line(classes):
     )
     run.seconds = 0.25
     values = [f"{name} {run.history[name][-1]:.4g}" for name in ("loss", "accuracy", "valid_loss", "valid_accuracy")]
-    expected = f"<Run: completed, 2 epochs, 4 steps in 0.25 s, best epoch {run.best_epoch}, {', '.join(values)}>"
+    kept = f"kept epoch {run.best_epoch} of 2: lowest valid_loss {min(run.history['valid_loss']):.4g}"
+    expected = f"<Run: completed, 2 epochs, 4 steps in 0.25 s, {kept}, {', '.join(values)}>"
     assert repr(run) == expected

@@ -12,20 +12,42 @@ WIDTH, HEIGHT = 460, 320  # of one panel
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 44, 48
 PANELS_PER_ROW = 3
 PER_PIXEL = 4  # points of a curve in one column of pixels
+CHARACTER, LINE, LONGEST_TEXT = 7, 16, 50  # pixels of a character and a line of text, and its characters at most
 LEGEND_WIDTH = 110  # beside a panel with more labels than fit above it
 
 
 class Curve(NamedTuple):
-    """One line: its label, and one value per epoch."""
+    """One line: its label, one value per epoch, and its name if it may be the one by which an epoch was chosen."""
 
     label: str
     values: Sequence[float]
+    name: str = ""
+
+
+class Mark(NamedTuple):
+    """An epoch that is marked in all panels; 0 for none.
+
+    Parameters
+    ----------
+    epoch : from 1
+    text : beside the mark
+    reason : why it was chosen, said in the panel whose axis shows it, and nowhere else
+    curve : the name of the curve by which it was chosen, on which its point is drawn
+    """
+
+    epoch: int
+    text: str
+    reason: str = ""
+    curve: str = ""
+
+
+NO_MARK = Mark(0, "")
 
 
 def draw_curves(
     panels: Sequence[tuple[str, Sequence[Curve]]],
     *,
-    best_epoch: int | None = None,
+    mark: Mark = NO_MARK,
     title: str = "training curves",
     first_epoch: int = 1,
 ) -> str:
@@ -34,7 +56,7 @@ def draw_curves(
     has_legend = any(_is_beside(curves) for _, curves in panels)
     width, height = WIDTH * columns + LEGEND_WIDTH * has_legend, HEIGHT * max(1, -(-len(panels) // columns))
     body = [
-        _panel(name, curves, (WIDTH * (i % columns), HEIGHT * (i // columns)), best_epoch, first_epoch)
+        _panel(name, curves, (WIDTH * (i % columns), HEIGHT * (i // columns)), mark, first_epoch)
         for i, (name, curves) in enumerate(panels)
     ]
     return document(body, width, height, title)
@@ -60,7 +82,7 @@ class _Frame(NamedTuple):
         return round(self.bottom - self.y_axis.fraction(value) * (self.bottom - TOP), 1)
 
 
-def _panel(title: str, curves: Sequence[Curve], offset: tuple[int, int], best_epoch: int | None, first: int) -> str:
+def _panel(title: str, curves: Sequence[Curve], offset: tuple[int, int], mark: Mark, first: int) -> str:
     epochs = max((len(c.values) for c in curves), default=0) + first - 1
     last = max(first + 1, epochs)
     ticks = tuple(t for t in round_ticks(first, last, 6) if t == int(t) and t >= first)
@@ -70,8 +92,9 @@ def _panel(title: str, curves: Sequence[Curve], offset: tuple[int, int], best_ep
             f'<g transform="translate({offset[0]} {offset[1]})">',
             f'<text class="title" x="{LEFT}" y="24">{escaped(title)}</text>',
             *_axes(frame),
-            *(_best_epoch(frame, best_epoch) if best_epoch is not None and 1 <= best_epoch <= epochs else []),
+            *(_mark_line(frame, mark, curves) if 1 <= mark.epoch <= epochs else []),
             *_lines(frame, curves, first),
+            *_mark_points(frame, mark, curves, first),
             "</g>",
         ]
     )
@@ -104,11 +127,26 @@ def _thinned(points: Sequence[tuple[float, float]]) -> Iterator[tuple[float, flo
         yield from column
 
 
-def _best_epoch(frame: _Frame, epoch: int) -> Iterator[str]:
-    x = frame.x(epoch)
-    anchor, dx = ("end", -5) if x > (LEFT + frame.right) / 2 else ("start", 5)
+def _mark_line(frame: _Frame, mark: Mark, curves: Sequence[Curve]) -> Iterator[str]:
+    """A line at the epoch, and its text; with the reason if one of the curves is the one by which it was chosen."""
+    x, lines = frame.x(mark.epoch), [mark.text]
+    if mark.reason and any(curve.name == mark.curve for curve in curves):
+        lines = [f"{mark.text}:", mark.reason]
     yield f'<path class="best" d="M{x} {TOP}V{frame.bottom}"/>'
-    yield f'<text x="{x + dx}" y="{frame.bottom - 8}" text-anchor="{anchor}">best: epoch {epoch}</text>'
+    is_right = x > (LEFT + frame.right) / 2
+    for above, text in enumerate(reversed(lines)):
+        width = CHARACTER * min(len(text), LONGEST_TEXT)  # at most; the text must stay within the panel
+        at = max(x - 5, LEFT + 5 + width) if is_right else min(x + 5, frame.right - 5 - width)
+        anchor, y = "end" if is_right else "start", frame.bottom - 8 - LINE * above
+        yield f'<text x="{at}" y="{y}" text-anchor="{anchor}">{escaped(text, LONGEST_TEXT)}</text>'
+
+
+def _mark_points(frame: _Frame, mark: Mark, curves: Sequence[Curve], first: int) -> Iterator[str]:
+    """The value by which the epoch was chosen."""
+    for curve in curves:
+        values = curve.values[mark.epoch - first :] if mark.curve == curve.name and mark.epoch >= first else []
+        if mark.curve and len(values) and is_drawn(values[0]):
+            yield f'<circle class="kept" cx="{frame.x(mark.epoch)}" cy="{frame.y(values[0])}" r="4"/>'
 
 
 def _lines(frame: _Frame, curves: Sequence[Curve], first: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ STYLE = (
     "svg{font:13px system-ui,sans-serif;background:#fff;color:#222}text{fill:currentColor}"
     ".axis{stroke:currentColor;stroke-opacity:.55}.grid{stroke:currentColor;stroke-opacity:.12}"
     ".best{stroke:currentColor;stroke-opacity:.5;stroke-dasharray:3 3}.dots{stroke-width:5;stroke-linecap:round}"
+    ".kept{fill:none;stroke:currentColor;stroke-width:2}"
     ".title{font-weight:600;font-size:15px}"
     "@media(prefers-color-scheme:dark){svg{background:#16181c;color:#ddd}}"
 )

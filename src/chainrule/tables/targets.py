@@ -17,12 +17,11 @@ from chainrule.tables.text.parsing import label_name
 from chainrule.tables.text_arrays import TEXT, is_text, unique_with_codes
 
 MAX_CLASSES = 20  # whole numbers with more distinct values are taken for quantities
-ROWS_PER_CLASS = 5
-FEW_ROWS = 100  # below this, whole numbers are classes however few rows each has
 MOST_SINGLE = 0.9  # different texts per row, beyond which text is no class: nothing could be learned of a row by others
 DIGIT = re.compile(r"\d", re.ASCII)
 REMARKS = "name another --target; with --task classify each text is a class"
 QUANTITIES = f"write quantities as numbers, all with one known sign or unit or all without; or {REMARKS}"
+TEXT_TARGET = "text"  # why it is classified: nothing else can be done with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +34,22 @@ class TargetPlan:
     y : classify: (n,) int64 codes 0, 1, ...; else float64, (n,) or (n, k)
     classes : the names of the codes; empty unless ``task`` is "classify", or "multilabel" of two names
     n_out : the number of outputs of a net for it
+    why : what in the values decided the task, "6 different whole numbers"; "" if a loss did
     """
 
     task: Task
     y: np.ndarray
     classes: tuple[str, ...]
     n_out: int
+    why: str = ""
 
 
 def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = "") -> TargetPlan:
     """Decide the task, by ``loss`` or else by the values, and code the target for it.
 
-    Without a loss: text is classified; so are whole numbers (n,), whatever their dtype, of at most 20 distinct values
-    if there are 5 rows per class on average or fewer than 100 rows; several columns of whole zeros and ones are
-    multilabel; all else is a regression. More than 20 texts that differ in nearly every row are refused.
+    Without a loss: text is classified; so are whole numbers (n,), whatever their dtype, of at most 20 distinct values;
+    several columns of whole zeros and ones are multilabel; all else is a regression. More than 20 texts that differ in
+    nearly every row are refused.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
     if loss is not None:
         one_of("loss", loss, LOSSES)
     target = _check_target(target, source)
-    task = _guess_task(target) if loss is None else LOSSES[loss].task
+    task, why = _guess_task(target) if loss is None else (LOSSES[loss].task, "")
     text = target.dtype == TEXT
     classes: tuple[str, ...] = ()
     if task == "classify" or (task == "multilabel" and text):
@@ -89,7 +90,7 @@ def plan_target(target: np.ndarray, *, loss: str | None = None, source: str = ""
                 hint="more than two classes are for loss softmax_cross_entropy",
             )
     y = encode_target(target, task, classes, source=source)
-    return TargetPlan(task, y, classes, len(classes) if task == "classify" else y.size // len(y))
+    return TargetPlan(task, y, classes, len(classes) if task == "classify" else y.size // len(y), why)
 
 
 def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, source: str = "") -> np.ndarray:
@@ -122,15 +123,23 @@ def encode_target(target: np.ndarray, task: str, classes: Sequence[str], *, sour
     return y
 
 
-def _guess_task(target: np.ndarray) -> Task:
+def _guess_task(target: np.ndarray) -> tuple[Task, str]:
+    """The task by the values, and what in them decided it."""
     if target.dtype == TEXT:
-        return "classify"
-    if target.dtype.kind == "f" and (target.ndim == 2 or (target != np.floor(target)).any()):
-        return "regress"
+        return "classify", TEXT_TARGET
+    if target.dtype.kind == "f" and (target != np.floor(target)).any():
+        return "regress", "numbers with decimals"
     if target.ndim == 2:
-        return "multilabel" if ((target == 0) | (target == 1)).all() else "regress"
-    n, k = len(target), len(np.unique(target))
-    return "classify" if k <= MAX_CLASSES and (n >= ROWS_PER_CLASS * k or n < FEW_ROWS) else "regress"
+        if target.dtype.kind != "f" and ((target == 0) | (target == 1)).all():
+            return "multilabel", "zeros and ones in several columns"
+        return "regress", "numbers in several columns"
+    if target.dtype.kind == "b":
+        return "classify", "true and false"
+    k = len(np.unique(target))
+    why = f"{k:,} different whole numbers"
+    if k > MAX_CLASSES:
+        return "regress", f"{why} (more than {MAX_CLASSES})"
+    return "classify", why
 
 
 def _encode_classes(target: np.ndarray, classes: Sequence[str], source: str) -> np.ndarray:

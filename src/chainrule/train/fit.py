@@ -21,6 +21,7 @@ from chainrule.train.fit_layout import FitLayout
 from chainrule.train.monitoring.choose_metric import warn_of_silent
 from chainrule.train.out_of_fold.left_out import LeftOut
 from chainrule.train.records.callbacks import Callback, CallbackLoop
+from chainrule.train.records.kept import Kept
 from chainrule.train.records.progress import Progress
 from chainrule.train.records.run import EpochRecord, Run, StartRecord
 from chainrule.train.settings import TrainingSettings
@@ -70,7 +71,7 @@ class Fit:
         self.total_steps = settings.epochs * self.steps.groups.updates
         self.callbacks = CallbackLoop(callbacks, self.state.layer_statistics)
         self.checkpoints = CheckpointWriter(settings.checkpoints)
-        self._pace, self._start = Pace(queues=net.backend.queues), time.perf_counter()
+        self._pace, self._start, self._begun = Pace(queues=net.backend.queues), time.perf_counter(), 0  # epochs begun
 
     # ---- from start to end --------------------------------------------------------------------------
 
@@ -123,6 +124,7 @@ class Fit:
         if best is not None and best.metric.epoch:
             self.backend.copy(best.arena.flat, out=self.net.parameter_arena.flat)
             self.run.best_epoch = best.metric.epoch
+        self.run.kept = Kept.of(self.run.history, self._begun, None if best is None else best.metric)
         if self.settings.moments is not None:
             self.settings.moments.steps = self.steps.updates_made()
         self.run.seconds = self._seconds()
@@ -140,6 +142,7 @@ class Fit:
         while (end := self._end()) is None:
             epoch = run.history.epochs
             with self._undone_for_bad_rows(), out_of_memory_hint(self.layout.batch_hint, backend=self.backend):
+                self._begun = epoch + 1
                 done = self._one_epoch(epoch, progress)
             if done < count or self._is_asked_to_stop():
                 run.stopped = "callback" if self.callbacks.stop.requested else "interrupted"
@@ -223,16 +226,8 @@ class Fit:
         best, evaluated = state.best_weights, self.steps.update_step.evaluated_net
         improved = best is not None and best.improved(epoch + 1, metrics, evaluated.parameter_arena)
         monitor = "" if state.metric is None else state.metric.monitor
-        record = EpochRecord(
-            epoch + 1,
-            self.settings.epochs,
-            metrics,
-            improved,
-            evaluated,
-            run.history,
-            self.callbacks.stop,
-            monitor,
-        )
+        epochs, stop = self.settings.epochs, self.callbacks.stop
+        record = EpochRecord(epoch + 1, epochs, metrics, improved, evaluated, run.history, stop, monitor)
         self.callbacks.epoch_end(record)
         return record
 

@@ -34,7 +34,7 @@ def test_digits_reach_the_promised_accuracy_in_seconds(run):
     assert (summary["device"], summary["backend"], summary["task"]) == ("cpu", "numpy", "classify")
     assert summary["left_out"]["accuracy"] >= 0.965  # 0.973 of 449 rows
     assert summary["seconds"] < 60  # 3 s on a machine that is not busy; the promise is 10
-    for word in ("device", "data", "model", "epoch", "saved", "chosen", "score"):
+    for word in ("device", "data", "model", "epoch", "task", "saved", "kept", "score"):
         assert f"\n{word} " in "\n" + found.err
     assert "1,797 rows x 64 features, 10 classes; 1,797 train\n" in found.err
     assert "8 x (64 -> 96 -> 64 -> 10), selu, dropout 0.2, 450,616 parameters" in found.err
@@ -62,7 +62,8 @@ def test_a_preset_trains_on_all_rows_and_is_judged_by_those_that_members_left_ou
     left_out = found.json["left_out"]
     assert 0.9 < left_out["r2"] < 1
     assert left_out["r2_error"] > 0
-    assert "chosen   epoch" in found.err
+    assert "kept     epoch" in found.err
+    assert ": lowest left_out_loss " in found.err
     assert "rows that 1 of 2 nets never saw" in found.err
     assert "left_out" in run("show", "m").out
     again = run("train", "--config", "m/config.toml", "--run-dir", "n", "--json")
@@ -113,7 +114,9 @@ def test_shrink_makes_noise_the_mean(run, tmp_path, rng):
     found = run("train", "noise.csv", *options, "--run-dir", "m")
     assert found.json["shrinkage"] == 0
     chosen = "factor 0, chosen on the validation rows (1: as trained, 0: best constant prediction)"
-    assert f"shrunk   {chosen}" in found.err
+    nothing = "the model gives every row the same answer: for the validation rows nothing else was clearly better"
+    assert f"shrunk   {nothing}; more rows, or other columns, may help; {chosen}" in found.err
+    assert f"kept     epoch {found.json['best_epoch']} of 200: lowest training loss " in found.err
     assert found.json["best_epoch"] > 150, "the cosine is trained to its end"
     score = run("evaluate", "m", "noise.csv", "--device", "cpu", "--json").json["r2"]
     assert abs(score) < 0.01
@@ -467,7 +470,9 @@ def test_with_valid_0_the_best_epoch_is_that_of_the_training_rows(run, flowers):
         "--epochs",
         2,
     )
-    assert ": train loss " in run(*argv).err
+    found = run(*argv)
+    assert "kept     epoch 2 of 2: lowest training loss " in found.err
+    assert "\ntrain    loss " in found.err
 
 
 def test_diagnose_reports_findings_and_draws_gradient_norms(run, flowers):

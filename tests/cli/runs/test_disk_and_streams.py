@@ -190,8 +190,8 @@ def test_the_second_signal_ends_the_process_at_once(names):
     code = """
 import os, signal, sys, time
 from types import SimpleNamespace
-from chainrule.cli.runs.signals import Signals
-with Signals() as signals:
+from chainrule.cli.runs.signals import LeftBehind, Signals
+with Signals(lambda: LeftBehind("nothing", "try again")) as signals:
     signals.on_start(SimpleNamespace(stop=lambda: print("asked to stop", flush=True)))
     for name in sys.argv[1:]:
         os.kill(os.getpid(), signal.Signals["SIG" + name])
@@ -199,6 +199,7 @@ with Signals() as signals:
 """
     found = subprocess.run([sys.executable, "-c", code, *names], check=False, capture_output=True, text=True)
     assert (found.returncode, found.stdout) == (128 + signal.Signals[f"SIG{names[1]}"], "asked to stop\ngoes on\n")
+    assert found.stderr == "error: ended at once by a second signal: nothing\nhint: try again\n"
 
 
 def test_a_signal_whose_exception_nobody_heard_of_stops_the_run_all_the_same(run, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.plots.svg import value_axis
+from chainrule.train.records.kept import Kept
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -106,7 +107,36 @@ def test_the_plot_has_a_point_for_every_finite_value(tmp_path):
 def test_the_plot_marks_the_best_epoch_if_there_is_one(tmp_path, best_epoch, marked):
     svg = draw(history_of(loss=[3.0, 2.0, 1.0]), tmp_path, best_epoch=best_epoch)
     texts = [t.text for t in svg.iter(f"{SVG}text")]
-    assert (f"best: epoch {best_epoch}" in texts) == marked
+    assert (f"kept epoch {best_epoch} of 3" in texts) == marked
+    assert not [text for text in texts if "best" in text]
+
+
+def test_only_the_panel_of_the_metric_says_why_an_epoch_was_kept(tmp_path):
+    """An accuracy that is highest elsewhere must not be read as the one by which the epoch was chosen."""
+    accuracies = {"accuracy": [0.5, 0.6, 0.9], "valid_accuracy": [0.1, 0.2, 0.9]}
+    history = history_of(loss=[3, 2, 1], valid_loss=[3, 1.5, 2], **accuracies)
+    kept = Kept(2, 3, "lowest valid_loss 1.5", "valid_loss")
+    history.plot(tmp_path / "x.svg", kept=kept)
+    loss, accuracy = ET.parse(tmp_path / "x.svg").getroot().findall(f"{SVG}g")
+    said = [[t.text for t in panel.iter(f"{SVG}text")] for panel in (loss, accuracy)]
+    assert {"kept epoch 2 of 3:", "lowest valid_loss 1.5"} <= set(said[0])
+    assert "kept epoch 2 of 3" in said[1]
+    assert not [text for text in said[1] if "loss" in text]
+    (point,) = [c for c in loss.iter(f"{SVG}circle") if c.get("class") == "kept"]
+    curve = [p.get("d", "") for p in loss.iter(f"{SVG}path") if p.get("stroke-linejoin")][1]
+    assert curve.removeprefix("M").split("L")[1] == f"{point.get('cx')} {point.get('cy')}"
+    assert not [c for c in accuracy.iter(f"{SVG}circle") if c.get("class") == "kept"]
+
+
+@pytest.mark.parametrize("epoch", [1, 20, 21, 40])
+def test_the_reason_stays_within_its_panel(tmp_path, epoch):
+    name = "valid_" + "x" * 200
+    history = history_of(**{name: [1.0] * 40})
+    history.plot(tmp_path / "x.svg", kept=Kept(epoch, 40, f"highest {name} 1", name))
+    (text,) = [t for t in ET.parse(tmp_path / "x.svg").iter(f"{SVG}text") if str(t.text).startswith("highest")]
+    width, at = 7 * len(str(text.text)), float(text.get("x", ""))
+    low = at if text.get("text-anchor") == "start" else at - width
+    assert 0 <= low <= low + width <= 460
 
 
 def test_the_plot_is_logarithmic_if_a_loss_spans_decades():

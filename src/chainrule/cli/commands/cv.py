@@ -16,12 +16,13 @@ from chainrule.backends import choose_backend
 from chainrule.backends.contract.backend import Backend
 from chainrule.cli.console import output
 from chainrule.cli.console.output import Say
+from chainrule.cli.console.reports import describe_task
 from chainrule.cli.options.data import FRACTION
 from chainrule.cli.options.output import TITLE
 from chainrule.cli.options.parser import typed
 from chainrule.cli.options.train_options import TrainingOptions, add_options_of_a_fit
 from chainrule.cli.options.types import describe_device, positive_int
-from chainrule.cli.runs.signals import Signals
+from chainrule.cli.runs.signals import LeftBehind, Signals
 from chainrule.cli.training.data import split_data
 from chainrule.cli.training.model import left_out_rows, net_of, trainer_of
 from chainrule.cli.training.settings import settings_of
@@ -37,6 +38,7 @@ from chainrule.train.records.progress import bar_alone
 
 FOLDS = 5
 INTERRUPTED = 130
+NOTHING_LEFT = LeftBehind("a cross-validation saves nothing", "run it again, from its first fold")
 EXAMPLES = (
     "chainrule cv digits --preset fast --epochs 10",
     "chainrule cv digits --hidden 32 --epochs 10 --folds 3 --json",
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     _say_folds(say, options, read, len(folds))
     training = FoldTraining(options, fraction, optimizer, backend, read, asked.quiet)
     speaker = FoldSpeaker(say, training, folds)
-    with Signals() as signals:  # nothing of a fold is worth keeping: a signal ends it at once
+    with Signals(lambda: NOTHING_LEFT) as signals:  # nothing of a fold is worth keeping: a signal ends it at once
         try:
             with output.warnings_as_notes(speaker.say_note):
                 found = cross_validate(
@@ -220,6 +222,7 @@ def _say_folds(say: Say, options: TrainingOptions, read: TrainingTable, folds: i
     data = options.data
     how = "by time" if data.time else "by group" if data.group else "by class" if read.plan.classes else "by chance"
     say("data", f"{read.table.source}: {len(read.table):,} rows in {folds} folds {how}")
+    say("task", describe_task(options, read.plan, read.table.target_name))
     for note in (*read.notes, *_rare_classes(read, folds)):
         say("note", note)
 

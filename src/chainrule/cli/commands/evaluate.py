@@ -14,6 +14,7 @@ from chainrule.cli.console.confusion import confusion_table, largest_confusions
 from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, picture, source
+from chainrule.cli.runs.state import model_of
 from chainrule.errors import DataError
 from chainrule.files.writing import write_atomically
 from chainrule.nn.confusion import Confusion
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     refuse_missing_folder(args.plot)
-    net = load(args.model, backend=backend(args.device, precision=args.precision))
+    net = load(model_of(args.model), backend=backend(args.device, precision=args.precision))
     p = net.preparation
     table = read_table(args.data, target=args.target or p.target_name or None, like=net)
     if table.target is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from chainrule.cli.console import output
 from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.options.types import refuse_what_is_read
-from chainrule.files.model_file import find_model
+from chainrule.cli.runs.state import model_of
 from chainrule.nn.saved import load
 from chainrule.onnx import export
 from chainrule.onnx.write import INPUT_DTYPES, usual_input_dtype
@@ -39,9 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    refuse_what_is_read(args.onnx, find_model(args.model))
+    model = model_of(args.model)
+    refuse_what_is_read(args.onnx, model)
     refuse_missing_folder(args.onnx)
-    net = load(args.model, device="cpu")
+    net = load(model, device="cpu")
     found = export(net, args.onnx, input_dtype=args.input_dtype, unchecked=args.unchecked)
     if found is None:
         output.say("checked", "no: the file was not run (--unchecked)")

@@ -15,8 +15,8 @@ from chainrule.cli.console.prediction_table import as_csv, as_npy, as_parquet, p
 from chainrule.cli.disk_errors import refuse_missing_folder
 from chainrule.cli.model_rows import matrix_for
 from chainrule.cli.options.types import add_device, refuse_what_is_read, source
+from chainrule.cli.runs.state import model_of
 from chainrule.errors import OptionError
-from chainrule.files.model_file import find_model
 from chainrule.files.writing import write_atomically
 from chainrule.nn.network import Network
 from chainrule.nn.saved import load
@@ -54,9 +54,10 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(f"--output: expected a file of {', '.join(KINDS)}, got {args.output}")
     if kind == ".parquet":
         parquet_writer()  # refuses before anything is predicted
-    refuse_what_is_read(args.output, args.data, find_model(args.model))
+    model = model_of(args.model)
+    refuse_what_is_read(args.output, args.data, model)
     refuse_missing_folder(args.output)
-    net = load(args.model, backend=backend(args.device, precision=args.precision))
+    net = load(model, backend=backend(args.device, precision=args.precision))
     # With names for the features a target column is one of the columns to ignore, whatever it holds; in a matrix
     # without names only its position tells it from the features.
     has_position = not net.preparation.feature_names or Path(args.data).suffix.lower() == ".npy"

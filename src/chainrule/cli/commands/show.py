@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.backends.contract.backend import Array
-from chainrule.cli.console import output, show_checkpoint
+from chainrule.cli.console import output, show_checkpoint, show_run
 from chainrule.cli.console.reports import shape_of
-from chainrule.cli.runs.record import read_record
+from chainrule.cli.runs.state import RunState
 from chainrule.files.model_file import find_model
 from chainrule.files.sealed_file import is_of_format
 from chainrule.nn.columns.category_columns import CategoryColumn, EmbeddedColumn
@@ -49,17 +49,18 @@ def run(args: argparse.Namespace) -> int:
         else:
             output.result_table(show_checkpoint.rows_of(found, args.path))
         return 0
-    record = read_record(args.path)
-    model = find_model(args.path)
-    net = load(model, device="cpu") if record is None or model.exists() else None
+    run = RunState.of(args.path)
+    net = load(find_model(args.path), device="cpu") if run is None or run.has_model else None
     if args.json:
-        output.result_json({"ok": True, "run": record, "model": None if net is None else _model_facts(net)})
+        facts = {} if run is None else {"state": run.state, "owner": run.owner or None}
+        model = None if net is None else _model_facts(net)
+        output.result_json({"ok": True, "run": None if run is None else run.record, **facts, "model": model})
         return 0
-    if record is not None:
-        output.result_table(_run_rows(record))
+    if run is not None:
+        output.result_table(show_run.rows_of(run))
         output.result("")
     if net is None:
-        output.result("no model: the run has not saved one")
+        output.result("" if run is None else run.why_no_model)
         return 0
     output.result_table(_model_rows(net))
     output.result("")
@@ -68,34 +69,6 @@ def run(args: argparse.Namespace) -> int:
         output.result("")
     output.result_table(_layer_rows(net))
     return 0
-
-
-def _run_rows(record: dict[str, Any]) -> list[list[str]]:
-    rows = []
-    for key in (
-        "status",
-        "error",
-        "started",
-        "ended",
-        "device",
-        "seed",
-        "epochs",
-        "best_epoch",
-        "seconds",
-        "train",
-        "valid",
-        "left_out",
-    ):
-        if record.get(key) not in (None, {}):
-            rows.append([key, _as_text(record[key])])
-    rows += [[key, _as_text(record[key])] for key in ("data", "valid_data", "versions") if key in record]
-    return rows
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_as_text(v)}" for k, v in value.items())
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _model_facts(net: Network) -> dict[str, Any]:

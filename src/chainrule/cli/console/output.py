@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import shlex
 import sys
 import warnings
@@ -57,6 +58,21 @@ def complain(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
     except OSError:
         silence(sys.stderr)
+
+
+def last_words(*lines: str) -> None:
+    """Lines on stderr within a signal handler, just before the process ends; empty ones are left out.
+
+    By the descriptor, since the stream may be in the middle of a line; not if a pipe is full, since nothing may wait.
+    A progress line has hidden the cursor of a terminal.
+    """
+    number = 2
+    with contextlib.suppress(OSError, ValueError):
+        if os.name == "posix" and number not in select.select([], [number], [], 0)[1]:
+            return
+        begin = "\r\x1b[K\x1b[?25h" if os.isatty(number) else ""
+        text = "".join(f"{cut(printable(line))}\n" for line in lines if line)
+        os.write(number, f"{begin}{text}".encode("utf-8", "backslashreplace"))
 
 
 def silence(stream: TextIO) -> None:

@@ -11,10 +11,12 @@ from chainrule.nn.layers.embedding import Embedding
 from chainrule.nn.metric_names import LEFT_OUT
 from chainrule.nn.network import Network
 from chainrule.nn.scores import score
+from chainrule.plain_text import show
+from chainrule.tables.targets import TEXT_TARGET, TargetPlan
 from chainrule.train.ensemble_fit import LeftOutOutcome
 from chainrule.train.recipe import Settings
 from chainrule.train.records.run import Run
-from chainrule.train.shrinkage.outcome import MEANING
+from chainrule.train.shrinkage.outcome import MEANING, Shrinkage
 
 UNJUDGED = "(--valid 0.2 holds rows out, chainrule cv scores all rows)"
 
@@ -24,6 +26,7 @@ def say_plan(
 ) -> None:
     """What is about to be trained, on what; ``leaves_out`` is whether members of an ensemble leave out rows."""
     say("data", describe_data(data))
+    say("task", describe_task(options, data.plan, data.target_name))
     if data.columns:
         say("columns", data.columns)
     if isinstance(net.layers[0], Embedding):
@@ -43,6 +46,16 @@ def _why_none_is_left_out(settings: Settings, data: TrainingData) -> str:
     if data.times is not None:
         return "too many rows have the latest time for members to leave them out"
     return "there are too few rows for members to leave any out"
+
+
+def describe_task(options: TrainingOptions, plan: TargetPlan, target: str) -> str:
+    """Whether classes or numbers are predicted, why, and with which option it is otherwise."""
+    if not plan.why or options.data.task != "auto":
+        return f"{plan.task}, as {'--loss' if options.data.task == 'auto' else '--task'} says"
+    said = f"{plan.task}: {plan.why} in {show(target) if target else 'the target'}"
+    if plan.y.ndim == 2 or plan.why == TEXT_TARGET:  # no other task takes it
+        return said
+    return f"{said}; --task {'classify for classes' if plan.task == 'regress' else 'regress for numbers'}"
 
 
 def describe_data(data: TrainingData) -> str:
@@ -98,6 +111,7 @@ def summary_of(net: Network, data: TrainingData, outcome: Run, judged: LeftOutOu
         "parameters": net.parameter_count,
         "epochs": history.epochs,
         "best_epoch": outcome.best_epoch or None,
+        "kept": str(outcome.kept),
         "shrinkage": None if outcome.shrinkage is None else outcome.shrinkage.factor,
         "stopped": outcome.stopped,
         "steps": outcome.steps,
@@ -117,16 +131,17 @@ def findings_of(outcome: Run) -> dict[str, list[str]]:
 def say_outcome(
     say: Say, data: TrainingData, outcome: Run, summary: dict[str, Any], judged: LeftOutOutcome | None = None
 ) -> None:
-    """How good the best epoch is, and what a diagnosis found."""
+    """Which weights the model has, how good it is, and what a diagnosis found."""
+    say("kept", str(outcome.kept))
     if judged is not None and judged.score is not None:
-        say("chosen", _chosen_by(judged, outcome))
+        if judged.factor not in {None, 1.0}:
+            say("shrunk" if judged.factor < 1 else "surer", _rescaled(judged.factor))
         say("score", str(judged.score))
     elif outcome.best_epoch:
         part = "train" if data.valid is None else "valid"
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items())
         if (shrinkage := outcome.shrinkage) is not None and shrinkage.changed:
-            say("shrunk", f"{shrinkage.factors}, chosen on the validation rows {MEANING}")
-        say("best", f"epoch {outcome.best_epoch} of {outcome.history.epochs}: {part} {shown}")
+            say("shrunk", _shrunk(shrinkage))
+        say(part, ", ".join(f"{name} {value:.4g}" for name, value in summary[part].items()))
     say_findings(say, outcome)
 
 
@@ -138,14 +153,29 @@ def _left_out_facts(judged: LeftOutOutcome) -> dict[str, Any]:
     return {"rows": score.rows, "factor": judged.factor, **score.metrics, **errors}
 
 
-def _chosen_by(judged: LeftOutOutcome, outcome: Run) -> str:
+def _shrunk(shrinkage: Shrinkage) -> str:
+    """What the validation rows decided."""
+    chosen = f"{shrinkage.factors}, chosen on the validation rows {MEANING}"
+    if shrinkage.factor > 0:
+        return chosen
+    spread = shrinkage.spread_factor
+    what = "the same answer" if spread is None or spread == 0 else "the same answer, but for how far values spread"
+    return f"{_one_answer('validation rows', what)}; {chosen}"
+
+
+def _rescaled(factor: float) -> str:
     """What the rows that members left out decided."""
-    f = judged.factor
-    epoch = f"epoch {outcome.best_epoch} of {outcome.history.epochs}"
-    if f is None or f == 1:
-        return f"{epoch}, by the rows that members left out"
-    how = "made surer" if f > 1 else "shrunk towards the best constant prediction"
-    return f"{epoch}, and predictions {how} by a factor of {f:.3g}, by the rows that members left out"
+    judges = "rows that members left out"
+    if factor == 0:
+        return _one_answer(judges, "the same answer")
+    how = "made surer" if factor > 1 else "shrunk towards the best constant prediction"
+    return f"predictions {how} by a factor of {factor:.3g}, by the {judges}"
+
+
+def _one_answer(judges: str, what: str) -> str:
+    """Shrunk to the constant: nothing was learnt that holds for other rows."""
+    why = f"for the {judges} nothing else was clearly better"
+    return f"the model gives every row {what}: {why}; more rows, or other columns, may help"
 
 
 def say_findings(say: Say, outcome: Run) -> None:

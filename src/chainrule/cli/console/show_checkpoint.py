@@ -10,6 +10,7 @@ from chainrule.cli.console import output
 from chainrule.cli.runs.files import CHECKPOINTS
 from chainrule.cli.runs.record import RECORD
 from chainrule.train.checkpoints.checkpoint import Checkpoint
+from chainrule.train.records.kept import Kept, reason_of
 
 
 def facts_of(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -35,9 +36,9 @@ def facts_of(checkpoint: Checkpoint) -> dict[str, Any]:
 def rows_of(checkpoint: Checkpoint, path: Path) -> list[list[str]]:
     """A table; what its settings say may be anything, and is shown as it stands."""
     c, settings = checkpoint, checkpoint.settings
-    rows = [["checkpoint", f"{_place(c)}; {c.steps:,} updates, {c.seconds:.4g} s"]]
+    rows = [["checkpoint", f"{place_of(c)}; {c.steps:,} updates, {c.seconds:.4g} s"]]
     if c.best_epoch:
-        rows.append(["best", f"epoch {c.best_epoch}: {settings.get('monitor', 'metric')} {c.best_value:.6g}"])
+        rows.append(["kept", f"so far {_kept(c)}"])
     if c.epochs:
         last = {name: values[-1] for name, values in c.history.items() if name != "seconds"}
         rows.append(["last epoch", ", ".join(f"{name} {value:.6g}" for name, value in last.items())])
@@ -55,7 +56,16 @@ def rows_of(checkpoint: Checkpoint, path: Path) -> list[list[str]]:
     return rows
 
 
-def _place(c: Checkpoint) -> str:
+def _kept(c: Checkpoint) -> str:
+    """Which epoch's weights would be kept if the run ended now. Its monitor may be anything; so may its history."""
+    monitor = c.settings.get("monitor")
+    name = monitor if isinstance(monitor, str) else "monitored metric"
+    reason = reason_of(name, c.best_value, of=c.history.get(name, ()))
+    return str(Kept(c.best_epoch, c.epochs, reason))
+
+
+def place_of(c: Checkpoint) -> str:
+    """How many epochs are done, and batches of the next."""
     of = f"{c.epochs:,} of {_as_text(c.settings.get('epochs', '?'))} epochs done"
     return f"{of}, and {c.batches:,} batches of the next" if c.batches else of
 

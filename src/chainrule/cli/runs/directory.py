@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from chainrule.backends.compiled import backend as compiled
+from chainrule.cli.console.output import command
 from chainrule.cli.runs.claim import Claim, claim, claim_new
 from chainrule.cli.runs.files import (
     CHECKPOINTS,
@@ -31,6 +32,7 @@ from chainrule.cli.runs.files import (
 )
 from chainrule.cli.runs.lock import LOCK
 from chainrule.cli.runs.record import RECORD, facts_of, now, read_record, record_in
+from chainrule.cli.runs.signals import LeftBehind
 from chainrule.errors import DataError
 from chainrule.files.folder import FileInFolder, Folder
 from chainrule.files.model_file import MODEL
@@ -147,6 +149,23 @@ class RunDirectory(Callback):
         """Whether training has started in this process, and has written a checkpoint."""
         return self._has_begun and self.last_checkpoint is not None
 
+    def resume_command(self, threads: int | None = None) -> str:
+        """What continues this run, with the threads of its checkpoints if it began with others."""
+        resume = command("resume", self.found)
+        return resume if threads is None else f"{resume} --threads {threads}"
+
+    def left_behind(self, threads: int | None = None) -> LeftBehind:
+        """What is in the folder if the process ends now; ``threads`` as for :meth:`resume_command`."""
+        status = self._record.get("status")
+        if self._claim is None or not (self._has_begun or self._is_resumed):
+            return LeftBehind("nothing was saved, for training had not begun")
+        if status in {"done", "diverged"}:
+            return LeftBehind(f"{self.found} had been saved")
+        resume = self.resume_command(threads)
+        if self.last_checkpoint is None:
+            return LeftBehind("no checkpoint had been written", f"{resume} starts over")
+        return LeftBehind(f"{self.last_checkpoint} is the last checkpoint", f"{resume} continues from it")
+
     def describe(self, *, facts: Mapping[str, Any], config: str) -> None:
         """``facts``: argv, seed and data; ``config``: the text of config.toml."""
         self._facts, self._config = facts, config
@@ -187,7 +206,7 @@ class RunDirectory(Callback):
             else:
                 write_metrics(folder, run.history)
             folder.write_atomically(HISTORY, run.history.to_csv().encode())
-            run.history.plot(folder / CURVES, best_epoch=run.best_epoch or None)
+            run.history.plot(folder / CURVES, kept=run.kept)
         if run is not None and run.diagnosis is not None:
             run.diagnosis.plot(folder / GRADIENT_NORMS)
         if net is not None:

@@ -72,9 +72,7 @@ class Job:
     @property
     def next_command(self) -> str:
         """What continues this run, with the threads that its checkpoints are of."""
-        command = output.command("resume", self.directory.found)
-        threads = None if self.resumption is None else self.resumption.threads
-        return command if threads is None else f"{command} --threads {threads}"
+        return self.directory.resume_command(None if self.resumption is None else self.resumption.threads)
 
 
 def do_job(
@@ -90,7 +88,8 @@ def do_job(
     ``config`` is the file that the options are from, if there is one.
     """
     say = output.speaker(quiet=out.quiet)
-    with Signals() as signals, directory, output.warnings_as_notes(say):
+    threads = None if resumption is None else resumption.threads
+    with Signals(lambda: directory.left_behind(threads)) as signals, directory, output.warnings_as_notes(say):
         refuse_what_is_read(out.log_json, options.data.data, options.data.valid, config)
         job = _prepare(options.with_defaults(), out, directory, signals, say, resumption)
         outcome, summary, judged = _train(job)
@@ -191,12 +190,16 @@ def _train(job: Job) -> tuple[Run, dict[str, Any], LeftOutOutcome | None]:
 
 def _end_diverged(job: Job, error: DivergenceError) -> None:
     directory, kept = job.directory, job.net if error.run.best_epoch else None
-    directory.end("diverged", net=kept, run=error.run, summary={"error": error.message} | findings_of(error.run))
+    facts = {"error": error.message, "epochs": error.run.history.epochs} | findings_of(error.run)
+    facts |= {"best_epoch": error.run.best_epoch, "kept": str(error.run.kept)} if kept else {}
+    directory.end("diverged", net=kept, run=error.run, summary=facts)
     say_findings(job.say, error.run)
-    what = f"{MODEL} of the best epoch" if kept else "no model: it diverged before an epoch was completed"
+    what = MODEL if kept else "no model: it diverged before an epoch was completed"
     job.say("saved", f"{directory.found}/  {what}")
+    if kept:
+        job.say("kept", str(error.run.kept))
     if error.checkpoint is not None:
-        job.say("kept", f"{error.checkpoint}, the last checkpoint before it diverged")
+        job.say("saved", f"{error.checkpoint}, the last checkpoint before it diverged")
 
 
 def _report(job: Job, outcome: Run, summary: dict[str, Any], judged: LeftOutOutcome | None) -> None:
@@ -208,7 +211,7 @@ def _report(job: Job, outcome: Run, summary: dict[str, Any], judged: LeftOutOutc
     say("saved", f"{found}/  model.safetensors  history.csv  curves.svg  config.toml{drawn}")
     say_outcome(say, job.data, outcome, summary, judged)
     if interrupted:
-        say("stopped", "by a signal, before the last epoch; the model is that of the best epoch so far")
+        say("stopped", f"by a signal, after {outcome.history.epochs} of {job.trainer.epochs} epochs")
         if directory.last_checkpoint is not None:
             say("next", job.next_command)
     if job.out.json:

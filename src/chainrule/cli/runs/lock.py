@@ -28,6 +28,7 @@ LOCK = "lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}  # a file system without locks: nothing is locked
 OWNER = b"process "  # how the file of a lock begins
 LONGEST = 200  # bytes of it
+NOBODY, UNKNOWN = "", "?"  # of an owner
 BEYOND = 1 << 30  # the byte that Windows locks: a locked byte cannot be read, and the text should be
 
 
@@ -121,25 +122,50 @@ class RunLock:
                 os.close(number)
 
 
+def owner_of(folder: Folder) -> str:
+    """Who trains in a folder: what the file of its lock says, NOBODY, or UNKNOWN if the file system has no locks.
+
+    Asks by a shared lock, for a moment; whoever comes for the folder just then waits that long.
+    """
+    try:
+        facts = folder.lstat(LOCK)
+        if facts is None or not stat.S_ISREG(facts.st_mode):
+            return NOBODY
+        number = folder.open_descriptor(LOCK, (os.O_RDWR if fcntl is None else os.O_RDONLY) | NO_LINKS | NO_WAITING)
+    except FileNotFoundError:
+        return NOBODY
+    except OSError:
+        return UNKNOWN
+    try:
+        _lock(number, shared=True)
+    except BlockingIOError:
+        return _holder(number) or "another process"
+    except OSError:
+        return UNKNOWN
+    finally:
+        os.close(number)
+    return NOBODY
+
+
 def _not_a_lock(path: object, kind: str) -> OptionError:
     return OptionError(f"{path}: expected the lock of a run, got {kind}", hint="move it away: the run needs this name")
 
 
-def _lock(number: int) -> None:
+def _lock(number: int, *, shared: bool = False) -> None:
     """BlockingIOError if it is not free within 0.1 s.
 
     A process that was killed while it started another (``platform`` does) lets go once that one has begun.
     """
     for _ in range(10):
         with contextlib.suppress(BlockingIOError):
-            return _lock_at_once(number)
+            return _lock_at_once(number, shared=shared)
         time.sleep(0.01)
-    return _lock_at_once(number)
+    return _lock_at_once(number, shared=shared)
 
 
-def _lock_at_once(number: int) -> None:
+def _lock_at_once(number: int, *, shared: bool = False) -> None:
     if fcntl is not None:
-        return fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fcntl.flock(number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     os.lseek(number, BEYOND, os.SEEK_SET)
     try:
         msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]

@@ -11,7 +11,8 @@ from chainrule.files.writing import write_atomically
 from chainrule.nn.metric_names import RECORDED, VALID
 from chainrule.options import suggest
 from chainrule.plain_text import count_of, csv_cell, printable, show
-from chainrule.plots.curves import Curve, draw_curves
+from chainrule.plots.curves import Curve, Mark, draw_curves
+from chainrule.train.records.kept import Kept
 
 # What other libraries call the columns, by the beginning of a name and by the rest of it.
 OTHER_PREFIXES = {"val_": "valid_", "validation_": "valid_", "train_": "", "training_": ""}
@@ -74,16 +75,22 @@ class History(Mapping[str, list[float]]):
             writer.writerow([epoch, *(repr(v) for v in row)])
         return out.getvalue()
 
-    def plot(self, path: FilePath, *, best_epoch: int | None = None) -> None:
-        """Write the curves as an SVG picture: the loss, and a panel for each metric."""
+    def plot(self, path: FilePath, *, best_epoch: int | None = None, kept: Kept | None = None) -> None:
+        """Write the curves as an SVG picture: the loss, and a panel for each metric.
+
+        ``best_epoch`` is marked, or that of ``kept``, a Run's; the panel that shows the metric by which it was chosen
+        says so.
+        """
         panels = []
+        kept = Kept(best_epoch or 0, self.epochs) if kept is None else kept
+        mark = Mark(kept.epoch, f"kept epoch {kept.epoch} of {kept.epochs}", kept.reason, kept.monitor)
         usual = ("loss", *RECORDED)
         for name in (*usual, *(n for key in self if (n := key.removeprefix("valid_")) != key and n not in usual)):
             labelled = [("train", name), ("left out", f"left_out_{name}"), ("valid", f"valid_{name}")]
-            curves = [Curve(label, self[key]) for label, key in labelled if key in self]
+            curves = [Curve(label, self[key], key) for label, key in labelled if key in self]
             if curves:
                 panels.append((name, curves))
-        write_atomically(path, draw_curves(panels, best_epoch=best_epoch).encode())
+        write_atomically(path, draw_curves(panels, mark=mark).encode())
 
 
 def _no_column(name: object, columns: Mapping[str, list[float]]) -> str:

@@ -11,6 +11,7 @@ from chainrule.plain_text import count_of
 from chainrule.train.diagnosis.findings import Diagnosis
 from chainrule.train.out_of_fold.predictions import OutOfFoldPart
 from chainrule.train.records.history import History
+from chainrule.train.records.kept import Kept
 from chainrule.train.settings import TrainingSettings
 from chainrule.train.shrinkage.outcome import Shrinkage
 
@@ -28,6 +29,8 @@ class Run:
         "callback" (one asked to stop); "diverged" and "failed" are seen in ``on_end``, and by the code that catches the
         error
     best_epoch : int, from 1, the epoch whose weights the net has; 0 if no metric was monitored
+    kept : Kept, whose ``str`` says which weights the net has, and why: "epoch 37 of 50: lowest valid_loss 0.123", "the
+        last epoch's weights"
     steps : int, updates of the parameters
     seconds : float, the duration of the fit
     converged : bool, of an LBFGS: whether it ended by itself, before ``max_iterations`` and ``max_evaluations``; None
@@ -44,6 +47,7 @@ class Run:
     history: History = field(default_factory=History)
     stopped: Literal["completed", "early", "interrupted", "callback", "diverged", "failed"] = "completed"
     best_epoch: int = 0
+    kept: Kept = field(default_factory=Kept)
     steps: int = 0
     seconds: float = 0.0
     converged: bool | None = None
@@ -54,10 +58,10 @@ class Run:
     notes: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
+        kept = f", kept {self.kept}" if self.kept.epoch else ""
         last = "".join(f", {name} {values[-1]:.4g}" for name, values in self.history.items() if name not in UNSHOWN)
         size = f"{count_of(self.history.epochs, 'epoch')}, {count_of(self.steps, 'step')} in {self.seconds:.3g} s"
-        return f"<Run: {self.stopped}, {size}{best}{last}>"
+        return f"<Run: {self.stopped}, {size}{kept}{last}>"
 
 
 class StartRecord(NamedTuple):
