@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def test_checkpoints_by_seconds(classes, tmp_path, monkeypatch):
         CheckpointWriter, "write", lambda _, checkpoint, best: written.append((checkpoint.epochs, checkpoint.batches))
     )
     clock = iter(range(1000))
-    monkeypatch.setattr("chainrule.train.checkpoints.writer.time.monotonic", lambda: next(clock))
+    # Not in the module `time` itself, which other threads ask too.
+    monkeypatch.setattr("chainrule.train.checkpoints.writer.time", SimpleNamespace(monotonic=lambda: next(clock)))
     net = make_net(classes)
     checkpoints = cr.Checkpoints(tmp_path, seconds=3)
     trainer(net, batch_size=1, epochs=1, checkpoints=checkpoints, callbacks=[StopAfter(1000)]).fit(classes.X, classes.y)
@@ -46,7 +48,7 @@ def test_checkpoints_by_seconds(classes, tmp_path, monkeypatch):
 def test_a_checkpoint_at_the_end_of_an_epoch_may_cost_one_percent(tmp_path, monkeypatch):
     """The first is assumed to cost 10 ms, so it is due after a second; one that took 2 s is next due after 200."""
     now = [0.0]
-    monkeypatch.setattr("chainrule.train.checkpoints.writer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("chainrule.train.checkpoints.writer.time", SimpleNamespace(monotonic=lambda: now[0]))
     writer = CheckpointWriter(cr.Checkpoints(tmp_path, seconds=1e6))
     for cost, due in ((0.01, 1.0), (2.0, 200.0)):
         start = now[0]
