@@ -34,7 +34,6 @@ class EmulatedBackend(FusedBackend):
 
     name = "emulated"
     device = "cpu"
-    alternates = True
     xp = np
     fuses_borders = False  # a device times it
 

@@ -62,7 +62,7 @@ class HalfWidth(Plain):
 class TwoBuffers(HalfWidth):
     """Batches of any size have two buffers: see the test that sets the size."""
 
-    alternates = True
+    runs_side_by_side = True
 
 
 def rows_of(net: cr.Network, kind: str, *, weighted: bool, streamed: bool) -> Rows | HostRows:

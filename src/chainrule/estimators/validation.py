@@ -266,10 +266,9 @@ def _dtype_of(X: Any) -> np.dtype:
 
 
 def _dtype(given: np.dtype, dtypes: Any) -> np.dtype:
-    if isinstance(dtypes, tuple):
-        return given if given in WIDE else np.dtype(np.float64)
-    chosen: np.dtype = np.dtype(dtypes)
-    return chosen
+    if not isinstance(dtypes, tuple):
+        given = np.dtype(dtypes)
+    return given if given in WIDE else np.dtype(np.float64)
 
 
 def _kept_dtypes(X: Any) -> tuple[Any, ...]:

@@ -131,8 +131,7 @@ class Backend(
         "biu"  # of NumPy's kinds of numbers: those of which 16 bits or fewer are converted batch by batch
     )
     queues: bool = True  # whether a call may return before its work is done
-    runs_side_by_side: bool = False  # whether launches of a recorded step run at once unless memory orders them
-    alternates: bool = False  # whether `capture` makes use of a step's twins in other memory
+    runs_side_by_side: bool = False  # whether launches of a recorded step, and its twins, may run at the same time
     fuses: frozenset[str] = frozenset()  # of "scaled_dense", "encoded_dense": what is faster than the layers one by one
     working_set: int = 1 << 24  # elements of the widest activation that are worth computing at a time
 
@@ -225,9 +224,9 @@ class Backend(
         """``replay(times)``, which does ``step()`` that many times.
 
         ``step`` obeys the law of the step, so an implementation may run it once, record what it launched and
-        replay the record. Its ``twins`` do the same with other buffers. An implementation that runs launches side by
-        side (``alternates``) may take them in turn, the step first, so that one fills its buffer while another is at
-        work. This default calls the step alone.
+        replay the record. Its ``twins`` do the same with other buffers. An implementation with ``runs_side_by_side``
+        may take them in turn, the step first, so that one fills its buffer while another is at work. This default
+        calls the step alone.
         """
 
         def replay(times: int, *, unchanged: bool = False) -> None:

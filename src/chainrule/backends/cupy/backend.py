@@ -105,11 +105,11 @@ class CuPyBackend(FusedBackend):
             self._streams.main.synchronize()
 
     @property
-    def alternates(self) -> bool:  # type: ignore[override]
+    def runs_side_by_side(self) -> bool:  # type: ignore[override]
         return switch("CHAINRULE_GRAPHS") != "0" and self._gemm.can_be_captured  # else all is in one stream
 
     def capture(self, step: Callable[[], None], *twins: Callable[[], None]) -> ReplayStep:
-        if switch("CHAINRULE_GRAPHS") == "0" or not self._gemm.can_be_captured:
+        if not self.runs_side_by_side:
             return super().capture(step)
         captured = CapturedStep(step, self, twins)
 

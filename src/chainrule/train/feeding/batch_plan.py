@@ -62,4 +62,4 @@ def batch_buffers(backend: Backend, batch_bytes: int, free: int | None) -> int:
     ``free`` are the bytes that are free on the device, or None if they need not be counted.
     """
     has_room = free is None or batch_bytes <= SECOND_BUFFER_SHARE * free
-    return 2 if backend.alternates and batch_bytes >= SECOND_BUFFER_FROM and has_room else 1
+    return 2 if backend.runs_side_by_side and batch_bytes >= SECOND_BUFFER_FROM and has_room else 1
